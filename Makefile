@@ -1,0 +1,51 @@
+# `make squad` and `make test` need Python 3.11 or later, git and make; everything else is set up by `make setup`.
+# The first interpreter that is new enough and really starts (a version manager's shim may not).
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.set-up
+
+REPO    ?=
+SDIST   ?= tabulate==0.8.9
+REQUEST ?= modernise to py311, keep the tests green
+APPROVE ?= auto
+TEST_ARGS ?= -n 2
+
+.PHONY: setup test lint types check squad bench simulate clean
+
+setup: $(STAMP)
+
+# Set up again only when the project's own file or the interpreter changed.
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; none was found on PATH (set PYTHON=...)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $(STAMP)
+
+test: setup
+	$(BIN)/python -m pytest -p xdist $(TEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+check: lint types test
+
+# The main job. `make squad REPO=PATH` works on a repository of your own.
+squad: setup
+	$(BIN)/a2a run "$(REQUEST)" $(if $(REPO),--repo "$(REPO)",--sdist "$(SDIST)") --approve $(APPROVE)
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# SEEDS worlds of the seeded simulator.
+SEEDS ?= 2000
+simulate: setup
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,115 @@
+"""Agents as separate processes: discover each other, delegate tasks, acknowledge results, resolve conflicts.
+
+    import a2a
+
+    async with a2a.connect() as client:
+        async with client.delegate("count_words", {"text": document}, key="doc-42") as task:
+            result = await task.result()
+
+Names are loaded when they are first used, so that `import a2a` and the command line start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .agent import Agent, ChildTask, SyncTaskContext, TaskContext
+    from .client import AgentChange, AgentInfo, Client, TaskEvent, TaskHandle, connect
+    from .engine.policy import Admission, Bounds, Durations, Policy
+    from .errors import (
+        A2AError,
+        AttemptFailed,
+        ConnectError,
+        ConnectionLost,
+        Declined,
+        ErrorCode,
+        LeaseLapsed,
+        Refused,
+        StoreError,
+        TaskCanceled,
+        TaskError,
+        TaskFailed,
+        TaskRejected,
+    )
+    from .link import LinkSettings
+    from .server import Server
+    from .stores.memory import MemoryStore
+    from .stores.sqlite import SqliteStore
+
+__version__ = "0.1.0"
+
+_ORIGINS: dict[str, tuple[str, ...]] = {
+    "agent": ("Agent", "ChildTask", "SyncTaskContext", "TaskContext"),
+    "client": ("AgentChange", "AgentInfo", "Client", "TaskEvent", "TaskHandle", "connect"),
+    "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
+    "errors": (
+        "A2AError",
+        "AttemptFailed",
+        "ConnectError",
+        "ConnectionLost",
+        "Declined",
+        "ErrorCode",
+        "LeaseLapsed",
+        "Refused",
+        "StoreError",
+        "TaskCanceled",
+        "TaskError",
+        "TaskFailed",
+        "TaskRejected",
+    ),
+    "link": ("LinkSettings",),
+    "server": ("Server",),
+    "stores.memory": ("MemoryStore",),
+    "stores.sqlite": ("SqliteStore",),
+}
+_ORIGIN = {name: module for module, names in _ORIGINS.items() for name in names}
+
+__all__ = [
+    "A2AError",
+    "Admission",
+    "Agent",
+    "AgentChange",
+    "AgentInfo",
+    "AttemptFailed",
+    "Bounds",
+    "ChildTask",
+    "Client",
+    "ConnectError",
+    "ConnectionLost",
+    "Declined",
+    "Durations",
+    "ErrorCode",
+    "LeaseLapsed",
+    "LinkSettings",
+    "MemoryStore",
+    "Policy",
+    "Refused",
+    "Server",
+    "SqliteStore",
+    "StoreError",
+    "SyncTaskContext",
+    "TaskCanceled",
+    "TaskContext",
+    "TaskError",
+    "TaskEvent",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskRejected",
+    "__version__",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _ORIGIN.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,78 @@
+"""Values of a handler or a caller to payloads and back (spec WIRE-5): parts for inputs, artifacts for results.
+
+A payload is canonical JSON. A text travels as a text part, every other JSON value as a data part. Used at the edges,
+by clients and agents; the coordinator never looks inside.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from .protocol.canonical import canonical
+
+__all__ = ["artifacts_payload", "artifacts_value", "parts_payload", "read_artifacts", "read_parts", "result_value"]
+
+
+def parts_payload(value: Any) -> bytes:
+    """Encode a value as a JSON array of A2A Parts.
+
+    Raises:
+        ValueError: the value has no JSON form (see `canonical`).
+    """
+    return canonical([_part(value)])
+
+
+def read_parts(payload: bytes | None) -> Any:
+    """Return the value of a payload of Parts: one text or data part stands for itself, anything else for the list."""
+    if not payload:
+        return None
+    return _value(json.loads(payload))
+
+
+def artifacts_payload(value: Any) -> bytes:
+    """Encode a handler's result as a JSON array with one A2A Artifact, `result`."""
+    return canonical([{"artifactId": "result", "name": "result", "parts": [_part(value)]}])
+
+
+def read_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
+    """Return the A2A Artifacts of a result."""
+    artifacts: list[dict[str, Any]] = json.loads(payload) if payload else []
+    return artifacts
+
+
+def result_value(payload: bytes | None) -> Any:
+    """Return the value of a result: that of the artifact `result`, or of the first."""
+    return artifacts_value(read_artifacts(payload))
+
+
+def artifacts_value(artifacts: list[dict[str, Any]]) -> Any:
+    """Return the value of a result that was read already."""
+    if not artifacts:
+        return None
+    chosen = next((artifact for artifact in artifacts if artifact.get("name") == "result"), artifacts[0])
+    return _value(chosen.get("parts", []))
+
+
+def _part(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"text": value}
+    if isinstance(value, bytes):
+        return {"raw": base64.b64encode(value).decode(), "mediaType": "application/octet-stream"}
+    return {"data": value if isinstance(value, dict | list | int | float | None) else to_jsonable_python(value)}
+
+
+def _value(parts: list[dict[str, Any]]) -> Any:
+    if len(parts) != 1:
+        return parts
+    part = parts[0]
+    if "text" in part:
+        return part["text"]
+    if "data" in part:
+        return part["data"]
+    if "raw" in part:
+        return base64.b64decode(part["raw"])
+    return parts

@@ -1,0 +1,152 @@
+"""Tokens and secrets on this machine: where they are kept, so that nobody has to be asked (spec AUTH-1 to AUTH-3).
+
+Everything lies in the user's state directory, in files only the user can read: per coordinator (known by its URL) the
+two tokens, and per principal the secret a coordinator issued to it. Used by the server and by everything that
+connects to one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .ids import new_secret
+
+__all__ = [
+    "DEFAULT_URL",
+    "Tokens",
+    "coordinator_dir",
+    "keep_secrets_with",
+    "load_secret",
+    "load_tokens",
+    "provide_tokens",
+    "save_secret",
+    "state_dir",
+]
+
+DEFAULT_URL = "ws://127.0.0.1:7420"
+"""Where a coordinator listens, and is looked for, when nobody says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What opens a coordinator's door, and what carries the operator's role there."""
+
+    token: str
+    operator_token: str
+    token_file: Path
+
+
+def state_dir() -> Path:
+    """Return the directory for this user's state: A2A_STATE_DIR, or a2a in the XDG state directory."""
+    named = os.environ.get("A2A_STATE_DIR")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "a2a"
+
+
+def coordinator_dir(url: str) -> Path:
+    """Return the directory for what is known about the coordinator at `url`."""
+    parts = urlsplit(url)
+    host = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}.get(parts.hostname or "", parts.hostname or "")
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    return state_dir() / "coordinators" / f"{_file_name(host)}_{port}"
+
+
+def provide_tokens(url: str, token: str | None = None) -> Tokens:
+    """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place."""
+    directory = coordinator_dir(url)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if token is not None:
+        _write(directory / "token", token)
+    for name in ("token", "operator-token"):
+        if not (directory / name).exists():
+            _write(directory / name, new_secret())
+    tokens = load_tokens(url)
+    assert tokens is not None, "both files were written above"
+    return tokens
+
+
+def load_tokens(url: str) -> Tokens | None:
+    """Return the tokens of the coordinator at `url` as far as this user has them, or None."""
+    directory = coordinator_dir(url)
+    token = _read(directory / "token")
+    if token is None:
+        return None
+    return Tokens(token, _read(directory / "operator-token") or "", directory / "token")
+
+
+def load_secret(url: str, principal: str) -> str | None:
+    """Return the secret the coordinator at `url` issued to `principal`, or None."""
+    return _read(_secret_file(url, principal))
+
+
+def save_secret(url: str, principal: str, secret: str) -> None:
+    """Keep a secret for the next start."""
+    path = _secret_file(url, principal)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _write(path, secret)
+
+
+@contextlib.contextmanager
+def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
+    """Inside the block, have the secrets for `url` be those of this ledger; None: of a ledger that does not stay.
+
+    Principals are bound in the ledger, and looked up by URL. The same ledger under another port, or another one under
+    the same port, would turn away everybody who was here before.
+    """
+    link = coordinator_dir(url) / "secrets"
+    if ledger is None:
+        home = link.with_name("secrets.passing")
+        shutil.rmtree(home, ignore_errors=True)  # one that was killed left it
+    else:
+        digest = hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:16]
+        home = state_dir() / "ledgers" / f"{_file_name(ledger.stem)}-{digest}.secrets"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if link.is_dir() and not link.is_symlink():
+        link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued by another machine: not ours to lose
+    temporary = link.with_name(f".secrets.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(home.absolute(), target_is_directory=True)
+    temporary.replace(link)
+    try:
+        yield
+    finally:
+        if ledger is None:
+            shutil.rmtree(home, ignore_errors=True)
+            if link.is_symlink() and link.readlink() == home.absolute():
+                link.unlink(missing_ok=True)
+
+
+def _secret_file(url: str, principal: str) -> Path:
+    # The readable part is for people; the digest tells apart what it would fold together.
+    digest = hashlib.sha256(principal.encode()).hexdigest()[:8]
+    return coordinator_dir(url) / "secrets" / f"{_file_name(principal)}-{digest}"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "_", text)[:80]
+
+
+def _read(path: Path) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    temporary.replace(path)

@@ -1,0 +1,498 @@
+"""The coordinator as a pure machine: frames and time in, records and frames out.
+
+One `step` a frame, one `tick` for every timer. After each, the passes that may follow any change run once: sub-tasks
+of what has ended, offers for what is queued, timers, watchers. `ready` hands out what to append and what to send; the
+shell appends first. `restore` folds the stored records back. Nothing here does I/O, and nothing reads a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from ..errors import ErrorCode
+from ..protocol.codec import BadFrame, Frame
+from ..protocol.messages import (
+    AgentFind,
+    AgentUpdate,
+    Bye,
+    Credit,
+    Error,
+    Hello,
+    MailboxAck,
+    Message,
+    Ping,
+    Pong,
+    TaskAccept,
+    TaskAnswer,
+    TaskArtifact,
+    TaskAsk,
+    TaskCancel,
+    TaskConfirm,
+    TaskDecline,
+    TaskDelegate,
+    TaskGet,
+    TaskHeartbeat,
+    TaskLease,
+    TaskList,
+    TaskReport,
+    TaskWatch,
+    TaskYield,
+    Unknown,
+    Welcome,
+)
+from ..protocol.states import TaskState
+from .decision import NOTHING, Decision, Ready, refuse
+from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
+from .ledger import Ledger, Task
+from .live import Connection, Live, World
+from .mailbox import render
+from .policy import Policy
+from .reading import event_notice, on_task_get, on_task_list, on_task_watch, progress_notice
+from .records import (
+    Accepted,
+    AgentForgotten,
+    AgentRegistered,
+    CoordinatorStarted,
+    Declined,
+    LeaseExpired,
+    MailboxAcked,
+    Offered,
+    OfferWithdrawn,
+    Record,
+    Reported,
+    Revived,
+    Settled,
+    StatusSet,
+    Yielded,
+)
+from .registry import (
+    change_notice,
+    on_agent_find,
+    on_agent_update,
+    on_bye,
+    on_credit,
+    on_hello,
+    on_mailbox_ack,
+    on_ping,
+)
+from .routing import Queues, offers, satisfies
+from .tasks import (
+    due,
+    on_task_answer,
+    on_task_artifact,
+    on_task_ask,
+    on_task_cancel,
+    on_task_confirm,
+    on_task_delegate,
+    on_task_report,
+    when_due,
+)
+from .tree import cancel_children
+
+__all__ = ["HANDLERS", "Coordinator"]
+
+Handler = Callable[[World, Connection, Any, int], Decision]
+
+HANDLERS: dict[type[Message], Handler] = {
+    Hello: on_hello,
+    Bye: on_bye,
+    MailboxAck: on_mailbox_ack,
+    Credit: on_credit,
+    Ping: on_ping,
+    AgentUpdate: on_agent_update,
+    AgentFind: on_agent_find,
+    TaskDelegate: on_task_delegate,
+    TaskAccept: on_task_accept,
+    TaskDecline: on_task_decline,
+    TaskHeartbeat: on_task_heartbeat,
+    TaskArtifact: on_task_artifact,
+    TaskAsk: on_task_ask,
+    TaskAnswer: on_task_answer,
+    TaskReport: on_task_report,
+    TaskConfirm: on_task_confirm,
+    TaskCancel: on_task_cancel,
+    TaskYield: on_task_yield,
+    TaskGet: on_task_get,
+    TaskList: on_task_list,
+    TaskWatch: on_task_watch,
+}
+"""What a peer may send, and who decides on it."""
+
+_ACK_EVERY = 256
+"""Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
+_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Yielded, Reported, Settled)
+_RUNS_LEASE = (Accepted, Revived)
+
+
+class Coordinator:
+    """Decides everything in one namespace."""
+
+    def __init__(self, policy: Policy | None = None, *, durability: str = "memory") -> None:
+        self.policy = policy or Policy()
+        self.ledger = Ledger(self.policy.namespace)
+        self.live = Live(durability=durability)
+        self.queues = Queues()
+        self.world = World(self.ledger, self.live, self.policy, self.queues)
+        self._ready = Ready()
+        self._sequence = 0
+        self._timers: list[tuple[int, int, str]] = []
+        """(time, lsn of the task, task): an earliest time to look at the task again."""
+        self._scheduled: dict[str, int] = {}
+        """Task to its earliest entry among the timers."""
+
+    # What the shell calls ---------------------------------------------------------------------------------------------
+
+    def restore(self, records: Iterable[Record], now: int) -> None:
+        """Fold stored records back, then begin a new epoch. Call it once, first, also for an empty ledger."""
+        for record in records:
+            self.ledger.apply(record)
+        now = max(now, self.ledger.at)
+        self.ledger.touched.clear()
+        self.ledger.posted.clear()
+        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1))
+        leases = [
+            task.durations.lease_ms
+            for task in self.ledger.open_tasks.values()
+            if task.authority is not None and task.authority.is_open
+        ]
+        self.live.grace_until = now + max(leases, default=0)
+        for task in self.ledger.open_tasks.values():
+            if task.holder is not None:
+                self.live.lease_until[task.id] = now + task.durations.lease_ms
+            self.ledger.touched[task.id] = task
+        self._follow(now)
+
+    def opened(self, connection: int, fresh_secret: str, now: int) -> None:
+        """A connection stands; its first frame has to be a hello."""
+        self.live.connections[connection] = Connection(connection, fresh_secret, seen=now)
+
+    def closed(self, connection: int, now: int) -> None:
+        """A connection is over. What its agent holds stays its own until the lease ends."""
+        now = max(now, self.ledger.at)
+        gone = self.live.connections.pop(connection, None)
+        if gone is None:
+            return
+        self.live.finders.pop(connection, None)
+        for task in gone.watches:
+            self._unwatch(task, connection)
+        if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
+            self._record_ack(gone, now)
+            del self.live.agents[gone.agent]
+            self._tell_finders(gone.agent, "left", now)
+            self._forget(gone.agent, now)
+        self._follow(now)
+
+    def step(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
+        """Take one frame that arrived on a connection."""
+        now = max(now, self.ledger.at)
+        sender = self.live.connections.get(connection)
+        if sender is None:
+            return  # it was told to close, and this was on its way already
+        sender.seen = now
+        if isinstance(frame, BadFrame):
+            self._answer_bad(sender, frame)
+            return
+        message = frame.message
+        decision = self._refuse_early(sender, frame) or self._decide(sender, message, now)
+        for record in decision.records:
+            self._commit(record)
+        if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
+            self._take_over(sender)
+        if decision.reply is not None:
+            self._send(sender, decision.reply, re=frame.id)
+        if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
+            self._arrived(sender, now)
+        elif isinstance(message, TaskWatch) and not isinstance(decision.reply, Error):
+            self._watch(sender, frame.id, message)
+        elif isinstance(message, AgentFind) and message.watch and not isinstance(decision.reply, Error):
+            sender.finding[frame.id] = message.filter
+            self.live.finders[sender.id] = sender
+        elif isinstance(message, TaskHeartbeat) and isinstance(decision.reply, TaskLease):
+            self._tell_progress(message.task)
+        elif isinstance(message, MailboxAck):
+            self._acked(sender, now)
+        elif isinstance(message, Credit) and sender.agent is not None:
+            self._capacity_changed(sender.agent)
+            self.ledger.posted[sender.agent] = None
+        if decision.close is not None:
+            self._close(sender, decision.close, now)
+        self._follow(now)
+
+    def tick(self, now: int) -> None:
+        """Let everything that is due happen."""
+        now = max(now, self.ledger.at)
+        while self._timers and self._timers[0][0] <= now:
+            at, _, task_id = heappop(self._timers)
+            if self._scheduled.get(task_id) == at:
+                del self._scheduled[task_id]
+            task = self.ledger.open_tasks.get(task_id)
+            if task is None:
+                continue
+            if now >= self.live.grace_until:
+                for record in due(self.world, task, now):
+                    self._commit(record)
+            self.ledger.touched[task_id] = task
+            self._follow(now)
+
+    def next_deadline(self) -> int | None:
+        """Return when `tick` has something to do next, or None."""
+        return self._timers[0][0] if self._timers else None
+
+    def ready(self, now: int) -> Ready:
+        """Return what is to be appended and sent since the last call. Append, and only then send."""
+        self._pump(max(now, self.ledger.at))
+        ready, self._ready = self._ready, Ready()
+        return ready
+
+    def is_welcomed(self, connection: int) -> bool:
+        """Tell whether the peer on this connection has said who it is."""
+        known = self.live.connections.get(connection)
+        return known is not None and known.agent is not None
+
+    def is_busy(self, connection: int) -> bool:
+        """Tell whether the peer on this connection holds work, so that its silence has to be noticed soon."""
+        known = self.live.connections.get(connection)
+        return known is not None and known.agent is not None and bool(self.ledger.holding.get(known.agent))
+
+    # Deciding ---------------------------------------------------------------------------------------------------------
+
+    def _decide(self, sender: Connection, message: Message, now: int) -> Decision:
+        return HANDLERS[type(message)](self.world, sender, message, now)
+
+    def _refuse_early(self, sender: Connection, frame: Frame) -> Decision | None:
+        """Return the answer to what no handler takes, or None."""
+        message = frame.message
+        if sender.agent is None and not isinstance(message, Hello):
+            decision = refuse(ErrorCode.AUTH, f"the first frame is a hello, this is {_kind(message)}")
+            decision.close = "no hello"
+            return decision
+        if sender.agent is not None and isinstance(message, Hello):
+            return refuse(ErrorCode.CONFLICT, f"{sender.agent} was welcomed on this connection already")
+        if type(message) in HANDLERS:
+            return None
+        if isinstance(message, Pong | Error):
+            return NOTHING
+        decision = refuse(ErrorCode.UNSUPPORTED_KIND, f"a coordinator does not take {_kind(message)}")
+        if frame.must:
+            decision.close = f"{_kind(message)} is not supported"
+        return decision
+
+    def _answer_bad(self, sender: Connection, frame: BadFrame) -> None:
+        decision = refuse(frame.code, frame.detail)
+        assert decision.reply is not None, "a refusal has a reply"
+        self._send(sender, decision.reply, re=frame.id)
+        if frame.fatal:
+            self._close(sender, frame.detail, self.ledger.at)
+
+    def _commit(self, record: Record) -> None:
+        """Make a record true, and remember to append it."""
+        lsn = self.ledger.apply(record)
+        self._ready.records.append((lsn, record))
+        live, ledger = self.live, self.ledger
+        if isinstance(record, Offered):
+            task = ledger.tasks[record.task]
+            live.progress.pop(record.task, None)
+            if record.granted:
+                live.lease_until[record.task] = record.at + task.durations.offer_ms
+        elif isinstance(record, _RUNS_LEASE):
+            live.lease_until[record.task] = record.at + ledger.tasks[record.task].durations.lease_ms
+        elif isinstance(record, _FREES_CREDIT):
+            task = ledger.tasks[record.task]
+            if task.last_agent is not None:
+                self._capacity_changed(task.last_agent)
+            if task.authority is not None and task.authority.holder != task.last_agent:
+                self._capacity_changed(task.authority.holder)
+            if task.is_terminal:
+                live.lease_until.pop(record.task, None)
+                live.progress.pop(record.task, None)
+        elif isinstance(record, AgentRegistered | StatusSet):
+            self._capacity_changed(record.agent)
+            if record.agent in live.agents:
+                self._tell_finders(record.agent, "changed", record.at)
+
+    def _capacity_changed(self, agent_id: str) -> None:
+        agent = self.ledger.agents.get(agent_id)
+        if agent is not None:
+            self.queues.capacity_changed(agent)
+
+    # The passes that follow -------------------------------------------------------------------------------------------
+
+    def _follow(self, now: int) -> None:
+        """Do what any change may call for, until nothing more follows."""
+        ledger = self.ledger
+        while True:
+            touched = list(ledger.touched.values())
+            ledger.touched.clear()
+            for task in touched:
+                if task.children and task.is_terminal:
+                    reason = f"parent task {task.id} has ended as {task.state}"
+                    for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):
+                        self._commit(record)
+                if task.state is TaskState.QUEUED and task.retry_at <= now:
+                    self.queues.add(task)
+                self._schedule(task, now)
+                if task.id in self.live.watchers:
+                    self._tell_watchers(task)
+            for task, agent in offers(self.queues, ledger, self.live, now):
+                # Without an open lease there is no older holder to protect: the first offer is the lease itself.
+                granted = task.authority is None or not task.authority.is_open
+                self._commit(Offered(now, task.id, agent, granted))
+            if not ledger.touched:
+                return
+
+    def _schedule(self, task: Task, now: int) -> None:
+        at = when_due(self.world, task)
+        if task.state is TaskState.QUEUED:
+            later = [time for time in (task.retry_at, *task.shunned.values()) if time > now]
+            if later:
+                at = min(later) if at is None else min(at, *later)
+        if at is None:
+            return
+        known = self._scheduled.get(task.id)
+        if known is None or at < known:
+            self._scheduled[task.id] = at
+            heappush(self._timers, (at, task.lsn, task.id))
+            if len(self._timers) > 1024 and len(self._timers) > 4 * len(self.ledger.open_tasks):
+                self._prune_timers()
+
+    def _prune_timers(self) -> None:
+        """Drop entries of tasks that have ended; they would lie here until their time."""
+        open_tasks, scheduled = self.ledger.open_tasks, self._scheduled
+        self._timers = [
+            entry for entry in self._timers if entry[2] in open_tasks and scheduled.get(entry[2]) == entry[0]
+        ]
+        heapify(self._timers)
+        for task_id in [task_id for task_id in scheduled if task_id not in open_tasks]:
+            del scheduled[task_id]
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    def _send(self, to: Connection, message: Message, *, re: str | None = None) -> None:
+        self._sequence += 1
+        self._ready.frames.append((to.id, Frame(f"{self.ledger.epoch}.{self._sequence}", message, re, to=to.agent)))
+
+    def _close(self, connection: Connection, reason: str, now: int) -> None:
+        self._ready.closes.append((connection.id, reason))
+        self.closed(connection.id, now)
+
+    def _pump(self, now: int) -> None:
+        """Send mailbox entries to agents that are here, as far as their credit for frames goes."""
+        posted = list(self.ledger.posted)
+        self.ledger.posted.clear()
+        for agent in posted:
+            connection = self.live.agents.get(agent)
+            mailbox = self.ledger.mailboxes.get(agent)
+            if connection is None or mailbox is None or not mailbox.entries:
+                continue
+            start = connection.sent_mseq + 1 - mailbox.entries[0].mseq
+            stop = min(
+                len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - mailbox.entries[0].mseq
+            )
+            for index in range(max(0, start), stop):
+                entry = mailbox.entries[index]
+                message = render(self.world, agent, entry, now)
+                frame = Frame(f"m{entry.mseq}", message, to=agent, mseq=entry.mseq)
+                self._ready.frames.append((connection.id, frame))
+                connection.sent_mseq = entry.mseq
+
+    def _acked(self, sender: Connection, now: int) -> None:
+        mailbox = self.ledger.mailboxes.get(sender.agent or "")
+        if mailbox is None or not mailbox.entries:
+            return
+        waiting = mailbox.entries[-1].mseq > sender.sent_mseq
+        if waiting:
+            self.ledger.posted[sender.agent or ""] = None
+        if sender.acked_mseq - mailbox.entries[0].mseq + 1 >= _ACK_EVERY:
+            self._record_ack(sender, now)
+
+    def _record_ack(self, connection: Connection, now: int) -> None:
+        mailbox = self.ledger.mailboxes.get(connection.agent or "")
+        if mailbox is not None and mailbox.entries and mailbox.entries[0].mseq <= connection.acked_mseq:
+            self._commit(MailboxAcked(now, connection.agent or "", connection.acked_mseq))
+
+    def _forget(self, agent: str, now: int) -> None:
+        """Let go of the mailbox of a process that had an id of its own and took its mail with it.
+
+        Not while a task may still write to it: a new mailbox counts from one again, and a process that comes back
+        with its cursor would miss what is in it.
+        """
+        mailbox = self.ledger.mailboxes.get(agent)
+        if "#" not in agent or mailbox is None or mailbox.entries or self.ledger.holding.get(agent):
+            return
+        for task in self.ledger.open_tasks.values():
+            if task.delegator == agent or (task.results and task.results[-1].agent == agent):
+                return
+        self._commit(AgentForgotten(now, agent))
+
+    # Arriving and watching --------------------------------------------------------------------------------------------
+
+    def _take_over(self, sender: Connection) -> None:
+        """An agent speaks on one connection, the newest."""
+        assert sender.agent is not None, "a welcomed connection has an agent"
+        older = self.live.agents.get(sender.agent)
+        if older is not None and older is not sender:
+            same = older.instance == sender.instance
+            self._send(older, Bye("connected again" if same else "taken_over"))
+            self._ready.closes.append((older.id, "taken over"))
+            self.live.connections.pop(older.id, None)
+            self.live.finders.pop(older.id, None)
+            for task in older.watches:
+                self._unwatch(task, older.id)
+        self.live.agents[sender.agent] = sender
+
+    def _arrived(self, sender: Connection, now: int) -> None:
+        assert sender.agent is not None, "a welcomed connection has an agent"
+        self._record_ack(sender, now)
+        self._capacity_changed(sender.agent)
+        self.ledger.posted[sender.agent] = None
+        self._tell_finders(sender.agent, "joined", now)
+
+    def _tell_finders(self, agent_id: str, change: Any, now: int) -> None:
+        agent = self.ledger.agents.get(agent_id)
+        if agent is None:
+            return
+        for connection in self.live.finders.values():
+            for request, wanted in connection.finding.items():
+                if satisfies(agent, wanted):
+                    self._send(connection, change_notice(self.world, agent, change, now), re=request)
+
+    def _watch(self, sender: Connection, request: str, message: TaskWatch) -> None:
+        if message.stop:
+            sender.watches.pop(message.task, None)
+            self._unwatch(message.task, sender.id)
+            return
+        sender.watches[message.task] = (request, message.from_gen)
+        self.live.watchers.setdefault(message.task, {})[sender.id] = sender
+        task = self.ledger.tasks[message.task]
+        self._tell_watchers(task)
+        progress = self.live.progress.get(task.id)
+        if progress is not None:
+            self._send(sender, progress_notice(task, progress), re=request)
+
+    def _unwatch(self, task: str, connection: int) -> None:
+        watching = self.live.watchers.get(task)
+        if watching is not None:
+            watching.pop(connection, None)
+            if not watching:
+                del self.live.watchers[task]
+
+    def _tell_watchers(self, task: Task) -> None:
+        for connection in self.live.watchers.get(task.id, {}).values():
+            request, sent = connection.watches[task.id]
+            for event in task.history[sent:]:
+                self._send(connection, event_notice(task, event), re=request)
+            connection.watches[task.id] = (request, task.generation)
+
+    def _tell_progress(self, task_id: str) -> None:
+        watching = self.live.watchers.get(task_id)
+        task = self.ledger.tasks.get(task_id)
+        progress = self.live.progress.get(task_id)
+        if watching and task is not None and progress is not None:
+            for connection in watching.values():
+                self._send(connection, progress_notice(task, progress), re=connection.watches[task_id][0])
+
+
+def _kind(message: Message) -> str:
+    return message.name if isinstance(message, Unknown) else message.kind

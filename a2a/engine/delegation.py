@@ -1,0 +1,262 @@
+"""A delegator's own machine: the tasks it delegated, and what became of each (spec TASK, ACCEPT, WATCH).
+
+Pure: replies and notices in, changed `Delegation`s out. The client's shell wakes whoever waits for one. Used by
+clients, and by agents for their sub-tasks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..protocol.messages import (
+    Error,
+    Message,
+    TaskAnswer,
+    TaskAsk,
+    TaskCancel,
+    TaskConfirm,
+    TaskCreated,
+    TaskDelegate,
+    TaskEventNotice,
+    TaskFound,
+    TaskGet,
+    TaskReview,
+    TaskSettled,
+    TaskWatch,
+)
+from ..protocol.session import PeerSession, Reply
+
+__all__ = ["Delegation", "Delegations", "Review"]
+
+_ENDED = frozenset({"completed", "failed", "canceled", "rejected"})
+
+
+@dataclass(slots=True)
+class Review:
+    """A result, and what a confirmation has to name."""
+
+    rev: int
+    result_hash: str
+    payload: bytes
+    agent: str
+
+
+@dataclass(slots=True)
+class Delegation:
+    """One delegated task, as its delegator knows it."""
+
+    request: TaskDelegate
+    request_id: str
+    task: str | None = None
+    created: bool | None = None
+    """Whether this delegation made the task; False: the same key had made it before."""
+    context_id: str = ""
+    refused: Error | None = None
+    """The coordinator would not create it."""
+    review: Review | None = None
+    """The newest result."""
+    settled: TaskSettled | None = None
+    asks: dict[int, TaskAsk] = field(default_factory=dict)
+    """Questions without an answer, by their number."""
+    events: list[TaskEventNotice] = field(default_factory=list)
+    """What happened and was not taken yet; only while watched."""
+    is_watched: bool = False
+    generation: int = 0
+    """The newest generation seen in an event: where a watch goes on after a new connection."""
+
+    final_event: bool = False
+    """Whether the event that ended the task was seen."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the task is over, as far as its delegator was told."""
+        return self.settled is not None or self.refused is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further event will come."""
+        return self.refused is not None or self.final_event
+
+
+class Delegations:
+    """The tasks one peer delegated and still cares about."""
+
+    def __init__(self, session: PeerSession) -> None:
+        self.session = session
+        self._by_request: dict[str, Delegation] = {}
+        self._by_task: dict[str, list[Delegation]] = {}
+
+    # What the delegator says ------------------------------------------------------------------------------------------
+
+    def delegate(self, message: TaskDelegate) -> Delegation:
+        """Have a task done. The returned record changes as news come; forget() it when nobody cares any more."""
+        delegation = Delegation(message, self.session.request(message))
+        self._by_request[delegation.request_id] = delegation
+        return delegation
+
+    def follow(self, task: str, from_gen: int = 0) -> Delegation:
+        """Follow a task that somebody else delegated; the owner sends the first watch itself."""
+        request = TaskDelegate(key="-", spec={"skill": "-"})
+        delegation = Delegation(request, "", task, created=False, is_watched=True, generation=from_gen)
+        self._by_task.setdefault(task, []).append(delegation)
+        return delegation
+
+    def watch(self, delegation: Delegation) -> None:
+        """Ask for everything that happens to the task, from its beginning."""
+        delegation.is_watched = True
+        if delegation.task is not None:
+            self._watch(delegation)
+
+    def confirm(
+        self,
+        delegation: Delegation,
+        verdict: Literal["accept", "reject"] = "accept",
+        *,
+        rework: bool = False,
+        reason_code: str = "",
+        feedback: bytes | None = None,
+    ) -> str | None:
+        """Say the word on exactly the result that was seen, and return the request's id; None where there is none."""
+        review = delegation.review
+        if review is None or delegation.task is None:
+            return None
+        delegation.review = None if verdict == "reject" else review
+        return self.session.request(
+            TaskConfirm(delegation.task, review.rev, review.result_hash, verdict, rework, reason_code, feedback)
+        )
+
+    def cancel(self, delegation: Delegation, mode: Literal["coop", "kill", "skip"], reason: str) -> str | None:
+        """Ask for the task to end, and return the request's id; None where it was not created yet."""
+        if delegation.task is None:
+            return None
+        return self.session.request(TaskCancel(delegation.task, mode, reason))
+
+    def answer(self, delegation: Delegation, ask_no: int, payload: bytes) -> str | None:
+        """Answer a question, and return the request's id; None where the task was not created yet."""
+        if delegation.task is None:
+            return None
+        delegation.asks.pop(ask_no, None)
+        return self.session.request(TaskAnswer(delegation.task, ask_no, payload))
+
+    def forget(self, delegation: Delegation) -> None:
+        """Stop following a task; it goes on without being heard."""
+        self._by_request.pop(delegation.request_id, None)
+        if delegation.task is None:
+            self.session.forget(delegation.request_id)
+            return
+        others = self._by_task.get(delegation.task, [])
+        if delegation in others:
+            others.remove(delegation)
+        if not others:
+            self._by_task.pop(delegation.task, None)
+            if delegation.is_watched and not delegation.has_ended:
+                self.session.request(TaskWatch(delegation.task, stop=True))
+
+    # What the coordinator says ----------------------------------------------------------------------------------------
+
+    def on_welcome(self) -> None:
+        """Watch again: a watch belongs to a connection, the cursor to the delegator."""
+        for delegations in self._by_task.values():
+            for delegation in delegations[:1]:
+                if delegation.is_watched and not delegation.has_ended:
+                    self._watch(delegation)
+
+    def on_reply(self, reply: Reply) -> list[Delegation]:
+        """Take an answer, and return the delegations it changed."""
+        message = reply.message
+        if isinstance(reply.request, TaskDelegate):
+            delegation = self._by_request.pop(reply.re, None)
+            return [] if delegation is None else self._created(delegation, message)
+        if isinstance(reply.request, TaskGet) and isinstance(message, TaskFound):
+            return self._found(message)
+        return []
+
+    def on_notice(self, message: Message, re: str | None) -> list[Delegation]:
+        """Take a notice, and return the delegations it changed; those not about delegated tasks are left alone."""
+        if isinstance(message, TaskReview):
+            changed = self._by_task.get(message.task, [])
+            for delegation in changed:
+                if delegation.review is None or delegation.review.rev <= message.rev:
+                    delegation.review = Review(message.rev, message.result_hash, message.payload, message.agent)
+            return list(changed)
+        if isinstance(message, TaskSettled):
+            return self._settled(message)
+        if isinstance(message, TaskAsk):
+            changed = self._by_task.get(message.task, [])
+            for delegation in changed:
+                delegation.asks[message.ask_no] = message
+            return list(changed)
+        if isinstance(message, TaskEventNotice):
+            return self._happened(message)
+        return []
+
+    def _created(self, delegation: Delegation, message: Message) -> list[Delegation]:
+        if isinstance(message, Error):
+            delegation.refused = message
+        elif isinstance(message, TaskCreated):
+            delegation.task, delegation.created = message.task, message.created
+            delegation.context_id = message.context_id
+            self._by_task.setdefault(message.task, []).append(delegation)
+            if not message.created:
+                # Notices of what happened before went to whoever delegated first: look the task up.
+                self.session.request(TaskGet(message.task))
+            if delegation.is_watched:
+                self._watch(delegation)
+        return [delegation]
+
+    def _found(self, message: TaskFound) -> list[Delegation]:
+        metadata = message.view.get("metadata", {})
+        state, rev, result_hash = metadata.get("state"), metadata.get("rev", 0), metadata.get("resultHash")
+        changed = self._by_task.get(message.task, [])
+        for delegation in changed:
+            if delegation.has_ended:
+                continue
+            if result_hash is not None and message.payload is not None and state in ("reported", "completed"):
+                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""))
+            for ask in message.asks:
+                if "answer" not in ask and state not in _ENDED:
+                    payload = ask["payload"]
+                    question = payload if isinstance(payload, bytes) else str(payload).encode()
+                    delegation.asks[ask["askNo"]] = TaskAsk(message.task, ask["askNo"], question)
+            if state in _ENDED:
+                delegation.settled = TaskSettled(
+                    message.task,
+                    message.generation,
+                    state,
+                    metadata.get("reason", ""),
+                    metadata.get("detail", ""),
+                    rev,
+                    result_hash,
+                    metadata.get("confirmedBy"),
+                    metadata.get("agent"),
+                    message.payload,
+                )
+        return list(changed)
+
+    def _settled(self, message: TaskSettled) -> list[Delegation]:
+        changed = self._by_task.get(message.task, [])
+        for delegation in changed:
+            if message.payload is not None and message.result_hash is not None:
+                delegation.review = Review(message.rev, message.result_hash, message.payload, message.agent or "")
+            delegation.settled = message
+            delegation.asks.clear()
+        return list(changed)
+
+    def _happened(self, message: TaskEventNotice) -> list[Delegation]:
+        changed = []
+        for delegation in self._by_task.get(message.task, []):
+            if not delegation.is_watched:
+                continue
+            if message.event != "progress":
+                if message.generation <= delegation.generation:
+                    continue  # a repeat after a new connection
+                delegation.generation = message.generation
+                delegation.final_event = message.state in _ENDED
+            delegation.events.append(message)
+            changed.append(delegation)
+        return changed
+
+    def _watch(self, delegation: Delegation) -> None:
+        assert delegation.task is not None, "a task is watched when it is there"
+        self.session.request(TaskWatch(delegation.task, from_gen=delegation.generation))

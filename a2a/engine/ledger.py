@@ -1,0 +1,711 @@
+"""The ledger: the state that the records build, and `apply`, the only code that changes it.
+
+Live running and recovery are the same fold. What is volatile (who is connected, heartbeats, credit) is not here but
+in `live`, beside it. The ledger knows no clock and no message; a notice to an agent is an entry in its mailbox, put
+there by the very record that caused it, and rendered when it is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..protocol.states import TERMINAL, TaskEvent, TaskState, advance
+from ..protocol.types import principal_of
+from .policy import Bounds, Durations
+from .records import (
+    Accepted,
+    Adopted,
+    AgentForgotten,
+    AgentRegistered,
+    Answered,
+    ArtifactAppended,
+    Asked,
+    CancelRequested,
+    CoordinatorStarted,
+    Declined,
+    Delegated,
+    LeaseExpired,
+    MailboxAcked,
+    Offered,
+    OfferWithdrawn,
+    PrincipalBound,
+    Record,
+    Reported,
+    ReportKept,
+    Revived,
+    Reworked,
+    Settled,
+    StatusSet,
+    Yielded,
+)
+
+__all__ = [
+    "Agent",
+    "Artifact",
+    "Ask",
+    "Authority",
+    "Event",
+    "Evidence",
+    "Ledger",
+    "Mailbox",
+    "MailboxEntry",
+    "Offer",
+    "Result",
+    "Task",
+]
+
+
+@dataclass(slots=True)
+class Authority:
+    """Who may change a task now (spec FENCE-2)."""
+
+    fence: int
+    holder: str
+    is_open: bool
+    """False: spent. A spent fence never changes the task again."""
+    lapsed: bool = False
+    """The lease expired. The holder may still come back until somebody else accepts."""
+
+
+@dataclass(slots=True)
+class Offer:
+    """An attempt that was offered and is not current yet."""
+
+    fence: int
+    agent: str
+    at: int
+
+
+@dataclass(slots=True)
+class Result:
+    """A completed outcome that was admitted."""
+
+    rev: int
+    fence: int
+    agent: str
+    result_hash: str
+    payload: bytes
+    at: int
+
+
+@dataclass(slots=True)
+class Evidence:
+    """A report that came without authority."""
+
+    fence: int
+    agent: str
+    verdict: str
+    outcome: str
+    result_hash: str
+    payload: bytes
+    lsn: int
+
+
+@dataclass(slots=True)
+class Ask:
+    """A question of an attempt, and its answer."""
+
+    ask_no: int
+    fence: int
+    payload: bytes
+    default: bytes | None
+    deadline_at: int
+    auth: bool
+    answer: bytes | None = None
+    by: str | None = None
+    told: bool = False
+    """Whether the attempt that asked was there to get the answer."""
+    withdrawn: bool = False
+    """The attempt reported without waiting: nobody wants the answer any more."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody waits for the answer."""
+        return self.answer is None and not self.withdrawn
+
+
+@dataclass(slots=True)
+class Artifact:
+    """A provisional artifact of one attempt."""
+
+    artifact: str
+    name: str
+    fence: int
+    chunks: list[bytes] = field(default_factory=list)
+    last_no: int = -1
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Event:
+    """One step of a task, as watchers see it."""
+
+    generation: int
+    lsn: int
+    at: int
+    event: str
+    state: str
+    data: dict[str, Any]
+    payload: bytes | None = None
+
+
+@dataclass(slots=True)
+class Task:
+    """A task, from its creation to its end."""
+
+    id: str
+    lsn: int
+    at: int
+    scope: str
+    key: str
+    delegator: str
+    """Where its notices go: the agent that delegated it, or the one that came with the same key last."""
+    principal: str
+    context_id: str
+    spec: dict[str, Any]
+    spec_hash: str
+    payload: bytes
+    durations: Durations
+    bounds: Bounds
+    parent: str | None
+    on_parent_end: str
+    depth: int
+    deadline_at: int | None
+    state: TaskState = TaskState.QUEUED
+    since: int = 0
+    """When it came into this state."""
+    generation: int = 0
+    attempt: int = 0
+    attempts: dict[int, str] = field(default_factory=dict)
+    """Fence to the agent it was minted for: a number in the wrong hands is nobody's."""
+    rev: int = 0
+    authority: Authority | None = None
+    offer: Offer | None = None
+    retry_at: int = 0
+    was_leased: bool = False
+    losses: int = 0
+    failures: int = 0
+    declines: int = 0
+    revivals: int = 0
+    shunned: dict[str, int] = field(default_factory=dict)
+    """Agents that lost or declined it, and until when they are not asked first."""
+    last_agent: str | None = None
+    last_error: dict[str, Any] | None = None
+    results: list[Result] = field(default_factory=list)
+    outcomes: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """Fence to (outcome, hash) of every report that was admitted, to answer its repeats."""
+    evidence: list[Evidence] = field(default_factory=list)
+    feedback: list[tuple[int, str, bytes]] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+    chunks: int = 0
+    children: list[str] = field(default_factory=list)
+    cancel: CancelRequested | None = None
+    settled: Settled | None = None
+    history: list[Event] = field(default_factory=list)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in TERMINAL
+
+    @property
+    def evaluator(self) -> str:
+        """Who says that a result is good: `auto`, `delegator` or `human`."""
+        evaluator: str = self.spec.get("acceptance", {}).get("evaluator", "delegator")
+        return evaluator
+
+    @property
+    def holder(self) -> str | None:
+        """The agent whose lease is current and has not lapsed, or None."""
+        authority = self.authority
+        return authority.holder if authority and authority.is_open and not authority.lapsed else None
+
+    def open_ask(self) -> Ask | None:
+        """The oldest question without an answer."""
+        return next((ask for ask in self.asks if ask.is_open), None)
+
+
+@dataclass(slots=True)
+class MailboxEntry:
+    """A notice for an agent. What it says is rendered from the task when it is sent, so a payload is kept once."""
+
+    mseq: int
+    lsn: int
+    kind: str
+    task: str
+    number: int = 0
+    """The fence, revision or question it is about."""
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """The notices an agent has not acknowledged, in order, without gaps (spec MAIL-1)."""
+
+    next_mseq: int = 1
+    entries: deque[MailboxEntry] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Agent:
+    """An agent that has a card on file."""
+
+    id: str
+    instance: str
+    incarnation: int
+    card: dict[str, Any]
+    labels: dict[str, str]
+    lsn: int
+    status: str = "ready"
+    skills: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Skill id to the skill on its card."""
+
+
+class Ledger:
+    """Everything the records say."""
+
+    def __init__(self, policy_namespace: str = "main") -> None:
+        self.namespace = policy_namespace
+        self.lsn = 0
+        self.at = 0
+        """The newest clock reading recorded; time never goes back behind it."""
+        self.epoch = 0
+        self.principals: dict[str, str] = {}
+        self.agents: dict[str, Agent] = {}
+        self.mailboxes: dict[str, Mailbox] = {}
+        self.tasks: dict[str, Task] = {}
+        self.keys: dict[tuple[str, str], str] = {}
+        self.holding: dict[str, dict[str, int]] = {}
+        """Agent to the tasks it was offered or holds, and the fence of each: what its credit is spent on."""
+        self.by_skill: dict[str, dict[str, Agent]] = {}
+        self.open_tasks: dict[str, Task] = {}
+        """Tasks that have not ended, in the order they came."""
+        self.touched: dict[str, Task] = {}
+        """Tasks that the records since the last pass changed; the coordinator empties it."""
+        self.posted: dict[str, None] = {}
+        """Mailboxes with a new entry since the last pass; the coordinator empties it."""
+
+    def task_id_at(self, lsn: int) -> str:
+        """Return the id of the task that the record at this position creates."""
+        return f"{self.namespace}-{lsn}"
+
+    def apply(self, record: Record) -> int:
+        """Change the state by one record, and return the record's position.
+
+        Raises:
+            KeyError, ValueError: the record does not fit the state. The decision that made it is wrong, or the
+                ledger is not one that this code wrote.
+        """
+        lsn = self.lsn + 1
+        _APPLY[type(record)](self, record, lsn)
+        self.lsn = lsn
+        if record.at > self.at:
+            self.at = record.at
+        return lsn
+
+    def post(self, agent: str, lsn: int, kind: str, task: str, number: int = 0) -> None:
+        """Put a notice into an agent's mailbox."""
+        mailbox = self.mailboxes.get(agent)
+        if mailbox is None:
+            mailbox = self.mailboxes[agent] = Mailbox()
+        mailbox.entries.append(MailboxEntry(mailbox.next_mseq, lsn, kind, task, number))
+        mailbox.next_mseq += 1
+        self.posted[agent] = None
+
+    def move(
+        self, task: Task, event: TaskEvent, record: Record, lsn: int, payload: bytes | None = None, **data: Any
+    ) -> None:
+        """Take a task one step on: its state, its generation, and what watchers are told."""
+        task.state = advance(task.state, event)
+        task.since = record.at
+        self.note(task, event.value, record, lsn, payload, **data)
+
+    def note(self, task: Task, event: str, record: Record, lsn: int, payload: bytes | None = None, **data: Any) -> None:
+        """Add a step to a task's history without a change of state."""
+        task.generation += 1
+        self.touched[task.id] = task
+        task.history.append(Event(task.generation, lsn, record.at, event, task.state.value, data, payload))
+
+    def hold(self, agent: str, task: Task, fence: int) -> None:
+        """Count the attempt against the agent's credit."""
+        self.holding.setdefault(agent, {})[task.id] = fence
+
+    def let_go(self, agent: str, task: Task, fence: int) -> None:
+        """Give the credit back, unless a newer attempt of the same task uses it."""
+        held = self.holding.get(agent)
+        if held is not None and held.get(task.id) == fence:
+            del held[task.id]
+
+    def spend(self, task: Task) -> None:
+        """End the current authority for good, and take back an offer that is out."""
+        authority = task.authority
+        if authority is not None and authority.is_open:
+            authority.is_open = False
+            self.let_go(authority.holder, task, authority.fence)
+        self.drop_offer(task)
+
+    def drop_offer(self, task: Task) -> str | None:
+        """Take back the offer that is out, and return whose it was."""
+        offer, task.offer = task.offer, None
+        if offer is None:
+            return None
+        self.let_go(offer.agent, task, offer.fence)
+        return offer.agent
+
+    def index_skills(self, agent: Agent) -> None:
+        """Make the agent found by the skills on its card."""
+        for skill in agent.skills:
+            found = self.by_skill.get(skill)
+            if found is not None:
+                found.pop(agent.id, None)
+                if not found:
+                    del self.by_skill[skill]
+        agent.skills = {skill["id"]: skill for skill in agent.card.get("skills", ())}
+        for skill in agent.skills:
+            self.by_skill.setdefault(skill, {})[agent.id] = agent
+
+
+# What each record does, in the order a delegated task meets them -----------------------------------------------------
+
+
+def _coordinator_started(ledger: Ledger, record: CoordinatorStarted, lsn: int) -> None:
+    ledger.epoch = record.epoch
+
+
+def _principal_bound(ledger: Ledger, record: PrincipalBound, lsn: int) -> None:
+    ledger.principals[record.principal] = record.secret_digest
+
+
+def _agent_registered(ledger: Ledger, record: AgentRegistered, lsn: int) -> None:
+    agent = ledger.agents.get(record.agent)
+    if agent is None:
+        agent = Agent(record.agent, record.instance, record.incarnation, record.card, record.labels, lsn)
+        ledger.agents[record.agent] = agent
+    else:
+        if agent.instance != record.instance:
+            agent.status = "ready"
+        agent.instance, agent.incarnation = record.instance, record.incarnation
+        agent.card, agent.labels = record.card, record.labels
+    ledger.index_skills(agent)
+
+
+def _status_set(ledger: Ledger, record: StatusSet, lsn: int) -> None:
+    ledger.agents[record.agent].status = record.status
+
+
+def _mailbox_acked(ledger: Ledger, record: MailboxAcked, lsn: int) -> None:
+    mailbox = ledger.mailboxes[record.agent]
+    entries = mailbox.entries
+    while entries and entries[0].mseq <= record.upto:
+        entries.popleft()
+
+
+def _agent_forgotten(ledger: Ledger, record: AgentForgotten, lsn: int) -> None:
+    ledger.mailboxes.pop(record.agent, None)
+    ledger.holding.pop(record.agent, None)
+
+
+def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
+    if record.task != ledger.task_id_at(lsn):
+        raise ValueError(f"record {lsn} creates task {record.task}, its position says {ledger.task_id_at(lsn)}")
+    task = Task(
+        id=record.task,
+        lsn=lsn,
+        at=record.at,
+        scope=record.scope,
+        key=record.key,
+        delegator=record.delegator,
+        principal=principal_of(record.delegator),
+        context_id=record.context_id,
+        spec=record.spec,
+        spec_hash=record.spec_hash,
+        payload=record.payload,
+        durations=Durations(**record.durations),  # type: ignore[arg-type]
+        bounds=Bounds(**record.bounds),
+        parent=record.parent,
+        on_parent_end=record.on_parent_end,
+        depth=record.depth,
+        deadline_at=record.deadline_at,
+        since=record.at,
+    )
+    ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
+    ledger.keys[record.scope, record.key] = task.id
+    if record.parent is not None:
+        ledger.tasks[record.parent].children.append(task.id)
+    ledger.note(task, "created", record, lsn, delegator=record.delegator)
+
+
+def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
+    ledger.tasks[record.task].delegator = record.delegator
+    ledger.touched[record.task] = ledger.tasks[record.task]
+
+
+def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    task.attempt += 1
+    task.attempts[lsn] = record.agent
+    task.last_agent = record.agent
+    if record.granted:
+        task.authority = Authority(lsn, record.agent, is_open=True)
+        task.was_leased = True
+        event = TaskEvent.GRANT
+    else:
+        task.offer = Offer(lsn, record.agent, record.at)
+        event = TaskEvent.OFFER
+    ledger.hold(record.agent, task, lsn)
+    ledger.move(task, event, record, lsn, agent=record.agent, attempt=task.attempt, fence=lsn)
+    ledger.post(record.agent, lsn, "task.offer", task.id, lsn)
+
+
+def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    offer = task.offer
+    if offer is None or offer.fence != record.fence:
+        raise ValueError(f"record {lsn} accepts fence {record.fence} of task {task.id}, which is not on offer")
+    task.authority, task.offer = Authority(offer.fence, offer.agent, is_open=True), None
+    task.was_leased = True
+    ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
+
+
+def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    agent = _end_attempt(ledger, task, record.fence)
+    task.declines += 1
+    task.shunned[agent] = record.retry_at
+    ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
+
+
+def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    agent = _end_attempt(ledger, task, record.fence)
+    task.losses += 1
+    task.shunned[agent] = record.at
+    ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
+
+
+def _end_attempt(ledger: Ledger, task: Task, fence: int) -> str:
+    """End an offer, or a granted lease that never showed life, and return whose it was."""
+    if task.offer is not None and task.offer.fence == fence:
+        agent = ledger.drop_offer(task)
+        assert agent is not None, "the offer was looked at one line above"
+        return agent
+    authority = task.authority
+    if authority is None or authority.fence != fence or not authority.is_open:
+        raise ValueError(f"fence {fence} of task {task.id} is neither on offer nor current")
+    ledger.spend(task)
+    return authority.holder
+
+
+def _lease_expired(ledger: Ledger, record: LeaseExpired, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    authority = _current(task, record.fence)
+    authority.lapsed = True
+    ledger.let_go(authority.holder, task, authority.fence)
+    task.losses += 1
+    task.shunned[authority.holder] = record.at
+    ledger.move(task, TaskEvent.EXPIRE, record, lsn, agent=authority.holder, reason=record.reason)
+
+
+def _current(task: Task, fence: int) -> Authority:
+    authority = task.authority
+    if authority is None or authority.fence != fence or not authority.is_open:
+        raise ValueError(f"fence {fence} of task {task.id} is not current and open")
+    return authority
+
+
+def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    authority = _current(task, record.fence)
+    authority.lapsed = False
+    task.revivals += 1
+    offer = task.offer
+    overtaken = ledger.drop_offer(task)
+    ledger.hold(authority.holder, task, authority.fence)
+    if task.state is not TaskState.PARKED:
+        ledger.move(task, TaskEvent.REVIVE, record, lsn, agent=authority.holder, fence=authority.fence)
+    if overtaken is not None and offer is not None:
+        ledger.post(overtaken, lsn, "task.revoke", task.id, offer.fence)
+    for ask in task.asks:
+        if ask.fence == record.fence and ask.answer is not None and not ask.told:
+            ask.told = True  # it was answered while the lease had lapsed
+            ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)
+
+
+def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    authority = _current(task, record.fence)
+    _overtake_offer(ledger, task, lsn)
+    ledger.spend(task)
+    if record.counted:
+        task.declines += 1
+        task.shunned[authority.holder] = record.at
+    ledger.move(task, TaskEvent.RELEASE, record, lsn, agent=authority.holder, reason=record.reason)
+
+
+def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
+    """The holder of a lapsed lease was first: tell the agent that has the open offer."""
+    offer = task.offer
+    if offer is not None:
+        ledger.drop_offer(task)
+        ledger.post(offer.agent, lsn, "task.revoke", task.id, offer.fence)
+
+
+def _artifact_appended(ledger: Ledger, record: ArtifactAppended, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    artifact = task.artifacts.get(record.artifact)
+    if artifact is None or artifact.fence != record.fence or not record.append:
+        artifact = task.artifacts[record.artifact] = Artifact(record.artifact, record.name, record.fence)
+    artifact.chunks.append(record.payload)
+    artifact.last_no = record.chunk_no
+    artifact.complete = record.last
+    task.chunks += 1
+    ledger.note(
+        task,
+        "artifact",
+        record,
+        lsn,
+        record.payload,
+        artifactId=record.artifact,
+        name=record.name,
+        append=record.append,
+        lastChunk=record.last,
+        chunkNo=record.chunk_no,
+        fence=record.fence,
+    )
+
+
+def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    _current(task, record.fence)
+    task.asks = [ask for ask in task.asks if ask.ask_no != record.ask_no]  # at most one, and that was withdrawn
+    task.asks.append(Ask(record.ask_no, record.fence, record.payload, record.default, record.deadline_at, record.auth))
+    if record.hold == "cold":
+        ledger.spend(task)
+    ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
+    ledger.post(task.delegator, lsn, "task.ask", task.id, record.ask_no)
+
+
+def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    ask = next(ask for ask in task.asks if ask.ask_no == record.ask_no)
+    ask.answer, ask.by = record.payload, record.by
+    holder = task.holder
+    if holder is not None:
+        ask.told = True
+        ledger.post(holder, lsn, "task.answer", task.id, record.ask_no)
+    if task.state is TaskState.PARKED and task.open_ask() is None:
+        event = TaskEvent.ANSWER if holder is not None else TaskEvent.ANSWER_LATER
+        ledger.move(task, event, record, lsn, record.payload, askNo=record.ask_no, by=record.by)
+    else:
+        ledger.note(task, "answer", record, lsn, record.payload, askNo=record.ask_no, by=record.by)
+
+
+def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    _current(task, record.fence)
+    _overtake_offer(ledger, task, lsn)
+    ledger.spend(task)
+    task.outcomes[record.fence] = (record.outcome, record.result_hash)
+    if record.error is not None:
+        task.last_error = record.error
+    told: dict[str, Any] = {"outcome": record.outcome, "agent": record.agent, "fence": record.fence}
+    if record.error is not None:
+        told["error"] = record.error
+    if record.retry_at is not None:
+        task.failures += record.outcome == "failed"
+        task.declines += record.outcome == "canceled"
+        task.retry_at = record.retry_at
+        ledger.move(task, TaskEvent.RELEASE, record, lsn, **told)
+        return
+    if record.outcome == "completed":
+        task.results.append(Result(task.rev, record.fence, record.agent, record.result_hash, record.payload, record.at))
+    else:
+        task.failures += record.outcome == "failed"
+    for ask in task.asks:
+        ask.withdrawn = ask.answer is None
+    ledger.move(task, TaskEvent.REPORT, record, lsn, **told)
+    if record.review:
+        ledger.post(task.delegator, lsn, "task.review", task.id, task.rev)
+
+
+def _report_kept(ledger: Ledger, record: ReportKept, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    task.evidence.append(
+        Evidence(record.fence, record.agent, record.verdict, record.outcome, record.result_hash, record.payload, lsn)
+    )
+
+
+def _reworked(ledger: Ledger, record: Reworked, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    task.feedback.append((record.rev, record.reason_code, record.payload))
+    task.rev += 1
+    task.cancel = None  # the report had come first, and the delegator chose to go on
+    ledger.move(task, TaskEvent.REWORK, record, lsn, record.payload, by=record.by, rev=task.rev)
+
+
+def _cancel_requested(ledger: Ledger, record: CancelRequested, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    task.cancel = record
+    if task.state is not TaskState.CANCELING:
+        ledger.move(task, TaskEvent.REQUEST_CANCEL, record, lsn, mode=record.mode, reason=record.reason, by=record.by)
+    else:
+        ledger.note(task, "request_cancel", record, lsn, mode=record.mode, reason=record.reason, by=record.by)
+    assert task.authority is not None, "only a leased task is asked to cancel; others end at once"
+    ledger.post(task.authority.holder, lsn, "task.revoke", task.id, task.authority.fence)
+
+
+_SETTLING = {
+    "completed": TaskEvent.COMPLETE,
+    "failed": TaskEvent.FAIL,
+    "canceled": TaskEvent.CANCEL,
+    "rejected": TaskEvent.REJECT,
+}
+
+
+def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    told_to_stop = task.holder
+    fence = task.authority.fence if task.authority else 0
+    _overtake_offer(ledger, task, lsn)
+    ledger.spend(task)
+    result = task.results[-1] if task.results else None
+    waited = task.state is TaskState.REPORTED and task.evaluator != "auto"
+    ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
+    task.settled = record
+    ledger.open_tasks.pop(task.id, None)
+    ledger.post(task.delegator, lsn, "task.settled", task.id, task.rev)
+    if told_to_stop is not None:
+        ledger.post(told_to_stop, lsn, "task.revoke", task.id, fence)
+    elif waited and result is not None and result.rev == task.rev and result.agent != task.delegator:
+        # A worker whose result waited for a word gets it; one settled with its report reads it in the verdict.
+        ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
+
+
+_APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
+    CoordinatorStarted: _coordinator_started,
+    PrincipalBound: _principal_bound,
+    AgentRegistered: _agent_registered,
+    StatusSet: _status_set,
+    MailboxAcked: _mailbox_acked,
+    AgentForgotten: _agent_forgotten,
+    Delegated: _delegated,
+    Adopted: _adopted,
+    Offered: _offered,
+    Accepted: _accepted,
+    Declined: _declined,
+    OfferWithdrawn: _offer_withdrawn,
+    LeaseExpired: _lease_expired,
+    Revived: _revived,
+    Yielded: _yielded,
+    ArtifactAppended: _artifact_appended,
+    Asked: _asked,
+    Answered: _answered,
+    Reported: _reported,
+    ReportKept: _report_kept,
+    Reworked: _reworked,
+    CancelRequested: _cancel_requested,
+    Settled: _settled,
+}

@@ -1,0 +1,91 @@
+"""What is true only now: who is connected, how much they take, whose lease runs until when.
+
+Liveness is not history (spec LEASE-3). Nothing here is stored; after a restart it is built again from the hellos of
+the agents, and only its consequences (a lease that expired) become records. Handlers may change it directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..protocol.messages import AgentFilter
+from .ledger import Ledger
+from .policy import Policy
+
+if TYPE_CHECKING:
+    from .routing import Queues
+
+__all__ = ["Connection", "Live", "Progress", "World"]
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection, and the agent that speaks on it once it was welcomed."""
+
+    id: int
+    fresh_secret: str
+    """Drawn by the shell, issued if this turns out to be the first hello of a principal."""
+    agent: str | None = None
+    role: str = "member"
+    instance: str = ""
+    incarnation: int = 0
+    card: dict[str, Any] = field(default_factory=dict)
+    credit_tasks: int = 0
+    credit_frames: int = 256
+    sent_mseq: int = 0
+    """The newest mailbox entry sent here."""
+    acked_mseq: int = 0
+    """The newest one acknowledged; recorded now and then, not each time."""
+    seen: int = 0
+    watches: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Task to (id of the watch request, generation sent last)."""
+    finding: dict[str, AgentFilter] = field(default_factory=dict)
+    """Id of an `agent.find` request with `watch` to its filter."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt says it is."""
+
+    progress_no: int = 0
+    progress_bp: int | None = None
+    note: str = ""
+    at: int = 0
+
+
+@dataclass(slots=True)
+class Live:
+    """The volatile half of the coordinator's state."""
+
+    connections: dict[int, Connection] = field(default_factory=dict)
+    agents: dict[str, Connection] = field(default_factory=dict)
+    """Agent to the connection it speaks on."""
+    lease_until: dict[str, int] = field(default_factory=dict)
+    """Task to the end of its running lease."""
+    progress: dict[str, Progress] = field(default_factory=dict)
+    watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
+    """Task to the connections that watch it."""
+    finders: dict[int, Connection] = field(default_factory=dict)
+    """Connections that watch for agents."""
+    grace_until: int = 0
+    """After a start no stored deadline fires before this time (spec TIME-4)."""
+    durability: str = "memory"
+
+    def free_credit(self, agent: str, ledger: Ledger) -> int:
+        """Return how many more attempts the agent takes; 0 where it is away."""
+        connection = self.agents.get(agent)
+        if connection is None:
+            return 0
+        held = ledger.holding.get(agent)
+        return connection.credit_tasks - (len(held) if held else 0)
+
+
+@dataclass(slots=True)
+class World:
+    """All a handler reads."""
+
+    ledger: Ledger
+    live: Live
+    policy: Policy
+    queues: Queues

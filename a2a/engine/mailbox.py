@@ -1,0 +1,109 @@
+"""Rendering: a mailbox entry becomes a message when it is sent, from the task it is about (spec MAIL)."""
+
+from __future__ import annotations
+
+from ..protocol.messages import (
+    Answer,
+    Child,
+    Feedback,
+    Message,
+    TaskAnswer,
+    TaskAsk,
+    TaskOffer,
+    TaskReview,
+    TaskRevoke,
+)
+from ..protocol.states import TaskState
+from .ledger import MailboxEntry, Task
+from .live import World
+from .tasks import settled_notice
+
+__all__ = ["render"]
+
+
+def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
+    """Return the message for an entry, as true now as it can be said.
+
+    An offer that is no longer there is told as a revocation of its fence, so that nobody starts on it.
+    """
+    task = world.ledger.tasks[entry.task]
+    match entry.kind:
+        case "task.offer":
+            return _offer(world, task, agent, entry.number, now)
+        case "task.review":
+            result = next(result for result in task.results if result.rev == entry.number)
+            remaining = max(0, result.at + task.durations.confirm_ms - now)
+            return TaskReview(
+                task.id, task.generation, result.rev, result.result_hash, result.payload, result.agent, remaining
+            )
+        case "task.settled":
+            # A result that was reviewed was sent with the review.
+            return settled_notice(task, content=agent == task.delegator and task.evaluator == "auto")
+        case "task.ask":
+            ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
+            return TaskAsk(
+                task.id,
+                ask.ask_no,
+                ask.payload,
+                timeout_ms=max(0, ask.deadline_at - now),
+                default=ask.default,
+                auth=ask.auth,
+            )
+        case "task.answer":
+            ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
+            assert ask.answer is not None, "an answer is posted when it is there"
+            return TaskAnswer(task.id, ask.ask_no, ask.answer)
+        case "task.revoke":
+            return _revoke(task, entry.number, now)
+        case _:
+            raise ValueError(f"mailbox entry {entry.mseq} of {agent} has the unknown kind {entry.kind}")
+
+
+def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Message:
+    offered = task.offer is not None and task.offer.fence == fence
+    authority = task.authority
+    granted = authority is not None and authority.fence == fence and authority.is_open
+    if not offered and not granted:
+        return TaskRevoke(task.id, fence, "settled" if task.is_terminal else "superseded", "skip")
+    ledger = world.ledger
+    return TaskOffer(
+        task=task.id,
+        fence=fence,
+        attempt=list(task.attempts).index(fence) + 1,
+        granted=granted,
+        offer_ms=task.durations.offer_ms,
+        lease_ms=task.durations.lease_ms,
+        heartbeat_ms=task.durations.heartbeat_ms,
+        spec=task.spec,  # type: ignore[arg-type]
+        payload=task.payload,
+        key=task.key,
+        context_id=task.context_id,
+        delegator=task.delegator,
+        rev=task.rev,
+        deadline_ms=None if task.deadline_at is None else max(0, task.deadline_at - now),
+        parent=task.parent,
+        feedback=[Feedback(rev, payload, code) for rev, code, payload in task.feedback],
+        answers=[Answer(ask.ask_no, ask.answer) for ask in task.asks if ask.answer is not None],
+        children=[
+            Child(child.id, child.key, child.state.value)
+            for child in (ledger.tasks[child_id] for child_id in task.children)
+        ],
+    )
+
+
+def _revoke(task: Task, fence: int, now: int) -> TaskRevoke:
+    wanted = task.cancel
+    current = task.authority is not None and task.authority.fence == fence
+    if current and wanted is not None and task.state is TaskState.CANCELING:
+        mode = wanted.mode if wanted.mode in ("coop", "kill") else "skip"
+        return TaskRevoke(task.id, fence, "cancel", mode, max(0, wanted.grace_at - now))  # type: ignore[arg-type]
+    if task.settled is not None and current:
+        reason = (
+            "deadline"
+            if task.settled.reason == "deadline"
+            else "cancel"
+            if task.settled.state == "canceled"
+            else "settled"
+        )
+        return TaskRevoke(task.id, fence, reason, "skip")  # type: ignore[arg-type]
+    return TaskRevoke(task.id, fence, "superseded", "skip")

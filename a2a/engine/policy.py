@@ -1,0 +1,114 @@
+"""Settings of a namespace: durations, limits, who may enter. Frozen; a coordinator is made with one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import asdict, dataclass, field, replace
+
+from ..protocol.codec import FrameLimits
+from ..protocol.messages import TaskLimits, Timers
+
+__all__ = ["Admission", "Bounds", "Durations", "Policy", "digest"]
+
+
+def digest(secret: str) -> str:
+    """Return the form in which secrets are kept and compared: SHA-256 of a random string needs no salt."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long each state of a task may last, in milliseconds (spec TIME-1)."""
+
+    heartbeat_ms: int = 10_000
+    lease_ms: int = 30_000
+    offer_ms: int = 5_000
+    queue_ms: int | None = None
+    """How long a task waits for a capable agent before it fails; None waits for ever."""
+    confirm_ms: int = 600_000
+    ask_ms: int = 86_400_000
+    cancel_ms: int = 10_000
+
+    def with_timers(self, timers: Timers) -> Durations:
+        """Return these durations with those a task names in their place."""
+        named = {name: value for name, value in asdict(timers).items() if value is not None}
+        if not named:
+            return self
+        merged = replace(self, **named)
+        # A lease shorter than three heartbeats would lapse under a healthy agent.
+        return replace(merged, heartbeat_ms=min(merged.heartbeat_ms, max(20, merged.lease_ms // 3)))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How often a task may go wrong before it has failed. Each way is counted apart (spec LIMIT-4)."""
+
+    attempts: int = 3
+    losses: int = 3
+    declines: int = 10
+    reworks: int = 2
+    revivals: int = 3
+
+    def with_limits(self, limits: TaskLimits) -> Bounds:
+        """Return these bounds with those a task names in their place."""
+        named = {
+            name: value
+            for name in ("attempts", "losses", "declines", "reworks")
+            if (value := getattr(limits, name)) is not None
+        }
+        return replace(self, **named) if named else self
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who gets in. Tokens are kept as digests only."""
+
+    token: str | None = None
+    """Digest of the token that admits to the namespace; None admits everybody and is for tests in one process."""
+    operator_token: str | None = None
+    """Digest of the token that carries the operator's role; None gives it to nobody."""
+
+    def admits(self, token: str) -> bool:
+        """Tell whether `token` opens the door."""
+        return self.token is None or hmac.compare_digest(self.token, digest(token))
+
+    def is_operator(self, token: str | None) -> bool:
+        """Tell whether `token` carries the operator's role."""
+        return (
+            token is not None
+            and self.operator_token is not None
+            and hmac.compare_digest(self.operator_token, digest(token))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Everything a coordinator is told once."""
+
+    namespace: str = "main"
+    durations: Durations = field(default_factory=Durations)
+    bounds: Bounds = field(default_factory=Bounds)
+    admission: Admission = field(default_factory=Admission)
+    frame_limits: FrameLimits = field(default_factory=FrameLimits)
+    on_confirm_timeout: str = "accept"
+    """`accept`, `reject`, or `hold`: what an unanswered review becomes."""
+    backoff_ms: int = 1_000
+    """First pause after a retryable failure; doubles each time, with full jitter."""
+    backoff_max_ms: int = 60_000
+    depth_max: int = 8
+    """Tasks from root to leaf. Deeper trees have been runaway delegation each time we looked."""
+    children_max: int = 10_000
+    evidence_max: int = 16
+    """Late and stale reports kept for one task; further ones are answered and not kept."""
+    chunks_max: int = 10_000
+    """Provisional artifact chunks of one task."""
+    asks_max: int = 100
+    frames_per_second: int = 200_000
+    """Beyond this the coordinator reads a connection more slowly; nothing is refused."""
+    requests_in_flight: int = 16_384
+    outbox_max_bytes: int = 64 * 1024 * 1024
+    watches_max: int = 4_096
+    """Watched tasks on one connection."""
+    found_max: int = 10_000
+    """Agents in one answer to `agent.find`."""

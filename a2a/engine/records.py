@@ -1,0 +1,367 @@
+"""The records: everything that can happen, in the words the ledger keeps for ever.
+
+A record is what was decided, not what was asked: with the records alone the whole state is built again, so each holds
+its clock reading (`at`, milliseconds since the epoch) and every choice made. `VERSIONS` and `_UPGRADES` let newer code
+read older ledgers; a record's name and the meaning of its fields never change once released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, cast
+
+from ..protocol.codec import pack, unpack
+
+__all__ = [
+    "RECORDS",
+    "Accepted",
+    "Adopted",
+    "AgentForgotten",
+    "AgentRegistered",
+    "Answered",
+    "ArtifactAppended",
+    "Asked",
+    "CancelRequested",
+    "CoordinatorStarted",
+    "Declined",
+    "Delegated",
+    "LeaseExpired",
+    "MailboxAcked",
+    "OfferWithdrawn",
+    "Offered",
+    "PrincipalBound",
+    "Record",
+    "ReportKept",
+    "Reported",
+    "Revived",
+    "Reworked",
+    "Settled",
+    "StatusSet",
+    "Yielded",
+    "from_bytes",
+    "to_bytes",
+]
+
+
+@dataclass(slots=True)
+class Record:
+    """Base of all records."""
+
+    version: ClassVar[int] = 1
+    at: int
+
+
+@dataclass(slots=True)
+class CoordinatorStarted(Record):
+    """The coordinator opened this ledger."""
+
+    epoch: int
+
+
+@dataclass(slots=True)
+class PrincipalBound(Record):
+    """The first hello of a principal: from now on it must show its secret."""
+
+    principal: str
+    secret_digest: str
+
+
+@dataclass(slots=True)
+class AgentRegistered(Record):
+    """An agent said who it is, or said it anew."""
+
+    agent: str
+    instance: str
+    incarnation: int
+    card: dict[str, Any]
+    labels: dict[str, str]
+
+
+@dataclass(slots=True)
+class StatusSet(Record):
+    """An agent, or an operator for it, changed whether it takes offers."""
+
+    agent: str
+    status: str
+    by: str
+
+
+@dataclass(slots=True)
+class MailboxAcked(Record):
+    """The agent has everything up to this entry."""
+
+    agent: str
+    upto: int
+
+
+@dataclass(slots=True)
+class AgentForgotten(Record):
+    """A process that had an id of its own went, with nothing left in its mailbox."""
+
+    agent: str
+
+
+@dataclass(slots=True)
+class Delegated(Record):
+    """A task came to be. Its id follows from the record's position."""
+
+    task: str
+    scope: str
+    key: str
+    delegator: str
+    context_id: str
+    spec: dict[str, Any]
+    spec_hash: str
+    durations: dict[str, int | None]
+    bounds: dict[str, int]
+    payload: bytes
+    parent: str | None = None
+    on_parent_end: str = "cancel"
+    depth: int = 1
+    deadline_at: int | None = None
+
+
+@dataclass(slots=True)
+class Adopted(Record):
+    """The same key came again, from another process: notices go there from now on."""
+
+    task: str
+    delegator: str
+
+
+@dataclass(slots=True)
+class Offered(Record):
+    """An attempt was minted; its fence is the record's position."""
+
+    task: str
+    agent: str
+    granted: bool
+
+
+@dataclass(slots=True)
+class Accepted(Record):
+    """An offer became the current lease; what was current before is superseded."""
+
+    task: str
+    fence: int
+
+
+@dataclass(slots=True)
+class Declined(Record):
+    """The agent did not take it."""
+
+    task: str
+    fence: int
+    reason: str
+    retry_at: int
+
+
+@dataclass(slots=True)
+class OfferWithdrawn(Record):
+    """An offer was not answered in time."""
+
+    task: str
+    fence: int
+    reason: str
+
+
+@dataclass(slots=True)
+class LeaseExpired(Record):
+    """The holder was not heard in time; its fence stays current until it is spent or superseded."""
+
+    task: str
+    fence: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Revived(Record):
+    """The holder of a lapsed lease came back first."""
+
+    task: str
+    fence: int
+
+
+@dataclass(slots=True)
+class Yielded(Record):
+    """The holder gave the attempt back."""
+
+    task: str
+    fence: int
+    reason: str
+    counted: bool = False
+    """Against the task's limit of declines; not while the agent drains."""
+
+
+@dataclass(slots=True)
+class ArtifactAppended(Record):
+    """A chunk of a provisional artifact."""
+
+    task: str
+    fence: int
+    artifact: str
+    name: str
+    chunk_no: int
+    append: bool
+    last: bool
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Asked(Record):
+    """The attempt asked a question."""
+
+    task: str
+    fence: int
+    ask_no: int
+    hold: str
+    auth: bool
+    deadline_at: int
+    payload: bytes
+    default: bytes | None = None
+
+
+@dataclass(slots=True)
+class Answered(Record):
+    """A question was answered."""
+
+    task: str
+    ask_no: int
+    by: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Reported(Record):
+    """The current attempt ended with this outcome, and its fence is spent."""
+
+    task: str
+    fence: int
+    agent: str
+    outcome: str
+    result_hash: str
+    payload: bytes
+    error: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    retry_at: int | None = None
+    """Another attempt follows, not before this time; None: this report ends the attempts."""
+    review: bool = False
+    """The result waits for the delegator's word."""
+
+
+@dataclass(slots=True)
+class ReportKept(Record):
+    """A report without authority: answered, and kept as evidence."""
+
+    task: str
+    fence: int
+    agent: str
+    verdict: str
+    outcome: str
+    result_hash: str
+    payload: bytes
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Reworked(Record):
+    """The result was rejected and another revision asked for."""
+
+    task: str
+    rev: int
+    by: str
+    reason_code: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class CancelRequested(Record):
+    """Somebody wants the task to end, and an agent is at work on it."""
+
+    task: str
+    mode: str
+    reason: str
+    by: str
+    grace_at: int
+
+
+@dataclass(slots=True)
+class Settled(Record):
+    """The task has ended."""
+
+    task: str
+    state: str
+    reason: str = ""
+    detail: str = ""
+    by: str = ""
+    result_hash: str | None = None
+
+
+RECORDS: dict[str, type[Record]] = {
+    record.__name__: record
+    for record in (
+        CoordinatorStarted,
+        PrincipalBound,
+        AgentRegistered,
+        StatusSet,
+        MailboxAcked,
+        AgentForgotten,
+        Delegated,
+        Adopted,
+        Offered,
+        Accepted,
+        Declined,
+        OfferWithdrawn,
+        LeaseExpired,
+        Revived,
+        Yielded,
+        ArtifactAppended,
+        Asked,
+        Answered,
+        Reported,
+        ReportKept,
+        Reworked,
+        CancelRequested,
+        Settled,
+    )
+}
+"""Stored name to class."""
+
+_UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""(name, version) to a function that turns the stored fields into those of the next version."""
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    name: tuple(item.name for item in fields(kind) if item.name != "payload") for name, kind in RECORDS.items()
+}
+"""Stored name to the fields stored, in order: a new one goes to the end, with a default."""
+
+
+def to_bytes(record: Record) -> tuple[bytes, bytes | None]:
+    """Return the record's stored form and its payload, which is stored beside it, untouched."""
+    kind: type[Any] = type(record)
+    values = [getattr(record, name) for name in _NAMES[kind.__name__]]
+    return pack([kind.__name__, kind.version, values]), getattr(record, "payload", None)
+
+
+def from_bytes(body: bytes, payload: bytes | None) -> Record:
+    """Read a stored record, of this version or an older one.
+
+    Raises:
+        ValueError: the bytes are not a record this version knows.
+    """
+    try:
+        name, version, values = unpack(body)
+        kind: type[Any] = RECORDS[name]
+        if version > kind.version:
+            raise ValueError(f"record {name} has version {version}, this software reads up to {kind.version}")
+        named: dict[str, Any] = dict(zip(_NAMES[name], values, strict=False))
+        while version < kind.version:
+            named = _UPGRADES[name, version](named)
+            version += 1
+        if payload is not None:
+            named["payload"] = payload
+        return cast(Record, kind(**named))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a record this version knows: {error}") from error

@@ -1,0 +1,277 @@
+"""Who is there: handshake, identity, credit, discovery (spec HELLO, ID, REG)."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any, Literal
+
+from ..errors import ErrorCode
+from ..protocol.messages import (
+    AgentEvent,
+    AgentFind,
+    AgentFound,
+    AgentInfo,
+    AgentUpdate,
+    Bye,
+    Credit,
+    HeldVerdict,
+    Hello,
+    Limits,
+    MailboxAck,
+    Ok,
+    Ping,
+    Pong,
+    Welcome,
+)
+from ..protocol.types import principal_of
+from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
+from .decision import NOTHING, Decision, refuse, reply
+from .leases import Case, classify, lapse, withdraw
+from .ledger import Agent
+from .live import Connection, World
+from .policy import digest
+from .records import AgentRegistered, PrincipalBound, Record, Revived, StatusSet
+from .routing import satisfies
+
+__all__ = [
+    "info",
+    "on_agent_find",
+    "on_agent_update",
+    "on_bye",
+    "on_credit",
+    "on_hello",
+    "on_mailbox_ack",
+    "on_ping",
+]
+
+
+def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Decision:
+    """A peer says who it is and what it brings. Spec HELLO-1 to HELLO-8."""
+    version = agree(*message.versions)
+    if version is None:
+        return _turn_away(
+            refuse(
+                ErrorCode.VERSION,
+                f"spoken here: {OLDEST} to {SPOKEN}, by the peer: {message.versions[0]} to {message.versions[1]}",
+                data={"versions": [OLDEST, SPOKEN]},
+            )
+        )
+    if not world.policy.admission.admits(message.token):
+        return _turn_away(
+            refuse(ErrorCode.AUTH, "the token does not open this namespace" if message.token else "a token is needed")
+        )
+    if message.operator_token is not None and not world.policy.admission.is_operator(message.operator_token):
+        return _turn_away(refuse(ErrorCode.AUTH, "the operator's token is not this coordinator's"))
+
+    principal = principal_of(message.agent_id)
+    bound = world.ledger.principals.get(principal)
+    records: list[Record] = []
+    issued: str | None = None
+    if bound is None:
+        issued = sender.fresh_secret
+        records.append(PrincipalBound(now, principal, digest(issued)))
+    elif message.secret is None or not hmac.compare_digest(bound, digest(message.secret)):
+        detail = (
+            f"{principal} is bound to a secret, and {'none' if message.secret is None else 'another one'} was shown"
+        )
+        return _turn_away(refuse(ErrorCode.AUTH, detail))
+
+    known = world.ledger.agents.get(message.agent_id)
+    there = world.live.agents.get(message.agent_id)
+    incarnation = max(known.incarnation if known else 0, there.incarnation if there else 0)
+    current_instance = there.instance if there else known.instance if known else message.instance_id
+    if current_instance != message.instance_id and message.incarnation < incarnation:
+        detail = f"{message.agent_id} has incarnation {incarnation}; {message.incarnation} is an older one"
+        return _turn_away(refuse(ErrorCode.DENIED, detail))
+    if there is not None and there.instance != message.instance_id and message.incarnation == there.incarnation:
+        return _turn_away(refuse(ErrorCode.DENIED, f"{message.agent_id} is here already, with the same incarnation"))
+
+    verdicts, kept = _held(world, message, now)
+    records.extend(kept)
+    card: dict[str, Any] = dict(message.card) if message.card else {}
+    if card.get("skills") and (
+        known is None
+        or known.instance != message.instance_id
+        or known.incarnation != message.incarnation
+        or known.card != card
+        or known.labels != message.labels
+    ):
+        records.append(
+            AgentRegistered(now, message.agent_id, message.instance_id, message.incarnation, card, dict(message.labels))
+        )
+    resumed = _seat(world, sender, message, card, now)
+    return Decision(records, _welcome(world, sender, version, issued, verdicts, resumed, message.features))
+
+
+def _turn_away(decision: Decision) -> Decision:
+    decision.close = "refused"
+    return decision
+
+
+def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], list[Record]]:
+    """Say what became of each attempt the agent holds, and let go of those a restarted agent no longer has."""
+    verdicts: list[HeldVerdict] = []
+    records: list[Record] = []
+    ledger = world.ledger
+    still = set()
+    for held in message.held:
+        task = ledger.tasks.get(held.task)
+        case = classify(ledger, task, message.agent_id, held.fence) if task else None
+        verdict: Literal["keep", "stale", "unknown"] = "unknown" if task is None else "stale"
+        lease_ms: int | None = None
+        revivable = case is Case.LAPSED and task is not None and task.revivals < task.bounds.revivals
+        if task is not None and (case is Case.CURRENT or revivable):
+            if revivable and task.id not in still:
+                records.append(Revived(now, task.id, held.fence))
+            verdict, lease_ms = "keep", task.durations.lease_ms
+            world.live.lease_until[task.id] = now + task.durations.lease_ms
+            still.add(task.id)
+        verdicts.append(HeldVerdict(held.task, held.fence, verdict, lease_ms))
+    known = ledger.agents.get(message.agent_id)
+    if known is not None and known.instance != message.instance_id:
+        for task_id in list(ledger.holding.get(message.agent_id, ())):
+            task = ledger.tasks[task_id]
+            if task_id in still:
+                continue
+            if task.offer is not None and task.offer.agent == message.agent_id:
+                records.extend(withdraw(task, now, "the agent restarted"))
+            elif task.holder == message.agent_id:
+                records.extend(lapse(task, now, "the agent restarted"))
+    return verdicts, records
+
+
+def _seat(world: World, sender: Connection, message: Hello, card: dict[str, Any], now: int) -> bool:
+    """Make this the connection the agent speaks on, and set the mailbox cursor."""
+    sender.agent = message.agent_id
+    sender.instance, sender.incarnation = message.instance_id, message.incarnation
+    sender.role = "operator" if message.operator_token is not None else "member"
+    sender.card = card
+    sender.credit_tasks, sender.credit_frames = message.credit.tasks, message.credit.frames
+    sender.seen = now
+    mailbox = world.ledger.mailboxes.get(message.agent_id)
+    oldest = mailbox.entries[0].mseq if mailbox and mailbox.entries else mailbox.next_mseq if mailbox else 1
+    cursor = oldest - 1
+    resumed = False
+    if message.resume is not None and mailbox is not None and cursor <= message.resume.last_mseq < mailbox.next_mseq:
+        cursor, resumed = message.resume.last_mseq, True
+    sender.sent_mseq = sender.acked_mseq = cursor
+    return resumed
+
+
+def _welcome(
+    world: World,
+    sender: Connection,
+    version: str,
+    issued: str | None,
+    verdicts: list[HeldVerdict],
+    resumed: bool,
+    features: list[str],
+) -> Welcome:
+    policy, durations = world.policy, world.policy.durations
+    return Welcome(
+        version=version,
+        namespace=policy.namespace,
+        epoch=world.ledger.epoch,
+        durability=world.live.durability,  # type: ignore[arg-type]
+        limits=Limits(
+            policy.frame_limits.message_max_bytes,
+            policy.frame_limits.payload_max_bytes,
+            policy.frame_limits.frames_max,
+            policy.frames_per_second,
+            policy.requests_in_flight,
+            policy.outbox_max_bytes,
+            durations.heartbeat_ms,
+            durations.lease_ms,
+        ),
+        next_mseq=sender.sent_mseq + 1,
+        role=sender.role,  # type: ignore[arg-type]
+        resumed=resumed,
+        secret=issued,
+        held=verdicts,
+        features=[feature for feature in features if feature in FEATURES],
+    )
+
+
+def on_bye(world: World, sender: Connection, message: Bye, now: int) -> Decision:
+    """The peer is about to close. Spec HELLO-9."""
+    return Decision(reply=Ok(), close="bye")
+
+
+def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: int) -> Decision:
+    """The agent has everything up to here; the coordinator records it now and then. Spec MAIL-3."""
+    if message.upto > sender.sent_mseq:
+        return refuse(
+            ErrorCode.MALFORMED,
+            f"mailbox entry {message.upto} was not sent yet, the newest sent here is {sender.sent_mseq}",
+        )
+    sender.acked_mseq = max(sender.acked_mseq, message.upto)
+    return NOTHING
+
+
+def on_credit(world: World, sender: Connection, message: Credit, now: int) -> Decision:
+    """The agent takes more, or less. Leases it has stay. Spec FLOW-2."""
+    sender.credit_tasks, sender.credit_frames = message.tasks, message.frames
+    return NOTHING
+
+
+def on_ping(world: World, sender: Connection, message: Ping, now: int) -> Decision:
+    """Are you there?"""
+    return reply(Pong(message.nonce))
+
+
+def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now: int) -> Decision:
+    """An agent's card, labels or status changed, or an operator drains one. Spec REG-4."""
+    agent_id = message.agent or sender.agent or ""
+    if agent_id != sender.agent and sender.role != "operator":
+        return refuse(
+            ErrorCode.FORBIDDEN, f"only {agent_id} itself or an operator may update {agent_id}, not {sender.agent}"
+        )
+    agent = world.ledger.agents.get(agent_id)
+    if agent is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no agent {agent_id} with a card on file")
+    records: list[Record] = []
+    card = dict(message.card) if message.card is not None else agent.card
+    labels = dict(message.labels) if message.labels is not None else agent.labels
+    if card != agent.card or labels != agent.labels:
+        records.append(AgentRegistered(now, agent_id, agent.instance, agent.incarnation, card, labels))
+    if message.status is not None and message.status != agent.status:
+        records.append(StatusSet(now, agent_id, message.status, sender.agent or ""))
+    return reply(Ok(), *records)
+
+
+def info(world: World, agent: Agent, now: int) -> AgentInfo:
+    """Return what others see of an agent."""
+    connection = world.live.agents.get(agent.id)
+    return AgentInfo(
+        agent=agent.id,
+        card=agent.card,  # type: ignore[arg-type]
+        status="away" if connection is None else agent.status,  # type: ignore[arg-type]
+        labels=agent.labels,
+        credit=connection.credit_tasks if connection else 0,
+        holding=list(world.ledger.holding.get(agent.id, ())),
+        seen_ms=max(0, now - connection.seen) if connection else None,
+    )
+
+
+def on_agent_find(world: World, sender: Connection, message: AgentFind, now: int) -> Decision:
+    """Somebody looks for agents. Spec REG-1 to REG-3."""
+    wanted, ledger = message.filter, world.ledger
+    if wanted.agent is not None:
+        one = ledger.agents.get(wanted.agent)
+        candidates = [one] if one else []
+    elif wanted.skill is not None:
+        candidates = list(ledger.by_skill.get(wanted.skill, {}).values())
+    else:
+        candidates = list(ledger.agents.values())
+    found = [agent for agent in candidates if satisfies(agent, wanted)]
+    if len(found) > world.policy.found_max:
+        return refuse(
+            ErrorCode.TOO_LARGE, f"{len(found)} agents match, an answer names at most {world.policy.found_max}"
+        )
+    found.sort(key=lambda agent: agent.id)
+    return reply(AgentFound([info(world, agent, now) for agent in found]))
+
+
+def change_notice(world: World, agent: Agent, change: Literal["joined", "left", "changed"], now: int) -> AgentEvent:
+    """Return what watchers are told about an agent."""
+    return AgentEvent(change, info(world, agent, now))

@@ -1,0 +1,208 @@
+"""Who gets a queued task: one pass after every change, and a pure ranking (spec ROUTE).
+
+Queued tasks that ask for the same kind of agent wait in one bucket, oldest first inside a priority. A pass looks only
+at skills where something changed, so its cost does not grow with what merely waits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from ..protocol.canonical import canonical, content_hash
+from ..protocol.messages import AgentFilter
+from ..protocol.states import TaskState
+from .ledger import Agent, Ledger, Task
+from .live import Live
+
+__all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves"]
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Tasks that any of the same agents could do."""
+
+    requires: dict[str, Any]
+    heap: list[tuple[int, int, str]] = field(default_factory=list)
+    """(negative priority, lsn, task)."""
+
+
+class Queues:
+    """The queued tasks that could be offered now, by skill and by what they require."""
+
+    def __init__(self) -> None:
+        self._skills: dict[str, dict[bytes, _Bucket]] = {}
+        self._waiting: set[str] = set()
+        self._changed: dict[str, None] = {}
+
+    def add(self, task: Task) -> None:
+        """Queue a task, once; either way its skill is looked at in the next pass."""
+        if task.id in self._waiting:
+            self._changed[task.spec["skill"]] = None
+            return
+        self._waiting.add(task.id)
+        requires = task.spec.get("requires") or {}
+        skill = task.spec["skill"]
+        buckets = self._skills.setdefault(skill, {})
+        key = canonical(requires) if requires else b""
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = _Bucket(requires)
+        heappush(bucket.heap, (-task.spec.get("priority", 0), task.lsn, task.id))
+        self._changed[skill] = None
+
+    def capacity_changed(self, agent: Agent) -> None:
+        """Note that the agent may take more than before."""
+        for skill in agent.skills:
+            if skill in self._skills:
+                self._changed[skill] = None
+
+    def take_changed(self) -> list[str]:
+        """Return the skills to look at, and start afresh."""
+        changed, self._changed = list(self._changed), {}
+        return changed
+
+    def heads(self, skill: str, ledger: Ledger, now: int) -> Generator[tuple[Task, _Bucket], bool, None]:
+        """Yield the task to offer next of each bucket, best first; the caller sends True back where it was taken.
+
+        Tasks that are no longer queued, or that wait for a later time, leave the bucket on the way. One that some
+        agent does not want to see for a while steps aside: those behind it do not wait with it.
+        """
+        buckets = self._skills.get(skill, {})
+        aside: list[tuple[_Bucket, tuple[int, int, str]]] = []
+        open_buckets = list(buckets.items())
+        while open_buckets:
+            best: tuple[tuple[int, int, str], bytes, _Bucket] | None = None
+            for key, bucket in list(open_buckets):
+                head = self._head(bucket, ledger, now)
+                if head is None:
+                    open_buckets.remove((key, bucket))
+                elif best is None or head < best[0]:
+                    best = (head, key, bucket)
+            if best is None:
+                break
+            head, key, bucket = best
+            task = ledger.tasks[head[2]]
+            taken = yield task, bucket
+            if taken:
+                heappop(bucket.heap)
+                self._waiting.discard(head[2])
+            elif any(until > now for until in task.shunned.values()):
+                aside.append((bucket, heappop(bucket.heap)))
+            else:
+                open_buckets.remove((key, bucket))
+        for bucket, head in aside:
+            heappush(bucket.heap, head)
+        for key in [key for key, bucket in buckets.items() if not bucket.heap]:
+            del buckets[key]
+        if not buckets:
+            self._skills.pop(skill, None)
+
+    def _head(self, bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
+        heap = bucket.heap
+        while heap:
+            task = ledger.tasks.get(heap[0][2])
+            if task is not None and task.state is TaskState.QUEUED and task.retry_at <= now:
+                return heap[0]
+            self._waiting.discard(heappop(heap)[2])
+        return None
+
+
+def serves(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:
+    """Tell whether the agent, with this skill of its card, is one that `requires` describes."""
+    if "agent" in requires and requires["agent"] != agent.id:
+        return False
+    tags = requires.get("tags")
+    if tags and not set(tags) <= set(skill.get("tags", ())):
+        return False
+    labels = requires.get("labels")
+    if labels and any(agent.labels.get(name) != value for name, value in labels.items()):
+        return False
+    media_type = requires.get("mediaType")
+    if media_type is not None:
+        modes = skill.get("inputModes") or agent.card.get("defaultInputModes") or ["application/json", "text/plain"]
+        if media_type not in modes:
+            return False
+    return agent.id not in requires.get("exclude", ())
+
+
+def satisfies(agent: Agent, wanted: AgentFilter) -> bool:
+    """Tell whether the agent passes a discovery filter."""
+    requires: dict[str, Any] = {}
+    if wanted.agent is not None:
+        requires["agent"] = wanted.agent
+    if wanted.labels:
+        requires["labels"] = wanted.labels
+    if wanted.tags:
+        requires["tags"] = wanted.tags
+    if wanted.media_type is not None:
+        requires["mediaType"] = wanted.media_type
+    of_skill = (
+        wanted.skill is not None or wanted.tags or wanted.media_type is not None or wanted.input_schema is not None
+    )
+    if not of_skill:
+        return serves({}, agent, requires)
+    return any(
+        (wanted.skill is None or skill["id"] == wanted.skill)
+        and serves(skill, agent, requires)
+        and (wanted.input_schema is None or _schema_hash(skill) == wanted.input_schema)
+        for skill in agent.skills.values()
+    )
+
+
+def _schema_hash(skill: dict[str, Any]) -> str | None:
+    schema = skill.get("inputSchema")
+    return None if schema is None else content_hash(schema, b"")
+
+
+def choose_agent(task: Task, requires: dict[str, Any], ledger: Ledger, live: Live, now: int) -> str | None:
+    """Return the agent to offer the task to, or None where nobody suitable has credit.
+
+    In this order: the one who knows it already (a rework, an answer), those who did not lose or decline it before,
+    the least loaded. Ties go by rendezvous hashing of (task, agent), so neither the order of arrival nor of iteration
+    matters.
+    """
+    best: tuple[bool, bool, int] | None = None
+    tied: list[str] = []
+    knows = task.last_agent if task.rev or task.asks else None
+    for agent in ledger.by_skill.get(task.spec["skill"], {}).values():
+        if agent.status != "ready":
+            continue
+        free = live.free_credit(agent.id, ledger)
+        if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, requires):
+            continue
+        shunned_until = task.shunned.get(agent.id)
+        if shunned_until is not None and shunned_until > now:
+            continue
+        credit = live.agents[agent.id].credit_tasks
+        score = (shunned_until is not None and agent.id != knows, agent.id != knows, (credit - free) * 1000 // credit)
+        if best is None or score < best:
+            best, tied = score, [agent.id]
+        elif score == best:
+            tied.append(agent.id)
+    if not tied:
+        return None
+    return tied[0] if len(tied) == 1 else max(tied, key=lambda agent: (_rendezvous(task.id, agent), agent))
+
+
+def _rendezvous(task: str, agent: str) -> bytes:
+    return hashlib.blake2b(f"{task}\n{agent}".encode(), digest_size=8).digest()
+
+
+def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tuple[Task, str]]:
+    """Yield (task, agent) for everything that can be offered now. The caller applies each before the next is asked."""
+    for skill in queues.take_changed():
+        heads = queues.heads(skill, ledger, now)
+        item = next(heads, None)
+        while item is not None:
+            task, bucket = item
+            agent = choose_agent(task, bucket.requires, ledger, live, now)
+            if agent is not None:
+                yield task, agent
+            try:
+                item = heads.send(agent is not None)
+            except StopIteration:
+                item = None

@@ -1,0 +1,73 @@
+"""Rules that hold between a task and those above and below it (spec TREE)."""
+
+from __future__ import annotations
+
+from ..errors import ErrorCode
+from ..protocol.states import OPEN_ENDED, TaskState
+from .decision import Decision, refuse
+from .ledger import Ledger, Task
+from .policy import Policy
+from .records import CancelRequested, Record, Settled
+
+__all__ = ["cancel", "cancel_children", "check_place", "deadline_below"]
+
+
+def check_place(ledger: Ledger, policy: Policy, parent: Task, skill: str, spec_hash: str) -> Decision | None:
+    """Return the refusal for a sub-task that may not be there, or None."""
+    if parent.depth + 1 > policy.depth_max:
+        return refuse(ErrorCode.DEPTH, f"a tree has at most {policy.depth_max} levels, task {parent.id} is on the last")
+    if len(parent.children) >= policy.children_max:
+        return refuse(ErrorCode.QUOTA, f"a task has at most {policy.children_max} sub-tasks, {parent.id} has them")
+    above: Task | None = parent
+    path: list[str] = []
+    while above is not None:
+        path.append(above.id)
+        if above.spec["skill"] == skill and above.spec_hash == spec_hash:
+            return refuse(
+                ErrorCode.CYCLE, f"the same work ({skill}, {spec_hash}) is already on the path {' < '.join(path)}"
+            )
+        above = ledger.tasks[above.parent] if above.parent else None
+    return None
+
+
+def deadline_below(own: int | None, parent: Task | None) -> int | None:
+    """Return the earlier of a task's own deadline and its parent's."""
+    above = parent.deadline_at if parent else None
+    if own is None or above is None:
+        return above if own is None else own
+    return min(own, above)
+
+
+def cancel(
+    ledger: Ledger, task: Task, mode: str, reason: str, by: str, now: int, grace_ms: int | None = None
+) -> list[Record]:
+    """Return what ends the task, and asks what is below it to end (spec CANCEL-2).
+
+    An agent at work is asked and has time to wind down, unless the mode is `skip`; all other tasks end at once.
+    """
+    if task.is_terminal:
+        return []
+    records: list[Record] = []
+    at_work = (
+        task.state in OPEN_ENDED and task.authority is not None and task.authority.is_open and task.holder is not None
+    )
+    if mode == "skip" or not at_work:
+        records.append(Settled(now, task.id, "canceled", "canceled", reason, by))
+        return records  # the pass that follows every end takes care of what is below
+    if task.state is not TaskState.CANCELING or (
+        task.cancel is not None and task.cancel.mode == "coop" and mode == "kill"
+    ):
+        grace = task.durations.cancel_ms if grace_ms is None else grace_ms
+        records.append(CancelRequested(now, task.id, mode, reason, by, now + grace))
+    records.extend(cancel_children(ledger, task, mode, f"parent task {task.id} is being canceled", by, now))
+    return records
+
+
+def cancel_children(ledger: Ledger, parent: Task, mode: str, reason: str, by: str, now: int) -> list[Record]:
+    """Return what cancels the sub-tasks that do not outlive their parent."""
+    records: list[Record] = []
+    for child_id in parent.children:
+        child = ledger.tasks[child_id]
+        if child.on_parent_end == "cancel":
+            records.extend(cancel(ledger, child, mode, reason, by, now))
+    return records

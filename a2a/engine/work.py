@@ -1,0 +1,337 @@
+"""An agent's own machine: the attempts it holds, their heartbeats, and what stops them (spec OFFER, LEASE).
+
+Pure, like the coordinator: notices and replies in, `Start`, `Stop` and `Answered` out, everything it says goes through
+the session. It knows nothing of handlers or threads; the agent's shell runs those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal
+
+from ..protocol.canonical import content_hash
+from ..protocol.messages import (
+    AttemptError,
+    Error,
+    Held,
+    Message,
+    TaskAccept,
+    TaskAnswer,
+    TaskArtifact,
+    TaskAsk,
+    TaskDecline,
+    TaskHeartbeat,
+    TaskLease,
+    TaskOffer,
+    TaskReport,
+    TaskRevoke,
+    TaskYield,
+    Welcome,
+)
+from ..protocol.session import PeerSession, Reply
+
+__all__ = ["Answered", "Attempt", "AttemptState", "Start", "Stop", "Work"]
+
+_WATCHDOG = 0.9
+"""Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
+_NOTE_EVERY_MS = 100
+"""Progress is sent at most this often; the latest wins."""
+
+
+class AttemptState(Enum):
+    """Where an attempt stands, in the worker's eyes."""
+
+    ASKING = auto()
+    """Offered, not granted: waiting to hear that the offer still stands."""
+    RUNNING = auto()
+    ENDING = auto()
+    """Reported, yielded or declined; the answer is on its way."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of one task, held by this agent. Times are the shell's own clock, in milliseconds."""
+
+    offer: TaskOffer
+    state: AttemptState
+    lease_until: int
+    """The worker acts on the lease only until then; the coordinator's own end of it is later."""
+    next_beat: int
+    beat_sent: dict[str, int] = field(default_factory=dict)
+    """Heartbeats and accepts without an answer yet, and when each was sent."""
+    progress_no: int = 0
+    progress_bp: int | None = None
+    note: str | None = None
+    told_no: int = 0
+    """The newest progress that was sent."""
+    chunks: dict[str, int] = field(default_factory=dict)
+    """Artifact to the number of its next chunk."""
+
+    @property
+    def task(self) -> str:
+        """The task's id."""
+        return self.offer.task
+
+    @property
+    def fence(self) -> int:
+        """The attempt's fence."""
+        return self.offer.fence
+
+
+@dataclass(slots=True)
+class Start:
+    """Begin work on this attempt."""
+
+    attempt: Attempt
+
+
+@dataclass(slots=True)
+class Stop:
+    """End work on this attempt: it lost its authority, or somebody wants it to end."""
+
+    attempt: Attempt
+    reason: str
+    mode: Literal["coop", "kill", "skip"]
+    grace_ms: int
+    """How long the attempt may take to wind down and report; 0: nothing it says counts any more."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """A question of this attempt was answered."""
+
+    attempt: Attempt
+    ask_no: int
+    payload: bytes
+
+
+Event = Start | Stop | Answered
+
+
+class Work:
+    """The attempts of one agent."""
+
+    def __init__(self, session: PeerSession) -> None:
+        self.session = session
+        self.attempts: dict[tuple[str, int], Attempt] = {}
+        self.is_draining = False
+
+    def held(self) -> list[Held]:
+        """Name the attempts still at work, for the hello."""
+        return [
+            Held(attempt.task, attempt.fence, attempt.progress_no)
+            for attempt in self.attempts.values()
+            if attempt.state is not AttemptState.ASKING
+        ]
+
+    # What the coordinator says ----------------------------------------------------------------------------------------
+
+    def on_notice(self, message: Message, re: str | None, now: int) -> list[Event]:
+        """Take a notice; those that are not about attempts are left alone."""
+        if isinstance(message, TaskOffer):
+            return self._offered(message, now)
+        if isinstance(message, TaskLease):
+            return self._renewed(message, re)
+        if isinstance(message, TaskRevoke):
+            return self._revoked(message)
+        if isinstance(message, TaskAnswer):
+            return [
+                Answered(attempt, message.ask_no, message.payload)
+                for attempt in self.attempts.values()
+                if attempt.task == message.task and attempt.state is AttemptState.RUNNING
+            ]
+        return []
+
+    def on_reply(self, reply: Reply, now: int) -> list[Event]:
+        """Take the answer to a request of an attempt."""
+        request, message = reply.request, reply.message
+        if isinstance(request, TaskAccept):
+            attempt = self.attempts.get((request.task, request.fence))
+            if attempt is None:
+                return []
+            if isinstance(message, TaskLease):
+                sent = attempt.beat_sent.pop("accept", now)
+                attempt.state = AttemptState.RUNNING
+                attempt.lease_until = sent + int(message.lease_ms * _WATCHDOG)
+                attempt.next_beat = now + attempt.offer.heartbeat_ms
+                return [Start(attempt)]
+            del self.attempts[request.task, request.fence]  # the offer no longer stood
+            return []
+        if isinstance(request, TaskReport | TaskYield | TaskDecline):
+            attempt = self.attempts.get((request.task, request.fence))
+            if attempt is not None and attempt.state is AttemptState.ENDING:
+                del self.attempts[request.task, request.fence]
+            return []
+        if isinstance(request, TaskArtifact | TaskAsk) and isinstance(message, Error) and message.code == "stale":
+            return self._lost(request.task, request.fence or 0, "superseded")
+        return []
+
+    def on_welcome(self, welcome: Welcome, greeted_at: int, now: int) -> list[Event]:
+        """Learn what became of each attempt that was held while the connection was away.
+
+        Args:
+            welcome: the coordinator's answer.
+            greeted_at: when the hello was sent: a lease that it renews counts from then.
+            now: the current time.
+        """
+        events: list[Event] = []
+        for held in welcome.held:
+            attempt = self.attempts.get((held.task, held.fence))
+            if attempt is None:
+                continue
+            attempt.beat_sent.clear()
+            if held.verdict == "keep":
+                attempt.lease_until = greeted_at + int((held.lease_ms or 0) * _WATCHDOG)
+                attempt.next_beat = now
+            elif attempt.state is AttemptState.RUNNING:
+                events.extend(self._lost(held.task, held.fence, held.verdict))
+        return events
+
+    def _offered(self, offer: TaskOffer, now: int) -> list[Event]:
+        if (offer.task, offer.fence) in self.attempts:
+            return []
+        # The first sign of life is due well before the offer ends; a quick attempt reports before and sends none.
+        first_beat = now + min(offer.offer_ms // 4, offer.heartbeat_ms)
+        attempt = Attempt(offer, AttemptState.RUNNING, now + int(offer.offer_ms * _WATCHDOG), first_beat)
+        self.attempts[offer.task, offer.fence] = attempt
+        if self.is_draining:
+            self.decline(attempt, "busy", 1000)
+            return []
+        if offer.granted:
+            return [Start(attempt)]
+        attempt.state = AttemptState.ASKING
+        attempt.beat_sent["accept"] = now
+        self.session.request(TaskAccept(offer.task, offer.fence))
+        return []
+
+    def _renewed(self, lease: TaskLease, re: str | None) -> list[Event]:
+        attempt = self.attempts.get((lease.task, lease.fence))
+        sent = attempt.beat_sent.pop(re, None) if attempt is not None and re is not None else None
+        if attempt is None or sent is None:
+            return []
+        attempt.lease_until = max(attempt.lease_until, sent + int(lease.lease_ms * _WATCHDOG))
+        return []
+
+    def _revoked(self, message: TaskRevoke) -> list[Event]:
+        attempt = self.attempts.get((message.task, message.fence))
+        if attempt is None:
+            return []
+        if message.reason == "cancel" and message.grace_ms > 0:
+            if attempt.state is not AttemptState.RUNNING:
+                return []
+            return [Stop(attempt, message.reason, message.mode, message.grace_ms)]
+        return self._lost(message.task, message.fence, message.reason)
+
+    def _lost(self, task: str, fence: int, reason: str) -> list[Event]:
+        attempt = self.attempts.get((task, fence))
+        if attempt is None or attempt.state is AttemptState.ENDING:
+            return []  # its last word is in the outbox and will be answered
+        del self.attempts[task, fence]
+        return [Stop(attempt, reason, "skip", 0)] if attempt.state is AttemptState.RUNNING else []
+
+    # What the worker says ---------------------------------------------------------------------------------------------
+
+    def progress(self, attempt: Attempt, progress_bp: int | None, note: str | None, now: int) -> None:
+        """Note how far the attempt is; it is told with a heartbeat soon."""
+        attempt.progress_no += 1
+        attempt.progress_bp = attempt.progress_bp if progress_bp is None else progress_bp
+        attempt.note = attempt.note if note is None else note
+        attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
+
+    def artifact(self, attempt: Attempt, artifact_id: str, payload: bytes, *, append: bool, last: bool) -> str:
+        """Stream a chunk of a provisional artifact, and return the request's id."""
+        # Numbers go on when an artifact begins anew: a number that was there before would be a repeat.
+        chunk_no = attempt.chunks.get(artifact_id, 0)
+        attempt.chunks[artifact_id] = chunk_no + 1
+        return self.session.request(
+            TaskArtifact(
+                attempt.task,
+                attempt.fence,
+                artifact_id,
+                chunk_no,
+                payload,
+                name=artifact_id,
+                append=append and chunk_no > 0,
+                last_chunk=last,
+            )
+        )
+
+    def ask(
+        self,
+        attempt: Attempt,
+        ask_no: int,
+        payload: bytes,
+        *,
+        timeout_ms: int | None = None,
+        default: bytes | None = None,
+    ) -> str:
+        """Ask the delegator, and return the request's id; `Answered` follows."""
+        return self.session.request(
+            TaskAsk(attempt.task, ask_no, payload, attempt.fence, timeout_ms=timeout_ms, default=default)
+        )
+
+    def report(
+        self,
+        attempt: Attempt,
+        outcome: Literal["completed", "failed", "rejected", "canceled"],
+        payload: bytes = b"[]",
+        error: AttemptError | None = None,
+    ) -> None:
+        """Report how the attempt ended. It goes out also where the lease seems lost: the coordinator decides."""
+        digest = content_hash({"outcome": outcome}, payload)
+        self._end(attempt, TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error))
+
+    def yield_(self, attempt: Attempt, reason: str) -> None:
+        """Give the attempt back."""
+        self._end(attempt, TaskYield(attempt.task, attempt.fence, reason))
+
+    def decline(
+        self,
+        attempt: Attempt,
+        reason: Literal["busy", "unsupported", "policy", "budget", "conflict_of_interest"],
+        retry_after_ms: int,
+    ) -> None:
+        """Hand the task back before any work was done."""
+        self._end(attempt, TaskDecline(attempt.task, attempt.fence, reason, retry_after_ms))
+
+    def _end(self, attempt: Attempt, last_word: TaskReport | TaskYield | TaskDecline) -> None:
+        if attempt.state is AttemptState.ENDING:
+            return
+        attempt.state = AttemptState.ENDING
+        self.attempts[attempt.task, attempt.fence] = attempt
+        self.session.request(last_word)
+
+    # Time -------------------------------------------------------------------------------------------------------------
+
+    def is_lapsed(self, attempt: Attempt, now: int) -> bool:
+        """Tell whether the lease may have ended; failed beats alone never stop work, only outside effects."""
+        return now >= attempt.lease_until or (attempt.task, attempt.fence) not in self.attempts
+
+    def tick(self, now: int) -> None:
+        """Send the heartbeats that are due."""
+        if not self.session.is_open:
+            return
+        for attempt in self.attempts.values():
+            if attempt.state is AttemptState.RUNNING and attempt.next_beat <= now:
+                fresh = attempt.progress_no > attempt.told_no
+                beat = self.session.tell(
+                    TaskHeartbeat(
+                        attempt.task,
+                        attempt.fence,
+                        attempt.progress_no,
+                        attempt.progress_bp if fresh else None,
+                        attempt.note if fresh else None,
+                    )
+                )
+                attempt.told_no = attempt.progress_no
+                attempt.next_beat = now + attempt.offer.heartbeat_ms
+                if beat is not None:
+                    if len(attempt.beat_sent) > 16:
+                        attempt.beat_sent.clear()  # answers that will not come any more
+                    attempt.beat_sent[beat] = now
+
+    def next_deadline(self) -> int | None:
+        """Return when `tick` has something to do next, or None."""
+        times = [attempt.next_beat for attempt in self.attempts.values() if attempt.state is AttemptState.RUNNING]
+        return min(times) if times and self.session.is_open else None

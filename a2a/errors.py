@@ -1,0 +1,465 @@
+"""The error tree, and the one table that ties wire codes to classes.
+
+    A2AError
+    ├── ProtocolError
+    │   ├── LocalProtocolError      this side broke a rule of the protocol: a bug here
+    │   └── RemoteProtocolError     the other side did
+    ├── ConnectError                no coordinator reached, or it did not let us in
+    ├── ConnectionLost              the link ended for good while something waited on it
+    ├── Refused                     the coordinator answered `error`; `code` says why, one subclass for each code
+    ├── TaskError                   a delegated task ended without a result
+    │   ├── TaskFailed
+    │   ├── TaskRejected
+    │   └── TaskCanceled
+    ├── AttemptError                raised inside a handler, or by it
+    │   ├── AttemptFailed           a handler gives up on this attempt
+    │   ├── Declined                a handler hands the attempt back untouched
+    │   └── LeaseLapsed             the lease may have ended: no further outside effects
+    └── StoreError
+        ├── StoreLocked
+        ├── StoreCorrupt
+        ├── StoreTooNew
+        └── StoreConflict           an append expected another end of the log
+
+Only `Refused` travels: its code is one of the closed list of spec section ERR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "CODES",
+    "A2AError",
+    "AlreadyAnswered",
+    "AttemptError",
+    "AttemptFailed",
+    "BudgetExceeded",
+    "CodeFacts",
+    "Conflict",
+    "ConnectError",
+    "ConnectionLost",
+    "Cycle",
+    "DeadlinePassed",
+    "Deadlock",
+    "Declined",
+    "Denied",
+    "ErrorCode",
+    "Forbidden",
+    "Frozen",
+    "GenerationMismatch",
+    "Gone",
+    "IdempotencyMismatch",
+    "LeaseLapsed",
+    "LocalProtocolError",
+    "Malformed",
+    "NoCapableAgent",
+    "NotCancelable",
+    "NotFound",
+    "NotHolder",
+    "ProtocolError",
+    "QuotaExceeded",
+    "Refused",
+    "RemoteProtocolError",
+    "SchemaMismatch",
+    "StaleFence",
+    "StoreConflict",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreLocked",
+    "StoreTooNew",
+    "TaskCanceled",
+    "TaskError",
+    "TaskFailed",
+    "TaskRejected",
+    "TooDeep",
+    "TooLarge",
+    "Unauthenticated",
+    "Unavailable",
+    "UnsupportedKind",
+    "VersionRefused",
+]
+
+
+class ErrorCode(StrEnum):
+    """The closed list of codes an `error` message may carry (spec ERR-1)."""
+
+    VERSION = "version"
+    UNSUPPORTED_KIND = "unsupported_kind"
+    AUTH = "auth"
+    FORBIDDEN = "forbidden"
+    MALFORMED = "malformed"
+    SCHEMA = "schema"
+    NOT_FOUND = "not_found"
+    GONE = "gone"
+    STALE = "stale"
+    NOT_HOLDER = "not_holder"
+    GENERATION_MISMATCH = "generation_mismatch"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    CONFLICT = "conflict"
+    DENIED = "denied"
+    DEADLOCK = "deadlock"
+    CYCLE = "cycle"
+    DEPTH = "depth"
+    BUDGET = "budget"
+    QUOTA = "quota"
+    NO_CAPABLE_AGENT = "no_capable_agent"
+    DEADLINE = "deadline"
+    TOO_LARGE = "too_large"
+    ALREADY_ANSWERED = "already_answered"
+    NOT_CANCELABLE = "not_cancelable"
+    FROZEN = "frozen"
+    UNAVAILABLE = "unavailable"
+
+
+class A2AError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class ProtocolError(A2AError):
+    """A rule of the protocol was broken."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side tried something the protocol does not allow here."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side sent something the protocol does not allow here."""
+
+
+class ConnectError(A2AError):
+    """No session came to be: nobody listens, the name is wrong, or the coordinator refused the handshake.
+
+    Attributes:
+        is_final: trying again will not help, as with an address that is none.
+    """
+
+    def __init__(self, detail: str, *, is_final: bool = False) -> None:
+        super().__init__(detail)
+        self.is_final = is_final
+
+
+class ConnectionLost(A2AError):
+    """The link was closed for good before an answer came."""
+
+
+class Refused(A2AError):
+    """The coordinator answered a request with `error`.
+
+    Attributes:
+        code: one of the closed list.
+        detail: a sentence for a person: what was expected, what came, and which id.
+        retryable: whether the same request may succeed later.
+        retry_after: seconds to wait before trying again, where the coordinator named them.
+        data: further fields of the error body, such as the answer that is already there.
+    """
+
+    code: ClassVar[ErrorCode]
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        data: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.data = data or {}
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+class VersionRefused(Refused):
+    """No version of the protocol is spoken by both ends."""
+
+    code = ErrorCode.VERSION
+
+
+class UnsupportedKind(Refused):
+    """The receiver does not take this kind of message."""
+
+    code = ErrorCode.UNSUPPORTED_KIND
+
+
+class Unauthenticated(Refused):
+    """The token or the secret is missing or wrong."""
+
+    code = ErrorCode.AUTH
+
+
+class Forbidden(Refused):
+    """This principal may not do that."""
+
+    code = ErrorCode.FORBIDDEN
+
+
+class Malformed(Refused):
+    """The message is not formed as the protocol wants it."""
+
+    code = ErrorCode.MALFORMED
+
+
+class SchemaMismatch(Refused):
+    """The content does not match its schema."""
+
+    code = ErrorCode.SCHEMA
+
+
+class NotFound(Refused):
+    """There is no such task, agent or question."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class Gone(Refused):
+    """It was there and has been pruned."""
+
+    code = ErrorCode.GONE
+
+
+class StaleFence(Refused):
+    """The fence is not the current one any more."""
+
+    code = ErrorCode.STALE
+
+
+class NotHolder(Refused):
+    """The fence is somebody else's."""
+
+    code = ErrorCode.NOT_HOLDER
+
+
+class GenerationMismatch(Refused):
+    """The task has moved on since."""
+
+    code = ErrorCode.GENERATION_MISMATCH
+
+
+class IdempotencyMismatch(Refused):
+    """The key stands for another specification or input."""
+
+    code = ErrorCode.IDEMPOTENCY_MISMATCH
+
+
+class Conflict(Refused):
+    """It does not fit the state things are in."""
+
+    code = ErrorCode.CONFLICT
+
+
+class Denied(Refused):
+    """It was denied for now."""
+
+    code = ErrorCode.DENIED
+
+
+class Deadlock(Refused):
+    """Waiting for it would never end."""
+
+    code = ErrorCode.DEADLOCK
+
+
+class Cycle(Refused):
+    """The same work is on the path from the root already."""
+
+    code = ErrorCode.CYCLE
+
+
+class TooDeep(Refused):
+    """The tree would be too deep."""
+
+    code = ErrorCode.DEPTH
+
+
+class BudgetExceeded(Refused):
+    """The budget does not allow it."""
+
+    code = ErrorCode.BUDGET
+
+
+class QuotaExceeded(Refused):
+    """There are too many of these already."""
+
+    code = ErrorCode.QUOTA
+
+
+class NoCapableAgent(Refused):
+    """No agent can do it."""
+
+    code = ErrorCode.NO_CAPABLE_AGENT
+
+
+class DeadlinePassed(Refused):
+    """The deadline has passed."""
+
+    code = ErrorCode.DEADLINE
+
+
+class TooLarge(Refused):
+    """It is larger than the receiver takes."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class AlreadyAnswered(Refused):
+    """Another answer is in force."""
+
+    code = ErrorCode.ALREADY_ANSWERED
+
+
+class NotCancelable(Refused):
+    """The task has ended otherwise."""
+
+    code = ErrorCode.NOT_CANCELABLE
+
+
+class Frozen(Refused):
+    """It takes no changes any more."""
+
+    code = ErrorCode.FROZEN
+
+
+class Unavailable(Refused):
+    """The coordinator cannot do it now."""
+
+    code = ErrorCode.UNAVAILABLE
+
+
+class TaskError(A2AError):
+    """A delegated task ended without a result that can be used.
+
+    Attributes:
+        task: the id of the task.
+        reason: the coordinator's word for why it ended (`error`, `losses`, `deadline`, ...).
+        detail: what the agent or the delegator said about it.
+    """
+
+    def __init__(self, task: str, reason: str, detail: str = "") -> None:
+        super().__init__(f"task {task}: {reason}" + (f": {detail}" if detail else ""))
+        self.task = task
+        self.reason = reason
+        self.detail = detail
+
+
+class TaskFailed(TaskError):
+    """The task ended in the state `failed`."""
+
+
+class TaskRejected(TaskError):
+    """The task ended in the state `rejected`: an agent would not do it."""
+
+
+class TaskCanceled(TaskError):
+    """The task ended in the state `canceled`."""
+
+
+class AttemptError(A2AError):
+    """Something about the attempt a handler is working on."""
+
+
+class AttemptFailed(AttemptError):
+    """Raise it in a handler to report that this attempt failed.
+
+    Args:
+        detail: what went wrong, for the delegator to read.
+        code: a short machine-readable word of your own.
+        retryable: whether another attempt may do better; if not, the task fails at once.
+    """
+
+    def __init__(self, detail: str, *, code: str = "error", retryable: bool = False) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.error_code = code
+        self.retryable = retryable
+
+
+class Declined(AttemptError):
+    """Raise it at the start of a handler to hand the task back before any work was done.
+
+    Args:
+        reason: `busy`, `unsupported`, `policy`, `budget` or `conflict_of_interest`.
+        retry_after: seconds in which this agent does not want to see the task again.
+    """
+
+    def __init__(self, reason: str = "unsupported", *, retry_after: float = 1.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class LeaseLapsed(AttemptError):
+    """The lease may have ended, so another agent may hold the task: nothing outside may be changed any more."""
+
+
+class StoreError(A2AError):
+    """The ledger could not be kept."""
+
+
+class StoreLocked(StoreError):
+    """Another process has this ledger open."""
+
+
+class StoreCorrupt(StoreError):
+    """The ledger is damaged; it was left as it is."""
+
+
+class StoreTooNew(StoreError):
+    """The ledger was written by a newer version of this software."""
+
+
+class StoreConflict(StoreError):
+    """The log's end is not where the append expected it: somebody else wrote, or an entry is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """What follows from an error code at every border."""
+
+    error: type[Refused]
+    retryable: bool
+    """Whether the same request may succeed later, unless the message says otherwise."""
+    http: int
+    jsonrpc: int
+    """A2A's own codes (-320xx) where it has one for the case, else JSON-RPC's."""
+
+
+CODES: dict[ErrorCode, CodeFacts] = {
+    facts.error.code: facts
+    for facts in (
+        CodeFacts(VersionRefused, False, 426, -32009),
+        CodeFacts(UnsupportedKind, False, 501, -32004),
+        CodeFacts(Unauthenticated, False, 401, -32600),
+        CodeFacts(Forbidden, False, 403, -32600),
+        CodeFacts(Malformed, False, 400, -32600),
+        CodeFacts(SchemaMismatch, False, 422, -32602),
+        CodeFacts(NotFound, False, 404, -32001),
+        CodeFacts(Gone, False, 410, -32001),
+        CodeFacts(StaleFence, False, 409, -32600),
+        CodeFacts(NotHolder, False, 403, -32600),
+        CodeFacts(GenerationMismatch, True, 409, -32600),
+        CodeFacts(IdempotencyMismatch, False, 409, -32600),
+        CodeFacts(Conflict, True, 409, -32600),
+        CodeFacts(Denied, True, 409, -32600),
+        CodeFacts(Deadlock, True, 409, -32600),
+        CodeFacts(Cycle, False, 409, -32600),
+        CodeFacts(TooDeep, False, 409, -32600),
+        CodeFacts(BudgetExceeded, False, 409, -32600),
+        CodeFacts(QuotaExceeded, True, 429, -32603),
+        CodeFacts(NoCapableAgent, True, 503, -32603),
+        CodeFacts(DeadlinePassed, False, 504, -32603),
+        CodeFacts(TooLarge, False, 413, -32600),
+        CodeFacts(AlreadyAnswered, False, 409, -32600),
+        CodeFacts(NotCancelable, False, 409, -32002),
+        CodeFacts(Frozen, False, 409, -32600),
+        CodeFacts(Unavailable, True, 503, -32603),
+    )
+}
+"""Every code, the class a client raises for it, and what it becomes at an HTTP or JSON-RPC border."""

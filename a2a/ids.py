@@ -1,0 +1,38 @@
+"""Fresh identifiers and secrets: the only place that draws random bits for them. Used by the shells."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import time
+
+__all__ = ["new_id", "new_secret", "new_suffix"]
+
+_random = random.Random(os.urandom(32))
+"""Ids have to be unique, not secret: a fast generator seeded by the system will do."""
+
+
+def _reseed() -> None:
+    _random.seed(os.urandom(32))
+
+
+os.register_at_fork(after_in_child=_reseed)
+
+
+def new_id() -> str:
+    """Return a fresh UUIDv7 (RFC 9562 5.7) as text; ids of one process sort by the millisecond they were made in."""
+    bits = _random.getrandbits(74)
+    value = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & ((1 << 62) - 1)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def new_suffix() -> str:
+    """Return what tells this process apart from others of the same principal."""
+    return f"{_random.getrandbits(40):010x}"
+
+
+def new_secret() -> str:
+    """Return a fresh secret of 256 bits."""
+    return secrets.token_urlsafe(32)

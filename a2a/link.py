@@ -1,0 +1,436 @@
+"""The loop that clients and agents share: session, transport, reconnect.
+
+A link keeps one session with one coordinator for as long as its owner lives. A lost connection is no error: it comes
+back with back-off and jitter, and the session says again what had no answer. One link has one reader, one writer and
+one timer, all callbacks of its event loop; the only task is the one that connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Any
+
+from .credentials import DEFAULT_URL, load_secret, load_tokens, save_secret
+from .engine.delegation import Delegation, Delegations
+from .engine.work import Event as WorkEvent
+from .engine.work import Work
+from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
+from .ids import new_id
+from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, FrameLimits
+from .protocol.messages import Credit, Error, Held, Message
+from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
+from .protocol.types import principal_of
+from .server import send_frames
+from .transports.base import Receiver, Transport
+from .transports.websocket import WebSocketSettings, connect
+
+__all__ = ["Dial", "Link", "LinkSettings", "refused"]
+
+log = logging.getLogger("a2a.link")
+
+_BACKOFF = (0.05, 5.0)
+"""First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
+_FROM_OURS = 64 * 1024 * 1024
+_SECRET_RACE = 2.0
+"""How long a peer waits for the secret that another process of its principal is just being issued."""
+
+Dial = Callable[[Receiver], Any]
+"""Opens a connection for a receiver, as `transports.websocket.connect` does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """Where the coordinator is, and what to show at its door."""
+
+    url: str = DEFAULT_URL
+    token: str | None = None
+    """None: look for it in the user's state directory."""
+    operator: bool = False
+    """Ask for the operator's role."""
+    operator_token: str | None = None
+    """None: look for it in the user's state directory, where `operator` is set."""
+    ssl: SSLContext | None = None
+    encodings: tuple[Encoding, ...] = SUBPROTOCOLS
+    websocket: WebSocketSettings = field(
+        # What a peer takes from its own coordinator, and may have waiting for it: lists and offers may be long.
+        default_factory=lambda: WebSocketSettings(message_max_bytes=_FROM_OURS, outbox_max_bytes=_FROM_OURS)
+    )
+    patience: float = 0.0
+    """Seconds to keep trying before the first connection stands; infinity for a process that may start first."""
+    secrets: MutableMapping[str, str] | None = None
+    """Where the secret that a principal is issued is kept for its next start; None: in the user's state directory."""
+    dial: Dial | None = None
+    """Another way to connect, in place of WebSocket: for tests in one process."""
+
+
+def refused(error: Error) -> Refused:
+    """Return the exception for an `error` message."""
+    try:
+        kind = CODES[ErrorCode(error.code)].error
+    except ValueError:
+        kind = CODES[ErrorCode.UNAVAILABLE].error  # a code of a newer version
+    retry_after = None if error.retry_after_ms is None else error.retry_after_ms / 1000
+    return kind(error.detail, retryable=error.retryable, retry_after=retry_after, data=error.data)
+
+
+class Link:
+    """One peer's link to its coordinator.
+
+    Args:
+        settings: where, and with what.
+        identity: who.
+        credit: how many attempts at once; none for a peer that only delegates.
+        on_work: gets what the agent has to start and stop.
+        on_change: gets the delegations that news came for.
+        on_notice: gets every other notice: events of agents that are watched.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        identity: Identity,
+        *,
+        credit: Credit | None = None,
+        on_work: Callable[[list[WorkEvent]], None] | None = None,
+        on_change: Callable[[list[Delegation]], None] | None = None,
+        on_notice: Callable[[Notice], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.identity = identity
+        self.session = PeerSession(identity, new_id, credit=credit, held=self._held)
+        self.work = Work(self.session)
+        self.delegations = Delegations(self.session)
+        self._on_work = on_work or _nothing
+        self._on_change = on_change or _nothing
+        self._on_notice = on_notice or _nothing
+        self._loop = asyncio.get_running_loop()
+        self._transport: Transport | None = None
+        self._decoder = Decoder(MSGPACK)
+        self._encoding: Encoding = MSGPACK
+        self._replies: dict[str, asyncio.Future[Message]] = {}
+        self._is_flushing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: int | None = None
+        self._is_closing = False
+        self._gone: asyncio.Event = asyncio.Event()
+        self._welcomed: asyncio.Future[None] = self._loop.create_future()
+        self._runner: asyncio.Task[None] | None = None
+        self._refusal: Error | None = None
+        self._left: str | None = None
+        self._greeted_at = 0
+        """When the newest hello was sent."""
+
+    # What the owner calls ---------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect, and return when the coordinator has welcomed this peer.
+
+        Raises:
+            ConnectError: it was not reached in time, or would not let this peer in.
+        """
+        self._runner = self._loop.create_task(self._run(), name=f"link of {self.identity.agent_id}")
+        self._runner.add_done_callback(self._ended)
+        try:
+            await asyncio.shield(self._welcomed)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def wait_closed(self) -> None:
+        """Wait until the link has ended for good.
+
+        Raises:
+            ConnectError: the coordinator would not let this peer in again, or another instance took its place.
+        """
+        assert self._runner is not None, "open() comes first"
+        await asyncio.shield(self._runner)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will come over this link any more."""
+        return self._is_closing or (self._runner is not None and self._runner.done())
+
+    async def call(self, message: Message) -> Message:
+        """Send a request, and return its answer, however many connections that takes.
+
+        Raises:
+            Refused: the coordinator answered `error`.
+            ConnectionLost: the link was closed before an answer came.
+        """
+        request = self.session.request(message)
+        return await self.reply_to(request)
+
+    async def reply_to(self, request: str) -> Message:
+        """Return the answer to a request that was made already; see `call`."""
+        self.wake()
+        future: asyncio.Future[Message] = self._loop.create_future()
+        if self.has_ended:
+            raise ConnectionLost("the link is closed")
+        self._replies[request] = future
+        try:
+            answer = await future
+        finally:
+            self._replies.pop(request, None)
+            if not future.done() or future.cancelled():
+                self.session.forget(request)
+        if isinstance(answer, Error):
+            raise refused(answer)
+        return answer
+
+    def wake(self) -> None:
+        """Send what the session has to say at the end of this turn of the loop."""
+        if not self._is_flushing:
+            self._is_flushing = True
+            self._loop.call_soon(self._flush)
+
+    def now(self) -> int:
+        """Return this link's clock, in milliseconds: for durations, it means nothing to others."""
+        return int(time.monotonic() * 1000)
+
+    async def drained(self, timeout: float) -> bool:
+        """Wait until every request has its answer, and return whether that was so within `timeout` seconds."""
+        deadline = self._loop.time() + timeout
+        while self.session.waiting:
+            if self._loop.time() >= deadline or self._runner is None or self._runner.done():
+                return False
+            turn = asyncio.Event()
+            self._on_reply_once = turn.set
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await turn.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    _on_reply_once: Callable[[], None] | None = None
+
+    async def aclose(self) -> None:
+        """Close the connection and end the link."""
+        self._is_closing = True
+        self._flush()
+        if self._transport is not None:
+            self._transport.close(1000, "bye")
+        self._gone.set()
+        if self._runner is not None and not self._runner.done():
+            if self._transport is None:
+                self._runner.cancel()
+            await asyncio.wait([self._runner], timeout=self.settings.websocket.closing_deadline + 1)
+            self._runner.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fail_replies(ConnectionLost("the link was closed"))
+        if not self._welcomed.done():
+            self._welcomed.cancel()
+
+    # Connecting -------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        started = self._loop.time()
+        pause = _BACKOFF[0]
+        while not self._is_closing:
+            self._refusal = self._left = None
+            self._gone = asyncio.Event()
+            self._show_papers()
+            try:
+                await self._dial()
+            except ConnectError as error:
+                is_late = self._loop.time() - started >= self.settings.patience
+                if error.is_final or (is_late and not self._welcomed.done()):
+                    raise
+                log.info("%s; trying again", error)
+            else:
+                await self._gone.wait()
+                if not self._was_refused(started):
+                    pause = _BACKOFF[0]
+            if self.has_ended:
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, _BACKOFF[1])
+
+    def _held(self) -> list[Held]:
+        return self.work.held()
+
+    def _was_refused(self, started: float) -> bool:
+        """Tell whether the connection that just ended was refused at the door, in a way that may pass."""
+        if self._left == "taken_over":
+            raise ConnectError(f"another instance of {self.identity.agent_id} took its place")
+        error = self._refusal
+        if error is not None and not self._may_try_again(error, started):
+            raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {refused(error)}")
+        return error is not None
+
+    def _may_try_again(self, error: Error, started: float) -> bool:
+        if error.code == ErrorCode.AUTH and self.identity.secret is None:
+            # Another process of this principal may be the first one, and about to write down what it was issued.
+            return self._loop.time() - started < _SECRET_RACE and load_tokens(self.settings.url) is not None
+        return error.retryable
+
+    def _show_papers(self) -> None:
+        """Fill in the tokens and the secret; another process may have written them since the last try."""
+        settings, identity = self.settings, self.identity
+        tokens = None
+        if settings.token is None or (settings.operator and settings.operator_token is None):
+            tokens = load_tokens(settings.url)
+        identity.token = settings.token if settings.token is not None else tokens.token if tokens else ""
+        if settings.operator:
+            identity.operator_token = settings.operator_token or (tokens.operator_token if tokens else None) or None
+        if identity.secret is None:
+            principal = principal_of(identity.agent_id)
+            kept = settings.secrets
+            identity.secret = load_secret(settings.url, principal) if kept is None else kept.get(principal)
+
+    async def _dial(self) -> None:
+        settings = self.settings
+        receiver = _Receiver(self)
+        if settings.dial is not None:
+            await settings.dial(receiver)
+            return
+        await connect(settings.url, receiver, settings.websocket, subprotocols=settings.encodings, ssl=settings.ssl)
+
+    def _ended(self, runner: asyncio.Task[None]) -> None:
+        error = None if runner.cancelled() else runner.exception()
+        if not self._welcomed.done():
+            if error is not None:
+                self._welcomed.set_exception(error)
+            else:
+                self._welcomed.cancel()
+        self._fail_replies(error if isinstance(error, ConnectError) else ConnectionLost("the link was closed"))
+        self._on_change([])
+
+    def _fail_replies(self, error: Exception) -> None:
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(error)
+        self._replies.clear()
+
+    # What the transport calls -----------------------------------------------------------------------------------------
+
+    def _opened(self, transport: Transport) -> None:
+        self._transport = transport
+        self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
+        self._decoder = Decoder(self._encoding, _OUR_LIMITS)
+        self.session.connected()
+        self._greeted_at = self.now()
+        self._flush()
+
+    def _received(self, data: bytes) -> None:
+        now = self.now()
+        work: list[WorkEvent] = []
+        changed: list[Delegation] = []
+        try:
+            for frame in self._decoder.decode(data):
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("< %s", frame)
+                for event in self.session.receive(frame):
+                    self._take(event, now, work, changed)
+        except RemoteProtocolError as error:
+            log.error("%s broke the protocol: %s; connecting again", self.settings.url, error)
+            if self._transport is not None:
+                self._transport.close(1002, str(error)[:100])
+        if work:
+            self._on_work(work)
+        if changed:
+            self._on_change(changed)
+        self._flush()
+
+    def _take(self, event: Any, now: int, work: list[WorkEvent], changed: list[Delegation]) -> None:
+        if isinstance(event, Reply):
+            future = self._replies.get(event.re)
+            if future is not None and not future.done():
+                future.set_result(event.message)
+            changed.extend(self.delegations.on_reply(event))
+            work.extend(self.work.on_reply(event, now))
+            if self._on_reply_once is not None:
+                self._on_reply_once()
+        elif isinstance(event, Notice):
+            followed = self.delegations.on_notice(event.message, event.re)
+            started = self.work.on_notice(event.message, event.re, now)
+            changed.extend(followed)
+            work.extend(started)
+            if not followed and not started:
+                self._on_notice(event)
+        elif isinstance(event, Welcomed):
+            self._greeted(event, now, work)
+        elif isinstance(event, TurnedAway):
+            self._refusal = event.error
+        elif isinstance(event, Left):
+            self._left = event.reason
+
+    def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
+        welcome = event.welcome
+        if welcome.secret is not None:
+            principal = principal_of(self.identity.agent_id)
+            if self.settings.secrets is None:
+                save_secret(self.settings.url, principal, welcome.secret)
+            else:
+                self.settings.secrets[principal] = welcome.secret
+        work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
+        self.delegations.on_welcome()
+        if not self._welcomed.done():
+            self._welcomed.set_result(None)
+
+    def _closed(self, reason: str) -> None:
+        log.info("connection of %s closed: %s", self.identity.agent_id, reason)
+        self._transport = None
+        self.session.disconnected()
+        self._gone.set()
+
+    def _flush(self) -> None:
+        self._is_flushing = False
+        self.work.tick(self.now())
+        if self._transport is not None:
+            frames = self.session.outgoing()
+            if frames:
+                if log.isEnabledFor(logging.DEBUG):
+                    for frame in frames:
+                        log.debug("> %s", frame)
+                send_frames(self._transport, frames, self._encoding)
+        self._arm()
+
+    def _arm(self) -> None:
+        deadline = self.work.next_deadline()
+        if deadline == self._timer_at and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = deadline
+        if deadline is not None and not self._is_closing:
+            self._timer = self._loop.call_later(max(0, deadline - self.now()) / 1000, self._ticked)
+
+    def _ticked(self) -> None:
+        self._timer = self._timer_at = None
+        self._flush()
+
+
+_OUR_LIMITS = FrameLimits(
+    message_max_bytes=_FROM_OURS, payload_max_bytes=_FROM_OURS, frames_max=65_536, items_max=4_000_000
+)
+
+
+class _Receiver:
+    """Ties one connection to the link; what an older connection still says is not heard."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def opened(self, transport: Transport) -> None:
+        self._link._opened(transport)
+
+    def received(self, data: bytes) -> None:
+        self._link._received(data)
+
+    def closed(self, reason: str) -> None:
+        self._link._closed(reason)
+
+
+def _nothing(_: Any) -> None:
+    """Nobody asked to be told."""

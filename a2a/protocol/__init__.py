@@ -1,0 +1,1 @@
+"""The protocol floor: nouns, messages, transition tables, codec and session. Pure; nothing here does I/O."""

@@ -1,0 +1,100 @@
+"""Canonical JSON (RFC 8785) and the hashes built on it.
+
+Hashes stand for content across languages, so every peer must turn equal values into equal bytes. Used by the codec's
+callers and the engine; knows nothing of messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+__all__ = ["canonical", "content_hash"]
+
+_SAFE = 2**53 - 1
+_quote = json.encoder.encode_basestring
+
+
+def canonical(value: Any) -> bytes:
+    """Encode a JSON value as RFC 8785 demands.
+
+    Raises:
+        ValueError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, or something JSON does not have.
+    """
+    pieces: list[str] = []
+    _write(value, pieces)
+    try:
+        return "".join(pieces).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text with a lone surrogate has no UTF-8 form: {error}") from error
+
+
+def content_hash(header: Any, payload: bytes) -> str:
+    """Return `sha256:` and the hex digest of the canonical header, a line feed, and the payload (spec WIRE-9)."""
+    return "sha256:" + hashlib.sha256(canonical(header) + b"\n" + payload).hexdigest()
+
+
+def _write(value: Any, out: list[str]) -> None:
+    if value is None:
+        out.append("null")
+    elif value is True:
+        out.append("true")
+    elif value is False:
+        out.append("false")
+    elif isinstance(value, str):
+        out.append(_quote(value))
+    elif isinstance(value, int):
+        if not -_SAFE <= value <= _SAFE:
+            raise ValueError(f"{value} is beyond 2**53 - 1: send it as a string")
+        out.append(str(value))
+    elif isinstance(value, float):
+        out.append(_number(value))
+    elif isinstance(value, list | tuple):
+        out.append("[")
+        for index, item in enumerate(value):
+            if index:
+                out.append(",")
+            _write(item, out)
+        out.append("]")
+    elif isinstance(value, dict):
+        out.append("{")
+        for index, key in enumerate(_sorted_keys(value)):
+            if index:
+                out.append(",")
+            out.append(_quote(key))
+            out.append(":")
+            _write(value[key], out)
+        out.append("}")
+    else:
+        raise ValueError(f"JSON has no form for {type(value).__name__}")
+
+
+def _sorted_keys(value: dict[Any, Any]) -> list[str]:
+    for key in value:
+        if not isinstance(key, str):
+            raise ValueError(f"a JSON object's keys are strings, not {type(key).__name__}")
+    if all(key.isascii() for key in value):
+        return sorted(value)
+    return sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))  # RFC 8785 3.2.3
+
+
+def _number(value: float) -> str:
+    """Write a double as ECMAScript's Number::toString does (RFC 8785 3.2.2.3)."""
+    if not math.isfinite(value):
+        raise ValueError(f"JSON has no form for {value}")
+    if value == int(value) and abs(value) <= _SAFE:
+        return str(int(value))  # also turns -0.0 into 0
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return mantissa.removesuffix(".0")
+    power = int(exponent)
+    if 0 < power < 21:  # repr switches to an exponent at 1e16, ECMAScript at 1e21
+        whole, _, fraction = mantissa.partition(".")
+        return whole + fraction.ljust(power, "0")
+    if -7 < power < 0:  # repr switches to an exponent below 1e-4, ECMAScript below 1e-6
+        digits = mantissa.replace(".", "").lstrip("-")
+        sign = "-" if value < 0 else ""
+        return f"{sign}0.{'0' * (-power - 1)}{digits}"
+    return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"

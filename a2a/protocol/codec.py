@@ -1,0 +1,517 @@
+"""Bytes to frames and back, in both encodings, with every limit on size, depth and count.
+
+A frame is an envelope and a message. A WebSocket message carries one or more frames: concatenated MessagePack maps,
+or one JSON object a line. Decoding never raises: what cannot be read becomes a `BadFrame` that says which error to
+answer, and whether the connection can go on. This is the only file that knows msgpack; it does not know sessions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any, Literal, cast
+
+import msgpack
+from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from ..errors import ErrorCode
+from .messages import KINDS, Message, Struct, Unknown
+
+__all__ = [
+    "JSON",
+    "MSGPACK",
+    "SUBPROTOCOLS",
+    "BadFrame",
+    "Decoder",
+    "Encoding",
+    "Frame",
+    "FrameLimits",
+    "encode",
+    "pack",
+    "unpack",
+]
+
+Encoding = Literal["a2a.coord+msgpack", "a2a.coord+json"]
+MSGPACK: Encoding = "a2a.coord+msgpack"
+JSON: Encoding = "a2a.coord+json"
+SUBPROTOCOLS: tuple[Encoding, ...] = (MSGPACK, JSON)
+"""WebSocket subprotocols, best first. They name the encoding only; the version is agreed in the handshake."""
+
+_LIFTED = {"task": "task", "fence": "fence", "generation": "gen", "payload": "payload"}
+"""Message fields that travel in the envelope, and their names there."""
+_SAFE = 2**53 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class FrameLimits:
+    """What a decoder takes (spec LIMIT-2). Beyond one of these the answer is `too_large`.
+
+    What cannot be delimited ends the connection as well; a payload that is too large is refused on its own.
+    """
+
+    message_max_bytes: int = 4 * 1024 * 1024
+    """One WebSocket message. A task with a megabyte each way fits; memory for one peer stays small."""
+    payload_max_bytes: int = 2 * 1024 * 1024
+    frames_max: int = 1024
+    """Frames in one message."""
+    depth_max: int = 32
+    """Nesting of the envelope and body. A payload is opaque, so what users nest does not count."""
+    items_max: int = 65_536
+    """Keys and list items in one message: a megabyte of nested brackets costs 0.4 s without it."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """A message with its envelope."""
+
+    id: str
+    message: Message
+    re: str | None = None
+    """The request this answers."""
+    sender: str | None = None
+    """Stamped by the coordinator; what a peer writes here is not looked at."""
+    to: str | None = None
+    mseq: int | None = None
+    """Position in the receiver's mailbox; absent on what did not come through it."""
+    ttl_ms: int | None = None
+    """Time left for it, in the sender's eyes; durations need no common clock."""
+    trace: str | None = None
+    ext: dict[str, Any] | None = None
+    must: bool = False
+    """A receiver that does not know the kind has to give up rather than go on."""
+
+
+@dataclass(slots=True)
+class BadFrame:
+    """Something that came and was not a frame."""
+
+    code: ErrorCode
+    detail: str
+    fatal: bool
+    """The rest of the message cannot be trusted: answer, then close."""
+    id: str | None = None
+    """The frame's id, where it could be read."""
+    kind: str | None = None
+
+
+class _Refusal(Exception):
+    def __init__(self, code: ErrorCode, detail: str, *, fatal: bool) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.fatal = code, detail, fatal
+
+
+# Encoding -------------------------------------------------------------------------------------------------------------
+
+_Plan = tuple[tuple[str, str, bool, bool, bool], ...]
+
+
+_plans: dict[type, _Plan] = {}
+
+
+def _plan(kind: type) -> _Plan:
+    """For each field: attribute, wire name, in the envelope?, made of structs?, absent when empty?"""
+    known = _plans.get(kind)
+    if known is not None:
+        return known
+    hints = typing.get_type_hints(kind)
+    plan = _plans[kind] = tuple(
+        (
+            item.name,
+            _LIFTED.get(item.name, to_camel(item.name)) if issubclass(kind, Message) else to_camel(item.name),
+            issubclass(kind, Message) and item.name in _LIFTED,
+            _has_struct(hints[item.name]),
+            item.default_factory is not MISSING,
+        )
+        for item in fields(kind)
+    )
+    return plan
+
+
+def _has_struct(hint: Any) -> bool:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return True
+    return any(_has_struct(argument) for argument in typing.get_args(hint))
+
+
+def _plain(value: Any) -> Any:
+    """Turn structs, alone or in a list, into what the encoders know."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, Struct | Message):
+        return value
+    plain: dict[str, Any] = {}
+    for attribute, name, _, nested, skip_empty in _plan(type(value)):
+        item = getattr(value, attribute)
+        if item is None or (skip_empty and not item):
+            continue
+        plain[name] = _plain(item) if nested else item
+    return plain
+
+
+def _to_map(frame: Frame) -> dict[str, Any]:
+    message = frame.message
+    out: dict[str, Any] = {"id": frame.id, "kind": message.kind}
+    if frame.re is not None:
+        out["re"] = frame.re
+    if frame.sender is not None:
+        out["from"] = frame.sender
+    if frame.to is not None:
+        out["to"] = frame.to
+    if frame.mseq is not None:
+        out["mseq"] = frame.mseq
+    if frame.ttl_ms is not None:
+        out["ttlMs"] = frame.ttl_ms
+    if frame.trace is not None:
+        out["trace"] = frame.trace
+    if frame.ext:
+        out["ext"] = frame.ext
+    if frame.must:
+        out["must"] = True
+    if type(message) is Unknown:
+        return out | {"kind": message.name, "body": message.body}
+    body: dict[str, Any] = {}
+    for attribute, name, lifted, nested, skip_empty in _plan(type(message)):
+        item = getattr(message, attribute)
+        if item is None or (skip_empty and not item):
+            continue
+        if nested:
+            item = _plain(item)
+            if skip_empty and not item:
+                continue
+        (out if lifted else body)[name] = item
+    out["body"] = body
+    return out
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError(f"a frame cannot carry {type(value).__name__}")
+
+
+def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
+    """Encode frames as one WebSocket message.
+
+    Raises:
+        ValueError, TypeError: a field holds what the wire has no form for: a bug on this side.
+    """
+    if encoding == MSGPACK:
+        return b"".join([cast(bytes, msgpack.packb(_to_map(frame))) for frame in frames])
+    return "\n".join(
+        [
+            json.dumps(_to_map(frame), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text)
+            for frame in frames
+        ]
+    ).encode()
+
+
+# Decoding -------------------------------------------------------------------------------------------------------------
+
+
+_readers: dict[type, tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]] = {}
+"""Message class to its validator and the (field, envelope name) pairs it takes from the envelope."""
+
+
+def _reader(kind: type[Message]) -> tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]:
+    known = _readers.get(kind)
+    if known is not None:
+        return known
+    lifted = tuple((item.name, _LIFTED[item.name]) for item in fields(kind) if item.name in _LIFTED)  # type: ignore[arg-type]
+    # Built when a kind is first met: all of them at once would be felt at every start.
+    reader = _readers[kind] = (TypeAdapter(kind), lifted)
+    return reader
+
+
+class Decoder:
+    """Turns the messages of one connection into frames."""
+
+    def __init__(self, encoding: Encoding, limits: FrameLimits | None = None) -> None:
+        self.encoding = encoding
+        self.limits = limits or FrameLimits()
+        self._items = 0
+        self._containers = 0
+
+    def decode(self, data: bytes) -> list[Frame | BadFrame]:
+        """Return the frames of one WebSocket message, in order; a fatal BadFrame is the last."""
+        out: list[Frame | BadFrame] = []
+        self._items = self._containers = 0
+        try:
+            if len(data) > self.limits.message_max_bytes:
+                raise _Refusal(
+                    ErrorCode.TOO_LARGE,
+                    f"a message has at most {self.limits.message_max_bytes} bytes, this one has {len(data)}",
+                    fatal=True,
+                )
+            for count, raw in enumerate(self._maps(data)):
+                if count >= self.limits.frames_max:
+                    raise _Refusal(
+                        ErrorCode.TOO_LARGE, f"a message has at most {self.limits.frames_max} frames", fatal=True
+                    )
+                frame = self._frame(raw)
+                out.append(frame)
+                if isinstance(frame, BadFrame) and frame.fatal:
+                    break
+        except _Refusal as refusal:
+            out.append(BadFrame(refusal.code, refusal.detail, refusal.fatal))
+        else:
+            if not out:
+                out.append(
+                    BadFrame(ErrorCode.MALFORMED, "a message carries at least one frame, this one is empty", True)
+                )
+        return out
+
+    def _maps(self, data: bytes) -> Iterable[object]:
+        if self.encoding == MSGPACK:
+            return self._msgpack(data)
+        return self._json(data)
+
+    def _msgpack(self, data: bytes) -> Iterable[object]:
+        limits = self.limits
+        unpacker = msgpack.Unpacker(
+            object_pairs_hook=self._pairs,
+            list_hook=self._list,
+            ext_hook=_no_extension,
+            strict_map_key=True,
+            max_buffer_size=max(len(data), 1),
+            max_array_len=limits.items_max,
+            max_map_len=limits.items_max,
+        )
+        unpacker.feed(data)
+        try:
+            while unpacker.tell() < len(data):
+                yield unpacker.unpack()
+        except _Refusal:
+            raise
+        except msgpack.OutOfData:
+            raise _Refusal(ErrorCode.MALFORMED, "the message ends in the middle of a frame", fatal=True) from None
+        except msgpack.StackError:
+            raise _Refusal(ErrorCode.TOO_LARGE, f"nested deeper than {limits.depth_max}", fatal=True) from None
+        except (ValueError, msgpack.UnpackException, RecursionError) as error:
+            if "exceeds max_" in str(error):  # a header that promises more than any message may have
+                raise _too_many(limits) from None
+            raise _Refusal(
+                ErrorCode.MALFORMED, f"not MessagePack as spoken here: {error or type(error).__name__}", fatal=True
+            ) from None
+
+    def _json(self, data: bytes) -> Iterable[object]:
+        for line in data.split(b"\n"):
+            if not line or line.isspace():
+                continue
+            try:
+                value = json.loads(line.decode(), object_pairs_hook=self._pairs, parse_constant=_no_constant)
+                if b"\\u" in line:
+                    json.dumps(value, ensure_ascii=False).encode()  # an escape may hide half a surrogate pair
+                self._count_lists(value)
+            except _Refusal:
+                raise
+            except UnicodeError as error:
+                raise _Refusal(ErrorCode.MALFORMED, f"not UTF-8: {error}", fatal=True) from None
+            except (ValueError, RecursionError) as error:
+                raise _Refusal(ErrorCode.MALFORMED, f"not JSON: {error}", fatal=True) from None
+            yield value
+
+    def _pairs(self, pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+        self._count(len(pairs))
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise _Refusal(ErrorCode.MALFORMED, "a map names one of its keys twice", fatal=True)
+        for key, item in pairs:
+            if type(key) is not str:
+                raise _Refusal(ErrorCode.MALFORMED, f"a map's keys are strings, this one is {_named(key)}", fatal=True)
+            if type(item) not in _HARMLESS:
+                _check(item)
+        return value
+
+    def _list(self, items: list[Any]) -> list[Any]:
+        self._count(len(items))
+        for item in items:
+            if type(item) not in _HARMLESS:
+                _check(item)
+        return items
+
+    def _count_lists(self, value: object) -> None:
+        """Do for the lists of a JSON frame what `_list` does for MessagePack: the JSON parser has no hook for them."""
+        if isinstance(value, dict):
+            for item in value.values():
+                self._count_lists(item)
+        elif isinstance(value, list):
+            self._list(value)
+            for item in value:
+                self._count_lists(item)
+
+    def _count(self, items: int) -> None:
+        self._containers += 1
+        self._items += items + 1
+        if self._items > self.limits.items_max:
+            raise _too_many(self.limits)
+
+    def _frame(self, raw: object) -> Frame | BadFrame:
+        if not isinstance(raw, dict):
+            return BadFrame(ErrorCode.MALFORMED, f"a frame is a map, this is {_named(raw)}", True)
+        frame_id, kind, body = raw.get("id"), raw.get("kind"), raw.get("body")
+        if not isinstance(frame_id, str) or not 0 < len(frame_id) <= 64:
+            return BadFrame(
+                ErrorCode.MALFORMED, f"a frame's id is a string of 1 to 64 characters, this is {_named(frame_id)}", True
+            )
+        if not isinstance(kind, str) or not 0 < len(kind) <= 64:
+            return BadFrame(ErrorCode.MALFORMED, f"a frame's kind is a string, this is {_named(kind)}", True, frame_id)
+        if body is None:
+            body = {}
+        if not isinstance(body, dict):
+            return BadFrame(
+                ErrorCode.MALFORMED, f"{kind}: a body is a map, this is {_named(body)}", False, frame_id, kind
+            )
+        # Fewer containers than levels allowed cannot be nested too deep; nearly every frame ends here.
+        if self._containers > self.limits.depth_max and _too_deep(raw, self.limits.depth_max):
+            return BadFrame(
+                ErrorCode.TOO_LARGE, f"{kind}: nested deeper than {self.limits.depth_max}", True, frame_id, kind
+            )
+        payload = raw.get("payload")
+        if isinstance(payload, str):
+            payload = raw["payload"] = payload.encode()
+        if isinstance(payload, bytes) and len(payload) > self.limits.payload_max_bytes:
+            detail = f"{kind}: a payload has at most {self.limits.payload_max_bytes} bytes, this one has {len(payload)}"
+            return BadFrame(ErrorCode.TOO_LARGE, detail, False, frame_id, kind)
+        known = KINDS.get(kind)
+        if known is None:
+            message: Message = Unknown(kind, body)
+        else:
+            values = body
+            adapter, lifted = _reader(known)
+            for name, wire in lifted:
+                item = raw.get(wire)
+                if item is None:
+                    values.pop(name, None)
+                else:
+                    values[name] = item
+            try:
+                message = _validated(adapter, known, values)
+            except ValidationError as error:
+                return BadFrame(ErrorCode.MALFORMED, f"{kind}: {_explain(error)}", False, frame_id, kind)
+        try:
+            return Frame(
+                frame_id,
+                message,
+                _optional(raw, "re", str),
+                _optional(raw, "from", str),
+                _optional(raw, "to", str),
+                _optional(raw, "mseq", int),
+                _optional(raw, "ttlMs", int),
+                _optional(raw, "trace", str),
+                _optional(raw, "ext", dict),
+                raw.get("must") is True,
+            )
+        except TypeError as error:
+            return BadFrame(ErrorCode.MALFORMED, f"{kind}: {error}", False, frame_id, kind)
+
+
+def _validated(adapter: TypeAdapter[Message], kind: type[Message], values: dict[str, Any]) -> Message:
+    try:
+        return adapter.validate_python(values)
+    except ValidationError:
+        # Nil equals absent (spec WIRE-8). Few frames have one, so it is looked for only where it may be the trouble.
+        nested = {name for _, name, _, has_struct, _ in _plan(kind) if has_struct}
+        given = {name: _no_nil(item) if name in nested else item for name, item in _no_nil(values).items()}
+        return adapter.validate_python(given)
+
+
+def _no_nil(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_no_nil(item) for item in value]
+    if isinstance(value, dict):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def _optional(raw: dict[str, Any], name: str, kind: type[Any]) -> Any:
+    value = raw.get(name)
+    if value is None or type(value) is kind:
+        return value
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise TypeError(f"{name} is {kind.__name__}, not {_named(value)}")
+
+
+def _too_deep(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_too_deep(item, levels - 1) for item in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_too_deep(item, levels - 1) for item in value)
+    return False
+
+
+def _named(value: object) -> str:
+    names = {
+        type(None): "absent",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        bytes: "binary",
+        list: "a list",
+        dict: "a map",
+    }
+    text = names.get(type(value), type(value).__name__)
+    return f"{text} of {len(value)}" if isinstance(value, str | bytes) else text
+
+
+_HARMLESS = frozenset({str, dict, list, bool, type(None)})
+
+
+def _check(item: Any) -> None:
+    """Refuse what has no form in every language and in both encodings (spec WIRE-8)."""
+    kind = type(item)
+    if kind is int:
+        fits = -_SAFE <= item <= _SAFE
+    elif kind is float:
+        fits = math.isfinite(item)
+    elif kind is bytes:
+        try:
+            item.decode()
+        except UnicodeDecodeError as error:
+            raise _Refusal(ErrorCode.MALFORMED, f"binary is UTF-8 text here: {error}", fatal=True) from None
+        return
+    else:
+        raise _Refusal(ErrorCode.MALFORMED, f"{kind.__name__} is not spoken here", fatal=True)
+    if not fits:
+        raise _Refusal(ErrorCode.MALFORMED, f"{kind.__name__} beyond what every language can hold", fatal=True)
+
+
+def _too_many(limits: FrameLimits) -> _Refusal:
+    return _Refusal(ErrorCode.TOO_LARGE, f"a message has at most {limits.items_max} keys and items", fatal=True)
+
+
+def _no_extension(code: int, _data: bytes) -> object:
+    raise _Refusal(ErrorCode.MALFORMED, f"extension types are not spoken here, this is type {code}", fatal=True)
+
+
+def _no_constant(name: str) -> object:
+    raise _Refusal(ErrorCode.MALFORMED, f"{name} is not a JSON number", fatal=True)
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "message"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {first['msg']}, got {_named(first['input'])}{more}"
+
+
+# Storage --------------------------------------------------------------------------------------------------------------
+
+
+def pack(value: Any) -> bytes:
+    """Encode plain data for the ledger."""
+    return cast(bytes, msgpack.packb(value))
+
+
+def unpack(data: bytes) -> Any:
+    """Decode what `pack` wrote. The ledger is our own file, so only its form is checked.
+
+    Raises:
+        ValueError: not what `pack` wrote.
+    """
+    return msgpack.unpackb(data, strict_map_key=False)

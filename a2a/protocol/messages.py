@@ -1,0 +1,791 @@
+"""Every message of the protocol, in the order a delegated task meets them.
+
+A message is a slotted dataclass. Its field names are the wire's in Python form (`lease_ms` is `leaseMs`); the fields
+`task`, `fence`, `generation` and `payload` travel in the frame's envelope, all others in its `body`. A field that is
+None is absent. `payload` and every other field of type bytes is UTF-8 JSON that the coordinator stores, hashes and
+relays, but never reads (spec WIRE-5).
+
+`KINDS` maps the wire's kind to the class. Nothing here knows of bytes: that is the codec's work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from .types import (
+    AgentCard,
+    AgentId,
+    Digest,
+    Identifier,
+    InCanonicalForm,
+    JsonObject,
+    Key,
+    Labels,
+    Milliseconds,
+    TaskSpec,
+    Uint,
+)
+
+__all__ = [
+    "KINDS",
+    "REQUESTS",
+    "AgentEvent",
+    "AgentFilter",
+    "AgentFind",
+    "AgentFound",
+    "AgentInfo",
+    "AgentUpdate",
+    "Answer",
+    "AttemptError",
+    "Bye",
+    "Child",
+    "Credit",
+    "Error",
+    "Feedback",
+    "Held",
+    "HeldVerdict",
+    "Hello",
+    "Limits",
+    "MailboxAck",
+    "Message",
+    "Ok",
+    "Ping",
+    "Pong",
+    "Resume",
+    "TaskAccept",
+    "TaskAnswer",
+    "TaskArtifact",
+    "TaskAsk",
+    "TaskCancel",
+    "TaskConfirm",
+    "TaskCreated",
+    "TaskDecline",
+    "TaskDelegate",
+    "TaskEventNotice",
+    "TaskFound",
+    "TaskGet",
+    "TaskHeartbeat",
+    "TaskLease",
+    "TaskLimits",
+    "TaskList",
+    "TaskOffer",
+    "TaskPage",
+    "TaskReport",
+    "TaskReview",
+    "TaskRevoke",
+    "TaskSettled",
+    "TaskVerdict",
+    "TaskWatch",
+    "TaskYield",
+    "Timers",
+    "Unknown",
+    "Welcome",
+]
+
+_WIRE = ConfigDict(alias_generator=to_camel, populate_by_name=False, extra="ignore", allow_inf_nan=False)
+
+
+class Message:
+    """Base of all messages."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = _WIRE
+    kind: ClassVar[str] = ""
+
+
+class Struct:
+    """Base of what messages are made of."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = _WIRE
+
+
+# Session and registry -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Credit(Message):
+    """How much an agent takes on: attempts at work at once, and mailbox entries on the wire unacknowledged."""
+
+    kind = "credit"
+    tasks: Annotated[int, Field(ge=0, le=100_000)] = 0
+    frames: Annotated[int, Field(ge=1, le=65_536)] = 256
+
+
+@dataclass(slots=True)
+class Held(Struct):
+    """An attempt the agent still works on, as it says when it comes back."""
+
+    task: Identifier
+    fence: Uint
+    progress_no: Uint = 0
+
+
+@dataclass(slots=True)
+class Resume(Struct):
+    """Where the agent's mailbox cursor stands."""
+
+    last_mseq: Uint = 0
+
+
+@dataclass(slots=True)
+class Hello(Message):
+    """The first message on every connection (spec HELLO-1)."""
+
+    kind = "hello"
+    versions: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """Oldest and newest version spoken."""
+    agent_id: AgentId
+    instance_id: Identifier
+    incarnation: Uint
+    token: Annotated[str, Field(max_length=512)] = ""
+    """Opens the door of the namespace."""
+    secret: Annotated[str, Field(max_length=512)] | None = None
+    """Shows that this is the principal it was first; issued in an earlier welcome."""
+    operator_token: Annotated[str, Field(max_length=512)] | None = None
+    """Carries the operator's role."""
+    card: Annotated[AgentCard, InCanonicalForm] | None = None
+    labels: Labels = field(default_factory=dict)
+    credit: Credit = field(default_factory=Credit)
+    held: Annotated[list[Held], Field(max_length=100_000)] = field(default_factory=list)
+    resume: Resume | None = None
+    features: Annotated[list[str], Field(max_length=64)] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Limits(Struct):
+    """What the coordinator allows on this connection, and what it expects (spec LIMIT-1)."""
+
+    message_max_bytes: Uint
+    payload_max_bytes: Uint
+    frames_per_message: Uint
+    frames_per_second: Uint
+    requests_in_flight: Uint
+    outbox_max_bytes: Uint
+    heartbeat_ms: Uint
+    lease_ms: Uint
+
+
+@dataclass(slots=True)
+class HeldVerdict(Struct):
+    """What became of an attempt the agent said it holds."""
+
+    task: Identifier
+    fence: Uint
+    verdict: Literal["keep", "stale", "unknown"]
+    lease_ms: Milliseconds | None = None
+
+
+@dataclass(slots=True)
+class Welcome(Message):
+    """The handshake succeeded (spec HELLO-4)."""
+
+    kind = "welcome"
+    version: str
+    namespace: str
+    epoch: Uint
+    """Counts the coordinator's starts on this ledger."""
+    durability: Literal["fsync", "os", "memory"]
+    """What an answer is worth: see spec DURABLE-1."""
+    limits: Limits
+    next_mseq: Uint
+    """The mailbox entry that comes next."""
+    role: Literal["member", "operator"] = "member"
+    resumed: bool = False
+    secret: str | None = None
+    """Issued once, to the first hello of a principal: keep it."""
+    held: list[HeldVerdict] = field(default_factory=list)
+    features: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bye(Message):
+    """The sender is about to close (spec HELLO-9)."""
+
+    kind = "bye"
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class MailboxAck(Message):
+    """Everything up to this mailbox entry has arrived (spec MAIL-3)."""
+
+    kind = "mailbox.ack"
+    upto: Uint
+
+
+@dataclass(slots=True)
+class Ping(Message):
+    """Are you there?"""
+
+    kind = "ping"
+    nonce: Annotated[str, Field(max_length=64)] = ""
+
+
+@dataclass(slots=True)
+class Pong(Message):
+    """Yes; the nonce is the ping's."""
+
+    kind = "pong"
+    nonce: str = ""
+
+
+@dataclass(slots=True)
+class AgentUpdate(Message):
+    """An agent's status, labels or card changed; an operator may set the status of another (spec REG-4)."""
+
+    kind = "agent.update"
+    agent: AgentId | None = None
+    status: Literal["ready", "draining"] | None = None
+    labels: Labels | None = None
+    card: Annotated[AgentCard, InCanonicalForm] | None = None
+
+
+@dataclass(slots=True)
+class AgentFilter(Struct):
+    """Which agents; every field given must hold. An empty filter is everybody."""
+
+    agent: AgentId | None = None
+    skill: Identifier | None = None
+    tags: list[str] = field(default_factory=list)
+    labels: Labels = field(default_factory=dict)
+    media_type: str | None = None
+    input_schema: Digest | None = None
+    """The content hash of the input schema a skill must have."""
+
+
+@dataclass(slots=True)
+class AgentFind(Message):
+    """Who is there? With `watch`, changes follow as `agent.event` for as long as the connection lasts."""
+
+    kind = "agent.find"
+    filter: AgentFilter = field(default_factory=AgentFilter)
+    watch: bool = False
+
+
+@dataclass(slots=True)
+class AgentInfo(Struct):
+    """An agent as others see it."""
+
+    agent: AgentId
+    card: AgentCard
+    status: Literal["ready", "draining", "away"]
+    labels: dict[str, str] = field(default_factory=dict)
+    credit: Uint = 0
+    holding: list[str] = field(default_factory=list)
+    """Tasks it holds or was offered."""
+    seen_ms: Uint | None = None
+    """Milliseconds since its last frame; absent where it is away."""
+
+
+@dataclass(slots=True)
+class AgentFound(Message):
+    """The answer to `agent.find`."""
+
+    kind = "agent.found"
+    agents: list[AgentInfo]
+
+
+@dataclass(slots=True)
+class AgentEvent(Message):
+    """An agent that a watcher asked for joined, left or changed; volatile."""
+
+    kind = "agent.event"
+    change: Literal["joined", "left", "changed"]
+    agent: AgentInfo
+
+
+# Delegation -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TaskLimits(Struct):
+    """How often a task may go wrong before it has failed, and when it must have ended."""
+
+    deadline_ms: Milliseconds | None = None
+    attempts: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Attempts that may fail retryably."""
+    losses: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Leases that may lapse."""
+    declines: Annotated[int, Field(ge=1, le=1000)] | None = None
+    reworks: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+
+@dataclass(slots=True)
+class Timers(Struct):
+    """Durations of one task, where they differ from the namespace's (spec TIME-1)."""
+
+    heartbeat_ms: Annotated[Milliseconds, Field(ge=20)] | None = None
+    lease_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    offer_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    queue_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    confirm_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    ask_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    cancel_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+
+
+@dataclass(slots=True)
+class TaskDelegate(Message):
+    """Have a task done (spec TASK-1). Key: (parent task or principal, `key`)."""
+
+    kind = "task.delegate"
+    key: Key
+    spec: TaskSpec
+    payload: bytes = b"[]"
+    """The input, a JSON array of A2A Parts."""
+    context_id: Identifier | None = None
+    parent: Held | None = None
+    """The attempt this is a sub-task of."""
+    limits: TaskLimits = field(default_factory=TaskLimits)
+    timers: Timers = field(default_factory=Timers)
+    on_parent_end: Literal["cancel", "abandon"] = "cancel"
+
+
+@dataclass(slots=True)
+class TaskCreated(Message):
+    """The task exists, now or since the same key came before."""
+
+    kind = "task.created"
+    task: Identifier
+    generation: Uint
+    created: bool
+    state: str
+    context_id: str
+
+
+@dataclass(slots=True)
+class Answer(Struct):
+    """What was answered to one of the task's questions."""
+
+    ask_no: Uint
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Feedback(Struct):
+    """Why an earlier revision was not good enough."""
+
+    rev: Uint
+    payload: bytes
+    reason_code: str = ""
+
+
+@dataclass(slots=True)
+class Child(Struct):
+    """A sub-task that an earlier attempt made, for this one to adopt under the same key."""
+
+    task: Identifier
+    key: str
+    state: str
+
+
+@dataclass(slots=True)
+class TaskOffer(Message):
+    """An attempt at a task, for this agent (spec OFFER-1)."""
+
+    kind = "task.offer"
+    task: Identifier
+    fence: Uint
+    attempt: Uint
+    granted: bool
+    """The lease is current already; if not, work begins after `task.accept` was answered."""
+    offer_ms: Milliseconds
+    """How long the coordinator waits for the first sign of life."""
+    lease_ms: Milliseconds
+    heartbeat_ms: Milliseconds
+    spec: TaskSpec
+    payload: bytes
+    key: str
+    context_id: str
+    delegator: str
+    rev: Uint = 0
+    deadline_ms: Milliseconds | None = None
+    parent: str | None = None
+    feedback: list[Feedback] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    children: list[Child] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TaskAccept(Message):
+    """The agent takes the offer and asks whether it still stands (spec OFFER-4)."""
+
+    kind = "task.accept"
+    task: Identifier
+    fence: Uint
+
+
+@dataclass(slots=True)
+class TaskDecline(Message):
+    """The agent does not take the offer (spec OFFER-5)."""
+
+    kind = "task.decline"
+    task: Identifier
+    fence: Uint
+    reason: Literal["busy", "unsupported", "policy", "budget", "conflict_of_interest"] = "busy"
+    retry_after_ms: Milliseconds = 1000
+
+
+@dataclass(slots=True)
+class TaskLease(Message):
+    """The lease is current and runs this much longer; the answer to an accept or a heartbeat."""
+
+    kind = "task.lease"
+    task: Identifier
+    fence: Uint
+    lease_ms: Milliseconds
+    directives: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class TaskHeartbeat(Message):
+    """The attempt is alive, and how far it is; volatile (spec LEASE-2)."""
+
+    kind = "task.heartbeat"
+    task: Identifier
+    fence: Uint
+    progress_no: Uint = 0
+    """Grows with every piece of progress; alive and progressing are two signals."""
+    progress_bp: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """Basis points: 10,000 is done."""
+    note: Annotated[str, Field(max_length=2_000)] | None = None
+
+
+@dataclass(slots=True)
+class TaskArtifact(Message):
+    """A piece of a provisional artifact, streamed while the attempt goes on (spec ART-1)."""
+
+    kind = "task.artifact"
+    task: Identifier
+    fence: Uint
+    artifact_id: Identifier
+    chunk_no: Uint
+    payload: bytes
+    """A JSON array of A2A Parts."""
+    name: Annotated[str, Field(max_length=256)] = ""
+    append: bool = False
+    last_chunk: bool = True
+
+
+@dataclass(slots=True)
+class TaskAsk(Message):
+    """The attempt needs an answer: from the agent to the coordinator, from there to the delegator (spec ASK-1)."""
+
+    kind = "task.ask"
+    task: Identifier
+    ask_no: Uint
+    payload: bytes
+    """The question: a JSON array of A2A Parts."""
+    fence: Uint | None = None
+    """The asking attempt; absent on the way to the delegator."""
+    hold: Literal["hot", "cold"] = "hot"
+    timeout_ms: Milliseconds | None = None
+    default: bytes | None = None
+    """The answer if none comes; without it the task fails."""
+    auth: bool = False
+    """The question is for credentials: A2A's AUTH_REQUIRED."""
+
+
+@dataclass(slots=True)
+class TaskAnswer(Message):
+    """The answer: from the delegator to the coordinator, from there to the attempt (spec ASK-3)."""
+
+    kind = "task.answer"
+    task: Identifier
+    ask_no: Uint
+    payload: bytes
+
+
+@dataclass(slots=True)
+class AttemptError(Struct):
+    """Why an attempt failed or was rejected."""
+
+    code: Annotated[str, Field(max_length=64)] = "error"
+    detail: Annotated[str, Field(max_length=8_000)] = ""
+    retryable: bool = False
+
+
+@dataclass(slots=True)
+class TaskReport(Message):
+    """How the attempt ended (spec REPORT-1). Always answered by one verdict."""
+
+    kind = "task.report"
+    task: Identifier
+    fence: Uint
+    outcome: Literal["completed", "failed", "rejected", "canceled"]
+    result_hash: Digest
+    payload: bytes = b"[]"
+    """The result: a JSON array of A2A Artifacts."""
+    error: AttemptError | None = None
+    usage: Annotated[JsonObject, InCanonicalForm] | None = None
+
+
+@dataclass(slots=True)
+class TaskVerdict(Message):
+    """What the coordinator made of a report."""
+
+    kind = "task.verdict"
+    task: Identifier
+    fence: Uint
+    verdict: Literal["admitted", "duplicate", "late", "stale", "not_holder", "invalid"]
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class TaskReview(Message):
+    """A result waits for the delegator's word (spec ACCEPT-2)."""
+
+    kind = "task.review"
+    task: Identifier
+    generation: Uint
+    rev: Uint
+    result_hash: Digest
+    payload: bytes
+    agent: str
+    confirm_ms: Milliseconds
+
+
+@dataclass(slots=True)
+class TaskConfirm(Message):
+    """The delegator's word on exactly this result (spec ACCEPT-3). Key: (task, rev)."""
+
+    kind = "task.confirm"
+    task: Identifier
+    rev: Uint
+    result_hash: Digest
+    verdict: Literal["accept", "reject"] = "accept"
+    rework: bool = False
+    reason_code: Annotated[str, Field(max_length=64)] = ""
+    payload: bytes | None = None
+    """Feedback for the next revision: a JSON array of A2A Parts."""
+
+
+@dataclass(slots=True)
+class TaskSettled(Message):
+    """The task has ended; to its delegator with the result, to the worker whose result it was without."""
+
+    kind = "task.settled"
+    task: Identifier
+    generation: Uint
+    state: Literal["completed", "failed", "canceled", "rejected"]
+    reason: str = ""
+    detail: str = ""
+    rev: Uint = 0
+    result_hash: Digest | None = None
+    confirmed_by: str | None = None
+    agent: str | None = None
+    payload: bytes | None = None
+
+
+@dataclass(slots=True)
+class TaskCancel(Message):
+    """End the task (spec CANCEL-1)."""
+
+    kind = "task.cancel"
+    task: Identifier
+    mode: Literal["coop", "kill", "skip"] = "coop"
+    reason: Annotated[str, Field(max_length=2_000)] = ""
+    grace_ms: Milliseconds | None = None
+
+
+@dataclass(slots=True)
+class TaskRevoke(Message):
+    """Stop: this attempt has no authority, or is about to lose it (spec LEASE-6)."""
+
+    kind = "task.revoke"
+    task: Identifier
+    fence: Uint
+    reason: Literal["cancel", "superseded", "deadline", "drain", "unknown", "not_holder", "settled"]
+    mode: Literal["coop", "kill", "skip"] = "coop"
+    grace_ms: Milliseconds = 0
+
+
+@dataclass(slots=True)
+class TaskYield(Message):
+    """The agent gives the attempt back; another may go on (spec LEASE-7)."""
+
+    kind = "task.yield"
+    task: Identifier
+    fence: Uint
+    reason: Annotated[str, Field(max_length=256)] = ""
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TaskGet(Message):
+    """Show a task, with its input, artifacts and result where `content` is true."""
+
+    kind = "task.get"
+    task: Identifier
+    content: bool = True
+
+
+@dataclass(slots=True)
+class TaskFound(Message):
+    """A task as A2A shows it; what is in payloads travels beside it, unread."""
+
+    kind = "task.found"
+    task: Identifier
+    generation: Uint
+    view: JsonObject
+    """An A2A Task without artifacts; `metadata` has what A2A has no field for."""
+    payload: bytes | None = None
+    """The result: a JSON array of A2A Artifacts."""
+    input: bytes | None = None
+    artifacts: list[JsonObject] = field(default_factory=list)
+    """Provisional artifacts: `artifactId`, `name`, `fence`, `chunks` (each a JSON array of Parts)."""
+    asks: list[JsonObject] = field(default_factory=list)
+    """Questions: `askNo`, `payload`, and `answer` where there is one."""
+
+
+@dataclass(slots=True)
+class TaskList(Message):
+    """List tasks, newest first."""
+
+    kind = "task.list"
+    state: str | None = None
+    skill: str | None = None
+    parent: str | None = None
+    context_id: str | None = None
+    before: str | None = None
+    """The last task of the page before."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+@dataclass(slots=True)
+class TaskPage(Message):
+    """One page of tasks."""
+
+    kind = "task.page"
+    tasks: list[JsonObject]
+    next_before: str | None = None
+
+
+@dataclass(slots=True)
+class TaskWatch(Message):
+    """Send what happened to a task since `from_gen`, then what happens (spec WATCH-1)."""
+
+    kind = "task.watch"
+    task: Identifier
+    from_gen: Uint = 0
+    stop: bool = False
+
+
+@dataclass(slots=True)
+class TaskEventNotice(Message):
+    """Something happened to a watched task. Progress has no generation of its own and may be lost."""
+
+    kind = "task.event"
+    task: Identifier
+    generation: Uint
+    event: str
+    state: str
+    at: Uint
+    """Milliseconds since the epoch, the coordinator's clock."""
+    data: JsonObject = field(default_factory=dict)
+    payload: bytes | None = None
+
+
+# Answers that many requests share -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Ok(Message):
+    """Done, or done before."""
+
+    kind = "ok"
+    state: str | None = None
+    will: Literal["canceled", "too_late", "pending"] | None = None
+
+
+@dataclass(slots=True)
+class Error(Message):
+    """Refused (spec ERR-1)."""
+
+    kind = "error"
+    code: str
+    detail: str
+    retryable: bool = False
+    retry_after_ms: Milliseconds | None = None
+    data: JsonObject | None = None
+
+
+@dataclass(slots=True)
+class Unknown(Message):
+    """A kind this version does not know; answered, and fatal only where the sender said `must` (spec WIRE-7)."""
+
+    kind = "unknown"
+    name: str
+    body: dict[str, Any]
+
+
+KINDS: dict[str, type[Message]] = {
+    message.kind: message
+    for message in (
+        Hello,
+        Welcome,
+        Bye,
+        MailboxAck,
+        Credit,
+        Ping,
+        Pong,
+        AgentUpdate,
+        AgentFind,
+        AgentFound,
+        AgentEvent,
+        TaskDelegate,
+        TaskCreated,
+        TaskOffer,
+        TaskAccept,
+        TaskDecline,
+        TaskLease,
+        TaskHeartbeat,
+        TaskArtifact,
+        TaskAsk,
+        TaskAnswer,
+        TaskReport,
+        TaskVerdict,
+        TaskReview,
+        TaskConfirm,
+        TaskSettled,
+        TaskCancel,
+        TaskRevoke,
+        TaskYield,
+        TaskGet,
+        TaskFound,
+        TaskList,
+        TaskPage,
+        TaskWatch,
+        TaskEventNotice,
+        Ok,
+        Error,
+    )
+}
+"""Wire kind to class."""
+
+REQUESTS: frozenset[type[Message]] = frozenset(
+    {
+        AgentUpdate,
+        AgentFind,
+        TaskDelegate,
+        TaskAccept,
+        TaskDecline,
+        TaskArtifact,
+        TaskAsk,
+        TaskAnswer,
+        TaskReport,
+        TaskConfirm,
+        TaskCancel,
+        TaskYield,
+        TaskGet,
+        TaskList,
+        TaskWatch,
+    }
+)
+"""What gets exactly one reply, again on every repeat, and stays in the sender's outbox until then (spec RPC-1)."""

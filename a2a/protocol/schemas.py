@@ -1,0 +1,116 @@
+"""What the specification takes from the code: a JSON Schema for each kind of frame, and the table of task states.
+
+The schemas describe the JSON form of a frame, envelope and body, as a sender writes it: unknown fields pass, absent
+fields have their defaults. They are built from the dataclasses of `messages`; nothing here writes a file. Used by
+`a2a schema export` and by the tests that keep `spec/` and the code equal; the protocol itself never reads a schema.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import fields
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from .codec import _LIFTED
+from .messages import KINDS, Message
+from .states import TASK, TaskState, outside
+from .types import AgentCard
+
+__all__ = ["DIALECT", "export", "state_table", "to_text"]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_NAMES = "urn:a2a-coordinator:v1:"
+"""Schemas are named, not located: nothing is ever fetched to validate a frame."""
+
+_UINT = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+_BEFORE: dict[str, JsonSchemaValue] = {
+    "id": {"description": "Chosen by the sender.", "type": "string", "minLength": 1, "maxLength": 64},
+    "kind": {"type": "string"},
+    "re": {"description": "The id of the frame this answers.", "type": ["string", "null"]},
+    "from": {"description": "Reserved for the coordinator; not looked at.", "type": ["string", "null"]},
+    "to": {"description": "The agent a frame of the coordinator is for.", "type": ["string", "null"]},
+    "mseq": {
+        "description": "Position in the receiver's mailbox; absent on what did not come through it.",
+        **_UINT,
+        "type": ["integer", "null"],
+    },
+    "ttlMs": {"description": "Time left for the frame.", **_UINT, "type": ["integer", "null"]},
+    "trace": {"type": ["string", "null"]},
+    "ext": {"description": "Extensions; not relayed.", "type": ["object", "null"]},
+    "must": {"description": "Give up rather than go on where the kind is unknown.", "type": ["boolean", "null"]},
+}
+"""The envelope, but for what it carries of the message."""
+
+
+class _Generator(GenerateJsonSchema):
+    """Writes bytes as the JSON encoding does, and leaves out titles that only repeat a field's name."""
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        return {"type": "string", "contentMediaType": "application/json"}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def export() -> dict[str, JsonSchemaValue]:
+    """Return file name to schema: one for each kind of frame, and one for the agent card."""
+    schemas = {f"{kind}.json": _frame(message) for kind, message in KINDS.items()}
+    card = TypeAdapter(AgentCard).json_schema(schema_generator=_Generator)
+    schemas["agent-card.json"] = {"$schema": DIALECT, "$id": f"{_NAMES}agent-card", **card}
+    return schemas
+
+
+def to_text(schema: JsonSchemaValue) -> str:
+    """Return a schema as its file has it, to the last byte."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _frame(message: type[Message]) -> JsonSchemaValue:
+    """Describe a frame: the message's schema with the lifted fields moved from the body into the envelope."""
+    body = TypeAdapter[Message](message).json_schema(schema_generator=_Generator)
+    definitions = body.pop("$defs", {})
+    title, description = message.kind, body.pop("description", "")
+    body.pop("title", None)
+    properties, required = body.pop("properties", {}), body.pop("required", [])
+
+    envelope = deepcopy(_BEFORE) | {"kind": {"const": message.kind}}
+    needed = ["id", "kind"]
+    for attribute in (item.name for item in fields(message) if item.name in _LIFTED):  # type: ignore[arg-type]
+        name = _LIFTED[attribute]
+        envelope[name] = properties.pop(attribute)
+        if attribute in required:
+            required.remove(attribute)
+            needed.append(name)
+    body = {"type": "object", "properties": properties, **({"required": required} if required else {})}
+    envelope["body"] = body
+    if required:
+        needed.append("body")
+
+    schema: JsonSchemaValue = {
+        "$schema": DIALECT,
+        "$id": f"{_NAMES}{message.kind}",
+        "title": title,
+        "description": description,
+        "type": "object",
+        "properties": envelope,
+        "required": needed,
+    }
+    if definitions:
+        schema["$defs"] = definitions
+    return schema
+
+
+def state_table() -> str:
+    """Return the task's states and transitions as the Markdown table of the specification."""
+    lines = ["| State | A2A shows | What may happen → the next state |", "|--|--|--|"]
+    for state in TaskState:
+        fresh, worked_on = outside(state, was_leased=False), outside(state, was_leased=True)
+        shown = f"`{fresh}`" if fresh == worked_on else f"`{fresh}`, once it was leased `{worked_on}`"
+        steps = [f"`{event}` → `{after}`" for (before, event), after in TASK.items() if before is state]
+        lines.append(f"| `{state}` | {shown} | {', '.join(steps) or 'nothing: the end'} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,266 @@
+"""A peer's session with its coordinator, sans-I/O: handshake, outbox of requests, mailbox cursor.
+
+The session outlives connections. A request stays in the outbox until its reply has come and is sent again after every
+new handshake; a mailbox entry that comes twice is seen once. The session knows no transport and no task: it turns
+frames into events for its owner, and what its owner wants to say into frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import LocalProtocolError, RemoteProtocolError
+from .codec import BadFrame, Frame
+from .messages import (
+    REQUESTS,
+    AgentEvent,
+    Bye,
+    Credit,
+    Error,
+    Held,
+    Hello,
+    MailboxAck,
+    Message,
+    Ping,
+    Pong,
+    Resume,
+    TaskEventNotice,
+    TaskLease,
+    TaskRevoke,
+    Unknown,
+    Welcome,
+)
+from .states import SESSION, SessionState
+from .version import FEATURES, OLDEST, SPOKEN
+
+__all__ = ["Event", "Identity", "Left", "Notice", "PeerSession", "Reply", "TurnedAway", "Welcomed"]
+
+
+@dataclass(slots=True)
+class Identity:
+    """Who the peer is, and what opens the door."""
+
+    agent_id: str
+    instance_id: str
+    incarnation: int
+    token: str = ""
+    secret: str | None = None
+    """Set by the session when a welcome issues one; the owner keeps it for the next start."""
+    operator_token: str | None = None
+    card: dict[str, Any] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Welcomed:
+    """The handshake succeeded; the outbox is on its way again."""
+
+    welcome: Welcome
+
+
+@dataclass(slots=True)
+class TurnedAway:
+    """The coordinator refused the handshake."""
+
+    error: Error
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer to a request."""
+
+    re: str
+    request: Message
+    message: Message
+
+
+@dataclass(slots=True)
+class Notice:
+    """Something the coordinator says of its own accord: a mailbox entry, or a volatile frame."""
+
+    message: Message
+    re: str | None = None
+    """The watch it belongs to, where there is one."""
+
+
+@dataclass(slots=True)
+class Left:
+    """The coordinator is about to close the connection."""
+
+    reason: str
+
+
+Event = Welcomed | TurnedAway | Reply | Notice | Left
+
+_VOLATILE = (TaskEventNotice, AgentEvent, TaskLease, TaskRevoke, Error, Pong)
+
+
+class PeerSession:
+    """One peer's side of its session.
+
+    Args:
+        identity: who the peer is.
+        new_id: draws a fresh frame id (UUIDv7 as text); the session itself draws nothing.
+        credit: what the peer takes on.
+        held: names the attempts still at work, for the hello.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        new_id: Callable[[], str],
+        *,
+        credit: Credit | None = None,
+        held: Callable[[], list[Held]] = list,
+    ) -> None:
+        self.identity = identity
+        self.state = SessionState.CLOSED
+        self.welcome: Welcome | None = None
+        self.credit = credit or Credit()
+        self._new_id = new_id
+        self._held = held
+        self._outbox: dict[str, Frame] = {}
+        self._out: list[Frame] = []
+        self._hello_id = ""
+        self._cursor = 0
+        self._acked = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done and the connection stands, as far as is known."""
+        return self.state is SessionState.OPEN
+
+    @property
+    def waiting(self) -> int:
+        """How many requests have no reply yet."""
+        return len(self._outbox)
+
+    # What the owner says ----------------------------------------------------------------------------------------------
+
+    def request(self, message: Message, *, ttl_ms: int | None = None) -> str:
+        """Put a request into the outbox and return its id; `Reply` comes with the same id.
+
+        Raises:
+            LocalProtocolError: the message is not one that gets a reply.
+        """
+        if type(message) not in REQUESTS:
+            raise LocalProtocolError(f"{message.kind} gets no reply; say it with tell()")
+        frame = Frame(self._new_id(), message, ttl_ms=ttl_ms)
+        self._outbox[frame.id] = frame
+        if self.is_open:
+            self._out.append(frame)
+        return frame.id
+
+    def forget(self, request: str) -> None:
+        """Stop waiting for a reply; the request is not sent again."""
+        self._outbox.pop(request, None)
+
+    def tell(self, message: Message) -> str | None:
+        """Send something that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
+        if not self.is_open:
+            return None
+        frame = Frame(self._new_id(), message)
+        self._out.append(frame)
+        return frame.id
+
+    def set_credit(self, credit: Credit) -> None:
+        """Take on more, or less."""
+        self.credit = credit
+        self.tell(credit)
+
+    def outgoing(self) -> list[Frame]:
+        """Return what is to be sent now, in order. One acknowledgement covers all mailbox entries received since."""
+        if self.is_open and self._cursor > self._acked:
+            self._out.append(Frame(self._new_id(), MailboxAck(self._cursor)))
+            self._acked = self._cursor
+        frames, self._out = self._out, []
+        return frames
+
+    # What the transport says ------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """A connection stands: greet."""
+        self.state = SessionState.GREETING
+        self._out.clear()
+        identity = self.identity
+        hello = Hello(
+            versions=[OLDEST, SPOKEN],
+            agent_id=identity.agent_id,
+            instance_id=identity.instance_id,
+            incarnation=identity.incarnation,
+            token=identity.token,
+            secret=identity.secret,
+            operator_token=identity.operator_token,
+            card=identity.card,  # type: ignore[arg-type]
+            labels=identity.labels,
+            credit=self.credit,
+            held=self._held(),
+            resume=Resume(self._cursor) if self.welcome is not None else None,
+            features=list(FEATURES),
+        )
+        self._hello_id = self._new_id()
+        self._out.append(Frame(self._hello_id, hello))
+
+    def disconnected(self) -> None:
+        """The connection is gone; what waits for a reply keeps waiting."""
+        self.state = SessionState.CLOSED
+        self._out.clear()
+
+    def receive(self, frame: Frame | BadFrame) -> list[Event]:
+        """Take one frame that arrived.
+
+        Raises:
+            RemoteProtocolError: the coordinator broke a rule; the connection has to be given up.
+        """
+        if isinstance(frame, BadFrame):
+            raise RemoteProtocolError(f"the coordinator sent what cannot be read: {frame.detail}")
+        message = frame.message
+        if self.state is SessionState.GREETING:
+            return self._greeted(frame)
+        if not self.is_open:
+            return []
+        if frame.mseq is not None:
+            return self._mail(frame.mseq, message)
+        if frame.re is not None and frame.re in self._outbox:
+            request = self._outbox.pop(frame.re)
+            return [Reply(frame.re, request.message, message)]
+        if isinstance(message, Ping):
+            self.tell(Pong(message.nonce))
+            return []
+        if isinstance(message, Bye):
+            self.state = SESSION[self.state, "bye"]
+            return [Left(message.reason)]
+        if isinstance(message, _VOLATILE):
+            return [Notice(message, frame.re)]
+        if isinstance(message, Unknown):
+            if frame.must:
+                raise RemoteProtocolError(f"the coordinator insists on {message.name}, which is not spoken here")
+            return []
+        return []  # the reply to a request that was forgotten
+
+    def _greeted(self, frame: Frame) -> list[Event]:
+        message = frame.message
+        if frame.re != self._hello_id:
+            raise RemoteProtocolError(f"the first frame answers the hello, this is {message.kind}")
+        if isinstance(message, Error):
+            self.state = SESSION[self.state, "error"]
+            return [TurnedAway(message)]
+        if not isinstance(message, Welcome):
+            raise RemoteProtocolError(f"a hello is answered by welcome or error, not {message.kind}")
+        self.state = SESSION[self.state, "welcome"]
+        self.welcome = message
+        if message.secret is not None:
+            self.identity.secret = message.secret
+        self._cursor = self._acked = message.next_mseq - 1
+        self._out.extend(self._outbox.values())
+        return [Welcomed(message)]
+
+    def _mail(self, mseq: int, message: Message) -> list[Event]:
+        if mseq <= self._cursor:
+            return []
+        if mseq != self._cursor + 1:
+            raise RemoteProtocolError(f"mailbox entry {self._cursor + 1} comes next, the coordinator sent {mseq}")
+        self._cursor = mseq
+        return [Notice(message)]

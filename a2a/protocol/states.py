@@ -1,0 +1,167 @@
+"""Every legal transition, as tables. A missing key is a refusal.
+
+The engine asks `advance` before it records anything, the ledger asks it again when it applies the record, and the
+diagrams of the specification are drawn from the tables. What does not fit a table stands below it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "OPEN_ENDED",
+    "OUTSIDE",
+    "SESSION",
+    "TASK",
+    "TERMINAL",
+    "SessionState",
+    "TaskEvent",
+    "TaskState",
+    "advance",
+    "can",
+    "outside",
+]
+
+
+class TaskState(StrEnum):
+    """Where a task stands, as the coordinator sees it (spec STATE-1)."""
+
+    QUEUED = "queued"
+    OFFERED = "offered"
+    LEASED = "leased"
+    PARKED = "parked"
+    CANCELING = "canceling"
+    REPORTED = "reported"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+
+
+class TaskEvent(StrEnum):
+    """What may happen to a task. One event is one step of its generation."""
+
+    GRANT = "grant"
+    """Offered and current at once: nobody can hold an older lease."""
+    OFFER = "offer"
+    """Offered while an older, lapsed lease may still come back; current when accepted."""
+    ACCEPT = "accept"
+    WITHDRAW = "withdraw"
+    """The offer was declined, timed out or overtaken."""
+    REVIVE = "revive"
+    """The holder of a lapsed lease came back before anybody else accepted."""
+    EXPIRE = "expire"
+    RELEASE = "release"
+    """The attempt ended without an outcome, and another follows: yield, retryable failure."""
+    ASK = "ask"
+    ANSWER = "answer"
+    ANSWER_LATER = "answer_later"
+    """Answered while nobody holds the task."""
+    REPORT = "report"
+    REWORK = "rework"
+    REQUEST_CANCEL = "request_cancel"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    REJECT = "reject"
+    CANCEL = "cancel"
+
+
+_S, _E = TaskState, TaskEvent
+
+TERMINAL = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELED, _S.REJECTED})
+OPEN_ENDED = frozenset({_S.LEASED, _S.PARKED, _S.CANCELING})
+"""States in which somebody may be at work."""
+
+TASK: dict[tuple[TaskState, TaskEvent], TaskState] = {
+    (_S.QUEUED, _E.GRANT): _S.LEASED,
+    (_S.QUEUED, _E.OFFER): _S.OFFERED,
+    (_S.QUEUED, _E.REVIVE): _S.LEASED,
+    (_S.QUEUED, _E.RELEASE): _S.QUEUED,
+    (_S.QUEUED, _E.REPORT): _S.REPORTED,
+    (_S.QUEUED, _E.FAIL): _S.FAILED,
+    (_S.QUEUED, _E.CANCEL): _S.CANCELED,
+    (_S.OFFERED, _E.ACCEPT): _S.LEASED,
+    (_S.OFFERED, _E.WITHDRAW): _S.QUEUED,
+    (_S.OFFERED, _E.REVIVE): _S.LEASED,
+    (_S.OFFERED, _E.RELEASE): _S.QUEUED,
+    (_S.OFFERED, _E.REPORT): _S.REPORTED,
+    (_S.OFFERED, _E.FAIL): _S.FAILED,
+    (_S.OFFERED, _E.CANCEL): _S.CANCELED,
+    (_S.LEASED, _E.EXPIRE): _S.QUEUED,
+    (_S.LEASED, _E.WITHDRAW): _S.QUEUED,
+    (_S.LEASED, _E.RELEASE): _S.QUEUED,
+    (_S.LEASED, _E.ASK): _S.PARKED,
+    (_S.LEASED, _E.REPORT): _S.REPORTED,
+    (_S.LEASED, _E.REQUEST_CANCEL): _S.CANCELING,
+    (_S.LEASED, _E.FAIL): _S.FAILED,
+    (_S.LEASED, _E.CANCEL): _S.CANCELED,
+    (_S.PARKED, _E.EXPIRE): _S.PARKED,
+    (_S.PARKED, _E.RELEASE): _S.PARKED,
+    (_S.PARKED, _E.ASK): _S.PARKED,
+    (_S.PARKED, _E.ANSWER): _S.LEASED,
+    (_S.PARKED, _E.ANSWER_LATER): _S.QUEUED,
+    (_S.PARKED, _E.REPORT): _S.REPORTED,
+    (_S.PARKED, _E.REQUEST_CANCEL): _S.CANCELING,
+    (_S.PARKED, _E.FAIL): _S.FAILED,
+    (_S.PARKED, _E.CANCEL): _S.CANCELED,
+    (_S.CANCELING, _E.REPORT): _S.REPORTED,
+    (_S.CANCELING, _E.FAIL): _S.FAILED,
+    (_S.CANCELING, _E.CANCEL): _S.CANCELED,
+    (_S.REPORTED, _E.COMPLETE): _S.COMPLETED,
+    (_S.REPORTED, _E.REWORK): _S.QUEUED,
+    (_S.REPORTED, _E.FAIL): _S.FAILED,
+    (_S.REPORTED, _E.REJECT): _S.REJECTED,
+    (_S.REPORTED, _E.CANCEL): _S.CANCELED,
+}
+
+
+def advance(state: TaskState, event: TaskEvent) -> TaskState:
+    """Return the state after `event`.
+
+    Raises:
+        KeyError: the table has no such transition. The engine refuses before it comes to that.
+    """
+    return TASK[state, event]
+
+
+def can(state: TaskState, event: TaskEvent) -> bool:
+    """Tell whether `event` is legal in `state`."""
+    return (state, event) in TASK
+
+
+OUTSIDE: dict[TaskState, str] = {
+    _S.QUEUED: "TASK_STATE_SUBMITTED",
+    _S.OFFERED: "TASK_STATE_SUBMITTED",
+    _S.LEASED: "TASK_STATE_WORKING",
+    _S.PARKED: "TASK_STATE_INPUT_REQUIRED",
+    _S.CANCELING: "TASK_STATE_WORKING",
+    _S.REPORTED: "TASK_STATE_WORKING",
+    _S.COMPLETED: "TASK_STATE_COMPLETED",
+    _S.FAILED: "TASK_STATE_FAILED",
+    _S.CANCELED: "TASK_STATE_CANCELED",
+    _S.REJECTED: "TASK_STATE_REJECTED",
+}
+"""The state A2A shows for each, for a task nobody has worked on yet."""
+
+
+def outside(state: TaskState, *, was_leased: bool) -> str:
+    """Return the A2A state. It never goes from WORKING back to SUBMITTED, so history decides (spec STATE-3)."""
+    shown = OUTSIDE[state]
+    return "TASK_STATE_WORKING" if was_leased and shown == "TASK_STATE_SUBMITTED" else shown
+
+
+class SessionState(StrEnum):
+    """Where one connection stands."""
+
+    GREETING = "greeting"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+SESSION: dict[tuple[SessionState, str], SessionState] = {
+    (SessionState.GREETING, "hello"): SessionState.GREETING,
+    (SessionState.GREETING, "welcome"): SessionState.OPEN,
+    (SessionState.GREETING, "error"): SessionState.CLOSED,
+    (SessionState.OPEN, "bye"): SessionState.CLOSED,
+}
+"""What moves a connection on; every other kind leaves an open one as it is and is refused before the welcome."""

@@ -1,0 +1,211 @@
+"""The nouns, in A2A v1.0 terms, field for field and by their JSON names.
+
+They are typed dictionaries, not classes: an agent card or a task specification is relayed, hashed and stored as it
+came, unknown fields included (spec WIRE-6), so the JSON form is the only form. What the coordinator itself decides on
+has classes of its own in `messages` and in the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import AfterValidator, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from .canonical import canonical
+
+__all__ = [
+    "Acceptance",
+    "AgentCapabilities",
+    "AgentCard",
+    "AgentId",
+    "AgentInterface",
+    "AgentProvider",
+    "AgentSkill",
+    "Artifact",
+    "Digest",
+    "Identifier",
+    "InCanonicalForm",
+    "JsonObject",
+    "Key",
+    "Labels",
+    "Message",
+    "Milliseconds",
+    "Part",
+    "Requirements",
+    "SafeInt",
+    "Task",
+    "TaskSpec",
+    "TaskStatus",
+    "Uint",
+    "principal_of",
+]
+
+
+def _canonical(value: Any) -> Any:
+    canonical(value)
+    return value
+
+
+JsonObject = dict[str, Any]
+InCanonicalForm = AfterValidator(_canonical)
+"""For open content that is stored: what has no canonical form (2**60, 1e999) would be another value elsewhere."""
+Identifier = Annotated[str, Field(min_length=1, max_length=128)]
+AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,95}(#[A-Za-z0-9-]{1,31})?$")]
+"""A stable name. What stands behind `#` tells the processes of one principal apart (spec ID-3)."""
+Key = Annotated[str, Field(min_length=1, max_length=256)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+SafeInt = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
+"""What every language's number can hold (spec WIRE-8)."""
+Uint = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Milliseconds = Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
+"""A duration; ten years is a mistake in units."""
+Labels = Annotated[dict[str, str], Field(max_length=64)]
+
+
+def principal_of(agent: str) -> str:
+    """Return the principal an agent id belongs to: the part before `#`."""
+    return agent.partition("#")[0]
+
+
+class AgentInterface(TypedDict, total=False):
+    """Where and how an agent is reached (A2A 4.4.6)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    url: Required[str]
+    protocolBinding: Required[str]
+    protocolVersion: Required[str]
+    tenant: str
+
+
+class AgentProvider(TypedDict, total=False):
+    """Who answers for an agent (A2A 4.4.2)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    organization: Required[str]
+    url: Required[str]
+
+
+class AgentCapabilities(TypedDict, total=False):
+    """What of the protocol an agent supports (A2A 4.4.3)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    streaming: bool
+    pushNotifications: bool
+    extendedAgentCard: bool
+    extensions: list[JsonObject]
+
+
+class AgentSkill(TypedDict, total=False):
+    """One thing an agent can do (A2A 4.4.5); the two schemas are this protocol's addition."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    id: Required[Identifier]
+    name: Required[str]
+    description: Required[str]
+    tags: Required[list[str]]
+    examples: list[str]
+    inputModes: list[str]
+    outputModes: list[str]
+    inputSchema: JsonObject
+    outputSchema: JsonObject
+
+
+class AgentCard(TypedDict, total=False):
+    """What an agent says of itself (A2A 4.4.1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    name: Required[str]
+    description: Required[str]
+    version: Required[str]
+    supportedInterfaces: list[AgentInterface]
+    provider: AgentProvider
+    capabilities: AgentCapabilities
+    defaultInputModes: list[str]
+    defaultOutputModes: list[str]
+    skills: Annotated[list[AgentSkill], Field(max_length=256)]
+    documentationUrl: str
+    iconUrl: str
+
+
+class Part(TypedDict, total=False):
+    """A piece of content (A2A 4.1.6); exactly one of text, raw (base64), url and data."""
+
+    text: str
+    raw: str
+    url: str
+    data: Any
+    mediaType: str
+    filename: str
+    metadata: JsonObject
+
+
+class Message(TypedDict, total=False):
+    """One turn of a conversation (A2A 4.1.4)."""
+
+    messageId: Required[str]
+    role: Required[Literal["ROLE_USER", "ROLE_AGENT"]]
+    parts: Required[list[Part]]
+    contextId: str
+    taskId: str
+    metadata: JsonObject
+
+
+class Artifact(TypedDict, total=False):
+    """Something a task produced (A2A 4.1.7)."""
+
+    artifactId: Required[str]
+    parts: Required[list[Part]]
+    name: str
+    description: str
+    metadata: JsonObject
+
+
+class TaskStatus(TypedDict, total=False):
+    """Where a task stands (A2A 4.1.2); `timestamp` is RFC 3339."""
+
+    state: Required[str]
+    timestamp: str
+    message: Message
+
+
+class Task(TypedDict, total=False):
+    """A task as A2A shows it (A2A 4.1.1); what A2A has no field for is in `metadata`."""
+
+    id: Required[str]
+    contextId: Required[str]
+    status: Required[TaskStatus]
+    artifacts: list[Artifact]
+    history: list[Message]
+    metadata: JsonObject
+
+
+class Requirements(TypedDict, total=False):
+    """What an agent must be to get a task, beyond having the skill (spec ROUTE-1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    agent: AgentId
+    tags: Annotated[list[str], Field(max_length=32)]
+    labels: Labels
+    mediaType: str
+    exclude: Annotated[list[AgentId], Field(max_length=64)]
+
+
+class Acceptance(TypedDict, total=False):
+    """Who says that a result is good (spec ACCEPT-1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    evaluator: Literal["auto", "delegator", "human"]
+
+
+class TaskSpec(TypedDict, total=False):
+    """What is to be done, apart from the input: the part of a delegation that its hash covers (spec TASK-2)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    skill: Required[Identifier]
+    requires: Requirements
+    acceptance: Acceptance
+    effect: Literal["pure", "idempotent", "irreversible"]
+    priority: Annotated[int, Field(ge=0, le=9)]
+    inputSchema: JsonObject
+    outputSchema: JsonObject

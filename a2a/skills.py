@@ -1,0 +1,125 @@
+"""A skill: a function, and what its annotations say about input and output. Used by the agent's shell."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic_core import to_jsonable_python
+
+from .errors import AttemptFailed
+
+__all__ = ["Skill"]
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One thing an agent can do.
+
+    Attributes:
+        id: how it is found.
+        function: what does it; `async def`, or `def`, which then runs in a thread.
+        context: the name of the parameter that gets the task's context, or None.
+        takes_value: the function takes the input as it came, not as keyword arguments.
+    """
+
+    id: str
+    function: Callable[..., Any]
+    description: str
+    tags: tuple[str, ...]
+    context: str | None
+    takes_value: bool
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., Any],
+        contexts: tuple[type, ...],
+        *,
+        id: str | None = None,
+        description: str | None = None,
+        tags: tuple[str, ...] = (),
+        takes_value: bool = False,
+    ) -> Skill:
+        """Read a skill off a function; parameters annotated with one of `contexts` get the task's context."""
+        hints = typing.get_type_hints(function)
+        context = next((name for name, hint in hints.items() if hint in contexts and name != "return"), None)
+        text = description if description is not None else inspect.getdoc(function) or ""
+        return cls(id or function.__name__, function, text, tags, context, takes_value)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @cached_property
+    def _input(self) -> type[BaseModel]:
+        hints = typing.get_type_hints(self.function, include_extras=True)
+        fields: dict[str, Any] = {}
+        for name, parameter in inspect.signature(self.function).parameters.items():
+            if name == self.context:
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+                raise TypeError(f"skill {self.id}: parameter {name} must be one that can be named")
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+        return create_model(self.id, __config__=ConfigDict(extra="forbid"), **fields)
+
+    @cached_property
+    def _output(self) -> TypeAdapter[Any] | None:
+        hint = typing.get_type_hints(self.function, include_extras=True).get("return", Any)
+        return None if hint is Any else TypeAdapter(hint)
+
+    def card(self) -> dict[str, Any]:
+        """Return the skill as it stands on the agent's card."""
+        first_line = self.description.strip().partition("\n")[0] or self.id
+        card: dict[str, Any] = {
+            "id": self.id,
+            "name": self.id.replace("_", " "),
+            "description": first_line,
+            "tags": list(self.tags),
+            "inputModes": ["application/json", "text/plain"],
+            "outputModes": ["application/json", "text/plain"],
+        }
+        if not self.takes_value:
+            card["inputSchema"] = self._input.model_json_schema()
+        if self._output is not None:
+            card["outputSchema"] = self._output.json_schema(mode="serialization")
+        return card
+
+    def arguments(self, value: Any) -> dict[str, Any]:
+        """Return the keyword arguments for an input.
+
+        Raises:
+            AttemptFailed: the input is not what the function takes; another attempt would not change that.
+        """
+        if self.takes_value:
+            return {"value": value}
+        if value is None:
+            value = {}
+        try:
+            model = self._input.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "input"
+            detail = f"{self.id} does not take this input: {where}: {first['msg']}"
+            raise AttemptFailed(detail, code="schema", retryable=False) from error
+        return {name: getattr(model, name) for name in self._input.model_fields}
+
+    def result(self, value: Any) -> Any:
+        """Return a handler's result as a JSON value.
+
+        Raises:
+            AttemptFailed: it has no JSON form.
+        """
+        if isinstance(value, str | bytes) or value is None:
+            return value
+        try:
+            return to_jsonable_python(value) if self._output is None else self._output.dump_python(value, mode="json")
+        except Exception as error:
+            raise AttemptFailed(f"{self.id} returned what has no JSON form: {error}", code="schema") from error

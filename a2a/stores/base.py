@@ -1,0 +1,122 @@
+"""The contract every ledger store keeps.
+
+A store is an append-only log with a known end, plus three things beside it: the newest snapshot, an indexed archive
+of settled tasks, and write-once blobs. It knows nothing of tasks or messages: an entry is bytes with a few columns to
+look it up by. The server owns exactly one store; one contract test covers every implementation.
+
+The contract is narrow enough for a replicated log: an append names the position it expects, as a stream with an
+expected last sequence does, and nothing but `append` moves the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = ["Appended", "ArchivedTask", "Durability", "Entry", "Snapshot", "Store"]
+
+Durability = Literal["fsync", "os", "memory"]
+"""What a reply after an append is worth: on stable storage, with the operating system, or in this process only."""
+
+Appended = Callable[[BaseException | None], None]
+"""Called once in the event loop: with None when the batch is durable, else with what went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record in the log."""
+
+    lsn: int
+    """Position in the log, from 1, without gaps."""
+    kind: str
+    """The record's name; for people and audits, the body names it too."""
+    task: str | None
+    """The task it is about, so that a task's story can be read without folding the log."""
+    at: int
+    """Milliseconds since the epoch, the coordinator's clock at the decision."""
+    body: bytes
+    payload: bytes | None = None
+    """Opaque bytes an agent or a user wrote; stored as they came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The folded state up to and including the entry at `lsn`."""
+
+    lsn: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedTask:
+    """A settled task in the archive, found by its id or by (scope, key)."""
+
+    task: str
+    scope: str
+    key: str
+    state: str
+    settled_at: int
+    body: bytes
+
+
+class Store(Protocol):
+    """A ledger on some medium. Open it once, in the event loop that will use it, and close it when the server ends."""
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledged append is worth."""
+
+    async def open(self) -> int:
+        """Open the log and return the position of its last entry (0 when it is empty).
+
+        Raises:
+            StoreLocked: another process has this ledger open.
+            StoreCorrupt: the integrity check found damage; nothing was changed.
+            StoreTooNew: a newer version of this software wrote it.
+        """
+
+    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+        """Queue a batch for the log; it becomes durable whole or not at all, in the order of the calls.
+
+        Args:
+            entries: consecutive entries; the first has `lsn == expected + 1`.
+            expected: the position of the log's end before this batch. Where it differs, `done` gets StoreConflict.
+            done: called in the event loop, in the order of the calls. After a failure every later batch fails too.
+        """
+
+    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+        """Yield the entries behind position `after` in order, those of one task only where `task` is given.
+
+        Sees what was durable at the call. May be slow: call it at start or off the event loop.
+        """
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep `snapshot` in the place of the one before."""
+
+    async def load_snapshot(self) -> Snapshot | None:
+        """Return the newest snapshot, or None."""
+
+    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
+        """Put settled tasks into the archive, whole or not at all; one already there is replaced."""
+
+    async def find_archived(
+        self, *, task: str | None = None, key: tuple[str, str] | None = None
+    ) -> ArchivedTask | None:
+        """Return the archived task with this id, or with this (scope, key), or None."""
+
+    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
+        """Return archived tasks, newest first, those settled before `(settled_at, task)` where it is given."""
+
+    async def put_blob(self, sha256: str, data: bytes) -> None:
+        """Keep `data` under its SHA-256 in lower-case hex, durable before this returns. Twice is once.
+
+        Raises:
+            ValueError: the digest is not that of the data.
+        """
+
+    async def get_blob(self, sha256: str) -> bytes | None:
+        """Return the blob with this SHA-256, or None."""
+
+    async def aclose(self) -> None:
+        """Write what is queued, release the ledger. Safe to call twice."""

@@ -1,0 +1,172 @@
+"""The SQLite file of a ledger: its statements, how it comes to be, how it is checked, and how it is migrated.
+
+A file is made aside and renamed into place, so that one in place is always whole; a file that is damaged, foreign or
+from a newer version is looked at through a read-only connection and left as it is. It does not know what entries
+mean, nor who may have the file open: `sqlite` holds the lock before it calls anything here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreCorrupt, StoreError, StoreTooNew
+from .files import sync, sync_directory
+
+__all__ = ["MIGRATIONS", "QUERIES", "Parameters", "check", "connect_reader", "connect_writer", "create", "run"]
+
+Parameters = Mapping[str, object] | tuple[object, ...]
+"""What a statement is given: by name or by place."""
+
+_MAGIC = b"SQLite format 3\x00"
+
+_APPLICATION = int.from_bytes(b"a2aL", "big")
+"""Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
+
+_DAMAGED = {
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_ERROR,  # a table of ours is missing
+}
+"""Primary result codes that say something about the file; any other is about the machine."""
+
+
+def _load_queries() -> dict[str, str]:
+    text = (resources.files(__package__) / "sql" / "queries.sql").read_text("utf-8")
+    _, *parts = re.split(r"^-- (\w+) --$", text, flags=re.MULTILINE)
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def _load_migrations() -> list[str]:
+    files = (resources.files(__package__) / "sql" / "migrations").iterdir()
+    numbered = sorted((int(file.name[:4]), file.read_text("utf-8")) for file in files if file.name.endswith(".sql"))
+    assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1)), "migrations count from 1, no gaps"
+    return [script for _, script in numbered]
+
+
+QUERIES = _load_queries()
+"""The statements of `sql/queries.sql` by name; the description stays in front as a comment."""
+
+MIGRATIONS = _load_migrations()
+"""The scripts of `sql/migrations/`; the n-th, from 1, leads to schema version n. A released one is never edited."""
+
+
+def create(path: Path) -> int:
+    """Make an empty ledger at `path`, where nothing is yet; return the end of its log, 0.
+
+    Raises:
+        StoreCorrupt: the database is gone, but not its write-ahead log.
+    """
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size:
+        # SQLite would play this log into the new file.
+        raise StoreCorrupt(
+            f"{path}: the ledger is missing, but {wal.name} is there; put both back or move that one away"
+        )
+    new = Path(f"{path}.new")
+    for leftover in (new, Path(f"{new}-journal"), Path(f"{new}-wal"), Path(f"{new}-shm")):
+        leftover.unlink(missing_ok=True)
+    # SQLite gives the files beside a database the mode of the database.
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(_connect(new)) as connection:
+        connection.executescript(QUERIES["set_application"])
+        connection.executescript(QUERIES["use_wal"])
+        _migrate(connection, path)
+    fd = os.open(new, os.O_RDWR)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
+    new.rename(path)
+    sync_directory(path.parent)
+    return 0
+
+
+def check(path: Path) -> int:
+    """Look whether the file at `path` is a sound ledger this version can read; return the end of its log.
+
+    Changes nothing.
+
+    Raises:
+        StoreCorrupt: it is damaged, or something else than a ledger.
+        StoreTooNew: a newer version wrote it.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left as it is")
+    try:
+        with closing(connect_reader(path)) as connection:
+            return _check(connection, path)
+    except sqlite3.Error as exc:
+        if exc.sqlite_errorcode & 0xFF in _DAMAGED:
+            raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc
+        raise
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open the ledger at `path`, which `check` has passed, for writing, and bring it to the newest schema."""
+    connection = _connect(path)
+    try:
+        connection.executescript(QUERIES["configure_writer"])
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open the ledger at `path` for reading, from whichever thread uses it next."""
+    # Read-only for SQLite too: the last connection to close would otherwise write the log into the database.
+    connection = _connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    connection.executescript(QUERIES["configure_reader"])
+    return connection
+
+
+def run(connection: sqlite3.Connection, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+    """Run the statement with this name and return all its rows, leaving no statement open behind it."""
+    return connection.execute(QUERIES[name], parameters).fetchall()
+
+
+def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = True) -> sqlite3.Connection:
+    # isolation_level None: transactions begin and end where the code says so.
+    return sqlite3.connect(path, isolation_level=None, uri=uri, check_same_thread=check_same_thread)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> int:
+    [(application,)] = run(connection, "get_application")
+    if application != _APPLICATION:
+        raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left as it is")
+    version = _version(connection)
+    if version > len(MIGRATIONS):
+        raise StoreTooNew(f"{path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+    findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
+    if findings != ["ok"]:
+        raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left as it is")
+    [(count, end)] = run(connection, "check_log")
+    if count != end:
+        raise StoreCorrupt(f"{path}: the log ends at entry {end} and has only {count} entries; it was left as it is")
+    return int(end)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Run the migrations the file has not seen, each whole or not at all."""
+    for version in range(_version(connection) + 1, len(MIGRATIONS) + 1):
+        script = f"BEGIN IMMEDIATE;\n{MIGRATIONS[version - 1]}\nPRAGMA user_version = {version};\nCOMMIT;"
+        try:
+            connection.executescript(script)
+        except sqlite3.Error as exc:
+            # Closing the connection, which follows, rolls back.
+            raise StoreError(f"{path}: migration {version} failed, the ledger stays as it was: {exc}") from exc
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    [(version,)] = run(connection, "get_version")
+    return int(version)

@@ -1,0 +1,41 @@
+"""Make files and directories survive a power failure, and keep them to their owner.
+
+It does not know what they hold. `blobs` and `database` use it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+if sys.platform == "darwin":
+    import fcntl
+
+__all__ = ["make_private_directory", "sync", "sync_directory"]
+
+
+def sync(fd: int) -> None:
+    """Return when what was written to `fd` is on stable storage."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
+    else:
+        os.fsync(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in the directory at `path` are on stable storage."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_private_directory(path: Path) -> None:
+    """Make a directory for its owner only, unless it is there, and make its name durable.
+
+    The parent is synced in both cases: whoever made the directory may have been killed before doing so.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)

@@ -1,0 +1,170 @@
+"""A ledger in this process's memory, for tests, for the simulator and for squads that need not survive a crash.
+
+It keeps the contract of `base` and knows nothing of disks or threads. What it stores lives in a `Medium`, which
+outlives the store as a file does: open the same store again, or another one on the same medium, and the entries are
+there. `crash` stands in for a kill -9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import StoreConflict, StoreError, StoreLocked
+from .appending import Outcome, end_after, tell
+from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+
+__all__ = ["Medium", "MemoryStore"]
+
+
+@dataclass(slots=True)
+class Medium:
+    """What a memory store has stored: the stand-in for the file."""
+
+    log: list[Entry] = field(default_factory=list)
+    log_by_task: dict[str, list[Entry]] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    archive: dict[str, ArchivedTask] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    holder: MemoryStore | None = None
+    """The store that has it open; set by `open`, cleared by `aclose` and `crash`."""
+
+
+class MemoryStore(Store):
+    """A store whose medium is this process.
+
+    Done callbacks run in a later turn of the event loop, never inside `append`: a caller that works with this store
+    works with one that takes time. They wait in a list that grows by one for each batch of the same turn.
+
+    Args:
+        medium: what an earlier store stored, to open it again; a new, empty one otherwise.
+    """
+
+    def __init__(self, medium: Medium | None = None) -> None:
+        self.medium = medium if medium is not None else Medium()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outcomes: deque[Outcome] = deque()
+        self._failure: StoreError | None = None
+
+    @property
+    def durability(self) -> Durability:
+        return "memory"
+
+    async def open(self) -> int:
+        if self.medium.holder is not None:
+            raise StoreLocked("this memory ledger is already open in this process")
+        self.medium.holder = self
+        self._loop = asyncio.get_running_loop()
+        self._failure = None
+        return len(self.medium.log)
+
+    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+        loop = self._require_open()
+        if self._failure is None:
+            self._failure = self._store(tuple(entries), expected)
+        if not self._outcomes:
+            loop.call_soon(self._tell)
+        self._outcomes.append((done, self._failure))
+
+    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+        self._require_open()
+        if task is None:
+            return iter(self.medium.log[max(after, 0) :])
+        return iter([entry for entry in self.medium.log_by_task.get(task, ()) if entry.lsn > after])
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        self._require_sound()
+        end = len(self.medium.log)
+        if snapshot.lsn > end:
+            self._failure = StoreConflict(f"the snapshot reaches to entry {snapshot.lsn}, the log ends at {end}")
+            raise self._failure
+        self.medium.snapshot = snapshot
+
+    async def load_snapshot(self) -> Snapshot | None:
+        self._require_open()
+        return self.medium.snapshot
+
+    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
+        self._require_sound()
+        self.medium.archive.update((task.task, task) for task in tasks)
+
+    async def find_archived(
+        self, *, task: str | None = None, key: tuple[str, str] | None = None
+    ) -> ArchivedTask | None:
+        self._require_open()
+        if (task is None) == (key is None):
+            raise ValueError("find_archived needs either a task or a key")
+        if task is not None:
+            return self.medium.archive.get(task)
+        # A scan: a test's archive is small, and an index here would be one more thing to keep true.
+        found = [archived for archived in self.medium.archive.values() if (archived.scope, archived.key) == key]
+        return max(found, key=_age, default=None)
+
+    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
+        self._require_open()
+        newest_first = sorted(self.medium.archive.values(), key=_age, reverse=True)
+        return [task for task in newest_first if before is None or _age(task) < before][:limit]
+
+    async def put_blob(self, sha256: str, data: bytes) -> None:
+        self._require_open()
+        actual = hashlib.sha256(data).hexdigest()
+        if actual != sha256:
+            raise ValueError(f"the blob was announced as {sha256!r}, its SHA-256 is {actual!r}")
+        self.medium.blobs.setdefault(sha256, bytes(data))
+
+    async def get_blob(self, sha256: str) -> bytes | None:
+        self._require_open()
+        return self.medium.blobs.get(sha256)
+
+    async def aclose(self) -> None:
+        if self._loop is None:
+            return
+        loop, self._loop = self._loop, None
+        tell(loop, self._take_outcomes())
+        self.medium.holder = None
+
+    def crash(self) -> None:
+        """End as a killed process does: what was appended stays, no callback runs any more."""
+        self._outcomes.clear()
+        self._loop = None
+        if self.medium.holder is self:
+            self.medium.holder = None
+
+    def _store(self, entries: tuple[Entry, ...], expected: int) -> StoreError | None:
+        try:
+            end_after(len(self.medium.log), entries, expected)
+        except StoreConflict as conflict:
+            return conflict
+        self.medium.log.extend(entries)
+        for entry in entries:
+            if entry.task is not None:
+                self.medium.log_by_task.setdefault(entry.task, []).append(entry)
+        return None
+
+    def _tell(self) -> None:
+        if self._loop is not None:  # closed or crashed in the meantime otherwise
+            tell(self._loop, self._take_outcomes())
+
+    def _take_outcomes(self) -> list[Outcome]:
+        """Hand out what is to be told now; a batch a callback appends is told in a later turn."""
+        outcomes = list(self._outcomes)
+        self._outcomes.clear()
+        return outcomes
+
+    def _require_open(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise StoreError("this memory ledger is not open")
+        return self._loop
+
+    def _require_sound(self) -> None:
+        self._require_open()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _age(task: ArchivedTask) -> tuple[int, str]:
+    """The order of the archive: when it was settled, then the id."""
+    return task.settled_at, task.task

@@ -1,0 +1,91 @@
+-- Every statement the SQLite store runs, apart from the schema (`migrations/`).
+-- A statement starts at `-- name --`; the line below it says what it does. No STRICT, RETURNING or other syntax newer
+-- than SQLite 3.34: that is what some distributions still give a Python 3.11.
+
+-- configure_writer --
+-- Make every commit survive a power failure, on macOS too; checkpoint at 8 MB, for it holds up the next group
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = ON;
+PRAGMA checkpoint_fullfsync = ON;
+PRAGMA wal_autocheckpoint = 2000;
+PRAGMA journal_size_limit = 67108864;
+
+-- configure_reader --
+-- Keep a connection that only reads from ever writing
+PRAGMA query_only = ON;
+
+-- use_wal --
+-- Keep a write-ahead log, so that readers and the writer do not wait for each other; the file remembers it
+PRAGMA journal_mode = WAL;
+
+-- set_application --
+-- Mark the file as a ledger of ours ("a2aL")
+PRAGMA application_id = 1630691660;
+
+-- get_application --
+-- Whose file this is
+PRAGMA application_id;
+
+-- get_version --
+-- The number of the last migration this file has seen
+PRAGMA user_version;
+
+-- check_pages --
+-- Look for damage in every page; a single row "ok" if there is none
+PRAGMA quick_check(3);
+
+-- check_log --
+-- How many entries there are and which is the last; the two differ when one is missing
+SELECT count(*), coalesce(max(lsn), 0) FROM log;
+
+-- begin --
+-- Start a group; take the write lock at once, not at the first row
+BEGIN IMMEDIATE;
+
+-- commit --
+-- Make a group durable
+COMMIT;
+
+-- append_entries --
+-- Put an entry at the end of the log
+INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?);
+
+-- read_entries --
+-- One page of the log, oldest first
+SELECT lsn, kind, task, at, body, payload FROM log
+WHERE lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
+
+-- read_task_entries --
+-- One page of the entries about one task, oldest first
+SELECT lsn, kind, task, at, body, payload FROM log
+WHERE task = :task AND lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
+
+-- save_snapshot --
+-- Keep a snapshot in the place of the one before
+INSERT OR REPLACE INTO snapshot (id, lsn, body) VALUES (1, ?, ?);
+
+-- load_snapshot --
+-- The newest snapshot, or no row
+SELECT lsn, body FROM snapshot;
+
+-- archive_tasks --
+-- Put a settled task into the archive, or replace it there
+INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body) VALUES (?, ?, ?, ?, ?, ?);
+
+-- find_archived_by_task --
+-- The archived task with this id, or no row
+SELECT task, scope, key, state, settled_at, body FROM archive WHERE task = ?;
+
+-- find_archived_by_key --
+-- The archived task with this scope and key, the one settled last where a key was used again, or no row
+SELECT task, scope, key, state, settled_at, body FROM archive
+WHERE scope = ? AND key = ? ORDER BY settled_at DESC, task DESC LIMIT 1;
+
+-- list_archived --
+-- Archived tasks, newest first
+SELECT task, scope, key, state, settled_at, body FROM archive ORDER BY settled_at DESC, task DESC LIMIT ?;
+
+-- list_archived_before --
+-- Archived tasks, newest first, from behind a given place in that order
+SELECT task, scope, key, state, settled_at, body FROM archive
+WHERE (settled_at, task) < (?, ?) ORDER BY settled_at DESC, task DESC LIMIT ?;

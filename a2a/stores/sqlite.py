@@ -1,0 +1,237 @@
+"""A ledger in an SQLite file, durable against power failure, for the one process that holds its lock.
+
+Beside `ledger.db` it keeps `ledger.db.lock` (never deleted), `ledger.db.blobs/` and SQLite's own `-wal` and `-shm`. It
+puts together what has a file each: the lock, the file and its schema (`database`), the thread that writes (`writer`)
+and the blobs. It knows nothing of tasks or messages. The server makes it when the settings name a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import starmap
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import StoreError
+from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+from .blobs import BlobDirectory
+from .database import Parameters, check, connect_reader, connect_writer, create, run
+from .lock import LedgerLock
+from .writer import GroupWriter, Job
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+_COLUMNS = attrgetter("task", "scope", "key", "state", "settled_at", "body")
+
+_PAGE_ROWS = 256
+"""Entries `read` holds at a time: with payloads of the size that is kept inline, some 16 MB at most."""
+
+_ASIDE_THREADS = 4
+"""For reads and blobs, so that a few syncs of blobs overlap and a read does not wait for all of them."""
+
+
+class SqliteStore(Store):
+    """A store in the SQLite file at `path`, made where there is none; files are for their owner only.
+
+    `append` puts the batch into the queue of the writer thread and returns; see `GroupWriter` for what bounds it. An
+    append that was told of an error may be there after the next open all the same, as after any failed sync.
+
+    Cancelling a method that writes gives up the wait, not the write. `open` after `aclose` works.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._ledger: _OpenLedger | None = None
+        """What is open; set by `open`, cleared when `aclose` begins."""
+        self._closed: asyncio.Future[int] | None = None
+        """Done when the ledger last open is released."""
+
+    @property
+    def durability(self) -> Durability:
+        return "fsync"
+
+    @property
+    def commits(self) -> int:
+        """Groups committed since `open`, for metrics: entries by commits is how well grouping works."""
+        return self._require_open().writer.commits
+
+    async def open(self) -> int:
+        loop = asyncio.get_running_loop()
+        # Resolved, so that the same file has the same lock whichever link leads to it.
+        ledger = _OpenLedger(self.path.resolve(), loop)
+        try:
+            end = await ledger.writer.opened
+        except asyncio.CancelledError:
+            ledger.writer.stop()
+            raise
+        self._ledger, self._closed = ledger, ledger.writer.closed
+        return end
+
+    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+        self._require_open().writer.put(Job(done, tuple(entries), expected))
+
+    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+        ledger = self._require_open()
+        # Taken here, not at the first entry: the contract says "at the call".
+        return ledger.read(after, ledger.writer.end, task)
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        await self._write("save_snapshot", [(snapshot.lsn, snapshot.body)], reaches=snapshot.lsn)
+
+    async def load_snapshot(self) -> Snapshot | None:
+        rows = await self._query("load_snapshot", ())
+        return Snapshot(*rows[0]) if rows else None
+
+    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
+        await self._write("archive_tasks", [_COLUMNS(task) for task in tasks])
+
+    async def find_archived(
+        self, *, task: str | None = None, key: tuple[str, str] | None = None
+    ) -> ArchivedTask | None:
+        if (task is None) == (key is None):
+            raise ValueError("find_archived needs either a task or a key")
+        if key is not None:
+            rows = await self._query("find_archived_by_key", key)
+        else:
+            rows = await self._query("find_archived_by_task", (task,))
+        return ArchivedTask(*rows[0]) if rows else None
+
+    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
+        if before is None:
+            rows = await self._query("list_archived", (limit,))
+        else:
+            rows = await self._query("list_archived_before", (*before, limit))
+        return list(starmap(ArchivedTask, rows))
+
+    async def put_blob(self, sha256: str, data: bytes) -> None:
+        ledger = self._require_open()
+        await ledger.aside(lambda: ledger.blobs.put(sha256, data))
+
+    async def get_blob(self, sha256: str) -> bytes | None:
+        ledger = self._require_open()
+        return await ledger.aside(lambda: ledger.blobs.get(sha256))
+
+    async def aclose(self) -> None:
+        if self._ledger is not None:
+            self._ledger.writer.stop()
+            self._ledger = None
+        if self._closed is not None:
+            # The thread writes and releases whether or not somebody waits; the wait is as long as the disk takes.
+            await asyncio.shield(self._closed)
+
+    async def _write(self, statement: str, rows: Sequence[tuple[Any, ...]], reaches: int = 0) -> None:
+        ledger = self._require_open()
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: BaseException | None) -> None:
+            if written.cancelled():
+                return
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
+
+        ledger.writer.put(Job(done, statement=statement, rows=rows, reaches=reaches))
+        await written
+
+    async def _query(self, name: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        ledger = self._require_open()
+        return await ledger.aside(lambda: ledger.query(name, parameters))
+
+    def _require_open(self) -> _OpenLedger:
+        if self._ledger is None:
+            raise StoreError(f"{self.path}: this ledger is not open")
+        return self._ledger
+
+
+class _OpenLedger:
+    """What one `open` holds until its `aclose`: the lock, the writer, connections to read with, the blobs."""
+
+    def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
+        self.path = path
+        self.blobs = BlobDirectory(Path(f"{path}.blobs"))
+        self._loop = loop
+        self._threads = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix=f"ledger aside {path.name}")
+        self._idle: list[sqlite3.Connection] = []
+        """Connections nobody reads with just now."""
+        self._released = False
+        # A reader may be in any thread, and must not give a connection back behind the release.
+        self._idle_lock = threading.Lock()
+        self.writer = GroupWriter(path, loop, self._prepare)
+
+    def _prepare(self, stack: ExitStack) -> tuple[sqlite3.Connection, int]:
+        """Lock, make or check, and open; what is pushed last is released first."""
+        stack.callback(self._threads.shutdown)
+        try:
+            stack.callback(LedgerLock(self.path).release)
+            end = check(self.path) if self.path.exists() else create(self.path)
+            connection = connect_writer(self.path)
+            stack.callback(connection.close)
+            self.blobs.open()
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreError(f"{self.path}: the ledger cannot be opened: {exc}") from exc
+        stack.callback(self._release_readers)
+        return connection, end
+
+    def _release_readers(self) -> None:
+        self._threads.shutdown()  # waits for the reads and blobs that are under way
+        with self._idle_lock:
+            self._released = True
+            while self._idle:
+                self._idle.pop().close()
+
+    async def aside(self, call: Callable[[], T]) -> T:
+        """Run something that blocks in a thread of the ledger's own; `aclose` waits for it."""
+        try:
+            return await self._loop.run_in_executor(self._threads, call)
+        except (OSError, sqlite3.Error) as exc:
+            raise StoreError(f"{self.path}: {exc}") from exc
+
+    def query(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
+        """Run a statement that reads, in whichever thread this is."""
+        with self._reader() as connection:
+            return run(connection, name, parameters)
+
+    def read(self, after: int, upto: int, task: str | None) -> Iterator[Entry]:
+        # Page by page: a statement left open between two entries would keep the write-ahead log from starting over.
+        name = "read_entries" if task is None else "read_task_entries"
+        while after < upto:
+            parameters = {"after": after, "upto": upto, "task": task, "limit": _PAGE_ROWS}
+            try:
+                rows = self.query(name, parameters)
+            except sqlite3.Error as exc:
+                raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
+            yield from starmap(Entry, rows)
+            if len(rows) < _PAGE_ROWS:
+                return
+            after = rows[-1][0]
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        connection = self._take_reader() or connect_reader(self.path)
+        try:
+            yield connection
+        finally:
+            self._give_back(connection)
+
+    def _take_reader(self) -> sqlite3.Connection | None:
+        with self._idle_lock:
+            if self._released:
+                raise StoreError(f"{self.path}: this ledger is not open")
+            return self._idle.pop() if self._idle else None
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._idle_lock:
+            if self._released:
+                connection.close()
+            else:
+                self._idle.append(connection)

@@ -1,0 +1,188 @@
+"""The one thread that writes a ledger's SQLite file: it takes everything queued and commits it as one group.
+
+While a group is being synced the next one collects, so a busy ledger pays for few syncs and an idle one waits for one
+only. It owns the connection that writes, and everything else the ledger holds open is released at its end, in its
+thread: that way the lock goes last, even where nobody waits for it any more. It does not know what is in an entry, nor
+how the file is made or checked. `sqlite` owns it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from ..errors import StoreConflict, StoreError
+from .appending import Outcome, end_after, tell
+from .base import Appended, Entry
+from .database import QUERIES, run
+
+__all__ = ["GroupWriter", "Job"]
+
+_COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
+
+
+@dataclass(slots=True)
+class Job:
+    """One thing to be made durable: entries behind the end of the log, or rows beside it."""
+
+    done: Appended
+    entries: Sequence[Entry] = ()
+    expected: int | None = None
+    """Where the log must end before this job; None where the job does not care."""
+    reaches: int = 0
+    """How far the log must have come at least: a snapshot must not be ahead of it."""
+    statement: str = ""
+    """The statement for `rows`."""
+    rows: Sequence[tuple[Any, ...]] = ()
+
+
+class GroupWriter:
+    """A thread, its queue, and the end of the log.
+
+    The queue has no bound of its own: a job is a few references, and what waits here are replies the server has not
+    sent, which it bounds by not reading further. After a failure every later job fails with the same error: what the
+    coordinator decided since rests on entries that are not there.
+
+    Args:
+        path: the ledger, for messages.
+        loop: where callbacks run.
+        prepare: called first, in the thread; makes the connection, and pushes what is to be released onto the stack.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[ExitStack], tuple[sqlite3.Connection, int]],
+    ) -> None:
+        self.end = 0
+        """The position of the last durable entry; set by the thread after each commit, read from any."""
+        self.commits = 0
+        """Groups committed so far, likewise."""
+        self.opened: asyncio.Future[int] = loop.create_future()
+        """Done when the ledger is open: the end of the log, or why it could not be opened."""
+        self.closed: asyncio.Future[int] = loop.create_future()
+        """Done when everything is released, with the end of the log; the last thing the thread says."""
+        self._path = path
+        self._loop = loop
+        self._prepare = prepare
+        self._failure: StoreError | None = None
+        # The queue is the hand-over between two threads; a direct call would make the event loop wait for the disk.
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        # A daemon: a program that ends without `aclose` ends, and its ledger is as after a crash.
+        self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue a job; called in the event loop. Nothing may be put behind a `stop`."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """Have the thread write what is queued, release everything and end; `closed` says when."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            with ExitStack() as stack:
+                connection, self.end = self._prepare(stack)
+                self._say(_settle, self.opened, self.end)
+                self._write_until_stopped(connection)
+        except Exception as exc:  # noqa: BLE001 - it is raised where `open` or `aclose` waits
+            error = exc
+        self._say(self._conclude, error)
+
+    def _conclude(self, error: Exception | None) -> None:
+        """Tell whoever waits, in the event loop, that the thread is through."""
+        waiting = self.closed if self.opened.done() else self.opened
+        if error is None:
+            waiting.set_result(self.end)
+        else:
+            waiting.set_exception(error)
+
+    def _write_until_stopped(self, connection: sqlite3.Connection) -> None:
+        while True:
+            jobs, stopped = self._take()
+            if jobs and not self._say(tell, self._loop, self._write(connection, jobs)):
+                return
+            if stopped:
+                return
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """Wait for a job, take all that are queued; say whether a stop was among them, which is then the last."""
+        items = [self._queue.get()]
+        # Nobody else takes from this queue, so these do not wait.
+        items.extend(self._queue.get() for _ in range(self._queue.qsize()))
+        jobs = [item for item in items if item is not None]
+        return jobs, len(jobs) < len(items)
+
+    def _write(self, connection: sqlite3.Connection, jobs: list[Job]) -> list[Outcome]:
+        """Commit the jobs up to the first that conflicts, fail the others; return what to tell the callers."""
+        committed = 0
+        if self._failure is None:
+            good, end, conflict = self._in_order(jobs)
+            try:
+                if good:
+                    self._commit(connection, good)
+                self.end = end
+                committed, self._failure = len(good), conflict
+            except sqlite3.IntegrityError as exc:
+                self._failure = StoreConflict(f"{self._path}: somebody else wrote behind entry {self.end}: {exc}")
+                self._failure.__cause__ = exc
+            except Exception as exc:  # noqa: BLE001 - a thread that ends here would leave every caller waiting
+                self._failure = StoreError(f"{self._path}: could not write behind entry {self.end}: {exc}")
+                self._failure.__cause__ = exc
+        return [(job.done, None if i < committed else self._failure) for i, job in enumerate(jobs)]
+
+    def _in_order(self, jobs: list[Job]) -> tuple[list[Job], int, StoreConflict | None]:
+        """Return the jobs that fit the log and each other, the end of the log behind them, and why no more fit."""
+        end = self.end
+        for i, job in enumerate(jobs):
+            try:
+                if job.expected is not None:
+                    end = end_after(end, job.entries, job.expected)
+                if job.reaches > end:
+                    raise StoreConflict(f"the snapshot reaches to entry {job.reaches}, the log ends at {end}")
+            except StoreConflict as conflict:
+                return jobs[:i], end, conflict
+        return jobs, end, None
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        rows = [_COLUMNS(entry) for job in jobs for entry in job.entries]
+        others = [job for job in jobs if job.rows]
+        if not rows and not others:
+            return
+        try:
+            run(connection, "begin")
+            connection.executemany(QUERIES["append_entries"], rows)
+            for job in others:
+                connection.executemany(QUERIES[job.statement], job.rows)
+            run(connection, "commit")
+        except BaseException:
+            if connection.in_transaction:  # SQLite has rolled back itself after some errors
+                connection.rollback()
+            raise
+        self.commits += 1
+
+    def _say(self, call: Callable[..., None], *args: object) -> bool:
+        """Have the event loop call something; return whether there is one still."""
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            if self._loop.is_closed():
+                return False  # its owner ended without `aclose`: nobody is left to tell
+            raise
+        return True
+
+
+def _settle(future: asyncio.Future[int], result: int) -> None:
+    if not future.done():  # `open` was cancelled otherwise
+        future.set_result(result)

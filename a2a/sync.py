@@ -1,0 +1,155 @@
+"""The client for scripts without an event loop: the same calls, blocking.
+
+    with a2a.sync.connect() as client:
+        with client.delegate("count_words", {"text": document}, key="doc-42") as task:
+            result = task.result()
+
+One background thread runs the event loop of one client; every call hands its work there and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from . import client as asynchronous
+
+__all__ = ["Client", "TaskHandle", "connect"]
+
+
+class TaskHandle:
+    """A delegated task: as `a2a.TaskHandle`, blocking."""
+
+    def __init__(self, portal: BlockingPortal, handle: asynchronous.TaskHandle) -> None:
+        self._portal = portal
+        self._handle = handle
+        self._entered: AbstractContextManager[Any] | None = None
+
+    def __enter__(self) -> Self:
+        self._entered = self._portal.wrap_async_context_manager(self._handle)
+        self._entered.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._entered is not None:
+            self._entered.__exit__(kind, error, trace)
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self._handle.id
+
+    @property
+    def created(self) -> bool:
+        """Whether this delegation made the task."""
+        return self._handle.created
+
+    def events(self) -> Iterator[asynchronous.TaskEvent]:
+        """As `a2a.TaskHandle.events`."""
+        while (event := self._portal.call(self._handle.next_event)) is not None:
+            yield event
+            if self._handle.waits_for_me(event):
+                return
+
+    def result(self) -> Any:
+        """As `a2a.TaskHandle.result`."""
+        return self._portal.call(self._handle.result)
+
+    def question(self) -> tuple[int, Any]:
+        """As `a2a.TaskHandle.question`."""
+        asked: tuple[int, Any] = self._portal.call(self._handle.question)
+        return asked
+
+    def answer(self, ask_no: int, value: Any) -> None:
+        """As `a2a.TaskHandle.answer`."""
+        self._portal.call(self._handle.answer, ask_no, value)
+
+    def confirm(self) -> None:
+        """As `a2a.TaskHandle.confirm`."""
+        self._portal.call(self._handle.confirm)
+
+    def reject(self, feedback: Any = "", *, rework: bool = True) -> None:
+        """As `a2a.TaskHandle.reject`."""
+        self._portal.call(lambda: self._handle.reject(feedback, rework=rework))
+
+    def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
+        """As `a2a.TaskHandle.cancel`."""
+        return self._portal.call(lambda: self._handle.cancel(reason, mode=mode))
+
+
+class Client:
+    """A client to enter: as `a2a.Client`, blocking."""
+
+    def __init__(self, client: asynchronous.Client) -> None:
+        self._client = client
+        self._portal: BlockingPortal | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(self._portal.wrap_async_context_manager(self._client))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def _there(self) -> BlockingPortal:
+        if self._portal is None:
+            raise RuntimeError("enter the client first: with a2a.sync.connect() as client")
+        return self._portal
+
+    def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> TaskHandle:
+        """As `a2a.Client.delegate`."""
+
+        async def make() -> asynchronous.TaskHandle:
+            return self._client.delegate(skill, input, key, **options)
+
+        return TaskHandle(self._there, self._there.call(make))
+
+    def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
+        """As `a2a.Client.call`."""
+        return self._there.call(lambda: self._client.call(skill, input, key, **options))
+
+    def find(self, skill: str | None = None, **wanted: Any) -> list[asynchronous.AgentInfo]:
+        """As `a2a.Client.find`."""
+        return self._there.call(lambda: self._client.find(skill, **wanted))
+
+    def get(self, task: str) -> dict[str, Any]:
+        """As `a2a.Client.get`."""
+        return self._there.call(self._client.get, task)
+
+    def list(self, **wanted: Any) -> list[dict[str, Any]]:
+        """As `a2a.Client.list`."""
+        return self._there.call(lambda: self._client.list(**wanted))
+
+    def confirm(self, task: str) -> None:
+        """As `a2a.Client.confirm`."""
+        self._there.call(self._client.confirm, task)
+
+    def reject(self, task: str, feedback: Any = "", *, rework: bool = True) -> None:
+        """As `a2a.Client.reject`."""
+        self._there.call(lambda: self._client.reject(task, feedback, rework=rework))
+
+    def cancel(self, task: str, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
+        """As `a2a.Client.cancel`."""
+        return self._there.call(lambda: self._client.cancel(task, reason, mode=mode))
+
+    def answer(self, task: str, ask_no: int, value: Any) -> None:
+        """As `a2a.Client.answer`."""
+        self._there.call(self._client.answer, task, ask_no, value)
+
+
+def connect(url: str | None = None, **options: Any) -> Client:
+    """Return a client to enter: `with a2a.sync.connect() as client`. Options and errors as for `a2a.connect`."""
+    return Client(asynchronous.connect(url, **options))

@@ -1,0 +1,11 @@
+"""What users need to test their own agents: a whole squad in one process, with short timers and no files.
+
+async with a2a.testing.squad(agent) as squad:
+    assert await squad.client.call("count_words", {"text": "a b c"}) == {"words": 3}
+"""
+
+from __future__ import annotations
+
+from .squad import QUICK, Squad, squad
+
+__all__ = ["QUICK", "Squad", "squad"]

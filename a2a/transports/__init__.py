@@ -1,0 +1,1 @@
+"""Transports: how whole messages travel between two processes, or within one."""

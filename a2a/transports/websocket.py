@@ -1,0 +1,426 @@
+"""WebSocket connections between processes: `serve` to be connected to, `connect` to connect.
+
+This module opens connections and decides who may: the HTTP half of the protocol. What happens on an open connection
+is in `websocket_connection.py`. Nobody here knows what a message says, what a session is, or when to reconnect.
+
+A web page may open a WebSocket to any address, loopback included, so each upgrade is checked for where it comes from
+(`Origin`) and for the name it was sent to (`Host`: a page's own name may be made to resolve to 127.0.0.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from ssl import SSLContext, SSLError, create_default_context
+from typing import Any, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, InvalidURI, NegotiationError
+from websockets.http11 import Request
+from websockets.protocol import Event
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
+
+from ..errors import ConnectError
+from .base import Receiver, Transport
+from .websocket_connection import JSON, MSGPACK, SUBPROTOCOLS, WebSocketConnection, WebSocketSettings, write_out
+
+__all__ = ["JSON", "MSGPACK", "SUBPROTOCOLS", "Listener", "WebSocketSettings", "connect", "serve"]
+
+logger = logging.getLogger("a2a.transport")
+
+HANDSHAKE_MAX_BYTES = 8 * 1024
+"""A whole upgrade request; the usual bound of HTTP servers for one line of it. websockets alone would take 1 MiB."""
+
+BACKLOG = 1024
+"""Connections the kernel completes before we look: after a restart all agents come back at once."""
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+ReceiverFactory = Callable[[], Receiver]
+
+
+class Listener:
+    """A listening socket and every connection it took. Made by `serve`; `aclose` it.
+
+    Attributes:
+        port: the port listened on, also where `serve` was given 0.
+        url: what a client on this machine connects to.
+    """
+
+    def __init__(self, host: str, receiver_factory: ReceiverFactory, settings: WebSocketSettings) -> None:
+        self.port = 0
+        self.url = ""
+        self._settings = settings
+        self._receiver_factory = receiver_factory
+        self._hosts = LOOPBACK_NAMES | {host.lower()} | {name.lower() for name in settings.hosts}
+        self._hosts -= {"", "0.0.0.0", "::"}  # every address is no name to be called by
+        self._server: asyncio.Server | None = None
+        self._connections: set[_ServerHandshake | WebSocketConnection] = set()
+        self._is_closing = False
+        self._all_gone = asyncio.Event()
+
+    async def aclose(self) -> None:
+        """Stop listening and close all connections with 1001; return when they are over, by the closing deadline."""
+        self._is_closing = True
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.close(1001, "the coordinator is shutting down")
+        if not self._connections:
+            return
+        try:
+            await self._all_gone.wait()  # each connection has a closing deadline of its own
+        except asyncio.CancelledError:
+            for connection in tuple(self._connections):
+                connection.abort()
+            raise
+
+    def _listening(self, server: asyncio.Server, host: str, is_secure: bool) -> None:
+        self._server = server
+        self.port = server.sockets[0].getsockname()[1]
+        self.url = f"{'wss' if is_secure else 'ws'}://{_bracketed(host)}:{self.port}"
+
+    # --- called by the handshakes ------------------------------------------------------------------------------------
+
+    def _lost(self, connection: _ServerHandshake | WebSocketConnection) -> None:
+        self._connections.discard(connection)
+        if self._is_closing and not self._connections:
+            self._all_gone.set()
+
+    def _upgraded(
+        self, handshake: _ServerHandshake, transport: asyncio.Transport, protocol: ServerProtocol, receiver: Receiver
+    ) -> WebSocketConnection:
+        connection = WebSocketConnection(transport, protocol, receiver, self._settings, self._lost)
+        self._connections.discard(handshake)
+        self._connections.add(connection)
+        return connection
+
+    def _refusal(self, request: Request, address: str) -> tuple[HTTPStatus, str] | None:
+        """Why this request is not let in, as an HTTP answer; None if the caller may be."""
+        headers = request.headers
+        hosts = headers.get_all("Host")
+        if len(hosts) != 1:
+            return HTTPStatus.BAD_REQUEST, f"Expected one Host header, found {len(hosts)}."
+        host = _host_name(hosts[0])
+        if host not in self._hosts and host != address:
+            return HTTPStatus.FORBIDDEN, f"Host {host} is not a name of this coordinator; its settings may add it."
+        for origin in headers.get_all("Origin"):
+            if origin not in self._settings.origins:
+                return HTTPStatus.FORBIDDEN, f"Origin {origin} may not connect; the settings name the origins that may."
+        if not headers.get_all("Upgrade"):
+            return HTTPStatus.UPGRADE_REQUIRED, f"This is an a2a coordinator. It speaks WebSocket: {self.url}"
+        return None
+
+
+async def serve(
+    host: str,
+    port: int,
+    receiver_factory: ReceiverFactory,
+    settings: WebSocketSettings | None = None,
+    *,
+    ssl: SSLContext | None = None,
+    sock: socket.socket | None = None,
+) -> Listener:
+    """Listen for WebSocket connections; `aclose` the listener at the end.
+
+    Args:
+        host: a name or address to listen on.
+        port: 0 takes a free one, on the first address of `host` only.
+        receiver_factory: makes the receiver of each connection, once its handshake is accepted.
+        settings: limits and deadlines.
+        ssl: a server context; connections are then `wss`.
+        sock: a bound socket to listen on, in place of `port`; `host` is then only its name.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    loop = asyncio.get_running_loop()
+    settings = settings or WebSocketSettings()
+    listener = Listener(host, receiver_factory, settings)
+    where: dict[str, Any] = {"host": host, "port": port} if sock is None else {"sock": sock}
+    if sock is None and port == 0:
+        # A free port is found per address; `localhost` would listen on two different ones.
+        found = await loop.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        where["host"] = str(min(found, key=lambda info: info[0] != socket.AF_INET)[4][0])
+    server = await loop.create_server(
+        lambda: _ServerHandshake(listener, settings),
+        **where,
+        backlog=BACKLOG,
+        ssl=ssl,
+        ssl_handshake_timeout=settings.handshake_deadline if ssl else None,
+        ssl_shutdown_timeout=settings.closing_deadline if ssl else None,
+    )
+    listener._listening(server, host, ssl is not None)
+    return listener
+
+
+async def connect(
+    url: str,
+    receiver: Receiver,
+    settings: WebSocketSettings | None = None,
+    *,
+    subprotocols: Sequence[str] = SUBPROTOCOLS,
+    ssl: SSLContext | None = None,
+) -> Transport:
+    """Open a connection to a coordinator. `receiver.opened` has been called when this returns; `close` it at the end.
+
+    Args:
+        url: `ws://host:port`, or `wss://`.
+        receiver: gets the messages. It hears nothing of an attempt that fails.
+        settings: limits and deadlines; `handshake_deadline` bounds this call.
+        subprotocols: the encodings to offer, the preferred one first.
+        ssl: how to verify a `wss` server; by default with the system's certificates.
+
+    Raises:
+        ConnectError: nothing listens there, it did not let us in, or it is no coordinator.
+    """
+    settings = settings or WebSocketSettings()
+    loop = asyncio.get_running_loop()
+    try:
+        uri = parse_uri(url)
+    except (InvalidURI, ValueError) as exc:
+        raise ConnectError(
+            f"{url} is not the address of a coordinator; expected ws://host:port", is_final=True
+        ) from exc
+    where = f"{_bracketed(uri.host)}:{uri.port}"
+    context = (ssl or create_default_context()) if uri.secure else None
+    handshake = _ClientHandshake(url, uri, receiver, settings, subprotocols)
+    is_done = False
+    try:
+        async with asyncio.timeout(settings.handshake_deadline):
+            await loop.create_connection(lambda: handshake, uri.host, uri.port, ssl=context)
+            connection = await handshake.opened
+            is_done = True
+            return connection
+    except TimeoutError as exc:
+        stage = "no answer to the handshake" if handshake.is_connected else "no TCP connection"
+        raise ConnectError(f"{url} timed out after {settings.handshake_deadline:g} s: {stage}") from exc
+    except socket.gaierror as exc:
+        raise ConnectError(f"the name {uri.host} is not known: {exc.strerror}") from exc
+    except SSLError as exc:
+        raise ConnectError(f"{url} could not be connected to securely: {exc}") from exc
+    except ConnectionRefusedError as exc:
+        raise ConnectError(f"nothing listens at {where}") from exc
+    except OSError as exc:
+        # asyncio folds the failures of several addresses into one error without a number.
+        is_refused = exc.errno is None and "Connect call failed" in str(exc)
+        what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {exc}"
+        raise ConnectError(what) from exc
+    finally:
+        if not is_done:
+            handshake.abort()
+
+
+class _ServerHandshake(asyncio.Protocol):
+    """A connection that has not been let in yet. It becomes a `WebSocketConnection`, or is answered and ended."""
+
+    __slots__ = ("_head", "_is_answered", "_listener", "_loop", "_protocol", "_settings", "_timer", "_transport")
+
+    def __init__(self, listener: Listener, settings: WebSocketSettings) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._settings = settings
+        self._head = bytearray()  # at most HANDSHAKE_MAX_BYTES, gone with this object
+        self._is_answered = False
+        self._protocol = ServerProtocol(
+            subprotocols=cast(Sequence[Subprotocol], SUBPROTOCOLS),
+            select_subprotocol=_select_subprotocol,
+            max_size=settings.message_max_bytes,
+            logger=logger,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._timer = self._loop.call_later(self._settings.handshake_deadline, self._expired)
+        if self._listener._is_closing:
+            self._transport.abort()
+            return
+        is_full = len(self._listener._connections) >= self._settings.connections_max
+        self._listener._connections.add(self)
+        if is_full:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "This coordinator holds as many connections as it may.")
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_answered:
+            return
+        # The protocol is fed the request and not a byte more: it would take frames behind it as if the connection were
+        # open already, and answer them before the upgrade.
+        before = len(self._head)
+        self._head += data
+        blank_line = self._head.find(b"\r\n\r\n", max(0, before - 3))
+        size = blank_line + 4 if blank_line >= 0 else len(self._head)
+        if size > HANDSHAKE_MAX_BYTES:
+            text = f"A request may have {HANDSHAKE_MAX_BYTES} bytes."
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+            return
+        self._protocol.receive_data(data[: size - before])
+        events = self._protocol.events_received()
+        if events:
+            self._answer(cast(Request, events[0]), data[size - before :])
+        elif self._protocol.handshake_exc is not None:
+            logger.info("refused a connection: %s", self._protocol.handshake_exc)
+            self._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        self._listener._lost(self)
+
+    def close(self, code: int, reason: str) -> None:
+        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, f"{reason} ({code})".capitalize())
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def _answer(self, request: Request, rest: bytes) -> None:
+        listener, protocol = self._listener, self._protocol
+        local = self._transport.get_extra_info("sockname")
+        refusal = listener._refusal(request, local[0] if local else "")
+        if refusal is not None:
+            self._refuse(*refusal)
+            return
+        response = protocol.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            logger.info("refused a connection: HTTP %d: %s", response.status_code, protocol.handshake_exc)
+            protocol.send_response(response)
+            self._end()
+            return
+        try:
+            receiver = listener._receiver_factory()
+        except Exception:
+            logger.exception("no receiver could be made for a connection")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "The coordinator failed.")
+            return
+        self._is_answered = True
+        self._timer.cancel()
+        protocol.send_response(response)
+        connection = listener._upgraded(self, self._transport, protocol, receiver)
+        write_out(self._transport, protocol)
+        self._transport.set_protocol(connection)
+        connection.open(data=rest)
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        if self._is_answered:
+            return
+        logger.info("refused a connection: HTTP %d: %s", status, text)
+        response = self._protocol.reject(status, f"{text}\n")
+        if status is HTTPStatus.UPGRADE_REQUIRED:
+            response.headers["Upgrade"] = "websocket"
+        self._protocol.send_response(response)
+        self._end()
+
+    def _end(self) -> None:
+        """Write the answer and close our half; the peer has the closing deadline to read it and close its own."""
+        self._is_answered = True
+        self._timer.cancel()
+        self._timer = self._loop.call_later(self._settings.closing_deadline, self._transport.abort)
+        if not self._transport.is_closing():
+            write_out(self._transport, self._protocol)
+
+    def _expired(self) -> None:
+        text = f"No whole request within {self._settings.handshake_deadline:g} s."
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, text)
+
+
+class _ClientHandshake(asyncio.Protocol):
+    """A connection that has asked to be let in. `opened` is its outcome, set when nothing is left to clean up."""
+
+    def __init__(
+        self, url: str, uri: WebSocketURI, receiver: Receiver, settings: WebSocketSettings, subprotocols: Sequence[str]
+    ) -> None:
+        self.opened: asyncio.Future[WebSocketConnection] = asyncio.get_running_loop().create_future()
+        self._url = url
+        self._receiver = receiver
+        self._settings = settings
+        self._transport: asyncio.Transport | None = None
+        self._failure = ""
+        self._protocol = ClientProtocol(
+            uri,
+            subprotocols=cast(Sequence[Subprotocol], subprotocols),
+            max_size=settings.message_max_bytes,
+            logger=logger,
+        )
+
+    @property
+    def is_connected(self) -> bool:
+        return self._transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol.send_request(self._protocol.connect())
+        write_out(self._transport, self._protocol)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        self._take(self._protocol.events_received())
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._take(self._protocol.events_received())  # an answer without a length ends here
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.opened.done():
+            failure = self._failure or f"closed the connection during the handshake{f': {exc}' if exc else ''}"
+            self.opened.set_exception(ConnectError(f"{self._url} {failure}"))
+
+    def abort(self) -> None:
+        """Give up; also on a connection that opened while its owner was being cancelled."""
+        if self.opened.done() and not self.opened.cancelled() and self.opened.exception() is None:
+            self.opened.result().abort()
+        elif self._transport is not None:
+            self._transport.abort()
+        self.opened.cancel()
+
+    def _take(self, events: Sequence[Event]) -> None:
+        assert self._transport is not None
+        if self._failure or self._transport.is_closing():
+            return
+        if self._protocol.handshake_exc is not None:
+            self._fail(_explain(self._protocol.handshake_exc))
+        elif not events:
+            return
+        elif self._protocol.subprotocol is None:
+            self._fail("answered without naming a subprotocol: it is no a2a coordinator")
+        else:
+            connection = WebSocketConnection(self._transport, self._protocol, self._receiver, self._settings)
+            self._transport.set_protocol(connection)
+            self.opened.set_result(connection)
+            connection.open(events[1:])
+
+    def _fail(self, failure: str) -> None:
+        assert self._transport is not None
+        self._failure = failure
+        self._transport.abort()
+
+
+def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol:
+    """The client's first that we know: it, not we, pays for the encoding."""
+    for subprotocol in offered:
+        if subprotocol in SUBPROTOCOLS:
+            return subprotocol
+    raise NegotiationError(f"offer one of the subprotocols {', '.join(SUBPROTOCOLS)}")
+
+
+def _explain(exc: Exception) -> str:
+    """What went wrong with a handshake, to follow the URL in a sentence."""
+    if isinstance(exc, InvalidStatus):
+        body = bytes(exc.response.body or b"")[:500].decode(errors="replace").strip()
+        return f"refused the connection with HTTP {exc.response.status_code}: {body or exc.response.reason_phrase}"
+    cause = f" ({exc.__cause__})" if exc.__cause__ else ""
+    return f"did not answer as a coordinator does: {exc}{cause}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without the port."""
+    name = host.lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    return name.partition(":")[0]

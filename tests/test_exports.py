@@ -1,0 +1,58 @@
+"""The public names: what a module lists is there, and what the package lists is what it gives."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import a2a
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(path for path in (ROOT / "a2a").rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+
+
+@pytest.mark.parametrize("name", a2a.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(a2a, name) is not None
+
+
+def test_public_names_are_listed_once_and_have_an_origin() -> None:
+    listed = [name for names in a2a._ORIGINS.values() for name in names]
+    assert len(set(listed)) == len(listed)
+    assert sorted([*listed, "__version__"], key=str.lower) == sorted(a2a.__all__, key=str.lower)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse((ROOT / "a2a" / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        (node.module, alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == {(module, name) for module, names in a2a._ORIGINS.items() for name in names}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = a2a.Nonsense
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_lists_its_public_names(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert all(hasattr(module, name) for name in module.__all__)
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, a2a; print([m for m in ('pydantic', 'websockets', 'msgpack', 'anyio') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,364 @@
+"""A coordinator without a shell, and the peers that talk to it: one call a frame, and the clock stands where it is put.
+
+Whatever a test did, its records must build the same ledger again; the fixture looks when the test is over.
+"""
+
+from typing import Any
+
+import pytest
+
+from a2a.engine.coordinator import HANDLERS, Coordinator
+from a2a.engine.decision import Decision
+from a2a.engine.ledger import Ledger, Task
+from a2a.engine.live import Connection
+from a2a.engine.policy import Durations, Policy
+from a2a.engine.records import Offered, Record, from_bytes, to_bytes
+from a2a.protocol.canonical import content_hash
+from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Frame, encode
+from a2a.protocol.messages import (
+    Credit,
+    Error,
+    Hello,
+    MailboxAck,
+    Message,
+    TaskAccept,
+    TaskCancel,
+    TaskConfirm,
+    TaskCreated,
+    TaskDelegate,
+    TaskHeartbeat,
+    TaskLease,
+    TaskOffer,
+    TaskReport,
+    TaskReview,
+    TaskVerdict,
+    Welcome,
+)
+
+START = 1_700_000_000_000
+DURATIONS = Durations(
+    heartbeat_ms=1_000, lease_ms=3_000, offer_ms=500, confirm_ms=10_000, ask_ms=20_000, cancel_ms=2_000
+)
+
+
+def facts(ledger: Ledger) -> dict[str, Any]:
+    """Everything a ledger holds, down to the order of its maps; without the marks that the passes clear."""
+    held = {name: value for name, value in vars(ledger).items() if name not in ("touched", "posted")}
+    orders = {f"order of {name}": list(value) for name, value in held.items() if isinstance(value, dict)}
+    return held | orders
+
+
+def folded(records: list[tuple[int, Record]], namespace: str) -> Ledger:
+    """Build a ledger from the stored form of records."""
+    ledger = Ledger(namespace)
+    for lsn, record in records:
+        stored = from_bytes(*to_bytes(record))
+        assert stored == record
+        assert ledger.apply(stored) == lsn, "records are numbered without gaps"
+    return ledger
+
+
+def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) -> None:
+    """Compare the ledger that lived with the one its records build, and with what a coordinator restores."""
+    policy = coordinator.policy
+    assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
+    fresh = Coordinator(policy)
+    fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], coordinator.ledger.at)
+    started = [(lsn, record) for lsn, record in fresh.ready(fresh.ledger.at).records]
+    assert [type(record).__name__ for _, record in started] == ["CoordinatorStarted"]
+    assert facts(folded(records + started, policy.namespace)) == facts(fresh.ledger)
+
+
+def check_history(ledger: Ledger) -> None:
+    """Check what must hold for every task, whatever happened to it."""
+    fences: list[int] = []
+    for task in ledger.tasks.values():
+        assert [event.generation for event in task.history] == list(range(1, task.generation + 1))
+        assert list(task.attempts) == sorted(task.attempts)
+        assert [event.event for event in task.history if event.state in _ENDED][1:] == [], "an end is an end"
+        fences.extend(task.attempts)
+    assert len(fences) == len(set(fences)), "a fence is minted once"
+
+
+_ENDED = ("completed", "failed", "canceled", "rejected")
+
+
+def result_hash(outcome: str, payload: bytes) -> str:
+    return content_hash({"outcome": outcome}, payload)
+
+
+class Peer:
+    """One connection to the coordinator, and all that came over it."""
+
+    def __init__(self, town: "Town", connection: int) -> None:
+        self.town = town
+        self.connection = connection
+        self.name = ""
+        self.replies: dict[str, Message] = {}
+        self.notices: list[Message] = []
+        """What came without being an answer or mail: events of watches, byes, errors without a request."""
+        self.mailbox: list[tuple[int, Message]] = []
+        """(mseq, message) of all mail that came here."""
+        self.frames: list[Frame] = []
+        self.closed: str | None = None
+        self._opened = 0
+
+    def say(self, message: Message, *, must: bool = False) -> Message | None:
+        """Send a message, and return the answer."""
+        request = self.town.next_id()
+        (frame,) = Decoder(MSGPACK).decode(encode([Frame(request, message, must=must)], MSGPACK))
+        assert isinstance(frame, Frame), frame
+        self.town.coordinator.step(self.connection, frame, self.town.now)
+        self.town.flush()
+        return self.replies.get(request)
+
+    def garble(self, bad: BadFrame) -> None:
+        """Send something that is not a frame."""
+        self.town.coordinator.step(self.connection, bad, self.town.now)
+        self.town.flush()
+
+    def refused(self, message: Message, *, must: bool = False) -> str:
+        """Send a message that must be refused without a trace, and return the code."""
+        before = len(self.town.records)
+        answer = self.say(message, must=must)
+        assert isinstance(answer, Error), answer
+        assert self.town.records[before:] == []
+        return answer.code
+
+    def decide(self, message: Message) -> Decision:
+        """Return what the handler would decide, and let nothing come of it."""
+        sender = self.town.coordinator.live.connections[self.connection]
+        return HANDLERS[type(message)](self.town.coordinator.world, sender, message, self.town.now)
+
+    @property
+    def seat(self) -> Connection:
+        return self.town.coordinator.live.connections[self.connection]
+
+    def mail(self) -> list[Message]:
+        """Return the mail that was not opened yet."""
+        new = self.mailbox[self._opened :]
+        self._opened = len(self.mailbox)
+        return [message for _, message in new]
+
+    def offer(self) -> TaskOffer:
+        """Return the newest mail, which must be an offer."""
+        message = self.mail()[-1]
+        assert isinstance(message, TaskOffer), message
+        return message
+
+    @property
+    def welcome(self) -> Message:
+        return next(iter(self.replies.values()))
+
+    def acknowledge(self, upto: int | None = None) -> Message | None:
+        return self.say(MailboxAck(self.mailbox[-1][0] if upto is None else upto))
+
+    def drop(self) -> None:
+        """Lose the connection."""
+        self.town.coordinator.closed(self.connection, self.town.now)
+        self.town.flush()
+
+    # What delegators do
+
+    def delegate(self, key: str = "k", skill: str = "echo", *, acceptance: str = "delegator", **fields: Any) -> str:
+        spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": acceptance}}
+        spec |= fields.pop("spec", {})
+        answer = self.say(TaskDelegate(key, spec, **fields))  # type: ignore[arg-type]
+        assert isinstance(answer, TaskCreated), answer
+        return answer.task
+
+    def confirm(self, review: Message, **fields: Any) -> Message | None:
+        assert isinstance(review, TaskReview), review
+        return self.say(TaskConfirm(review.task, fields.pop("rev", review.rev), review.result_hash, **fields))
+
+    def cancel(self, task: str, mode: str = "coop", **fields: Any) -> Message | None:
+        return self.say(TaskCancel(task, mode, **fields))  # type: ignore[arg-type]
+
+    # What agents do
+
+    def beat(self, offer: TaskOffer, **fields: Any) -> Message | None:
+        return self.say(TaskHeartbeat(offer.task, offer.fence, **fields))
+
+    def accept(self, offer: TaskOffer) -> TaskLease:
+        answer = self.say(TaskAccept(offer.task, offer.fence))
+        assert isinstance(answer, TaskLease), answer
+        return answer
+
+    def reporting(
+        self, offer: TaskOffer, outcome: str = "completed", payload: bytes = b'["done"]', **fields: Any
+    ) -> TaskReport:
+        digest = fields.pop("result_hash", result_hash(outcome, payload))
+        return TaskReport(offer.task, offer.fence, outcome, digest, payload, **fields)  # type: ignore[arg-type]
+
+    def report(self, offer: TaskOffer, outcome: str = "completed", **fields: Any) -> str:
+        """Report an outcome and return the verdict."""
+        answer = self.say(self.reporting(offer, outcome, **fields))
+        assert isinstance(answer, TaskVerdict), answer
+        return answer.verdict
+
+
+class Town:
+    """A coordinator, its peers, and the records it asked to be kept."""
+
+    def __init__(self, policy: Policy, records: list[tuple[int, Record]], now: int) -> None:
+        self.policy = policy
+        self.now = now
+        self.records = records
+        self.peers: dict[int, Peer] = {}
+        self.secrets: dict[str, str] = {}
+        self._count = 0
+        self.coordinator = Coordinator(policy)
+        self.coordinator.restore([from_bytes(*to_bytes(record)) for _, record in records], now)
+        self.flush()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.coordinator.ledger
+
+    def task(self, task: str) -> Task:
+        return self.ledger.tasks[task]
+
+    def said(self, *kinds: type[Record]) -> list[Record]:
+        """Return the records of these kinds, or all."""
+        return [record for _, record in self.records if not kinds or type(record) in kinds]
+
+    def next_id(self) -> str:
+        self._count += 1
+        return f"r{self._count}"
+
+    def flush(self) -> None:
+        """Append, then deliver, as a shell does."""
+        ready = self.coordinator.ready(self.now)
+        self.records.extend(ready.records)
+        for _, record in ready.records:
+            if isinstance(record, Offered):
+                self._check_credit(record)
+        for connection, frame in ready.frames:
+            (decoded,) = Decoder(MSGPACK).decode(encode([frame], MSGPACK))
+            assert decoded == frame, "what is sent is what arrives"
+            (as_json,) = Decoder(JSON).decode(encode([frame], JSON))
+            assert isinstance(as_json, Frame), as_json
+            peer = self.peers[connection]
+            peer.frames.append(frame)
+            if frame.mseq is not None:
+                peer.mailbox.append((frame.mseq, frame.message))
+            elif frame.re is not None and frame.re not in peer.replies:
+                peer.replies[frame.re] = frame.message
+            else:
+                peer.notices.append(frame.message)
+        for connection, reason in ready.closes:
+            self.peers[connection].closed = reason
+
+    def _check_credit(self, record: Offered) -> None:
+        live = self.coordinator.live.agents.get(record.agent)
+        held = self.ledger.holding.get(record.agent, {})
+        if live is not None and record.task in held:
+            assert len(held) <= live.credit_tasks, f"{record.agent} was offered more than it takes"
+
+    def dial(self) -> Peer:
+        """Open a connection and say nothing yet."""
+        connection = len(self.peers) + 1
+        peer = self.peers[connection] = Peer(self, connection)
+        self.coordinator.opened(connection, f"secret-{connection}", self.now)
+        return peer
+
+    def hello(self, name: str, **fields: Any) -> Hello:
+        principal = name.partition("#")[0]
+        given = {
+            "versions": ["1.0", "1.0"],
+            "instance_id": f"{name}-1",
+            "incarnation": 1,
+            "secret": self.secrets.get(principal),
+        }
+        return Hello(agent_id=name, **(given | fields))
+
+    def join(self, name: str, **fields: Any) -> Peer:
+        """Connect and be welcomed."""
+        peer = self.dial()
+        peer.name = name
+        answer = peer.say(self.hello(name, **fields))
+        assert isinstance(answer, Welcome), answer
+        if answer.secret is not None:
+            self.secrets[name.partition("#")[0]] = answer.secret
+        return peer
+
+    def worker(
+        self, name: str, *skills: str | dict[str, Any], tasks: int = 1, frames: int = 256, **fields: Any
+    ) -> Peer:
+        """Connect as an agent with skills, by default `echo`."""
+        return self.join(name, card=card(*(skills or ("echo",))), credit=Credit(tasks, frames), **fields)
+
+    def pass_time(self, ms: int) -> None:
+        """Let the clock go on, and everything due happen on the way."""
+        until = self.now + ms
+        for _ in range(1_000):
+            due = self.coordinator.next_deadline()
+            if due is None or due > until:
+                break
+            self.now = max(self.now, due)
+            self.coordinator.tick(self.now)
+            self.flush()
+        self.now = until
+        self.coordinator.tick(self.now)
+        self.flush()
+
+    def restart(self, *, after: int = 0) -> "Town":
+        """Start another coordinator on the same records, as after a crash."""
+        again = Town(self.policy, list(self.records), self.now + after)
+        again.secrets = dict(self.secrets)
+        return again
+
+
+def card(*skills: str | dict[str, Any]) -> dict[str, Any]:
+    full = [skill if isinstance(skill, dict) else {"id": skill} for skill in skills]
+    return {
+        "name": "an agent",
+        "description": "does things",
+        "version": "1",
+        "skills": [{"name": skill["id"], "description": "", "tags": []} | skill for skill in full],
+    }
+
+
+@pytest.fixture
+def make_town():
+    """Make coordinators; when the test is over, each one's records must build its ledger again."""
+    towns: list[Town] = []
+
+    def make(records: list[tuple[int, Record]] | None = None, **policy: Any) -> Town:
+        town = Town(Policy(**({"durations": DURATIONS} | policy)), records or [], START)
+        towns.append(town)
+        restart = town.restart
+
+        def restarted(**fields: Any) -> Town:
+            again = restart(**fields)
+            towns.append(again)
+            return again
+
+        town.restart = restarted  # type: ignore[method-assign]
+        return town
+
+    yield make
+    for town in towns:
+        check_replay(town.coordinator, town.records)
+        check_history(town.ledger)
+
+
+@pytest.fixture
+def town(make_town):
+    """A coordinator on an empty ledger."""
+    return make_town()
+
+
+@pytest.fixture
+def make_card():
+    return card
+
+
+@pytest.fixture
+def hash_result():
+    return result_hash
+
+
+@pytest.fixture
+def ledger_facts():
+    return facts

@@ -1,0 +1,210 @@
+"""The delegator's own machine: what it knows of the tasks it delegated."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from a2a.engine.delegation import Delegation, Delegations, Review
+from a2a.protocol.codec import Frame
+from a2a.protocol.messages import (
+    Error,
+    Limits,
+    Message,
+    TaskAnswer,
+    TaskAsk,
+    TaskCancel,
+    TaskConfirm,
+    TaskCreated,
+    TaskDelegate,
+    TaskEventNotice,
+    TaskFound,
+    TaskGet,
+    TaskReview,
+    TaskSettled,
+    TaskWatch,
+    Welcome,
+)
+from a2a.protocol.session import Identity, PeerSession, Reply
+
+HASH = "sha256:" + "1" * 64
+
+
+class Bench:
+    def __init__(self) -> None:
+        numbers = itertools.count(1)
+        self.session = PeerSession(Identity("d#1", "i", 1), lambda: f"f{next(numbers)}")
+        self.delegations = Delegations(self.session)
+        self.connect()
+
+    def connect(self) -> None:
+        self.session.connected()
+        [hello] = self.session.outgoing()
+        welcome = Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), 1)
+        self.session.receive(Frame("w", welcome, re=hello.id))
+        self.delegations.on_welcome()
+
+    def messages(self) -> list[Message]:
+        return [frame.message for frame in self.session.outgoing()]
+
+    def reply(self, frame: Frame, message: Message) -> list[Delegation]:
+        [event] = self.session.receive(Frame("r", message, re=frame.id))
+        assert isinstance(event, Reply)
+        return self.delegations.on_reply(event)
+
+    def delegate(self, *, created: bool = True, state: str = "queued") -> Delegation:
+        delegation = self.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+        [frame] = self.session.outgoing()
+        assert self.reply(frame, TaskCreated("t-1", 1, created, state, "c")) == [delegation]
+        return delegation
+
+    def notice(self, message: Message) -> list[Delegation]:
+        return self.delegations.on_notice(message, None)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def review(rev: int = 0, payload: bytes = b"[]") -> TaskReview:
+    return TaskReview("t-1", 3, rev, HASH, payload, "w", 1000)
+
+
+def event(generation: int, kind: str, state: str = "leased") -> TaskEventNotice:
+    return TaskEventNotice("t-1", generation, kind, state, 1)
+
+
+def test_a_created_task_is_known_by_its_id(bench: Bench) -> None:
+    delegation = bench.delegate()
+    assert (delegation.task, delegation.created, delegation.context_id) == ("t-1", True, "c")
+    assert bench.messages() == []
+
+
+def test_a_refusal_ends_the_delegation(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    [frame] = bench.session.outgoing()
+    error = Error("idempotency_mismatch", "other input")
+    bench.reply(frame, error)
+    assert delegation.refused == error
+    assert delegation.has_ended
+
+
+def test_a_task_that_was_there_before_is_looked_up(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    [frame] = bench.session.outgoing()
+    bench.reply(frame, TaskCreated("t-1", 4, False, "completed", "c"))
+    [get] = bench.session.outgoing()
+    assert get.message == TaskGet("t-1")
+    metadata = {"state": "completed", "rev": 1, "resultHash": HASH, "agent": "w", "confirmedBy": "d"}
+    bench.reply(get, TaskFound("t-1", 4, {"metadata": metadata}, payload=b"[1]"))
+    assert delegation.review == Review(1, HASH, b"[1]", "w")
+    assert delegation.settled is not None and delegation.settled.state == "completed"
+
+
+def test_an_open_question_of_an_adopted_task_is_found_again(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    [frame] = bench.session.outgoing()
+    bench.reply(frame, TaskCreated("t-1", 4, False, "parked", "c"))
+    [get] = bench.session.outgoing()
+    asks: list[dict[str, Any]] = [{"askNo": 1, "payload": b"[]", "answer": b"[]"}, {"askNo": 2, "payload": "[2]"}]
+    bench.reply(get, TaskFound("t-1", 4, {"metadata": {"state": "parked"}}, asks=asks))
+    assert list(delegation.asks) == [2]
+    assert delegation.asks[2].payload == b"[2]"
+
+
+def test_a_review_is_confirmed_by_its_revision_and_hash(bench: Bench) -> None:
+    delegation = bench.delegate()
+    assert bench.delegations.confirm(delegation) is None, "there is nothing to confirm yet"
+    assert bench.notice(review()) == [delegation]
+    bench.delegations.confirm(delegation)
+    assert bench.messages() == [TaskConfirm("t-1", 0, HASH, "accept")]
+
+
+def test_a_rejected_review_is_gone_and_an_older_one_does_not_replace_a_newer(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review(0))
+    bench.delegations.confirm(delegation, "reject", rework=True, feedback=b'["more"]')
+    assert bench.messages() == [TaskConfirm("t-1", 0, HASH, "reject", True, "", b'["more"]')]
+    assert delegation.review is None
+    bench.notice(review(1, b"[new]"))
+    bench.notice(review(0, b"[old]"))
+    assert delegation.review == Review(1, HASH, b"[new]", "w")
+
+
+def test_a_settled_notice_brings_the_result_of_an_automatic_acceptance(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(TaskSettled("t-1", 4, "completed", rev=0, result_hash=HASH, agent="w", payload=b"[1]"))
+    assert delegation.review == Review(0, HASH, b"[1]", "w")
+    assert delegation.has_ended
+
+
+def test_questions_wait_for_their_answer(bench: Bench) -> None:
+    delegation = bench.delegate()
+    ask = TaskAsk("t-1", 1, b"[]")
+    assert bench.notice(ask) == [delegation]
+    assert delegation.asks == {1: ask}
+    bench.delegations.answer(delegation, 1, b'["y"]')
+    assert delegation.asks == {}
+    bench.delegations.cancel(delegation, "coop", "enough")
+    assert bench.messages() == [TaskAnswer("t-1", 1, b'["y"]'), TaskCancel("t-1", "coop", "enough")]
+
+
+def test_a_watch_goes_on_behind_the_newest_generation_after_a_new_connection(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.watch(delegation)
+    [watch] = bench.session.outgoing()
+    assert watch.message == TaskWatch("t-1", 0)
+    bench.session.receive(Frame("r", event(0, "x"), re=watch.id))
+    bench.notice(event(1, "created"))
+    bench.notice(event(2, "grant"))
+    bench.session.disconnected()
+    bench.connect()
+    assert TaskWatch("t-1", 2) in bench.messages()
+
+
+def test_repeated_events_are_seen_once_and_progress_each_time(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.watch(delegation)
+    for message in (
+        event(1, "created"),
+        event(2, "grant"),
+        event(2, "grant"),
+        event(2, "progress"),
+        event(2, "progress"),
+    ):
+        bench.notice(message)
+    assert [seen.event for seen in delegation.events] == ["created", "grant", "progress", "progress"]
+    assert not delegation.is_over
+    bench.notice(event(3, "complete", "completed"))
+    assert delegation.is_over
+
+
+def test_events_of_tasks_that_are_not_watched_are_dropped(bench: Bench) -> None:
+    delegation = bench.delegate()
+    assert bench.notice(event(2, "grant")) == []
+    assert delegation.events == []
+
+
+def test_a_forgotten_task_is_not_watched_any_more(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.watch(delegation)
+    bench.messages()
+    bench.delegations.forget(delegation)
+    assert bench.messages() == [TaskWatch("t-1", stop=True)]
+    assert bench.notice(review()) == []
+
+
+def test_a_delegation_forgotten_before_its_answer_is_not_repeated(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    bench.delegations.forget(delegation)
+    assert bench.session.waiting == 0
+
+
+def test_somebody_elses_task_is_followed_from_a_generation(bench: Bench) -> None:
+    followed = bench.delegations.follow("t-9", 3)
+    bench.delegations.on_notice(TaskEventNotice("t-9", 3, "old", "leased", 1), None)
+    bench.delegations.on_notice(TaskEventNotice("t-9", 4, "report", "reported", 1), None)
+    assert [seen.generation for seen in followed.events] == [4]

@@ -1,0 +1,194 @@
+"""Mail: every notice in order and without gaps, rendered when it is sent."""
+
+import pytest
+
+from a2a.engine.ledger import MailboxEntry
+from a2a.engine.mailbox import render
+from a2a.engine.records import MailboxAcked
+from a2a.protocol.messages import (
+    Child,
+    Credit,
+    Feedback,
+    Held,
+    MailboxAck,
+    Resume,
+    TaskAsk,
+    TaskLimits,
+    TaskOffer,
+    TaskRevoke,
+    TaskSettled,
+)
+
+
+@pytest.fixture
+def boss(town):
+    return town.join("boss")
+
+
+def test_an_offer_has_all_an_attempt_needs(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate("job", payload=b'["in"]', context_id="c", limits=TaskLimits(deadline_ms=60_000))
+    assert worker.mail() == [
+        TaskOffer(
+            task=task,
+            fence=town.task(task).authority.fence,
+            attempt=1,
+            granted=True,
+            offer_ms=500,
+            lease_ms=3_000,
+            heartbeat_ms=1_000,
+            spec={"skill": "echo", "acceptance": {"evaluator": "delegator"}},
+            payload=b'["in"]',
+            key="job",
+            context_id="c",
+            delegator="boss",
+            rev=0,
+            deadline_ms=60_000,
+        )
+    ]
+
+
+def test_an_offer_of_a_sub_task_names_its_parent_and_one_of_a_parent_its_children(town, boss):
+    worker, helper = town.worker("w1"), town.worker("h1", "help")
+    task = boss.delegate()
+    child = worker.delegate("part", "help", parent=Held(task, worker.offer().fence))
+    assert helper.offer().parent == task
+    other = town.worker("w2")
+    town.pass_time(500)
+    assert other.offer().children == [Child(child, "part", str(town.task(child).state))]
+
+
+def test_an_offer_carries_the_feedback_on_every_earlier_revision(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    for number in range(2):
+        worker.report(worker.offer(), payload=b"[%d]" % number)
+        boss.confirm(boss.mail()[-1], verdict="reject", rework=True, reason_code=f"r{number}", payload=b'["no"]')
+    again = worker.offer()
+    assert (again.rev, again.attempt) == (2, 3)
+    assert again.feedback == [Feedback(0, b'["no"]', "r0"), Feedback(1, b'["no"]', "r1")]
+
+
+def test_an_offer_that_is_gone_is_told_as_a_revocation(town, boss):
+    worker = town.worker("w1", frames=1, tasks=2)
+    first, second = boss.delegate("1"), boss.delegate("2")
+    fence = town.task(second).authority.fence
+    boss.cancel(second, "skip")
+    worker.acknowledge(1)
+    worker.acknowledge(2)
+    assert [message.task for message in worker.mail()] == [first, second, second]
+    assert worker.mailbox[1] == (2, TaskRevoke(second, fence, "settled", "skip"))
+
+
+def test_a_withdrawn_offer_is_told_as_superseded(town, boss):
+    town.worker("w1")
+    task = boss.delegate("1")
+    other = town.worker("w2", frames=1, tasks=2)
+    boss.delegate("2", spec={"requires": {"agent": "w2"}})
+    town.pass_time(500)
+    fence = town.task(task).offer.fence
+    town.pass_time(500)
+    assert len(other.mail()) == 1, "the second entry waits for credit"
+    other.acknowledge(1)
+    assert other.mail() == [TaskRevoke(task, fence, "superseded", "skip")]
+
+
+def test_what_is_left_of_a_time_limit_is_told_when_the_mail_is_sent(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate(limits=TaskLimits(deadline_ms=10_000))
+    offer = worker.offer()
+    worker.beat(offer)
+    boss.drop()
+    worker.say(TaskAsk(task, 1, b"[]", fence=offer.fence, timeout_ms=2_000))
+    town.pass_time(1_500)
+    again = town.join("boss")
+    assert again.mail() == [TaskAsk(task, 1, b"[]", timeout_ms=500)]
+    town.worker("w1", resume=Resume(0))
+    assert town.peers[max(town.peers)].offer().deadline_ms == 8_500
+
+
+@pytest.mark.parametrize("kind", ["task.ask", "task.review"])
+def test_a_time_limit_that_has_passed_is_told_as_none_left(town, boss, kind):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    if kind == "task.ask":
+        worker.say(TaskAsk(task, 1, b"[]", fence=offer.fence, timeout_ms=100, default=b"[]"))
+    else:
+        worker.report(offer)
+    entry = MailboxEntry(1, 1, kind, task, 1 if kind == "task.ask" else 0)
+    message = render(town.coordinator.world, "boss", entry, town.now + 10**6)
+    assert (message.timeout_ms if kind == "task.ask" else message.confirm_ms) == 0
+
+
+def test_an_unknown_kind_of_entry_is_a_bug_and_says_so(town, boss):
+    task = boss.delegate()
+    with pytest.raises(ValueError, match=r"task\.song"):
+        render(town.coordinator.world, "boss", MailboxEntry(1, 1, "task.song", task), town.now)
+
+
+def test_a_result_that_was_not_reviewed_comes_with_the_end(town, boss):
+    worker = town.worker("w1")
+    boss.delegate(acceptance="auto")
+    worker.report(worker.offer(), payload=b'["out"]')
+    (end,) = boss.mail()
+    assert isinstance(end, TaskSettled)
+    assert end.payload == b'["out"]'
+
+
+def test_the_mailbox_counts_without_gaps_across_connections_and_restarts(town, boss):
+    worker = town.worker("w1", tasks=9)
+    for number in range(3):
+        boss.delegate(str(number))
+    worker.acknowledge(2)
+    worker.drop()
+    boss.delegate("waits for nobody")
+    again = town.restart()
+    worker = again.worker("w1", tasks=9)
+    boss = again.join("boss")
+    boss.delegate("last")
+    assert [mseq for mseq, _ in worker.mailbox] == [3, 4, 5]
+
+
+def test_no_more_mail_is_on_the_wire_than_the_credit_for_frames(town, boss):
+    worker = town.worker("w1", tasks=9, frames=2)
+    for number in range(5):
+        boss.delegate(str(number))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
+    worker.acknowledge(1)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+    worker.say(Credit(9, 4))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4, 5]
+
+
+def test_mail_is_sent_once_on_a_connection(town, boss):
+    worker = town.worker("w1", tasks=9)
+    for number in range(3):
+        boss.delegate(str(number))
+        worker.say(MailboxAck(0))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+
+
+def test_acknowledgements_are_recorded_now_and_then_and_at_the_end(town, boss):
+    worker = town.worker("w1", tasks=600, frames=600)
+    for number in range(300):
+        boss.delegate(str(number))
+    for upto in (1, 100, 255):
+        worker.acknowledge(upto)
+    assert town.said(MailboxAcked) == []
+    worker.acknowledge(256)
+    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 256)]
+    worker.acknowledge(300)
+    worker.drop()
+    assert town.said(MailboxAcked)[-1] == MailboxAcked(town.now, "w1", 300)
+    assert not town.ledger.mailboxes["w1"].entries
+
+
+def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
+    worker = town.worker("w1", tasks=5)
+    for number in range(3):
+        boss.delegate(str(number))
+    worker.drop()
+    town.worker("w1", tasks=5, resume=Resume(2))
+    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 2)]
+    assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]

@@ -1,0 +1,294 @@
+"""Looking without changing: tasks in A2A's form, pages of them, and what happened to them."""
+
+import pytest
+
+from a2a.engine.decision import Decision
+from a2a.engine.reading import view
+from a2a.errors import ErrorCode
+from a2a.protocol.messages import (
+    AttemptError,
+    Held,
+    Ok,
+    TaskAnswer,
+    TaskArtifact,
+    TaskAsk,
+    TaskGet,
+    TaskHeartbeat,
+    TaskLimits,
+    TaskList,
+    TaskWatch,
+    TaskYield,
+)
+
+
+@pytest.fixture
+def boss(town):
+    return town.join("boss")
+
+
+@pytest.fixture
+def worker(town):
+    return town.worker("w1")
+
+
+# One task -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_task_is_shown_as_a2a_shows_it(town, boss):
+    task = boss.delegate("job", limits=TaskLimits(deadline_ms=1_500))
+    found = boss.say(TaskGet(task))
+    assert found.view == {
+        "id": task,
+        "contextId": town.task(task).context_id,
+        "status": {"state": "TASK_STATE_SUBMITTED", "timestamp": "2023-11-14T22:13:20.000Z"},
+        "metadata": {
+            "skill": "echo",
+            "state": "queued",
+            "generation": 1,
+            "key": "job",
+            "delegator": "boss",
+            "createdAt": "2023-11-14T22:13:20.000Z",
+            "attempt": 0,
+            "rev": 0,
+            "evaluator": "delegator",
+            "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0},
+            "deadlineAt": "2023-11-14T22:13:21.500Z",
+        },
+    }
+    assert (found.input, found.payload, found.artifacts, found.asks) == (b"[]", None, [], [])
+
+
+def test_a_task_with_a_past_shows_it(town, boss, worker):
+    task = boss.delegate()
+    first = worker.offer()
+    worker.beat(first, progress_no=1, progress_bp=2_500, note="reading")
+    shown = view(town.coordinator.world, town.task(task))["metadata"]
+    assert (shown["fence"], shown["agent"], shown["progress"]) == (
+        first.fence,
+        "w1",
+        {"note": "reading", "progressBp": 2_500},
+    )
+    child = worker.delegate("part", "other", parent=Held(task, first.fence))
+    worker.report(first, "failed", error=AttemptError("e", "oh", retryable=True))
+    town.pass_time(1_000)
+    second = worker.offer()
+    worker.report(second)
+    town.join("stranger").report(second)
+    shown = view(town.coordinator.world, town.task(task))["metadata"]
+    assert shown["children"] == [child]
+    assert shown["error"] == {"code": "e", "detail": "oh", "retryable": True}
+    assert shown["pendingAcceptance"] is True
+    assert shown["resultHash"] == town.task(task).results[0].result_hash
+    assert [(kept["agent"], kept["verdict"]) for kept in shown["evidence"]] == [("stranger", "not_holder")]
+    assert view(town.coordinator.world, town.task(child))["metadata"]["parent"] == task
+    boss.confirm(boss.mail()[-1])
+    shown = view(town.coordinator.world, town.task(task))["metadata"]
+    assert (shown["reason"], shown["confirmedBy"], "pendingAcceptance" in shown) == ("", "boss", False)
+    assert "progress" not in shown
+
+
+def test_a_task_somebody_worked_on_is_never_shown_as_submitted_again(town, boss, worker):
+    task = boss.delegate()
+    assert view(town.coordinator.world, town.task(task))["status"]["state"] == "TASK_STATE_WORKING"
+    worker.drop()
+    town.pass_time(500)
+    assert town.task(task).state == "queued"
+    assert view(town.coordinator.world, town.task(task))["status"]["state"] == "TASK_STATE_WORKING"
+
+
+def test_content_travels_beside_the_view_unread(town, boss, worker):
+    task = boss.delegate(payload=b'["in"]')
+    offer = worker.offer()
+    worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]", name="log", last_chunk=False))
+    worker.say(TaskAsk(task, 1, b'["q"]', fence=offer.fence))
+    found = boss.say(TaskGet(task))
+    assert found.asks == [{"askNo": 1, "payload": b'["q"]'}]
+    boss.say(TaskAnswer(task, 1, b'["a"]'))
+    found = boss.say(TaskGet(task))
+    assert found.input == b'["in"]'
+    assert found.asks == [{"askNo": 1, "payload": b'["q"]', "answer": b'["a"]', "by": "boss"}]
+    assert found.artifacts == [
+        {
+            "artifactId": "a",
+            "name": "log",
+            "fence": offer.fence,
+            "chunks": [b"[0]"],
+            "complete": False,
+            "discarded": False,
+        }
+    ]
+    worker.say(TaskYield(task, offer.fence))
+    assert boss.say(TaskGet(task)).artifacts[0]["discarded"] is True
+    worker.report(worker.offer())
+    assert boss.say(TaskGet(task)).payload == b'["done"]'
+    without = boss.say(TaskGet(task, content=False))
+    assert (without.input, without.payload, without.artifacts, without.asks) == (None, None, [], [])
+
+
+def test_what_does_not_exist_is_not_found(boss):
+    assert boss.refused(TaskGet("main-9")) == ErrorCode.NOT_FOUND
+    assert boss.refused(TaskWatch("main-9")) == ErrorCode.NOT_FOUND
+    assert boss.refused(TaskList(before="main-9")) == ErrorCode.NOT_FOUND
+
+
+# Pages ----------------------------------------------------------------------------------------------------------------
+
+
+def listed(peer, **wanted):
+    page = peer.say(TaskList(**wanted))
+    return [task["id"] for task in page.tasks], page.next_before
+
+
+def test_pages_go_from_the_newest_task_to_the_oldest_without_gap_or_repeat(boss):
+    ids = [boss.delegate(str(number)) for number in range(5)][::-1]
+    assert listed(boss) == (ids, None)
+    assert listed(boss, limit=5) == (ids, None)
+    assert listed(boss, limit=2) == (ids[:2], ids[1])
+    assert listed(boss, limit=2, before=ids[1]) == (ids[2:4], ids[3])
+    assert listed(boss, limit=2, before=ids[3]) == (ids[4:], None)
+
+
+def test_a_page_has_only_what_was_asked_for(town, boss):
+    echo = boss.delegate("1")
+    other = boss.delegate("2", "other", context_id="c")
+    worker = town.worker("w1")
+    child = worker.delegate("part", "x", parent=Held(echo, worker.offer().fence))
+    ended = boss.delegate("3", "x")
+    boss.cancel(ended)
+    assert listed(boss, skill="other")[0] == [other]
+    assert listed(boss, state="leased")[0] == [echo]
+    assert listed(boss, state="TASK_STATE_SUBMITTED")[0] == [child, other]
+    assert listed(boss, state="TASK_STATE_CANCELED")[0] == listed(boss, state="canceled")[0] == [ended]
+    assert listed(boss, parent=echo)[0] == [child]
+    assert listed(boss, context_id="c")[0] == [other]
+    assert listed(boss, context_id="c", skill="echo")[0] == []
+
+
+def test_the_last_page_is_known_as_such_though_older_tasks_of_other_kinds_follow(boss):
+    boss.delegate("1", "other")
+    task = boss.delegate("2")
+    assert listed(boss, skill="echo", limit=1) == ([task], None)
+
+
+# Watching -------------------------------------------------------------------------------------------------------------
+
+
+def told(peer):
+    return [(event.generation, event.event, event.state) for event in peer.notices]
+
+
+def test_a_watcher_gets_what_happened_and_then_what_happens_without_gap(town, boss, worker):
+    task = boss.delegate()
+    watcher = town.join("watcher")
+    assert watcher.say(TaskWatch(task)) == Ok(state="leased")
+    assert told(watcher) == [(1, "created", "queued"), (2, "grant", "leased")]
+    worker.report(worker.offer())
+    boss.confirm(boss.mail()[-1])
+    assert told(watcher)[2:] == [(3, "report", "reported"), (4, "complete", "completed")]
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 5])
+def test_a_watcher_that_knows_a_generation_gets_only_what_is_newer(town, boss, worker, known):
+    task = boss.delegate()
+    watcher = town.join("watcher")
+    watcher.say(TaskWatch(task, from_gen=known))
+    offer = worker.offer()
+    worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]"))
+    worker.report(offer)
+    assert [generation for generation, _, _ in told(watcher)] == list(range(min(known, 2) + 1, 5))
+
+
+def test_an_event_carries_its_data_and_its_payload(town, boss, worker):
+    task = boss.delegate()
+    boss.say(TaskWatch(task, from_gen=2))
+    offer = worker.offer()
+    worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]", name="log"))
+    (event,) = boss.notices
+    assert (event.event, event.state, event.at, event.payload) == ("artifact", "leased", town.now, b"[0]")
+    assert event.data == {
+        "artifactId": "a",
+        "name": "log",
+        "append": False,
+        "lastChunk": True,
+        "chunkNo": 0,
+        "fence": offer.fence,
+    }
+
+
+def test_watchers_hear_of_progress_and_a_late_one_of_the_newest(town, boss, worker):
+    task = boss.delegate()
+    boss.say(TaskWatch(task, from_gen=2))
+    offer = worker.offer()
+    worker.beat(offer, progress_no=1, progress_bp=10, note="a")
+    (event,) = boss.notices
+    assert (event.event, event.generation, event.data) == (
+        "progress",
+        2,
+        {"note": "a", "progressBp": 10, "agent": "w1"},
+    )
+    late = town.join("late")
+    late.say(TaskWatch(task, from_gen=2))
+    assert late.notices == [event]
+
+
+def test_nobody_else_makes_progress(town, boss, worker):
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer, progress_no=1)
+    boss.say(TaskWatch(task, from_gen=2))
+    count = len(boss.notices)
+    town.join("stranger").say(TaskHeartbeat(task, offer.fence, 9, note="ha"))
+    assert len(boss.notices) == count
+
+
+def test_a_watch_that_stopped_is_silent(town, boss, worker):
+    task = boss.delegate()
+    boss.say(TaskWatch(task))
+    count = len(boss.notices)
+    assert boss.say(TaskWatch(task, stop=True)) == Ok(state="leased")
+    worker.report(worker.offer())
+    assert len(boss.notices) == count
+    assert town.coordinator.live.watchers == {}
+
+
+def test_one_watcher_that_stops_leaves_the_others(town, boss, worker):
+    task = boss.delegate()
+    other = town.join("other")
+    for peer in (boss, other):
+        peer.say(TaskWatch(task, from_gen=2))
+    boss.say(TaskWatch(task, stop=True))
+    worker.report(worker.offer())
+    assert (told(boss), told(other)) == ([], [(3, "report", "reported")])
+
+
+@pytest.mark.parametrize("how", ["drop", "take over"])
+def test_a_watch_ends_with_its_connection(town, boss, worker, how):
+    task = boss.delegate()
+    boss.say(TaskWatch(task, from_gen=2))
+    if how == "drop":
+        boss.drop()
+    else:
+        town.join("boss")
+    assert town.coordinator.live.watchers == {}
+    count = len(boss.notices)
+    worker.report(worker.offer())
+    assert len(boss.notices) == count
+
+
+def test_a_connection_watches_a_bounded_number_of_tasks(make_town):
+    town = make_town(watches_max=1)
+    boss = town.join("boss")
+    first, second = boss.delegate("1"), boss.delegate("2")
+    boss.say(TaskWatch(first))
+    assert boss.refused(TaskWatch(second)) == ErrorCode.QUOTA
+    assert boss.say(TaskWatch(first, from_gen=1)) == Ok(state="queued")
+    assert boss.say(TaskWatch(second, stop=True)) == Ok(state="queued")
+    boss.say(TaskWatch(first, stop=True))
+    assert boss.say(TaskWatch(second)) == Ok(state="queued")
+
+
+def test_reading_decides_nothing(town, boss):
+    task = boss.delegate()
+    for message in (TaskGet(task), TaskList(), TaskWatch(task)):
+        decision = boss.decide(message)
+        assert decision == Decision([], decision.reply)

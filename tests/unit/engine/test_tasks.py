@@ -1,0 +1,1212 @@
+"""Delegation, from the request to the settled result."""
+
+from dataclasses import asdict
+
+import pytest
+
+from a2a.engine.decision import Decision
+from a2a.engine.policy import Admission, Bounds, Durations, digest
+from a2a.engine.records import (
+    Accepted,
+    Adopted,
+    Answered,
+    ArtifactAppended,
+    Asked,
+    CancelRequested,
+    Delegated,
+    Reported,
+    ReportKept,
+    Reworked,
+    Settled,
+    Yielded,
+)
+from a2a.errors import ErrorCode
+from a2a.protocol.canonical import content_hash
+from a2a.protocol.messages import (
+    AttemptError,
+    Credit,
+    Error,
+    Held,
+    Ok,
+    TaskAnswer,
+    TaskArtifact,
+    TaskAsk,
+    TaskCancel,
+    TaskConfirm,
+    TaskCreated,
+    TaskDelegate,
+    TaskHeartbeat,
+    TaskLimits,
+    TaskReport,
+    TaskReview,
+    TaskRevoke,
+    TaskSettled,
+    TaskVerdict,
+    TaskYield,
+    Timers,
+)
+
+SPEC = {"skill": "echo", "acceptance": {"evaluator": "delegator"}}
+
+
+@pytest.fixture
+def boss(town):
+    return town.join("boss")
+
+
+@pytest.fixture
+def worker(town):
+    return town.worker("w1")
+
+
+@pytest.fixture
+def task(boss, worker):
+    return boss.delegate()
+
+
+@pytest.fixture
+def offer(task, worker):
+    return worker.offer()
+
+
+@pytest.fixture
+def review(boss, worker, offer):
+    assert worker.report(offer) == "admitted"
+    (review,) = boss.mail()
+    return review
+
+
+@pytest.fixture
+def guarded(make_town):
+    """A coordinator with an operator's token, which is `op`."""
+
+    def make(**policy):
+        return make_town(admission=Admission(operator_token=digest("op")), **policy)
+
+    return make
+
+
+def settled(town):
+    return [(end.task, end.state, end.reason, end.by) for end in town.said(Settled)]
+
+
+# Creation -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_delegation_is_one_record_and_one_answer(town, boss):
+    message = TaskDelegate("k", SPEC, b'["in"]', limits=TaskLimits(deadline_ms=60_000, attempts=7))
+    lsn = town.ledger.lsn + 1
+    assert boss.decide(message) == Decision(
+        [
+            Delegated(
+                at=town.now,
+                task=f"main-{lsn}",
+                scope="principal:boss",
+                key="k",
+                delegator="boss",
+                context_id=f"main-c{lsn}",
+                spec=SPEC,
+                spec_hash=content_hash(SPEC, b'["in"]'),
+                durations=asdict(town.policy.durations),
+                bounds=asdict(Bounds(attempts=7)),
+                payload=b'["in"]',
+                deadline_at=town.now + 60_000,
+            )
+        ],
+        TaskCreated(f"main-{lsn}", 1, True, "queued", f"main-c{lsn}"),
+    )
+
+
+def test_the_same_key_is_the_same_task(town, boss, task):
+    count = len(town.records)
+    assert boss.say(TaskDelegate("k", SPEC)) == TaskCreated(task, 2, False, "leased", town.task(task).context_id)
+    assert len(town.records) == count
+    assert len(town.ledger.tasks) == 1
+
+
+def test_the_same_key_is_the_same_task_after_it_ended(town, boss, task):
+    boss.cancel(task, "skip")
+    again = boss.say(TaskDelegate("k", SPEC))
+    assert (again.task, again.created, again.state) == (task, False, "canceled")
+
+
+@pytest.mark.parametrize("spec, payload", [({"skill": "echo"}, b"[]"), (SPEC, b"[1]")])
+def test_the_same_key_for_other_work_is_refused(boss, task, spec, payload):
+    assert boss.refused(TaskDelegate("k", spec, payload)) == ErrorCode.IDEMPOTENCY_MISMATCH
+
+
+def test_what_is_beside_the_specification_does_not_make_another_task(boss, task):
+    again = boss.say(TaskDelegate("k", SPEC, limits=TaskLimits(deadline_ms=5), on_parent_end="abandon"))
+    assert (again.task, again.created) == (task, False)
+
+
+def test_another_principal_has_keys_of_its_own(town, task):
+    other = town.join("chief").delegate()
+    assert other != task
+
+
+def test_another_process_of_the_principal_gets_the_task_and_its_notices(town, boss, task, worker, offer):
+    again = town.join("boss#2")
+    answer = again.say(TaskDelegate("k", SPEC))
+    assert (answer.task, answer.created) == (task, False)
+    assert town.said(Adopted) == [Adopted(town.now, task, "boss#2")]
+    worker.report(offer)
+    assert boss.mail() == []
+    assert isinstance(again.mail()[0], TaskReview)
+
+
+def test_a_specification_without_a_canonical_form_is_malformed(boss):
+    decision = boss.decide(TaskDelegate("k", {"skill": "echo", "x": 2**60}))
+    assert (decision.records, decision.reply.code) == ([], ErrorCode.MALFORMED)
+
+
+def test_a_context_is_named_inherited_or_new(town, boss, worker):
+    named = town.task(boss.delegate("1", context_id="mine"))
+    held = Held(named.id, worker.offer().fence)
+    assert named.context_id == "mine"
+    assert town.task(worker.delegate("2", "other", parent=held)).context_id == "mine"
+    assert town.task(worker.delegate("3", "other", parent=held, context_id="own")).context_id == "own"
+    assert town.task(boss.delegate("4")).context_id.startswith("main-c")
+
+
+def test_a_task_has_the_timers_and_limits_it_names_and_the_namespaces_for_the_rest(town, boss):
+    task = town.task(boss.delegate(timers=Timers(lease_ms=900), limits=TaskLimits(reworks=0)))
+    assert (task.durations.lease_ms, task.durations.heartbeat_ms, task.durations.offer_ms) == (900, 300, 500)
+    assert (task.bounds.reworks, task.bounds.attempts) == (0, 3)
+
+
+# Sub-tasks ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_holder_of_a_task_makes_sub_tasks(town, task, worker, offer):
+    child = town.task(worker.delegate("part", "other", parent=Held(task, offer.fence)))
+    assert (child.parent, child.depth, child.scope, child.delegator) == (task, 2, f"task:{task}", "w1")
+    assert town.task(task).children == [child.id]
+
+
+def test_a_sub_task_of_an_unknown_task_is_not_found(worker):
+    assert worker.refused(TaskDelegate("part", SPEC, parent=Held("main-99", 1))) == ErrorCode.NOT_FOUND
+
+
+def test_only_the_current_attempt_makes_sub_tasks(town, boss, task, worker, offer):
+    message = TaskDelegate("part", SPEC, b"[1]", parent=Held(task, offer.fence))
+    assert boss.refused(message) == ErrorCode.NOT_HOLDER
+    worker.say(Credit(0))
+    town.pass_time(500)
+    assert isinstance(worker.say(message), TaskCreated), "a lapsed lease may come back, and the key keeps it one child"
+    worker.report(offer)
+    assert worker.refused(message) == ErrorCode.STALE
+
+
+def test_an_offer_that_was_not_accepted_makes_no_sub_tasks(town, task, offer):
+    other = town.worker("w2")
+    town.pass_time(500)
+    again = other.offer()
+    assert other.refused(TaskDelegate("part", SPEC, parent=Held(task, again.fence))) == ErrorCode.STALE
+
+
+def test_the_next_attempt_gets_the_same_child_under_the_same_key(town, task, worker, offer):
+    child = worker.delegate("part", "other", parent=Held(task, offer.fence))
+    worker.say(TaskYield(task, offer.fence))
+    again = worker.offer()
+    assert [(known.task, known.key, known.state) for known in again.children] == [(child, "part", "queued")]
+    spec = SPEC | {"skill": "other"}
+    answer = worker.say(TaskDelegate("part", spec, parent=Held(task, again.fence)))
+    assert (answer.task, answer.created) == (child, False)
+
+
+def test_a_sub_task_ends_no_later_than_its_parent(town, boss, worker):
+    parent = boss.delegate(limits=TaskLimits(deadline_ms=10_000))
+    held = Held(parent, worker.offer().fence)
+    end = town.now + 10_000
+    for key, own, expected in (("a", None, end), ("b", 60_000, end), ("c", 5_000, town.now + 5_000)):
+        child = worker.delegate(key, "x", parent=held, limits=TaskLimits(deadline_ms=own))
+        assert town.task(child).deadline_at == expected
+
+
+# Artifacts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_is_one_record(town, task, worker, offer):
+    message = TaskArtifact(task, offer.fence, "a", 0, b"[1]", name="log", last_chunk=False)
+    assert worker.decide(message) == Decision(
+        [ArtifactAppended(town.now, task, offer.fence, "a", "log", 0, False, False, b"[1]")], Ok()
+    )
+
+
+def test_chunks_are_appended_in_order_and_once(town, task, worker, offer):
+    def chunk(number, append=True, last=False):
+        return TaskArtifact(task, offer.fence, "a", number, b"[%d]" % number, append=append, last_chunk=last)
+
+    assert worker.say(chunk(0, append=False)) == Ok()
+    assert worker.say(chunk(1)) == Ok()
+    count = len(town.records)
+    assert worker.say(chunk(1)) == Ok()
+    assert worker.say(chunk(0, append=False)) == Ok()
+    assert len(town.records) == count, "a repeat is answered and not kept"
+    assert worker.refused(chunk(3)) == ErrorCode.CONFLICT
+    worker.say(chunk(2, last=True))
+    artifact = town.task(task).artifacts["a"]
+    assert (artifact.chunks, artifact.last_no, artifact.complete) == ([b"[0]", b"[1]", b"[2]"], 2, True)
+
+
+def test_a_chunk_that_does_not_append_replaces(town, task, worker, offer):
+    worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]"))
+    worker.say(TaskArtifact(task, offer.fence, "a", 5, b"[5]"))
+    assert town.task(task).artifacts["a"].chunks == [b"[5]"]
+
+
+def test_the_next_attempt_starts_its_artifacts_anew(town, task, worker, offer):
+    worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]"))
+    worker.say(TaskYield(task, offer.fence))
+    again = worker.offer()
+    worker.say(TaskArtifact(task, again.fence, "a", 0, b"[1]", append=True))
+    artifact = town.task(task).artifacts["a"]
+    assert (artifact.chunks, artifact.fence) == ([b"[1]"], again.fence)
+
+
+def test_a_task_has_a_bounded_number_of_chunks(make_town):
+    town = make_town(chunks_max=2)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    for number in range(2):
+        assert worker.say(TaskArtifact(task, offer.fence, "a", number, b"[]")) == Ok()
+    assert worker.refused(TaskArtifact(task, offer.fence, "b", 0, b"[]")) == ErrorCode.QUOTA
+    assert worker.say(TaskArtifact(task, offer.fence, "a", 1, b"[]")) == Ok(), "a repeat is no further chunk"
+
+
+# Questions ------------------------------------------------------------------------------------------------------------
+
+
+def ask(offer, number=1, payload=b'["why?"]', **fields):
+    return TaskAsk(offer.task, number, payload, fence=offer.fence, **fields)
+
+
+def test_a_question_parks_the_task_and_goes_to_the_delegator(town, boss, task, worker, offer):
+    message = ask(offer, timeout_ms=5_000, default=b'["so"]', auth=True)
+    assert worker.decide(message) == Decision(
+        [Asked(town.now, task, offer.fence, 1, "hot", True, town.now + 5_000, b'["why?"]', b'["so"]')], Ok()
+    )
+    worker.say(message)
+    assert town.task(task).state == "parked"
+    assert boss.mail() == [TaskAsk(task, 1, b'["why?"]', timeout_ms=5_000, default=b'["so"]', auth=True)]
+
+
+def test_a_question_without_a_time_of_its_own_waits_as_long_as_the_task_says(town, task, worker, offer):
+    worker.say(ask(offer))
+    assert town.task(task).asks[0].deadline_at == town.now + 20_000
+
+
+def test_a_question_needs_a_fence(task, worker, offer):
+    assert worker.refused(TaskAsk(task, 1, b"[]")) == ErrorCode.MALFORMED
+
+
+def test_the_holder_goes_on_with_the_answer(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    assert boss.decide(TaskAnswer(task, 1, b'["because"]')) == Decision(
+        [Answered(town.now, task, 1, "boss", b'["because"]')], Ok()
+    )
+    boss.say(TaskAnswer(task, 1, b'["because"]'))
+    assert (town.task(task).state, town.task(task).holder) == ("leased", "w1")
+    assert worker.mail() == [TaskAnswer(task, 1, b'["because"]')]
+
+
+def test_a_task_goes_on_when_its_last_question_is_answered(town, boss, task, worker, offer):
+    worker.say(ask(offer, 1))
+    worker.say(ask(offer, 2))
+    boss.say(TaskAnswer(task, 2, b"[2]"))
+    assert town.task(task).state == "parked"
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    assert town.task(task).state == "leased"
+
+
+def test_a_cold_question_gives_the_attempt_up_and_the_next_one_has_the_answer(town, boss, task, worker, offer):
+    worker.say(ask(offer, hold="cold"))
+    assert town.ledger.holding["w1"] == {}
+    assert worker.beat(offer) == TaskRevoke(task, offer.fence, "superseded", "skip")
+    boss.say(TaskAnswer(task, 1, b'["because"]'))
+    again = worker.offer()
+    assert [(answer.ask_no, answer.payload) for answer in again.answers] == [(1, b'["because"]')]
+    assert again.granted
+
+
+@pytest.mark.parametrize("hold", ["hot", "cold"])
+def test_a_repeated_question_is_agreed_to_and_not_asked_again(town, boss, task, worker, offer, hold):
+    worker.say(ask(offer, hold=hold))
+    count = len(town.records)
+    assert worker.say(ask(offer, hold=hold)) == Ok()
+    assert len(town.records) == count
+
+
+def test_a_number_asks_one_question(task, worker, offer):
+    worker.say(ask(offer))
+    assert worker.refused(ask(offer, payload=b'["what?"]')) == ErrorCode.CONFLICT
+
+
+def test_only_the_attempt_itself_repeats_its_question(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    assert town.join("stranger").refused(ask(offer)) == ErrorCode.NOT_HOLDER
+    other = town.worker("w2")
+    boss.say(TaskAnswer(task, 1, b"[]"))
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    other.accept(other.offer())
+    assert worker.say(ask(offer)) == Ok(), "the repeat of a request gets its first answer, also when it comes late"
+    assert worker.refused(ask(offer, 2)) == ErrorCode.STALE
+
+
+def test_the_next_attempt_may_ask_what_was_asked_and_has_the_answer_already(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    boss.say(TaskAnswer(task, 1, b"[]"))
+    worker.say(TaskYield(task, offer.fence))
+    again = worker.offer()
+    count = len(town.records)
+    assert worker.say(ask(again)) == Ok()
+    assert len(town.records) == count
+    assert town.task(task).state == "leased"
+    assert worker.refused(ask(again, payload=b'["else?"]')) == ErrorCode.CONFLICT
+
+
+def test_a_task_asks_a_bounded_number_of_questions(make_town):
+    town = make_town(asks_max=1)
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate()
+    offer = worker.offer()
+    worker.say(ask(offer, 1))
+    assert worker.refused(ask(offer, 2)) == ErrorCode.QUOTA
+
+
+def test_a_task_that_is_canceled_asks_nothing_any_more(boss, task, worker, offer):
+    boss.cancel(task)
+    assert worker.refused(ask(offer)) == ErrorCode.CONFLICT
+
+
+def test_a_question_takes_an_offer_and_revives_a_lease(town, task, worker, offer):
+    other = town.worker("w2")
+    town.pass_time(500)
+    again = other.offer()
+    assert [type(record) for record in other.decide(ask(again)).records] == [Accepted, Asked]
+    worker.say(ask(offer))
+    assert town.task(task).state == "parked"
+
+
+def test_the_first_answer_counts(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    count = len(town.records)
+    assert boss.say(TaskAnswer(task, 1, b"[1]")) == Ok(state="leased")
+    assert len(town.records) == count
+    answer = boss.say(TaskAnswer(task, 1, b"[2]"))
+    assert (answer.code, answer.data) == (ErrorCode.ALREADY_ANSWERED, {"askNo": 1, "by": "boss", "answer": b"[1]"})
+
+
+def test_an_answer_to_what_was_not_asked_is_not_found(boss, task, worker, offer):
+    assert boss.refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.NOT_FOUND
+    assert boss.refused(TaskAnswer("main-99", 1, b"[]")) == ErrorCode.NOT_FOUND
+
+
+def test_only_those_entitled_answer(town, task, worker, offer):
+    worker.say(ask(offer))
+    assert town.join("stranger").refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.FORBIDDEN
+    assert worker.refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.FORBIDDEN
+    assert town.join("boss#2").say(TaskAnswer(task, 1, b"[]")) == Ok()
+
+
+def test_nobody_waits_for_an_answer_when_the_task_has_ended(boss, task, worker, offer):
+    worker.say(ask(offer))
+    boss.cancel(task, "skip")
+    assert boss.refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.CONFLICT
+
+
+def test_a_question_nobody_answers_takes_its_default(town, boss, task, worker, offer):
+    worker.say(ask(offer, timeout_ms=1_000, default=b'["so"]'))
+    worker.beat(offer)
+    town.pass_time(999)
+    assert town.said(Answered) == []
+    town.pass_time(1)
+    assert town.said(Answered) == [Answered(town.now, task, 1, "timer", b'["so"]')]
+    assert worker.mail() == [TaskAnswer(task, 1, b'["so"]')]
+    answer = boss.say(TaskAnswer(task, 1, b'["late"]'))
+    assert answer.code == ErrorCode.ALREADY_ANSWERED
+
+
+def test_a_question_without_a_default_ends_the_task(town, task, worker, offer):
+    worker.say(ask(offer, timeout_ms=1_000))
+    town.pass_time(1_000)
+    assert settled(town) == [(task, "failed", "unanswered", "")]
+
+
+def test_only_the_question_that_is_overdue_takes_its_default(town, boss, task, worker, offer):
+    worker.say(ask(offer, 1, timeout_ms=5_000, default=b"[1]", hold="cold"))
+    other = town.task(task).asks[0]
+    town.pass_time(4_999)
+    assert other.answer is None
+    town.pass_time(1)
+    assert (other.answer, town.task(task).state) == (b"[1]", "leased")
+
+
+def test_all_overdue_questions_take_their_defaults_at_once(town, task, worker, offer):
+    for number in (1, 2):
+        worker.say(ask(offer, number, timeout_ms=1_000, default=b"[]"))
+    town.pass_time(1_000)
+    assert [record.ask_no for record in town.said(Answered)] == [1, 2]
+    assert town.task(task).state == "leased"
+
+
+def test_a_holder_lost_while_parked_leaves_the_question_open(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    town.pass_time(3_000)
+    assert (town.task(task).state, town.task(task).losses) == ("parked", 1)
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    again = worker.offer()
+    assert [answer.payload for answer in again.answers] == [b"[1]"]
+
+
+def test_a_holder_that_comes_back_gets_the_answer_it_missed(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    assert town.task(task).state == "queued"
+    worker.beat(offer)
+    assert worker.mail() == [TaskAnswer(task, 1, b"[1]")]
+    town.pass_time(2_900)
+    worker.beat(offer)
+    assert worker.mail() == [], "once is enough"
+
+
+def test_a_holder_that_comes_back_while_parked_waits_on(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    town.pass_time(3_000)
+    worker.beat(offer)
+    assert (town.task(task).state, town.task(task).holder) == ("parked", "w1")
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    assert worker.mail() == [TaskAnswer(task, 1, b"[1]")]
+    assert town.task(task).state == "leased"
+
+
+def test_a_report_withdraws_the_questions_that_are_open(town, boss, task, worker, offer):
+    worker.say(ask(offer, timeout_ms=5_000))
+    worker.report(offer)
+    assert boss.refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.CONFLICT
+    (_, review) = boss.mail()
+    boss.confirm(review, verdict="reject", rework=True)
+    again = worker.offer()
+    assert worker.say(ask(again, timeout_ms=9_000)) == Ok()
+    assert isinstance(boss.mail()[-1], TaskAsk), "the next attempt asks in earnest"
+    town.pass_time(2_000)
+    worker.beat(again)
+    town.pass_time(2_000)
+    worker.beat(again)
+    town.pass_time(1_000)
+    assert town.task(task).state == "parked", "the question that was withdrawn has no time limit any more"
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    assert town.task(task).state == "leased"
+    assert worker.mail() == [TaskAnswer(task, 1, b"[1]")]
+
+
+# Reports --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_waits_for_the_delegators_word(town, boss, task, worker, offer, hash_result):
+    message = worker.reporting(offer, usage={"tokens": 5})
+    digest = hash_result("completed", b'["done"]')
+    report = Reported(
+        town.now,
+        task,
+        offer.fence,
+        "w1",
+        "completed",
+        digest,
+        b'["done"]',
+        usage={"tokens": 5},
+        review=True,
+    )
+    assert worker.decide(message) == Decision([report], TaskVerdict(task, offer.fence, "admitted"))
+    worker.say(message)
+    assert town.task(task).state == "reported"
+    assert boss.mail() == [TaskReview(task, 3, 0, digest, b'["done"]', "w1", 10_000)]
+    assert town.ledger.holding["w1"] == {}
+
+
+def test_a_task_that_accepts_by_itself_is_completed_with_the_report(town, boss, worker):
+    task = boss.delegate(acceptance="auto")
+    offer = worker.offer()
+    message = worker.reporting(offer)
+    decision = worker.decide(message)
+    assert decision.records[1:] == [
+        Settled(town.now, task, "completed", by="auto", result_hash=message.result_hash),
+    ]
+    assert decision.records[0].review is False
+    worker.say(message)
+    (end,) = boss.mail()
+    assert (end.state, end.payload, end.confirmed_by, end.agent) == ("completed", b'["done"]', "auto", "w1")
+    assert worker.mail() == [], "the verdict said it"
+
+
+def test_a_hash_that_is_not_of_what_came_is_invalid(town, task, worker, offer, hash_result):
+    before = len(town.records)
+    wrong = hash_result("completed", b'["other"]')
+    other_outcome = hash_result("failed", b'["done"]')
+    for given in (wrong, other_outcome):
+        answer = worker.say(TaskReport(task, offer.fence, "completed", given, b'["done"]'))
+        assert answer.verdict == "invalid"
+    assert len(town.records) == before
+    assert town.task(task).state == "leased"
+
+
+def test_a_repeated_report_is_a_duplicate(town, task, worker, offer):
+    worker.report(offer)
+    count = len(town.records)
+    assert worker.report(offer) == "duplicate"
+    assert len(town.records) == count
+
+
+def test_another_report_under_a_spent_fence_is_late_and_kept(town, task, worker, offer, hash_result):
+    worker.report(offer)
+    assert worker.report(offer, payload=b'["other"]', usage={"tokens": 1}) == "late"
+    assert town.said(ReportKept) == [
+        ReportKept(
+            town.now,
+            task,
+            offer.fence,
+            "w1",
+            "late",
+            "completed",
+            hash_result("completed", b'["other"]'),
+            b'["other"]',
+            {"tokens": 1},
+        )
+    ]
+    assert worker.report(offer, "failed", payload=b'["done"]') == "late", "another outcome is another report"
+    assert len(town.task(task).results) == 1
+
+
+def test_a_report_with_a_superseded_fence_is_kept_as_evidence(town, task, worker, offer):
+    other = town.worker("w2")
+    town.pass_time(500)
+    other.accept(other.offer())
+    assert worker.report(offer) == "stale"
+    (kept,) = town.task(task).evidence
+    assert (kept.agent, kept.fence, kept.verdict, kept.payload) == ("w1", offer.fence, "stale", b'["done"]')
+    assert town.task(task).holder == "w2"
+
+
+def test_the_same_evidence_is_kept_once(town, task, worker, offer):
+    boss_view = town.task(task)
+    worker.report(offer)
+    for _ in range(3):
+        assert worker.report(offer, payload=b"[2]") == "late"
+    assert len(boss_view.evidence) == 1
+
+
+def test_strangers_cannot_push_out_or_fill_up_evidence_without_bound(make_town):
+    town = make_town(evidence_max=2)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    stranger = town.join("stranger")
+    for number in range(5):
+        assert stranger.report(offer, payload=b"[%d]" % number) == "not_holder"
+    assert len(town.task(task).evidence) == 2
+
+
+def test_a_report_from_a_stranger_with_the_right_fence_and_hash_is_not_a_duplicate(town, task, worker, offer):
+    worker.report(offer)
+    assert town.join("stranger").report(offer) == "not_holder"
+
+
+def test_the_report_of_a_lapsed_lease_is_admitted_and_takes_the_offer_back(town, boss, task, worker, offer):
+    other = town.worker("w2")
+    town.pass_time(500)
+    again = other.offer()
+    assert worker.report(offer) == "admitted"
+    assert town.task(task).state == "reported"
+    assert other.mail() == [TaskRevoke(task, again.fence, "superseded", "skip")]
+    assert town.ledger.holding["w2"] == {}
+    assert other.report(again) == "stale"
+
+
+def test_a_report_takes_an_offer_on_its_way(town, task, worker, offer):
+    other = town.worker("w2")
+    town.pass_time(500)
+    again = other.offer()
+    message = other.reporting(again)
+    assert [type(record) for record in other.decide(message).records] == [Accepted, Reported]
+    assert other.report(again) == "admitted"
+    assert worker.report(offer) == "stale"
+
+
+def test_a_failure_for_good_ends_the_task(town, boss, task, worker, offer):
+    error = AttemptError("broken", "no such file")
+    decision = worker.decide(worker.reporting(offer, "failed", error=error))
+    assert decision.records[0].error == {"code": "broken", "detail": "no such file", "retryable": False}
+    assert decision.records[1:] == [Settled(town.now, task, "failed", "error", "no such file", "w1")]
+    worker.report(offer, "failed", error=error)
+    assert boss.mail() == [TaskSettled(task, 4, "failed", "error", "no such file", confirmed_by="w1", agent="w1")]
+    assert (town.task(task).failures, town.task(task).last_error["code"]) == (1, "broken")
+
+
+def test_a_failure_without_an_error_is_for_good(town, task, worker, offer):
+    worker.report(offer, "failed")
+    assert settled(town) == [(task, "failed", "error", "w1")]
+
+
+def test_a_rejection_ends_the_task(town, task, worker, offer):
+    worker.report(offer, "rejected", error=AttemptError(detail="not my kind of work"))
+    assert settled(town) == [(task, "rejected", "rejected", "w1")]
+
+
+def test_a_retryable_failure_is_tried_again_after_a_pause(town, task, worker, offer):
+    message = worker.reporting(offer, "failed", error=AttemptError(retryable=True))
+    (report,) = worker.decide(message).records
+    assert town.now <= report.retry_at < town.now + 1_000
+    worker.say(message)
+    assert (town.task(task).state, town.task(task).failures) == ("queued", 1)
+    assert worker.mail() == []
+    town.pass_time(report.retry_at - town.now - 1)
+    assert worker.mail() == []
+    town.pass_time(1)
+    assert worker.offer().granted, "the attempt before it is over"
+
+
+def test_the_pause_grows_up_to_a_limit_and_is_the_same_for_everybody_who_replays(make_town):
+    town = make_town(backoff_ms=1_000, backoff_max_ms=3_000, bounds=Bounds(attempts=50))
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate()
+    pauses = []
+    for _ in range(40):
+        start = town.now
+        worker.report(worker.offer(), "failed", error=AttemptError(retryable=True))
+        pauses.append(town.said(Reported)[-1].retry_at - start)
+        town.pass_time(pauses[-1])
+    assert all(0 <= pause < 3_000 for pause in pauses)
+    assert pauses[0] < 1_000
+    assert pauses[1] < 2_000
+    assert max(pauses) > 2_000
+    assert len(set(pauses)) > 30, "attempts are spread"
+
+
+def test_a_task_fails_a_bounded_number_of_times(make_town):
+    town = make_town(backoff_ms=0, bounds=Bounds(attempts=2))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    worker.report(worker.offer(), "failed", error=AttemptError(retryable=True))
+    assert settled(town) == []
+    worker.report(worker.offer(), "failed", error=AttemptError(detail="again", retryable=True))
+    assert settled(town) == [(task, "failed", "attempts", "w1")]
+    assert town.said(Settled)[0].detail == "2 attempts failed, the last: again"
+
+
+def test_an_attempt_that_ends_itself_is_given_back(town, task, worker, offer):
+    worker.report(offer, "canceled")
+    assert (town.task(task).state, town.task(task).failures) == ("leased", 0)
+    assert worker.offer().fence > offer.fence
+
+
+def test_a_retryable_failure_while_parked_keeps_the_question(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    worker.report(offer, "failed", error=AttemptError(retryable=True))
+    assert town.task(task).state == "parked"
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    town.pass_time(1_000)
+    assert [answer.payload for answer in worker.offer().answers] == [b"[1]"]
+
+
+# Confirming -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_confirmed_result_completes_the_task(town, boss, task, worker, review):
+    message = TaskConfirm(task, 0, review.result_hash)
+    assert boss.decide(message) == Decision(
+        [Settled(town.now, task, "completed", by="boss", result_hash=review.result_hash)], Ok(state="completed")
+    )
+    boss.say(message)
+    (end,) = boss.mail()
+    assert (end.state, end.result_hash, end.confirmed_by) == ("completed", review.result_hash, "boss")
+    assert end.payload is None, "it came with the review"
+
+
+def test_the_worker_whose_result_waited_is_told_how_the_task_ended(boss, worker, review):
+    worker.mail()
+    boss.confirm(review)
+    (end,) = worker.mail()
+    assert (end.state, end.result_hash) == ("completed", review.result_hash)
+
+
+def test_the_worker_is_told_also_when_other_things_happened_between(town, boss, worker, review):
+    worker.mail()
+    town.join("somebody")
+    boss.confirm(review)
+    assert [type(message) for message in worker.mail()] == [TaskSettled]
+
+
+def test_an_agent_that_works_for_itself_is_told_once(town):
+    agent = town.worker("w1")
+    agent.delegate()
+    agent.report(agent.offer())
+    (review,) = agent.mail()
+    agent.confirm(review)
+    assert [type(message) for message in agent.mail()] == [TaskSettled]
+
+
+def test_the_word_is_on_exactly_one_result(boss, task, worker, review, hash_result):
+    other = hash_result("completed", b'["other"]')
+    for verdict in ("accept", "reject"):
+        answer = boss.say(TaskConfirm(task, 0, other, verdict))
+        assert (answer.code, answer.data) == (ErrorCode.CONFLICT, {"rev": 0, "resultHash": review.result_hash})
+    assert boss.refused(TaskConfirm(task, 1, review.result_hash)) == ErrorCode.CONFLICT
+
+
+def test_there_is_nothing_to_confirm_before_a_report(boss, task, worker, offer, hash_result):
+    digest = hash_result("completed", b"[]")
+    assert boss.refused(TaskConfirm(task, 0, digest)) == ErrorCode.CONFLICT
+    assert boss.refused(TaskConfirm("main-99", 0, digest)) == ErrorCode.NOT_FOUND
+
+
+def test_only_those_entitled_confirm(guarded):
+    town = guarded()
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate()
+    worker.report(worker.offer())
+    (review,) = boss.mail()
+    message = TaskConfirm(review.task, 0, review.result_hash)
+    assert worker.refused(message) == ErrorCode.FORBIDDEN
+    assert town.join("bos").refused(message) == ErrorCode.FORBIDDEN
+    assert town.join("operator", operator_token="op").say(message) == Ok(state="completed")
+
+
+def test_another_process_of_the_principal_confirms(town, boss, review):
+    assert town.join("boss#2").confirm(review) == Ok(state="completed")
+
+
+def test_whoever_holds_the_parent_confirms_its_children(town, boss, task, worker, offer):
+    helper = town.worker("helper", "help")
+    child = worker.delegate("part", "help", parent=Held(task, offer.fence))
+    helper.report(helper.offer())
+    (review,) = worker.mail()
+    other = town.worker("w2")
+    assert other.refused(TaskConfirm(child, 0, review.result_hash)) == ErrorCode.FORBIDDEN
+    town.pass_time(500)
+    other.accept(other.offer())
+    assert other.confirm(review) == Ok(state="completed")
+
+
+def test_where_a_human_evaluates_only_an_operator_confirms(guarded):
+    town = guarded()
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate(acceptance="human")
+    worker.report(worker.offer())
+    (review,) = boss.mail()
+    assert boss.refused(TaskConfirm(review.task, 0, review.result_hash)) == ErrorCode.FORBIDDEN
+    assert town.join("human", operator_token="op").confirm(review) == Ok(state="completed")
+
+
+def test_a_repeated_word_gets_the_same_answer(town, boss, review):
+    boss.confirm(review)
+    count = len(town.records)
+    assert boss.confirm(review) == Ok(state="completed")
+    assert len(town.records) == count
+
+
+@pytest.mark.parametrize("first, second", [("accept", "reject"), ("reject", "accept")])
+def test_the_first_word_counts_and_another_is_told_which(boss, review, first, second):
+    boss.confirm(review, verdict=first)
+    answer = boss.confirm(review, verdict=second)
+    state = "completed" if first == "accept" else "failed"
+    assert (answer.code, answer.data["state"]) == (ErrorCode.CONFLICT, state)
+
+
+def test_an_acceptance_of_another_result_is_not_the_same_word(boss, task, review, hash_result):
+    boss.confirm(review)
+    other = hash_result("completed", b"[9]")
+    assert boss.refused(TaskConfirm(task, 0, other)) == ErrorCode.CONFLICT
+
+
+def test_a_rejected_result_ends_the_task(town, boss, task, worker, review):
+    worker.mail()
+    assert boss.confirm(review, verdict="reject", reason_code="wrong") == Ok(state="failed")
+    assert settled(town) == [(task, "failed", "rejected", "boss")]
+    (end,) = worker.mail()
+    assert (end.state, end.detail, end.payload) == ("failed", "wrong", None)
+
+
+def test_rework_is_another_revision_with_feedback(town, boss, task, worker, review):
+    message = TaskConfirm(task, 0, review.result_hash, "reject", True, "style", b'["shorter"]')
+    assert boss.decide(message) == Decision(
+        [Reworked(town.now, task, 0, "boss", "style", b'["shorter"]')], Ok(state="queued")
+    )
+    boss.say(message)
+    again = worker.offer()
+    assert (again.rev, again.granted) == (1, True)
+    assert [(item.rev, item.reason_code, item.payload) for item in again.feedback] == [(0, "style", b'["shorter"]')]
+
+
+def test_a_word_on_an_earlier_revision_is_refused_and_its_repeat_is_not(town, boss, task, worker, review):
+    boss.confirm(review, verdict="reject", rework=True)
+    count = len(town.records)
+    assert boss.confirm(review, verdict="reject", rework=True) == Ok(state="leased")
+    answer = boss.confirm(review)
+    assert answer.code == ErrorCode.CONFLICT
+    worker.report(worker.offer(), payload=b"[2]")
+    assert boss.confirm(review).code == ErrorCode.CONFLICT
+    assert len(town.records) == count + 1
+    assert boss.say(TaskConfirm(task, 1, review.result_hash)).code == ErrorCode.CONFLICT
+    second = boss.mail()[-1]
+    assert boss.confirm(second) == Ok(state="completed")
+
+
+def test_a_result_is_reworked_a_bounded_number_of_times(make_town):
+    town = make_town(bounds=Bounds(reworks=1))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    for number in range(2):
+        worker.report(worker.offer(), payload=b"[%d]" % number)
+        boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
+    assert settled(town) == [(task, "failed", "reworks", "boss")]
+    assert town.said(Settled)[0].detail == "rejected 2 times"
+
+
+@pytest.mark.parametrize(
+    "choice, outcome",
+    [("accept", ("completed", "", "timer")), ("reject", ("failed", "unconfirmed", "timer")), ("hold", None)],
+)
+def test_a_review_nobody_answers_is_decided_by_the_policy(make_town, choice, outcome):
+    town = make_town(on_confirm_timeout=choice)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    worker.report(worker.offer())
+    (review,) = boss.mail()
+    town.pass_time(9_999)
+    assert settled(town) == []
+    town.pass_time(1)
+    assert settled(town) == ([] if outcome is None else [(task, *outcome)])
+    if choice == "accept":
+        assert town.said(Settled)[0].result_hash == review.result_hash
+        assert boss.confirm(review) == Ok(state="completed")
+
+
+def test_silence_does_not_decide_where_a_human_was_asked_for(make_town):
+    town = make_town(on_confirm_timeout="accept")
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate(acceptance="human")
+    worker.report(worker.offer())
+    town.pass_time(1_000_000)
+    assert settled(town) == []
+
+
+def test_a_result_reported_in_time_is_not_lost_to_the_deadline(make_town):
+    town = make_town(on_confirm_timeout="hold")
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
+    worker.report(worker.offer())
+    town.pass_time(2_000)
+    assert town.task(task).state == "reported"
+    assert boss.confirm(boss.mail()[-1]) == Ok(state="completed")
+
+
+def test_a_cancel_that_comes_again_does_not_take_back_what_was_reported_in_between(make_town):
+    town = make_town()
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    assert boss.cancel(task).will == "pending"
+    worker.report(offer)
+    assert boss.cancel(task) == Ok(state="reported", will="too_late")
+    assert town.task(task).state == "reported"
+
+
+def test_a_review_says_how_much_time_is_left(town, boss, task, worker, offer):
+    boss.drop()
+    worker.report(offer)
+    town.pass_time(4_000)
+    (review,) = town.join("boss").mail()
+    assert review.confirm_ms == 6_000
+
+
+# Canceling ------------------------------------------------------------------------------------------------------------
+
+MODES = ("coop", "kill", "skip")
+
+
+def bring(town, state):
+    """Bring a task into a state, and return (task, boss, worker, offer)."""
+    boss = town.join("boss")
+    if state == "queued":
+        return boss.delegate(), boss, None, None
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    if state == "offered":
+        other = town.worker("w2")
+        town.pass_time(500)
+        return task, boss, other, other.offer()
+    worker.beat(offer)
+    if state in ("parked hot", "parked cold"):
+        worker.say(ask(offer, hold=state.partition(" ")[2]))
+    elif state == "parked lapsed":
+        worker.say(ask(offer))
+        town.pass_time(3_000)
+    elif state == "canceling":
+        boss.cancel(task)
+    elif state in ("reported", "completed", "failed"):
+        worker.report(offer)
+        if state != "reported":
+            boss.confirm(boss.mail()[-1], verdict="accept" if state == "completed" else "reject")
+    elif state == "rejected":
+        worker.report(offer, "rejected")
+    elif state == "canceled":
+        boss.cancel(task, "skip")
+    assert town.task(task).state == state.partition(" ")[0]
+    worker.mail()
+    return task, boss, worker, offer
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("state", ["queued", "offered", "parked cold", "parked lapsed", "reported"])
+def test_a_task_nobody_is_at_work_on_is_canceled_at_once(town, state, mode):
+    task, boss, worker, offer = bring(town, state)
+    assert boss.decide(TaskCancel(task, mode, "enough")) == Decision(
+        [Settled(town.now, task, "canceled", "canceled", "enough", "boss")], Ok("canceled", "canceled")
+    )
+    boss.cancel(task, mode)
+    if state == "offered":
+        assert worker.mail() == [TaskRevoke(task, offer.fence, "superseded", "skip")]
+
+
+@pytest.mark.parametrize("mode", ["coop", "kill"])
+@pytest.mark.parametrize("state", ["leased", "parked hot"])
+def test_an_agent_at_work_is_asked_to_end(town, state, mode):
+    task, boss, worker, offer = bring(town, state)
+    assert boss.decide(TaskCancel(task, mode, "enough", 700)) == Decision(
+        [CancelRequested(town.now, task, mode, "enough", "boss", town.now + 700)], Ok("canceling", "pending")
+    )
+    boss.cancel(task, mode, reason="enough", grace_ms=700)
+    assert town.task(task).state == "canceling"
+    assert worker.mail() == [TaskRevoke(task, offer.fence, "cancel", mode, 700)]
+    town.pass_time(699)
+    assert settled(town) == []
+    town.pass_time(1)
+    assert settled(town) == [(task, "canceled", "canceled", "boss")]
+    assert town.said(Settled)[0].detail == "enough"
+    assert worker.report(offer) == "late"
+
+
+def test_a_cancel_without_a_grace_of_its_own_has_the_tasks(town):
+    task, boss, *_ = bring(town, "leased")
+    boss.cancel(task)
+    assert town.task(task).cancel.grace_at == town.now + 2_000
+
+
+@pytest.mark.parametrize("state", ["leased", "parked hot", "canceling"])
+def test_skipped_work_ends_at_once(town, state):
+    task, boss, worker, offer = bring(town, state)
+    assert boss.cancel(task, "skip") == Ok("canceled", "canceled")
+    assert worker.mail() == [TaskRevoke(task, offer.fence, "cancel", "skip")]
+    assert worker.report(offer) == "late"
+    assert town.ledger.holding["w1"] == {}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("state", ["completed", "failed", "rejected"])
+def test_a_task_that_has_ended_is_not_cancelable(town, state, mode):
+    task, boss, *_ = bring(town, state)
+    assert boss.refused(TaskCancel(task, mode)) == ErrorCode.NOT_CANCELABLE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_canceled_task_stays_canceled(town, mode):
+    task, boss, *_ = bring(town, "canceled")
+    count = len(town.records)
+    assert boss.cancel(task, mode) == Ok("canceled", "canceled")
+    assert len(town.records) == count
+
+
+def test_a_repeated_cancel_changes_nothing(town):
+    task, boss, *_ = bring(town, "canceling")
+    count = len(town.records)
+    assert boss.cancel(task) == Ok("canceling", "pending")
+    assert len(town.records) == count
+
+
+def test_a_cancel_may_become_a_kill_and_not_the_other_way(town):
+    task, boss, worker, offer = bring(town, "canceling")
+    boss.cancel(task, "kill", grace_ms=100)
+    assert worker.mail() == [TaskRevoke(task, offer.fence, "cancel", "kill", 100)]
+    count = len(town.records)
+    boss.cancel(task, "coop")
+    boss.cancel(task, "kill")
+    assert len(town.records) == count
+    town.pass_time(100)
+    assert town.task(task).state == "canceled"
+
+
+def test_a_result_wins_over_a_request_to_cancel(town):
+    task, boss, worker, offer = bring(town, "canceling")
+    assert worker.report(offer) == "admitted"
+    assert town.task(task).state == "reported"
+    assert boss.confirm(boss.mail()[-1]) == Ok(state="completed")
+
+
+def test_a_repeated_cancel_that_comes_after_the_result_is_too_late(town):
+    task, boss, worker, offer = bring(town, "canceling")
+    worker.report(offer)
+    count = len(town.records)
+    assert boss.cancel(task) == Ok("reported", "too_late")
+    assert len(town.records) == count
+
+
+@pytest.mark.parametrize("who, mode", [("boss", "kill"), ("boss", "skip"), ("boss#2", "coop")])
+def test_another_cancel_after_the_result_ends_the_task(town, who, mode):
+    task, boss, worker, offer = bring(town, "canceling")
+    worker.report(offer)
+    canceler = boss if who == "boss" else town.join(who)
+    assert canceler.cancel(task, mode) == Ok("canceled", "canceled")
+
+
+def test_a_cancel_of_a_later_revision_is_no_repeat_of_an_earlier_one(town):
+    task, boss, worker, offer = bring(town, "canceling")
+    worker.report(offer)
+    boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
+    worker.report(worker.offer(), payload=b"[2]")
+    assert boss.cancel(task) == Ok("canceled", "canceled")
+
+
+def test_a_result_does_not_win_over_a_kill(town):
+    task, boss, worker, offer = bring(town, "leased")
+    boss.cancel(task, "kill", reason="now")
+    assert worker.report(offer) == "late"
+    assert settled(town) == [(task, "canceled", "canceled", "boss")]
+    assert [kept.verdict for kept in town.task(task).evidence] == ["late"]
+    assert town.task(task).results == []
+
+
+@pytest.mark.parametrize("mode", ["coop", "kill"])
+@pytest.mark.parametrize("outcome", ["failed", "canceled", "rejected"])
+def test_any_other_outcome_of_a_canceled_attempt_ends_the_task_as_canceled(town, mode, outcome):
+    task, boss, worker, offer = bring(town, "leased")
+    boss.cancel(task, mode)
+    error = AttemptError(retryable=True) if outcome == "failed" else None
+    assert worker.report(offer, outcome, error=error) == "admitted"
+    assert settled(town) == [(task, "canceled", "canceled", "boss")]
+
+
+def test_a_task_that_was_saved_from_cancel_can_be_canceled_again(town):
+    task, boss, worker, offer = bring(town, "canceling")
+    worker.report(offer)
+    boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
+    again = worker.offer()
+    worker.beat(again)
+    assert boss.cancel(task) == Ok("canceling", "pending")
+    assert town.task(task).state == "canceling"
+    assert worker.mail() == [TaskRevoke(task, again.fence, "cancel", "coop", 2_000)]
+    town.pass_time(2_000)
+    assert town.task(task).state == "canceled"
+
+
+def test_only_those_entitled_cancel(guarded):
+    town = guarded()
+    task, boss, worker, _ = bring(town, "leased")
+    assert worker.refused(TaskCancel(task)) == ErrorCode.FORBIDDEN
+    assert town.join("stranger").refused(TaskCancel(task)) == ErrorCode.FORBIDDEN
+    assert boss.refused(TaskCancel("main-99")) == ErrorCode.NOT_FOUND
+    assert isinstance(town.join("op", operator_token="op").cancel(task), Ok)
+
+
+# Timers ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["queued", "offered", "leased", "parked hot", "parked cold", "canceling"])
+def test_a_deadline_ends_a_task_in_every_state(make_town, state):
+    town = make_town()
+    boss = town.join("chief")
+    worker = None if state == "queued" else town.worker("w1")
+    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
+    if worker is not None:
+        offer = worker.offer()
+        if state == "offered":
+            town.worker("w2")
+        else:
+            worker.beat(offer)
+        if state.startswith("parked"):
+            worker.say(ask(offer, hold=state.partition(" ")[2]))
+        elif state == "canceling":
+            boss.cancel(task)
+    town.pass_time(999)
+    assert town.task(task).state == state.partition(" ")[0]
+    town.pass_time(1)
+    assert settled(town) == [(task, "failed", "deadline", "")]
+    if state in ("leased", "parked hot"):
+        assert worker.mail() == [TaskRevoke(task, offer.fence, "deadline", "skip")]
+
+
+def test_work_that_is_done_is_not_lost_to_the_deadline(town, boss, worker):
+    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
+    worker.report(worker.offer())
+    town.pass_time(9_999)
+    assert town.task(task).state == "reported"
+    town.pass_time(1)
+    assert settled(town) == [(task, "completed", "", "timer")]
+
+
+def test_silence_decides_nothing_where_a_human_was_asked_for(town, boss, worker):
+    task = boss.delegate(acceptance="human")
+    worker.report(worker.offer())
+    town.pass_time(10**6)
+    assert town.task(task).state == "reported"
+
+
+def test_a_task_nobody_takes_fails_after_its_time_in_the_queue(make_town):
+    town = make_town(durations=Durations(queue_ms=1_000))
+    task = town.join("boss").delegate()
+    town.pass_time(999)
+    assert settled(town) == []
+    town.pass_time(1)
+    assert settled(town) == [(task, "failed", "no_capable_agent", "")]
+
+
+def test_time_in_the_queue_counts_only_there(make_town):
+    town = make_town(durations=Durations(queue_ms=1_000, offer_ms=60_000, lease_ms=60_000))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    town.pass_time(5_000)
+    assert town.task(task).state == "leased"
+    worker.say(Credit(0))
+    worker.say(TaskYield(task, offer.fence))
+    town.pass_time(999)
+    assert town.task(task).state == "queued"
+    town.pass_time(1)
+    assert town.task(task).state == "failed"
+
+
+def test_a_task_without_limits_waits_for_ever(town, boss):
+    task = boss.delegate()
+    assert town.coordinator.next_deadline() is None
+    town.pass_time(10**9)
+    assert town.task(task).state == "queued"
+
+
+def test_a_task_that_has_ended_waits_for_nothing(town, boss, worker):
+    boss.cancel(boss.delegate(limits=TaskLimits(deadline_ms=1_000)), "skip")
+    count = len(town.records)
+    town.pass_time(100_000)
+    assert len(town.records) == count
+
+
+def test_a_worker_that_hears_nothing_is_told_at_its_next_word(town, boss, task, worker, offer):
+    town.pass_time(400)
+    worker.drop()
+    boss.cancel(task, "skip")
+    again = town.worker("w1", held=[Held(task, offer.fence)])
+    assert again.say(TaskHeartbeat(task, offer.fence)) == TaskRevoke(task, offer.fence, "settled", "skip")
+
+
+def test_errors_of_requests_are_data_and_no_exceptions(boss):
+    assert isinstance(boss.say(TaskCancel("main-1")), Error)
+
+
+def test_a_yield_says_who_and_why(town, task, worker, offer):
+    worker.say(TaskYield(task, offer.fence, "tired"))
+    assert town.said(Yielded) == [Yielded(town.now, task, offer.fence, "tired", counted=True)]

@@ -1,0 +1,180 @@
+"""Rules between a task and those above and below it."""
+
+import pytest
+
+from a2a.engine.records import CancelRequested, Settled
+from a2a.engine.tree import cancel, cancel_children, deadline_below
+from a2a.errors import ErrorCode
+from a2a.protocol.messages import Held, Ok, TaskDelegate, TaskLimits, TaskRevoke
+
+SPEC = {"skill": "s", "acceptance": {"evaluator": "delegator"}}
+
+
+class Family:
+    """A chain of tasks, each the parent of the next, all leased by agents of their own."""
+
+    def __init__(self, town, levels, **fields):
+        self.town = town
+        self.boss = town.join("boss")
+        self.workers, self.tasks, self.offers = [], [], []
+        owner, parent = self.boss, None
+        for level in range(levels):
+            worker = town.worker(f"w{level}", f"s{level}")
+            self.tasks.append(owner.delegate("k", f"s{level}", parent=parent, **(fields if parent else {})))
+            offer = worker.offer()
+            worker.beat(offer)
+            self.workers.append(worker)
+            self.offers.append(offer)
+            owner, parent = worker, Held(offer.task, offer.fence)
+
+    def states(self):
+        return [str(self.town.task(task).state) for task in self.tasks]
+
+
+@pytest.fixture
+def family(town):
+    def make(levels=3, of=town, **fields):
+        return Family(of, levels, **fields)
+
+    return make
+
+
+# Places ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_tree_has_a_bounded_depth(make_town, family):
+    town = make_town(depth_max=2)
+    kin = family(2, of=town)
+    deepest = Held(kin.tasks[1], kin.offers[1].fence)
+    assert kin.workers[1].refused(TaskDelegate("x", SPEC, parent=deepest)) == ErrorCode.DEPTH
+    assert town.task(kin.tasks[1]).depth == 2
+
+
+def test_a_task_has_a_bounded_number_of_children(make_town, family):
+    town = make_town(children_max=1)
+    kin = family(2, of=town)
+    parent = Held(kin.tasks[0], kin.offers[0].fence)
+    assert kin.workers[0].refused(TaskDelegate("x", SPEC, parent=parent)) == ErrorCode.QUOTA
+    same = kin.workers[0].say(TaskDelegate("k", town.task(kin.tasks[1]).spec, parent=parent))
+    assert (same.task, same.created) == (kin.tasks[1], False), "the same child is no further one"
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_the_same_work_does_not_repeat_on_a_path(family, level):
+    kin = family()
+    again = kin.town.task(kin.tasks[level])
+    message = TaskDelegate("again", again.spec, parent=Held(kin.tasks[2], kin.offers[2].fence))
+    assert kin.workers[2].refused(message) == ErrorCode.CYCLE
+
+
+def test_the_same_skill_on_other_input_and_the_same_input_for_another_skill_are_no_cycle(family):
+    kin = family(2)
+    spec = kin.town.task(kin.tasks[0]).spec
+    parent = Held(kin.tasks[1], kin.offers[1].fence)
+    assert kin.workers[1].say(TaskDelegate("a", spec, b"[1]", parent=parent)).created
+    assert kin.workers[1].say(TaskDelegate("b", spec | {"skill": "new"}, parent=parent)).created
+
+
+def test_the_same_work_beside_the_path_is_no_cycle(family):
+    kin = family(2)
+    sibling = kin.town.task(kin.tasks[1]).spec
+    assert kin.workers[0].say(TaskDelegate("twin", sibling, parent=Held(kin.tasks[0], kin.offers[0].fence))).created
+
+
+@pytest.mark.parametrize(
+    "own, above, expected", [(None, None, None), (5, None, 5), (None, 7, 7), (5, 7, 5), (9, 7, 7), (7, 7, 7)]
+)
+def test_the_earlier_deadline_holds(town, own, above, expected):
+    boss = town.join("boss")
+    parent = town.task(boss.delegate(limits=TaskLimits(deadline_ms=above)))
+    start = town.now
+    relative = deadline_below(None if own is None else start + own, parent)
+    assert (relative and relative - start) == expected
+    assert deadline_below(own, None) == own
+
+
+# Canceling ------------------------------------------------------------------------------------------------------------
+
+
+def test_canceling_reaches_all_that_is_below(family):
+    kin = family()
+    assert kin.boss.cancel(kin.tasks[0], "kill", reason="enough", grace_ms=500) == Ok("canceling", "pending")
+    assert kin.states() == ["canceling"] * 3
+    now = kin.town.now
+    assert kin.town.said(CancelRequested) == [
+        CancelRequested(now, kin.tasks[0], "kill", "enough", "boss", now + 500),
+        CancelRequested(
+            now, kin.tasks[1], "kill", f"parent task {kin.tasks[0]} is being canceled", "boss", now + 2_000
+        ),
+        CancelRequested(
+            now, kin.tasks[2], "kill", f"parent task {kin.tasks[1]} is being canceled", "boss", now + 2_000
+        ),
+    ]
+    assert kin.workers[2].mail() == [TaskRevoke(kin.tasks[2], kin.offers[2].fence, "cancel", "kill", 2_000)]
+
+
+def test_a_kill_after_a_cancel_reaches_all_that_is_below(family):
+    kin = family()
+    kin.boss.cancel(kin.tasks[0], "coop")
+    kin.boss.cancel(kin.tasks[0], "kill")
+    assert [kin.town.task(task).cancel.mode for task in kin.tasks] == ["kill"] * 3
+    assert len(kin.town.said(CancelRequested)) == 6
+
+
+def test_what_nobody_works_on_below_ends_at_once(family):
+    kin = family(1)
+    child = kin.workers[0].delegate("part", "nobody", parent=Held(kin.tasks[0], kin.offers[0].fence))
+    kin.boss.cancel(kin.tasks[0])
+    assert kin.town.task(child).state == "canceled"
+    assert kin.town.task(kin.tasks[0]).state == "canceling"
+
+
+@pytest.mark.parametrize("how", ["report", "skip", "confirm"])
+def test_when_a_task_ends_what_is_below_is_asked_to_end(family, how):
+    kin = family()
+    if how == "report":
+        kin.workers[0].report(kin.offers[0], "failed")
+    elif how == "skip":
+        kin.boss.cancel(kin.tasks[0], "skip")
+    else:
+        kin.workers[0].report(kin.offers[0])
+        assert kin.states() == ["reported", "leased", "leased"], "not before the word of the delegator"
+        kin.boss.confirm(kin.boss.mail()[-1])
+    assert kin.states()[1:] == ["canceling", "canceling"]
+    asked = kin.town.said(CancelRequested)
+    assert [(record.mode, record.by) for record in asked] == [("coop", "coordinator")] * 2
+    kin.town.pass_time(2_000)
+    assert kin.states()[1:] == ["canceled", "canceled"]
+
+
+def test_what_may_outlive_its_parent_is_left_alone(family):
+    kin = family(2, on_parent_end="abandon")
+    kin.boss.cancel(kin.tasks[0])
+    assert kin.states() == ["canceling", "leased"]
+    kin.boss.cancel(kin.tasks[0], "skip")
+    assert kin.states() == ["canceled", "leased"]
+    assert kin.workers[1].report(kin.offers[1]) == "admitted"
+
+
+def test_what_has_ended_below_stays_as_it_ended(family):
+    kin = family(2)
+    kin.workers[1].report(kin.offers[1])
+    kin.workers[0].confirm(kin.workers[0].mail()[-1])
+    kin.boss.cancel(kin.tasks[0], "skip")
+    assert kin.states() == ["canceled", "completed"]
+
+
+def test_whoever_holds_the_parent_cancels_its_children(family):
+    kin = family(3)
+    assert kin.workers[0].cancel(kin.tasks[1], "skip") == Ok("canceled", "canceled")
+    assert kin.workers[0].say(TaskDelegate("x", SPEC)).created
+    assert kin.states() == ["leased", "canceled", "canceling"]
+
+
+def test_a_task_that_has_ended_is_not_ended_again(family):
+    kin = family(1)
+    kin.boss.cancel(kin.tasks[0], "skip")
+    task, ledger = kin.town.task(kin.tasks[0]), kin.town.ledger
+    assert cancel(ledger, task, "skip", "", "boss", kin.town.now) == []
+    assert cancel_children(ledger, task, "coop", "", "boss", kin.town.now) == []
+    assert len(kin.town.said(Settled)) == 1

@@ -1,0 +1,261 @@
+"""The agent's own machine: offers, heartbeats, revocations, the watchdog."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from a2a.engine.work import Answered, Attempt, AttemptState, Start, Stop, Work
+from a2a.protocol.codec import Frame
+from a2a.protocol.messages import (
+    Error,
+    HeldVerdict,
+    Limits,
+    Message,
+    Ok,
+    TaskAccept,
+    TaskAnswer,
+    TaskAsk,
+    TaskDecline,
+    TaskHeartbeat,
+    TaskLease,
+    TaskOffer,
+    TaskReport,
+    TaskRevoke,
+    TaskVerdict,
+    TaskYield,
+    Welcome,
+)
+from a2a.protocol.session import Identity, PeerSession, Reply
+
+
+def welcome(held: list[HeldVerdict] | None = None) -> Welcome:
+    return Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), 1, held=held or [])
+
+
+def offer(fence: int = 5, *, granted: bool = True, task: str = "t-1", **more: Any) -> TaskOffer:
+    values: dict[str, Any] = {
+        "task": task,
+        "fence": fence,
+        "attempt": 1,
+        "granted": granted,
+        "offer_ms": 4000,
+        "lease_ms": 30_000,
+        "heartbeat_ms": 10_000,
+        "spec": {"skill": "x"},
+        "payload": b"[]",
+        "key": "k",
+        "context_id": "c",
+        "delegator": "d",
+    }
+    return TaskOffer(**(values | more))
+
+
+class Bench:
+    """A machine on a connection that was welcomed."""
+
+    def __init__(self) -> None:
+        numbers = itertools.count(1)
+        self.session = PeerSession(Identity("w", "i", 1), lambda: f"f{next(numbers)}")
+        self.work = Work(self.session)
+        self.connect()
+
+    def connect(self) -> None:
+        self.session.connected()
+        [hello] = self.session.outgoing()
+        self.session.receive(Frame("w", welcome(), re=hello.id))
+
+    def sent(self) -> list[Frame]:
+        return self.session.outgoing()
+
+    def messages(self) -> list[Message]:
+        return [frame.message for frame in self.sent()]
+
+    def start(self, now: int = 1000, **more: Any) -> Attempt:
+        [event] = self.work.on_notice(offer(**more), None, now)
+        assert isinstance(event, Start)
+        return event.attempt
+
+    def reply(self, frame: Frame, message: Message, now: int = 1000) -> list[Any]:
+        [event] = self.session.receive(Frame("r", message, re=frame.id))
+        assert isinstance(event, Reply)
+        return self.work.on_reply(event, now)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_granted_offer_starts_at_once_and_says_nothing_yet(bench: Bench) -> None:
+    bench.start()
+    bench.work.tick(1000)
+    assert bench.messages() == [], "a quick attempt reports before its first heartbeat is due"
+
+
+def test_the_first_sign_of_life_is_due_well_before_the_offer_ends(bench: Bench) -> None:
+    bench.start(now=1000)
+    assert bench.work.next_deadline() == 2000
+    bench.work.tick(2000)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5)]
+    assert bench.work.next_deadline() == 12_000
+
+
+def test_an_offer_that_is_not_granted_starts_after_it_was_confirmed(bench: Bench) -> None:
+    assert bench.work.on_notice(offer(granted=False), None, 1000) == []
+    [accept] = bench.sent()
+    assert accept.message == TaskAccept("t-1", 5)
+    assert bench.work.held() == [], "it is not held before the coordinator says so"
+    [event] = bench.reply(accept, TaskLease("t-1", 5, 30_000), now=3000)
+    assert isinstance(event, Start)
+    assert event.attempt.lease_until == 1000 + 27_000, "counted from when it asked, not from the answer"
+
+
+def test_an_offer_that_no_longer_stands_is_never_started(bench: Bench) -> None:
+    bench.work.on_notice(offer(granted=False), None, 1000)
+    [accept] = bench.sent()
+    assert bench.reply(accept, Error("stale", "too late")) == []
+    assert bench.work.attempts == {}
+
+
+def test_the_same_offer_twice_is_one_attempt(bench: Bench) -> None:
+    bench.start()
+    assert bench.work.on_notice(offer(), None, 1001) == []
+
+
+def test_the_watchdog_counts_from_when_the_renewed_heartbeat_was_sent(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.tick(2000)
+    [beat] = bench.sent()
+    assert bench.work.on_notice(TaskLease("t-1", 5, 30_000), beat.id, 9000) == []
+    assert attempt.lease_until == 2000 + 27_000
+    assert not bench.work.is_lapsed(attempt, 28_999)
+    assert bench.work.is_lapsed(attempt, 29_000)
+
+
+def test_a_grant_is_trusted_only_as_long_as_the_coordinator_waits_for_its_first_sign_of_life(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    assert not bench.work.is_lapsed(attempt, 1000 + 3599)
+    assert bench.work.is_lapsed(attempt, 1000 + 3600)
+
+
+def test_a_renewal_that_answers_no_heartbeat_extends_nothing(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    until = attempt.lease_until
+    bench.work.on_notice(TaskLease("t-1", 5, 90_000), "elsewhere", 9000)
+    assert attempt.lease_until == until
+
+
+def test_progress_goes_out_soon_and_only_the_latest(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.progress(attempt, 1000, "a", 1010)
+    bench.work.progress(attempt, 2000, "b", 1020)
+    assert bench.work.next_deadline() == 1110
+    bench.work.tick(1110)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5, 2, 2000, "b")]
+    bench.work.tick(11_110)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5, 2)], "a beat without news repeats none"
+
+
+def test_nothing_is_beaten_without_a_connection(bench: Bench) -> None:
+    bench.start(now=1000)
+    bench.session.disconnected()
+    assert bench.work.next_deadline() is None
+    bench.work.tick(60_000)
+    assert bench.messages() == []
+
+
+def test_a_cancel_with_grace_stops_the_attempt_that_may_still_report(bench: Bench) -> None:
+    attempt = bench.start()
+    [event] = bench.work.on_notice(TaskRevoke("t-1", 5, "cancel", "coop", 900), None, 1500)
+    assert event == Stop(attempt, "cancel", "coop", 900)
+    bench.work.report(attempt, "canceled")
+    assert isinstance(bench.messages()[-1], TaskReport)
+
+
+def test_a_lost_attempt_stops_and_is_no_longer_held(bench: Bench) -> None:
+    attempt = bench.start()
+    [event] = bench.work.on_notice(TaskRevoke("t-1", 5, "superseded", "skip"), None, 1500)
+    assert event == Stop(attempt, "superseded", "skip", 0)
+    assert bench.work.held() == []
+    assert bench.work.is_lapsed(attempt, 1500)
+
+
+def test_a_revocation_of_another_fence_is_not_this_attempts(bench: Bench) -> None:
+    bench.start(fence=5)
+    assert bench.work.on_notice(TaskRevoke("t-1", 4, "superseded", "skip"), None, 1500) == []
+    assert len(bench.work.attempts) == 1
+
+
+def test_a_report_is_repeated_until_its_verdict_and_held_until_then(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.report(attempt, "completed", b'["x"]')
+    bench.work.report(attempt, "failed")
+    [report] = bench.sent()
+    assert isinstance(report.message, TaskReport) and report.message.outcome == "completed", "the first word counts"
+    bench.session.disconnected()
+    bench.connect()
+    [again] = bench.sent()
+    assert again.id == report.id
+    assert [held.fence for held in bench.work.held()] == [5]
+    bench.reply(again, TaskVerdict("t-1", 5, "duplicate"))
+    assert bench.work.held() == []
+
+
+def test_a_revocation_does_not_take_back_the_last_word(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.report(attempt, "completed")
+    assert bench.work.on_notice(TaskRevoke("t-1", 5, "settled", "skip"), None, 1500) == []
+    assert attempt.state is AttemptState.ENDING
+
+
+def test_yield_and_decline_end_the_attempt(bench: Bench) -> None:
+    bench.work.yield_(bench.start(task="t-1"), "draining")
+    bench.work.decline(bench.start(task="t-2"), "busy", 500)
+    first, second = bench.sent()
+    assert first.message == TaskYield("t-1", 5, "draining")
+    assert second.message == TaskDecline("t-2", 5, "busy", 500)
+    bench.reply(first, Ok())
+    bench.reply(second, Ok())
+    assert bench.work.attempts == {}
+
+
+def test_a_draining_agent_declines_what_is_offered(bench: Bench) -> None:
+    bench.work.is_draining = True
+    assert bench.work.on_notice(offer(), None, 1000) == []
+    assert [message.kind for message in bench.messages()] == ["task.decline"]
+
+
+def test_the_welcome_tells_what_became_of_each_attempt(bench: Bench) -> None:
+    kept, lost = bench.start(task="t-1"), bench.start(task="t-2")
+    verdicts = [HeldVerdict("t-1", 5, "keep", 10_000), HeldVerdict("t-2", 5, "stale")]
+    assert bench.work.on_welcome(welcome(verdicts), 49_900, 50_000) == [Stop(lost, "stale", "skip", 0)]
+    assert kept.lease_until == 49_900 + 9_000
+    bench.work.tick(50_000)
+    assert [message.kind for message in bench.messages()] == ["task.heartbeat"]
+
+
+def test_an_answer_reaches_the_running_attempt(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.ask(attempt, 1, b'[{"text":"?"}]')
+    [ask] = bench.sent()
+    assert ask.message == TaskAsk("t-1", 1, b'[{"text":"?"}]', 5)
+    assert bench.work.on_notice(TaskAnswer("t-1", 1, b"[]"), None, 2000) == [Answered(attempt, 1, b"[]")]
+
+
+def test_chunks_of_an_artifact_are_numbered(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=True, last=False)
+    bench.work.artifact(attempt, "log", b"[2]", append=True, last=True)
+    bench.work.artifact(attempt, "log", b"[3]", append=False, last=True)
+    sent = [(m.chunk_no, m.append) for m in bench.messages()]  # type: ignore[attr-defined]
+    assert sent == [(0, False), (1, True), (2, False)], "a new beginning is not a repeat"
+
+
+def test_a_stale_artifact_or_question_stops_the_attempt(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
+    [frame] = bench.sent()
+    assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]

@@ -1,0 +1,227 @@
+"""The peer's side of its session: handshake, outbox, mailbox cursor."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from a2a.errors import LocalProtocolError, RemoteProtocolError
+from a2a.protocol.codec import BadFrame, ErrorCode, Frame
+from a2a.protocol.messages import (
+    Bye,
+    Credit,
+    Error,
+    Held,
+    Hello,
+    Limits,
+    MailboxAck,
+    Message,
+    Ok,
+    Ping,
+    Pong,
+    TaskGet,
+    TaskHeartbeat,
+    TaskList,
+    TaskRevoke,
+    Unknown,
+    Welcome,
+)
+from a2a.protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
+
+
+def make(held: list[Held] | None = None) -> PeerSession:
+    numbers = itertools.count(1)
+    identity = Identity("worker", "i1", 7, token="t")
+    return PeerSession(identity, lambda: f"f{next(numbers)}", credit=Credit(2), held=lambda: held or [])
+
+
+def welcome(next_mseq: int = 1, secret: str | None = None) -> Welcome:
+    return Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), next_mseq, secret=secret)
+
+
+def greet(session: PeerSession, next_mseq: int = 1, secret: str | None = None) -> Hello:
+    session.connected()
+    [frame] = session.outgoing()
+    assert isinstance(frame.message, Hello)
+    [event] = session.receive(Frame("w", welcome(next_mseq, secret), re=frame.id))
+    assert isinstance(event, Welcomed)
+    return frame.message
+
+
+def sent(session: PeerSession) -> list[Message]:
+    return [frame.message for frame in session.outgoing()]
+
+
+def test_the_first_frame_is_a_hello_with_papers_and_credit() -> None:
+    session = make([Held("t-1", 5, 2)])
+    hello = greet(session)
+    assert (hello.agent_id, hello.instance_id, hello.incarnation, hello.token) == ("worker", "i1", 7, "t")
+    assert hello.credit == Credit(2)
+    assert hello.held == [Held("t-1", 5, 2)]
+    assert hello.resume is None, "a first hello has no cursor to resume from"
+    assert session.is_open
+
+
+def test_a_secret_that_is_issued_is_shown_from_then_on() -> None:
+    session = make()
+    greet(session, secret="s3cret")
+    session.disconnected()
+    assert greet(session).secret == "s3cret"
+
+
+def test_a_request_waits_for_the_welcome_and_is_sent_once() -> None:
+    session = make()
+    request = session.request(TaskGet("t-1"))
+    session.connected()
+    [hello] = session.outgoing()
+    session.receive(Frame("w", welcome(), re=hello.id))
+    assert [frame.id for frame in session.outgoing()] == [request]
+    assert session.outgoing() == []
+
+
+def test_a_request_without_a_reply_is_repeated_with_the_same_id_after_a_new_handshake() -> None:
+    session = make()
+    greet(session)
+    first, second = session.request(TaskGet("t-1")), session.request(TaskGet("t-2"))
+    session.outgoing()
+    assert session.receive(Frame("r", Ok(), re=first)) == [Reply(first, TaskGet("t-1"), Ok())]
+    session.disconnected()
+    greet(session)
+    assert [frame.id for frame in session.outgoing()] == [second]
+
+
+def test_a_second_reply_to_the_same_request_is_not_told() -> None:
+    session = make()
+    greet(session)
+    request = session.request(TaskGet("t-1"))
+    assert len(session.receive(Frame("r", Ok(), re=request))) == 1
+    assert session.receive(Frame("r", Ok(), re=request)) == []
+
+
+def test_a_request_that_was_forgotten_is_not_repeated() -> None:
+    session = make()
+    session.forget(session.request(TaskGet("t-1")))
+    greet(session)
+    assert session.outgoing() == []
+    assert session.waiting == 0
+
+
+def test_only_what_gets_a_reply_goes_into_the_outbox() -> None:
+    with pytest.raises(LocalProtocolError, match=r"task\.heartbeat gets no reply"):
+        make().request(TaskHeartbeat("t-1", 1))
+
+
+def test_volatile_messages_are_dropped_without_a_connection() -> None:
+    session = make()
+    assert session.tell(TaskHeartbeat("t-1", 1)) is None
+    greet(session)
+    assert session.tell(TaskHeartbeat("t-1", 1)) is not None
+    assert [message.kind for message in sent(session)] == ["task.heartbeat"]
+
+
+def test_what_was_to_be_told_over_a_lost_connection_is_not_told_over_the_next() -> None:
+    session = make()
+    greet(session)
+    session.tell(TaskHeartbeat("t-1", 1))
+    session.disconnected()
+    greet(session)
+    assert sent(session) == []
+
+
+def test_mail_is_seen_once_and_acknowledged_once_for_all() -> None:
+    session = make()
+    greet(session)
+    revoke = TaskRevoke("t-1", 1, "cancel")
+    assert session.receive(Frame("m1", revoke, mseq=1)) == [Notice(revoke)]
+    assert session.receive(Frame("m1", revoke, mseq=1)) == [], "a repeat"
+    assert session.receive(Frame("m2", revoke, mseq=2)) == [Notice(revoke)]
+    assert sent(session) == [MailboxAck(2)]
+    assert sent(session) == []
+
+
+def test_a_gap_in_the_mailbox_ends_the_connection() -> None:
+    session = make()
+    greet(session)
+    with pytest.raises(RemoteProtocolError, match="mailbox entry 1 comes next, the coordinator sent 2"):
+        session.receive(Frame("m2", TaskRevoke("t-1", 1, "cancel"), mseq=2))
+
+
+def test_the_mailbox_goes_on_where_the_welcome_says() -> None:
+    session = make()
+    greet(session)
+    revoke = TaskRevoke("t-1", 1, "cancel")
+    session.receive(Frame("m1", revoke, mseq=1))
+    session.disconnected()
+    hello = greet(session, next_mseq=2)
+    assert hello.resume is not None and hello.resume.last_mseq == 1
+    assert session.receive(Frame("m2", revoke, mseq=2)) == [Notice(revoke)]
+    session.disconnected()
+    greet(session, next_mseq=1)
+    assert session.receive(Frame("m1", revoke, mseq=1)) == [Notice(revoke)], "the mailbox began anew"
+
+
+def test_being_turned_away_is_told_and_closes_the_session() -> None:
+    session = make()
+    session.connected()
+    [hello] = session.outgoing()
+    error = Error("auth", "no")
+    assert session.receive(Frame("e", error, re=hello.id)) == [TurnedAway(error)]
+    assert not session.is_open
+    assert session.receive(Frame("x", Ok(), re="y")) == []
+
+
+@pytest.mark.parametrize("answer", [Ok(), Ping("n")])
+def test_only_a_welcome_or_an_error_answers_a_hello(answer: Message) -> None:
+    session = make()
+    session.connected()
+    [hello] = session.outgoing()
+    with pytest.raises(RemoteProtocolError, match="answered by welcome or error"):
+        session.receive(Frame("x", answer, re=hello.id))
+
+
+def test_nothing_comes_before_the_answer_to_the_hello() -> None:
+    session = make()
+    session.connected()
+    with pytest.raises(RemoteProtocolError, match="the first frame answers the hello"):
+        session.receive(Frame("x", Ping(), re=None))
+
+
+def test_a_ping_is_answered_and_a_bye_is_told() -> None:
+    session = make()
+    greet(session)
+    assert session.receive(Frame("p", Ping("n"))) == []
+    assert sent(session) == [Pong("n")]
+    assert session.receive(Frame("b", Bye("taken_over"))) == [Left("taken_over")]
+    assert not session.is_open
+
+
+def test_an_unknown_kind_is_ignored_unless_it_must_be_understood() -> None:
+    session = make()
+    greet(session)
+    assert session.receive(Frame("u", Unknown("task.dance", {}))) == []
+    with pytest.raises(RemoteProtocolError, match=r"insists on task\.dance"):
+        session.receive(Frame("u", Unknown("task.dance", {}), must=True))
+
+
+def test_what_cannot_be_read_ends_the_connection() -> None:
+    session = make()
+    greet(session)
+    with pytest.raises(RemoteProtocolError, match="cannot be read: empty"):
+        session.receive(BadFrame(ErrorCode.MALFORMED, "empty", True))
+
+
+def test_credit_is_told_at_once_and_with_the_next_hello() -> None:
+    session = make()
+    greet(session)
+    session.set_credit(Credit(5))
+    assert sent(session) == [Credit(5)]
+    session.disconnected()
+    assert greet(session).credit == Credit(5)
+
+
+def test_requests_leave_in_the_order_they_were_made() -> None:
+    session = make()
+    greet(session)
+    ids = [session.request(TaskList(limit=number)) for number in range(1, 5)]
+    assert [frame.id for frame in session.outgoing()] == ids

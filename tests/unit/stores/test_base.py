@@ -1,0 +1,413 @@
+"""The contract of `a2a.stores.base`, kept by every store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a.errors import StoreConflict, StoreError, StoreLocked
+from a2a.stores.base import ArchivedTask, Entry, Snapshot, Store
+from a2a.stores.memory import Medium, MemoryStore
+from a2a.stores.sqlite import SqliteStore
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Give a function that makes stores, each on the same medium."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "ledger.db")
+    medium = Medium()
+    return lambda: MemoryStore(medium)
+
+
+@pytest.fixture
+async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
+    store = make_store()
+    assert await store.open() == 0
+    yield store
+    await store.aclose()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def settled(task: str, at: int, *, key: str = "", state: str = "completed") -> ArchivedTask:
+    return ArchivedTask(task, "alice", key or f"key of {task}", state, at, f"body of {task}".encode())
+
+
+class Told:
+    """Done callbacks that note in which order they were called, and with what."""
+
+    def __init__(self) -> None:
+        self.names: list[Any] = []
+        self.errors: list[BaseException | None] = []
+        self._grew = asyncio.Event()
+
+    def callback(self, name: Any) -> Callable[[BaseException | None], None]:
+        def done(error: BaseException | None) -> None:
+            self.names.append(name)
+            self.errors.append(error)
+            self._grew.set()
+
+        return done
+
+    async def wait_for(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.names) < count:
+                self._grew.clear()
+                await self._grew.wait()
+
+
+# --- the log
+
+
+async def test_an_appended_entry_is_read_as_it_was_written(store, append):
+    entries = [
+        Entry(1, "Delegated", "t1", 1_700_000_000_000, b"\x00body\xff", b"\x00payload\xff"),
+        Entry(2, "EpochStarted", None, 2**53, b"", b""),
+        Entry(3, "Réporté", "tâche \N{SNOWMAN}", 0, b"x", None),
+    ]
+    await append(store, entries, 0)
+    assert list(store.read()) == entries
+
+
+async def test_entries_are_read_in_order_from_behind_a_position(store, append, make_entries):
+    entries = make_entries(1, 700)
+    await append(store, entries, 0)
+    assert list(store.read()) == entries
+    assert list(store.read(699)) == entries[699:]
+    assert list(store.read(after=256)) == entries[256:]
+    assert list(store.read(700)) == []
+    assert list(store.read(9000)) == []
+
+
+async def test_the_entries_of_one_task_are_read_without_the_others(store, append, make_entries):
+    for lsn in range(1, 601):
+        store.append(make_entries(lsn, task=f"t{lsn % 2}"), lsn - 1, lambda error: None)
+    await append(store, make_entries(601, task=None), 600)
+    assert [entry.lsn for entry in store.read(task="t1")] == list(range(1, 601, 2))
+    assert [entry.lsn for entry in store.read(590, task="t0")] == [592, 594, 596, 598, 600]
+    assert list(store.read(task="unknown")) == []
+
+
+async def test_a_read_sees_the_log_as_it_was_at_the_call(store, append, make_entries):
+    await append(store, make_entries(1), 0)
+    reading = store.read()
+    await append(store, make_entries(2), 1)
+    assert [entry.lsn for entry in reading] == [1]
+
+
+async def test_a_read_may_run_in_another_thread(store, append, make_entries):
+    await append(store, make_entries(1, 300), 0)
+    assert len(await asyncio.to_thread(list, store.read())) == 300
+
+
+async def test_a_read_that_is_given_up_does_no_harm(store, append, make_entries):
+    await append(store, make_entries(1, 300), 0)
+    assert next(store.read()).lsn == 1
+    await append(store, make_entries(301), 300)
+
+
+async def test_callbacks_run_in_the_order_of_the_calls_and_never_inside_append(store, make_entries):
+    told = Told()
+    for lsn in range(1, 201):
+        store.append(make_entries(lsn), lsn - 1, told.callback(lsn))
+        assert told.names == []
+    await told.wait_for(200)
+    assert told.names == list(range(1, 201))
+    assert set(told.errors) == {None}
+
+
+async def test_a_callback_runs_in_the_event_loop(store, make_entries):
+    loop = asyncio.get_running_loop()
+    seen: asyncio.Future[object] = loop.create_future()
+    store.append(make_entries(1), 0, lambda error: seen.set_result(asyncio.get_running_loop()))
+    async with asyncio.timeout(20):
+        assert await seen is loop
+
+
+async def test_what_was_told_as_durable_is_read(store, make_entries):
+    seen: asyncio.Future[list[Entry]] = asyncio.get_running_loop().create_future()
+    store.append(make_entries(1, 2), 0, lambda error: seen.set_result(list(store.read())))
+    async with asyncio.timeout(20):
+        assert await seen == make_entries(1, 2)
+
+
+async def test_a_callback_may_append(store, make_entries):
+    told = Told()
+
+    def append_another(error: BaseException | None) -> None:
+        told.callback("first")(error)
+        store.append(make_entries(2), 1, told.callback("second"))
+
+    store.append(make_entries(1), 0, append_another)
+    await told.wait_for(2)
+    assert told.names == ["first", "second"]
+    assert told.errors == [None, None]
+
+
+async def test_a_callback_that_raises_is_reported_and_the_others_run(store, make_entries):
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+    told = Told()
+    store.append(make_entries(1), 0, lambda error: 1 / 0)
+    store.append(make_entries(2), 1, told.callback("behind"))
+    await told.wait_for(1)
+    assert told.errors == [None]
+    assert [type(context["exception"]) for context in reported] == [ZeroDivisionError]
+
+
+async def test_an_empty_batch_is_told_behind_the_ones_before_it(store, make_entries):
+    told = Told()
+    store.append(make_entries(1), 0, told.callback("entry"))
+    store.append([], 1, told.callback("nothing"))
+    await told.wait_for(2)
+    assert told.names == ["entry", "nothing"]
+    assert told.errors == [None, None]
+
+
+async def test_a_batch_changed_after_the_call_is_stored_as_it_was(store, append, make_entries):
+    batch = make_entries(1, 2)
+    told = Told()
+    store.append(batch, 0, told.callback("batch"))
+    batch.clear()
+    await told.wait_for(1)
+    assert list(store.read()) == make_entries(1, 2)
+
+
+@pytest.mark.parametrize("expected", [0, 1, 3])
+async def test_an_append_that_expects_another_end_is_a_conflict(store, append, make_entries, expected):
+    await append(store, make_entries(1, 2), 0)
+    with pytest.raises(StoreConflict, match=f"expected the log to end at {expected}, it ends at 2"):
+        await append(store, make_entries(expected + 1), expected)
+    assert list(store.read()) == make_entries(1, 2)
+
+
+async def test_entries_with_a_gap_are_a_conflict_and_none_is_kept(store, append, make_entries):
+    with pytest.raises(StoreConflict, match="needs entry 2 next, got entry 3"):
+        await append(store, [*make_entries(1), *make_entries(3)], 0)
+    assert list(store.read()) == []
+
+
+async def test_after_a_failure_every_later_batch_fails_with_the_same_error(store, append, make_entries):
+    told = Told()
+    store.append(make_entries(1), 0, told.callback("good"))
+    store.append(make_entries(7), 6, told.callback("bad"))
+    store.append(make_entries(2), 1, told.callback("behind"))
+    await told.wait_for(3)
+    store.append(make_entries(2), 1, told.callback("later"))
+    await told.wait_for(4)
+
+    assert told.names == ["good", "bad", "behind", "later"]
+    assert told.errors[0] is None
+    assert isinstance(told.errors[1], StoreConflict)
+    assert told.errors[2] is told.errors[1]
+    assert told.errors[3] is told.errors[1]
+    assert list(store.read()) == make_entries(1)
+
+
+async def test_after_a_failure_nothing_beside_the_log_is_written_either(store, append, make_entries):
+    with pytest.raises(StoreConflict):
+        await append(store, make_entries(7), 6)
+    with pytest.raises(StoreConflict):
+        await store.save_snapshot(Snapshot(0, b"state"))
+    with pytest.raises(StoreConflict):
+        await store.archive([settled("t1", 1)])
+    assert await store.load_snapshot() is None
+    assert await store.list_archived() == []
+
+
+# --- the snapshot
+
+
+async def test_a_snapshot_takes_the_place_of_the_one_before(store, append, make_entries):
+    assert await store.load_snapshot() is None
+    await append(store, make_entries(1, 2), 0)
+    await store.save_snapshot(Snapshot(1, b"one"))
+    await store.save_snapshot(Snapshot(2, b"\x00two\xff"))
+    assert await store.load_snapshot() == Snapshot(2, b"\x00two\xff")
+
+
+async def test_a_snapshot_may_reach_to_an_entry_that_is_still_queued(store, make_entries):
+    store.append(make_entries(1), 0, lambda error: None)
+    await store.save_snapshot(Snapshot(1, b"one"))
+    assert await store.load_snapshot() == Snapshot(1, b"one")
+
+
+async def test_a_snapshot_ahead_of_the_log_is_a_conflict(store, append, make_entries):
+    await append(store, make_entries(1), 0)
+    with pytest.raises(StoreConflict, match="reaches to entry 2, the log ends at 1"):
+        await store.save_snapshot(Snapshot(2, b"state"))
+    assert await store.load_snapshot() is None
+    with pytest.raises(StoreConflict):
+        await append(store, make_entries(2), 1)
+
+
+# --- the archive
+
+
+async def test_an_archived_task_is_found_by_its_id_and_by_its_key(store):
+    task = settled("t1", 5, key="k1")
+    await store.archive([task, settled("t2", 6)])
+    assert await store.find_archived(task="t1") == task
+    assert await store.find_archived(key=("alice", "k1")) == task
+    assert await store.find_archived(task="t3") is None
+    assert await store.find_archived(key=("bob", "k1")) is None
+    assert await store.find_archived(key=("alice", "k2")) is None
+
+
+async def test_a_task_archived_again_is_replaced(store):
+    await store.archive([settled("t1", 5, key="k1"), settled("t2", 5)])
+    await store.archive([settled("t1", 7, key="k2", state="failed")])
+    assert await store.find_archived(task="t1") == settled("t1", 7, key="k2", state="failed")
+    assert await store.find_archived(key=("alice", "k1")) is None
+    assert [task.task for task in await store.list_archived()] == ["t1", "t2"]
+
+
+async def test_a_key_used_again_finds_the_task_settled_last(store):
+    await store.archive([settled("t1", 5, key="k"), settled("t3", 9, key="k"), settled("t2", 7, key="k")])
+    assert await store.find_archived(key=("alice", "k")) == settled("t3", 9, key="k")
+
+
+@pytest.mark.parametrize("given", [{}, {"task": "t1", "key": ("alice", "k1")}])
+async def test_a_search_needs_either_an_id_or_a_key(store, given):
+    with pytest.raises(ValueError, match="either"):
+        await store.find_archived(**given)
+
+
+async def test_the_archive_is_listed_newest_first_page_by_page_without_losing_tasks_of_one_moment(store):
+    tasks = [settled(f"t{number:02}", at=number // 4) for number in range(25)]
+    await store.archive(tasks)
+    seen: list[ArchivedTask] = []
+    before = None
+    while page := await store.list_archived(before=before, limit=7):
+        assert len(page) <= 7
+        seen += page
+        before = (page[-1].settled_at, page[-1].task)
+    assert seen == tasks[::-1]
+
+
+async def test_an_empty_archive_lists_nothing(store):
+    await store.archive([])
+    assert await store.list_archived() == []
+
+
+# --- blobs
+
+
+async def test_a_blob_is_kept_under_its_digest_and_twice_is_once(store):
+    data = b"\x00" * 100_000
+    assert await store.get_blob(digest(data)) is None
+    await store.put_blob(digest(data), data)
+    await store.put_blob(digest(data), data)
+    assert await store.get_blob(digest(data)) == data
+    assert await store.get_blob(digest(b"other")) is None
+
+
+async def test_the_same_blob_put_many_times_at_once_is_kept_once(store):
+    await asyncio.gather(*(store.put_blob(digest(b"same"), b"same") for _ in range(20)))
+    assert await store.get_blob(digest(b"same")) == b"same"
+
+
+async def test_a_blob_under_a_wrong_digest_is_refused(store):
+    with pytest.raises(ValueError, match="SHA-256"):
+        await store.put_blob(digest(b"other"), b"data")
+    with pytest.raises(ValueError, match="SHA-256"):
+        await store.put_blob(digest(b"data").upper(), b"data")
+    assert await store.get_blob(digest(b"other")) is None
+
+
+@pytest.mark.parametrize("name", ["", "abc", "../../etc/passwd", "A" * 64, "0" * 64 + "\n"])
+async def test_there_is_no_blob_under_what_is_not_a_digest(store, name):
+    assert await store.get_blob(name) is None
+
+
+# --- open and close
+
+
+async def test_everything_is_there_after_the_ledger_is_opened_again(make_store, append, make_entries):
+    store = make_store()
+    assert await store.open() == 0
+    await append(store, make_entries(1, 3), 0)
+    await store.save_snapshot(Snapshot(2, b"state"))
+    await store.archive([settled("t1", 5)])
+    await store.put_blob(digest(b"blob"), b"blob")
+    await store.aclose()
+
+    for again in (store, make_store()):
+        assert await again.open() == 3
+        assert list(again.read()) == make_entries(1, 3)
+        assert await again.load_snapshot() == Snapshot(2, b"state")
+        assert await again.find_archived(task="t1") == settled("t1", 5)
+        assert await again.get_blob(digest(b"blob")) == b"blob"
+        await again.aclose()
+
+
+async def test_the_log_goes_on_after_a_failure_once_it_is_opened_again(make_store, append, make_entries):
+    store = make_store()
+    await store.open()
+    await append(store, make_entries(1), 0)
+    with pytest.raises(StoreConflict):
+        await append(store, make_entries(7), 6)
+    await store.aclose()
+    assert await store.open() == 1
+    await append(store, make_entries(2), 1)
+    await store.aclose()
+
+
+async def test_aclose_writes_what_is_queued_and_no_callback_runs_after_it(make_store, make_entries):
+    store = make_store()
+    await store.open()
+    told = Told()
+    for lsn in range(1, 101):
+        store.append(make_entries(lsn), lsn - 1, told.callback(lsn))
+    await store.aclose()
+    assert told.names == list(range(1, 101))
+    assert set(told.errors) == {None}
+
+    await asyncio.gather(*(asyncio.sleep(0) for _ in range(3)))
+    assert len(told.names) == 100
+    assert await store.open() == 100
+    await store.aclose()
+
+
+async def test_aclose_is_safe_twice_at_once_and_without_open(make_store):
+    store = make_store()
+    await store.aclose()
+    await store.open()
+    await asyncio.gather(store.aclose(), store.aclose())
+    await store.aclose()
+
+
+async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
+    store = make_store()
+    for _ in range(2):
+        for call in (lambda: store.append(make_entries(1), 0, lambda error: None), store.read):
+            with pytest.raises(StoreError, match="not open"):
+                call()
+        for request in (
+            store.save_snapshot(Snapshot(0, b"")),
+            store.load_snapshot(),
+            store.archive([]),
+            store.find_archived(task="t1"),
+            store.list_archived(),
+            store.put_blob(digest(b""), b""),
+            store.get_blob(digest(b"")),
+        ):
+            with pytest.raises(StoreError, match="not open"):
+                await request
+        await store.open()
+        await store.aclose()
+
+
+async def test_a_second_open_is_refused_and_leaves_the_first_alone(store, make_store, append, make_entries):
+    for second in (make_store(), store):
+        with pytest.raises(StoreLocked, match="this process"):
+            await second.open()
+    await append(store, make_entries(1), 0)

@@ -1,0 +1,254 @@
+"""The client, against a coordinator and an agent in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskFailed, connect
+from a2a.errors import ConnectError, Forbidden, IdempotencyMismatch, LocalProtocolError, NotFound, Unauthenticated
+from a2a.link import LinkSettings
+from a2a.testing import squad
+
+BOUND = 20
+
+
+async def test_delegate_follow_read_confirm(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("count_words", {"text": "a b c"}, key="doc") as task:
+                assert task.created
+                kinds = [event.kind async for event in task.events()]
+                assert kinds[:2] == ["created", "grant"]
+                assert kinds[-1] == "report"
+                assert await task.result() == {"words": 3}
+            shown = await running.client.get(task.id)
+            assert shown["status"]["state"] == "TASK_STATE_COMPLETED"
+            assert shown["metadata"]["confirmedBy"] == running.client.agent_id
+            assert shown["metadata"]["input"] == {"text": "a b c"}
+            assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_the_same_key_is_the_same_task_and_another_input_is_refused(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            async with client.delegate("count_words", {"text": "a"}, key="k") as first:
+                await first.result()
+            async with client.delegate("count_words", {"text": "a"}, key="k") as second:
+                assert (second.id, second.created) == (first.id, False)
+                assert await second.result() == {"words": 1}
+            with pytest.raises(IdempotencyMismatch, match="key 'k' is task"):
+                await client.call("count_words", {"text": "b"}, key="k")
+
+
+async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(KeyError):
+                async with running.client.delegate("count_words", {"text": "a"}, key="k") as task:
+                    await task.result()
+                    raise KeyError
+            assert (await running.client.get(task.id))["metadata"]["pendingAcceptance"]
+
+
+async def test_automatic_acceptance_needs_no_word(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("count_words", {"text": "a"}, acceptance="auto") as task:
+                assert await task.result() == {"words": 1}
+            assert (await running.client.get(task.id))["metadata"]["confirmedBy"] == "auto"
+
+
+async def test_a_rejected_result_is_reworked_with_the_feedback(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft") as task:
+            assert await task.result() == "draft"
+            await task.reject("shorter")
+            assert await task.result() == "draft shorter"
+
+
+async def test_failures_say_why(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(TaskFailed, match="it went wrong") as failed:
+                await running.client.call("fail")
+            assert failed.value.reason == "error"
+            with pytest.raises(TaskFailed, match="text: Field required"):
+                await running.client.call("count_words", {})
+            with pytest.raises(TaskFailed, match=r"policy") as declined:
+                await running.client.call("decline")
+            assert declined.value.reason == "declines"
+
+
+async def test_a_question_reaches_the_delegator_and_its_answer_the_agent(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("sure") as task:
+            number, question = await task.question()
+            assert (number, question) == (1, {"question": "sure?", "options": ["yes", "no"]})
+            await task.answer(number, "yes")
+            assert await task.result() is True
+
+
+async def test_cancel_stops_the_handler_and_ends_the_task(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("wait") as task:
+            await gate.begun.wait()
+            assert await task.cancel("enough") == "pending"
+            with pytest.raises(TaskCanceled, match="enough"):
+                await task.result()
+            assert gate.ended == [task.id]
+
+
+async def test_artifacts_are_streamed_to_whoever_watches(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("stream", acceptance="auto") as task:
+                chunks = [event.value async for event in task.events() if event.kind == "artifact"]
+                assert chunks == ["one", "two"]
+            behind = [event.kind async for event in running.client.watch(task.id, from_gen=2)]
+            assert behind == ["artifact", "artifact", "report", "complete"]
+
+
+async def test_agents_are_found_and_watched(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            [found] = await client.find(skill="count_words", tags=["text"], labels={"room": "blue"})
+            assert (found.agent_id, found.status, found.credit) == ("helper", "ready", 8)
+            assert "count_words" in found.skills
+            assert await client.find(skill="count_words", labels={"room": "red"}) == []
+            changes = client.watch_agents("hum")
+            other = Agent("hummer")
+            other.skill(id="hum")(_hum)
+            stop = anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: other.run(settings=running.settings, stop=stop))
+                joined = await anext(changes)
+                assert (joined.change, joined.agent.agent_id) == ("joined", "hummer")
+                stop.set()
+            seen = [(await anext(changes)).change, (await anext(changes)).change]
+            assert seen == ["changed", "left"], "it drained, then it left"
+            await changes.aclose()
+
+
+async def _hum() -> str:
+    return "hm"
+
+
+async def test_lists_are_newest_first_and_filtered(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            await client.call("count_words", {"text": "a"})
+            await client.call("draft")
+            listed = await client.list()
+            assert [task["metadata"]["skill"] for task in listed] == ["draft", "count_words"]
+            assert [task["metadata"]["skill"] for task in await client.list(skill="draft")] == ["draft"]
+            [older] = await client.list(before=listed[0]["id"])
+            assert older == listed[1]
+            with pytest.raises(NotFound, match="there is no task nowhere-1"):
+                await client.get("nowhere-1")
+
+
+async def test_only_who_may_decide_can(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("owner") as owner, running.connect("stranger") as stranger:
+            async with owner.delegate("wait") as task:
+                with pytest.raises(Forbidden, match=f"may cancel task {task.id}, not stranger"):
+                    await stranger.cancel(task.id)
+                with pytest.raises(Forbidden):
+                    await stranger.drain("helper")
+                gate.open.set()
+                await task.result()
+                with pytest.raises(Forbidden):
+                    await stranger.confirm(task.id)
+                await running.client.confirm(task.id)  # the operator
+            assert (await owner.get(task.id))["metadata"]["state"] == "completed"
+
+
+async def test_a_human_confirms_what_asks_for_a_human(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("owner") as owner:
+            async with owner.delegate("draft", acceptance="human") as task:
+                async for event in owner.watch(task.id):
+                    if event.state == "reported":
+                        break
+                with pytest.raises(Forbidden, match="a human confirms"):
+                    await owner.confirm(task.id)
+                await running.client.confirm(task.id)
+                assert await task.result() == "draft"
+
+
+async def test_a_drained_agent_gets_nothing_new(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper, n=2) as running:
+            await running.client.drain("helper/1")
+            for number in range(6):
+                async with running.client.delegate("draft", key=str(number), acceptance="auto") as task:
+                    await task.result()
+                assert (await running.client.get(task.id))["metadata"]["agent"] == "helper/2"
+
+
+async def test_nobody_there_is_said_at_once() -> None:
+    with anyio.fail_after(BOUND), pytest.raises(ConnectError, match="nothing listens at"):
+        async with connect("ws://127.0.0.1:1"):
+            pass
+
+
+async def test_a_wrong_token_is_refused(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            settings = LinkSettings(url=running.url, token="wrong", secrets={})
+            with pytest.raises(ConnectError, match="the token does not open this namespace"):
+                async with connect(settings=settings):
+                    pass
+
+
+async def test_another_process_of_the_principal_needs_its_secret() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("someone"):
+            settings = LinkSettings(url=running.url, token=running.settings.token, secrets={})
+            with pytest.raises(ConnectError, match="someone is bound to a secret"):
+                async with connect(settings=settings, name="someone"):
+                    pass
+
+
+async def test_a_remembered_secret_lets_the_next_process_in(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            settings = LinkSettings(url=running.url, token=running.settings.token)
+            for _ in range(2):
+                async with connect(settings=settings, name="someone") as client:
+                    assert not client.is_operator
+
+
+async def test_waiting_for_a_result_ends_with_the_client(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            other = running.connect("other")
+            await other.__aenter__()
+            handle = other.delegate("wait")
+            await handle.__aenter__()
+            waiting = asyncio.create_task(handle.result())
+            await gate.begun.wait()
+            await other.aclose()
+            with pytest.raises(ConnectionLost):
+                await waiting
+            gate.open.set()
+
+
+async def test_a_handle_is_entered_first(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            handle = running.client.delegate("draft")
+            with pytest.raises(LocalProtocolError, match="entering the handle"):
+                _ = handle.id
+
+
+def test_refusals_are_one_class_for_each_code() -> None:
+    assert str(Unauthenticated("no")) == "auth: no"
+    assert isinstance(AttemptFailed("x"), Exception)

@@ -1,0 +1,64 @@
+"""Values to payloads and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2a.content import artifacts_payload, parts_payload, read_artifacts, read_parts, result_value
+
+SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
+TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+VALUES = st.recursive(
+    st.none() | st.booleans() | SAFE | st.floats(-(2.0**53), 2.0**53) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_every_json_value_comes_back(value: Any) -> None:
+    assert read_parts(parts_payload(value)) == value
+    assert result_value(artifacts_payload(value)) == value
+
+
+def test_text_travels_as_text_and_bytes_as_base64() -> None:
+    assert json.loads(parts_payload("hi")) == [{"text": "hi"}]
+    assert json.loads(parts_payload(b"\x00\xff"))[0]["raw"] == "AP8="
+    assert read_parts(parts_payload(b"\x00\xff")) == b"\x00\xff"
+
+
+def test_several_parts_stand_for_the_list() -> None:
+    parts = [{"text": "a"}, {"data": 1}]
+    assert read_parts(json.dumps(parts).encode()) == parts
+
+
+def test_equal_values_are_equal_bytes() -> None:
+    assert parts_payload({"b": 1, "a": 2.0}) == parts_payload({"a": 2, "b": 1})
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2**53, {"x": float("inf")}])
+def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="JSON has no form|beyond"):
+        parts_payload(value)
+
+
+def test_the_artifact_named_result_is_the_value() -> None:
+    payload = json.dumps(
+        [
+            {"artifactId": "log", "name": "log", "parts": [{"text": "l"}]},
+            {"artifactId": "r", "name": "result", "parts": [{"text": "v"}]},
+        ]
+    ).encode()
+    assert result_value(payload) == "v"
+    assert [artifact["artifactId"] for artifact in read_artifacts(payload)] == ["log", "r"]
+
+
+def test_nothing_is_none() -> None:
+    assert read_parts(None) is None
+    assert result_value(b"[]") is None
+    assert read_artifacts(None) == []

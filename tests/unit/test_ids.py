@@ -1,0 +1,37 @@
+"""Fresh identifiers."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+
+from a2a.ids import new_id, new_secret, new_suffix
+
+
+def test_ids_are_uuids_of_version_7_with_the_current_millisecond() -> None:
+    before = time.time_ns() // 1_000_000
+    made = uuid.UUID(new_id())
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+    assert before <= made.int >> 80 <= time.time_ns() // 1_000_000
+
+
+def test_ids_differ() -> None:
+    assert len({new_id() for _ in range(10_000)}) == 10_000
+    assert len({new_suffix() for _ in range(1000)}) == 1000
+    assert len(new_secret()) >= 43
+
+
+def test_a_forked_process_draws_other_ids() -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, new_suffix().encode())
+        os._exit(0)
+    mine = new_suffix()
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 100).decode()
+    os.close(reading)
+    os.close(writing)
+    assert theirs != mine

@@ -1,0 +1,325 @@
+"""The coordinator's shell: append before answer, group commit, peers that break rules, failing disks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from websockets.asyncio.client import connect as ws_connect
+
+from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError
+from a2a import server as server_module
+from a2a.engine.policy import Admission, digest
+from a2a.errors import ConnectError
+from a2a.link import LinkSettings
+from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
+from a2a.protocol.messages import Hello, TaskDelegate, TaskGet
+from a2a.stores.base import Appended, Entry
+from a2a.testing import squad
+from a2a.transports.memory import pair
+
+BOUND = 20
+
+
+class HeldStore(MemoryStore):
+    """Acknowledges nothing until it is let go, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[tuple[Sequence[Entry], int, Appended]] = []
+        self.is_holding = False
+        self.failure: Exception | None = None
+
+    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+        if self.failure is not None:
+            done(self.failure)
+        elif self.is_holding:
+            self.held.append((entries, expected, done))
+        else:
+            super().append(entries, expected, done)
+
+    def let_go(self) -> None:
+        self.is_holding = False
+        held, self.held = self.held, []
+        for entries, expected, done in held:
+            super().append(entries, expected, done)
+
+
+class Peer:
+    """A raw peer on a memory transport."""
+
+    def __init__(self, encoding: Any = MSGPACK) -> None:
+        self.encoding = encoding
+        self.transport: Any = None
+        self.frames: list[Frame] = []
+        self.news = anyio.Event()
+        self.end: str | None = None
+
+    def opened(self, transport: Any) -> None:
+        self.transport = transport
+
+    def received(self, data: bytes) -> None:
+        for frame in Decoder(self.encoding).decode(data):
+            assert isinstance(frame, Frame)
+            self.frames.append(frame)
+        self.news.set()
+
+    def closed(self, reason: str) -> None:
+        self.end = reason
+        self.news.set()
+
+    def send(self, *frames: Frame) -> None:
+        self.transport.send(encode(frames, self.encoding))
+
+    async def until(self, kind: str) -> Any:
+        while True:
+            found = next((frame.message for frame in self.frames if frame.message.kind == kind), None)
+            if found is not None:
+                return found
+            assert self.end is None, f"closed while waiting for {kind}: {self.end}"
+            self.news = anyio.Event()
+            await self.news.wait()
+
+
+async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
+    peer = Peer(encoding)
+    pair(peer, server.receiver(), subprotocol=encoding)
+    while peer.transport is None:
+        await anyio.lowlevel.checkpoint()
+    return peer
+
+
+HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
+
+
+async def test_nothing_is_answered_before_it_is_durable() -> None:
+    store = HeldStore()
+    server = Server(store)
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        store.is_holding = True
+        peer.send(Frame("2", TaskDelegate("k", {"skill": "x"})))
+        while not store.held:
+            await anyio.lowlevel.checkpoint()
+        peer.send(Frame("3", TaskGet("main-3")))  # a read rests on what is not durable yet, and waits as well
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert [frame.message.kind for frame in peer.frames] == ["welcome"]
+        store.let_go()
+        await peer.until("task.found")
+        assert [frame.re for frame in peer.frames] == ["1", "2", "3"]
+        await server.aclose()
+
+
+async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    server = Server(store)
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        before = store.commits
+        peer.send(*[Frame(f"d{n}", TaskDelegate(f"k{n}", {"skill": "x"})) for n in range(100)])
+        while len(peer.frames) < 101:
+            peer.news = anyio.Event()
+            await peer.news.wait()
+        assert store.commits - before == 1
+        await server.aclose()
+
+
+async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
+    store = HeldStore()
+    server = Server(store)
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        store.failure = OSError("disk full")
+        peer.send(Frame("2", TaskDelegate("k", {"skill": "x"})))
+        with pytest.raises(StoreError, match="an append failed: disk full"):
+            await server.failed()
+        while peer.end is None:
+            peer.news = anyio.Event()
+            await peer.news.wait()
+        assert [frame.message.kind for frame in peer.frames] == ["welcome"]
+        await server.aclose()
+
+
+async def test_a_restart_goes_on_with_everything_that_was_answered(tmp_path: Path, helper: Agent, gate: Any) -> None:
+    path = tmp_path / "ledger.db"
+    secrets: dict[str, str] = {}
+    with anyio.fail_after(BOUND):
+        async with squad(store=SqliteStore(path), secrets=secrets) as running:
+            async with running.client.delegate("count_words", {"text": "a b"}, key="k") as task:
+                epoch = running.server.coordinator.ledger.epoch
+        async with squad(helper, store=SqliteStore(path), secrets=secrets) as running:
+            assert running.server.coordinator.ledger.epoch == epoch + 1
+            async with running.client.delegate("count_words", {"text": "a b"}, key="k") as again:
+                assert (again.id, again.created) == (task.id, False)
+                assert await again.result() == {"words": 2}
+
+
+async def test_a_second_coordinator_on_the_same_ledger_is_refused(tmp_path: Path) -> None:
+    first, second = Server(SqliteStore(tmp_path / "l.db")), Server(SqliteStore(tmp_path / "l.db"))
+    await first.open()
+    with pytest.raises(StoreError, match=r"l\.db"):
+        await second.open()
+    await first.aclose()
+    await second.open()
+    await second.aclose()
+
+
+async def test_a_ledger_that_does_not_fold_is_left_alone() -> None:
+    store = MemoryStore()
+    await store.open()
+    done = anyio.Event()
+    store.append([Entry(1, "Nonsense", None, 1, b"\x91\x01")], 0, lambda error: done.set())
+    await done.wait()
+    await store.aclose()
+    with pytest.raises(StoreError, match="cannot be folded"):
+        await Server(store).open()
+
+
+async def test_a_json_peer_and_a_msgpack_peer_work_on_one_task(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with ws_connect(running.url, subprotocols=[JSON], compression=None) as socket:  # type: ignore[list-item]
+                hello = {
+                    "versions": ["1.0", "1.0"],
+                    "agentId": "js",
+                    "instanceId": "1",
+                    "incarnation": 1,
+                    "token": running.settings.token,
+                }
+                await socket.send(json.dumps({"id": "1", "kind": "hello", "body": hello}))
+                assert json.loads(await socket.recv())["kind"] == "welcome"
+                body = {"key": "k", "spec": {"skill": "count_words", "acceptance": {"evaluator": "auto"}}}
+                delegate = {"id": "2", "kind": "task.delegate", "body": body, "payload": '[{"data":{"text":"a b"}}]'}
+                await socket.send(json.dumps(delegate))
+                while True:
+                    for frame in map(json.loads, str(await socket.recv()).splitlines()):
+                        if frame["kind"] == "task.settled":
+                            assert json.loads(frame["payload"])[0]["parts"] == [{"data": {"words": 2}}]
+                            return
+
+
+async def test_a_peer_that_offers_no_version_of_ours_is_told_what_is_spoken() -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", Hello(["2.0", "3.0"], "peer", "i", 1)))
+        error = await peer.until("error")
+        assert error.code == "version"
+        assert error.data == {"versions": ["1.0", "1.0"]}
+        while peer.end is None:
+            peer.news = anyio.Event()
+            await peer.news.wait()
+        await server.aclose()
+
+
+async def test_garbage_ends_its_own_connection_only() -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        good, bad = await join(server), await join(server)
+        good.send(Frame("1", HELLO))
+        await good.until("welcome")
+        await anyio.lowlevel.checkpoint()
+        bad.transport.send(b"\xc1\xff")
+        error = await bad.until("error")
+        assert error.code == "malformed"
+        while bad.end is None:
+            bad.news = anyio.Event()
+            await bad.news.wait()
+        good.send(Frame("2", TaskGet("x")))
+        assert (await good.until("error")).code == "not_found"
+        await server.aclose()
+
+
+async def test_a_connection_without_a_hello_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HELLO_DEADLINE", 0.05)
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        while peer.end is None:
+            peer.news = anyio.Event()
+            await peer.news.wait()
+        assert "no hello" in peer.end
+        await server.aclose()
+
+
+async def test_a_peer_beyond_its_rate_is_read_more_slowly_and_loses_nothing() -> None:
+    server = Server(MemoryStore(), Policy(frames_per_second=200))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        for number in range(300):
+            peer.send(Frame(f"g{number}", TaskGet("x")))
+        while len(peer.frames) < 301:
+            peer.news = anyio.Event()
+            await peer.news.wait()
+        await server.aclose()
+
+
+async def test_the_sender_is_who_was_welcomed_not_what_a_frame_says(helper: Agent) -> None:
+    policy = Policy(admission=Admission(digest("t")))
+    server = Server(MemoryStore(), policy)
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", Hello(["1.0", "1.0"], "liar", "i", 1, token="t")))
+        await peer.until("welcome")
+        peer.send(Frame("2", TaskDelegate("k", {"skill": "x"}), sender="somebody-else"))
+        created = await peer.until("task.created")
+        assert server.coordinator.ledger.tasks[created.task].delegator == "liar"
+        await server.aclose()
+
+
+async def test_clients_come_back_after_a_restart_on_the_same_address(tmp_path: Path, helper: Agent, gate: Any) -> None:
+    admission = Admission(digest("t"))
+    with anyio.fail_after(BOUND):
+        first = Server(SqliteStore(tmp_path / "l.db"), Policy(admission=admission))
+        await first.open()
+        listener = await first.listen()
+        settings = LinkSettings(url=listener.url, token="t", secrets={})
+        stop, ready = anyio.Event(), anyio.Event()
+        from a2a import connect
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: helper.run(settings=settings, stop=stop, ready=ready.set))
+            await ready.wait()
+            async with connect(settings=settings, name="c") as client:
+                async with client.delegate("wait") as task:
+                    await gate.begun.wait()
+                    await first.aclose()
+                    second = Server(SqliteStore(tmp_path / "l.db"), Policy(admission=admission))
+                    await second.open()
+                    await second.listen(port=listener.port)
+                    gate.open.set()
+                    assert await task.result() == "attempt 1", "the attempt went on through the restart"
+                assert (await client.get(task.id))["metadata"]["counters"]["losses"] == 0
+            stop.set()
+        await second.aclose()
+
+
+async def test_a_closed_link_says_so() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.connect("late")
+            async with client:
+                pass
+            with pytest.raises((ConnectionLost, ConnectError)):
+                await client.list()

@@ -1,0 +1,94 @@
+"""A function as a skill: its card, its arguments, its result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from a2a import SyncTaskContext, TaskContext
+from a2a.errors import AttemptFailed
+from a2a.skills import Skill
+
+CONTEXTS = (TaskContext, SyncTaskContext)
+
+
+class Point(BaseModel):
+    x: int
+    y: int = 0
+
+
+@dataclass
+class Area:
+    size: float
+
+
+async def measure(points: list[Point], task: TaskContext, unit: str = "m") -> Area:
+    """Measure an area.
+
+    More words.
+    """
+    return Area(len(points))
+
+
+def test_the_card_says_what_the_annotations_say() -> None:
+    skill = Skill.of(measure, CONTEXTS, tags=("geo",))
+    card = skill.card()
+    assert (card["id"], card["description"], card["tags"]) == ("measure", "Measure an area.", ["geo"])
+    assert set(card["inputSchema"]["properties"]) == {"points", "unit"}
+    assert card["inputSchema"]["required"] == ["points"]
+    assert card["outputSchema"]["properties"] == {"size": {"title": "Size", "type": "number"}}
+    assert skill.is_async
+    assert skill.context == "task"
+
+
+def test_arguments_are_validated_and_converted() -> None:
+    skill = Skill.of(measure, CONTEXTS)
+    assert skill.arguments({"points": [{"x": 1}]}) == {"points": [Point(x=1)], "unit": "m"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({}, "points: Field required"),
+        ({"points": [{"x": "a"}]}, r"points\.0\.x"),
+        ({"points": [], "colour": 1}, "colour: Extra inputs"),
+        (None, "points: Field required"),
+        ("text", "valid dictionary"),
+    ],
+)
+def test_a_wrong_input_is_refused_for_good_and_says_what_was_expected(value: Any, said: str) -> None:
+    with pytest.raises(AttemptFailed, match=said) as caught:
+        Skill.of(measure, CONTEXTS).arguments(value)
+    assert not caught.value.retryable
+    assert caught.value.error_code == "schema"
+
+
+def test_results_become_json_values() -> None:
+    assert Skill.of(measure, CONTEXTS).result(Area(2.5)) == {"size": 2.5}
+
+    def untyped():  # type: ignore[no-untyped-def]
+        return {"p": Point(x=1)}
+
+    assert Skill.of(untyped, CONTEXTS).result({"p": Point(x=1)}) == {"p": {"x": 1, "y": 0}}
+    with pytest.raises(AttemptFailed, match="no JSON form"):
+        Skill.of(untyped, CONTEXTS).result(object())
+
+
+def test_a_skill_that_takes_the_value_gets_it_as_it_came() -> None:
+    def raw(value: Any) -> Any:
+        return value
+
+    skill = Skill.of(raw, CONTEXTS, takes_value=True)
+    assert skill.arguments("text") == {"value": "text"}
+    assert "inputSchema" not in skill.card()
+
+
+def test_parameters_have_to_have_names() -> None:
+    def wrong(*values: int) -> None:
+        return None
+
+    with pytest.raises(TypeError, match="parameter values must be one that can be named"):
+        Skill.of(wrong, CONTEXTS).card()
