@@ -12,6 +12,7 @@ Names are loaded when they are first used, so that `import a2a` and the command 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
     from .stores.sqlite import SqliteStore
 
 __version__ = "0.1.0"
+
+# The distribution a2a-sdk installs into a folder of the same name, and neither pip nor Python says so: its packages
+# `client` and `server` would then be imported in place of the modules here, and the errors would be baffling.
+if os.path.isdir(os.path.join(os.path.dirname(__file__), "server")):  # noqa: PTH112, PTH118, PTH120 - felt at start
+    raise ImportError(
+        "a2a-coordinator and a2a-sdk are installed into the same place and overwrite each other: "
+        "keep them in virtual environments of their own, and reinstall the one you want here"
+    )
 
 _ORIGINS: dict[str, tuple[str, ...]] = {
     "agent": ("Agent", "ChildTask", "SyncTaskContext", "TaskContext"),

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
 
@@ -34,6 +35,7 @@ from .engine.work import Event as WorkEvent
 from .errors import A2AError, AttemptFailed, Conflict, Declined, LeaseLapsed, StaleFence
 from .ids import new_suffix
 from .link import Link, LinkSettings
+from .loop import new_loop, run
 from .protocol.messages import AgentUpdate, AttemptError, Credit
 from .protocol.session import Identity
 from .skills import Skill
@@ -438,9 +440,7 @@ class Agent:
         """Run as a program: parse the command line, serve until SIGTERM or Ctrl-C, exit."""
         parser = argparse.ArgumentParser(description=self.description or f"The agent {self.name}.")
         parser.add_argument("--url", help="the coordinator's address (A2A_URL)")
-        parser.add_argument(
-            "--token-file", type=argparse.FileType("r"), help="where the namespace's token is (A2A_TOKEN)"
-        )
+        parser.add_argument("--token-file", type=Path, help="where the namespace's token is (A2A_TOKEN)")
         parser.add_argument("--name", default=self.name, help=f"another agent id than {self.name}")
         options = parser.parse_args(arguments)
         token = options.token_file.read_text().strip() if options.token_file else None
@@ -448,7 +448,7 @@ class Agent:
             level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
         )
         try:
-            anyio.run(self._serve, options.url, token, options.name)
+            run(lambda: self._serve(options.url, token, options.name))
         except* A2AError as errors:
             for error in _leaves(errors):
                 print(f"{options.name}: {error}", file=sys.stderr)  # noqa: T201
@@ -562,7 +562,7 @@ class _Runner(Delegator):
     # The link's thread ------------------------------------------------------------------------------------------------
 
     def _link_thread(self, started: Future[Link]) -> None:
-        loop = asyncio.new_event_loop()
+        loop = new_loop()
         self._link_loop = loop
         asyncio.set_event_loop(loop)
 

@@ -56,3 +56,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = "import sys, a2a; print([m for m in ('pydantic', 'websockets', 'msgpack', 'anyio') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_package_of_the_same_name_in_the_same_place_is_told(tmp_path: Path) -> None:
+    copy = tmp_path / "a2a"
+    (copy / "server").mkdir(parents=True)
+    (copy / "__init__.py").write_text((ROOT / "a2a" / "__init__.py").read_text(encoding="utf-8"))
+    done = subprocess.run(
+        [sys.executable, "-c", "import a2a"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "a2a-coordinator and a2a-sdk are installed into the same place" in done.stderr

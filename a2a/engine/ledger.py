@@ -423,8 +423,8 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
         spec=record.spec,
         spec_hash=record.spec_hash,
         payload=record.payload,
-        durations=Durations(**record.durations),  # type: ignore[arg-type]
-        bounds=Bounds(**record.bounds),
+        durations=Durations.from_plain(record.durations),
+        bounds=Bounds.from_plain(record.bounds),
         parent=record.parent,
         on_parent_end=record.on_parent_end,
         depth=record.depth,

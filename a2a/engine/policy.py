@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from typing import Any
 
 from ..protocol.codec import FrameLimits
 from ..protocol.messages import TaskLimits, Timers
@@ -32,12 +34,21 @@ class Durations:
 
     def with_timers(self, timers: Timers) -> Durations:
         """Return these durations with those a task names in their place."""
-        named = {name: value for name, value in asdict(timers).items() if value is not None}
+        named = {item.name: value for item in fields(timers) if (value := getattr(timers, item.name)) is not None}
         if not named:
             return self
         merged = replace(self, **named)
         # A lease shorter than three heartbeats would lapse under a healthy agent.
         return replace(merged, heartbeat_ms=min(merged.heartbeat_ms, max(20, merged.lease_ms // 3)))
+
+    def to_plain(self) -> dict[str, int | None]:
+        """Return the durations by name, for a record. Nearly all tasks share one such dict: do not change it."""
+        return _plain(self)
+
+    @staticmethod
+    def from_plain(plain: dict[str, int | None]) -> Durations:
+        """Return the durations a record holds."""
+        return _durations(tuple(plain.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,30 @@ class Bounds:
             if (value := getattr(limits, name)) is not None
         }
         return replace(self, **named) if named else self
+
+    def to_plain(self) -> dict[str, int]:
+        """Return the bounds by name, for a record. Nearly all tasks share one such dict: do not change it."""
+        return _plain(self)
+
+    @staticmethod
+    def from_plain(plain: dict[str, int]) -> Bounds:
+        """Return the bounds a record holds."""
+        return _bounds(tuple(plain.items()))
+
+
+@lru_cache(maxsize=1024)
+def _plain(settings: Durations | Bounds) -> dict[str, Any]:
+    return asdict(settings)
+
+
+@lru_cache(maxsize=1024)
+def _durations(items: tuple[tuple[str, Any], ...]) -> Durations:
+    return Durations(**dict(items))
+
+
+@lru_cache(maxsize=1024)
+def _bounds(items: tuple[tuple[str, Any], ...]) -> Bounds:
+    return Bounds(**dict(items))
 
 
 @dataclass(frozen=True, slots=True)
