@@ -26,7 +26,7 @@ from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Fram
 from .protocol.messages import Credit, Error, Held, Message
 from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
-from .server import send_frames
+from .server import BUSY_PING, IDLE_PING, send_frames
 from .transports.base import Receiver, Transport
 from .transports.websocket import WebSocketSettings, connect
 
@@ -123,6 +123,7 @@ class Link:
         self._runner: asyncio.Task[None] | None = None
         self._refusal: Error | None = None
         self._left: str | None = None
+        self._is_busy = False
         self._greeted_at = 0
         """When the newest hello was sent."""
 
@@ -313,6 +314,8 @@ class Link:
 
     def _opened(self, transport: Transport) -> None:
         self._transport = transport
+        self._is_busy = False
+        transport.keepalive(IDLE_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
         self.session.connected()
@@ -385,6 +388,7 @@ class Link:
         self._is_flushing = False
         self.work.tick(self.now())
         if self._transport is not None:
+            self._watch_closely()
             frames = self.session.outgoing()
             if frames:
                 if log.isEnabledFor(logging.DEBUG):
@@ -392,6 +396,13 @@ class Link:
                         log.debug("> %s", frame)
                 send_frames(self._transport, frames, self._encoding)
         self._arm()
+
+    def _watch_closely(self) -> None:
+        """Ping the coordinator more often while something depends on it."""
+        is_busy = bool(self.work.attempts) or self.session.waiting > 0 or self.delegations.are_open
+        if is_busy is not self._is_busy and self._transport is not None:
+            self._is_busy = is_busy
+            self._transport.keepalive(BUSY_PING if is_busy else IDLE_PING)
 
     def _arm(self) -> None:
         deadline = self.work.next_deadline()

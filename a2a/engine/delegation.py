@@ -87,6 +87,11 @@ class Delegations:
         self._by_request: dict[str, Delegation] = {}
         self._by_task: dict[str, list[Delegation]] = {}
 
+    @property
+    def are_open(self) -> bool:
+        """Whether somebody waits for news of a task."""
+        return bool(self._by_request or self._by_task)
+
     # What the delegator says ------------------------------------------------------------------------------------------
 
     def delegate(self, message: TaskDelegate) -> Delegation:

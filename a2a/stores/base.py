@@ -61,7 +61,10 @@ class ArchivedTask:
 
 
 class Store(Protocol):
-    """A ledger on some medium. Open it once, in the event loop that will use it, and close it when the server ends."""
+    """A ledger on some medium. Open it once, in the event loop that will use it, and close it when the server ends.
+
+    Every method but `open` and `aclose` raises StoreError while the store is not open.
+    """
 
     @property
     def durability(self) -> Durability:
@@ -71,7 +74,7 @@ class Store(Protocol):
         """Open the log and return the position of its last entry (0 when it is empty).
 
         Raises:
-            StoreLocked: another process has this ledger open.
+            StoreLocked: it is open already, in another process or in this one.
             StoreCorrupt: the integrity check found damage; nothing was changed.
             StoreTooNew: a newer version of this software wrote it.
         """
@@ -82,7 +85,11 @@ class Store(Protocol):
         Args:
             entries: consecutive entries; the first has `lsn == expected + 1`.
             expected: the position of the log's end before this batch. Where it differs, `done` gets StoreConflict.
-            done: called in the event loop, in the order of the calls. After a failure every later batch fails too.
+            done: called in the event loop, in the order of the calls. After a failure every later batch fails too,
+                as do snapshots and archiving. A batch that failed may be there after the next open all the same, as
+                after any failed sync: it says that nobody knows, not that it was not kept.
+
+        The queue has no bound of its own: the server stops reading while too many appends are unanswered.
         """
 
     def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
@@ -92,7 +99,11 @@ class Store(Protocol):
         """
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Keep `snapshot` in the place of the one before."""
+        """Keep `snapshot` in the place of the one before.
+
+        Raises:
+            StoreConflict: it stands for entries that the log does not have.
+        """
 
     async def load_snapshot(self) -> Snapshot | None:
         """Return the newest snapshot, or None."""
@@ -103,7 +114,10 @@ class Store(Protocol):
     async def find_archived(
         self, *, task: str | None = None, key: tuple[str, str] | None = None
     ) -> ArchivedTask | None:
-        """Return the archived task with this id, or with this (scope, key), or None."""
+        """Return the archived task with this id, or with this (scope, key), or None.
+
+        Of several with the same (scope, key) it is the one settled last.
+        """
 
     async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
         """Return archived tasks, newest first, those settled before `(settled_at, task)` where it is given."""
@@ -116,7 +130,11 @@ class Store(Protocol):
         """
 
     async def get_blob(self, sha256: str) -> bytes | None:
-        """Return the blob with this SHA-256, or None."""
+        """Return the blob with this SHA-256, or None.
+
+        Raises:
+            StoreCorrupt: the bytes are not what the digest says.
+        """
 
     async def aclose(self) -> None:
         """Write what is queued, release the ledger. Safe to call twice."""

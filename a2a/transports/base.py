@@ -12,7 +12,10 @@ __all__ = ["Receiver", "Transport"]
 
 
 class Transport(Protocol):
-    """One connection. All methods are called from, and call back in, the event loop that opened it."""
+    """One connection. All methods are called from, and call back in, the event loop that opened it.
+
+    After `close` or `abort` nothing more is received, and what is sent is dropped.
+    """
 
     @property
     def subprotocol(self) -> str:
@@ -31,7 +34,11 @@ class Transport(Protocol):
         """
 
     def pause_reading(self) -> None:
-        """Stop taking bytes from the peer until `resume_reading`; its own writes will wait."""
+        """Stop taking bytes from the peer until `resume_reading`; its own writes will wait.
+
+        Messages that were read together with the one being handled may still be delivered. Pauses stay well below
+        10 s: the peer's pings wait as well, and it would take this end for dead.
+        """
 
     def resume_reading(self) -> None:
         """Take bytes again."""
@@ -44,7 +51,11 @@ class Transport(Protocol):
         """
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then close. `closed` follows, within the closing deadline."""
+        """Send what is queued, then close. `closed` follows, within the closing deadline.
+
+        Raises:
+            LocalProtocolError: no peer may close with this code.
+        """
 
     def abort(self) -> None:
         """End the connection now; what is queued is lost. `closed` follows."""

@@ -44,8 +44,9 @@ UNSENT_MAX_BYTES = 128 * 1024
 """What the kernel takes beyond what is under way to the peer (TCP_NOTSENT_LOWAT). By default it takes megabytes, and
 more only when a third of them is gone: a peer that reads 100 kB/s would look for 10 s as if it read nothing."""
 
-WRITE_DEADLINE_TICKS = 4
-"""Looks per write deadline. Ticks are counted, not seconds: a process that was stopped itself sees one late tick."""
+TICKS = 4
+"""Looks per deadline that depends on the write buffer, which does not say when it moves. For the write deadline ticks
+are counted, not seconds: a process that was stopped itself sees one late tick."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +304,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._watch_writes_later()
 
     def _watch_writes_later(self) -> None:
-        tick = self._settings.write_deadline / WRITE_DEADLINE_TICKS
+        tick = self._settings.write_deadline / TICKS
         self._write_timer = self._loop.call_later(tick, self._watch_writes)
 
     def _watch_writes(self) -> None:
@@ -314,7 +315,7 @@ class WebSocketConnection(asyncio.Protocol):
         drained = self._written - buffered
         self._stuck_ticks = self._stuck_ticks + 1 if drained == self._drained else 0
         self._drained = drained
-        if self._stuck_ticks < WRITE_DEADLINE_TICKS:
+        if self._stuck_ticks < TICKS:
             self._watch_writes_later()
         else:
             self._abort(f"the peer read nothing for {self._settings.write_deadline:g} s while {buffered} bytes waited")
@@ -327,6 +328,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def _check_life(self) -> None:
         now = self._loop.time()
+        timeout = self._settings.ping_timeout
         silence = now - self._received_at
         if self._is_reading_paused:
             delay = self._ping_interval  # nobody listens, so silence says nothing
@@ -334,17 +336,16 @@ class WebSocketConnection(asyncio.Protocol):
             delay = self._ping_interval - silence
             if delay <= 0:
                 self._protocol.send_ping(b"")
-                self._pinged_at = now
-                delay = min(self._settings.ping_timeout, self._ping_interval)
                 self._queue(0)
-        elif now < self._pinged_at + self._settings.ping_timeout:
-            delay = self._pinged_at + self._settings.ping_timeout - now
+                self._pinged_at = now
+                delay = min(timeout / TICKS, self._ping_interval)
         elif self._transport.get_write_buffer_size():
-            # The ping may not have left, so its time starts again; until then the write deadline judges this peer.
-            self._pinged_at, delay = now, self._settings.ping_timeout
+            # The ping may not have left, so its time has not begun; until then the write deadline judges this peer.
+            self._pinged_at, delay = now, timeout / TICKS
         else:
-            self._abort(f"the peer was silent for {silence:.1f} s and did not answer a ping")
-            return
+            delay = self._pinged_at + timeout - now
+            if delay <= 0:
+                self._abort(f"the peer was silent for {silence:.1f} s and did not answer a ping")
         if self._is_open:
             self._timer = self._loop.call_later(delay, self._check_life)
 
