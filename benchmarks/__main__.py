@@ -1,0 +1,67 @@
+"""The runner: `python -m benchmarks [NAME ...] [--quick] [--json] [--dir DIR]`.
+
+Prints what the machine is, then the results of each benchmark named, or of all. Exit codes: 0 measured, 1 failed,
+2 usage, 130 on Ctrl-C, 143 on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from benchmarks import delegate, machine
+from benchmarks.report import BenchmarkError, Options, Result, as_facts, as_json, as_table
+
+__all__ = ["BENCHMARKS", "main"]
+
+BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {"delegate": delegate.run}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmarks named on the command line and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the coordinator.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="one short round; the figures are rough")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    parser.add_argument("--dir", type=Path, help="where the ledger lies while measuring; must be on a disk")
+    arguments = parser.parse_args(argv)
+    names = arguments.names or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there is: {', '.join(BENCHMARKS)}")
+    try:
+        directory = machine.disk_directory(arguments.dir)
+    except ValueError as exc:
+        parser.error(f"--dir: {exc}")
+    make_options = Options.quick if arguments.quick else Options
+    options = make_options(directory, machine.installed_event_loop())
+    try:
+        asyncio.run(_run(names, options, in_json=arguments.json))
+    except BenchmarkError as exc:
+        print(f"benchmarks: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
+    return 0
+
+
+async def _run(names: Sequence[str], options: Options, *, in_json: bool) -> None:
+    me = asyncio.current_task()
+    assert me is not None, "a coroutine runs in a task"
+    # Ctrl-C cancels this task already; SIGTERM must take the same way, past the ends of the processes started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    facts = machine.facts(options.directory, options.loop)
+    print(json.dumps({"name": "machine", **facts}) if in_json else as_facts(facts) + "\n", flush=True)
+    for name in names:
+        results = await BENCHMARKS[name](options)
+        print("\n".join(map(as_json, results)) if in_json else as_table(results), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What the machine says about itself and about processes, from `/proc`. Starts nothing; used by runner and clients."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "FileSystem",
+    "cpu_seconds",
+    "disk_directory",
+    "event_loop_of",
+    "facts",
+    "filesystem_of",
+    "installed_event_loop",
+]
+
+MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+"""There fsync costs nothing, so a durable figure from there would flatter."""
+DISTRIBUTIONS = ("a2a-coordinator", "anyio", "msgpack", "pydantic", "uvloop", "websockets")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+FSYNC_SAMPLES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """The line of `/proc/mounts` a path belongs to."""
+
+    type: str
+    device: str
+    mount: str
+
+
+def filesystem_of(path: Path, mounts: str | None = None) -> FileSystem:
+    """Find the file system `path` lies on.
+
+    Args:
+        path: an existing file or directory.
+        mounts: the text to look in, for tests; otherwise `/proc/mounts`.
+    """
+    found = None
+    for line in (Path("/proc/mounts").read_text() if mounts is None else mounts).splitlines():
+        device, mount, kind = (_unescaped(field) for field in line.split()[:3])
+        if not path.resolve().is_relative_to(mount):
+            continue
+        # Of two mounts on the same point the later one hides the earlier.
+        if found is None or len(mount) >= len(found.mount):
+            found = FileSystem(kind, device, mount)
+    if found is None:
+        raise ValueError(f"no line of /proc/mounts covers {path}")
+    return found
+
+
+def _unescaped(field: str) -> str:
+    """Blanks, tabs, newlines and backslashes are octal in `/proc/mounts`."""
+    for code in ("040", "011", "012", "134"):
+        field = field.replace(f"\\{code}", chr(int(code, 8)))
+    return field
+
+
+def disk_directory(wanted: Path | None) -> Path:
+    """Choose where ledgers lie: `wanted`, or the first of temporary, current and home directory that is on a disk.
+
+    Raises:
+        ValueError: `wanted` is no directory, or it (or every candidate) is in memory.
+    """
+    candidates = [Path(tempfile.gettempdir()), Path.cwd(), Path.home()] if wanted is None else [wanted]
+    for candidate in candidates:
+        if not candidate.is_dir():
+            raise ValueError(f"{candidate} is not a directory")
+        if filesystem_of(candidate).type not in MEMORY_FILESYSTEMS:
+            return candidate.resolve()
+    raise ValueError(f"expected a directory on a disk, but in memory are: {', '.join(map(str, candidates))}")
+
+
+def installed_event_loop() -> str:
+    """The faster event loop where it is installed: every process of the run shares this interpreter's packages."""
+    return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+
+
+def event_loop_of(pid: int) -> str:
+    """Tell the event loop a process has loaded, whatever it says about itself."""
+    return "uvloop" if "/uvloop/" in Path(f"/proc/{pid}/maps").read_text() else "asyncio"
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its descendants, ended ones included once their parent waited for them."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for each, fields in _processes():
+        children.setdefault(int(fields[1]), []).append(each)
+        ticks[each] = sum(int(field) for field in fields[11:15])
+    if pid not in ticks:
+        raise ProcessLookupError(f"process {pid} is gone")
+    total = 0
+    family = [pid]
+    while family:
+        member = family.pop()
+        total += ticks[member]
+        family += children.get(member, [])
+    return total / TICKS_PER_SECOND
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """The fields of `/proc/PID/stat` after the command name, which may hold blanks and parentheses itself."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text()
+            except OSError:
+                continue  # it ended between the listing and the reading
+            yield int(entry.name), text[text.rindex(")") + 2 :].split()
+
+
+def facts(directory: Path, loop: str) -> dict[str, Any]:
+    """What a reader has to know to compare figures of two runs."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "versions": _versions(),
+        "event_loop": loop,
+        "filesystem": asdict(filesystem_of(directory)),
+        "fsync_p50_ms": round(_fsync_seconds(directory) * 1000, 3),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found | {"sqlite": sqlite3.sqlite_version}
+
+
+def _fsync_seconds(directory: Path) -> float:
+    """The median of appending a page and syncing it: the floor under every durable answer."""
+    durations = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(FSYNC_SAMPLES):
+            start = time.perf_counter()
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+            durations.append(time.perf_counter() - start)
+    return statistics.median(durations)

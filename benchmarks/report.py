@@ -1,0 +1,80 @@
+"""What a benchmark hands over: results and their two printed forms. Knows neither processes nor the clock.
+
+`--json` prints one object per line with the keys of `Result`; without it, a table.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BenchmarkError", "Options", "Result", "as_facts", "as_json", "as_table"]
+
+
+class BenchmarkError(Exception):
+    """The run cannot give figures worth comparing; the message says what stood in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long to measure, and where ledgers may lie."""
+
+    directory: Path
+    """An existing directory on a disk; each run makes one of its own inside and removes it."""
+    loop: str
+    """`uvloop` or `asyncio`: the event loop of every process of the run."""
+    rounds: int = 5
+    warm_up_seconds: float = 1.0
+    throughput_seconds: float = 2.0
+    sequential_seconds: float = 1.0
+
+    @classmethod
+    def quick(cls, directory: Path, loop: str) -> Options:
+        """One short round: shows that everything works; the figures are rough."""
+        return cls(directory, loop, rounds=1, warm_up_seconds=0.2, throughput_seconds=0.5, sequential_seconds=0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One figure, and where it makes sense, how it stands to the same figure of the relay."""
+
+    name: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    """`value` over the value of `ratio_to`, both medians of the same run."""
+    ratio_to: str | None = None
+
+    def against(self, other: Result) -> Result:
+        """Give this result its ratio to `other`."""
+        return Result(self.name, self.value, self.unit, round(self.value / other.value, 3), other.name)
+
+
+def as_json(result: Result) -> str:
+    """One line of JSON."""
+    return json.dumps(asdict(result))
+
+
+def as_table(results: list[Result]) -> str:
+    """Aligned columns for a person to read."""
+    width = max(len(result.name) for result in results)
+    lines = []
+    for result in results:
+        ratio = "" if result.ratio is None else f"   {result.ratio:6.2f} x {result.ratio_to}"
+        lines.append(f"{result.name:<{width}}  {result.value:>12,.3f} {result.unit:<8}{ratio}".rstrip())
+    return "\n".join(lines)
+
+
+def as_facts(facts: dict[str, Any]) -> str:
+    """One `name: value` line per fact."""
+    return "\n".join(f"{name}: {_plain(value)}" for name, value in facts.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(part)}" for key, part in value.items())
+    if isinstance(value, list):
+        return ", ".join(_plain(part) for part in value)
+    return str(value)

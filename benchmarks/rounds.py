@@ -1,0 +1,102 @@
+"""Rounds: every side measured in turn, again and again, so that what disturbs the machine disturbs all of them alike.
+
+The runner's half of `load`: it orders phases from client processes and keeps what they measured. Does not know what a
+side is made of.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from benchmarks.load import Figures, Phase
+from benchmarks.machine import event_loop_of
+from benchmarks.processes import Process
+from benchmarks.report import BenchmarkError, Options
+
+__all__ = ["IN_FLIGHT", "Sample", "Side", "expect_event_loop", "interleave", "median"]
+
+IN_FLIGHT = 64
+PHASE_GRACE = 60.0
+"""Seconds a phase may take beyond its length before the run is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one round says of one side."""
+
+    throughput: float
+    """Tasks per second with `IN_FLIGHT` open."""
+    router_cpu: float
+    """Microseconds of the router's processor time per task, in the same phase."""
+    sequential_p50: float
+    """Milliseconds of one task at a time, the median."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Something to measure: a router that runs, and a client that can put load on it."""
+
+    name: str
+    router: Process
+    client: Process
+    call: str
+    """The client's call that makes this side; two sides may share their processes."""
+
+    async def warm_up(self, seconds: float) -> None:
+        """Put load on the side and forget the figures."""
+        await self._run(IN_FLIGHT, seconds)
+
+    async def sample(self, options: Options) -> Sample:
+        """Measure one round."""
+        load = await self._run(IN_FLIGHT, options.throughput_seconds)
+        alone = await self._run(1, options.sequential_seconds)
+        return Sample(
+            throughput=load.tasks / load.seconds,
+            router_cpu=load.router_cpu_seconds / load.tasks * 1e6,
+            sequential_p50=alone.p50_seconds * 1e3,
+        )
+
+    async def _run(self, in_flight: int, seconds: float) -> Figures:
+        phase = Phase(self.call, in_flight, seconds, self.router.pid)
+        return Figures(**await self.client.ask(asdict(phase), within=seconds + PHASE_GRACE))
+
+
+def expect_event_loop(process: Process, loop: str) -> None:
+    """Refuse a process on another event loop: half of what a router costs is its loop."""
+    if (found := event_loop_of(process.pid)) != loop:
+        raise BenchmarkError(f"expected every process on {loop}, but the {process.name} is on {found}")
+
+
+async def interleave(sides: Sequence[Side], options: Options) -> dict[str, list[Sample]]:
+    """Measure all sides in turn for every round; tells on stderr how it goes.
+
+    Returns:
+        The samples of each side by its name, one for each round.
+    """
+    for side in sides:
+        for process in (side.router, side.client):
+            expect_event_loop(process, options.loop)
+        await side.warm_up(options.warm_up_seconds)
+    samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
+    for number in range(1, options.rounds + 1):
+        for side in sides:
+            sample = await side.sample(options)
+            samples[side.name].append(sample)
+            print(
+                f"round {number} of {options.rounds}: {side.name:<9} {sample.throughput:9,.0f} tasks/s"
+                f"  {sample.router_cpu:6.1f} us/task  {sample.sequential_p50:7.3f} ms",
+                file=sys.stderr,
+            )
+    return samples
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure over the rounds."""
+    return Sample(
+        throughput=statistics.median(sample.throughput for sample in samples),
+        router_cpu=statistics.median(sample.router_cpu for sample in samples),
+        sequential_p50=statistics.median(sample.sequential_p50 for sample in samples),
+    )

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from benchmarks.load import ANSWER, TEXT, Phase, answer_to, measure, run_role
+
+
+def phase(in_flight: int) -> Phase:
+    return Phase("any", in_flight, seconds=0.05, router_pid=os.getpid())
+
+
+def test_the_task_is_256_bytes_each_way() -> None:
+    assert len(TEXT.encode()) == len(ANSWER.encode()) == 256
+    assert answer_to(TEXT) == ANSWER != TEXT
+
+
+@pytest.mark.parametrize("in_flight", [1, 8])
+async def test_that_many_calls_are_open_at_once(in_flight: int) -> None:
+    now = most = answered = 0
+
+    async def call(text: str) -> str:
+        nonlocal now, most, answered
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0)
+        now -= 1
+        answered += 1
+        return answer_to(text)
+
+    figures = await measure(call, phase(in_flight))
+
+    assert most == in_flight
+    assert now == 0
+    assert figures.tasks == answered >= in_flight
+    assert figures.seconds >= 0.05
+    assert 0 < figures.p50_seconds < figures.seconds
+    assert figures.router_cpu_seconds >= 0
+
+
+async def test_a_wrong_answer_ends_the_phase() -> None:
+    async def call(text: str) -> str:
+        return text
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="expected the text reversed")):
+        await measure(call, phase(1))
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_role_runs_on_the_event_loop_named(loop: str) -> None:
+    pytest.importorskip(loop)
+    seen = []
+
+    async def role() -> None:
+        seen.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+
+    run_role(role(), loop)
+    assert seen == [loop]
