@@ -16,8 +16,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .agent import Agent, ChildTask, SyncTaskContext, TaskContext
-    from .client import AgentChange, AgentInfo, Client, TaskEvent, TaskHandle, connect
+    from .agent import Agent
+    from .client import Client, connect
+    from .context import ChildTask, SyncTaskContext, TaskContext
+    from .delegator import AgentChange, AgentInfo, TaskEvent, TaskHandle
     from .engine.policy import Admission, Bounds, Durations, Policy
     from .errors import (
         A2AError,
@@ -50,8 +52,10 @@ if os.path.isdir(os.path.join(os.path.dirname(__file__), "server")):  # noqa: PT
     )
 
 _ORIGINS: dict[str, tuple[str, ...]] = {
-    "agent": ("Agent", "ChildTask", "SyncTaskContext", "TaskContext"),
-    "client": ("AgentChange", "AgentInfo", "Client", "TaskEvent", "TaskHandle", "connect"),
+    "agent": ("Agent",),
+    "client": ("Client", "connect"),
+    "context": ("ChildTask", "SyncTaskContext", "TaskContext"),
+    "delegator": ("AgentChange", "AgentInfo", "TaskEvent", "TaskHandle"),
     "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
     "errors": (
         "A2AError",

@@ -216,13 +216,17 @@ class Link:
         self._is_closing = True
         self._flush()
         if self._transport is not None:
-            self._transport.close(1000, "bye")
-        self._gone.set()
+            self._transport.close(1000, "bye")  # and the runner goes on when it is over
+        else:
+            self._gone.set()
         if self._runner is not None and not self._runner.done():
             if self._transport is None:
                 self._runner.cancel()
             await asyncio.wait([self._runner], timeout=self.settings.websocket.closing_deadline + 1)
+            if self._transport is not None:
+                self._transport.abort()  # it had its time; a loop must not end under an open connection
             self._runner.cancel()
+            await asyncio.wait([self._runner])
         if self._timer is not None:
             self._timer.cancel()
         self._fail_replies(ConnectionLost("the link was closed"))

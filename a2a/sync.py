@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from . import client as asynchronous
+from . import delegator
 
 __all__ = ["Client", "TaskHandle", "connect"]
 
@@ -24,7 +25,7 @@ __all__ = ["Client", "TaskHandle", "connect"]
 class TaskHandle:
     """A delegated task: as `a2a.TaskHandle`, blocking."""
 
-    def __init__(self, portal: BlockingPortal, handle: asynchronous.TaskHandle) -> None:
+    def __init__(self, portal: BlockingPortal, handle: delegator.TaskHandle) -> None:
         self._portal = portal
         self._handle = handle
         self._entered: AbstractContextManager[Any] | None = None
@@ -50,7 +51,7 @@ class TaskHandle:
         """Whether this delegation made the task."""
         return self._handle.created
 
-    def events(self) -> Iterator[asynchronous.TaskEvent]:
+    def events(self) -> Iterator[delegator.TaskEvent]:
         """As `a2a.TaskHandle.events`."""
         while (event := self._portal.call(self._handle.next_event)) is not None:
             yield event
@@ -112,7 +113,7 @@ class Client:
     def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> TaskHandle:
         """As `a2a.Client.delegate`."""
 
-        async def make() -> asynchronous.TaskHandle:
+        async def make() -> delegator.TaskHandle:
             return self._client.delegate(skill, input, key, **options)
 
         return TaskHandle(self._there, self._there.call(make))
@@ -121,7 +122,7 @@ class Client:
         """As `a2a.Client.call`."""
         return self._there.call(lambda: self._client.call(skill, input, key, **options))
 
-    def find(self, skill: str | None = None, **wanted: Any) -> list[asynchronous.AgentInfo]:
+    def find(self, skill: str | None = None, **wanted: Any) -> list[delegator.AgentInfo]:
         """As `a2a.Client.find`."""
         return self._there.call(lambda: self._client.find(skill, **wanted))
 

@@ -1,0 +1,463 @@
+"""Delegated tasks in the hands of their delegator: the half that clients and agents share.
+
+A `Delegator` owns a link and wakes the `TaskHandle`s that news came for; it knows nothing of how the link came to be.
+Everything runs in the link's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
+
+from .content import parts_payload, read_artifacts, read_parts, result_value
+from .engine.delegation import Delegation
+from .errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    RemoteProtocolError,
+    TaskCanceled,
+    TaskError,
+    TaskFailed,
+    TaskRejected,
+)
+from .ids import new_id
+from .link import Link, refused
+from .protocol.messages import (
+    AgentEvent,
+    AgentFilter,
+    AgentFind,
+    AgentFound,
+    Held,
+    Message,
+    Ok,
+    TaskDelegate,
+    TaskEventNotice,
+    TaskLimits,
+    Timers,
+)
+from .protocol.messages import AgentInfo as WireAgentInfo
+from .protocol.session import Notice
+
+__all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
+
+Mode = Literal["coop", "kill", "skip"]
+Evaluator = Literal["auto", "delegator", "human"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """An agent as the coordinator sees it."""
+
+    agent_id: str
+    card: dict[str, Any]
+    status: str
+    """`ready`, `draining` or `away`."""
+    labels: dict[str, str]
+    credit: int
+    """Attempts it takes at once."""
+    holding: tuple[str, ...]
+    """Tasks it holds or was offered."""
+    seen: float | None
+    """Seconds since it was last heard; None where it is away."""
+
+    @property
+    def skills(self) -> list[str]:
+        """The ids of the skills on its card."""
+        return [skill["id"] for skill in self.card.get("skills", ())]
+
+    @property
+    def load(self) -> float:
+        """The share of its credit that is in use."""
+        return len(self.holding) / self.credit if self.credit else 0.0
+
+    @classmethod
+    def from_wire(cls, info: WireAgentInfo) -> AgentInfo:
+        """Return the public form of what the coordinator sent."""
+        seen = None if info.seen_ms is None else info.seen_ms / 1000
+        return cls(
+            info.agent,
+            cast(dict[str, Any], info.card),
+            info.status,
+            info.labels,
+            info.credit,
+            tuple(info.holding),
+            seen,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChange:
+    """An agent joined, left or changed."""
+
+    change: str
+    agent: AgentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """Something that happened to a task."""
+
+    kind: str
+    """What it was: `created`, `grant`, `progress`, `artifact`, `ask`, `report`, `complete`, ... (spec STATE-2)."""
+    task: str
+    generation: int
+    state: str
+    """The coordinator's own state: `queued`, `leased`, `reported`, ..."""
+    at: float
+    """Seconds since the epoch, the coordinator's clock."""
+    agent: str | None = None
+    progress: float | None = None
+    """0 to 1, where the agent said it."""
+    note: str = ""
+    value: Any = None
+    """The content, where there is one: a question, an answer, a chunk of an artifact, feedback."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Everything else the coordinator told."""
+
+    @classmethod
+    def from_wire(cls, notice: TaskEventNotice) -> TaskEvent:
+        """Return the public form of what the coordinator sent."""
+        data = notice.data
+        bp = data.get("progressBp")
+        return cls(
+            notice.event,
+            notice.task,
+            notice.generation,
+            notice.state,
+            notice.at / 1000,
+            data.get("agent"),
+            None if bp is None else bp / 10_000,
+            data.get("note", ""),
+            read_parts(notice.payload),
+            data,
+        )
+
+
+def _ms(seconds: float | timedelta | None) -> int | None:
+    if seconds is None:
+        return None
+    return round((seconds.total_seconds() if isinstance(seconds, timedelta) else seconds) * 1000)
+
+
+class Delegator:
+    """What delegates through a link and wakes whoever waits for a task: the half that clients and agents share."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, TaskHandle] = {}
+        self._agent_queues: list[asyncio.Queue[AgentChange]] = []
+        self.link: Link = cast(Link, None)
+
+    def changed(self, delegations: list[Delegation]) -> None:
+        """Wake the handles of these delegations; all of them where the link has ended."""
+        if not delegations:
+            for handle in list(self._handles.values()):
+                handle._wake()
+        for delegation in delegations:
+            known = self._handles.get(id(delegation))
+            if known is not None:
+                known._wake()
+
+    def noticed(self, notice: Notice) -> None:
+        """Pass on what happened to agents."""
+        if isinstance(notice.message, AgentEvent):
+            change = AgentChange(notice.message.change, AgentInfo.from_wire(notice.message.agent))
+            for queue in self._agent_queues:
+                queue.put_nowait(change)
+
+    def delegate(
+        self,
+        skill: str,
+        input: Any = None,
+        key: str | None = None,
+        *,
+        acceptance: Evaluator = "delegator",
+        to: str | None = None,
+        tags: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        exclude: Sequence[str] = (),
+        priority: int = 0,
+        effect: Literal["pure", "idempotent", "irreversible"] | None = None,
+        deadline: float | timedelta | None = None,
+        attempts: int | None = None,
+        losses: int | None = None,
+        reworks: int | None = None,
+        timers: Mapping[str, float] | None = None,
+        context_id: str | None = None,
+        parent: tuple[str, int] | None = None,
+        outlives_parent: bool = False,
+    ) -> TaskHandle:
+        """Have a task done. Enter the returned handle to send it.
+
+        Args:
+            skill: the id of the skill.
+            input: any JSON value; agents made with this package want an object with the skill's arguments.
+            key: the same key is the same task, now and after any restart. None: a new task each time.
+            acceptance: who says that the result is good: `delegator` (you, when the block ends well), `auto` (it is
+                taken as reported), `human` (an operator).
+            to: only this agent.
+            tags: tags the skill must have.
+            labels: labels the agent must have.
+            exclude: agents that must not get it.
+            priority: 0 to 9, higher first.
+            effect: what the task does to the world; kept with the task for whoever decides about it.
+            deadline: seconds from now until which the task must have ended.
+            attempts: attempts that may fail retryably; the coordinator's default is 3.
+            losses: attempts that may be lost with their agent; the coordinator's default is 3.
+            reworks: times the result may be rejected for another revision; the coordinator's default is 2.
+            timers: durations in seconds by name: `heartbeat`, `lease`, `offer`, `queue`, `confirm`, `ask`, `cancel`.
+            context_id: tasks that belong together; the parent's, else a new one.
+            parent: (task, fence) of the attempt this is a sub-task of; `TaskContext.delegate` fills it in.
+            outlives_parent: whether the sub-task goes on when its parent ends.
+        """
+        requires: dict[str, Any] = {}
+        if to is not None:
+            requires["agent"] = to
+        if tags:
+            requires["tags"] = list(tags)
+        if labels:
+            requires["labels"] = dict(labels)
+        if exclude:
+            requires["exclude"] = list(exclude)
+        spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": acceptance}}
+        if requires:
+            spec["requires"] = requires
+        if priority:
+            spec["priority"] = priority
+        if effect is not None:
+            spec["effect"] = effect
+        message = TaskDelegate(
+            key=new_id() if key is None else key,
+            spec=spec,  # type: ignore[arg-type]
+            payload=parts_payload({} if input is None else input),
+            context_id=context_id,
+            parent=None if parent is None else Held(*parent),
+            limits=TaskLimits(_ms(deadline), attempts, losses, None, reworks),
+            timers=Timers(**{f"{name}_ms": _ms(value) for name, value in (timers or {}).items()}),
+            on_parent_end="abandon" if outlives_parent else "cancel",
+        )
+        return TaskHandle(self, message, acceptance)
+
+    async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
+        """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`."""
+        async with self.delegate(skill, input, key, **options) as task:
+            return await task.result()
+
+    async def find(
+        self,
+        skill: str | None = None,
+        *,
+        agent: str | None = None,
+        tags: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        input_schema: str | None = None,
+    ) -> list[AgentInfo]:
+        """Return the agents that are known, by id; everything given must hold.
+
+        Args:
+            skill: the id of a skill they must have.
+            agent: only this one.
+            tags: tags that skill must have.
+            labels: labels the agent must have.
+            media_type: an input mode that skill must take.
+            input_schema: the content hash (`sha256:...`) of the input schema that skill must have.
+        """
+        wanted = AgentFilter(agent, skill, list(tags), dict(labels or {}), media_type, input_schema)
+        answer = await self.link.call(AgentFind(wanted))
+        return [AgentInfo.from_wire(info) for info in expect(answer, AgentFound).agents]
+
+
+M = TypeVar("M", bound=Message)
+
+
+def expect(answer: Message, kind: type[M]) -> M:
+    if not isinstance(answer, kind):
+        raise RemoteProtocolError(f"expected {kind.kind}, the coordinator answered {answer.kind}")
+    return answer
+
+
+class TaskHandle:
+    """A delegated task, in the hands of its delegator. Made by `delegate`; enter it to send it.
+
+    Leaving the block after the result was read confirms the result; leaving it with an exception leaves the result
+    unconfirmed, so that the same key can take it up again.
+    """
+
+    def __init__(self, owner: Delegator, request: TaskDelegate, evaluator: str) -> None:
+        self._owner = owner
+        self._request = request
+        self._evaluator = evaluator
+        self._delegation: Delegation | None = None
+        self._news = asyncio.Event()
+        self._was_read = False
+
+    async def __aenter__(self) -> Self:
+        delegation = self._owner.link.delegations.delegate(self._request)
+        self._delegation = delegation
+        self._owner._handles[id(delegation)] = self
+        self._owner.link.wake()
+        try:
+            while delegation.task is None and delegation.refused is None:
+                await self._next()
+        except BaseException:
+            self._forget()
+            raise
+        if delegation.refused is not None:
+            self._forget()
+            raise refused(delegation.refused)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self._was_read and self._evaluator == "delegator" and self._known.settled is None:
+                await self.confirm()
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._delegation is not None:
+            self._owner._handles.pop(id(self._delegation), None)
+            self._owner.link.delegations.forget(self._delegation)
+            self._owner.link.wake()
+
+    @property
+    def _known(self) -> Delegation:
+        if self._delegation is None:
+            raise LocalProtocolError(
+                "the task is delegated by entering the handle: async with client.delegate(...) as task"
+            )
+        return self._delegation
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        task = self._known.task
+        assert task is not None, "an entered handle has its task"
+        return task
+
+    @property
+    def key(self) -> str:
+        """The key it was delegated with."""
+        return self._request.key
+
+    @property
+    def created(self) -> bool:
+        """Whether this delegation made the task; False: the same key had made it before."""
+        return bool(self._known.created)
+
+    @property
+    def context_id(self) -> str:
+        """The context the task belongs to."""
+        return self._known.context_id
+
+    async def next_event(self) -> TaskEvent | None:
+        """Return the next thing that happened, from the task's beginning; None when it has ended and all was told."""
+        delegation = self._known
+        if not delegation.is_watched:
+            self._owner.link.delegations.watch(delegation)
+            self._owner.link.wake()
+        while not delegation.events:
+            if delegation.is_over:
+                return None
+            await self._next()
+        return TaskEvent.from_wire(delegation.events.pop(0))
+
+    async def events(self) -> AsyncIterator[TaskEvent]:
+        """Yield what happens to the task, from its beginning to its end, or until its result waits to be confirmed."""
+        while (event := await self.next_event()) is not None:
+            yield event
+            if self.waits_for_me(event):
+                return
+
+    def waits_for_me(self, event: TaskEvent) -> bool:
+        """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
+        return event.kind == "report" and event.state == "reported" and self._evaluator == "delegator"
+
+    async def result(self) -> Any:
+        """Wait for the result and return its value.
+
+        Raises:
+            TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
+            ConnectionLost: the client was closed.
+        """
+        delegation = self._known
+        while True:
+            settled = delegation.settled
+            if settled is not None and settled.state != "completed":
+                raise _ended(settled.state, self.id, settled.reason, settled.detail)
+            if delegation.review is not None and (settled is not None or self._evaluator == "delegator"):
+                self._was_read = True
+                return result_value(delegation.review.payload)
+            if settled is not None:
+                raise TaskFailed(self.id, "lost", "the coordinator settled the task without a result")
+            await self._next()
+
+    async def artifacts(self) -> list[dict[str, Any]]:
+        """Wait for the result and return it as A2A Artifacts."""
+        await self.result()
+        review = self._known.review
+        return read_artifacts(review.payload) if review else []
+
+    async def question(self) -> tuple[int, Any]:
+        """Wait until the task asks something, and return (number, question).
+
+        Raises:
+            TaskError: the task ended first.
+        """
+        delegation = self._known
+        while not delegation.asks:
+            if delegation.settled is not None:
+                raise _ended(delegation.settled.state, self.id, delegation.settled.reason, delegation.settled.detail)
+            await self._next()
+        ask = min(delegation.asks.values(), key=lambda ask: ask.ask_no)
+        return ask.ask_no, read_parts(ask.payload)
+
+    async def confirm(self) -> None:
+        """Accept the result that was read.
+
+        Raises:
+            Conflict: it is not the current one any more.
+        """
+        await self._say(self._owner.link.delegations.confirm(self._known), "confirm")
+
+    async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
+        """Reject the result that was read; with `rework` another revision follows, which sees the feedback."""
+        request = self._owner.link.delegations.confirm(
+            self._known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback)
+        )
+        self._was_read = False
+        await self._say(request, "reject")
+
+    async def cancel(self, reason: str = "", *, mode: Mode = "coop") -> str:
+        """Ask for the task to end, and return `canceled`, or `pending` while an agent winds down."""
+        answer = await self._say(self._owner.link.delegations.cancel(self._known, mode, reason), "cancel")
+        return expect(answer, Ok).will or "pending"
+
+    async def answer(self, ask_no: int, value: Any) -> None:
+        """Answer a question of the task."""
+        await self._say(self._owner.link.delegations.answer(self._known, ask_no, parts_payload(value)), "answer")
+
+    async def _say(self, request: str | None, what: str) -> Message:
+        if request is None:
+            raise LocalProtocolError(f"there is no result of task {self._known.task} to {what} yet")
+        return await self._owner.link.reply_to(request)
+
+    async def _next(self) -> None:
+        self._news.clear()
+        if self._owner.link.has_ended:
+            raise ConnectionLost("the link was closed")
+        await self._news.wait()
+
+    def _wake(self) -> None:
+        self._news.set()
+
+
+def _ended(state: str, task: str, reason: str, detail: str) -> TaskError:
+    kind = {"rejected": TaskRejected, "canceled": TaskCanceled}.get(state, TaskFailed)
+    return kind(task, reason or state, detail)

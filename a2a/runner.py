@@ -1,0 +1,307 @@
+"""One run of an agent: the link in a thread of its own, the handlers in the caller's loop, and what passes between.
+
+The link beats whatever a handler does, because it shares no thread with one. What crosses between the two loops is
+gathered: one wake-up for all that came or ended in one turn. Used by `Agent.run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+from .content import artifacts_payload, read_parts
+from .context import SyncTaskContext, TaskContext
+from .delegator import Delegator
+from .engine.work import Answered, Attempt, Start, Stop
+from .engine.work import Event as WorkEvent
+from .errors import A2AError, AttemptFailed, Declined, LeaseLapsed, StaleFence
+from .ids import new_suffix
+from .link import Link, LinkSettings
+from .loop import new_loop
+from .protocol.messages import AgentUpdate, AttemptError, Credit
+from .protocol.session import Identity
+
+if TYPE_CHECKING:
+    from .agent import Agent
+
+__all__ = ["DRAIN_GRACE", "Runner"]
+
+log = logging.getLogger("a2a.agent")
+
+T = TypeVar("T")
+
+DRAIN_GRACE = 10.0
+"""Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """An attempt whose handler is at work."""
+
+    context: TaskContext
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    is_lost: bool = False
+    """Nothing it says counts any more."""
+    children: int = 0
+
+
+class Runner(Delegator):
+    """One run of an agent: the link in its thread, the handlers in the caller's loop, and what passes between."""
+
+    def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
+        super().__init__()
+        self._agent = agent
+        self._settings = settings
+        self._identity = Identity(
+            agent_id,
+            instance_id=new_suffix(),
+            # Without storage of its own an agent counts its starts by the clock.
+            incarnation=int(time.time() * 1000),
+            card=agent.card(),
+            labels=agent.labels,
+        )
+        self._link_loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[tuple[str, int], _Running] = {}
+        self._to_link: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._is_waking_link = False
+        self._group: Any = None
+        self._idle: asyncio.Event | None = None
+        self._threads: anyio.CapacityLimiter | None = None
+
+    async def run(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._threads = anyio.CapacityLimiter(max(1, self._agent.concurrency))
+        started: Future[Link] = Future()
+        thread = threading.Thread(
+            target=self._link_thread, args=(started,), name=f"link of {self._identity.agent_id}", daemon=True
+        )
+        thread.start()
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                self.link = await asyncio.wrap_future(started)
+                if not await self._open(stop):
+                    return
+                group.start_soon(self._watch_link)
+                if ready is not None:
+                    ready()
+                try:
+                    await stop.wait()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._drain()
+                    group.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                if self._link_loop is not None:
+                    self._link_loop.call_soon_threadsafe(self._link_loop.stop)
+                await anyio.to_thread.run_sync(thread.join, 5.0)
+
+    async def _open(self, stop: anyio.Event) -> bool:
+        """Connect, and tell whether that was so before `stop` was set: a coordinator may be long in coming."""
+        is_open = False
+        async with anyio.create_task_group() as group:
+
+            async def give_up() -> None:
+                await stop.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(give_up)
+            await self.on_link(self.link.open())
+            is_open = True
+            group.cancel_scope.cancel()
+        return is_open
+
+    # The link's thread ------------------------------------------------------------------------------------------------
+
+    def _link_thread(self, started: Future[Link]) -> None:
+        loop = new_loop()
+        self._link_loop = loop
+        asyncio.set_event_loop(loop)
+
+        async def make() -> Link:
+            return Link(
+                self._settings,
+                self._identity,
+                credit=Credit(self._agent.concurrency),
+                on_work=self._came,
+                on_change=self.changed,
+                on_notice=self.noticed,
+            )
+
+        try:
+            started.set_result(loop.run_until_complete(make()))
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(_wind_up())
+            loop.close()
+
+    def _came(self, events: list[WorkEvent]) -> None:
+        """In the link's loop: pass on what has to be started and stopped, all of it with one wake-up."""
+        assert self._loop is not None, "the link is made by run()"
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody is there to start anything
+            self._loop.call_soon_threadsafe(self._take, events)
+
+    async def on_link(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the link's loop and return its result here."""
+        assert self._link_loop is not None, "the link is made by run()"
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._link_loop))
+
+    def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
+        """Have a call made in the link's loop soon, together with all others of this turn."""
+        self._to_link.append((call, arguments))
+        if not self._is_waking_link and self._loop is not None:
+            self._is_waking_link = True
+            self._loop.call_soon(self._wake_link)
+
+    def _wake_link(self) -> None:
+        self._is_waking_link = False
+        calls, self._to_link = self._to_link, []
+        assert self._link_loop is not None, "the link is made by run()"
+        with contextlib.suppress(RuntimeError):  # the link has ended; the coordinator will hear so
+            self._link_loop.call_soon_threadsafe(_call_all, calls)
+
+    async def _watch_link(self) -> None:
+        """End the run when the link ends for good."""
+        await self.on_link(self.link.wait_closed())
+
+    async def _drain(self) -> None:
+        """Take nothing new, let what is under way end, give the rest back, say good-bye."""
+        if self.link.has_ended:
+            return
+        idle = self._idle
+        assert idle is not None, "made by run()"
+
+        async def begin() -> None:
+            self.link.work.is_draining = True
+            if self.link.session.is_open:
+                with contextlib.suppress(A2AError):  # the coordinator went away meanwhile: nothing to tell it
+                    await asyncio.wait_for(self.link.call(AgentUpdate(status="draining")), 2.0)
+
+        with contextlib.suppress(TimeoutError):
+            await self.on_link(begin())
+        with anyio.move_on_after(DRAIN_GRACE):
+            await idle.wait()
+        for running in list(self._running.values()):
+            running.is_lost = True
+            self.in_link(self._give_back, running.context._attempt)
+            running.scope.cancel()
+        with anyio.move_on_after(2.0):
+            await idle.wait()
+        self._wake_link()
+
+        async def end() -> None:
+            await self.link.drained(2.0 if self.link.session.is_open else 0.0)
+            await self.link.aclose()
+
+        await self.on_link(end())
+
+    def _give_back(self, attempt: Attempt) -> None:
+        self.link.work.yield_(attempt, "the agent is draining")
+        self.link.wake()
+
+    # Attempts ---------------------------------------------------------------------------------------------------------
+
+    def _take(self, events: list[WorkEvent]) -> None:
+        """In the caller's loop: start and stop handlers."""
+        for event in events:
+            key = (event.attempt.task, event.attempt.fence)
+            if isinstance(event, Start):
+                running = self._running[key] = _Running(TaskContext(self, event.attempt))
+                if self._idle is not None:
+                    self._idle.clear()
+                self._group.start_soon(self._attempt, running)
+            elif isinstance(event, Answered):
+                known = self._running.get(key)
+                if known is not None:
+                    known.context._answered(event.ask_no, event.payload)
+            elif isinstance(event, Stop):
+                known = self._running.get(key)
+                if known is not None:
+                    known.is_lost = event.grace_ms == 0
+                    known.context.is_canceled = True
+                    known.scope.cancel()
+
+    async def _attempt(self, running: _Running) -> None:
+        context = running.context
+        outcome: tuple[str, bytes, AttemptError | None] | Declined = ("canceled", b"[]", None)
+        try:
+            with running.scope:
+                outcome = await self._handle(context)
+        finally:
+            self._running.pop((context.id, context.fence), None)
+            if not self._running and self._idle is not None:
+                self._idle.set()
+            if not running.is_lost:
+                self.in_link(self._last_word, context._attempt, outcome)
+
+    async def _handle(self, context: TaskContext) -> tuple[str, bytes, AttemptError | None] | Declined:
+        """Run the handler, and turn whatever comes of it into an outcome."""
+        skill = self._agent.skills.get(context.skill)
+        if skill is None:
+            return Declined("unsupported")
+        try:
+            arguments = skill.arguments(read_parts(context._attempt.offer.payload))
+            if skill.is_async:
+                if skill.context is not None:
+                    arguments[skill.context] = context
+                value = await skill.function(**arguments)
+            else:
+                if skill.context is not None:
+                    arguments[skill.context] = SyncTaskContext(context)
+                value = await anyio.to_thread.run_sync(
+                    lambda: skill.function(**arguments), abandon_on_cancel=True, limiter=self._threads
+                )
+            return "completed", artifacts_payload(skill.result(value)), None
+        except Declined as declined:
+            return declined
+        except AttemptFailed as failed:
+            return "failed", b"[]", AttemptError(failed.error_code[:64], failed.detail[:8000], failed.retryable)
+        except (LeaseLapsed, StaleFence) as lapsed:
+            return "failed", b"[]", AttemptError("lease_lapsed", str(lapsed)[:8000], retryable=True)
+        except Exception as error:
+            log.exception("skill %s failed on task %s", context.skill, context.id)
+            detail = f"{type(error).__name__}: {error}"
+            return "failed", b"[]", AttemptError("exception", detail[:8000], retryable=True)
+
+    def _last_word(self, attempt: Attempt, outcome: tuple[str, bytes, AttemptError | None] | Declined) -> None:
+        """In the link's loop: report how the attempt ended."""
+        work = self.link.work
+        if isinstance(outcome, Declined):
+            work.decline(attempt, cast(Any, outcome.reason), round(outcome.retry_after * 1000))
+        else:
+            work.report(attempt, cast(Any, outcome[0]), outcome[1], outcome[2])
+        self.link.wake()
+
+    def next_child(self, attempt: Attempt) -> int:
+        """Number the sub-tasks that an attempt delegates without a key of their own."""
+        running = self._running[attempt.task, attempt.fence]
+        running.children += 1
+        return running.children
+
+
+async def _wind_up() -> None:
+    """Cancel what is left in this loop, and let connections that were closed tell so before the loop ends."""
+    leftover = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in leftover:
+        task.cancel()
+    await asyncio.gather(*leftover, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+def _call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+    for call, arguments in calls:
+        call(*arguments)

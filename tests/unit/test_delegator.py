@@ -1,0 +1,140 @@
+"""Delegated tasks in the hands of their delegator."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskFailed
+from a2a.errors import IdempotencyMismatch, LocalProtocolError, Unauthenticated
+from a2a.testing import squad
+
+BOUND = 20
+
+
+async def test_delegate_follow_read_confirm(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("count_words", {"text": "a b c"}, key="doc") as task:
+                assert task.created
+                kinds = [event.kind async for event in task.events()]
+                assert kinds[:2] == ["created", "grant"]
+                assert kinds[-1] == "report"
+                assert await task.result() == {"words": 3}
+            shown = await running.client.get(task.id)
+            assert shown["status"]["state"] == "TASK_STATE_COMPLETED"
+            assert shown["metadata"]["confirmedBy"] == running.client.agent_id
+            assert shown["metadata"]["input"] == {"text": "a b c"}
+            assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_the_same_key_is_the_same_task_and_another_input_is_refused(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            async with client.delegate("count_words", {"text": "a"}, key="k") as first:
+                await first.result()
+            async with client.delegate("count_words", {"text": "a"}, key="k") as second:
+                assert (second.id, second.created) == (first.id, False)
+                assert await second.result() == {"words": 1}
+            with pytest.raises(IdempotencyMismatch, match="key 'k' is task"):
+                await client.call("count_words", {"text": "b"}, key="k")
+
+
+async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(KeyError):
+                async with running.client.delegate("count_words", {"text": "a"}, key="k") as task:
+                    await task.result()
+                    raise KeyError
+            assert (await running.client.get(task.id))["metadata"]["pendingAcceptance"]
+
+
+async def test_automatic_acceptance_needs_no_word(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("count_words", {"text": "a"}, acceptance="auto") as task:
+                assert await task.result() == {"words": 1}
+            assert (await running.client.get(task.id))["metadata"]["confirmedBy"] == "auto"
+
+
+async def test_a_rejected_result_is_reworked_with_the_feedback(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft") as task:
+            assert await task.result() == "draft"
+            await task.reject("shorter")
+            assert await task.result() == "draft shorter"
+
+
+async def test_failures_say_why(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(TaskFailed, match="it went wrong") as failed:
+                await running.client.call("fail")
+            assert failed.value.reason == "error"
+            with pytest.raises(TaskFailed, match="text: Field required"):
+                await running.client.call("count_words", {})
+            with pytest.raises(TaskFailed, match=r"policy") as declined:
+                await running.client.call("decline")
+            assert declined.value.reason == "declines"
+
+
+async def test_a_question_reaches_the_delegator_and_its_answer_the_agent(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("sure") as task:
+            number, question = await task.question()
+            assert (number, question) == (1, {"question": "sure?", "options": ["yes", "no"]})
+            await task.answer(number, "yes")
+            assert await task.result() is True
+
+
+async def test_cancel_stops_the_handler_and_ends_the_task(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("wait") as task:
+            await gate.begun.wait()
+            assert await task.cancel("enough") == "pending"
+            with pytest.raises(TaskCanceled, match="enough"):
+                await task.result()
+            assert gate.ended == [task.id]
+
+
+async def test_artifacts_are_streamed_to_whoever_watches(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("stream", acceptance="auto") as task:
+                chunks = [event.value async for event in task.events() if event.kind == "artifact"]
+                assert chunks == ["one", "two"]
+            behind = [event.kind async for event in running.client.watch(task.id, from_gen=2)]
+            assert behind == ["artifact", "artifact", "report", "complete"]
+
+
+async def test_waiting_for_a_result_ends_with_the_client(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            other = running.connect("other")
+            await other.__aenter__()
+            handle = other.delegate("wait")
+            await handle.__aenter__()
+            waiting = asyncio.create_task(handle.result())
+            await gate.begun.wait()
+            await other.aclose()
+            with pytest.raises(ConnectionLost):
+                await waiting
+            gate.open.set()
+
+
+async def test_a_handle_is_entered_first(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            handle = running.client.delegate("draft")
+            with pytest.raises(LocalProtocolError, match="entering the handle"):
+                _ = handle.id
+
+
+def test_refusals_are_one_class_for_each_code() -> None:
+    assert str(Unauthenticated("no")) == "auth: no"
+    assert isinstance(AttemptFailed("x"), Exception)

@@ -1,0 +1,85 @@
+"""One run of an agent: attempts, heartbeats beside blocking code, draining."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, LinkSettings, TaskFailed
+from a2a.testing import squad
+
+BOUND = 20
+
+
+async def test_a_retryable_failure_is_tried_again_and_another_is_not(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            assert await running.client.call("fail", {"retryable": True, "times": 1}) == "attempt 2"
+            with pytest.raises(TaskFailed):
+                await running.client.call("fail", {"retryable": False, "times": 1})
+
+
+async def test_an_unexpected_exception_is_retried_and_then_fails(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(TaskFailed, match="RuntimeError: a bug") as failed:
+                await running.client.call("crash", attempts=2)
+            assert failed.value.reason == "attempts"
+
+
+async def test_a_blocking_handler_keeps_its_lease(helper: Agent) -> None:
+    """Three leases long, in a plain function: the heartbeats come from the link's own thread."""
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("block", {"seconds": 1.8}) as task:
+                assert await task.result() == "done"
+            assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0
+
+
+async def test_a_handler_that_blocks_its_own_loop_keeps_its_lease() -> None:
+
+    agent = Agent("rude")
+
+    @agent.skill
+    async def hog() -> str:
+        time.sleep(1.5)  # noqa: ASYNC251 - what a user's code must be allowed to do
+        return "done"
+
+    stops: list[Any] = []
+
+    async def serve(settings: LinkSettings) -> None:
+        stop, token = anyio.Event(), anyio.lowlevel.current_token()
+        stops.append(lambda: anyio.from_thread.run_sync(stop.set, token=token))
+        await agent.run(settings=settings, stop=stop)
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running, anyio.create_task_group() as group:
+            # In a thread of its own: the coordinator of this test lives in this loop.
+            group.start_soon(anyio.to_thread.run_sync, lambda: anyio.run(serve, running.settings))
+            async with running.client.delegate("hog") as task:
+                assert await task.result() == "done"
+            assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0
+            await anyio.to_thread.run_sync(stops[0])
+
+
+async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.05)
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            stop, ready = anyio.Event(), anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop, ready=ready.set))
+                await ready.wait()
+                async with running.client.delegate("wait") as task:
+                    await gate.begun.wait()
+                    stop.set()
+                    async for event in running.client.watch(task.id):
+                        if event.kind == "release":
+                            break
+                    metadata = (await running.client.get(task.id))["metadata"]
+                    assert metadata["state"] == "queued"
+                    assert not any(metadata["counters"].values()), "giving back counts against nobody"
+                    await task.cancel()
