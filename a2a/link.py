@@ -123,7 +123,11 @@ class Link:
         self._runner: asyncio.Task[None] | None = None
         self._refusal: Error | None = None
         self._left: str | None = None
+        self._is_let_in = False
+        """Whether the newest connection was welcomed."""
         self._is_busy = False
+        self._fewer_wait = asyncio.Event()
+        """Set when a request waits no longer, and at the end of the link; for `drained`, of which several may wait."""
         self._greeted_at = 0
         """When the newest hello was sent."""
 
@@ -180,6 +184,7 @@ class Link:
             self._replies.pop(request, None)
             if not future.done() or future.cancelled():
                 self.session.forget(request)
+                self._fewer_wait.set()
         if isinstance(answer, Error):
             raise refused(answer)
         return answer
@@ -200,16 +205,13 @@ class Link:
         while self.session.waiting:
             if self._loop.time() >= deadline or self._runner is None or self._runner.done():
                 return False
-            turn = asyncio.Event()
-            self._on_reply_once = turn.set
+            self._fewer_wait.clear()
             try:
                 async with asyncio.timeout_at(deadline):
-                    await turn.wait()
+                    await self._fewer_wait.wait()
             except TimeoutError:
                 return False
         return True
-
-    _on_reply_once: Callable[[], None] | None = None
 
     async def aclose(self) -> None:
         """Close the connection and end the link."""
@@ -240,18 +242,18 @@ class Link:
         pause = _BACKOFF[0]
         while not self._is_closing:
             self._refusal = self._left = None
+            self._is_let_in = False
             self._gone = asyncio.Event()
             self._show_papers()
             try:
                 await self._dial()
             except ConnectError as error:
-                is_late = self._loop.time() - started >= self.settings.patience
-                if error.is_final or (is_late and not self._welcomed.done()):
+                if error.is_final or self._is_too_late(started):
                     raise
                 log.info("%s; trying again", error)
             else:
                 await self._gone.wait()
-                if not self._was_refused(started):
+                if self._was_let_in(started):
                     pause = _BACKOFF[0]
             if self.has_ended:
                 return
@@ -261,20 +263,26 @@ class Link:
     def _held(self) -> list[Held]:
         return self.work.held()
 
-    def _was_refused(self, started: float) -> bool:
-        """Tell whether the connection that just ended was refused at the door, in a way that may pass."""
+    def _is_too_late(self, started: float) -> bool:
+        """Tell whether this link never came to be, for as long as its owner would wait."""
+        return not self._welcomed.done() and self._loop.time() - started >= self.settings.patience
+
+    def _was_let_in(self, started: float) -> bool:
+        """Tell whether the connection that just ended had been welcomed; raise where another try is of no use."""
         if self._left == "taken_over":
             raise ConnectError(f"another instance of {self.identity.agent_id} took its place")
         error = self._refusal
         if error is not None and not self._may_try_again(error, started):
             raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {refused(error)}")
-        return error is not None
+        if error is None and not self._is_closing and self._is_too_late(started):
+            raise ConnectError(f"{self.settings.url} ended the connection without a welcome")
+        return self._is_let_in
 
     def _may_try_again(self, error: Error, started: float) -> bool:
         if error.code == ErrorCode.AUTH and self.identity.secret is None:
             # Another process of this principal may be the first one, and about to write down what it was issued.
             return self._loop.time() - started < _SECRET_RACE and load_tokens(self.settings.url) is not None
-        return error.retryable
+        return error.retryable and not self._is_too_late(started)
 
     def _show_papers(self) -> None:
         """Fill in the tokens and the secret; another process may have written them since the last try."""
@@ -306,6 +314,7 @@ class Link:
             else:
                 self._welcomed.cancel()
         self._fail_replies(error if isinstance(error, ConnectError) else ConnectionLost("the link was closed"))
+        self._fewer_wait.set()
         self._on_change([])
 
     def _fail_replies(self, error: Exception) -> None:
@@ -353,8 +362,7 @@ class Link:
                 future.set_result(event.message)
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
-            if self._on_reply_once is not None:
-                self._on_reply_once()
+            self._fewer_wait.set()
         elif isinstance(event, Notice):
             followed = self.delegations.on_notice(event.message, event.re)
             started = self.work.on_notice(event.message, event.re, now)
@@ -371,6 +379,7 @@ class Link:
 
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
+        self._is_let_in = True
         if welcome.secret is not None:
             principal = principal_of(self.identity.agent_id)
             if self.settings.secrets is None:
@@ -430,7 +439,7 @@ _OUR_LIMITS = FrameLimits(
 
 
 class _Receiver:
-    """Ties one connection to the link; what an older connection still says is not heard."""
+    """Ties one connection to the link, which opens the next one only when this one is over."""
 
     __slots__ = ("_link",)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
+import anyio.abc
 
 __all__ = ["new_loop", "run", "stop_on_signals"]
 
@@ -31,9 +32,15 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return runner.run(main())
 
 
-async def stop_on_signals(stop: anyio.Event) -> None:
-    """Set `stop` at the first SIGTERM or Ctrl-C; the second one ends the process at once."""
+async def stop_on_signals(
+    stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Set `stop` at the first SIGTERM or Ctrl-C; the second one ends the process at once.
+
+    Begun with `TaskGroup.start`, it listens when that returns: say only then that the process is ready.
+    """
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
         async for number in signals:
             if stop.is_set():
                 os._exit(128 + number)

@@ -54,6 +54,7 @@ from .records import (
     Accepted,
     AgentForgotten,
     AgentRegistered,
+    Asked,
     CoordinatorStarted,
     Declined,
     LeaseExpired,
@@ -122,8 +123,10 @@ HANDLERS: dict[type[Message], Handler] = {
 
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
-_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Yielded, Reported, Settled)
+_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, Asked, Reported, Settled)
+"""What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
 _RUNS_LEASE = (Accepted, Revived)
+_SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskArtifact, TaskAsk)
 
 
 class Coordinator:
@@ -216,6 +219,8 @@ class Coordinator:
         elif isinstance(message, Credit) and sender.agent is not None:
             self._capacity_changed(sender.agent)
             self.ledger.posted[sender.agent] = None
+        if isinstance(message, _SIGNS_OF_LIFE):
+            self._lease_changed(message.task, now)
         if decision.close is not None:
             self._close(sender, decision.close, now)
         self._follow(now)
@@ -298,7 +303,7 @@ class Coordinator:
                 live.lease_until[record.task] = record.at + task.durations.offer_ms
         elif isinstance(record, _RUNS_LEASE):
             live.lease_until[record.task] = record.at + ledger.tasks[record.task].durations.lease_ms
-        elif isinstance(record, _FREES_CREDIT):
+        if isinstance(record, _FREES_CREDIT):
             task = ledger.tasks[record.task]
             if task.last_agent is not None:
                 self._capacity_changed(task.last_agent)
@@ -356,6 +361,13 @@ class Coordinator:
             heappush(self._timers, (at, task.lsn, task.id))
             if len(self._timers) > 1024 and len(self._timers) > 4 * len(self.ledger.open_tasks):
                 self._prune_timers()
+
+    def _lease_changed(self, task_id: str, now: int) -> None:
+        """Look at the task earlier where its lease now ends earlier: an offer may wait longer than a lease runs."""
+        task = self.ledger.open_tasks.get(task_id)
+        ends, planned = self.live.lease_until.get(task_id), self._scheduled.get(task_id)
+        if task is not None and ends is not None and (planned is None or ends < planned):
+            self._schedule(task, now)
 
     def _prune_timers(self) -> None:
         """Drop entries of tasks that have ended; they would lie here until their time."""
@@ -447,6 +459,8 @@ class Coordinator:
         self._record_ack(sender, now)
         self._capacity_changed(sender.agent)
         self.ledger.posted[sender.agent] = None
+        for task in self.ledger.holding.get(sender.agent, ()):
+            self._lease_changed(task, now)
         self._tell_finders(sender.agent, "joined", now)
 
     def _tell_finders(self, agent_id: str, change: Any, now: int) -> None:

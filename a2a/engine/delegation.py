@@ -163,9 +163,10 @@ class Delegations:
     def on_welcome(self) -> None:
         """Watch again: a watch belongs to a connection, the cursor to the delegator."""
         for delegations in self._by_task.values():
-            for delegation in delegations[:1]:
-                if delegation.is_watched and not delegation.has_ended:
-                    self._watch(delegation)
+            watched = [delegation for delegation in delegations if delegation.is_watched and not delegation.is_over]
+            if watched:
+                # A connection has one watch of a task: it goes on where the one that has seen least stands.
+                self._watch(min(watched, key=lambda delegation: delegation.generation))
 
     def on_reply(self, reply: Reply) -> list[Delegation]:
         """Take an answer, and return the delegations it changed."""

@@ -291,7 +291,7 @@ class Decoder:
         except msgpack.StackError:
             raise _Refusal(ErrorCode.TOO_LARGE, f"nested deeper than {limits.depth_max}", fatal=True) from None
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
-            if "exceeds max_" in str(error):  # a header that promises more than any message may have
+            if "max_array_len" in str(error) or "max_map_len" in str(error):  # a header that promises too much
                 raise _too_many(limits) from None
             raise _Refusal(
                 ErrorCode.MALFORMED, f"not MessagePack as spoken here: {error or type(error).__name__}", fatal=True

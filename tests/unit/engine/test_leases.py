@@ -416,6 +416,16 @@ def test_the_newest_progress_wins(town, task, worker, offer):
     assert (progress[task].progress_no, progress[task].progress_bp, progress[task].note) == (3, 5_000, "more")
 
 
+def test_the_first_progress_counts_whatever_its_number_and_what_it_leaves_out_stays(town, task, worker, offer):
+    progress = town.coordinator.live.progress
+    worker.beat(offer, progress_no=0, note="begun")
+    assert progress[task].note == "begun"
+    worker.beat(offer, progress_no=1, progress_bp=100)
+    assert (progress[task].note, progress[task].progress_bp) == ("begun", 100)
+    worker.beat(offer, progress_no=1, note="again")
+    assert progress[task].note == "begun", "the same number is no progress"
+
+
 def test_progress_starts_again_with_the_next_attempt(town, task, worker, offer, second):
     worker.beat(offer, progress_no=9, note="far")
     second()
@@ -508,6 +518,15 @@ def test_a_yield_of_a_draining_agent_gives_the_task_back_and_counts_against_nobo
     assert (now.state, now.losses, now.failures, now.declines, now.shunned) == ("queued", 0, 0, 0, {})
     assert now.authority.is_open is False
     assert town.ledger.holding["w1"] == {}
+
+
+def test_a_draining_agent_ends_no_task_by_giving_it_back(make_town):
+    town = make_town(bounds=Bounds(declines=1))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    worker.say(AgentUpdate(status="draining"))
+    worker.say(TaskYield(task, worker.offer().fence))
+    assert town.task(task).state == "queued"
 
 
 def test_any_other_yield_counts_as_a_decline_and_is_bounded(make_town):

@@ -20,6 +20,7 @@ from a2a.engine.records import (
     Settled,
     Yielded,
 )
+from a2a.engine.tasks import due, when_due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
@@ -260,7 +261,10 @@ def test_the_next_attempt_starts_its_artifacts_anew(town, task, worker, offer):
     worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]"))
     worker.say(TaskYield(task, offer.fence))
     again = worker.offer()
-    worker.say(TaskArtifact(task, again.fence, "a", 0, b"[1]", append=True))
+    message = TaskArtifact(task, again.fence, "a", 0, b"[1]", append=True)
+    (record,) = worker.decide(message).records
+    assert record.append is False, "there is nothing of its own to append to"
+    worker.say(message)
     artifact = town.task(task).artifacts["a"]
     assert (artifact.chunks, artifact.fence) == ([b"[1]"], again.fence)
 
@@ -366,6 +370,15 @@ def test_the_next_attempt_may_ask_what_was_asked_and_has_the_answer_already(town
     assert len(town.records) == count
     assert town.task(task).state == "leased"
     assert worker.refused(ask(again, payload=b'["else?"]')) == ErrorCode.CONFLICT
+
+
+def test_to_ask_what_was_asked_before_is_a_sign_of_life(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    boss.say(TaskAnswer(task, 1, b"[]"))
+    town.pass_time(3_000)
+    again = worker.offer()
+    assert not again.granted
+    assert worker.decide(ask(again)) == Decision([Accepted(town.now, task, again.fence)], Ok())
 
 
 def test_a_task_asks_a_bounded_number_of_questions(make_town):
@@ -1073,6 +1086,13 @@ def test_a_cancel_of_a_later_revision_is_no_repeat_of_an_earlier_one(town):
     assert boss.cancel(task) == Ok("canceled", "canceled")
 
 
+def test_a_result_that_won_is_not_canceled_when_the_grace_ends(town):
+    task, _, worker, offer = bring(town, "canceling")
+    worker.report(offer)
+    town.pass_time(5_000)
+    assert town.task(task).state == "reported"
+
+
 def test_a_result_does_not_win_over_a_kill(town):
     task, boss, worker, offer = bring(town, "leased")
     boss.cancel(task, "kill", reason="now")
@@ -1193,6 +1213,45 @@ def test_a_task_that_has_ended_waits_for_nothing(town, boss, worker):
     count = len(town.records)
     town.pass_time(100_000)
     assert len(town.records) == count
+
+
+@pytest.mark.parametrize(
+    "state, wait_ms",
+    [
+        ("queued", 800),
+        ("offered", 500),
+        ("leased", 3_000),
+        ("parked hot", 3_000),
+        ("parked cold", 20_000),
+        ("canceling", 2_000),
+        ("reported", 10_000),
+    ],
+)
+def test_the_clock_decides_when_it_is_time_and_not_before(make_town, state, wait_ms):
+    town = make_town(
+        durations=Durations(1_000, 3_000, 500, queue_ms=800, confirm_ms=10_000, ask_ms=20_000, cancel_ms=2_000)
+    )
+    task = town.task(bring(town, state)[0])
+    world, start = town.coordinator.world, town.now
+    assert when_due(world, task) == start + wait_ms
+    assert due(world, task, start + wait_ms - 1) == []
+    assert due(world, task, start + wait_ms) != []
+
+
+def test_the_clock_decides_nothing_about_what_has_ended(town, boss, worker):
+    task = town.task(boss.delegate(limits=TaskLimits(deadline_ms=1_000)))
+    boss.cancel(task.id, "skip")
+    assert when_due(town.coordinator.world, task) is None
+    assert due(town.coordinator.world, task, town.now + 10**6) == []
+
+
+def test_the_questions_of_a_canceled_task_decide_nothing(town, boss, task, worker, offer):
+    worker.say(ask(offer, timeout_ms=1_000))
+    boss.cancel(task, grace_ms=2_500)
+    town.pass_time(2_499)
+    assert town.task(task).state == "canceling"
+    town.pass_time(1)
+    assert settled(town) == [(task, "canceled", "canceled", "boss")]
 
 
 def test_a_worker_that_hears_nothing_is_told_at_its_next_word(town, boss, task, worker, offer):

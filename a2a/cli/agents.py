@@ -1,0 +1,244 @@
+"""`a2a agent ...`: run agents, make any program one, and look at those that are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import anyio
+import click
+
+from ..agent import Agent
+from ..client import Client
+from ..delegator import AgentInfo
+from ..loop import run as run_loop
+from ..loop import stop_on_signals
+from .children import A2A, Child, keep_running, on_end_of_input
+from .loading import load_agent
+from .options import Common, Connection, Failure, common_options, connection_options
+from .output import Output
+from .programs import Program, program_agent
+
+__all__ = ["agent"]
+
+SILENCE = 2.0
+"""Seconds without a coordinator after which an agent says what it is waiting for."""
+
+
+@click.group()
+def agent() -> None:
+    """Run agents, make any program one, see who is there."""
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="When ready, write one JSON object to stdout.")
+_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+_NAME = click.option("--name", metavar="AGENT", help="The agent id to appear under.")
+_LIFELINE = click.option("--while-stdin", is_flag=True, hidden=True, help="End when standard input does.")
+
+
+@agent.command("run")
+@click.argument("spec", metavar="MODULE:VARIABLE")
+@click.option("--workers", type=click.IntRange(1, 1000), default=1, help="Processes; more than one are AGENT/1, ...")
+@_NAME
+@connection_options
+@_JSON
+@_QUIET
+@_LIFELINE
+def run_agent(
+    connection: Connection,
+    spec: str,
+    workers: int,
+    name: str | None,
+    as_json: bool,
+    is_quiet: bool,
+    while_stdin: bool,
+) -> None:
+    """Run the agent that a module here has, until SIGTERM or Ctrl-C.
+
+    It takes nothing new then, and has ten seconds to end what it works on; the rest is given back. Workers that die
+    are started again.
+    """
+    loaded = load_agent(spec)
+    out = Output(as_json, is_quiet)
+    if workers == 1:
+        run_loop(lambda: _serve(loaded, connection, name or loaded.name, out, while_stdin=while_stdin))
+        return
+    stem = name or loaded.name
+    options = ["--json"] * as_json + ["--quiet"] * is_quiet
+    children = [
+        Child(worker, (*A2A, "agent", "run", spec, "--name", worker, "--while-stdin", *options))
+        for worker in (f"{stem}/{number}" for number in range(1, workers + 1))
+    ]
+    # By the environment: what stands on a command line can be read by every user of the machine.
+    os.environ["A2A_URL"] = connection.url
+    if connection.token is not None:
+        os.environ["A2A_TOKEN"] = connection.token
+    run_loop(lambda: _supervise(children, out, while_stdin=while_stdin))
+
+
+@agent.command("exec", context_settings={"ignore_unknown_options": True})
+@click.option("--skill", required=True, help="What the program does, for whoever delegates.")
+@_NAME
+@click.option("--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For one run.")
+@connection_options
+@_JSON
+@_QUIET
+@_LIFELINE
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def exec_agent(
+    connection: Connection,
+    skill: str,
+    name: str | None,
+    concurrency: int,
+    timeout: float | None,
+    as_json: bool,
+    is_quiet: bool,
+    while_stdin: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Make any program an agent, as in: a2a agent exec --skill upper -- tr a-z A-Z
+
+    Its stdin is the input: text as it is, anything else as JSON. Its stdout is the result: JSON where it parses, else
+    text. An exit code other than 0 is a failure with the end of its stderr; after 75 another attempt is made.
+    """
+    made = program_agent(Program(command, timeout), skill, name=name, concurrency=concurrency)
+    run_loop(lambda: _serve(made, connection, made.name, Output(as_json, is_quiet), while_stdin=while_stdin))
+
+
+async def _serve(served: Agent, connection: Connection, name: str, out: Output, *, while_stdin: bool) -> None:
+    stop = anyio.Event()
+    ready = anyio.Event()
+
+    async def tell_what_is_missing() -> None:
+        with anyio.move_on_after(SILENCE):
+            await ready.wait()
+        if not ready.is_set():
+            out.note(f"{name} waits for a coordinator at {connection.url}")
+
+    def say_ready() -> None:
+        ready.set()
+        skills = list(served.skills)
+        if out.as_json:
+            out.record({"agent": name, "url": connection.url, "skills": skills, "pid": os.getpid()})
+        else:
+            out.note(f"{name} is ready at {connection.url}: {', '.join(skills)}")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_on_signals, stop)
+        group.start_soon(tell_what_is_missing)
+        if while_stdin:
+            group.start_soon(on_end_of_input, stop.set)
+        await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready)
+        group.cancel_scope.cancel()
+
+
+async def _supervise(children: Sequence[Child], out: Output, *, while_stdin: bool) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_on_signals, stop)
+        if while_stdin:
+            group.start_soon(on_end_of_input, stop.set)
+        async with anyio.create_task_group() as kept:
+            for child in children:
+                kept.start_soon(keep_running, child, stop, out.note)
+        group.cancel_scope.cancel()
+
+
+# Looking --------------------------------------------------------------------------------------------------------------
+
+
+@agent.command("ls")
+@click.option("--skill", help="Only agents with this skill.")
+@common_options()
+def list_agents(common: Common, skill: str | None) -> None:
+    """Show who is there, with skills, load and the time since they were last heard."""
+    found = common.run(lambda client: client.find(skill))
+    if common.out.as_json:
+        for info in found:
+            common.out.record(_shown(info))
+        return
+    if not found:
+        common.out.note("nobody is there" if skill is None else f"nobody has the skill {skill}")
+        return
+    common.out.table(
+        ("AGENT", "STATUS", "LOAD", "HEARD", "SKILLS"),
+        [
+            (
+                info.agent_id,
+                info.status,
+                f"{len(info.holding)}/{info.credit}",
+                "-" if info.seen is None else f"{info.seen:.1f} s ago",
+                ", ".join(info.skills),
+            )
+            for info in found
+        ],
+    )
+
+
+@agent.command("show")
+@click.argument("agent_id", metavar="AGENT")
+@common_options()
+def show_agent(common: Common, agent_id: str) -> None:
+    """Show one agent: its card, and the tasks it holds."""
+
+    async def work(client: Client) -> None:
+        info = await _find(client, agent_id)
+        tasks = [await client.get(task) for task in info.holding]
+        if common.out.as_json:
+            common.out.record({**_shown(info), "tasks": tasks})
+            return
+        out = common.out
+        card = info.card
+        out.line(f"{info.agent_id}  {info.status}  version {card.get('version', '-')}")
+        out.line(f"  {card.get('description', '')}")
+        for label, value in sorted(info.labels.items()):
+            out.line(f"  {label}={value}")
+        heard = "away" if info.seen is None else f"heard {info.seen:.1f} s ago"
+        out.line(f"  {heard}, holds {len(info.holding)} of {info.credit} tasks")
+        for skill in card.get("skills", ()):
+            tags = f"  [{', '.join(skill['tags'])}]" if skill.get("tags") else ""
+            out.line(f"  skill {skill['id']}: {skill.get('description', '')}{tags}")
+        for task in tasks:
+            metadata = task["metadata"]
+            out.line(f"  task {task['id']}: {metadata['skill']}, {metadata['state']}, attempt {metadata['attempt']}")
+
+    common.run(work)
+
+
+@agent.command("drain")
+@click.argument("agent_id", metavar="AGENT")
+@common_options()
+def drain_agent(common: Common, agent_id: str) -> None:
+    """Have an agent take nothing new; what it holds it finishes. Needs the operator's token."""
+
+    async def work(client: Client) -> AgentInfo:
+        await _find(client, agent_id)
+        await client.drain(agent_id)
+        return await _find(client, agent_id)
+
+    info = common.run(work)
+    if common.out.as_json:
+        common.out.record(_shown(info))
+    else:
+        common.out.note(f"{agent_id} takes nothing new; it holds {len(info.holding)} tasks")
+
+
+async def _find(client: Client, agent_id: str) -> AgentInfo:
+    found = await client.find(agent=agent_id)
+    if not found:
+        raise Failure(f"there is no agent {agent_id}")
+    return found[0]
+
+
+def _shown(info: AgentInfo) -> dict[str, object]:
+    return {
+        "agent": info.agent_id,
+        "status": info.status,
+        "skills": info.skills,
+        "labels": info.labels,
+        "credit": info.credit,
+        "holding": list(info.holding),
+        "seen": info.seen,
+        "card": info.card,
+    }

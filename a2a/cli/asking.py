@@ -1,0 +1,89 @@
+"""Asking the person at the terminal what a task wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import click
+
+from .output import escape, is_terminal, to_json
+
+__all__ = ["ask_person", "can_ask", "parse_value", "question_lines", "read_line"]
+
+
+def can_ask() -> bool:
+    """Tell whether somebody sits there who can answer."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def parse_value(text: str) -> Any:
+    """Return what was typed as a value: JSON where it parses, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def question_lines(question: Any) -> list[str]:
+    """Return a question, as `TaskContext.ask` made it or as any other JSON value, for a person to read."""
+    if not isinstance(question, dict):
+        return [escape(question if isinstance(question, str) else to_json(question), lines=True)]
+    lines = [escape(str(question.get("question", to_json(question))), lines=True)]
+    options = question.get("options")
+    if isinstance(options, list):
+        lines += [f"  {number}  {escape(str(option))}" for number, option in enumerate(options, 1)]
+    if question.get("schema") is not None:
+        lines.append(f"  an answer of this form: {to_json(question['schema'])}")
+    return lines
+
+
+async def ask_person(who: str, question: Any) -> Any:
+    """Put a question to the person at the terminal, and return the answer; again while it is none of the options."""
+    options = question.get("options") if isinstance(question, dict) else None
+    for line in (f"{escape(who)} asks:", *question_lines(question)):
+        click.echo(line, err=True)
+    while True:
+        click.echo("> ", nl=False, err=True)
+        text = (await read_line()).strip()
+        if not isinstance(options, list) or not options:
+            return parse_value(text)
+        chosen = choose(text, options)
+        if chosen is not None:
+            return chosen
+        click.echo("one of the options, or its number, please", err=True)
+
+
+def choose(text: str, options: list[Any]) -> Any:
+    """Return the option that a person means: its own words, else its number; None where it is none of them."""
+    for option in options:
+        if text == option or (not isinstance(option, str) and parse_value(text) == option):
+            return option
+    if text.isdecimal() and 1 <= int(text) <= len(options):
+        return options[int(text) - 1]
+    return None
+
+
+async def read_line() -> str:
+    """Return the next line of stdin. Cancelling leaves the line to the next reader, as no thread waits for it.
+
+    Raises:
+        Abort: stdin has ended.
+    """
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    line = sys.stdin.readline()  # a terminal is ready when a whole line is
+    if not line:
+        raise click.Abort
+    return line

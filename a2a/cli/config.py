@@ -1,0 +1,164 @@
+"""The coordinator's settings file, `a2a.toml`: read, checked, and turned into what the server takes.
+
+    [coordinator]
+    listen = "127.0.0.1:7420"
+    db = "ledger.db"                # beside this file
+    namespace = "main"
+
+    [durations]                     # seconds
+    lease = 30
+    heartbeat = 10
+
+    [limits]
+    attempts = 3
+
+A key that is not known is an error: a misspelt limit would otherwise be no limit.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..engine.policy import Bounds, Durations, Policy
+from ..protocol.codec import FrameLimits
+from ..transports.websocket import WebSocketSettings
+
+__all__ = ["ConfigError", "Settings", "read_settings"]
+
+S = TypeVar("S")
+
+
+class ConfigError(ValueError):
+    """The settings do not say what can be done; the message names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a coordinator is started with; the command line's options take the place of what stands here."""
+
+    listen: str = "127.0.0.1:7420"
+    db: Path | None = None
+    """None: in the user's state directory."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+    policy: Policy = field(default_factory=Policy)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
+
+    def with_namespace(self, name: str) -> Settings:
+        """Return these settings for another namespace.
+
+        Raises:
+            ConfigError: it cannot be the beginning of a task's id.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", name):
+            raise ConfigError(f"namespace: expected up to 32 letters, digits, dots or hyphens, got {name!r}")
+        return replace(self, policy=replace(self.policy, namespace=name))
+
+
+_PATHS = ("db", "tls_cert", "tls_key", "token_file")
+_NAMES = ("hosts", "origins")
+_DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
+_BOUNDS = frozenset(item.name for item in fields(Bounds))
+_FRAMES = frozenset(item.name for item in fields(FrameLimits))
+_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.startswith("backoff"))
+_SOCKET = frozenset({"connections_max"})
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a settings file.
+
+    Raises:
+        ConfigError: it cannot be read, or says something that is not known.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+    try:
+        return _settings(document, path.absolute().parent)
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: {exc}") from exc
+
+
+def _settings(document: Mapping[str, Any], base: Path) -> Settings:
+    unknown = set(document) - {"coordinator", "durations", "limits"}
+    if unknown:
+        raise ConfigError(f"there is no section [{min(unknown)}]; expected coordinator, durations, limits")
+    tables = {name: document.get(name, {}) for name in ("coordinator", "durations", "limits")}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{name}: expected a section [{name}]")
+
+    settings = _limited(_timed(Settings(), tables["durations"]), tables["limits"])
+    for key, value in tables["coordinator"].items():
+        where = f"[coordinator] {key}"
+        if key == "listen":
+            settings = replace(settings, listen=_checked(where, value, str))
+        elif key == "namespace":
+            settings = settings.with_namespace(_checked(where, value, str))
+        elif key in _PATHS:
+            settings = replace(settings, **{key: base / _checked(where, value, str)})  # type: ignore[arg-type]
+        elif key in _NAMES:
+            names = frozenset(_checked(where, name, str) for name in _checked(where, value, list))
+            websocket = replace(settings.websocket, **{key: names})  # type: ignore[arg-type]
+            settings = replace(settings, websocket=websocket)
+        elif key == "on_confirm_timeout":
+            if value not in ("accept", "reject", "hold"):
+                raise ConfigError(f"{where}: expected accept, reject or hold, got {value!r}")
+            settings = replace(settings, policy=replace(settings.policy, on_confirm_timeout=value))
+        else:
+            known = ("listen", "namespace", *_PATHS, *_NAMES, "on_confirm_timeout")
+            raise ConfigError(f"{where}: there is no such key; expected one of {', '.join(sorted(known))}")
+    return settings
+
+
+def _timed(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    named = {}
+    for key, value in table.items():
+        if key not in _DURATIONS:
+            raise ConfigError(f"[durations] {key}: there is no such key; expected one of {', '.join(_DURATIONS)}")
+        seconds = _checked(f"[durations] {key}", value, int, float)
+        if not 0.1 <= seconds <= 10 * 366 * 86_400:
+            raise ConfigError(f"[durations] {key}: expected seconds from 0.1 to ten years, got {seconds:g}")
+        named[_DURATIONS[key]] = round(seconds * 1000)
+    durations = replace(settings.policy.durations, **named)
+    if durations.heartbeat_ms * 3 > durations.lease_ms:
+        raise ConfigError(
+            f"[durations] heartbeat: {durations.heartbeat_ms / 1000:g} s is more than a third of the lease of "
+            f"{durations.lease_ms / 1000:g} s; one lost heartbeat would cost the lease"
+        )
+    return replace(settings, policy=replace(settings.policy, durations=durations))
+
+
+def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    policy, websocket = settings.policy, settings.websocket
+    for key, value in table.items():
+        known = _BOUNDS | _FRAMES | _POLICY | _SOCKET
+        if key not in known:
+            raise ConfigError(f"[limits] {key}: there is no such key; expected one of {', '.join(sorted(known))}")
+        number = _checked(f"[limits] {key}", value, int)
+        if number < (0 if key in _BOUNDS - {"attempts"} else 1):
+            raise ConfigError(f"[limits] {key}: {number} is too small")
+        change = {key: number}
+        if key in _BOUNDS:
+            policy = replace(policy, bounds=replace(policy.bounds, **change))
+        elif key in _FRAMES:
+            policy = replace(policy, frame_limits=replace(policy.frame_limits, **change))
+        elif key in _POLICY:
+            policy = replace(policy, **change)  # type: ignore[arg-type]
+        if key in ("connections_max", "message_max_bytes", "outbox_max_bytes"):
+            websocket = replace(websocket, **change)  # type: ignore[arg-type]
+    return replace(settings, policy=policy, websocket=websocket)
+
+
+def _checked(where: str, value: Any, *kinds: type[S]) -> S:
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        names = {str: "a string", int: "a number", float: "a number", list: "a list"}
+        raise ConfigError(f"{where}: expected {names[kinds[-1]]}, got {value!r}")
+    return value

@@ -1,0 +1,163 @@
+"""`a2a coordinator run`: the long-running process."""
+
+from __future__ import annotations
+
+import gc
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from ..credentials import state_dir
+from ..errors import StoreError
+from ..hosting import Hosted, UnsafeAddress, host
+from ..loop import run as run_loop
+from ..loop import stop_on_signals
+from .config import ConfigError, Settings, read_settings
+from .options import ExitCode, Failure, read_token
+from .output import Output
+
+__all__ = ["announce", "coordinator", "hosting", "until_stopped"]
+
+
+@click.group()
+def coordinator() -> None:
+    """Run the coordinator."""
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@coordinator.command()
+@click.option("--listen", metavar="HOST:PORT", help="Where; port 0 takes a free one.  [default: 127.0.0.1:7420]")
+@click.option("--db", type=_FILE, help="The ledger's file.  [default: in the state directory]")
+@click.option("-c", "--config", type=_FILE, metavar="a2a.toml", help="Settings; the options here come before them.")
+@click.option("--namespace", help="What task ids begin with.  [default: main]")
+@click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
+@click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
+@click.option("--tls-key", type=_FILE, help="Its private key.")
+@click.option("--ready-json", is_flag=True, help="When ready, write one JSON object with the address to stdout.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+def run(
+    listen: str | None,
+    db: Path | None,
+    config: Path | None,
+    namespace: str | None,
+    token_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    ready_json: bool,
+    is_quiet: bool,
+) -> None:
+    """Run a coordinator until SIGTERM or Ctrl-C.
+
+    Agents and commands of this user on this machine find its tokens in the state directory. Exit code 70: the ledger
+    could not be written; start it again, and everybody goes on where they were.
+    """
+    try:
+        settings = read_settings(config) if config else Settings()
+        if namespace is not None:
+            settings = settings.with_namespace(namespace)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
+    settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
+    run_loop(lambda: _serve(settings, Output(ready_json, is_quiet)))
+
+
+async def _serve(settings: Settings, out: Output) -> None:
+    db = settings.db
+    if db is None:
+        db = state_dir() / "ledgers" / f"{settings.policy.namespace}.db"
+        db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with hosting(
+        db,
+        settings.listen,
+        policy=settings.policy,
+        token=read_token(settings.token_file),
+        ssl=_server_context(settings),
+        settings=settings.websocket,
+    ) as hosted:
+        # What the ledger was folded into stays for as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await until_stopped(hosted, lambda: announce(hosted, out))
+
+
+@asynccontextmanager
+async def hosting(db: Path | None, listen: str, *, token: str | None = None, **options: Any) -> AsyncIterator[Hosted]:
+    """Do as `host`, with the token of A2A_TOKEN if need be, and a wrong address as an error of whoever typed it."""
+    token = token or os.environ.get("A2A_TOKEN") or None
+    async with AsyncExitStack() as stack:
+        try:
+            hosted = await stack.enter_async_context(host(db, listen, token=token, **options))
+        except UnsafeAddress as error:
+            raise click.UsageError(f"{error} (--tls-cert, --tls-key)") from error
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        yield hosted
+
+
+def announce(hosted: Hosted, out: Output) -> None:
+    """Say that a coordinator is ready: as one JSON object for programs, else as a sentence."""
+    durability = hosted.server.store.durability
+    if out.as_json:
+        out.record(
+            {
+                "url": hosted.url,
+                "tokenFile": str(hosted.tokens.token_file),
+                "operatorTokenFile": str(hosted.tokens.token_file.with_name("operator-token")),
+                "db": None if hosted.db is None else str(hosted.db),
+                "pid": os.getpid(),
+                "epoch": hosted.server.coordinator.ledger.epoch,
+                "durability": durability,
+            }
+        )
+    else:
+        kept = "in memory only" if hosted.db is None else f"in {hosted.db} ({durability})"
+        out.note(f"coordinator at {hosted.url}, ledger {kept}")
+
+
+async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
+    """Call `ready`, and wait for SIGTERM or Ctrl-C; whoever is told that it is ready may send one at once.
+
+    Raises:
+        Failure: the ledger cannot be written any more.
+    """
+    stop = anyio.Event()
+    lost: list[StoreError] = []
+
+    async def watch_ledger() -> None:
+        try:
+            await hosted.server.failed()
+        except StoreError as error:
+            lost.append(error)
+            stop.set()
+
+    async with anyio.create_task_group() as group:
+        await group.start(stop_on_signals, stop)
+        group.start_soon(watch_ledger)
+        ready()
+        await stop.wait()
+        group.cancel_scope.cancel()
+    if lost:
+        raise Failure(f"{lost[0]}; start the coordinator again", ExitCode.LEDGER_LOST) from lost[0]
+
+
+def _server_context(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None and settings.tls_key is None:
+        return None
+    if settings.tls_cert is None:
+        raise click.UsageError("--tls-key needs --tls-cert")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:
+        raise click.UsageError(f"--tls-cert {settings.tls_cert}: {error}") from error
+    return context

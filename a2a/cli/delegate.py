@@ -1,0 +1,204 @@
+"""`a2a delegate`: have a task done, show how far it is, print the result, confirm it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import click
+
+from ..client import Client
+from ..content import artifacts_value
+from ..delegator import TaskEvent, TaskHandle
+from ..errors import AlreadyAnswered, TaskError
+from .asking import ask_person, can_ask, parse_value, read_line
+from .options import Common, common_options
+from .output import Output, is_terminal
+from .story import ENDED, Follower, follower
+
+__all__ = ["delegate", "read_input"]
+
+TIMERS = ("heartbeat", "lease", "offer", "queue", "confirm", "ask", "cancel")
+
+
+@click.command()
+@click.argument("skill")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input: JSON, else text. - is stdin.")
+@click.option("--text", help="The input, a text.")
+@click.option("--key", help="The same key is the same task, now and after any restart.")
+@click.option("--to", metavar="AGENT", help="Only this agent.")
+@click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
+@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
+@click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
+@click.option(
+    "--acceptance",
+    type=click.Choice(["auto", "delegator", "human"]),
+    default="delegator",
+    show_default=True,
+    help="Who says that the result is good: nobody, this command by printing it, or an operator.",
+)
+@click.option("--no-wait", is_flag=True, help="Print the task's id and leave.")
+@common_options(timeout=None)
+def delegate(
+    common: Common,
+    skill: str,
+    pairs: tuple[str, ...],
+    file: Any,
+    text: str | None,
+    timers: tuple[str, ...],
+    no_wait: bool,
+    acceptance: str,
+    **options: Any,
+) -> None:
+    """Delegate a task and print its result: text as it is, anything else as JSON.
+
+    Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
+    Exit code 5: the task failed or was cancelled, 7: it was rejected. Ctrl-C leaves the task to go on.
+    """
+    value = read_input(pairs, file, text)
+    options |= {"acceptance": acceptance, "timers": _timers(timers)}
+
+    async def work(client: Client) -> None:
+        handle = client.delegate(skill, value, **options)
+        if no_wait:
+            async with handle as task:
+                _say_id(common.out, task)
+            return
+        async with handle as task:
+            with _told_to_go_on(common.out, task.id):
+                await _see_through(client, task, common.out, acceptance)
+
+    common.run(work)
+
+
+def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
+    """Return the input that the arguments make: an object of pairs, over what is in the file; or a text.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+    if text is not None:
+        if pairs or file:
+            raise click.UsageError("--text is the whole input: leave out --input and KEY=VALUE")
+        return text
+    named = {}
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not is_pair or not name:
+            raise click.UsageError(f"expected KEY=VALUE, got {pair!r} (--text for a text, --input for a file)")
+        named[name] = parse_value(value)
+    if file is None:
+        return named or None
+    try:
+        content = parse_value(file.read().decode())
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"--input: expected JSON or text in UTF-8: {error}") from error
+    if not named:
+        return content
+    if not isinstance(content, dict):
+        raise click.UsageError("--input: KEY=VALUE beside it needs a JSON object in the file")
+    return content | named
+
+
+def _timers(pairs: tuple[str, ...]) -> dict[str, float]:
+    timers = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if name not in TIMERS or not number.isdecimal():
+            raise click.UsageError(f"--timers: expected NAME=MS with one of {', '.join(TIMERS)}, got {pair!r}")
+        timers[name] = int(number) / 1000
+    return timers
+
+
+def _say_id(out: Output, task: TaskHandle) -> None:
+    if out.as_json:
+        out.record({"task": task.id, "created": task.created})
+    else:
+        out.line(task.id)
+
+
+@contextlib.contextmanager
+def _told_to_go_on(out: Output, task: str) -> Any:
+    """Tell whoever gives up waiting that the task does not."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        out.note(f"{task} goes on: a2a task result --wait {task}, or a2a task cancel {task}")
+        raise
+
+
+async def _see_through(client: Client, task: TaskHandle, out: Output, acceptance: str) -> None:
+    if not task.created:
+        out.note(f"{task.id} was there already")
+    try:
+        with follower(out) as shown:
+            async with _person(task, shown) as note:
+                async for event in task.events():
+                    shown.happened(event)
+                    note(event)
+                    if acceptance == "human" and event.state == "reported":
+                        await _have_accepted(client, task, out, shown)
+            value = await task.result()
+    except TaskError as error:
+        if out.as_json:
+            out.record({"kind": "end", "task": task.id, "reason": error.reason, "detail": error.detail})
+        raise
+    if out.as_json:
+        out.record({"kind": "result", "task": task.id, "result": value})
+    else:
+        out.value(value)
+
+
+@asynccontextmanager
+async def _person(task: TaskHandle, shown: Follower) -> AsyncIterator[Callable[[TaskEvent], None]]:
+    """Inside the block, put the task's questions to whoever sits at the terminal; yield what is told of each event."""
+    asking: dict[int, asyncio.Task[None]] = {}
+
+    async def ask(number: int, question: Any) -> None:
+        with shown.paused():
+            answer = await ask_person(task.id, question)
+        try:
+            await task.answer(number, answer)
+        except AlreadyAnswered as error:
+            click.echo(f"{task.id}: {error}", err=True)
+
+    def note(event: TaskEvent) -> None:
+        number = event.data.get("askNo")
+        if event.kind == "ask" and number is not None:
+            if can_ask():
+                asking[number] = group.create_task(ask(number, event.value))
+            else:
+                click.echo(f"{task.id} asks; answer with: a2a answer {task.id}", err=True)
+        elif event.kind in ("answer", "answer_later") or event.state in ENDED:
+            for waiting in asking.values() if number is None else filter(None, [asking.get(number)]):
+                waiting.cancel()  # somebody else was faster
+
+    async with asyncio.TaskGroup() as group:
+        yield note
+        for waiting in asking.values():
+            waiting.cancel()
+
+
+async def _have_accepted(client: Client, task: TaskHandle, out: Output, shown: Follower) -> None:
+    """Have the person at the terminal say whether the result is good, where that person is an operator."""
+    if not _sees_and_answers(client):
+        out.note(f"{task.id} waits for an operator: a2a task confirm {task.id}, or a2a task reject {task.id}")
+        return
+    with shown.paused():
+        out.value(artifacts_value((await client.get(task.id))["artifacts"]))
+        click.echo("Is this good? [y, or what is wrong with it] ", nl=False, err=True)
+        said = (await read_line()).strip()
+    if said.lower() in ("y", "yes"):
+        await client.confirm(task.id)
+    else:
+        await client.reject(task.id, said)
+
+
+def _sees_and_answers(client: Client) -> bool:
+    """Tell whether somebody with the operator's token sits at the terminal, and sees there what is printed."""
+    return client.is_operator and can_ask() and is_terminal(sys.stdout)

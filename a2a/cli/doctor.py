@@ -1,0 +1,186 @@
+"""`a2a doctor`: look at everything that has to be right, and say what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from ..credentials import coordinator_dir, load_tokens, state_dir
+from ..errors import ConnectError, StoreError, StoreLocked
+from ..stores.database import check
+from ..stores.lock import LedgerLock
+from .options import Common, Connection, ExitCode, Failure, common_options
+
+__all__ = ["Finding", "doctor"]
+
+DISTRIBUTION = "a2a-coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, and what was seen."""
+
+    what: str
+    verdict: Literal["ok", "note", "wrong"]
+    """`note`: it may be meant so."""
+    detail: str
+
+
+@click.command()
+@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Look at this ledger too.")
+@common_options(timeout=10.0)
+def doctor(common: Common, db: Path | None) -> None:
+    """Find out what is wrong with this installation, this user's state and the coordinator.
+
+    Nothing is changed. Exit code 1: something is wrong.
+    """
+    # That no coordinator runs is only wrong where one was named.
+    source = click.get_current_context().get_parameter_source("url")
+    is_named = source is not click.core.ParameterSource.DEFAULT
+    findings = [
+        *installation(),
+        *others_named_a2a(),
+        *state(common.connection.url),
+        asyncio.run(coordinator(common.connection, common.timeout, is_named=is_named)),
+        *([] if db is None else ledger(db)),
+        *helpers(),
+    ]
+    if common.out.as_json:
+        for found in findings:
+            common.out.record({"what": found.what, "verdict": found.verdict, "detail": found.detail})
+    else:
+        common.out.table(("", "", ""), [(found.verdict, found.what, found.detail) for found in findings])
+    wrong = [found.what for found in findings if found.verdict == "wrong"]
+    if wrong:
+        raise Failure(f"wrong: {', '.join(wrong)}", ExitCode.FAILED)
+
+
+def installation() -> Iterator[Finding]:
+    """Look at Python, and at the packages this one needs."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    is_new = sys.version_info >= (3, 11)
+    yield Finding("Python", "ok" if is_new else "wrong", f"{version} at {sys.executable}")
+    try:
+        this = importlib.metadata.distribution(DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding(DISTRIBUTION, "note", "not installed: it runs from its source")
+        return
+    yield Finding(DISTRIBUTION, "ok", f"{this.version} at {Path(__file__).parents[1]}")
+    for requirement in this.requires or ():
+        if "extra ==" in requirement:
+            continue
+        name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "wrong", f"not installed; needed is {requirement}")
+
+
+def others_named_a2a() -> Iterator[Finding]:
+    """Look for other packages with the import name `a2a`: installed into one place they overwrite each other."""
+    own = Path(__file__).parents[1]
+    found = False
+    for other in importlib.metadata.distributions():
+        name = other.metadata["Name"] or "?"
+        if name == DISTRIBUTION or not any(file.parts[0] == "a2a" for file in other.files or ()):
+            continue
+        found = True
+        yield Finding(
+            "the name a2a",
+            "wrong",
+            f"{name} {other.version} in {other.locate_file('')} has a package a2a as well: use an environment for each",
+        )
+    for entry in sys.path:
+        place = Path(entry or ".").resolve() / "a2a"
+        if place != own.resolve() and (place / "__init__.py").exists():
+            found = True
+            yield Finding("the name a2a", "wrong", f"{place} is another package of this name on the path")
+    if not found:
+        yield Finding("the name a2a", "ok", "only this package has it")
+
+
+def state(url: str) -> Iterator[Finding]:
+    """Look whether this user's tokens and secrets are kept from others."""
+    home = state_dir()
+    if not home.exists():
+        yield Finding("state directory", "ok", f"{home} is not there yet")
+        return
+    open_to_others = []
+    for path in (home, coordinator_dir(url), *_below(coordinator_dir(url))):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if path.is_dir() else 0o077))
+        if not stat.S_ISLNK(status.st_mode) and (status.st_uid != os.getuid() or is_open):
+            open_to_others.append(str(path))
+    if open_to_others:
+        yield Finding("state directory", "wrong", f"others may read or write {', '.join(open_to_others[:3])}")
+    elif not os.access(home, os.W_OK):
+        yield Finding("state directory", "wrong", f"{home} cannot be written")
+    else:
+        yield Finding("state directory", "ok", str(home))
+
+
+def _below(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+async def coordinator(connection: Connection, timeout: float | None, *, is_named: bool) -> Finding:
+    """Look whether the coordinator is there, and lets this user in."""
+    what = "coordinator"
+    try:
+        async with asyncio.timeout(timeout), connection.client() as client:
+            role = "as an operator" if client.is_operator else "without the operator's role"
+            return Finding(what, "ok", f"{connection.url} lets {client.agent_id} in, {role}; {client.durability}")
+    except TimeoutError:
+        return Finding(what, "wrong", f"{connection.url} does not answer")
+    except ConnectError as error:
+        if "refused" in str(error):
+            has_token = connection.token or os.environ.get("A2A_TOKEN") or load_tokens(connection.url)
+            hint = "" if has_token else " (no token for it here: --token-file, A2A_TOKEN)"
+            return Finding(what, "wrong", f"{error}{hint}")
+        return Finding(what, "wrong" if is_named else "note", f"{error}; `a2a dev` starts one")
+
+
+def ledger(path: Path) -> Iterator[Finding]:
+    """Look whether a ledger is whole, and who has it open."""
+    what = f"ledger {path}"
+    try:
+        end = check(path.absolute())
+    except (StoreError, OSError) as error:
+        yield Finding(what, "wrong", str(error))
+        return
+    yield Finding(what, "ok", f"{end} records")
+    if not Path(f"{path.resolve()}.lock").exists():
+        return
+    try:
+        LedgerLock(path.resolve()).release()
+    except StoreLocked as error:
+        yield Finding(what, "ok", str(error).removeprefix(f"{path.resolve()}: ").partition(";")[0])
+    except OSError as error:
+        yield Finding(what, "wrong", f"its lock cannot be used: {error}")
+    else:
+        yield Finding(what, "ok", "nobody has it open")
+
+
+def helpers() -> Iterator[Finding]:
+    """Look for what is not needed, but used where it is there."""
+    for module, use in (("uvloop", "a faster coordinator"), ("rich", "progress that moves")):
+        is_there = find_spec(module) is not None
+        yield Finding(module, "ok" if is_there else "note", "installed" if is_there else f"not installed: {use}")
+    for program, use in (("git", "the squad works on repositories"), ("unshare", "the squad's sandbox")):
+        at = shutil.which(program)
+        yield Finding(program, "ok" if at else "note", at or f"not found: {use}")

@@ -1,0 +1,138 @@
+"""The command `a2a`: what commands there are, and what becomes of their errors.
+
+A command's module is loaded when the command is used; `a2a --help` knows the rest from the table. Exceptions are
+turned into a sentence on stderr and an exit code here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .. import errors
+from .options import ExitCode
+from .output import escape
+
+__all__ = ["COMMANDS", "cli", "exit_code", "main", "run"]
+
+log = logging.getLogger("a2a.cli")
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "dev": (".dev", "dev", "A coordinator and the agents you are writing, started again when they change."),
+    "coordinator": (".coordinator", "coordinator", "Run the coordinator."),
+    "agent": (".agents", "agent", "Run agents, make any program one, see who is there."),
+    "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
+    "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
+    "answer": (".tasks", "answer", "Answer what a task asks."),
+    "run": (".run", "run", "Have the maintenance squad work on a repository."),
+    "squad": (".squad", "squad", "Start and stop the agents of the maintenance squad."),
+    "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
+    "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
+}
+"""Name to module, attribute and short help, in the order of the help page."""
+
+
+class LazyGroup(click.Group):
+    """A group that loads a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module, __package__), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted:
+        from .. import __version__
+
+        click.echo(f"a2a {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="And exit.")
+def cli() -> None:
+    """Agents as separate processes: they discover each other, delegate tasks and acknowledge results.
+
+    `a2a dev` starts a coordinator to play with, `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    logging.basicConfig(
+        level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return int(cli.main(arguments, prog_name="a2a", standalone_mode=False) or 0)
+    except Exception as error:
+        log.debug("the command failed", exc_info=True)
+        return _explain(_first_leaf(error))
+
+
+def _explain(cause: BaseException) -> int:
+    """Say what went wrong, and return the exit code for it."""
+    code = exit_code(cause)
+    if isinstance(cause, click.UsageError):
+        cause.show()
+        return code
+    if code == ExitCode.INTERRUPTED:
+        return code
+    if isinstance(cause, click.ClickException):
+        text = cause.format_message()
+    elif isinstance(cause, OSError) and cause.strerror:
+        text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
+    elif isinstance(cause, errors.A2AError | OSError):
+        text = str(cause) or type(cause).__name__
+    elif isinstance(cause, ImportError) and cause.name:
+        text = f"{cause.name} is missing here: {cause}"
+    else:
+        text = f"{type(cause).__name__}: {cause} (a bug; A2A_LOG=DEBUG shows where)"
+    if text.startswith("nothing listens"):
+        text += "\n     `a2a dev` starts a coordinator, `a2a doctor` looks for what is wrong"
+    click.echo(f"a2a: {escape(text, lines=True)}", err=True)
+    return code
+
+
+def _first_leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
+    (click.Abort, ExitCode.INTERRUPTED),
+    (errors.ConnectError, ExitCode.NOT_CONNECTED),
+    (errors.ConnectionLost, ExitCode.NOT_CONNECTED),
+    (errors.Unauthenticated, ExitCode.NOT_CONNECTED),
+    (TimeoutError, ExitCode.TIMEOUT),
+    (errors.TaskRejected, ExitCode.REJECTED),
+    (errors.TaskError, ExitCode.TASK_FAILED),
+)
+"""The first that fits counts; what does not fit has failed."""
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code for an exception."""
+    if isinstance(error, click.ClickException):
+        return error.exit_code
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)

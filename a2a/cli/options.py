@@ -1,0 +1,161 @@
+"""What every command shares: its options, how it connects, and the exit codes.
+
+Light on purpose: the modules that cost time to load are imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..credentials import DEFAULT_URL
+from .output import Output
+
+if TYPE_CHECKING:
+    from ..client import Client
+
+__all__ = ["Common", "Connection", "ExitCode", "Failure", "common_options", "connection_options", "read_token"]
+
+T = TypeVar("T")
+
+
+class ExitCode(IntEnum):
+    """What a command ends with; scripts and supervisors go by these numbers."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_CONNECTED = 3
+    TIMEOUT = 4
+    TASK_FAILED = 5
+    CONFLICT_OPEN = 6
+    REJECTED = 7
+    NOT_CONFORMANT = 8
+    LEDGER_LOST = 70
+    """The ledger cannot be written any more (EX_SOFTWARE of sysexits.h): start the coordinator again."""
+    INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """The command cannot do it, for a reason that no other exception has."""
+
+    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = int(code)  # type: ignore[misc]  # click means a default for a subclass
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the coordinator is, and what opens its door."""
+
+    url: str
+    token: str | None
+    """None: A2A_TOKEN, else what this user's state directory has for the URL."""
+
+    def client(self) -> Client:
+        """Return a client to enter. It is an operator where this user has the operator's token."""
+        from ..client import connect
+
+        return connect(self.url, token=self.token, operator=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that every command has."""
+
+    connection: Connection
+    out: Output
+    timeout: float | None
+    """Seconds for the whole command; None: as long as it takes."""
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Connect, do the work, and return what comes of it.
+
+        Raises:
+            TimeoutError: it was not done within the timeout.
+        """
+        import asyncio
+
+        async def connected() -> T:
+            try:
+                async with asyncio.timeout(self.timeout) as bound, self.connection.client() as client:
+                    return await work(client)
+            except TimeoutError as exc:
+                if not bound.expired():
+                    raise
+                raise TimeoutError(f"not done within {self.timeout:g} s") from exc
+
+        return asyncio.run(connected())
+
+
+def read_token(path: Path | None) -> str | None:
+    """Return the token in a file.
+
+    Raises:
+        BadParameter: it cannot be read, or there is none in it.
+    """
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise click.BadParameter(f"{path}: {exc}", param_hint="--token-file") from exc
+    if not token:
+        raise click.BadParameter(f"{path} is empty; a token was expected", param_hint="--token-file")
+    return token
+
+
+_URL = click.option(
+    "--url", envvar="A2A_URL", default=DEFAULT_URL, show_default=True, show_envvar=True, help="The coordinator."
+)
+_TOKEN_FILE = click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the namespace's token is; A2A_TOKEN is the token itself.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result and errors.")
+
+
+def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --url and --token-file; the command gets them as one `Connection`, its first argument."""
+
+    @_URL
+    @_TOKEN_FILE
+    @functools.wraps(function)
+    def wrapper(*args: Any, url: str, token_file: Path | None, **options: Any) -> Any:
+        return function(Connection(url, read_token(token_file)), *args, **options)
+
+    return wrapper
+
+
+def common_options(timeout: float | None = 30.0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add --url, --token-file, --json, --quiet and --timeout; the command gets them as one `Common`, first."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @connection_options
+        @_JSON
+        @_QUIET
+        @click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=timeout,
+            show_default=timeout is not None,
+            metavar="SECONDS",
+            help="For the whole command.",
+        )
+        @functools.wraps(function)
+        def wrapper(
+            connection: Connection, *args: Any, as_json: bool, is_quiet: bool, timeout: float | None, **options: Any
+        ) -> Any:
+            return function(Common(connection, Output(as_json, is_quiet), timeout), *args, **options)
+
+        return wrapper
+
+    return decorate

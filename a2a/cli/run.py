@@ -1,0 +1,395 @@
+"""`a2a run`: have a squad work on a repository, watch it, answer what it asks, see what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ..client import Client, connect
+from ..delegator import TaskHandle
+from ..errors import A2AError, ConnectError, Refused, TaskError
+from ..squads import Definition, Place, bring_up, find_place, is_up, load, state_of, users
+from .asking import can_ask, question_lines, read_line
+from .board import Display, display
+from .options import Common, ExitCode, Failure, common_options
+from .output import Output, escape
+from .runs import Run, begin
+from .squad import chosen_url, detach, tell_restarts
+
+__all__ = ["run"]
+
+TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
+LOSSES_MAX: Final = 20
+ATTEMPTS_MAX: Final = 5
+REFRESH: Final = 0.5
+"""Seconds between two looks at all tasks of the run."""
+TASKS_SHOWN: Final = 500
+
+EXIT_OF_VERDICT: Final = {
+    "rejected": ExitCode.REJECTED,
+    "refused": ExitCode.REJECTED,
+    "no_evidence": ExitCode.FAILED,
+}
+"""Every other verdict is what was asked for."""
+EXIT_OF_ERROR: Final = {
+    **dict.fromkeys(
+        ("bad_source", "no_such_path", "not_a_repository", "dirty_worktree", "no_commit", "not_python",
+         "no_such_release", "bad_archive", "bad_branch", "unclear"), ExitCode.USAGE,
+    ),
+    "offline": ExitCode.NOT_CONNECTED,
+}  # fmt: skip
+"""What is wrong with the request or its repository is told before anything is changed; all else is a failed task."""
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("request")
+@click.option("--repo", type=_FOLDER, help="A git repository without uncommitted changes.")
+@click.option("--sdist", metavar="NAME==VERSION", help="A source distribution of the package index.")
+@click.option(
+    "--approve",
+    type=click.Choice(["ask", "auto", "never"]),
+    help="Who approves: you; nobody, as long as tests hold and safety agrees; or never: it stops before the commit.  "
+    "[default: ask at a terminal, else auto]",
+)
+@click.option("--branch", default="", help="The branch to make.  [default: a name of its own]")
+@click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; the same folder goes on with it.")
+@click.option(
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
+)
+@click.option("--keep", is_flag=True, help="Leave coordinator and agents running.")
+@click.option("--allow-unsandboxed", is_flag=True, help="Run tests also where no sandbox works: with all you may do.")
+@click.option("--squad", "squad_name", default="maintenance", show_default=True, metavar="NAME", help="Another squad.")
+@common_options(timeout=None)
+def run(
+    common: Common,
+    request: str,
+    repo: Path | None,
+    sdist: str | None,
+    approve: str | None,
+    branch: str,
+    out: Path | None,
+    db: Path | None,
+    keep: bool,
+    allow_unsandboxed: bool,
+    squad_name: str,
+) -> int:
+    """Have a squad of agents carry out REQUEST on a repository, and commit what holds on a branch of its own.
+
+    `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
+    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was.
+
+    Exit codes: 0 done, 1 no evidence to decide on, 2 this request or repository cannot be worked on, 3 no coordinator
+    or no package index, 4 timeout, 5 the task failed, 7 rejected by you or refused by safety.
+    """
+    if (repo is None) == (sdist is None):
+        raise click.UsageError("expected one of --repo PATH and --sdist NAME==VERSION")
+    if repo is not None and not repo.is_dir():
+        raise click.UsageError(f"--repo: {repo} " + ("is not a folder" if repo.exists() else "does not exist"))
+    source = {"repository": str(repo.resolve())} if repo is not None else {"sdist": sdist}
+    given = {
+        "request": request,
+        "source": source,
+        "approve": approve or ("ask" if can_ask() else "auto"),
+        "branch": branch,
+        "allow_unsandboxed": allow_unsandboxed,
+    }
+    definition, url = load(squad_name), chosen_url(common.connection)
+
+    async def whole() -> int:
+        wanted = {**given, "head": await _head(repo)}
+        with _ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
+            word = "goes on" if this.is_resumed else "begins"
+            common.out.note(f"the run {word} in {this.folder}")
+            async with asyncio.timeout(common.timeout), _squad(definition, squad_name, common, url, db, keep) as up:
+                return await _through(definition, up, common, this, given)
+
+    try:
+        return asyncio.run(whole())
+    except TimeoutError as exc:
+        if common.timeout is None:
+            raise
+        raise TimeoutError(f"not done within {common.timeout:g} s; the same command goes on with it") from exc
+
+
+async def _head(repo: Path | None) -> str:
+    """Return the commit a repository is at: after another commit, an unfinished run is not what is asked for."""
+    if repo is None:
+        return ""
+    command = ("git", "-C", str(repo), "rev-parse", "--quiet", "HEAD")
+    try:
+        git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError as exc:
+        raise Failure(f"git is needed, and does not start: {exc}") from exc
+    said, _ = await git.communicate()
+    return said.decode(errors="replace").strip()
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end this command in order, as Ctrl-C does."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "called in a task"
+    was_told = False
+
+    def told() -> None:
+        nonlocal was_told
+        was_told = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, told)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if was_told:
+            raise click.Abort from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+# The squad ------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _squad(
+    definition: Definition, name: str, common: Common, url: str | None, db: Path | None, keep: bool
+) -> AsyncIterator[Place]:
+    """Have a squad at work inside the block: one that is up, or one of this command's own."""
+    out, token = common.out, common.connection.token
+    async with AsyncExitStack() as stack:
+        place = await find_place(definition, url, token=token, db=db)
+        alone = stack.enter_context(users(definition.name, place.url))
+        if not place.starts_coordinator:
+            # Whoever had it up may have ended it while we waited to be counted.
+            place = await find_place(definition, place.url, token=token, db=db)
+        is_ours = False
+        if await is_up(definition, place):
+            out.note(f"the squad {definition.name} is up at {place.url}")
+            await stack.enter_async_context(_while_up(definition, place))
+        elif keep:
+            await asyncio.to_thread(detach, name, place)
+            out.note(f"the squad {definition.name} is up at {place.url}, until: a2a squad down")
+        else:
+            running = await stack.enter_async_context(bring_up(definition, place, say=out.note))
+            told = asyncio.create_task(tell_restarts(running, out.note))
+            stack.callback(told.cancel)
+            is_ours = True
+        try:
+            yield place
+        except Exception:
+            await _last_to_leave(is_ours, alone, out)
+            raise
+        await _last_to_leave(is_ours, alone, out)
+
+
+@asynccontextmanager
+async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]:
+    """End the block with an error when whoever keeps the squad up ends it."""
+    file = state_of(definition.name, place.url)
+    if not file.is_held():
+        yield  # nobody on this machine
+        return
+    task = asyncio.current_task()
+    assert task is not None, "called in a task"
+    gone = _in_thread(file.wait_released)
+    gone.add_done_callback(lambda future: None if future.cancelled() else task.cancel())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone.done():
+            task.uncancel()
+            raise ConnectError(
+                f"the squad at {place.url} was ended by whoever started it; the same command goes on with the run"
+            ) from None
+        raise
+    finally:
+        gone.cancel()
+
+
+async def _last_to_leave(is_ours: bool, alone: Callable[[bool], bool], out: Output) -> None:
+    """Wait until nobody else uses the squad this command has up."""
+    if is_ours and not alone(False):
+        out.note("another run uses this squad: waiting for its end (Ctrl-C ends both)")
+        await _in_thread(lambda: alone(True))
+
+
+def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
+    """Make a blocking call in a thread that does not keep this process alive."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def done() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def work() -> None:
+        call()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(done)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+# The task -------------------------------------------------------------------------------------------------------------
+
+
+async def _through(definition: Definition, place: Place, common: Common, this: Run, given: dict[str, Any]) -> int:
+    """Delegate the request, show it on its way, and tell what came of it."""
+    async with connect(place.url, token=place.token, operator=True) as client:
+        handle = client.delegate(
+            definition.skill,
+            {**given, "run_dir": str(this.folder)},
+            key=this.key,
+            timers=TIMERS,
+            losses=LOSSES_MAX,
+            attempts=ATTEMPTS_MAX,
+        )
+        async with handle as task:
+            this.task, this.url = task.id, place.url
+            this.save()
+            try:
+                with display(common.out) as shown:
+                    await _watch(client, task, shown)
+                result = await task.result()
+            except TaskError as error:
+                this.ended = "failed"
+                this.save()
+                raise await _failure(client, task, error, common.out) from error
+        verdict = str(result.get("verdict", "")) if isinstance(result, dict) else ""
+        code = EXIT_OF_VERDICT.get(verdict, ExitCode.OK)
+        this.ended = verdict if code else "completed"
+        this.save()
+    _tell(definition, common, this, place, result)
+    return code
+
+
+async def _watch(client: Client, task: TaskHandle, shown: Display) -> None:
+    """Show what happens until there is a result, and answer questions meanwhile."""
+    asking: dict[int, asyncio.Task[None]] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(_refresh(client, task.context_id, shown))
+            async for event in task.events():
+                shown.happened(event)
+                number = event.data.get("askNo")
+                if event.kind == "ask" and isinstance(number, int):
+                    asking[number] = group.create_task(_answer(client, task, number, event.value, shown))
+                elif event.kind in ("answer", "answer_later") and number in asking:
+                    asking.pop(number).cancel()  # somebody else may have been faster
+            for waiting in (looking, *asking.values()):
+                waiting.cancel()
+    except BaseExceptionGroup as failures:
+        raise _first_of(failures) from failures
+
+
+def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _refresh(client: Client, context: str, shown: Display) -> None:
+    while True:
+        shown.board.update(await client.list(context_id=context, limit=TASKS_SHOWN))
+        shown.refreshed()
+        await asyncio.sleep(REFRESH)
+
+
+async def _answer(client: Client, task: TaskHandle, number: int, question: Any, shown: Display) -> None:
+    """Have the person at the terminal answer a question that is still open, or say how to answer it from elsewhere."""
+    asks = (await client.get(task.id))["metadata"]["asks"]
+    if not any(ask["askNo"] == number and ask["isOpen"] for ask in asks):
+        return
+    with shown.paused():
+        click.echo("", err=True)
+        for line in question_lines(question):
+            click.echo(line, err=True)
+        if not can_ask():
+            click.echo(f"answer with: a2a answer {task.id} ANSWER", err=True)
+            return
+        answer = await _prompt(question, shown)
+    try:
+        await task.answer(number, answer)
+    except Refused as refused:
+        click.echo(escape(f"that answer came too late: {refused}"), err=True)
+
+
+async def _prompt(question: Any, shown: Display) -> str:
+    """Read an answer: an option, by its words or its number, or any other words."""
+    options = [str(option) for option in question.get("options") or ()] if isinstance(question, dict) else []
+    while True:
+        said = await _read("> ")
+        if said.isdecimal() and 1 <= int(said) <= len(options):
+            said = options[int(said) - 1]
+        if not said:
+            continue
+        if said == "edit" and shown.patch:
+            return await _edited(shown.patch)
+        word, is_form, form = said.partition(": ")
+        if said in options and is_form and form.isupper():
+            # An option such as `reject: FEEDBACK` wants something in the place of its last word.
+            value = await _read(f"{form.lower()}> ")
+            if not value and word == "edit" and shown.patch:
+                return await _edited(shown.patch)
+            if not value:
+                continue
+            return f"{word}: {value}"
+        return said
+
+
+async def _read(prompt: str) -> str:
+    click.echo(prompt, nl=False, err=True)
+    return (await read_line()).strip()
+
+
+async def _edited(patch: str) -> str:
+    """Open a copy of the patch in the person's editor, and return the answer that hands it in."""
+    copy = Path(f"{patch}.edited")
+    await asyncio.to_thread(lambda: copy.write_bytes(Path(patch).read_bytes()))
+    await asyncio.to_thread(click.edit, filename=str(copy))
+    return f"edit: {copy}"
+
+
+async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Output) -> Failure:
+    """Return what is told of a failed task: the reason in words, and the exit code for it."""
+    code = ""
+    with contextlib.suppress(A2AError):
+        code = str(((await client.get(task.id))["metadata"].get("error") or {}).get("code", ""))
+    text = error.detail or error.reason
+    if out.as_json:
+        out.record({"kind": "end", "task": task.id, "reason": error.reason, "code": code, "detail": error.detail})
+    exit_code = EXIT_OF_ERROR.get(code, ExitCode.TASK_FAILED)
+    where = "" if exit_code is not ExitCode.TASK_FAILED else f" (a2a task show {task.id} tells more)"
+    return Failure(text + where, exit_code)
+
+
+def _tell(definition: Definition, common: Common, this: Run, place: Place, result: Any) -> None:
+    """Print the result, and how to look at all of it later."""
+    out = common.out
+    told = result if isinstance(result, dict) else {}
+    if out.as_json:
+        out.record({"kind": "result", "task": this.task, "run": str(this.folder), "result": result})
+        return
+    out.line(str(told["text"]) if "text" in told else str(result))
+    if told.get("commit"):
+        repository = shlex.quote(str(told.get("repository", "")))
+        out.note(f"\nthe commit:     git -C {repository} show {shlex.quote(str(told.get('branch', '')))}")
+    out.note(f"the run:        {this.folder}")
+    out.note(f"look again:     a2a task tree {this.task}   (or: a2a task ls, a2a task show ID)")
+    state = state_of(definition.name, place.url).read()
+    if state is not None and state["db"] and state["supervisor"] == os.getpid():
+        serve = f"a2a coordinator run --listen {place.listen} --db {shlex.quote(state['db'])}"
+        out.note(f"                while its coordinator runs: {serve}")

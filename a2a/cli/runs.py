@@ -1,0 +1,139 @@
+"""The folders of runs: where one keeps its files, and how it is found again after the command that began it died.
+
+A run is known by its folder. The key its task has comes from there, so the same folder is the same task: done already,
+or still under way. A run that ended without a result begins anew under another key. It knows neither coordinators nor
+repositories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..credentials import state_dir
+from .options import ExitCode, Failure
+
+__all__ = ["Run", "begin", "runs_dir"]
+
+FILE = "run.json"
+LOCK = "run.lock"
+
+
+@dataclass(slots=True)
+class Run:
+    """One run, as its folder knows it."""
+
+    folder: Path
+    name: str
+    """Drawn at its beginning: the stem of its keys."""
+    wanted: dict[str, Any]
+    """What was asked for, all of it; other wishes are another task."""
+    number: int = 1
+    """Counts the tasks of this folder: a new one where the last ended without a result, or was another wish."""
+    task: str = ""
+    url: str = ""
+    db: str = ""
+    ended: str = ""
+    """How its task ended; empty while it goes on."""
+    is_resumed: bool = False
+    """Whether it had begun before this command."""
+
+    @property
+    def key(self) -> str:
+        """The key of its task."""
+        return f"{self.name}/{self.number}"
+
+    def save(self) -> None:
+        """Write down what is known, whole or not at all."""
+        told = {name: value for name, value in asdict(self).items() if name not in ("folder", "is_resumed")}
+        temporary = self.folder / f".{FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / FILE)
+
+
+def runs_dir() -> Path:
+    """Return where runs are that named no folder of their own."""
+    return state_dir() / "runs"
+
+
+@contextlib.contextmanager
+def begin(out: Path | None, wanted: dict[str, Any], label: str) -> Iterator[Run]:
+    """Begin a run, or take up one that was left unfinished; it is this command's inside the block.
+
+    Args:
+        out: its folder. None: that of an unfinished run with the same wishes, else a new one.
+        wanted: everything that makes it another task when it is different.
+        label: for the name of a new folder.
+
+    Raises:
+        Failure: another command is at work there.
+    """
+    if out is None:
+        for folder in _unfinished(wanted):
+            with _locked(folder) as is_ours:
+                if is_ours:
+                    yield _taken_up(folder, wanted)
+                    return
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        out = runs_dir() / f"{stamp}-{re.sub(r'[^A-Za-z0-9.]+', '-', label)[:40]}-{secrets.token_hex(2)}"
+    folder = out.expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise Failure(f"{folder} is not a folder", ExitCode.USAGE)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _locked(folder) as is_ours:
+        if not is_ours:
+            raise Failure(f"another command is at work in {folder}")
+        yield _taken_up(folder, wanted)
+
+
+def _taken_up(folder: Path, wanted: dict[str, Any]) -> Run:
+    known = _read(folder)
+    if known is None:
+        run = Run(folder, f"run-{secrets.token_hex(8)}", wanted)
+    else:
+        run = known
+        run.is_resumed = run.wanted == wanted and run.ended in ("", "completed")
+        if not run.is_resumed:
+            run.wanted, run.number, run.task, run.ended = wanted, run.number + 1, "", ""
+    run.save()
+    return run
+
+
+def _unfinished(wanted: dict[str, Any]) -> list[Path]:
+    """Return the folders of unfinished runs with these wishes, the newest first."""
+    found = []
+    for file in sorted(runs_dir().glob(f"*/{FILE}"), reverse=True):
+        run = _read(file.parent)
+        if run is not None and not run.ended and run.wanted == wanted:
+            found.append(file.parent)
+    return found
+
+
+def _read(folder: Path) -> Run | None:
+    try:
+        return Run(folder, **json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(lock)

@@ -1,0 +1,50 @@
+"""`a2a schema export`: the protocol's JSON Schemas, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..protocol.schemas import export as export_schemas
+from ..protocol.schemas import to_text
+from .options import Failure
+from .output import Output
+
+__all__ = ["schema"]
+
+
+@click.group()
+def schema() -> None:
+    """Write the protocol's JSON Schemas."""
+
+
+@schema.command()
+@click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each.")
+@click.option("--check", is_flag=True, help="Write nothing; fail where a file in --dir is not as it would be.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+def export(directory: Path | None, check: bool, is_quiet: bool) -> None:
+    """Write the JSON Schema of each kind of frame; without --dir all of them as one JSON object to stdout."""
+    out = Output(is_quiet=is_quiet)
+    schemas = export_schemas()
+    if directory is None:
+        if check:
+            raise click.UsageError("--check needs --dir")
+        out.record(schemas)
+        return
+    texts = {name: to_text(content) for name, content in schemas.items()}
+    there = {path.name: path.read_text("utf-8") for path in directory.glob("*.json")} if directory.is_dir() else {}
+    differing = sorted(name for name in texts.keys() | there.keys() if texts.get(name) != there.get(name))
+    if check:
+        if differing:
+            raise Failure(f"{directory}: not as the code has it: {', '.join(differing)} (a2a schema export --dir)")
+        out.note(f"{directory}: {len(texts)} schemas are as the code has them")
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [name for name in differing if name in texts]
+    for name in written:
+        (directory / name).write_text(texts[name], encoding="utf-8")
+    out.note(f"{directory}: {len(texts)} schemas, {len(written)} written")
+    foreign = [name for name in differing if name not in texts]
+    if foreign:
+        out.note(f"{directory}: not one of them, and left there: {', '.join(foreign)}")

@@ -1,0 +1,208 @@
+"""`a2a squad`: keep the agents of a squad running, see them, end them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from ..loop import stop_on_signals
+from ..squads import Definition, Place, Squad, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
+from .options import Connection, ExitCode, Failure, connection_options
+from .output import Output
+from .story import duration
+
+__all__ = ["chosen_url", "detach", "squad"]
+
+DETACHED_LOG = "supervisor.log"
+
+
+@click.group()
+def squad() -> None:
+    """Keep the agents of a squad running, each a process of its own; with a coordinator where none is running.
+
+    NAME is `maintenance`, or a module with a description of a squad (`SQUAD`).
+    """
+
+
+_NAME = click.argument("name", default="maintenance")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+
+
+def chosen_url(connection: Connection) -> str | None:
+    """Return the URL that somebody chose; None where it is the default."""
+    source = click.get_current_context().get_parameter_source("url")
+    return None if source in (None, click.core.ParameterSource.DEFAULT) else connection.url
+
+
+@squad.command()
+@_NAME
+@click.option(
+    "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
+)
+@click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are there, and leave them running.")
+@click.option("--ready-json", is_flag=True, help="When all are there, write one JSON object about it to stdout.")
+@_QUIET
+@connection_options
+def up(connection: Connection, name: str, db: Path | None, is_detached: bool, ready_json: bool, is_quiet: bool) -> None:
+    """Start a squad and keep it running until Ctrl-C, SIGTERM or `a2a squad down`.
+
+    An agent that dies is started again, and so is the coordinator, with the same ledger and port.
+    """
+    out = Output(ready_json, is_quiet)
+    definition, url = load(name), chosen_url(connection)
+
+    async def begin() -> None:
+        place = await find_place(definition, url, token=connection.token, db=db)
+        if await is_up(definition, place):
+            raise SquadError(f"the squad {definition.name} is up at {place.url} already")
+        if is_detached:
+            state = await asyncio.to_thread(detach, name, place)
+            _announce(out, state)
+        else:
+            await _stay_up(definition, place, out)
+
+    asyncio.run(begin())
+
+
+async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_on_signals, stop)
+        # A signal that comes while it starts has to end what is there already.
+        with anyio.CancelScope() as scope:
+            group.start_soon(_cancel_on, stop, scope)
+            async with bring_up(definition, place, say=out.note) as running:
+                _announce(out, state_of(definition.name, place.url).read() or {})
+                group.start_soon(tell_restarts, running, out.note)
+                await stop.wait()
+        group.cancel_scope.cancel()
+
+
+async def _cancel_on(stop: anyio.Event, scope: anyio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
+
+
+async def tell_restarts(running: Squad, say: Callable[[str], None]) -> None:
+    """Tell of every program that ended and is started again, for as long as the caller wants."""
+    told: dict[str, int] = {}
+    while True:
+        news = running.supervisor.news
+        for program in running.supervisor.programs.values():
+            if program.restarts > told.get(program.name, 0):
+                told[program.name] = program.restarts
+                say(f"{program.name} ended ({_exit(program.exit_code)}) and is started again")
+        await news.wait()
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            pass
+    return f"exit code {code}"
+
+
+def _announce(out: Output, state: dict[str, Any]) -> None:
+    if out.as_json:
+        out.record({key: state.get(key) for key in ("name", "url", "db", "supervisor", "logs")})
+    else:
+        out.note(f"the squad {state.get('name')} is up at {state.get('url')}; logs in {state.get('logs')}")
+
+
+def detach(name: str, place: Place) -> dict[str, Any]:
+    """Start a supervisor that outlives this command, and return its state when all agents are there.
+
+    Raises:
+        SquadError: it did not come up.
+    """
+    definition = load(name)
+    home = home_of(definition.name, place.url)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-m", "a2a", "squad", "up", name, "--url", place.url, "--ready-json", "--quiet"]
+    if place.db is not None:
+        command += ["--db", str(place.db.absolute())]
+    env = {**os.environ, **({"A2A_TOKEN": place.token} if place.token else {})}
+    log = home / DETACHED_LOG
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=env, start_new_session=True
+        )
+    assert process.stdout is not None, "opened as a pipe"
+    with process.stdout:
+        line = process.stdout.readline()
+    state = state_of(definition.name, place.url).read() if line else None
+    if state is None:
+        process.wait()
+        said = log.read_text(errors="replace").strip()
+        raise SquadError(f"the squad {definition.name} did not come up: {said or 'it said nothing'}")
+    process.returncode = 0  # it is on its own now; nobody here waits for it
+    return state
+
+
+@squad.command()
+@click.argument("name", required=False)
+@_JSON
+def ls(name: str | None, as_json: bool) -> None:
+    """List the processes of the squads that are up."""
+    out = Output(as_json)
+    states = known(name)
+    rows = []
+    for state in states:
+        for program in state["programs"]:
+            row = {"squad": state["name"], "url": state["url"], **program}
+            if as_json:
+                out.record(row)
+            since = duration(max(0.0, time.time() - program["since"]))
+            pid = "-" if program["pid"] is None else str(program["pid"])
+            rows.append([state["name"], program["name"], pid, program["state"], str(program["restarts"]), since])
+    if as_json:
+        return
+    if not states:
+        out.note("no squad is up; a2a squad up starts one")
+        return
+    for state in states:
+        ledger = f", ledger in {state['db']}" if state["db"] else ""
+        out.line(f"{state['name']} at {state['url']}{ledger}, supervisor {state['supervisor']}")
+    out.table(["SQUAD", "AGENT", "PID", "STATE", "RESTARTS", "SINCE"], rows)
+
+
+@squad.command()
+@_NAME
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@_QUIET
+@connection_options
+def down(connection: Connection, name: str, timeout: float, is_quiet: bool) -> None:
+    """End a squad, with the coordinator it started. What was under way goes on when it is up again."""
+    out, url = Output(False, is_quiet), chosen_url(connection)
+    definition = load(name)
+    states = [state for state in known(definition.name) if url is None or state["url"] == url]
+    if not states:
+        raise Failure(f"no squad {definition.name} is up" + (f" at {url}" if url else ""))
+    for state in states:
+        file = state_of(definition.name, state["url"])
+        try:
+            os.kill(state["supervisor"], signal.SIGTERM)
+        except ProcessLookupError:
+            continue  # it ended this very moment
+        # A thread, because a lock can be waited for, and not with a limit; it does not keep this command alive.
+        waiting = threading.Thread(target=file.wait_released, daemon=True)
+        waiting.start()
+        waiting.join(timeout)
+        if waiting.is_alive():
+            text = f"the supervisor of {state['url']} (pid {state['supervisor']}) did not end in {timeout:g} s"
+            raise Failure(text, ExitCode.TIMEOUT)
+        out.note(f"{definition.name} at {state['url']} has ended")

@@ -1,0 +1,206 @@
+"""What happened to a task, in words; and how far it is while somebody waits for it.
+
+Used by `a2a delegate` and `a2a task ...`. The words stand for the events of the protocol (spec STATE-2); what an event
+has beyond them is shown as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ..delegator import TaskEvent
+from ..protocol.states import TERMINAL
+from .output import Output, escape, is_terminal, to_json
+
+__all__ = ["ENDED", "Follower", "describe", "duration", "event_record", "follower", "seconds_between", "shortened"]
+
+ENDED = frozenset(state.value for state in TERMINAL)
+SHOWN_MAX = 200
+"""Characters of a value in a line of the story."""
+
+
+def describe(event: TaskEvent) -> str:
+    """Return what happened, in a few words."""
+    data, agent = event.data, event.agent or "?"
+    words: dict[str, Callable[[], str]] = {
+        "created": lambda: f"delegated by {data.get('delegator', '?')}",
+        "grant": lambda: f"attempt {data.get('attempt', '?')} by {agent}, fence {data.get('fence', '?')}",
+        "offer": lambda: f"attempt {data.get('attempt', '?')} offered to {agent}, fence {data.get('fence', '?')}",
+        "accept": lambda: f"{agent} accepts",
+        "withdraw": lambda: f"the offer to {agent} ends",
+        "revive": lambda: f"{agent} is back with its lease",
+        "expire": lambda: f"the lease of {agent} ends",
+        "release": lambda: f"{agent} gives it back, another attempt follows",
+        "progress": lambda: _progress(event),
+        "artifact": lambda: f"artifact {data.get('name') or data.get('artifactId', '?')}",
+        "ask": lambda: f"asks (question {data.get('askNo', '?')})",
+        "answer": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
+        "answer_later": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
+        "report": lambda: f"{agent} reports: {data.get('outcome', '?')}",
+        "rework": lambda: f"sent back by {data.get('by', '?')} for revision {data.get('rev', '?')}",
+        "complete": lambda: f"accepted by {data.get('by') or 'nobody in particular'}",
+        "fail": lambda: "has failed",
+        "reject": lambda: "is rejected",
+        "cancel": lambda: "is canceled",
+        "request_cancel": lambda: f"{data.get('by', '?')} wants it to end ({data.get('mode', '?')})",
+    }
+    parts = [words.get(event.kind, lambda: event.kind)()]
+    reason = ": ".join(str(data[name]) for name in ("reason", "detail") if data.get(name))
+    error = data.get("error")
+    if isinstance(error, dict):
+        again = ", retryable" if error.get("retryable") else ""
+        reason = f"{error.get('code', 'error')}{again}: {error.get('detail', '')}"
+    if reason:
+        parts.append(reason)
+    if event.value is not None:
+        parts.append(shortened(event.value))
+    return escape(": ".join(parts))
+
+
+def _progress(event: TaskEvent) -> str:
+    share = "" if event.progress is None else f"{event.progress:.0%}"
+    return " ".join(part for part in (share, event.note) if part) or "alive"
+
+
+def shortened(value: Any) -> str:
+    """Return a value on one line, cut off where it is long."""
+    text = value if isinstance(value, str) else f"{len(value)} bytes" if isinstance(value, bytes) else to_json(value)
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
+def event_record(event: TaskEvent) -> dict[str, Any]:
+    """Return an event as the JSON object that --json writes."""
+    record = asdict(event)
+    if isinstance(event.value, bytes):
+        record["value"] = f"{len(event.value)} bytes"
+    return record
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds between two timestamps of the protocol (RFC 3339)."""
+    return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+class Follower(Protocol):
+    """Shows a task on its way, to whoever waits for it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def happened(self, event: TaskEvent) -> None:
+        """Show one event."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the terminal to somebody else inside the block: a question to the person in front of it."""
+
+
+def follower(out: Output) -> Follower:
+    """Return what fits: JSON lines, a live line where `rich` is installed and stderr is a terminal, else lines."""
+    if out.as_json:
+        return _Records(out)
+    if not out.is_quiet and is_terminal(sys.stderr):
+        try:
+            return _Live()
+        except ImportError:
+            pass  # rich is an extra
+    return _Lines(out)
+
+
+class _Lines:
+    """Each event on a line of stderr; of progress what changed."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def happened(self, event: TaskEvent) -> None:
+        line = f"{event.task}  {event.state:<9}  {describe(event)}"
+        if line != self._said:
+            self._said = line
+            self._out.note(line)
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _Records(_Lines):
+    """Each event as one JSON object on stdout."""
+
+    def happened(self, event: TaskEvent) -> None:
+        self._out.record(event_record(event))
+
+
+class _Live:
+    """One line on stderr that moves, by `rich`."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[name]}", markup=False),
+            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, markup=False, highlight=False),
+            transient=True,
+        )
+        self._line = self._progress.add_task("", total=None, name="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def happened(self, event: TaskEvent) -> None:
+        known = None if event.progress is None else event.progress * 100
+        self._progress.update(self._line, description=describe(event), name=event.task)
+        if known is not None:
+            self._progress.update(self._line, total=100, completed=known)
+
+    def paused(self) -> AbstractContextManager[None]:
+        return _Paused(self._progress)
+
+
+class _Paused(AbstractContextManager[None]):
+    def __init__(self, progress: Any) -> None:
+        self._progress = progress
+
+    def __enter__(self) -> None:
+        self._progress.stop()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.start()

@@ -1,0 +1,327 @@
+"""`a2a task ...` and `a2a answer`: look at tasks, and say the word they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import click
+
+from ..client import Client
+from ..content import artifacts_value
+from ..delegator import TaskEvent
+from ..errors import TaskCanceled, TaskFailed, TaskRejected
+from .asking import ask_person, can_ask, choose, parse_value, question_lines
+from .options import Common, Failure, common_options
+from .output import escape
+from .story import ENDED, describe, duration, event_record, seconds_between, shortened
+
+__all__ = ["answer", "task"]
+
+_TASK = click.argument("task_id", metavar="TASK")
+
+
+@click.group()
+def task() -> None:
+    """Look at tasks; confirm, reject or cancel them. Everything is there after a restart, from the ledger."""
+
+
+@task.command("ls")
+@click.option("--state", help="Only these: queued, leased, parked, reported, completed, failed, canceled, rejected.")
+@click.option("--skill", help="Only tasks for this skill.")
+@click.option("--parent", metavar="TASK", help="Only sub-tasks of this one.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@common_options()
+def list_tasks(common: Common, state: str | None, skill: str | None, parent: str | None, limit: int) -> None:
+    """Show tasks, the newest first."""
+    found = common.run(lambda client: client.list(state=state, skill=skill, parent=parent, limit=limit))
+    if common.out.as_json:
+        for shown in found:
+            common.out.record(shown)
+        return
+    if not found:
+        common.out.note("there are no such tasks")
+        return
+    now = datetime.now(UTC).isoformat()
+    common.out.table(
+        ("TASK", "STATE", "AGE", "ATTEMPT", "AGENT", "SKILL"),
+        [
+            (
+                shown["id"],
+                shown["metadata"]["state"],
+                duration(seconds_between(shown["metadata"]["createdAt"], now)),
+                str(shown["metadata"]["attempt"]),
+                shown["metadata"].get("agent", "-"),
+                shown["metadata"]["skill"],
+            )
+            for shown in found
+        ],
+    )
+
+
+@task.command("show")
+@_TASK
+@common_options()
+def show_task(common: Common, task_id: str) -> None:
+    """Tell a task's story: what was asked for, what happened, what came of it."""
+
+    async def work(client: Client) -> None:
+        shown = await client.get(task_id)
+        events = [event async for event in _history(client, shown)]
+        if common.out.as_json:
+            common.out.record({**shown, "events": [event_record(event) for event in events]})
+            return
+        for line in _head(shown):
+            common.out.line(line)
+        for event in events:
+            common.out.line(f"  {_clock(event)}  {event.state:<9}  {describe(event)}")
+
+    common.run(work)
+
+
+def _head(shown: dict[str, Any]) -> list[str]:
+    metadata = shown["metadata"]
+    lines = [
+        f"{shown['id']}  {metadata['skill']}  {metadata['state']}",
+        f"  key        {metadata['key']}",
+        f"  delegator  {metadata['delegator']} (accepts: {metadata['evaluator']})",
+    ]
+    if "parent" in metadata:
+        lines.append(f"  parent     {metadata['parent']}")
+    if "children" in metadata:
+        lines.append(f"  children   {' '.join(metadata['children'])}")
+    if "deadlineAt" in metadata:
+        lines.append(f"  deadline   {metadata['deadlineAt']}")
+    lines.append(f"  input      {shortened(metadata['input'])}")
+    lines += [f"  asks       {shortened(asked['question'])}" for asked in metadata["asks"] if asked["isOpen"]]
+    if shown["artifacts"]:
+        lines.append(f"  result     {shortened(artifacts_value(shown['artifacts']))}")
+    if metadata.get("reason"):
+        lines.append(f"  reason     {metadata['reason']}: {shortened(metadata.get('detail', ''))}")
+    lines += [
+        f"  evidence   {kept['verdict']} report of {kept['agent']} under fence {kept['fence']}"
+        for kept in metadata.get("evidence", ())
+    ]
+    return [escape(line) for line in lines]
+
+
+def _clock(event: TaskEvent) -> str:
+    return datetime.fromtimestamp(event.at).strftime("%H:%M:%S.%f")[:-3]
+
+
+async def _history(client: Client, shown: dict[str, Any]) -> AsyncGenerator[TaskEvent, None]:
+    """Yield what has happened to a task so far."""
+    known = shown["metadata"]["generation"]
+    async with aclosing(client.watch(shown["id"])) as events:
+        async for event in events:
+            if event.kind != "progress":
+                yield event
+                if event.generation >= known:
+                    return
+
+
+@task.command("events")
+@_TASK
+@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
+@common_options(timeout=None)
+def show_events(common: Common, task_id: str, follow: bool) -> None:
+    """Show what happened to a task, one event a line."""
+
+    async def work(client: Client) -> None:
+        shown = await client.get(task_id)
+        async with aclosing(client.watch(task_id) if follow else _history(client, shown)) as events:
+            async for event in events:
+                if common.out.as_json:
+                    common.out.record(event_record(event))
+                else:
+                    common.out.line(f"{_clock(event)}  {event.state:<9}  {describe(event)}")
+
+    common.run(work)
+
+
+@task.command("tree")
+@_TASK
+@common_options()
+def show_tree(common: Common, task_id: str) -> None:
+    """Draw a task and everything delegated below it, with states, agents, attempts and durations."""
+
+    async def work(client: Client) -> None:
+        shown = await client.get(task_id)
+        if common.out.as_json:
+            async for below in _below(client, shown):
+                common.out.record(below)
+            return
+        now = datetime.now(UTC).isoformat()
+        async for line in _draw(client, shown, now, "", ""):
+            common.out.line(line)
+
+    common.run(work)
+
+
+async def _children(client: Client, shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the sub-tasks of a task, in the order they were made."""
+    if not shown["metadata"].get("children"):
+        return []
+    found: list[dict[str, Any]] = []
+    while True:
+        page = await client.list(parent=shown["id"], limit=1000, before=found[-1]["id"] if found else None)
+        found += page
+        if len(page) < 1000:
+            return found[::-1]
+
+
+async def _below(client: Client, shown: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield shown
+    for child in await _children(client, shown):
+        async for below in _below(client, child):
+            yield below
+
+
+async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, rest: str) -> AsyncIterator[str]:
+    metadata = shown["metadata"]
+    ended = shown["status"]["timestamp"] if metadata["state"] in ENDED else now
+    parts = [shown["id"], metadata["skill"], metadata["state"]]
+    if metadata.get("agent"):
+        parts.append(f"{metadata['agent']} (attempt {metadata['attempt']})")
+    parts.append(duration(seconds_between(metadata["createdAt"], ended)))
+    yield first + escape("  ".join(parts))
+    children = await _children(client, shown)
+    for child in children:
+        is_last = child is children[-1]
+        branch, below = ("└── ", "    ") if is_last else ("├── ", "│   ")
+        async for line in _draw(client, child, now, rest + branch, rest + below):
+            yield line
+
+
+# The word a task waits for --------------------------------------------------------------------------------------------
+
+
+@task.command("result")
+@_TASK
+@click.option("--wait", is_flag=True, help="Until there is one; mind --timeout.")
+@common_options(timeout=None)
+def show_result(common: Common, task_id: str, wait: bool) -> None:
+    """Print a task's result: text as it is, anything else as JSON.
+
+    Exit code 1: there is none yet, 5: the task failed or was cancelled, 7: it was rejected.
+    """
+
+    async def work(client: Client) -> None:
+        shown = await client.get(task_id)
+        if wait and not _has_result(shown):
+            async with aclosing(client.watch(task_id)) as events:
+                async for event in events:
+                    if event.state in ENDED or event.state == "reported":
+                        break
+            shown = await client.get(task_id)
+        value = _result(shown)
+        if common.out.as_json:
+            common.out.record({"task": task_id, "state": shown["metadata"]["state"], "result": value})
+            return
+        if shown["metadata"]["state"] == "reported":
+            common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
+        common.out.value(value)
+
+    common.run(work)
+
+
+def _has_result(shown: dict[str, Any]) -> bool:
+    return shown["metadata"]["state"] in ENDED or shown["metadata"]["state"] == "reported"
+
+
+def _result(shown: dict[str, Any]) -> Any:
+    metadata = shown["metadata"]
+    state = metadata["state"]
+    if state in ("completed", "reported"):
+        return artifacts_value(shown["artifacts"])
+    kind = {"failed": TaskFailed, "canceled": TaskCanceled, "rejected": TaskRejected}.get(state)
+    if kind is None:
+        raise Failure(f"{shown['id']} is {state}: there is no result yet (--wait waits for it)")
+    raise kind(shown["id"], metadata.get("reason") or state, metadata.get("detail", ""))
+
+
+@task.command("confirm")
+@_TASK
+@common_options()
+def confirm_task(common: Common, task_id: str) -> None:
+    """Accept the result that a task has now."""
+    common.run(lambda client: client.confirm(task_id))
+    _done(common, task_id, "confirmed")
+
+
+@task.command("reject")
+@_TASK
+@click.argument("feedback", default="")
+@click.option("--final", is_flag=True, help="No further revision: the task ends.")
+@click.option("--reason", default="", help="A short word for programs.")
+@common_options()
+def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason: str) -> None:
+    """Reject the result that a task has now; another revision follows, which sees the FEEDBACK."""
+    common.run(lambda client: client.reject(task_id, feedback, rework=not final, reason=reason))
+    _done(common, task_id, "rejected" if final else "sent back")
+
+
+@task.command("cancel")
+@_TASK
+@click.argument("reason", default="")
+@click.option(
+    "--mode",
+    type=click.Choice(["coop", "kill", "skip"]),
+    default="coop",
+    show_default=True,
+    help="Let the agent wind down, give it no time, or do not wait for it.",
+)
+@common_options()
+def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop", "kill", "skip"]) -> None:
+    """Ask for a task to end, with everything delegated below it."""
+    came_of_it = common.run(lambda client: client.cancel(task_id, reason, mode=mode))
+    _done(common, task_id, "canceled" if came_of_it == "canceled" else "canceling")
+
+
+def _done(common: Common, task_id: str, what: str) -> None:
+    if common.out.as_json:
+        common.out.record({"task": task_id, "done": what})
+    else:
+        common.out.note(f"{task_id}: {what}")
+
+
+@click.command()
+@_TASK
+@click.argument("value", required=False)
+@click.option("--ask", "number", type=click.IntRange(min=1), help="Which question; the oldest open one by default.")
+@common_options(timeout=None)
+def answer(common: Common, task_id: str, value: str | None, number: int | None) -> None:
+    """Answer what a task asks: with VALUE, JSON where it parses, else text; without one, at the terminal.
+
+    Where there are options, VALUE is one of them or its number.
+    """
+
+    async def work(client: Client) -> int:
+        asked = _open_ask((await client.get(task_id))["metadata"]["asks"], task_id, number)
+        question = asked["question"]
+        options = question.get("options") if isinstance(question, dict) else None
+        chosen: Any
+        if value is None:
+            if not can_ask():
+                lines = "\n".join(question_lines(question))
+                raise Failure(f"question {asked['askNo']} of {task_id}: {lines}\ngive the answer as VALUE")
+            chosen = await ask_person(task_id, question)
+        elif isinstance(options, list) and options:
+            chosen = choose(value, options)
+            if chosen is None:
+                raise Failure(f"expected one of {', '.join(map(str, options))}, got {value!r}")
+        else:
+            chosen = parse_value(value)
+        await client.answer(task_id, asked["askNo"], chosen)
+        return int(asked["askNo"])
+
+    _done(common, task_id, f"question {common.run(work)} answered")
+
+
+def _open_ask(asks: list[dict[str, Any]], task_id: str, number: int | None) -> dict[str, Any]:
+    waiting = [asked for asked in asks if asked["isOpen"] and number in (None, asked["askNo"])]
+    if not waiting:
+        raise Failure(f"{task_id} {'asks nothing' if number is None else f'has no open question {number}'}")
+    return waiting[0]

@@ -1,0 +1,151 @@
+"""A coordinator on an address of this machine, with a ledger and tokens, for as long as a block lasts.
+
+    async with host("ledger.db", "127.0.0.1:7420") as hosted:
+        print(hosted.url)
+
+It puts together what has a module each: the address, the tokens of this user, the ledger and the server. The address
+is taken first, because the tokens are known by it and nobody may come in before they are set; it is listened on last,
+when the ledger is folded. Used by the commands that run a coordinator and by tests.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from ssl import SSLContext
+from urllib.parse import urlsplit
+
+from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tokens
+from .engine.policy import Admission, Policy, digest
+from .server import Server
+from .stores.memory import MemoryStore
+from .stores.sqlite import SqliteStore
+from .transports.websocket import WebSocketSettings
+
+__all__ = ["Hosted", "UnsafeAddress", "host", "parse_address"]
+
+
+class UnsafeAddress(ValueError):
+    """Others could listen in: an address beyond this machine needs TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A coordinator that listens."""
+
+    url: str
+    """What clients on this machine connect to."""
+    server: Server
+    tokens: Tokens
+    db: Path | None
+    """The ledger's file; None: in memory."""
+
+
+@asynccontextmanager
+async def host(
+    db: str | os.PathLike[str] | None = None,
+    listen: str = "127.0.0.1:0",
+    *,
+    policy: Policy | None = None,
+    token: str | None = None,
+    ssl: SSLContext | None = None,
+    settings: WebSocketSettings | None = None,
+) -> AsyncIterator[Hosted]:
+    """Run a coordinator inside the block, and stop it cleanly at its end.
+
+    Wait for `server.failed()` inside the block: a coordinator whose ledger cannot be written any more only stops.
+
+    Args:
+        db: the ledger's file, made where there is none; None keeps it in memory.
+        listen: `HOST:PORT`; port 0 takes a free one.
+        policy: the namespace's settings; `admission` is filled in.
+        token: the namespace's; by default the one this user's state directory has for the address, drawn if need be.
+        ssl: a server context; needed to listen beyond this machine.
+        settings: limits of the connections.
+
+    Raises:
+        ValueError: `listen` is no address; UnsafeAddress: it is one that others reach, and `ssl` is missing.
+        OSError: the address cannot be listened on.
+        StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
+    """
+    name, port = parse_address(listen)
+    # Only a free port is taken away with its tokens at the end: nobody looks for this coordinator there again.
+    is_passing = port == 0
+    sock = _bind(name, port, is_secure=ssl is not None)
+    with sock:
+        url = _url(name, sock, is_secure=ssl is not None)
+        path = _ledger_path(db)
+        tokens = provide_tokens(url, token)
+        try:
+            with keep_secrets_with(url, path):
+                admission = Admission(digest(tokens.token), digest(tokens.operator_token))
+                server = Server(
+                    MemoryStore() if path is None else SqliteStore(path),
+                    replace(policy or Policy(), admission=admission),
+                )
+                await server.open()
+                try:
+                    await server.listen(name, settings=settings, ssl=ssl, sock=sock)
+                    yield Hosted(url, server, tokens, path)
+                finally:
+                    await server.aclose()
+        finally:
+            if is_passing:
+                shutil.rmtree(coordinator_dir(url), ignore_errors=True)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return (host, port) of `HOST:PORT`, `[IPV6]:PORT`, `HOST` or `:PORT`; what is missing is the default.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port
+    except ValueError as exc:
+        raise ValueError(f"expected HOST:PORT, got {text!r}: {exc}") from exc
+    if not text or parts.netloc != text or parts.username is not None:
+        raise ValueError(f"expected HOST:PORT, got {text!r}")
+    return parts.hostname or "127.0.0.1", 7420 if port is None else port
+
+
+def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
+    return None if db is None else Path(db).absolute()
+
+
+def _bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
+    """Take the address without listening yet: who connects meanwhile is refused, and tries again."""
+    try:
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as exc:
+        raise OSError(f"cannot listen on {name}:{port}: {exc.strerror}") from exc
+    # `localhost` stands for two addresses, and a free port is free on one of them: IPv4 is what clients try as well.
+    family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    if not is_secure and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise UnsafeAddress(f"{name} can be reached from other machines: that needs a certificate and its key")
+    sock = socket.socket(family, kind, protocol)
+    try:
+        # A coordinator that was killed is started again on its port at once, while old connections linger.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError as exc:
+        sock.close()
+        raise OSError(exc.errno, f"cannot listen on {name}:{port}: {os.strerror(exc.errno or 0)}") from exc
+    return sock
+
+
+def _url(name: str, sock: socket.socket, *, is_secure: bool) -> str:
+    """Return what clients on this machine connect to: every address includes the loopback one."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    bracketed = f"[{reached}]" if ":" in reached else reached
+    return f"{'wss' if is_secure else 'ws'}://{bracketed}:{sock.getsockname()[1]}"

@@ -1,0 +1,392 @@
+"""A squad: agents that belong together, each a process, and a coordinator where none is running.
+
+    async with bring_up(load("maintenance"), plan) as squad:
+        print(squad.url)
+
+What a squad consists of is data in a module of its own (`SQUAD`), found by name when it is asked for: this package does
+not import the agents it runs. Which address, which ledger and which processes is decided in `find_place`. Used by the
+commands `run` and `squad`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from .client import Client, connect
+from .credentials import DEFAULT_URL, coordinator_dir, state_dir
+from .errors import A2AError, ConnectError
+from .supervisor import Program, StateFile, Supervisor, supervise, to_state
+
+__all__ = [
+    "Definition",
+    "Place",
+    "Squad",
+    "SquadError",
+    "bring_up",
+    "find_place",
+    "home_of",
+    "is_up",
+    "known",
+    "load",
+    "state_of",
+    "users",
+]
+
+NAMED: Final = {"maintenance": "reference_agents.maintenance"}
+"""Squads that come with this distribution, and where each is described."""
+COORDINATOR: Final = "coordinator"
+READY_WITHIN: Final = 90.0
+"""Seconds in which every agent has to be there; a slow machine with cold files needed 20."""
+DEAD_ON_ARRIVAL: Final = 3
+"""An agent that died so often before it ever was there will not come."""
+LOG_LINES: Final = 5
+
+
+class SquadError(A2AError):
+    """A squad is not what was expected: not there, there already, or it does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What a squad consists of."""
+
+    name: str
+    skill: str
+    """What it does for whoever delegates to it: the skill of the agent that leads it."""
+    agents: Mapping[str, str]
+    """Agent id to the module that runs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a squad works, or is to work."""
+
+    url: str
+    token: str | None = None
+    """None: what this user's state directory has for the URL."""
+    starts_coordinator: bool = False
+    db: Path | None = None
+    """The ledger of a coordinator that is to be started; None: its own default."""
+    is_passing: bool = False
+    """Nobody will look for a coordinator at this URL again."""
+
+    @property
+    def listen(self) -> str:
+        """HOST:PORT of the URL."""
+        return urlsplit(self.url).netloc
+
+
+@dataclass(slots=True)
+class Squad:
+    """A squad that is up, in the hands of its supervisor."""
+
+    definition: Definition
+    place: Place
+    supervisor: Supervisor
+    home: Path
+    db: str = ""
+    """The ledger of the coordinator it started."""
+
+    @property
+    def url(self) -> str:
+        """Where its coordinator is."""
+        return self.place.url
+
+
+def load(name: str) -> Definition:
+    """Return the squad of that name: one of ours, or what `SQUAD` in a module says.
+
+    Raises:
+        SquadError: there is no such module, or it describes no squad.
+    """
+    module = NAMED.get(name, name)
+    try:
+        described: Any = importlib.import_module(module).SQUAD
+        return Definition(str(described["name"]), str(described["skill"]), dict(described["agents"]))
+    except ImportError as exc:
+        raise SquadError(f"there is no squad {name}: {exc}") from exc
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise SquadError(f"{module} does not describe a squad: {exc}") from exc
+
+
+def home_of(name: str, url: str) -> Path:
+    """Return the folder for what a squad leaves about itself while it is up at a URL: state, lock, logs."""
+    return state_dir() / "squads" / f"{name}@{coordinator_dir(url).name}"
+
+
+def state_of(name: str, url: str) -> StateFile:
+    """Return the file that says what is running."""
+    return StateFile(home_of(name, url) / "state.json")
+
+
+def known(name: str | None = None) -> list[dict[str, Any]]:
+    """Return the states of the squads that are up, all or those of one name, by URL."""
+    found = []
+    for path in sorted((state_dir() / "squads").glob(f"{name or '*'}@*/state.json")):
+        state = StateFile(path).read()
+        if state is not None:
+            found.append(state)
+    return found
+
+
+@contextlib.contextmanager
+def users(name: str, url: str) -> Iterator[Callable[[bool], bool]]:
+    """Count as a user of a squad inside the block.
+
+    Call what it yields to be the only one, before the squad is ended: with True it blocks until that is so, with False
+    it tells.
+    """
+    home = home_of(name, url)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(home / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def alone(wait: bool) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(lock, fcntl.LOCK_SH)  # the failed try has let go of it
+            return False
+        return True
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield alone
+    finally:
+        os.close(lock)
+
+
+async def is_up(definition: Definition, place: Place) -> bool:
+    """Tell whether somebody keeps the squad up there, or its leading agent is there anyway.
+
+    Raises:
+        ConnectError: there is no coordinator any more.
+    """
+    if place.starts_coordinator:
+        return False
+    if state_of(definition.name, place.url).is_held():
+        return True
+    async with connect(place.url, token=place.token) as client:
+        return any(info.status != "away" for info in await client.find(definition.skill))
+
+
+# Where ----------------------------------------------------------------------------------------------------------------
+
+
+async def find_place(
+    definition: Definition, url: str | None = None, *, token: str | None = None, db: Path | None = None
+) -> Place:
+    """Decide where a squad works: at a coordinator that is running, else at one to be started.
+
+    Args:
+        url: the coordinator's. None: where the squad is up already, else the default, else a free port.
+        token: the namespace's.
+        db: the ledger to use; only a coordinator that is to be started can take it.
+
+    Raises:
+        ConnectError: there is a coordinator that does not let us in, or none where we cannot start one.
+        SquadError: the coordinator that is running has another ledger.
+    """
+    if url is not None:
+        return await _named_place(url, token, db)
+    for state in known(definition.name):
+        if (db is None or _same(state["db"], db)) and await _lets_in(state["url"], token):
+            return Place(state["url"], token)
+    if not await _is_taken(DEFAULT_URL):
+        return Place(DEFAULT_URL, token, starts_coordinator=True, db=db)
+    if db is None and await _lets_in(DEFAULT_URL, token):
+        return Place(DEFAULT_URL, token)
+    # Somebody else's coordinator, another program, or one with another ledger: the two do not disturb each other.
+    return Place(f"ws://127.0.0.1:{_free_port()}", token, starts_coordinator=True, db=db, is_passing=True)
+
+
+async def _named_place(url: str, token: str | None, db: Path | None) -> Place:
+    if await _is_taken(url):
+        async with connect(url, token=token):
+            pass  # what keeps us out is told by the exception
+        if db is not None and not any(state["url"] == url and _same(state["db"], db) for state in known()):
+            raise SquadError(f"the coordinator at {url} runs already, with a ledger of its own: leave --db out")
+        return Place(url, token)
+    if not _is_local(url):
+        raise ConnectError(f"there is no coordinator at {url}, and it cannot be started from here")
+    return Place(url, token, starts_coordinator=True, db=db)
+
+
+async def _is_taken(url: str) -> bool:
+    """Tell whether anything listens there."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    try:
+        with anyio.fail_after(5.0):
+            stream = await anyio.connect_tcp(parts.hostname or "127.0.0.1", port)
+    except (OSError, TimeoutError):
+        return False
+    await stream.aclose()
+    return True
+
+
+async def _lets_in(url: str, token: str | None) -> bool:
+    try:
+        with anyio.fail_after(5.0):
+            async with connect(url, token=token):
+                return True
+    except (ConnectError, TimeoutError):
+        return False
+
+
+def _is_local(url: str) -> bool:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        return parts.scheme == "ws" and (host == "localhost" or ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+def _same(told: str, db: Path) -> bool:
+    return bool(told) and Path(told).resolve() == db.resolve()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+# Up -------------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def bring_up(
+    definition: Definition, place: Place, *, say: Callable[[str], None] = lambda text: None
+) -> AsyncIterator[Squad]:
+    """Have a squad up inside the block: a coordinator where one is to be started, and every agent; all are there then.
+
+    Args:
+        say: told what is going on, for people.
+
+    Raises:
+        SquadError: it is up there already, or does not start.
+    """
+    home = home_of(definition.name, place.url)
+    state = StateFile(home / "state.json")
+    if not state.acquire():
+        raise SquadError(f"the squad {definition.name} is up at {place.url} already")
+    began = time.time()
+    squad: Squad | None = None
+
+    def tell(supervisor: Supervisor) -> None:
+        state.write(
+            {
+                "name": definition.name,
+                "url": place.url,
+                "db": squad.db if squad is not None else "",
+                "supervisor": os.getpid(),
+                "since": began,
+                "logs": str(home / "logs"),
+                "programs": to_state(supervisor.programs),
+            }
+        )
+
+    try:
+        async with supervise(logs=home / "logs", on_change=tell) as supervisor:
+            squad = Squad(definition, place, supervisor, home)
+            if place.starts_coordinator:
+                await _start_coordinator(squad, say)
+            await _start_agents(squad, say)
+            yield squad
+    finally:
+        if place.is_passing:
+            shutil.rmtree(coordinator_dir(place.url), ignore_errors=True)
+        state.release()
+
+
+async def _start_coordinator(squad: Squad, say: Callable[[str], None]) -> None:
+    place = squad.place
+    ledger = [] if place.db is None else ["--db", str(place.db.absolute())]
+
+    def ready(line: str) -> None:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            squad.db = str(json.loads(line)["db"] or "")
+
+    command = [sys.executable, "-m", "a2a", "coordinator", "run", "--listen", place.listen, "--ready-json", *ledger]
+    squad.supervisor.start(Program(COORDINATOR, command, on_ready=ready))
+    try:
+        await squad.supervisor.running(COORDINATOR)
+    except ChildProcessError as exc:
+        raise SquadError(f"the coordinator does not start: {_last_words(squad, COORDINATOR)}") from exc
+    say(f"coordinator at {place.url}, ledger in {squad.db}")
+
+
+async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
+    """Start every agent and wait until the coordinator knows them all."""
+    place, agents = squad.place, squad.definition.agents
+    env = {"A2A_URL": place.url} | ({"A2A_TOKEN": place.token} if place.token else {})
+    async with connect(place.url, token=place.token) as client:
+        here = {info.agent_id for info in await client.find() if info.status != "away"}
+        if not place.starts_coordinator and here & set(agents):
+            names = ", ".join(sorted(here & set(agents)))
+            raise SquadError(f"at {place.url} somebody runs {names} already")
+        for name, module in agents.items():
+            command = [sys.executable, "-m", module, "--name", name]
+            squad.supervisor.start(Program(name, command, env, rank=1))
+        with anyio.move_on_after(READY_WITHIN):
+            missing = await _arrivals(squad, client)
+            if not missing:
+                say(f"{len(agents)} agents are there: {', '.join(agents)}")
+                return
+            raise SquadError("; ".join(f"{name} does not start: {_last_words(squad, name)}" for name in missing))
+    raise SquadError(f"not every agent came within {READY_WITHIN:.0f} s; the logs are in {squad.home / 'logs'}")
+
+
+async def _arrivals(squad: Squad, client: Client) -> list[str]:
+    """Wait until all agents are there; return those that die instead."""
+    missing = dict.fromkeys(squad.definition.agents)
+    dead: list[str] = []
+
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            async for change in client.watch_agents():
+                if change.change != "left" and change.agent.status == "ready":
+                    missing.pop(change.agent.agent_id, None)
+                if not missing:
+                    break
+            group.cancel_scope.cancel()
+
+        async def look_for_deaths() -> None:
+            while True:
+                news = squad.supervisor.news
+                dead[:] = [name for name in missing if squad.supervisor.programs[name].restarts >= DEAD_ON_ARRIVAL]
+                if dead:
+                    group.cancel_scope.cancel()
+                await news.wait()
+
+        group.start_soon(watch)
+        group.start_soon(look_for_deaths)
+    return dead if missing else []
+
+
+def _last_words(squad: Squad, name: str) -> str:
+    log = squad.supervisor.log_of(name)
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return " / ".join(lines[-LOG_LINES:]) or f"see {log}"

@@ -1,0 +1,344 @@
+"""Keep programs running: start each as a process of its own, start again what dies, end all of them.
+
+    async with supervise(logs=folder) as supervisor:
+        supervisor.start(Program("judge", [sys.executable, "-m", "judges.one"]))
+        await supervisor.running("judge")
+
+It knows nothing of coordinators, agents or protocols: a program is a command line, and being there is all that is asked
+of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying.
+None outlives the supervisor (see `tether`). `StateFile` tells other processes what is running, for as long as a kernel
+lock says that the supervisor lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import anyio.abc
+
+__all__ = ["Program", "Running", "StateFile", "Supervisor", "supervise", "to_state"]
+
+BACKOFF = (0.1, 10.0)
+"""First and longest pause before a program is started again, in seconds."""
+STEADY = 10.0
+"""A program that ran so long has proved itself: its next pause is a short one again."""
+GRACE = 5.0
+"""Seconds a program gets to end after SIGTERM. What the squad holds is safe in the ledger, so nobody needs more."""
+TETHER = Path(__file__).with_name("tether.py")
+LOG_BYTES_MAX = 16 * 1024 * 1024
+
+State = Literal["starting", "running", "waiting", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to keep running."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What differs from the supervisor's own environment."""
+    on_ready: Callable[[str], None] | None = None
+    """Gets the first line of output of each start; until then the program does not count as running. None: it does as
+    soon as it is started."""
+    rank: int = 0
+    """Programs of a lower rank are needed by those of a higher one, so they are ended after them."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A program, as it is now."""
+
+    name: str
+    pid: int | None = None
+    state: State = "starting"
+    restarts: int = 0
+    exit_code: int | None = None
+    """How it ended last: negative for a signal."""
+    since: float = 0.0
+    """When it came into this state, in seconds since the epoch."""
+
+
+class Supervisor:
+    """Programs that are kept running. Made by `supervise`."""
+
+    def __init__(
+        self, logs: Path, on_change: Callable[[], None], env: Mapping[str, str] | None, grace: float = GRACE
+    ) -> None:
+        self.programs: dict[str, Running] = {}
+        """By name, as they are now."""
+        self._ranks: dict[str, int] = {}
+        self._logs = logs
+        self._on_change = on_change
+        self._env = env
+        self._grace = grace
+        self._stop = anyio.Event()
+        self._news = anyio.Event()
+        self._group: anyio.abc.TaskGroup | None = None
+        self._ended: dict[str, anyio.Event] = {}
+
+    def start(self, program: Program) -> None:
+        """Begin to keep a program running.
+
+        Raises:
+            ValueError: there is one of that name.
+        """
+        if program.name in self.programs:
+            raise ValueError(f"there is a program {program.name} already")
+        assert self._group is not None, "supervise() makes it"
+        self.programs[program.name] = Running(program.name, since=time.time())
+        self._ended[program.name] = anyio.Event()
+        self._ranks[program.name] = program.rank
+        self._group.start_soon(self._keep, program)
+
+    @property
+    def news(self) -> anyio.Event:
+        """Set at the next change of any program."""
+        return self._news
+
+    async def running(self, name: str) -> Running:
+        """Wait until a program runs, and return it as it is then.
+
+        Raises:
+            ChildProcessError: it ended first. It is being started again all the same.
+        """
+        while True:
+            news, program = self._news, self.programs[name]
+            if program.state == "running":
+                return program
+            if program.state in ("waiting", "stopped"):
+                raise ChildProcessError(f"{name} ended with {program.exit_code}; {self.log_of(name)} may say why")
+            await news.wait()
+
+    def log_of(self, name: str) -> Path:
+        """Return the file with what a program writes."""
+        return self._logs / f"{name}.log"
+
+    async def end(self) -> None:
+        """End all programs, those of the highest rank first, and wait for them."""
+        self._stop.set()
+        for rank in sorted(set(self._ranks.values()), reverse=True):
+            await self._end([name for name in self.programs if self._ranks[name] == rank])
+
+    async def _end(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._signal(name, signal.SIGTERM)
+        with anyio.move_on_after(self._grace):
+            for name in names:
+                await self._ended[name].wait()
+        for name in names:
+            self._signal(name, signal.SIGKILL)
+        for name in names:
+            await self._ended[name].wait()
+
+    def _signal(self, name: str, number: int) -> None:
+        pid = self.programs[name].pid
+        if pid is not None and not self._ended[name].is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    # One program ------------------------------------------------------------------------------------------------------
+
+    async def _keep(self, program: Program) -> None:
+        pause = BACKOFF[0]
+        try:
+            while not self._stop.is_set():
+                started = time.monotonic()
+                await self._once(program)
+                if self._stop.is_set():
+                    return
+                if time.monotonic() - started >= STEADY:
+                    pause = BACKOFF[0]
+                self._set(program.name, "waiting")
+                with anyio.move_on_after(pause):
+                    await self._stop.wait()
+                pause = min(pause * 2, BACKOFF[1])
+                self.programs[program.name].restarts += 1
+        finally:
+            self._set(program.name, "stopped")
+            self._ended[program.name].set()
+
+    async def _once(self, program: Program) -> None:
+        """Run a program to its end."""
+        running = self.programs[program.name]
+        with self._open_log(program.name) as log:
+            process = await anyio.open_process(
+                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *program.command],
+                env={**(os.environ if self._env is None else self._env), **program.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log if program.on_ready is None else subprocess.PIPE,
+                stderr=log,
+                cwd=self._logs,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends the others in order
+            )
+            running.pid = process.pid
+            try:
+                if self._stop.is_set():
+                    process.kill()  # it came too late to be told with the others
+                self._set(program.name, "running" if program.on_ready is None else "starting")
+                await self._listen(program, process)
+                await process.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    if process.returncode is None:
+                        process.kill()
+                    await process.aclose()
+                running.exit_code, running.pid = process.returncode, None
+
+    async def _listen(self, program: Program, process: anyio.abc.Process) -> None:
+        """Wait for the line that says the program is ready; what it says after that goes nowhere."""
+        if program.on_ready is None or process.stdout is None:
+            return
+        line = b""
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            while b"\n" not in line:
+                line += await process.stdout.receive()
+            program.on_ready(line.partition(b"\n")[0].decode(errors="replace"))
+            self._set(program.name, "running")
+            while True:
+                await process.stdout.receive()
+
+    def _open_log(self, name: str) -> Any:
+        """Open a program's log: a new one at its first start, and where it has grown too long; one old one is kept."""
+        path = self.log_of(name)
+        with contextlib.suppress(FileNotFoundError):
+            if self.programs[name].restarts == 0 or path.stat().st_size > LOG_BYTES_MAX:
+                path.replace(path.with_suffix(".log.old"))
+        return path.open("ab", buffering=0)
+
+    def _set(self, name: str, state: State) -> None:
+        running = self.programs[name]
+        running.state, running.since = state, time.time()
+        news, self._news = self._news, anyio.Event()
+        news.set()
+        self._on_change()
+
+
+@contextlib.asynccontextmanager
+async def supervise(
+    *,
+    logs: Path,
+    on_change: Callable[[Supervisor], None] | None = None,
+    env: Mapping[str, str] | None = None,
+    grace: float = GRACE,
+) -> AsyncIterator[Supervisor]:
+    """Keep programs running inside the block, and end all of them with it.
+
+    Call it in the main thread: the kernel ties a process to the thread that started it.
+
+    Args:
+        logs: the folder for a log file each; it is also where the programs start.
+        on_change: called after every change of a program.
+        env: the programs' environment; this process's by default.
+        grace: seconds between SIGTERM and SIGKILL at the end.
+    """
+    _make(logs)
+    supervisor = Supervisor(logs, lambda: on_change(supervisor) if on_change else None, env, grace)
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        supervisor._group = group
+        try:
+            yield supervisor
+        except Exception as exc:  # noqa: BLE001 - raised again below, as itself and not in a group of one
+            failure = exc
+        finally:
+            with anyio.CancelScope(shield=True):
+                await supervisor.end()
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class StateFile:
+    """What one supervisor tells other processes: a JSON file, and a lock that is free when the supervisor is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    def acquire(self) -> bool:
+        """Become the supervisor this file is about; return False where there is one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for _ in range(5):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.02)  # perhaps somebody only looks (see is_held), which takes no time
+            else:
+                self._lock = lock
+                return True
+        os.close(lock)
+        return False
+
+    def release(self) -> None:
+        """Let go, and leave no state behind."""
+        if self._lock is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Tell what is running, whole or not at all."""
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(state), encoding="utf-8")
+        temporary.chmod(0o600)
+        temporary.replace(self.path)
+
+    def read(self) -> dict[str, Any] | None:
+        """Return what is running; None where no supervisor lives, whatever the last one left."""
+        if not self.is_held():
+            return None
+        try:
+            state: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None  # it has only just begun
+        return state
+
+    def is_held(self) -> bool:
+        """Tell whether a supervisor lives."""
+        try:
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def wait_released(self) -> None:
+        """Block until no supervisor lives."""
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            finally:
+                os.close(lock)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_suffix(".lock")
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def to_state(programs: Mapping[str, Running]) -> list[dict[str, Any]]:
+    """Return programs as they stand in a state file."""
+    return [asdict(running) for running in programs.values()]

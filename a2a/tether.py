@@ -1,0 +1,63 @@
+"""Tie a program to its supervisor's life, then become that program.
+
+A stand-alone script of the standard library; `supervisor` runs it by path: `python -I -S tether.py PID COMMAND...`. The
+process keeps its id, so whoever looks sees the program itself. However the supervisor ends, `kill -9` included, the
+program is killed: on Linux by the kernel, elsewhere by a small process that looks once a second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+__all__ = ["main", "tie"]
+
+PR_SET_PDEATHSIG = 1
+LOOK_AGAIN = 1.0
+
+
+def main(arguments: list[str]) -> int:
+    """Tie this process to its parent and become the command. Returns only where that did not work."""
+    parent, command = int(arguments[0]), arguments[1:]
+    tie(parent)
+    if os.getppid() != parent:
+        return 128 + signal.SIGKILL  # it ended before the tie was there
+    try:
+        os.execvp(command[0], command)
+    except OSError as exc:
+        os.write(2, f"{command[0]}: {exc.strerror}\n".encode())
+    return 127
+
+
+def tie(parent: int, *, platform: str = sys.platform) -> None:
+    """Have this process killed when its parent ends."""
+    if platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        return
+    program = os.getpid()
+    if os.fork() == 0:
+        os.setsid()
+        watch(program, parent)
+        os._exit(0)
+
+
+def watch(program: int, parent: int, *, pause: Callable[[float], None] = time.sleep) -> None:
+    """Kill the program, our parent, when its own parent is gone; end when it has ended by itself."""
+    while os.getppid() == program:
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os.kill(program, signal.SIGKILL)
+            return
+        except PermissionError:
+            pass  # it lives, under another user
+        pause(LOOK_AGAIN)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,305 @@
+"""The command line with real processes and signals: what survives, what ends, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BOUND = 40.0
+
+
+class Process:
+    """A command of `a2a` under way; every wait has a bound."""
+
+    def __init__(self, *arguments: str, **options: Any) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-m", "a2a", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+        assert self.popen.stdout is not None and self.popen.stderr is not None
+        self._streams = {"out": self.popen.stdout.fileno(), "err": self.popen.stderr.fileno()}
+        self.written = {"out": b"", "err": b""}
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def line(self, containing: str = "", stream: str = "out") -> str:
+        """Return the next line with these words."""
+        while True:
+            whole, found, rest = self.written[stream].partition(b"\n")
+            if found:
+                self.written[stream] = rest
+                if containing in whole.decode():
+                    return whole.decode()
+            elif not self._read(stream):
+                pytest.fail(f"it ended without saying {containing!r}; the rest: {self.written}")
+
+    def _read(self, stream: str) -> bool:
+        ready, _, _ = select.select([self._streams[stream]], [], [], BOUND)
+        assert ready, f"nothing on std{stream} within {BOUND:g} s; so far: {self.written}"
+        piece = os.read(self._streams[stream], 65_536)
+        self.written[stream] += piece
+        return bool(piece)
+
+    def ready(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.line())
+        return found
+
+    def send(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and return the exit code."""
+        self.send(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        out, err = self.popen.communicate(timeout=BOUND)
+        self.written = {"out": self.written["out"] + out, "err": self.written["err"] + err}
+        return self.popen.returncode
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a state directory of its own."""
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delenv("A2A_TOKEN", raising=False)
+    monkeypatch.delenv("A2A_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    """Start commands; whatever still runs at the end of the test is killed by its number."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, **options: Any) -> Process:
+            process = Process(*arguments, **options)
+            stack.callback(_stop, process.popen)
+            return process
+
+        yield begin
+
+
+def _stop(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        popen.kill()
+        popen.wait(BOUND)
+    for stream in (popen.stdout, popen.stderr):
+        if stream is not None:
+            stream.close()
+
+
+@pytest.fixture
+def a2a(home: Path) -> Callable[..., str]:
+    """Run a command to its end, and return what it wrote to stdout."""
+
+    def run(*arguments: str, code: int = 0) -> str:
+        command = [sys.executable, "-m", "a2a", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False)
+        assert done.returncode == code, f"exit code {done.returncode}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def coordinator(start: Start, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Process, dict[str, Any]]]:
+    """Start a coordinator on a ledger here; commands find it from then on."""
+
+    def begin(listen: str = "127.0.0.1:0") -> tuple[Process, dict[str, Any]]:
+        process = start("coordinator", "run", "--listen", listen, "--db", "ledger.db", "--ready-json")
+        ready = process.ready()
+        monkeypatch.setenv("A2A_URL", ready["url"])
+        return process, ready
+
+    return begin
+
+
+def has_ended(pid: int) -> bool:
+    """Wait until a process that is not ours has ended, within the bound."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], BOUND)[0])
+    finally:
+        os.close(handle)
+
+
+def test_any_program_is_an_agent_and_its_tasks_can_be_looked_at(start: Start, a2a: Any, coordinator: Any) -> None:
+    process, ready = coordinator()
+    assert (ready["pid"], ready["epoch"], ready["durability"]) == (process.pid, 1, "fsync")
+    agent = start("agent", "exec", "--skill", "upper", "--json", "--", "tr", "a-z", "A-Z")
+    assert agent.ready()["agent"] == "exec-upper"
+    assert a2a("delegate", "upper", "--text", "hello") == "HELLO\n"
+    Path("input.txt").write_text("from a file")
+    assert a2a("delegate", "upper", "--input", "input.txt", "--key", "k") == "FROM A FILE\n"
+    assert a2a("delegate", "upper", "--input", "input.txt", "--key", "k") == "FROM A FILE\n"
+
+    listed = [json.loads(line) for line in a2a("task", "ls", "--json").splitlines()]
+    assert [task["metadata"]["state"] for task in listed] == ["completed", "completed"]
+    task = listed[0]["id"]
+    assert "exec-upper" in a2a("task", "show", task)
+    assert a2a("task", "tree", task).startswith(f"{task}  upper  completed  exec-upper (attempt 1)")
+    assert a2a("task", "result", task) == "FROM A FILE\n"
+    assert "upper" in a2a("agent", "ls")
+    assert agent.end() == 0
+    assert process.end() == 0
+    assert a2a("task", "ls", code=3) == ""
+
+
+SLOW = """
+import os, sys
+with open("runs", "a") as runs:
+    runs.write(os.environ["A2A_TASK"] + "\\n")
+open("begun", "w").close()
+open("go").read()
+print(sys.stdin.read().upper(), end="")
+"""
+
+
+def test_a_coordinator_that_is_killed_comes_back_and_the_work_is_done_once(
+    home: Path, start: Start, a2a: Any, coordinator: Any
+) -> None:
+    first, ready = coordinator()
+    for name in ("begun", "go"):
+        os.mkfifo(name)
+    Path("slow.py").write_text(SLOW)
+    agent = start("agent", "exec", "--skill", "slow", "--json", "--", sys.executable, "slow.py")
+    agent.ready()
+    delegating = start("delegate", "slow", "--text", "done")
+    Path("begun").read_text()  # the handler is at work
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    Path("go").write_text("now")  # and ends while nobody is there to hear of it
+
+    second, again = coordinator(ready["url"].removeprefix("ws://"))
+    assert (again["url"], again["epoch"]) == (ready["url"], 2)
+    assert delegating.wait() == 0
+    assert delegating.written["out"] == b"DONE\n"
+    [task] = [json.loads(line) for line in a2a("task", "ls", "--json").splitlines()]
+    assert (task["metadata"]["state"], task["metadata"]["attempt"]) == ("completed", 1)
+    assert Path("runs").read_text() == f"{task['id']}\n"
+    assert agent.end() == 0
+    assert second.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_coordinator_ends_cleanly(start: Start, coordinator: Any, number: int) -> None:
+    process, ready = coordinator()
+    assert process.end(number) == 0
+    assert process.written["err"] == b""
+    again, after = coordinator(ready["url"].removeprefix("ws://"))
+    assert after["epoch"] == 2
+    assert again.end() == 0
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_coordinator_with_70(start: Start, a2a: Any, coordinator: Any) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    process = start(
+        "coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db", "--ready-json", preexec_fn=limit
+    )
+    url = process.ready()["url"]
+    Path("large.txt").write_text("x" * 400_000)
+    a2a("delegate", "nobody", "--input", "large.txt", "--no-wait", "--url", url, "--timeout", "3", code=4)
+    assert process.wait() == 70
+    assert b"start the coordinator again" in process.written["err"]
+    again, _ = coordinator()
+    assert a2a("task", "ls", "--json") == "", "what was not answered did not happen"
+    assert again.end() == 0
+
+
+AGENT = """
+from a2a import Agent
+
+agent = Agent("greeter", version="1.0")
+
+@agent.skill
+async def greet() -> str:
+    return "hello"
+"""
+
+
+def test_workers_are_started_again_and_end_with_their_supervisor(start: Start, a2a: Any, coordinator: Any) -> None:
+    coordinator()
+    Path("greeters.py").write_text(AGENT)
+    supervisor = start("agent", "run", "greeters:agent", "--workers", "2", "--json")
+    pids = {worker["agent"]: worker["pid"] for worker in (supervisor.ready(), supervisor.ready())}
+    assert sorted(pids) == ["greeter/1", "greeter/2"]
+    os.kill(pids["greeter/1"], signal.SIGKILL)
+    again = supervisor.ready()
+    assert again["agent"] == "greeter/1"
+    assert "greeter/1 ended with -9" in supervisor.line(stream="err")
+    assert a2a("delegate", "greet", "--to", "greeter/1") == "hello\n"
+    assert supervisor.end() == 0
+    assert has_ended(again["pid"])
+    assert has_ended(pids["greeter/2"])
+
+
+def test_workers_end_when_their_supervisor_is_killed(start: Start, coordinator: Any) -> None:
+    coordinator()
+    Path("greeters.py").write_text(AGENT)
+    supervisor = start("agent", "run", "greeters:agent", "--workers", "2", "--json")
+    pids = [supervisor.ready()["pid"], supervisor.ready()["pid"]]
+    supervisor.end(signal.SIGKILL)
+    assert all(has_ended(pid) for pid in pids)
+
+
+def test_dev_starts_an_agent_again_when_its_file_changes(
+    start: Start, a2a: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("greeters.py").write_text(AGENT)
+    dev = start("dev", "greeters:agent", "--listen", "127.0.0.1:0", "--ready-json")
+    monkeypatch.setenv("A2A_URL", dev.ready()["url"])
+    dev.line("greeter is ready", "err")
+    assert a2a("delegate", "greet") == "hello\n"
+    Path("greeters.py").write_text(AGENT.replace("hello", "hello again"))
+    dev.line("greeters:agent has changed", "err")
+    dev.line("greeter is ready", "err")
+    assert a2a("delegate", "greet") == "hello again\n"
+    children = Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split()
+    assert dev.end(signal.SIGINT) == 0
+    assert len(children) == 1
+    assert has_ended(int(children[0]))
+
+
+def test_an_agent_may_start_first_and_ends_when_told_to(start: Start) -> None:
+    waiting = start("agent", "exec", "--skill", "upper", "--url", "ws://127.0.0.1:1", "--", "tr", "a-z", "A-Z")
+    assert waiting.line(stream="err") == "exec-upper waits for a coordinator at ws://127.0.0.1:1"
+    began = time.monotonic()
+    assert waiting.end() == 0
+    assert time.monotonic() - began < BOUND / 2
+
+
+def test_ctrl_c_leaves_the_task_to_go_on(start: Start, a2a: Any, coordinator: Any) -> None:
+    coordinator()
+    delegating = start("delegate", "nobody_has_this")
+    task = delegating.line("queued", "err").split()[0]
+    assert delegating.end(signal.SIGINT) == 130
+    assert f"{task} goes on: a2a task result --wait {task}" in delegating.written["err"].decode()
+    assert json.loads(a2a("task", "ls", "--json"))["metadata"]["state"] == "queued"
+    a2a("task", "cancel", task)

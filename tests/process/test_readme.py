@@ -1,0 +1,92 @@
+"""The README's programs run as they are printed, each a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+AGENT = next(block for block in BLOCKS if "agent.main()" in block)
+CLIENT = next(block for block in BLOCKS if "a2a.connect()" in block)
+BOUND = 30
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "word_counter.py").write_text(AGENT)
+    (tmp_path / "client.py").write_text(CLIENT)
+    return tmp_path
+
+
+@contextmanager
+def process(*command: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a process for the time of the block, and end it by its id."""
+    running = subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.send_signal(signal.SIGTERM)
+        try:
+            running.wait(BOUND)
+        finally:
+            running.kill()
+            if running.stdout:
+                running.stdout.close()
+
+
+@contextmanager
+def coordinator(home: Path) -> Iterator[dict[str, str]]:
+    arguments = ("coordinator", "run", "--listen", "127.0.0.1:0", "--db", str(home / "ledger.db"), "--ready-json")
+    with process("-m", "a2a", *arguments, cwd=home) as running:
+        assert running.stdout is not None
+        ready: dict[str, str] = json.loads(running.stdout.readline())
+        os.environ["A2A_URL"] = ready["url"]
+        try:
+            yield ready
+        finally:
+            del os.environ["A2A_URL"]
+    assert running.returncode == 0
+
+
+def run(*command: str, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], cwd=cwd, capture_output=True, text=True, timeout=BOUND, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_agent_has_ten_lines_and_the_client_five() -> None:
+    assert len([line for line in AGENT.splitlines() if line.strip()]) <= 10
+    assert len([line for line in CLIENT.splitlines() if line.strip() and "import" not in line]) <= 5
+
+
+def test_the_agent_and_the_client_run_as_printed(home: Path) -> None:
+    with coordinator(home), process("word_counter.py", cwd=home) as agent:
+        assert run("client.py", cwd=home) == "{'words': 6}\n"
+        assert run("client.py", cwd=home) == "{'words': 6}\n"
+        listed = [json.loads(line) for line in run("-m", "a2a", "task", "ls", "--json", cwd=home).splitlines()]
+        assert len(listed) == 1, "the same key is the same task"
+    assert agent.returncode == 0
+
+
+def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:
+    peer = ROOT / "reference_agents" / "json_peer.py"
+    source = peer.read_text(encoding="utf-8")
+    assert len(source.splitlines()) < 40
+    assert "a2a" not in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
+    with ExitStack() as stack:
+        ready = stack.enter_context(coordinator(home))
+        stack.enter_context(process(str(peer), ready["url"], ready["tokenFile"], cwd=home))
+        assert run("-m", "a2a", "delegate", "upper_json", "--text", "hello", cwd=home) == "HELLO\n"

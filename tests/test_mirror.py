@@ -1,0 +1,36 @@
+"""Every module has its test module, in the same place under tests/unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path.relative_to(ROOT)
+    for folder in ("a2a", "reference_agents", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py")
+)
+
+PROGRAMS = {
+    "benchmarks/agent.py": "tests/unit/benchmarks/test_delegate.py",
+    "reference_agents/json_peer.py": "tests/process/test_readme.py",
+}
+"""Programs without functions of their own are run by the test of what starts them."""
+
+
+def mirror_of(module: Path) -> Path:
+    """Return where the tests of a module are: tests/unit mirrors a2a/, the other packages keep their name."""
+    if str(module) in PROGRAMS:
+        return Path(PROGRAMS[str(module)])
+    parts = module.parts[1:] if module.parts[0] == "a2a" else module.parts
+    return Path("tests", "unit", *parts[:-1], f"test_{module.name}")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_has_its_test_module(module: Path) -> None:
+    mirror = ROOT / mirror_of(module)
+    assert mirror.is_file(), f"{module} is tested in {mirror_of(module)}, which is not there"
+    assert "def test_" in mirror.read_text(encoding="utf-8"), f"{mirror_of(module)} tests nothing"

@@ -1,0 +1,83 @@
+"""`a2a agent ...`; its long-running commands are tried as processes in tests/process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def test_who_is_there(command: Any, world: Any) -> None:
+    done = command("agent", "ls")
+    head, row = done.out.splitlines()
+    assert head.split() == ["AGENT", "STATUS", "LOAD", "HEARD", "SKILLS"]
+    assert row.startswith("helper  ready   0/8")
+    assert "count_words, wait" in row
+
+
+def test_agents_as_json_and_by_skill(command: Any, world: Any) -> None:
+    done = command("agent", "ls", "--skill", "count_words", "--json")
+    shown = json.loads(done.out)
+    assert (shown["agent"], shown["status"], shown["labels"], shown["credit"]) == (
+        "helper",
+        "ready",
+        {"room": "blue"},
+        8,
+    )
+    assert shown["card"]["version"] == "2.0"
+    none = command("agent", "ls", "--skill", "flying")
+    assert (none.code, none.out, none.err) == (0, "", "nobody has the skill flying\n")
+
+
+def test_one_agent_with_the_tasks_it_holds(command: Any, world: Any, gate: Any) -> None:
+    task = command("delegate", "wait", "--no-wait").out.strip()
+    world.call(gate.begun.wait)
+    done = command("agent", "show", "helper")
+    assert done.out.startswith("helper  ready  version 2.0\n  Helps with tests\n  room=blue\n")
+    assert "  skill count_words: Count the words of a text.  [text]\n" in done.out
+    assert f"  task {task}: wait, leased, attempt 1\n" in done.out
+    shown = json.loads(command("agent", "show", "helper", "--json").out)
+    assert [held["id"] for held in shown["tasks"]] == [task]
+    world.call(gate.open.set)
+
+
+@pytest.mark.parametrize("what", ["show", "drain"])
+def test_an_agent_that_is_not_there_is_named(command: Any, world: Any, what: str) -> None:
+    done = command("agent", what, "nobody")
+    assert (done.code, done.err) == (1, "a2a: there is no agent nobody\n")
+
+
+def test_draining_needs_the_operators_token_and_is_seen(command: Any, world: Any) -> None:
+    done = command("agent", "drain", "helper")
+    assert (done.code, done.err) == (0, "helper takes nothing new; it holds 0 tasks\n")
+    assert json.loads(command("agent", "drain", "helper", "--json").out)["status"] == "draining"
+    world.hosted.tokens.token_file.with_name("operator-token").unlink()
+    refused = command("agent", "drain", "helper")
+    assert refused.code == 1
+    assert refused.err.startswith("a2a: forbidden: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("run", "no_such_module:agent"), "there is no module no_such_module"),
+        (("run", "x:y", "--workers", "0"), "--workers"),
+        (("exec", "--", "true"), "--skill"),
+        (("exec", "--skill", "x"), "COMMAND"),
+        (("exec", "--skill", "x", "--timeout", "0", "--", "true"), "--timeout"),
+    ],
+)
+def test_what_cannot_be_run_is_a_usage_error(command: Any, arguments: tuple[str, ...], named: str) -> None:
+    done = command("agent", *arguments)
+    assert done.code == 2
+    assert named in done.err
+
+
+def test_an_agent_that_is_not_let_in_ends(command: Any, world: Any, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the token")
+    done = command("agent", "exec", "--skill", "x", "--token-file", str(wrong), "--", "true")
+    assert done.code == 3
+    assert "refused exec-x: auth" in done.err

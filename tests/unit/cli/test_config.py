@@ -1,0 +1,108 @@
+"""The coordinator's settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from a2a.cli.config import ConfigError, Settings, read_settings
+
+
+def read(tmp_path: Path, text: str) -> Settings:
+    path = tmp_path / "a2a.toml"
+    path.write_text(text)
+    return read_settings(path)
+
+
+def test_an_empty_file_says_what_no_file_does(tmp_path: Path) -> None:
+    assert read(tmp_path, "") == Settings()
+
+
+def test_everything_it_may_say(tmp_path: Path) -> None:
+    settings = read(
+        tmp_path,
+        """
+        [coordinator]
+        listen = "0.0.0.0:7421"
+        db = "data/ledger.db"
+        namespace = "lab"
+        tls_cert = "/etc/cert.pem"
+        tls_key = "key.pem"
+        token_file = "token"
+        hosts = ["coordinator.example"]
+        origins = ["https://console.example"]
+        on_confirm_timeout = "hold"
+
+        [durations]
+        heartbeat = 0.5
+        lease = 1.5
+        queue = 60
+        ask = 10
+
+        [limits]
+        attempts = 5
+        losses = 0
+        children_max = 7
+        payload_max_bytes = 1000
+        message_max_bytes = 2000
+        connections_max = 3
+        outbox_max_bytes = 4000
+        """,
+    )
+    assert settings.listen == "0.0.0.0:7421"
+    assert settings.db == tmp_path / "data/ledger.db"
+    assert settings.tls_cert == Path("/etc/cert.pem")
+    assert (settings.tls_key, settings.token_file) == (tmp_path / "key.pem", tmp_path / "token")
+    policy, websocket = settings.policy, settings.websocket
+    assert (policy.namespace, policy.on_confirm_timeout, policy.children_max) == ("lab", "hold", 7)
+    durations = policy.durations
+    assert (durations.heartbeat_ms, durations.lease_ms, durations.queue_ms, durations.ask_ms) == (
+        500,
+        1500,
+        60_000,
+        10_000,
+    )
+    assert durations.offer_ms == 5_000, "what is not named stays"
+    assert (policy.bounds.attempts, policy.bounds.losses) == (5, 0)
+    assert (policy.frame_limits.payload_max_bytes, policy.frame_limits.message_max_bytes) == (1000, 2000)
+    assert (websocket.message_max_bytes, websocket.connections_max) == (2000, 3), "the socket has to agree"
+    assert (policy.outbox_max_bytes, websocket.outbox_max_bytes) == (4000, 4000)
+    assert websocket.hosts == {"coordinator.example"}
+    assert websocket.origins == {"https://console.example"}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[durations]\nlaese = 1", r"\[durations\] laese: there is no such key; expected one of heartbeat, lease"),
+        ("[limits]\nattemts = 1", r"\[limits\] attemts: there is no such key"),
+        ("[limits]\nbackoff_ms = 1", r"\[limits\] backoff_ms: there is no such key"),
+        ("[coordinator]\nport = 1", r"\[coordinator\] port: there is no such key; expected one of db, hosts, listen"),
+        ("[server]\nport = 1", r"no section \[server\]"),
+        ("durations = 3", r"durations: expected a section"),
+        ("[durations]\nlease = '30'", r"lease: expected a number, got '30'"),
+        ("[durations]\nlease = true", r"lease: expected a number, got True"),
+        ("[durations]\nlease = 0", r"lease: expected seconds from 0\.1"),
+        ("[durations]\nlease = nan", r"lease: expected seconds from 0\.1"),
+        ("[durations]\nheartbeat = 20", r"heartbeat: 20 s is more than a third of the lease of 30 s"),
+        ("[limits]\nattempts = 0", r"attempts: 0 is too small"),
+        ("[limits]\nlosses = -1", r"losses: -1 is too small"),
+        ("[limits]\nattempts = 1.5", r"attempts: expected a number, got 1\.5"),
+        ("[coordinator]\nlisten = 7420", r"listen: expected a string, got 7420"),
+        ("[coordinator]\nhosts = 'a'", r"hosts: expected a list, got 'a'"),
+        ("[coordinator]\nhosts = [1]", r"hosts: expected a string, got 1"),
+        ("[coordinator]\nnamespace = 'a b'", r"namespace: expected up to 32 letters"),
+        ("[coordinator]\non_confirm_timeout = 'x'", r"expected accept, reject or hold"),
+        ("[coordinator", r"a2a\.toml: "),
+    ],
+)
+def test_what_it_may_not_say_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named) as refused:
+        read(tmp_path, text)
+    assert str(refused.value).startswith(str(tmp_path / "a2a.toml"))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="none.toml"):
+        read_settings(tmp_path / "none.toml")

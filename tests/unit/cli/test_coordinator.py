@@ -1,0 +1,123 @@
+"""`a2a coordinator run`: what it refuses, what it announces, how it ends. Real processes are in tests/process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+import pytest
+
+from a2a import connect
+from a2a.cli.coordinator import announce, hosting, until_stopped
+from a2a.cli.options import Failure
+from a2a.cli.output import Output
+from a2a.credentials import load_tokens
+from a2a.errors import StoreError
+from a2a.hosting import host
+
+BOUND = 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--listen", "0.0.0.0:0"), "--tls-cert, --tls-key"),
+        (("--listen", "127.0.0.1:x"), "expected HOST:PORT"),
+        (("--listen", "127.0.0.1:0", "--namespace", "a b"), "namespace: expected"),
+        (("--listen", "127.0.0.1:0", "--tls-key", "key.pem"), "--tls-key needs --tls-cert"),
+        (("--listen", "127.0.0.1:0", "--tls-cert", "none.pem"), "--tls-cert none.pem"),
+        (("--listen", "127.0.0.1:0", "--token-file", "none"), "--token-file"),
+        (("-c", "none.toml"), "none.toml"),
+    ],
+)
+def test_what_cannot_be_run_is_a_usage_error(
+    command: Any, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    done = command("coordinator", "run", "--db", str(tmp_path / "l.db"), *arguments)
+    assert done.code == 2, done.err
+    assert named in done.err
+    assert not (tmp_path / "l.db").exists()
+
+
+async def test_a_ledger_in_use_names_the_other_process(command: Any, tmp_path: Path) -> None:
+    async with host(tmp_path / "l.db"):
+        arguments = ("coordinator", "run", "--db", str(tmp_path / "l.db"), "--listen", "127.0.0.1:0")
+        done = await anyio.to_thread.run_sync(command, *arguments)
+    assert done.code == 1
+    assert f"(pid {os.getpid()})" in done.err
+
+
+async def test_an_address_in_use_is_told_as_a_sentence(command: Any, tmp_path: Path) -> None:
+    async with host() as hosted:
+        address = hosted.url.removeprefix("ws://")
+        arguments = ("coordinator", "run", "--db", str(tmp_path / "l.db"), "--listen", address)
+        done = await anyio.to_thread.run_sync(command, *arguments)
+    assert (done.code, done.err) == (1, f"a2a: cannot listen on {address}: Address already in use\n")
+
+
+async def test_programs_are_told_what_they_need_to_connect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with host(tmp_path / "l.db") as hosted:
+        announce(hosted, Output(as_json=True))
+        ready = json.loads(capsys.readouterr().out)
+        token_file = Path(ready.pop("tokenFile"))
+        operator_file = Path(ready.pop("operatorTokenFile"))
+        tokens = load_tokens(hosted.url)
+        assert tokens is not None
+        assert token_file.read_text().strip() == tokens.token
+        assert operator_file.read_text().strip() == tokens.operator_token
+        assert ready == {
+            "url": hosted.url,
+            "db": str(tmp_path / "l.db"),
+            "pid": os.getpid(),
+            "epoch": 1,
+            "durability": "fsync",
+        }
+
+
+async def test_people_are_told_in_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with host(tmp_path / "l.db") as kept, host() as passing:
+        announce(kept, Output())
+        announce(passing, Output())
+        assert capsys.readouterr() == (
+            "",
+            f"coordinator at {kept.url}, ledger in {tmp_path / 'l.db'} (fsync)\n"
+            f"coordinator at {passing.url}, ledger in memory only\n",
+        )
+
+
+async def test_a_ledger_that_cannot_be_written_ends_with_a_code_of_its_own() -> None:
+    with anyio.fail_after(BOUND):
+        async with host() as hosted:
+            hosted.server.store.append = lambda entries, expected, done: done(StoreError("disk full"))  # type: ignore[method-assign]
+
+            async def knock() -> None:
+                async with connect(hosted.url):
+                    pytest.fail("nobody may be let in without a record")
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(knock)
+                with pytest.raises(Failure, match="disk full") as failed:
+                    await until_stopped(hosted, lambda: None)
+                assert failed.value.exit_code == 70
+                group.cancel_scope.cancel()
+
+
+async def test_the_token_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2A_TOKEN", "chosen")
+    async with hosting(None, "127.0.0.1:0") as hosted:
+        assert hosted.tokens.token == "chosen"
+    async with hosting(None, "127.0.0.1:0", token="named") as hosted:
+        assert hosted.tokens.token == "named"
+
+
+async def test_an_error_inside_the_block_is_not_taken_for_a_wrong_address() -> None:
+    with pytest.raises(ValueError, match="inside"):
+        async with hosting(None, "127.0.0.1:0"):
+            raise ValueError("inside")
+    with pytest.raises(click.UsageError):
+        async with hosting(None, "127.0.0.1:x"):
+            pass

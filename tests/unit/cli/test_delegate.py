@@ -1,0 +1,221 @@
+"""`a2a delegate`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+import pytest
+
+from a2a import connect
+from a2a.cli import delegate as delegate_module
+from a2a.cli.delegate import read_input
+from a2a.cli.options import Common
+from a2a.cli.output import Output
+
+
+@pytest.mark.parametrize(
+    ("pairs", "content", "text", "value"),
+    [
+        ((), None, None, None),
+        (("a=1", "b=x", "c=[1]", "d=a=b", "e="), None, None, {"a": 1, "b": "x", "c": [1], "d": "a=b", "e": ""}),
+        (("a=NaN",), None, None, {"a": "NaN"}),
+        ((), b'{"a": 1}', None, {"a": 1}),
+        (("a=2",), b'{"a": 1, "b": 3}', None, {"a": 2, "b": 3}),
+        ((), b"some text\n", None, "some text\n"),
+        ((), None, "text", "text"),
+        ((), None, "[1]", "[1]"),
+    ],
+)
+def test_the_input_that_arguments_make(pairs: Any, content: bytes | None, text: str | None, value: Any) -> None:
+    assert read_input(pairs, None if content is None else io.BytesIO(content), text) == value
+
+
+@pytest.mark.parametrize(
+    ("pairs", "content", "text", "named"),
+    [
+        (("a",), None, None, "expected KEY=VALUE, got 'a'"),
+        (("=1",), None, None, "expected KEY=VALUE"),
+        (("a=1",), None, "t", "--text is the whole input"),
+        ((), b"1", "t", "--text is the whole input"),
+        (("a=1",), b"[1]", None, "needs a JSON object"),
+        ((), b"\xff", None, "text in UTF-8"),
+    ],
+)
+def test_what_does_not_go_together(pairs: Any, content: bytes | None, text: str | None, named: str) -> None:
+    with pytest.raises(click.UsageError, match=named):
+        read_input(pairs, None if content is None else io.BytesIO(content), text)
+
+
+def test_the_result_is_on_stdout_and_the_progress_on_stderr(command: Any, world: Any) -> None:
+    done = command("delegate", "count_words", "text=a b c")
+    assert (done.code, done.out) == (0, '{"words": 3}\n')
+    assert "attempt 1 by helper" in done.err
+    shown = json.loads(command("task", "ls", "--json").out)
+    assert shown["metadata"]["state"] == "completed", "it is confirmed by printing it"
+
+
+def test_a_text_goes_in_and_comes_out_as_it_is(command: Any, world: Any, tmp_path: Path) -> None:
+    assert command("delegate", "echo", "--text", "hi", "-q").out == "hi\n"
+    (tmp_path / "input").write_text('{"a": "ü"}')
+    done = command("delegate", "echo", "--input", str(tmp_path / "input"), "-q")
+    assert (done.out, done.err) == ('{"a": "ü"}\n', "")
+
+
+def test_the_same_key_is_the_same_task(command: Any, world: Any) -> None:
+    first = command("delegate", "count_words", "text=a", "--key", "k")
+    second = command("delegate", "count_words", "text=a", "--key", "k")
+    assert first.out == second.out
+    assert "was there already" in second.err
+    refused = command("delegate", "count_words", "text=b", "--key", "k")
+    assert refused.code == 1
+    assert "idempotency_mismatch" in refused.err
+
+
+def test_without_waiting_the_id_is_printed(command: Any, world: Any) -> None:
+    done = command("delegate", "nobody_has_this", "--no-wait")
+    assert done.out.startswith("main-")
+    shown = json.loads(command("delegate", "nobody_has_this", "--no-wait", "--key", "k", "--json").out)
+    assert shown["created"] is True
+
+
+def test_json_is_a_stream_that_ends_with_the_result(command: Any, world: Any) -> None:
+    lines = [json.loads(line) for line in command("delegate", "count_words", "text=a", "--json").out.splitlines()]
+    assert [line["kind"] for line in lines if line["kind"] != "progress"] == ["created", "grant", "report", "result"]
+    assert lines[-1] == {"kind": "result", "task": lines[0]["task"], "result": {"words": 1}}
+
+
+def test_a_failed_task_has_an_exit_code_of_its_own(command: Any, world: Any) -> None:
+    done = command("delegate", "fail", "-q")
+    assert (done.code, done.out) == (5, "")
+    assert done.err.endswith("error: it went wrong\n")
+    last = json.loads(command("delegate", "fail", "--json").out.splitlines()[-1])
+    assert (last["kind"], last["reason"], last["detail"]) == ("end", "error", "it went wrong")
+
+
+def test_options_reach_the_task(command: Any, world: Any) -> None:
+    done = command("delegate", "count_words", "text=a", "--to", "somebody-else", "--deadline", "0.3", "-q")
+    assert done.code == 5
+    assert "deadline" in done.err
+    done = command("delegate", "fail", "retryable=true", "--attempts", "1", "-q")
+    assert "1 attempts failed" in done.err
+    assert command("delegate", "count_words", "text=a", "--timers", "lease=5000", "-q").code == 0
+
+
+@pytest.mark.parametrize("timer", ["lease", "laese=5", "lease=x", "lease=-1"])
+def test_a_timer_that_is_none_is_a_usage_error(command: Any, world: Any, timer: str) -> None:
+    done = command("delegate", "count_words", "text=a", "--timers", timer)
+    assert done.code == 2
+    assert "--timers: expected NAME=MS" in done.err
+
+
+def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any) -> None:
+    done = command("delegate", "nobody_has_this", "--timeout", "0.3")
+    assert done.code == 4
+    assert "main-" in done.err
+    assert " goes on: a2a task result --wait main-" in done.err
+    assert "not done within 0.3 s" in done.err
+
+
+def test_without_a_terminal_a_question_is_told_and_waited_for(command: Any, world: Any) -> None:
+    task = command("delegate", "sure", "--key", "k", "--no-wait").out.strip()
+
+    async def answer() -> None:
+        async with connect(world.url) as client:
+            async for event in client.watch(task):
+                if event.kind == "ask":
+                    await client.answer(task, 1, "yes")
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        answering = portal.start_task_soon(answer)
+        done = command("delegate", "sure", "--key", "k", "--timeout", "20")
+        answering.result(20)
+    assert (done.code, done.out) == (0, "true\n")
+    assert f"{task} asks; answer with: a2a answer {task}\n" in done.err
+
+
+def test_at_a_terminal_the_person_is_asked(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    async def ask_person(who: str, question: Any) -> Any:
+        asked.append((who, question))
+        return "yes"
+
+    monkeypatch.setattr(delegate_module, "can_ask", lambda: True)
+    monkeypatch.setattr(delegate_module, "ask_person", ask_person)
+    done = command("delegate", "sure", "--timeout", "20")
+    assert (done.code, done.out) == (0, "true\n")
+    [(who, question)] = asked
+    assert who.startswith("main-")
+    assert question == {"question": "sure?", "options": ["yes", "no"]}
+
+
+def test_a_question_that_somebody_else_answers_is_taken_back(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken_back: list[str] = []
+
+    async def ask_person(who: str, question: Any) -> Any:
+        try:
+            async with connect(world.url) as other:
+                await other.answer(who, 1, "no")
+            await asyncio.Event().wait()
+        finally:
+            taken_back.append(who)
+
+    monkeypatch.setattr(delegate_module, "can_ask", lambda: True)
+    monkeypatch.setattr(delegate_module, "ask_person", ask_person)
+    done = command("delegate", "sure", "--timeout", "20")
+    assert (done.code, done.out) == (0, "false\n")
+    assert len(taken_back) == 1
+
+
+def test_an_answer_that_comes_second_does_not_count(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask_person(who: str, question: Any) -> Any:
+        async with connect(world.url) as other:
+            with anyio.CancelScope(shield=True):
+                await other.answer(who, 1, "no")
+        return "yes"
+
+    monkeypatch.setattr(delegate_module, "can_ask", lambda: True)
+    monkeypatch.setattr(delegate_module, "ask_person", ask_person)
+    done = command("delegate", "sure", "--timeout", "20")
+    assert (done.code, done.out) == (0, "false\n")
+
+
+def test_without_a_terminal_a_human_is_waited_for(command: Any, world: Any) -> None:
+    done = command("delegate", "count_words", "text=a", "--acceptance", "human", "--timeout", "1")
+    assert done.code == 4
+    assert "waits for an operator: a2a task confirm main-" in done.err
+
+
+def test_at_a_terminal_the_human_sees_the_result_and_says_the_word(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["longer please\n", "y\n"])
+    shown: list[Any] = []
+
+    async def read_line() -> str:
+        return next(said)
+
+    class Shown(Output):
+        def value(self, value: Any) -> None:
+            shown.append(value)
+
+    run = Common.run
+
+    def run_shown(self: Common, work: Any) -> Any:
+        object.__setattr__(self, "out", Shown())
+        return run(self, work)
+
+    monkeypatch.setattr(delegate_module, "_sees_and_answers", lambda client: client.is_operator)
+    monkeypatch.setattr(delegate_module, "read_line", read_line)
+    monkeypatch.setattr(Common, "run", run_shown)
+    done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
+    assert done.code == 0, done.err
+    assert shown == ["draft", "draft longer please", "draft longer please"]

@@ -1,0 +1,68 @@
+"""`a2a dev`: what it looks at. It runs as a process in tests/process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a.cli import dev as dev_module
+from a2a.cli.children import Child
+from a2a.cli.dev import _stamps, _watch
+from a2a.cli.output import Output
+
+BOUND = 20
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path
+
+
+def test_a_changed_file_has_another_stamp(here: Path) -> None:
+    path = here / "watched_one.py"
+    path.write_text("x = 1")
+    before = _stamps("watched_one:agent")
+    assert list(before) == [path]
+    os.utime(path, (1, 1))
+    assert _stamps("watched_one:agent") != before
+    path.unlink()
+    assert _stamps("watched_one:agent") == {}
+
+
+async def test_a_change_has_the_agent_started_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dev_module, "LOOK_EVERY", 0.01)
+    looked = anyio.Event()
+    path = here / "watched_two.py"
+    path.write_text("x = 1")
+
+    def stamps(spec: str) -> dict[Path, int]:
+        found = _stamps(spec)
+        anyio.from_thread.run_sync(looked.set)
+        return found
+
+    monkeypatch.setattr(dev_module, "_stamps", stamps)
+    child = Child("watched_two", ())
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_watch, "watched_two", child, Output())
+            await looked.wait()
+            assert not child.again.is_set()
+            os.utime(path, (1, 1))
+            await child.again.wait()
+            group.cancel_scope.cancel()
+    assert capsys.readouterr().err == "watched_two has changed\n"
+
+
+def test_an_address_that_others_reach_is_refused(command: Any) -> None:
+    done = command("dev", "--listen", "0.0.0.0:0")
+    assert done.code == 2
+    assert "can be reached from other machines" in done.err

@@ -1,0 +1,132 @@
+"""`a2a doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a.cli import doctor as doctor_module
+from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, state
+from a2a.credentials import coordinator_dir, provide_tokens, state_dir
+from a2a.hosting import host
+
+URL = "ws://127.0.0.1:1"
+
+
+def test_where_all_is_well_it_says_so(command: Any, world: Any) -> None:
+    done = command("doctor")
+    assert done.code == 0, done.out
+    assert f"{world.url} lets " in done.out
+    assert "as an operator; memory" in done.out
+    found = [json.loads(line) for line in command("doctor", "--json").out.splitlines()]
+    assert not [item for item in found if item["verdict"] == "wrong"]
+    assert {"Python", "a2a-coordinator", "pydantic", "the name a2a", "coordinator", "git"} <= {
+        item["what"] for item in found
+    }
+
+
+def test_that_no_coordinator_runs_is_wrong_where_one_was_named(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = command("doctor", "--url", URL)
+    assert (done.code, done.err) == (1, "a2a: wrong: coordinator\n")
+    assert "nothing listens at 127.0.0.1:1; `a2a dev` starts one" in done.out
+    monkeypatch.delenv("A2A_URL", raising=False)
+    option = next(parameter for parameter in doctor_module.doctor.params if parameter.name == "url")
+    monkeypatch.setattr(option, "default", URL)
+    assert command("doctor").code == 0
+
+
+def test_a_token_that_is_missing_or_wrong_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2A_TOKEN", "not it")
+    done = command("doctor")
+    assert done.code == 1
+    assert "the token does not open this namespace" in done.out
+    monkeypatch.delenv("A2A_TOKEN")
+    world.hosted.tokens.token_file.unlink()
+    done = command("doctor")
+    assert done.code == 1
+    assert "no token for it here: --token-file, A2A_TOKEN" in done.out
+
+
+def test_a_package_that_is_missing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "msgpack":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    wrong = [found.what for found in installation() if found.verdict == "wrong"]
+    assert wrong == ["msgpack"]
+
+
+def test_without_an_installation_it_runs_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_module, "DISTRIBUTION", "not-installed")
+    assert list(installation())[-1].detail == "not installed: it runs from its source"
+
+
+def test_another_package_named_a2a_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [found.verdict for found in others_named_a2a()] == ["ok"]
+    info = tmp_path / "a2a_sdk-1.3.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a2a-sdk\nVersion: 1.3.0\n")
+    (info / "RECORD").write_text("a2a/__init__.py,,\na2a/types.py,,\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    [found] = others_named_a2a()
+    assert found.verdict == "wrong"
+    assert "a2a-sdk 1.3.0" in found.detail
+    (tmp_path / "a2a").mkdir()
+    (tmp_path / "a2a" / "__init__.py").write_text("")
+    assert str(tmp_path / "a2a") in list(others_named_a2a())[-1].detail
+
+
+def test_what_others_may_read_is_wrong() -> None:
+    assert [found.detail for found in state(URL)] == [f"{state_dir()} is not there yet"]
+    provide_tokens(URL)
+    assert [found.verdict for found in state(URL)] == ["ok"]
+    token = coordinator_dir(URL) / "token"
+    token.chmod(0o644)
+    [found] = state(URL)
+    assert (found.verdict, found.detail) == ("wrong", f"others may read or write {token}")
+
+
+def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    provide_tokens(URL)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    [found] = state(URL)
+    assert found.detail == f"{state_dir()} cannot be written"
+
+
+async def test_a_ledger_is_looked_at_while_it_is_used_and_after(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    async with host(path):
+        sound, locked = ledger(path)
+    assert sound.verdict == "ok"
+    assert (locked.verdict, locked.detail) == ("ok", f"this process (pid {os.getpid()}) has this ledger open")
+    sound, locked = ledger(path)
+    assert [(found.verdict, found.detail) for found in (sound, locked)] == [
+        ("ok", "1 records"),
+        ("ok", "nobody has it open"),
+    ]
+
+
+def test_a_ledger_that_is_none_is_wrong(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("l.db").write_text("not a ledger")
+    assert "this is not an SQLite database" in next(ledger(Path("l.db"))).detail
+    assert next(ledger(Path("none.db"))).verdict == "wrong"
+    done = command("doctor", "--db", "l.db", "--url", URL)
+    assert done.code == 1
+    assert "wrong: coordinator, ledger l.db" in done.err
+
+
+def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    found = {item.what: item for item in helpers()}
+    assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")

@@ -1,0 +1,67 @@
+"""`MODULE:VARIABLE`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from a2a.cli.loading import load_agent, source_files
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+ONE = "from a2a import Agent\nfirst = Agent('one')\n"
+
+
+def test_an_agent_is_found_by_its_name_or_as_the_only_one(here: Path) -> None:
+    (here / "loaded_one.py").write_text(ONE + "again = first\nclass Box:\n    inner = first\n")
+    assert load_agent("loaded_one:first").name == "one"
+    assert load_agent("loaded_one").name == "one"
+    assert load_agent("loaded_one:Box.inner").name == "one"
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
+        ("loaded_none", "there is no module loaded_none"),
+        ("loaded_two", "name one agent of the module, as loaded_two:NAME; it has first, second"),
+        ("loaded_two:third", "expected an Agent, it is NoneType; loaded_two has first, second"),
+        ("loaded_two:Agent", "expected an Agent, it is type"),
+        ("loaded_bad", r"loaded_bad\.py:2: ZeroDivisionError: division by zero"),
+        ("loaded_syntax", r"loaded_syntax\.py:1: SyntaxError"),
+        ("loaded_import", r"loaded_import\.py:1: ModuleNotFoundError: No module named 'not_there'"),
+        ("", "Empty module name"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_with_its_line(here: Path, spec: str, named: str) -> None:
+    (here / "loaded_two.py").write_text(ONE + "second = Agent('two')\n")
+    (here / "loaded_bad.py").write_text("x = 1\ny = x / 0\n")
+    (here / "loaded_syntax.py").write_text("x = (\n")
+    (here / "loaded_import.py").write_text("import not_there\n")
+    with pytest.raises(click.UsageError, match=named):
+        load_agent(spec)
+
+
+def test_the_files_of_a_module_are_its_own_or_its_packages(here: Path) -> None:
+    (here / "loaded_one.py").write_text("raise SystemExit('it was run')")
+    (here / "loaded_package" / "inner").mkdir(parents=True)
+    for name in ("__init__.py", "a.py", "inner/b.py"):
+        (here / "loaded_package" / name).write_text("")
+    assert source_files("loaded_one:agent") == [here / "loaded_one.py"]
+    assert source_files("loaded_package") == [
+        here / "loaded_package" / name for name in ("__init__.py", "a.py", "inner/b.py")
+    ]
+    assert source_files("loaded_none") == []
+    assert source_files("loaded_none.inner") == []

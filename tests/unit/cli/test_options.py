@@ -1,0 +1,81 @@
+"""What every command shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from a2a import Client
+from a2a.cli.options import Common, Connection, common_options, connection_options, read_token
+from a2a.cli.output import Output
+
+
+@click.command()
+@click.argument("word")
+@common_options(timeout=7.0)
+def shared(common: Common, word: str) -> None:
+    click.echo(f"{word} {common!r}")
+
+
+def test_a_command_gets_its_common_options_as_one(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    arguments = ["hi", "--url", "ws://here:1", "--token-file", str(token), "--json", "--quiet", "--timeout", "3"]
+    expected = Common(Connection("ws://here:1", "secret"), Output(as_json=True, is_quiet=True), 3.0)
+    assert CliRunner().invoke(shared, arguments).output == f"hi {expected!r}\n"
+
+
+def test_the_url_comes_from_the_environment_and_the_timeout_from_the_command() -> None:
+    expected = Common(Connection("ws://there:2", None), Output(), 7.0)
+    assert CliRunner(env={"A2A_URL": "ws://there:2"}).invoke(shared, ["hi"]).output == f"hi {expected!r}\n"
+
+
+def test_the_own_options_of_a_command_stand_before_the_common_ones() -> None:
+    @click.command()
+    @click.option("--own")
+    @connection_options
+    def command(connection: Connection, own: str) -> None: ...
+
+    names = [parameter.name for parameter in command.params]
+    assert names == ["own", "url", "token_file"]
+
+
+@pytest.mark.parametrize("content", [None, "", " \n"])
+def test_a_token_file_without_a_token_is_a_usage_error(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "token"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(click.BadParameter, match="token"):
+        read_token(path)
+
+
+def test_no_token_file_is_no_token() -> None:
+    assert read_token(None) is None
+
+
+def test_work_runs_with_a_client_that_is_an_operator(world: Any) -> None:
+    async def work(client: Client) -> bool:
+        return client.is_operator
+
+    assert Common(Connection(world.url, None), Output(), 20.0).run(work)
+
+
+def test_work_that_takes_too_long_is_a_timeout(world: Any) -> None:
+    async def work(client: Client) -> None:
+        async with client.delegate("nobody has this") as task:
+            await task.result()
+
+    with pytest.raises(TimeoutError, match=r"not done within 0\.2 s"):
+        Common(Connection(world.url, None), Output(), 0.2).run(work)
+
+
+def test_a_timeout_of_the_work_itself_is_left_alone(world: Any) -> None:
+    async def work(client: Client) -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        Common(Connection(world.url, None), Output(), 20.0).run(work)

@@ -1,0 +1,257 @@
+"""`a2a run`, with an agent in the place of the squad."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, TaskContext
+from a2a.cli import run as module
+from a2a.cli.run import EXIT_OF_ERROR, EXIT_OF_VERDICT
+
+Command = Callable[..., Any]
+
+
+class Lead:
+    """What the leading agent does in a test, and what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[dict[str, Any]] = []
+        self.tasks: list[str] = []
+        self.does: Callable[[TaskContext], Awaitable[Any]] = self.deploy
+
+    async def deploy(self, task: TaskContext) -> Any:
+        await task.artifact("story", {"kind": "found", "who": "preparer", "what": "3 files"}, append=True, last=False)
+        return self.summary("deployed")
+
+    def summary(self, verdict: str) -> Any:
+        return {"verdict": verdict, "text": f"it is {verdict}\x1b[2J", "commit": "", "branch": ""}
+
+    def ends(self, verdict: str) -> Callable[[TaskContext], Awaitable[Any]]:
+        async def work(task: TaskContext) -> Any:
+            return self.summary(verdict)
+
+        return work
+
+    def fails(self, code: str) -> Callable[[TaskContext], Awaitable[Any]]:
+        async def work(task: TaskContext) -> Any:
+            raise AttemptFailed(f"it is {code}", code=code)
+
+        return work
+
+
+@pytest.fixture
+def lead() -> Lead:
+    return Lead()
+
+
+@pytest.fixture
+def helper(lead: Lead) -> Agent:
+    """The agent that `world` runs."""
+    agent = Agent("lead")
+
+    @agent.skill(takes_value=True)
+    async def maintain(value: Any, task: TaskContext) -> Any:
+        lead.given.append(value)
+        lead.tasks.append(task.id)
+        return await lead.does(task)
+
+    return agent
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> str:
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+    return str(folder)
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Have somebody sit there who types these lines."""
+
+    def sit(*lines: str) -> list[str]:
+        left = list(lines)
+
+        async def read_line() -> str:
+            await anyio.lowlevel.checkpoint()
+            return left.pop(0) + "\n"
+
+        monkeypatch.setattr(module, "can_ask", lambda: True)
+        monkeypatch.setattr(module, "read_line", read_line)
+        return left
+
+    return sit
+
+
+def test_a_request_is_carried_out_and_what_came_of_it_is_printed(
+    world: Any, command: Command, lead: Lead, repo: str, tmp_path: Path
+) -> None:
+    done = command("run", "modernise", "--repo", repo, "--branch", "new", "--out", str(tmp_path / "run"))
+    assert done.code == 0, done.err
+    assert done.out == "it is deployed\\x1b[2J\n"
+    assert "3 files" in done.err
+    assert f"a2a task tree {lead.tasks[0]}" in done.err
+    assert lead.given == [
+        {
+            "request": "modernise", "source": {"repository": repo}, "approve": "auto", "branch": "new",
+            "allow_unsandboxed": False, "run_dir": str(tmp_path / "run"),
+        }
+    ]  # fmt: skip
+
+
+def test_the_same_folder_shows_the_same_result_again(world: Any, command: Command, lead: Lead, tmp_path: Path) -> None:
+    wanted = ("run", "modernise", "--sdist", "a==1", "--out", str(tmp_path / "run"))
+    assert command(*wanted).code == 0
+    again = command(*wanted)
+    assert (again.code, again.out) == (0, "it is deployed\\x1b[2J\n")
+    assert "3 files" in again.err, "its story can still be read"
+    assert len(lead.given) == 1, "it was not done twice"
+
+
+@pytest.mark.parametrize("verdict", ["nothing", "answered", "held", *EXIT_OF_VERDICT])
+def test_every_verdict_has_its_exit_code(world: Any, command: Command, lead: Lead, verdict: str) -> None:
+    lead.does = lead.ends(verdict)
+    expected = {"rejected": 7, "refused": 7, "no_evidence": 1}.get(verdict, 0)
+    for _ in range(2):
+        assert command("run", "modernise", "--sdist", "a==1", "--quiet").code == expected
+    assert len(set(lead.tasks)) == 2, "the next run is another one"
+
+
+@pytest.mark.parametrize("code", [*EXIT_OF_ERROR, "no_proposals"])
+def test_what_is_wrong_is_told_in_words_and_as_an_exit_code(
+    world: Any, command: Command, lead: Lead, tmp_path: Path, code: str
+) -> None:
+    lead.does = lead.fails(code)
+    wanted = ("run", "modernise", "--sdist", "a==1", "--quiet", "--out", str(tmp_path / "run"))
+    done = command(*wanted)
+    assert done.code == {"offline": 3, "no_proposals": 5}.get(code, 2)
+    assert f"a2a: it is {code}" in done.err
+    lead.does = lead.deploy
+    assert command(*wanted).code == 0, "the same folder may try again"
+
+
+def test_for_programs_everything_is_one_object_per_line(world: Any, command: Command, lead: Lead) -> None:
+    done = command("run", "modernise", "--sdist", "a==1", "--json")
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["kind"] for record in told if record["kind"] == "artifact"] == ["artifact"]
+    assert (told[-1]["kind"], told[-1]["task"], told[-1]["result"]["verdict"]) == ("result", lead.tasks[0], "deployed")
+    lead.does = lead.fails("dirty_worktree")
+    done = command("run", "modernise", "--sdist", "b==1", "--json")
+    assert json.loads(done.out.splitlines()[-1])["code"] == "dirty_worktree"
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        (["approve"], "approve"),
+        (["", "1"], "approve"),
+        (["2"], "reject"),
+        (["3", "", "reject: FEEDBACK", "too much"], "reject: too much"),
+        (["leave setup.py alone"], "leave setup.py alone"),
+        (["4", "mine.patch"], "edit: mine.patch"),
+    ],
+)
+def test_a_question_is_answered_at_the_terminal(
+    world: Any, command: Command, lead: Lead, at_a_terminal: Callable[..., list[str]], typed: list[str], answer: str
+) -> None:
+    options = ["approve", "reject", "reject: FEEDBACK", "edit: PATH"]
+
+    async def ask(task: TaskContext) -> Any:
+        return {"verdict": "deployed", "text": await task.ask("Commit this?", options=options)}
+
+    lead.does = ask
+    left = at_a_terminal(*typed)
+    done = command("run", "modernise", "--sdist", "a==1")
+    assert (done.code, done.out) == (0, f"{answer}\n"), done.err
+    assert lead.given[0]["approve"] == "ask", "somebody is there"
+    assert "Commit this?" in done.err and left == []
+
+
+def test_a_patch_is_edited_in_an_editor(
+    world: Any,
+    command: Command,
+    lead: Lead,
+    at_a_terminal: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patch = tmp_path / "it.patch"
+    patch.write_text("old\n")
+
+    async def ask(task: TaskContext) -> Any:
+        await task.artifact("story", {"kind": "patch", "who": "judge", "what": str(patch)}, append=True, last=False)
+        return {"verdict": "deployed", "text": await task.ask("Commit this?", options=["approve", "edit: PATH"])}
+
+    def edit(*, filename: str) -> None:
+        Path(filename).write_text("new\n")
+
+    monkeypatch.setattr("click.edit", edit)
+    lead.does = ask
+    at_a_terminal("edit")
+    done = command("run", "modernise", "--sdist", "a==1")
+    assert done.out == f"edit: {patch}.edited\n"
+    assert (patch.read_text(), Path(f"{patch}.edited").read_text()) == ("old\n", "new\n")
+
+
+def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, lead: Lead) -> None:
+    async def ask(task: TaskContext) -> Any:
+        answer = await task.ask("Commit this?", options=["approve"], default="approve", timeout=0.5)
+        return {"verdict": "deployed", "text": answer}
+
+    lead.does = ask
+    done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask")
+    assert (done.code, done.out) == (0, "approve\n")
+    assert f"answer with: a2a answer {lead.tasks[0]} ANSWER" in done.err
+
+
+def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: Command, lead: Lead) -> None:
+    async def wait(task: TaskContext) -> Any:
+        await anyio.sleep_forever()
+
+    lead.does = wait
+    done = command("run", "modernise", "--sdist", "a==1", "--timeout", "0.3")
+    assert done.code == 4
+    assert "the same command goes on with it" in done.err
+
+
+def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: Lead) -> None:
+    async def end(task: TaskContext) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await anyio.sleep_forever()
+
+    lead.does = end
+    assert command("run", "modernise", "--sdist", "a==1").code == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "expected one of --repo PATH and --sdist NAME==VERSION"),
+        (("--repo", ".", "--sdist", "a==1"), 2, "expected one of --repo PATH and --sdist NAME==VERSION"),
+        (("--repo", "/no/such/folder"), 2, "/no/such/folder does not exist"),
+        (("--repo", __file__), 2, "is not a folder"),
+        (("--sdist", "a==1", "--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
+        (
+            ("--sdist", "a==1", "--url", "wss://nowhere.invalid:1"),
+            3,
+            "there is no coordinator at wss://nowhere.invalid:1",
+        ),
+    ],
+)
+def test_what_cannot_be_done_starts_nothing(
+    command: Command, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    done = command("run", "modernise", *arguments)
+    assert done.code == code
+    assert words in done.err
+    assert done.out == ""

@@ -1,0 +1,171 @@
+"""`a2a squad`: what is up, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a.cli.squad import tell_restarts
+from a2a.squads import home_of, state_of
+from a2a.supervisor import Running, StateFile, to_state
+
+URL = "ws://127.0.0.1:1"
+Command = Callable[..., Any]
+HOLD = """\
+import signal, sys, threading
+from pathlib import Path
+from a2a.supervisor import StateFile
+file = StateFile(Path(sys.argv[1]))
+assert file.acquire()
+ended = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: ended.set() if sys.argv[3] == "ends" else None)
+file.write({**__import__("json").loads(sys.argv[2]), "supervisor": __import__("os").getpid()})
+print("up", flush=True)
+while not ended.wait(0.05):
+    pass
+file.release()
+"""
+
+
+def described(**programs: int | None) -> dict[str, Any]:
+    running = {name: Running(name, pid, "running", 1, since=time.time() - 90) for name, pid in programs.items()}
+    return {
+        "name": "maintenance", "url": URL, "db": "/state/main.db", "supervisor": 7, "since": 1.0, "logs": "/logs",
+        "programs": to_state(running),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def up() -> Iterator[StateFile]:
+    """A squad that seems to be up, in this process."""
+    file = state_of("maintenance", URL)
+    assert file.acquire()
+    file.write(described(judge=41, lead=None))
+    yield file
+    file.release()
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """A process that seems to have a squad up."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(manner: str) -> subprocess.Popen[str]:
+        path = str(state_of("maintenance", URL).path)
+        command = [sys.executable, "-c", HOLD, path, json.dumps(described(judge=41)), manner]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_nothing_is_up_and_that_is_no_error(command: Command) -> None:
+    done = command("squad", "ls")
+    assert (done.code, done.out) == (0, "")
+    assert "no squad is up" in done.err
+
+
+def test_what_is_up_is_listed(up: StateFile, command: Command) -> None:
+    done = command("squad", "ls")
+    first, _, judge, lead = done.out.splitlines()
+    assert first == f"maintenance at {URL}, ledger in /state/main.db, supervisor 7"
+    assert judge.split() == ["maintenance", "judge", "41", "running", "1", "1", "min", "30", "s"]
+    assert lead.split()[1:4] == ["lead", "-", "running"]
+    told = [json.loads(line) for line in command("squad", "ls", "--json").out.splitlines()]
+    assert [(program["name"], program["pid"], program["url"]) for program in told] == [
+        ("judge", 41, URL),
+        ("lead", None, URL),
+    ]
+    assert command("squad", "ls", "another").out == ""
+
+
+def test_what_a_killed_supervisor_left_is_not_listed(up: StateFile, command: Command) -> None:
+    up.release()
+    up.write(described(judge=41))
+    assert command("squad", "ls").out == ""
+
+
+def test_a_squad_is_ended_by_its_supervisor(
+    supervisor: Callable[[str], subprocess.Popen[str]], command: Command
+) -> None:
+    process = supervisor("ends")
+    done = command("squad", "down")
+    assert done.code == 0, done.err
+    assert f"maintenance at {URL} has ended" in done.err
+    assert process.wait(10) == 0
+
+
+def test_a_supervisor_that_does_not_end_is_told(
+    supervisor: Callable[[str], subprocess.Popen[str]], command: Command
+) -> None:
+    process = supervisor("goes on")
+    done = command("squad", "down", "--timeout", "0.2", "--url", URL)
+    assert done.code == 4
+    assert f"(pid {process.pid}) did not end" in done.err
+
+
+def test_what_is_not_up_cannot_be_ended(command: Command, up: StateFile) -> None:
+    done = command("squad", "down", "--url", "ws://127.0.0.1:2")
+    assert done.code == 1
+    assert "no squad maintenance is up at ws://127.0.0.1:2" in done.err
+
+
+def test_a_squad_that_is_unknown_is_told(command: Command) -> None:
+    for verb in ("up", "down"):
+        done = command("squad", verb, "no_such_squad")
+        assert done.code == 1
+        assert "there is no squad no_such_squad" in done.err
+
+
+def test_one_that_does_not_come_up_detached_says_why(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty_squad.py").write_text('SQUAD = {"name": "empty", "skill": "x", "agents": {}}\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "wrong.db").mkdir()
+    done = command("squad", "up", "empty_squad", "--detach", "--url", URL, "--db", str(tmp_path / "no" / "file.db"))
+    assert done.code == 1, done.out
+    assert "the squad empty did not come up" in done.err
+    assert home_of("empty", URL).is_dir()
+
+
+async def test_what_is_started_again_is_told() -> None:
+    said: list[str] = []
+    programs = {"judge": Running("judge", exit_code=-9, restarts=1), "lead": Running("lead", exit_code=1)}
+    news = [anyio.Event(), anyio.Event()]
+    news[0].set()
+    supervisor = SimpleNamespace(programs=programs, news=news[0])
+
+    class Squad:
+        @property
+        def supervisor(self) -> Any:
+            if said and supervisor.news is news[0]:
+                programs["lead"].restarts, supervisor.news = 1, news[1]
+            return supervisor
+
+    with anyio.CancelScope() as scope:
+
+        def say(text: str) -> None:
+            said.append(text)
+            if len(said) == 2:
+                scope.cancel()
+
+        with anyio.fail_after(10):
+            await tell_restarts(Squad(), say)  # type: ignore[arg-type]
+    assert said == ["judge ended (SIGKILL) and is started again", "lead ended (exit code 1) and is started again"]

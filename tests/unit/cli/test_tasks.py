@@ -1,0 +1,235 @@
+"""`a2a task ...` and `a2a answer`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import connect
+from a2a.cli import tasks as tasks_module
+
+
+def delegated(command: Any, *arguments: str) -> str:
+    return str(command("delegate", *arguments, "--no-wait").out.strip())
+
+
+def reported(command: Any, *arguments: str) -> str:
+    """Delegate a task and wait until its result waits for a word."""
+    task = delegated(command, *arguments)
+    assert command("task", "result", "--wait", task, "--timeout", "20").code == 0
+    return task
+
+
+def test_tasks_are_listed_with_the_newest_first(command: Any, world: Any) -> None:
+    assert command("task", "ls").err == "there are no such tasks\n"
+    first, second = delegated(command, "nobody_has_this"), delegated(command, "nor_this")
+    head, *rows = command("task", "ls").out.splitlines()
+    assert head.split() == ["TASK", "STATE", "AGE", "ATTEMPT", "AGENT", "SKILL"]
+    assert [row.split()[0] for row in rows] == [second, first]
+    assert [row.split()[1] for row in rows] == ["queued", "queued"]
+    shown = [json.loads(line)["id"] for line in command("task", "ls", "--json", "--skill", "nor_this").out.splitlines()]
+    assert shown == [second]
+    assert len(command("task", "ls", "--limit", "1").out.splitlines()) == 2
+    assert command("task", "ls", "--state", "completed").out == ""
+
+
+def test_a_task_tells_its_story(command: Any, world: Any) -> None:
+    command("delegate", "count_words", "text=a\x1b b", "--key", "k")
+    task = json.loads(command("task", "ls", "--json").out)["id"]
+    head, *lines = command("task", "show", task).out.splitlines()
+    assert head == f"{task}  count_words  completed"
+    assert "  key        k" in lines
+    assert '  input      {"text": "a\\u001b b"}' in lines
+    assert '  result     {"words": 2}' in lines
+    story = [line.split(maxsplit=2)[1:] for line in lines[-4:]]
+    assert [state for state, _ in story] == ["queued", "leased", "reported", "completed"]
+    assert story[1][1].startswith("attempt 1 by helper, fence ")
+    shown = json.loads(command("task", "show", task, "--json").out)
+    assert [event["kind"] for event in shown["events"]] == ["created", "grant", "report", "complete"]
+    assert shown["metadata"]["input"] == {"text": "a\x1b b"}
+
+
+def test_the_story_of_a_failure_says_why(command: Any, world: Any) -> None:
+    command("delegate", "fail")
+    task = json.loads(command("task", "ls", "--json").out)["id"]
+    shown = command("task", "show", task).out
+    assert "  reason     error: it went wrong\n" in shown
+    assert "helper reports: failed: wrong: it went wrong\n" in shown
+
+
+def test_the_story_of_a_task_under_way_ends_where_it_is(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this")
+    assert (
+        command("task", "show", task, "--timeout", "5")
+        .out.splitlines()[-1]
+        .endswith("delegated by " + _owner(command, task))
+    )
+    assert len(command("task", "events", task, "--timeout", "5").out.splitlines()) == 1
+
+
+def _owner(command: Any, task: str) -> str:
+    shown = json.loads(command("task", "show", task, "--json").out)
+    return str(shown["metadata"]["delegator"])
+
+
+@pytest.mark.parametrize("what", ["show", "events", "tree", "result", "confirm", "reject", "cancel"])
+def test_a_task_that_is_not_there_is_named(command: Any, world: Any, what: str) -> None:
+    done = command("task", what, "main-99")
+    assert (done.code, done.err) == (1, "a2a: not_found: there is no task main-99\n")
+
+
+def test_events_are_followed_to_the_end(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this", "--deadline", "0.5")
+    lines = command("task", "events", "-f", task, "--json", "--timeout", "20").out.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["created", "fail"]
+    assert (
+        command("task", "events", task).out.splitlines()[-1].endswith("has failed: deadline: the deadline has passed")
+    )
+
+
+def test_a_tree_is_drawn_with_what_became_of_each(command: Any, world: Any) -> None:
+    assert command("delegate", "twice", "text=a b").out == "5\n"
+    top = json.loads(command("task", "ls", "--skill", "twice", "--json").out)["id"]
+    first, second, third = command("task", "tree", top).out.splitlines()
+    assert first.startswith(f"{top}  twice  completed  helper (attempt 1)  ")
+    assert second.startswith("├── ")
+    assert third.startswith("└── ")
+    assert "count_words  completed" in second and "count_words  completed" in third
+    shown = [json.loads(line) for line in command("task", "tree", top, "--json").out.splitlines()]
+    assert [task["metadata"]["skill"] for task in shown] == ["twice", "count_words", "count_words"]
+    assert shown[1]["metadata"]["key"] == "first", "the order is the one they were made in"
+
+
+async def test_a_deep_tree_is_drawn_with_lines_that_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = {"a": ["b", "c"], "b": ["d"], "c": ["e"]}
+
+    def shown(task: str) -> dict[str, Any]:
+        metadata = {"skill": "s", "state": "queued", "createdAt": "2026-01-01T00:00:00Z", "children": below.get(task)}
+        return {"id": task, "metadata": metadata, "status": {}}
+
+    class Client:
+        async def list(self, *, parent: str, limit: int, before: str | None) -> list[dict[str, Any]]:
+            return [shown(child) for child in reversed(below.get(parent, []))]
+
+    client: Any = Client()
+    lines = [line async for line in tasks_module._draw(client, shown("a"), "2026-01-01T00:00:09Z", "", "")]
+    assert lines == [
+        "a  s  queued  9.0 s",
+        "├── b  s  queued  9.0 s",
+        "│   └── d  s  queued  9.0 s",
+        "└── c  s  queued  9.0 s",
+        "    └── e  s  queued  9.0 s",
+    ]
+
+
+def test_a_result_that_is_not_there_yet_is_a_failure(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this")
+    done = command("task", "result", task)
+    assert (done.code, done.out) == (1, "")
+    assert f"{task} is queued: there is no result yet" in done.err
+    assert command("task", "result", "--wait", task, "--timeout", "0.3").code == 4
+
+
+def test_a_result_can_be_read_and_confirmed_later(command: Any, world: Any) -> None:
+    task = reported(command, "count_words", "text=a b")
+    done = command("task", "result", task)
+    assert (done.out, done.err) == ('{"words": 2}\n', f"not confirmed yet: a2a task confirm {task}\n")
+    assert command("task", "confirm", task).err == f"{task}: confirmed\n"
+    assert command("task", "confirm", task).code == 0, "a repeat gets the same answer"
+    shown = json.loads(command("task", "result", task, "--json").out)
+    assert shown == {"task": task, "state": "completed", "result": {"words": 2}}
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("fail",), 5), (("nobody_has_this", "--deadline", "0.2"), 5)])
+def test_the_result_of_what_failed_is_its_exit_code(
+    command: Any, world: Any, arguments: tuple[str, ...], code: int
+) -> None:
+    task = delegated(command, *arguments)
+    done = command("task", "result", "--wait", task, "--timeout", "20")
+    assert (done.code, done.out) == (code, "")
+    assert f"task {task}: " in done.err
+
+
+def test_a_result_is_sent_back_with_feedback(command: Any, world: Any) -> None:
+    task = reported(command, "draft")
+    assert command("task", "reject", task, "longer").err == f"{task}: sent back\n"
+    done = command("task", "events", task, "--json")
+    assert [line for line in done.out.splitlines() if '"rework"' in line and '"longer"' in line]
+
+
+def test_a_result_is_rejected_for_good(command: Any, world: Any) -> None:
+    task = reported(command, "draft")
+    assert command("task", "reject", task, "no", "--final", "--reason", "wrong").err == f"{task}: rejected\n"
+    state = json.loads(command("task", "show", task, "--json").out)["metadata"]["state"]
+    done = command("task", "result", task)
+    assert done.code == {"failed": 5, "rejected": 7}[state]
+
+
+def test_a_task_is_cancelled(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this")
+    assert command("task", "cancel", task, "not needed").err == f"{task}: canceled\n"
+    assert command("task", "result", task).code == 5
+    assert "not needed" in command("task", "show", task).out
+
+
+def test_a_task_under_way_winds_down(command: Any, world: Any, gate: Any) -> None:
+    task = delegated(command, "wait")
+    world.call(gate.begun.wait)
+    done = command("task", "cancel", task, "--json")
+    assert json.loads(done.out) == {"task": task, "done": "canceling"}
+    assert command("task", "result", "--wait", task, "--timeout", "20").code == 5
+    assert gate.ended == [task]
+
+
+@pytest.fixture
+def asking(command: Any, world: Any) -> str:
+    """A task that asks whether one is sure: yes or no."""
+    task = delegated(command, "sure")
+
+    async def until_asked() -> None:
+        async with connect(world.url) as client:
+            async for event in client.watch(task):
+                if event.kind == "ask":
+                    return
+
+    anyio.run(until_asked)
+    return task
+
+
+@pytest.mark.parametrize(("value", "result"), [("yes", "true"), ("no", "false"), ("1", "true"), ("2", "false")])
+def test_a_question_is_answered_with_an_option_or_its_number(
+    command: Any, asking: str, value: str, result: str
+) -> None:
+    assert command("answer", asking, value).err == f"{asking}: question 1 answered\n"
+    assert command("task", "result", "--wait", asking, "-q", "--timeout", "20").out == f"{result}\n"
+
+
+def test_an_answer_that_is_no_option_is_refused(command: Any, asking: str) -> None:
+    done = command("answer", asking, "maybe")
+    assert (done.code, done.err) == (1, "a2a: expected one of yes, no, got 'maybe'\n")
+
+
+def test_without_a_terminal_the_question_is_told(command: Any, asking: str) -> None:
+    done = command("answer", asking)
+    assert done.code == 1
+    assert f"question 1 of {asking}: sure?\n  1  yes\n  2  no\n" in done.err
+    assert f"{asking}  sure  parked" in command("task", "show", asking).out
+
+
+def test_at_a_terminal_the_person_is_asked(command: Any, asking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask_person(who: str, question: Any) -> Any:
+        assert (who, question["question"]) == (asking, "sure?")
+        return "yes"
+
+    monkeypatch.setattr(tasks_module, "can_ask", lambda: True)
+    monkeypatch.setattr(tasks_module, "ask_person", ask_person)
+    assert json.loads(command("answer", asking, "--json").out) == {"task": asking, "done": "question 1 answered"}
+
+
+def test_what_asks_nothing_is_not_answered(command: Any, world: Any, asking: str) -> None:
+    assert command("answer", asking, "yes", "--ask", "2").err == f"a2a: {asking} has no open question 2\n"
+    task = delegated(command, "nobody_has_this")
+    assert command("answer", task, "yes").err == f"a2a: {task} asks nothing\n"

@@ -1,0 +1,366 @@
+"""The SQLite file of a ledger: how it comes to be, which damage is found, and how it is migrated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from operator import attrgetter
+from pathlib import Path
+
+import pytest
+
+from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
+from a2a.stores import database
+from a2a.stores.base import Entry
+from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
+
+COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def filled(path: Path, make_entries: Callable[..., list[Entry]]) -> Callable[[int], Path]:
+    """Give a function that makes the ledger with so many entries and closes it."""
+
+    def fill(count: int) -> Path:
+        create(path)
+        with closing(connect_writer(path)) as connection:
+            append(connection, make_entries(1, count))
+        return path
+
+    return fill
+
+
+def append(connection: sqlite3.Connection, entries: list[Entry]) -> None:
+    run(connection, "begin")
+    connection.executemany(QUERIES["append_entries"], map(COLUMNS, entries))
+    run(connection, "commit")
+
+
+def edit(path: Path, script: str) -> None:
+    """Change a ledger that is closed behind our back."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    return Path(f"{path}{suffix}")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """Everything in a directory but SQLite's scratch memory."""
+    return {
+        str(file.relative_to(directory)): file.read_bytes()
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file.suffix != ".db-shm" and file.stat().st_size
+    }
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+# --- statements
+
+
+def test_every_statement_says_what_it_does():
+    assert QUERIES
+    for name, statement in QUERIES.items():
+        description, _, sql = statement.partition("\n")
+        assert description.startswith("-- "), name
+        assert sqlite3.complete_statement(sql), name
+
+
+def test_a_task_is_read_by_its_index(path):
+    create(path)
+    with closing(connect_reader(path)) as connection:
+        for name, index in (
+            ("read_task_entries", "log_by_task"),
+            ("find_archived_by_key", "archive_by_key"),
+            ("list_archived", "archive_by_time"),
+            ("list_archived_before", "archive_by_time"),
+        ):
+            statement = f"EXPLAIN QUERY PLAN {QUERIES[name].split(chr(10), 1)[1]}"
+            holes = (
+                dict.fromkeys(("task", "after", "upto", "limit"), 1)
+                if ":task" in statement
+                else (1,) * statement.count("?")
+            )
+            plan = " ".join(row[3] for row in connection.execute(statement, holes))
+            assert f"INDEX {index}" in plan, plan
+            assert "TEMP B-TREE" not in plan, plan
+
+
+def test_a_statement_that_was_run_keeps_nothing_locked(filled):
+    """Open, it would keep the write-ahead log from starting over."""
+    path = filled(300)
+    page = {"after": 0, "upto": 300, "task": None, "limit": 300}
+    with closing(connect_reader(path)) as reading, closing(connect_writer(path)) as writing:
+        assert len(run(reading, "read_entries", page)) == 300
+        [(is_busy, _, _)] = writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        assert not is_busy
+
+
+# --- connections
+
+
+def test_the_writer_asks_sqlite_for_stable_storage(path):
+    create(path)
+    with closing(connect_writer(path)) as connection:
+        settings = {
+            name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "fullfsync", "checkpoint_fullfsync")
+        }
+        assert settings == {"journal_mode": "wal", "synchronous": 2, "fullfsync": 1, "checkpoint_fullfsync": 1}
+        assert not connection.in_transaction, "transactions begin where the code says so"
+        connection.execute("INSERT INTO snapshot VALUES (1, 0, x'')")
+        assert not connection.in_transaction
+
+
+def test_a_reader_cannot_write(filled):
+    with closing(connect_reader(filled(1))) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM log")
+        assert connection.execute("PRAGMA query_only").fetchone() == (1,)
+
+
+def test_a_reader_that_is_the_last_to_close_leaves_the_write_ahead_log_alone(filled, tmp_path, make_entries):
+    path = filled(1)
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    with closing(connect_writer(path)) as connection:
+        append(connection, make_entries(2))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{crashed / path.name}{suffix}")
+    before = contents(crashed)
+    with closing(connect_reader(crashed / path.name)) as reading:
+        assert run(reading, "check_log") == [(2, 2)]
+    assert contents(crashed) == before
+
+
+def test_a_reader_may_be_used_from_any_thread(filled):
+    found: list[object] = []
+    with closing(connect_reader(filled(3))) as connection:
+        thread = threading.Thread(target=lambda: found.extend(run(connection, "check_log")))
+        thread.start()
+        thread.join(20)
+    assert found == [(3, 3)]
+
+
+@pytest.mark.parametrize("name", ["led?ger#1.db", "100%41.db", "with space.db"])
+def test_a_name_that_means_something_in_a_uri_is_only_a_name(tmp_path, name):
+    path = tmp_path / name
+    create(path)
+    with closing(connect_writer(path)) as connection:
+        append(connection, [Entry(1, "Reported", None, 1, b"")])
+    assert check(path) == 1
+
+
+# --- a new ledger
+
+
+def test_a_new_ledger_is_empty_and_sound(path):
+    assert create(path) == 0
+    assert check(path) == 0
+    assert version_of(path) == len(MIGRATIONS)
+
+
+def test_a_new_ledger_is_one_file_for_its_owner_only(path):
+    create(path)
+    assert [file.name for file in path.parent.iterdir()] == ["ledger.db"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_new_ledger_is_synced_before_it_has_its_name_and_its_directory_after(path, monkeypatch):
+    events: list[tuple[str, bool]] = []
+    for call in ("sync", "sync_directory"):
+        monkeypatch.setattr(database, call, lambda target, call=call: events.append((call, path.exists())))
+    create(path)
+    assert events == [("sync", False), ("sync_directory", True)]
+
+
+def test_a_creation_that_was_killed_is_begun_again(path):
+    for suffix in (".new", ".new-journal", ".new-wal", ".new-shm"):
+        beside(path, suffix).write_bytes(b"half a file")
+    assert create(path) == 0
+    assert [file.name for file in path.parent.iterdir()] == ["ledger.db"]
+    assert check(path) == 0
+
+
+def test_an_empty_write_ahead_log_without_its_database_is_no_loss(path):
+    beside(path, "-wal").touch()
+    assert create(path) == 0
+
+
+def test_a_write_ahead_log_without_its_database_is_not_played_into_a_new_one(filled, tmp_path, make_entries):
+    path, lonely = filled(1), tmp_path / "lonely"
+    lonely.mkdir()
+    with closing(connect_writer(path)) as connection:
+        append(connection, make_entries(2))
+        shutil.copy(f"{path}-wal", lonely / "ledger.db-wal")
+    before = contents(lonely)
+    with pytest.raises(StoreCorrupt, match=f"{lonely / 'ledger.db'}: the ledger is missing, but ledger.db-wal"):
+        create(lonely / "ledger.db")
+    assert contents(lonely) == before
+
+
+# --- damage
+
+
+def refused(path: Path, error: type[StoreError], match: str) -> None:
+    """Expect that the file is refused with a message that names it, and that nothing is changed."""
+    before = contents(path.parent)
+    with pytest.raises(error, match=match) as caught:
+        check(path)
+    assert type(caught.value) is error
+    assert str(path) in str(caught.value)
+    assert contents(path.parent) == before
+
+
+@pytest.mark.parametrize("data", [b"", b"SQLite", b"just some text, longer than a header\n" * 99])
+def test_a_file_that_is_no_database_is_refused(path, data):
+    path.write_bytes(data)
+    refused(path, StoreCorrupt, "not an SQLite database")
+
+
+def test_a_file_that_only_starts_like_a_database_is_refused(path):
+    path.write_bytes(b"SQLite format 3\x00" + b"and then something else\n" * 99)
+    refused(path, StoreCorrupt, "damaged")
+
+
+def test_a_database_of_another_program_is_refused(path):
+    edit(path, "CREATE TABLE cookies (name)")
+    refused(path, StoreCorrupt, "another program's database")
+
+
+def test_a_damaged_page_is_found(filled):
+    path = filled(2000)
+    with path.open("r+b") as file:
+        file.seek(10 * 4096)
+        file.write(b"\xff" * 4096)
+    refused(path, StoreCorrupt, "damaged")
+
+
+def test_damage_that_no_statement_of_ours_would_meet_is_found(filled):
+    path = filled(1)
+    with path.open("r+b") as file:
+        file.seek(36)  # the number of free pages
+        file.write((5).to_bytes(4, "big"))
+    refused(path, StoreCorrupt, r"damaged \(.*[Ff]reelist")
+
+
+def test_a_file_cut_short_is_found(filled):
+    path = filled(2000)
+    os.truncate(path, path.stat().st_size // 2)
+    refused(path, StoreCorrupt, "damaged")
+
+
+def test_damage_is_found_before_the_write_ahead_log_of_a_killed_process_is_touched(filled, tmp_path, make_entries):
+    path, crashed = filled(1), tmp_path / "crashed"
+    crashed.mkdir()
+    with closing(connect_writer(path)) as connection:
+        append(connection, make_entries(2, 100))
+        shutil.copy(f"{path}-wal", crashed / "ledger.db-wal")
+        (crashed / "ledger.db").write_bytes(path.read_bytes().replace(b"a2aL", b"a2aX"))
+    refused(crashed / "ledger.db", StoreCorrupt, "another program's database")
+    assert (crashed / "ledger.db-wal").stat().st_size
+
+
+@pytest.mark.parametrize("lsn", [1, 2])
+def test_an_entry_that_is_missing_is_found(filled, lsn):
+    path = filled(3)
+    edit(path, f"DELETE FROM log WHERE lsn = {lsn}")
+    refused(path, StoreCorrupt, "ends at entry 3 and has only 2 entries")
+
+
+def test_a_table_that_is_missing_is_found(filled):
+    path = filled(1)
+    edit(path, "DROP TABLE log")
+    refused(path, StoreCorrupt, "no such table")
+
+
+def test_damage_that_sqlite_names_more_closely_is_damage(filled, monkeypatch):
+    def fail(connection: sqlite3.Connection, path: Path) -> int:
+        error = sqlite3.DatabaseError("row missing from index")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_INDEX
+        raise error
+
+    monkeypatch.setattr(database, "_check", fail)
+    refused(filled(1), StoreCorrupt, r"damaged \(row missing from index\)")
+
+
+def test_trouble_with_the_machine_is_not_taken_for_damage(filled, monkeypatch):
+    path = filled(1)
+    monkeypatch.setitem(QUERIES, "configure_reader", "PRAGMA busy_timeout = 0;")
+    with closing(sqlite3.connect(path, isolation_level=None)) as outsider:
+        outsider.execute("PRAGMA locking_mode = EXCLUSIVE")
+        outsider.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            check(path)
+    assert check(path) == 1
+
+
+def test_a_ledger_that_is_not_there_is_not_made_by_looking(path):
+    with pytest.raises(FileNotFoundError):
+        check(path)
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        connect_reader(path)
+    assert list(path.parent.iterdir()) == []
+
+
+# --- schema versions
+
+
+def test_an_older_ledger_is_migrated_with_all_that_is_in_it_and_a_newer_one_refused(filled, monkeypatch, make_entries):
+    path, today = filled(3), list(MIGRATIONS)
+    newer = [*today, "ALTER TABLE log ADD COLUMN mood TEXT;", "CREATE TABLE extra (name TEXT); -- a comment at the end"]
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", newer)
+        assert check(path) == 3, "an older one is sound"
+        assert version_of(path) == len(today), "looking does not migrate"
+        with closing(connect_writer(path)) as connection:
+            append(connection, make_entries(4))
+        assert version_of(path) == len(today) + 2
+        assert check(path) == 4
+    refused(path, StoreTooNew, f"schema {len(today) + 2}; this version knows those up to {len(today)}")
+
+
+def test_a_migration_runs_once(filled, monkeypatch):
+    path, today = filled(1), list(MIGRATIONS)
+    monkeypatch.setattr(database, "MIGRATIONS", [*today, "CREATE TABLE extra (name TEXT);"])
+    for _ in range(2):
+        connect_writer(path).close()
+    assert version_of(path) == len(today) + 1
+
+
+def test_a_migration_that_fails_leaves_the_ledger_as_it_was_and_nothing_open(filled, monkeypatch):
+    path, today = filled(3), list(MIGRATIONS)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", [*today, "CREATE TABLE extra (name TEXT); DROP TABLE nonsense;"])
+        with pytest.raises(StoreError, match=f"{path}: migration {len(today) + 1} failed, the ledger stays"):
+            connect_writer(path)
+        with closing(sqlite3.connect(path, timeout=0)) as outsider:
+            outsider.execute("BEGIN EXCLUSIVE")
+    assert version_of(path) == len(today)
+    assert check(path) == 3
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'extra'").fetchone() == (0,)
+
+
+def test_migrations_that_went_before_a_failing_one_stay(filled, monkeypatch):
+    path, today = filled(1), list(MIGRATIONS)
+    newer = [*today, "CREATE TABLE extra (name TEXT);", "DROP TABLE nonsense;"]
+    monkeypatch.setattr(database, "MIGRATIONS", newer)
+    with pytest.raises(StoreError, match=f"migration {len(today) + 2} failed"):
+        connect_writer(path)
+    assert version_of(path) == len(today) + 1

@@ -1,0 +1,155 @@
+"""A coordinator on an address of this machine."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from a2a import A2AError, Agent, Policy, connect
+from a2a.credentials import coordinator_dir, load_secret, load_tokens
+from a2a.errors import ConnectError, StoreLocked
+from a2a.hosting import UnsafeAddress, host, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("localhost:0", ("localhost", 0)),
+        ("[::1]:80", ("::1", 80)),
+        (":80", ("127.0.0.1", 80)),
+        ("example", ("example", 7420)),
+    ],
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "a:b", "a:70000", "a/b:1", "u@a:1", "ws://a:1", "[::1:80"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        parse_address(text)
+
+
+async def test_a_client_of_this_user_gets_in_and_is_an_operator() -> None:
+    async with host() as hosted:
+        async with connect(hosted.url, operator=True) as client:
+            assert client.is_operator
+            assert client.durability == "memory"
+        with pytest.raises(ConnectError, match="auth"):
+            async with connect(hosted.url, token="guessed"):
+                pass
+
+
+async def test_what_is_told_about_it(tmp_path: Path) -> None:
+    async with host(tmp_path / "l.db", policy=Policy(namespace="lab")) as hosted:
+        assert hosted.db == tmp_path / "l.db"
+        assert hosted.server.policy.namespace == "lab"
+        assert hosted.tokens == load_tokens(hosted.url)
+        assert hosted.server.policy.admission.admits(hosted.tokens.token)
+        assert not hosted.server.policy.admission.admits("")
+
+
+async def test_a_token_that_is_given_takes_the_place_of_the_one_drawn() -> None:
+    async with host(token="chosen") as hosted:
+        assert hosted.tokens.token == "chosen"
+        async with connect(hosted.url):
+            pass
+
+
+async def test_on_a_free_port_nothing_is_left_behind() -> None:
+    async with host() as hosted:
+        assert coordinator_dir(hosted.url).is_dir()
+    assert not coordinator_dir(hosted.url).exists()
+    with pytest.raises(ConnectError, match="nothing listens"):
+        async with connect(hosted.url):
+            pass
+
+
+async def test_on_a_chosen_port_the_tokens_stay() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    async with host(listen=address) as first:
+        assert first.url == f"ws://{address}"
+    async with host(listen=address) as second:
+        assert second.tokens == first.tokens
+
+
+async def test_the_same_ledger_knows_its_principals_under_every_port(tmp_path: Path) -> None:
+    secrets = []
+    for _ in range(2):
+        async with host(tmp_path / "l.db") as hosted:
+            async with connect(hosted.url, name="ann"):
+                secrets.append(load_secret(hosted.url, "ann"))
+    assert secrets[0] is not None
+    assert secrets[0] == secrets[1]
+
+
+async def test_two_ledgers_take_turns_under_one_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for db in (tmp_path / "a.db", tmp_path / "b.db", tmp_path / "a.db", None, tmp_path / "b.db", None):
+        async with host(db, address) as hosted, connect(hosted.url, name="ann") as client:
+            await client.list()
+
+
+async def test_a_ledger_in_use_is_refused_and_the_address_is_free_again(tmp_path: Path) -> None:
+    async with host(tmp_path / "l.db") as first:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(StoreLocked):
+            async with host(tmp_path / "l.db", address):
+                pass
+        async with host(None, address):
+            pass
+        async with connect(first.url):
+            pass
+
+
+async def test_an_address_in_use_is_refused_before_the_ledger_is_touched(tmp_path: Path) -> None:
+    async with host() as first:
+        address = first.url.removeprefix("ws://")
+        with pytest.raises(OSError, match=f"cannot listen on {address}: Address already in use"):
+            async with host(tmp_path / "l.db", address):
+                pass
+    assert not (tmp_path / "l.db").exists()
+
+
+async def test_an_unknown_name_cannot_be_listened_on() -> None:
+    with pytest.raises(OSError, match=r"cannot listen on no-such-host\.invalid:0"):
+        async with host(None, "no-such-host.invalid:0"):
+            pass
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
+async def test_beyond_this_machine_there_is_no_listening_without_tls(address: str) -> None:
+    with pytest.raises(UnsafeAddress, match="can be reached from other machines"):
+        async with host(None, address):
+            pass
+
+
+async def test_with_tls_every_address_may_be_listened_on() -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    async with host(None, "0.0.0.0:0", ssl=context) as hosted:
+        assert hosted.url.startswith("wss://127.0.0.1:"), "clients here find the tokens by this URL"
+
+
+async def test_the_block_ends_cleanly_whatever_happens_inside(tmp_path: Path, helper: Agent) -> None:
+    with pytest.raises(A2AError, match="inside"):
+        async with host(tmp_path / "l.db") as hosted:
+            async with connect(hosted.url) as client:
+                await client.list()
+            raise A2AError("inside")
+    async with host(tmp_path / "l.db") as hosted:
+        assert hosted.server.coordinator.ledger.epoch == 2
+
+
+async def test_a_client_that_has_left_holds_no_connection_any_more() -> None:
+    async with host() as hosted:
+        async with connect(hosted.url) as client:
+            await client.list()
+        assert client.link._transport is None
+        assert not client.link.session.is_open

@@ -1,0 +1,1035 @@
+"""The link of a peer to its coordinator: who is let in, what a lost connection costs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import link as link_module
+from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens, save_secret
+from a2a.engine.delegation import Delegation
+from a2a.engine.work import Start
+from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, NotFound, QuotaExceeded, Unavailable
+from a2a.link import Link, LinkSettings, refused
+from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
+from a2a.protocol.messages import (
+    AgentEvent,
+    AgentInfo,
+    Bye,
+    Credit,
+    Error,
+    Limits,
+    Message,
+    Ok,
+    TaskCreated,
+    TaskDelegate,
+    TaskFound,
+    TaskGet,
+    TaskHeartbeat,
+    TaskOffer,
+    TaskReport,
+    TaskVerdict,
+    Unknown,
+    Welcome,
+)
+from a2a.protocol.session import Identity, Notice
+from a2a.server import BUSY_PING, IDLE_PING, Server
+from a2a.stores.memory import MemoryStore
+from a2a.transports.base import Receiver, Transport
+from a2a.transports.memory import pair
+
+BOUND = 20
+FOREVER = float("inf")
+
+NOT_YET = Error("denied", "come back later", retryable=True)
+NEVER = Error("forbidden", "not you")
+NO_SECRET = Error("auth", "helper is bound to a secret, and none was shown")
+
+CARD: Any = {"name": "helper", "description": "Helps with tests", "version": "1", "skills": []}
+
+Door = Exception | Message | Callable[["Connection"], Message | None] | None
+"""What becomes of one try: it fails, the hello is answered with this, or with what this returns, or not at all."""
+
+
+def welcome(*, secret: str | None = None, next_mseq: int = 1) -> Welcome:
+    limits = Limits(4_000_000, 2_000_000, 1024, 1000, 256, 16_000_000, 5_000, 30_000)
+    return Welcome("1.0", "main", 1, "memory", limits, next_mseq, secret=secret)
+
+
+def mail(mseq: int, message: Message) -> Frame:
+    return Frame(f"mail {mseq}", message, mseq=mseq)
+
+
+def event(agent: str) -> AgentEvent:
+    return AgentEvent("joined", AgentInfo(agent, CARD, "ready"))
+
+
+class Connection:
+    """The coordinator's end of one connection."""
+
+    def __init__(self, coordinator: Coordinator, door: Door) -> None:
+        self.coordinator = coordinator
+        self.door = door
+        self.transport: Transport
+        self.messages: list[list[Frame]] = []
+        """What came, one list of frames for each message of the transport."""
+        self.end: str | None = None
+
+    def opened(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def received(self, data: bytes) -> None:
+        frames = Decoder(self.coordinator.encoding).decode(data)
+        assert all(isinstance(frame, Frame) for frame in frames)
+        self.messages.append([frame for frame in frames if isinstance(frame, Frame)])
+        if len(self.messages) == 1 and self.door is not None:
+            answer = self.door(self) if callable(self.door) else self.door
+            assert not isinstance(answer, Exception)
+            if answer is not None:
+                self.answer_hello(answer)
+        self.coordinator.news.set()
+
+    def closed(self, reason: str) -> None:
+        self.end = reason
+        self.coordinator.news.set()
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [frame for frames in self.messages for frame in frames]
+
+    @property
+    def hello(self) -> Any:
+        return self.frames[0].message
+
+    @property
+    def requests(self) -> list[Frame]:
+        """What came behind the hello."""
+        return self.frames[1:]
+
+    def answer_hello(self, answer: Message) -> None:
+        self.send(Frame("answer", answer, re=self.frames[0].id))
+        if isinstance(answer, Error):
+            self.transport.close(1008, "refused")
+
+    def send(self, *frames: Frame) -> None:
+        self.transport.send(encode(frames, self.coordinator.encoding))
+
+    def answer(self, request: Frame, message: Message) -> None:
+        self.send(Frame(f"to {request.id}", message, re=request.id))
+
+
+class Coordinator:
+    """A coordinator that does what the test says; what is behind its door answers nothing of its own accord."""
+
+    def __init__(self) -> None:
+        self.encoding: Encoding = MSGPACK
+        self.doors: deque[Door] = deque()
+        """What becomes of the next tries; all others are welcomed."""
+        self.always: Door = welcome()
+        """What becomes of those."""
+        self.tries = 0
+        self.connections: list[Connection] = []
+        self.news = anyio.Event()
+
+    async def dial(self, receiver: Receiver) -> None:
+        self.tries += 1
+        door = self.doors.popleft() if self.doors else self.always
+        if isinstance(door, Exception):
+            raise door
+        connection = Connection(self, door)
+        self.connections.append(connection)
+        pair(receiver, connection, subprotocol=self.encoding)
+
+    async def until(self, is_so: Callable[[], object]) -> None:
+        while not is_so():
+            self.news = anyio.Event()
+            await self.news.wait()
+
+    async def greeted(self, number: int = 0) -> Connection:
+        """Wait for the hello of a connection."""
+        await self.until(lambda: len(self.connections) > number and self.connections[number].messages)
+        return self.connections[number]
+
+    async def asked(self, count: int, number: int = 0) -> list[Frame]:
+        """Wait for so many frames behind the hello of a connection."""
+        connection = await self.greeted(number)
+        await self.until(lambda: len(connection.requests) >= count)
+        return connection.requests
+
+
+class Haste:
+    """asyncio as the link sees it, where nothing but pauses takes time, and those only by its clock."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    def get_running_loop(self) -> Any:
+        return HastyLoop(self)
+
+
+class HastyLoop:
+    def __init__(self, haste: Haste) -> None:
+        self._haste = haste
+        self._loop = asyncio.get_running_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return sum(self._haste.pauses)
+
+
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> Haste:
+    haste = Haste()
+    monkeypatch.setattr(link_module, "asyncio", haste)
+    return haste
+
+
+@pytest.fixture
+def coordinator() -> Coordinator:
+    return Coordinator()
+
+
+MakeLink = Callable[..., Link]
+
+
+@pytest.fixture
+async def make_link(coordinator: Coordinator) -> AsyncIterator[MakeLink]:
+    """Give a function that makes links to the coordinator; they are closed at the end."""
+    links: list[Link] = []
+
+    def make(identity: Identity | None = None, *, listeners: dict[str, Any] | None = None, **settings: Any) -> Link:
+        chosen: dict[str, Any] = {"dial": coordinator.dial, "token": "t", "secrets": {}} | settings
+        who = identity or Identity("helper", "i1", 1)
+        links.append(Link(LinkSettings(**chosen), who, **(listeners or {})))
+        return links[-1]
+
+    yield make
+    with anyio.fail_after(BOUND):
+        for link in links:
+            await link.aclose()
+
+
+def found(task: str) -> TaskFound:
+    return TaskFound(task, 1, {"id": task})
+
+
+# --- the door
+
+
+async def test_a_link_says_who_it_is_and_stands_when_it_is_welcomed(coordinator, make_link):
+    identity = Identity("helper#7", "i1", 3, card=CARD, labels={"room": "blue"})
+    link = make_link(identity, listeners={"credit": Credit(tasks=4)})
+    coordinator.doors.append(None)
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(link.open())
+        connection = await coordinator.greeted()
+        hello = connection.hello
+        assert (hello.kind, hello.agent_id, hello.instance_id, hello.incarnation) == ("hello", "helper#7", "i1", 3)
+        assert (hello.token, hello.secret, hello.operator_token) == ("t", None, None)
+        assert (hello.card, hello.labels, hello.credit.tasks) == (CARD, {"room": "blue"}, 4)
+        assert (hello.held, hello.resume) == ([], None)
+        assert not opening.done()
+
+        connection.answer_hello(welcome())
+        await opening
+    assert link.session.is_open
+    assert not link.has_ended
+
+
+@pytest.mark.parametrize("patience", [0.0, FOREVER])
+async def test_a_refusal_at_the_door_is_told_and_final(coordinator, make_link, haste, patience):
+    coordinator.always = NEVER
+    link = make_link(patience=patience)
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match=f"^{DEFAULT_URL} refused helper: forbidden: not you$"):
+            await link.open()
+    assert coordinator.tries == 1
+    assert link.has_ended
+
+
+async def test_a_refusal_that_may_pass_is_tried_again_with_longer_and_longer_pauses(coordinator, make_link, haste):
+    coordinator.doors.extend([NOT_YET] * 4)
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    assert coordinator.tries == 5
+    assert_growing(haste.pauses)
+
+
+async def test_a_refusal_that_may_pass_is_told_when_patience_ends(coordinator, make_link, haste):
+    coordinator.always = NOT_YET
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="refused helper: denied: come back later"):
+            await make_link().open()
+        assert coordinator.tries == 1
+        with pytest.raises(ConnectError, match="refused helper: denied: come back later"):
+            await make_link(patience=1.0).open()
+    assert_ended_after(haste.pauses, 1.0)
+
+
+@pytest.mark.parametrize("patience", [0.0, 1.0])
+async def test_a_coordinator_that_hangs_up_without_a_welcome_is_given_up_when_patience_ends(
+    coordinator, make_link, haste, patience
+):
+    def hang_up(connection: Connection) -> None:
+        connection.transport.close(1000, "no time")
+
+    coordinator.always = hang_up
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="ended the connection without a welcome"):
+            await make_link(patience=patience).open()
+    assert_ended_after(haste.pauses, patience)
+    assert_growing(haste.pauses)
+
+
+async def test_a_link_that_was_let_in_before_may_still_be_refused(coordinator, make_link, haste):
+    link = make_link()
+    coordinator.doors.append(welcome())
+    coordinator.always = NEVER
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await coordinator.asked(1)
+        coordinator.connections[0].transport.abort()
+        with pytest.raises(ConnectError, match="refused helper: forbidden"):
+            await link.wait_closed()
+        with pytest.raises(ConnectError, match="refused helper: forbidden"):
+            await call
+    assert link.has_ended
+
+
+# --- patience and back-off
+
+
+def assert_growing(pauses: list[float], first: float = 0.05, longest: float = 5.0) -> None:
+    """Each pause is from the upper half of a range, which doubles up to the longest."""
+    for number, pause in enumerate(pauses):
+        most = min(first * 2**number, longest)
+        assert most / 2 <= pause <= most, (number, pause)
+
+
+def assert_ended_after(pauses: list[float], seconds: float) -> None:
+    """The first try after so many seconds was the last."""
+    assert sum(pauses[:-1]) < seconds <= sum(pauses) or (seconds == 0.0 and not pauses)
+
+
+async def test_without_patience_the_first_failure_is_told(coordinator, make_link):
+    coordinator.always = ConnectError("nobody there")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="nobody there"):
+            await make_link().open()
+    assert coordinator.tries == 1
+
+
+async def test_with_patience_it_is_tried_again_until_that_ends(coordinator, make_link, haste):
+    coordinator.always = ConnectError("nobody there")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="nobody there"):
+            await make_link(patience=60.0).open()
+    assert_ended_after(haste.pauses, 60.0)
+    assert_growing(haste.pauses)
+    assert max(haste.pauses) > 2.5, "the longest was reached"
+
+
+async def test_a_process_that_starts_before_its_coordinator_finds_it(coordinator, make_link, haste):
+    coordinator.doors.extend([ConnectError("nobody there")] * 100)
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    assert coordinator.tries == 101
+
+
+async def test_an_address_that_is_none_is_told_at_once_for_all_patience(coordinator, make_link):
+    coordinator.always = ConnectError("ws:// is not an address", is_final=True)
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="not an address"):
+            await make_link(patience=FOREVER).open()
+    assert coordinator.tries == 1
+
+
+async def test_patience_ends_with_the_first_welcome_and_begins_not_again(coordinator, make_link, haste):
+    link = make_link()
+    coordinator.doors.extend([welcome(), *[ConnectError("restarting")] * 50, NOT_YET, None, welcome()])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].transport.abort()
+        (await coordinator.greeted(2)).transport.abort()
+        await coordinator.greeted(3)
+        await coordinator.until(lambda: link.session.is_open)
+    assert coordinator.tries == 54
+
+
+async def test_what_cannot_be_reached_any_more_for_good_ends_the_link(coordinator, make_link, haste):
+    link = make_link(patience=FOREVER)
+    coordinator.doors.extend([welcome(), ConnectError("gone"), ConnectError("moved", is_final=True)])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].transport.abort()
+        with pytest.raises(ConnectError, match="moved"):
+            await link.wait_closed()
+        with pytest.raises(ConnectionLost, match="the link is closed"):
+            await link.call(TaskGet("t1"))
+
+
+async def test_the_pauses_begin_anew_after_a_welcome(coordinator, make_link, haste):
+    link = make_link(patience=FOREVER)
+    away = [ConnectError("nobody there")] * 8
+    coordinator.doors.extend([*away, welcome(), *away, welcome()])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        assert_growing(haste.pauses)
+        coordinator.connections[0].transport.abort()
+        await coordinator.greeted(1)
+    assert len(haste.pauses) == 8 + 1 + 8
+    assert_growing(haste.pauses[8:])
+
+
+async def test_a_bug_in_the_way_to_connect_ends_the_link_and_is_raised(coordinator, make_link):
+    coordinator.always = RuntimeError("a bug")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(RuntimeError, match="a bug"):
+            await make_link(patience=FOREVER).open()
+
+
+# --- a lost connection
+
+
+async def test_requests_without_an_answer_are_repeated_with_the_same_ids_in_order(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [asyncio.create_task(link.call(TaskGet(f"t{number}"))) for number in range(3)]
+        sent = await coordinator.asked(3)
+        coordinator.connections[0].answer(sent[1], found("t1"))
+        assert await calls[1] == found("t1")
+
+        coordinator.connections[0].transport.abort()
+        again = await coordinator.asked(2, number=1)
+        assert again == [sent[0], sent[2]]
+        for request in again:
+            coordinator.connections[1].answer(request, found(request.message.task))
+        assert [await call for call in calls] == [found("t0"), found("t1"), found("t2")]
+
+        coordinator.connections[1].transport.abort()
+        await coordinator.greeted(2)
+        await coordinator.until(lambda: link.session.is_open)
+    assert coordinator.connections[2].requests == []
+    assert link.session.waiting == 0
+
+
+async def test_a_request_made_while_the_connection_is_away_is_sent_when_it_is_back(coordinator, make_link, haste):
+    link = make_link(patience=FOREVER)
+    coordinator.doors.extend([ConnectError("nobody there"), None])
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(link.open())
+        connection = await coordinator.greeted()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await anyio.lowlevel.checkpoint()
+        assert connection.requests == []
+        connection.answer_hello(welcome())
+        await opening
+        [request] = await coordinator.asked(1)
+        connection.answer(request, found("t1"))
+        assert await call == found("t1")
+
+
+async def test_a_call_that_was_given_up_is_not_repeated(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [asyncio.create_task(link.call(TaskGet(f"t{number}"))) for number in range(2)]
+        _, kept = await coordinator.asked(2)
+        calls[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calls[0]
+        coordinator.connections[0].transport.abort()
+        await coordinator.asked(1, number=1)
+        assert coordinator.connections[1].requests == [kept]
+        calls[1].cancel()
+
+
+async def test_an_answer_that_comes_twice_or_too_late_is_no_trouble(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [asyncio.create_task(link.call(TaskGet(f"t{number}"))) for number in range(3)]
+        first, given_up, last = await coordinator.asked(3)
+        calls[1].cancel()
+        connection = coordinator.connections[0]
+        for request in (first, first, given_up, last):
+            connection.answer(request, found(request.message.task))
+        assert [await calls[0], await calls[2]] == [found("t0"), found("t2")]
+    assert link.session.is_open
+
+
+async def test_a_new_connection_goes_on_behind_the_mail_that_came(coordinator, make_link, haste):
+    noticed: list[Notice] = []
+    link = make_link(listeners={"on_notice": noticed.append})
+    coordinator.doors.append(welcome(next_mseq=5))
+    coordinator.always = welcome(next_mseq=7)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(5, event("a")), mail(6, event("b")))
+        [ack] = await coordinator.asked(1)
+        assert (ack.message.kind, ack.message.upto) == ("mailbox.ack", 6)
+        coordinator.connections[0].transport.abort()
+        connection = await coordinator.greeted(1)
+        assert connection.hello.resume.last_mseq == 6
+        connection.send(mail(6, event("b")), mail(7, event("c")))
+        await coordinator.asked(1, number=1)
+    assert [notice.message.agent.agent for notice in noticed] == ["a", "b", "c"]
+
+
+async def test_another_goodbye_than_a_take_over_is_followed_by_a_new_connection(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(Frame("bye", Bye("connected again")))
+        coordinator.connections[0].transport.close(1001, "restarting")
+        await coordinator.greeted(1)
+        await coordinator.until(lambda: link.session.is_open)
+    assert not link.has_ended
+
+
+# --- another instance takes its place
+
+
+async def test_a_link_whose_place_was_taken_ends_and_does_not_fight_for_it(coordinator, make_link, haste):
+    link = make_link(patience=FOREVER)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await coordinator.asked(1)
+        coordinator.connections[0].send(Frame("bye", Bye("taken_over")))
+        coordinator.connections[0].transport.close(1008, "taken over")
+        with pytest.raises(ConnectError, match="another instance of helper took its place"):
+            await link.wait_closed()
+        with pytest.raises(ConnectError, match="another instance of helper took its place"):
+            await call
+        with pytest.raises(ConnectionLost):
+            await link.call(TaskGet("t1"))
+    assert coordinator.tries == 1
+    assert link.has_ended
+
+
+async def test_at_a_real_coordinator_the_newer_instance_stays(make_link):
+    server = Server(MemoryStore())
+    await server.open()
+
+    async def dial(receiver: Receiver) -> None:
+        pair(receiver, server.receiver())
+
+    secrets: dict[str, str] = {}
+    with anyio.fail_after(BOUND):
+        older = make_link(Identity("helper", "i1", 1), dial=dial, secrets=secrets)
+        await older.open()
+        newer = make_link(Identity("helper", "i2", 2), dial=dial, secrets=secrets)
+        await newer.open()
+        with pytest.raises(ConnectError, match="another instance of helper"):
+            await older.wait_closed()
+        with pytest.raises(NotFound):
+            await newer.call(TaskGet("t1"))
+        await older.aclose()
+        await newer.aclose()
+        await server.aclose()
+
+
+# --- papers
+
+
+async def test_a_secret_is_kept_where_the_owner_says_and_shown_at_the_next_start(coordinator, make_link):
+    coordinator.doors.append(welcome(secret="s1"))
+    secrets: dict[str, str] = {}
+    with anyio.fail_after(BOUND):
+        await make_link(Identity("helper#1", "i1", 1), secrets=secrets).open()
+        assert secrets == {"helper": "s1"}
+        assert load_secret(DEFAULT_URL, "helper") is None
+        await make_link(Identity("helper#2", "i2", 1), secrets=secrets).open()
+        await make_link(Identity("other", "i3", 1), secrets=secrets).open()
+    assert [connection.hello.secret for connection in coordinator.connections] == [None, "s1", None]
+
+
+async def test_a_secret_is_kept_in_the_state_directory_where_the_owner_says_nothing(coordinator, make_link):
+    coordinator.doors.append(welcome(secret="s1"))
+    with anyio.fail_after(BOUND):
+        await make_link(Identity("helper#1", "i1", 1), secrets=None).open()
+        assert load_secret(DEFAULT_URL, "helper") == "s1"
+        await make_link(Identity("helper#2", "i2", 1), secrets=None).open()
+        await make_link(Identity("helper#3", "i3", 1), secrets=None, url="ws://127.0.0.1:1").open()
+    assert [connection.hello.secret for connection in coordinator.connections] == [None, "s1", None]
+
+
+async def test_a_secret_is_shown_on_every_later_connection(coordinator, make_link, haste):
+    coordinator.doors.append(welcome(secret="s1"))
+    with anyio.fail_after(BOUND):
+        link = make_link()
+        await link.open()
+        link.settings.secrets["helper"] = "of another"
+        coordinator.connections[0].transport.abort()
+        assert (await coordinator.greeted(1)).hello.secret == "s1"
+
+
+async def test_the_secret_that_another_process_of_the_principal_was_just_issued_is_waited_for(
+    coordinator, make_link, haste
+):
+    provide_tokens(DEFAULT_URL)
+
+    def written_meanwhile(_: Connection) -> Message:
+        save_secret(DEFAULT_URL, "helper", "s1")
+        return NO_SECRET
+
+    coordinator.doors.extend([NO_SECRET, written_meanwhile])
+    with anyio.fail_after(BOUND):
+        await make_link(Identity("helper#2", "i2", 1), token=None, secrets=None).open()
+    assert [connection.hello.secret for connection in coordinator.connections] == [None, None, "s1"]
+
+
+async def test_the_secret_of_another_process_is_not_waited_for_longer_than_it_takes(coordinator, make_link, haste):
+    provide_tokens(DEFAULT_URL)
+    coordinator.always = NO_SECRET
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="refused helper: auth: helper is bound to a secret"):
+            await make_link(secrets=None, patience=FOREVER).open()
+    assert_ended_after(haste.pauses, 2.0)
+
+
+@pytest.mark.parametrize("case", ["a coordinator of somebody else", "a wrong secret"])
+async def test_nobody_is_about_to_write_a_secret(coordinator, make_link, haste, case):
+    if case == "a wrong secret":
+        provide_tokens(DEFAULT_URL)
+        save_secret(DEFAULT_URL, "helper", "wrong")
+    coordinator.always = NO_SECRET
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="refused helper: auth"):
+            await make_link(secrets=None, patience=FOREVER).open()
+    assert coordinator.tries == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "token", "operator_token"),
+    [
+        ({"token": None}, "in the file", None),
+        ({"token": "given"}, "given", None),
+        ({"token": ""}, "", None),
+        ({"token": None, "operator_token": "given"}, "in the file", None),
+        ({"token": None, "operator": True}, "in the file", "operator's in the file"),
+        ({"token": "given", "operator": True}, "given", "operator's in the file"),
+        ({"token": "given", "operator": True, "operator_token": "given too"}, "given", "given too"),
+        ({"token": None, "url": "ws://127.0.0.1:1"}, "", None),
+        ({"token": None, "url": "ws://127.0.0.1:1", "operator": True}, "", None),
+    ],
+)
+async def test_what_is_not_given_is_looked_for_in_the_state_directory(
+    coordinator, make_link, settings, token, operator_token
+):
+    tokens = provide_tokens(DEFAULT_URL, "in the file")
+    (tokens.token_file.parent / "operator-token").write_text("operator's in the file\n")
+    with anyio.fail_after(BOUND):
+        await make_link(**settings).open()
+    hello = coordinator.connections[0].hello
+    assert (hello.token, hello.operator_token) == (token, operator_token)
+
+
+async def test_tokens_that_a_coordinator_draws_at_its_first_start_are_found_then(coordinator, make_link, haste):
+    async def start_late(receiver: Receiver) -> None:
+        if coordinator.tries == 3:
+            provide_tokens(DEFAULT_URL, "just drawn")
+        await coordinator.dial(receiver)
+
+    coordinator.doors.extend([ConnectError("nobody there")] * 4)
+    with anyio.fail_after(BOUND):
+        await make_link(token=None, dial=start_late, patience=FOREVER).open()
+    assert coordinator.connections[0].hello.token == "just drawn"
+
+
+async def test_without_another_way_a_link_connects_by_websocket(monkeypatch, coordinator, make_link):
+    asked: list[Any] = []
+
+    async def connect(url: str, receiver: Receiver, settings: Any, **options: Any) -> None:
+        asked.append((url, settings, options))
+        await coordinator.dial(receiver)
+
+    monkeypatch.setattr(link_module, "connect", connect)
+    coordinator.encoding = JSON
+    link = make_link(dial=None, encodings=(JSON,), url="ws://127.0.0.1:1")
+    with anyio.fail_after(BOUND):
+        await link.open()
+    assert asked == [("ws://127.0.0.1:1", link.settings.websocket, {"subprotocols": (JSON,), "ssl": None})]
+
+
+# --- answers
+
+
+async def test_an_answer_that_is_an_error_is_raised_as_what_it_means(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, Error("not_found", "no task t1"))
+        with pytest.raises(NotFound, match="not_found: no task t1"):
+            await call
+
+
+def test_a_refusal_has_what_the_error_said():
+    error = refused(Error("quota", "full", retryable=False, retry_after_ms=1500, data={"limit": 3}))
+    assert type(error) is QuotaExceeded
+    assert (error.detail, error.retryable, error.retry_after, error.data) == ("full", False, 1.5, {"limit": 3})
+    assert refused(Error("quota", "full", retryable=True)).retryable
+    assert refused(Error("quota", "full")).retry_after is None
+    assert refused(Error("quota", "full", retry_after_ms=0)).retry_after == 0.0
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_code_has_its_own_refusal(code):
+    assert type(refused(Error(str(code), "x"))) is CODES[code].error
+
+
+def test_a_code_of_a_newer_version_is_a_refusal_all_the_same():
+    assert type(refused(Error("too_tired", "x"))) is Unavailable
+
+
+async def test_frames_of_one_turn_are_gathered_into_messages_of_at_most_16(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        for number in range(40):
+            link.session.request(TaskGet(f"t{number}"))
+            link.wake()
+        sent = await coordinator.asked(40)
+    assert [len(message) for message in coordinator.connections[0].messages] == [1, 16, 16, 8]
+    assert [frame.message.task for frame in sent] == [f"t{number}" for number in range(40)]
+
+
+async def test_large_payloads_are_gathered_up_to_a_quarter_of_a_megabyte(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        for size in (100, 100, 100, 300, 10, 246, 1):
+            payload = b'["' + b"x" * (size * 1024 - 4) + b'"]'
+            link.session.request(TaskDelegate("k", {"skill": "x"}, payload))
+        link.wake()
+        await coordinator.asked(7)
+    sizes = [
+        [len(frame.message.payload) // 1024 for frame in message] for message in coordinator.connections[0].messages[1:]
+    ]
+    assert sizes == [[100, 100], [100], [300], [10, 246], [1]]
+
+
+# --- what the owner is told
+
+
+async def test_news_of_delegated_tasks_go_to_the_delegator(coordinator, make_link):
+    changed: list[list[Delegation]] = []
+    link = make_link(listeners={"on_change": changed.append})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        delegation = link.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+        link.wake()
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, TaskCreated("t1", 1, True, "queued", "c1"))
+        assert await link.drained(BOUND)
+        assert changed == [[delegation]]
+        assert delegation.task == "t1"
+        await link.aclose()
+    assert changed[1:] == [[]], "whoever waits is woken at the end"
+
+
+def offer(task: str = "t1", *, heartbeat_ms: int = 60_000) -> TaskOffer:
+    return TaskOffer(task, 1, 1, True, 60_000, 60_000, heartbeat_ms, {"skill": "x"}, b"[]", "k", "c1", "boss")
+
+
+async def test_work_goes_to_the_agent_and_is_named_on_the_next_connection(coordinator, make_link, haste):
+    started: list[Any] = []
+    link = make_link(listeners={"on_work": started.extend})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer()))
+        await coordinator.asked(1)
+        [start] = started
+        assert isinstance(start, Start) and start.attempt.task == "t1"
+        coordinator.connections[0].transport.abort()
+        held = (await coordinator.greeted(1)).hello.held
+    assert [(one.task, one.fence) for one in held] == [("t1", 1)]
+
+
+async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer(heartbeat_ms=20)))
+        await coordinator.until(lambda: len(said(coordinator, TaskHeartbeat)) >= 3)
+        [attempt] = link.work.attempts.values()
+        link.work.report(attempt, "completed")
+        link.wake()
+        await coordinator.until(lambda: said(coordinator, TaskReport))
+        assert link._timer is None
+        coordinator.connections[0].answer(said(coordinator, TaskReport)[0], TaskVerdict("t1", 1, "admitted"))
+        assert await link.drained(BOUND)
+    assert link.work.attempts == {}
+
+
+def said(coordinator: Coordinator, kind: type[Message]) -> list[Frame]:
+    return [frame for frame in coordinator.connections[0].requests if isinstance(frame.message, kind)]
+
+
+async def test_a_link_that_ends_beats_no_more(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer(heartbeat_ms=60_000)))
+        await coordinator.asked(1)
+        assert link._timer is not None and not link._timer.cancelled()
+        await link.aclose()
+    assert link._timer is None or link._timer.cancelled()
+
+
+async def test_only_what_is_nobody_elses_goes_to_the_owner(coordinator, make_link):
+    noticed: list[Notice] = []
+    link = make_link(listeners={"on_notice": noticed.append})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        connection = coordinator.connections[0]
+        connection.send(mail(1, offer()), Frame("e", event("a"), re="my find"))
+        await coordinator.asked(1)
+    assert noticed == [Notice(event("a"), "my find")]
+
+
+async def test_a_link_speaks_the_encoding_that_was_agreed_on(coordinator, make_link):
+    coordinator.encoding = JSON
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, found("t1"))
+        assert await call == found("t1")
+
+
+async def test_a_coordinator_that_is_needed_is_watched_more_closely(coordinator, make_link, monkeypatch):
+    intervals: list[float] = []
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        monkeypatch.setattr(link._transport, "keepalive", intervals.append)
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        assert intervals == [BUSY_PING]
+        coordinator.connections[0].answer(request, found("t1"))
+        await call
+    assert intervals == [BUSY_PING, IDLE_PING]
+
+
+# --- a coordinator that breaks the protocol
+
+
+def unreadable(connection: Connection) -> None:
+    connection.transport.send(b"\xc1")
+
+
+def a_gap(connection: Connection) -> None:
+    connection.send(mail(1, event("a")), mail(3, event("c")))
+
+
+def unknown(connection: Connection) -> None:
+    connection.send(Frame("1", Unknown("task.teleport", {}), must=True))
+
+
+@pytest.mark.parametrize(
+    ("say", "why"),
+    [
+        (a_gap, "mailbox entry 2 comes next, the coordinator sent 3"),
+        (unreadable, "the coordinator sent what cannot be read"),
+        (unknown, "the coordinator insists on task.teleport"),
+    ],
+)
+async def test_a_broken_rule_closes_with_1002_and_connects_again(coordinator, make_link, haste, caplog, say, why):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        say(coordinator.connections[0])
+        [*_, again] = await coordinator.asked(1, number=1)
+        assert again == request
+        coordinator.connections[1].answer(again, found("t1"))
+        assert await call == found("t1")
+    assert coordinator.connections[0].end.startswith(f"closed by the peer: 1002 (protocol error) {why}")
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert (record.name, why in record.getMessage()) == ("a2a.link", True)
+
+
+async def test_what_came_before_the_broken_rule_counts(coordinator, make_link, haste, caplog):
+    noticed: list[Notice] = []
+    link = make_link(listeners={"on_notice": noticed.append})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        a_gap(coordinator.connections[0])
+        assert (await coordinator.greeted(1)).hello.resume.last_mseq == 1
+    assert [notice.message.agent.agent for notice in noticed] == ["a"]
+
+
+async def test_a_hello_that_is_answered_by_something_else_is_a_broken_rule(coordinator, make_link, haste, caplog):
+    def answer_wrongly(connection: Connection) -> Message:
+        return Ok()
+
+    coordinator.doors.extend([answer_wrongly] * 3)
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    assert coordinator.tries == 4
+    assert coordinator.connections[0].end.startswith("closed by the peer: 1002 (protocol error)")
+    assert_growing(haste.pauses)
+
+
+# --- drained
+
+
+async def test_a_link_with_nothing_to_wait_for_is_drained(coordinator, make_link):
+    link = make_link()
+    assert await link.drained(0.0)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        assert await link.drained(0.0)
+
+
+async def test_a_link_is_drained_with_the_last_answer(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [asyncio.create_task(link.call(TaskGet(f"t{number}"))) for number in range(2)]
+        requests = await coordinator.asked(2)
+        draining = [asyncio.create_task(link.drained(BOUND * 2)) for _ in range(2)]
+        for call, request in zip(calls, requests, strict=True):
+            assert not any(drained.done() for drained in draining)
+            coordinator.connections[0].answer(request, found("t"))
+            await call
+        assert [await drained for drained in draining] == [True, True]
+
+
+async def test_a_link_is_drained_when_the_last_caller_gives_up(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await coordinator.asked(1)
+        draining = asyncio.create_task(link.drained(BOUND * 2))
+        await anyio.lowlevel.checkpoint()
+        call.cancel()
+        assert await draining
+
+
+async def test_a_link_that_gets_no_answer_in_time_is_not_drained(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        link.session.request(TaskGet("t1"))
+        assert not await link.drained(0.0)
+        assert not await link.drained(0.01)
+
+
+async def test_a_link_that_ends_or_never_was_is_not_waited_for(coordinator, make_link):
+    link = make_link()
+    link.session.request(TaskGet("t1"))
+    with anyio.fail_after(BOUND):
+        assert not await link.drained(BOUND * 2)
+        await link.open()
+        draining = asyncio.create_task(link.drained(BOUND * 2))
+        await coordinator.asked(1)
+        coordinator.connections[0].send(Frame("bye", Bye("taken_over")))
+        coordinator.connections[0].transport.close()
+        assert not await draining
+        assert not await link.drained(BOUND * 2)
+
+
+# --- the end
+
+
+async def test_the_end_says_what_is_queued_and_goodbye(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        link.session.request(TaskGet("t1"))
+        await link.aclose()
+        connection = coordinator.connections[0]
+        assert [frame.message for frame in connection.requests] == [TaskGet("t1")]
+        assert connection.end == "closed by the peer: 1000 (OK) bye"
+        assert link.has_ended
+        await link.wait_closed()
+        await link.aclose()
+    assert coordinator.tries == 1
+
+
+async def test_a_call_that_waits_when_the_link_is_closed_is_told_so(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await coordinator.asked(1)
+        await link.aclose()
+        with pytest.raises(ConnectionLost, match="the link was closed"):
+            await call
+        with pytest.raises(ConnectionLost, match="the link is closed"):
+            await link.call(TaskGet("t1"))
+
+
+async def test_a_link_that_waits_for_its_next_try_is_closed_at_once(coordinator, make_link, monkeypatch):
+    monkeypatch.setattr(link_module, "_BACKOFF", (BOUND * 10, BOUND * 10))
+    link = make_link(patience=FOREVER)
+    coordinator.always = ConnectError("nobody there")
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(link.open())
+        while not coordinator.tries:
+            await anyio.lowlevel.checkpoint()
+        await link.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+
+async def test_a_link_that_is_being_connected_is_closed_at_once(coordinator, make_link):
+    dialled = anyio.Event()
+
+    async def dial(receiver: Receiver) -> None:
+        dialled.set()
+        await anyio.sleep_forever()
+
+    link = make_link(dial=dial)
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(link.open())
+        await dialled.wait()
+        await link.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+
+async def test_an_open_that_was_cancelled_leaves_no_connection(coordinator, make_link):
+    link = make_link()
+    coordinator.doors.append(None)
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(link.open())
+        connection = await coordinator.greeted()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await coordinator.until(lambda: connection.end)
+    assert link.has_ended
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("link of")]
+
+
+async def test_a_link_that_was_never_opened_can_be_closed(make_link):
+    link = make_link()
+    await link.aclose()
+    with pytest.raises(ConnectionLost):
+        await link.call(TaskGet("t1"))
