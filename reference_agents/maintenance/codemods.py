@@ -1,0 +1,177 @@
+"""Rewrite Python files with libcst.
+
+A stand-alone script: `coder_libcst` runs it as a process of its own, because it computes for minutes and would keep
+an agent from answering. It reads its job from a file and writes one JSON line for each Python file it has looked at.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import libcst as cst
+from libcst.codemod import Codemod, CodemodContext
+from libcst.codemod.commands.convert_format_to_fstring import ConvertFormatStringCommand
+from libcst.codemod.commands.convert_percent_format_to_fstring import ConvertPercentFormatStringCommand
+from libcst.codemod.commands.remove_unused_imports import RemoveUnusedImportsCommand
+
+__all__ = ["OPERATIONS", "Rename", "bindings_of", "main", "may_apply", "module_name", "rewrite"]
+
+OPERATIONS: dict[str, tuple[type[Codemod], ...]] = {
+    "fstrings": (ConvertFormatStringCommand, ConvertPercentFormatStringCommand),
+    "unused-imports": (RemoveUnusedImportsCommand,),
+}
+
+
+class Rename(cst.CSTTransformer):
+    """Give everything of one name another name, wherever this repository's own definitions make that likely right.
+
+    Args:
+        bindings: what `bindings_of` found; a keyword argument follows only if there is a parameter of the old name,
+            an attribute only if something but a parameter has it.
+    """
+
+    def __init__(self, old: str, new: str, bindings: Iterable[str]) -> None:
+        super().__init__()
+        self._old = old
+        self._new = new
+        self._bindings = frozenset(bindings)
+
+    def may_apply(self, source: bytes) -> bool:
+        """Look quickly whether a file has the old name in it."""
+        return re.search(rb"\b" + re.escape(self._old.encode()) + rb"\b", source) is not None
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
+        """Rename every name; `leave_Arg` and `leave_Attribute` take back what goes too far."""
+        return updated_node.with_changes(value=self._new) if original_node.value == self._old else updated_node
+
+    def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
+        """Keep the keyword of somebody else's function."""
+        return (
+            updated_node if "parameter" in self._bindings else updated_node.with_changes(keyword=original_node.keyword)
+        )
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.Attribute:
+        """Keep the attribute if the old name is a parameter and nothing else."""
+        return updated_node if self._bindings - {"parameter"} else updated_node.with_changes(attr=original_node.attr)
+
+    def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
+        """Rename strings that are exactly the name, as in `__all__` and `getattr`, if something defines it."""
+        body = original_node.raw_value
+        if body != self._old or "definition" not in self._bindings:
+            return updated_node
+        return updated_node.with_changes(value=original_node.value.replace(self._old, self._new))
+
+
+def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:
+    """Return in which ways some files bind a name: `definition`, `variable`, `attribute`, `parameter`."""
+    found: set[str] = set()
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for node in ast.walk(tree):
+            match node:
+                case ast.FunctionDef(name=bound) | ast.AsyncFunctionDef(name=bound) | ast.ClassDef(name=bound):
+                    kind = "definition"
+                case ast.Name(id=bound, ctx=ast.Store()):
+                    kind = "variable"
+                case ast.Attribute(attr=bound, ctx=ast.Store()):
+                    kind = "attribute"
+                case ast.arg(arg=bound):
+                    kind = "parameter"
+                case _:
+                    continue
+            if bound == name:
+                found.add(kind)
+    return found
+
+
+def may_apply(step: str, source: bytes) -> bool:
+    """Look quickly whether a step could change a file: building libcst's metadata takes seconds for each file."""
+    if step == "fstrings":
+        return b".format(" in source or b"%" in source
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return True  # let libcst say what is wrong with it
+    imported: set[str] = set()
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            imported.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Name):
+            used.add(node.id)
+    return not imported - {"*"} <= used
+
+
+def module_name(path: str) -> tuple[str, str]:
+    """Return the name of a file's module and of its package, as far as its path tells; for relative imports."""
+    parts = list(PurePosixPath(path).with_suffix("").parts)
+    if parts[0] == "src" and len(parts) > 1:
+        del parts[0]
+    if parts[-1] == "__init__" and len(parts) > 1:
+        return ".".join(parts[:-1]), ".".join(parts[:-1])
+    return ".".join(parts), ".".join(parts[:-1])
+
+
+def rewrite(source: bytes, path: str, steps: Sequence[str], rename: Rename | None = None) -> tuple[bytes, list[str]]:
+    """Return a file's new content, and what went wrong; a step that goes wrong is left out."""
+    notes: list[str] = []
+    try:
+        module = cst.parse_module(source)
+    except Exception as exc:  # noqa: BLE001 - whatever libcst stumbles over, the file stays as it is
+        return source, [_said(exc)]
+    name, package = module_name(path)
+    for step in steps:
+        if not may_apply(step, source):
+            continue
+        for operation in OPERATIONS[step]:
+            context = CodemodContext(filename=path, full_module_name=name, full_package_name=package)
+            try:
+                module = operation(context).transform_module(module)
+            except Exception as exc:  # noqa: BLE001
+                notes.append(f"{operation.__name__}: {_said(exc)}")
+    return (module.visit(rename) if rename else module).bytes, notes
+
+
+def main(arguments: list[str]) -> int:
+    """Do the job that a file describes: `{"paths": [...], "steps": [...], "old_name": "", "new_name": ""}`."""
+    job: dict[str, Any] = json.loads(Path(arguments[0]).read_bytes())
+    rename = None
+    if job["old_name"]:
+        bindings = bindings_of(job["old_name"], (Path(path).read_bytes() for path in job["paths"]))
+        if not bindings:
+            print(json.dumps({"path": "", "changed": False, "note": f"nothing defines {job['old_name']}"}))
+            return 0
+        rename = Rename(job["old_name"], job["new_name"], bindings)
+    for path in job["paths"]:
+        print(json.dumps(_one(Path(path), job["steps"], rename)), flush=True)
+    return 0
+
+
+def _one(file: Path, steps: Sequence[str], rename: Rename | None) -> dict[str, Any]:
+    before = file.read_bytes()
+    if rename and not rename.may_apply(before):
+        return {"path": str(file), "changed": False, "note": ""}
+    after, notes = rewrite(before, str(file), steps, rename)
+    if after != before:
+        file.write_bytes(after)
+    return {"path": str(file), "changed": after != before, "note": "; ".join(notes)}
+
+
+def _said(exc: Exception) -> str:
+    first = next(iter(str(exc).splitlines()), "")
+    return f"{type(exc).__name__}: {first[:200]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,64 @@
+"""A coder whose tool is pyupgrade: newer syntax for the Python versions that are left."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from a2a import Agent, AttemptFailed, TaskContext
+
+from .coding import TOOL_LIMITS, Job, make_proposal
+from .processes import run
+from .shapes import Plan, Proposal, Workspace
+
+__all__ = ["agent", "propose_patch", "use_pyupgrade"]
+
+BATCH: Final = 20
+"""Files for one run: it takes a second or so for them, and then there is something to report."""
+NEWEST: Final = 14
+"""The newest minor version of Python 3 that this pyupgrade has rules for."""
+
+agent = Agent(
+    "coder-pyupgrade", version="1.0", description="Proposes pyupgrade's newer syntax.", concurrency=1,
+    labels={"tool": "pyupgrade"},
+)  # fmt: skip
+
+
+@agent.skill(tags=["code"])
+async def propose_patch(
+    workspace: Workspace, plan: Plan, task: TaskContext, onto: str = "", files: list[str] | None = None
+) -> Proposal:
+    """Propose what pyupgrade would change, on the base or on another tree."""
+    return await make_proposal(agent.name, use_pyupgrade, workspace, plan, onto=onto, files=files, report=task.progress)
+
+
+async def use_pyupgrade(job: Job) -> list[str]:
+    """Rewrite the files for the plan's Python version."""
+    if job.plan["kind"] != "modernise":
+        return [f"pyupgrade has nothing to offer for {job.plan['kind']}"]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pyupgrade",
+        "--exit-zero-even-if-changed",
+        _option(job.plan["target"]),
+        "--",
+    ]
+    for start in range(0, len(job.paths), BATCH):
+        batch = job.paths[start : start + BATCH]
+        done = await run([*command, *batch], cwd=job.folder, limits=TOOL_LIMITS)
+        if done.code != 0:
+            detail = f"pyupgrade ended with {done.code}: {done.text[-500:]}"
+            raise AttemptFailed(detail, code="tool_failed", retryable=False)
+        await job.report(0.1 + 0.8 * (start + len(batch)) / len(job.paths), f"{start + len(batch)} files done")
+    return []
+
+
+def _option(target: str) -> str:
+    minor = min(int(target.removeprefix("py3")), NEWEST)
+    return f"--py3{minor}-plus"
+
+
+if __name__ == "__main__":
+    agent.main()

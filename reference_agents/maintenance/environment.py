@@ -1,0 +1,209 @@
+"""Make the virtual environment in which a repository's tests run.
+
+Pytest is lent from this installation where it is there, else fetched. The repository's own build script runs in the
+sandbox, without the network; what it depends on is fetched afterwards, by name. The project's own modules are taken
+out of the environment again, so that tests can only ever see those of the tree they are run on.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from . import git
+from .processes import Finished, Limits, Report, run
+from .sandbox import Sandbox, foreign_environment, run_foreign
+from .workspace import Worktree, held_folder, write_json
+
+__all__ = ["Environment", "import_paths_of", "make_environment"]
+
+INSTALL_LIMITS: Final = Limits(seconds=600.0)
+BUILD_LIMITS: Final = Limits(seconds=300.0, memory=4 * 1024**3, file_size=512 * 1024**2)
+READY: Final = "ready.json"
+TEST_EXTRAS: Final = "test,tests,testing"
+"""What projects call the things their tests need; pip only warns about those that are not there."""
+DEFAULT_BUILD: Final = ("setuptools", "wheel")
+"""What a project without a build section needs, by the rules of packaging."""
+REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
+PIP: Final = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--quiet")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A virtual environment that is ready."""
+
+    python: str
+    notes: tuple[str, ...]
+    """What could not be installed, for people."""
+
+
+async def make_environment(
+    work: Worktree, run_dir: Path, base: str, sandbox: Sandbox | None, report: Report
+) -> Environment:
+    """Make the environment for a commit, or find the one an earlier attempt finished.
+
+    Args:
+        work: a worktree at that commit; the build may leave files in it.
+        sandbox: what the build script runs in; None if it must not run at all.
+    """
+    parent = run_dir / "environments"
+    owner = "venv-" + git.digest(f"{base} {sys.version} {sandbox}".encode())[:12]
+    for ready in sorted(parent.glob(f"{owner}.*/{READY}")):
+        made = json.loads(ready.read_bytes())
+        return Environment(made["python"], tuple(made["notes"]))
+    with held_folder(parent, owner, keep=READY) as folder:
+        await report(None, "making a virtual environment")
+        python = await _make_venv(folder / "venv")
+        builder = _Builder(python, folder, work, sandbox)
+        await builder.provide_pytest(report)
+        if sandbox is not None:
+            await builder.install_project(report)
+        environment = Environment(python, tuple(builder.notes))
+        write_json(folder / READY, {"python": python, "notes": builder.notes})
+    return environment
+
+
+def import_paths_of(tree: Path) -> list[str]:
+    """Return the folders of a repository that its tests import from."""
+    source = tree / "src"
+    has_source = source.is_dir() and any(source.rglob("*.py"))
+    return ["src", "."] if has_source else ["."]
+
+
+async def _make_venv(folder: Path) -> str:
+    options = ["--without-pip"] if importlib.util.find_spec("pip") else []
+    command = [sys.executable, "-I", "-m", "venv", *options, str(folder)]
+    done = await run(command, cwd=folder.parent, limits=Limits(seconds=120.0))
+    if done.code != 0:
+        raise RuntimeError(f"no virtual environment could be made: {done.text.strip()[-400:]}")
+    return str(folder / "bin" / "python")
+
+
+class _Builder:
+    """Fills one virtual environment."""
+
+    def __init__(self, python: str, folder: Path, work: Worktree, sandbox: Sandbox | None) -> None:
+        self.notes: list[str] = []
+        self._python = python
+        self._folder = folder
+        self._work = work
+        self._sandbox = sandbox
+
+    async def provide_pytest(self, report: Report) -> None:
+        """Lend pytest from this installation, or fetch it."""
+        if importlib.util.find_spec("pytest") is not None:
+            lent = self._folder / "lent"
+            lent.mkdir()
+            _lend("pytest", lent)
+            (_site_packages(self._python) / "lent.pth").write_text(f"{lent}\n")
+            return
+        await report(None, "installing pytest")
+        await self._fetch("pytest")
+
+    async def install_project(self, report: Report) -> None:
+        """Build the project in the sandbox, then fetch what it says it depends on."""
+        if not any((self._work.path / name).is_file() for name in ("setup.py", "pyproject.toml", "setup.cfg")):
+            return
+        await report(None, "fetching what the build needs")
+        if not await self._fetch(*build_requirements(self._work.path)):
+            return
+        site = _site_packages(self._python)
+        before = {dist.name for dist in importlib.metadata.distributions(path=[str(site)])}
+        await report(None, "building the project")
+        built = await self._build()
+        if built.code != 0:
+            self.notes.append(f"the project could not be installed: {_last_line(built)}")
+            return
+        for dist in importlib.metadata.distributions(path=[str(site)]):
+            if dist.name not in before:
+                await report(None, f"installing what {dist.name} depends on")
+                await self._fetch(f"{dist.name}[{TEST_EXTRAS}]")
+                _take_out_modules(dist, [self._work.path / path for path in import_paths_of(self._work.path)])
+
+    async def _build(self) -> Finished:
+        assert self._sandbox is not None
+        home = self._work.scratch / "build"
+        home.mkdir(exist_ok=True)
+        env = foreign_environment(self._python, home, [])
+        options = ("--no-deps", "--no-build-isolation", "--no-index", "--no-compile", "--no-cache-dir")
+        command = [*self._pip("install"), *options, "--", str(self._work.path)]
+        folders = [self._work.path, home, self._folder]
+        return await run_foreign(self._sandbox, command, cwd=home, writable=folders, env=env, limits=BUILD_LIMITS)
+
+    async def _fetch(self, *requirements: str) -> bool:
+        command = [*self._pip("install"), "--prefer-binary", "--no-compile", "--", *requirements]
+        done = await run(command, cwd=self._folder, limits=INSTALL_LIMITS)
+        if done.code != 0:
+            self.notes.append(f"could not install {', '.join(requirements)}: {_last_line(done)}")
+        return done.code == 0
+
+    def _pip(self, verb: str) -> list[str]:
+        if importlib.util.find_spec("pip"):
+            return [sys.executable, "-I", "-m", "pip", "--python", self._python, verb, *PIP]
+        return [self._python, "-I", "-m", "pip", verb, *PIP]
+
+
+def build_requirements(tree: Path) -> list[str]:
+    """Return what a project's build asks for; only names with versions, never addresses."""
+    try:
+        settings: dict[str, Any] = tomllib.loads((tree / "pyproject.toml").read_text())
+        asked = settings["build-system"]["requires"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(DEFAULT_BUILD)
+    named = [text for text in asked if isinstance(text, str) and REQUIREMENT.fullmatch(text.strip())]
+    return named or list(DEFAULT_BUILD)
+
+
+def _lend(distribution: str, target: Path) -> None:
+    """Link a distribution and all it needs into a folder; nothing else of this installation becomes visible."""
+    waiting, lent = [distribution], set()
+    while waiting:
+        name = waiting.pop()
+        key = re.sub(r"[-_.]+", "-", name).lower()
+        if key in lent:
+            continue
+        lent.add(key)
+        try:
+            found = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # needed on another platform or version only
+        _link(found, target)
+        for requirement in found.requires or []:
+            match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
+            if match and "extra ==" not in requirement:
+                waiting.append(match.group())
+
+
+def _link(distribution: importlib.metadata.Distribution, target: Path) -> None:
+    for file in distribution.files or []:
+        top = file.parts[0]
+        if top in {"..", "__pycache__"} or (target / top).exists():
+            continue
+        (target / top).symlink_to(Path(str(distribution.locate_file(top))).resolve())
+
+
+def _site_packages(python: str) -> Path:
+    return next(Path(python).parents[1].glob("lib/python*/site-packages"))
+
+
+def _take_out_modules(distribution: importlib.metadata.Distribution, roots: Sequence[Path]) -> None:
+    """Remove the installed copy of every module that the repository has itself; metadata and built extensions stay."""
+    for file in distribution.files or []:
+        if file.suffix == ".py" and any((root / file).is_file() for root in roots):
+            Path(str(distribution.locate_file(file))).unlink(missing_ok=True)
+
+
+def _last_line(done: Finished) -> str:
+    if done.timed_out:
+        return "it took too long"
+    lines = [line.strip() for line in done.text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith(("error", "modulenotfounderror"))]
+    return (errors or lines or [f"exit code {done.code}"])[-1][:300]

@@ -1,0 +1,151 @@
+"""One step of the lead: a sub-task that is followed from its first event to its result.
+
+Whatever happens to a sub-task is in the ledger, so an attempt after a crash sees the same events again and comes to the
+same account. It knows nothing of what the steps are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import anyio
+
+from a2a import ChildTask, LeaseLapsed, Refused, TaskCanceled, TaskContext, TaskEvent, TaskFailed, TaskRejected
+
+from .summary import Step
+
+__all__ = ["LOSSES_MAX", "TIMERS", "Errand", "ErrandFailed", "Story"]
+
+TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
+"""An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
+LOSSES_MAX: Final = 10
+"""Agents may be killed under a run, more often than the coordinator's default allows for."""
+LOOK_AGAIN: Final = 0.25
+
+Story = Callable[[str, str, str], Awaitable[None]]
+"""Told of what a person should see: kind, who, what."""
+Ask = Callable[[str, list[str] | None], Awaitable[Any]]
+
+
+class ErrandFailed(Exception):
+    """A step ended without a result."""
+
+    def __init__(self, step: Step, code: str, detail: str) -> None:
+        super().__init__(f"{step['name']}: {detail}")
+        self.step = step
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class Errand:
+    """A step that is run once by `run`; `step` is its account at any time."""
+
+    context: TaskContext
+    name: str
+    skill: str
+    given: dict[str, Any]
+    key: str
+    story: Story
+    ask: Ask
+    note: Callable[[float | None, str], Awaitable[None]]
+    to: str | None = None
+    queue: float | None = None
+    step: Step = field(init=False)
+    began: float = 0.0
+    """The coordinator's clock."""
+    ended: float = 0.0
+    _code: str = ""
+
+    def __post_init__(self) -> None:
+        self.step = Step(
+            name=self.name, skill=self.skill, agent="", task="", state="working", attempts=0, losses=0, seconds=0.0,
+            detail="",
+        )  # fmt: skip
+
+    async def run(self) -> Any:
+        """Delegate, follow, and return the result.
+
+        Raises:
+            ErrandFailed: the sub-task ended without one.
+        """
+        try:
+            async with await self._delegated() as child:
+                self.step["task"] = child.id
+                async for event in child.events():
+                    await self._follow(event, child)
+                value = await child.result()
+        except (TaskFailed, TaskRejected, TaskCanceled) as exc:
+            self.step["state"], self.step["detail"] = "failed", exc.detail or exc.reason
+            code = self._code if exc.reason in {"error", "attempts"} and self._code else exc.reason
+            raise ErrandFailed(self.step, code, self.step["detail"]) from exc
+        self.step["state"] = "completed"
+        return value
+
+    async def _delegated(self) -> ChildTask:
+        timers = TIMERS if self.queue is None else {**TIMERS, "queue": self.queue}
+        while True:
+            try:
+                return self.context.delegate(
+                    self.skill, self.given, key=self.key, to=self.to, timers=timers, losses=LOSSES_MAX
+                )
+            except LeaseLapsed:
+                # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
+                await anyio.sleep(LOOK_AGAIN)
+
+    async def _follow(self, event: TaskEvent, child: ChildTask) -> None:
+        self._keep_time(event)
+        who = event.agent or self.step["agent"] or self.skill
+        if event.kind == "progress":
+            if event.note:
+                await self.note(event.progress, f"{who}: {event.note}")
+        elif event.kind in {"grant", "accept"}:
+            self.step["agent"] = who
+            self.step["attempts"] += 1
+            again = f", attempt {self.step['attempts']}" if self.step["attempts"] > 1 else ""
+            await self.story("work", who, f"{self.name}{again}")
+        elif event.kind in {"expire", "withdraw"}:
+            await self._lost(event, who)
+        elif event.kind == "release":
+            error = event.data.get("error") or {}
+            why = error.get("detail") or event.data.get("reason") or "no reason given"
+            await self.story("retry", who, f"{self.name} was not finished ({why}); it is handed on")
+        elif event.kind == "report":
+            self._code = (event.data.get("error") or {}).get("code", "")
+        elif event.kind == "artifact" and event.data.get("name") == "rejected":
+            await self._contradicted(event.value)
+        elif event.kind == "ask":
+            await self._relay(event, child)
+
+    async def _lost(self, event: TaskEvent, who: str) -> None:
+        if event.kind == "expire":
+            self.step["losses"] += 1
+        why = event.data.get("reason") or "not heard in time"
+        await self.story("lost", who, f"lost during {self.name} ({why}); it is handed on")
+
+    async def _contradicted(self, rejected: Any) -> None:
+        """Tell of a proposal that evidence contradicts, as soon as the judge knows."""
+        if isinstance(rejected, dict):
+            files = ", ".join(rejected.get("files", [])[:3]) or "all of it"
+            why = rejected.get("detail") or rejected.get("reason", "")
+            kind = "refused" if rejected.get("reason") in {"tests", "syntax"} else "unused"
+            await self.story(kind, str(rejected.get("agent", "")), f"{files}: {why}")
+
+    async def _relay(self, event: TaskEvent, child: ChildTask) -> None:
+        """Pass a question up and the answer down. Both are kept, so a repeat after a crash asks nobody again."""
+        content = event.value if isinstance(event.value, dict) else {"question": str(event.value)}
+        options: list[str] | None = content.get("options")  # type: ignore[assignment]
+        answer = await self.ask(str(content.get("question", "")), options)
+        try:
+            await child.answer(event.data["askNo"], answer)
+        except Refused as exc:
+            if exc.code not in {"already_answered", "conflict"}:
+                raise
+            # Somebody answered it directly, or an earlier attempt of ours did: that answer counts.
+
+    def _keep_time(self, event: TaskEvent) -> None:
+        self.began = self.began or event.at
+        self.ended = max(self.ended, event.at)
+        self.step["seconds"] = round(self.ended - self.began, 2)

@@ -1,0 +1,61 @@
+"""Count what the linter finds, always in the same way.
+
+The rules, the target and the set of files are fixed, whatever the repository's own settings say: a count is only
+worth something beside another one. It changes nothing and knows no tests.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from .processes import Limits, run
+from .shapes import FindingCount
+
+__all__ = ["RULES", "SYNTAX", "batches", "count_findings", "ruff"]
+
+RULES: Final = "UP,F,I,C4,SIM,B,PIE,RUF"
+"""Rules for outdated, dead and clumsy code: what the squad's tools can mend."""
+COUNT_TARGET: Final = "py311"
+SYNTAX: Final = "invalid-syntax"
+ARGUMENTS_CHARS_MAX: Final = 100_000
+"""Of file names on one command line; the smallest usual limit for all arguments is 128 KiB."""
+
+
+def ruff(*arguments: str) -> list[str]:
+    """Return a command line for the linter of this installation; isolated, so that no `ruff.py` of the folder runs."""
+    # The program itself starts in a third of the time of the module that looks for it.
+    program = Path(sys.executable).with_name("ruff")
+    start = [str(program)] if program.exists() else [sys.executable, "-I", "-m", "ruff"]
+    return [*start, *arguments]
+
+
+def batches(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Cut file names into portions that fit on a command line."""
+    batch: list[str] = []
+    size = 0
+    for path in paths:
+        if batch and size + len(path) > ARGUMENTS_CHARS_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(path)
+        size += len(path) + 1
+    if batch:
+        yield batch
+
+
+async def count_findings(folder: Path, paths: Sequence[str]) -> FindingCount:
+    """Count the findings in some files of a folder; a file that is gone has none."""
+    rules: Counter[str] = Counter()
+    options = ("--isolated", "--no-cache", "--exit-zero", "--target-version", COUNT_TARGET, "--select", RULES)
+    for batch in batches([path for path in paths if (folder / path).is_file()]):
+        command = ruff("check", *options, "--output-format", "json", "--", *batch)
+        done = await run(command, cwd=folder, limits=Limits(seconds=120.0))
+        if done.code != 0:
+            raise RuntimeError(f"ruff ended with {done.code}: {done.err.decode(errors='replace')[-500:]}")
+        rules.update(finding["code"] or SYNTAX for finding in json.loads(done.out))
+    return FindingCount(total=rules.total(), by_rule=dict(sorted(rules.items())))

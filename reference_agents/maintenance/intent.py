@@ -1,0 +1,209 @@
+"""Intent: turns a request in words into a plan, or into a question back to the person.
+
+It works with a small vocabulary and no model. What it returns was checked against a JSON Schema, so an agent with a
+model in it can take its place. It looks at nothing but the request and whether the paths in it exist.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import jsonschema
+from referencing import Registry
+
+from a2a import Agent, AttemptFailed, TaskContext
+
+from .shapes import Area, Kind, Plan
+
+__all__ = ["PLAN_SCHEMA", "Unclear", "agent", "check_plan", "plan_request", "understand"]
+
+QUESTIONS_MAX: Final = 3
+"""Who has not said what they want after three questions will not say it after a fourth."""
+OLDEST, NEWEST = 8, 14
+"""Minor versions of Python 3 that all of the squad's tools know as a target."""
+REQUEST_CHARS_MAX: Final = 4000
+
+PLAN_SCHEMA: Final[dict[str, Any]] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Plan",
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["modernise", "fix-lint", "remove-unused", "rename", "find"]},
+        "request": {"type": "string", "minLength": 1, "maxLength": REQUEST_CHARS_MAX},
+        "target": {"enum": [f"py3{minor}" for minor in range(OLDEST, NEWEST + 1)]},
+        "old_name": {"type": "string", "maxLength": 200},
+        "new_name": {"type": "string", "maxLength": 200},
+        "query": {"type": "string", "maxLength": REQUEST_CHARS_MAX},
+        "paths": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 100},
+        "may_touch": {"type": "array", "items": {"enum": ["tests", "ci", "configuration"]}, "uniqueItems": True},
+    },
+    "required": ["kind", "request", "target", "old_name", "new_name", "query", "paths", "may_touch"],
+    "additionalProperties": False,
+    "if": {"properties": {"kind": {"const": "rename"}}},
+    "then": {"properties": {"old_name": {"minLength": 1}, "new_name": {"minLength": 1}}},
+}
+
+WORDS: Final[dict[Kind, str]] = {
+    "rename": r"\brenam(?:e|es|ing)\b",
+    "modernise": r"\b(?:moderni[sz]\w*|upgrad\w*|migrat\w*|port|bring\b.*\bup to date)\b|\bpyupgrade\b|f-?strings?\b",
+    "remove-unused": r"\b(?:unused|dead|unreferenced|superfluous|unneeded)\b",
+    "fix-lint": r"\b(?:lint\w*|ruff|flake8|pylint|code style|findings|warnings)\b",
+    "find": r"^\s*(?:please\s+)?(?:find|search|where|which|what|how|why|who|explain|describe|show|list|look for)\b",
+}
+"""What gives a kind away. The order is the order of preference: the earlier kinds include what the later ones do."""
+RENAME: Final = re.compile(
+    r"\brenam\w*\s+(?:the\s+)?(?:\w+\s+)??[`'\"]?([\w.]+)[`'\"]?\s+(?:in)?to\s+[`'\"]?([\w.]*\w)[`'\"]?", re.I
+)
+BARE_RENAME: Final = re.compile(r"\s*[`'\"]?([\w.]+)[`'\"]?\s+(?:in)?to\s+[`'\"]?([\w.]*\w)[`'\"]?\s*\.?\s*", re.I)
+VERSION: Final = re.compile(r"\b(?:py(?:thon)?[\s-]*)(\d)(?:\.?(\d{1,2}))?\b|\b(3)\.(\d{1,2})\b", re.I)
+PATH: Final = re.compile(r"\b(?:in|under|within|below|only)\s+[`'\"]?((?:[\w.-]+/)+[\w.-]*|[\w-]+\.py)[`'\"]?", re.I)
+HANDS_OFF: Final = r"(?:leave|without|not|never|don't|except|excluding|exclude|skip|ignore)\b[^.;,]{0,30}\b(?:%s)\b"
+HANDS_ON: Final = r"(?:includ\w*|also|and|touch|change|may change)\b[^.;,]{0,20}\b(?:%s)\b"
+AREA_WORDS: Final[dict[Area, str]] = {
+    "tests": "tests?",
+    "ci": "ci|workflows?|pipelines?",
+    "configuration": "config|configuration|settings|pyproject(?:.toml)?",
+}
+CHOICES: Final = (
+    "modernise to {target}",
+    "fix lint findings",
+    "remove unused code",
+    "rename something",
+    "find or explain something",
+)
+
+agent = Agent("intent", version="1.0", description="Turns a request in words into a plan.", concurrency=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """Why there is no plan yet."""
+
+    question: str
+    options: tuple[str, ...] = ()
+    prefix: str = ""
+    """What an answer has to be put behind to be a request."""
+
+
+@agent.skill(tags=["maintenance"])
+async def plan_request(request: str, task: TaskContext, repository: str = "") -> Plan:
+    """Turn a request in words into a plan; ask the person where it is unclear."""
+    words = request
+    for _ in range(QUESTIONS_MAX):
+        understood = understand(words, repository, original=request)
+        if not isinstance(understood, Unclear):
+            return understood
+        options = list(understood.options) or None
+        answer = str(await task.ask(understood.question, options=options))
+        words = f"{understood.prefix}{answer}"
+    understood = understand(words, repository, original=request)
+    if isinstance(understood, Unclear):
+        raise AttemptFailed(f"the request stayed unclear: {understood.question}", code="unclear", retryable=False)
+    return understood
+
+
+def understand(request: str, repository: str = "", *, original: str = "") -> Plan | Unclear:
+    """Return the plan a request stands for, or the question to ask.
+
+    Args:
+        repository: where the paths in the request should be; not looked at if empty.
+        original: the person's first words, where `request` is an answer to a question.
+    """
+    text = " ".join(request.split())[:REQUEST_CHARS_MAX]
+    if not text:
+        return Unclear("What should be done?", _choices())
+    kind = _kind(text)
+    if isinstance(kind, Unclear):
+        return kind
+    target = _target(text)
+    if isinstance(target, Unclear):
+        return target
+    names = ("", "")
+    if kind == "rename":
+        match = RENAME.search(text) or BARE_RENAME.fullmatch(text.removeprefix("rename "))
+        if match is None or match.group(1).lower() == "something":
+            return Unclear("Rename what? Answer `OLD to NEW`.", prefix="rename ")
+        names = (match.group(1), match.group(2))
+    paths = [path.rstrip("/") for path in PATH.findall(text)]
+    missing = [path for path in paths if repository and not (Path(repository) / path).exists()]
+    if missing:
+        return Unclear(f"There is no {missing[0]} in the repository. Say the request again, with a path that is there.")
+    plan = Plan(
+        kind=kind, request=(original or text)[:REQUEST_CHARS_MAX], target=target, old_name=names[0], new_name=names[1],
+        query=text if kind == "find" else names[0], paths=paths, may_touch=_may_touch(text, kind),
+    )  # fmt: skip
+    return check_plan(plan)
+
+
+def check_plan(plan: Mapping[str, Any]) -> Plan:
+    """Return a plan that follows the schema.
+
+    Raises:
+        AttemptFailed: it does not; the text says where.
+    """
+    # An empty registry: a schema must never make this process fetch anything.
+    validator = jsonschema.Draft202012Validator(PLAN_SCHEMA, registry=Registry())
+    for error in validator.iter_errors(plan):
+        where = "/".join(str(part) for part in error.absolute_path) or "the plan"
+        raise AttemptFailed(f"{where}: {error.message}", code="bad_plan", retryable=False)
+    return cast(Plan, dict(plan))
+
+
+def _kind(text: str) -> Kind | Unclear:
+    said: list[Kind] = [kind for kind, words in WORDS.items() if re.search(words, text, re.I)]
+    if not said:
+        return Unclear("What should be done? Choose, or say it in other words.", _choices())
+    if said[0] == "find" or len(said) == 1:
+        return said[0]
+    if "find" in said:
+        # "which warnings are there" asks; "find unused imports and remove them" does not.
+        orders = re.search(r"\b(?:and|then)\s+(?:fix|remove|rename|upgrade|moderni[sz]e|delete)", text, re.I)
+        if orders is None:
+            return "find"
+        said.remove("find")
+    if said[0] == "rename" and len(said) > 1:
+        match = RENAME.search(text)
+        first = match.group() if match else "rename something"
+        return Unclear("One thing at a time: which first?", (first, *_choices()[:3]))
+    return said[0]
+
+
+def _target(text: str) -> str | Unclear:
+    """Return the version named, or the one the tests will run with."""
+    match = VERSION.search(text)
+    if match is None:
+        return f"py3{min(max(sys.version_info.minor, OLDEST), NEWEST)}"
+    major, minor = (match.group(1) or match.group(3)), (match.group(2) or match.group(4))
+    if major == "3" and minor is None:
+        return f"py3{min(max(sys.version_info.minor, OLDEST), NEWEST)}"
+    if major != "3" or minor is None or not OLDEST <= int(minor) <= NEWEST:
+        versions = tuple(f"modernise to Python 3.{known}" for known in range(OLDEST, NEWEST + 1))
+        return Unclear(f"The tools cannot write for {match.group()}. Which version should it be?", versions)
+    return f"py3{int(minor)}"
+
+
+def _may_touch(text: str, kind: Kind) -> list[Area]:
+    """Return the areas a request opens: tests by default, because old tests are old code as well; the rest by name."""
+    if kind == "find":
+        return []
+    opened: list[Area] = []
+    for area, words in AREA_WORDS.items():
+        off = re.search(HANDS_OFF % words, text, re.I)
+        on = re.search(HANDS_ON % words, text, re.I)
+        if not off and (on or area == "tests"):
+            opened.append(area)
+    return opened
+
+
+def _choices() -> tuple[str, ...]:
+    target = f"Python 3.{min(max(sys.version_info.minor, OLDEST), NEWEST)}"
+    return tuple(choice.format(target=target) for choice in CHOICES)
+
+
+if __name__ == "__main__":
+    agent.main()

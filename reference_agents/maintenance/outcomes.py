@@ -1,0 +1,40 @@
+"""A pytest plugin that writes down how each test ended, one JSON line at a time.
+
+Runs inside a foreign test process, so it needs nothing but pytest; it is copied to a folder of its own and loaded
+from there. What was written survives a test process that is killed, which is why there is no summary at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+__all__ = ["ENVIRONMENT_VARIABLE", "pytest_collectreport", "pytest_runtest_logreport"]
+
+ENVIRONMENT_VARIABLE = "SQUAD_OUTCOMES"
+
+
+def pytest_collectreport(report: Any) -> None:
+    """A file that cannot be collected is a test that ended in an error."""
+    if report.failed:
+        _write(report.nodeid, "error", "")
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """Setting up and tearing down count only when they go wrong, or when the test is skipped there."""
+    expected_to_fail = hasattr(report, "wasxfail")
+    if report.when == "call":
+        if expected_to_fail:
+            _write(report.nodeid, "xpassed" if report.passed else "xfailed", "")
+        else:
+            _write(report.nodeid, report.outcome, "")
+    elif report.failed:
+        _write(report.nodeid, "error", report.when)
+    elif report.skipped:
+        _write(report.nodeid, "xfailed" if expected_to_fail else "skipped", "")
+
+
+def _write(nodeid: str, outcome: str, when: str) -> None:
+    with open(os.environ[ENVIRONMENT_VARIABLE], "a", encoding="utf-8") as file:  # noqa: PTH123 - tests may break Path
+        file.write(json.dumps({"test": nodeid, "outcome": outcome, "when": when}) + "\n")

@@ -1,0 +1,136 @@
+"""The preparer: makes a repository ready to be worked on, and finds out what its tests say before anything is touched.
+
+Afterwards there is a mirror, a virtual environment and a baseline; the repository itself was only read. If the tests
+cannot tell good from bad, the workspace says so and why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from a2a import Agent, TaskContext
+
+from .environment import import_paths_of, make_environment
+from .evidence import Baseline, Run, RunSettings, count, run_tests, unstable_tests
+from .findings import count_findings
+from .processes import Report, silent
+from .sandbox import FOREIGN_LIMITS, detect
+from .shapes import EVIDENCE_IDS_MAX, Source, Workspace
+from .shapes import Baseline as BaselineShape
+from .source import find_source
+from .workspace import Worktree, checkout, make_mirror, write_json
+
+__all__ = ["agent", "prepare", "prepare_workspace"]
+
+USAGE_ERROR: Final = 4
+"""Pytest's exit code for options it does not know."""
+NO_TESTS = BaselineShape(
+    total=0, passed=0, failed=0, skipped=0, seconds=0.0, path="", digest="", failing=[], unstable=[]
+)  # fmt: skip
+
+agent = Agent("preparer", version="1.0", description="Makes a Python repository ready to be worked on.", concurrency=1)
+
+
+@agent.skill(tags=["maintenance"])
+async def prepare(source: Source, run_dir: str, task: TaskContext, allow_unsandboxed: bool = False) -> Workspace:
+    """Make a repository, or a source distribution, ready to be worked on, and run its tests once untouched."""
+    return await prepare_workspace(source, run_dir, allow_unsandboxed=allow_unsandboxed, report=task.progress)
+
+
+async def prepare_workspace(
+    source: Source, run_dir: str, *, allow_unsandboxed: bool = False, report: Report = silent
+) -> Workspace:
+    """Do the preparer's work; safe to do again in the same run directory.
+
+    Raises:
+        AttemptFailed: the source cannot be worked on; see `source.find_source` for the codes.
+    """
+    folder = _absolute(run_dir)
+    await report(0.0, "looking at the source")
+    origin = await find_source(source, folder, report)
+    folder.mkdir(parents=True, exist_ok=True)
+    await report(0.1, f"{len(origin.files)} Python files at {origin.base[:12]}")
+    mirror = await make_mirror(origin.repository, folder)
+    sandbox = await detect(folder)
+    workspace = Workspace(
+        name=origin.name, repository=str(origin.repository), base=origin.base, run_dir=str(folder), mirror=str(mirror),
+        python="", pytest_options=[], import_paths=["."], files=list(origin.files),
+        findings={"total": 0, "by_rule": {}}, tests=NO_TESTS, sandbox=sandbox.kind, allow_unsandboxed=allow_unsandboxed,
+        evidence="none", evidence_reason="",
+    )  # fmt: skip
+    may_run = sandbox.kind != "none" or allow_unsandboxed
+    async with checkout(workspace, "preparer", origin.base) as work:
+        workspace["findings"] = await count_findings(work.path, origin.files)
+        workspace["import_paths"] = import_paths_of(work.path)
+        await report(0.2, f"{workspace['findings']['total']} findings")
+        environment = await make_environment(work, folder, origin.base, sandbox if may_run else None, report)
+        workspace["python"] = environment.python
+        if not may_run:
+            workspace["evidence_reason"] = (
+                "no sandbox works on this machine, and running tests without one was not allowed"
+            )
+            return workspace
+        await work.load(origin.base)
+        settings = RunSettings(environment.python, sandbox, tuple(workspace["import_paths"]))
+        await _take_baseline(workspace, work, settings, environment.notes, report)
+    await report(1.0, workspace["evidence_reason"] or f"{workspace['tests']['passed']} tests pass")
+    return workspace
+
+
+async def _take_baseline(
+    workspace: Workspace, work: Worktree, settings: RunSettings, notes: tuple[str, ...], report: Report
+) -> None:
+    """Run the tests twice on the same tree: where the two runs differ, a test says nothing."""
+    await report(0.6, "running the tests as they are")
+    first = await run_tests(work, settings, report)
+    if first.code == USAGE_ERROR and not first.outcomes:
+        # The repository's own options name a plugin that is not here.
+        workspace["pytest_options"] = ["-o", "addopts="]
+        settings = RunSettings(settings.python, settings.sandbox, settings.import_paths, ("-o", "addopts="))
+        first = await run_tests(work, settings, report)
+    reason = _why_none(first, notes)
+    if reason:
+        workspace["evidence_reason"] = reason
+        return
+    await report(0.8, f"running {len(first.outcomes)} tests a second time, to see which are unstable")
+    await work.load(workspace["base"])
+    second = await run_tests(work, settings, report, expected=len(first.outcomes))
+    baseline = Baseline(first.outcomes, frozenset(unstable_tests(first.outcomes, second.outcomes)))
+    workspace["tests"] = _store(Path(workspace["run_dir"]), baseline, max(first.seconds, second.seconds))
+    if workspace["tests"]["passed"] == 0:
+        workspace["evidence_reason"] = "no test passes before anything is touched"
+        return
+    workspace["evidence"] = "ok"
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def _why_none(run: Run, notes: tuple[str, ...]) -> str:
+    """Say why a first run is no baseline; nothing if it is one."""
+    hints = f" ({'; '.join(notes)})" if notes else ""
+    if run.timed_out:
+        return f"the tests did not end within {FOREIGN_LIMITS.seconds:.0f} seconds"
+    if not run.outcomes:
+        return f"no tests were found{hints}" if run.code == 5 else f"the tests do not start{hints}: {run.output[-300:]}"
+    if not any(outcome in {"passed", "xfailed", "xpassed"} for outcome in run.outcomes.values()):
+        return f"no test passes before anything is touched{hints}"
+    return ""
+
+
+def _store(run_dir: Path, baseline: Baseline, seconds: float) -> BaselineShape:
+    unstable = sorted(baseline.unstable)
+    content = {"outcomes": dict(baseline.outcomes), "unstable": unstable}
+    path = run_dir / "baseline.json"
+    tally = count(baseline.outcomes, seconds)
+    failing = sorted(test for test, outcome in baseline.outcomes.items() if outcome in {"failed", "error"})
+    return BaselineShape(
+        **tally, path=str(path), digest=write_json(path, content),
+        failing=failing[:EVIDENCE_IDS_MAX], unstable=unstable[:EVIDENCE_IDS_MAX],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    agent.main()

@@ -1,0 +1,232 @@
+"""What came of a maintenance run: as JSON for programs, and as text for people.
+
+The lead fills it in and asks the human with the same words. It does no work and knows no coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+from typing_extensions import TypedDict
+
+from .shapes import (
+    Accepted,
+    AgreedFile,
+    Conflict,
+    Evidence,
+    FindingCount,
+    Judgement,
+    Rejected,
+    Review,
+    RunTally,
+)
+
+__all__ = ["Step", "Summary", "Verdict", "describe", "describe_judgement", "new_summary"]
+
+NAMES_SHOWN: Final = 3
+"""Files and tests named in one line for people; the JSON has them all."""
+REJECTED_SHOWN: Final = 12
+WIDTH: Final = 11
+
+Verdict = Literal["deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence"]
+"""How a run ended.
+
+`deployed`: the patch is a commit. `nothing`: there was nothing to change, or nothing held. `answered`: the request only
+asked. `held`: good, and nobody wanted it deployed. `rejected`: a person said no. `refused`: safety said no.
+`no_evidence`: tests cannot decide here and no person was asked.
+"""
+
+
+class Step(TypedDict):
+    """One sub-task, as the lead saw it."""
+
+    name: str
+    skill: str
+    agent: str
+    """Who did it, the last one if several tried; empty if nobody took it."""
+    task: str
+    state: Literal["working", "completed", "failed"]
+    attempts: int
+    losses: int
+    """Attempts that were lost with their agent and taken up again."""
+    seconds: float
+    detail: str
+    """Why it failed."""
+
+
+class Summary(TypedDict):
+    """What came of a run; the result of `maintain`."""
+
+    verdict: Verdict
+    reason: str
+    request: str
+    name: str
+    repository: str
+    base: str
+    run_dir: str
+    branch: str
+    """Where the commit is; empty unless it was deployed."""
+    commit: str
+    approved_by: str
+    """`human`, `auto`, or empty."""
+    answer: str
+    """For a request that only asks."""
+    findings_before: FindingCount
+    findings_after: FindingCount
+    best_single: int
+    """Findings that the best unbroken proposal of one coder would have left."""
+    tests_before: RunTally
+    tests_after: RunTally
+    test_runs: int
+    accepted: list[Accepted]
+    rejected: list[Rejected]
+    conflicts: list[Conflict]
+    agreements: list[AgreedFile]
+    review: Review
+    evidence: str
+    """Digest of the judgement; the commit's trailer names it."""
+    patch_path: str
+    """A file with the whole patch, for reading; empty where there is none."""
+    rounds: int
+    steps: list[Step]
+    retries: int
+    losses: int
+    seconds: float
+    text: str
+    """All of it for people."""
+
+
+def new_summary(request: str, run_dir: str) -> Summary:
+    """Return a summary of nothing, to be filled in."""
+    nothing = RunTally(total=0, passed=0, failed=0, skipped=0, seconds=0.0)
+    return Summary(
+        verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
+        commit="", approved_by="", answer="", findings_before={"total": 0, "by_rule": {}},
+        findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
+        test_runs=0, accepted=[], rejected=[], conflicts=[], agreements=[], review={"verdict": "pass", "findings": []},
+        evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0, seconds=0.0, text="",
+    )  # fmt: skip
+
+
+def describe(summary: Summary) -> str:
+    """Put a summary into words."""
+    return "\n".join(_lines(summary))
+
+
+def describe_judgement(judgement: Judgement, review: Review) -> str:
+    """Put a judgement into words, for the person who has to approve it."""
+    return "\n".join([*_figures(judgement), *_safety(review)])
+
+
+def _lines(summary: Summary) -> Iterator[str]:
+    yield f"{summary['name'] or summary['request']}: {_headline(summary)}"
+    if summary["answer"]:
+        yield ""
+        yield summary["answer"]
+    if summary["findings_before"]["total"] or summary["tests_before"]["total"]:
+        yield ""
+        if summary["evidence"]:
+            yield from _figures(summary)
+            yield from _safety(summary["review"])
+        else:
+            yield _line("findings", str(summary["findings_before"]["total"]))
+            yield _line("tests", _tests(summary["tests_before"]))
+    if summary["approved_by"]:
+        yield _line("approved", summary["approved_by"])
+    if summary["patch_path"]:
+        yield _line("patch", summary["patch_path"])
+    yield ""
+    yield from _work(summary)
+
+
+def _headline(summary: Summary) -> str:
+    words: dict[Verdict, str] = {
+        "deployed": f"commit {summary['commit'][:12]} on branch {summary['branch']}",
+        "nothing": "nothing to deploy",
+        "answered": "answered",
+        "held": "a patch that holds, not deployed because nobody was to approve it",
+        "rejected": "rejected by a person, nothing was changed",
+        "refused": "refused by safety, nothing was changed",
+        "no_evidence": "no evidence, nothing was changed",
+    }
+    reason = f" ({summary['reason']})" if summary["reason"] else ""
+    return words[summary["verdict"]] + reason
+
+
+def _figures(told: Judgement | Summary) -> Iterator[str]:
+    before, after = told["findings_before"]["total"], told["findings_after"]["total"]
+    yield _line("findings", f"{before} -> {after}   (the best coder alone: {told['best_single']})")
+    if told["verdict"] == "no_evidence" or not told["tests_before"]["total"]:
+        yield _line("tests", "cannot decide here: NO_EVIDENCE, this patch was not tried")
+    else:
+        runs = f"{told['test_runs']} runs: " * bool(told["test_runs"]) + "no new failure, none vanished"
+        yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
+    for accepted in told["accepted"]:
+        files = _some(accepted["files"])
+        yield _line("accepted", f"{accepted['agent']}: {accepted['removed']} findings in {files}")
+    for rejected in told["rejected"][:REJECTED_SHOWN]:
+        yield from _refusal(rejected)
+    if len(told["rejected"]) > REJECTED_SHOWN:
+        yield _line("", f"and {len(told['rejected']) - REJECTED_SHOWN} more, in the JSON form of this summary")
+    for conflict in told["conflicts"]:
+        agents = " / ".join(conflict["agents"])
+        yield _line("conflict", f"{agents} in {_some(conflict['files'])}: {conflict['resolution']}")
+    if told["agreements"]:
+        paths = [agreed["path"] for agreed in told["agreements"]]
+        yield _line("agreement", f"several agents changed {_some(paths)} in exactly the same way")
+
+
+def _refusal(rejected: Rejected) -> Iterator[str]:
+    files = _some(rejected["files"]) if rejected["files"] else "all of it"
+    yield _line("rejected", f"{rejected['agent']}: {files}: {rejected['detail'] or rejected['reason']}")
+    evidence = _evidence(rejected["evidence"])
+    if evidence:
+        yield _line("", evidence)
+
+
+def _evidence(evidence: Evidence) -> str:
+    said = []
+    if evidence["failing"]:
+        said.append(f"failing: {_some(evidence['failing'], evidence['failing_total'])}")
+    if evidence["vanished"]:
+        said.append(f"vanished: {_some(evidence['vanished'], evidence['vanished_total'])}")
+    return "; ".join(said)
+
+
+def _safety(review: Review) -> Iterator[str]:
+    remarks = [finding for finding in review["findings"] if finding["verdict"] != "pass"]
+    yield _line("safety", review["verdict"] + (f", {len(remarks)} remarks" if remarks else ""))
+    for finding in remarks[:NAMES_SHOWN]:
+        where = f"{finding['path']}:{finding['line']}" if finding["line"] else finding["path"]
+        yield _line("", f"{finding['verdict']}: {finding['check']} {where}: {finding['detail']}")
+
+
+def _work(summary: Summary) -> Iterator[str]:
+    wide = max((len(step["name"]) for step in summary["steps"]), default=0)
+    for step in summary["steps"]:
+        again = []
+        if step["losses"]:
+            again.append(f"{step['losses']} lost and taken up again")
+        if step["attempts"] - step["losses"] > 1:
+            again.append(f"{step['attempts'] - step['losses'] - 1} retried")
+        if step["state"] == "failed":
+            again.append(f"failed: {step['detail']}")
+        tail = f"   {', '.join(again)}" if again else ""
+        yield f"  {step['name']:<{wide}}  {step['agent']:<16}{step['seconds']:7.1f} s  {step['task']}{tail}"
+    lost, retried = summary["losses"], summary["retries"]
+    yield f"  in all {summary['seconds']:.1f} s; attempts lost with their agents: {lost}, retried: {retried}"
+
+
+def _tests(tally: RunTally) -> str:
+    return f"{tally['passed']} passed, {tally['failed']} failed"
+
+
+def _some(names: Iterable[str], total: int = 0) -> str:
+    known = list(names)
+    more = max(total, len(known)) - NAMES_SHOWN
+    return ", ".join(known[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _line(title: str, text: str) -> str:
+    return f"  {title:<{WIDTH}}{text}"

@@ -1,0 +1,123 @@
+"""One step of the lead, followed to its end."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, ConnectError, TaskContext, TaskFailed
+from a2a.testing import squad
+from reference_agents.maintenance.errand import Errand, ErrandFailed
+from reference_agents.maintenance.summary import Step
+
+BOUND = 30.0
+
+
+class Lead:
+    """An agent whose one skill is one errand, and what became of it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.agent = Agent("lead")
+        self.steps: list[Step] = []
+        self.stories: list[tuple[str, str, str]] = []
+        self.notes: list[str] = []
+        self.failed: list[ErrandFailed] = []
+
+        async def story(kind: str, who: str, what: str) -> None:
+            self.stories.append((kind, who, what))
+
+        async def note(fraction: float | None, words: str) -> None:
+            self.notes.append(words)
+
+        async def ask(question: str, choices: list[str] | None) -> Any:
+            return f"{question} {choices}"
+
+        @self.agent.skill
+        async def lead(task: TaskContext) -> Any:
+            errand = Errand(task, "the step", "work", {}, "key", story, ask, note, **options)
+            self.steps.append(errand.step)
+            try:
+                return await errand.run()
+            except ErrandFailed as failed:
+                self.failed.append(failed)
+                raise AttemptFailed(failed.detail, code=failed.code) from failed
+
+
+async def test_a_step_is_followed_to_its_result() -> None:
+    lead, worker = Lead(), Agent("worker")
+
+    @worker.skill
+    async def work(task: TaskContext) -> str:
+        await task.artifact("rejected", {"agent": "coder", "files": ["a"], "reason": "tests", "detail": "it breaks"})
+        await task.artifact("rejected", {"agent": "coder", "files": [], "reason": "no_gain", "detail": ""})
+        await task.artifact("other", "not told")
+        return str(await task.ask("Which?", options=["a", "b"]))
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, worker) as up:
+            assert await up.client.call("lead") == "Which? ['a', 'b']"
+    step = lead.steps[0]
+    assert (step["state"], step["agent"], step["attempts"], step["losses"]) == ("completed", "worker", 1, 0)
+    assert step["task"]
+    assert lead.stories == [
+        ("work", "worker", "the step"),
+        ("refused", "coder", "a: it breaks"),
+        ("unused", "coder", "all of it: no_gain"),
+    ]
+
+
+async def test_a_failure_keeps_its_code_and_words() -> None:
+    lead, worker = Lead(), Agent("worker")
+
+    @worker.skill
+    async def work(task: TaskContext) -> str:
+        raise AttemptFailed("no disk is left", code="disk", retryable=task.attempt == 1)
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, worker) as up:
+            with pytest.raises(TaskFailed, match="no disk is left"):
+                await up.client.call("lead")
+    assert (lead.failed[0].code, lead.failed[0].detail) == ("disk", "no disk is left")
+    assert lead.steps[0]["attempts"] == 2
+    assert ("retry", "worker", "the step was not finished (no disk is left); it is handed on") in lead.stories
+
+
+async def test_a_step_that_nobody_takes_ends() -> None:
+    lead = Lead(to="nobody", queue=0.1)
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent) as up:
+            with pytest.raises(TaskFailed):
+                await up.client.call("lead")
+    assert lead.failed[0].code == "no_capable_agent"
+
+
+async def test_an_attempt_that_is_lost_with_its_agent_is_counted_and_told() -> None:
+    lead, worker, begun = Lead(), Agent("worker"), anyio.Event()
+
+    @worker.skill
+    async def work(task: TaskContext) -> str:
+        if task.attempt == 1:
+            begun.set()
+            await anyio.sleep_forever()
+        return "done"
+
+    async def first(settings: Any) -> None:
+        with contextlib.suppress(ConnectError, BaseExceptionGroup):  # the second takes its place
+            await worker.run(name="worker", settings=settings)
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent) as up, anyio.create_task_group() as group:
+            group.start_soon(first, up.settings)
+            async with up.client.delegate("lead") as task:
+                await begun.wait()
+                stop = anyio.Event()
+                group.start_soon(partial(worker.run, name="worker", settings=up.settings, stop=stop))
+                assert await task.result() == "done"
+                stop.set()
+    assert (lead.steps[0]["losses"], lead.steps[0]["attempts"]) == (1, 2)
+    assert ("lost", "worker", "lost during the step (the agent restarted); it is handed on") in lead.stories
+    assert ("work", "worker", "the step, attempt 2") in lead.stories

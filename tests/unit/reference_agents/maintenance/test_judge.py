@@ -1,0 +1,361 @@
+"""The judge, with real git, real tools and real tests on small repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a import AttemptFailed, LeaseLapsed, TaskFailed
+from reference_agents.maintenance import judge as module
+from reference_agents.maintenance import trials
+from reference_agents.maintenance.coder_pyupgrade import use_pyupgrade
+from reference_agents.maintenance.coder_ruff import use_ruff
+from reference_agents.maintenance.coding import Tool, make_proposal
+from reference_agents.maintenance.judge import AgentUnavailable, agent, judge_patches, judge_proposals
+from reference_agents.maintenance.sandbox import Sandbox
+from reference_agents.maintenance.shapes import Judgement, Plan, Proposal, Workspace
+from reference_agents.maintenance.workspace import checkout, patch_bytes
+
+MAKE = Callable[..., Any]
+
+REEXPORT = {
+    "package/__init__.py": "",
+    "package/api.py": "from package.core import answer\nimport os\n",
+    "package/core.py": "import sys\nimport os\n\ndef answer():\n    return '%s' % 42\n",
+    "package/old.py": "class Old(object):\n    pass\n",
+    "tests/test_api.py": "import package.api\n\ndef test_answer():\n    assert package.api.answer() == '42'\n",
+    "tests/test_old.py": "import package.old\n\ndef test_old():\n    assert package.old.Old()\n",
+}
+"""Ruff takes the import in `api` for unused; the tests know better."""
+
+
+@pytest.fixture(autouse=True)
+def sandboxed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for the sandbox once and not in every test."""
+
+    async def known(_: object) -> Sandbox:
+        return sandbox
+
+    monkeypatch.setattr(module, "detect", known)
+    # A second run for so few tests would only cost time here; `test_trials` has it.
+    monkeypatch.setattr(trials, "CONFIRM_MAX", 0)
+
+
+async def unavailable(name: str, tree: str, files: list[str]) -> Proposal:
+    raise AgentUnavailable("nobody there")
+
+
+async def content_of(workspace: Workspace, judgement: Judgement, path: str) -> str:
+    async with checkout(workspace, "reader", judgement["patch"]["tree"]) as work:
+        return (work.path / path).read_text()
+
+
+class Coders:
+    """Coders that can be asked again, as functions."""
+
+    def __init__(self, workspace: Workspace, plan: Plan, **tools: Tool) -> None:
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+        self._workspace, self._plan = workspace, plan
+        self._tools = {f"coder-{name}": tool for name, tool in tools.items()}
+
+    async def propose(self) -> list[Proposal]:
+        return [await make_proposal(name, tool, self._workspace, self._plan) for name, tool in self._tools.items()]
+
+    async def again(self, name: str, tree: str, files: list[str]) -> Proposal:
+        self.asked.append((name, tuple(files)))
+        return await make_proposal(name, self._tools[name], self._workspace, self._plan, onto=tree, files=files)
+
+
+def refusals(judgement: Judgement, reason: str) -> dict[tuple[str, ...], Any]:
+    return {tuple(it["files"]): it for it in judgement["rejected"] if it["reason"] == reason}
+
+
+async def test_a_dropped_reexport_is_refused_with_evidence_and_the_rest_is_kept(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
+) -> None:
+    workspace = await workspace_on(repository(REEXPORT), baseline=True)
+    plan = plan_for()
+    coders = Coders(workspace, plan, ruff=use_ruff, pyupgrade=use_pyupgrade)
+    proposals = await coders.propose()
+
+    async def answer(skill: str, question: Any, options: dict[str, Any]) -> Any:
+        assert skill == "propose_patch"
+        assert question.keys() == {"workspace", "plan", "onto", "files"}
+        return await coders.again(options["to"], question["onto"], question["files"])
+
+    async def decide() -> tuple[Any, Judgement]:
+        task = fake_task()
+        task.agents, task.on_call = ["coder-ruff", "coder-pyupgrade"], answer
+        return task, await judge_patches(workspace, plan, proposals, task)
+
+    task, judgement = await decide()
+    assert judgement["verdict"] == "accepted"
+    [refused] = refusals(judgement, "tests").values()
+    assert (refused["agent"], refused["files"]) == ("coder-ruff", ["package/api.py"])
+    assert refused["evidence"]["failing"] == ["tests/test_api.py::test_answer"]
+    assert "has no attribute 'answer'" in refused["evidence"]["excerpt"]
+    assert "-from package.core import answer" in Path(refused["patch_path"]).read_text()
+    assert ("rejected", refused) in task.artifacts, "told as it happens"
+
+    assert "import answer" in await content_of(workspace, judgement, "package/api.py")
+    assert "import" not in await content_of(workspace, judgement, "package/core.py")
+    assert judgement["findings_after"]["total"] < judgement["best_single"] < judgement["findings_before"]["total"]
+    assert judgement["tests_after"]["passed"] == judgement["tests_before"]["passed"] == 2
+    assert judgement["agreements"] == [{"path": "package/old.py", "agents": ["coder-ruff", "coder-pyupgrade"]}]
+    assert all("package/api.py" not in files for name, files in coders.asked if name == "coder-ruff")
+
+    second, again = await decide()
+    assert (again["patch"], again["digest"]) == (judgement["patch"], judgement["digest"])
+    assert again["test_runs"] == 0, "what was tried before a crash is not tried again"
+    assert [key for _, _, key, _ in task.calls] == [key for _, _, key, _ in second.calls]
+    assert len({key for _, _, key, _ in task.calls}) == len(task.calls)
+
+
+async def test_a_test_that_vanishes_is_refused_though_everything_that_runs_passes(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "code.py": "import os\nx = 1\n",
+        "test_code.py": "import os\nimport code\n\ndef test_one():\n    pass\n\ndef test_two():\n    assert code\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    dropped = "def test_one():\n    pass\n"
+    proposal = await proposal_of(workspace, "coder-x", {"code.py": "x = 1\n", "test_code.py": dropped})
+    judgement = await judge_proposals(workspace, plan_for(), [proposal], again=unavailable)
+    [refused] = refusals(judgement, "tests").values()
+    assert refused["files"] == ["test_code.py"]
+    assert refused["evidence"]["vanished"] == ["test_code.py::test_two"]
+    assert [it["path"] for it in judgement["patch"]["files"]] == ["code.py"]
+
+
+async def test_proposals_that_agree_are_said_to(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "import os\nx = 1\n",
+        "b.py": "import os\n",
+        "test_a.py": "def test_a():\n    import a\n    assert a\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    one = await proposal_of(workspace, "coder-one", {"a.py": "x = 1\n"})
+    other = await proposal_of(workspace, "coder-other", {"a.py": "x = 1\n", "b.py": ""})
+    judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
+    assert judgement["agreements"] == [{"path": "a.py", "agents": ["coder-one", "coder-other"]}]
+    assert judgement["conflicts"] == []
+    assert judgement["findings_after"]["total"] == 0
+    assert [it["agent"] for it in judgement["accepted"]] == ["coder-other"]
+
+
+async def test_overlapping_changes_of_agents_that_cannot_be_asked_again(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "import os\nimport sys\nx = 1\n",
+        "b.py": "import os\n",
+        "test_a.py": "def test_a():\n    import a\n    assert a.x == 1\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    one = await proposal_of(workspace, "coder-one", {"a.py": "x = 1\n"})
+    other = await proposal_of(workspace, "coder-other", {"a.py": "import sys\nx = 1\n", "b.py": ""})
+    judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
+    assert [(it["agents"], it["files"]) for it in judgement["conflicts"]] == [(["coder-one", "coder-other"], ["a.py"])]
+    assert list(refusals(judgement, "conflict")) == [("a.py",)]
+    assert judgement["findings_after"]["total"] == 0, "what does not overlap is taken from both"
+    assert {it["agent"]: it["files"] for it in judgement["accepted"]} == {
+        "coder-one": ["a.py"],
+        "coder-other": ["b.py"],
+    }
+
+
+async def test_a_clean_merge_that_breaks_the_meaning_is_refused(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "import json\nimport os\n",
+        "b.py": "import json\nimport sys\n\n\ndef dump():\n    return json.dumps(1)\n",
+        "test_b.py": "import b\n\n\ndef test_b():\n    assert b.dump() == '1'\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    # Each is sound alone, and no line is in both.
+    one = await proposal_of(workspace, "coder-one", {"a.py": ""})
+    other = await proposal_of(
+        workspace, "coder-other", {"b.py": "import a\n\n\ndef dump():\n    return a.json.dumps(1)\n"}
+    )
+    judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
+    assert judgement["verdict"] == "accepted"
+    assert judgement["tests_after"]["failed"] == 0
+    assert judgement["conflicts"] == []
+    [refused] = refusals(judgement, "tests").values()
+    assert (refused["agent"], refused["files"]) == ("coder-other", ["b.py"])
+    assert "no attribute 'json'" in refused["evidence"]["excerpt"]
+
+
+async def test_files_the_plan_does_not_open_are_cut_off(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "import os\n",
+        "test_a.py": "import os\n\ndef test_a():\n    import a\n    assert a\n",
+        "setup.cfg": "",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    tampered = {"a.py": "", "test_a.py": "def test_a():\n    pass\n", "setup.cfg": "[tool:pytest]\naddopts = --co\n"}
+    proposal = await proposal_of(workspace, "coder-x", tampered)
+    judgement = await judge_proposals(workspace, plan_for(may_touch=[]), [proposal], again=unavailable)
+    assert list(refusals(judgement, "out_of_scope")) == [("setup.cfg", "test_a.py")]
+    assert [it["path"] for it in judgement["patch"]["files"]] == ["a.py"]
+
+
+async def test_a_patch_that_does_not_apply_or_is_not_what_it_says_is_refused(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, tree_with: MAKE
+) -> None:
+    workspace = await workspace_on(
+        repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}), baseline=True
+    )
+    stale = await proposal_of(workspace, "coder-stale", {"a.py": ""})
+    stale["patch"] = {"text": stale["patch"]["text"].replace("import os", "import sys")}
+    liar = await proposal_of(workspace, "coder-liar", {"a.py": ""})
+    liar["patch"]["tree"] = await tree_with(workspace, {"a.py": "evil = 1\n"})
+    judgement = await judge_proposals(workspace, plan_for(), [stale, liar], again=unavailable)
+    assert [(it["agent"], it["reason"]) for it in judgement["rejected"]] == [
+        ("coder-stale", "does_not_apply"), ("coder-liar", "does_not_apply"),
+    ]  # fmt: skip
+    assert (judgement["verdict"], judgement["patch"]["text"]) == ("nothing", "")
+    assert judgement["findings_after"] == judgement["findings_before"]
+
+
+async def test_a_change_without_gain_is_left_out(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    workspace = await workspace_on(
+        repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}), baseline=True
+    )
+    proposal = await proposal_of(workspace, "coder-x", {"a.py": "import sys\n"})
+    judgement = await judge_proposals(workspace, plan_for(), [proposal], again=unavailable)
+    assert judgement["verdict"] == "nothing"
+    assert list(refusals(judgement, "no_gain")) == [("a.py",)]
+
+
+async def test_renaming_needs_no_gain_in_findings(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "def old():\n    return 1\n",
+        "test_a.py": "import a\n\n\ndef test_a():\n    assert a.old() == 1\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    changes = {name: text.replace("old", "new") for name, text in files.items()}
+    plan = plan_for(kind="rename", old_name="old", new_name="new")
+    judgement = await judge_proposals(
+        workspace, plan, [await proposal_of(workspace, "coder-x", changes)], again=unavailable
+    )
+    assert judgement["verdict"] == "accepted"
+    assert [it["path"] for it in judgement["patch"]["files"]] == ["a.py", "test_a.py"]
+
+
+async def test_without_evidence_nothing_is_tried_and_a_person_has_to_decide(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    workspace = await workspace_on(repository({"a.py": "import os\nimport sys\n"}))
+    good = await proposal_of(workspace, "coder-good", {"a.py": "import os\n"})
+    boastful = await proposal_of(workspace, "coder-boastful", {"a.py": "import os\nimport re\n"}, left=0)
+    judgement = await judge_proposals(workspace, plan_for(), [boastful, good], again=unavailable)
+    assert (judgement["verdict"], judgement["test_runs"]) == ("no_evidence", 0)
+    assert [it["agent"] for it in judgement["accepted"]] == ["coder-good"], "counted, not believed"
+    assert judgement["findings_after"]["total"] == 1
+
+
+async def test_a_baseline_that_was_changed_is_no_evidence_for_anything(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    workspace = await workspace_on(
+        repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}), baseline=True
+    )
+    Path(workspace["tests"]["path"]).write_text('{"outcomes": {}, "unstable": []}')
+    proposal = await proposal_of(workspace, "coder-x", {"a.py": ""})
+    with pytest.raises(AttemptFailed) as caught:
+        await judge_proposals(workspace, plan_for(), [proposal], again=unavailable)
+    assert caught.value.error_code == "evidence_lost"
+
+
+async def test_without_a_sandbox_the_judge_does_not_run_tests_that_nobody_allowed(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = await workspace_on(
+        repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}), baseline=True
+    )
+
+    async def nothing(_: object) -> Sandbox:
+        return Sandbox("none")
+
+    monkeypatch.setattr(module, "detect", nothing)
+    proposal = await proposal_of(workspace, "coder-x", {"a.py": ""})
+    with pytest.raises(AttemptFailed) as caught:
+        await judge_proposals(workspace | {"allow_unsandboxed": False}, plan_for(), [proposal], again=unavailable)
+    assert caught.value.error_code == "no_sandbox"
+
+
+async def test_an_agent_that_fails_when_asked_again_costs_only_its_addition(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    files = {"a.py": "import os\n", "b.py": "import os\n", "test_a.py": "def test_a(): pass\n"}
+    workspace = await workspace_on(repository(files), baseline=True)
+    proposals: Sequence[Proposal] = [
+        await proposal_of(workspace, "coder-one", {"a.py": ""}),
+        await proposal_of(workspace, "coder-gone", {"b.py": ""}),
+    ]  # fmt: skip
+    task = fake_task()
+
+    async def answer(*_: Any) -> Any:
+        raise TaskFailed("t1", "deadline")
+
+    task.agents, task.on_call = ["coder-gone"], answer
+    judgement = await judge_patches(workspace, plan_for(), list(proposals), task)
+    assert sorted(it["path"] for it in judgement["patch"]["files"]) == ["a.py", "b.py"]
+    assert any("cannot be asked again" in note for note in task.notes)
+
+
+async def test_the_patch_of_the_judgement_is_a_patch(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    repo = repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"})
+    workspace = await workspace_on(repo, baseline=True)
+    proposal = await proposal_of(workspace, "coder-x", {"a.py": ""})
+    judgement = await judge_proposals(workspace, plan_for(), [proposal], again=unavailable)
+    patch = repo.path.parent / "the.patch"
+    patch.write_bytes(patch_bytes(workspace, judgement["patch"]))
+    repo.git("apply", "--check", str(patch))
+
+
+async def test_nobody_is_asked_again_who_is_not_there(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    files = {"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}
+    workspace = await workspace_on(repository(files), baseline=True)
+    task = fake_task()
+    edited = await proposal_of(workspace, "human", {"a.py": "import os  # mine\n"})
+    judgement = await judge_patches(workspace, plan_for(), [edited], task)
+    assert (judgement["verdict"], task.calls) == ("nothing", [])
+
+
+async def test_an_outage_of_the_coordinator_is_waited_out(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
+    task, away = fake_task(), [LeaseLapsed("away"), LeaseLapsed("away")]
+
+    async def answer(*_: Any) -> Any:
+        if away:
+            raise away.pop()
+        return "there"
+
+    task.on_call = answer
+    assert await module._call(task, {}, "key", "coder") == "there"
+    assert {key for _, _, key, _ in task.calls} == {"key"}
+
+
+def test_the_card_names_the_skill() -> None:
+    assert [skill["id"] for skill in agent.card()["skills"]] == ["judge_patches"]

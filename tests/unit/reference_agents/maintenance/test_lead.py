@@ -1,0 +1,372 @@
+"""The lead, with agents beside it that say what a test wants them to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import a2a
+from a2a import Agent, AttemptFailed, TaskContext, TaskFailed
+from a2a.testing import Squad, squad
+from reference_agents.maintenance import lead
+from reference_agents.maintenance.evidence import no_evidence
+
+BOUND = 30.0
+TALLY = {"total": 5, "passed": 5, "failed": 0, "skipped": 0, "seconds": 0.1}
+BASE = "b" * 40
+
+
+class Crew:
+    """Agents for every skill of a run, and what they were given."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.run_dir = str(tmp_path / "run")
+        self.given: dict[str, list[Any]] = {}
+        self.says: dict[str, Callable[[Any, TaskContext], Any]] = {
+            "plan_request": self.plan,
+            "prepare": self.workspace,
+            "find_files": lambda given, task: {"files": [], "symbols": [], "answer": "in one.py", "searched": 1},
+            "propose_patch": self.proposal,
+            "judge_patches": self.judgement,
+            "review_patch": lambda given, task: {"verdict": "pass", "findings": []},
+            "deploy": lambda given, task: {"branch": given["branch"], "commit": "c" * 40, "created": True},
+        }
+        self.kind = "modernise"
+        self.evidence = "ok"
+        self.sandbox = "namespaces"
+        self.verdict = "accepted"
+        self.asked: list[str] = []
+
+    def agents(self) -> list[Agent]:
+        names = {skill: skill.replace("_", "-") for skill in self.says if skill != "propose_patch"}
+        made = [self._agent(name, skill) for skill, name in names.items()]
+        return [*made, *(self._agent(name, "propose_patch") for name in ("coder-a", "coder-b"))]
+
+    def _agent(self, name: str, skill: str) -> Agent:
+        agent = Agent(name)
+
+        @agent.skill(id=skill, takes_value=True)
+        async def say(value: Any, task: TaskContext) -> Any:
+            self.given.setdefault(skill, []).append(value)
+            said = self.says[skill](value if skill != "propose_patch" else value | {"agent": name}, task)
+            return await said if hasattr(said, "__await__") else said
+
+        return agent
+
+    def plan(self, given: Any, task: TaskContext) -> Any:
+        return {
+            "kind": self.kind, "request": given["request"], "target": "py311", "old_name": "", "new_name": "",
+            "query": "", "paths": [], "may_touch": [],
+        }  # fmt: skip
+
+    def workspace(self, given: Any, task: TaskContext) -> Any:
+        has_evidence = self.evidence == "ok" and (self.sandbox != "none" or given["allow_unsandboxed"])
+        return {
+            "name": "project", "repository": "/project", "base": BASE, "run_dir": given["run_dir"], "mirror": "/mirror",
+            "python": "/python", "pytest_options": [], "import_paths": ["."], "files": ["one.py"],
+            "findings": {"total": 10, "by_rule": {}},
+            "tests": TALLY | {"path": "", "digest": "", "failing": [], "unstable": []},
+            "sandbox": self.sandbox, "allow_unsandboxed": given["allow_unsandboxed"],
+            "evidence": "ok" if has_evidence else "none",
+            "evidence_reason": "" if has_evidence else "they do not start",
+        }  # fmt: skip
+
+    def proposal(self, given: Any, task: TaskContext) -> Any:
+        return {
+            "agent": given["agent"], "patch": {"text": "a patch\n", "files": []}, "onto": BASE, "findings_before": 10,
+            "findings_left": 4, "notes": [], "elapsed": 0.1,
+        }  # fmt: skip
+
+    def judgement(self, given: Any, task: TaskContext) -> Any:
+        verdict = "no_evidence" if given["workspace"]["evidence"] == "none" else self.verdict
+        names = [proposal["agent"] for proposal in given["proposals"]]
+        refused = {
+            "agent": "coder-b", "files": ["one.py"], "reason": "tests", "detail": "1 tests fail with it",
+            "evidence": no_evidence() | {"failing": ["test_one.py::test_it"], "failing_total": 1}, "patch_path": "",
+            "patch_digest": "",
+        }  # fmt: skip
+        return {
+            "verdict": verdict, "patch": {"text": "the patch\n", "digest": "d" * 64},
+            "accepted": [{"agent": names[0], "files": ["one.py"], "removed": 6}],
+            "rejected": [] if len(names) == 1 else [refused],
+            "conflicts": [{"agents": names, "files": ["one.py"], "resolution": "coder-a only"}] if names[1:] else [],
+            "agreements": [], "findings_before": {"total": 10, "by_rule": {}},
+            "findings_after": {"total": 4, "by_rule": {}}, "best_single": 5, "tests_before": TALLY,
+            "tests_after": TALLY, "test_runs": 2, "elapsed": 0.2, "digest": f"{len(self.given['judge_patches']):064}",
+        }  # fmt: skip
+
+
+@pytest.fixture
+def crew(tmp_path: Path) -> Crew:
+    return Crew(tmp_path)
+
+
+async def maintain(up: Squad, crew: Crew, *answers: Any, **wanted: Any) -> tuple[Any, list[tuple[str, str, str]]]:
+    """Have a request carried out and its questions answered; return the summary, and the story that was told."""
+    given = {"request": "modernise", "source": {"repository": "/project"}, "run_dir": crew.run_dir, "approve": "auto"}
+    left, story = list(answers), []
+    async with up.client.delegate("maintain", given | wanted) as task:
+        async for event in task.events():
+            if event.kind == "artifact":
+                story.append((event.value["kind"], event.value["who"], event.value["what"]))
+            elif event.kind == "ask":
+                crew.asked.append(event.value["question"])
+                await task.answer(event.data["askNo"], left.pop(0))
+        summary = await task.result()
+    assert not left, "it asked for all that was to be answered"
+    return summary, story
+
+
+async def carried_out(crew: Crew, *answers: Any, **wanted: Any) -> Any:
+    """Have a request carried out by a squad of its own, and return the summary, or raise why there is none."""
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            try:
+                return (await maintain(up, crew, *answers, **wanted))[0]
+            except TaskFailed as error:
+                failed = error
+    raise failed
+
+
+async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Crew) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            summary, story = await maintain(up, crew)
+    assert (summary["verdict"], summary["approved_by"], summary["commit"]) == ("deployed", "auto", "c" * 40)
+    assert (summary["findings_before"]["total"], summary["findings_after"]["total"]) == (10, 4)
+    assert [rejected["agent"] for rejected in summary["rejected"]] == ["coder-b"]
+    assert [(step["name"], step["agent"], step["attempts"]) for step in summary["steps"][-3:]] == [
+        ("judge", "judge-patches", 1),
+        ("review", "review-patch", 1),
+        ("deploy", "deploy", 1),
+    ]
+    assert Path(summary["patch_path"]).read_text() == "the patch\n"
+    deployed = crew.given["deploy"][0]
+    assert deployed["title"] == "Modernise to Python 3.11"
+    assert deployed["branch"].startswith("a2a/modernise-")
+    trailers = deployed["trailers"]
+    assert f"Evidence: sha256:{1:064}" in trailers
+    assert (
+        "Findings: 10 -> 4" in trailers and "Tests: 5/5 -> 5/5 passed" in trailers and "Approved-By: auto" in trailers
+    )
+    assert any(trailer.startswith("Step: judge_patches ") for trailer in trailers)
+    assert ("conflict", "coder-a and coder-b", "one.py: coder-a only") in story
+    assert ("found", "coder-a", "proposes 0 files: 10 -> 4 findings") in story
+
+
+async def test_a_coder_that_fails_is_written_down_and_missed_by_nobody(crew: Crew) -> None:
+    def propose(given: Any, task: TaskContext) -> Any:
+        if given["agent"] == "coder-a":
+            raise AttemptFailed("the tool is broken", code="tool_failed")
+        return crew.proposal(given, task)
+
+    crew.says["propose_patch"] = propose
+    summary = await carried_out(crew)
+    assert summary["verdict"] == "deployed"
+    assert [(it["agent"], it["reason"], it["detail"]) for it in summary["rejected"]] == [
+        ("coder-a", "agent_failed", "the tool is broken")
+    ]
+    assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-b"]
+
+
+async def test_without_any_proposal_it_fails_and_says_why(crew: Crew) -> None:
+    def propose(given: Any, task: TaskContext) -> Any:
+        raise AttemptFailed(f"no {given['agent']}", code="tool_failed")
+
+    crew.says["propose_patch"] = propose
+    with pytest.raises(TaskFailed, match="coder-a: no coder-a; coder-b: no coder-b"):
+        await carried_out(crew)
+
+
+async def test_an_attempt_that_fails_for_now_is_made_again(crew: Crew) -> None:
+    def review(given: Any, task: TaskContext) -> Any:
+        if task.attempt == 1:
+            raise AttemptFailed("the disk is full", retryable=True)
+        return {"verdict": "pass", "findings": []}
+
+    crew.says["review_patch"] = review
+    summary = await carried_out(crew)
+    assert summary["verdict"] == "deployed"
+    assert (summary["retries"], summary["losses"]) == (1, 0)
+
+
+async def test_what_safety_refuses_is_not_deployed_though_nobody_is_asked(crew: Crew) -> None:
+    finding = {"check": "secrets", "verdict": "refuse", "path": "one.py", "line": 3, "detail": "a private key"}
+    crew.says["review_patch"] = lambda given, task: {"verdict": "refuse", "findings": [finding]}
+    summary = await carried_out(crew)
+    assert (summary["verdict"], summary["reason"]) == ("refused", "secrets one.py: a private key")
+    assert "deploy" not in crew.given
+    assert "refuse: secrets one.py:3: a private key" in summary["text"]
+
+
+async def test_without_evidence_nobody_approves_for_a_person(crew: Crew) -> None:
+    crew.evidence = "none"
+    summary = await carried_out(crew)
+    assert summary["verdict"] == "no_evidence"
+    assert "deploy" not in crew.given
+
+
+async def test_without_evidence_a_person_decides(crew: Crew) -> None:
+    crew.evidence = "none"
+    summary = await carried_out(crew, "approve", approve="ask")
+    assert (summary["verdict"], summary["approved_by"]) == ("deployed", "human")
+    assert "Tests: no evidence" in crew.given["deploy"][0]["trailers"]
+
+
+async def test_without_a_sandbox_a_person_says_whether_the_tests_run(crew: Crew) -> None:
+    crew.sandbox = "none"
+    summary = await carried_out(crew, "yes", "approve", approve="ask")
+    assert summary["verdict"] == "deployed"
+    assert [given["allow_unsandboxed"] for given in crew.given["prepare"]] == [False, True]
+    assert crew.given["judge_patches"][0]["workspace"]["evidence"] == "ok"
+
+
+async def test_who_never_approves_gets_the_patch_and_no_commit(crew: Crew) -> None:
+    summary = await carried_out(crew, approve="never")
+    assert summary["verdict"] == "held"
+    assert summary["patch_path"] and "deploy" not in crew.given
+
+
+async def test_where_nothing_holds_there_is_nothing_to_ask_about(crew: Crew) -> None:
+    crew.verdict = "nothing"
+    summary = await carried_out(crew, approve="ask")
+    assert (summary["verdict"], summary["reason"]) == ("nothing", "no change held")
+    assert "review_patch" not in crew.given
+
+
+async def test_a_person_rejects(crew: Crew) -> None:
+    summary = await carried_out(crew, "reject", approve="ask")
+    assert summary["verdict"] == "rejected"
+    assert "deploy" not in crew.given
+
+
+async def test_feedback_is_another_round_with_a_plan_of_its_own(crew: Crew) -> None:
+    summary = await carried_out(crew, "reject: leave the tests alone", "approve", approve="ask")
+    assert (summary["verdict"], summary["rounds"]) == ("deployed", 2)
+    assert [given["request"] for given in crew.given["plan_request"]] == [
+        "modernise",
+        "modernise\nleave the tests alone",
+    ]
+    assert len(crew.given["prepare"]) == 1
+    assert crew.given["propose_patch"][-1]["plan"]["request"].endswith("leave the tests alone")
+    assert crew.asked[1].startswith("Nothing came out differently with that feedback.")
+
+
+async def test_a_patch_that_a_person_edited_is_judged_like_any_other(crew: Crew, tmp_path: Path) -> None:
+    edited = tmp_path / "edited.patch"
+    edited.write_text("my patch\n")
+    summary = await carried_out(crew, "edit: /no/such/file", f"edit: {edited}", "approve", approve="ask")
+    assert summary["verdict"] == "deployed"
+    last = crew.given["judge_patches"][-1]["proposals"]
+    assert [(proposal["agent"], proposal["patch"]["text"]) for proposal in last] == [("human", "my patch\n")]
+
+
+async def test_a_question_about_the_request_goes_up_and_the_answer_down(crew: Crew) -> None:
+    async def plan(given: Any, task: TaskContext) -> Any:
+        answer = await task.ask("Which one?", options=["this", "that"])
+        return crew.plan(given, task) | {"query": answer}
+
+    crew.says["plan_request"] = plan
+    summary = await carried_out(crew, "that", "approve", approve="ask")
+    assert summary["verdict"] == "deployed"
+    assert crew.given["find_files"][0]["plan"]["query"] == "that"
+
+
+async def test_a_question_that_nobody_is_there_to_answer_ends_the_run(crew: Crew) -> None:
+    async def plan(given: Any, task: TaskContext) -> Any:
+        return await task.ask("Which one?", options=["this", "that"])
+
+    crew.says["plan_request"] = plan
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            with pytest.raises(TaskFailed, match=r"nobody is there to be asked: Which one\? \(this / that\)") as failed:
+                await maintain(up, crew)
+            assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == "unclear"
+
+
+async def test_a_request_that_only_asks_is_answered(crew: Crew) -> None:
+    crew.kind = "find"
+    summary = await carried_out(crew)
+    assert (summary["verdict"], summary["answer"]) == ("answered", "in one.py")
+    assert "propose_patch" not in crew.given
+
+
+async def test_what_is_wrong_with_the_source_keeps_its_code(crew: Crew) -> None:
+    def prepare(given: Any, task: TaskContext) -> Any:
+        raise AttemptFailed("it has uncommitted changes", code="dirty_worktree")
+
+    crew.says["prepare"] = prepare
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            with pytest.raises(TaskFailed, match="uncommitted changes") as failed:
+                await maintain(up, crew)
+            assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == "dirty_worktree"
+
+
+async def test_a_branch_that_is_taken_gets_out_of_the_way_only_where_the_name_is_ours(crew: Crew) -> None:
+    def deploy(given: Any, task: TaskContext) -> Any:
+        if not given["branch"].endswith("-2"):
+            raise AttemptFailed("somebody is there", code="branch_moved")
+        return {"branch": given["branch"], "commit": "c" * 40, "created": True}
+
+    crew.says["deploy"] = deploy
+    assert (await carried_out(crew))["branch"].endswith("-2")
+    with pytest.raises(TaskFailed, match="somebody is there"):
+        await carried_out(crew, branch="mine")
+
+
+async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
+    judging, go_on = anyio.Event(), anyio.Event()
+
+    async def judge(given: Any, task: TaskContext) -> Any:
+        judging.set()
+        await go_on.wait()
+        return crew.judgement(given, task)
+
+    crew.says["judge_patches"] = judge
+    with anyio.fail_after(BOUND):
+        async with squad(*crew.agents()) as up, anyio.create_task_group() as group:
+            results: list[Any] = []
+
+            async def delegate() -> None:
+                results.append(await maintain(up, crew))
+                done.set()
+
+            first, second, done = anyio.Event(), anyio.Event(), anyio.Event()
+            group.start_soon(partial(lead.agent.run, name="lead/1", settings=up.settings, stop=first))
+            group.start_soon(delegate)
+            await judging.wait()
+            first.set()  # it gives its attempt back
+            group.start_soon(partial(lead.agent.run, name="lead/2", settings=up.settings, stop=second))
+            await _taken_over(up.client)
+            go_on.set()
+            await done.wait()
+            second.set()
+    summary, _ = results[0]
+    assert summary["verdict"] == "deployed"
+    assert {skill: len(given) for skill, given in crew.given.items()} == {
+        **dict.fromkeys(crew.says, 1),
+        "propose_patch": 2,
+    }
+
+
+async def _taken_over(client: a2a.Client) -> None:
+    """Wait until the second lead has the task."""
+    root = (await client.list(skill="maintain"))[0]["id"]
+    async for event in client.watch(root):
+        if event.kind in ("grant", "accept") and event.agent == "lead/2":
+            return
+
+
+async def test_it_waits_for_an_agent_for_every_skill(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lead, "ASSEMBLY", 0.1)
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent) as up:
+            with pytest.raises(TaskFailed, match="nobody is there for plan_request, prepare, .*, deploy"):
+                await maintain(up, crew)

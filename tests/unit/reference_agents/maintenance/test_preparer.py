@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a import AttemptFailed
+from reference_agents.maintenance import preparer as module
+from reference_agents.maintenance.preparer import agent, prepare, prepare_workspace
+from reference_agents.maintenance.sandbox import Sandbox
+from reference_agents.maintenance.workspace import read_json
+
+MAKE = Callable[..., Any]
+FILES = {
+    "project.py": "import os\nANSWER = 42\n",
+    "test_project.py": "import project\ndef test_good(): assert project.ANSWER == 42\ndef test_bad(): assert False\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def sandboxed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for the sandbox once and not in every test; where there is none, these tests may go without."""
+
+    async def known(_: object) -> Sandbox:
+        return sandbox
+
+    monkeypatch.setattr(module, "detect", known)
+
+
+async def made(source: Any, run_dir: Path, **options: Any) -> Any:
+    return await prepare_workspace(source, str(run_dir), **({"allow_unsandboxed": True} | options))
+
+
+async def test_a_repository_becomes_a_workspace_with_a_baseline(repository: MAKE, tmp_path: Path) -> None:
+    repo = repository(FILES)
+    before = repo.looks_like()
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert (workspace["evidence"], workspace["evidence_reason"]) == ("ok", "")
+    assert workspace["base"] == repo.git("rev-parse", "HEAD")
+    assert workspace["findings"]["total"] > 0
+    tests = workspace["tests"]
+    assert (tests["total"], tests["passed"], tests["failed"]) == (2, 1, 1)
+    assert tests["failing"] == ["test_project.py::test_bad"]
+    stored = read_json(tests["path"], tests["digest"])
+    assert stored["outcomes"] == {"test_project.py::test_good": "passed", "test_project.py::test_bad": "failed"}
+    assert repo.looks_like() == before
+    again = await made({"repository": str(repo.path)}, tmp_path / "run")
+    again["tests"]["seconds"] = tests["seconds"]
+    assert again == workspace, "a second attempt in the same folder comes to the same"
+
+
+async def test_a_test_that_is_not_the_same_twice_is_unstable(repository: MAKE, tmp_path: Path) -> None:
+    good = "import project\ndef test_good(): assert project.ANSWER == 42\n"
+    sometimes = "import pytest, time\n@pytest.mark.parametrize('now', [time.time_ns()])\ndef test_now(now): pass\n"
+    repo = repository({"project.py": "ANSWER = 42\n", "test_a.py": good, "test_b.py": sometimes})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert workspace["evidence"] == "ok"
+    assert [test.partition("[")[0] for test in workspace["tests"]["unstable"]] == ["test_b.py::test_now"] * 2
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"project.py": "x = 1\n"}, "no tests were found"),
+        ({"test_a.py": "def test_bad(): assert False\n"}, "no test passes"),
+        ({"test_a.py": "import nothing_of_that_name\n"}, "no test passes"),
+    ],
+)
+async def test_where_tests_cannot_decide_the_workspace_says_why(
+    files: dict[str, str], reason: str, repository: MAKE, tmp_path: Path
+) -> None:
+    workspace = await made({"repository": str(repository(files).path)}, tmp_path / "run")
+    assert workspace["evidence"] == "none"
+    assert reason in workspace["evidence_reason"]
+
+
+async def test_options_for_plugins_that_are_not_here_are_left_out(repository: MAKE, tmp_path: Path) -> None:
+    repo = repository({"test_a.py": "def test_good(): pass\n", "pytest.ini": "[pytest]\naddopts = --cov=project\n"})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert workspace["evidence"] == "ok"
+    assert workspace["pytest_options"] == ["-o", "addopts="]
+
+
+async def test_without_a_sandbox_nothing_of_the_repository_runs_unless_allowed(
+    repository: MAKE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "ran"
+    repo = repository({"test_a.py": f"open({str(mark)!r}, 'w')\ndef test_good(): pass\n"})
+
+    async def nothing(_: object) -> Sandbox:
+        return Sandbox("none")
+
+    monkeypatch.setattr(module, "detect", nothing)
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run", allow_unsandboxed=False)
+    assert (workspace["sandbox"], workspace["evidence"]) == ("none", "none")
+    assert "not allowed" in workspace["evidence_reason"]
+    assert not mark.exists()
+    allowed = await made({"repository": str(repo.path)}, tmp_path / "other", allow_unsandboxed=True)
+    assert (allowed["sandbox"], allowed["evidence"]) == ("none", "ok")
+    assert mark.exists()
+
+
+async def test_a_source_that_cannot_be_worked_on_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AttemptFailed) as caught:
+        await made({"repository": str(tmp_path / "nothing")}, tmp_path / "run")
+    assert caught.value.error_code == "no_such_path"
+    assert not (tmp_path / "run").exists()
+
+
+async def test_the_skill_reports_how_far_it_is(repository: MAKE, tmp_path: Path, fake_task: MAKE) -> None:
+    task = fake_task()
+    source: Any = {"repository": str(repository({"a.py": "x = 1\n"}).path)}
+    workspace = await prepare(source, str(tmp_path / "run"), task, allow_unsandboxed=True)
+    assert workspace["files"] == ["a.py"]
+    assert len(task.notes) >= 4
+
+
+def test_the_card_names_the_skill() -> None:
+    assert [skill["id"] for skill in agent.card()["skills"]] == ["prepare"]

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from reference_agents.maintenance import trials as module
+from reference_agents.maintenance.evidence import Baseline, Run, RunSettings, no_evidence
+from reference_agents.maintenance.processes import silent
+from reference_agents.maintenance.sandbox import Sandbox
+from reference_agents.maintenance.shapes import Evidence, Workspace
+from reference_agents.maintenance.trials import Trial, Trials
+from reference_agents.maintenance.workspace import Worktree, checkout
+
+MAKE = Callable[..., Any]
+NAMES = [f"m{number}.py" for number in range(8)]
+BASELINE = Baseline({f"test_m::{name}": "passed" for name in NAMES})
+
+
+class Fakes:
+    """Tests that fail for every file with a fault in it, without a process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs = 0
+        self.flaky = 0
+        monkeypatch.setattr(module, "run_tests", self)
+
+    async def __call__(self, work: Worktree, *_: Any, **__: Any) -> Run:
+        self.runs += 1
+        outcomes: Any = {f"test_m::{name}": "passed" for name in NAMES}
+        for name in NAMES:
+            if "fault" in (work.path / name).read_text():
+                outcomes[f"test_m::{name}"] = "failed"
+        if self.flaky:
+            self.flaky -= 1
+            outcomes[f"test_m::{NAMES[0]}"] = "failed"
+        return Run(outcomes, "", 0, timed_out=False, seconds=0.1)
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    return Fakes(monkeypatch)
+
+
+def trials_in(workspace: Workspace, work: Worktree) -> Trials:
+    return Trials(workspace, work, RunSettings("python", Sandbox("none")), BASELINE, silent)
+
+
+async def untouched(trials: Trials, workspace: Workspace) -> Trial:
+    return await trials.attempt(workspace["base"])
+
+
+async def test_a_tree_is_tried_once_and_remembered_by_the_next_attempt(
+    repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes
+) -> None:
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "x = 1\n")))
+    tree = await tree_with(workspace, {"m3.py": "fault = 1\n" * 2})
+    async with checkout(workspace, "judge", tree) as work:
+        trials = trials_in(workspace, work)
+        first = await trials.attempt(tree)
+        assert await trials.attempt(tree) == first
+        runs = trials.runs
+        after_a_crash = trials_in(workspace, work)
+        assert await after_a_crash.attempt(tree) == first
+    assert not first.holds
+    assert first.evidence["failing"] == ["test_m::m3.py"]
+    assert (fakes.runs, after_a_crash.runs) == (runs, 0)
+
+
+async def test_what_is_known_belongs_to_a_baseline(repository: MAKE, workspace_on: MAKE, fakes: Fakes) -> None:
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "x = 1\n")))
+    async with checkout(workspace, "judge", workspace["base"]) as work:
+        await trials_in(workspace, work).attempt(workspace["base"])
+        other = workspace | {"tests": workspace["tests"] | {"digest": "another"}}
+        await trials_in(other, work).attempt(workspace["base"])
+    assert fakes.runs == 2
+
+
+async def test_few_failures_get_a_second_run_so_that_chance_is_no_evidence(
+    repository: MAKE, workspace_on: MAKE, fakes: Fakes
+) -> None:
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "x = 1\n")))
+    fakes.flaky = 1
+    async with checkout(workspace, "judge", workspace["base"]) as work:
+        assert (await trials_in(workspace, work).attempt(workspace["base"])).holds
+    assert fakes.runs == 2
+
+
+async def test_a_file_that_is_no_python_any_more_does_not_hold_whatever_the_tests_say(
+    repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes
+) -> None:
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "x = 1\n")))
+    tree = await tree_with(workspace, {"m0.py": "def (:\n"})
+    async with checkout(workspace, "judge", tree) as work:
+        trial = await trials_in(workspace, work).attempt(tree)
+    assert not trial.holds
+    assert "valid Python" in trial.evidence["excerpt"]
+    assert fakes.runs == 0
+
+
+@pytest.mark.parametrize("faulty", [[], ["m2.py"], ["m0.py", "m7.py"], NAMES])
+async def test_narrowing_keeps_every_file_that_is_not_at_fault(
+    faulty: list[str], repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes
+) -> None:
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "import os\n")))
+    target = await tree_with(workspace, {name: "fault = 1\n" if name in faulty else "fine = 1\n" for name in NAMES})
+    refused: dict[str, Evidence] = {}
+
+    async def refuse(path: str, reason: str, evidence: Evidence, tree: str) -> None:
+        assert reason == "tests"
+        refused[path] = evidence
+
+    async with checkout(workspace, "judge", workspace["base"]) as work:
+        trials = trials_in(workspace, work)
+        kept = await trials.narrow(await untouched(trials, workspace), target, NAMES, refuse)
+        await work.load(kept.tree)
+        left = [name for name in NAMES if (work.path / name).read_text() == "import os\n"]
+    assert kept.holds
+    assert left == sorted(refused) == sorted(faulty)
+    assert all(evidence["failing"] == [f"test_m::{path}"] for path, evidence in refused.items())
+    assert kept.total == len(faulty)
+
+
+async def test_one_file_at_fault_among_many_is_found_by_halving(
+    repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONFIRM_MAX", 0)
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "import os\n")))
+    target = await tree_with(workspace, dict.fromkeys(NAMES, "fine = 1\n") | {"m5.py": "fault = 1\n"})
+
+    async def refuse(path: str, *_: Any) -> None:
+        assert path == "m5.py"
+
+    async with checkout(workspace, "judge", workspace["base"]) as work:
+        trials = trials_in(workspace, work)
+        start = Trial(workspace["base"], True, no_evidence(), workspace["findings"], workspace["tests"])
+        await trials.narrow(start, target, NAMES, refuse)
+    assert fakes.runs <= 2 * 3 + 1, "two trials for each of the three halvings, and one for the whole"
