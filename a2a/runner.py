@@ -89,26 +89,34 @@ class Runner(Delegator):
             target=self._link_thread, args=(started,), name=f"link of {self._identity.agent_id}", daemon=True
         )
         thread.start()
+        refusal: A2AError | None = None
         try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                self.link = await asyncio.wrap_future(started)
-                if not await self._open(stop):
-                    return
-                group.start_soon(self._watch_link)
-                if ready is not None:
-                    ready()
-                try:
-                    await stop.wait()
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await self._drain()
-                    group.cancel_scope.cancel()
+            self.link = await asyncio.wrap_future(started)
+            await self._serve(stop, ready)
+        except* A2AError as errors:
+            refusal = _only(errors)
         finally:
             with anyio.CancelScope(shield=True):
                 if self._link_loop is not None:
                     self._link_loop.call_soon_threadsafe(self._link_loop.stop)
                 await anyio.to_thread.run_sync(thread.join, 5.0)
+        if refusal is not None:
+            raise refusal
+
+    async def _serve(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            if not await self._open(stop):
+                return
+            group.start_soon(self._watch_link)
+            if ready is not None:
+                ready()
+            try:
+                await stop.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._drain()
+                group.cancel_scope.cancel()
 
     async def _open(self, stop: anyio.Event) -> bool:
         """Connect, and tell whether that was so before `stop` was set: a coordinator may be long in coming."""
@@ -291,6 +299,12 @@ class Runner(Delegator):
         running = self._running[attempt.task, attempt.fence]
         running.children += 1
         return running.children
+
+
+def _only(errors: BaseExceptionGroup[A2AError]) -> A2AError:
+    """Return the error that ended the run: task groups wrap it, and it is the only one of ours."""
+    first = errors.exceptions[0]
+    return _only(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _wind_up() -> None:

@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,7 @@ from ..agent import Agent
 from ..context import TaskContext
 from ..errors import AttemptFailed
 from ..protocol.canonical import canonical
+from ..supervisor import TETHER
 
 __all__ = ["Program", "program_agent"]
 
@@ -49,8 +52,16 @@ class Program:
         Raises:
             AttemptFailed: it could not be started, ended with another exit code than 0, or took too long or too much.
         """
+        if shutil.which(self.command[0]) is None:
+            raise AttemptFailed(f"{self.command[0]} cannot be started: there is no such program", code="start")
         try:
             process = await asyncio.create_subprocess_exec(
+                # Tied to this process: killed with it, so that no work goes on that another attempt does again.
+                sys.executable,
+                "-I",
+                "-S",
+                str(TETHER),
+                str(os.getpid()),
                 *self.command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

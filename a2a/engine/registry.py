@@ -68,8 +68,9 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     records: list[Record] = []
     issued: str | None = None
     if bound is None:
-        issued = sender.fresh_secret
-        records.append(PrincipalBound(now, principal, digest(issued)))
+        # A secret that an earlier ledger bound is bound again: agents elsewhere get in after a restore or a new ledger.
+        issued = sender.fresh_secret if message.secret is None else None
+        records.append(PrincipalBound(now, principal, digest(message.secret or sender.fresh_secret)))
     elif message.secret is None or not hmac.compare_digest(bound, digest(message.secret)):
         detail = (
             f"{principal} is bound to a secret, and {'none' if message.secret is None else 'another one'} was shown"

@@ -303,3 +303,19 @@ def test_ctrl_c_leaves_the_task_to_go_on(start: Start, a2a: Any, coordinator: An
     assert f"{task} goes on: a2a task result --wait {task}" in delegating.written["err"].decode()
     assert json.loads(a2a("task", "ls", "--json"))["metadata"]["state"] == "queued"
     a2a("task", "cancel", task)
+
+
+def test_a_program_ends_with_its_agent_however_that_ends(
+    start: Start, a2a: Any, coordinator: Any, tmp_path: Path
+) -> None:
+    """Another attempt does the work again, so the one whose agent was killed must not go on beside it."""
+    coordinator()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    agent = start("agent", "exec", "--skill", "long", "--", "sh", "-c", f"exec 3>{pipe}; echo up >&3; exec sleep 600")
+    a2a("delegate", "long", "--text", "x", "--no-wait")
+    with pipe.open("rb", buffering=0) as open_while_it_lives:  # opens when the program does
+        assert open_while_it_lives.read(3) == b"up\n"
+        agent.end(signal.SIGKILL)
+        ended, _, _ = select.select([open_while_it_lives], [], [], BOUND)
+        assert ended and open_while_it_lives.read() == b"", "the last holder of the pipe is gone"

@@ -147,9 +147,10 @@ async def test_the_block_ends_cleanly_whatever_happens_inside(tmp_path: Path, he
         assert hosted.server.coordinator.ledger.epoch == 2
 
 
-async def test_a_client_that_has_left_holds_no_connection_any_more() -> None:
+async def test_a_client_leaves_by_the_whole_closing_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "a2a.link")
     async with host() as hosted:
         async with connect(hosted.url) as client:
             await client.list()
         assert client.link._transport is None
-        assert not client.link.session.is_open
+        assert "closed here: 1000 (OK) bye" in caplog.text

@@ -43,6 +43,7 @@ from a2a.server import BUSY_PING, IDLE_PING, Server
 from a2a.stores.memory import MemoryStore
 from a2a.transports.base import Receiver, Transport
 from a2a.transports.memory import pair
+from a2a.transports.websocket import WebSocketSettings
 
 BOUND = 20
 FOREVER = float("inf")
@@ -281,13 +282,14 @@ async def test_a_refusal_that_may_pass_is_told_when_patience_ends(coordinator, m
     assert_ended_after(haste.pauses, 1.0)
 
 
+def hang_up(connection: Connection) -> None:
+    connection.transport.close(1000, "no time")
+
+
 @pytest.mark.parametrize("patience", [0.0, 1.0])
 async def test_a_coordinator_that_hangs_up_without_a_welcome_is_given_up_when_patience_ends(
     coordinator, make_link, haste, patience
 ):
-    def hang_up(connection: Connection) -> None:
-        connection.transport.close(1000, "no time")
-
     coordinator.always = hang_up
     with anyio.fail_after(BOUND):
         with pytest.raises(ConnectError, match="ended the connection without a welcome"):
@@ -397,6 +399,17 @@ async def test_the_pauses_begin_anew_after_a_welcome(coordinator, make_link, has
     assert_growing(haste.pauses[8:])
 
 
+async def test_the_pauses_do_not_begin_anew_for_a_coordinator_that_only_hangs_up(coordinator, make_link, haste):
+    link = make_link()
+    coordinator.doors.extend([welcome(), *[hang_up] * 8, welcome()])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].transport.abort()
+        await coordinator.greeted(9)
+    assert len(haste.pauses) == 9
+    assert_growing(haste.pauses)
+
+
 async def test_a_bug_in_the_way_to_connect_ends_the_link_and_is_raised(coordinator, make_link):
     coordinator.always = RuntimeError("a bug")
     with anyio.fail_after(BOUND):
@@ -428,6 +441,7 @@ async def test_requests_without_an_answer_are_repeated_with_the_same_ids_in_orde
         await coordinator.until(lambda: link.session.is_open)
     assert coordinator.connections[2].requests == []
     assert link.session.waiting == 0
+    assert link._replies == {}
 
 
 async def test_a_request_made_while_the_connection_is_away_is_sent_when_it_is_back(coordinator, make_link, haste):
@@ -594,7 +608,9 @@ async def test_the_secret_that_another_process_of_the_principal_was_just_issued_
     coordinator.doors.extend([NO_SECRET, written_meanwhile])
     with anyio.fail_after(BOUND):
         await make_link(Identity("helper#2", "i2", 1), token=None, secrets=None).open()
-    assert [connection.hello.secret for connection in coordinator.connections] == [None, None, "s1"]
+        coordinator.connections[2].transport.abort()
+        await coordinator.greeted(3)
+    assert [connection.hello.secret for connection in coordinator.connections] == [None, None, "s1", "s1"]
 
 
 async def test_the_secret_of_another_process_is_not_waited_for_longer_than_it_takes(coordinator, make_link, haste):
@@ -985,9 +1001,13 @@ async def test_a_call_that_waits_when_the_link_is_closed_is_told_so(coordinator,
             await link.call(TaskGet("t1"))
 
 
+SLOW_TO_CLOSE = WebSocketSettings(closing_deadline=BOUND * 10)
+"""Where there is a connection; where there is none, nobody may wait so long."""
+
+
 async def test_a_link_that_waits_for_its_next_try_is_closed_at_once(coordinator, make_link, monkeypatch):
     monkeypatch.setattr(link_module, "_BACKOFF", (BOUND * 10, BOUND * 10))
-    link = make_link(patience=FOREVER)
+    link = make_link(patience=FOREVER, websocket=SLOW_TO_CLOSE)
     coordinator.always = ConnectError("nobody there")
     with anyio.fail_after(BOUND):
         opening = asyncio.create_task(link.open())
@@ -1005,7 +1025,7 @@ async def test_a_link_that_is_being_connected_is_closed_at_once(coordinator, mak
         dialled.set()
         await anyio.sleep_forever()
 
-    link = make_link(dial=dial)
+    link = make_link(dial=dial, websocket=SLOW_TO_CLOSE)
     with anyio.fail_after(BOUND):
         opening = asyncio.create_task(link.open())
         await dialled.wait()
@@ -1030,6 +1050,11 @@ async def test_an_open_that_was_cancelled_leaves_no_connection(coordinator, make
 
 async def test_a_link_that_was_never_opened_can_be_closed(make_link):
     link = make_link()
-    await link.aclose()
-    with pytest.raises(ConnectionLost):
-        await link.call(TaskGet("t1"))
+    with anyio.fail_after(BOUND):
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        await anyio.lowlevel.checkpoint()
+        await link.aclose()
+        with pytest.raises(ConnectionLost, match="the link was closed"):
+            await call
+        with pytest.raises(ConnectionLost, match="the link is closed"):
+            await link.call(TaskGet("t1"))

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, LinkSettings, TaskFailed
+from a2a import Agent, ConnectError, LinkSettings, TaskFailed
 from a2a.testing import squad
 
 BOUND = 20
@@ -83,3 +83,11 @@ async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any, m
                     assert metadata["state"] == "queued"
                     assert not any(metadata["counters"].values()), "giving back counts against nobody"
                     await task.cancel()
+
+
+async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            wrong = LinkSettings(url=running.url, token="wrong", secrets={})
+            with pytest.raises(ConnectError, match="the token does not open"):
+                await helper.run(settings=wrong)

@@ -82,7 +82,7 @@ async def test_a_signal_is_a_failure() -> None:
 
 
 async def test_a_program_that_is_not_there_is_a_failure() -> None:
-    with pytest.raises(AttemptFailed, match="no-such-program cannot be started: No such file") as failed:
+    with pytest.raises(AttemptFailed, match="no-such-program cannot be started: there is no such program") as failed:
         await run("", "no-such-program")
     assert failed.value.error_code == "start"
 

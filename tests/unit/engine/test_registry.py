@@ -482,3 +482,12 @@ def test_what_a_process_holds_it_may_use_on_a_new_connection(town, boss):
     again = town.worker("w1")
     assert again.beat(offer) == TaskLease(offer.task, offer.fence, 3_000)
     assert isinstance(again.mail()[0], TaskOffer | TaskRevoke)
+
+
+def test_a_secret_kept_from_an_earlier_ledger_is_bound_again(make_town):
+    town = make_town()
+    peer = town.join("old-hand", secret="kept")
+    (welcome,) = peer.replies.values()
+    assert welcome.secret is None, "nothing new is issued"
+    assert town.dial().refused(town.hello("old-hand", secret=None, incarnation=9)) == ErrorCode.AUTH
+    assert town.dial().refused(town.hello("old-hand", secret="other", incarnation=9)) == ErrorCode.AUTH
