@@ -18,7 +18,7 @@ from typing import Any, Self
 import click
 
 from ..delegator import TaskEvent
-from .output import Output, escape, is_terminal, uses_color
+from .output import Output, escape, is_terminal, paused, uses_color
 from .story import ENDED, describe, duration, event_record
 
 __all__ = ["Board", "Display", "display", "story_line"]
@@ -217,7 +217,7 @@ class _Live(Display):
         self._live.refresh()
 
     def paused(self) -> AbstractContextManager[None]:
-        return _Paused(self._live)
+        return paused(self._live)
 
     def _render(self) -> Any:
         from rich.text import Text
@@ -227,19 +227,6 @@ class _Live(Display):
         for state, line in self.board.lines(time.time()):
             text.append(line + "\n", style=styles.get(state, ""))
         return text
-
-
-class _Paused(AbstractContextManager[None]):
-    def __init__(self, live: Any) -> None:
-        self._live = live
-
-    def __enter__(self) -> None:
-        self._live.stop()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.start()
 
 
 def display(out: Output) -> Display:

@@ -11,13 +11,14 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
 import click
 
-__all__ = ["Output", "escape", "is_terminal", "table", "to_json", "uses_color"]
+__all__ = ["Output", "escape", "is_terminal", "paused", "table", "to_json", "uses_color"]
 
 _KEPT = {"\u200c", "\u200d"}
 """Joiners: scripts and emoji are written with them, and they do nothing to what stands beside them."""
@@ -183,3 +184,13 @@ def _words(line: str) -> list[str]:
         else:
             parts.append(character)
     return parts
+
+
+@contextmanager
+def paused(live: Any) -> Iterator[None]:
+    """Take a moving display of `rich` off the terminal for the time of the block, so that something can be asked."""
+    live.stop()
+    try:
+        yield
+    finally:
+        live.start()

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 from ..delegator import TaskEvent
 from ..protocol.states import TERMINAL
-from .output import Output, escape, is_terminal, to_json
+from .output import Output, escape, is_terminal, paused, to_json
 
 __all__ = ["ENDED", "Follower", "describe", "duration", "event_record", "follower", "seconds_between", "shortened"]
 
@@ -190,17 +190,4 @@ class _Live:
             self._progress.update(self._line, total=100, completed=known)
 
     def paused(self) -> AbstractContextManager[None]:
-        return _Paused(self._progress)
-
-
-class _Paused(AbstractContextManager[None]):
-    def __init__(self, progress: Any) -> None:
-        self._progress = progress
-
-    def __enter__(self) -> None:
-        self._progress.stop()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.start()
+        return paused(self._progress)

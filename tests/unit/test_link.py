@@ -14,7 +14,7 @@ import pytest
 from a2a import link as link_module
 from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens, save_secret
 from a2a.engine.delegation import Delegation
-from a2a.engine.work import Start
+from a2a.engine.work import Start, Stop
 from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, NotFound, QuotaExceeded, Unavailable
 from a2a.link import Link, LinkSettings, refused
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
@@ -24,6 +24,7 @@ from a2a.protocol.messages import (
     Bye,
     Credit,
     Error,
+    HeldVerdict,
     Limits,
     Message,
     Ok,
@@ -35,12 +36,14 @@ from a2a.protocol.messages import (
     TaskOffer,
     TaskReport,
     TaskVerdict,
+    TaskWatch,
     Unknown,
     Welcome,
 )
 from a2a.protocol.session import Identity, Notice
 from a2a.server import BUSY_PING, IDLE_PING, Server
 from a2a.stores.memory import MemoryStore
+from a2a.transports import memory
 from a2a.transports.base import Receiver, Transport
 from a2a.transports.memory import pair
 from a2a.transports.websocket import WebSocketSettings
@@ -198,6 +201,20 @@ def haste(monkeypatch: pytest.MonkeyPatch) -> Haste:
     haste = Haste()
     monkeypatch.setattr(link_module, "asyncio", haste)
     return haste
+
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> anyio.Event:
+    """Give an event that is set when the link pauses before its next try, which it then does for good."""
+    paused = anyio.Event()
+
+    class Rest(Haste):
+        async def sleep(self, seconds: float) -> None:
+            paused.set()
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr(link_module, "asyncio", Rest())
+    return paused
 
 
 @pytest.fixture
@@ -475,6 +492,20 @@ async def test_a_call_that_was_given_up_is_not_repeated(coordinator, make_link, 
         calls[1].cancel()
 
 
+async def test_an_answer_that_comes_as_its_caller_gives_up_is_no_trouble(coordinator, make_link, caplog):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, found("t1"))
+        call.cancel()  # before the answer is delivered, and heard of after it
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert link.session.is_open
+    assert caplog.text == ""
+
+
 async def test_an_answer_that_comes_twice_or_too_late_is_no_trouble(coordinator, make_link):
     link = make_link()
     with anyio.fail_after(BOUND):
@@ -639,7 +670,7 @@ async def test_nobody_is_about_to_write_a_secret(coordinator, make_link, haste, 
     [
         ({"token": None}, "in the file", None),
         ({"token": "given"}, "given", None),
-        ({"token": ""}, "", None),
+        ({"token": "", "operator": True}, "", "operator's in the file"),
         ({"token": None, "operator_token": "given"}, "in the file", None),
         ({"token": None, "operator": True}, "in the file", "operator's in the file"),
         ({"token": "given", "operator": True}, "given", "operator's in the file"),
@@ -734,15 +765,15 @@ async def test_large_payloads_are_gathered_up_to_a_quarter_of_a_megabyte(coordin
     link = make_link()
     with anyio.fail_after(BOUND):
         await link.open()
-        for size in (100, 100, 100, 300, 10, 246, 1):
+        for size in (300, 100, 100, 100, 300, 10, 246, 1):
             payload = b'["' + b"x" * (size * 1024 - 4) + b'"]'
             link.session.request(TaskDelegate("k", {"skill": "x"}, payload))
         link.wake()
-        await coordinator.asked(7)
+        await coordinator.asked(8)
     sizes = [
         [len(frame.message.payload) // 1024 for frame in message] for message in coordinator.connections[0].messages[1:]
     ]
-    assert sizes == [[100, 100], [100], [300], [10, 246], [1]]
+    assert sizes == [[300], [100, 100], [100], [300], [10, 246], [1]]
 
 
 # --- what the owner is told
@@ -764,6 +795,16 @@ async def test_news_of_delegated_tasks_go_to_the_delegator(coordinator, make_lin
     assert changed[1:] == [[]], "whoever waits is woken at the end"
 
 
+async def test_a_task_that_is_watched_is_watched_again_on_the_next_connection(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        link.delegations.follow("t1", from_gen=3)
+        coordinator.connections[0].transport.abort()
+        [watch] = await coordinator.asked(1, number=1)
+        assert watch.message == TaskWatch("t1", from_gen=3)
+
+
 def offer(task: str = "t1", *, heartbeat_ms: int = 60_000) -> TaskOffer:
     return TaskOffer(task, 1, 1, True, 60_000, 60_000, heartbeat_ms, {"skill": "x"}, b"[]", "k", "c1", "boss")
 
@@ -780,6 +821,25 @@ async def test_work_goes_to_the_agent_and_is_named_on_the_next_connection(coordi
         coordinator.connections[0].transport.abort()
         held = (await coordinator.greeted(1)).hello.held
     assert [(one.task, one.fence) for one in held] == [("t1", 1)]
+
+
+async def test_work_that_the_coordinator_gave_to_another_meanwhile_is_stopped(coordinator, make_link, haste):
+    events: list[Any] = []
+    link = make_link(listeners={"on_work": events.extend})
+    lost = welcome(next_mseq=2)
+    lost.held = [HeldVerdict("t1", 1, "stale")]
+    coordinator.doors.extend([welcome(), lost])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer()))
+        await coordinator.asked(1)
+        coordinator.connections[0].transport.abort()
+        await coordinator.greeted(1)
+        await coordinator.until(lambda: link.session.is_open)
+    start, stop = events
+    assert isinstance(stop, Stop)
+    assert (stop.attempt, stop.reason) == (start.attempt, "stale")
+    assert link.work.attempts == {}
 
 
 async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator, make_link):
@@ -800,6 +860,19 @@ async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator,
 
 def said(coordinator: Coordinator, kind: type[Message]) -> list[Frame]:
     return [frame for frame in coordinator.connections[0].requests if isinstance(frame.message, kind)]
+
+
+async def test_a_timer_that_fires_too_early_is_set_again(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer(heartbeat_ms=60_000)))
+        await coordinator.asked(1)
+        fired = link._timer
+        fired.cancel()
+        link._ticked()
+        assert link._timer is not fired
+        assert link._timer.when() == pytest.approx(fired.when(), abs=1.0)
 
 
 async def test_a_link_that_ends_beats_no_more(coordinator, make_link):
@@ -835,18 +908,23 @@ async def test_a_link_speaks_the_encoding_that_was_agreed_on(coordinator, make_l
         assert await call == found("t1")
 
 
-async def test_a_coordinator_that_is_needed_is_watched_more_closely(coordinator, make_link, monkeypatch):
+async def test_a_coordinator_that_is_needed_is_watched_more_closely(coordinator, make_link, haste, monkeypatch):
     intervals: list[float] = []
+    monkeypatch.setattr(memory._End, "keepalive", lambda end, interval: intervals.append(interval))
     link = make_link()
     with anyio.fail_after(BOUND):
         await link.open()
-        monkeypatch.setattr(link._transport, "keepalive", intervals.append)
-        call = asyncio.create_task(link.call(TaskGet("t1")))
-        [request] = await coordinator.asked(1)
-        assert intervals == [BUSY_PING]
-        coordinator.connections[0].answer(request, found("t1"))
-        await call
-    assert intervals == [BUSY_PING, IDLE_PING]
+        assert intervals == [IDLE_PING]
+        calls = [asyncio.create_task(link.call(TaskGet("t1")))]
+        await coordinator.asked(1)
+        calls.append(asyncio.create_task(link.call(TaskGet("t2"))))
+        await coordinator.asked(2)
+        assert intervals == [IDLE_PING, BUSY_PING]
+        coordinator.connections[0].transport.abort()
+        for request in await coordinator.asked(2, number=1):
+            coordinator.connections[1].answer(request, found("t"))
+        await asyncio.gather(*calls)
+    assert intervals == [IDLE_PING, BUSY_PING] * 2 + [IDLE_PING]
 
 
 # --- a coordinator that breaks the protocol
@@ -1005,17 +1083,42 @@ SLOW_TO_CLOSE = WebSocketSettings(closing_deadline=BOUND * 10)
 """Where there is a connection; where there is none, nobody may wait so long."""
 
 
-async def test_a_link_that_waits_for_its_next_try_is_closed_at_once(coordinator, make_link, monkeypatch):
-    monkeypatch.setattr(link_module, "_BACKOFF", (BOUND * 10, BOUND * 10))
+async def test_a_link_that_waits_for_its_next_try_is_closed_at_once(coordinator, make_link, paused):
     link = make_link(patience=FOREVER, websocket=SLOW_TO_CLOSE)
     coordinator.always = ConnectError("nobody there")
     with anyio.fail_after(BOUND):
         opening = asyncio.create_task(link.open())
-        while not coordinator.tries:
-            await anyio.lowlevel.checkpoint()
+        await paused.wait()
         await link.aclose()
         with pytest.raises(asyncio.CancelledError):
             await opening
+
+
+async def test_a_link_whose_connection_is_away_is_closed_at_once(coordinator, make_link, paused):
+    link = make_link(websocket=SLOW_TO_CLOSE)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].transport.abort()
+        await paused.wait()
+        assert not link.session.is_open
+        assert not link.has_ended
+        await link.aclose()
+    assert link.has_ended
+
+
+async def test_who_waits_for_the_end_may_stop_waiting(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        waiting = asyncio.create_task(link.wait_closed())
+        await anyio.lowlevel.checkpoint()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, found("t1"))
+        assert await call == found("t1")
 
 
 async def test_a_link_that_is_being_connected_is_closed_at_once(coordinator, make_link):

@@ -165,6 +165,20 @@ def test_a_watch_goes_on_behind_the_newest_generation_after_a_new_connection(ben
     assert TaskWatch("t-1", 2) in bench.messages()
 
 
+def test_all_who_follow_a_task_go_on_after_a_new_connection(bench: Bench) -> None:
+    bench.delegate()
+    followed = bench.delegations.follow("t-1", 3)
+    further = bench.delegations.follow("t-1", 1)
+    bench.messages()
+    bench.session.disconnected()
+    bench.connect()
+    assert bench.messages() == [TaskWatch("t-1", 1)], "the one that delegated it does not watch"
+    for generation in (2, 3, 4):
+        bench.notice(event(generation, "x"))
+    assert [seen.generation for seen in followed.events] == [4]
+    assert [seen.generation for seen in further.events] == [2, 3, 4]
+
+
 def test_repeated_events_are_seen_once_and_progress_each_time(bench: Bench) -> None:
     delegation = bench.delegate()
     bench.delegations.watch(delegation)

@@ -87,6 +87,12 @@ def test_a_hello_that_says_something_new_is_registered(town, change):
     assert len(town.said(AgentRegistered)) == 2
 
 
+def test_a_hello_with_another_card_is_registered(town):
+    town.worker("w1")
+    town.worker("w1", "other")
+    assert list(town.ledger.by_skill) == ["other"]
+
+
 @pytest.mark.parametrize("versions", [["2.0", "3.0"], ["0.1", "0.9"], ["one", "two"], ["1.1", "1.0"]])
 def test_a_peer_that_speaks_no_common_version_is_turned_away(turned_away, versions):
     assert turned_away(versions=versions) == ErrorCode.VERSION
@@ -370,6 +376,14 @@ def test_an_agent_updates_itself(town, make_card):
         ],
         Ok(),
     )
+
+
+def test_an_agent_updates_its_labels_or_its_card_alone(town, make_card):
+    worker = town.worker("w1", labels={"a": "b"})
+    worker.say(AgentUpdate(labels={"c": "d"}))
+    assert town.said(AgentRegistered)[-1].labels == {"c": "d"}
+    worker.say(AgentUpdate(card=make_card("more")))
+    assert town.said(AgentRegistered)[-1] == AgentRegistered(town.now, "w1", "w1-1", 1, make_card("more"), {"c": "d"})
 
 
 def test_an_update_that_changes_nothing_is_no_record(town, make_card):

@@ -100,6 +100,13 @@ def test_a_filter_on_skills_is_met_by_one_skill_and_not_by_several_together(agen
     assert not satisfies(agent, AgentFilter(skill="s", tags=["cheap"]))
 
 
+def test_an_agent_without_skills_is_found_by_what_is_no_matter_of_skills(agent):
+    agent.skills = {}
+    assert satisfies(agent, AgentFilter())
+    assert satisfies(agent, AgentFilter(labels={"zone": "eu"}))
+    assert not satisfies(agent, AgentFilter(skill="s"))
+
+
 def test_a_filter_names_an_input_schema_by_its_hash(agent):
     schema = {"type": "object"}
     wanted = AgentFilter(input_schema=content_hash(schema, b""))
@@ -217,23 +224,27 @@ def test_who_lost_a_task_is_asked_last(town, boss):
 
 
 def test_who_knows_a_task_does_its_rework_though_others_are_idle(town, boss):
-    first = town.worker("w1")
-    task = boss.delegate()
+    first = town.worker("w1", tasks=9)
+    tasks = [boss.delegate(str(number)) for number in range(6)]
     for name in ("w0", "w2", "w3"):
         town.worker(name, tasks=9)
-    first.report(first.offer())
-    boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
-    assert holders(town, task) == ["w1"]
+    for offer in first.mail():
+        first.report(offer)
+    for review in boss.mail():
+        boss.confirm(review, verdict="reject", rework=True)
+    assert holders(town, *tasks) == ["w1"] * 6
 
 
 def test_who_asked_gets_the_answer_though_others_are_idle(town, boss):
-    first = town.worker("w1")
-    task = boss.delegate()
+    first = town.worker("w1", tasks=9)
+    tasks = [boss.delegate(str(number)) for number in range(6)]
     for name in ("w0", "w2", "w3"):
         town.worker(name, tasks=9)
-    first.say(TaskAsk(task, 1, b"[]", fence=first.offer().fence, hold="cold"))
-    boss.say(TaskAnswer(task, 1, b"[]"))
-    assert holders(town, task) == ["w1"]
+    for offer in first.mail():
+        first.say(TaskAsk(offer.task, 1, b"[]", fence=offer.fence, hold="cold"))
+    for task in tasks:
+        boss.say(TaskAnswer(task, 1, b"[]"))
+    assert holders(town, *tasks) == ["w1"] * 6
 
 
 def test_a_first_attempt_knows_nobody(town, boss):
