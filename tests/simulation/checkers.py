@@ -1,0 +1,500 @@
+"""Safety, one checker a property; the names are those of SEMANTICS 4.1. They look at records as they become true.
+
+What peers are told is in `told`, what has to happen in time in `liveness`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from a2a.engine.records import (
+    Accepted,
+    Answered,
+    ArtifactAppended,
+    Asked,
+    CancelRequested,
+    Declined,
+    Delegated,
+    LeaseExpired,
+    Offered,
+    OfferWithdrawn,
+    Record,
+    Reported,
+    Revived,
+    Reworked,
+    Settled,
+    Yielded,
+)
+from a2a.protocol.messages import Hello, Message, TaskAnswer, TaskCancel, TaskConfirm, TaskReport, Welcome
+from a2a.protocol.types import principal_of
+
+from .court import Cause, Checker, Court
+from .model import TaskModel
+
+__all__ = ["SAFETY"]
+
+_OF_ATTEMPT: tuple[type[Record], ...] = (
+    Accepted,
+    Declined,
+    OfferWithdrawn,
+    LeaseExpired,
+    Revived,
+    Yielded,
+    ArtifactAppended,
+    Asked,
+    Reported,
+)
+"""Records that change a task under a fence."""
+_OF_TASK: tuple[type[Record], ...] = (
+    *_OF_ATTEMPT,
+    Offered,
+    Answered,
+    Reworked,
+    CancelRequested,
+    Settled,
+)
+
+
+class OneTaskPerKey(Checker):
+    """For each (scope, key) at most one task exists, and its scope is the parent's or the principal's."""
+
+    name = "I1"
+    records = (Delegated,)
+
+    def before(self, record: Delegated, lsn: int, cause: Cause) -> None:
+        known = self.model.keys.get((record.scope, record.key))
+        self.hold(known is None, f"key {record.key} of {record.scope} is {known} and becomes {record.task}")
+        scope = f"task:{record.parent}" if record.parent else f"principal:{principal_of(record.delegator)}"
+        self.hold(record.scope == scope, f"{record.task} is in scope {record.scope}, not {scope}")
+        self.hold(record.task not in self.model.tasks, f"{record.task} comes to be twice")
+
+
+class FencesGrow(Checker):
+    """Fences are unique, and each accepted grant of a task has a larger one than those accepted before."""
+
+    name = "I4"
+    records = (Offered, Accepted)
+
+    def before(self, record: Offered | Accepted, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if isinstance(record, Accepted):
+            self.hold(
+                task.offer == record.fence, f"{task.id}: fence {record.fence} is accepted, on offer is {task.offer}"
+            )
+            fence = record.fence
+        else:
+            self.hold(task.offer == 0, f"{task.id} is offered again while fence {task.offer} is on offer")
+            self.hold(lsn not in task.minted, f"{task.id}: fence {lsn} is minted twice")
+            fence = lsn
+        self.hold(fence > task.newest_current, f"{task.id}: fence {fence} follows {task.newest_current}")
+
+
+class OneHolder(Checker):
+    """At most one worker at a time has a current, open lease; a grant at once needs that nobody may come back."""
+
+    name = "I5"
+    records = (Offered, Accepted, Revived)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if isinstance(record, Offered):
+            self.hold(not task.runs, f"{task.id} is offered while {task.holder} holds it under {task.fence}")
+            self.hold(not (record.granted and task.is_open), f"{task.id} is granted while {task.fence} is open")
+            self.hold(task.state == "queued", f"{task.id} is offered while it is {task.state}")
+            self.hold(task.retry_at <= record.at, f"{task.id} is offered before its pause is over")
+        else:
+            self.hold(not task.runs, f"{task.id} gets fence {record.fence} while {task.fence} of {task.holder} runs")
+
+
+class OneResult(Checker):
+    """At most one result is accepted per (task, rev), under the fence that was current and open."""
+
+    name = "I6"
+    records = (Reported,)
+
+    def before(self, record: Reported, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        current = task.is_open and task.fence == record.fence
+        self.hold(current, f"{task.id}: a report under {record.fence} is admitted, current is {_authority(task)}")
+        if record.outcome == "completed":
+            self.hold(task.rev not in task.results, f"{task.id} has two results of revision {task.rev}")
+
+
+class DeadFences(Checker):
+    """A fence that was spent, superseded or withdrawn never changes its task again; I8 is the case of a rework."""
+
+    name = "I7"
+    records = _OF_ATTEMPT
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if record.fence in task.dead:
+            name = "I8" if record.fence in task.rejected else self.name
+            self.hold(False, f"{name}: {task.id}: {type(record).__name__} under the dead fence {record.fence}")
+        alive = record.fence == task.offer or (task.is_open and record.fence == task.fence)
+        self.hold(alive, f"{task.id}: {type(record).__name__} under {record.fence}, alive is {_authority(task)}")
+
+
+class Absorbing(Checker):
+    """Terminal states are absorbing. After canceled no result is accepted, after completed no cancel succeeds (I11)."""
+
+    name = "I9"
+    records = _OF_TASK
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if task.settled is not None:
+            name = "I11" if {task.settled.state, getattr(record, "state", "")} & {"canceled"} else self.name
+            self.hold(False, f"{name}: {task.id} has ended as {task.settled.state}, then {type(record).__name__}")
+
+
+class CompletedMeansConfirmed(Checker):
+    """`completed` has an accepted result with the confirmed hash, or auto or the timer confirmed that hash."""
+
+    name = "I10"
+    records = (Settled, Reworked)
+
+    def before(self, record: Settled | Reworked, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        result = task.results.get(task.rev)
+        message = cause.message
+        if isinstance(message, TaskConfirm) and message.task == task.id:
+            self.hold(result is not None and task.state == "reported", f"{task.id} is confirmed while {task.state}")
+            digest = result.digest if result else ""
+            self.hold(
+                message.rev == task.rev and message.result_hash == digest,
+                f"{task.id}: a word on revision {message.rev} {message.result_hash} settles {task.rev} {digest}",
+            )
+        if isinstance(record, Reworked):
+            self.hold(record.rev == task.rev, f"{task.id}: revision {record.rev} goes back, {task.rev} is current")
+            return
+        if record.state != "completed":
+            return
+        self.hold(result is not None and result.fence not in task.rejected, f"{task.id} completes without a result")
+        self.hold(result and record.result_hash == result.digest, f"{task.id} completes with another hash")
+        if task.evaluator == "human":
+            person = cause.kind == "step" and (cause.agent or "").startswith("operator")
+            self.hold(person, f"{task.id} wants a human, and is settled by {record.by}")
+        if record.by == "auto":
+            self.hold(task.evaluator == "auto" and isinstance(message, TaskReport), f"{task.id} is not settled by auto")
+        elif record.by == "timer":
+            due = task.since + (task.durations["confirm_ms"] or 0)
+            self.hold(cause.kind == "tick", f"{task.id} is settled by the timer because {cause.agent} spoke")
+            self.hold(due <= record.at, f"{task.id} is settled by the timer {due - record.at} ms early")
+        else:
+            said = isinstance(message, TaskConfirm) and message.verdict == "accept" and message.task == task.id
+            self.hold(said, f"{task.id} completes by {record.by}, who said {message}")
+
+
+class OnlyTheHolder(Checker):
+    """A message from somebody else never changes an attempt."""
+
+    name = "I12"
+    records = _OF_ATTEMPT
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        whose = task.minted.get(record.fence)
+        self.hold(whose is not None, f"{task.id}: {type(record).__name__} under {record.fence}, which is not its fence")
+        if cause.kind == "step":
+            who = f"{type(record).__name__} of {whose}'s attempt"
+            self.hold(cause.agent == whose, f"{task.id}: {who} because {cause.agent} said {cause.message}")
+        if isinstance(record, Reported):
+            self.hold(record.agent == whose, f"{task.id}: {record.agent} reports under {whose}'s fence")
+
+
+class Credit(Checker):
+    """Offers and leases of an agent never exceed its credit, as last known before each offer; nobody away is asked."""
+
+    name = "I16"
+    records = (Offered,)
+
+    def after(self, record: Offered, lsn: int, cause: Cause) -> None:
+        agent = record.agent
+        seat = self.model.seats.get(agent)
+        self.hold(seat is not None, f"{record.task} is offered to {agent}, who is away")
+        assert seat is not None, "just seen"
+        held = len(self.model.holding[agent])
+        self.hold(held <= seat.credit, f"{agent} has {held} attempts and credit for {seat.credit}")
+        task, known = self.model.tasks[record.task], self.model.agents[agent]
+        self.hold(known.status == "ready", f"{agent} is {known.status} and is offered {task.id}")
+        self.hold(task.skill in known.skills, f"{agent} cannot {task.skill} and is offered {task.id}")
+        self.hold(suits(task, agent, known.labels), f"{agent} is not what {task.id} requires: {task.requires}")
+        shunned = task.shunned.get(agent, 0)
+        self.hold(shunned <= record.at, f"{agent} declined {task.id} until {shunned}, and is asked at {record.at}")
+
+
+def suits(task: TaskModel, agent: str, labels: dict[str, str]) -> bool:
+    """Whether an agent is what the task requires, as far as the simulator's tasks require anything."""
+    requires = task.requires
+    return (
+        requires.get("agent", agent) == agent
+        and agent not in requires.get("exclude", ())
+        and all(labels.get(name) == value for name, value in requires.get("labels", {}).items())
+    )
+
+
+class TreeRules(Checker):
+    """child.deadline <= parent.deadline, depth <= max, and no (skill, spec) repeats on a path."""
+
+    name = "I18"
+    records = (Delegated,)
+
+    def before(self, record: Delegated, lsn: int, cause: Cause) -> None:
+        self.hold(record.depth <= self.court.policy.depth_max, f"{record.task} is on level {record.depth}")
+        if record.parent is None:
+            self.hold(record.depth == 1, f"{record.task} has no parent and is on level {record.depth}")
+            return
+        parent = self.model.tasks[record.parent]
+        self.hold(record.depth == parent.depth + 1, f"{record.task} is on level {record.depth} below {parent.depth}")
+        if parent.deadline_at is not None:
+            early = record.deadline_at is not None and record.deadline_at <= parent.deadline_at
+            self.hold(early, f"{record.task} may last until {record.deadline_at}, its parent {parent.deadline_at}")
+        above: TaskModel | None = parent
+        while above is not None:
+            same = (above.skill, above.spec_hash) == (record.spec["skill"], record.spec_hash)
+            self.hold(not same, f"{record.task} is the same work as {above.id} above it")
+            above = self.model.tasks[above.parent] if above.parent else None
+
+
+class GraceHolds(Checker):
+    """No timer with a stored deadline fires during recovery grace: offers may go out, and nothing else."""
+
+    name = "I19"
+    records = tuple(kind for kind in _OF_TASK if kind is not Offered)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        if cause.kind in ("tick", "restore"):
+            left = self.model.grace_until - record.at
+            self.hold(
+                left <= 0, f"{record.task}: {type(record).__name__} by the clock, {left} ms before the grace ends"
+            )
+
+
+class TimersNotEarly(Checker):
+    """What the clock decides is due: nobody loses a lease, an offer or the time for a word before it is over."""
+
+    name = "T1"
+    records = (LeaseExpired, OfferWithdrawn, Settled, Answered)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if cause.kind != "tick":
+            if isinstance(record, LeaseExpired | OfferWithdrawn):
+                self.hold(isinstance(cause.message, Hello), f"{task.id} is lost because of {cause.message}")
+            return
+        if isinstance(record, LeaseExpired):
+            due = task.lease_until
+        elif isinstance(record, OfferWithdrawn):
+            due = task.offered_at + (task.durations["offer_ms"] or 0)
+        elif isinstance(record, Answered):
+            due = task.asks[record.ask_no].deadline_at
+        elif record.reason == "deadline":
+            due = task.deadline_at or 0
+        elif record.reason == "no_capable_agent":
+            due = task.since + (task.durations["queue_ms"] or 0)
+        elif record.reason == "unanswered":
+            due = min(ask.deadline_at for ask in task.asks.values() if ask.is_open)
+        elif record.reason == "unconfirmed" or record.by == "timer":
+            due = task.since + (task.durations["confirm_ms"] or 0)
+        elif record.state == "canceled" and task.state == "canceling" and self._is_own_cancel(task):
+            due = min(task.grace_at, task.lease_until)
+        else:
+            due = record.at
+        self.hold(due <= record.at, f"{task.id}: {type(record).__name__} comes {due - record.at} ms early")
+
+    def _is_own_cancel(self, task: TaskModel) -> bool:
+        parent = self.model.tasks.get(task.parent or "")
+        return parent is None or not parent.has_ended
+
+
+class HealthyKeepsLease(Checker):
+    """In calm weather an agent that is here and was heard keeps its lease: it beats as long as it works (LEASE-2)."""
+
+    name = "LEASE-2"
+    records = (LeaseExpired,)
+
+    def before(self, record: LeaseExpired, lsn: int, cause: Cause) -> None:
+        task, calm_at = self.model.tasks[record.task], self.court.calm_at
+        lease, offer = task.durations["lease_ms"] or 0, task.durations["offer_ms"] or 0
+        never_heard = task.lease_until == task.offered_at + offer
+        if cause.kind != "tick" or calm_at is None or lease < 3_000 or never_heard:
+            return  # a short lease may lapse where the way is long
+        settled_down = record.at >= calm_at + 60_000 and record.at >= self.model.grace_until + lease
+        here = task.holder in self.model.seats
+        self.hold(not (settled_down and here), f"{task.holder} is here, and loses {task.id} in calm weather")
+
+
+class Chunks(Checker):
+    """The chunks of an artifact are of one attempt and follow each other without a gap (I20, as far as it is here)."""
+
+    name = "I20"
+    records = (ArtifactAppended,)
+
+    def before(self, record: ArtifactAppended, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        known = task.chunks.get((record.fence, record.artifact))
+        mine = task.streamed.get(record.artifact) == record.fence
+        if record.append:
+            self.hold(mine, f"{task.id}: {record.artifact} goes on with a chunk of another attempt")
+            self.hold(
+                known == record.chunk_no - 1, f"{task.id}: chunk {record.chunk_no} of {record.artifact} after {known}"
+            )
+        elif known is not None and mine:
+            self.hold(record.chunk_no > known, f"{task.id}: chunk {record.chunk_no} of {record.artifact} twice")
+
+
+class OneAnswer(Checker):
+    """Per question exactly one answer is in force, and a number is asked once."""
+
+    name = "I22"
+    records = (Answered, Asked)
+
+    def before(self, record: Answered | Asked, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        ask = task.asks.get(record.ask_no)
+        if isinstance(record, Answered):
+            self.hold(ask is not None and ask.is_open, f"{task.id}: question {record.ask_no} is answered again")
+        else:
+            self.hold(ask is None or ask.withdrawn, f"{task.id}: question {record.ask_no} is asked again")
+
+
+class Bounded(Checker):
+    """No livelock: losses, failures, declines, reworks and revivals are each bounded, and so are attempts."""
+
+    name = "L10"
+    records = (LeaseExpired, OfferWithdrawn, Declined, Yielded, Reported, Reworked, Revived)
+
+    def after(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        bounds = task.bounds
+        for name, count, most in (
+            ("losses", task.losses, bounds["losses"] + 1),
+            ("failures", task.failures, bounds["attempts"]),
+            ("declines", task.declines, max(1, bounds["declines"])),
+            ("reworks", task.reworks, bounds["reworks"]),
+            ("revivals", task.revivals, bounds["revivals"]),
+        ):
+            self.hold(count <= most, f"{task.id} has {count} {name}, at most {most} may be")
+
+
+class EndsInOneStep(Checker):
+    """A count that reached its bound ends the task in the same decision."""
+
+    name = "L10b"
+    records = (Offered,)
+
+    def before(self, record: Offered, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        over = task.losses > task.bounds["losses"] or task.failures >= task.bounds["attempts"]
+        self.hold(not over, f"{task.id} is offered again after {task.losses} losses and {task.failures} failures")
+
+
+class Entitled(Checker):
+    """Only the delegator's principal, the holder of the parent or an operator confirms, cancels or answers."""
+
+    name = "AUTH-5"
+    records = (Reworked, CancelRequested, Settled, Answered)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        message, agent = cause.message, cause.agent or ""
+        if not isinstance(message, TaskConfirm | TaskCancel | TaskAnswer) or message.task != record.task:
+            return
+        task = self.model.tasks[record.task]
+        parent = self.model.tasks.get(task.parent or "")
+        entitled = principal_of(agent) in (task.principal, "operator")
+        entitled = entitled or (parent is not None and parent.runs and parent.holder == agent)
+        self.hold(entitled, f"{agent} decided {type(record).__name__} of {task.id}, which {task.delegator} delegated")
+
+
+class MailPosted(Checker):
+    """The record that changes something puts the notice of it into the right mailbox (MAIL-2)."""
+
+    name = "MAIL-2"
+    records = (Offered, Revived, Yielded, Asked, Answered, Reported, CancelRequested, Settled)
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._due: list[tuple[str, str, int]] = []
+        """(agent, kind, what it is about) that the record under way has to post."""
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        due = self._due = []
+        match record:
+            case Offered():
+                due.append((record.agent, "task.offer", lsn))
+            case Asked():
+                due.append((task.delegator, "task.ask", record.ask_no))
+            case Answered() if task.runs:
+                due.append((task.holder, "task.answer", record.ask_no))
+            case CancelRequested():
+                due.append((task.holder, "task.revoke", task.fence))
+            case Reported() if record.outcome == "completed" and task.evaluator != "auto":
+                due.append((task.delegator, "task.review", task.rev))
+            case Settled():
+                due.append((task.delegator, "task.settled", task.rev))
+                if task.runs:
+                    due.append((task.holder, "task.revoke", task.fence))
+            case Revived():
+                missed = [(number, ask) for number, ask in task.asks.items() if ask.fence == record.fence]
+                untold = [number for number, ask in missed if ask.answer is not None and not ask.told]
+                due.extend((task.holder, "task.answer", number) for number in untold)
+        if task.offer and isinstance(record, Revived | Yielded | Reported | Settled):
+            due.append((task.minted[task.offer], "task.revoke", task.offer))
+
+    def after(self, record: Any, lsn: int, cause: Cause) -> None:
+        assert self.court.coordinator is not None, "it decided"
+        mailboxes = self.court.coordinator.ledger.mailboxes
+        for agent, kind, number in self._due:
+            entries = mailboxes[agent].entries if agent in mailboxes else ()
+            there = any(
+                (entry.lsn, entry.kind, entry.task, entry.number) == (lsn, kind, record.task, number)
+                for entry in entries
+            )
+            self.hold(there, f"{record.task}: {agent} has no {kind} {number} of {type(record).__name__} in its mailbox")
+
+
+class RestartLetsGo(Checker):
+    """A process that comes new and does not hold an attempt any more has lost it at once (HELLO-7)."""
+
+    name = "HELLO-7"
+    requests = (Hello,)
+
+    def answered(self, agent: str, message: Hello, reply: Message) -> None:
+        known = self.model.agents.get(agent)
+        was = self.court.cause.instance
+        if not isinstance(reply, Welcome) or known is None or was in (None, message.instance_id):
+            return
+        held = {(attempt.task, attempt.fence) for attempt in message.held}
+        for task, fence in self.model.holding.get(agent, {}).items():
+            self.hold((task, fence) in held, f"{agent} came new without {task}, and still holds it under {fence}")
+
+
+def _authority(task: TaskModel) -> str:
+    state = "open" if task.is_open else "spent"
+    return f"{task.fence} of {task.holder or 'nobody'} ({state}), on offer {task.offer or 'nothing'}"
+
+
+SAFETY: tuple[type[Checker], ...] = (
+    OneTaskPerKey,
+    FencesGrow,
+    OneHolder,
+    OneResult,
+    DeadFences,
+    Absorbing,
+    CompletedMeansConfirmed,
+    OnlyTheHolder,
+    Credit,
+    TreeRules,
+    GraceHolds,
+    TimersNotEarly,
+    HealthyKeepsLease,
+    Chunks,
+    OneAnswer,
+    Bounded,
+    EndsInOneStep,
+    Entitled,
+    MailPosted,
+    RestartLetsGo,
+)

@@ -1,0 +1,90 @@
+"""The coordinator's disk: batches become durable late, in order, each whole or not at all.
+
+It keeps bytes, as a store does: what a restarted coordinator folds went through `to_bytes` and `from_bytes`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from a2a.engine.records import Record, from_bytes
+
+from .world import Event, World
+
+__all__ = ["Disk"]
+
+Stored = tuple[bytes, bytes | None]
+Appended = Callable[[bool], None]
+"""Called with True when the batch is durable, with False when the disk refused it."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    entries: list[Stored]
+    done: Appended
+    event: Event = field(default_factory=list)
+
+
+class Disk:
+    """What has been stored, and what is on its way there."""
+
+    def __init__(self, world: World, latency: tuple[int, int]) -> None:
+        self.world = world
+        self.latency = latency
+        self.entries: list[Stored] = []
+        self._chance = world.chance("disk")
+        self._pending: deque[_Pending] = deque()
+        self._last = 0
+
+    @property
+    def durable(self) -> int:
+        """The position of the last record that survives a crash."""
+        return len(self.entries)
+
+    def append(self, entries: list[Stored], done: Appended) -> None:
+        """Write a batch."""
+        batch = _Pending(entries, done)
+        self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
+        batch.event = self.world.at(self._last, self._written, batch)
+        self._pending.append(batch)
+
+    def refuse_next(self) -> None:
+        """Have the oldest batch under way fail: the disk is full."""
+        if self._pending:
+            batch = self._pending[0]
+            World.call_off(batch.event)
+            self.world.after(0, self._refused, batch)
+
+    def crash(self, keep: int | None = None) -> None:
+        """Lose the process that wrote. Of the batches under way the first `keep` are there; by default by chance."""
+        count = self._chance.randint(0, len(self._pending)) if keep is None else min(keep, len(self._pending))
+        for number, batch in enumerate(self._pending):
+            World.call_off(batch.event)
+            if number < count:
+                self._store(batch)
+        self._pending.clear()
+        self._last = 0
+
+    def read(self) -> list[Record]:
+        """Return the stored records, as a new process reads them."""
+        return [from_bytes(*entry) for entry in self.entries]
+
+    def _written(self, batch: _Pending) -> None:
+        assert self._pending[0] is batch, "batches are written in order"
+        self._pending.popleft()
+        self._store(batch)
+        batch.done(True)
+
+    def _refused(self, batch: _Pending) -> None:
+        if self._pending and self._pending[0] is batch:
+            self._pending.popleft()
+            batch.done(False)
+
+    def _store(self, batch: _Pending) -> None:
+        self.entries.extend(batch.entries)
+        for body, payload in batch.entries:
+            self.world.mark(b"=", body)
+            if payload is not None:
+                self.world.mark(b"+", payload)

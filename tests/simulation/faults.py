@@ -1,0 +1,201 @@
+"""The weather: faults come at random, each at its own rate, until it is calm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from a2a.protocol.messages import AgentUpdate, Bye, Credit
+
+from .agents import Agent
+from .network import Connection
+from .peers import Peer
+
+if TYPE_CHECKING:
+    from .town import Host, Town
+
+__all__ = ["Weather"]
+
+
+class Weather:
+    """Plans the faults of a profile, and does them."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.world = town.world
+        self.chance = town.world.chance("weather")
+
+    def begin(self) -> None:
+        """Let it come."""
+        faults = self.town.profile.faults
+        self.town.server.dies_at_append = faults.server_dies_at_append
+        self.town.server.wall_jump = faults.wall_jump_ms
+        for rate, fault in (
+            (faults.cuts, self._cut),
+            (faults.stalls, self._stall),
+            (faults.server_crashes, self._crash_server),
+            (faults.disk_full, self._fill_disk),
+            (faults.agent_crashes, self._crash_agent),
+            (faults.agent_pauses, self._pause_agent),
+            (faults.agent_doubles, self._double_agent),
+            (faults.client_crashes, self._crash_client),
+            (faults.client_pauses, self._pause_client),
+            (faults.credit_changes, self._change_credit),
+            (faults.drains, self._drain),
+            (faults.byes, self._say_bye),
+        ):
+            if rate:
+                self._plan(rate, fault)
+
+    def _plan(self, rate: float, fault: Callable[[], None]) -> None:
+        pause = self.chance.expovariate(rate / 60_000)
+        self.world.after(max(1, int(pause)), self._strike, rate, fault)
+
+    def _strike(self, rate: float, fault: Callable[[], None]) -> None:
+        if not self.town.is_calm:
+            fault()
+            self._plan(rate, fault)
+
+    def _tell(self, what: str) -> None:
+        if self.world.timeline is not None:
+            self.world.tell("weather", what)
+
+    @property
+    def _lease(self) -> int:
+        return self.town.profile.policy.durations.lease_ms
+
+    # Network ----------------------------------------------------------------------------------------------------------
+
+    def _connection(self) -> Connection | None:
+        standing = [connection for connection in self.town.network.connections.values() if not connection.is_over]
+        return self.chance.choice(standing) if standing else None
+
+    def _cut(self) -> None:
+        connection = self._connection()
+        if connection is None:
+            return
+        chance = self.chance
+        knows = [chance.choice((0, chance.randint(0, 300), chance.randint(0, 5_000))) for _ in range(2)]
+        keep = (chance.choice((0.0, chance.random(), 1.0)), chance.choice((0.0, chance.random(), 1.0)))
+        self._tell(f"CUTS connection {connection.number}, peer knows in {knows[0]}, coordinator in {knows[1]} ms")
+        connection.break_("cut", peer_knows=knows[0], server_knows=knows[1], keep=keep)
+        if chance.random() < 0.3:
+            self._cut_off(connection, self.world.now + chance.randint(0, 2 * self._lease))
+        elif chance.random() < 0.3:  # a link that breaks once likes to break again as soon as it is up
+            self.world.after(chance.randint(0, 1_500), self._cut_newest)
+
+    def _cut_off(self, connection: Connection, until: int) -> None:
+        """Have the peer of a connection reach nobody for a while."""
+        for host in self.town.hosts:
+            if host.process is not None and host.process.connection is connection:
+                self._tell(f"CUTS OFF {host.process.name} until {until / 1000}")
+                host.process.unreachable_until = until
+
+    def _cut_newest(self) -> None:
+        connection = max(self.town.network.connections.values(), key=lambda known: known.number)
+        if not self.town.is_calm:
+            self._tell(f"CUTS connection {connection.number}, the newest")
+            connection.break_("cut again", keep=(self.chance.random(), self.chance.random()))
+
+    def _stall(self) -> None:
+        connection = self._connection()
+        if connection is None:
+            return
+        until = self.world.now + self.chance.randint(100, max(200, 2 * self._lease))
+        which = self.chance.choice(("up", "down", "both"))
+        self._tell(f"STALLS connection {connection.number} {which} until {until / 1000}")
+        if which != "down":
+            connection.up.stall(until)
+        if which != "up":
+            connection.down.stall(until)
+
+    # The coordinator --------------------------------------------------------------------------------------------------
+
+    def _crash_server(self) -> None:
+        self.town.server.crash("weather")
+
+    def _fill_disk(self) -> None:
+        self._tell("FILLS the disk")
+        self.town.disk.refuse_next()
+
+    # Agents and clients -----------------------------------------------------------------------------------------------
+
+    def _host(self, *, agents: bool) -> Host | None:
+        chosen = [
+            host
+            for host in self.town.hosts
+            if host.is_agent == agents
+            and (agents or host.orders is not None)
+            and host.process is not None
+            and host.process.is_alive
+        ]
+        return self.chance.choice(chosen) if chosen else None
+
+    def _crash_agent(self) -> None:
+        host = self._host(agents=True)
+        if host is None or not isinstance(host.process, Agent):
+            return
+        chance, peer = self.chance, host.process
+        if chance.random() < self.town.profile.faults.agent_remembers:
+            host.remembered = peer.remember()
+        self._tell(f"KILLS {host.name}{', which will remember' if host.remembered else ''}")
+        peer.die(server_knows=chance.choice((0, chance.randint(0, 5_000))), keep=chance.random())
+        down = chance.choice((0, chance.randint(0, 2_000), chance.randint(0, 2 * self._lease)))
+        self.world.after(down + 1, self._start_again, host, peer)
+
+    def _start_again(self, host: Host, former: Peer) -> None:
+        if host.process is former and not host.is_gone:
+            self.town.start(host)
+
+    def _pause_agent(self) -> None:
+        host = self._host(agents=True)
+        if host is not None and host.process is not None:
+            self._pause(host.process, self.chance.randint(self._lease // 2, 3 * self._lease))
+
+    def _pause_client(self) -> None:
+        host = self._host(agents=False)
+        if host is not None and host.process is not None:
+            self._pause(host.process, self.chance.randint(500, 30_000))
+
+    def _pause(self, peer: Peer, how_long: int) -> None:
+        if not peer.is_paused:
+            self._tell(f"PAUSES {peer.name} for {how_long} ms")
+            peer.pause()
+            self.world.after(how_long, peer.resume)
+
+    def _double_agent(self) -> None:
+        host = self._host(agents=True)
+        if host is not None:
+            self._tell(f"STARTS {host.name} a second time")
+            self.town.start(host)
+
+    def _crash_client(self) -> None:
+        host = self._host(agents=False)
+        if host is None or host.process is None:
+            return
+        chance, peer = self.chance, host.process
+        host.is_gone = chance.random() < self.town.profile.faults.client_gone and self.town.may_leave_results
+        self._tell(f"KILLS {peer.name}{' for good' if host.is_gone else ''}")
+        peer.die(server_knows=chance.choice((0, chance.randint(0, 5_000))), keep=chance.random())
+        self.world.after(chance.randint(1, 10_000), self._start_again, host, peer)
+
+    def _change_credit(self) -> None:
+        host = self._host(agents=True)
+        if host is None or host.process is None:
+            return
+        credit = Credit(self.chance.choice((0, 1, 3)), self.chance.choice((1, 4, 256)))
+        self._tell(f"{host.name} takes {credit.tasks} tasks and {credit.frames} frames")
+        host.process.later(0, host.process.session.set_credit, credit)
+
+    def _drain(self) -> None:
+        host = self._host(agents=True)
+        if host is None or host.process is None:
+            return
+        peer = host.process
+        status = self.chance.choice(("draining", "ready"))
+        peer.later(0, peer.session.request, AgentUpdate(status=status))  # type: ignore[arg-type]
+
+    def _say_bye(self) -> None:
+        host = self._host(agents=self.chance.random() < 0.5)
+        if host is not None and host.process is not None:
+            host.process.later(0, host.process.session.tell, Bye("see you"))

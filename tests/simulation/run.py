@@ -1,0 +1,61 @@
+"""Runs seeds and tells what came of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from .court import Violation
+from .timeline import Timeline
+from .town import Town
+from .world import World
+
+__all__ = ["Outcome", "run_seed", "write_timeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one seed."""
+
+    seed: int
+    steps: int
+    simulated_ms: int
+    digest: str
+    failure: str | None
+    """`None`, or the property that does not hold and how."""
+    summary: str
+    seconds: float
+    timeline: Timeline | None
+
+
+def run_seed(seed: int, *, trace: bool = False) -> Outcome:
+    """Run one world to its end."""
+    timeline = Timeline() if trace else None
+    world = World(seed, timeline)
+    started = time.perf_counter()
+    town = Town(world)
+    failure = None
+    try:
+        town.run()
+    except Violation as violation:
+        failure = str(violation)
+    except Exception as error:  # noqa: BLE001 - the engine never raises: whatever comes is a finding
+        where = traceback.format_exc() if trace else ""
+        failure = f"X: {type(error).__name__}: {error}"
+        if timeline is not None:
+            timeline.add(world.now, "exception", where)
+    if timeline is not None:
+        timeline.add(world.now, "end", failure or "all well")
+    seconds = time.perf_counter() - started
+    return Outcome(seed, world.steps, world.now, world.digest(), failure, str(town.summary()), seconds, timeline)
+
+
+def write_timeline(outcome: Outcome) -> Path:
+    """Write the story of a traced run into a temporary file, and return its path."""
+    assert outcome.timeline is not None, "only a traced run has a story"
+    path = Path(tempfile.mkdtemp(prefix="a2a-simulation-")) / f"seed-{outcome.seed}.txt"
+    outcome.timeline.write(path, f"seed {outcome.seed}: {outcome.failure or 'all well'}\n{outcome.summary}")
+    return path

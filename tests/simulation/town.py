@@ -1,0 +1,238 @@
+"""One seed's world, put together: a coordinator, a network, agents, clients, the court.
+
+It runs in three parts. Everybody arrives, in fine weather. Then the faults of the profile come for as long as they
+last. Then it is calm, and everything has to come to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from a2a.engine.work import Attempt
+from a2a.protocol.messages import AgentUpdate, Credit
+from a2a.protocol.types import principal_of
+
+from .agents import Agent
+from .checkers import SAFETY
+from .clients import Client, Operator, Order, draw_orders
+from .court import Court, Violation
+from .disk import Disk
+from .faults import Weather
+from .liveness import LIVENESS, compare, fold
+from .network import Network
+from .peers import Peer
+from .profiles import Manners, Profile, draw
+from .server import SimServer
+from .told import TOLD
+from .world import World
+
+__all__ = ["Host", "Town"]
+
+_LOOK_EVERY_MS = 500
+_ARRIVED_MS = 5_000
+_BETWEEN_MS = 1_500
+
+
+@dataclass(slots=True)
+class Host:
+    """Where the processes of one agent or client run, one after the other."""
+
+    name: str
+    process: Peer | None = None
+    starts: int = 0
+    skills: tuple[str, ...] = ()
+    credit: Credit = field(default_factory=Credit)
+    labels: dict[str, str] = field(default_factory=dict)
+    orders: list[Order] | None = None
+    remembered: list[tuple[Attempt, dict[int, bytes]]] = field(default_factory=list)
+    is_gone: bool = False
+    """It never comes back."""
+
+    @property
+    def is_agent(self) -> bool:
+        return bool(self.skills)
+
+
+class Town:
+    """Everything in one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        chance = world.chance("profile")
+        self.profile: Profile = draw(chance)
+        self.manners: Manners = self.profile.manners
+        self.is_calm = False
+        self.secrets: dict[str, str] = {}
+        """Principal to the secret its hosts keep."""
+        self.disk = Disk(world, self.profile.disk_latency)
+        self.court = Court(self.profile.policy, (*SAFETY, *TOLD, *LIVENESS), lambda: self.disk.durable)
+        self.server = SimServer(world, self.profile.policy, self.disk, self.court, self.profile.frames_per_message)
+        self.network = Network(world, self.server)
+        self.weather = Weather(self)
+        self.hosts: list[Host] = self._people(chance)
+        self._looking = world.chance("look")
+
+    @property
+    def may_leave_results(self) -> bool:
+        """Whether a result nobody confirms is confirmed by the timer; else somebody has to stay for it."""
+        return self.profile.policy.on_confirm_timeout != "hold"
+
+    @property
+    def all_tasks(self) -> list[str]:
+        """The tasks that are durable, for whoever looks around."""
+        return [task.id for task in self.court.model.tasks.values() if task.lsn <= self.disk.durable]
+
+    def is_current(self, peer: Peer) -> bool:
+        """Whether this is the newest process of its host."""
+        return any(host.process is peer for host in self.hosts)
+
+    # A run ------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Live through it all.
+
+        Raises:
+            Violation: a property does not hold.
+        """
+        world = self.world
+        self.server.start()
+        for number, host in enumerate(self.hosts):
+            # One after the other: the first of a principal is given the secret the others show. A welcome that is
+            # lost on the way takes that secret with it for good, so the weather waits until everybody has one.
+            world.at(50 + _BETWEEN_MS * number, self.start, host)
+        world.at(0, self._look)
+        world.run(_ARRIVED_MS + _BETWEEN_MS * len(self.hosts))
+        for host in self.hosts:
+            if principal_of(host.name) not in self.secrets:
+                raise Violation("HELLO", f"{host.name} was not welcomed in fine weather")
+        self.weather.begin()
+        world.run(world.now + self.profile.weather_ms)
+        self._calm_down()
+        end = world.now + self._patience()
+        while (waits := self._unfinished()) is not None:
+            if world.now >= end:
+                raise Violation("L1", f"{(self._patience()) // 1000} s after the last fault: {waits}")
+            world.run(world.now + 1_000)
+        self._judge()
+
+    def start(self, host: Host) -> None:
+        """Start a process of a host."""
+        host.starts += 1
+        peer: Peer
+        if host.is_agent:
+            remembered, host.remembered = host.remembered, []
+            peer = Agent(self, host.name, host.starts, host.skills, host.credit, host.labels, remembered)
+        elif host.orders is not None:
+            name = f"{host.name}#p{host.starts}" if self.profile.own_suffix else host.name
+            peer = Client(self, name, host.starts, host.orders)
+        else:
+            peer = Operator(self, host.name, host.starts)
+        host.process = peer
+        if self.world.timeline is not None:
+            self.world.tell(peer.name, f"STARTS as {peer.instance}")
+        peer.start()
+
+    def _people(self, chance: Random) -> list[Host]:
+        profile = self.profile
+        hosts = []
+        for name, skills, tasks, frames in profile.agents:
+            labels = {"zone": chance.choice("ab")}
+            hosts.append(Host(name, skills=skills, credit=Credit(tasks, frames), labels=labels))
+        names = [host.name for host in hosts]
+        for number in range(profile.clients):
+            principal = f"client{number}"
+            orders = draw_orders(profile, self.world.chance(principal), principal, names)
+            hosts.append(Host(principal, orders=orders))
+        if profile.operator:
+            hosts.append(Host("operator"))
+        return hosts
+
+    # Calm -------------------------------------------------------------------------------------------------------------
+
+    def _calm_down(self) -> None:
+        """End all faults: what was down comes up, what was paused goes on, and agents just do their work."""
+        self.is_calm = True
+        self.court.calm_at = self.server.clock()
+        self.manners = Manners()
+        if self.world.timeline is not None:
+            self.world.tell("weather", "CALM")
+        self.server.dies_at_append = 0.0
+        self.server.wall_jump = 0
+        self.server.start()
+        for connection in self.network.connections.values():
+            connection.up.heal()
+            connection.down.heal()
+        for host in self.hosts:
+            peer = host.process
+            if host.is_gone:
+                continue
+            if peer is None or not peer.is_alive:
+                self.start(host)
+                continue
+            peer.resume()
+            if host.is_agent:
+                peer.session.set_credit(host.credit)
+                peer.session.request(AgentUpdate(status="ready"))
+            peer.flush()
+
+    def _patience(self) -> int:
+        durations = self.profile.policy.durations
+        waits = durations.confirm_ms + durations.ask_ms + durations.cancel_ms
+        return 600_000 + 4 * waits + 12 * (durations.lease_ms + durations.offer_ms)
+
+    def _unfinished(self) -> str | None:
+        """Say what has not come to its end yet, or None."""
+        if not self.server.is_up:
+            return "the coordinator is down"
+        for task in self.court.model.open.values():
+            return f"{task.id} is {task.state}"
+        ledger = self.server.coordinator.ledger
+        for host in self.hosts:
+            peer = host.process
+            if host.is_gone or peer is None:
+                continue
+            if not peer.session.is_open:
+                return f"{peer.name} is not connected"
+            if peer.session.waiting:
+                return f"{peer.name} waits for {peer.session.waiting} answers"
+            mailbox = ledger.mailboxes.get(peer.name)
+            if mailbox is not None and mailbox.next_mseq - 1 > peer.session._cursor:
+                return f"{peer.name} has mail up to {peer.session._cursor} of {mailbox.next_mseq - 1}"
+            if isinstance(peer, Agent) and peer.work.attempts:
+                return f"{peer.name} holds {sorted(peer.work.attempts)}"
+            if isinstance(peer, Client) and (waits := peer.unfinished()) is not None:
+                return waits
+        return None
+
+    # Judgement --------------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        if self.server.is_up:
+            self.court.look(self.server.clock())
+        self.world.after(self._looking.randint(1, _LOOK_EVERY_MS), self._look)
+
+    def _judge(self) -> None:
+        """At the end, look at the whole once more."""
+        self.world.run(self.world.now + 2_000)
+        coordinator = self.server.coordinator
+        compare("I28", fold(self.court.log, coordinator.policy.namespace), coordinator.ledger)
+        stored = self.disk.read()
+        if len(stored) != len(self.court.log):
+            raise Violation("R2", f"the ledger has {len(self.court.log)} records, the disk {len(stored)}")
+        compare("I28", fold(stored, coordinator.policy.namespace), coordinator.ledger)
+        for host in self.hosts:
+            for order in host.orders or ():
+                if len(order.known) > 1:
+                    raise Violation("I1", f"{order.request.key} of {host.name} became {sorted(order.known)}")
+
+    def summary(self) -> dict[str, Any]:
+        """Return what there was of everything."""
+        model = self.court.model
+        ends: dict[str, int] = {}
+        for task in model.tasks.values():
+            end = task.settled
+            name = "open" if end is None else f"{end.state}:{end.reason or end.by.partition('#')[0]}"
+            ends[name] = ends.get(name, 0) + 1
+        return {"records": len(self.court.log), "crashes": self.server.crashes, "tasks": len(model.tasks), "ends": ends}
