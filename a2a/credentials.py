@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_URL",
     "Tokens",
     "coordinator_dir",
+    "default_ledger",
     "keep_secrets_with",
     "load_secret",
     "load_tokens",
@@ -60,6 +61,11 @@ def coordinator_dir(url: str) -> Path:
     host = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}.get(parts.hostname or "", parts.hostname or "")
     port = parts.port or (443 if parts.scheme == "wss" else 80)
     return state_dir() / "coordinators" / f"{_file_name(host)}_{port}"
+
+
+def default_ledger(namespace: str = "main") -> Path:
+    """Return where a coordinator keeps its ledger when nobody says otherwise."""
+    return state_dir() / "ledgers" / f"{namespace}.db"
 
 
 def provide_tokens(url: str, token: str | None = None) -> Tokens:

@@ -23,12 +23,15 @@ from urllib.parse import urlsplit
 
 from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tokens
 from .engine.policy import Admission, Policy, digest
+from .link import LinkSettings
 from .server import Server
-from .stores.memory import MemoryStore
+from .stores.memory import Medium, MemoryStore
 from .stores.sqlite import SqliteStore
+from .transports.base import Receiver
+from .transports.memory import pair
 from .transports.websocket import WebSocketSettings
 
-__all__ = ["Hosted", "UnsafeAddress", "host", "parse_address"]
+__all__ = ["Hosted", "UnsafeAddress", "host", "parse_address", "reading"]
 
 
 class UnsafeAddress(ValueError):
@@ -98,6 +101,39 @@ async def host(
         finally:
             if is_passing:
                 shutil.rmtree(coordinator_dir(url), ignore_errors=True)
+
+
+@asynccontextmanager
+async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
+    """Answer from a ledger that no coordinator has open, inside the block; connect with the settings it yields.
+
+    A copy in memory answers, with its clock stopped at the newest record: nothing is written and no timer fires, so
+    what is shown is how the coordinator left it.
+
+    Raises:
+        StoreLocked: a coordinator has it open: ask that one. StoreCorrupt, StoreTooNew: it cannot be read.
+    """
+    copy, newest = Medium(), 0
+    original = SqliteStore(db)
+    await original.open()
+    try:
+        for entry in original.read():
+            copy.log.append(entry)
+            newest = max(newest, entry.at)
+    finally:
+        await original.aclose()
+    # Task ids begin with the namespace, which nothing else in a ledger names.
+    named = next((entry.task.rpartition("-")[0] for entry in copy.log if entry.task), "main")
+    server = Server(MemoryStore(copy), Policy(namespace=named), clock=lambda: newest)
+    await server.open()
+
+    async def dial(receiver: Receiver) -> None:
+        pair(receiver, server.receiver())
+
+    try:
+        yield LinkSettings(token="", secrets={}, dial=dial)
+    finally:
+        await server.aclose()
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import click
 
-from ..credentials import state_dir
+from ..credentials import default_ledger
 from ..errors import StoreError
 from ..hosting import Hosted, UnsafeAddress, host
 from ..loop import run as run_loop
@@ -74,7 +74,7 @@ def run(
 async def _serve(settings: Settings, out: Output) -> None:
     db = settings.db
     if db is None:
-        db = state_dir() / "ledgers" / f"{settings.policy.namespace}.db"
+        db = default_ledger(settings.policy.namespace)
         db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with hosting(
         db,

@@ -6,7 +6,8 @@ Light on purpose: the modules that cost time to load are imported when a command
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -80,11 +81,37 @@ class Common:
         Raises:
             TimeoutError: it was not done within the timeout.
         """
+        return self._run(self.connection.client, work)
+
+    def read(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Do work that only looks: as `run`, and from the ledger where no coordinator runs on this machine.
+
+        Raises:
+            TimeoutError: it was not done within the timeout.
+        """
+        from ..credentials import default_ledger
+        from ..errors import ConnectError, StoreError
+
+        try:
+            return self.run(work)
+        except ConnectError:
+            ledger = default_ledger()
+            if self.connection.url != DEFAULT_URL or not ledger.exists():
+                raise
+            self.out.note(f"no coordinator runs here; this is how it left {ledger}")
+            try:
+                return self._run(lambda: _left_behind(ledger), work)
+            except StoreError as exc:
+                raise Failure(f"nothing listens at {DEFAULT_URL}, and the ledger cannot be read: {exc}") from exc
+
+    def _run(
+        self, enter: Callable[[], AbstractAsyncContextManager[Client]], work: Callable[[Client], Awaitable[T]]
+    ) -> T:
         import asyncio
 
         async def connected() -> T:
             try:
-                async with asyncio.timeout(self.timeout) as bound, self.connection.client() as client:
+                async with asyncio.timeout(self.timeout) as bound, enter() as client:
                     return await work(client)
             except TimeoutError as exc:
                 if not bound.expired():
@@ -92,6 +119,15 @@ class Common:
                 raise TimeoutError(f"not done within {self.timeout:g} s") from exc
 
         return asyncio.run(connected())
+
+
+@asynccontextmanager
+async def _left_behind(ledger: Path) -> AsyncIterator[Client]:
+    from ..client import connect
+    from ..hosting import reading
+
+    async with reading(ledger) as settings, connect(name="reader", settings=settings) as client:
+        yield client
 
 
 def read_token(path: Path | None) -> str | None:

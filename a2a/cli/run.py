@@ -17,6 +17,7 @@ from typing import Any, Final
 import click
 
 from ..client import Client, connect
+from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, ConnectError, Refused, TaskError
 from ..squads import Definition, Place, bring_up, find_place, is_up, load, state_of, users
@@ -390,6 +391,8 @@ def _tell(definition: Definition, common: Common, this: Run, place: Place, resul
     out.note(f"the run:        {this.folder}")
     out.note(f"look again:     a2a task tree {this.task}   (or: a2a task ls, a2a task show ID)")
     state = state_of(definition.name, place.url).read()
-    if state is not None and state["db"] and state["supervisor"] == os.getpid():
+    is_ours = state is not None and state["db"] and state["supervisor"] == os.getpid()
+    if state is not None and is_ours and Path(state["db"]) != default_ledger():
+        # The default ledger is read also while no coordinator runs.
         serve = f"a2a coordinator run --listen {place.listen} --db {shlex.quote(state['db'])}"
         out.note(f"                while its coordinator runs: {serve}")

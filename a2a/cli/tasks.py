@@ -36,7 +36,7 @@ def task() -> None:
 @common_options()
 def list_tasks(common: Common, state: str | None, skill: str | None, parent: str | None, limit: int) -> None:
     """Show tasks, the newest first."""
-    found = common.run(lambda client: client.list(state=state, skill=skill, parent=parent, limit=limit))
+    found = common.read(lambda client: client.list(state=state, skill=skill, parent=parent, limit=limit))
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)
@@ -78,7 +78,7 @@ def show_task(common: Common, task_id: str) -> None:
         for event in events:
             common.out.line(f"  {_clock(event)}  {event.state:<9}  {describe(event)}")
 
-    common.run(work)
+    common.read(work)
 
 
 def _head(shown: dict[str, Any]) -> list[str]:
@@ -138,7 +138,7 @@ def show_events(common: Common, task_id: str, follow: bool) -> None:
                 else:
                     common.out.line(f"{_clock(event)}  {event.state:<9}  {describe(event)}")
 
-    common.run(work)
+    common.read(work)
 
 
 @task.command("tree")
@@ -157,7 +157,7 @@ def show_tree(common: Common, task_id: str) -> None:
         async for line in _draw(client, shown, now, "", ""):
             common.out.line(line)
 
-    common.run(work)
+    common.read(work)
 
 
 async def _children(client: Client, shown: dict[str, Any]) -> list[dict[str, Any]]:
@@ -224,7 +224,7 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
             common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
         common.out.value(value)
 
-    common.run(work)
+    common.read(work)
 
 
 def _has_result(shown: dict[str, Any]) -> bool:

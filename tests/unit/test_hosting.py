@@ -6,12 +6,14 @@ import socket
 import ssl
 from pathlib import Path
 
+import anyio
 import pytest
 
 from a2a import A2AError, Agent, Policy, connect
 from a2a.credentials import coordinator_dir, load_secret, load_tokens
 from a2a.errors import ConnectError, StoreLocked
-from a2a.hosting import UnsafeAddress, host, parse_address
+from a2a.hosting import UnsafeAddress, host, parse_address, reading
+from a2a.link import LinkSettings
 
 
 @pytest.mark.parametrize(
@@ -154,3 +156,29 @@ async def test_a_client_leaves_by_the_whole_closing_handshake(caplog: pytest.Log
             await client.list()
         assert client.link._transport is None
         assert "closed here: 1000 (OK) bye" in caplog.text
+
+
+async def test_a_ledger_that_nobody_has_open_can_be_read_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with anyio.fail_after(20):
+        async with host(path) as hosted:
+            settings = LinkSettings(url=hosted.url, token=hosted.tokens.token, secrets={})
+            async with connect(settings=settings, name="someone") as client:
+                async with client.delegate("nothing", key="k") as task:
+                    pass
+        before = path.read_bytes()
+        async with reading(path) as settings, connect(settings=settings, name="reader") as client:
+            [listed] = await client.list()
+            assert listed["id"] == task.id
+            assert (await client.get(task.id))["metadata"]["state"] == "queued"
+            async with client.delegate("other", key="k2"):
+                pass  # goes into the copy, and with it
+        assert path.read_bytes() == before
+
+
+async def test_a_ledger_that_a_coordinator_has_open_is_not_read_behind_its_back(tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        async with host(tmp_path / "ledger.db"):
+            with pytest.raises(StoreLocked):
+                async with reading(tmp_path / "ledger.db"):
+                    pass

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import anyio
 import click
 import pytest
 from click.testing import CliRunner
 
-from a2a import Client
+from a2a import Client, LinkSettings, connect
 from a2a.cli.options import Common, Connection, common_options, connection_options, read_token
 from a2a.cli.output import Output
+from a2a.credentials import default_ledger
+from a2a.hosting import host
 
 
 @click.command()
@@ -79,3 +82,25 @@ def test_a_timeout_of_the_work_itself_is_left_alone(world: Any) -> None:
 
     with pytest.raises(TimeoutError, match="its own"):
         Common(Connection(world.url, None), Output(), 20.0).run(work)
+
+
+def test_what_only_looks_reads_the_ledger_where_no_coordinator_runs(
+    monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    async def leave_a_task() -> str:
+        ledger = default_ledger()
+        ledger.parent.mkdir(parents=True)
+        async with host(ledger) as hosted:
+            settings = LinkSettings(url=hosted.url, token=hosted.tokens.token, secrets={})
+            async with connect(settings=settings, name="someone") as client:
+                async with client.delegate("nothing", key="k"):
+                    return hosted.url
+
+    url = anyio.run(leave_a_task)
+    elsewhere = command("task", "ls", "--url", url)
+    assert (elsewhere.code, "nothing listens" in elsewhere.err) == (3, True), "only the default one's ledger is known"
+    monkeypatch.setattr("a2a.cli.options.DEFAULT_URL", url)
+    listed = command("task", "ls", "--url", url)
+    assert (listed.code, "nothing" in listed.out) == (0, True)
+    assert "no coordinator runs here" in listed.err
+    assert command("task", "cancel", "main-3", "--url", url).code == 3, "changing needs a coordinator"

@@ -27,9 +27,11 @@ from a2a.protocol.messages import (
     Ping,
     Pong,
     Resume,
+    TaskAccept,
     TaskAsk,
     TaskCreated,
     TaskDelegate,
+    TaskHeartbeat,
     TaskLease,
     TaskLimits,
     TaskOffer,
@@ -177,6 +179,18 @@ def test_a_timer_that_comes_early_is_looked_at_again(town, boss):
     assert town.task(task).state == "offered"
 
 
+@pytest.mark.parametrize("message", [TaskAccept, TaskHeartbeat])
+def test_a_lease_shorter_than_the_offer_it_began_with_ends_in_time(make_town, message):
+    town = make_town(durations=Durations(heartbeat_ms=1_000, lease_ms=3_000, offer_ms=60_000))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    worker.say(message(task, worker.offer().fence))
+    town.pass_time(2_999)
+    assert town.task(task).holder == "w1"
+    town.pass_time(1)
+    assert town.task(task).holder is None
+
+
 def test_timers_of_what_has_ended_do_not_pile_up(town, boss):
     town.worker("w1", tasks=2_000, frames=4_000)
     for number in range(1_200):
@@ -266,6 +280,15 @@ def test_without_leases_there_is_no_grace(town, boss):
     assert [end.reason for end in again.said(Settled)] == ["deadline"]
 
 
+def test_a_lease_that_is_spent_needs_no_grace(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    worker.report(worker.offer())
+    again = town.restart(after=60_000)
+    again.pass_time(0)
+    assert [end.by for end in again.said(Settled)] == ["timer"]
+
+
 def test_a_holder_that_keeps_beating_over_a_restart_loses_nothing(town, boss):
     worker = town.worker("w1")
     task = boss.delegate()
@@ -341,6 +364,9 @@ def test_a_process_of_its_own_that_goes_is_forgotten(town, boss):
     worker = town.worker("w1")
     worker.report(worker.offer(), "rejected")
     process.acknowledge()
+    boss.delegate("of others")
+    worker.report(worker.offer())
+    boss.delegate("of others too")
     process.say(Bye())
     assert town.said(AgentForgotten) == [AgentForgotten(town.now, "boss#1")]
     assert "boss#1" not in town.ledger.mailboxes
@@ -388,6 +414,11 @@ def test_a_process_whose_result_waits_is_not_forgotten(town, boss):
     assert isinstance(town.worker("w#1", resume=Resume(1)).mail()[0], TaskSettled)
 
 
+def test_a_process_that_never_had_mail_leaves_nothing_to_forget(town):
+    town.join("boss#1").drop()
+    assert town.said(AgentForgotten) == []
+
+
 def test_an_agent_with_a_name_of_its_own_is_never_forgotten(town, boss):
     worker = town.worker("w1")
     boss.delegate()
@@ -396,6 +427,39 @@ def test_an_agent_with_a_name_of_its_own_is_never_forgotten(town, boss):
     worker.drop()
     assert town.said(AgentForgotten) == []
     assert town.ledger.mailboxes["w1"].next_mseq == 2
+
+
+def test_the_shell_learns_who_was_welcomed_and_who_holds_work(town, boss):
+    coordinator = town.coordinator
+    worker, silent = town.worker("w1"), town.dial()
+    assert [coordinator.is_welcomed(peer.connection) for peer in (worker, silent)] == [True, False]
+    assert not coordinator.is_welcomed(99)
+    boss.delegate()
+    assert [coordinator.is_busy(peer.connection) for peer in (worker, boss, silent)] == [True, False, False]
+    assert not coordinator.is_busy(99)
+    worker.report(worker.offer())
+    assert not coordinator.is_busy(worker.connection)
+
+
+def test_an_agent_that_is_free_again_gets_what_waits_for_it_also_after_a_detour(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    offer = worker.offer()
+    town.worker("w2")
+    town.pass_time(500)
+    worker.beat(offer)
+    waiting = boss.delegate("next", spec={"requires": {"agent": "w1"}})
+    assert town.task(waiting).state == "queued"
+    worker.report(offer)
+    assert town.task(waiting).holder == "w1"
+
+
+def test_nothing_volatile_is_left_of_what_has_ended(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    worker.beat(worker.offer(), progress_no=1)
+    boss.cancel(task, "skip")
+    assert (town.coordinator.live.lease_until, town.coordinator.live.progress) == ({}, {})
 
 
 # The whole way --------------------------------------------------------------------------------------------------------

@@ -135,6 +135,26 @@ def test_a_record_that_does_not_fit_the_state_is_refused(ledger, keep, leased, r
         keep(record)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        Accepted(13, "main-1", 2),
+        Declined(13, "main-1", 2, "busy", 0),
+        OfferWithdrawn(13, "main-1", 2, ""),
+        LeaseExpired(13, "main-1", 2, ""),
+        Revived(13, "main-1", 2),
+        Yielded(13, "main-1", 2, ""),
+        Asked(13, "main-1", 2, 1, "hot", False, 99, b"[]"),
+        reported(2),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_spent_fence_changes_nothing_any_more(ledger, keep, leased, record):
+    keep(Yielded(12, "main-1", 2, ""))
+    with pytest.raises(ValueError, match="fence 2"):
+        keep(record)
+
+
 @pytest.mark.parametrize("end", ["failed", "canceled"])
 @pytest.mark.parametrize(
     "record",

@@ -12,6 +12,7 @@ from a2a.protocol.messages import (
     Held,
     MailboxAck,
     Resume,
+    TaskAnswer,
     TaskAsk,
     TaskLimits,
     TaskOffer,
@@ -119,6 +120,18 @@ def test_a_time_limit_that_has_passed_is_told_as_none_left(town, boss, kind):
     entry = MailboxEntry(1, 1, kind, task, 1 if kind == "task.ask" else 0)
     message = render(town.coordinator.world, "boss", entry, town.now + 10**6)
     assert (message.timeout_ms if kind == "task.ask" else message.confirm_ms) == 0
+
+
+def test_each_question_and_each_answer_is_told_as_itself(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    for number in (1, 2):
+        worker.say(TaskAsk(task, number, b"[%d]" % number, fence=offer.fence))
+    assert [(message.ask_no, message.payload) for message in boss.mail()] == [(1, b"[1]"), (2, b"[2]")]
+    for number in (2, 1):
+        boss.say(TaskAnswer(task, number, b"[%d0]" % number))
+    assert [(message.ask_no, message.payload) for message in worker.mail()] == [(2, b"[20]"), (1, b"[10]")]
 
 
 def test_an_unknown_kind_of_entry_is_a_bug_and_says_so(town, boss):

@@ -215,6 +215,16 @@ def test_an_event_carries_its_data_and_its_payload(town, boss, worker):
     }
 
 
+def test_an_event_of_a_failure_says_what_went_wrong(town, boss, worker):
+    task = boss.delegate()
+    boss.say(TaskWatch(task, from_gen=2))
+    offer = worker.offer()
+    worker.report(offer, "failed", error=AttemptError("e", "oh", retryable=True))
+    (event,) = boss.notices
+    error = {"code": "e", "detail": "oh", "retryable": True}
+    assert event.data == {"outcome": "failed", "agent": "w1", "fence": offer.fence, "error": error}
+
+
 def test_watchers_hear_of_progress_and_a_late_one_of_the_newest(town, boss, worker):
     task = boss.delegate()
     boss.say(TaskWatch(task, from_gen=2))

@@ -466,6 +466,12 @@ def test_a_watcher_hears_who_joins_changes_and_leaves(town, boss):
     assert all(isinstance(event, AgentEvent) for event in boss.notices)
 
 
+def test_who_has_no_card_comes_and_goes_unseen(town, boss):
+    boss.say(AgentFind(watch=True))
+    town.join("chief").drop()
+    assert boss.notices == []
+
+
 def test_who_only_looked_once_hears_nothing(town, boss):
     boss.say(AgentFind())
     town.worker("w1")

@@ -349,6 +349,20 @@ def test_a_task_that_ended_in_the_queue_is_offered_to_nobody(town, boss):
     assert [offer.task for offer in worker.mail()] == [second]
 
 
+def test_a_task_whose_late_report_failed_waits_as_any_other(make_town):
+    town = make_town(backoff_ms=60_000)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = town.task(boss.delegate())
+    offer = worker.offer()
+    worker.say(Credit(0))
+    town.pass_time(500)
+    assert worker.report(offer, "failed", error=AttemptError(retryable=True)) == "admitted"
+    worker.say(Credit(1))
+    assert worker.mail() == []
+    town.pass_time(task.retry_at - town.now)
+    assert worker.offer().task == task.id
+
+
 def test_a_task_that_left_the_queue_and_came_back_is_offered_once(town, boss):
     worker = town.worker("w1")
     task = boss.delegate()

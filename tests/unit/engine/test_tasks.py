@@ -484,9 +484,32 @@ def test_a_holder_that_comes_back_gets_the_answer_it_missed(town, boss, task, wo
     assert town.task(task).state == "queued"
     worker.beat(offer)
     assert worker.mail() == [TaskAnswer(task, 1, b"[1]")]
-    town.pass_time(2_900)
+    town.pass_time(3_000)
     worker.beat(offer)
     assert worker.mail() == [], "once is enough"
+
+
+def test_a_holder_that_comes_back_gets_no_answers_to_the_questions_of_others(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    boss.say(TaskAnswer(task, 1, b"[1]"))
+    other = town.worker("w2")
+    again = other.offer()
+    other.accept(again)
+    other.say(Credit(0))
+    town.pass_time(3_000)
+    other.beat(again)
+    assert town.task(task).holder == "w2"
+    assert other.mail() == [], "the answer came with the offer"
+
+
+def test_an_answer_that_comes_while_the_task_is_canceled_changes_nothing_about_that(town, boss, task, worker, offer):
+    worker.say(ask(offer))
+    boss.cancel(task)
+    assert boss.say(TaskAnswer(task, 1, b"[1]")) == Ok()
+    assert town.task(task).state == "canceling"
+    assert worker.mail()[-1] == TaskAnswer(task, 1, b"[1]")
 
 
 def test_a_holder_that_comes_back_while_parked_waits_on(town, boss, task, worker, offer):

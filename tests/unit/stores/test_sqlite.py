@@ -57,7 +57,7 @@ async def join_threads_of(path: Path) -> None:
     async with asyncio.timeout(20):
         for thread in threading.enumerate():
             if thread.name == f"ledger {path.name}":
-                await asyncio.to_thread(thread.join)
+                await asyncio.to_thread(thread.join, 10)
 
 
 def digest(data: bytes) -> str:
