@@ -203,6 +203,7 @@ class Server:
         if ready.records:
             entries = []
             for lsn, record in ready.records:
+                log.debug("= %d %s", lsn, record)
                 body, payload = to_bytes(record)
                 entries.append(
                     Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, body, payload)
