@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reference_agents.maintenance import sandbox as module
+from reference_agents.maintenance.launch import SCRATCH
 from reference_agents.maintenance.processes import Finished, Limits
 from reference_agents.maintenance.sandbox import Sandbox, detect, foreign_environment, run_foreign
 
@@ -24,9 +26,14 @@ def real(sandbox: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def outside() -> str:
-    """A folder that is writable and not one of those every program may write to."""
-    return str(Path(__file__).parent)
+def outside() -> Iterator[str]:
+    """A folder that this test may write to, and that is not one of those every program may write to."""
+    for folder in (Path(__file__).parent, Path.home(), Path("/var/lib")):
+        if not any(folder.resolve().is_relative_to(scratch) for scratch in SCRATCH) and os.access(folder, os.W_OK):
+            with tempfile.TemporaryDirectory(dir=folder) as made:
+                yield made
+            return
+    pytest.skip("all that can be written to here is scratch space")
 
 
 async def confined(sandbox: Sandbox, program: str, folder: Path, *arguments: str) -> Finished:
