@@ -69,7 +69,7 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     issued: str | None = None
     if bound is None:
         # A secret that an earlier ledger bound is bound again: agents elsewhere get in after a restore or a new ledger.
-        issued = sender.fresh_secret if message.secret is None else None
+        issued = None if message.secret else sender.fresh_secret
         records.append(PrincipalBound(now, principal, digest(message.secret or sender.fresh_secret)))
     elif message.secret is None or not hmac.compare_digest(bound, digest(message.secret)):
         detail = (

@@ -414,6 +414,7 @@ class Model:
         task.rejected.add(task.results[record.rev].fence)
         task.rev += 1
         task.reworks += 1
+        task.cancel = None
         self._step(task, "queued", record, lsn)
 
     def _cancel(self, record: CancelRequested, lsn: int) -> None:

@@ -8,5 +8,12 @@ from __future__ import annotations
 
 __all__ = ["SEEDS"]
 
-SEEDS: dict[int, str] = {}
+SEEDS: dict[int, str] = {
+    23: "a lease shorter than the offer's patience was looked at only when that patience ended",
+    53: "a cold question, or a lease that revived, freed credit and nobody looked at the queue",
+    90: "a second cancel, after a rework, did not make the task `canceling`",
+    164: "a client that was told of the end by mail did not watch on, and the last event never came",
+    189: "a mailbox was forgotten while a task could still write to it, and the cursor skipped what came next",
+    227: "an answer given while the lease had lapsed never reached the attempt that revived",
+}
 """Seed to what it found."""

@@ -30,7 +30,7 @@ from .world import World
 
 __all__ = ["Host", "Town"]
 
-_LOOK_EVERY_MS = 500
+_LOOK_EVERY_MS = 1_000
 _ARRIVED_MS = 5_000
 _BETWEEN_MS = 1_500
 
@@ -209,6 +209,7 @@ class Town:
     # Judgement --------------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
+        self.world.steps -= 1  # nothing happens in the world when it is looked at
         if self.server.is_up:
             self.court.look(self.server.clock())
         self.world.after(self._looking.randint(1, _LOOK_EVERY_MS), self._look)

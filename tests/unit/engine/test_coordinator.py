@@ -442,13 +442,13 @@ def test_the_shell_learns_who_was_welcomed_and_who_holds_work(town, boss):
 
 
 def test_an_agent_that_is_free_again_gets_what_waits_for_it_also_after_a_detour(town, boss):
-    worker = town.worker("w1")
+    worker = town.worker("w1", "echo", "other")
     boss.delegate()
     offer = worker.offer()
     town.worker("w2")
     town.pass_time(500)
     worker.beat(offer)
-    waiting = boss.delegate("next", spec={"requires": {"agent": "w1"}})
+    waiting = boss.delegate("next", "other")
     assert town.task(waiting).state == "queued"
     worker.report(offer)
     assert town.task(waiting).holder == "w1"

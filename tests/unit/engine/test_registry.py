@@ -128,6 +128,19 @@ def test_a_principal_shows_its_secret_ever_after(town, turned_away, name):
     assert (type(answer), answer.secret) == (Welcome, None)
 
 
+def test_a_first_hello_may_bring_the_secret_of_an_earlier_ledger(town):
+    answer = town.dial().say(town.hello("w1", secret="mine"))
+    assert (type(answer), answer.secret) == (Welcome, None)
+    assert town.said(PrincipalBound) == [PrincipalBound(town.now, "w1", digest("mine"))]
+
+
+def test_an_empty_secret_is_none_at_a_first_hello(town):
+    peer = town.dial()
+    answer = peer.say(town.hello("w1", secret=""))
+    assert answer.secret == "secret-1"
+    assert town.said(PrincipalBound) == [PrincipalBound(town.now, "w1", digest("secret-1"))]
+
+
 def test_a_secret_is_kept_as_its_digest_only(town):
     town.join("w1")
     assert "secret-1" not in repr(town.records)

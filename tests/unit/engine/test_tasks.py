@@ -251,6 +251,11 @@ def test_chunks_are_appended_in_order_and_once(town, task, worker, offer):
     assert (artifact.chunks, artifact.last_no, artifact.complete) == ([b"[0]", b"[1]", b"[2]"], 2, True)
 
 
+def test_an_artifact_without_a_name_is_named_by_its_id(task, worker, offer):
+    (record,) = worker.decide(TaskArtifact(task, offer.fence, "a", 0, b"[]")).records
+    assert record.name == "a"
+
+
 def test_a_chunk_that_does_not_append_replaces(town, task, worker, offer):
     worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[0]"))
     worker.say(TaskArtifact(task, offer.fence, "a", 5, b"[5]"))
@@ -637,6 +642,19 @@ def test_the_same_evidence_is_kept_once(town, task, worker, offer):
     assert len(boss_view.evidence) == 1
 
 
+def test_what_different_agents_say_or_the_same_under_different_fences_is_different_evidence(town, task, offer):
+    first, second = town.join("a"), town.join("b")
+    for peer in (first, second):
+        assert peer.report(offer) == "not_holder"
+    offer.fence -= 1
+    assert first.report(offer) == "not_holder"
+    assert [(kept.agent, kept.fence) for kept in town.task(task).evidence] == [
+        ("a", offer.fence + 1),
+        ("b", offer.fence + 1),
+        ("a", offer.fence),
+    ]
+
+
 def test_strangers_cannot_push_out_or_fill_up_evidence_without_bound(make_town):
     town = make_town(evidence_max=2)
     boss, worker = town.join("boss"), town.worker("w1")
@@ -682,6 +700,13 @@ def test_a_failure_for_good_ends_the_task(town, boss, task, worker, offer):
     worker.report(offer, "failed", error=error)
     assert boss.mail() == [TaskSettled(task, 4, "failed", "error", "no such file", confirmed_by="w1", agent="w1")]
     assert (town.task(task).failures, town.task(task).last_error["code"]) == (1, "broken")
+
+
+def test_a_task_that_accepts_by_itself_may_fail_as_any_other(town, boss, worker):
+    task = boss.delegate(acceptance="auto")
+    worker.report(worker.offer(), "failed")
+    (end,) = boss.mail()
+    assert (end.task, end.state, end.payload) == (task, "failed", None)
 
 
 def test_a_failure_without_an_error_is_for_good(town, task, worker, offer):
@@ -846,6 +871,13 @@ def test_a_repeated_word_gets_the_same_answer(town, boss, review):
     assert len(town.records) == count
 
 
+def test_a_repeated_rejection_gets_the_same_answer(town, boss, review):
+    boss.confirm(review, verdict="reject")
+    count = len(town.records)
+    assert boss.confirm(review, verdict="reject") == Ok(state="failed")
+    assert len(town.records) == count
+
+
 @pytest.mark.parametrize("first, second", [("accept", "reject"), ("reject", "accept")])
 def test_the_first_word_counts_and_another_is_told_which(boss, review, first, second):
     boss.confirm(review, verdict=first)
@@ -865,7 +897,7 @@ def test_a_rejected_result_ends_the_task(town, boss, task, worker, review):
     assert boss.confirm(review, verdict="reject", reason_code="wrong") == Ok(state="failed")
     assert settled(town) == [(task, "failed", "rejected", "boss")]
     (end,) = worker.mail()
-    assert (end.state, end.detail, end.payload) == ("failed", "wrong", None)
+    assert (end.state, end.detail, end.result_hash, end.payload) == ("failed", "wrong", None, None)
 
 
 def test_rework_is_another_revision_with_feedback(town, boss, task, worker, review):
@@ -1114,6 +1146,7 @@ def test_a_result_that_won_is_not_canceled_when_the_grace_ends(town):
     worker.report(offer)
     town.pass_time(5_000)
     assert town.task(task).state == "reported"
+    assert due(town.coordinator.world, town.task(task), town.now) == []
 
 
 def test_a_result_does_not_win_over_a_kill(town):
@@ -1198,6 +1231,7 @@ def test_silence_decides_nothing_where_a_human_was_asked_for(town, boss, worker)
     worker.report(worker.offer())
     town.pass_time(10**6)
     assert town.task(task).state == "reported"
+    assert due(town.coordinator.world, town.task(task), town.now) == []
 
 
 def test_a_task_nobody_takes_fails_after_its_time_in_the_queue(make_town):

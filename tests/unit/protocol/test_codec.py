@@ -218,6 +218,8 @@ def test_what_is_absent_takes_no_room():
         "body": {},
     }
     assert msgpack.unpackb(encode([Frame("1", AgentFind())], MSGPACK))["body"] == {"watch": False}
+    hello = msgpack.unpackb(encode([Frame("1", Hello(["1.0", "1.0"], "a", "i", 1))], MSGPACK))
+    assert set(hello["body"]) == {"versions", "agentId", "instanceId", "incarnation", "token", "credit"}
 
 
 @both
@@ -357,6 +359,7 @@ def test_a_body_is_a_map(encoding, value):
     "envelope",
     [
         {"re": 7},
+        {"re": 7.0},
         {"from": ["a"]},
         {"to": True},
         {"mseq": "7"},
@@ -412,6 +415,10 @@ def test_a_message_of_the_wrong_types_is_answered_and_the_connection_goes_on(enc
 def test_a_refusal_says_what_was_expected_where(encoding):
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": 0})), encoding)
     assert bad.detail == "task.list: limit: Input should be greater than or equal to 1, got a number"
+    bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many", "state": 7})), encoding)
+    assert bad.detail == "task.list: state: Input should be a valid string, got a number (and 1 more)"
+    bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many"})), encoding)
+    assert bad.detail.endswith("got a string of 4")
 
 
 @both
