@@ -90,7 +90,7 @@ from .tasks import (
     on_task_report,
     when_due,
 )
-from .tree import cancel_children
+from .tree import cancel_children, cancel_orphan
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -335,6 +335,9 @@ class Coordinator:
                     reason = f"parent task {task.id} has ended as {task.state}"
                     for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):
                         self._commit(record)
+                if task.state is TaskState.QUEUED and task.parent is not None:
+                    for record in cancel_orphan(ledger, task, now):
+                        self._commit(record)
                 if task.state is TaskState.QUEUED and task.retry_at <= now:
                     self.queues.add(task)
                 self._schedule(task, now)
@@ -427,11 +430,11 @@ class Coordinator:
     def _forget(self, agent: str, now: int) -> None:
         """Let go of the mailbox of a process that had an id of its own and took its mail with it.
 
-        Not while a task may still write to it: a new mailbox counts from one again, and a process that comes back
-        with its cursor would miss what is in it.
+        Not while something may still write to it before it is back and has heard that: a task, or for an agent with
+        skills an offer. A new mailbox counts from one again, and an older cursor would pass over what is in it.
         """
         mailbox = self.ledger.mailboxes.get(agent)
-        if "#" not in agent or mailbox is None or mailbox.entries or self.ledger.holding.get(agent):
+        if "#" not in agent or agent in self.ledger.agents or mailbox is None or mailbox.entries:
             return
         for task in self.ledger.open_tasks.values():
             if task.delegator == agent or (task.results and task.results[-1].agent == agent):

@@ -9,7 +9,7 @@ from .ledger import Ledger, Task
 from .policy import Policy
 from .records import CancelRequested, Record, Settled
 
-__all__ = ["cancel", "cancel_children", "check_place", "deadline_below"]
+__all__ = ["cancel", "cancel_children", "cancel_orphan", "check_place", "deadline_below"]
 
 
 def check_place(ledger: Ledger, policy: Policy, parent: Task, skill: str, spec_hash: str) -> Decision | None:
@@ -71,3 +71,11 @@ def cancel_children(ledger: Ledger, parent: Task, mode: str, reason: str, by: st
         if child.on_parent_end == "cancel":
             records.extend(cancel(ledger, child, mode, reason, by, now))
     return records
+
+
+def cancel_orphan(ledger: Ledger, task: Task, now: int) -> list[Record]:
+    """Return what ends a queued sub-task whose parent has ended: its result had come first, and was sent back."""
+    parent = ledger.tasks[task.parent] if task.parent else None
+    if parent is None or not parent.is_terminal or task.on_parent_end != "cancel":
+        return []
+    return cancel(ledger, task, "coop", f"parent task {parent.id} has ended as {parent.state}", "coordinator", now)

@@ -124,6 +124,7 @@ class PeerSession:
         self._outbox: dict[str, Frame] = {}
         self._out: list[Frame] = []
         self._hello_id = ""
+        self._hello_credit = self.credit
         self._cursor = 0
         self._acked = 0
 
@@ -201,6 +202,7 @@ class PeerSession:
             features=list(FEATURES),
         )
         self._hello_id = self._new_id()
+        self._hello_credit = self.credit
         self._out.append(Frame(self._hello_id, hello))
 
     def disconnected(self) -> None:
@@ -254,6 +256,8 @@ class PeerSession:
         if message.secret is not None:
             self.identity.secret = message.secret
         self._cursor = self._acked = message.next_mseq - 1
+        if self.credit != self._hello_credit:
+            self.tell(self.credit)  # it changed while the hello was on its way
         self._out.extend(self._outbox.values())
         return [Welcomed(message)]
 

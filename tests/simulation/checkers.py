@@ -158,7 +158,8 @@ class CompletedMeansConfirmed(Checker):
         task = self.model.tasks[record.task]
         result = task.results.get(task.rev)
         message = cause.message
-        if isinstance(message, TaskConfirm) and message.task == task.id:
+        is_word = isinstance(record, Reworked) or record.state != "canceled"
+        if isinstance(message, TaskConfirm) and message.task == task.id and is_word:
             self.hold(result is not None and task.state == "reported", f"{task.id} is confirmed while {task.state}")
             digest = result.digest if result else ""
             self.hold(

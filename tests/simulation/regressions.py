@@ -15,5 +15,8 @@ SEEDS: dict[int, str] = {
     164: "a client that was told of the end by mail did not watch on, and the last event never came",
     189: "a mailbox was forgotten while a task could still write to it, and the cursor skipped what came next",
     227: "an answer given while the lease had lapsed never reached the attempt that revived",
+    12401: "a credit that changed while the hello was on its way was never told",
+    20375: "a sub-task that was sent back after its parent had ended went on for nobody",
+    21184: "an agent's mailbox was forgotten, and the cursor of a lost welcome passed over an offer in the new one",
 }
 """Seed to what it found."""

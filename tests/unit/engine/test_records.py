@@ -41,7 +41,7 @@ def records_of(kind):
 
 @pytest.mark.parametrize("kind", RECORDS.values(), ids=RECORDS)
 def test_a_record_is_the_same_after_storage(kind):
-    @settings(max_examples=15, deadline=None, database=None)
+    @settings(max_examples=8, deadline=None, database=None)
     @given(records_of(kind))
     def check(record):
         assert from_bytes(*to_bytes(record)) == record

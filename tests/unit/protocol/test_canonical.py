@@ -72,7 +72,7 @@ def test_numbers_at_the_borders_of_the_forms(value, text):
     assert canonical(value) == text.encode()
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_reads_back_as_itself_in_the_fewest_digits(value):
     text = canonical(value).decode()
@@ -174,7 +174,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(json_values)
 def test_equal_values_have_equal_bytes_and_they_read_back(value):
     data = canonical(value)
