@@ -97,6 +97,9 @@ class Runner(Delegator):
             refusal = _only(errors)
         finally:
             with anyio.CancelScope(shield=True):
+                if started.done() and not started.cancelled() and started.exception() is None:
+                    # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
+                    await self.on_link(started.result().aclose())
                 if self._link_loop is not None:
                     self._link_loop.call_soon_threadsafe(self._link_loop.stop)
                 await anyio.to_thread.run_sync(thread.join, 5.0)

@@ -26,10 +26,11 @@ async def test_agents_are_found_and_watched(helper: Agent) -> None:
             changes = client.watch_agents("hum")
             other = Agent("hummer")
             other.skill(id="hum")(_hum)
-            stop = anyio.Event()
+            stop, ready = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as group:
-                group.start_soon(lambda: other.run(settings=running.settings, stop=stop))
+                group.start_soon(lambda: other.run(settings=running.settings, stop=stop, ready=ready.set))
                 joined = await anext(changes)
+                await ready.wait()
                 assert (joined.change, joined.agent.agent_id) == ("joined", "hummer")
                 stop.set()
             seen = [(await anext(changes)).change, (await anext(changes)).change]

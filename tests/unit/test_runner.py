@@ -91,3 +91,17 @@ async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None
             wrong = LinkSettings(url=running.url, token="wrong", secrets={})
             with pytest.raises(ConnectError, match="the token does not open"):
                 await helper.run(settings=wrong)
+
+
+async def test_an_agent_stopped_while_it_arrives_is_gone_at_once(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            changes = running.client.watch_agents()
+            stop = anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                assert (await anext(changes)).change == "joined"
+                stop.set()  # it was welcomed, and may not know yet
+            while (await anext(changes)).change != "left":
+                pass
+            await changes.aclose()
