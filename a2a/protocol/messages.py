@@ -145,7 +145,7 @@ class Hello(Message):
     token: Annotated[str, Field(max_length=512)] = ""
     """Opens the door of the namespace."""
     secret: Annotated[str, Field(max_length=512)] | None = None
-    """Shows that this is the principal it was first; issued in an earlier welcome."""
+    """Shows that this is the principal it was first; drawn by the peer, or issued in an earlier welcome."""
     operator_token: Annotated[str, Field(max_length=512)] | None = None
     """Carries the operator's role."""
     card: Annotated[AgentCard, InCanonicalForm] | None = None
@@ -197,7 +197,7 @@ class Welcome(Message):
     role: Literal["member", "operator"] = "member"
     resumed: bool = False
     secret: str | None = None
-    """Issued once, to the first hello of a principal: keep it."""
+    """Issued once, to the first hello of a principal that shows none: keep it."""
     held: list[HeldVerdict] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
 
