@@ -485,7 +485,7 @@ class Coordinator:
         task = self.ledger.tasks[message.task]
         self._tell_watchers(task)
         progress = self.live.progress.get(task.id)
-        if progress is not None:
+        if progress is not None and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
     def _unwatch(self, task: str, connection: int) -> None:
@@ -501,6 +501,9 @@ class Coordinator:
             for event in task.history[sent:]:
                 self._send(connection, event_notice(task, event), re=request)
             connection.watches[task.id] = (request, task.generation)
+        if task.is_terminal:
+            for connection in self.live.watchers.pop(task.id, {}).values():
+                del connection.watches[task.id]
 
     def _tell_progress(self, task_id: str) -> None:
         watching = self.live.watchers.get(task_id)

@@ -21,6 +21,7 @@ from .records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    AnswersRepeated,
     ArtifactAppended,
     Asked,
     CancelRequested,
@@ -162,7 +163,7 @@ class Task:
     scope: str
     key: str
     delegator: str
-    """Where its notices go: the agent that delegated it, or the one that came with the same key last."""
+    """The agent that delegated it, or the one that came with the same key last."""
     principal: str
     context_id: str
     spec: dict[str, Any]
@@ -328,6 +329,13 @@ class Ledger:
         task.generation += 1
         self.touched[task.id] = task
         task.history.append(Event(task.generation, lsn, record.at, event, task.state.value, data, payload))
+
+    def addressee(self, task: Task) -> str:
+        """Return whom its notices go to: whoever holds its parent now, else its delegator (spec TASK-7)."""
+        parent = self.tasks.get(task.parent) if task.parent else None
+        if parent is not None and parent.authority is not None and parent.authority.is_open:
+            return parent.authority.holder
+        return task.delegator
 
     def hold(self, agent: str, task: Task, fence: int) -> None:
         """Count the attempt against the agent's credit."""
@@ -585,7 +593,7 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     if record.hold == "cold":
         ledger.spend(task)
     ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
-    ledger.post(task.delegator, lsn, "task.ask", task.id, record.ask_no)
+    ledger.post(ledger.addressee(task), lsn, "task.ask", task.id, record.ask_no)
 
 
 def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
@@ -601,6 +609,14 @@ def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
         ledger.move(task, event, record, lsn, record.payload, askNo=record.ask_no, by=record.by)
     else:
         ledger.note(task, "answer", record, lsn, record.payload, askNo=record.ask_no, by=record.by)
+
+
+def _answers_repeated(ledger: Ledger, record: AnswersRepeated, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    holder = _current(task, record.fence).holder
+    for ask in task.asks:
+        if ask.fence == record.fence and ask.told:
+            ledger.post(holder, lsn, "task.answer", task.id, ask.ask_no)
 
 
 def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
@@ -628,7 +644,7 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
         ask.withdrawn = ask.answer is None
     ledger.move(task, TaskEvent.REPORT, record, lsn, **told)
     if record.review:
-        ledger.post(task.delegator, lsn, "task.review", task.id, task.rev)
+        ledger.post(ledger.addressee(task), lsn, "task.review", task.id, task.rev)
 
 
 def _report_kept(ledger: Ledger, record: ReportKept, lsn: int) -> None:
@@ -667,7 +683,7 @@ _SETTLING = {
 
 def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     task = ledger.tasks[record.task]
-    told_to_stop = task.holder
+    told_to_stop, addressee = task.holder, ledger.addressee(task)
     fence = task.authority.fence if task.authority else 0
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
@@ -676,10 +692,10 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
-    ledger.post(task.delegator, lsn, "task.settled", task.id, task.rev)
+    ledger.post(addressee, lsn, "task.settled", task.id, task.rev)
     if told_to_stop is not None:
         ledger.post(told_to_stop, lsn, "task.revoke", task.id, fence)
-    elif waited and result is not None and result.rev == task.rev and result.agent != task.delegator:
+    elif waited and result is not None and result.rev == task.rev and result.agent != addressee:
         # A worker whose result waited for a word gets it; one settled with its report reads it in the verdict.
         ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
 
@@ -703,6 +719,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     ArtifactAppended: _artifact_appended,
     Asked: _asked,
     Answered: _answered,
+    AnswersRepeated: _answers_repeated,
     Reported: _reported,
     ReportKept: _report_kept,
     Reworked: _reworked,

@@ -37,8 +37,8 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
                 task.id, task.generation, result.rev, result.result_hash, result.payload, result.agent, remaining
             )
         case "task.settled":
-            # A result that was reviewed was sent with the review.
-            return settled_notice(task, content=agent == task.delegator and task.evaluator == "auto")
+            # A result that was reviewed was sent with the review; one that was not has gone to nobody but its worker.
+            return settled_notice(task, content=task.evaluator == "auto")
         case "task.ask":
             ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
             return TaskAsk(

@@ -20,6 +20,7 @@ __all__ = [
     "AgentForgotten",
     "AgentRegistered",
     "Answered",
+    "AnswersRepeated",
     "ArtifactAppended",
     "Asked",
     "CancelRequested",
@@ -233,6 +234,14 @@ class Answered(Record):
 
 
 @dataclass(slots=True)
+class AnswersRepeated(Record):
+    """An agent came back as another process with the attempt, and may not have kept what it was answered."""
+
+    task: str
+    fence: int
+
+
+@dataclass(slots=True)
 class Reported(Record):
     """The current attempt ended with this outcome, and its fence is spent."""
 
@@ -319,6 +328,7 @@ RECORDS: dict[str, type[Record]] = {
         ArtifactAppended,
         Asked,
         Answered,
+        AnswersRepeated,
         Reported,
         ReportKept,
         Reworked,

@@ -30,7 +30,7 @@ from .leases import Case, classify, lapse, withdraw
 from .ledger import Agent
 from .live import Connection, World
 from .policy import digest
-from .records import AgentRegistered, PrincipalBound, Record, Revived, StatusSet
+from .records import AgentRegistered, AnswersRepeated, PrincipalBound, Record, Revived, StatusSet
 from .routing import satisfies
 
 __all__ = [
@@ -115,6 +115,8 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
     records: list[Record] = []
     ledger = world.ledger
     still = set()
+    known = ledger.agents.get(message.agent_id)
+    is_another = known is not None and known.instance != message.instance_id
     for held in message.held:
         task = ledger.tasks.get(held.task)
         case = classify(ledger, task, message.agent_id, held.fence) if task else None
@@ -122,14 +124,16 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
         lease_ms: int | None = None
         revivable = case is Case.LAPSED and task is not None and task.revivals < task.bounds.revivals
         if task is not None and (case is Case.CURRENT or revivable):
-            if revivable and task.id not in still:
-                records.append(Revived(now, task.id, held.fence))
+            if task.id not in still:
+                if revivable:
+                    records.append(Revived(now, task.id, held.fence))
+                if is_another and any(ask.fence == held.fence and ask.told for ask in task.asks):
+                    records.append(AnswersRepeated(now, task.id, held.fence))
             verdict, lease_ms = "keep", task.durations.lease_ms
             world.live.lease_until[task.id] = now + task.durations.lease_ms
             still.add(task.id)
         verdicts.append(HeldVerdict(held.task, held.fence, verdict, lease_ms))
-    known = ledger.agents.get(message.agent_id)
-    if known is not None and known.instance != message.instance_id:
+    if is_another:
         for task_id in list(ledger.holding.get(message.agent_id, ())):
             task = ledger.tasks[task_id]
             if task_id in still:

@@ -13,6 +13,7 @@ from a2a.engine.records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    AnswersRepeated,
     ArtifactAppended,
     Asked,
     CancelRequested,
@@ -196,7 +197,7 @@ def test_every_record_about_a_task_was_tried_above():
         AgentForgotten,
         Delegated,
     }
-    changes_no_state = {Adopted, ArtifactAppended, Answered, ReportKept}
+    changes_no_state = {Adopted, AnswersRepeated, ArtifactAppended, Answered, ReportKept}
     tried = {
         Offered,
         Accepted,

@@ -302,3 +302,18 @@ def test_reading_decides_nothing(town, boss):
     for message in (TaskGet(task), TaskList(), TaskWatch(task)):
         decision = boss.decide(message)
         assert decision == Decision([], decision.reply)
+
+
+def test_a_watch_ends_with_its_task(make_town):
+    town = make_town(watches_max=1)
+    boss = town.join("boss")
+    first, second = boss.delegate("1"), boss.delegate("2")
+    boss.say(TaskWatch(first))
+    boss.cancel(first)
+    assert told(boss)[-1] == (2, "cancel", "canceled")
+    assert town.coordinator.live.watchers == {}
+    assert boss.say(TaskWatch(second)) == Ok(state="queued")
+    boss.say(TaskWatch(second, stop=True))
+    assert boss.say(TaskWatch(first)) == Ok(state="canceled")
+    assert told(boss)[-1] == (2, "cancel", "canceled"), "what has ended is told whole and not watched on"
+    assert boss.say(TaskWatch(second)) == Ok(state="queued")
