@@ -23,14 +23,15 @@ from ..protocol.messages import (
     Pong,
     Welcome,
 )
+from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
 from .decision import NOTHING, Decision, refuse, reply
-from .leases import Case, classify, lapse, withdraw
+from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
 from .ledger import Agent
 from .live import Connection, World
 from .policy import digest
-from .records import AgentRegistered, AnswersRepeated, PrincipalBound, Record, Revived, StatusSet
+from .records import AgentRegistered, AnswersRepeated, Declined, PrincipalBound, Record, Revived, StatusSet, Yielded
 from .routing import satisfies
 
 __all__ = [
@@ -122,7 +123,7 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
         case = classify(ledger, task, message.agent_id, held.fence) if task else None
         verdict: Literal["keep", "stale", "unknown"] = "unknown" if task is None else "stale"
         lease_ms: int | None = None
-        revivable = case is Case.LAPSED and task is not None and task.revivals < task.bounds.revivals
+        revivable = case is Case.LAPSED and task is not None and may_revive(task)
         if task is not None and (case is Case.CURRENT or revivable):
             if task.id not in still:
                 if revivable:
@@ -141,7 +142,7 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
             if task.offer is not None and task.offer.agent == message.agent_id:
                 records.extend(withdraw(task, now, "the agent restarted"))
             elif task.holder == message.agent_id:
-                records.extend(lapse(task, now, "the agent restarted"))
+                records.extend(lapse(world, task, now, "the agent restarted"))
     return verdicts, records
 
 
@@ -198,8 +199,18 @@ def _welcome(
 
 
 def on_bye(world: World, sender: Connection, message: Bye, now: int) -> Decision:
-    """The peer is about to close. Spec HELLO-9."""
-    return Decision(reply=Ok(), close="bye")
+    """The peer is about to close, and may give back what it holds. Spec HELLO-9, HELLO-11."""
+    records: list[Record] = []
+    agent = sender.agent or ""
+    for task_id in world.ledger.holding.get(agent, ()) if message.drain else ():
+        task = world.ledger.tasks[task_id]
+        if task.offer is not None and task.offer.agent == agent:
+            records.append(Declined(now, task_id, task.offer.fence, "busy", now, counted=False))
+        elif task.state is TaskState.CANCELING:
+            records.append(canceled(task, now))
+        elif task.authority is not None:
+            records.append(Yielded(now, task_id, task.authority.fence, "the agent left"))
+    return Decision(records, Ok(), close="bye")
 
 
 def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: int) -> Decision:
@@ -241,7 +252,19 @@ def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now:
         records.append(AgentRegistered(now, agent_id, agent.instance, agent.incarnation, card, labels))
     if message.status is not None and message.status != agent.status:
         records.append(StatusSet(now, agent_id, message.status, sender.agent or ""))
+    if message.status == "draining" and message.grace_ms is not None:
+        records.extend(_drained(world, agent_id, now, message.grace_ms))
     return reply(Ok(), *records)
+
+
+def _drained(world: World, agent: str, now: int, grace_ms: int) -> list[Record]:
+    """Return what asks an agent to give back all it has, for others to go on with."""
+    tasks = [world.ledger.tasks[task_id] for task_id in world.ledger.holding.get(agent, ())]
+    return [
+        evict(task, "drain", now, grace_ms)
+        for task in tasks
+        if task.state is TaskState.LEASED and task.authority is not None and not task.authority.evicted
+    ]
 
 
 def info(world: World, agent: Agent, now: int) -> AgentInfo:

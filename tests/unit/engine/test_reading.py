@@ -51,7 +51,7 @@ def test_a_new_task_is_shown_as_a2a_shows_it(town, boss):
             "attempt": 0,
             "rev": 0,
             "evaluator": "delegator",
-            "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0},
+            "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0, "handoffs": 0},
             "deadlineAt": "2023-11-14T22:13:21.500Z",
         },
     }
@@ -115,6 +115,7 @@ def test_content_travels_beside_the_view_unread(town, boss, worker):
             "chunks": [b"[0]"],
             "complete": False,
             "discarded": False,
+            "committed": False,
         }
     ]
     worker.say(TaskYield(task, offer.fence))
