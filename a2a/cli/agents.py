@@ -208,13 +208,14 @@ def show_agent(common: Common, agent_id: str) -> None:
 
 @agent.command("drain")
 @click.argument("agent_id", metavar="AGENT")
+@click.option("--grace", type=click.FloatRange(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
 @common_options()
-def drain_agent(common: Common, agent_id: str) -> None:
-    """Have an agent take nothing new; what it holds it finishes. Needs the operator's token."""
+def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
+    """Have an agent take nothing new; what it holds it finishes, or gives back. Needs the operator's token."""
 
     async def work(client: Client) -> AgentInfo:
         await _find(client, agent_id)
-        await client.drain(agent_id)
+        await client.drain(agent_id, grace)
         return await _find(client, agent_id)
 
     info = common.run(work)

@@ -137,6 +137,9 @@ class Steer:
     key: str
     by: str
     payload: bytes
+    lsn: int
+    fence: int = 0
+    """The attempt it was sent to; what was said before an offer is in the offer."""
 
 
 @dataclass(slots=True)
@@ -636,6 +639,7 @@ def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
     task.attempts[offer.fence].at = record.at
     task.was_leased = True
     ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
+    _send_steers(ledger, task, lsn)
 
 
 def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
@@ -707,6 +711,7 @@ def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
         if ask.fence == record.fence and ask.answer is not None and not ask.told:
             ask.told = True  # it was answered while the lease had lapsed
             ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)
+    _send_steers(ledger, task, lsn)
 
 
 def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
@@ -767,10 +772,20 @@ def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     if task.is_terminal:
         raise ValueError(f"record {lsn} steers task {task.id}, which is {task.state}")
-    task.steers.append(Steer(record.key, record.by, record.payload))
+    task.steers.append(Steer(record.key, record.by, record.payload, lsn))
     ledger.note(task, "steer", record, lsn, record.payload, steerNo=len(task.steers), by=record.by)
-    if task.holder is not None:
-        ledger.post(task.holder, lsn, "task.steer", task.id, len(task.steers))
+    _send_steers(ledger, task, lsn)
+
+
+def _send_steers(ledger: Ledger, task: Task, lsn: int) -> None:
+    """Send the holder what was said since its offer, and not to it yet."""
+    holder, authority = task.holder, task.authority
+    if holder is None or authority is None:
+        return
+    for steer_no, steer in enumerate(task.steers, 1):
+        if steer.lsn > authority.fence != steer.fence:
+            steer.fence = authority.fence
+            ledger.post(holder, lsn, "task.steer", task.id, steer_no)
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
@@ -856,6 +871,8 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
     told: dict[str, Any] = {"outcome": record.outcome, "agent": record.agent, "fence": record.fence}
     if record.error is not None:
         told["error"] = record.error
+    if record.unseen_steer and record.review:
+        told["unseenSteer"] = True
     if record.retry_at is not None:
         task.failures += record.outcome == "failed"
         task.declines += record.outcome == "canceled"

@@ -53,6 +53,7 @@ def test_a_new_task_is_shown_as_a2a_shows_it(town, boss):
             "evaluator": "delegator",
             "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0, "handoffs": 0},
             "deadlineAt": "2023-11-14T22:13:21.500Z",
+            "spec": town.task(task).spec,
         },
     }
     assert (found.input, found.payload, found.artifacts, found.asks) == (b"[]", None, [], [])
