@@ -18,6 +18,7 @@ from ..protocol.messages import (
     Error,
     Held,
     Message,
+    Ok,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
@@ -75,7 +76,7 @@ class Attempt:
     hashes: dict[str, Any] = field(default_factory=dict)
     """Artifact to the running hash of its chunks."""
     digests: dict[str, str] = field(default_factory=dict)
-    """Artifact that is complete to its hash: they go with the result."""
+    """Artifact that the coordinator has whole to its hash: they go with the result."""
     cp_no: int = 0
     """The newest checkpoint."""
     steer_no: int = 0
@@ -204,6 +205,10 @@ class Work:
             return []
         if isinstance(request, TaskHandoff):
             return self._handed_on(request, message)
+        if isinstance(request, TaskArtifact) and request.digest is not None and isinstance(message, Ok):
+            attempt = self.attempts.get((request.task, request.fence))
+            if attempt is not None:
+                attempt.digests[request.artifact_id] = request.digest
         is_stale = isinstance(message, Error) and message.code == "stale"
         if is_stale and isinstance(request, TaskCheckpoint | TaskArtifact | TaskAsk):
             return self._lost(request.task, request.fence or 0, "superseded")
@@ -300,8 +305,6 @@ class Work:
             attempt.hashes[artifact_id] = hashlib.sha256()
         attempt.hashes[artifact_id].update(payload)
         attempt.digests.pop(artifact_id, None)
-        if last:
-            attempt.digests[artifact_id] = f"sha256:{attempt.hashes[artifact_id].hexdigest()}"
         return self.session.request(
             TaskArtifact(
                 attempt.task,
@@ -312,7 +315,7 @@ class Work:
                 name=artifact_id,
                 append=append and chunk_no > 0,
                 last_chunk=last,
-                digest=attempt.digests.get(artifact_id),
+                digest=f"sha256:{attempt.hashes[artifact_id].hexdigest()}" if last else None,
             )
         )
 

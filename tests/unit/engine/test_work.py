@@ -349,7 +349,11 @@ def test_artifacts_that_are_complete_go_with_the_result_and_their_hash(bench: Be
     bench.work.artifact(attempt, "log", b"[2]", append=True, last=True)
     bench.work.artifact(attempt, "draft", b"[3]", append=False, last=False)
     digest = f"sha256:{hashlib.sha256(b'[1][2]').hexdigest()}"
-    assert [message.digest for message in bench.messages() if isinstance(message, TaskArtifact)] == [None, digest, None]
+    frames = bench.sent()
+    assert [frame.message.digest for frame in frames if isinstance(frame.message, TaskArtifact)] == [None, digest, None]
+    assert attempt.digests == {}, "nobody has said yet that it is there"
+    for frame in frames:
+        bench.reply(frame, Ok())
     bench.work.report(attempt, "completed", b"[]")
     [report] = bench.messages()
     assert isinstance(report, TaskReport)
@@ -360,7 +364,20 @@ def test_an_artifact_that_begins_anew_has_a_new_hash(bench: Bench) -> None:
     attempt = bench.start()
     bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
     bench.work.artifact(attempt, "log", b"[2]", append=False, last=True)
+    for frame in bench.sent():
+        bench.reply(frame, Ok())
     assert attempt.digests == {"log": f"sha256:{hashlib.sha256(b'[2]').hexdigest()}"}
+
+
+def test_an_artifact_that_is_refused_is_no_part_of_the_result(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
+    [frame] = bench.sent()
+    bench.reply(frame, Error("quota", "too many"))
+    bench.work.report(attempt, "completed", b"[]")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert report.artifacts == []
 
 
 def test_an_attempt_that_is_taken_away_has_a_grace(bench: Bench) -> None:
