@@ -367,7 +367,9 @@ class Coordinator:
                 if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
                     detail = f"nothing is left of its budget for {kind}"
                     self._commit(Settled(now, task.id, "failed", "budget", detail))
-                if task.state is TaskState.QUEUED and task.retry_at <= now and not self._is_paused(task):
+                if task.state is TaskState.QUEUED and 0 < self._paused_from(task) <= now:
+                    self.queues.remove(task.id)
+                elif task.state is TaskState.QUEUED and task.retry_at <= now:
                     self.queues.add(task)
                 self._schedule(task, now)
                 if task.id in self.live.watchers:
@@ -385,8 +387,9 @@ class Coordinator:
             return cancel_orphan(self.ledger, task, now)
         return settle_abandoned(self.ledger, task, now)
 
-    def _is_paused(self, task: Task) -> bool:
-        return task.on_delegator_loss == "pause" and task.principal in self.live.away_since
+    def _paused_from(self, task: Task) -> int:
+        """Return from when on a task waits for its delegator and not for an agent, or 0 (spec TASK-12)."""
+        return self.live.away_since.get(task.principal, 0) if task.on_delegator_loss == "pause" else 0
 
     def _principal_left(self, agent: str, now: int) -> None:
         """Note that a process has gone, and what depends on its principal where it was the last one."""
@@ -395,10 +398,7 @@ class Coordinator:
         if attached is None or any(principal_of(other) == principal for other in self.live.agents):
             return
         self.live.away_since[principal] = now
-        for task in attached.values():
-            self.ledger.touched[task.id] = task
-            if task.on_delegator_loss == "pause":
-                self.queues.remove(task.id)
+        self.ledger.touched.update(attached)
 
     def _principal_came(self, agent: str) -> None:
         principal = principal_of(agent)
@@ -408,7 +408,7 @@ class Coordinator:
     def _schedule(self, task: Task, now: int) -> None:
         at = when_due(self.world, task)
         if task.state is TaskState.QUEUED:
-            later = [time for time in (task.retry_at, *task.shunned.values()) if time > now]
+            later = [time for time in (task.retry_at, *task.shunned.values(), self._paused_from(task)) if time > now]
             if later:
                 at = min(later) if at is None else min(at, *later)
         if at is None:

@@ -626,7 +626,7 @@ def _patience(world: World, task: Task) -> list[tuple[int, str]]:
 
 def _delegator_lost_at(world: World, task: Task) -> int | None:
     """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
-    if task.on_delegator_loss != "cancel" or task.state is TaskState.REPORTED:
+    if task.on_delegator_loss != "cancel" or task.state in (TaskState.REPORTED, TaskState.CANCELING):
         return None
     since = world.live.away_since.get(task.principal)
     return None if since is None else since + task.loss_ms
@@ -669,7 +669,7 @@ def due(world: World, task: Task, now: int) -> list[Record]:
                     ]
                 return [Answered(now, task.id, ask.ask_no, "timer", ask.default)]
     lost_at = _delegator_lost_at(world, task)
-    if lost_at is not None and lost_at <= now and state is not TaskState.CANCELING:
+    if lost_at is not None and lost_at <= now:
         return cancel(world.ledger, task, "coop", "its delegator has gone", "timer", now)
     if task.holder is not None and world.live.lease_until.get(task.id, task.since + durations.lease_ms) <= now:
         return lapse(world, task, now, "not heard in time")
