@@ -108,6 +108,8 @@ class Attempt:
     """When it was offered, and from its acceptance on, when that was."""
     end: str = ""
     """How it ended; empty while it is under way. A lapsed one may come back."""
+    lost: bool = False
+    """It was counted as a loss."""
     ended_at: int = 0
     detail: str = ""
     usage: dict[str, Any] | None = None
@@ -313,7 +315,7 @@ class Task:
     @property
     def lost_by(self) -> list[str]:
         """The agents that lost it, each once, in the order they did."""
-        lost = (attempt.agent for attempt in self.attempts.values() if attempt.end in ("lapsed", "unanswered"))
+        lost = (attempt.agent for attempt in self.attempts.values() if attempt.lost)
         return list(dict.fromkeys(lost))
 
     @property
@@ -652,6 +654,7 @@ def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "unanswered", record.at, record.reason)
     task.losses += 1
+    task.attempts[record.fence].lost = True
     task.shunned[agent] = record.at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
 
@@ -677,6 +680,7 @@ def _lease_expired(ledger: Ledger, record: LeaseExpired, lsn: int) -> None:
     ledger.end_attempt(task, record.fence, "lapsed", record.at, record.reason)
     attempt = task.attempts[record.fence]
     attempt.progress_no, attempt.note = record.progress_no, record.note
+    attempt.lost |= record.counted
     ledger.charge(task, record.fence, record.usage)
     task.losses += record.counted
     task.shunned[authority.holder] = record.at
@@ -715,6 +719,7 @@ def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
     ledger.end_attempt(task, record.fence, "yielded", record.at, record.reason)
+    task.attempts[record.fence].lost |= record.lost
     ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.losses += record.lost
@@ -858,7 +863,9 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
         told["error"] = record.error
     if record.retry_at is not None:
         task.failures += record.outcome == "failed"
-        task.declines += record.outcome == "canceled"
+        task.declines += record.outcome == "canceled" and record.counted
+        task.losses += record.lost
+        task.attempts[record.fence].lost |= record.lost
         task.retry_at = record.retry_at
         ledger.move(task, TaskEvent.RELEASE, record, lsn, **told)
         return

@@ -334,6 +334,9 @@ class Reported(Record):
     """Streamed artifacts that are part of the result."""
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen."""
+    counted: bool = True
+    """Where it gives the attempt back: against the task's limit of declines, as with `Yielded`."""
+    lost: bool = False
 
 
 @dataclass(slots=True)

@@ -1434,9 +1434,7 @@ def test_a_paused_task_that_waits_for_an_agent_is_passed_over(town, worker):
 
 
 @pytest.mark.parametrize("on_loss", ["pause", "cancel"])
-def test_after_a_restart_nobody_counts_as_away_before_everybody_had_the_time_to_come_back(
-    town, worker, errand, on_loss
-):
+def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_back(town, worker, errand, on_loss):
     asker, offer = errand(on_loss, loss_ms=1_000)
     worker.beat(offer)
     again = town.restart()
