@@ -47,7 +47,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from .budget import exhausted
+from .budget import exhausted, most
 from .decision import NOTHING, Decision, Ready, refuse
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
@@ -136,6 +136,8 @@ _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
 _FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
+_TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
+"""What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
 _RUNS_LEASE = (Accepted, Revived)
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
 
@@ -308,6 +310,8 @@ class Coordinator:
 
     def _commit(self, record: Record) -> None:
         """Make a record true, and remember to append it."""
+        if isinstance(record, _TELLS_USAGE):
+            self._add_heard(record)
         lsn = self.ledger.apply(record)
         self._ready.records.append((lsn, record))
         live, ledger = self.live, self.ledger
@@ -332,6 +336,14 @@ class Coordinator:
             self._capacity_changed(record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
+
+    def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
+        """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
+        progress, task = self.live.progress.get(record.task), self.ledger.tasks[record.task]
+        if progress is None or (isinstance(record, Asked) and record.hold != "cold"):
+            return
+        if not isinstance(record, Settled) or task.holder is not None:
+            record.usage = most(progress.usage, record.usage)
 
     def _take_slot_back(self, task: Task) -> None:
         """Forget that an agent had released the slot of an attempt that has ended."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskAccept, TaskDecline, TaskHeartbeat, TaskLease, TaskRevoke, TaskYield
 from ..protocol.states import TaskState
-from .budget import exhausted, is_low, plain
+from .budget import exhausted, is_low, most, plain
 from .decision import Decision, refuse, reply
 from .ledger import Ledger, Task
 from .live import Connection, Live, Progress, World
@@ -231,7 +231,7 @@ def _progress(live: Live, task: Task) -> Progress:
 
 def _keep_progress(live: Live, task: Task, message: TaskHeartbeat, now: int) -> None:
     progress = _progress(live, task)
-    progress.usage = plain(message.usage) or progress.usage
+    progress.usage = most(progress.usage, plain(message.usage))
     if message.progress_no <= progress.progress_no and progress.at:
         return  # latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:

@@ -644,6 +644,7 @@ def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
     task = ledger.tasks[record.task]
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "declined", record.at, record.reason)
+    ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.shunned[agent] = record.retry_at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
@@ -818,6 +819,7 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     if record.hold == "cold":
         ledger.spend(task)
         ledger.end_attempt(task, record.fence, "asked", record.at)
+        ledger.charge(task, record.fence, record.usage)
     ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
     ledger.post(ledger.addressee(task), lsn, "task.ask", task.id, record.ask_no)
 

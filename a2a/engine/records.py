@@ -167,6 +167,7 @@ class Declined(Record):
     retry_at: int
     counted: bool = True
     """Against the task's limit of declines; not where the agent leaves."""
+    usage: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -292,6 +293,8 @@ class Asked(Record):
     deadline_at: int
     payload: bytes
     default: bytes | None = None
+    usage: dict[str, Any] | None = None
+    """What the attempt had used, where the question ends it."""
 
 
 @dataclass(slots=True)
