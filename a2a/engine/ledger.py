@@ -510,11 +510,13 @@ class Ledger:
         """At a task's end, turn what was reserved for it into what it used."""
         parent = self.tasks.get(task.parent) if task.parent else None
         for kind in COUNTED:
+            if kind not in task.budget or parent is None:
+                continue
             above = self.payer(parent, kind)
-            if kind in task.budget and above is not None and parent is not None:
+            if above is not None:
                 above.reserved[kind] -= task.budget[kind]
-                if task.spent.get(kind):
-                    self._spend_budget(parent, kind, task.spent[kind])
+            if task.spent.get(kind):
+                self._spend_budget(parent, kind, task.spent[kind])
 
     def index_skills(self, agent: Agent) -> None:
         """Make the agent found by the skills on its card."""
