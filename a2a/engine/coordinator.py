@@ -386,6 +386,8 @@ class Coordinator:
                 self._schedule(task, now)
                 if task.id in self.live.watchers:
                     self._tell_watchers(task)
+            if ledger.touched:
+                continue  # what has to end is not offered before
             for task, agent in offers(self.queues, ledger, self.live, now):
                 # Without an open lease there is no older holder to protect: the first offer is the lease itself.
                 granted = task.authority is None or not task.authority.is_open

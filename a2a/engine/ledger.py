@@ -490,9 +490,18 @@ class Ledger:
         node: Task | None = task
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
+            if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
+                self._touch_below(node)
             if kind in node.budget and not node.is_terminal:
                 return
             node = self.tasks.get(node.parent) if node.parent else None
+
+    def _touch_below(self, task: Task) -> None:
+        """Have what waits below a task looked at: its budget is used up."""
+        for child in task.children:
+            if child in self.open_tasks:
+                self.touched[child] = self.open_tasks[child]
+            self._touch_below(self.tasks[child])
 
     def payer(self, task: Task | None, kind: str) -> Task | None:
         """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
