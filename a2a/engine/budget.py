@@ -77,6 +77,8 @@ def _left(payer: Task, kind: str) -> int:
 def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
     """Return what is left for a task, of each kind that is bounded for it."""
     left = {kind: amount for kind, amount in task.budget.items() if kind not in COUNTED}
+    if "children" in left:
+        left["children"] = max(0, left["children"] - len(task.children))
     for kind in COUNTED:
         payer = ledger.payer(task, kind)
         if payer is not None:

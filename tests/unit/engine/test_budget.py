@@ -271,13 +271,6 @@ def reserved(town, offers):
     return [town.task(offer.task).reserved.get("tokens", 0) for offer in offers]
 
 
-def end(town, peer, offer, tokens):
-    """Report, and have the word said by an operator's choice: the task is over."""
-    peer.report(offer, usage={"tokens": tokens})
-    town.task(offer.task)
-    town.pass_time(10_000 - 1)
-
-
 def test_what_is_used_below_is_counted_above_at_its_end(town, boss, line):
     peers, offers = line({"tokens": 100}, {"tokens": 50}, {"tokens": 20})
     assert (reserved(town, offers), spent(town, offers)) == ([50, 20, 0], [0, 0, 0])
@@ -407,20 +400,14 @@ def test_an_attempt_that_is_not_at_work_is_not_stopped_for_its_budget(town, boss
 
 
 def test_what_waits_while_its_pool_is_used_up_ends(town, lead, worker, plan):
-    first = lead.say(part(plan, "1")).task
+    lead.say(part(plan, "1"))
     other = town.worker("rare", "rare", tasks=0)
-    waiting = lead.say(
-        TaskDelegate("2", {"skill": "rare"}, parent=Held(plan.task, plan.fence))
-    ).task
-    below = town.task(waiting)
-    worker.report(worker.offer(), usage={"tokens": 9})
-    assert below.state == "queued"
-    lead.beat(plan)
-    town.pass_time(0)
-    assert town.task(first).state == "reported"
-    worker.mail()
-    lead.say(TaskYield(plan.task, plan.fence, usage={"tokens": 1}))
-    assert [(record.task, record.reason) for record in town.said(Settled)][:1] == [(plan.task, "budget")]
+    waiting = lead.say(TaskDelegate("2", {"skill": "rare"}, parent=Held(plan.task, plan.fence))).task
+    first = worker.offer()
+    worker.beat(first, usage={"tokens": 9})
+    assert town.task(waiting).state == "queued"
+    worker.report(first, usage={"tokens": 10})
+    assert [(record.task, record.reason) for record in town.said(Settled)] == [(waiting, "budget")]
     assert other.mail() == []
 
 
