@@ -108,6 +108,8 @@ class Attempt:
     """When it was offered, and from its acceptance on, when that was."""
     end: str = ""
     """How it ended; empty while it is under way. A lapsed one may come back."""
+    lost: bool = False
+    """It was counted as a loss."""
     ended_at: int = 0
     detail: str = ""
     usage: dict[str, Any] | None = None
@@ -316,7 +318,7 @@ class Task:
     @property
     def lost_by(self) -> list[str]:
         """The agents that lost it, each once, in the order they did."""
-        lost = (attempt.agent for attempt in self.attempts.values() if attempt.end in ("lapsed", "unanswered"))
+        lost = (attempt.agent for attempt in self.attempts.values() if attempt.lost)
         return list(dict.fromkeys(lost))
 
     @property
@@ -491,9 +493,18 @@ class Ledger:
         node: Task | None = task
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
+            if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
+                self._touch_below(node)
             if kind in node.budget and not node.is_terminal:
                 return
             node = self.tasks.get(node.parent) if node.parent else None
+
+    def _touch_below(self, task: Task) -> None:
+        """Have what waits below a task looked at: its budget is used up."""
+        for child in task.children:
+            if child in self.open_tasks:
+                self.touched[child] = self.open_tasks[child]
+            self._touch_below(self.tasks[child])
 
     def payer(self, task: Task | None, kind: str) -> Task | None:
         """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
@@ -511,11 +522,13 @@ class Ledger:
         """At a task's end, turn what was reserved for it into what it used."""
         parent = self.tasks.get(task.parent) if task.parent else None
         for kind in COUNTED:
+            if kind not in task.budget or parent is None:
+                continue
             above = self.payer(parent, kind)
-            if kind in task.budget and above is not None and parent is not None:
+            if above is not None:
                 above.reserved[kind] -= task.budget[kind]
-                if task.spent.get(kind):
-                    self._spend_budget(parent, kind, task.spent[kind])
+            if task.spent.get(kind):
+                self._spend_budget(parent, kind, task.spent[kind])
 
     def index_skills(self, agent: Agent) -> None:
         """Make the agent found by the skills on its card."""
@@ -646,6 +659,7 @@ def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
     task = ledger.tasks[record.task]
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "declined", record.at, record.reason)
+    ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.shunned[agent] = record.retry_at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
@@ -656,6 +670,7 @@ def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "unanswered", record.at, record.reason)
     task.losses += 1
+    task.attempts[record.fence].lost = True
     task.shunned[agent] = record.at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
 
@@ -681,6 +696,7 @@ def _lease_expired(ledger: Ledger, record: LeaseExpired, lsn: int) -> None:
     ledger.end_attempt(task, record.fence, "lapsed", record.at, record.reason)
     attempt = task.attempts[record.fence]
     attempt.progress_no, attempt.note = record.progress_no, record.note
+    attempt.lost |= record.counted
     ledger.charge(task, record.fence, record.usage)
     task.losses += record.counted
     task.shunned[authority.holder] = record.at
@@ -720,6 +736,7 @@ def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
     ledger.end_attempt(task, record.fence, "yielded", record.at, record.reason)
+    task.attempts[record.fence].lost |= record.lost
     ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.losses += record.lost
@@ -828,6 +845,7 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     if record.hold == "cold":
         ledger.spend(task)
         ledger.end_attempt(task, record.fence, "asked", record.at)
+        ledger.charge(task, record.fence, record.usage)
     ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
     ledger.post(ledger.addressee(task), lsn, "task.ask", task.id, record.ask_no)
 
@@ -875,7 +893,9 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
         told["unseenSteer"] = True
     if record.retry_at is not None:
         task.failures += record.outcome == "failed"
-        task.declines += record.outcome == "canceled"
+        task.declines += record.outcome == "canceled" and record.counted
+        task.losses += record.lost
+        task.attempts[record.fence].lost |= record.lost
         task.retry_at = record.retry_at
         ledger.move(task, TaskEvent.RELEASE, record, lsn, **told)
         return

@@ -263,7 +263,7 @@ def _drained(world: World, agent: str, now: int, grace_ms: int) -> list[Record]:
     return [
         evict(task, "drain", now, grace_ms)
         for task in tasks
-        if task.state is TaskState.LEASED and task.authority is not None and not task.authority.evicted
+        if task.state in (TaskState.LEASED, TaskState.PARKED) and task.authority and not task.authority.evicted
     ]
 
 

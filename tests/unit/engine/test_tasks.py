@@ -1326,3 +1326,146 @@ def test_errors_of_requests_are_data_and_no_exceptions(boss):
 def test_a_yield_says_who_and_why(town, task, worker, offer):
     worker.say(TaskYield(task, offer.fence, "tired"))
     assert town.said(Yielded) == [Yielded(town.now, task, offer.fence, "tired", counted=True)]
+
+
+# Without its delegator ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def errand(town, worker):
+    """Delegate a task that goes on `on_loss`, from a process of its own; return the process and the offer."""
+
+    def make(on_loss, **fields):
+        asker = town.join("asker#1")
+        asker.delegate(on_delegator_loss=on_loss, **fields)
+        return asker, worker.offer()
+
+    return make
+
+
+def test_a_task_whose_delegator_is_gone_too_long_is_cancelled(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.beat(offer)
+    asker.drop()
+    town.pass_time(999)
+    assert town.said(CancelRequested) == []
+    town.pass_time(1)
+    (wanted,) = town.said(CancelRequested)
+    assert (wanted.mode, wanted.by, wanted.grace_at) == ("coop", "timer", town.now + 2_000)
+    town.pass_time(2_000)
+    assert town.task(offer.task).state == "canceled"
+
+
+def test_a_task_nobody_works_on_ends_at_once_when_its_delegator_is_gone_too_long(town, boss):
+    asker = town.join("asker")
+    task = asker.delegate(skill="rare", on_delegator_loss="cancel", loss_ms=1_000)
+    asker.drop()
+    town.pass_time(1_000)
+    assert town.task(task).state == "canceled"
+
+
+def test_any_process_of_the_principal_keeps_the_task_going(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    other = town.join("asker#2")
+    asker.drop()
+    town.pass_time(900)
+    worker.beat(offer)
+    town.pass_time(900)
+    other.drop()
+    worker.beat(offer)
+    town.pass_time(900)
+    town.join("asker#3")
+    worker.beat(offer)
+    town.pass_time(2_000)
+    assert town.said(CancelRequested, Settled) == []
+
+
+def test_the_time_without_a_delegator_counts_anew_each_time(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.beat(offer)
+    asker.drop()
+    town.pass_time(900)
+    town.join("asker#2").drop()
+    town.pass_time(900)
+    assert town.said(CancelRequested) == []
+    town.pass_time(100)
+    assert len(town.said(CancelRequested)) == 1
+
+
+def test_a_result_is_not_lost_with_the_delegator(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.report(offer)
+    asker.drop()
+    town.pass_time(2_000)
+    assert town.task(offer.task).state == "reported"
+
+
+def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, worker, boss):
+    boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    boss.drop()
+    town.pass_time(1_000)
+    worker.say(TaskYield(offer.task, offer.fence))
+    assert town.task(offer.task).holder == "w1"
+    assert town.coordinator.live.away_since == {}
+
+
+def test_a_paused_task_is_offered_to_nobody_until_its_delegator_is_back(town, worker, errand):
+    asker, offer = errand("pause")
+    asker.drop()
+    worker.beat(offer)
+    assert town.task(offer.task).holder == "w1", "an attempt under way goes on"
+    worker.say(TaskYield(offer.task, offer.fence))
+    assert town.task(offer.task).state == "queued"
+    town.pass_time(60_000)
+    assert town.task(offer.task).state == "queued"
+    town.join("asker#2")
+    assert town.task(offer.task).holder == "w1"
+
+
+def test_a_paused_task_that_waits_for_an_agent_is_passed_over(town, worker):
+    asker = town.join("asker")
+    first = asker.delegate("1", on_delegator_loss="pause")
+    paused = asker.delegate("2", on_delegator_loss="pause")
+    asker.drop()
+    worker.report(worker.offer())
+    assert (str(town.task(first).state), str(town.task(paused).state)) == ("reported", "queued")
+
+
+@pytest.mark.parametrize("on_loss", ["pause", "cancel"])
+def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_back(town, worker, errand, on_loss):
+    asker, offer = errand(on_loss, loss_ms=1_000)
+    worker.beat(offer)
+    again = town.restart()
+    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    again.pass_time(2_000)
+    back.say(TaskYield(offer.task, offer.fence))
+    assert again.task(offer.task).holder == "w1", "the time of the lease is not over"
+    fence = again.task(offer.task).authority.fence
+    back.say(TaskYield(offer.task, fence))
+    fence = again.task(offer.task).authority.fence
+    back.say(TaskHeartbeat(offer.task, fence))
+    again.pass_time(1_000)
+    back.say(TaskHeartbeat(offer.task, fence))
+    again.pass_time(999)
+    assert again.task(offer.task).state == "leased"
+    if on_loss == "cancel":
+        again.pass_time(1)
+        assert again.task(offer.task).state == "canceling"
+    else:
+        back.say(TaskYield(offer.task, fence))
+        assert again.task(offer.task).state == "queued"
+
+
+def test_a_task_that_waits_over_a_restart_is_paused_when_the_time_to_come_back_is_over(town, boss, worker):
+    asker = town.join("asker")
+    asker.delegate("held", on_delegator_loss="pause")
+    worker.beat(worker.offer())
+    waiting = asker.delegate("waiting", on_delegator_loss="pause")
+    again = town.restart()
+    again.pass_time(3_000)
+    again.worker("w2", tasks=2)
+    assert again.task(waiting).state == "queued"
+    again.join("asker")
+    assert again.task(waiting).holder == "w2"
