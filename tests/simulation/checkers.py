@@ -197,9 +197,9 @@ class OnlyTheHolder(Checker):
         task = self.model.tasks[record.task]
         whose = task.minted.get(record.fence)
         self.hold(whose is not None, f"{task.id}: {type(record).__name__} under {record.fence}, which is not its fence")
-        if cause.kind == "step":
+        if cause.kind == "step" and cause.agent != whose:
             who = f"{type(record).__name__} of {whose}'s attempt"
-            self.hold(cause.agent == whose, f"{task.id}: {who} because {cause.agent} said {cause.message}")
+            self.hold(False, f"{task.id}: {who} because {cause.agent} said {cause.message}")
         if isinstance(record, Reported):
             self.hold(record.agent == whose, f"{task.id}: {record.agent} reports under {whose}'s fence")
 
