@@ -1,8 +1,7 @@
 """Tokens and secrets on this machine: where they are kept, so that nobody has to be asked (spec AUTH-1 to AUTH-3).
 
 Everything lies in the user's state directory, in files only the user can read: per coordinator (known by its URL) the
-two tokens, and per principal the secret a coordinator issued to it. Used by the server and by everything that
-connects to one.
+two tokens, and per principal the secret it is bound to. Used by the server and by everything that connects to one.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,8 @@ __all__ = [
     "keep_secrets_with",
     "load_secret",
     "load_tokens",
+    "provide_secret",
     "provide_tokens",
-    "save_secret",
     "state_dir",
 ]
 
@@ -92,15 +92,30 @@ def load_tokens(url: str) -> Tokens | None:
 
 
 def load_secret(url: str, principal: str) -> str | None:
-    """Return the secret the coordinator at `url` issued to `principal`, or None."""
+    """Return the secret that `principal` shows to the coordinator at `url`, or None where it has none yet."""
     return _read(_secret_file(url, principal))
 
 
-def save_secret(url: str, principal: str, secret: str) -> None:
-    """Keep a secret for the next start."""
+def provide_secret(url: str, principal: str) -> str:
+    """Return the secret that `principal` shows to the coordinator at `url`, drawing it where there is none.
+
+    Processes of one principal that come first at the same time agree on one.
+    """
     path = _secret_file(url, principal)
+    known = _read(path)
+    if known is not None:
+        return known
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(path, secret)
+    drawn = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    _create(drawn, new_secret())
+    try:
+        with contextlib.suppress(FileExistsError):  # another process was quicker: its secret is the one
+            os.link(drawn, path)
+    finally:
+        drawn.unlink()
+    secret = _read(path)
+    assert secret is not None, "it was linked into place whole"
+    return secret
 
 
 @contextlib.contextmanager
@@ -152,7 +167,11 @@ def _read(path: Path) -> str | None:
 def _write(path: Path, text: str) -> None:
     """Write a file that only this user can read, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    _create(temporary, text)
+    temporary.replace(path)
+
+
+def _create(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text + "\n")
-    temporary.replace(path)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any
 
-from .credentials import DEFAULT_URL, load_secret, load_tokens, save_secret
+from .credentials import DEFAULT_URL, load_tokens, provide_secret
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
-from .ids import new_id
+from .ids import new_id, new_secret
 from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, FrameLimits
 from .protocol.messages import Credit, Error, Held, Message
 from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
@@ -37,8 +37,6 @@ log = logging.getLogger("a2a.link")
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _FROM_OURS = 64 * 1024 * 1024
-_SECRET_RACE = 2.0
-"""How long a peer waits for the secret that another process of its principal is just being issued."""
 
 Dial = Callable[[Receiver], Any]
 """Opens a connection for a receiver, as `transports.websocket.connect` does."""
@@ -64,7 +62,7 @@ class LinkSettings:
     patience: float = 0.0
     """Seconds to keep trying before the first connection stands; infinity for a process that may start first."""
     secrets: MutableMapping[str, str] | None = None
-    """Where the secret that a principal is issued is kept for its next start; None: in the user's state directory."""
+    """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
     """Another way to connect, in place of WebSocket: for tests in one process."""
 
@@ -279,13 +277,10 @@ class Link:
         return self._is_let_in
 
     def _may_try_again(self, error: Error, started: float) -> bool:
-        if error.code == ErrorCode.AUTH and self.identity.secret is None:
-            # Another process of this principal may be the first one, and about to write down what it was issued.
-            return self._loop.time() - started < _SECRET_RACE and load_tokens(self.settings.url) is not None
         return error.retryable and not self._is_too_late(started)
 
     def _show_papers(self) -> None:
-        """Fill in the tokens and the secret; another process may have written them since the last try."""
+        """Fill in the tokens; the coordinator may have written them since the last try."""
         settings, identity = self.settings, self.identity
         tokens = None
         if settings.token is None or (settings.operator and settings.operator_token is None):
@@ -293,10 +288,18 @@ class Link:
         identity.token = settings.token if settings.token is not None else tokens.token if tokens else ""
         if settings.operator:
             identity.operator_token = settings.operator_token or (tokens.operator_token if tokens else None) or None
-        if identity.secret is None:
-            principal = principal_of(identity.agent_id)
-            kept = settings.secrets
-            identity.secret = load_secret(settings.url, principal) if kept is None else kept.get(principal)
+
+    def _show_secret(self) -> None:
+        """Fill in the secret. It is kept before it is shown, so that no welcome that is lost can take it along.
+
+        Not before a connection stands: a coordinator that starts may put another ledger's secrets in place.
+        """
+        if self.identity.secret is None:
+            principal, kept = principal_of(self.identity.agent_id), self.settings.secrets
+            if kept is None:
+                self.identity.secret = provide_secret(self.settings.url, principal)
+            else:
+                self.identity.secret = kept.setdefault(principal, new_secret())
 
     async def _dial(self) -> None:
         settings = self.settings
@@ -331,6 +334,7 @@ class Link:
         transport.keepalive(IDLE_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
+        self._show_secret()
         self.session.connected()
         self._greeted_at = self.now()
         self._flush()
@@ -380,12 +384,6 @@ class Link:
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
         self._is_let_in = True
-        if welcome.secret is not None:
-            principal = principal_of(self.identity.agent_id)
-            if self.settings.secrets is None:
-                save_secret(self.settings.url, principal, welcome.secret)
-            else:
-                self.settings.secrets[principal] = welcome.secret
         work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
         self.delegations.on_welcome()
         if not self._welcomed.done():

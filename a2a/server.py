@@ -116,6 +116,10 @@ class Server:
         except (ValueError, KeyError) as error:
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error
+        behind = self.coordinator.ledger.at - self.clock()
+        if behind > 0:  # the wall clock was set back since: time goes on from the ledger, and timers with it
+            clock = self.clock
+            self.clock = lambda: clock() + behind
         log.info(
             "epoch %d, %d records, %d open tasks",
             self.coordinator.ledger.epoch,

@@ -29,21 +29,27 @@ from ..protocol.messages import (
     TaskArtifact,
     TaskAsk,
     TaskCancel,
+    TaskCheckpoint,
     TaskConfirm,
     TaskDecline,
     TaskDelegate,
     TaskGet,
+    TaskHandoff,
     TaskHeartbeat,
     TaskLease,
     TaskList,
     TaskReport,
+    TaskSteer,
     TaskWatch,
     TaskYield,
     Unknown,
     Welcome,
 )
 from ..protocol.states import TaskState
+from ..protocol.types import principal_of
+from .budget import exhausted
 from .decision import NOTHING, Decision, Ready, refuse
+from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
 from .ledger import Ledger, Task
 from .live import Connection, Live, World
@@ -57,6 +63,7 @@ from .records import (
     Asked,
     CoordinatorStarted,
     Declined,
+    HandedOff,
     LeaseExpired,
     MailboxAcked,
     Offered,
@@ -88,9 +95,10 @@ from .tasks import (
     on_task_confirm,
     on_task_delegate,
     on_task_report,
+    on_task_steer,
     when_due,
 )
-from .tree import cancel_children, cancel_orphan
+from .tree import cancel_children, cancel_orphan, settle_abandoned
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -108,9 +116,12 @@ HANDLERS: dict[type[Message], Handler] = {
     TaskAccept: on_task_accept,
     TaskDecline: on_task_decline,
     TaskHeartbeat: on_task_heartbeat,
+    TaskCheckpoint: on_task_checkpoint,
     TaskArtifact: on_task_artifact,
     TaskAsk: on_task_ask,
     TaskAnswer: on_task_answer,
+    TaskSteer: on_task_steer,
+    TaskHandoff: on_task_handoff,
     TaskReport: on_task_report,
     TaskConfirm: on_task_confirm,
     TaskCancel: on_task_cancel,
@@ -123,10 +134,10 @@ HANDLERS: dict[type[Message], Handler] = {
 
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
-_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, Asked, Reported, Settled)
+_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
 _RUNS_LEASE = (Accepted, Revived)
-_SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskArtifact, TaskAsk)
+_SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
 
 
 class Coordinator:
@@ -161,7 +172,10 @@ class Coordinator:
             for task in self.ledger.open_tasks.values()
             if task.authority is not None and task.authority.is_open
         ]
-        self.live.grace_until = now + max(leases, default=0)
+        grace = self.policy.recovery_grace_ms
+        self.live.started_at, self.live.grace_until = now, now + (max(leases, default=0) if grace is None else grace)
+        for principal in self.ledger.attached:
+            self.live.away_since[principal] = self.live.grace_until
         for task in self.ledger.open_tasks.values():
             if task.holder is not None:
                 self.live.lease_until[task.id] = now + task.durations.lease_ms
@@ -184,6 +198,7 @@ class Coordinator:
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._record_ack(gone, now)
             del self.live.agents[gone.agent]
+            self._principal_left(gone.agent, now)
             self._tell_finders(gone.agent, "left", now)
             self._forget(gone.agent, now)
         self._follow(now)
@@ -316,10 +331,18 @@ class Coordinator:
             if task.is_terminal:
                 live.lease_until.pop(record.task, None)
                 live.progress.pop(record.task, None)
+            self._take_slot_back(task)
         elif isinstance(record, AgentRegistered | StatusSet):
             self._capacity_changed(record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
+
+    def _take_slot_back(self, task: Task) -> None:
+        """Forget that an agent had released the slot of an attempt that has ended."""
+        for agent in (task.last_agent, task.authority.holder if task.authority is not None else None):
+            released = self.live.released.get(agent or "")
+            if released is not None and self.ledger.holding.get(agent or "", {}).get(task.id) != released.get(task.id):
+                released.pop(task.id, None)
 
     def _capacity_changed(self, agent_id: str) -> None:
         agent = self.ledger.agents.get(agent_id)
@@ -339,10 +362,16 @@ class Coordinator:
                     reason = f"parent task {task.id} has ended as {task.state}"
                     for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):
                         self._commit(record)
-                if task.state is TaskState.QUEUED and task.parent is not None:
-                    for record in cancel_orphan(ledger, task, now):
+                if task.parent is not None:
+                    for record in self._after_parent(task, now):
                         self._commit(record)
-                if task.state is TaskState.QUEUED and task.retry_at <= now:
+                if task.children and task.is_terminal:
+                    for child in task.children:
+                        ledger.touched[child] = ledger.tasks[child]
+                if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
+                    detail = f"nothing is left of its budget for {kind}"
+                    self._commit(Settled(now, task.id, "failed", "budget", detail))
+                if task.state is TaskState.QUEUED and task.retry_at <= now and not self._is_paused(task):
                     self.queues.add(task)
                 self._schedule(task, now)
                 if task.id in self.live.watchers:
@@ -353,6 +382,32 @@ class Coordinator:
                 self._commit(Offered(now, task.id, agent, granted))
             if not ledger.touched:
                 return
+
+    def _after_parent(self, task: Task, now: int) -> list[Record]:
+        """Return what follows for a sub-task from the end of its parent."""
+        if task.state is TaskState.QUEUED:
+            return cancel_orphan(self.ledger, task, now)
+        return settle_abandoned(self.ledger, task, now)
+
+    def _is_paused(self, task: Task) -> bool:
+        return task.on_delegator_loss == "pause" and task.principal in self.live.away_since
+
+    def _principal_left(self, agent: str, now: int) -> None:
+        """Note that a process has gone, and what depends on its principal where it was the last one."""
+        principal = principal_of(agent)
+        attached = self.ledger.attached.get(principal)
+        if attached is None or any(principal_of(other) == principal for other in self.live.agents):
+            return
+        self.live.away_since[principal] = now
+        for task in attached.values():
+            self.ledger.touched[task.id] = task
+            if task.on_delegator_loss == "pause":
+                self.queues.remove(task.id)
+
+    def _principal_came(self, agent: str) -> None:
+        principal = principal_of(agent)
+        if self.live.away_since.pop(principal, None) is not None:
+            self.ledger.touched.update(self.ledger.attached.get(principal, {}))
 
     def _schedule(self, task: Task, now: int) -> None:
         at = when_due(self.world, task)
@@ -464,6 +519,7 @@ class Coordinator:
     def _arrived(self, sender: Connection, now: int) -> None:
         assert sender.agent is not None, "a welcomed connection has an agent"
         self._record_ack(sender, now)
+        self._principal_came(sender.agent)
         self._capacity_changed(sender.agent)
         self.ledger.posted[sender.agent] = None
         for task in self.ledger.holding.get(sender.agent, ()):
@@ -489,7 +545,7 @@ class Coordinator:
         task = self.ledger.tasks[message.task]
         self._tell_watchers(task)
         progress = self.live.progress.get(task.id)
-        if progress is not None:
+        if progress is not None and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
     def _unwatch(self, task: str, connection: int) -> None:
@@ -505,6 +561,9 @@ class Coordinator:
             for event in task.history[sent:]:
                 self._send(connection, event_notice(task, event), re=request)
             connection.watches[task.id] = (request, task.generation)
+        if task.is_terminal:
+            for connection in self.live.watchers.pop(task.id, {}).values():
+                del connection.watches[task.id]
 
     def _tell_progress(self, task_id: str) -> None:
         watching = self.live.watchers.get(task_id)

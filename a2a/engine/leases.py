@@ -8,20 +8,23 @@ coordinator to hand the task on.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskAccept, TaskDecline, TaskHeartbeat, TaskLease, TaskRevoke, TaskYield
 from ..protocol.states import TaskState
+from .budget import exhausted, is_low, plain
 from .decision import Decision, refuse, reply
 from .ledger import Ledger, Task
 from .live import Connection, Live, Progress, World
-from .records import Accepted, Declined, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
+from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
 
 __all__ = [
     "HEARTBEAT",
     "Case",
     "classify",
+    "evict",
+    "moved",
     "not_current",
     "on_task_accept",
     "on_task_decline",
@@ -54,7 +57,8 @@ def classify(ledger: Ledger, task: Task, agent: str, fence: int) -> Case:
     """Sort what `agent` sends under `fence`."""
     if fence > ledger.lsn:
         return Case.IMPOSSIBLE
-    if task.attempts.get(fence) != agent:
+    attempt = task.attempts.get(fence)
+    if attempt is None or attempt.agent != agent:
         return Case.NOT_HOLDER
     if task.offer is not None and task.offer.fence == fence:
         return Case.OFFERED
@@ -84,7 +88,7 @@ def regain(world: World, task: Task, agent: str, fence: int, now: int) -> list[R
     """Return what makes this attempt the current one with a running lease, or None where it cannot be.
 
     Whatever the bearer of a current fence sends is a sign of life: the lease runs on, a lapsed one revives, an offer
-    is accepted.
+    is accepted. One that was asked to give the task back and let that time pass does not come back by a sign of life.
     """
     case = classify(world.ledger, task, agent, fence)
     if case is Case.CURRENT:
@@ -92,9 +96,20 @@ def regain(world: World, task: Task, agent: str, fence: int, now: int) -> list[R
         return []
     if case is Case.OFFERED:
         return [Accepted(now, task.id, fence)]
-    if case is Case.LAPSED and task.revivals < task.bounds.revivals:
+    if case is Case.LAPSED and may_revive(task):
         return [Revived(now, task.id, fence)]
     return None
+
+
+def may_revive(task: Task) -> bool:
+    """Tell whether the holder of a lapsed lease may come back by a sign of life (spec LEASE-8, LEASE-10)."""
+    assert task.authority is not None, "only a lease lapses"
+    return task.revivals < task.bounds.revivals and not task.authority.evicted
+
+
+def moved(world: World, task: Task, now: int) -> None:
+    """Note that the attempt got on: not all progress is told by heartbeats."""
+    _progress(world.live, task).moved_at = now
 
 
 def not_current(world: World, task: Task, agent: str, fence: int) -> Decision:
@@ -119,11 +134,14 @@ def on_task_accept(world: World, sender: Connection, message: TaskAccept, now: i
     records = regain(world, task, agent, message.fence, now)
     if records is None:
         return not_current(world, task, agent, message.fence)
-    return reply(_lease(task, message.fence), *records)
+    return reply(_lease(world, task, message.fence), *records)
 
 
-def _lease(task: Task, fence: int) -> TaskLease:
+def _lease(world: World, task: Task, fence: int) -> TaskLease:
     directives = [f"cancel:{task.cancel.mode}"] if task.state is TaskState.CANCELING and task.cancel else []
+    progress = world.live.progress.get(task.id)
+    if progress is not None and progress.usage and is_low(world.ledger, task, progress.usage):
+        directives.append("budget_low")
     return TaskLease(task.id, fence, task.durations.lease_ms, directives)
 
 
@@ -170,15 +188,46 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
         )
         return reply(TaskRevoke(task.id, message.fence, reason, "skip"))
     _keep_progress(world.live, task, message, now)
-    return reply(_lease(task, message.fence), *records)
+    _keep_slot(world, agent, message)
+    if message.usage is not None:
+        records.extend(_over_budget(world, task, now))
+    return reply(_lease(world, task, message.fence), *records)
 
 
-def _keep_progress(live: Live, task: Task, message: TaskHeartbeat, now: int) -> None:
+def _over_budget(world: World, task: Task, now: int) -> list[Record]:
+    """Return what follows where the running attempt has used what its task may. Spec BUDGET-4."""
+    progress, authority = world.live.progress[task.id], task.authority
+    is_told = authority is not None and bool(authority.evicted)
+    if is_told or task.state is not TaskState.LEASED or exhausted(world.ledger, task, progress.usage) is None:
+        return []
+    return [evict(task, "budget", now)]
+
+
+def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> None:
+    released = world.live.released.setdefault(agent, {})
+    before = released.pop(message.task, None)
+    if message.slot == "released":
+        released[message.task] = message.fence
+        if before != message.fence and agent in world.ledger.agents:
+            world.queues.capacity_changed(world.ledger.agents[agent])
+    if not released:
+        del world.live.released[agent]
+
+
+def _progress(live: Live, task: Task) -> Progress:
     progress = live.progress.get(task.id)
     if progress is None:
         progress = live.progress[task.id] = Progress()
+    return progress
+
+
+def _keep_progress(live: Live, task: Task, message: TaskHeartbeat, now: int) -> None:
+    progress = _progress(live, task)
+    progress.usage = plain(message.usage) or progress.usage
     if message.progress_no <= progress.progress_no and progress.at:
         return  # latest wins; an older one that comes late is not news
+    if message.progress_no > progress.progress_no:
+        progress.moved_at = now
     progress.progress_no, progress.at = message.progress_no, now
     progress.progress_bp = message.progress_bp if message.progress_bp is not None else progress.progress_bp
     progress.note = message.note if message.note is not None else progress.note
@@ -198,13 +247,39 @@ def on_task_yield(world: World, sender: Connection, message: TaskYield, now: int
     if case not in (Case.CURRENT, Case.LAPSED):
         return not_current(world, task, agent, message.fence)
     if task.state is TaskState.CANCELING:
-        return reply(Ok(state="canceled"), canceled(task, now))
-    holder = world.ledger.agents.get(agent)
+        return reply(Ok(state="canceled"), canceled(task, now, plain(message.usage)))
+    return reply(Ok(), *_given_back(world, task, agent, message, now))
+
+
+def _given_back(world: World, task: Task, agent: str, message: TaskYield, now: int) -> list[Record]:
+    """Return what a yield comes to. What the coordinator asked for counts as the reason for which it asked."""
+    holder, authority = world.ledger.agents.get(agent), task.authority
+    assert authority is not None, "only what is current is given back"
+    # A lease that has lapsed was counted when it did.
+    is_lost = authority.evicted in COUNTED_AS_LOSS and not authority.lapsed
     is_draining = holder is not None and holder.status == "draining"
-    records: list[Record] = [Yielded(now, task.id, message.fence, message.reason, counted=not is_draining)]
-    if not is_draining and task.declines + 1 >= task.bounds.declines:
+    counted = not authority.evicted and not is_draining
+    records: list[Record] = [
+        Yielded(now, task.id, message.fence, message.reason, counted=counted, usage=plain(message.usage), lost=is_lost)
+    ]
+    if is_lost and task.losses + 1 > task.bounds.losses:
+        records.append(_lost_too_often(task, now))
+    elif counted and task.declines + 1 >= task.bounds.declines:
         records.append(given_back_too_often(task, now))
-    return reply(Ok(), *records)
+    return records
+
+
+COUNTED_AS_LOSS = frozenset({"stall", "attempt"})
+"""Reasons to take an attempt away that are the holder's: as if its lease had lapsed."""
+EXCUSED = frozenset({"drain", "steer", "budget"})
+"""Reasons that are nobody's fault."""
+
+
+def evict(task: Task, reason: str, now: int, grace_ms: int | None = None) -> Evicted:
+    """Return the record that asks the holder to give the attempt back. Spec LEASE-10."""
+    assert task.authority is not None, "only a holder is asked"
+    grace = task.durations.cancel_ms if grace_ms is None else grace_ms
+    return Evicted(now, task.id, task.authority.fence, reason, now + grace)
 
 
 def given_back_too_often(task: Task, now: int) -> Settled:
@@ -212,21 +287,27 @@ def given_back_too_often(task: Task, now: int) -> Settled:
     return Settled(now, task.id, "failed", "declines", f"declined or given back {task.declines + 1} times")
 
 
-def canceled(task: Task, now: int) -> Settled:
-    """Return the record that ends a task somebody wanted to end."""
+def canceled(task: Task, now: int, usage: dict[str, Any] | None = None) -> Settled:
+    """Return the record that ends a task somebody wanted to end; `usage` is what its holder told with its last word."""
     wanted = task.cancel
-    return Settled(now, task.id, "canceled", "canceled", wanted.reason if wanted else "", wanted.by if wanted else "")
+    reason, by = (wanted.reason, wanted.by) if wanted else ("", "")
+    return Settled(now, task.id, "canceled", "canceled", reason, by, usage=usage)
 
 
-def lapse(task: Task, now: int, reason: str) -> list[Record]:
+def lapse(world: World, task: Task, now: int, reason: str) -> list[Record]:
     """Return what follows when the holder was not heard in time, or came back without the attempt. Spec LEASE-4."""
-    assert task.authority is not None, "only a lease expires"
+    authority = task.authority
+    assert authority is not None, "only a lease expires"
     if task.state is TaskState.CANCELING:
         return [canceled(task, now)]
-    records: list[Record] = [LeaseExpired(now, task.id, task.authority.fence, reason)]
-    if task.losses + 1 > task.bounds.losses:
-        records.append(_lost_too_often(task, now))
-    return records
+    counted = authority.evicted not in EXCUSED
+    expired = LeaseExpired(now, task.id, authority.fence, reason, counted)
+    progress = world.live.progress.get(task.id)
+    if progress is not None:
+        expired.progress_no, expired.note, expired.usage = progress.progress_no, progress.note, progress.usage
+    if counted and task.losses + 1 > task.bounds.losses:
+        return [expired, _lost_too_often(task, now)]
+    return [expired]
 
 
 def withdraw(task: Task, now: int, reason: str) -> list[Record]:

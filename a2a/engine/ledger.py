@@ -21,12 +21,17 @@ from .records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    AnswersRepeated,
     ArtifactAppended,
     Asked,
     CancelRequested,
+    Checkpointed,
     CoordinatorStarted,
     Declined,
     Delegated,
+    Evicted,
+    HandedOff,
+    HandoffLapsed,
     LeaseExpired,
     MailboxAcked,
     Offered,
@@ -39,14 +44,18 @@ from .records import (
     Reworked,
     Settled,
     StatusSet,
+    Steered,
     Yielded,
 )
 
 __all__ = [
+    "COUNTED",
     "Agent",
     "Artifact",
     "Ask",
+    "Attempt",
     "Authority",
+    "Checkpoint",
     "Event",
     "Evidence",
     "Ledger",
@@ -56,6 +65,12 @@ __all__ = [
     "Result",
     "Task",
 ]
+
+
+COUNTED = ("tokens", "costMicro", "steps")
+"""The kinds of usage that budgets bound."""
+CHECKPOINTS_KEPT = 4
+"""Attempts whose newest checkpoint is kept: an older one serves where the newest is of no use to who is next."""
 
 
 @dataclass(slots=True)
@@ -68,6 +83,10 @@ class Authority:
     """False: spent. A spent fence never changes the task again."""
     lapsed: bool = False
     """The lease expired. The holder may still come back until somebody else accepts."""
+    evicted: str = ""
+    """Why the holder was asked to give it back, or empty. From then on only its last word counts (spec LEASE-10)."""
+    grace_at: int = 0
+    """When an evicted holder is taken for lost."""
 
 
 @dataclass(slots=True)
@@ -80,6 +99,47 @@ class Offer:
 
 
 @dataclass(slots=True)
+class Attempt:
+    """One attempt, from its offer to its end; what the next one is told of it (spec OFFER-8)."""
+
+    agent: str
+    """Whom its fence was minted for: a number in the wrong hands is nobody's."""
+    at: int
+    """When it was offered, and from its acceptance on, when that was."""
+    end: str = ""
+    """How it ended; empty while it is under way. A lapsed one may come back."""
+    ended_at: int = 0
+    detail: str = ""
+    usage: dict[str, Any] | None = None
+    """Counted once, however often it is told."""
+    progress_no: int = 0
+    note: str = ""
+    payload: bytes | None = None
+    """What it had to say to the next one, where it handed the task on."""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Where an attempt stood."""
+
+    cp_no: int
+    fence: int
+    agent: str
+    format: str
+    portable: bool
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Steer:
+    """A word of the delegator while the work was under way."""
+
+    key: str
+    by: str
+    payload: bytes
+
+
+@dataclass(slots=True)
 class Result:
     """A completed outcome that was admitted."""
 
@@ -89,6 +149,10 @@ class Result:
     result_hash: str
     payload: bytes
     at: int
+    reviewed: bool = False
+    """It went to the delegator for a word; else nobody had to say one."""
+    unseen_steer: bool = False
+    """It was written before the delegator's newest word was seen."""
 
 
 @dataclass(slots=True)
@@ -116,6 +180,7 @@ class Ask:
     auth: bool
     answer: bytes | None = None
     by: str | None = None
+    rank: int = 0
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
     withdrawn: bool = False
@@ -137,6 +202,8 @@ class Artifact:
     chunks: list[bytes] = field(default_factory=list)
     last_no: int = -1
     complete: bool = False
+    is_named: bool = False
+    """Its attempt's report says that it is part of the result."""
 
 
 @dataclass(slots=True)
@@ -162,7 +229,7 @@ class Task:
     scope: str
     key: str
     delegator: str
-    """Where its notices go: the agent that delegated it, or the one that came with the same key last."""
+    """The agent that delegated it, or the one that came with the same key last."""
     principal: str
     context_id: str
     spec: dict[str, Any]
@@ -174,13 +241,17 @@ class Task:
     on_parent_end: str
     depth: int
     deadline_at: int | None
+    budget: dict[str, int] = field(default_factory=dict)
+    on_delegator_loss: str = "continue"
+    loss_ms: int = 0
+    redrive_of: str | None = None
     state: TaskState = TaskState.QUEUED
     since: int = 0
     """When it came into this state."""
     generation: int = 0
     attempt: int = 0
-    attempts: dict[int, str] = field(default_factory=dict)
-    """Fence to the agent it was minted for: a number in the wrong hands is nobody's."""
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    """By their fences."""
     rev: int = 0
     authority: Authority | None = None
     offer: Offer | None = None
@@ -190,6 +261,7 @@ class Task:
     failures: int = 0
     declines: int = 0
     revivals: int = 0
+    handoffs: int = 0
     shunned: dict[str, int] = field(default_factory=dict)
     """Agents that lost or declined it, and until when they are not asked first."""
     last_agent: str | None = None
@@ -202,6 +274,15 @@ class Task:
     asks: list[Ask] = field(default_factory=list)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     chunks: int = 0
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    """The newest of each attempt, oldest first; a few (spec CHECK-4)."""
+    steers: list[Steer] = field(default_factory=list)
+    handed_to: dict[str, Any] = field(default_factory=dict)
+    """What the next agent must be beside what the specification asks for, where the task was handed on."""
+    spent: dict[str, int] = field(default_factory=dict)
+    """What it used, with all below it that shares its budget or has ended."""
+    reserved: dict[str, int] = field(default_factory=dict)
+    """What sub-tasks with a budget of their own may still use of its budget."""
     children: list[str] = field(default_factory=list)
     cancel: CancelRequested | None = None
     settled: Settled | None = None
@@ -223,6 +304,22 @@ class Task:
         """The agent whose lease is current and has not lapsed, or None."""
         authority = self.authority
         return authority.holder if authority and authority.is_open and not authority.lapsed else None
+
+    def minted_for(self, fence: int) -> str | None:
+        """Return the agent that a fence of this task was minted for, or None where it is none of this task's."""
+        attempt = self.attempts.get(fence)
+        return attempt.agent if attempt is not None else None
+
+    @property
+    def lost_by(self) -> list[str]:
+        """The agents that lost it, each once, in the order they did."""
+        lost = (attempt.agent for attempt in self.attempts.values() if attempt.end in ("lapsed", "unanswered"))
+        return list(dict.fromkeys(lost))
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it was given up after several agents had lost it (spec LIMIT-8)."""
+        return self.settled is not None and self.settled.reason == "losses" and len(self.lost_by) > 1
 
     def open_ask(self) -> Ask | None:
         """The oldest question without an answer."""
@@ -283,6 +380,8 @@ class Ledger:
         self.by_skill: dict[str, dict[str, Agent]] = {}
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
+        self.attached: dict[str, dict[str, Task]] = {}
+        """Principal to its open tasks that do not go on without it (spec TASK-12)."""
         self.touched: dict[str, Task] = {}
         """Tasks that the records since the last pass changed; the coordinator empties it."""
         self.posted: dict[str, None] = {}
@@ -329,6 +428,13 @@ class Ledger:
         self.touched[task.id] = task
         task.history.append(Event(task.generation, lsn, record.at, event, task.state.value, data, payload))
 
+    def addressee(self, task: Task) -> str:
+        """Return whom its notices go to: whoever holds its parent now, else its delegator (spec TASK-7)."""
+        parent = self.tasks.get(task.parent) if task.parent else None
+        if parent is not None and parent.authority is not None and parent.authority.is_open:
+            return parent.authority.holder
+        return task.delegator
+
     def hold(self, agent: str, task: Task, fence: int) -> None:
         """Count the attempt against the agent's credit."""
         self.holding.setdefault(agent, {})[task.id] = fence
@@ -354,6 +460,59 @@ class Ledger:
             return None
         self.let_go(offer.agent, task, offer.fence)
         return offer.agent
+
+    def end_attempt(self, task: Task, fence: int, end: str, at: int, detail: str = "") -> None:
+        """Note how an attempt ended."""
+        attempt = task.attempts[fence]
+        attempt.end, attempt.ended_at, attempt.detail = end, at, detail
+        task.handed_to = {}
+
+    def charge(self, task: Task, fence: int, usage: dict[str, Any] | None) -> None:
+        """Count what an attempt used, so far as it is more than was counted of it before (spec BUDGET-1)."""
+        attempt = task.attempts.get(fence)
+        if attempt is None or not usage:
+            return
+        before, attempt.usage = attempt.usage or {}, usage
+        for kind in COUNTED:
+            more = usage.get(kind, 0) - before.get(kind, 0)
+            if more > 0:
+                self._spend_budget(task, kind, more)
+            elif kind in before:
+                attempt.usage = {**attempt.usage, kind: before[kind]}
+
+    def _spend_budget(self, task: Task, kind: str, amount: int) -> None:
+        """Count an amount for a task and for all above that share their budget with it.
+
+        A budget of its own was reserved above when the task was made; what became of it is counted there at its end.
+        """
+        node: Task | None = task
+        while node is not None:
+            node.spent[kind] = node.spent.get(kind, 0) + amount
+            if kind in node.budget and not node.is_terminal:
+                return
+            node = self.tasks.get(node.parent) if node.parent else None
+
+    def payer(self, task: Task | None, kind: str) -> Task | None:
+        """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
+        while task is not None and kind not in task.budget:
+            task = self.tasks.get(task.parent) if task.parent else None
+        return task
+
+    def _reserve(self, task: Task) -> None:
+        for kind in COUNTED:
+            above = self.payer(self.tasks.get(task.parent) if task.parent else None, kind)
+            if kind in task.budget and above is not None:
+                above.reserved[kind] = above.reserved.get(kind, 0) + task.budget[kind]
+
+    def _reconcile(self, task: Task) -> None:
+        """At a task's end, turn what was reserved for it into what it used."""
+        parent = self.tasks.get(task.parent) if task.parent else None
+        for kind in COUNTED:
+            above = self.payer(parent, kind)
+            if kind in task.budget and above is not None and parent is not None:
+                above.reserved[kind] -= task.budget[kind]
+                if task.spent.get(kind):
+                    self._spend_budget(parent, kind, task.spent[kind])
 
     def index_skills(self, agent: Agent) -> None:
         """Make the agent found by the skills on its card."""
@@ -429,12 +588,20 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
         on_parent_end=record.on_parent_end,
         depth=record.depth,
         deadline_at=record.deadline_at,
+        budget=record.budget or {},
+        on_delegator_loss=record.on_delegator_loss,
+        loss_ms=record.loss_ms,
+        redrive_of=record.redrive_of,
         since=record.at,
     )
     ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
     ledger.keys[record.scope, record.key] = task.id
     if record.parent is not None:
         ledger.tasks[record.parent].children.append(task.id)
+    if record.budget:
+        ledger._reserve(task)
+    if record.on_delegator_loss != "continue":
+        ledger.attached.setdefault(task.principal, {})[task.id] = task
     ledger.note(task, "created", record, lsn, delegator=record.delegator)
 
 
@@ -446,7 +613,7 @@ def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.attempt += 1
-    task.attempts[lsn] = record.agent
+    task.attempts[lsn] = Attempt(record.agent, record.at)
     task.last_agent = record.agent
     if record.granted:
         task.authority = Authority(lsn, record.agent, is_open=True)
@@ -466,28 +633,31 @@ def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
     if offer is None or offer.fence != record.fence:
         raise ValueError(f"record {lsn} accepts fence {record.fence} of task {task.id}, which is not on offer")
     task.authority, task.offer = Authority(offer.fence, offer.agent, is_open=True), None
+    task.attempts[offer.fence].at = record.at
     task.was_leased = True
     ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
 
 
 def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
     task = ledger.tasks[record.task]
-    agent = _end_attempt(ledger, task, record.fence)
-    task.declines += 1
+    agent = _drop(ledger, task, record.fence)
+    ledger.end_attempt(task, record.fence, "declined", record.at, record.reason)
+    task.declines += record.counted
     task.shunned[agent] = record.retry_at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
 
 
 def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
     task = ledger.tasks[record.task]
-    agent = _end_attempt(ledger, task, record.fence)
+    agent = _drop(ledger, task, record.fence)
+    ledger.end_attempt(task, record.fence, "unanswered", record.at, record.reason)
     task.losses += 1
     task.shunned[agent] = record.at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
 
 
-def _end_attempt(ledger: Ledger, task: Task, fence: int) -> str:
-    """End an offer, or a granted lease that never showed life, and return whose it was."""
+def _drop(ledger: Ledger, task: Task, fence: int) -> str:
+    """Take back an offer, or a granted lease that never showed life, and return whose it was."""
     if task.offer is not None and task.offer.fence == fence:
         agent = ledger.drop_offer(task)
         assert agent is not None, "the offer was looked at one line above"
@@ -504,7 +674,11 @@ def _lease_expired(ledger: Ledger, record: LeaseExpired, lsn: int) -> None:
     authority = _current(task, record.fence)
     authority.lapsed = True
     ledger.let_go(authority.holder, task, authority.fence)
-    task.losses += 1
+    ledger.end_attempt(task, record.fence, "lapsed", record.at, record.reason)
+    attempt = task.attempts[record.fence]
+    attempt.progress_no, attempt.note = record.progress_no, record.note
+    ledger.charge(task, record.fence, record.usage)
+    task.losses += record.counted
     task.shunned[authority.holder] = record.at
     ledger.move(task, TaskEvent.EXPIRE, record, lsn, agent=authority.holder, reason=record.reason)
 
@@ -520,6 +694,7 @@ def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
     task = ledger.tasks[record.task]
     authority = _current(task, record.fence)
     authority.lapsed = False
+    ledger.end_attempt(task, record.fence, "", 0)
     task.revivals += 1
     offer = task.offer
     overtaken = ledger.drop_offer(task)
@@ -539,10 +714,63 @@ def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
     authority = _current(task, record.fence)
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
-    if record.counted:
-        task.declines += 1
+    ledger.end_attempt(task, record.fence, "yielded", record.at, record.reason)
+    ledger.charge(task, record.fence, record.usage)
+    task.declines += record.counted
+    task.losses += record.lost
+    if record.counted or record.lost:
         task.shunned[authority.holder] = record.at
     ledger.move(task, TaskEvent.RELEASE, record, lsn, agent=authority.holder, reason=record.reason)
+
+
+def _evicted(ledger: Ledger, record: Evicted, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    authority = _current(task, record.fence)
+    authority.evicted, authority.grace_at = record.reason, record.grace_at
+    ledger.note(task, "evict", record, lsn, agent=authority.holder, reason=record.reason)
+    ledger.post(authority.holder, lsn, "task.revoke", task.id, record.fence)
+
+
+def _handed_off(ledger: Ledger, record: HandedOff, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    authority = _current(task, record.fence)
+    _overtake_offer(ledger, task, lsn)
+    ledger.spend(task)
+    ledger.end_attempt(task, record.fence, "handed_off", record.at)
+    ledger.charge(task, record.fence, record.usage)
+    task.handoffs += 1
+    task.shunned[authority.holder] = record.at
+    task.attempts[record.fence].payload = record.payload
+    task.handed_to = dict(record.requires or {})
+    if record.to is not None:
+        task.handed_to["agent"] = record.to
+    ledger.move(
+        task, TaskEvent.RELEASE, record, lsn, record.payload, agent=authority.holder, reason="handed off", to=record.to
+    )
+
+
+def _handoff_lapsed(ledger: Ledger, record: HandoffLapsed, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    task.handed_to = {}
+    ledger.touched[task.id] = task
+
+
+def _checkpointed(ledger: Ledger, record: Checkpointed, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    holder = _current(task, record.fence).holder
+    kept = [known for known in task.checkpoints if known.fence != record.fence]
+    kept.append(Checkpoint(record.cp_no, record.fence, holder, record.format, record.portable, record.payload))
+    task.checkpoints = kept[-CHECKPOINTS_KEPT:]
+
+
+def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    if task.is_terminal:
+        raise ValueError(f"record {lsn} steers task {task.id}, which is {task.state}")
+    task.steers.append(Steer(record.key, record.by, record.payload))
+    ledger.note(task, "steer", record, lsn, record.payload, steerNo=len(task.steers), by=record.by)
+    if task.holder is not None:
+        ledger.post(task.holder, lsn, "task.steer", task.id, len(task.steers))
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
@@ -584,14 +812,15 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     task.asks.append(Ask(record.ask_no, record.fence, record.payload, record.default, record.deadline_at, record.auth))
     if record.hold == "cold":
         ledger.spend(task)
+        ledger.end_attempt(task, record.fence, "asked", record.at)
     ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
-    ledger.post(task.delegator, lsn, "task.ask", task.id, record.ask_no)
+    ledger.post(ledger.addressee(task), lsn, "task.ask", task.id, record.ask_no)
 
 
 def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     ask = next(ask for ask in task.asks if ask.ask_no == record.ask_no)
-    ask.answer, ask.by = record.payload, record.by
+    ask.answer, ask.by, ask.rank = record.payload, record.by, record.rank
     holder = task.holder
     if holder is not None:
         ask.told = True
@@ -603,12 +832,25 @@ def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
         ledger.note(task, "answer", record, lsn, record.payload, askNo=record.ask_no, by=record.by)
 
 
+def _answers_repeated(ledger: Ledger, record: AnswersRepeated, lsn: int) -> None:
+    task = ledger.tasks[record.task]
+    holder = _current(task, record.fence).holder
+    for ask in task.asks:
+        if ask.fence == record.fence and ask.told:
+            ledger.post(holder, lsn, "task.answer", task.id, ask.ask_no)
+
+
 def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
     task = ledger.tasks[record.task]
     _current(task, record.fence)
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
+    detail = "" if record.error is None else f"{record.error['code']}: {record.error['detail']}"
+    ledger.end_attempt(task, record.fence, record.outcome, record.at, detail)
+    ledger.charge(task, record.fence, record.usage)
     task.outcomes[record.fence] = (record.outcome, record.result_hash)
+    for name in record.artifacts or ():
+        task.artifacts[name].is_named = True
     if record.error is not None:
         task.last_error = record.error
     told: dict[str, Any] = {"outcome": record.outcome, "agent": record.agent, "fence": record.fence}
@@ -621,18 +863,31 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
         ledger.move(task, TaskEvent.RELEASE, record, lsn, **told)
         return
     if record.outcome == "completed":
-        task.results.append(Result(task.rev, record.fence, record.agent, record.result_hash, record.payload, record.at))
+        task.results.append(
+            Result(
+                task.rev,
+                record.fence,
+                record.agent,
+                record.result_hash,
+                record.payload,
+                record.at,
+                record.review,
+                record.unseen_steer,
+            )
+        )
     else:
         task.failures += record.outcome == "failed"
     for ask in task.asks:
         ask.withdrawn = ask.answer is None
     ledger.move(task, TaskEvent.REPORT, record, lsn, **told)
     if record.review:
-        ledger.post(task.delegator, lsn, "task.review", task.id, task.rev)
+        ledger.post(ledger.addressee(task), lsn, "task.review", task.id, task.rev)
 
 
 def _report_kept(ledger: Ledger, record: ReportKept, lsn: int) -> None:
     task = ledger.tasks[record.task]
+    if task.minted_for(record.fence) == record.agent:
+        ledger.charge(task, record.fence, record.usage)
     task.evidence.append(
         Evidence(record.fence, record.agent, record.verdict, record.outcome, record.result_hash, record.payload, lsn)
     )
@@ -667,19 +922,26 @@ _SETTLING = {
 
 def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     task = ledger.tasks[record.task]
-    told_to_stop = task.holder
+    told_to_stop, addressee = task.holder, ledger.addressee(task)
     fence = task.authority.fence if task.authority else 0
     _overtake_offer(ledger, task, lsn)
+    if told_to_stop is not None:
+        ledger.end_attempt(task, fence, record.state, record.at, record.reason)
+        ledger.charge(task, fence, record.usage)
     ledger.spend(task)
     result = task.results[-1] if task.results else None
-    waited = task.state is TaskState.REPORTED and task.evaluator != "auto"
+    waited = task.state is TaskState.REPORTED and result is not None and result.reviewed
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
-    ledger.post(task.delegator, lsn, "task.settled", task.id, task.rev)
+    if task.budget:
+        ledger._reconcile(task)
+    if task.on_delegator_loss != "continue":
+        del ledger.attached[task.principal][task.id]
+    ledger.post(addressee, lsn, "task.settled", task.id, task.rev)
     if told_to_stop is not None:
         ledger.post(told_to_stop, lsn, "task.revoke", task.id, fence)
-    elif waited and result is not None and result.rev == task.rev and result.agent != task.delegator:
+    elif waited and result is not None and result.rev == task.rev and result.agent != addressee:
         # A worker whose result waited for a word gets it; one settled with its report reads it in the verdict.
         ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
 
@@ -699,10 +961,16 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     OfferWithdrawn: _offer_withdrawn,
     LeaseExpired: _lease_expired,
     Revived: _revived,
+    Evicted: _evicted,
     Yielded: _yielded,
+    HandedOff: _handed_off,
+    HandoffLapsed: _handoff_lapsed,
+    Checkpointed: _checkpointed,
     ArtifactAppended: _artifact_appended,
     Asked: _asked,
     Answered: _answered,
+    AnswersRepeated: _answers_repeated,
+    Steered: _steered,
     Reported: _reported,
     ReportKept: _report_kept,
     Reworked: _reworked,

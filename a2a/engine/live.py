@@ -52,6 +52,10 @@ class Progress:
     progress_bp: int | None = None
     note: str = ""
     at: int = 0
+    moved_at: int = 0
+    """When it last got on: told progress, streamed a piece or left a checkpoint."""
+    usage: dict[str, Any] | None = None
+    """What the attempt has used so far."""
 
 
 @dataclass(slots=True)
@@ -68,6 +72,12 @@ class Live:
     """Task to the connections that watch it."""
     finders: dict[int, Connection] = field(default_factory=dict)
     """Connections that watch for agents."""
+    released: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
+    away_since: dict[str, int] = field(default_factory=dict)
+    """Principal that some open task depends on to since when no process of it is connected."""
+    started_at: int = 0
+    """When the coordinator started: nobody was seen to stand still before."""
     grace_until: int = 0
     """After a start no stored deadline fires before this time (spec TIME-4)."""
     restored_lsn: int = 0
@@ -80,7 +90,11 @@ class Live:
         if connection is None:
             return 0
         held = ledger.holding.get(agent)
-        return connection.credit_tasks - (len(held) if held else 0)
+        used = len(held) if held else 0
+        released = self.released.get(agent)
+        if released and held:
+            used -= sum(held.get(task) == fence for task, fence in released.items())
+        return connection.credit_tasks - used
 
 
 @dataclass(slots=True)

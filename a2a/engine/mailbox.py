@@ -7,13 +7,17 @@ from ..protocol.messages import (
     Child,
     Feedback,
     Message,
+    Steer,
     TaskAnswer,
     TaskAsk,
     TaskOffer,
     TaskReview,
     TaskRevoke,
+    TaskSteer,
 )
 from ..protocol.states import TaskState
+from .budget import remaining
+from .handover import checkpoint_for, dossier
 from .ledger import MailboxEntry, Task
 from .live import World
 from .tasks import settled_notice
@@ -34,11 +38,18 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             result = next(result for result in task.results if result.rev == entry.number)
             remaining = max(0, result.at + task.durations.confirm_ms - now)
             return TaskReview(
-                task.id, task.generation, result.rev, result.result_hash, result.payload, result.agent, remaining
+                task.id,
+                task.generation,
+                result.rev,
+                result.result_hash,
+                result.payload,
+                result.agent,
+                remaining,
+                result.unseen_steer,
             )
         case "task.settled":
-            # A result that was reviewed was sent with the review.
-            return settled_notice(task, content=agent == task.delegator and task.evaluator == "auto")
+            # A result that was reviewed was sent with the review; one that was not has gone to nobody but its worker.
+            return settled_notice(task, content=not (task.results and task.results[-1].reviewed))
         case "task.ask":
             ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
             return TaskAsk(
@@ -53,6 +64,9 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             ask = next(ask for ask in task.asks if ask.ask_no == entry.number)
             assert ask.answer is not None, "an answer is posted when it is there"
             return TaskAnswer(task.id, ask.ask_no, ask.answer)
+        case "task.steer":
+            steer = task.steers[entry.number - 1]
+            return TaskSteer(task.id, steer.key, steer.payload, steer_no=entry.number)
         case "task.revoke":
             return _revoke(task, entry.number, now)
         case _:
@@ -88,12 +102,17 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
             Child(child.id, child.key, child.state.value)
             for child in (ledger.tasks[child_id] for child_id in task.children)
         ],
+        steers=[Steer(number, steer.payload) for number, steer in enumerate(task.steers, 1)],
+        checkpoint=checkpoint_for(task, ledger.agents.get(agent), agent),
+        dossier=dossier(task, fence),
+        budget=remaining(ledger, task) or None,  # type: ignore[arg-type]
     )
 
 
 def _revoke(task: Task, fence: int, now: int) -> TaskRevoke:
     wanted = task.cancel
-    current = task.authority is not None and task.authority.fence == fence
+    authority = task.authority
+    current = authority is not None and authority.fence == fence
     if current and wanted is not None and task.state is TaskState.CANCELING:
         mode = wanted.mode if wanted.mode in ("coop", "kill") else "skip"
         return TaskRevoke(task.id, fence, "cancel", mode, max(0, wanted.grace_at - now))  # type: ignore[arg-type]
@@ -106,4 +125,7 @@ def _revoke(task: Task, fence: int, now: int) -> TaskRevoke:
             else "settled"
         )
         return TaskRevoke(task.id, fence, reason, "skip")  # type: ignore[arg-type]
+    if authority is not None and current and authority.is_open and authority.evicted:
+        grace = max(0, authority.grace_at - now)
+        return TaskRevoke(task.id, fence, authority.evicted, "coop" if grace else "skip", grace)  # type: ignore[arg-type]
     return TaskRevoke(task.id, fence, "superseded", "skip")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -31,6 +32,10 @@ class Durations:
     confirm_ms: int = 600_000
     ask_ms: int = 86_400_000
     cancel_ms: int = 10_000
+    stall_ms: int | None = None
+    """How long an attempt may stand still, for all that it beats; None: as long as it likes."""
+    attempt_ms: int | None = None
+    """How long one attempt may be at work; None: as long as it likes."""
 
     def with_timers(self, timers: Timers) -> Durations:
         """Return these durations with those a task names in their place."""
@@ -60,6 +65,7 @@ class Bounds:
     declines: int = 10
     reworks: int = 2
     revivals: int = 3
+    handoffs: int = 10
 
     def with_limits(self, limits: TaskLimits) -> Bounds:
         """Return these bounds with those a task names in their place."""
@@ -123,11 +129,15 @@ class Policy:
 
     namespace: str = "main"
     durations: Durations = field(default_factory=Durations)
+    skills: Mapping[str, Durations] = field(default_factory=dict)
+    """Durations of the tasks for one skill, where they differ from the namespace's."""
     bounds: Bounds = field(default_factory=Bounds)
     admission: Admission = field(default_factory=Admission)
     frame_limits: FrameLimits = field(default_factory=FrameLimits)
     on_confirm_timeout: str = "accept"
     """`accept`, `reject`, or `hold`: what an unanswered review becomes."""
+    recovery_grace_ms: int | None = None
+    """How long no timer of a task fires after a start; None: the longest lease that somebody held (spec TIME-4)."""
     backoff_ms: int = 1_000
     """First pause after a retryable failure; doubles each time, with full jitter."""
     backoff_max_ms: int = 60_000
@@ -139,6 +149,9 @@ class Policy:
     chunks_max: int = 10_000
     """Provisional artifact chunks of one task."""
     asks_max: int = 100
+    steers_max: int = 100
+    """Words of the delegator to one task."""
+    checkpoint_max_bytes: int = 256 * 1024
     frames_per_second: int = 200_000
     """Beyond this the coordinator reads a connection more slowly; nothing is refused."""
     requests_in_flight: int = 16_384

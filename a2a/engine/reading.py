@@ -37,6 +37,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
             "declines": task.declines,
             "revivals": task.revivals,
             "reworks": len(task.feedback),
+            "handoffs": task.handoffs,
         },
     }
     if task.parent:
@@ -55,6 +56,14 @@ def view(world: World, task: Task) -> dict[str, Any]:
         metadata["resultHash"] = task.results[-1].result_hash
     if task.last_error is not None:
         metadata["error"] = task.last_error
+    if task.spent:
+        metadata["usage"] = dict(task.spent)
+    if task.budget:
+        metadata["budget"] = dict(task.budget)
+    if task.redrive_of is not None:
+        metadata["redriveOf"] = task.redrive_of
+    if task.is_dead_letter:
+        metadata["deadLetter"] = True
     if task.evidence:
         metadata["evidence"] = [
             {"fence": kept.fence, "agent": kept.agent, "verdict": kept.verdict, "resultHash": kept.result_hash}
@@ -92,6 +101,7 @@ def on_task_get(world: World, sender: Connection, message: TaskGet, now: int) ->
         found.input = task.payload
         found.payload = task.results[-1].payload if task.results else None
         current = task.authority.fence if task.authority else None
+        accepted = task.results[-1].fence if task.results and task.state is TaskState.COMPLETED else None
         found.artifacts = [
             {
                 "artifactId": artifact.artifact,
@@ -100,6 +110,7 @@ def on_task_get(world: World, sender: Connection, message: TaskGet, now: int) ->
                 "chunks": artifact.chunks,
                 "complete": artifact.complete,
                 "discarded": artifact.fence != current,
+                "committed": artifact.is_named and artifact.fence == accepted,
             }
             for artifact in task.artifacts.values()
         ]
@@ -138,6 +149,7 @@ def _listed(task: Task, wanted: TaskList) -> bool:
         and (wanted.skill is None or wanted.skill == task.spec["skill"])
         and (wanted.parent is None or wanted.parent == task.parent)
         and (wanted.context_id is None or wanted.context_id == task.context_id)
+        and (not wanted.dead_letter or task.is_dead_letter)
     )
 
 

@@ -20,12 +20,17 @@ __all__ = [
     "AgentForgotten",
     "AgentRegistered",
     "Answered",
+    "AnswersRepeated",
     "ArtifactAppended",
     "Asked",
     "CancelRequested",
+    "Checkpointed",
     "CoordinatorStarted",
     "Declined",
     "Delegated",
+    "Evicted",
+    "HandedOff",
+    "HandoffLapsed",
     "LeaseExpired",
     "MailboxAcked",
     "OfferWithdrawn",
@@ -38,6 +43,7 @@ __all__ = [
     "Reworked",
     "Settled",
     "StatusSet",
+    "Steered",
     "Yielded",
     "from_bytes",
     "to_bytes",
@@ -120,6 +126,10 @@ class Delegated(Record):
     on_parent_end: str = "cancel"
     depth: int = 1
     deadline_at: int | None = None
+    budget: dict[str, int] | None = None
+    on_delegator_loss: str = "continue"
+    loss_ms: int = 0
+    redrive_of: str | None = None
 
 
 @dataclass(slots=True)
@@ -155,6 +165,8 @@ class Declined(Record):
     fence: int
     reason: str
     retry_at: int
+    counted: bool = True
+    """Against the task's limit of declines; not where the agent leaves."""
 
 
 @dataclass(slots=True)
@@ -173,6 +185,22 @@ class LeaseExpired(Record):
     task: str
     fence: int
     reason: str
+    counted: bool = True
+    """Against the task's limit of losses; not where the holder was asked to give it back for no fault of its own."""
+    progress_no: int = 0
+    note: str = ""
+    usage: dict[str, Any] | None = None
+    """What was last heard of it, so that the next attempt and the budget know."""
+
+
+@dataclass(slots=True)
+class Evicted(Record):
+    """The holder is asked to give the attempt back; after `grace_at` it is taken for lost."""
+
+    task: str
+    fence: int
+    reason: str
+    grace_at: int
 
 
 @dataclass(slots=True)
@@ -192,6 +220,50 @@ class Yielded(Record):
     reason: str
     counted: bool = False
     """Against the task's limit of declines; not while the agent drains."""
+    usage: dict[str, Any] | None = None
+    lost: bool = False
+    """Against the task's limit of losses: it was told to for standing still or taking too long."""
+
+
+@dataclass(slots=True)
+class HandedOff(Record):
+    """The holder handed the task on to another agent."""
+
+    task: str
+    fence: int
+    to: str | None
+    requires: dict[str, Any] | None
+    payload: bytes | None = None
+    usage: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class HandoffLapsed(Record):
+    """The agent the task was handed to did not come for it: anybody may have it again."""
+
+    task: str
+
+
+@dataclass(slots=True)
+class Checkpointed(Record):
+    """The attempt said where it stands."""
+
+    task: str
+    fence: int
+    cp_no: int
+    format: str
+    portable: bool
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Steered(Record):
+    """The delegator said a word while the work is under way."""
+
+    task: str
+    key: str
+    by: str
+    payload: bytes
 
 
 @dataclass(slots=True)
@@ -230,6 +302,16 @@ class Answered(Record):
     ask_no: int
     by: str
     payload: bytes
+    rank: int = 0
+    """How much its author outranks others; a higher one replaces an answer nobody has read yet."""
+
+
+@dataclass(slots=True)
+class AnswersRepeated(Record):
+    """An agent came back as another process with the attempt, and may not have kept what it was answered."""
+
+    task: str
+    fence: int
 
 
 @dataclass(slots=True)
@@ -248,6 +330,10 @@ class Reported(Record):
     """Another attempt follows, not before this time; None: this report ends the attempts."""
     review: bool = False
     """The result waits for the delegator's word."""
+    artifacts: list[str] | None = None
+    """Streamed artifacts that are part of the result."""
+    unseen_steer: bool = False
+    """It was written before the delegator's newest word was seen."""
 
 
 @dataclass(slots=True)
@@ -296,6 +382,8 @@ class Settled(Record):
     detail: str = ""
     by: str = ""
     result_hash: str | None = None
+    usage: dict[str, Any] | None = None
+    """What the holder said it had used, where this is the answer to its last word."""
 
 
 RECORDS: dict[str, type[Record]] = {
@@ -315,10 +403,16 @@ RECORDS: dict[str, type[Record]] = {
         OfferWithdrawn,
         LeaseExpired,
         Revived,
+        Evicted,
         Yielded,
+        HandedOff,
+        HandoffLapsed,
+        Checkpointed,
         ArtifactAppended,
         Asked,
         Answered,
+        AnswersRepeated,
+        Steered,
         Reported,
         ReportKept,
         Reworked,

@@ -24,14 +24,15 @@ from ..protocol.messages import (
     Pong,
     Welcome,
 )
+from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
 from .decision import NOTHING, Decision, refuse, reply
-from .leases import Case, classify, lapse, withdraw
+from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
 from .ledger import Agent
 from .live import Connection, World
 from .policy import digest
-from .records import AgentRegistered, PrincipalBound, Record, Revived, StatusSet
+from .records import AgentRegistered, AnswersRepeated, Declined, PrincipalBound, Record, Revived, StatusSet, Yielded
 from .routing import satisfies
 
 __all__ = [
@@ -129,21 +130,25 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
     records: list[Record] = []
     ledger = world.ledger
     still = set()
+    known = ledger.agents.get(message.agent_id)
+    is_another = known is not None and known.instance != message.instance_id
     for held in message.held:
         task = ledger.tasks.get(held.task)
         case = classify(ledger, task, message.agent_id, held.fence) if task else None
         verdict: Literal["keep", "stale", "unknown"] = "unknown" if task is None else "stale"
         lease_ms: int | None = None
-        revivable = case is Case.LAPSED and task is not None and task.revivals < task.bounds.revivals
+        revivable = case is Case.LAPSED and task is not None and may_revive(task)
         if task is not None and (case is Case.CURRENT or revivable):
-            if revivable and task.id not in still:
-                records.append(Revived(now, task.id, held.fence))
+            if task.id not in still:
+                if revivable:
+                    records.append(Revived(now, task.id, held.fence))
+                if is_another and any(ask.fence == held.fence and ask.told for ask in task.asks):
+                    records.append(AnswersRepeated(now, task.id, held.fence))
             verdict, lease_ms = "keep", task.durations.lease_ms
             world.live.lease_until[task.id] = now + task.durations.lease_ms
             still.add(task.id)
         verdicts.append(HeldVerdict(held.task, held.fence, verdict, lease_ms))
-    known = ledger.agents.get(message.agent_id)
-    if known is not None and known.instance != message.instance_id:
+    if is_another:
         for task_id in list(ledger.holding.get(message.agent_id, ())):
             task = ledger.tasks[task_id]
             if task_id in still:
@@ -151,7 +156,7 @@ def _held(world: World, message: Hello, now: int) -> tuple[list[HeldVerdict], li
             if task.offer is not None and task.offer.agent == message.agent_id:
                 records.extend(withdraw(task, now, "the agent restarted"))
             elif task.holder == message.agent_id:
-                records.extend(lapse(task, now, "the agent restarted"))
+                records.extend(lapse(world, task, now, "the agent restarted"))
     return verdicts, records
 
 
@@ -208,8 +213,18 @@ def _welcome(
 
 
 def on_bye(world: World, sender: Connection, message: Bye, now: int) -> Decision:
-    """The peer is about to close. Spec HELLO-9."""
-    return Decision(reply=Ok(), close="bye")
+    """The peer is about to close, and may give back what it holds. Spec HELLO-9, HELLO-11."""
+    records: list[Record] = []
+    agent = sender.agent or ""
+    for task_id in world.ledger.holding.get(agent, ()) if message.drain else ():
+        task = world.ledger.tasks[task_id]
+        if task.offer is not None and task.offer.agent == agent:
+            records.append(Declined(now, task_id, task.offer.fence, "busy", now, counted=False))
+        elif task.state is TaskState.CANCELING:
+            records.append(canceled(task, now))
+        elif task.authority is not None:
+            records.append(Yielded(now, task_id, task.authority.fence, "the agent left"))
+    return Decision(records, Ok(), close="bye")
 
 
 def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: int) -> Decision:
@@ -251,7 +266,19 @@ def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now:
         records.append(AgentRegistered(now, agent_id, agent.instance, agent.incarnation, card, labels))
     if message.status is not None and message.status != agent.status:
         records.append(StatusSet(now, agent_id, message.status, sender.agent or ""))
+    if message.status == "draining" and message.grace_ms is not None:
+        records.extend(_drained(world, agent_id, now, message.grace_ms))
     return reply(Ok(), *records)
+
+
+def _drained(world: World, agent: str, now: int, grace_ms: int) -> list[Record]:
+    """Return what asks an agent to give back all it has, for others to go on with."""
+    tasks = [world.ledger.tasks[task_id] for task_id in world.ledger.holding.get(agent, ())]
+    return [
+        evict(task, "drain", now, grace_ms)
+        for task in tasks
+        if task.state is TaskState.LEASED and task.authority is not None and not task.authority.evicted
+    ]
 
 
 def info(world: World, agent: Agent, now: int) -> AgentInfo:

@@ -18,7 +18,7 @@ from ..protocol.states import TaskState
 from .ledger import Agent, Ledger, Task
 from .live import Live
 
-__all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves"]
+__all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves", "wanted_of"]
 
 
 @dataclass(slots=True)
@@ -35,24 +35,28 @@ class Queues:
 
     def __init__(self) -> None:
         self._skills: dict[str, dict[bytes, _Bucket]] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, bytes] = {}
+        """Task to the bucket it waits in."""
         self._changed: dict[str, None] = {}
 
     def add(self, task: Task) -> None:
         """Queue a task, once; either way its skill is looked at in the next pass."""
-        if task.id in self._waiting:
-            self._changed[task.spec["skill"]] = None
-            return
-        self._waiting.add(task.id)
-        requires = task.spec.get("requires") or {}
+        requires = wanted_of(task)
         skill = task.spec["skill"]
-        buckets = self._skills.setdefault(skill, {})
         key = canonical(requires) if requires else b""
+        self._changed[skill] = None
+        if self._waiting.get(task.id) == key:
+            return
+        self._waiting[task.id] = key
+        buckets = self._skills.setdefault(skill, {})
         bucket = buckets.get(key)
         if bucket is None:
             bucket = buckets[key] = _Bucket(requires)
         heappush(bucket.heap, (-task.spec.get("priority", 0), task.lsn, task.id))
-        self._changed[skill] = None
+
+    def remove(self, task: str) -> None:
+        """Let a task wait for something else than an agent."""
+        self._waiting.pop(task, None)
 
     def capacity_changed(self, agent: Agent) -> None:
         """Note that the agent may take more than before."""
@@ -77,7 +81,7 @@ class Queues:
         while open_buckets:
             best: tuple[tuple[int, int, str], bytes, _Bucket] | None = None
             for key, bucket in list(open_buckets):
-                head = self._head(bucket, ledger, now)
+                head = self._head(key, bucket, ledger, now)
                 if head is None:
                     open_buckets.remove((key, bucket))
                 elif best is None or head < best[0]:
@@ -89,7 +93,7 @@ class Queues:
             taken = yield task, bucket
             if taken:
                 heappop(bucket.heap)
-                self._waiting.discard(head[2])
+                del self._waiting[head[2]]
             elif any(until > now for until in task.shunned.values()):
                 aside.append((bucket, heappop(bucket.heap)))
             else:
@@ -101,14 +105,23 @@ class Queues:
         if not buckets:
             self._skills.pop(skill, None)
 
-    def _head(self, bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
+    def _head(self, key: bytes, bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
         heap = bucket.heap
         while heap:
+            waits_here = self._waiting.get(heap[0][2]) == key
             task = ledger.tasks.get(heap[0][2])
-            if task is not None and task.state is TaskState.QUEUED and task.retry_at <= now:
+            if waits_here and task is not None and task.state is TaskState.QUEUED and task.retry_at <= now:
                 return heap[0]
-            self._waiting.discard(heappop(heap)[2])
+            left = heappop(heap)[2]
+            if waits_here:
+                del self._waiting[left]
         return None
+
+
+def wanted_of(task: Task) -> dict[str, Any]:
+    """Return what an agent must be to get the task now: what it asks for, and what whoever handed it on asked for."""
+    requires: dict[str, Any] = task.spec.get("requires") or {}
+    return {**requires, **task.handed_to} if task.handed_to else requires
 
 
 def serves(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:

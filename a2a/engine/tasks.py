@@ -23,12 +23,15 @@ from ..protocol.messages import (
     TaskDelegate,
     TaskReport,
     TaskSettled,
+    TaskSteer,
     TaskVerdict,
 )
 from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
+from .budget import check_budget, plain
 from .decision import Decision, refuse, reply
-from .leases import Case, canceled, classify, given_back_too_often, lapse, not_current, regain, withdraw
+from .handover import hand_back
+from .leases import Case, canceled, classify, evict, given_back_too_often, lapse, moved, not_current, regain, withdraw
 from .ledger import Ask, Result, Task
 from .live import Connection, World
 from .policy import Policy
@@ -44,8 +47,9 @@ from .records import (
     ReportKept,
     Reworked,
     Settled,
+    Steered,
 )
-from .tree import cancel, check_place, deadline_below
+from .tree import cancel, check_place, deadline_below, needs_no_word
 
 __all__ = [
     "REPORT",
@@ -58,6 +62,7 @@ __all__ = [
     "on_task_confirm",
     "on_task_delegate",
     "on_task_report",
+    "on_task_steer",
     "when_due",
 ]
 
@@ -110,7 +115,9 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         return _delegated_before(ledger.tasks[known], agent, spec_hash, message.key, now)
 
     if parent is not None:
-        refusal = check_place(ledger, policy, parent, message.spec["skill"], spec_hash)
+        refusal = check_place(ledger, policy, parent, message.spec["skill"], spec_hash) or check_budget(
+            ledger, parent, plain(message.budget) or {}
+        )
         if refusal is not None:
             return refusal
     own_deadline = None if message.limits.deadline_ms is None else now + message.limits.deadline_ms
@@ -124,13 +131,17 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         context_id=message.context_id or (parent.context_id if parent else f"{ledger.namespace}-c{lsn}"),
         spec=spec,
         spec_hash=spec_hash,
-        durations=policy.durations.with_timers(message.timers).to_plain(),
+        durations=policy.skills.get(spec["skill"], policy.durations).with_timers(message.timers).to_plain(),
         bounds=policy.bounds.with_limits(message.limits).to_plain(),
         payload=message.payload,
         parent=parent.id if parent else None,
         on_parent_end=message.on_parent_end,
         depth=parent.depth + 1 if parent else 1,
         deadline_at=deadline_below(own_deadline, parent),
+        budget=plain(message.budget),
+        on_delegator_loss=message.on_delegator_loss,
+        loss_ms=message.loss_ms if message.on_delegator_loss != "continue" else 0,
+        redrive_of=message.redrive_of,
     )
     return reply(TaskCreated(record.task, 1, True, TaskState.QUEUED.value, record.context_id), record)
 
@@ -173,6 +184,14 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
         return refuse(
             ErrorCode.QUOTA, f"a task has at most {world.policy.chunks_max} artifact chunks, {task.id} has them"
         )
+    before = known.chunks if known is not None and mine and message.append else []
+    if message.last_chunk and message.digest not in (None, digest := _digest([*before, message.payload])):
+        return refuse(
+            ErrorCode.CONFLICT,
+            f"artifact {message.artifact_id} of task {task.id} has {digest}, the worker says {message.digest}",
+            data={"digest": digest},
+        )
+    moved(world, task, now)
     record = ArtifactAppended(
         now,
         task.id,
@@ -187,6 +206,11 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
     return reply(Ok(), *regained, record)
 
 
+def _digest(chunks: list[bytes]) -> str:
+    """Return the hash of an artifact: of its chunks' bytes in a row. Spec ART-4."""
+    return f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
+
+
 def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) -> Decision:
     """An attempt needs an answer from the delegator or the human. Spec ASK-1, ASK-2."""
     agent = sender.agent or ""
@@ -197,7 +221,7 @@ def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) ->
         return refuse(ErrorCode.MALFORMED, f"task.ask for task {task.id} needs the fence of the asking attempt")
     known = next((ask for ask in task.asks if ask.ask_no == message.ask_no and not ask.withdrawn), None)
     same = known is not None and known.payload == message.payload
-    if same and known.fence == message.fence and task.attempts[known.fence] == agent:  # type: ignore[union-attr]
+    if same and known.fence == message.fence and task.minted_for(message.fence) == agent:  # type: ignore[union-attr]
         return reply(Ok())  # a repeat; a cold question has spent the fence it was asked under
     regained = regain(world, task, agent, message.fence, now)
     if regained is None:
@@ -239,7 +263,10 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
     ask: Ask | None = next((ask for ask in task.asks if ask.ask_no == message.ask_no), None)
     if ask is None:
         return refuse(ErrorCode.NOT_FOUND, f"task {task.id} has not asked question {message.ask_no}")
-    if ask.answer is not None:
+    rank = _rank(sender)
+    # Nobody has read the answer yet, so one of higher authority may take its place (spec ASK-4).
+    is_replaced = ask.answer is not None and not ask.told and rank > ask.rank and not task.is_terminal
+    if ask.answer is not None and not is_replaced:
         if ask.answer == message.payload:
             return reply(Ok(state=task.state.value))
         return refuse(
@@ -247,9 +274,52 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
             f"question {ask.ask_no} of task {task.id} was answered by {ask.by}",
             data={"askNo": ask.ask_no, "by": ask.by, "answer": ask.answer},
         )
-    if task.is_terminal or not ask.is_open:
+    if task.is_terminal or ask.withdrawn:
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody waits for the answer any more")
-    return reply(Ok(), Answered(now, task.id, ask.ask_no, sender.agent or "", message.payload))
+    if message.if_gen not in (None, task.generation):
+        return _moved_on(task, message.if_gen or 0)
+    return reply(Ok(), Answered(now, task.id, ask.ask_no, sender.agent or "", message.payload, rank))
+
+
+def _rank(sender: Connection) -> int:
+    return 1 if sender.role == "operator" else 0
+
+
+def _moved_on(task: Task, expected: int) -> Decision:
+    return refuse(
+        ErrorCode.GENERATION_MISMATCH,
+        f"task {task.id} has generation {task.generation}, the request is for {expected}",
+        data={"generation": task.generation, "state": task.state.value},
+    )
+
+
+def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int) -> Decision:
+    """Somebody entitled says a word while the work is under way. Spec STEER-1 to STEER-3."""
+    task = world.ledger.tasks.get(message.task)
+    if task is None:
+        return _missing(message.task)
+    if not may_control(world, sender, task):
+        return _forbidden(sender, task, "steer")
+    known = next((steer for steer in task.steers if steer.key == message.key), None)
+    if known is not None:
+        if known.payload == message.payload:
+            return reply(Ok(state=task.state.value))
+        return refuse(
+            ErrorCode.IDEMPOTENCY_MISMATCH, f"key {message.key!r} of task {task.id} stands for another word already"
+        )
+    if message.if_gen not in (None, task.generation):
+        return _moved_on(task, message.if_gen or 0)
+    if task.is_terminal or task.state in (TaskState.REPORTED, TaskState.CANCELING):
+        return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody is at work to hear it")
+    if len(task.steers) >= world.policy.steers_max:
+        return refuse(
+            ErrorCode.QUOTA, f"a task hears at most {world.policy.steers_max} words, {task.id} has heard them"
+        )
+    records: list[Record] = [Steered(now, task.id, message.key, sender.agent or "", message.payload)]
+    authority = task.authority
+    if message.mode == "interrupt" and task.state is TaskState.LEASED and authority and not authority.evicted:
+        records.append(evict(task, "steer", now))
+    return reply(Ok(state=task.state.value), *records)
 
 
 # The end of an attempt ------------------------------------------------------------------------------------------------
@@ -304,12 +374,26 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
         kept.records.append(canceled(task, now))
         return kept
 
+    missing = _missing_artifacts(task, message)
+    if missing:
+        return reply(TaskVerdict(task.id, message.fence, "invalid", missing))
     records: list[Record] = [Accepted(now, task.id, message.fence)] if case is Case.OFFERED else []
-    records.extend(_admit(world.policy, task, agent, message, now))
+    records.extend(_admit(world, task, agent, message, now))
     return reply(TaskVerdict(task.id, message.fence, "admitted"), *records)
 
 
-def _admit(policy: Policy, task: Task, agent: str, message: TaskReport, now: int) -> list[Record]:
+def _missing_artifacts(task: Task, message: TaskReport) -> str:
+    """Return what the result says is part of it and is not there whole, or an empty text. Spec ART-4."""
+    for named in message.artifacts:
+        artifact = task.artifacts.get(named.artifact_id)
+        if artifact is None or artifact.fence != message.fence or not artifact.complete:
+            return f"artifact {named.artifact_id} was not streamed to its end under fence {message.fence}"
+        if named.digest not in (None, digest := _digest(artifact.chunks)):
+            return f"artifact {named.artifact_id} has {digest}, not {named.digest}"
+    return ""
+
+
+def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) -> list[Record]:
     error = asdict(message.error) if message.error else None
     report = Reported(
         now,
@@ -320,11 +404,13 @@ def _admit(policy: Policy, task: Task, agent: str, message: TaskReport, now: int
         message.result_hash,
         message.payload,
         error=error,
-        usage=message.usage,
+        usage=plain(message.usage),
+        artifacts=[named.artifact_id for named in message.artifacts] or None,
+        unseen_steer=message.steer_no < len(task.steers),
     )
     detail = message.error.detail if message.error else ""
     if message.outcome == "completed":
-        if task.evaluator == "auto":
+        if needs_no_word(world.ledger, task) and not report.unseen_steer:
             return [report, Settled(now, task.id, "completed", by="auto", result_hash=message.result_hash)]
         report.review = True
         return [report]
@@ -344,7 +430,7 @@ def _admit(policy: Policy, task: Task, agent: str, message: TaskReport, now: int
                 now, task.id, "failed", "attempts", f"{task.failures + 1} attempts failed, the last: {detail}", agent
             ),
         ]
-    report.retry_at = now + _backoff(policy, task)
+    report.retry_at = now + _backoff(world.policy, task)
     return [report]
 
 
@@ -381,7 +467,7 @@ def _keep(
         message.outcome,
         message.result_hash,
         message.payload,
-        message.usage,
+        plain(message.usage),
     )
     return reply(answer, record)
 
@@ -508,11 +594,42 @@ def when_due(world: World, task: Task) -> int | None:
             times.append(task.since + durations.confirm_ms)
     elif task.holder is not None:
         times.append(world.live.lease_until.get(task.id, task.since + durations.lease_ms))
+        times.extend(time for time, _ in _patience(world, task))
+    if state is TaskState.QUEUED and task.handed_to:
+        times.append(task.since + durations.lease_ms)
+    lost_at = _delegator_lost_at(world, task)
+    if lost_at is not None:
+        times.append(lost_at)
     if state is TaskState.PARKED:
         times.extend(ask.deadline_at for ask in task.asks if ask.is_open)
     if state is TaskState.CANCELING and task.cancel is not None:
         times.append(task.cancel.grace_at)
     return max(min(times), world.live.grace_until) if times else None
+
+
+def _patience(world: World, task: Task) -> list[tuple[int, str]]:
+    """Return when the holder's time is up, and why, however alive it is. Spec LEASE-10, TIME-7."""
+    authority, durations = task.authority, task.durations
+    if authority is None or task.state is not TaskState.LEASED:
+        return []
+    if authority.evicted:
+        return [(authority.grace_at, authority.evicted)]
+    times: list[tuple[int, str]] = []
+    if durations.attempt_ms is not None:
+        times.append((task.since + durations.attempt_ms, "attempt"))
+    if durations.stall_ms is not None:
+        progress = world.live.progress.get(task.id)
+        moved_at = max(task.since, progress.moved_at if progress is not None else 0, world.live.started_at)
+        times.append((moved_at + durations.stall_ms, "stall"))
+    return times
+
+
+def _delegator_lost_at(world: World, task: Task) -> int | None:
+    """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
+    if task.on_delegator_loss != "cancel" or task.state is TaskState.REPORTED:
+        return None
+    since = world.live.away_since.get(task.principal)
+    return None if since is None else since + task.loss_ms
 
 
 def _confirm_timer_runs(policy: Policy, task: Task) -> bool:
@@ -551,6 +668,13 @@ def due(world: World, task: Task, now: int) -> list[Record]:
                         Settled(now, task.id, "failed", "unanswered", f"nobody answered question {ask.ask_no} in time")
                     ]
                 return [Answered(now, task.id, ask.ask_no, "timer", ask.default)]
+    lost_at = _delegator_lost_at(world, task)
+    if lost_at is not None and lost_at <= now and state is not TaskState.CANCELING:
+        return cancel(world.ledger, task, "coop", "its delegator has gone", "timer", now)
     if task.holder is not None and world.live.lease_until.get(task.id, task.since + durations.lease_ms) <= now:
-        return lapse(task, now, "not heard in time")
-    return []
+        return lapse(world, task, now, "not heard in time")
+    for time, reason in _patience(world, task):
+        if time <= now:
+            is_evicted = task.authority is not None and bool(task.authority.evicted)
+            return lapse(world, task, now, reason) if is_evicted else [evict(task, reason, now)]
+    return hand_back(task, now)

@@ -9,7 +9,15 @@ from .ledger import Ledger, Task
 from .policy import Policy
 from .records import CancelRequested, Record, Settled
 
-__all__ = ["cancel", "cancel_children", "cancel_orphan", "check_place", "deadline_below"]
+__all__ = [
+    "cancel",
+    "cancel_children",
+    "cancel_orphan",
+    "check_place",
+    "deadline_below",
+    "needs_no_word",
+    "settle_abandoned",
+]
 
 
 def check_place(ledger: Ledger, policy: Policy, parent: Task, skill: str, spec_hash: str) -> Decision | None:
@@ -71,6 +79,22 @@ def cancel_children(ledger: Ledger, parent: Task, mode: str, reason: str, by: st
         if child.on_parent_end == "cancel":
             records.extend(cancel(ledger, child, mode, reason, by, now))
     return records
+
+
+def needs_no_word(ledger: Ledger, task: Task) -> bool:
+    """Tell whether a result is taken as reported: nobody has to say so, or nobody is left to (spec TREE-4)."""
+    if task.evaluator == "auto":
+        return True
+    parent = ledger.tasks.get(task.parent) if task.parent else None
+    is_abandoned = task.on_parent_end == "abandon" and task.parent is not None
+    return is_abandoned and task.evaluator == "delegator" and (parent is None or parent.is_terminal)
+
+
+def settle_abandoned(ledger: Ledger, task: Task, now: int) -> list[Record]:
+    """Return what settles a reported sub-task whose parent has ended and left nobody to say a word on it."""
+    if task.state is not TaskState.REPORTED or task.evaluator == "auto" or not needs_no_word(ledger, task):
+        return []
+    return [Settled(now, task.id, "completed", by="auto", result_hash=task.results[-1].result_hash)]
 
 
 def cancel_orphan(ledger: Ledger, task: Task, now: int) -> list[Record]:

@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from .types import (
     AgentCard,
     AgentId,
+    Budget,
     Digest,
     Identifier,
     InCanonicalForm,
@@ -26,8 +27,10 @@ from .types import (
     Key,
     Labels,
     Milliseconds,
+    Requirements,
     TaskSpec,
     Uint,
+    Usage,
 )
 
 __all__ = [
@@ -40,10 +43,13 @@ __all__ = [
     "AgentInfo",
     "AgentUpdate",
     "Answer",
+    "ArtifactRef",
     "AttemptError",
     "Bye",
+    "Checkpoint",
     "Child",
     "Credit",
+    "Dossier",
     "Error",
     "Feedback",
     "Held",
@@ -55,12 +61,15 @@ __all__ = [
     "Ok",
     "Ping",
     "Pong",
+    "PriorAttempt",
     "Resume",
+    "Steer",
     "TaskAccept",
     "TaskAnswer",
     "TaskArtifact",
     "TaskAsk",
     "TaskCancel",
+    "TaskCheckpoint",
     "TaskConfirm",
     "TaskCreated",
     "TaskDecline",
@@ -68,6 +77,7 @@ __all__ = [
     "TaskEventNotice",
     "TaskFound",
     "TaskGet",
+    "TaskHandoff",
     "TaskHeartbeat",
     "TaskLease",
     "TaskLimits",
@@ -78,6 +88,7 @@ __all__ = [
     "TaskReview",
     "TaskRevoke",
     "TaskSettled",
+    "TaskSteer",
     "TaskVerdict",
     "TaskWatch",
     "TaskYield",
@@ -145,7 +156,7 @@ class Hello(Message):
     token: Annotated[str, Field(max_length=512)] = ""
     """Opens the door of the namespace."""
     secret: Annotated[str, Field(max_length=512)] | None = None
-    """Shows that this is the principal it was first; issued in an earlier welcome."""
+    """Shows that this is the principal it was first; drawn by the peer, or issued in an earlier welcome."""
     operator_token: Annotated[str, Field(max_length=512)] | None = None
     """Carries the operator's role."""
     card: Annotated[AgentCard, InCanonicalForm] | None = None
@@ -197,7 +208,7 @@ class Welcome(Message):
     role: Literal["member", "operator"] = "member"
     resumed: bool = False
     secret: str | None = None
-    """Issued once, to the first hello of a principal: keep it."""
+    """Issued once, to the first hello of a principal that shows none: keep it."""
     held: list[HeldVerdict] = field(default_factory=list)
     features: list[str] = field(default_factory=list)
 
@@ -208,6 +219,8 @@ class Bye(Message):
 
     kind = "bye"
     reason: str = ""
+    drain: bool = False
+    """The agent is not coming back soon: what it holds goes to others at once, and counts against nobody."""
 
 
 @dataclass(slots=True)
@@ -243,6 +256,8 @@ class AgentUpdate(Message):
     status: Literal["ready", "draining"] | None = None
     labels: Labels | None = None
     card: Annotated[AgentCard, InCanonicalForm] | None = None
+    grace_ms: Milliseconds | None = None
+    """With `draining`: give back what is held within this time; absent, it may be finished."""
 
 
 @dataclass(slots=True)
@@ -326,6 +341,8 @@ class Timers(Struct):
     confirm_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
     ask_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
     cancel_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    stall_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    attempt_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
 
 
 @dataclass(slots=True)
@@ -342,7 +359,15 @@ class TaskDelegate(Message):
     """The attempt this is a sub-task of."""
     limits: TaskLimits = field(default_factory=TaskLimits)
     timers: Timers = field(default_factory=Timers)
-    on_parent_end: Literal["cancel", "abandon"] = "cancel"
+    on_parent_end: Literal["cancel", "abandon", "detach"] = "cancel"
+    budget: Budget | None = None
+    """What it, and all below it, may use; taken out of the budget above it (spec BUDGET-2)."""
+    on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue"
+    """What happens while no process of the delegator's principal is connected (spec TASK-12)."""
+    loss_ms: Milliseconds = 60_000
+    """With `cancel`: how long nobody may be there."""
+    redrive_of: Identifier | None = None
+    """The ended task that this one tries again."""
 
 
 @dataclass(slots=True)
@@ -384,6 +409,57 @@ class Child(Struct):
 
 
 @dataclass(slots=True)
+class PriorAttempt(Struct):
+    """An attempt before this one, and how it ended."""
+
+    agent: str
+    fence: Uint
+    end: str
+    """`lapsed`, `declined`, `unanswered`, `yielded`, `handed_off`, `asked`, or the outcome it reported."""
+    at: Uint
+    """When it ended, in milliseconds since the epoch, the coordinator's clock."""
+    ran_ms: Milliseconds = 0
+    detail: str = ""
+    """Why, in the words of whoever ended it."""
+    usage: Usage | None = None
+    progress_no: Uint = 0
+    note: str | None = None
+    """What it was at last, as far as it told."""
+    payload: bytes | None = None
+    """What it had to say to the next one when it handed the task on: a JSON array of A2A Parts."""
+
+
+@dataclass(slots=True)
+class Dossier(Struct):
+    """What the next attempt should know of those before it (spec OFFER-8)."""
+
+    attempts: list[PriorAttempt] = field(default_factory=list)
+    evidence: list[JsonObject] = field(default_factory=list)
+    """Reports that were not admitted: `fence`, `agent`, `verdict`, `resultHash`."""
+    discarded: list[str] = field(default_factory=list)
+    """Artifacts of attempts that have ended."""
+
+
+@dataclass(slots=True)
+class Checkpoint(Struct):
+    """Where an earlier attempt stood (spec CHECK-3)."""
+
+    cp_no: Uint
+    fence: Uint
+    agent: str
+    payload: bytes
+    format: str = ""
+
+
+@dataclass(slots=True)
+class Steer(Struct):
+    """What the delegator said while the work was under way."""
+
+    steer_no: Uint
+    payload: bytes
+
+
+@dataclass(slots=True)
 class TaskOffer(Message):
     """An attempt at a task, for this agent (spec OFFER-1)."""
 
@@ -408,6 +484,12 @@ class TaskOffer(Message):
     feedback: list[Feedback] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
+    steers: list[Steer] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    dossier: Dossier | None = None
+    """Absent on the first attempt."""
+    budget: Budget | None = None
+    """What is left for it."""
 
 
 @dataclass(slots=True)
@@ -453,6 +535,28 @@ class TaskHeartbeat(Message):
     progress_bp: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """Basis points: 10,000 is done."""
     note: Annotated[str, Field(max_length=2_000)] | None = None
+    usage: Annotated[Usage, InCanonicalForm] | None = None
+    """What the attempt has used so far."""
+    slot: Literal["held", "released"] = "held"
+    """`released`: it only waits for its sub-tasks, and its credit is free meanwhile (spec FLOW-5)."""
+
+
+@dataclass(slots=True)
+class TaskCheckpoint(Message):
+    """Where the attempt stands, for the next one to go on from (spec CHECK-1). Key: (task, fence, `cpNo`)."""
+
+    kind = "task.checkpoint"
+    task: Identifier
+    fence: Uint
+    cp_no: Annotated[int, Field(ge=1, le=2**53 - 1)]
+    """Grows with every checkpoint of the attempt."""
+    payload: bytes
+    """A JSON array of A2A Parts."""
+    base_cp: Uint = 0
+    """The checkpoint before it that the attempt knows of; 0 is none."""
+    format: Annotated[str, Field(max_length=128)] = ""
+    portable: bool = True
+    """Whether another agent can go on from it."""
 
 
 @dataclass(slots=True)
@@ -469,6 +573,8 @@ class TaskArtifact(Message):
     name: Annotated[str, Field(max_length=256)] = ""
     append: bool = False
     last_chunk: bool = True
+    digest: Digest | None = None
+    """With the last chunk: the hash of all chunks in a row, for the coordinator to compare."""
 
 
 @dataclass(slots=True)
@@ -498,6 +604,42 @@ class TaskAnswer(Message):
     task: Identifier
     ask_no: Uint
     payload: bytes
+    if_gen: Uint | None = None
+    """Only if the task's generation is still this one."""
+
+
+@dataclass(slots=True)
+class TaskSteer(Message):
+    """A word while the work is under way: delegator to coordinator, and from there to the attempt (spec STEER-1)."""
+
+    kind = "task.steer"
+    task: Identifier
+    key: Key
+    """Names the word within the task."""
+    payload: bytes
+    """A JSON array of A2A Parts."""
+    if_gen: Uint | None = None
+    """Only if the task's generation is still this one."""
+    mode: Literal["enqueue", "interrupt"] = "enqueue"
+    """`interrupt`: the attempt is to give the task back; the next one begins with the word."""
+    steer_no: Uint = 0
+    """Counts the words of a task; set by the coordinator."""
+
+
+@dataclass(slots=True)
+class TaskHandoff(Message):
+    """The attempt hands the task on to another agent (spec HAND-1). Key: (task, fence)."""
+
+    kind = "task.handoff"
+    task: Identifier
+    fence: Uint
+    to: AgentId | None = None
+    """The agent that shall have it next."""
+    requires: Requirements | None = None
+    """What the next agent must be, beside what the task asks for."""
+    payload: bytes | None = None
+    """A note for it: a JSON array of A2A Parts."""
+    usage: Annotated[Usage, InCanonicalForm] | None = None
 
 
 @dataclass(slots=True)
@@ -507,6 +649,14 @@ class AttemptError(Struct):
     code: Annotated[str, Field(max_length=64)] = "error"
     detail: Annotated[str, Field(max_length=8_000)] = ""
     retryable: bool = False
+
+
+@dataclass(slots=True)
+class ArtifactRef(Struct):
+    """A streamed artifact that belongs to the result."""
+
+    artifact_id: Identifier
+    digest: Digest | None = None
 
 
 @dataclass(slots=True)
@@ -521,7 +671,11 @@ class TaskReport(Message):
     payload: bytes = b"[]"
     """The result: a JSON array of A2A Artifacts."""
     error: AttemptError | None = None
-    usage: Annotated[JsonObject, InCanonicalForm] | None = None
+    usage: Annotated[Usage, InCanonicalForm] | None = None
+    artifacts: Annotated[list[ArtifactRef], Field(max_length=1_000)] = field(default_factory=list)
+    """Streamed artifacts that are part of the result (spec ART-4)."""
+    steer_no: Uint = 0
+    """The newest word of the delegator that the attempt has seen."""
 
 
 @dataclass(slots=True)
@@ -547,6 +701,8 @@ class TaskReview(Message):
     payload: bytes
     agent: str
     confirm_ms: Milliseconds
+    unseen_steer: bool = False
+    """The worker reported before it saw the delegator's newest word."""
 
 
 @dataclass(slots=True)
@@ -599,7 +755,19 @@ class TaskRevoke(Message):
     kind = "task.revoke"
     task: Identifier
     fence: Uint
-    reason: Literal["cancel", "superseded", "deadline", "drain", "unknown", "not_holder", "settled"]
+    reason: Literal[
+        "cancel",
+        "superseded",
+        "deadline",
+        "drain",
+        "stall",
+        "attempt",
+        "budget",
+        "steer",
+        "unknown",
+        "not_holder",
+        "settled",
+    ]
     mode: Literal["coop", "kill", "skip"] = "coop"
     grace_ms: Milliseconds = 0
 
@@ -612,6 +780,7 @@ class TaskYield(Message):
     task: Identifier
     fence: Uint
     reason: Annotated[str, Field(max_length=256)] = ""
+    usage: Annotated[Usage, InCanonicalForm] | None = None
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -656,6 +825,8 @@ class TaskList(Message):
     before: str | None = None
     """The last task of the page before."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    dead_letter: bool = False
+    """Only those that were given up after several agents had lost them."""
 
 
 @dataclass(slots=True)
@@ -746,9 +917,12 @@ KINDS: dict[str, type[Message]] = {
         TaskDecline,
         TaskLease,
         TaskHeartbeat,
+        TaskCheckpoint,
         TaskArtifact,
         TaskAsk,
         TaskAnswer,
+        TaskSteer,
+        TaskHandoff,
         TaskReport,
         TaskVerdict,
         TaskReview,
@@ -776,9 +950,12 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         TaskDelegate,
         TaskAccept,
         TaskDecline,
+        TaskCheckpoint,
         TaskArtifact,
         TaskAsk,
         TaskAnswer,
+        TaskSteer,
+        TaskHandoff,
         TaskReport,
         TaskConfirm,
         TaskCancel,

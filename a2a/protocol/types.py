@@ -23,6 +23,7 @@ __all__ = [
     "AgentProvider",
     "AgentSkill",
     "Artifact",
+    "Budget",
     "Digest",
     "Identifier",
     "InCanonicalForm",
@@ -38,6 +39,7 @@ __all__ = [
     "TaskSpec",
     "TaskStatus",
     "Uint",
+    "Usage",
     "principal_of",
 ]
 
@@ -209,3 +211,25 @@ class TaskSpec(TypedDict, total=False):
     priority: Annotated[int, Field(ge=0, le=9)]
     inputSchema: JsonObject
     outputSchema: JsonObject
+
+
+class Usage(TypedDict, total=False):
+    """What an attempt used (spec BUDGET-1); kinds of its own are kept, and not counted."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    tokens: Uint
+    costMicro: Uint
+    steps: Uint
+
+
+class Budget(TypedDict, total=False):
+    """What a task, and all below it, may use (spec BUDGET-2); a kind that is absent is shared with the task above."""
+
+    tokens: Uint
+    costMicro: Uint
+    """Millionths of the unit the delegator pays in."""
+    steps: Uint
+    children: Uint
+    """Sub-tasks it may have."""
+    depth: Uint
+    """Levels there may be below it."""

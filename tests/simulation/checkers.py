@@ -426,15 +426,15 @@ class MailPosted(Checker):
             case Offered():
                 due.append((record.agent, "task.offer", lsn))
             case Asked():
-                due.append((task.delegator, "task.ask", record.ask_no))
+                due.append((self.model.addressee(task), "task.ask", record.ask_no))
             case Answered() if task.runs:
                 due.append((task.holder, "task.answer", record.ask_no))
             case CancelRequested():
                 due.append((task.holder, "task.revoke", task.fence))
             case Reported() if record.outcome == "completed" and task.evaluator != "auto":
-                due.append((task.delegator, "task.review", task.rev))
+                due.append((self.model.addressee(task), "task.review", task.rev))
             case Settled():
-                due.append((task.delegator, "task.settled", task.rev))
+                due.append((self.model.addressee(task), "task.settled", task.rev))
                 if task.runs:
                     due.append((task.holder, "task.revoke", task.fence))
             case Revived():

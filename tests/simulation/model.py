@@ -219,6 +219,11 @@ class Model:
 
     # Helpers ----------------------------------------------------------------------------------------------------------
 
+    def addressee(self, task: TaskModel) -> str:
+        """Return whom its notices go to."""
+        parent = self.tasks.get(task.parent or "")
+        return parent.holder if parent is not None and parent.is_open else task.delegator
+
     def spend(self, task: TaskModel) -> None:
         """End the authority over a task, and take back the offer that is out."""
         if task.is_open:

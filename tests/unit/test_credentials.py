@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from a2a.credentials import coordinator_dir, load_secret, load_tokens, provide_tokens, save_secret, state_dir
+from a2a.credentials import coordinator_dir, load_secret, load_tokens, provide_secret, provide_tokens, state_dir
 
 URL = "ws://127.0.0.1:7420"
 
@@ -44,14 +46,26 @@ def test_names_of_this_machine_are_one_place_and_ports_are_apart() -> None:
 
 def test_secrets_are_kept_for_each_principal_apart() -> None:
     assert load_secret(URL, "a/b") is None
-    save_secret(URL, "a/b", "one")
-    save_secret(URL, "a_b", "two")
-    assert (load_secret(URL, "a/b"), load_secret(URL, "a_b")) == ("one", "two")
+    one, two = provide_secret(URL, "a/b"), provide_secret(URL, "a_b")
+    assert one != two
+    assert (load_secret(URL, "a/b"), load_secret(URL, "a_b")) == (one, two)
     [first, _] = sorted((coordinator_dir(URL) / "secrets").iterdir())
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
 
 
+def test_processes_that_are_first_at_the_same_time_agree_on_one_secret() -> None:
+    begin = threading.Barrier(8)
+
+    def provide(_: int) -> str:
+        begin.wait(10)
+        return provide_secret(URL, "twin")
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(provide, range(8)))) == 1
+    assert [path.name[:4] for path in (coordinator_dir(URL) / "secrets").iterdir()] == ["twin"]
+
+
 def test_a_secret_stays_inside_the_directory_whatever_the_name() -> None:
-    save_secret(URL, "../../../etc/x", "s")
+    provide_secret(URL, "../../../etc/x")
     inside = coordinator_dir(URL) / "secrets"
     assert [path.parent for path in inside.rglob("*") if path.is_file()] == [inside]

@@ -193,6 +193,20 @@ async def test_a_restart_goes_on_with_everything_that_was_answered(tmp_path: Pat
                 assert await again.result() == {"words": 2}
 
 
+async def test_timers_run_on_where_the_wall_clock_was_set_back() -> None:
+    store, hour = MemoryStore(), 3_600_000
+    first = Server(store, clock=lambda: hour)
+    await first.open()
+    await first.aclose()
+    wall = [0]
+    second = Server(store, clock=lambda: wall[0])
+    await second.open()
+    assert second.clock() == hour
+    wall[0] += 5
+    assert second.clock() == hour + 5
+    await second.aclose()
+
+
 async def test_a_second_coordinator_on_the_same_ledger_is_refused(tmp_path: Path) -> None:
     first, second = Server(SqliteStore(tmp_path / "l.db")), Server(SqliteStore(tmp_path / "l.db"))
     await first.open()

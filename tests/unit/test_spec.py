@@ -26,7 +26,25 @@ GLOSSARY = (ROOT / "spec" / "v1" / "glossary.md").read_text(encoding="utf-8")
 
 PREFIXES = (
     *("WIRE", "LIMIT", "ID", "HELLO", "AUTH", "RPC", "MAIL", "FLOW", "REG", "ROUTE", "STATE", "TASK", "TREE"),
-    *("FENCE", "OFFER", "LEASE", "ART", "ASK", "REPORT", "ACCEPT", "CANCEL", "TIME", "DURABLE", "READ", "WATCH", "ERR"),
+    *(
+        "BUDGET",
+        "FENCE",
+        "OFFER",
+        "LEASE",
+        "ART",
+        "ASK",
+        "CHECK",
+        "STEER",
+        "HAND",
+        "REPORT",
+        "ACCEPT",
+        "CANCEL",
+        "TIME",
+        "DURABLE",
+        "READ",
+        "WATCH",
+        "ERR",
+    ),
 )
 PROMISE = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* ", re.MULTILINE)
 CITED = re.compile(rf"\b({'|'.join(PREFIXES)})-(\d+)(?: to (?:\1-)?(\d+))?\b")
@@ -223,6 +241,8 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.children_max:,} sub-tasks",
         f"{policy.chunks_max:,} artifact chunks",
         f"{policy.asks_max} questions",
+        f"{policy.steers_max} words",
+        f"{policy.checkpoint_max_bytes:,} bytes",
         f"{policy.depth_max} levels",
         f"{policy.watches_max:,} tasks",
         f"{policy.found_max:,} agents",

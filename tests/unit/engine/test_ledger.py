@@ -13,12 +13,17 @@ from a2a.engine.records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    AnswersRepeated,
     ArtifactAppended,
     Asked,
     CancelRequested,
+    Checkpointed,
     CoordinatorStarted,
     Declined,
     Delegated,
+    Evicted,
+    HandedOff,
+    HandoffLapsed,
     LeaseExpired,
     MailboxAcked,
     Offered,
@@ -30,6 +35,7 @@ from a2a.engine.records import (
     Reworked,
     Settled,
     StatusSet,
+    Steered,
     Yielded,
 )
 from a2a.protocol.states import TERMINAL
@@ -120,7 +126,10 @@ def test_a_tasks_id_follows_from_its_position_and_namespace():
         OfferWithdrawn(12, "main-1", 9, ""),
         LeaseExpired(12, "main-1", 1, ""),
         Revived(12, "main-1", 1),
+        Evicted(12, "main-1", 1, "drain", 99),
         Yielded(12, "main-1", 1, ""),
+        HandedOff(12, "main-1", 1, None, None),
+        Checkpointed(12, "main-1", 1, 1, "", True, b"[]"),
         Asked(12, "main-1", 1, 1, "hot", False, 99, b"[]"),
         reported(1),
         Reworked(12, "main-1", 0, "boss", "", b"[]"),
@@ -143,7 +152,10 @@ def test_a_record_that_does_not_fit_the_state_is_refused(ledger, keep, leased, r
         OfferWithdrawn(13, "main-1", 2, ""),
         LeaseExpired(13, "main-1", 2, ""),
         Revived(13, "main-1", 2),
+        Evicted(13, "main-1", 2, "drain", 99),
         Yielded(13, "main-1", 2, ""),
+        HandedOff(13, "main-1", 2, None, None),
+        Checkpointed(13, "main-1", 2, 1, "", True, b"[]"),
         Asked(13, "main-1", 2, 1, "hot", False, 99, b"[]"),
         reported(2),
     ],
@@ -166,7 +178,11 @@ def test_a_spent_fence_changes_nothing_any_more(ledger, keep, leased, record):
         OfferWithdrawn(12, "main-1", 2, ""),
         LeaseExpired(12, "main-1", 2, ""),
         Revived(12, "main-1", 2),
+        Evicted(12, "main-1", 2, "drain", 99),
         Yielded(12, "main-1", 2, ""),
+        HandedOff(12, "main-1", 2, None, None),
+        Checkpointed(12, "main-1", 2, 1, "", True, b"[]"),
+        Steered(12, "main-1", "k", "boss", b"[]"),
         Asked(12, "main-1", 2, 1, "hot", False, 99, b"[]"),
         reported(2),
         Reworked(12, "main-1", 0, "", "", b"[]"),
@@ -196,7 +212,7 @@ def test_every_record_about_a_task_was_tried_above():
         AgentForgotten,
         Delegated,
     }
-    changes_no_state = {Adopted, ArtifactAppended, Answered, ReportKept}
+    changes_no_state = {Adopted, AnswersRepeated, ArtifactAppended, Answered, HandoffLapsed, ReportKept}
     tried = {
         Offered,
         Accepted,
@@ -204,7 +220,11 @@ def test_every_record_about_a_task_was_tried_above():
         OfferWithdrawn,
         LeaseExpired,
         Revived,
+        Evicted,
         Yielded,
+        HandedOff,
+        Checkpointed,
+        Steered,
         Asked,
         Reported,
         Reworked,
@@ -218,9 +238,10 @@ def test_every_record_about_a_task_was_tried_above():
 
 
 def test_a_fence_is_the_position_of_its_offer(ledger, keep, leased):
-    assert (leased.authority.fence, leased.attempts, leased.attempt) == (2, {2: "w1"}, 1)
+    assert (leased.authority.fence, leased.minted_for(2), leased.attempt) == (2, "w1", 1)
     keep(LeaseExpired(12, "main-1", 2, ""), Offered(13, "main-1", "w2", granted=False))
-    assert (leased.offer.fence, leased.authority.fence, leased.attempts) == (4, 2, {2: "w1", 4: "w2"})
+    assert (leased.offer.fence, leased.authority.fence) == (4, 2)
+    assert [leased.minted_for(fence) for fence in (2, 3, 4)] == ["w1", None, "w2"]
 
 
 def test_an_expired_lease_keeps_its_authority_until_another_accepts(ledger, keep, leased):

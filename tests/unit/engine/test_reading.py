@@ -51,7 +51,7 @@ def test_a_new_task_is_shown_as_a2a_shows_it(town, boss):
             "attempt": 0,
             "rev": 0,
             "evaluator": "delegator",
-            "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0},
+            "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0, "handoffs": 0},
             "deadlineAt": "2023-11-14T22:13:21.500Z",
         },
     }
@@ -115,6 +115,7 @@ def test_content_travels_beside_the_view_unread(town, boss, worker):
             "chunks": [b"[0]"],
             "complete": False,
             "discarded": False,
+            "committed": False,
         }
     ]
     worker.say(TaskYield(task, offer.fence))
@@ -302,3 +303,18 @@ def test_reading_decides_nothing(town, boss):
     for message in (TaskGet(task), TaskList(), TaskWatch(task)):
         decision = boss.decide(message)
         assert decision == Decision([], decision.reply)
+
+
+def test_a_watch_ends_with_its_task(make_town):
+    town = make_town(watches_max=1)
+    boss = town.join("boss")
+    first, second = boss.delegate("1"), boss.delegate("2")
+    boss.say(TaskWatch(first))
+    boss.cancel(first)
+    assert told(boss)[-1] == (2, "cancel", "canceled")
+    assert town.coordinator.live.watchers == {}
+    assert boss.say(TaskWatch(second)) == Ok(state="queued")
+    boss.say(TaskWatch(second, stop=True))
+    assert boss.say(TaskWatch(first)) == Ok(state="canceled")
+    assert told(boss)[-1] == (2, "cancel", "canceled"), "what has ended is told whole and not watched on"
+    assert boss.say(TaskWatch(second)) == Ok(state="queued")

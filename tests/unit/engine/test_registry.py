@@ -4,7 +4,15 @@ import pytest
 
 from a2a.engine.decision import NOTHING, Decision
 from a2a.engine.policy import Admission, Bounds, digest
-from a2a.engine.records import AgentRegistered, LeaseExpired, OfferWithdrawn, PrincipalBound, Revived, StatusSet
+from a2a.engine.records import (
+    AgentRegistered,
+    AnswersRepeated,
+    LeaseExpired,
+    OfferWithdrawn,
+    PrincipalBound,
+    Revived,
+    StatusSet,
+)
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
@@ -23,6 +31,8 @@ from a2a.protocol.messages import (
     Ping,
     Pong,
     Resume,
+    TaskAnswer,
+    TaskAsk,
     TaskLease,
     TaskOffer,
     TaskRevoke,
@@ -262,6 +272,22 @@ def test_what_a_restarted_agent_does_not_hold_any_more_is_lost_at_once(town, bos
     town.worker("w1", instance_id="w1-2", incarnation=2, held=[Held(kept, offers[kept].fence)])
     assert town.said(LeaseExpired) == [LeaseExpired(town.now, lost, offers[lost].fence, "the agent restarted")]
     assert town.task(kept).holder == "w1"
+
+
+def test_a_restarted_agent_gets_the_answers_of_what_it_holds_again(town, boss):
+    worker = town.worker("w1", tasks=2)
+    asked, other = boss.delegate("1"), boss.delegate("2")
+    offers = {offer.task: offer for offer in worker.mail()}
+    for number in (1, 2):
+        worker.say(TaskAsk(asked, number, b'["?"]', offers[asked].fence))
+    boss.say(TaskAnswer(asked, 2, b"[2]"))
+    again = [TaskAnswer(asked, 2, b"[2]")]
+    assert worker.mail() == again
+    back = {"held": [Held(task, offers[task].fence) for task in (asked, other)], "resume": Resume(3)}
+    assert town.worker("w1", **back).mail() == [], "the same process has them"
+    restarted = town.worker("w1", instance_id="w1-2", incarnation=2, **back)
+    assert restarted.mail() == again
+    assert town.said(AnswersRepeated) == [AnswersRepeated(town.now, asked, offers[asked].fence)]
 
 
 def test_an_offer_to_a_restarted_agent_is_withdrawn(town, boss):

@@ -5,7 +5,7 @@ import pytest
 from a2a.engine.records import CancelRequested, Settled
 from a2a.engine.tree import cancel, cancel_children, deadline_below
 from a2a.errors import ErrorCode
-from a2a.protocol.messages import Held, Ok, TaskDelegate, TaskLimits, TaskRevoke
+from a2a.protocol.messages import Held, Ok, TaskDelegate, TaskLimits, TaskRevoke, TaskYield
 
 SPEC = {"skill": "s", "acceptance": {"evaluator": "delegator"}}
 
@@ -178,3 +178,33 @@ def test_a_task_that_has_ended_is_not_ended_again(family):
     assert cancel(ledger, task, "skip", "", "boss", kin.town.now) == []
     assert cancel_children(ledger, task, "coop", "", "boss", kin.town.now) == []
     assert len(kin.town.said(Settled)) == 1
+
+
+# Notices --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_notices_of_a_sub_task_go_to_whoever_holds_its_parent(town, family):
+    kin = family(2)
+    child, worker = kin.tasks[1], kin.workers[1]
+    heir = town.worker("heir", "s0")
+    town.pass_time(2_000)
+    worker.beat(kin.offers[1])
+    town.pass_time(1_000)
+    offer = heir.offer()
+    heir.accept(offer)
+    kin.workers[0].mail()
+    worker.report(kin.offers[1])
+    (review,) = heir.mail()
+    assert (review.kind, review.task) == ("task.review", child)
+    assert heir.confirm(review) == Ok(state="completed")
+    assert [notice.kind for notice in heir.mail()] == ["task.settled"]
+    assert [notice.kind for notice in kin.workers[0].mail()] == []
+
+
+def test_the_notices_of_a_sub_task_go_to_its_delegator_while_nobody_holds_the_parent(town, family):
+    kin = family(2)
+    first = kin.workers[0]
+    first.say(TaskYield(kin.tasks[0], kin.offers[0].fence))
+    first.mail()
+    kin.workers[1].report(kin.offers[1])
+    assert "task.review" in [notice.kind for notice in first.mail()]

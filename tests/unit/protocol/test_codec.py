@@ -103,6 +103,16 @@ specs = st.fixed_dictionaries(
     {"skill": names},
     optional={"priority": st.integers(0, 9), "requires": st.fixed_dictionaries({"agent": names}), "x": json_values},
 )
+usages = st.fixed_dictionaries(
+    {}, optional={"tokens": st.integers(0, 99), "steps": st.integers(0, 99), "x": json_values}
+)
+TYPED = {
+    "AgentCard": cards,
+    "TaskSpec": specs,
+    "Requirements": st.fixed_dictionaries({"agent": names}),
+    "Budget": st.fixed_dictionaries({}, optional={"tokens": st.integers(0, 99), "depth": st.integers(0, 9)}),
+    "Usage": usages,
+}
 payloads = json_values.map(lambda value: json.dumps(value).encode())
 BY_NAME = {"versions": st.lists(text, min_size=2, max_size=2)}
 
@@ -124,10 +134,8 @@ def strategy(hint, limits=()):
         return json_objects if arguments[1] is typing.Any else st.dictionaries(text, strategy(arguments[1]), max_size=3)
     if isinstance(hint, type) and is_dataclass(hint):
         return of(hint)
-    if getattr(hint, "__name__", "") == "AgentCard":
-        return cards
-    if getattr(hint, "__name__", "") == "TaskSpec":
-        return specs
+    if getattr(hint, "__name__", "") in TYPED:
+        return TYPED[hint.__name__]
     if hint is int:
         return st.integers(bounds.get("ge", 0), min(bounds.get("le", 2**53 - 1), 2**53 - 1))
     if hint is str:

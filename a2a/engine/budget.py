@@ -1,0 +1,100 @@
+"""Budgets: whether a task may still use something, and whether a sub-task's budget fits (spec BUDGET).
+
+The ledger counts what was used and what is reserved; here it is only compared. What a running attempt says it has
+used so far is volatile, and comes in beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..errors import ErrorCode
+from ..protocol.types import Budget, Usage
+from .decision import Decision, refuse
+from .ledger import COUNTED, Ledger, Task
+
+__all__ = ["check_budget", "exhausted", "is_low", "plain", "remaining"]
+
+_LOW = 0.8
+"""Share of a budget from which the worker is warned."""
+
+
+def plain(told: Budget | Usage | None) -> dict[str, Any] | None:
+    """Return a budget or a usage as a record keeps it; an empty one is none."""
+    return cast(dict[str, Any], told) or None
+
+
+def check_budget(ledger: Ledger, parent: Task, budget: dict[str, int]) -> Decision | None:
+    """Return the refusal for a sub-task that does not fit into the budgets above it, or None. Spec BUDGET-3."""
+    for kind in COUNTED:
+        payer = ledger.payer(parent, kind)
+        if payer is None:
+            continue
+        left = _left(payer, kind)
+        wanted = budget.get(kind, 0)
+        if wanted > left or (kind not in budget and left == 0):
+            return refuse(
+                ErrorCode.BUDGET,
+                f"task {payer.id} has {left} {kind} left of {payer.budget[kind]}, a sub-task of {parent.id} needs "
+                f"{wanted or 'some'}",
+                data={"task": payer.id, "kind": kind, "left": left},
+            )
+    if "children" in parent.budget and len(parent.children) >= parent.budget["children"]:
+        return refuse(
+            ErrorCode.BUDGET,
+            f"task {parent.id} may have {parent.budget['children']} sub-tasks, and has them",
+            data={"task": parent.id, "kind": "children", "left": 0},
+        )
+    return _check_depth(ledger, parent)
+
+
+def _check_depth(ledger: Ledger, parent: Task) -> Decision | None:
+    above: Task | None = parent
+    while above is not None:
+        if parent.depth + 1 - above.depth > above.budget.get("depth", parent.depth + 1):
+            return refuse(
+                ErrorCode.BUDGET,
+                f"below task {above.id} there may be {above.budget['depth']} levels, {parent.id} is on the last",
+                data={"task": above.id, "kind": "depth", "left": 0},
+            )
+        above = ledger.tasks.get(above.parent) if above.parent else None
+    return None
+
+
+def _left(payer: Task, kind: str) -> int:
+    return max(0, payer.budget[kind] - payer.spent.get(kind, 0) - payer.reserved.get(kind, 0))
+
+
+def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
+    """Return what is left for a task, of each kind that is bounded for it."""
+    left = {kind: amount for kind, amount in task.budget.items() if kind not in COUNTED}
+    for kind in COUNTED:
+        payer = ledger.payer(task, kind)
+        if payer is not None:
+            left[kind] = _left(payer, kind)
+    return left
+
+
+def exhausted(ledger: Ledger, task: Task, running: dict[str, Any] | None = None) -> str | None:
+    """Return the kind of which nothing is left for the task, or None; `running`: what its attempt told so far."""
+    return _used_up(ledger, task, running, 1.0)
+
+
+def is_low(ledger: Ledger, task: Task, running: dict[str, Any] | None) -> bool:
+    """Tell whether little is left for the task."""
+    return _used_up(ledger, task, running, _LOW) is not None
+
+
+def _used_up(ledger: Ledger, task: Task, running: dict[str, Any] | None, share: float) -> str | None:
+    if not task.budget and task.parent is None:
+        return None
+    attempt = task.attempts.get(task.authority.fence) if task.authority is not None else None
+    counted = (attempt.usage if attempt is not None else None) or {}
+    for kind in COUNTED:
+        payer = ledger.payer(task, kind)
+        if payer is None:
+            continue
+        used = payer.spent.get(kind, 0) + max(0, (running or {}).get(kind, 0) - counted.get(kind, 0))
+        if 0 < used >= payer.budget[kind] * share:
+            return kind
+    return None
