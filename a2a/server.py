@@ -154,7 +154,8 @@ class Server:
         """Wait until the server cannot go on.
 
         Raises:
-            StoreError: an append failed; nothing that was answered is lost, and what was not answered is not known.
+            StoreError: an append failed: nothing that was answered is lost, and what was not answered is not known.
+                Or an agent has shown that the ledger is an older copy than the one it knows.
         """
         assert self._failure is not None, "open() comes first"
         await asyncio.shield(self._failure)
@@ -203,6 +204,9 @@ class Server:
     def _flush(self) -> None:
         self._is_flushing = False
         ready = self.coordinator.ready(self.clock())
+        if ready.halt is not None:
+            self._fail(StoreError(ready.halt))
+            return
         taken, self._taken = self._taken, {}
         if ready.records:
             entries = []
@@ -230,19 +234,18 @@ class Server:
 
     def _appended(self, error: BaseException | None) -> None:
         if error is not None:
-            self._fail(error)
+            self._fail(error if isinstance(error, StoreError) else StoreError(f"an append failed: {error}"))
             return
         self._send(self._in_flight.popleft())
         if not self._in_flight:
             self._quiet.set()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: StoreError) -> None:
         assert self._failure is not None, "open() comes first"
         self._quiet.set()
         if not self._failure.done():
-            log.critical("an append failed, the coordinator stops: %s", error)
-            failure = error if isinstance(error, StoreError) else StoreError(f"an append failed: {error}")
-            self._failure.set_exception(failure)
+            log.critical("the coordinator stops: %s", error)
+            self._failure.set_exception(error)
             for peer in list(self._peers.values()):
                 if peer.transport is not None:
                     peer.transport.abort()

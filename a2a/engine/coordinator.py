@@ -167,6 +167,7 @@ class Coordinator:
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
         self.ledger.posted.clear()
+        self.live.restored_lsn = self.ledger.lsn
         self._commit(CoordinatorStarted(now, self.ledger.epoch + 1))
         leases = [
             task.durations.lease_ms
@@ -216,6 +217,9 @@ class Coordinator:
             return
         message = frame.message
         decision = self._refuse_early(sender, frame) or self._decide(sender, message, now)
+        if decision.halt is not None:
+            self._ready.halt = decision.halt
+            return
         for record in decision.records:
             self._commit(record)
         if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
@@ -265,7 +269,7 @@ class Coordinator:
     def ready(self, now: int) -> Ready:
         """Return what is to be appended and sent since the last call. Append, and only then send."""
         self._pump(max(now, self.ledger.at))
-        ready, self._ready = self._ready, Ready()
+        ready, self._ready = self._ready, Ready(halt=self._ready.halt)
         return ready
 
     def is_welcomed(self, connection: int) -> bool:

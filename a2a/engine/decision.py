@@ -22,6 +22,8 @@ class Decision:
     """Goes to the sender of the request, after the records are durable."""
     close: str | None = None
     """End the sender's connection after the reply, for this reason."""
+    halt: str | None = None
+    """The ledger is not the one it was: nothing is decided on it, and the shell stops, for this reason."""
 
 
 NOTHING = Decision()
@@ -38,9 +40,11 @@ class Ready:
     """(connection, frame), in the order they must leave."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
+    halt: str | None = None
+    """Append nothing and send nothing any more: the coordinator has to stop, for this reason."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.frames or self.closes)
+        return bool(self.records or self.frames or self.closes or self.halt)
 
 
 def reply(message: Message, *records: Record) -> Decision:

@@ -80,6 +80,8 @@ class Live:
     """When the coordinator started: nobody was seen to stand still before."""
     grace_until: int = 0
     """After a start no stored deadline fires before this time (spec TIME-4)."""
+    restored_lsn: int = 0
+    """The newest record this process found in the store."""
     durability: str = "memory"
 
     def free_credit(self, agent: str, ledger: Ledger) -> int:

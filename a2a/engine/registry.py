@@ -14,6 +14,7 @@ from ..protocol.messages import (
     AgentUpdate,
     Bye,
     Credit,
+    Held,
     HeldVerdict,
     Hello,
     Limits,
@@ -47,7 +48,7 @@ __all__ = [
 
 
 def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Decision:
-    """A peer says who it is and what it brings. Spec HELLO-1 to HELLO-8."""
+    """A peer says who it is and what it brings. Spec HELLO-1 to HELLO-8, DURABLE-7."""
     version = agree(*message.versions)
     if version is None:
         return _turn_away(
@@ -88,6 +89,12 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     if there is not None and there.instance != message.instance_id and message.incarnation == there.incarnation:
         return _turn_away(refuse(ErrorCode.DENIED, f"{message.agent_id} is here already, with the same incarnation"))
 
+    lost = next((held for held in message.held if _is_lost(world, held)), None)
+    if bound is not None and lost is not None:
+        # One whom this ledger does not know may come from another ledger; it learns that its tasks are not here.
+        detail = f"{message.agent_id} holds fence {lost.fence} of task {lost.task}, which is not in this ledger"
+        return Decision(halt=f"an older copy of the ledger was restored: {detail}")
+
     verdicts, kept = _held(world, message, now)
     records.extend(kept)
     card: dict[str, Any] = dict(message.card) if message.card else {}
@@ -103,6 +110,13 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         )
     resumed = _seat(world, sender, message, card, now)
     return Decision(records, _welcome(world, sender, version, issued, verdicts, resumed, message.features))
+
+
+def _is_lost(world: World, held: Held) -> bool:
+    """Tell whether a fence was minted behind the end of what this process found: the rest of the ledger is missing."""
+    ledger, task = world.ledger, world.ledger.tasks.get(held.task)
+    minted_since = held.fence > world.live.restored_lsn
+    return held.fence > ledger.lsn or (task is not None and minted_since and held.fence not in task.attempts)
 
 
 def _turn_away(decision: Decision) -> Decision:

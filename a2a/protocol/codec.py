@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast
 
@@ -193,6 +193,10 @@ def _text(value: object) -> str:
     raise TypeError(f"a frame cannot carry {type(value).__name__}")
 
 
+_JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text)
+"""Made once: `json.dumps` makes one a call where it is asked for anything but the defaults."""
+
+
 def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
     """Encode frames as one WebSocket message.
 
@@ -201,28 +205,25 @@ def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
     """
     if encoding == MSGPACK:
         return b"".join([cast(bytes, msgpack.packb(_to_map(frame))) for frame in frames])
-    return "\n".join(
-        [
-            json.dumps(_to_map(frame), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text)
-            for frame in frames
-        ]
-    ).encode()
+    return "\n".join([_JSON_ENCODER.encode(_to_map(frame)) for frame in frames]).encode()
 
 
 # Decoding -------------------------------------------------------------------------------------------------------------
 
 
-_readers: dict[type, tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]] = {}
+_Validate = Callable[[object], Message]
+
+_readers: dict[type, tuple[_Validate, tuple[tuple[str, str], ...]]] = {}
 """Message class to its validator and the (field, envelope name) pairs it takes from the envelope."""
 
 
-def _reader(kind: type[Message]) -> tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]:
+def _reader(kind: type[Message]) -> tuple[_Validate, tuple[tuple[str, str], ...]]:
     known = _readers.get(kind)
     if known is not None:
         return known
     lifted = tuple((item.name, _LIFTED[item.name]) for item in fields(kind) if item.name in _LIFTED)  # type: ignore[arg-type]
     # Built when a kind is first met: all of them at once would be felt at every start.
-    reader = _readers[kind] = (TypeAdapter(kind), lifted)
+    reader = _readers[kind] = (TypeAdapter(kind).validator.validate_python, lifted)
     return reader
 
 
@@ -234,6 +235,7 @@ class Decoder:
         self.limits = limits or FrameLimits()
         self._items = 0
         self._containers = 0
+        self._json_decoder = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=_no_constant)
 
     def decode(self, data: bytes) -> list[Frame | BadFrame]:
         """Return the frames of one WebSocket message, in order; a fatal BadFrame is the last."""
@@ -302,7 +304,7 @@ class Decoder:
             if not line or line.isspace():
                 continue
             try:
-                value = json.loads(line.decode(), object_pairs_hook=self._pairs, parse_constant=_no_constant)
+                value = self._json_decoder.decode(line.decode())
                 if b"\\u" in line:
                     json.dumps(value, ensure_ascii=False).encode()  # an escape may hide half a surrogate pair
                 self._count_lists(value)
@@ -381,7 +383,7 @@ class Decoder:
             message: Message = Unknown(kind, body)
         else:
             values = body
-            adapter, lifted = _reader(known)
+            validate, lifted = _reader(known)
             for name, wire in lifted:
                 item = raw.get(wire)
                 if item is None:
@@ -389,34 +391,40 @@ class Decoder:
                 else:
                     values[name] = item
             try:
-                message = _validated(adapter, known, values)
+                message = _validated(validate, known, values)
             except ValidationError as error:
                 return BadFrame(ErrorCode.MALFORMED, f"{kind}: {_explain(error)}", False, frame_id, kind)
+        frame = Frame(frame_id, message, must=raw.get("must") is True)
         try:
-            return Frame(
-                frame_id,
-                message,
-                _optional(raw, "re", str),
-                _optional(raw, "from", str),
-                _optional(raw, "to", str),
-                _optional(raw, "mseq", int),
-                _optional(raw, "ttlMs", int),
-                _optional(raw, "trace", str),
-                _optional(raw, "ext", dict),
-                raw.get("must") is True,
-            )
+            for attribute, name, expected in _ENVELOPE:
+                item = raw.get(name)
+                if item is not None:
+                    setattr(frame, attribute, _typed(item, name, expected))
         except TypeError as error:
             return BadFrame(ErrorCode.MALFORMED, f"{kind}: {error}", False, frame_id, kind)
+        return frame
 
 
-def _validated(adapter: TypeAdapter[Message], kind: type[Message], values: dict[str, Any]) -> Message:
+_ENVELOPE: tuple[tuple[str, str, type[Any]], ...] = (
+    ("re", "re", str),
+    ("sender", "from", str),
+    ("to", "to", str),
+    ("mseq", "mseq", int),
+    ("ttl_ms", "ttlMs", int),
+    ("trace", "trace", str),
+    ("ext", "ext", dict),
+)
+"""What a frame may have beside its message: attribute, wire name, type."""
+
+
+def _validated(validate: _Validate, kind: type[Message], values: dict[str, Any]) -> Message:
     try:
-        return adapter.validate_python(values)
+        return validate(values)
     except ValidationError:
         # Nil equals absent (spec WIRE-8). Few frames have one, so it is looked for only where it may be the trouble.
         nested = {name for _, name, _, has_struct, _ in _plan(kind) if has_struct}
         given = {name: _no_nil(item) if name in nested else item for name, item in _no_nil(values).items()}
-        return adapter.validate_python(given)
+        return validate(given)
 
 
 def _no_nil(value: Any) -> Any:
@@ -427,9 +435,8 @@ def _no_nil(value: Any) -> Any:
     return value
 
 
-def _optional(raw: dict[str, Any], name: str, kind: type[Any]) -> Any:
-    value = raw.get(name)
-    if value is None or type(value) is kind:
+def _typed(value: Any, name: str, kind: type[Any]) -> Any:
+    if type(value) is kind:
         return value
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -74,8 +74,9 @@ class Agent(Peer):
         credit: Credit,
         labels: dict[str, str],
         remembered: list[tuple[Attempt, dict[int, bytes]]],
+        twin: bool = False,
     ) -> None:
-        super().__init__(town, name, start, card=card(name, skills), labels=labels, credit=credit)
+        super().__init__(town, name, start, card=card(name, skills), labels=labels, credit=credit, twin=twin)
         self.running: dict[tuple[str, int], Running] = {}
         for attempt, answers in remembered:
             attempt.state = AttemptState.RUNNING

@@ -177,7 +177,8 @@ class CompletedMeansConfirmed(Checker):
             person = cause.kind == "step" and (cause.agent or "").startswith("operator")
             self.hold(person, f"{task.id} wants a human, and is settled by {record.by}")
         if record.by == "auto":
-            self.hold(task.evaluator == "auto" and isinstance(message, TaskReport), f"{task.id} is not settled by auto")
+            is_auto = task.evaluator == "auto" and isinstance(message, TaskReport)
+            self.hold(is_auto or self.model.is_abandoned(task), f"{task.id} is not settled by auto")
         elif record.by == "timer":
             due = task.since + (task.durations["confirm_ms"] or 0)
             self.hold(cause.kind == "tick", f"{task.id} is settled by the timer because {cause.agent} spoke")
@@ -197,9 +198,9 @@ class OnlyTheHolder(Checker):
         task = self.model.tasks[record.task]
         whose = task.minted.get(record.fence)
         self.hold(whose is not None, f"{task.id}: {type(record).__name__} under {record.fence}, which is not its fence")
-        if cause.kind == "step":
+        if cause.kind == "step" and cause.agent != whose:
             who = f"{type(record).__name__} of {whose}'s attempt"
-            self.hold(cause.agent == whose, f"{task.id}: {who} because {cause.agent} said {cause.message}")
+            self.hold(False, f"{task.id}: {who} because {cause.agent} said {cause.message}")
         if isinstance(record, Reported):
             self.hold(record.agent == whose, f"{task.id}: {record.agent} reports under {whose}'s fence")
 
@@ -431,7 +432,7 @@ class MailPosted(Checker):
                 due.append((task.holder, "task.answer", record.ask_no))
             case CancelRequested():
                 due.append((task.holder, "task.revoke", task.fence))
-            case Reported() if record.outcome == "completed" and task.evaluator != "auto":
+            case Reported() if record.outcome == "completed" and not self._needs_no_word(task):
                 due.append((self.model.addressee(task), "task.review", task.rev))
             case Settled():
                 due.append((self.model.addressee(task), "task.settled", task.rev))
@@ -443,6 +444,9 @@ class MailPosted(Checker):
                 due.extend((task.holder, "task.answer", number) for number in untold)
         if task.offer and isinstance(record, Revived | Yielded | Reported | Settled):
             due.append((task.minted[task.offer], "task.revoke", task.offer))
+
+    def _needs_no_word(self, task: TaskModel) -> bool:
+        return task.evaluator == "auto" or self.model.is_abandoned(task)
 
     def after(self, record: Any, lsn: int, cause: Cause) -> None:
         assert self.court.coordinator is not None, "it decided"

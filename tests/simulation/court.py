@@ -172,6 +172,11 @@ class Court:
         for life in self._lives:
             life.crashed(coordinator, durable)
 
+    def ended(self, coordinator: Coordinator) -> None:
+        """The world is at its end, and this process stands."""
+        for life in self._lives:
+            life.ended(coordinator)
+
     def stepping(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
         """A frame is about to be stepped."""
         agent = self.who.get(connection)
@@ -323,6 +328,9 @@ class LifeChecker(Checker):
 
     def crashed(self, coordinator: Coordinator, durable: int) -> None:
         """A process is gone."""
+
+    def ended(self, coordinator: Coordinator) -> None:
+        """The last process stands at the end of the world."""
 
     def welcomed(self, connection: int, agent: str, welcome: Welcome) -> None:
         """An agent was let in."""

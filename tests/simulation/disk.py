@@ -1,5 +1,10 @@
 """The coordinator's disk: batches become durable late, in order, each whole or not at all.
 
+This is what the store promises, and SQLite keeps: a batch is inside one transaction, whose commit record has a
+checksum, and a commit torn by a crash is not there. Several batches may share a commit; that a crash then loses or
+keeps them together is one of the cases of losing any number of the newest. An append that failed may be there after
+the next open all the same, as after any failed sync.
+
 It keeps bytes, as a store does: what a restarted coordinator folds went through `to_bytes` and `from_bytes`.
 """
 
@@ -80,6 +85,8 @@ class Disk:
     def _refused(self, batch: _Pending) -> None:
         if self._pending and self._pending[0] is batch:
             self._pending.popleft()
+            if self._chance.random() < 0.3:
+                self._store(batch)
             batch.done(False)
 
     def _store(self, batch: _Pending) -> None:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING
 
+from a2a.engine.coordinator import Coordinator
+from a2a.engine.records import PrincipalBound
+from a2a.protocol.codec import Frame
 from a2a.protocol.messages import AgentUpdate, Bye, Credit
+from a2a.protocol.session import PeerSession
+from a2a.protocol.types import principal_of
 
 from .agents import Agent
+from .court import Violation
 from .network import Connection
 from .peers import Peer
 
 if TYPE_CHECKING:
     from .town import Host, Town
 
-__all__ = ["Weather"]
+__all__ = ["FAULTS", "Strike", "Weather"]
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A fault that is written down: which, when, and what decides about the rest of it."""
+
+    at: int
+    fault: str
+    chance: int = 0
 
 
 class Weather:
@@ -25,35 +42,32 @@ class Weather:
         self.world = town.world
         self.chance = town.world.chance("weather")
 
-    def begin(self) -> None:
-        """Let it come."""
+    def begin(self, script: Sequence[Strike] | None = None) -> None:
+        """Let it come: at random, or as it is written."""
         faults = self.town.profile.faults
         self.town.server.dies_at_append = faults.server_dies_at_append
         self.town.server.wall_jump = faults.wall_jump_ms
-        for rate, fault in (
-            (faults.cuts, self._cut),
-            (faults.stalls, self._stall),
-            (faults.server_crashes, self._crash_server),
-            (faults.disk_full, self._fill_disk),
-            (faults.agent_crashes, self._crash_agent),
-            (faults.agent_pauses, self._pause_agent),
-            (faults.agent_doubles, self._double_agent),
-            (faults.client_crashes, self._crash_client),
-            (faults.client_pauses, self._pause_client),
-            (faults.credit_changes, self._change_credit),
-            (faults.drains, self._drain),
-            (faults.byes, self._say_bye),
-        ):
+        if script is not None:
+            for strike in script:
+                self.world.at(strike.at, self._strike_once, strike)
+            return
+        for name, fault in FAULTS.items():
+            rate = getattr(faults, name)
             if rate:
                 self._plan(rate, fault)
 
-    def _plan(self, rate: float, fault: Callable[[], None]) -> None:
+    def _strike_once(self, strike: Strike) -> None:
+        if not self.town.is_calm:
+            self.chance = Random(strike.chance)
+            FAULTS[strike.fault](self)
+
+    def _plan(self, rate: float, fault: Fault) -> None:
         pause = self.chance.expovariate(rate / 60_000)
         self.world.after(max(1, int(pause)), self._strike, rate, fault)
 
-    def _strike(self, rate: float, fault: Callable[[], None]) -> None:
+    def _strike(self, rate: float, fault: Fault) -> None:
         if not self.town.is_calm:
-            fault()
+            fault(self)
             self._plan(rate, fault)
 
     def _tell(self, what: str) -> None:
@@ -109,10 +123,77 @@ class Weather:
         if which != "up":
             connection.down.stall(until)
 
+    def _go_one_way(self) -> None:
+        connection = self._connection()
+        if connection is None:
+            return
+        chance = self.chance
+        which, found = chance.choice(("up", "down")), chance.randint(5_000, 40_000)
+        self._tell(f"connection {connection.number} is dead {which}, keep-alive finds out in {found} ms")
+        (connection.up if which == "up" else connection.down).stall(self.world.now + found)
+        knows = [chance.randint(0, 5_000) for _ in range(2)]
+        self.world.after(found - 1, self._cut_for_silence, connection, knows)
+
+    @staticmethod
+    def _cut_for_silence(connection: Connection, knows: list[int]) -> None:
+        connection.break_("keep-alive", peer_knows=knows[0], server_knows=knows[1], keep=(0, 0))
+
+    def _half_open(self) -> None:
+        connection = self._connection()
+        if connection is None:
+            return
+        chance = self.chance
+        knows = [chance.randint(0, 300), chance.randint(10_000, 40_000)]
+        chance.shuffle(knows)
+        self._tell(f"HALF-OPENS {connection.number}: peer knows in {knows[0]}, coordinator in {knows[1]} ms")
+        keep = (chance.random(), chance.random())
+        connection.break_("half-open", peer_knows=knows[0], server_knows=knows[1], keep=keep)
+
+    def _slow_reader(self) -> None:
+        connection = self._connection()
+        if connection is not None:
+            pace, until = self.chance.choice((50, 500, 2_000)), self.chance.randint(1_000, 30_000)
+            self._tell(f"connection {connection.number} takes {pace} ms a message, for {until} ms")
+            connection.down.pace = pace
+            self.world.after(until, connection.down.heal)
+
     # The coordinator --------------------------------------------------------------------------------------------------
 
     def _crash_server(self) -> None:
         self.town.server.crash("weather")
+
+    def _restore_older_copy(self) -> None:
+        """Start the coordinator on an older copy; the first agent that shows what it lost has to stop it (DURABLE-7).
+
+        Nobody else speaks before that agent, and what the coordinator decided on the copy is thrown away with it.
+        """
+        town, chance = self.town, self.chance
+        holders = [host.process for host in town.hosts if host.process is not None and host.process.work.held()]
+        if not holders or not town.server.is_up:
+            return
+        town.server.crash("weather", restart=False)
+        self.world.after(chance.randint(100, 2_000), town.server.start)
+        records = town.disk.read()
+        agent = chance.choice(holders)
+        newest = max(held.fence for held in agent.work.held())
+        principal = principal_of(agent.name)
+        bound = (isinstance(record, PrincipalBound) and record.principal == principal for record in records)
+        first = next((lsn for lsn, is_it in enumerate(bound, 1) if is_it), newest)
+        if first >= newest:
+            return
+        kept = chance.randint(first, newest - 1)
+        self._tell(f"RESTORES the first {kept} of {len(records)} records, and {agent.name} holds {newest}")
+        older = Coordinator(town.profile.policy, durability="fsync")
+        older.restore(records[:kept], town.server.clock())
+        older.opened(1, "fresh", town.server.clock())
+        again = PeerSession(agent.session.identity, lambda: "again", credit=agent.session.credit, held=agent.work.held)
+        again.connected()
+        for frame in again.outgoing():
+            older.step(1, Frame(frame.id, frame.message), town.server.clock())
+        if older.ready(town.server.clock()).halt is None:
+            raise Violation(
+                "DURABLE-7", f"{agent.name} holds {newest}, and the copy that ends with {kept} is gone on with"
+            )
 
     def _fill_disk(self) -> None:
         self._tell("FILLS the disk")
@@ -169,6 +250,12 @@ class Weather:
             self._tell(f"STARTS {host.name} a second time")
             self.town.start(host)
 
+    def _twin_agent(self) -> None:
+        host = self._host(agents=True)
+        if host is not None and (host.twin is None or not host.twin.is_alive):
+            self._tell(f"STARTS {host.name} a second time, as the same start")
+            self.town.start(host, twin=True)
+
     def _crash_client(self) -> None:
         host = self._host(agents=False)
         if host is None or host.process is None:
@@ -199,3 +286,27 @@ class Weather:
         host = self._host(agents=self.chance.random() < 0.5)
         if host is not None and host.process is not None:
             host.process.later(0, host.process.session.tell, Bye("see you"))
+
+
+Fault = Callable[[Weather], None]
+
+FAULTS: dict[str, Fault] = {
+    "cuts": Weather._cut,
+    "stalls": Weather._stall,
+    "one_way": Weather._go_one_way,
+    "half_open": Weather._half_open,
+    "slow_readers": Weather._slow_reader,
+    "server_crashes": Weather._crash_server,
+    "restores": Weather._restore_older_copy,
+    "disk_full": Weather._fill_disk,
+    "agent_crashes": Weather._crash_agent,
+    "agent_pauses": Weather._pause_agent,
+    "agent_doubles": Weather._double_agent,
+    "agent_twins": Weather._twin_agent,
+    "client_crashes": Weather._crash_client,
+    "client_pauses": Weather._pause_client,
+    "credit_changes": Weather._change_credit,
+    "drains": Weather._drain,
+    "byes": Weather._say_bye,
+}
+"""Every fault that strikes at a time, under the name of its rate in `Faults`."""

@@ -224,6 +224,12 @@ class Model:
         parent = self.tasks.get(task.parent or "")
         return parent.holder if parent is not None and parent.is_open else task.delegator
 
+    def is_abandoned(self, task: TaskModel) -> bool:
+        """Whether nobody is left to say a word on its result."""
+        parent = self.tasks.get(task.parent or "")
+        is_left = parent is not None and parent.has_ended and task.on_parent_end == "abandon"
+        return is_left and task.evaluator == "delegator"
+
     def spend(self, task: TaskModel) -> None:
         """End the authority over a task, and take back the offer that is out."""
         if task.is_open:

@@ -39,6 +39,7 @@ class Pipe:
         "ended",
         "is_broken",
         "latency",
+        "pace",
         "stalled",
     )
 
@@ -51,6 +52,8 @@ class Pipe:
         self.latency = latency
         self.stalled = 0
         """Nothing is delivered before this time."""
+        self.pace = 0
+        """How long the reader takes for each message."""
         self.is_broken = False
         self.deliver: Callable[[bytes], None] = _nobody
         self.ended: Callable[[str], None] = _nobody_is_told
@@ -66,13 +69,23 @@ class Pipe:
         if self._event is None:
             self._event = self._world.at(max(ready, self.stalled), self._arrive)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are on their way."""
+        return len(self._queue)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether its reader does not keep up."""
+        return self.pace > 0 or self.stalled > self._world.now
+
     def stall(self, until: int) -> None:
         """Deliver nothing until then."""
         self.stalled = max(self.stalled, until)
 
     def heal(self) -> None:
         """Deliver again what waits."""
-        self.stalled = 0
+        self.stalled = self.pace = 0
         if self._queue and self._event is not None:
             World.call_off(self._event)
             self._event = self._world.at(self._queue[0][0], self._arrive)
@@ -98,6 +111,8 @@ class Pipe:
                 self.ended("closed by the other end")
                 return
             self.deliver(data)
+            if self.pace:
+                self.stalled = max(self.stalled, now + self.pace)
         if queue:
             self._event = self._world.at(max(queue[0][0], self.stalled), self._arrive)
 

@@ -80,19 +80,20 @@ class Peer:
         labels: dict[str, str] | None = None,
         credit: Credit | None = None,
         operator: bool = False,
+        twin: bool = False,
     ) -> None:
         self.town = town
         self.world: World = town.world
         self.name = agent_id
-        self.chance: Random = town.world.chance(agent_id, start)
-        self._link_chance: Random = town.world.chance(agent_id, start, "link")
-        self.instance = f"{agent_id}:{start}"
+        self.instance = f"{agent_id}:{start}{'b' if twin else ''}"
+        self.chance: Random = town.world.chance(self.instance)
+        self._link_chance: Random = town.world.chance(self.instance, "link")
         identity = Identity(
             agent_id,
             self.instance,
             start,
             token=TOKEN,
-            secret=town.secrets.get(principal_of(agent_id)),
+            secret=town.secret(principal_of(agent_id)),
             operator_token=OPERATOR_TOKEN if operator else None,
             card=card,
             labels=labels or {},
@@ -317,19 +318,17 @@ class Peer:
             work.extend(self.work.on_notice(event.message, event.re, now))
         elif isinstance(event, Welcomed):
             self._pause_between = _BACKOFF_MS[0]
-            if event.welcome.secret is not None:
-                self.town.secrets[principal_of(self.name)] = event.welcome.secret
             work.extend(self.work.on_welcome(event.welcome, self._greeted_at, now))
             self._check_held(event.welcome)
             self.delegations.on_welcome()
             self._echo()
             self.on_welcome()
         elif isinstance(event, TurnedAway):
-            if self.town.is_current(self):
+            if not self.town.is_replaced(self):
                 raise Violation("ID", f"{self.instance} is turned away: {event.error.code} {event.error.detail}")
             self.die()
         elif isinstance(event, Left) and event.reason == "taken_over":
-            if self.town.is_current(self):
+            if not self.town.is_replaced(self):
                 raise Violation("ID", f"{self.instance} is taken over, and it is the newest process of its host")
             self.die()
 

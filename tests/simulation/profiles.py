@@ -25,10 +25,18 @@ class Faults:
     """Connections that break, with what was on its way."""
     stalls: float = 0.0
     """Connections that deliver nothing for a while, in one direction or both."""
+    one_way: float = 0.0
+    """Connections of which one direction is dead for good, until keep-alive finds out."""
+    half_open: float = 0.0
+    """Connections that break, and one end hears of it very late."""
+    slow_readers: float = 0.0
+    """Peers that take a while for every message they read."""
     server_crashes: float = 0.0
     server_dies_at_append: float = 0.0
     """Chance of each append to be the coordinator's last act, before or after it is durable."""
     disk_full: float = 0.0
+    restores: float = 0.0
+    """Coordinators that are started on an older copy of the ledger first."""
     wall_jump_ms: int = 0
     """How far the wall clock may have jumped when a coordinator starts."""
     agent_crashes: float = 0.0
@@ -37,6 +45,8 @@ class Faults:
     agent_pauses: float = 0.0
     agent_doubles: float = 0.0
     """A second process of an agent starts while the first one works."""
+    agent_twins: float = 0.0
+    """As before, and both say that they are the same start."""
     client_crashes: float = 0.0
     client_pauses: float = 0.0
     client_gone: float = 0.0
@@ -109,6 +119,8 @@ class Profile:
     encodings: tuple[str, ...]
     frames_per_message: int
     """How many frames the coordinator puts into one message: what is in one arrives or is lost together."""
+    outbox_messages: int
+    """How many messages may wait for a peer before the coordinator gives its connection up."""
     work_ms: tuple[int, int]
     evaluators: tuple[str, ...]
     keys: dict[str, int] = field(default_factory=dict)
@@ -138,6 +150,7 @@ def draw(chance: Random) -> Profile:
         disk_latency=chance.choice(((0, 1), (1, 10), (5, 60))),
         encodings=chance.choice((("a2a.coord+msgpack",), ("a2a.coord+json",), ("a2a.coord+msgpack", "a2a.coord+json"))),
         frames_per_message=chance.choice((1, 4, 16)),
+        outbox_messages=chance.choice((8, 64, 1_000)),
         work_ms=(chance.choice((0, 20, 300)), max(400, longest)),
         evaluators=tuple(evaluators),
     )
@@ -178,6 +191,8 @@ def _policy(chance: Random, *, can_hold: bool) -> Policy:
 
 def _agents(chance: Random) -> list[tuple[str, tuple[str, ...], int, int]]:
     named = chance.choice(("a{}", "a{}", "pool#{}"))
+    if chance.random() < 0.1:  # one agent with credit for one task: what it delegates waits for itself
+        return [(named.format(0), ("plan", "work"), 1, chance.choice((1, 256)))]
     agents = []
     for number in range(chance.randint(1, 5)):
         skills: tuple[str, ...] = (
@@ -196,14 +211,19 @@ def _faults(chance: Random) -> Faults:
     return Faults(
         cuts=often(2, 8, 30),
         stalls=often(1, 4, 12),
+        one_way=often(1, 4),
+        half_open=often(1, 4),
+        slow_readers=often(1, 4),
         server_crashes=often(0.5, 2, 4),
         server_dies_at_append=often(0.005, 0.03),
         disk_full=often(0.5),
+        restores=often(0.5),
         wall_jump_ms=int(often(2_000, 3_600_000)),
         agent_crashes=often(1, 4, 10),
         agent_remembers=chance.choice((0.0, 0.5, 1.0)),
         agent_pauses=often(1, 4, 8),
         agent_doubles=often(0.5, 2),
+        agent_twins=often(0.5, 2),
         client_crashes=often(0.5, 2),
         client_pauses=often(0.5, 2),
         client_gone=chance.choice((0.0, 0.0, 0.2)),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal
 
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Ready
 from a2a.engine.live import Connection as Seat
-from a2a.engine.policy import Policy
 from a2a.engine.records import Record, to_bytes
 from a2a.protocol.codec import BadFrame, Decoder, Frame, encode
 from a2a.protocol.messages import Message
@@ -21,10 +21,11 @@ from a2a.protocol.messages import Message
 from .court import Court
 from .disk import Disk, Stored
 from .network import Connection
+from .profiles import Profile
 from .timeline import brief
 from .world import Event, World
 
-__all__ = ["EPOCH_MS", "SimServer"]
+__all__ = ["EPOCH_MS", "Fatal", "SimServer"]
 
 EPOCH_MS = 1_700_000_000_000
 """The wall clock when the world begins."""
@@ -45,11 +46,16 @@ class Heard(Coordinator):
         self.court.said(to.id, message, re)
 
 
+Fatal = Literal["before", "during", "after"]
+"""When a process dies: before the append, while it is under way, or when it is durable and nothing was sent yet."""
+_FATAL: tuple[Fatal, ...] = ("before", "during", "after")
+
+
 @dataclass(slots=True)
 class _Batch:
     ready: Ready
-    fatal: str = ""
-    """`lost` or `kept`: the process dies at this append, before or after it is durable."""
+    fatal: Fatal | None = None
+    """The process dies at this append."""
 
 
 @dataclass(slots=True)
@@ -61,9 +67,10 @@ class _Line:
 class SimServer:
     """One coordinator process after the other, on one disk."""
 
-    def __init__(self, world: World, policy: Policy, disk: Disk, court: Court, frames_per_message: int) -> None:
+    def __init__(self, world: World, profile: Profile, disk: Disk, court: Court) -> None:
+        policy = profile.policy
         self.world = world
-        self._gathers = frames_per_message
+        self._profile = profile
         self.policy = policy
         self.disk = disk
         self.court = court
@@ -73,6 +80,9 @@ class SimServer:
         """Where the wall clock stands against the world's, as this process found it at its start."""
         self.dies_at_append = 0.0
         """Chance of each append to be the process's last."""
+        self.dies_at: tuple[int, Fatal] | None = None
+        """The append, counted from 1, that is the process's last."""
+        self.appends = 0
         self.restart_pause: tuple[int, int] = (100, 5_000)
         self.wall_jump = 0
         self.coordinator: Heard = None  # type: ignore[assignment]
@@ -190,14 +200,20 @@ class SimServer:
         if ready.records:
             entries: list[Stored] = [to_bytes(record) for _, record in ready.records]
             batch = _Batch(ready)
-            if self.dies_at_append and self._chance.random() < self.dies_at_append:
-                batch.fatal = self._chance.choice(("lost", "kept"))
+            self.appends += 1
+            if self.dies_at is not None and self.dies_at[0] == self.appends:
+                batch.fatal = self.dies_at[1]
+            elif self.dies_at_append and self._chance.random() < self.dies_at_append:
+                batch.fatal = self._chance.choice(_FATAL)
             if self.world.timeline is not None:
                 for lsn, record in ready.records:
                     self.world.tell("coordinator", f"= {lsn} {brief(record)}")
             self._in_flight.append(batch)
-            if batch.fatal == "lost":
+            if batch.fatal == "during":
                 self.world.after(self._chance.randint(0, 3), self.crash, "around an append")
+            elif batch.fatal == "before":
+                self.crash("before an append")
+                return
             self.disk.append(entries, self._appended)
         elif self._in_flight:
             last = self._in_flight[-1].ready
@@ -212,7 +228,7 @@ class SimServer:
             self.crash("an append failed", keep=0)
             return
         batch = self._in_flight.popleft()
-        if batch.fatal == "kept":
+        if batch.fatal == "after":
             self.crash("after an append, before the sends", keep=0)
             return
         self._send(batch.ready)
@@ -229,14 +245,22 @@ class SimServer:
                 for frame in frames:
                     self.world.tell("coordinator", f"> [{frame.to}:{number}] {brief(frame)}")
             encoding = line.connection.encoding
-            for start in range(0, len(frames), self._gathers):
-                line.connection.down.send(encode(frames[start : start + self._gathers], encoding))  # type: ignore[arg-type]
+            gathers = self._profile.frames_per_message
+            for start in range(0, len(frames), gathers):
+                line.connection.down.send(encode(frames[start : start + gathers], encoding))  # type: ignore[arg-type]
+            if line.connection.down.is_slow and line.connection.down.waiting > self._profile.outbox_messages:
+                self.world.after(0, self._give_up, line.connection)
         for number, _ in ready.closes:
             line = self._lines.get(number)
             if line is not None:
                 line.connection.close_from_server()
                 # The engine has closed it already; the shell hears of the end as of any other.
                 self._lines.pop(number)
+
+    def _give_up(self, connection: Connection) -> None:
+        if self.world.timeline is not None:
+            self.world.tell("coordinator", f"gives up connection {connection.number}: its outbox is full")
+        connection.break_("the outbox is full", peer_knows=self._chance.randint(0, 5_000), keep=(0, 0))
 
     def _arm(self) -> None:
         deadline = self.coordinator.next_deadline()

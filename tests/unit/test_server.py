@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from a2a.engine.policy import Admission, digest
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
-from a2a.protocol.messages import Hello, TaskDelegate, TaskGet
+from a2a.protocol.messages import Held, Hello, TaskDelegate, TaskGet
 from a2a.stores.base import Appended, Entry
 from a2a.testing import squad
 from a2a.transports.memory import pair
@@ -152,6 +153,30 @@ async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
             await peer.news.wait()
         assert [frame.message.kind for frame in peer.frames] == ["welcome"]
         await server.aclose()
+
+
+async def test_an_older_copy_of_the_ledger_stops_the_server_when_an_agent_shows_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    hello = replace(HELLO, agent_id="w1", secret="kept")
+    server = Server(SqliteStore(path))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", hello))
+        await peer.until("welcome")
+        await server.aclose()
+        older = Server(SqliteStore(path))
+        await older.open()
+        records = older.coordinator.ledger.lsn
+        peer = await join(older)
+        peer.send(Frame("1", replace(hello, held=[Held("main-90", 91)])), Frame("2", TaskDelegate("k", {"skill": "x"})))
+        with pytest.raises(StoreError, match="older copy of the ledger.* w1 holds fence 91 of task main-90"):
+            await older.failed()
+        assert peer.frames == []
+        await older.aclose()
+    store = SqliteStore(path)
+    assert await store.open() == records, "nothing was recorded on it"
+    await store.aclose()
 
 
 async def test_a_restart_goes_on_with_everything_that_was_answered(tmp_path: Path, helper: Agent, gate: Any) -> None:

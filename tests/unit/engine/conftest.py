@@ -302,9 +302,9 @@ class Town:
         self.coordinator.tick(self.now)
         self.flush()
 
-    def restart(self, *, after: int = 0) -> "Town":
-        """Start another coordinator on the same records, as after a crash."""
-        again = Town(self.policy, list(self.records), self.now + after)
+    def restart(self, *, after: int = 0, lost: int = 0) -> "Town":
+        """Start another coordinator on the same records, as after a crash, or on an older copy without the newest."""
+        again = Town(self.policy, self.records[: len(self.records) - lost], self.now + after)
         again.secrets = dict(self.secrets)
         return again
 

@@ -127,6 +127,17 @@ def test_the_answer_comes_before_the_mail_it_causes(town):
     assert [type(frame.message) for frame in worker.frames[1:]] == [TaskCreated, TaskOffer]
 
 
+def test_a_coordinator_that_has_to_stop_says_so_for_good(town):
+    worker = town.worker("w1")
+    town.join("boss").delegate()
+    offer = worker.offer()
+    older = town.restart(lost=1)
+    older.dial().say(older.hello("w1", held=[Held(offer.task, offer.fence)]))
+    assert older.coordinator.ready(older.now).halt
+    older.join("boss")
+    assert older.coordinator.ready(older.now).halt
+
+
 def test_records_are_handed_out_with_the_frames_they_allow(town):
     coordinator = town.coordinator
     boss, worker = town.join("boss"), town.worker("w1")

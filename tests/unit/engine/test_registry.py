@@ -309,6 +309,40 @@ def test_the_same_process_loses_nothing_by_not_naming_what_it_holds(town, boss):
     assert town.said(LeaseExpired) == []
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("goes_on", [0, 3])
+def test_a_fence_the_ledger_has_lost_shows_an_older_copy_and_stops_the_coordinator(town, boss, lost, goes_on):
+    worker = town.worker("w1", tasks=2)
+    early, late = boss.delegate("1"), boss.delegate("2")
+    held = [Held(offer.task, offer.fence) for offer in worker.mail()]
+    older = town.restart(lost=lost)  # without the offer, and without the task
+    for number in range(goes_on):
+        older.join(f"other{number}")
+    hello = older.hello("w1", held=held)
+    if lost == 2 and goes_on:
+        assert [verdict.verdict for verdict in older.dial().say(hello).held] == ["keep", "unknown"]
+        return
+    assert older.dial().say(hello) is None
+    ready = older.coordinator.ready(older.now)
+    assert f"w1 holds fence {held[1].fence} of task {late}" in ready.halt
+    assert (ready.records, ready.frames) == ([], [])
+    assert older.task(early).holder == "w1"
+
+
+def test_fences_that_were_minted_since_the_start_are_not_lost_ones(town, boss):
+    again = town.restart()
+    worker = again.worker("w1", tasks=2)
+    task = again.join("boss").delegate()
+    fence = worker.offer().fence
+    answer = again.dial().say(again.hello("w1", held=[Held(task, fence), Held(task, 1)]))
+    assert [verdict.verdict for verdict in answer.held] == ["keep", "stale"], "a number from before the start is a slip"
+
+
+def test_a_principal_the_ledger_does_not_know_may_come_from_another_one(town):
+    answer = town.dial().say(town.hello("w1", secret="kept", held=[Held("main-99", 100)]))
+    assert [verdict.verdict for verdict in answer.held] == ["unknown"]
+
+
 def test_a_restarted_agent_is_ready_again(town):
     worker = town.worker("w1")
     worker.say(AgentUpdate(status="draining"))
