@@ -225,6 +225,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.asks_max} questions",
         f"{policy.depth_max} levels",
         f"{policy.watches_max:,} tasks",
+        f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
         f"{policy.evidence_max} are kept",
     ):
