@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import msgpack
 from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import SchemaValidator
 
 from ..errors import ErrorCode
 from .messages import KINDS, Message, Struct, Unknown
@@ -212,18 +213,28 @@ def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
 # Decoding -------------------------------------------------------------------------------------------------------------
 
 
-_readers: dict[type, tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]] = {}
+_readers: dict[type, tuple[SchemaValidator, tuple[tuple[str, str], ...]]] = {}
 """Message class to its validator and the (field, envelope name) pairs it takes from the envelope."""
 
 
-def _reader(kind: type[Message]) -> tuple[TypeAdapter[Message], tuple[tuple[str, str], ...]]:
+def _reader(kind: type[Message]) -> tuple[SchemaValidator, tuple[tuple[str, str], ...]]:
     known = _readers.get(kind)
     if known is not None:
         return known
     lifted = tuple((item.name, _LIFTED[item.name]) for item in fields(kind) if item.name in _LIFTED)  # type: ignore[arg-type]
     # Built when a kind is first met: all of them at once would be felt at every start.
-    reader = _readers[kind] = (TypeAdapter(kind), lifted)
+    reader = _readers[kind] = (SchemaValidator(_exact(TypeAdapter(kind).core_schema)), lifted)
     return reader
+
+
+def _exact(schema: Any) -> Any:
+    """Have a number or a boolean taken as such only (spec WIRE-8): left alone, pydantic reads `"3"` as 3, 1 as true."""
+    if isinstance(schema, dict):
+        exact = {name: _exact(part) for name, part in schema.items()}
+        return exact | {"strict": True} if schema.get("type") in ("int", "float", "bool") else exact
+    if isinstance(schema, list | tuple):
+        return type(schema)(_exact(part) for part in schema)
+    return schema
 
 
 class Decoder:
@@ -381,7 +392,7 @@ class Decoder:
             message: Message = Unknown(kind, body)
         else:
             values = body
-            adapter, lifted = _reader(known)
+            validator, lifted = _reader(known)
             for name, wire in lifted:
                 item = raw.get(wire)
                 if item is None:
@@ -389,7 +400,7 @@ class Decoder:
                 else:
                     values[name] = item
             try:
-                message = _validated(adapter, known, values)
+                message = _validated(validator, known, values)
             except ValidationError as error:
                 return BadFrame(ErrorCode.MALFORMED, f"{kind}: {_explain(error)}", False, frame_id, kind)
         try:
@@ -409,14 +420,15 @@ class Decoder:
             return BadFrame(ErrorCode.MALFORMED, f"{kind}: {error}", False, frame_id, kind)
 
 
-def _validated(adapter: TypeAdapter[Message], kind: type[Message], values: dict[str, Any]) -> Message:
+def _validated(validator: SchemaValidator, kind: type[Message], values: dict[str, Any]) -> Message:
     try:
-        return adapter.validate_python(values)
+        return cast(Message, validator.validate_python(values))
     except ValidationError:
-        # Nil equals absent (spec WIRE-8). Few frames have one, so it is looked for only where it may be the trouble.
+        # Nil equals absent, and an integral float is an integer (spec WIRE-8). Few frames have either, so they are
+        # looked for only where they may be the trouble.
         nested = {name for _, name, _, has_struct, _ in _plan(kind) if has_struct}
         given = {name: _no_nil(item) if name in nested else item for name, item in _no_nil(values).items()}
-        return adapter.validate_python(given)
+        return cast(Message, validator.validate_python(_whole(given)))
 
 
 def _no_nil(value: Any) -> Any:
@@ -424,6 +436,17 @@ def _no_nil(value: Any) -> Any:
         return [_no_nil(item) for item in value]
     if isinstance(value, dict):
         return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with each integral float as the integer it is the same as; no canonical form differs by it."""
+    if isinstance(value, dict):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE:
+        return int(value)
     return value
 
 
