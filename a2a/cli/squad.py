@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import anyio
 import click
 
 from ..loop import stop_on_signals
-from ..squads import Definition, Place, Squad, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
+from ..squads import Definition, Place, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
 from .options import Connection, ExitCode, Failure, connection_options
 from .output import Output
+from .processes import tell_restarts
 from .story import duration
 
 __all__ = ["chosen_url", "detach", "squad"]
@@ -85,7 +85,7 @@ async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
             group.start_soon(_cancel_on, stop, scope)
             async with bring_up(definition, place, say=out.note) as running:
                 _announce(out, state_of(definition.name, place.url).read() or {})
-                group.start_soon(tell_restarts, running, out.note)
+                group.start_soon(tell_restarts, running.supervisor, out.note)
                 await stop.wait()
         group.cancel_scope.cancel()
 
@@ -93,27 +93,6 @@ async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
 async def _cancel_on(stop: anyio.Event, scope: anyio.CancelScope) -> None:
     await stop.wait()
     scope.cancel()
-
-
-async def tell_restarts(running: Squad, say: Callable[[str], None]) -> None:
-    """Tell of every program that ended and is started again, for as long as the caller wants."""
-    told: dict[str, int] = {}
-    while True:
-        news = running.supervisor.news
-        for program in running.supervisor.programs.values():
-            if program.restarts > told.get(program.name, 0):
-                told[program.name] = program.restarts
-                say(f"{program.name} ended ({_exit(program.exit_code)}) and is started again")
-        await news.wait()
-
-
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            pass
-    return f"exit code {code}"
 
 
 def _announce(out: Output, state: dict[str, Any]) -> None:

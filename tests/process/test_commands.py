@@ -253,7 +253,7 @@ def test_workers_are_started_again_and_end_with_their_supervisor(start: Start, a
     os.kill(pids["greeter/1"], signal.SIGKILL)
     again = supervisor.ready()
     assert again["agent"] == "greeter/1"
-    assert "greeter/1 ended with -9" in supervisor.line(stream="err")
+    assert "greeter/1 ended (SIGKILL) and is started again" in supervisor.line(stream="err")
     assert a2a("delegate", "greet", "--to", "greeter/1") == "hello\n"
     assert supervisor.end() == 0
     assert has_ended(again["pid"])

@@ -19,6 +19,7 @@ from a2a.protocol.messages import (
     AgentEvent,
     AgentFilter,
     AgentFind,
+    AgentFound,
     AgentUpdate,
     Bye,
     Credit,
@@ -558,6 +559,18 @@ def test_a_watch_that_was_refused_is_none(make_town):
     assert isinstance(boss.say(AgentFind(watch=True)), Error)
     town.worker("w1")
     assert boss.notices == []
+
+
+def test_a_connection_watches_with_a_bounded_number_of_finds(make_town):
+    town = make_town(finds_max=2)
+    boss, other = town.join("boss"), town.join("other")
+    for _ in range(2):
+        assert isinstance(boss.say(AgentFind(watch=True)), AgentFound)
+    assert boss.refused(AgentFind(watch=True)) == ErrorCode.QUOTA
+    town.worker("w1")
+    assert len(boss.notices) == 2, "the one that was refused is none"
+    assert isinstance(boss.say(AgentFind()), AgentFound), "to look once is always allowed"
+    assert isinstance(other.say(AgentFind(watch=True)), AgentFound), "each connection counts for itself"
 
 
 def test_a_watch_ends_with_its_connection(town, boss):
