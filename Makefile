@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate clean
+.PHONY: setup test lint types check squad bench simulate model clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ bench: setup
 SEEDS ?= 2000
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Every reachable state of the small model of the task rules.
+model: setup
+	$(BIN)/python -m tests.model
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
