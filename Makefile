@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate chaos clean
+.PHONY: setup test lint types check squad bench simulate model chaos clean
 
 setup: $(STAMP)
 
@@ -47,11 +47,7 @@ SEEDS ?= 2000
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
-# CYCLES faults, drawn from SEED, over real processes under load; then the ledger is judged.
-CYCLES ?= 300
-SEED ?= 1
-chaos: setup
-	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
+.PHONY: setup test lint types check squad bench simulate model chaos clean
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
