@@ -47,7 +47,15 @@ SEEDS ?= 2000
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
-.PHONY: setup test lint types check squad bench simulate model chaos clean
+# Every reachable state of the task rules, and the model's own planted bugs.
+model: setup
+	$(BIN)/python -m tests.model
+
+# CYCLES faults, drawn from SEED, over real processes under load; then the ledger is judged.
+CYCLES ?= 300
+SEED ?= 1
+chaos: setup
+	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
