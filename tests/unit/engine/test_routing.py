@@ -275,11 +275,11 @@ def test_a_choice_may_be_made_again_with_the_same_outcome(town, boss):
         town.worker(name, "other")
     task = town.task(boss.delegate("k", "other", spec={"requires": {"labels": {"no": "body"}}}))
     live, ledger = town.coordinator.live, town.ledger
-    choices = {choose_agent(task, {}, ledger, live, town.now) for _ in range(3)}
+    choices = {choose_agent(task, (), ledger, live, town.now) for _ in range(3)}
     assert len(choices) == 1
     backwards = dict(reversed(ledger.by_skill["other"].items()))
     ledger.by_skill["other"], forwards = backwards, ledger.by_skill["other"]
-    choices.add(choose_agent(task, {}, ledger, live, town.now))
+    choices.add(choose_agent(task, (), ledger, live, town.now))
     ledger.by_skill["other"] = forwards
     assert len(choices) == 1
 
