@@ -525,6 +525,7 @@ class Coordinator:
             for task in older.watches:
                 self._unwatch(task, older.id)
         self.live.agents[sender.agent] = sender
+        self.live.released.pop(sender.agent, None)
 
     def _arrived(self, sender: Connection, now: int) -> None:
         assert sender.agent is not None, "a welcomed connection has an agent"
