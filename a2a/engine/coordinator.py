@@ -556,7 +556,7 @@ class Coordinator:
         task = self.ledger.tasks[message.task]
         self._tell_watchers(task)
         progress = self.live.progress.get(task.id)
-        if progress is not None and not task.is_terminal:
+        if progress is not None and progress.at and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
     def _unwatch(self, task: str, connection: int) -> None:
