@@ -116,6 +116,8 @@ class Attempt:
     """Counted once, however often it is told."""
     progress_no: int = 0
     note: str = ""
+    heard: int = 0
+    """Words of the delegator that its agent was sent."""
     payload: bytes | None = None
     """What it had to say to the next one, where it handed the task on."""
 
@@ -185,6 +187,8 @@ class Ask:
     rank: int = 0
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
+    offered: bool = False
+    """Whether the answer went out with an offer."""
     withdrawn: bool = False
     """The attempt reported without waiting: nobody wants the answer any more."""
 
@@ -626,8 +630,10 @@ def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.attempt += 1
-    task.attempts[lsn] = Attempt(record.agent, record.at)
+    task.attempts[lsn] = Attempt(record.agent, record.at, heard=len(task.steers))
     task.last_agent = record.agent
+    for ask in task.asks:
+        ask.offered = ask.offered or ask.answer is not None
     if record.granted:
         task.authority = Authority(lsn, record.agent, is_open=True)
         task.was_leased = True
@@ -649,6 +655,7 @@ def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
     task.attempts[offer.fence].at = record.at
     task.was_leased = True
     ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
+    _tell_words(ledger, task, lsn)
 
 
 def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
@@ -723,6 +730,7 @@ def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
         if ask.fence == record.fence and ask.answer is not None and not ask.told:
             ask.told = True  # it was answered while the lease had lapsed
             ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)
+    _tell_words(ledger, task, lsn)
 
 
 def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
@@ -786,8 +794,18 @@ def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
         raise ValueError(f"record {lsn} steers task {task.id}, which is {task.state}")
     task.steers.append(Steer(record.key, record.by, record.payload))
     ledger.note(task, "steer", record, lsn, record.payload, steerNo=len(task.steers), by=record.by)
-    if task.holder is not None:
-        ledger.post(task.holder, lsn, "task.steer", task.id, len(task.steers))
+    _tell_words(ledger, task, lsn)
+
+
+def _tell_words(ledger: Ledger, task: Task, lsn: int) -> None:
+    """Send the holder the words it has not heard; some may have been said while its lease had lapsed."""
+    authority = task.authority
+    if authority is None or task.holder is None:
+        return
+    attempt = task.attempts[authority.fence]
+    for number in range(attempt.heard, len(task.steers)):
+        ledger.post(authority.holder, lsn, "task.steer", task.id, number + 1)
+    attempt.heard = len(task.steers)
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
