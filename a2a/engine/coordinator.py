@@ -529,6 +529,7 @@ class Coordinator:
             for task in older.watches:
                 self._unwatch(task, older.id)
         self.live.agents[sender.agent] = sender
+        self.live.released.pop(sender.agent, None)
 
     def _arrived(self, sender: Connection, now: int) -> None:
         assert sender.agent is not None, "a welcomed connection has an agent"
@@ -559,7 +560,7 @@ class Coordinator:
         task = self.ledger.tasks[message.task]
         self._tell_watchers(task)
         progress = self.live.progress.get(task.id)
-        if progress is not None and not task.is_terminal:
+        if progress is not None and progress.at and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
     def _unwatch(self, task: str, connection: int) -> None:

@@ -116,6 +116,8 @@ class Attempt:
     """Counted once, however often it is told."""
     progress_no: int = 0
     note: str = ""
+    heard: int = 0
+    """Words of the delegator that its agent was sent."""
     payload: bytes | None = None
     """What it had to say to the next one, where it handed the task on."""
 
@@ -139,9 +141,6 @@ class Steer:
     key: str
     by: str
     payload: bytes
-    lsn: int
-    fence: int = 0
-    """The attempt it was sent to; what was said before an offer is in the offer."""
 
 
 @dataclass(slots=True)
@@ -188,6 +187,8 @@ class Ask:
     rank: int = 0
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
+    offered: bool = False
+    """Whether the answer went out with an offer."""
     withdrawn: bool = False
     """The attempt reported without waiting: nobody wants the answer any more."""
 
@@ -629,8 +630,10 @@ def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.attempt += 1
-    task.attempts[lsn] = Attempt(record.agent, record.at)
+    task.attempts[lsn] = Attempt(record.agent, record.at, heard=len(task.steers))
     task.last_agent = record.agent
+    for ask in task.asks:
+        ask.offered = ask.offered or ask.answer is not None
     if record.granted:
         task.authority = Authority(lsn, record.agent, is_open=True)
         task.was_leased = True
@@ -652,7 +655,7 @@ def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
     task.attempts[offer.fence].at = record.at
     task.was_leased = True
     ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
-    _send_steers(ledger, task, lsn)
+    _tell_words(ledger, task, lsn)
 
 
 def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
@@ -727,7 +730,7 @@ def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
         if ask.fence == record.fence and ask.answer is not None and not ask.told:
             ask.told = True  # it was answered while the lease had lapsed
             ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)
-    _send_steers(ledger, task, lsn)
+    _tell_words(ledger, task, lsn)
 
 
 def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
@@ -789,20 +792,20 @@ def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     if task.is_terminal:
         raise ValueError(f"record {lsn} steers task {task.id}, which is {task.state}")
-    task.steers.append(Steer(record.key, record.by, record.payload, lsn))
+    task.steers.append(Steer(record.key, record.by, record.payload))
     ledger.note(task, "steer", record, lsn, record.payload, steerNo=len(task.steers), by=record.by)
-    _send_steers(ledger, task, lsn)
+    _tell_words(ledger, task, lsn)
 
 
-def _send_steers(ledger: Ledger, task: Task, lsn: int) -> None:
-    """Send the holder what was said since its offer, and not to it yet."""
-    holder, authority = task.holder, task.authority
-    if holder is None or authority is None:
+def _tell_words(ledger: Ledger, task: Task, lsn: int) -> None:
+    """Send the holder the words it has not heard; some may have been said while its lease had lapsed."""
+    authority = task.authority
+    if authority is None or task.holder is None:
         return
-    for steer_no, steer in enumerate(task.steers, 1):
-        if steer.lsn > authority.fence != steer.fence:
-            steer.fence = authority.fence
-            ledger.post(holder, lsn, "task.steer", task.id, steer_no)
+    attempt = task.attempts[authority.fence]
+    for number in range(attempt.heard, len(task.steers)):
+        ledger.post(authority.holder, lsn, "task.steer", task.id, number + 1)
+    attempt.heard = len(task.steers)
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:

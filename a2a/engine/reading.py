@@ -76,7 +76,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
         metadata["detail"] = task.settled.detail
         metadata["confirmedBy"] = task.settled.by
     progress = world.live.progress.get(task.id)
-    if progress is not None and not task.is_terminal:
+    if progress is not None and progress.at and not task.is_terminal:
         metadata["progress"] = _progress(progress)
     return {
         "id": task.id,

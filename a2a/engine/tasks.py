@@ -277,7 +277,8 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
         return refuse(ErrorCode.NOT_FOUND, f"task {task.id} has not asked question {message.ask_no}")
     rank = _rank(sender)
     # Nobody has read the answer yet, so one of higher authority may take its place (spec ASK-4).
-    is_replaced = ask.answer is not None and not ask.told and rank > ask.rank and not task.is_terminal
+    is_unread = not ask.told and not ask.offered
+    is_replaced = ask.answer is not None and is_unread and rank > ask.rank and not task.is_terminal
     if ask.answer is not None and not is_replaced:
         if ask.answer == message.payload:
             return reply(Ok(state=task.state.value))
