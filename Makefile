@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate model chaos clean
+.PHONY: setup test lint types check squad bench simulate model mutants chaos clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ simulate: setup
 # Every reachable state of the task rules, and the model's own planted bugs.
 model: setup
 	$(BIN)/python -m tests.model
+
+# Planted bugs, each of which a checker has to catch.
+mutants: setup
+	$(BIN)/python -m tests.mutants
 
 # CYCLES faults, drawn from SEED, over real processes under load; then the ledger is judged.
 CYCLES ?= 300

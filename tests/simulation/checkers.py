@@ -5,6 +5,7 @@ What peers are told is in `told`, what has to happen in time in `liveness`.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from a2a.engine.records import (
@@ -409,6 +410,19 @@ class Entitled(Checker):
         self.hold(entitled, f"{agent} decided {type(record).__name__} of {task.id}, which {task.delegator} delegated")
 
 
+class Identified(Checker):
+    """Nobody is welcomed as a principal without the secret that it is bound to."""
+
+    name = "ID-4"
+    requests = (Hello,)
+
+    def answered(self, agent: str, message: Hello, reply: Message) -> None:
+        if isinstance(reply, Welcome):
+            shown = message.secret or reply.secret or ""
+            bound = self.model.secrets[principal_of(agent)]
+            self.hold(hashlib.sha256(shown.encode()).hexdigest() == bound, f"{agent} is welcomed with a wrong secret")
+
+
 class MailPosted(Checker):
     """The record that changes something puts the notice of it into the right mailbox (MAIL-2)."""
 
@@ -500,6 +514,7 @@ SAFETY: tuple[type[Checker], ...] = (
     Bounded,
     EndsInOneStep,
     Entitled,
+    Identified,
     MailPosted,
     RestartLetsGo,
 )

@@ -26,6 +26,7 @@ from a2a.engine.records import (
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    PrincipalBound,
     Record,
     Reported,
     ReportKept,
@@ -179,6 +180,8 @@ class Model:
         self.tasks: dict[str, TaskModel] = {}
         self.open: dict[str, TaskModel] = {}
         self.keys: dict[tuple[str, str], str] = {}
+        self.secrets: dict[str, str] = {}
+        """Principal to the digest of its secret."""
         self.agents: dict[str, AgentModel] = {}
         self.seats: dict[str, Seat] = {}
         self.holding: dict[str, dict[str, int]] = {}
@@ -187,6 +190,7 @@ class Model:
         """Agent to how often its mailbox was forgotten."""
         self._fold: dict[type[Record], Callable[[Any, int], None]] = {
             CoordinatorStarted: self._started,
+            PrincipalBound: self._bound,
             AgentRegistered: self._registered,
             AgentForgotten: self._forgotten,
             StatusSet: self._status,
@@ -265,6 +269,9 @@ class Model:
         self.grace_until = record.at + max((task.durations["lease_ms"] or 0 for task in held), default=0)
         for task in held:
             task.lease_until = record.at + (task.durations["lease_ms"] or 0)
+
+    def _bound(self, record: PrincipalBound, lsn: int) -> None:
+        self.secrets[record.principal] = record.secret_digest
 
     def _registered(self, record: AgentRegistered, lsn: int) -> None:
         known = self.agents.get(record.agent)
