@@ -39,19 +39,20 @@ class MailArrives(Checker):
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
-        self._newest: dict[str, int] = {}
-        """Agent to the entry that one of its processes took last."""
+        self._newest: dict[tuple[str, int], int] = {}
+        """Agent, and how often its mailbox was forgotten, to the newest entry that one of its processes took."""
 
     def took(self, agent: str, frame: Frame) -> None:
-        self._newest[agent] = frame.mseq or 0
+        mailbox = (agent, self.model.forgotten.get(agent, 0))
+        self._newest[mailbox] = max(self._newest.get(mailbox, 0), frame.mseq or 0)
 
     def unfinished(self) -> str | None:
         assert self.court.coordinator is not None, "it is up"
         mailboxes = self.court.coordinator.ledger.mailboxes
         for agent in self.model.seats:
-            mailbox = mailboxes.get(agent)
-            if mailbox is not None and mailbox.entries and mailbox.next_mseq - 1 != self._newest.get(agent):
-                return f"{agent} has mail up to {self._newest.get(agent)} of {mailbox.next_mseq - 1}"
+            mailbox, newest = mailboxes.get(agent), self._newest.get((agent, self.model.forgotten.get(agent, 0)), 0)
+            if mailbox is not None and mailbox.entries and mailbox.next_mseq - 1 > newest:
+                return f"{agent} has mail up to {newest} of {mailbox.next_mseq - 1}"
         return None
 
 

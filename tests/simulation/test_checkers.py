@@ -39,6 +39,7 @@ _TRIES = 60
 """Seeds until one has what a spoiler waits for."""
 
 _TIMERS = ("L3", "L4", "L6", "deadline", "queue", "offer", "ask")
+"""The names under which one checker looks after all timers."""
 
 Spoiler = Callable[..., "tuple[Any, ...] | None"]
 """Gets the checker and what it is about to hear; returns what it hears instead, or None to leave that alone."""
@@ -244,9 +245,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
     failures = (run_seed(seed).failure for seed in range(_TRIES))
     failure = next((failure for failure in failures if failure is not None), None)
     assert failure is not None, f"nothing is wrong in {_TRIES} worlds"
-    names = (
-        ("L3", "L4", "L6", "deadline", "queue", "offer", "ask") if checker is liveness.TimersFire else (checker.name,)
-    )
+    names = _TIMERS if checker is liveness.TimersFire else (checker.name,)
     assert failure.partition(":")[0] in names, failure
 
 
