@@ -187,38 +187,58 @@ def result_of(agent: Agent, attempt: Attempt) -> bytes:
 
 def work_on(agent: Agent, running: Running) -> Script:
     """Work on an attempt, from its start to its last word."""
-    chance, manners, attempt = agent.chance, agent.manners, running.attempt
+    chance, attempt = agent.chance, running.attempt
     low, high = agent.town.profile.work_ms
-    if chance.random() < manners.decline:
+    if chance.random() < agent.manners.decline:
         agent.work.decline(attempt, "busy", chance.choice((0, 500, 3_000)))
         return
     yield chance.randint(low, max(low, high // 4))
-    if chance.random() < manners.progress:
-        for _ in range(chance.randint(1, 3)):
-            agent.work.progress(attempt, chance.randint(0, 10_000), "under way", agent.world.now)
-            yield chance.randint(10, 500)
-    if chance.random() < manners.artifact:
-        count = chance.randint(1, 3)
+    for step in STEPS:
+        yield from step(agent, running)
+        if attempt.state is AttemptState.ENDING:
+            return
+    yield chance.randint(0, max(1, high // 4))
+    _last_word(agent, attempt)
+
+
+def _progress(agent: Agent, running: Running) -> Script:
+    if agent.chance.random() < agent.manners.progress:
+        for _ in range(agent.chance.randint(1, 3)):
+            agent.work.progress(running.attempt, agent.chance.randint(0, 10_000), "under way", agent.world.now)
+            yield agent.chance.randint(10, 500)
+
+
+def _stream(agent: Agent, running: Running) -> Script:
+    attempt = running.attempt
+    if agent.chance.random() < agent.manners.artifact:
+        count = agent.chance.randint(1, 3)
         for number in range(count):
             chunk = b'[{"text":"%d of %d"}]' % (number, attempt.fence)
             agent.work.artifact(attempt, "log", chunk, append=number > 0, last=number == count - 1)
-            yield chance.randint(0, 200)
+            yield agent.chance.randint(0, 200)
+
+
+def _delegate_parts(agent: Agent, running: Running) -> Script:
+    attempt = running.attempt
     plans = agent.world.chance(attempt.task, "plans")
-    if plans.random() < agent.town.profile.manners.ask and not agent.town.is_calm:
-        yield from _ask(agent, running)
-        if running.attempt.state is AttemptState.ENDING:
-            return
     if attempt.offer.spec["skill"] == "plan" and plans.random() < agent.town.profile.manners.child:
         for number in range(plans.randint(1, 2)):
             yield from _delegate(agent, attempt, number)
-    if chance.random() < manners.dawdle:
-        yield chance.randint(attempt.offer.lease_ms // 2, 2 * attempt.offer.lease_ms)
-    yield chance.randint(0, max(1, high // 4))
-    if chance.random() < manners.meddle:
+
+
+def _dawdle(agent: Agent, running: Running) -> Script:
+    lease_ms = running.attempt.offer.lease_ms
+    if agent.chance.random() < agent.manners.dawdle:
+        yield agent.chance.randint(lease_ms // 2, 2 * lease_ms)
+
+
+def _misbehave(agent: Agent, running: Running) -> Script:
+    attempt = running.attempt
+    if agent.chance.random() < agent.manners.meddle:
         _trespass(agent)
-    if chance.random() < manners.garble:
+    if agent.chance.random() < agent.manners.garble:
         agent.session.request(TaskReport(attempt.task, attempt.fence, "completed", f"sha256:{'0' * 64}", b"[1]"))
-    _last_word(agent, attempt)
+    yield 0
 
 
 def _trespass(agent: Agent) -> None:
@@ -267,6 +287,9 @@ def _last_word(agent: Agent, attempt: Attempt) -> None:
 def _ask(agent: Agent, running: Running) -> Script:
     """Ask as `TaskContext.ask` does: take the next number where this one was asked in other words."""
     chance, manners, attempt = agent.chance, agent.manners, running.attempt
+    asks = agent.world.chance(attempt.task, "asks").random() < agent.town.profile.manners.ask
+    if not asks or agent.town.is_calm:
+        return
     plans = agent.world.chance(attempt.task, "question")
     for number in range(1, plans.randint(2, 3)):
         words = b'[{"text":"question %d"}]' % number
@@ -357,3 +380,14 @@ def _answer_child(agent: Agent, delegation: Delegation, decided: set[int]) -> No
         agent.delegations.confirm(delegation, "reject", rework=True, feedback=b'[{"text":"again"}]')
     else:
         agent.delegations.confirm(delegation)
+
+
+STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
+    _progress,
+    _stream,
+    _ask,
+    _delegate_parts,
+    _dawdle,
+    _misbehave,
+)
+"""What an attempt may do before its last word, in this order; a manner says how often each happens."""

@@ -121,32 +121,74 @@ class OneResult(Checker):
             self.hold(task.rev not in task.results, f"{task.id} has two results of revision {task.rev}")
 
 
+class RejectedStaysRejected(Checker):
+    """A result that was sent back is never accepted again under the same fence, and never completes its task."""
+
+    name = "I8"
+    records = (Reported, Settled)
+
+    def before(self, record: Reported | Settled, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if isinstance(record, Reported):
+            self.hold(record.fence not in task.rejected, f"{task.id}: fence {record.fence} was sent back, and reports")
+        elif record.state == "completed" and task.rev in task.results:
+            fence = task.results[task.rev].fence
+            self.hold(fence not in task.rejected, f"{task.id}: the result under {fence} was sent back, and completes")
+
+
 class DeadFences(Checker):
-    """A fence that was spent, superseded or withdrawn never changes its task again; I8 is the case of a rework."""
+    """A fence that was spent, superseded or withdrawn never changes its task again."""
 
     name = "I7"
     records = _OF_ATTEMPT
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         task = self.model.tasks[record.task]
-        if record.fence in task.dead:
-            name = "I8" if record.fence in task.rejected else self.name
-            self.hold(False, f"{name}: {task.id}: {type(record).__name__} under the dead fence {record.fence}")
+        dead = record.fence in task.dead
+        self.hold(not dead, f"{task.id}: {type(record).__name__} under the dead fence {record.fence}")
         alive = record.fence == task.offer or (task.is_open and record.fence == task.fence)
         self.hold(alive, f"{task.id}: {type(record).__name__} under {record.fence}, alive is {_authority(task)}")
 
 
+class CancelIsFinal(Checker):
+    """After `canceled` no result is accepted, after `completed` no cancel succeeds."""
+
+    name = "I11"
+    records = (Reported, CancelRequested, Settled)
+
+    def before(self, record: Reported | CancelRequested | Settled, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        if task.settled is None:
+            return
+        state, what = task.settled.state, type(record).__name__
+        cancels = isinstance(record, CancelRequested) or getattr(record, "state", "") == "canceled"
+        self.hold(state != "canceled" or cancels, f"{task.id} was canceled, then {what}")
+        self.hold(state != "completed" or not cancels, f"{task.id} has completed, then {what}")
+
+
+class Generations(Checker):
+    """A task's generation rises by exactly one with every change of its state and every event."""
+
+    name = "I9g"
+    records = _OF_TASK
+
+    def after(self, record: Any, lsn: int, cause: Cause) -> None:
+        assert self.court.coordinator is not None, "it decided"
+        generation = self.court.coordinator.ledger.tasks[record.task].generation
+        due = len(self.model.tasks[record.task].events)
+        self.hold(generation == due, f"{record.task} has generation {generation} after {due} events")
+
+
 class Absorbing(Checker):
-    """Terminal states are absorbing. After canceled no result is accepted, after completed no cancel succeeds (I11)."""
+    """Terminal states are absorbing."""
 
     name = "I9"
     records = _OF_TASK
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
         task = self.model.tasks[record.task]
-        if task.settled is not None:
-            name = "I11" if {task.settled.state, getattr(record, "state", "")} & {"canceled"} else self.name
-            self.hold(False, f"{name}: {task.id} has ended as {task.settled.state}, then {type(record).__name__}")
+        end = task.settled
+        self.hold(end is None, f"{task.id} has ended as {end and end.state}, then {type(record).__name__}")
 
 
 class CompletedMeansConfirmed(Checker):
@@ -500,8 +542,11 @@ SAFETY: tuple[type[Checker], ...] = (
     FencesGrow,
     OneHolder,
     OneResult,
+    RejectedStaysRejected,
     DeadFences,
+    CancelIsFinal,
     Absorbing,
+    Generations,
     CompletedMeansConfirmed,
     OnlyTheHolder,
     Credit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -221,24 +222,32 @@ class Client(Peer):
             return
         if chance.random() < self.town.manners.meddle and self.town.all_tasks:
             self._meddle(chance.choice(self.town.all_tasks))
+        self.chance.choice(ERRANDS)(self)
+
+    def _own_task(self) -> str | None:
         tasks = [delegation.task for delegation in self.open.values() if delegation.task is not None]
-        match chance.randrange(6):
-            case 0 if tasks:
-                self.session.request(TaskGet(chance.choice(tasks)))
-            case 1:
-                self.session.request(TaskList(limit=chance.choice((1, 100))))
-            case 2:
-                found = AgentFilter(skill=chance.choice((None, "work")))
-                self.session.request(AgentFind(found, watch=chance.random() < 0.3))
-            case 3:
-                self.session.tell(Ping("are you there"))
-            case 4 if self.town.all_tasks and len(self._followed) < 2:
-                task = chance.choice(self.town.all_tasks)
-                from_gen = chance.choice((0, 2, 50))
-                self._followed.append(self.delegations.follow(task, from_gen))
-                self.session.request(TaskWatch(task, from_gen))
-            case _ if tasks:
-                self.session.request(TaskGet(chance.choice(tasks), content=False))
+        return self.chance.choice(tasks) if tasks else None
+
+    def _read(self) -> None:
+        task = self._own_task()
+        if task is not None:
+            self.session.request(TaskGet(task, content=self.chance.random() < 0.5))
+
+    def _list(self) -> None:
+        self.session.request(TaskList(limit=self.chance.choice((1, 100))))
+
+    def _find(self) -> None:
+        found = AgentFilter(skill=self.chance.choice((None, "work")))
+        self.session.request(AgentFind(found, watch=self.chance.random() < 0.3))
+
+    def _ping(self) -> None:
+        self.session.tell(Ping("are you there"))
+
+    def _follow(self) -> None:
+        if self.town.all_tasks and len(self._followed) < 2:
+            task, from_gen = self.chance.choice(self.town.all_tasks), self.chance.choice((0, 2, 50))
+            self._followed.append(self.delegations.follow(task, from_gen))
+            self.session.request(TaskWatch(task, from_gen))
 
     def _meddle(self, task: str) -> None:
         """Decide about somebody's task, with all that a decision has to name."""
@@ -253,6 +262,16 @@ class Client(Peer):
                 self.session.request(TaskAnswer(task, max(known.asks), b'[{"text":"from a stranger"}]'))
             case _:
                 self.session.request(TaskCancel(task, "kill", "by a stranger"))
+
+
+ERRANDS: tuple[Callable[[Client], None], ...] = (
+    Client._read,
+    Client._list,
+    Client._find,
+    Client._ping,
+    Client._follow,
+)
+"""What a client does now and then beside its orders."""
 
 
 class Operator(Peer):

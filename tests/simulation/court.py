@@ -116,6 +116,10 @@ class Checker:
     def look(self, now: int) -> None:
         """Some time has passed, and the coordinator is up. `now` is by its clock."""
 
+    def unfinished(self) -> str | None:
+        """Say what this property still waits for, or None. The world goes on until nothing waits, or for too long."""
+        return None
+
 
 class Court:
     """Everything that is checked in one world."""
@@ -294,6 +298,14 @@ class Court:
         """Some time has passed."""
         for check in self._look:
             check(max(now, self.model.at))
+
+    def unfinished(self) -> tuple[str, str] | None:
+        """Return the first property that still waits for something, and for what; None where all is done."""
+        for checker in self.checkers:
+            waits = checker.unfinished()
+            if waits is not None:
+                return checker.name, waits
+        return None
 
     # Who is here ------------------------------------------------------------------------------------------------------
 

@@ -106,8 +106,9 @@ class Weather:
                 host.process.unreachable_until = until
 
     def _cut_newest(self) -> None:
-        connection = max(self.town.network.connections.values(), key=lambda known: known.number)
-        if not self.town.is_calm:
+        standing = self.town.network.connections
+        if standing and not self.town.is_calm:
+            connection = standing[max(standing)]
             self._tell(f"CUTS connection {connection.number}, the newest")
             connection.break_("cut again", keep=(self.chance.random(), self.chance.random()))
 

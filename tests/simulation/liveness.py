@@ -11,6 +11,7 @@ from typing import Any
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import RECORDS, CoordinatorStarted, Record, from_bytes, to_bytes
+from a2a.protocol.codec import Frame
 
 from .checkers import suits
 from .court import Cause, Checker, Court, LifeChecker, Violation
@@ -20,6 +21,39 @@ __all__ = ["LIVENESS", "ReplayIsLive", "compare", "fold"]
 
 _LATE_MS = 20
 """A timer that is this late was not set: the simulated shell is exact to the millisecond."""
+
+
+class EverythingEnds(Checker):
+    """Every created task reaches a terminal state once the faults are over."""
+
+    name = "L1"
+
+    def unfinished(self) -> str | None:
+        return next((f"{task.id} is {task.state}" for task in self.model.open.values()), None)
+
+
+class MailArrives(Checker):
+    """An agent that is here eventually has every entry of its mailbox."""
+
+    name = "L9"
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._newest: dict[tuple[str, int], int] = {}
+        """Agent, and how often its mailbox was forgotten, to the newest entry that one of its processes took."""
+
+    def took(self, agent: str, frame: Frame) -> None:
+        mailbox = (agent, self.model.forgotten.get(agent, 0))
+        self._newest[mailbox] = max(self._newest.get(mailbox, 0), frame.mseq or 0)
+
+    def unfinished(self) -> str | None:
+        assert self.court.coordinator is not None, "it is up"
+        mailboxes = self.court.coordinator.ledger.mailboxes
+        for agent in self.model.seats:
+            mailbox, newest = mailboxes.get(agent), self._newest.get((agent, self.model.forgotten.get(agent, 0)), 0)
+            if mailbox is not None and mailbox.entries and mailbox.next_mseq - 1 > newest:
+                return f"{agent} has mail up to {newest} of {mailbox.next_mseq - 1}"
+        return None
 
 
 class TimersFire(Checker):
@@ -223,4 +257,12 @@ def _difference(ours: Any, theirs: Any, where: str) -> str:
     return f"{where}: replayed {ours!r:.200}, live {theirs!r:.200}"
 
 
-LIVENESS: tuple[type[Checker], ...] = (TimersFire, QueuesMove, TreesEnd, ModelIsLedger, ReplayIsLive)
+LIVENESS: tuple[type[Checker], ...] = (
+    EverythingEnds,
+    MailArrives,
+    TimersFire,
+    QueuesMove,
+    TreesEnd,
+    ModelIsLedger,
+    ReplayIsLive,
+)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .court import Violation
+from .plan import Plan
 from .timeline import Timeline
 from .town import Town
 from .world import World
@@ -32,14 +33,17 @@ class Outcome:
     summary: str
     seconds: float
     timeline: Timeline | None
+    appends: int
+    """How many batches the coordinator wrote."""
+    crashes: int
 
 
-def run_seed(seed: int, *, trace: bool = False) -> Outcome:
-    """Run one world to its end."""
+def run_seed(seed: int, plan: Plan | None = None, *, trace: bool = False) -> Outcome:
+    """Run one world to its end, as its seed draws it and a plan changes it."""
     timeline = Timeline() if trace else None
     world = World(seed, timeline)
     started = time.perf_counter()
-    town = Town(world)
+    town = Town(world, plan)
     failure = None
     try:
         with _one_collection():
@@ -54,7 +58,18 @@ def run_seed(seed: int, *, trace: bool = False) -> Outcome:
     if timeline is not None:
         timeline.add(world.now, "end", failure or "all well")
     seconds = time.perf_counter() - started
-    return Outcome(seed, world.steps, world.now, world.digest(), failure, str(town.summary()), seconds, timeline)
+    return Outcome(
+        seed=seed,
+        steps=world.steps,
+        simulated_ms=world.now,
+        digest=world.digest(),
+        failure=failure,
+        summary=str(town.summary()),
+        seconds=seconds,
+        timeline=timeline,
+        appends=town.server.appends,
+        crashes=town.server.crashes,
+    )
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
 from .network import Network
 from .peers import Peer
+from .plan import Plan
 from .profiles import Manners, Profile, draw
 from .server import SimServer
 from .told import TOLD
@@ -59,15 +60,18 @@ class Host:
 class Town:
     """Everything in one world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, plan: Plan | None = None) -> None:
         self.world = world
+        self.plan = plan or Plan()
         chance = world.chance("profile")
         self.profile: Profile = draw(chance)
+        self.plan.change(self.profile)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
         self.court = Court(self.profile.policy, (*SAFETY, *TOLD, *LIVENESS), lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
+        self.server.dies_at = self.plan.dies_at
         self.network = Network(world, self.server)
         self.weather = Weather(self)
         self.hosts: list[Host] = self._people(chance)
@@ -90,10 +94,16 @@ class Town:
     def is_replaced(self, peer: Peer) -> bool:
         """Whether another process stands for this one's host, so that this one may go."""
         host = next((host for host in self.hosts if host.process is peer), None)
-        if host is not None and host.twin is not None and host.twin.is_alive:
-            host.process, host.twin = host.twin, None
+        if host is None:
             return True
-        return host is None
+        twin, host.twin = host.twin, None
+        if twin is None:
+            return False
+        if twin.is_alive:
+            host.process = twin
+        else:  # it was turned away for one that is gone by now: whoever watches over the host starts it again
+            self.world.after(1, self.start, host)
+        return True
 
     # A run ------------------------------------------------------------------------------------------------------------
 
@@ -108,14 +118,14 @@ class Town:
         for host in self.hosts:
             world.at(self._looking.randint(0, _ARRIVING_MS), self.start, host)
         world.at(0, self._look)
-        self.weather.begin()
+        self.weather.begin(self.plan.strikes)
         plan_impostors(self)
         world.run(world.now + self.profile.weather_ms)
         self._calm_down()
         end = world.now + self._patience()
         while (waits := self._unfinished()) is not None:
             if world.now >= end:
-                raise Violation("L1", f"{(self._patience()) // 1000} s after the last fault: {waits}")
+                raise Violation(waits[0], f"{(self._patience()) // 1000} s after the last fault: {waits[1]}")
             world.run(world.now + 1_000)
         self._judge()
 
@@ -189,28 +199,25 @@ class Town:
         waits = durations.confirm_ms + durations.ask_ms + durations.cancel_ms
         return 600_000 + 4 * waits + 12 * (durations.lease_ms + durations.offer_ms)
 
-    def _unfinished(self) -> str | None:
-        """Say what has not come to its end yet, or None."""
+    def _unfinished(self) -> tuple[str, str] | None:
+        """Say which property still waits, and for what, or None."""
         if not self.server.is_up:
-            return "the coordinator is down"
-        for task in self.court.model.open.values():
-            return f"{task.id} is {task.state}"
-        ledger = self.server.coordinator.ledger
+            return "L1", "the coordinator is down"
+        waits = self.court.unfinished()
+        if waits is not None:
+            return waits
         for host in self.hosts:
             peer = host.process
             if host.is_gone or peer is None:
                 continue
             if not peer.session.is_open:
-                return f"{peer.name} is not connected"
+                return "L9", f"{peer.name} is not connected"
             if peer.session.waiting:
-                return f"{peer.name} waits for {peer.session.waiting} answers"
-            mailbox = ledger.mailboxes.get(peer.name)
-            if mailbox is not None and mailbox.next_mseq - 1 > peer.session._cursor:
-                return f"{peer.name} has mail up to {peer.session._cursor} of {mailbox.next_mseq - 1}"
+                return "L8", f"{peer.name} waits for {peer.session.waiting} answers"
             if isinstance(peer, Agent) and peer.work.attempts:
-                return f"{peer.name} holds {sorted(peer.work.attempts)}"
-            if isinstance(peer, Client) and (waits := peer.unfinished()) is not None:
-                return waits
+                return "L8", f"{peer.name} holds {sorted(peer.work.attempts)}"
+            if isinstance(peer, Client) and (missing := peer.unfinished()) is not None:
+                return "L9", missing
         return None
 
     # Judgement --------------------------------------------------------------------------------------------------------

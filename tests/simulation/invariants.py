@@ -1,0 +1,116 @@
+"""Which checker looks after which invariant of the semantics: I are those of safety, L those of liveness.
+
+A test keeps both sides complete: every invariant has a checker or says what it waits for, every checker has a place.
+"""
+
+from __future__ import annotations
+
+from .checkers import (
+    Absorbing,
+    Bounded,
+    CancelIsFinal,
+    Chunks,
+    CompletedMeansConfirmed,
+    Credit,
+    DeadFences,
+    EndsInOneStep,
+    Entitled,
+    FencesGrow,
+    Generations,
+    GraceHolds,
+    HealthyKeepsLease,
+    MailPosted,
+    OneAnswer,
+    OneHolder,
+    OneResult,
+    OneTaskPerKey,
+    OnlyTheHolder,
+    RejectedStaysRejected,
+    RestartLetsGo,
+    TimersNotEarly,
+    TreeRules,
+)
+from .court import Checker
+from .liveness import (
+    EverythingEnds,
+    MailArrives,
+    ModelIsLedger,
+    QueuesMove,
+    ReplayIsLive,
+    TimersFire,
+    TreesEnd,
+)
+from .told import (
+    AdmittedIsThere,
+    CancelAnswer,
+    CreatedIsThere,
+    CreatedOnce,
+    Kept,
+    MailInOrder,
+    OffersCarryAll,
+    Outside,
+    RightWord,
+    ToldIsTrue,
+    WatchedInOrder,
+)
+
+__all__ = ["BESIDE", "INVARIANTS", "LATER"]
+
+INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
+    "I1": (OneTaskPerKey, CreatedOnce),
+    "I2": (CreatedIsThere,),
+    "I3": (AdmittedIsThere,),
+    "I4": (FencesGrow,),
+    "I5": (OneHolder,),
+    "I6": (OneResult,),
+    "I7": (DeadFences,),
+    "I8": (RejectedStaysRejected,),
+    "I9": (Absorbing, Generations),
+    "I10": (CompletedMeansConfirmed,),
+    "I11": (CancelIsFinal, CancelAnswer),
+    "I12": (OnlyTheHolder,),
+    "I16": (Credit,),
+    "I18": (TreeRules,),
+    "I19": (GraceHolds,),
+    "I20": (Chunks, Outside),
+    "I22": (OneAnswer, OffersCarryAll),
+    "I28": (ReplayIsLive, ModelIsLedger),
+    "I29": (MailInOrder, MailPosted),
+    "I30": (Outside,),
+    "L1": (EverythingEnds,),
+    "L2": (QueuesMove,),
+    "L3": (TimersFire,),
+    "L4": (TimersFire,),
+    "L6": (TimersFire,),
+    "L8": (RightWord,),
+    "L9": (MailArrives,),
+    "L10": (Bounded, EndsInOneStep),
+}
+
+BESIDE: dict[str, tuple[type[Checker], ...]] = {
+    "append before answer; every notice says what the ledger says": (ToldIsTrue,),
+    "refusals are data": (Kept,),
+    "no timer fires early": (TimersNotEarly,),
+    "who beats keeps its lease": (HealthyKeepsLease,),
+    "only the entitled decide": (Entitled,),
+    "a restarted agent lets go": (RestartLetsGo,),
+    "sub-tasks end with their parent": (TreesEnd,),
+    "watched events come once, in order": (WatchedInOrder,),
+}
+"""Properties beyond the two lists."""
+
+LATER: dict[str, str] = {
+    "I13": "checkpoints",
+    "I14": "resource claims",
+    "I15": "resource claims",
+    "I17": "budgets",
+    "I21": "shared context",
+    "I23": "conflicts",
+    "I24": "conflicts",
+    "I25": "conflicts",
+    "I26": "conflicts",
+    "I27": "conflicts",
+    "L5": "conflicts",
+    "L7": "resource claims",
+}
+"""Invariants of what the simulated agents and clients do not do yet."""

@@ -1,0 +1,52 @@
+"""A plan: what a run changes about the world its seed draws, so that a world can be cut down to what matters.
+
+Without a plan the seed decides everything. The test that dies at every append and the one that Hypothesis steers write
+plans; whoever looks for the cause of a failing seed may write one by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from .faults import Strike
+from .profiles import Faults, Manners, Profile
+from .server import Fatal
+
+__all__ = ["MANNERS", "Plan"]
+
+MANNERS = tuple(item.name for item in fields(Manners))
+"""The names of everything an agent or a client may do beside its plain work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What differs from the world of the seed; None leaves it as it is."""
+
+    strikes: tuple[Strike, ...] | None = None
+    """The faults, one by one; nothing else goes wrong."""
+    manners: frozenset[str] | None = None
+    """What agents and clients may do, each as often as the seed says or, where it says never, every other time."""
+    agents: int | None = None
+    """How many there are at most."""
+    clients: int | None = None
+    tasks: int | None = None
+    """How many tasks clients delegate in all."""
+    dies_at: tuple[int, Fatal] | None = None
+    """The append, counted from 1 over all processes, at which the coordinator dies, and when."""
+
+    def change(self, profile: Profile) -> None:
+        """Change a drawn profile as planned."""
+        if self.strikes is not None:
+            profile.faults = Faults()
+        if self.manners is not None:
+            drawn = profile.manners
+            profile.manners = Manners(**dict.fromkeys(MANNERS, 0.0))
+            for name in self.manners:
+                setattr(profile.manners, name, getattr(drawn, name) or 0.5)
+        if self.agents is not None:
+            profile.agents = profile.agents[: self.agents]
+        if self.clients is not None:
+            profile.clients = min(profile.clients, self.clients)
+        if self.tasks is not None:
+            profile.tasks = min(profile.tasks, self.tasks)
+            profile.clients = min(profile.clients, self.tasks)

@@ -1,0 +1,264 @@
+"""Every invariant has a checker, and every checker can fail: it is shown a world in which one thing is not as it was.
+
+A spoiler stands between the court and one checker. It leaves what does not matter alone, and changes one thing about
+the rest: a number in a record, a name in a reply, what the model knows. The checker has to say so under its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from a2a.engine.records import Answered, LeaseExpired, Offered, Settled
+from a2a.protocol.messages import (
+    Ok,
+    Pong,
+    TaskAnswer,
+    TaskCancel,
+    TaskConfirm,
+    TaskCreated,
+    TaskFound,
+    TaskOffer,
+    TaskVerdict,
+    Welcome,
+)
+
+from . import checkers, liveness, told
+from .checkers import SAFETY
+from .court import Checker
+from .invariants import BESIDE, INVARIANTS, LATER
+from .liveness import LIVENESS
+from .model import Seat
+from .run import run_seed
+from .told import TOLD
+
+_TRIES = 60
+"""Seeds until one has what a spoiler waits for."""
+
+_TIMERS = ("L3", "L4", "L6", "deadline", "queue", "offer", "ask")
+"""The names under which one checker looks after all timers."""
+
+Spoiler = Callable[..., "tuple[Any, ...] | None"]
+"""Gets the checker and what it is about to hear; returns what it hears instead, or None to leave that alone."""
+END = Settled(0, "", "failed", "error")
+
+
+def _task(checker: Checker, record: Any) -> Any:
+    return checker.model.tasks[record.task]
+
+
+def _known(checker: Checker, record: Any, lsn: int, cause: Any, **facts: Any) -> tuple[Any, ...]:
+    """Have the model know something else about the record's task."""
+    for name, value in facts.items():
+        setattr(_task(checker, record), name, value)
+    return record, lsn, cause
+
+
+def _settled(checker: Checker, record: Any, lsn: int, cause: Any, state: str) -> tuple[Any, ...]:
+    return _known(checker, record, lsn, cause, settled=replace(END, state=state))
+
+
+def _dead(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    _task(checker, record).dead.add(record.fence)
+    return record, lsn, cause
+
+
+def _sent_back(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if isinstance(record, Settled):
+        return None
+    _task(checker, record).rejected.add(record.fence)
+    return record, lsn, cause
+
+
+def _by_another(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    return record, lsn, replace(cause, agent="stranger")
+
+
+def _no_credit(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    checker.model.seats[record.agent].credit = 0
+    return record, lsn, cause
+
+
+def _in_grace(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    checker.model.grace_until = record.at + 1
+    return record, lsn, cause
+
+
+def _early(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    is_lapse = isinstance(record, LeaseExpired) and cause.kind == "tick"
+    return (replace(record, at=record.at - 10_000), lsn, cause) if is_lapse else None
+
+
+def _healthy(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if cause.kind != "tick":
+        return None
+    task, checker.model.grace_until = _task(checker, record), 0
+    checker.court.calm_at = record.at - 200_000
+    checker.model.seats[task.holder] = Seat(0, 1, 1, 0)
+    return _known(checker, record, lsn, cause, durations=task.durations | {"lease_ms": 5_000}, offered_at=0)
+
+
+def _answered(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Answered):
+        return None
+    _task(checker, record).asks[record.ask_no].answer = b"before"
+    return record, lsn, cause
+
+
+def _by_a_stranger(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    decides = isinstance(cause.message, TaskConfirm | TaskCancel | TaskAnswer)
+    return _by_another(checker, record, lsn, cause) if decides else None
+
+
+def _more_mail(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    checker._due.append(("nobody", "task.offer", 1))
+    return record, lsn, cause
+
+
+def _still_held(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
+    if not isinstance(reply, Welcome) or agent not in checker.model.agents:
+        return None
+    checker.court.cause.instance = "another"
+    checker.model.holding[agent] = {"sim-1": 1}
+    return agent, message, reply
+
+
+def _created_before(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
+    checker.court.cause.records = 0
+    return (agent, message, reply) if isinstance(reply, TaskCreated) else None
+
+
+def _another_report(checker: Checker, agent: str, message: Any, request: Any) -> tuple[Any, ...]:
+    return agent, message, replace(request, result_hash="sha256:0")
+
+
+def _other_fence(checker: Checker, agent: str, message: Any, request: Any) -> tuple[Any, ...] | None:
+    return (agent, replace(message, fence=10**6), request) if isinstance(message, TaskOffer) else None
+
+
+def _other_end(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
+    if not isinstance(reply, Ok):
+        return None
+    return agent, message, replace(reply, will="pending" if reply.will == "canceled" else "canceled")
+
+
+def _other_view(checker: Checker, agent: str, message: Any, request: Any) -> tuple[Any, ...] | None:
+    if not isinstance(message, TaskFound):
+        return None
+    status = message.view["status"] | {"state": "TASK_STATE_UNKNOWN"}
+    return agent, replace(message, view=message.view | {"status": status}), request
+
+
+def _not_kept(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
+    is_news = isinstance(reply, TaskVerdict) and reply.verdict == "admitted"
+    return (agent, message, replace(reply, verdict="late")) if is_news else None
+
+
+def _first_open(checker: Checker, now: int, **facts: Any) -> tuple[Any, ...]:
+    for task in list(checker.model.open.values())[:1]:
+        for name, value in facts.items():
+            setattr(task, name, value)
+    return (now,)
+
+
+def _never_ends(checker: Checker) -> None:
+    checker.model.open, checker.court._look = dict(list(checker.model.tasks.items())[:1]), []
+
+
+def _waits(checker: Checker, now: int) -> tuple[Any, ...]:
+    for seat in checker.model.seats.values():
+        seat.credit = 99
+    for task in checker.model.open.values():
+        task.state, task.retry_at, task.requires, task.shunned = "queued", 0, {}, {}
+    return (now,)
+
+
+def _parent_ended(checker: Checker, now: int) -> tuple[Any, ...]:
+    for task in checker.model.open.values():
+        if task.parent is not None:
+            checker.model.tasks[task.parent].settled, task.on_parent_end, task.cancel = END, "cancel", None
+    return (now,)
+
+
+SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
+    checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
+    checkers.FencesGrow: ("before", lambda c, r, n, w: (r, 0, w) if isinstance(r, Offered) else None),
+    checkers.OneHolder: ("before", lambda c, r, n, w: _known(c, r, n, w, is_open=True, lapsed=False)),
+    checkers.OneResult: ("before", lambda c, r, n, w: (replace(r, fence=r.fence + 1), n, w)),
+    checkers.RejectedStaysRejected: ("before", _sent_back),
+    checkers.DeadFences: ("before", _dead),
+    checkers.CancelIsFinal: ("before", lambda c, r, n, w: _settled(c, r, n, w, "canceled")),
+    checkers.Absorbing: ("before", lambda c, r, n, w: _settled(c, r, n, w, "failed")),
+    checkers.Generations: ("after", lambda c, r, n, w: _known(c, r, n, w, events=[])),
+    checkers.CompletedMeansConfirmed: (
+        "before",
+        lambda c, r, n, w: (replace(r, result_hash="x"), n, w) if getattr(r, "state", "") == "completed" else None,
+    ),
+    checkers.OnlyTheHolder: ("before", lambda c, r, n, w: _by_another(c, r, n, w) if w.kind == "step" else None),
+    checkers.Credit: ("after", _no_credit),
+    checkers.TreeRules: ("before", lambda c, r, n, w: (replace(r, depth=r.depth + 1), n, w)),
+    checkers.GraceHolds: ("before", lambda c, r, n, w: _in_grace(c, r, n, w) if w.kind == "tick" else None),
+    checkers.TimersNotEarly: ("before", _early),
+    checkers.HealthyKeepsLease: ("before", _healthy),
+    checkers.Chunks: ("before", lambda c, r, n, w: (replace(r, append=True, chunk_no=r.chunk_no + 5), n, w)),
+    checkers.OneAnswer: ("before", _answered),
+    checkers.Bounded: ("after", lambda c, r, n, w: _known(c, r, n, w, losses=999)),
+    checkers.EndsInOneStep: ("before", lambda c, r, n, w: _known(c, r, n, w, losses=999)),
+    checkers.Entitled: ("before", _by_a_stranger),
+    checkers.MailPosted: ("after", _more_mail),
+    checkers.RestartLetsGo: ("answered", _still_held),
+    told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
+    told.CreatedOnce: ("answered", _created_before),
+    told.AdmittedIsThere: ("told", _another_report),
+    told.ToldIsTrue: ("told", _other_fence),
+    told.RightWord: ("answered", lambda c, a, m, q: (a, m, Pong())),
+    told.CancelAnswer: ("answered", _other_end),
+    told.OffersCarryAll: ("posted", lambda c, a, m, n: (a, replace(m, rev=m.rev + 1), n)),
+    told.MailInOrder: ("sent", lambda c, n, a, f: (n, a, replace(f, mseq=f.mseq + 1))),
+    told.WatchedInOrder: ("happened", lambda c, n, e: (n, replace(e, generation=e.generation + 1))),
+    told.Outside: ("told", _other_view),
+    told.Kept: ("answered", _not_kept),
+    liveness.EverythingEnds: ("unfinished", _never_ends),
+    liveness.MailArrives: ("took", lambda c, a, f: (a, replace(f, mseq=f.mseq - 1))),
+    liveness.TimersFire: ("look", lambda c, now: (now + 10**9,)),
+    liveness.QueuesMove: ("look", _waits),
+    liveness.TreesEnd: ("look", _parent_ended),
+    liveness.ModelIsLedger: ("look", lambda c, now: _first_open(c, now, rev=99)),
+    liveness.ReplayIsLive: ("after", lambda c, r, n, w: (replace(r, at=r.at + 10**6), n, w)),
+}
+
+
+@pytest.mark.parametrize("checker", SPOILERS, ids=lambda checker: checker.__name__)
+def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
+    checker: type[Checker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, spoil = SPOILERS[checker]
+    heard = getattr(checker, method)
+
+    def spoiled(self: Checker, *what: Any) -> Any:
+        return heard(self, *(spoil(self, *what) or what))
+
+    monkeypatch.setattr(checker, method, spoiled)
+    failures = (run_seed(seed).failure for seed in range(_TRIES))
+    failure = next((failure for failure in failures if failure is not None), None)
+    assert failure is not None, f"nothing is wrong in {_TRIES} worlds"
+    names = _TIMERS if checker is liveness.TimersFire else (checker.name,)
+    assert failure.partition(":")[0] in names, failure
+
+
+def test_every_checker_is_shown_to_fail() -> None:
+    assert set(SPOILERS) == {*SAFETY, *TOLD, *LIVENESS}
+
+
+def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
+    invariants = {f"I{number}" for number in range(1, 31)} | {f"L{number}" for number in range(1, 11)}
+    assert set(INVARIANTS) | set(LATER) == invariants
+    assert not set(INVARIANTS) & set(LATER)
+
+
+def test_every_checker_has_a_place() -> None:
+    placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
+    assert placed == {*SAFETY, *TOLD, *LIVENESS}
