@@ -122,7 +122,9 @@ class Server:
             self._end,
             len(self.coordinator.ledger.open_tasks),
         )
-        self._wake()
+        # Whoever hears that this epoch has begun must find another one after it, even if the process is killed at once.
+        self._flush()
+        await self._quiet.wait()
 
     async def listen(
         self,

@@ -118,6 +118,41 @@ async def test_nothing_is_answered_before_it_is_durable() -> None:
         await server.aclose()
 
 
+async def test_an_epoch_has_begun_when_its_record_is_durable() -> None:
+    """Killed right after it said so, the next process must not count the same epoch again."""
+    store = HeldStore()
+    store.is_holding = True
+    server = Server(store)
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+            opened = anyio.Event()
+
+            async def open_it() -> None:
+                await server.open()
+                opened.set()
+
+            group.start_soon(open_it)
+            while not store.held:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            assert not opened.is_set()
+            store.let_go()
+            await opened.wait()
+    assert [entry.kind for entry in store.read()] == ["CoordinatorStarted"]
+    await server.aclose()
+
+
+async def test_an_epoch_that_cannot_begin_stops_the_server() -> None:
+    store = HeldStore()
+    store.failure = OSError("disk full")
+    server = Server(store)
+    with anyio.fail_after(BOUND):
+        await server.open()
+        with pytest.raises(StoreError, match="an append failed: disk full"):
+            await server.failed()
+        await server.aclose()
+
+
 async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "ledger.db")
     server = Server(store)
