@@ -47,11 +47,13 @@ SEEDS ?= 2000
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
-# CYCLES faults, drawn from SEED, over real processes under load; then the ledger is judged.
+# CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged; then one task with
+# the coordinator killed at each of its system calls.
 CYCLES ?= 300
 SEED ?= 1
 chaos: setup
 	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.steps
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
