@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("calls", "numbers"), [("send", (2, 6, 10)), ("page", (2, 8, 16)), ("sync", (2, 4, 6))])
+@pytest.mark.parametrize(("calls", "numbers"), [("send", (2, 6, 10)), ("page", (2, 12, 22, 23)), ("sync", (2, 4, 6))])
 async def test_nothing_acknowledged_is_lost_wherever_it_dies(
     tmp_path: Path, calls: str, numbers: tuple[int, ...]
 ) -> None:
