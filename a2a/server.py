@@ -112,7 +112,8 @@ class Server:
         self._end = await self.store.open()
         try:
             entries = self.store.read()
-            self.coordinator.restore((from_bytes(entry.body, entry.payload) for entry in entries), self.clock())
+            self.coordinator.fold(from_bytes(entry.body, entry.payload) for entry in entries)
+            self.coordinator.begin(self.clock())
         except (ValueError, KeyError) as error:
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error

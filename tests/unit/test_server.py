@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,23 @@ async def test_an_epoch_has_begun_when_its_record_is_durable() -> None:
             store.let_go()
             await opened.wait()
     assert [entry.kind for entry in store.read()] == ["CoordinatorStarted"]
+    await server.aclose()
+
+
+async def test_leases_run_from_the_end_of_the_fold() -> None:
+    """A fold that takes longer than a lease would otherwise end with everybody's lease over, and nobody heard."""
+    now = [1_000]
+
+    class LargeStore(MemoryStore):
+        def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+            yield from super().read(after, task=task)
+            now[0] += 60_000
+
+    store = LargeStore()
+    server = Server(store, clock=lambda: now[0])
+    await server.open()
+    [started] = store.read()
+    assert (started.kind, started.at) == ("CoordinatorStarted", 61_000)
     await server.aclose()
 
 
