@@ -55,11 +55,13 @@ model: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
-# CYCLES faults, drawn from SEED, over real processes under load; then the ledger is judged.
+# CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged; then one task with
+# the coordinator killed at each of its system calls.
 CYCLES ?= 300
 SEED ?= 1
 chaos: setup
 	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.steps
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -161,9 +161,17 @@ class Coordinator:
     # What the shell calls ---------------------------------------------------------------------------------------------
 
     def restore(self, records: Iterable[Record], now: int) -> None:
-        """Fold stored records back, then begin a new epoch. Call it once, first, also for an empty ledger."""
+        """Fold stored records back, then begin a new epoch: for whoever takes no time over the first."""
+        self.fold(records)
+        self.begin(now)
+
+    def fold(self, records: Iterable[Record]) -> None:
+        """Fold stored records back. Call it once, first; then `begin`."""
         for record in records:
             self.ledger.apply(record)
+
+    def begin(self, now: int) -> None:
+        """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
         self.ledger.posted.clear()

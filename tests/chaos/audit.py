@@ -42,6 +42,8 @@ from tests.simulation.checkers import (
 from tests.simulation.court import Checker, Court, Violation
 from tests.simulation.liveness import ModelIsLedger
 
+from .work import HEARTBEAT, LEASE
+
 __all__ = ["Findings", "Heard", "judge", "read_ledger"]
 
 FROM_RECORDS: tuple[type[Checker], ...] = (
@@ -99,9 +101,9 @@ class Findings:
     recoveries: list[tuple[float, int]] = field(default_factory=list)
     """After each restart: seconds from the start of the process to the first offer, and the tasks in its ledger."""
     running: int = 0
-    """Attempts at work when a coordinator came back, whose end or loss the next fault had no part in."""
+    """Attempts at work when a coordinator came back in time for their leases, and over before the next fault came."""
     kept: int = 0
-    """Those that ended with a report under the same fence."""
+    """Those that ended with a result under the same fence."""
 
     @property
     def is_sound(self) -> bool:
@@ -212,25 +214,33 @@ class _Restarts:
         self.running = 0
         self.kept = 0
         self._heard = heard
-        self._epoch = 0
-        self._waits = False
-        self._at_work: dict[tuple[str, int], int] = {}
-        """Attempts at work at the newest start, and until when nothing but the restart can have hurt them."""
+        self._started_at = 0
+        """When the process that has not offered anything yet was started; 0 after its first offer."""
+        self._is_in_time = False
+        self._until = 0
+        """When the next fault comes: from then on it may have been that one."""
+        self._at_work: set[tuple[str, int]] = set()
+        """Attempts that were at work at the newest start, and still are."""
 
     def before(self, record: Record, court: Court) -> None:
         """Note a record that is about to become true."""
         if isinstance(record, CoordinatorStarted):
-            self._epoch, self._waits = record.epoch, record.epoch > 1
-            faults = self._heard.faults
-            later = bisect_right(faults, record.at)
-            until = faults[later] if later < len(faults) else record.at + 3_600_000
-            self._at_work = {(task.id, task.fence): until for task in court.model.open.values() if task.runs}
-        elif isinstance(record, Offered) and self._waits and len(self._heard.starts) >= self._epoch:
-            self._waits = False
-            started = self._heard.starts[self._epoch - 1]
-            self.recoveries.append(((record.at - started) / 1000, len(court.model.tasks)))
-        elif isinstance(record, Reported | LeaseExpired):
-            until = self._at_work.pop((record.task, record.fence), 0)
-            if record.at < until:
+            self._begin(record, court)
+        elif isinstance(record, Offered) and self._started_at:
+            self.recoveries.append(((record.at - self._started_at) / 1000, len(court.model.tasks)))
+            self._started_at = 0
+        elif isinstance(record, Reported | LeaseExpired) and (record.task, record.fence) in self._at_work:
+            self._at_work.remove((record.task, record.fence))
+            if self._is_in_time and record.at < self._until:
                 self.running += 1
-                self.kept += isinstance(record, Reported)
+                self.kept += isinstance(record, Reported) and record.outcome == "completed"
+
+    def _begin(self, record: CoordinatorStarted, court: Court) -> None:
+        starts, faults = self._heard.starts, self._heard.faults
+        self._started_at = starts[record.epoch - 1] if 1 < record.epoch <= len(starts) else 0
+        later = bisect_right(faults, record.at)
+        self._until = faults[later] if later < len(faults) else record.at + 3_600_000
+        # The time to come back is what a worker's watchdog leaves of its lease after its last heartbeat was confirmed;
+        # a second less, for the way of the hello.
+        self._is_in_time = record.at - self._started_at < (LEASE * 0.9 - HEARTBEAT - 1.0) * 1000
+        self._at_work = {(task.id, task.fence) for task in court.model.open.values() if task.runs}

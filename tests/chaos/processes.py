@@ -29,6 +29,8 @@ class Post:
 
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> None:
         self.name = name
+        self.under: tuple[str, ...] = ()
+        """What the next process is started under: a tracer that leaves it a child of this one."""
         self.log = folder / f"{name.replace('/', '-')}.log"
         self.starts = 0
         self._arguments = arguments
@@ -45,6 +47,7 @@ class Post:
         """Start the next process; its stderr is added to the log."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self.under,
                 sys.executable,
                 *self._arguments,
                 stdin=PIPE,

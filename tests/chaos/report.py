@@ -31,7 +31,7 @@ def table(plan: Sequence[Fault], found: Findings, load_seconds: float, asked_rat
         ("results without holder", str(len(found.without_holder))),
         ("unfinished", str(len(found.unfinished))),
         ("other violations", str(len(found.violations))),
-        ("attempts kept across a restart", f"{found.kept} of {found.running}"),
+        ("kept across a restart in time", f"{found.kept} of {found.running} attempts"),
     ]
     seconds = [second for second, _ in found.recoveries]
     if seconds:

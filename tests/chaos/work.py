@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BRANCHES", "LEASE", "LEAVES", "TASKS_IN_TREE", "TERMS", "leaf_value", "tree_value"]
+__all__ = ["BRANCHES", "HEARTBEAT", "LEASE", "LEAVES", "TASKS_IN_TREE", "TERMS", "leaf_value", "tree_value"]
 
 BRANCHES, LEAVES = 2, 2
 TASKS_IN_TREE = 1 + BRANCHES + BRANCHES * LEAVES
 LEASE = 4.0
 """Long enough for a coordinator to come back before the lease is over, short enough to be stopped for longer."""
+HEARTBEAT = 1.0
 TERMS: dict[str, Any] = {
-    "timers": {"heartbeat": 1.0, "lease": LEASE, "offer": 2.0},
+    "timers": {"heartbeat": HEARTBEAT, "lease": LEASE, "offer": 2.0},
     # A task that is lost this often was not unlucky: what is tried here is that none is given up.
     "losses": 1000,
     "attempts": 1000,
