@@ -150,6 +150,11 @@ class Supervisor:
     # One program ------------------------------------------------------------------------------------------------------
 
     async def _keep(self, program: Program) -> None:
+        # Whoever is cancelled ends them in good order all the same: `end` does, and nothing else may.
+        with anyio.CancelScope(shield=True):
+            await self._keep_until_ended(program)
+
+    async def _keep_until_ended(self, program: Program) -> None:
         pause = BACKOFF[0]
         kept = self._kept[program.name]
         try:
@@ -273,7 +278,6 @@ async def supervise(
         finally:
             with anyio.CancelScope(shield=True):
                 await supervisor.end()
-            group.cancel_scope.cancel()
     if failure is not None:
         raise failure
 

@@ -42,7 +42,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
 @click.option("--tls-key", type=_FILE, help="Its private key.")
-@click.option("--ready-json", is_flag=True, help="When ready, write one JSON object with the address to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def run(
     listen: str | None,

@@ -26,7 +26,13 @@ LOOK_EVERY = 0.5
 @click.argument("specs", nargs=-1, metavar="[MODULE:AGENT]...")
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Keep the ledger there.  [in memory]")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7420", show_default=True, help="Port 0: a free one.")
-@click.option("--ready-json", is_flag=True, help="When ready, write one JSON object with the address to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors, and what the agents say.")
 def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, is_quiet: bool) -> None:
     """Run a coordinator on this machine, and the agents named, until Ctrl-C.

@@ -52,7 +52,13 @@ def chosen_url(connection: Connection) -> str | None:
     "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
 )
 @click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are there, and leave them running.")
-@click.option("--ready-json", is_flag=True, help="When all are there, write one JSON object about it to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When all are there, write one JSON object about it to stdout.",
+)
 @_QUIET
 @connection_options
 def up(connection: Connection, name: str, db: Path | None, is_detached: bool, ready_json: bool, is_quiet: bool) -> None:
@@ -162,11 +168,12 @@ def ls(name: str | None, as_json: bool) -> None:
 @squad.command()
 @_NAME
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@_JSON
 @_QUIET
 @connection_options
-def down(connection: Connection, name: str, timeout: float, is_quiet: bool) -> None:
+def down(connection: Connection, name: str, timeout: float, as_json: bool, is_quiet: bool) -> None:
     """End a squad, with the coordinator it started. What was under way goes on when it is up again."""
-    out, url = Output(False, is_quiet), chosen_url(connection)
+    out, url = Output(as_json, is_quiet), chosen_url(connection)
     definition = load(name)
     states = [state for state in known(definition.name) if url is None or state["url"] == url]
     if not states:
@@ -184,4 +191,7 @@ def down(connection: Connection, name: str, timeout: float, is_quiet: bool) -> N
         if waiting.is_alive():
             text = f"the supervisor of {state['url']} (pid {state['supervisor']}) did not end in {timeout:g} s"
             raise Failure(text, ExitCode.TIMEOUT)
-        out.note(f"{definition.name} at {state['url']} has ended")
+        if as_json:
+            out.record({"name": definition.name, "url": state["url"], "supervisor": state["supervisor"]})
+        else:
+            out.note(f"{definition.name} at {state['url']} has ended")

@@ -249,7 +249,7 @@ class _Case:
         """Try, narrow and combine, as the module's first paragraph says."""
         stored = read_json(self._workspace["tests"]["path"], self._workspace["tests"]["digest"])
         baseline = Baseline(stored["outcomes"], frozenset(stored["unstable"]))
-        sandbox = await detect(self._workspace["run_dir"])
+        sandbox = await detect(self._workspace["run_dir"], self._workspace["repository"])
         if sandbox.kind == "none" and not self._workspace["allow_unsandboxed"]:
             raise AttemptFailed("no sandbox works any more", code="no_sandbox", retryable=False)
         settings = RunSettings(

@@ -123,6 +123,16 @@ async def test_an_error_in_the_block_ends_the_programs_as_well(tmp_path: Path) -
     assert pids[0] is not None and not is_alive(pids[0])
 
 
+async def test_being_cancelled_ends_the_programs_in_good_order(tmp_path: Path) -> None:
+    with anyio.fail_after(BOUND), anyio.CancelScope() as scope:
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one"))
+            running = await supervisor.running("one")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert (running.state, running.exit_code, running.pid) == ("stopped", -signal.SIGTERM, None)
+
+
 async def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
     with anyio.fail_after(BOUND), pytest.raises(ValueError, match="there is a program one already"):
         async with supervise(logs=tmp_path) as supervisor:

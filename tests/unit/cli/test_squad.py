@@ -108,6 +108,15 @@ def test_a_squad_is_ended_by_its_supervisor(
     assert process.wait(10) == 0
 
 
+def test_a_squad_that_was_ended_is_named_in_json(
+    supervisor: Callable[[str], subprocess.Popen[str]], command: Command
+) -> None:
+    process = supervisor("ends")
+    done = command("squad", "down", "--json")
+    assert json.loads(done.out) == {"name": "maintenance", "url": URL, "supervisor": process.pid}
+    assert (done.code, done.err, process.wait(10)) == (0, "", 0)
+
+
 def test_a_supervisor_that_does_not_end_is_told(
     supervisor: Callable[[str], subprocess.Popen[str]], command: Command
 ) -> None:
