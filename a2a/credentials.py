@@ -25,6 +25,7 @@ __all__ = [
     "Tokens",
     "coordinator_dir",
     "default_ledger",
+    "keep_secret",
     "keep_secrets_with",
     "load_secret",
     "load_tokens",
@@ -96,8 +97,26 @@ def load_secret(url: str, principal: str) -> str | None:
     return _read(_secret_file(url, principal))
 
 
+def keep_secret(url: str, principal: str, secret: str) -> str:
+    """Keep a secret that was just drawn, unless there is one; return the one that is kept.
+
+    Several processes of a principal may come at once: the first one's secret is everybody's.
+    """
+    path = _secret_file(url, principal)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    drawn = path.with_name(f".{path.name}.{os.getpid()}.{secret[:8]}")
+    _write(drawn, secret)
+    try:
+        os.link(drawn, path)  # whole or not at all, and never in the place of another
+    except FileExistsError:
+        pass  # somebody was quicker
+    finally:
+        drawn.unlink()
+    return _read(path) or secret
+
+
 def save_secret(url: str, principal: str, secret: str) -> None:
-    """Keep a secret for the next start."""
+    """Keep a secret that was issued, in the place of any other."""
     path = _secret_file(url, principal)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(path, secret)

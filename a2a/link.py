@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any
 
-from .credentials import DEFAULT_URL, load_secret, load_tokens, save_secret
+from .credentials import DEFAULT_URL, keep_secret, load_secret, load_tokens, save_secret
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
-from .ids import new_id
+from .ids import new_id, new_secret
 from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, FrameLimits
 from .protocol.messages import Credit, Error, Held, Message
 from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
@@ -37,8 +37,6 @@ log = logging.getLogger("a2a.link")
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _FROM_OURS = 64 * 1024 * 1024
-_SECRET_RACE = 2.0
-"""How long a peer waits for the secret that another process of its principal is just being issued."""
 
 Dial = Callable[[Receiver], Any]
 """Opens a connection for a receiver, as `transports.websocket.connect` does."""
@@ -272,17 +270,11 @@ class Link:
         if self._left == "taken_over":
             raise ConnectError(f"another instance of {self.identity.agent_id} took its place")
         error = self._refusal
-        if error is not None and not self._may_try_again(error, started):
+        if error is not None and (not error.retryable or self._is_too_late(started)):
             raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {refused(error)}")
         if error is None and not self._is_closing and self._is_too_late(started):
             raise ConnectError(f"{self.settings.url} ended the connection without a welcome")
         return self._is_let_in
-
-    def _may_try_again(self, error: Error, started: float) -> bool:
-        if error.code == ErrorCode.AUTH and self.identity.secret is None:
-            # Another process of this principal may be the first one, and about to write down what it was issued.
-            return self._loop.time() - started < _SECRET_RACE and load_tokens(self.settings.url) is not None
-        return error.retryable and not self._is_too_late(started)
 
     def _show_papers(self) -> None:
         """Fill in the tokens and the secret; another process may have written them since the last try."""
@@ -297,6 +289,19 @@ class Link:
             principal = principal_of(identity.agent_id)
             kept = settings.secrets
             identity.secret = load_secret(settings.url, principal) if kept is None else kept.get(principal)
+
+    def _draw_secret(self) -> None:
+        """Have a secret to show, and keep it before it is shown.
+
+        One issued in the welcome is lost with it where the coordinator is killed in between, and lost for good.
+        Drawn here and not before: only a coordinator that runs has said where its secrets are.
+        """
+        if self.identity.secret is None:
+            kept, principal = self.settings.secrets, principal_of(self.identity.agent_id)
+            drawn = new_secret()
+            self.identity.secret = (
+                keep_secret(self.settings.url, principal, drawn) if kept is None else kept.setdefault(principal, drawn)
+            )
 
     async def _dial(self) -> None:
         settings = self.settings
@@ -331,6 +336,7 @@ class Link:
         transport.keepalive(IDLE_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
+        self._draw_secret()
         self.session.connected()
         self._greeted_at = self.now()
         self._flush()

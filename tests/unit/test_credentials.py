@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from a2a.credentials import coordinator_dir, load_secret, load_tokens, provide_tokens, save_secret, state_dir
+from a2a.credentials import (
+    coordinator_dir,
+    keep_secret,
+    load_secret,
+    load_tokens,
+    provide_tokens,
+    save_secret,
+    state_dir,
+)
 
 URL = "ws://127.0.0.1:7420"
 
@@ -49,6 +57,14 @@ def test_secrets_are_kept_for_each_principal_apart() -> None:
     assert (load_secret(URL, "a/b"), load_secret(URL, "a_b")) == ("one", "two")
     [first, _] = sorted((coordinator_dir(URL) / "secrets").iterdir())
     assert stat.S_IMODE(first.stat().st_mode) == 0o600
+
+
+def test_the_first_secret_drawn_for_a_principal_is_everybodys() -> None:
+    assert keep_secret(URL, "a", "one") == "one"
+    assert keep_secret(URL, "a", "two") == "one"
+    assert load_secret(URL, "a") == "one"
+    [kept] = (coordinator_dir(URL) / "secrets").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
 def test_a_secret_stays_inside_the_directory_whatever_the_name() -> None:
