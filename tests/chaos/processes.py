@@ -13,6 +13,8 @@ from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
+from a2a import tether
+
 __all__ = ["BOUND", "ChaosError", "Post"]
 
 BOUND = 60.0
@@ -44,12 +46,12 @@ class Post:
         return self._process
 
     async def start(self) -> None:
-        """Start the next process; its stderr is added to the log."""
+        """Start the next process; its stderr is added to the log. It ends with this one, however that ends."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self.under,
-                sys.executable,
-                *self._arguments,
+                *(sys.executable, "-I", "-S", tether.__file__, str(os.getpid())),
+                *(sys.executable, *self._arguments),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=log,

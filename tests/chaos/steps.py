@@ -42,10 +42,7 @@ def why_not() -> str | None:
 
 
 class Rehearsal:
-    """A ledger that knows its peers, and the same scenario played on it as often as wanted.
-
-    The peers are known beforehand because a secret is issued once: who never hears the first welcome has none.
-    """
+    """The same scenario, played as often as wanted on a ledger that has seen nothing, by peers it never met."""
 
     def __init__(self, folder: Path) -> None:
         self._stage, self._store = folder / "stage", folder / "store"
@@ -58,13 +55,12 @@ class Rehearsal:
         self._agent.skill(double)
 
     async def prepare(self) -> None:
-        """Make the ledger, and have everybody introduced."""
+        """Make the ledger."""
         self._stage.mkdir(parents=True)
         coordinator = self._coordinator()
         try:
             await coordinator.start()
-            with mock.patch.dict(os.environ, self._environment):
-                await self._play(Heard(), "introduction")
+            await coordinator.line()
             await coordinator.end()
         finally:
             await coordinator.clear_away()
@@ -79,7 +75,7 @@ class Rehearsal:
         try:
             await coordinator.start()
             with mock.patch.dict(os.environ, self._environment):
-                playing = asyncio.create_task(self._play(heard, "scenario"))
+                playing = asyncio.create_task(self._play(heard))
                 dying = asyncio.create_task(coordinator.process.wait())
                 await asyncio.wait([playing, dying], return_when=asyncio.FIRST_COMPLETED)
                 coordinator.under = ()
@@ -122,9 +118,9 @@ class Rehearsal:
         command = ("-m", "a2a", "coordinator", "run", "--listen", self._address, "--db", str(self._ledger))
         return Post("coordinator", (*command, "--ready-json"), self._stage, self._environment)
 
-    async def _play(self, heard: Heard, key: str) -> None:
+    async def _play(self, heard: Heard) -> None:
         """Delegate, offer, report, confirm; what was acknowledged is written down as soon as it is."""
-        settings = LinkSettings(url=self._url, patience=float("inf"))
+        key, settings = "scenario", LinkSettings(url=self._url, patience=float("inf"))
         serving = asyncio.create_task(self._agent.run(settings=settings))
         try:
             async with asyncio.timeout(BOUND), a2a.connect(name="delegator", settings=settings) as client:
