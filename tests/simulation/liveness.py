@@ -109,7 +109,11 @@ class ModelIsLedger(Checker):
                 authority.lapsed if authority else False,
                 offer.fence if offer else 0,
                 task.rev,
-                (task.losses, task.failures, task.declines, task.revivals),
+                (task.losses, task.failures, task.declines, task.revivals, task.handoffs),
+                authority.evicted if authority else "",
+                task.lost_by,
+                (task.handed_to, len(task.steers), {kept.fence: kept.cp_no for kept in task.checkpoints}),
+                (_something(task.spent), _something(task.reserved)),
             )
             own = self.model.open[task.id]
             ours = (
@@ -120,9 +124,17 @@ class ModelIsLedger(Checker):
                 own.lapsed,
                 own.offer,
                 own.rev,
-                (own.losses, own.failures, own.declines, own.revivals),
+                (own.losses, own.failures, own.declines, own.revivals, own.handoffs),
+                own.evicted,
+                list(dict.fromkeys(own.minted[fence] for fence in sorted(own.lost))),
+                (own.handed_to, own.words, own.checkpoints),
+                (_something(own.spent), _something(own.reserved)),
             )
             self.hold(engine == ours, f"{task.id}: the ledger has {engine}, the records say {ours}")
+
+
+def _something(counts: dict[str, int]) -> dict[str, int]:
+    return {kind: count for kind, count in counts.items() if count}
 
 
 class ReplayIsLive(LifeChecker):
