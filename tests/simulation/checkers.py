@@ -14,8 +14,11 @@ from a2a.engine.records import (
     ArtifactAppended,
     Asked,
     CancelRequested,
+    Checkpointed,
     Declined,
     Delegated,
+    Evicted,
+    HandedOff,
     LeaseExpired,
     Offered,
     OfferWithdrawn,
@@ -24,6 +27,7 @@ from a2a.engine.records import (
     Revived,
     Reworked,
     Settled,
+    Steered,
     Yielded,
 )
 from a2a.protocol.messages import Hello, Message, TaskAnswer, TaskCancel, TaskConfirm, TaskReport, Welcome
@@ -41,6 +45,8 @@ _OF_ATTEMPT: tuple[type[Record], ...] = (
     LeaseExpired,
     Revived,
     Yielded,
+    HandedOff,
+    Checkpointed,
     ArtifactAppended,
     Asked,
     Reported,
@@ -49,6 +55,8 @@ _OF_ATTEMPT: tuple[type[Record], ...] = (
 _OF_TASK: tuple[type[Record], ...] = (
     *_OF_ATTEMPT,
     Offered,
+    Evicted,
+    Steered,
     Answered,
     Reworked,
     CancelRequested,
@@ -408,7 +416,7 @@ class Bounded(Checker):
     """No livelock: losses, failures, declines, reworks and revivals are each bounded, and so are attempts."""
 
     name = "L10"
-    records = (LeaseExpired, OfferWithdrawn, Declined, Yielded, Reported, Reworked, Revived)
+    records = (LeaseExpired, OfferWithdrawn, Declined, Yielded, HandedOff, Reported, Reworked, Revived)
 
     def after(self, record: Any, lsn: int, cause: Cause) -> None:
         task = self.model.tasks[record.task]
@@ -419,6 +427,7 @@ class Bounded(Checker):
             ("declines", task.declines, max(1, bounds["declines"])),
             ("reworks", task.reworks, bounds["reworks"]),
             ("revivals", task.revivals, bounds["revivals"]),
+            ("hand-offs", task.handoffs, bounds["handoffs"]),
         ):
             self.hold(count <= most, f"{task.id} has {count} {name}, at most {most} may be")
 
