@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from a2a.protocol.types import principal_of
+
 from .peers import Peer
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def plan_impostors(town: Town) -> None:
 
 
 def _come(town: Town, victim: str, start: int) -> None:
+    if principal_of(victim) not in town.court.model.secrets:
+        return  # a name that nobody has taken yet is whoever's comes first
     impostor = Peer(town, victim, start)
     impostor.session.identity.secret = "a guess"
     if town.world.timeline is not None:

@@ -84,6 +84,18 @@ def test_an_offer_that_is_gone_is_told_as_a_revocation(town, boss):
     assert worker.mailbox[1] == (2, TaskRevoke(second, fence, "settled", "skip"))
 
 
+def test_another_process_does_not_begin_anew_under_a_fence_that_the_one_before_it_had(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    fence = worker.offer().fence
+    worker.beat(town.peers[worker.connection].mailbox[0][1])
+    again = town.worker("w1", instance_id="w1-2", incarnation=2)
+    first, second = again.mail()
+    assert first == TaskRevoke(task, fence, "superseded", "skip"), "it was given to a process that is gone"
+    assert (second.task, second.granted) == (task, False)
+    assert second.fence > fence
+
+
 def test_a_withdrawn_offer_is_told_as_superseded(town, boss):
     town.worker("w1")
     task = boss.delegate("1")
