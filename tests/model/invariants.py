@@ -14,7 +14,7 @@ __all__ = ["Violation", "check", "check_task"]
 
 _MAY_OUTLIVE = frozenset({*ENDED, TaskState.CANCELING.value, TaskState.REPORTED.value})
 """Where a sub-task may be after its parent's end: it has ended, winds down, or its result had come first."""
-_OF_FENCE = frozenset({"sign", "hello held", "decline", "yield", "ask", "report"})
+_OF_FENCE = frozenset({"sign", "hello held", "decline", "yield", "hand off", "ask", "report"})
 """Inputs under a fence; the worker and the fence are the two things after the task."""
 
 
@@ -129,6 +129,8 @@ def check_task(limits: Limits, old: Task, new: Task) -> None:
         raise Violation("I4", f"fence {new.cur} follows {old.cur}")
     if new.cur != old.cur and old.is_open and not (old.lapsed and old.offer == new.cur):
         raise Violation("I5", f"fence {new.cur} becomes current while {old.cur} is open, on offer was {old.offer}")
+    if old.lapsed and not new.lapsed and new.cur == old.cur and old.evicted:
+        raise Violation("LEASE-10", f"an attempt that was taken away for {old.evicted} revives")
     if new.offer and new.is_open and not new.lapsed:
         raise Violation("I5", f"fence {new.offer} is on offer while {new.cur} runs")
     if new.results != old.results:
@@ -172,6 +174,7 @@ def _counts(limits: Limits, task: Task) -> None:
         ("declines", task.declines, limits.declines),
         ("revivals", task.revivals, limits.revivals),
         ("reworks", task.rev, limits.reworks),
+        ("hand-offs", task.handoffs, limits.handoffs),
     ):
         if count > most:
             raise Violation("L10", f"{count} {name}, at most {most} may be")

@@ -13,7 +13,7 @@ from .rules import OUTCOMES, Rules
 from .task import ENDED, NEXT, Limits
 from .walk import Found, Model, walk
 from .wire import Wire, WireRules
-from .world import DELEGATOR, FATE, Profile, World
+from .world import DELEGATOR, FATE, LEASE, Profile, World
 
 __all__ = ["LARGE", "SMALL", "UNMODELLED", "Sized", "missing", "walk_all", "walk_one"]
 
@@ -31,6 +31,13 @@ _GONE = (
 )
 
 
+_HUNG = (
+    (" while worker 0 hangs and beats", frozenset({FATE, LEASE, 0})),
+    (" while worker 1 hangs and beats", frozenset({FATE, LEASE, 1})),
+)
+"""Where the stall timer runs, it finds those."""
+
+
 class Sized(NamedTuple):
     """A profile, and how it is walked."""
 
@@ -39,8 +46,19 @@ class Sized(NamedTuple):
     """Messages in flight; 0: a world of `world`, in which everything may be in flight."""
 
 
-def _free(name: str, limits: Limits, without: str = "", outcomes: tuple[str, ...] = OUTCOMES, **more: Any) -> Sized:
-    inputs = _EVERYTHING - set(filter(None, without.split(", ")))
+_TAKEN = frozenset({"stall timer", "drain", "hand off"})
+_QUIET = "crash, deadline timer, hello held, hello new"
+
+
+def _free(
+    name: str,
+    limits: Limits,
+    without: str = "",
+    outcomes: tuple[str, ...] = OUTCOMES,
+    and_also: frozenset[str] = frozenset(),
+    **more: Any,
+) -> Sized:
+    inputs = (_EVERYTHING - set(filter(None, without.split(", ")))) | and_also
     return Sized(Profile(name, limits, inputs, outcomes, **more))
 
 
@@ -52,6 +70,7 @@ SMALL: tuple[Sized, ...] = (
     _free("every word", Limits(1, 1, 1, 1, 1)),
     _free("auto", Limits(1, 1, 2, 0, 1), "hello held, confirm", ("A", "B", "retry"), auto=True),
     _free("lapses", Limits(1, 2, 1, 0, 1), "deadline timer", ("A", "retry")),
+    _free("taken away", Limits(1, 1, 1, 0, 1, 0, 1, 1), _QUIET, ("A",), and_also=_TAKEN),
     _free("failures", Limits(2, 1, 2, 0, 1), "crash, hello held", ("A", "retry", "canceled")),
     _free("questions", Limits(2, 0, 1, 1, 0, 1), "hello held, deadline timer", ("A", "retry")),
     _free("two questions", Limits(1, 1, 1, 0, 0, 2), "crash, hello held, decline, deadline timer", ("A",)),
@@ -64,6 +83,13 @@ LARGE: tuple[Sized, ...] = (
     _free("every word", Limits(1, 1, 1, 1, 1)),
     _free("auto", Limits(1, 1, 2, 0, 1), "hello held, confirm", ("A", "B", "retry"), auto=True),
     _free("lapses", Limits(1, 2, 1, 0, 1), "deadline timer", ("A", "retry")),
+    _free(
+        "taken away",
+        Limits(1, 1, 2, 0, 1, 0, 0, 1),
+        "crash, deadline timer, hello held",
+        ("A", "canceled"),
+        and_also=_TAKEN,
+    ),
     _free("one task", Limits(2, 1, 2, 1, 1), "crash, deadline timer, hello held", ("A", "B", "retry")),
     _free("questions", Limits(1, 1, 1, 0, 1, 2), "crash", ("A", "retry")),
     _free("tree", Limits(1, 0, 1, 1, 0), "crash, hello held, decline, deadline timer", ("A", "retry"), tree=True),
@@ -94,7 +120,8 @@ def walk_one(sized: Sized, kind: type[Rules] | None = None) -> tuple[Found, set[
     rules = (kind or Rules)(profile.limits, auto=profile.auto)
     steps = partial(world.steps, profile, rules)
     check = partial(invariants.check, profile)
-    return walk(Model(profile.name, World(), steps, check, _world_has_ended, _GONE)), rules.exercised
+    gone = _GONE + (_HUNG if "stall timer" in profile.inputs else ())
+    return walk(Model(profile.name, World(), steps, check, _world_has_ended, gone)), rules.exercised
 
 
 def walk_all(profiles: tuple[Sized, ...]) -> tuple[list[Found], set[tuple[str, str]]]:

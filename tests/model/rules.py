@@ -89,10 +89,10 @@ class Rules:
         return self.revive(task) if self.may_revive(task, case) else None
 
     def may_revive(self, task: Task, case: str) -> bool:
-        return case == LAPSED and task.revivals < self.limits.revivals
+        return case == LAPSED and task.revivals < self.limits.revivals and not task.evicted
 
     def accept(self, task: Task, fence: int) -> Task:
-        return self.take(task, "accept", cur=fence, is_open=True, lapsed=False, offer=0)
+        return self.take(task, "accept", cur=fence, is_open=True, lapsed=False, offer=0, evicted="")
 
     def revive(self, task: Task) -> Task:
         back: dict[str, Any] = {"lapsed": False, "offer": 0, "revivals": task.revivals + 1}
@@ -111,7 +111,7 @@ class Rules:
         fence = len(task.holders) + 1
         minted: dict[str, Any] = {"holders": (*task.holders, worker), "outcomes": (*task.outcomes, "")}
         if self.is_granted_at_once(task):
-            return self.take(task, "grant", cur=fence, is_open=True, lapsed=False, **minted), "granted"
+            return self.take(task, "grant", cur=fence, is_open=True, lapsed=False, evicted="", **minted), "granted"
         return self.take(task, "offer", offer=fence, **minted), "offered"
 
     def is_granted_at_once(self, task: Task) -> bool:
@@ -142,6 +142,8 @@ class Rules:
         case = self.classify(task, worker, fence)
         if case == OFFERED:
             declined = self.take(task, "withdraw", offer=0, declines=task.declines + 1)
+        elif case == CURRENT and task.evicted and task.state == _LEASED:
+            return self.give_back(task, worker, fence, True)
         elif case == CURRENT:
             declined = self.take(task, "withdraw", is_open=False, declines=task.declines + 1)
         else:
@@ -160,8 +162,25 @@ class Rules:
             return task, "ok" if case in ("stale", "spent") else case
         if task.state == _CANCELING:
             return self.end(task, "cancel", "holder"), "ok"
-        given = self.take(task, "release", is_open=False, offer=0, declines=task.declines + counted)
-        return self.declined_too_often(given), "ok"
+        return self.given_back(task, counted, is_open=False, offer=0), "ok"
+
+    def given_back(self, task: Task, counted: bool, **spent: Any) -> Task:
+        """Count it as the reason for which the coordinator had asked, else as a decline (LEASE-7, LEASE-10)."""
+        lost = task.evicted == "stall" and not task.lapsed
+        declined = counted and not task.evicted
+        spent |= {"declines": task.declines + declined, "losses": task.losses + lost}
+        return self.lost_too_often(self.declined_too_often(self.take(task, "release", **spent)))
+
+    def hand_off(self, task: Task, worker: int, fence: int) -> Answered:
+        """The worker hands the task on, under the same id (HAND-1 to HAND-3)."""
+        case = self.classify(task, worker, fence)
+        if case not in (CURRENT, LAPSED):
+            return task, case
+        if case == CURRENT and task.state != _LEASED:
+            return task, "conflict"
+        if task.handoffs >= self.limits.handoffs:
+            return task, "quota"
+        return self.take(task, "release", is_open=False, offer=0, handoffs=task.handoffs + 1), "ok"
 
     # Questions --------------------------------------------------------------------------------------------------------
 
@@ -239,7 +258,7 @@ class Rules:
         if task.state == _CANCELING:
             return self.end(self.take(task, "report", **final), "cancel", "holder")
         if outcome == "canceled":
-            return self.declined_too_often(self.take(task, "release", declines=task.declines + 1, **spent))
+            return self.given_back(task, True, **spent)
         if outcome == "rejected":
             return self.end(self.take(task, "report", **final), "reject", "holder")
         failures = task.failures + 1
@@ -298,21 +317,40 @@ class Rules:
         """The lease has run out (LEASE-4)."""
         if task.state == _CANCELING:
             return self.end(task, "cancel", "timer")
-        lost = self.take(task, "expire", lapsed=True, losses=task.losses + 1)
-        return self.lost_too_often(lost)
+        return self.lost_too_often(
+            self.take(task, "expire", lapsed=True, losses=task.losses + (task.evicted != "drain"))
+        )
 
     def withdraw(self, task: Task) -> Task:
         """Nobody answered the offer (OFFER-6)."""
         return self.lost_too_often(self.take(task, "withdraw", offer=0, losses=task.losses + 1))
 
     def lost_too_often(self, task: Task) -> Task:
-        return self.end(task, "fail", "losses") if task.losses > self.limits.losses else task
+        over = task.losses > self.limits.losses and task.state not in ENDED
+        return self.end(task, "fail", "losses") if over else task
 
     def lease_timer(self, task: Task) -> Task | None:
         return self.lapse(task) if runs(task) else None
 
     def offer_timer(self, task: Task) -> Task | None:
         return self.withdraw(task) if task.offer else None
+
+    def stall_timer(self, task: Task) -> Task | None:
+        """The attempt hangs while its heartbeat goes on: ask for it back (LEASE-10, TIME-7)."""
+        return task._replace(evicted="stall") if self.may_evict(task) else None
+
+    def drain(self, task: Task) -> Task | None:
+        """An operator drains the holder, or another reason that is nobody's fault."""
+        if task.drains >= self.limits.drains or not self.may_evict(task):
+            return None
+        return task._replace(evicted="drain", drains=task.drains + 1)
+
+    def may_evict(self, task: Task) -> bool:
+        return task.state == _LEASED and runs(task) and not task.evicted
+
+    def patience_timer(self, task: Task) -> Task | None:
+        """Who was asked to give the task back and did not has lost it, however alive it is."""
+        return self.lapse(task) if task.state == _LEASED and runs(task) and task.evicted else None
 
     def confirm_timer(self, task: Task) -> Task | None:
         if task.state != _REPORTED:

@@ -29,6 +29,9 @@ class Limits(NamedTuple):
     reworks: int = 1
     revivals: int = 1
     asks: int = 0
+    handoffs: int = 0
+    drains: int = 0
+    """How often the world takes an attempt away for nobody's fault; the protocol does not bound it."""
 
 
 class Task(NamedTuple):
@@ -52,6 +55,10 @@ class Task(NamedTuple):
     failures: int = 0
     declines: int = 0
     revivals: int = 0
+    handoffs: int = 0
+    drains: int = 0
+    evicted: str = ""
+    """Why the current attempt was asked to give the task back: `stall`, a loss, or `drain`, nobody's fault."""
     asks: tuple[str, ...] = ()
     """Each question: nothing, `?` open, `-` withdrawn, else its answer."""
     cancel: str = ""

@@ -61,7 +61,7 @@ class RevivalsUnbounded(Rules):
     """A lapsed lease comes back as often as it likes."""
 
     def may_revive(self, task: Task, case: str) -> bool:
-        return case == LAPSED
+        return case == LAPSED and not task.evicted
 
 
 class LossesUnbounded(Rules):
@@ -137,6 +137,20 @@ class TimerInTheGrace(Rules):
 
     def timers_rest(self, in_grace: bool) -> bool:
         return False
+
+
+class EvictedRevives(Rules):
+    """An attempt that was taken away comes back by a sign of life."""
+
+    def may_revive(self, task: Task, case: str) -> bool:
+        return case == LAPSED and task.revivals < self.limits.revivals
+
+
+class StallNotSeen(Rules):
+    """A worker that hangs while its heartbeat goes on keeps its task for ever."""
+
+    def stall_timer(self, task: Task) -> Task | None:
+        return None
 
 
 class LeaseNeverExpires(Rules):
@@ -225,6 +239,8 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(SecondAnswerCounts, "questions", ("I22",)),
     Variant(DeadlineTakesTheResult, "every word", ("TIME-3",)),
     Variant(TimerInTheGrace, "every word", ("I19",)),
+    Variant(EvictedRevives, "taken away", ("LEASE-10",)),
+    Variant(StallNotSeen, "taken away", ("L1",)),
     Variant(LeaseNeverExpires, "every word", ("L1",)),
     Variant(OfferNeverWithdrawn, "every word", ("L1",)),
     Variant(NobodyConfirms, "every word", ("L1",)),

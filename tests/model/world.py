@@ -19,6 +19,7 @@ __all__ = [
     "COORDINATOR",
     "DELEGATOR",
     "FATE",
+    "LEASE",
     "RULES",
     "WORKERS",
     "Input",
@@ -32,8 +33,9 @@ Input = tuple[Any, ...]
 """What happens: its name, the task it is about, and what the name's rule is given besides the task."""
 
 WORKERS = (0, 1)
-DELEGATOR, COORDINATOR, FATE = 2, 3, 4
-"""Who makes something happen, after the two workers. Fate has what nobody may count on: cancels, deadlines, crashes."""
+DELEGATOR, COORDINATOR, FATE, LEASE = 2, 3, 4, 5
+"""Who makes something happen, after the two workers. Fate has what nobody may count on: cancels, deadlines, crashes.
+The end of a lease is apart: a worker that hangs while its heartbeat goes on never comes to it."""
 
 
 class Profile(NamedTuple):
@@ -107,6 +109,7 @@ RULES: dict[str, Callable[..., tuple[Task, str]]] = {
     "hello new": lambda rules, task, worker: rules.hello_new(task, worker),
     "decline": lambda rules, task, worker, fence: rules.decline(task, worker, fence),
     "yield": lambda rules, task, worker, fence, counted: rules.give_back(task, worker, fence, counted),
+    "hand off": lambda rules, task, worker, fence: rules.hand_off(task, worker, fence),
     "ask": lambda rules, task, worker, fence, number, hold: rules.ask(task, worker, fence, number, hold),
     "report": lambda rules, task, worker, fence, outcome: rules.report(task, worker, fence, outcome),
     "answer": lambda rules, task, number, words: rules.answer(task, number, words),
@@ -116,14 +119,18 @@ RULES: dict[str, Callable[..., tuple[Task, str]]] = {
 """Input to the rule that decides on it."""
 
 _TIMERS: tuple[tuple[str, int, Callable[[Rules, Task], Task | None]], ...] = (
-    ("lease timer", COORDINATOR, lambda rules, task: rules.lease_timer(task)),
+    ("lease timer", LEASE, lambda rules, task: rules.lease_timer(task)),
     ("offer timer", COORDINATOR, lambda rules, task: rules.offer_timer(task)),
+    ("stall timer", COORDINATOR, lambda rules, task: rules.stall_timer(task)),
+    ("drain", FATE, lambda rules, task: rules.drain(task)),
+    ("patience timer", COORDINATOR, lambda rules, task: rules.patience_timer(task)),
     ("confirm timer", COORDINATOR, lambda rules, task: rules.confirm_timer(task)),
     ("default answer timer", COORDINATOR, lambda rules, task: rules.ask_timer(task, True)),
     ("ask timer", COORDINATOR, lambda rules, task: rules.ask_timer(task, False)),
     ("cancel timer", COORDINATOR, lambda rules, task: rules.cancel_timer(task)),
     ("deadline timer", FATE, lambda rules, task: rules.deadline(task)),
 )
+_ONLY_WHERE_NAMED = frozenset({"stall timer", "drain", "deadline timer"})
 
 
 @cache
@@ -172,6 +179,8 @@ def _words(profile: Profile, worker: int, fence: int) -> Iterator[Input]:
         yield ("decline", worker, fence)
     if "yield" in inputs:
         yield ("yield", worker, fence, True)
+    if "hand off" in inputs:
+        yield ("hand off", worker, fence)
     for number in range(profile.limits.asks):
         for hold in ("hot", "cold"):
             yield ("ask", worker, fence, number, hold)
@@ -179,7 +188,7 @@ def _words(profile: Profile, worker: int, fence: int) -> Iterator[Input]:
 
 def _timers(profile: Profile, rules: Rules, world: World, number: int, task: Task) -> Iterator[Step]:
     for name, actor, fires in _TIMERS:
-        if actor == FATE and name not in profile.inputs:
+        if name in _ONLY_WHERE_NAMED and name not in profile.inputs:
             continue
         try:
             after = fires(rules, task)
