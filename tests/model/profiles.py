@@ -86,8 +86,8 @@ LARGE: tuple[Sized, ...] = (
     _free(
         "taken away",
         Limits(1, 1, 2, 0, 1, 0, 0, 1),
-        "crash, deadline timer, hello held",
-        ("A", "canceled"),
+        _QUIET,
+        ("A",),
         and_also=_TAKEN,
     ),
     _free("one task", Limits(2, 1, 2, 1, 1), "crash, deadline timer, hello held", ("A", "B", "retry")),
