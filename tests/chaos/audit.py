@@ -240,7 +240,7 @@ class _Restarts:
         self._started_at = starts[record.epoch - 1] if 1 < record.epoch <= len(starts) else 0
         later = bisect_right(faults, record.at)
         self._until = faults[later] if later < len(faults) else record.at + 3_600_000
-        # The time to come back is what a worker's watchdog leaves of its lease after its last heartbeat was confirmed;
-        # a second less, for the way of the hello.
-        self._is_in_time = record.at - self._started_at < (LEASE * 0.9 - HEARTBEAT - 1.0) * 1000
+        # The time to come back is what a worker's watchdog leaves of its lease after its last heartbeat was confirmed,
+        # and a little less, for the way of the hello.
+        self._is_in_time = record.at - self._started_at < (LEASE * 0.9 - HEARTBEAT - 0.3) * 1000
         self._at_work = {(task.id, task.fence) for task in court.model.open.values() if task.runs}

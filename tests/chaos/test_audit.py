@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from a2a import Agent, MemoryStore
-from a2a.engine.records import CoordinatorStarted, Delegated, Record, Reported, Settled, from_bytes
+from a2a.engine.records import CoordinatorStarted, Delegated, Offered, Record, Reported, Settled, from_bytes
 from a2a.testing import squad
 
 from .audit import Findings, Heard, judge
@@ -118,3 +118,30 @@ def test_what_is_wrong_is_seen(sound: tuple[list[Record], Heard], change: Change
     found: Findings = judge(records, heard)
     assert getattr(found, where)
     assert not found.is_sound
+
+
+@pytest.mark.parametrize(("took", "counts"), [(500, 1), (5_000, 0)])
+def test_an_attempt_is_kept_that_ends_well_after_a_restart_in_time(
+    sound: tuple[list[Record], Heard], took: int, counts: int
+) -> None:
+    records, heard = sound
+    at = records.index(one(records, Reported))
+    back = records[at].at
+    records[at + 2 :] = []  # the rest is numbered as if there had been no restart
+    records.insert(at, CoordinatorStarted(back, 2))
+    heard.starts = [0, back - took]
+    found = judge(records, heard)
+    assert (found.running, found.kept) == (counts, counts)
+    records[at + 1] = replace(records[at + 1], outcome="failed", retry_at=back)
+    found = judge(records, heard)
+    assert (found.running, found.kept) == (counts, 0)
+
+
+def test_a_recovery_lasts_from_the_start_of_the_process_to_the_first_offer(sound: tuple[list[Record], Heard]) -> None:
+    records, heard = sound
+    first = records.index(one(records, Delegated))
+    back = records[first].at
+    records[first:] = [CoordinatorStarted(back, 2), replace(records[first], task=f"main-{first + 2}")]
+    records.append(Offered(back + 250, records[-1].task, "worker", True))
+    heard.starts = [0, back - 1_000]
+    assert judge(records, heard).recoveries == [(1.25, 1)]

@@ -32,7 +32,6 @@ async def test_nothing_acknowledged_is_lost_whoever_is_killed_or_stopped(
     assert found.tasks == TASKS_IN_TREE * found.roots
     assert len(running.starts) == 3
     assert len(found.recoveries) == 2
-    assert found.kept > 0
 
 
 def test_the_same_seed_is_the_same_plan() -> None:

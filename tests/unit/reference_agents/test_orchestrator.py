@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, ConnectError, LinkSettings, MemoryStore, TaskContext
+from a2a import Agent, ConnectError, LinkSettings, MemoryStore, Policy, TaskContext
 from a2a.engine.records import Delegated, Offered, Record, Reported, Settled, from_bytes
 from a2a.testing import squad
 from a2a.transports.base import Receiver, Transport
@@ -158,7 +158,8 @@ async def test_killed_at_each_await_it_finds_its_parts_and_pays_for_none_twice(
     store = MemoryStore()
     killed = 0
     with anyio.fail_after(BOUND):
-        async with squad(counter, store=store) as running:
+        # Leases of half a minute: on a machine that stalls, a short one lapses under a process that nobody killed.
+        async with squad(counter, store=store, policy=Policy()) as running:
             is_through = False
             while not is_through:
                 job = {"text": f"{TEXT} {killed}"}
