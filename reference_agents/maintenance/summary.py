@@ -216,7 +216,7 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
         yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
     for accepted in told["accepted"]:
         files = _some(accepted["files"])
-        yield _line("accepted", f"{accepted['agent']}: {accepted['removed']} findings in {files}")
+        yield _line("accepted", f"{accepted['agent']}: {_number(accepted['removed'], 'finding')} in {files}")
     for rejected in told["rejected"][:REJECTED_SHOWN]:
         yield from _refusal(rejected)
     if len(told["rejected"]) > REJECTED_SHOWN:
@@ -248,7 +248,7 @@ def _evidence(evidence: Evidence) -> str:
 
 def _safety(review: Review) -> Iterator[str]:
     remarks = [finding for finding in review["findings"] if finding["verdict"] != "pass"]
-    yield _line("safety", review["verdict"] + (f", {len(remarks)} remarks" if remarks else ""))
+    yield _line("safety", review["verdict"] + (f", {_number(len(remarks), 'remark')}" if remarks else ""))
     for finding in remarks[:NAMES_SHOWN]:
         where = f"{finding['path']}:{finding['line']}" if finding["line"] else finding["path"]
         yield _line("", f"{finding['verdict']}: {finding['check']} {where}: {finding['detail']}")
@@ -272,6 +272,10 @@ def _work(summary: Summary) -> Iterator[str]:
 
 def _tests(tally: RunTally) -> str:
     return f"{tally['passed']} passed, {tally['failed']} failed"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _some(names: Iterable[str], total: int = 0) -> str:

@@ -86,6 +86,12 @@ def test_what_was_refused_is_shown_with_its_evidence(summary: Summary) -> None:
     assert "coder-a: all of it: it breaks" in text
 
 
+@pytest.mark.parametrize(("removed", "words"), [(1, "1 finding in"), (2, "2 findings in"), (0, "0 findings in")])
+def test_what_was_accepted_is_counted(summary: Summary, removed: int, words: str) -> None:
+    summary["accepted"] = [{"agent": "coder-a", "files": ["one.py"], "removed": removed}]
+    assert f"accepted   coder-a: {words} one.py" in describe(summary)
+
+
 def test_a_long_list_is_cut_and_says_so(summary: Summary) -> None:
     summary["rejected"] = [refused([f"{number}.py"]) for number in range(REJECTED_SHOWN + 2)]
     assert "and 2 more, in the JSON form of this summary" in describe(summary)
