@@ -17,6 +17,7 @@ from a2a.engine.records import (
     Settled,
     Yielded,
 )
+from a2a.engine.tasks import due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
@@ -833,6 +834,7 @@ def test_a_question_does_not_keep_what_was_taken_away(busy):
     worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
     beating(town, worker, offer, 2_000)
     assert [record.reason for record in town.said(LeaseExpired)] == ["stall"]
+    assert due(town.coordinator.world, town.task(offer.task), town.now) == [], "it lapses once"
     assert (str(town.task(offer.task).state), town.task(offer.task).holder) == ("parked", None)
 
 
