@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast
 
@@ -503,9 +503,9 @@ def _explain(error: ValidationError) -> str:
 # Storage --------------------------------------------------------------------------------------------------------------
 
 
-def pack(value: Any) -> bytes:
-    """Encode plain data for the ledger."""
-    return cast(bytes, msgpack.packb(value))
+def pack(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
+    """Encode plain data for the ledger; `default` turns what is not plain into something that is."""
+    return cast(bytes, msgpack.packb(value, default=default))
 
 
 def unpack(data: bytes) -> Any:
