@@ -13,18 +13,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from socket import socket
 from ssl import SSLContext
 
 from .engine.coordinator import Coordinator
-from .engine.decision import Ready
+from .engine.decision import Need, Ready
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
 from .ids import new_secret
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
-from .stores.base import Entry, Store
+from .stores.base import ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.websocket import Listener, WebSocketSettings, serve
 
@@ -100,6 +100,8 @@ class Server:
         self._failure: asyncio.Future[None] | None = None
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
+        self._lookups: set[asyncio.Task[None]] = set()
+        """One for each connection that waits for the archive: the loop does not wait for the disk."""
 
     async def open(self) -> None:
         """Open the ledger and fold it.
@@ -170,6 +172,9 @@ class Server:
             if self._failure is not None and not self._failure.done():
                 await self._quiet.wait()
             self._loop = None
+        for lookup in list(self._lookups):
+            lookup.cancel()
+        await asyncio.gather(*self._lookups, return_exceptions=True)
         await self.store.aclose()
         if self._failure is not None and self._failure.done() and not self._failure.cancelled():
             self._failure.exception()  # seen by whoever waited in failed(); a second report helps nobody
@@ -200,6 +205,9 @@ class Server:
         self._is_flushing = False
         ready = self.coordinator.ready(self.clock())
         taken, self._taken = self._taken, {}
+        for need in ready.needs:
+            if (waiting := self._peers.get(need.connection)) is not None:
+                waiting.wait()
         if ready.records:
             entries = []
             for lsn, record in ready.records:
@@ -212,12 +220,14 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            self.store.append(entries, expected, self._appended)
+            archived = [ArchivedTask(*astuple(task)) for task in ready.archived]
+            self.store.append(entries, expected, self._appended, archived)
         elif self._in_flight:
             # Nothing new to keep, but what these frames say may rest on a batch that is not durable yet.
             last = self._in_flight[-1]
             last.ready.frames.extend(ready.frames)
             last.ready.closes.extend(ready.closes)
+            last.ready.needs.extend(ready.needs)
             for number, count in taken.items():
                 last.taken[number] = last.taken.get(number, 0) + count
         else:
@@ -265,6 +275,41 @@ class Server:
             peer = self._peers.get(number)
             if peer is not None:
                 peer.give_back(count)
+        for need in batch.ready.needs:
+            # Only now: what left memory is to be found in the archive when its record is durable.
+            lookup = asyncio.get_running_loop().create_task(self._look_up(need))
+            self._lookups.add(lookup)
+            lookup.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, need: Need) -> None:
+        """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
+        rows: list[tuple[str, bytes]] | None
+        try:
+            rows = [(found.task, found.body) for found in await self._find(need)]
+        except StoreError as error:
+            log.error("the archive cannot be read: %s", error)
+            rows = None
+        self.coordinator.found(need, rows, self.clock())
+        peer = self._peers.get(need.connection)
+        if peer is not None:
+            peer.go_on()
+        self._wake()
+
+    async def _find(self, need: Need) -> list[ArchivedTask]:
+        if need.page is not None:
+            page = need.page
+            return await self.store.list_archived(
+                before=page.before,
+                limit=page.limit,
+                state=page.state,
+                skill=page.skill,
+                parent=page.parent,
+                context_id=page.context_id,
+            )
+        found = [await self.store.find_archived(task=task) for task in need.tasks]
+        if need.key is not None:
+            found.append(await self.store.find_archived(key=need.key))
+        return [task for task in found if task is not None]
 
     def _arm(self) -> None:
         """Set the one timer to the coordinator's next deadline."""
@@ -294,6 +339,7 @@ class _Peer:
         "encoding",
         "in_flight",
         "is_paused",
+        "is_waiting",
         "number",
         "transport",
     )
@@ -306,6 +352,8 @@ class _Peer:
         self.encoding: Encoding = MSGPACK
         self.in_flight = 0
         self.is_paused = False
+        self.is_waiting = False
+        """A frame needs the archive: those behind it would only pile up."""
         self._tokens = float(server.policy.frames_per_second)
         self._refill_at = 0
         self._is_busy = False
@@ -364,6 +412,18 @@ class _Peer:
         if self.is_paused and self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight // 2:
             self._resume()
 
+    def wait(self) -> None:
+        """Stop reading until the archive has answered."""
+        self.is_waiting = True
+        if not self.is_paused:
+            self._pause()
+
+    def go_on(self) -> None:
+        """Read again, unless there is another reason not to."""
+        self.is_waiting = False
+        if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
+            self._resume()
+
     def _pause(self) -> None:
         if self.transport is not None:
             self.is_paused = True
@@ -371,6 +431,6 @@ class _Peer:
 
     def _resume(self) -> None:
         self._tokens = max(self._tokens, 0.0)
-        if self.is_paused and self.transport is not None:
+        if self.is_paused and not self.is_waiting and self.transport is not None:
             self.is_paused = False
             self.transport.resume_reading()

@@ -145,5 +145,10 @@ class Policy:
     outbox_max_bytes: int = 64 * 1024 * 1024
     watches_max: int = 4_096
     """Watched tasks on one connection."""
+    linger_ms: int = 60_000
+    """How long a settled task stays in memory; late reports and repeated keys mostly come soon. Later ones find it in
+    the archive."""
+    keep_ms: int | None = None
+    """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000
     """Agents in one answer to `agent.find`."""

@@ -20,10 +20,12 @@ __all__ = [
     "AgentForgotten",
     "AgentRegistered",
     "Answered",
+    "Archived",
     "ArtifactAppended",
     "Asked",
     "CancelRequested",
     "CoordinatorStarted",
+    "CoordinatorStopped",
     "Declined",
     "Delegated",
     "LeaseExpired",
@@ -31,6 +33,7 @@ __all__ = [
     "OfferWithdrawn",
     "Offered",
     "PrincipalBound",
+    "Recalled",
     "Record",
     "ReportKept",
     "Reported",
@@ -57,6 +60,14 @@ class CoordinatorStarted(Record):
     """The coordinator opened this ledger."""
 
     epoch: int
+
+
+@dataclass(slots=True)
+class CoordinatorStopped(Record):
+    """The coordinator ended in good order."""
+
+    state_hash: str
+    """Of what it had in memory, before this record: a fold of the records up to here has the same."""
 
 
 @dataclass(slots=True)
@@ -298,10 +309,27 @@ class Settled(Record):
     result_hash: str | None = None
 
 
+@dataclass(slots=True)
+class Archived(Record):
+    """Settled tasks left memory. The archive has them, from before this record or together with it."""
+
+    tasks: list[str]
+
+
+@dataclass(slots=True)
+class Recalled(Record):
+    """An archived task is needed again: something is about to be added to it."""
+
+    task: str
+    body: bytes
+    """Its stored form, as the archive had it: the fold has no other place to get it from."""
+
+
 RECORDS: dict[str, type[Record]] = {
     record.__name__: record
     for record in (
         CoordinatorStarted,
+        CoordinatorStopped,
         PrincipalBound,
         AgentRegistered,
         StatusSet,
@@ -324,6 +352,8 @@ RECORDS: dict[str, type[Record]] = {
         Reworked,
         CancelRequested,
         Settled,
+        Archived,
+        Recalled,
     )
 }
 """Stored name to class."""

@@ -179,6 +179,8 @@ def _plain(value: Any) -> Any:
         return tuple([(key, item if type(item) in _SCALARS else _plain(item)) for key, item in value.items()])
     if kind is list or kind is tuple or kind is deque:
         return tuple([item if type(item) in _SCALARS else _plain(item) for item in value])
+    if kind is bytearray:
+        return bytes(value)
     names = _NAMES.get(kind)
     if names is None:
         if isinstance(value, Enum):

@@ -17,6 +17,7 @@ from a2a.engine.records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    Archived,
     ArtifactAppended,
     Asked,
     CancelRequested,
@@ -26,6 +27,7 @@ from a2a.engine.records import (
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    Recalled,
     Record,
     Reported,
     ReportKept,
@@ -133,6 +135,9 @@ class TaskModel:
     declines: int = 0
     revivals: int = 0
     reworks: int = 0
+    kept: list[tuple[int, str]] = field(default_factory=list)
+    """(fence, hash) of each report kept as evidence."""
+    is_archived: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -207,6 +212,8 @@ class Model:
             Reworked: self._reworked,
             CancelRequested: self._cancel,
             Settled: self._settled,
+            Archived: self._archived,
+            Recalled: self._recalled,
         }
 
     def apply(self, record: Record, lsn: int) -> None:
@@ -407,7 +414,8 @@ class Model:
         self._step(task, "reported", record, lsn)
 
     def _kept(self, record: ReportKept, lsn: int) -> None:
-        """A report without authority changes nothing."""
+        """A report without authority changes nothing else."""
+        self.tasks[record.task].kept.append((record.fence, record.result_hash))
 
     def _reworked(self, record: Reworked, lsn: int) -> None:
         task = self.tasks[record.task]
@@ -428,3 +436,10 @@ class Model:
         task.settled, task.settled_lsn = record, lsn
         self.open.pop(task.id, None)
         self._step(task, record.state, record, lsn)
+
+    def _archived(self, record: Archived, lsn: int) -> None:
+        for task in record.tasks:
+            self.tasks[task].is_archived = True
+
+    def _recalled(self, record: Recalled, lsn: int) -> None:
+        self.tasks[record.task].is_archived = False

@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.decision import Ready
+from a2a.engine.decision import Decision, Need, Ready
+from a2a.engine.fetching import Fetched
 from a2a.engine.live import Connection as Seat
 from a2a.engine.policy import Policy
 from a2a.engine.records import Record, to_bytes
@@ -39,6 +40,16 @@ class Heard(Coordinator):
         self.court.committing(record, self.ledger.lsn + 1)
         super()._commit(record)
         self.court.committed(record, self.ledger.lsn)
+
+    def _conclude(self, sender: Seat, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
+        self.court.stepping(sender.id, frame, now)
+        super()._conclude(sender, frame, refusal, now, fetched)
+        self.court.stepped()
+
+    def _answer_bad(self, sender: Seat, frame: BadFrame) -> None:
+        self.court.stepping(sender.id, frame, self.ledger.at)
+        super()._answer_bad(sender, frame)
+        self.court.stepped()
 
     def _send(self, to: Seat, message: Message, *, re: str | None = None) -> None:
         super()._send(to, message, re=re)
@@ -164,9 +175,7 @@ class SimServer:
         if self.world.timeline is not None:
             seat = self.coordinator.live.connections.get(number)
             self.world.tell("coordinator", f"< [{seat.agent if seat else 'closed'}:{number}] {brief(frame)}")
-        self.court.stepping(number, frame, now)
         self.coordinator.step(number, frame, now)
-        self.court.stepped()
 
     def _closed(self, number: int) -> None:
         if self._lines.pop(number, None) is None or not self.is_up:
@@ -198,11 +207,12 @@ class SimServer:
             self._in_flight.append(batch)
             if batch.fatal == "lost":
                 self.world.after(self._chance.randint(0, 3), self.crash, "around an append")
-            self.disk.append(entries, self._appended)
+            self.disk.append(entries, self._appended, ready.archived)
         elif self._in_flight:
             last = self._in_flight[-1].ready
             last.frames.extend(ready.frames)
             last.closes.extend(ready.closes)
+            last.needs.extend(ready.needs)
         else:
             self._send(ready)
         self._arm()
@@ -237,6 +247,19 @@ class SimServer:
                 line.connection.close_from_server()
                 # The engine has closed it already; the shell hears of the end as of any other.
                 self._lines.pop(number)
+
+        for need in ready.needs:
+            self.world.after(self._chance.randint(*self.disk.latency), self._look_up, self.coordinator, need)
+
+    def _look_up(self, asking: Heard, need: Need) -> None:
+        rows = self.disk.look_up(need)
+        self.world.after(self._chance.randint(*self.disk.latency), self._found, asking, need, rows)
+
+    def _found(self, asking: Heard, need: Need, rows: list[tuple[str, bytes]]) -> None:
+        if not self.is_up or self.coordinator is not asking:
+            return  # that process is gone
+        asking.found(need, rows, self.clock())
+        self._wake()
 
     def _arm(self) -> None:
         deadline = self.coordinator.next_deadline()

@@ -217,6 +217,8 @@ class Town:
     def _judge(self) -> None:
         """At the end, look at the whole once more."""
         self.world.run(self.world.now + 2_000)
+        while self.disk.is_writing:  # tasks may leave memory at any time
+            self.world.run(self.world.now + 1)
         coordinator = self.server.coordinator
         compare("I28", fold(self.court.log, coordinator.policy.namespace), coordinator.ledger)
         stored = self.disk.read()
