@@ -24,6 +24,8 @@ from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
 from .ids import new_secret
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
+from .pruning import Pruning
+from .snapshots import Snapshots
 from .stores.base import ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.websocket import Listener, WebSocketSettings, serve
@@ -35,6 +37,8 @@ log = logging.getLogger("a2a.server")
 FRAMES_PER_MESSAGE = 16
 """Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
 BYTES_PER_MESSAGE = 256 * 1024
+SNAPSHOT_EVERY = 50_000
+"""Records from one snapshot to the next: a start folds as many at most, which takes about a second."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 BUSY_PING, IDLE_PING = 5.0, 30.0
@@ -81,13 +85,24 @@ class Server:
         store: where the records go; the server opens and closes it.
         policy: the namespace's settings.
         clock: milliseconds since the epoch; never goes back.
+        snapshot_every: records from one snapshot to the next.
     """
 
-    def __init__(self, store: Store, policy: Policy | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy | None = None,
+        *,
+        clock: Clock | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
         self.store = store
         self.policy = policy or Policy()
         self.clock = clock or wall_clock()
         self.coordinator = Coordinator(self.policy, durability=store.durability)
+        self._snapshots = Snapshots(store, snapshot_every)
+        self._pruning: Pruning | None = None
+        self._is_serving = False
         self._peers: dict[int, _Peer] = {}
         self._numbers = 0
         self._end = 0
@@ -113,11 +128,15 @@ class Server:
         self._failure = self._loop.create_future()
         self._end = await self.store.open()
         try:
-            entries = self.store.read()
+            await self._load_snapshot()
+            entries = self.store.read(self.coordinator.ledger.lsn)
             self.coordinator.restore((from_bytes(entry.body, entry.payload) for entry in entries), self.clock())
         except (ValueError, KeyError) as error:
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error
+        self._is_serving = True
+        if self.policy.keep_ms is not None:
+            self._pruning = Pruning(self.store, self.policy.keep_ms, self.clock)
         log.info(
             "epoch %d, %d records, %d open tasks",
             self.coordinator.ledger.epoch,
@@ -125,6 +144,16 @@ class Server:
             len(self.coordinator.ledger.open_tasks),
         )
         self._wake()
+
+    async def _load_snapshot(self) -> None:
+        kept = await self.store.load_snapshot()
+        if kept is None:
+            return
+        try:
+            self.coordinator.load(kept.body)
+        except ValueError as error:
+            log.warning("the snapshot of record %d cannot be used, all records are folded: %s", kept.lsn, error)
+        self._snapshots.newest = self.coordinator.ledger.lsn
 
     async def listen(
         self,
@@ -167,10 +196,19 @@ class Server:
                 peer.transport.close(1001, "the coordinator stops")
         if self._timer is not None:
             self._timer.cancel()
+        await self._snapshots.aclose()
+        if self._pruning is not None:
+            await self._pruning.aclose()
         if self._loop is not None:
+            if self._is_serving and self._failure is not None and not self._failure.done():
+                # Nothing is decided behind this record: what a frame still on its way would say is not heard.
+                self.coordinator.stop(self.clock())
+                self._is_serving = False
             self._flush()
             if self._failure is not None and not self._failure.done():
                 await self._quiet.wait()
+                if not self._failure.done() and self._end:
+                    await self._snapshots.keep(self.coordinator.ledger)
             self._loop = None
         for lookup in list(self._lookups):
             lookup.cancel()
@@ -184,6 +222,8 @@ class Server:
     # Steps ------------------------------------------------------------------------------------------------------------
 
     def _received(self, peer: _Peer, data: bytes) -> None:
+        if not self._is_serving:
+            return
         assert peer.decoder is not None, "a message comes after opened()"
         step, number, now = self.coordinator.step, peer.number, self.clock()
         frames = peer.decoder.decode(data)
@@ -195,9 +235,14 @@ class Server:
         peer.take(len(frames))
         self._wake()
 
+    def _closed(self, number: int) -> None:
+        if self._is_serving:
+            self.coordinator.closed(number, self.clock())
+            self._wake()
+
     def _wake(self) -> None:
         """Flush at the end of this turn of the loop, so that all that arrived in it shares one append."""
-        if not self._is_flushing and self._loop is not None:
+        if not self._is_flushing and self._loop is not None and self._is_serving:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
 
@@ -239,6 +284,7 @@ class Server:
             self._fail(error)
             return
         self._send(self._in_flight.popleft())
+        self._snapshots.appended(self._end)
         if not self._in_flight:
             self._quiet.set()
 
@@ -317,7 +363,7 @@ class Server:
             self._timer.cancel()
             self._timer = None
         deadline = self.coordinator.next_deadline()
-        if deadline is not None and self._loop is not None:
+        if deadline is not None and self._loop is not None and self._is_serving:
             self._timer = self._loop.call_later(max(0, deadline - self.clock()) / 1000, self._tick)
 
     def _tick(self) -> None:
@@ -388,8 +434,7 @@ class _Peer:
         self.transport = None
         if self._hello_timer is not None:
             self._hello_timer.cancel()
-        self._server.coordinator.closed(self.number, self._server.clock())
-        self._server._wake()
+        self._server._closed(self.number)
 
     def take(self, count: int) -> None:
         """Count frames that came, and stop reading while there are too many unanswered or too many a second."""

@@ -12,6 +12,10 @@
     [limits]
     attempts = 3
 
+    [retention]
+    linger = 60                     # seconds a settled task stays in memory
+    keep_days = 30                  # how long it can be read; absent: for ever
+
 A key that is not known is an error: a misspelt limit would otherwise be no limit.
 """
 
@@ -60,13 +64,34 @@ class Settings:
             raise ConfigError(f"namespace: expected up to 32 letters, digits, dots or hyphens, got {name!r}")
         return replace(self, policy=replace(self.policy, namespace=name))
 
+    def with_linger(self, seconds: float) -> Settings:
+        """Return these settings with another time for settled tasks to stay in memory.
 
+        Raises:
+            ConfigError: it is no time.
+        """
+        if not 0 <= seconds <= 366 * 86_400:
+            raise ConfigError(f"linger: expected seconds from 0 to a year, got {seconds:g}")
+        return replace(self, policy=replace(self.policy, linger_ms=round(seconds * 1000)))
+
+    def with_keep(self, days: float) -> Settings:
+        """Return these settings with a time after which settled tasks are gone.
+
+        Raises:
+            ConfigError: it is less than a day: repeats of a request may come for as long.
+        """
+        if not 1 <= days <= 1_000 * 366:
+            raise ConfigError(f"keep_days: expected days from 1 to a thousand years, got {days:g}")
+        return replace(self, policy=replace(self.policy, keep_ms=round(days * 86_400_000)))
+
+
+_SECTIONS = ("coordinator", "durations", "limits", "retention")
 _PATHS = ("db", "tls_cert", "tls_key", "token_file")
 _NAMES = ("hosts", "origins")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
 _FRAMES = frozenset(item.name for item in fields(FrameLimits))
-_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.startswith("backoff"))
+_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.endswith("_ms"))
 _SOCKET = frozenset({"connections_max"})
 
 
@@ -87,15 +112,16 @@ def read_settings(path: Path) -> Settings:
 
 
 def _settings(document: Mapping[str, Any], base: Path) -> Settings:
-    unknown = set(document) - {"coordinator", "durations", "limits"}
+    unknown = set(document) - set(_SECTIONS)
     if unknown:
-        raise ConfigError(f"there is no section [{min(unknown)}]; expected coordinator, durations, limits")
-    tables = {name: document.get(name, {}) for name in ("coordinator", "durations", "limits")}
+        raise ConfigError(f"there is no section [{min(unknown)}]; expected {', '.join(_SECTIONS)}")
+    tables = {name: document.get(name, {}) for name in _SECTIONS}
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{name}: expected a section [{name}]")
 
     settings = _limited(_timed(Settings(), tables["durations"]), tables["limits"])
+    settings = _retained(settings, tables["retention"])
     for key, value in tables["coordinator"].items():
         where = f"[coordinator] {key}"
         if key == "listen":
@@ -134,6 +160,18 @@ def _timed(settings: Settings, table: Mapping[str, Any]) -> Settings:
             f"{durations.lease_ms / 1000:g} s; one lost heartbeat would cost the lease"
         )
     return replace(settings, policy=replace(settings.policy, durations=durations))
+
+
+def _retained(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    for key, value in table.items():
+        where = f"[retention] {key}"
+        if key == "linger":
+            settings = settings.with_linger(_checked(where, value, int, float))
+        elif key == "keep_days":
+            settings = settings.with_keep(_checked(where, value, int, float))
+        else:
+            raise ConfigError(f"{where}: there is no such key; expected linger or keep_days")
+    return settings
 
 
 def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:

@@ -43,6 +43,7 @@ from ..protocol.messages import (
     Welcome,
 )
 from ..protocol.states import TaskState
+from . import snapshot
 from .decision import NOTHING, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
@@ -67,6 +68,7 @@ from .records import (
     Archived,
     Asked,
     CoordinatorStarted,
+    CoordinatorStopped,
     Declined,
     LeaseExpired,
     MailboxAcked,
@@ -166,6 +168,21 @@ class Coordinator:
         self._acks_recorded = 0
 
     # What the shell calls ---------------------------------------------------------------------------------------------
+
+    def load(self, body: bytes) -> None:
+        """Begin with a snapshot; `restore` then takes the records behind it.
+
+        Raises:
+            ValueError: it cannot be used; nothing was changed.
+        """
+        self.ledger = self.world.ledger = snapshot.load(body, self.policy.namespace)
+
+    def stop(self, now: int) -> None:
+        """Record that this is an end in good order, and what the state is then."""
+        now = max(now, self.ledger.at)
+        for connection in self.live.agents.values():
+            self._record_ack(connection, now)
+        self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
     def restore(self, records: Iterable[Record], now: int) -> None:
         """Fold stored records back, then begin a new epoch. Call it once, first, also for an empty ledger."""

@@ -7,18 +7,20 @@ not with every object. It knows nothing of tasks; `_UPGRADES` is where a change 
 
 from __future__ import annotations
 
+import hashlib
 import types
 import typing
 from collections import deque
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from ..protocol.codec import pack, unpack
 
-__all__ = ["FORMAT", "from_bytes", "to_bytes"]
+__all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes"]
 
 FORMAT = 1
 """Of the bodies written; older ones are read by way of `_UPGRADES`."""
@@ -77,6 +79,24 @@ def to_bytes(value: object) -> bytes:
         named: Shapes = {kind.__name__: [item.name for item in fields(kind)] for kind in met}
         shapes = _SHAPES[met] = pack(named)
     return pack([FORMAT, shapes, body])
+
+
+@cache
+def fingerprint(kind: type) -> str:
+    """Return what tells whether a dataclass, or one of those it is made of, has other fields than it had."""
+    found: dict[str, str] = {}
+    _collect(kind, found)
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+
+
+def _collect(hint: Any, found: dict[str, str]) -> None:
+    for argument in typing.get_args(hint):
+        _collect(argument, found)
+    if isinstance(hint, type) and is_dataclass(hint) and hint.__name__ not in found:
+        found[hint.__name__] = repr([(item.name, str(item.type)) for item in fields(hint)])
+        hints = typing.get_type_hints(hint)
+        for item in fields(hint):
+            _collect(hints[item.name], found)
 
 
 # Reading --------------------------------------------------------------------------------------------------------------

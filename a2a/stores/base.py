@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 __all__ = ["Appended", "ArchivedTask", "Durability", "Entry", "Snapshot", "Store"]
@@ -71,6 +72,10 @@ class Store(Protocol):
 
     Every method but `open` and `aclose` raises StoreError while the store is not open.
     """
+
+    @property
+    def path(self) -> Path | None:
+        """The file that other processes can read it from while it is open; None: there is none."""
 
     @property
     def durability(self) -> Durability:

@@ -50,6 +50,10 @@ class MemoryStore(Store):
         self._failure: StoreError | None = None
 
     @property
+    def path(self) -> None:
+        return None
+
+    @property
     def durability(self) -> Durability:
         return "memory"
 

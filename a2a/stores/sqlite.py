@@ -51,11 +51,15 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self._path = Path(path)
         self._ledger: _OpenLedger | None = None
         """What is open; set by `open`, cleared when `aclose` begins."""
         self._closed: asyncio.Future[int] | None = None
         """Done when the ledger last open is released."""
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     @property
     def durability(self) -> Durability:

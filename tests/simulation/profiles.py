@@ -173,7 +173,6 @@ def _policy(chance: Random, *, can_hold: bool) -> Policy:
         evidence_max=chance.choice((2, 16)),
         chunks_max=chance.choice((2, 1_000)),
         asks_max=chance.choice((1, 2, 100)),
-        linger_ms=chance.choice((0, 0, 500, 5_000, 60_000)),
     )
 
 

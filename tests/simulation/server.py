@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from a2a.engine import snapshot
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Decision, Need, Ready
 from a2a.engine.fetching import Fetched
@@ -21,6 +22,7 @@ from a2a.protocol.messages import Message
 
 from .court import Court
 from .disk import Disk, Stored
+from .liveness import fold
 from .network import Connection
 from .timeline import brief
 from .world import Event, World
@@ -88,6 +90,7 @@ class SimServer:
         self.wall_jump = 0
         self.coordinator: Heard = None  # type: ignore[assignment]
         self._chance = world.chance("server")
+        self._looks = world.chance("archive")
         self._lines: dict[int, _Line] = {}
         self._in_flight: deque[_Batch] = deque()
         self._flushing: Event | None = None
@@ -122,7 +125,12 @@ class SimServer:
         self.coordinator = Heard(self.policy, durability="fsync")
         self.coordinator.court = self.court
         self.court.starting(self.coordinator, records, self.clock())
-        self.coordinator.restore(self.disk.read(), self.clock())
+        stored = self.disk.read()
+        if self._looks.random() < 0.5:
+            kept = self._looks.randint(0, len(stored))
+            self.coordinator.load(snapshot.to_bytes(fold(stored[:kept], self.policy.namespace)))
+            stored = stored[kept:]
+        self.coordinator.restore(stored, self.clock())
         self.court.started()
         if self.world.timeline is not None:
             self.world.tell("coordinator", f"STARTS, epoch {self.coordinator.ledger.epoch}, {len(records)} records")
@@ -249,11 +257,11 @@ class SimServer:
                 self._lines.pop(number)
 
         for need in ready.needs:
-            self.world.after(self._chance.randint(*self.disk.latency), self._look_up, self.coordinator, need)
+            self.world.after(self._looks.randint(*self.disk.latency), self._look_up, self.coordinator, need)
 
     def _look_up(self, asking: Heard, need: Need) -> None:
         rows = self.disk.look_up(need)
-        self.world.after(self._chance.randint(*self.disk.latency), self._found, asking, need, rows)
+        self.world.after(self._looks.randint(*self.disk.latency), self._found, asking, need, rows)
 
     def _found(self, asking: Heard, need: Need, rows: list[tuple[str, bytes]]) -> None:
         if not self.is_up or self.coordinator is not asking:

@@ -6,7 +6,7 @@ last. Then it is calm, and everything has to come to its end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -62,6 +62,9 @@ class Town:
         self.world = world
         chance = world.chance("profile")
         self.profile: Profile = draw(chance)
+        # Drawn apart from the rest, so that what a seed is known for stays what it was.
+        linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
+        self.profile.policy = replace(self.profile.policy, linger_ms=linger_ms)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.secrets: dict[str, str] = {}

@@ -38,6 +38,14 @@ PRAGMA quick_check(3);
 -- How many entries there are and which is the last; the two differ when one is missing
 SELECT count(*), coalesce(max(lsn), 0) FROM log;
 
+-- find_end --
+-- The last entry's position, 0 in an empty log
+SELECT coalesce(max(lsn), 0) FROM log;
+
+-- find_named --
+-- A task that the log names, or no row: task ids begin with the namespace
+SELECT task FROM log WHERE task IS NOT NULL ORDER BY lsn LIMIT 1;
+
 -- begin --
 -- Start a group; take the write lock at once, not at the first row
 BEGIN IMMEDIATE;
