@@ -98,11 +98,14 @@ def load(body: bytes, namespace: str) -> Ledger:
 
 
 def state_hash(ledger: Ledger) -> str:
-    """Return the SHA-256 of the state, in hex: ledgers with the same one are the same, to the order of every map."""
+    """Return the SHA-256 of the state, in hex: ledgers with the same one are the same, to the order of every map.
+
+    In front stands which fields the state has: hashes of versions that keep other ones say nothing about each other.
+    """
     digest = hashlib.sha256()
     for piece in _pieces(ledger):
         digest.update(piece)
-    return digest.hexdigest()
+    return f"{plain.fingerprint(_State)}:{digest.hexdigest()}"
 
 
 def _pieces(ledger: Ledger) -> Iterator[bytes]:

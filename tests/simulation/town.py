@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+from a2a.engine.replay import Replay
 from a2a.engine.work import Attempt
 from a2a.protocol.messages import AgentUpdate, Credit
 from a2a.protocol.types import principal_of
@@ -225,6 +226,9 @@ class Town:
         coordinator = self.server.coordinator
         compare("I28", fold(self.court.log, coordinator.policy.namespace), coordinator.ledger)
         stored = self.disk.read()
+        differs = Replay(coordinator.policy.namespace).run(stored)
+        if differs is not None:
+            raise Violation("R1", f"record {differs.lsn} is {differs.stands}, decided again it is {differs.expected}")
         if len(stored) != len(self.court.log):
             raise Violation("R2", f"the ledger has {len(self.court.log)} records, the disk {len(stored)}")
         compare("I28", fold(stored, coordinator.policy.namespace), coordinator.ledger)

@@ -13,6 +13,7 @@ from a2a.engine.ledger import Ledger, Task
 from a2a.engine.live import Connection
 from a2a.engine.policy import Durations, Policy
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
+from a2a.engine.replay import Replay
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Frame, encode
 from a2a.protocol.messages import (
@@ -62,6 +63,7 @@ def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) ->
     """Compare the ledger that lived with the one its records build, and with what a coordinator restores."""
     policy = coordinator.policy
     assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
+    assert Replay(policy.namespace).run([record for _, record in records]) is None, "decided again it is the same"
     fresh = Coordinator(policy)
     fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], coordinator.ledger.at)
     started = [(lsn, record) for lsn, record in fresh.ready(fresh.ledger.at).records]
