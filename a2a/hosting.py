@@ -25,7 +25,10 @@ from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tok
 from .engine.policy import Admission, Policy, digest
 from .link import LinkSettings
 from .server import Server
-from .stores.memory import Medium, MemoryStore
+from .stores.lock import LedgerLock
+from .stores.looking import LookingStore
+from .stores.memory import MemoryStore
+from .stores.reader import LedgerReader
 from .stores.sqlite import SqliteStore
 from .transports.base import Receiver
 from .transports.memory import pair
@@ -35,6 +38,10 @@ __all__ = ["Hosted", "UnsafeAddress", "host", "parse_address", "reading"]
 
 _DOOR = 100
 """As many as may wait at the door, which is what asyncio takes by default; others are refused, and try again."""
+
+
+_FOR_EVER_MS = 1_000 * 366 * 86_400_000
+"""Nothing leaves the memory of a coordinator that is only asked."""
 
 
 class UnsafeAddress(ValueError):
@@ -112,33 +119,26 @@ async def host(
 async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
     """Answer from a ledger that no coordinator has open, inside the block; connect with the settings it yields.
 
-    A copy in memory answers, with its clock stopped at the newest record: nothing is written and no timer fires, so
-    what is shown is how the coordinator left it.
+    A copy of its state in memory answers, with its clock stopped at the newest record: nothing is written and no timer
+    fires, so what is shown is how the coordinator left it.
 
     Raises:
-        StoreLocked: a coordinator has it open: ask that one. StoreCorrupt, StoreTooNew: it cannot be read.
+        StoreLocked: a coordinator has it open: ask that one. StoreError, StoreTooNew: it cannot be read.
     """
-    copy, newest = Medium(), 0
-    original = SqliteStore(db)
-    await original.open()
-    try:
-        for entry in original.read():
-            copy.log.append(entry)
-            newest = max(newest, entry.at)
-    finally:
-        await original.aclose()
-    # Task ids begin with the namespace, which nothing else in a ledger names.
-    named = next((entry.task.rpartition("-")[0] for entry in copy.log if entry.task), "main")
-    server = Server(MemoryStore(copy), Policy(namespace=named), clock=lambda: newest)
-    await server.open()
+    with LedgerReader(db) as reader:
+        LedgerLock(reader.path).release()  # nobody has it; whoever takes it later does not mind being looked at
+        newest = max((entry.at for entry in reader.entries(reader.end - 1)), default=0)
+        policy = Policy(namespace=reader.namespace(), linger_ms=_FOR_EVER_MS)
+        server = Server(LookingStore(reader), policy, clock=lambda: newest)
+        await server.open()
 
-    async def dial(receiver: Receiver) -> None:
-        pair(receiver, server.receiver())
+        async def dial(receiver: Receiver) -> None:
+            pair(receiver, server.receiver())
 
-    try:
-        yield LinkSettings(token="", secrets={}, dial=dial)
-    finally:
-        await server.aclose()
+        try:
+            yield LinkSettings(token="", secrets={}, dial=dial)
+        finally:
+            await server.aclose()
 
 
 def parse_address(text: str) -> tuple[str, int]:

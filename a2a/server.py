@@ -13,18 +13,20 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from socket import socket
 from ssl import SSLContext
 
 from .engine.coordinator import Coordinator
-from .engine.decision import Ready
+from .engine.decision import Need, Ready
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
 from .ids import new_secret
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
-from .stores.base import Entry, Store
+from .pruning import Pruning
+from .snapshots import Snapshots
+from .stores.base import ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.websocket import Listener, WebSocketSettings, serve
 
@@ -35,6 +37,8 @@ log = logging.getLogger("a2a.server")
 FRAMES_PER_MESSAGE = 16
 """Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
 BYTES_PER_MESSAGE = 256 * 1024
+SNAPSHOT_EVERY = 50_000
+"""Records from one snapshot to the next: a start folds as many at most, which takes about a second."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 BUSY_PING, IDLE_PING = 5.0, 30.0
@@ -81,13 +85,24 @@ class Server:
         store: where the records go; the server opens and closes it.
         policy: the namespace's settings.
         clock: milliseconds since the epoch; never goes back.
+        snapshot_every: records from one snapshot to the next.
     """
 
-    def __init__(self, store: Store, policy: Policy | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy | None = None,
+        *,
+        clock: Clock | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
         self.store = store
         self.policy = policy or Policy()
         self.clock = clock or wall_clock()
         self.coordinator = Coordinator(self.policy, durability=store.durability)
+        self._snapshots = Snapshots(store, snapshot_every)
+        self._pruning: Pruning | None = None
+        self._is_serving = False
         self._peers: dict[int, _Peer] = {}
         self._numbers = 0
         self._end = 0
@@ -100,6 +115,8 @@ class Server:
         self._failure: asyncio.Future[None] | None = None
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
+        self._lookups: set[asyncio.Task[None]] = set()
+        """One for each connection that waits for the archive: the loop does not wait for the disk."""
 
     async def open(self) -> None:
         """Open the ledger and fold it.
@@ -111,7 +128,8 @@ class Server:
         self._failure = self._loop.create_future()
         self._end = await self.store.open()
         try:
-            entries = self.store.read()
+            await self._load_snapshot()
+            entries = self.store.read(self.coordinator.ledger.lsn)
             self.coordinator.fold(from_bytes(entry.body, entry.payload) for entry in entries)
             self.coordinator.begin(self.clock())
         except (ValueError, KeyError) as error:
@@ -121,6 +139,9 @@ class Server:
         if behind > 0:  # the wall clock was set back since: time goes on from the ledger, and timers with it
             clock = self.clock
             self.clock = lambda: clock() + behind
+        self._is_serving = True
+        if self.policy.keep_ms is not None:
+            self._pruning = Pruning(self.store, self.policy.keep_ms, self.clock)
         log.info(
             "epoch %d, %d records, %d open tasks",
             self.coordinator.ledger.epoch,
@@ -130,6 +151,16 @@ class Server:
         # Whoever hears that this epoch has begun must find another one after it, even if the process is killed at once.
         self._flush()
         await self._quiet.wait()
+
+    async def _load_snapshot(self) -> None:
+        kept = await self.store.load_snapshot()
+        if kept is None:
+            return
+        try:
+            self.coordinator.load(kept.body)
+        except ValueError as error:
+            log.warning("the snapshot of record %d cannot be used, all records are folded: %s", kept.lsn, error)
+        self._snapshots.newest = self.coordinator.ledger.lsn
 
     async def listen(
         self,
@@ -173,11 +204,23 @@ class Server:
                 peer.transport.close(1001, "the coordinator stops")
         if self._timer is not None:
             self._timer.cancel()
+        await self._snapshots.aclose()
+        if self._pruning is not None:
+            await self._pruning.aclose()
         if self._loop is not None:
+            if self._is_serving and self._failure is not None and not self._failure.done():
+                # Nothing is decided behind this record: what a frame still on its way would say is not heard.
+                self.coordinator.stop(self.clock())
+                self._is_serving = False
             self._flush()
             if self._failure is not None and not self._failure.done():
                 await self._quiet.wait()
+                if not self._failure.done() and self._end:
+                    await self._snapshots.keep(self.coordinator.ledger)
             self._loop = None
+        for lookup in list(self._lookups):
+            lookup.cancel()
+        await asyncio.gather(*self._lookups, return_exceptions=True)
         await self.store.aclose()
         if self._failure is not None and self._failure.done() and not self._failure.cancelled():
             self._failure.exception()  # seen by whoever waited in failed(); a second report helps nobody
@@ -187,6 +230,8 @@ class Server:
     # Steps ------------------------------------------------------------------------------------------------------------
 
     def _received(self, peer: _Peer, data: bytes) -> None:
+        if not self._is_serving:
+            return
         assert peer.decoder is not None, "a message comes after opened()"
         step, number, now = self.coordinator.step, peer.number, self.clock()
         frames = peer.decoder.decode(data)
@@ -198,9 +243,14 @@ class Server:
         peer.take(len(frames))
         self._wake()
 
+    def _closed(self, number: int) -> None:
+        if self._is_serving:
+            self.coordinator.closed(number, self.clock())
+            self._wake()
+
     def _wake(self) -> None:
         """Flush at the end of this turn of the loop, so that all that arrived in it shares one append."""
-        if not self._is_flushing and self._loop is not None:
+        if not self._is_flushing and self._loop is not None and self._is_serving:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
 
@@ -211,6 +261,9 @@ class Server:
             self._fail(StoreError(ready.halt))
             return
         taken, self._taken = self._taken, {}
+        for need in ready.needs:
+            if (waiting := self._peers.get(need.connection)) is not None:
+                waiting.wait()
         if ready.records:
             entries = []
             for lsn, record in ready.records:
@@ -223,12 +276,14 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            self.store.append(entries, expected, self._appended)
+            archived = [ArchivedTask(*astuple(task)) for task in ready.archived]
+            self.store.append(entries, expected, self._appended, archived)
         elif self._in_flight:
             # Nothing new to keep, but what these frames say may rest on a batch that is not durable yet.
             last = self._in_flight[-1]
             last.ready.frames.extend(ready.frames)
             last.ready.closes.extend(ready.closes)
+            last.ready.needs.extend(ready.needs)
             for number, count in taken.items():
                 last.taken[number] = last.taken.get(number, 0) + count
         else:
@@ -240,6 +295,7 @@ class Server:
             self._fail(error if isinstance(error, StoreError) else StoreError(f"an append failed: {error}"))
             return
         self._send(self._in_flight.popleft())
+        self._snapshots.appended(self._end)
         if not self._in_flight:
             self._quiet.set()
 
@@ -275,6 +331,41 @@ class Server:
             peer = self._peers.get(number)
             if peer is not None:
                 peer.give_back(count)
+        for need in batch.ready.needs:
+            # Only now: what left memory is to be found in the archive when its record is durable.
+            lookup = asyncio.get_running_loop().create_task(self._look_up(need))
+            self._lookups.add(lookup)
+            lookup.add_done_callback(self._lookups.discard)
+
+    async def _look_up(self, need: Need) -> None:
+        """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
+        rows: list[tuple[str, bytes]] | None
+        try:
+            rows = [(found.task, found.body) for found in await self._find(need)]
+        except StoreError as error:
+            log.error("the archive cannot be read: %s", error)
+            rows = None
+        self.coordinator.found(need, rows, self.clock())
+        peer = self._peers.get(need.connection)
+        if peer is not None:
+            peer.go_on()
+        self._wake()
+
+    async def _find(self, need: Need) -> list[ArchivedTask]:
+        if need.page is not None:
+            page = need.page
+            return await self.store.list_archived(
+                before=page.before,
+                limit=page.limit,
+                state=page.state,
+                skill=page.skill,
+                parent=page.parent,
+                context_id=page.context_id,
+            )
+        found = [await self.store.find_archived(task=task) for task in need.tasks]
+        if need.key is not None:
+            found.append(await self.store.find_archived(key=need.key))
+        return [task for task in found if task is not None]
 
     def _arm(self) -> None:
         """Set the one timer to the coordinator's next deadline."""
@@ -282,7 +373,7 @@ class Server:
             self._timer.cancel()
             self._timer = None
         deadline = self.coordinator.next_deadline()
-        if deadline is not None and self._loop is not None:
+        if deadline is not None and self._loop is not None and self._is_serving:
             self._timer = self._loop.call_later(max(0, deadline - self.clock()) / 1000, self._tick)
 
     def _tick(self) -> None:
@@ -304,6 +395,7 @@ class _Peer:
         "encoding",
         "in_flight",
         "is_paused",
+        "is_waiting",
         "number",
         "transport",
     )
@@ -316,6 +408,8 @@ class _Peer:
         self.encoding: Encoding = MSGPACK
         self.in_flight = 0
         self.is_paused = False
+        self.is_waiting = False
+        """A frame needs the archive: those behind it would only pile up."""
         self._tokens = float(server.policy.frames_per_second)
         self._refill_at = 0
         self._is_busy = False
@@ -350,8 +444,7 @@ class _Peer:
         self.transport = None
         if self._hello_timer is not None:
             self._hello_timer.cancel()
-        self._server.coordinator.closed(self.number, self._server.clock())
-        self._server._wake()
+        self._server._closed(self.number)
 
     def take(self, count: int) -> None:
         """Count frames that came, and stop reading while there are too many unanswered or too many a second."""
@@ -374,6 +467,18 @@ class _Peer:
         if self.is_paused and self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight // 2:
             self._resume()
 
+    def wait(self) -> None:
+        """Stop reading until the archive has answered."""
+        self.is_waiting = True
+        if not self.is_paused:
+            self._pause()
+
+    def go_on(self) -> None:
+        """Read again, unless there is another reason not to."""
+        self.is_waiting = False
+        if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
+            self._resume()
+
     def _pause(self) -> None:
         if self.transport is not None:
             self.is_paused = True
@@ -381,6 +486,6 @@ class _Peer:
 
     def _resume(self) -> None:
         self._tokens = max(self._tokens, 0.0)
-        if self.is_paused and self.transport is not None:
+        if self.is_paused and not self.is_waiting and self.transport is not None:
             self.is_paused = False
             self.transport.resume_reading()

@@ -18,6 +18,10 @@
     attempts = 3
     checkpoint_max_bytes = 65536
 
+    [retention]
+    linger = 60                     # seconds a settled task stays in memory
+    keep_days = 30                  # how long it can be read; absent: for ever
+
 A key that is not known is an error: a misspelt limit would otherwise be no limit.
 """
 
@@ -66,14 +70,34 @@ class Settings:
             raise ConfigError(f"namespace: expected up to 32 letters, digits, dots or hyphens, got {name!r}")
         return replace(self, policy=replace(self.policy, namespace=name))
 
+    def with_linger(self, seconds: float) -> Settings:
+        """Return these settings with another time for settled tasks to stay in memory.
 
-_SECTIONS = ("coordinator", "durations", "skills", "limits")
+        Raises:
+            ConfigError: it is no time.
+        """
+        if not 0 <= seconds <= 366 * 86_400:
+            raise ConfigError(f"linger: expected seconds from 0 to a year, got {seconds:g}")
+        return replace(self, policy=replace(self.policy, linger_ms=round(seconds * 1000)))
+
+    def with_keep(self, days: float) -> Settings:
+        """Return these settings with a time after which settled tasks are gone.
+
+        Raises:
+            ConfigError: it is less than a day: repeats of a request may come for as long.
+        """
+        if not 1 <= days <= 1_000 * 366:
+            raise ConfigError(f"keep_days: expected days from 1 to a thousand years, got {days:g}")
+        return replace(self, policy=replace(self.policy, keep_ms=round(days * 86_400_000)))
+
+
+_SECTIONS = ("coordinator", "durations", "skills", "limits", "retention")
 _PATHS = ("db", "tls_cert", "tls_key", "token_file")
 _NAMES = ("hosts", "origins")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
 _FRAMES = frozenset(item.name for item in fields(FrameLimits))
-_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.startswith("backoff"))
+_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.endswith("_ms"))
 _SOCKET = frozenset({"connections_max"})
 
 
@@ -100,6 +124,7 @@ def _settings(document: Mapping[str, Any], base: Path) -> Settings:
     tables = {name: _section(name, document.get(name, {})) for name in _SECTIONS}
 
     settings = _limited(_timed(Settings(), tables["durations"], tables["skills"]), tables["limits"])
+    settings = _retained(settings, tables["retention"])
     for key, value in tables["coordinator"].items():
         where = f"[coordinator] {key}"
         if key == "listen":
@@ -160,6 +185,18 @@ def _milliseconds(where: str, value: Any, *, at_least: float) -> int:
     if not at_least <= seconds <= 10 * 366 * 86_400:
         raise ConfigError(f"{where}: expected seconds from {at_least:g} to ten years, got {seconds:g}")
     return round(seconds * 1000)
+
+
+def _retained(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    for key, value in table.items():
+        where = f"[retention] {key}"
+        if key == "linger":
+            settings = settings.with_linger(_checked(where, value, int, float))
+        elif key == "keep_days":
+            settings = settings.with_keep(_checked(where, value, int, float))
+        else:
+            raise ConfigError(f"{where}: there is no such key; expected linger or keep_days")
+    return settings
 
 
 def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:

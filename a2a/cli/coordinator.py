@@ -42,6 +42,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
 @click.option("--tls-key", type=_FILE, help="Its private key.")
+@click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
+@click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: for ever]")
 @click.option(
     "--ready-json",
     "--json",
@@ -58,6 +60,8 @@ def run(
     token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
+    linger: float | None,
+    keep: float | None,
     ready_json: bool,
     is_quiet: bool,
 ) -> None:
@@ -70,6 +74,10 @@ def run(
         settings = read_settings(config) if config else Settings()
         if namespace is not None:
             settings = settings.with_namespace(namespace)
+        if linger is not None:
+            settings = settings.with_linger(linger)
+        if keep is not None:
+            settings = settings.with_keep(keep)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}

@@ -7,7 +7,7 @@ shell appends first. `restore` folds the stored records back. Nothing here does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -47,27 +47,41 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
+from . import snapshot
 from .budget import exhausted, most
-from .decision import NOTHING, Decision, Ready, refuse
+from .decision import NOTHING, Decision, Need, Ready, refuse, reply
+from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
 from .ledger import Ledger, Task
 from .live import Connection, Live, World
 from .mailbox import render
 from .policy import Policy
-from .reading import event_notice, on_task_get, on_task_list, on_task_watch, progress_notice
+from .reading import (
+    event_notice,
+    in_memory,
+    on_task_get,
+    on_task_list,
+    on_task_watch,
+    page_of,
+    progress_notice,
+    view,
+)
 from .records import (
     Accepted,
     AgentForgotten,
     AgentRegistered,
+    Archived,
     Asked,
     CoordinatorStarted,
+    CoordinatorStopped,
     Declined,
     HandedOff,
     LeaseExpired,
     MailboxAcked,
     Offered,
     OfferWithdrawn,
+    Recalled,
     Record,
     Reported,
     Revived,
@@ -85,6 +99,7 @@ from .registry import (
     on_mailbox_ack,
     on_ping,
 )
+from .retention import Retention, shelved
 from .routing import Queues, offers, satisfies
 from .tasks import (
     due,
@@ -138,6 +153,8 @@ _FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, Hande
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
 _TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
+_ACKS_APART_MS = 1_000
+"""Where mail alone keeps tasks in memory, what was acknowledged is recorded at once, but not more often than this."""
 _RUNS_LEASE = (Accepted, Revived)
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
 
@@ -157,8 +174,28 @@ class Coordinator:
         """(time, lsn of the task, task): an earliest time to look at the task again."""
         self._scheduled: dict[str, int] = {}
         """Task to its earliest entry among the timers."""
+        self._waiting = Waiting()
+        self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
+        """What the pages that wait for the archive show from memory."""
+        self._retention = Retention(self.policy.linger_ms)
+        self._acks_recorded = 0
 
     # What the shell calls ---------------------------------------------------------------------------------------------
+
+    def load(self, body: bytes) -> None:
+        """Begin with a snapshot; `restore` then takes the records behind it.
+
+        Raises:
+            ValueError: it cannot be used; nothing was changed.
+        """
+        self.ledger = self.world.ledger = snapshot.load(body, self.policy.namespace)
+
+    def stop(self, now: int) -> None:
+        """Record that this is an end in good order, and what the state is then."""
+        now = max(now, self.ledger.at)
+        for connection in self.live.agents.values():
+            self._record_ack(connection, now)
+        self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
     def restore(self, records: Iterable[Record], now: int) -> None:
         """Fold stored records back, then begin a new epoch: for whoever takes no time over the first."""
@@ -190,6 +227,9 @@ class Coordinator:
             if task.holder is not None:
                 self.live.lease_until[task.id] = now + task.durations.lease_ms
             self.ledger.touched[task.id] = task
+        for task in self.ledger.tasks.values():
+            if task.is_terminal:
+                self._retention.add(task, task.since)
         self._follow(now)
 
     def opened(self, connection: int, fresh_secret: str, now: int) -> None:
@@ -220,15 +260,58 @@ class Coordinator:
         if sender is None:
             return  # it was told to close, and this was on its way already
         sender.seen = now
+        if connection in self._waiting:
+            self._waiting.add(connection, frame)
+        else:
+            self._take(sender, frame, now)
+
+    def found(self, need: Need, rows: Sequence[tuple[str, bytes]] | None, now: int) -> None:
+        """Go on where a frame needed archived tasks: `rows` are those there are, (task, body) each.
+
+        None says that the archive could not be read: the frame is answered so, and may come again.
+        """
+        now = max(now, self.ledger.at)
+        frames = self._waiting.end(need)
+        views = self._views.pop(need, None)
+        sender = self.live.connections.get(need.connection)
+        if sender is None:
+            return  # nobody is left to answer
+        first = Fetched.read(rows)
+        first.views = views
+        fetched: Fetched | None = first
+        while frames and sender.id in self.live.connections:
+            if sender.id in self._waiting:
+                self._waiting.add(sender.id, frames.popleft())
+            else:
+                self._take(sender, frames.popleft(), now, fetched)
+            fetched = None
+
+    def _take(self, sender: Connection, frame: Frame | BadFrame, now: int, fetched: Fetched | None = None) -> None:
+        """Decide on a frame whose turn it is, or have it wait for what it is about."""
         if isinstance(frame, BadFrame):
             self._answer_bad(sender, frame)
             return
+        decision = self._refuse_early(sender, frame)
+        if decision is None and fetched is None:
+            need = need_for(self.ledger, sender, frame.message)
+            if need is not None:
+                self._waiting.begin(need, frame)
+                if isinstance(frame.message, TaskList):
+                    self._views[need] = in_memory(self.world, frame.message)
+                self._ready.needs.append(need)
+                return
+        self._conclude(sender, frame, decision, now, fetched or Fetched())
+
+    def _conclude(self, sender: Connection, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
         message = frame.message
-        decision = self._refuse_early(sender, frame) or self._decide(sender, message, now)
+        decision = refusal or self._decide(sender, message, now, fetched)
         if decision.halt is not None:
             self._ready.halt = decision.halt
             return
         for record in decision.records:
+            about = getattr(record, "task", None)
+            if about in fetched.bodies and about not in self.ledger.tasks:
+                self._commit(Recalled(now, about, fetched.bodies[about]))
             self._commit(record)
         if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
             self._take_over(sender)
@@ -237,7 +320,7 @@ class Coordinator:
         if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
             self._arrived(sender, now)
         elif isinstance(message, TaskWatch) and not isinstance(decision.reply, Error):
-            self._watch(sender, frame.id, message)
+            self._watch(sender, frame.id, message, fetched.tasks.get(message.task))
         elif isinstance(message, AgentFind) and message.watch and not isinstance(decision.reply, Error):
             sender.finding[frame.id] = message.filter
             self.live.finders[sender.id] = sender
@@ -269,10 +352,14 @@ class Coordinator:
                     self._commit(record)
             self.ledger.touched[task_id] = task
             self._follow(now)
+        self._archive(now)
 
     def next_deadline(self) -> int | None:
         """Return when `tick` has something to do next, or None."""
-        return self._timers[0][0] if self._timers else None
+        leaving = self._retention.next_deadline()
+        if not self._timers:
+            return leaving
+        return self._timers[0][0] if leaving is None else min(self._timers[0][0], leaving)
 
     def ready(self, now: int) -> Ready:
         """Return what is to be appended and sent since the last call. Append, and only then send."""
@@ -292,8 +379,24 @@ class Coordinator:
 
     # Deciding ---------------------------------------------------------------------------------------------------------
 
-    def _decide(self, sender: Connection, message: Message, now: int) -> Decision:
-        return HANDLERS[type(message)](self.world, sender, message, now)
+    def _decide(self, sender: Connection, message: Message, now: int, fetched: Fetched) -> Decision:
+        if not isinstance(message, Hello | TaskHeartbeat):  # those are told of each attempt what they are to do
+            if fetched.failure:
+                return refuse(ErrorCode.UNAVAILABLE, fetched.failure)
+            if fetched.gone and _is_about(message, fetched.gone):
+                return refuse(ErrorCode.GONE, f"task {fetched.gone[0]} ended long ago, and is not kept any more")
+        if isinstance(message, TaskList) and fetched.views is not None:
+            return self._list(message, fetched)
+        if not fetched.tasks:
+            return HANDLERS[type(message)](self.world, sender, message, now)
+        with self.ledger.lending(fetched.tasks.values()):
+            return HANDLERS[type(message)](self.world, sender, message, now)
+
+    def _list(self, message: TaskList, fetched: Fetched) -> Decision:
+        """Answer with a page that memory and the archive have together."""
+        shown = {task.lsn: view(self.world, task) for task in fetched.tasks.values()}
+        shown.update(fetched.views or ())  # a task that is back has more to show here
+        return reply(page_of(message, sorted(shown.items(), reverse=True)))
 
     def _refuse_early(self, sender: Connection, frame: Frame) -> Decision | None:
         """Return the answer to what no handler takes, or None."""
@@ -343,7 +446,10 @@ class Coordinator:
             if task.is_terminal:
                 live.lease_until.pop(record.task, None)
                 live.progress.pop(record.task, None)
+                self._retention.add(task, record.at)
             self._take_slot_back(task)
+        elif isinstance(record, Recalled):
+            self._retention.add(ledger.tasks[record.task], record.at)
         elif isinstance(record, AgentRegistered | StatusSet):
             self._capacity_changed(record.agent)
             if record.agent in live.agents:
@@ -387,7 +493,8 @@ class Coordinator:
                         self._commit(record)
                 if task.children and task.is_terminal:
                     for child in task.children:
-                        ledger.touched[child] = ledger.tasks[child]
+                        if child in ledger.open_tasks:
+                            ledger.touched[child] = ledger.open_tasks[child]
                 if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
                     detail = f"nothing is left of its budget for {kind}"
                     self._commit(Settled(now, task.id, "failed", "budget", detail))
@@ -462,6 +569,26 @@ class Coordinator:
         heapify(self._timers)
         for task_id in [task_id for task_id in scheduled if task_id not in open_tasks]:
             del scheduled[task_id]
+
+    # Leaving memory ---------------------------------------------------------------------------------------------------
+
+    def _archive(self, now: int) -> None:
+        """Have settled tasks leave that nobody needs at hand any more."""
+        due = self._retention.next_deadline()
+        if due is None or due > now:
+            return
+        leaving, has_mail = self._retention.take(self.ledger, self._waiting.wanted, now)
+        if leaving:
+            self._ready.archived.extend(map(shelved, leaving))
+            self._commit(Archived(now, [task.id for task in leaving]))
+            for task in leaving:
+                # The end of a task ends its watches: nothing follows it.
+                for connection in self.live.watchers.pop(task.id, {}).values():
+                    connection.watches.pop(task.id, None)
+        if has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
+            self._acks_recorded = now
+            for connection in self.live.agents.values():
+                self._record_ack(connection, now)
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -558,7 +685,11 @@ class Coordinator:
                 if satisfies(agent, wanted):
                     self._send(connection, change_notice(self.world, agent, change, now), re=request)
 
-    def _watch(self, sender: Connection, request: str, message: TaskWatch) -> None:
+    def _watch(self, sender: Connection, request: str, message: TaskWatch, archived: Task | None) -> None:
+        if archived is not None and message.task not in self.ledger.tasks:
+            for event in archived.history[message.from_gen :] if not message.stop else ():
+                self._send(sender, event_notice(archived, event), re=request)
+            return
         if message.stop:
             sender.watches.pop(message.task, None)
             self._unwatch(message.task, sender.id)
@@ -595,6 +726,13 @@ class Coordinator:
         if watching and task is not None and progress is not None:
             for connection in watching.values():
                 self._send(connection, progress_notice(task, progress), re=connection.watches[task_id][0])
+
+
+def _is_about(message: Message, tasks: list[str]) -> bool:
+    """Tell whether the message is about one of these tasks, and not only about its key."""
+    parent = message.parent if isinstance(message, TaskDelegate) else None
+    about = parent.task if parent is not None else getattr(message, "task", None)
+    return about in tasks
 
 
 def _kind(message: Message) -> str:

@@ -10,7 +10,7 @@ from ..protocol.codec import Frame
 from ..protocol.messages import Error, Message
 from .records import Record
 
-__all__ = ["NOTHING", "Decision", "Ready", "refuse", "reply"]
+__all__ = ["NOTHING", "Decision", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
 
 
 @dataclass(slots=True)
@@ -30,9 +30,49 @@ NOTHING = Decision()
 """No record and no reply; shared, so nobody changes it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A settled task on its way into the archive, with what it can be found by."""
+
+    task: str
+    scope: str
+    key: str
+    state: str
+    settled_at: int
+    body: bytes
+    lsn: int
+    skill: str
+    parent: str | None
+    context_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is asked of the archive for one page of tasks: the newest, behind a position, that pass."""
+
+    limit: int
+    before: int | None = None
+    """Tasks created before this position only."""
+    state: str | None = None
+    skill: str | None = None
+    parent: str | None = None
+    context_id: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Need:
+    """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive."""
+
+    connection: int
+    tasks: tuple[str, ...] = ()
+    key: tuple[str, str] | None = None
+    """(scope, key) that a task may have had."""
+    page: Page | None = None
+
+
 @dataclass(slots=True)
 class Ready:
-    """Append the records, then send the frames, then close the connections named."""
+    """Append the records and the archived tasks as one, then send the frames, close, and look up what is needed."""
 
     records: list[tuple[int, Record]] = field(default_factory=list)
     """(lsn, record), consecutive."""
@@ -40,11 +80,15 @@ class Ready:
     """(connection, frame), in the order they must leave."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
+    archived: list[Shelved] = field(default_factory=list)
+    """Becomes durable with the records, which say that these tasks are to be found there."""
+    needs: list[Need] = field(default_factory=list)
+    """To be looked up once the records are durable, and answered with `found`."""
     halt: str | None = None
     """Append nothing and send nothing any more: the coordinator has to stop, for this reason."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.frames or self.closes or self.halt)
+        return bool(self.records or self.frames or self.closes or self.needs or self.halt)
 
 
 def reply(message: Message, *records: Record) -> Decision:

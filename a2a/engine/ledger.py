@@ -8,12 +8,15 @@ there by the very record that caused it, and rendered when it is sent.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.states import TERMINAL, TaskEvent, TaskState, advance
 from ..protocol.types import principal_of
+from . import plain
+from .filter import KeyFilter
 from .policy import Bounds, Durations
 from .records import (
     Accepted,
@@ -22,11 +25,13 @@ from .records import (
     AgentRegistered,
     Answered,
     AnswersRepeated,
+    Archived,
     ArtifactAppended,
     Asked,
     CancelRequested,
     Checkpointed,
     CoordinatorStarted,
+    CoordinatorStopped,
     Declined,
     Delegated,
     Evicted,
@@ -37,6 +42,7 @@ from .records import (
     Offered,
     OfferWithdrawn,
     PrincipalBound,
+    Recalled,
     Record,
     Reported,
     ReportKept,
@@ -317,6 +323,11 @@ class Task:
         return attempt.agent if attempt is not None else None
 
     @property
+    def agents(self) -> list[str]:
+        """The agents that ever had an attempt at it."""
+        return [attempt.agent for attempt in self.attempts.values()]
+
+    @property
     def lost_by(self) -> list[str]:
         """The agents that lost it, each once, in the order they did."""
         lost = (attempt.agent for attempt in self.attempts.values() if attempt.lost)
@@ -388,6 +399,12 @@ class Ledger:
         """Tasks that have not ended, in the order they came."""
         self.attached: dict[str, dict[str, Task]] = {}
         """Principal to its open tasks that do not go on without it (spec TASK-12)."""
+        self.mail: dict[str, int] = {}
+        """Task to the mailbox entries that are rendered from it and not acknowledged."""
+        self.archived = KeyFilter()
+        """The keys of tasks that left memory, approximately."""
+        self.recalled: dict[str, None] = {}
+        """Archived tasks that are back; among the tasks they stand behind newer ones."""
         self.touched: dict[str, Task] = {}
         """Tasks that the records since the last pass changed; the coordinator empties it."""
         self.posted: dict[str, None] = {}
@@ -418,7 +435,48 @@ class Ledger:
             mailbox = self.mailboxes[agent] = Mailbox()
         mailbox.entries.append(MailboxEntry(mailbox.next_mseq, lsn, kind, task, number))
         mailbox.next_mseq += 1
+        self.mail[task] = self.mail.get(task, 0) + 1
         self.posted[agent] = None
+
+    def read_mail(self, entry: MailboxEntry) -> None:
+        """Count an entry that nobody will ask for any more."""
+        left = self.mail[entry.task] - 1
+        if left:
+            self.mail[entry.task] = left
+        else:
+            del self.mail[entry.task]
+
+    def may_have_archived(self, task: str) -> bool:
+        """Tell whether this may be the id of a task that was here and left."""
+        namespace, _, number = task.rpartition("-")
+        return (
+            bool(self.archived.layers)
+            and task not in self.tasks
+            and namespace == self.namespace
+            and number.isdecimal()
+            and task == self.task_id_at(int(number))
+            and 0 < int(number) <= self.lsn
+        )
+
+    @contextmanager
+    def lending(self, tasks: Iterable[Task]) -> Iterator[None]:
+        """Have archived tasks at hand while a decision is made, as if they had never left.
+
+        The one thing beside `apply` that touches the state, and it leaves it as it was: handlers need not know where
+        a task they read comes from.
+        """
+        lent = [task for task in tasks if task.id not in self.tasks]
+        named = [(task.scope, task.key) for task in lent if (task.scope, task.key) not in self.keys]
+        for task in lent:
+            self.tasks[task.id] = task
+            self.keys.setdefault((task.scope, task.key), task.id)
+        try:
+            yield
+        finally:
+            for task in lent:
+                del self.tasks[task.id]
+            for name in named:
+                del self.keys[name]
 
     def move(
         self, task: Task, event: TaskEvent, record: Record, lsn: int, payload: bytes | None = None, **data: Any
@@ -505,7 +563,8 @@ class Ledger:
         for child in task.children:
             if child in self.open_tasks:
                 self.touched[child] = self.open_tasks[child]
-            self._touch_below(self.tasks[child])
+            if child in self.tasks:
+                self._touch_below(self.tasks[child])
 
     def payer(self, task: Task | None, kind: str) -> Task | None:
         """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
@@ -551,6 +610,10 @@ def _coordinator_started(ledger: Ledger, record: CoordinatorStarted, lsn: int) -
     ledger.epoch = record.epoch
 
 
+def _coordinator_stopped(ledger: Ledger, record: CoordinatorStopped, lsn: int) -> None:
+    """What it had in memory goes on in the next epoch."""
+
+
 def _principal_bound(ledger: Ledger, record: PrincipalBound, lsn: int) -> None:
     ledger.principals[record.principal] = record.secret_digest
 
@@ -576,11 +639,13 @@ def _mailbox_acked(ledger: Ledger, record: MailboxAcked, lsn: int) -> None:
     mailbox = ledger.mailboxes[record.agent]
     entries = mailbox.entries
     while entries and entries[0].mseq <= record.upto:
-        entries.popleft()
+        ledger.read_mail(entries.popleft())
 
 
 def _agent_forgotten(ledger: Ledger, record: AgentForgotten, lsn: int) -> None:
-    ledger.mailboxes.pop(record.agent, None)
+    mailbox = ledger.mailboxes.pop(record.agent, None)
+    for entry in mailbox.entries if mailbox else ():
+        ledger.read_mail(entry)
     ledger.holding.pop(record.agent, None)
 
 
@@ -986,8 +1051,28 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
         ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
 
 
+def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
+    for task_id in record.tasks:
+        task = ledger.tasks.pop(task_id)
+        if not task.is_terminal:
+            raise ValueError(f"record {lsn} archives task {task_id}, which is {task.state}")
+        del ledger.keys[task.scope, task.key]
+        ledger.archived.add(task.scope, task.key)
+        ledger.recalled.pop(task_id, None)
+
+
+def _recalled(ledger: Ledger, record: Recalled, lsn: int) -> None:
+    task = plain.from_bytes(Task, record.body)
+    if task.id != record.task or not task.is_terminal or task.id in ledger.tasks:
+        raise ValueError(f"record {lsn} recalls task {record.task}, which is not what was archived")
+    ledger.tasks[task.id] = task
+    ledger.keys[task.scope, task.key] = task.id
+    ledger.recalled[task.id] = None
+
+
 _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     CoordinatorStarted: _coordinator_started,
+    CoordinatorStopped: _coordinator_stopped,
     PrincipalBound: _principal_bound,
     AgentRegistered: _agent_registered,
     StatusSet: _status_set,
@@ -1016,4 +1101,6 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     Reworked: _reworked,
     CancelRequested: _cancel_requested,
     Settled: _settled,
+    Archived: _archived,
+    Recalled: _recalled,
 }

@@ -160,5 +160,10 @@ class Policy:
     """Watched tasks on one connection."""
     finds_max: int = 256
     """Finds with `watch` on one connection. Each costs a look at every agent that comes or goes."""
+    linger_ms: int = 60_000
+    """How long a settled task stays in memory; late reports and repeated keys mostly come soon. Later ones find it in
+    the archive."""
+    keep_ms: int | None = None
+    """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000
     """Agents in one answer to `agent.find`."""

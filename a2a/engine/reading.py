@@ -7,12 +7,22 @@ from typing import Any
 
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskList, TaskPage, TaskWatch
-from ..protocol.states import TaskState, outside
-from .decision import Decision, refuse, reply
-from .ledger import Event, Task
+from ..protocol.states import TERMINAL, TaskState, outside
+from .decision import Decision, Page, refuse, reply
+from .ledger import Event, Ledger, Task
 from .live import Connection, Progress, World
 
-__all__ = ["event_notice", "on_task_get", "on_task_list", "on_task_watch", "progress_notice", "view"]
+__all__ = [
+    "event_notice",
+    "in_memory",
+    "on_task_get",
+    "on_task_list",
+    "on_task_watch",
+    "page_of",
+    "page_wanted",
+    "progress_notice",
+    "view",
+]
 
 
 def _timestamp(ms: int) -> str:
@@ -127,23 +137,53 @@ def on_task_get(world: World, sender: Connection, message: TaskGet, now: int) ->
 
 def on_task_list(world: World, sender: Connection, message: TaskList, now: int) -> Decision:
     """List tasks, newest first. Spec READ-2."""
-    tasks = world.ledger.tasks
-    before = None
-    if message.before is not None:
-        last = tasks.get(message.before)
-        if last is None:
-            return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.before} to continue behind")
-        before = last.lsn
+    if message.before is not None and _position(world.ledger, message.before) is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.before} to continue behind")
+    return reply(page_of(message, in_memory(world, message)))
+
+
+def _position(ledger: Ledger, before: str) -> int | None:
+    """Return where a page goes on. The task itself may be gone, its id says where it stood."""
+    namespace, _, number = before.rpartition("-")
+    is_id = namespace == ledger.namespace and number.isdecimal() and len(number) < 20
+    return int(number) if is_id and 0 < int(number) <= ledger.lsn else None
+
+
+def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]]]:
+    """Return (lsn, view) of the tasks in memory that pass, newest first: one more than the page shows, if there is."""
+    ledger = world.ledger
+    before = None if message.before is None else _position(ledger, message.before)
     found: list[Task] = []
-    more = False
-    for task in reversed(tasks.values()):
-        if (before is not None and task.lsn >= before) or not _listed(task, message):
-            continue
-        if len(found) == message.limit:
-            more = True
+    for task in reversed(ledger.tasks.values()):
+        if len(found) > message.limit:
             break
-        found.append(task)
-    return reply(TaskPage([view(world, task) for task in found], found[-1].id if more else None))
+        if task.id not in ledger.recalled and (before is None or task.lsn < before) and _listed(task, message):
+            found.append(task)
+    back = [task for name in ledger.recalled if _listed(task := ledger.tasks[name], message)]
+    if back:
+        found.extend(task for task in back if before is None or task.lsn < before)
+        found.sort(key=lambda task: -task.lsn)
+    return [(task.lsn, view(world, task)) for task in found[: message.limit + 1]]
+
+
+def page_of(message: TaskList, shown: list[tuple[int, dict[str, Any]]]) -> TaskPage:
+    """Return the page that begins with the first of these."""
+    tasks = [shown_task for _, shown_task in shown[: message.limit]]
+    return TaskPage(tasks, tasks[-1]["id"] if len(shown) > message.limit else None)
+
+
+def page_wanted(ledger: Ledger, message: TaskList) -> Page | None:
+    """Return what to ask the archive for, or None where no archived task can be on the page."""
+    before = None if message.before is None else _position(ledger, message.before)
+    if message.before is not None and before is None:
+        return None
+    state = message.state
+    if state is not None:
+        ended = {name: kind.value for kind in TERMINAL for name in (kind.value, outside(kind, was_leased=True))}
+        if state not in ended:
+            return None
+        state = ended[state]
+    return Page(message.limit + 1, before, state, message.skill, message.parent, message.context_id)
 
 
 def _listed(task: Task, wanted: TaskList) -> bool:

@@ -21,11 +21,13 @@ __all__ = [
     "AgentRegistered",
     "Answered",
     "AnswersRepeated",
+    "Archived",
     "ArtifactAppended",
     "Asked",
     "CancelRequested",
     "Checkpointed",
     "CoordinatorStarted",
+    "CoordinatorStopped",
     "Declined",
     "Delegated",
     "Evicted",
@@ -36,6 +38,7 @@ __all__ = [
     "OfferWithdrawn",
     "Offered",
     "PrincipalBound",
+    "Recalled",
     "Record",
     "ReportKept",
     "Reported",
@@ -63,6 +66,14 @@ class CoordinatorStarted(Record):
     """The coordinator opened this ledger."""
 
     epoch: int
+
+
+@dataclass(slots=True)
+class CoordinatorStopped(Record):
+    """The coordinator ended in good order."""
+
+    state_hash: str
+    """Of what it had in memory, before this record: a fold of the records up to here has the same."""
 
 
 @dataclass(slots=True)
@@ -392,10 +403,27 @@ class Settled(Record):
     """What the holder said it had used, where this is the answer to its last word."""
 
 
+@dataclass(slots=True)
+class Archived(Record):
+    """Settled tasks left memory. The archive has them, from before this record or together with it."""
+
+    tasks: list[str]
+
+
+@dataclass(slots=True)
+class Recalled(Record):
+    """An archived task is needed again: something is about to be added to it."""
+
+    task: str
+    body: bytes
+    """Its stored form, as the archive had it: the fold has no other place to get it from."""
+
+
 RECORDS: dict[str, type[Record]] = {
     record.__name__: record
     for record in (
         CoordinatorStarted,
+        CoordinatorStopped,
         PrincipalBound,
         AgentRegistered,
         StatusSet,
@@ -424,6 +452,8 @@ RECORDS: dict[str, type[Record]] = {
         Reworked,
         CancelRequested,
         Settled,
+        Archived,
+        Recalled,
     )
 }
 """Stored name to class."""

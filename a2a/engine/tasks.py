@@ -75,6 +75,7 @@ __all__ = [
     "on_task_delegate",
     "on_task_report",
     "on_task_steer",
+    "scope_of",
     "when_due",
 ]
 
@@ -87,8 +88,13 @@ def may_control(world: World, sender: Connection, task: Task) -> bool:
     agent = sender.agent or ""
     if sender.role == "operator" or principal_of(agent) == task.principal:
         return True
-    parent = world.ledger.tasks[task.parent] if task.parent else None
+    parent = world.ledger.tasks.get(task.parent) if task.parent else None  # an archived one has no holder
     return parent is not None and parent.holder == agent
+
+
+def scope_of(message: TaskDelegate, agent: str) -> str:
+    """Return the scope of a delegation's key (spec TASK-5)."""
+    return f"task:{message.parent.task}" if message.parent else f"principal:{principal_of(agent)}"
 
 
 def _missing(task: str) -> Decision:
@@ -121,7 +127,7 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
     except ValueError as error:
         return refuse(ErrorCode.MALFORMED, f"the specification has no canonical form: {error}")
 
-    scope = f"task:{parent.id}" if parent else f"principal:{principal_of(agent)}"
+    scope = scope_of(message, agent)
     known = ledger.keys.get((scope, message.key))
     if known is not None:
         return _delegated_before(ledger.tasks[known], agent, spec_hash, message.key, now)

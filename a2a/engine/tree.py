@@ -75,8 +75,8 @@ def cancel_children(ledger: Ledger, parent: Task, mode: str, reason: str, by: st
     """Return what cancels the sub-tasks that do not outlive their parent."""
     records: list[Record] = []
     for child_id in parent.children:
-        child = ledger.tasks[child_id]
-        if child.on_parent_end == "cancel":
+        child = ledger.tasks.get(child_id)
+        if child is not None and child.on_parent_end == "cancel":  # an archived one has ended
             records.extend(cancel(ledger, child, mode, reason, by, now))
     return records
 

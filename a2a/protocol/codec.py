@@ -533,9 +533,9 @@ def _explain(error: ValidationError) -> str:
 # Storage --------------------------------------------------------------------------------------------------------------
 
 
-def pack(value: Any) -> bytes:
-    """Encode plain data for the ledger."""
-    return cast(bytes, msgpack.packb(value))
+def pack(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
+    """Encode plain data for the ledger; `default` turns what is not plain into something that is."""
+    return cast(bytes, msgpack.packb(value, default=default))
 
 
 def unpack(data: bytes) -> Any:

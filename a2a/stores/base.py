@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 __all__ = ["Appended", "ArchivedTask", "Durability", "Entry", "Snapshot", "Store"]
@@ -58,6 +59,12 @@ class ArchivedTask:
     state: str
     settled_at: int
     body: bytes
+    """Empty once the task is gone: what is left says that it was there."""
+    lsn: int
+    """The position of the entry that created it; pages go by it."""
+    skill: str = ""
+    parent: str | None = None
+    context_id: str = ""
 
 
 class Store(Protocol):
@@ -65,6 +72,10 @@ class Store(Protocol):
 
     Every method but `open` and `aclose` raises StoreError while the store is not open.
     """
+
+    @property
+    def path(self) -> Path | None:
+        """The file that other processes can read it from while it is open; None: there is none."""
 
     @property
     def durability(self) -> Durability:
@@ -79,7 +90,9 @@ class Store(Protocol):
             StoreTooNew: a newer version of this software wrote it.
         """
 
-    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
         """Queue a batch for the log; it becomes durable whole or not at all, in the order of the calls.
 
         Args:
@@ -88,6 +101,8 @@ class Store(Protocol):
             done: called in the event loop, in the order of the calls. After a failure every later batch fails too,
                 as do snapshots and archiving. A batch that failed may be there after the next open all the same, as
                 after any failed sync: it says that nobody knows, not that it was not kept.
+            archived: settled tasks that the batch says are in the archive: they are, when it is durable. One already
+                there is replaced.
 
         The queue has no bound of its own: the server stops reading while too many appends are unanswered.
         """
@@ -108,19 +123,34 @@ class Store(Protocol):
     async def load_snapshot(self) -> Snapshot | None:
         """Return the newest snapshot, or None."""
 
-    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
-        """Put settled tasks into the archive, whole or not at all; one already there is replaced."""
-
     async def find_archived(
         self, *, task: str | None = None, key: tuple[str, str] | None = None
     ) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None.
 
-        Of several with the same (scope, key) it is the one settled last.
+        Of several with the same (scope, key) it is the one created last.
         """
 
-    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
-        """Return archived tasks, newest first, those settled before `(settled_at, task)` where it is given."""
+    async def list_archived(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        skill: str | None = None,
+        parent: str | None = None,
+        context_id: str | None = None,
+    ) -> list[ArchivedTask]:
+        """Return archived tasks that pass, those created last first, from before an `lsn` where it is given.
+
+        Those that are gone are left out.
+        """
+
+    async def prune(self, settled_before: int, limit: int) -> int:
+        """Have the oldest archived tasks that settled before this time be gone; return how many, `limit` at most.
+
+        Their rows stay, without the body.
+        """
 
     async def put_blob(self, sha256: str, data: bytes) -> None:
         """Keep `data` under its SHA-256 in lower-case hex, durable before this returns. Twice is once.

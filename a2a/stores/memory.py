@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import StoreConflict, StoreError, StoreLocked
 from .appending import Outcome, end_after, tell
@@ -50,6 +50,10 @@ class MemoryStore(Store):
         self._failure: StoreError | None = None
 
     @property
+    def path(self) -> None:
+        return None
+
+    @property
     def durability(self) -> Durability:
         return "memory"
 
@@ -61,10 +65,14 @@ class MemoryStore(Store):
         self._failure = None
         return len(self.medium.log)
 
-    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
         loop = self._require_open()
         if self._failure is None:
             self._failure = self._store(tuple(entries), expected)
+        if self._failure is None:
+            self.medium.archive.update((task.task, task) for task in archived)
         if not self._outcomes:
             loop.call_soon(self._tell)
         self._outcomes.append((done, self._failure))
@@ -87,10 +95,6 @@ class MemoryStore(Store):
         self._require_open()
         return self.medium.snapshot
 
-    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
-        self._require_sound()
-        self.medium.archive.update((task.task, task) for task in tasks)
-
     async def find_archived(
         self, *, task: str | None = None, key: tuple[str, str] | None = None
     ) -> ArchivedTask | None:
@@ -103,10 +107,35 @@ class MemoryStore(Store):
         found = [archived for archived in self.medium.archive.values() if (archived.scope, archived.key) == key]
         return max(found, key=_age, default=None)
 
-    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
+    async def list_archived(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        skill: str | None = None,
+        parent: str | None = None,
+        context_id: str | None = None,
+    ) -> list[ArchivedTask]:
         self._require_open()
-        newest_first = sorted(self.medium.archive.values(), key=_age, reverse=True)
-        return [task for task in newest_first if before is None or _age(task) < before][:limit]
+        passing = [
+            task
+            for task in self.medium.archive.values()
+            if task.body
+            and (before is None or task.lsn < before)
+            and state in (None, task.state)
+            and skill in (None, task.skill)
+            and parent in (None, task.parent)
+            and context_id in (None, task.context_id)
+        ]
+        return sorted(passing, key=_age, reverse=True)[:limit]
+
+    async def prune(self, settled_before: int, limit: int) -> int:
+        self._require_sound()
+        old = [task for task in self.medium.archive.values() if task.body and task.settled_at < settled_before]
+        old = sorted(old, key=lambda task: task.settled_at)[:limit]
+        self.medium.archive.update((task.task, replace(task, body=b"")) for task in old)
+        return len(old)
 
     async def put_blob(self, sha256: str, data: bytes) -> None:
         self._require_open()
@@ -165,6 +194,6 @@ class MemoryStore(Store):
             raise self._failure
 
 
-def _age(task: ArchivedTask) -> tuple[int, str]:
-    """The order of the archive: when it was settled, then the id."""
-    return task.settled_at, task.task
+def _age(task: ArchivedTask) -> int:
+    """The order of the archive: when the task was created."""
+    return task.lsn

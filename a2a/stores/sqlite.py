@@ -30,7 +30,9 @@ __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
 
-_COLUMNS = attrgetter("task", "scope", "key", "state", "settled_at", "body")
+_COLUMNS = attrgetter("task", "scope", "key", "state", "settled_at", "body", "lsn", "skill", "parent", "context_id")
+
+_LSN_MAX = 2**63 - 1
 
 _PAGE_ROWS = 256
 """Entries `read` holds at a time: with payloads of the size that is kept inline, some 16 MB at most."""
@@ -49,11 +51,15 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self._path = Path(path)
         self._ledger: _OpenLedger | None = None
         """What is open; set by `open`, cleared when `aclose` begins."""
         self._closed: asyncio.Future[int] | None = None
         """Done when the ledger last open is released."""
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     @property
     def durability(self) -> Durability:
@@ -76,8 +82,13 @@ class SqliteStore(Store):
         self._ledger, self._closed = ledger, ledger.writer.closed
         return end
 
-    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
-        self._require_open().writer.put(Job(done, tuple(entries), expected))
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
+        rows = list(map(_COLUMNS, archived))
+        self._require_open().writer.put(
+            Job(done, tuple(entries), expected, statement="archive_tasks" if rows else "", rows=rows)
+        )
 
     def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
         ledger = self._require_open()
@@ -91,9 +102,6 @@ class SqliteStore(Store):
         rows = await self._query("load_snapshot", ())
         return Snapshot(*rows[0]) if rows else None
 
-    async def archive(self, tasks: Sequence[ArchivedTask]) -> None:
-        await self._write("archive_tasks", [_COLUMNS(task) for task in tasks])
-
     async def find_archived(
         self, *, task: str | None = None, key: tuple[str, str] | None = None
     ) -> ArchivedTask | None:
@@ -105,12 +113,25 @@ class SqliteStore(Store):
             rows = await self._query("find_archived_by_task", (task,))
         return ArchivedTask(*rows[0]) if rows else None
 
-    async def list_archived(self, *, before: tuple[int, str] | None = None, limit: int = 100) -> list[ArchivedTask]:
-        if before is None:
-            rows = await self._query("list_archived", (limit,))
-        else:
-            rows = await self._query("list_archived_before", (*before, limit))
+    async def list_archived(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        skill: str | None = None,
+        parent: str | None = None,
+        context_id: str | None = None,
+    ) -> list[ArchivedTask]:
+        wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
+        before = _LSN_MAX if before is None else before
+        rows = await self._query("list_archived", {"before": before, "limit": limit, **wanted})
         return list(starmap(ArchivedTask, rows))
+
+    async def prune(self, settled_before: int, limit: int) -> int:
+        rows = await self._query("find_prunable", (settled_before, limit))
+        await self._write("prune_tasks", rows)
+        return len(rows)
 
     async def put_blob(self, sha256: str, data: bytes) -> None:
         ledger = self._require_open()
@@ -143,7 +164,7 @@ class SqliteStore(Store):
         ledger.writer.put(Job(done, statement=statement, rows=rows, reaches=reaches))
         await written
 
-    async def _query(self, name: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    async def _query(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         ledger = self._require_open()
         return await ledger.aside(lambda: ledger.query(name, parameters))
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from a2a.engine.records import (
     Accepted,
+    Adopted,
     Answered,
+    Archived,
     ArtifactAppended,
     Asked,
     CancelRequested,
@@ -22,8 +24,10 @@ from a2a.engine.records import (
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    Recalled,
     Record,
     Reported,
+    ReportKept,
     Revived,
     Reworked,
     Settled,
@@ -541,6 +545,41 @@ class RestartLetsGo(Checker):
             self.hold((task, fence) in held, f"{agent} came new without {task}, and still holds it under {fence}")
 
 
+class OnlyTheSettledLeave(Checker):
+    """What leaves memory has ended, nobody above or below it needs it, and no mail about it waits (DURABLE-7)."""
+
+    name = "DURABLE-7"
+    records = (Archived, Recalled)
+
+    def before(self, record: Archived | Recalled, lsn: int, cause: Cause) -> None:
+        if isinstance(record, Recalled):
+            self.hold(self.model.tasks[record.task].is_archived, f"{record.task} is recalled and had not left")
+            return
+        assert self.court.coordinator is not None, "it decided"
+        mail = {entry.task for mailbox in self.court.coordinator.ledger.mailboxes.values() for entry in mailbox.entries}
+        for name in record.tasks:
+            task = self.model.tasks[name]
+            self.hold(task.has_ended and not task.is_archived, f"{name} is {task.state} and leaves")
+            lingered = record.at - task.since
+            self.hold(lingered >= self.court.policy.linger_ms, f"{name} leaves {lingered} ms after its end")
+            parent = self.model.tasks.get(task.parent or "")
+            self.hold(parent is None or parent.has_ended, f"{name} leaves before its parent has ended")
+            below = [child for child in task.children if not self.model.tasks[child].is_archived]
+            self.hold(set(below) <= set(record.tasks), f"{name} leaves before {below}")
+            self.hold(name not in mail, f"{name} leaves, and somebody has mail about it")
+
+
+class OnlyTheRecalledChange(Checker):
+    """Nothing is decided about a task that has left memory before it is back."""
+
+    name = "DURABLE-8"
+    records = (*_OF_TASK, ReportKept, Adopted)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        has_left = self.model.tasks[record.task].is_archived
+        self.hold(not has_left, f"{type(record).__name__} of {record.task}, which has left")
+
+
 def _authority(task: TaskModel) -> str:
     state = "open" if task.is_open else "spent"
     return f"{task.fence} of {task.holder or 'nobody'} ({state}), on offer {task.offer or 'nothing'}"
@@ -571,4 +610,6 @@ SAFETY: tuple[type[Checker], ...] = (
     Identified,
     MailPosted,
     RestartLetsGo,
+    OnlyTheSettledLeave,
+    OnlyTheRecalledChange,
 )

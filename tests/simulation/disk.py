@@ -11,9 +11,10 @@ It keeps bytes, as a store does: what a restarted coordinator folds went through
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from a2a.engine.decision import Need, Shelved
 from a2a.engine.records import Record, from_bytes
 
 from .world import Event, World
@@ -29,6 +30,7 @@ Appended = Callable[[bool], None]
 class _Pending:
     entries: list[Stored]
     done: Appended
+    archived: Sequence[Shelved] = ()
     event: Event = field(default_factory=list)
 
 
@@ -39,6 +41,8 @@ class Disk:
         self.world = world
         self.latency = latency
         self.entries: list[Stored] = []
+        self.archive: dict[str, Shelved] = {}
+        """The archived tasks, by id."""
         self._chance = world.chance("disk")
         self._pending: deque[_Pending] = deque()
         self._last = 0
@@ -48,9 +52,14 @@ class Disk:
         """The position of the last record that survives a crash."""
         return len(self.entries)
 
-    def append(self, entries: list[Stored], done: Appended) -> None:
-        """Write a batch."""
-        batch = _Pending(entries, done)
+    @property
+    def is_writing(self) -> bool:
+        """Whether a batch is on its way."""
+        return bool(self._pending)
+
+    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved] = ()) -> None:
+        """Write a batch, and the tasks that it says are archived."""
+        batch = _Pending(entries, done, archived)
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
         batch.event = self.world.at(self._last, self._written, batch)
         self._pending.append(batch)
@@ -76,6 +85,25 @@ class Disk:
         """Return the stored records, as a new process reads them."""
         return [from_bytes(*entry) for entry in self.entries]
 
+    def look_up(self, need: Need) -> list[tuple[str, bytes]]:
+        """Return (task, body) of what is needed, as far as it is there."""
+        if need.page is not None:
+            page = need.page
+            passing = [
+                task
+                for task in self.archive.values()
+                if (page.before is None or task.lsn < page.before)
+                and page.state in (None, task.state)
+                and page.skill in (None, task.skill)
+                and page.parent in (None, task.parent)
+                and page.context_id in (None, task.context_id)
+            ]
+            passing.sort(key=lambda task: -task.lsn)
+            return [(task.task, task.body) for task in passing[: page.limit]]
+        found = [self.archive[task] for task in need.tasks if task in self.archive]
+        found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
+        return [(task.task, task.body) for task in found]
+
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"
         self._pending.popleft()
@@ -91,6 +119,7 @@ class Disk:
 
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
+        self.archive.update((task.task, task) for task in batch.archived)
         for body, payload in batch.entries:
             self.world.mark(b"=", body)
             if payload is not None:

@@ -17,6 +17,7 @@ from a2a.engine.records import (
     AgentForgotten,
     AgentRegistered,
     Answered,
+    Archived,
     ArtifactAppended,
     Asked,
     CancelRequested,
@@ -31,6 +32,7 @@ from a2a.engine.records import (
     Offered,
     OfferWithdrawn,
     PrincipalBound,
+    Recalled,
     Record,
     Reported,
     ReportKept,
@@ -155,6 +157,9 @@ class TaskModel:
     """Fence to what its attempt was counted for."""
     spent: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
+    kept: list[tuple[int, str]] = field(default_factory=list)
+    """(fence, hash) of each report kept as evidence."""
+    is_archived: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -237,6 +242,8 @@ class Model:
             Reworked: self._reworked,
             CancelRequested: self._cancel,
             Settled: self._settled,
+            Archived: self._archived,
+            Recalled: self._recalled,
         }
 
     def apply(self, record: Record, lsn: int) -> None:
@@ -531,6 +538,7 @@ class Model:
         task = self.tasks[record.task]
         if task.minted.get(record.fence) == record.agent:
             self._charge(task, record.fence, record.usage)
+        task.kept.append((record.fence, record.result_hash))
 
     def _reworked(self, record: Reworked, lsn: int) -> None:
         task = self.tasks[record.task]
@@ -560,3 +568,10 @@ class Model:
             self._count(parent, kind, task.spent.get(kind, 0))
         self.open.pop(task.id, None)
         self._step(task, record.state, record, lsn)
+
+    def _archived(self, record: Archived, lsn: int) -> None:
+        for task in record.tasks:
+            self.tasks[task].is_archived = True
+
+    def _recalled(self, record: Recalled, lsn: int) -> None:
+        self.tasks[record.task].is_archived = False

@@ -11,8 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from a2a.engine import snapshot
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.decision import Ready
+from a2a.engine.decision import Decision, Need, Ready
+from a2a.engine.fetching import Fetched
 from a2a.engine.live import Connection as Seat
 from a2a.engine.records import Record, to_bytes
 from a2a.protocol.codec import BadFrame, Decoder, Frame, encode
@@ -20,6 +22,7 @@ from a2a.protocol.messages import Message
 
 from .court import Court
 from .disk import Disk, Stored
+from .liveness import fold
 from .network import Connection
 from .profiles import Profile
 from .timeline import brief
@@ -40,6 +43,16 @@ class Heard(Coordinator):
         self.court.committing(record, self.ledger.lsn + 1)
         super()._commit(record)
         self.court.committed(record, self.ledger.lsn)
+
+    def _conclude(self, sender: Seat, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
+        self.court.stepping(sender.id, frame, now)
+        super()._conclude(sender, frame, refusal, now, fetched)
+        self.court.stepped()
+
+    def _answer_bad(self, sender: Seat, frame: BadFrame) -> None:
+        self.court.stepping(sender.id, frame, self.ledger.at)
+        super()._answer_bad(sender, frame)
+        self.court.stepped()
 
     def _send(self, to: Seat, message: Message, *, re: str | None = None) -> None:
         super()._send(to, message, re=re)
@@ -87,6 +100,7 @@ class SimServer:
         self.wall_jump = 0
         self.coordinator: Heard = None  # type: ignore[assignment]
         self._chance = world.chance("server")
+        self._looks = world.chance("archive")
         self._lines: dict[int, _Line] = {}
         self._in_flight: deque[_Batch] = deque()
         self._flushing: Event | None = None
@@ -121,7 +135,12 @@ class SimServer:
         self.coordinator = Heard(self.policy, durability="fsync")
         self.coordinator.court = self.court
         self.court.starting(self.coordinator, records, self.clock())
-        self.coordinator.restore(self.disk.read(), self.clock())
+        stored = self.disk.read()
+        if self._looks.random() < 0.5:
+            kept = self._looks.randint(0, len(stored))
+            self.coordinator.load(snapshot.to_bytes(fold(stored[:kept], self.policy.namespace)))
+            stored = stored[kept:]
+        self.coordinator.restore(stored, self.clock())
         self.court.started()
         if self.world.timeline is not None:
             self.world.tell("coordinator", f"STARTS, epoch {self.coordinator.ledger.epoch}, {len(records)} records")
@@ -174,9 +193,7 @@ class SimServer:
         if self.world.timeline is not None:
             seat = self.coordinator.live.connections.get(number)
             self.world.tell("coordinator", f"< [{seat.agent if seat else 'closed'}:{number}] {brief(frame)}")
-        self.court.stepping(number, frame, now)
         self.coordinator.step(number, frame, now)
-        self.court.stepped()
 
     def _closed(self, number: int) -> None:
         if self._lines.pop(number, None) is None or not self.is_up:
@@ -214,11 +231,12 @@ class SimServer:
             elif batch.fatal == "before":
                 self.crash("before an append")
                 return
-            self.disk.append(entries, self._appended)
+            self.disk.append(entries, self._appended, ready.archived)
         elif self._in_flight:
             last = self._in_flight[-1].ready
             last.frames.extend(ready.frames)
             last.closes.extend(ready.closes)
+            last.needs.extend(ready.needs)
         else:
             self._send(ready)
         self._arm()
@@ -256,6 +274,19 @@ class SimServer:
                 line.connection.close_from_server()
                 # The engine has closed it already; the shell hears of the end as of any other.
                 self._lines.pop(number)
+
+        for need in ready.needs:
+            self.world.after(self._looks.randint(*self.disk.latency), self._look_up, self.coordinator, need)
+
+    def _look_up(self, asking: Heard, need: Need) -> None:
+        rows = self.disk.look_up(need)
+        self.world.after(self._looks.randint(*self.disk.latency), self._found, asking, need, rows)
+
+    def _found(self, asking: Heard, need: Need, rows: list[tuple[str, bytes]]) -> None:
+        if not self.is_up or self.coordinator is not asking:
+            return  # that process is gone
+        asking.found(need, rows, self.clock())
+        self._wake()
 
     def _give_up(self, connection: Connection) -> None:
         if self.world.timeline is not None:

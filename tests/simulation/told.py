@@ -419,11 +419,9 @@ class Kept(Checker):
     def answered(self, agent: str, message: TaskReport, reply: Message) -> None:
         if not isinstance(reply, TaskVerdict) or reply.verdict not in ("late", "stale", "not_holder"):
             return
-        coordinator = self.court.coordinator
-        assert coordinator is not None, "it answered"
-        evidence = coordinator.ledger.tasks[message.task].evidence
-        mine = any(kept.fence == message.fence and kept.result_hash == message.result_hash for kept in evidence)
-        full = len(evidence) >= self.court.policy.evidence_max
+        kept = self.model.tasks[message.task].kept
+        mine = (message.fence, message.result_hash) in kept
+        full = len(kept) >= self.court.policy.evidence_max
         self.hold(mine or full, f"{agent}'s report under {message.fence} of {message.task} is not kept")
 
 

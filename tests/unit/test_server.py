@@ -18,8 +18,8 @@ from a2a.engine.policy import Admission, digest
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
-from a2a.protocol.messages import Held, Hello, TaskDelegate, TaskGet
-from a2a.stores.base import Appended, Entry
+from a2a.protocol.messages import Held, Hello, MailboxAck, Ping, TaskCancel, TaskDelegate, TaskGet, TaskList
+from a2a.stores.base import Appended, ArchivedTask, Entry, Store
 from a2a.testing import squad
 from a2a.transports.memory import pair
 
@@ -31,23 +31,25 @@ class HeldStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held: list[tuple[Sequence[Entry], int, Appended]] = []
+        self.held: list[tuple[Sequence[Entry], int, Appended, Sequence[ArchivedTask]]] = []
         self.is_holding = False
         self.failure: Exception | None = None
 
-    def append(self, entries: Sequence[Entry], expected: int, done: Appended) -> None:
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
         if self.failure is not None:
             done(self.failure)
         elif self.is_holding:
-            self.held.append((entries, expected, done))
+            self.held.append((entries, expected, done, archived))
         else:
-            super().append(entries, expected, done)
+            super().append(entries, expected, done, archived)
 
     def let_go(self) -> None:
         self.is_holding = False
         held, self.held = self.held, []
-        for entries, expected, done in held:
-            super().append(entries, expected, done)
+        for held_call in held:
+            super().append(*held_call)
 
 
 class Peer:
@@ -75,6 +77,15 @@ class Peer:
 
     def send(self, *frames: Frame) -> None:
         self.transport.send(encode(frames, self.encoding))
+
+    async def reply(self, request: str) -> Any:
+        while True:
+            found = next((frame.message for frame in self.frames if frame.re == request), None)
+            if found is not None:
+                return found
+            assert self.end is None, f"closed while waiting for the answer to {request}: {self.end}"
+            self.news = anyio.Event()
+            await self.news.wait()
 
     async def until(self, kind: str) -> Any:
         while True:
@@ -257,6 +268,99 @@ async def test_timers_run_on_where_the_wall_clock_was_set_back() -> None:
     wall[0] += 5
     assert second.clock() == hour + 5
     await second.aclose()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "ledger.db")
+
+
+async def finished(server: Server, peer: Peer, key: str) -> str:
+    """Have a task canceled, read its mail, and wait until it has left memory; return its id."""
+    peer.send(Frame(f"d-{key}", TaskDelegate(key, {"skill": "nobody"})))
+    task: str = (await peer.reply(f"d-{key}")).task
+    peer.send(Frame(f"c-{key}", TaskCancel(task)))
+    await peer.reply(f"c-{key}")
+    peer.send(Frame(f"a-{key}", MailboxAck(max(frame.mseq or 0 for frame in peer.frames))))
+    while task in server.coordinator.ledger.tasks:  # noqa: ASYNC110 - that it leaves is told to nobody
+        await anyio.sleep(0.01)
+    return task
+
+
+async def test_a_task_that_left_memory_is_there_for_readers_and_repeats(store: Store) -> None:
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        tasks = [await finished(server, peer, f"k{number}") for number in range(3)]
+        assert server.coordinator.ledger.tasks == {}
+        peer.send(
+            Frame("get", TaskGet(tasks[0])),
+            Frame("list", TaskList(limit=2)),
+            Frame("again", TaskDelegate("k1", {"skill": "nobody"})),
+            Frame("unknown", TaskGet("main-2")),
+            Frame("late", TaskGet(tasks[2])),
+        )
+        assert (await peer.reply("late")).view["metadata"]["state"] == "canceled"
+        assert [frame.re for frame in peer.frames[-5:]] == ["get", "list", "again", "unknown", "late"]
+        assert (await peer.reply("get")).view["id"] == tasks[0]
+        assert [shown["id"] for shown in (await peer.reply("list")).tasks] == [tasks[2], tasks[1]]
+        again = await peer.reply("again")
+        assert (again.task, again.created) == (tasks[1], False)
+        assert (await peer.reply("unknown")).code == "not_found"
+        await server.aclose()
+
+
+async def test_a_peer_that_waits_for_the_archive_is_not_read_and_others_are(store: Store) -> None:
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        task = await finished(server, peer, "k")
+        release = anyio.Event()
+        find = store.find_archived
+
+        async def slow(**wanted: Any) -> ArchivedTask | None:
+            await release.wait()
+            return await find(**wanted)
+
+        store.find_archived = slow  # type: ignore[method-assign]
+        peer.send(Frame("get", TaskGet(task)))
+        server_end = next(iter(server._peers.values()))
+        while not server_end.is_waiting:
+            await anyio.lowlevel.checkpoint()
+        assert server_end.is_paused
+        other = await join(server)
+        other.send(Frame("1", Hello(["1.0", "1.0"], "other", "i1", 1)))
+        await other.until("welcome")
+        assert not any(frame.re == "get" for frame in peer.frames)
+        release.set()
+        assert (await peer.reply("get")).view["id"] == task
+        assert not server_end.is_paused
+        await server.aclose()
+
+
+async def test_an_archive_that_cannot_be_read_is_unavailable_and_the_server_goes_on(store: Store) -> None:
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        task = await finished(server, peer, "k")
+
+        async def broken(**wanted: Any) -> ArchivedTask | None:
+            raise StoreError("the disk makes noises")
+
+        store.find_archived = broken  # type: ignore[method-assign]
+        peer.send(Frame("get", TaskGet(task)), Frame("ping", Ping("n")))
+        assert (await peer.reply("get")).code == "unavailable"
+        await peer.reply("ping")
+        await server.aclose()
 
 
 async def test_a_second_coordinator_on_the_same_ledger_is_refused(tmp_path: Path) -> None:

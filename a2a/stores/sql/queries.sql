@@ -38,6 +38,14 @@ PRAGMA quick_check(3);
 -- How many entries there are and which is the last; the two differ when one is missing
 SELECT count(*), coalesce(max(lsn), 0) FROM log;
 
+-- find_end --
+-- The last entry's position, 0 in an empty log
+SELECT coalesce(max(lsn), 0) FROM log;
+
+-- find_named --
+-- A task that the log names, or no row: task ids begin with the namespace
+SELECT task FROM log WHERE task IS NOT NULL ORDER BY lsn LIMIT 1;
+
 -- begin --
 -- Start a group; take the write lock at once, not at the first row
 BEGIN IMMEDIATE;
@@ -70,22 +78,29 @@ SELECT lsn, body FROM snapshot;
 
 -- archive_tasks --
 -- Put a settled task into the archive, or replace it there
-INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body) VALUES (?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- find_archived_by_task --
 -- The archived task with this id, or no row
-SELECT task, scope, key, state, settled_at, body FROM archive WHERE task = ?;
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive WHERE task = ?;
 
 -- find_archived_by_key --
--- The archived task with this scope and key, the one settled last where a key was used again, or no row
-SELECT task, scope, key, state, settled_at, body FROM archive
-WHERE scope = ? AND key = ? ORDER BY settled_at DESC, task DESC LIMIT 1;
+-- The archived task with this scope and key, the newest where a key was used again, or no row
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+WHERE scope = ? AND key = ? ORDER BY lsn DESC LIMIT 1;
 
 -- list_archived --
--- Archived tasks, newest first
-SELECT task, scope, key, state, settled_at, body FROM archive ORDER BY settled_at DESC, task DESC LIMIT ?;
+-- Archived tasks that are not gone and pass, newest first
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+WHERE gone = 0 AND lsn < :before AND (:state IS NULL OR state = :state) AND (:skill IS NULL OR skill = :skill)
+  AND (:parent IS NULL OR parent = :parent) AND (:context_id IS NULL OR context_id = :context_id)
+ORDER BY lsn DESC LIMIT :limit;
 
--- list_archived_before --
--- Archived tasks, newest first, from behind a given place in that order
-SELECT task, scope, key, state, settled_at, body FROM archive
-WHERE (settled_at, task) < (?, ?) ORDER BY settled_at DESC, task DESC LIMIT ?;
+-- find_prunable --
+-- The oldest archived tasks that settled before a time and are not gone yet
+SELECT task FROM archive WHERE gone = 0 AND settled_at < ? ORDER BY settled_at LIMIT ?;
+
+-- prune_tasks --
+-- Let an archived task be gone: its row says that it was there
+UPDATE archive SET body = x'', gone = 1 WHERE task = ?;

@@ -49,6 +49,10 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         message_max_bytes = 2000
         connections_max = 3
         outbox_max_bytes = 4000
+
+        [retention]
+        linger = 2.5
+        keep_days = 30
         """,
     )
     assert settings.listen == "0.0.0.0:7421"
@@ -57,6 +61,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
     assert (settings.tls_key, settings.token_file) == (tmp_path / "key.pem", tmp_path / "token")
     policy, websocket = settings.policy, settings.websocket
     assert (policy.namespace, policy.on_confirm_timeout, policy.children_max) == ("lab", "hold", 7)
+    assert (policy.linger_ms, policy.keep_ms) == (2_500, 30 * 86_400_000)
     durations = policy.durations
     assert (durations.heartbeat_ms, durations.lease_ms, durations.queue_ms, durations.ask_ms) == (
         500,
@@ -81,6 +86,10 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[limits]\nbackoff_ms = 1", r"\[limits\] backoff_ms: there is no such key"),
         ("[coordinator]\nport = 1", r"\[coordinator\] port: there is no such key; expected one of db, hosts, listen"),
         ("[server]\nport = 1", r"no section \[server\]"),
+        ("[retention]\nkeep_days = 0.5", "keep_days: expected days from 1"),
+        ("[retention]\nlinger = -1", "linger: expected seconds from 0"),
+        ("[retention]\nforget = 1", r"\[retention\] forget: there is no such key"),
+        ("[limits]\nlinger_ms = 1", r"\[limits\] linger_ms: there is no such key"),
         ("durations = 3", r"durations: expected a section"),
         ("[durations]\nlease = '30'", r"lease: expected a number, got '30'"),
         ("[durations]\nlease = true", r"lease: expected a number, got True"),

@@ -107,7 +107,7 @@ async def test_people_are_told_in_a_sentence(tmp_path: Path, capsys: pytest.Capt
 async def test_a_ledger_that_cannot_be_written_ends_with_a_code_of_its_own() -> None:
     with anyio.fail_after(BOUND):
         async with host() as hosted:
-            hosted.server.store.append = lambda entries, expected, done: done(StoreError("disk full"))  # type: ignore[method-assign]
+            hosted.server.store.append = lambda entries, expected, done, archived: done(StoreError("disk full"))  # type: ignore[method-assign]
 
             async def knock() -> None:
                 async with connect(hosted.url):

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import Decision
+from a2a.engine.decision import Decision, Need, Shelved
 from a2a.engine.ledger import Ledger, Task
 from a2a.engine.live import Connection
 from a2a.engine.policy import Durations, Policy
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
+from a2a.engine.replay import Replay
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Frame, encode
 from a2a.protocol.messages import (
@@ -62,6 +63,7 @@ def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) ->
     """Compare the ledger that lived with the one its records build, and with what a coordinator restores."""
     policy = coordinator.policy
     assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
+    assert Replay(policy.namespace).run([record for _, record in records]) is None, "decided again it is the same"
     fresh = Coordinator(policy)
     fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], coordinator.ledger.at)
     started = [(lsn, record) for lsn, record in fresh.ready(fresh.ledger.at).records]
@@ -206,6 +208,11 @@ class Town:
         self.records = records
         self.peers: dict[int, Peer] = {}
         self.secrets: dict[str, str] = {}
+        self.archive: dict[str, tuple[Shelved, bytes]] = {}
+        """Id to the archived task, and its body: none once it is gone."""
+        self.needs: list[Need] = []
+        """What was not looked up yet; `is_slow` leaves it so."""
+        self.is_slow = False
         self._count = 0
         self.coordinator = Coordinator(policy)
         self.coordinator.restore([from_bytes(*to_bytes(record)) for _, record in records], now)
@@ -248,6 +255,30 @@ class Town:
                 peer.notices.append(frame.message)
         for connection, reason in ready.closes:
             self.peers[connection].closed = reason
+        self.archive.update((task.task, (task, task.body)) for task in ready.archived)
+        self.needs.extend(ready.needs)
+        if not self.is_slow:
+            self.look_up()
+
+    def look_up(self) -> None:
+        """Have the archive answer everything that waits for it."""
+        while self.needs:
+            need = self.needs.pop(0)
+            self.coordinator.found(need, self.stored(need), self.now)
+            self.flush()
+
+    def stored(self, need: Need) -> list[tuple[str, bytes]]:
+        """Return (task, body) of what is needed, as the stores do."""
+        page = need.page
+        if page is not None:
+            behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
+            behind = [task for task in behind if page.state in (None, task.state) and page.skill in (None, task.skill)]
+            return [(task.task, task.body) for task in sorted(behind, key=lambda task: -task.lsn)[: page.limit]]
+        return [
+            (task.task, body)
+            for task, body in self.archive.values()
+            if task.task in need.tasks or (task.scope, task.key) == need.key
+        ]
 
     def _check_credit(self, record: Offered) -> None:
         live = self.coordinator.live.agents.get(record.agent)
@@ -307,6 +338,7 @@ class Town:
         """Start another coordinator on the same records, as after a crash, or on an older copy without the newest."""
         again = Town(self.policy, self.records[: len(self.records) - lost], self.now + after)
         again.secrets = dict(self.secrets)
+        again.archive = self.archive
         return again
 
 

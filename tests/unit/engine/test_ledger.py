@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from a2a.engine import plain
 from a2a.engine.ledger import Ledger, MailboxEntry
 from a2a.engine.policy import Bounds, Durations
 from a2a.engine.records import (
@@ -14,11 +15,13 @@ from a2a.engine.records import (
     AgentRegistered,
     Answered,
     AnswersRepeated,
+    Archived,
     ArtifactAppended,
     Asked,
     CancelRequested,
     Checkpointed,
     CoordinatorStarted,
+    CoordinatorStopped,
     Declined,
     Delegated,
     Evicted,
@@ -29,6 +32,7 @@ from a2a.engine.records import (
     Offered,
     OfferWithdrawn,
     PrincipalBound,
+    Recalled,
     Reported,
     ReportKept,
     Revived,
@@ -202,15 +206,76 @@ def test_an_end_is_an_end(ledger, keep, leased, end, record):
     assert (leased.state, leased.generation) == (state, generation)
 
 
+def test_a_task_leaves_with_its_key_and_comes_back_with_it(ledger, keep, leased):
+    keep(reported(review=True), Settled(21, "main-1", "completed"))
+    body = plain.to_bytes(leased)
+    keep(Archived(22, ["main-1"]))
+    assert (ledger.tasks, ledger.keys) == ({}, {})
+    assert ledger.archived.may_have("principal:boss", "main-1")
+    keep(Recalled(23, "main-1", body))
+    assert ledger.tasks == {"main-1": leased}
+    assert ledger.keys == {("principal:boss", "main-1"): "main-1"}
+    assert list(ledger.recalled) == ["main-1"]
+    keep(Archived(24, ["main-1"]))
+    assert (ledger.tasks, ledger.recalled) == ({}, {})
+
+
+def test_only_what_has_ended_leaves_and_only_what_left_comes_back(ledger, keep, leased):
+    with pytest.raises(ValueError, match="archives task main-1, which is leased"):
+        keep(Archived(12, ["main-1"]))
+
+
+def test_a_task_that_is_here_is_not_recalled(ledger, keep, leased):
+    keep(Settled(12, "main-1", "canceled"))
+    for task in ("main-1", "main-2"):
+        with pytest.raises(ValueError, match="not what was archived"):
+            keep(Recalled(13, task, plain.to_bytes(leased)))
+
+
+def test_mail_is_counted_until_it_is_acknowledged(ledger, keep, leased):
+    assert ledger.mail == {"main-1": 1}
+    keep(reported(review=True), Settled(21, "main-1", "completed"))
+    assert ledger.mail == {"main-1": 4}, "an offer, a review, and the end for both"
+    keep(MailboxAcked(22, "boss", 1))
+    assert ledger.mail == {"main-1": 3}
+    keep(MailboxAcked(23, "boss", 2), MailboxAcked(24, "w1", 2))
+    assert ledger.mail == {}
+
+
+def test_a_forgotten_mailbox_is_no_mail(ledger, keep, leased):
+    keep(AgentForgotten(12, "w1"))
+    assert ledger.mail == {}
+
+
+def test_what_is_lent_is_there_for_as_long_as_a_decision_takes(ledger, keep, leased):
+    keep(Settled(12, "main-1", "canceled"), MailboxAcked(13, "w1", 2), Archived(14, ["main-1"]))
+    with ledger.lending([leased]):
+        assert ledger.tasks == {"main-1": leased}
+        assert ledger.keys == {("principal:boss", "main-1"): "main-1"}
+    assert (ledger.tasks, ledger.keys) == ({}, {})
+
+
+@pytest.mark.parametrize("name", ["main-0", "main-01", "main-99", "other-1", "main-x", "main", ""])
+def test_some_names_cannot_be_of_a_task_that_left(ledger, keep, leased, name):
+    keep(Settled(12, "main-1", "canceled"))
+    assert not ledger.may_have_archived("main-1"), "nothing has left yet"
+    keep(Archived(13, ["main-1"]))
+    assert ledger.may_have_archived("main-1")
+    assert not ledger.may_have_archived(name)
+
+
 def test_every_record_about_a_task_was_tried_above():
     about_others = {
         CoordinatorStarted,
+        CoordinatorStopped,
         PrincipalBound,
         AgentRegistered,
         StatusSet,
         MailboxAcked,
         AgentForgotten,
         Delegated,
+        Archived,
+        Recalled,
     }
     changes_no_state = {Adopted, AnswersRepeated, ArtifactAppended, Answered, HandoffLapsed, ReportKept}
     tried = {

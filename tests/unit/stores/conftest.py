@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from a2a.stores.base import Entry, Store
+from a2a.stores.base import ArchivedTask, Entry, Store
 
 MakeEntries = Callable[..., list[Entry]]
 Append = Callable[[Store, Sequence[Entry], int], Awaitable[None]]
@@ -30,9 +30,11 @@ def make_entries() -> MakeEntries:
 def append() -> Append:
     """Give a function that appends a batch and returns when it is durable, or raises what `done` was told."""
 
-    async def append_and_wait(store: Store, entries: Sequence[Entry], expected: int) -> None:
+    async def append_and_wait(
+        store: Store, entries: Sequence[Entry], expected: int, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
         told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-        store.append(entries, expected, told.set_result)
+        store.append(entries, expected, told.set_result, archived)
         async with asyncio.timeout(20):
             error = await told
         if error is not None:

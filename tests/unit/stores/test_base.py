@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,25 @@ async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
     await store.aclose()
 
 
+@pytest.fixture
+def archive(store: Store, append: Any, make_entries: Any) -> Callable[..., Any]:
+    """Give a function that archives tasks, each time with one more entry of the log."""
+    end = 0
+
+    async def archive_with_an_entry(*tasks: ArchivedTask) -> None:
+        nonlocal end
+        await append(store, make_entries(end + 1), end, tasks)
+        end += 1
+
+    return archive_with_an_entry
+
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
 def settled(task: str, at: int, *, key: str = "", state: str = "completed") -> ArchivedTask:
-    return ArchivedTask(task, "alice", key or f"key of {task}", state, at, f"body of {task}".encode())
+    return ArchivedTask(task, "alice", key or f"key of {task}", state, at, f"body of {task}".encode(), at)
 
 
 class Told:
@@ -218,7 +232,7 @@ async def test_after_a_failure_nothing_beside_the_log_is_written_either(store, a
     with pytest.raises(StoreConflict):
         await store.save_snapshot(Snapshot(0, b"state"))
     with pytest.raises(StoreConflict):
-        await store.archive([settled("t1", 1)])
+        await store.prune(1, 1)
     assert await store.load_snapshot() is None
     assert await store.list_archived() == []
 
@@ -252,9 +266,9 @@ async def test_a_snapshot_ahead_of_the_log_is_a_conflict(store, append, make_ent
 # --- the archive
 
 
-async def test_an_archived_task_is_found_by_its_id_and_by_its_key(store):
+async def test_an_archived_task_is_found_by_its_id_and_by_its_key(store, archive):
     task = settled("t1", 5, key="k1")
-    await store.archive([task, settled("t2", 6)])
+    await archive(task, settled("t2", 6))
     assert await store.find_archived(task="t1") == task
     assert await store.find_archived(key=("alice", "k1")) == task
     assert await store.find_archived(task="t3") is None
@@ -262,16 +276,16 @@ async def test_an_archived_task_is_found_by_its_id_and_by_its_key(store):
     assert await store.find_archived(key=("alice", "k2")) is None
 
 
-async def test_a_task_archived_again_is_replaced(store):
-    await store.archive([settled("t1", 5, key="k1"), settled("t2", 5)])
-    await store.archive([settled("t1", 7, key="k2", state="failed")])
-    assert await store.find_archived(task="t1") == settled("t1", 7, key="k2", state="failed")
+async def test_a_task_archived_again_is_replaced(store, archive):
+    await archive(settled("t1", 5, key="k1"), settled("t2", 6))
+    await archive(settled("t1", 5, key="k2", state="failed"))
+    assert await store.find_archived(task="t1") == settled("t1", 5, key="k2", state="failed")
     assert await store.find_archived(key=("alice", "k1")) is None
-    assert [task.task for task in await store.list_archived()] == ["t1", "t2"]
+    assert [task.task for task in await store.list_archived()] == ["t2", "t1"]
 
 
-async def test_a_key_used_again_finds_the_task_settled_last(store):
-    await store.archive([settled("t1", 5, key="k"), settled("t3", 9, key="k"), settled("t2", 7, key="k")])
+async def test_a_key_used_again_finds_the_task_created_last(store, archive):
+    await archive(settled("t1", 5, key="k"), settled("t3", 9, key="k"), settled("t2", 7, key="k"))
     assert await store.find_archived(key=("alice", "k")) == settled("t3", 9, key="k")
 
 
@@ -281,21 +295,70 @@ async def test_a_search_needs_either_an_id_or_a_key(store, given):
         await store.find_archived(**given)
 
 
-async def test_the_archive_is_listed_newest_first_page_by_page_without_losing_tasks_of_one_moment(store):
-    tasks = [settled(f"t{number:02}", at=number // 4) for number in range(25)]
-    await store.archive(tasks)
+async def test_archived_tasks_are_durable_with_the_entries_that_say_so(store, make_entries):
+    told = Told()
+    store.append(make_entries(1), 0, told.callback("whole"), [settled("t1", 5)])
+    store.append(make_entries(7), 6, told.callback("refused"), [settled("t2", 6)])
+    await told.wait_for(2)
+    assert await store.find_archived(task="t1") == settled("t1", 5)
+    assert await store.find_archived(task="t2") is None
+
+
+async def test_the_archive_is_listed_newest_first_page_by_page(store, archive):
+    tasks = [settled(f"t{number:02}", number) for number in range(25)]
+    await archive(*tasks)
     seen: list[ArchivedTask] = []
     before = None
     while page := await store.list_archived(before=before, limit=7):
         assert len(page) <= 7
         seen += page
-        before = (page[-1].settled_at, page[-1].task)
+        before = page[-1].lsn
     assert seen == tasks[::-1]
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [{"state": "failed"}, {"skill": "plan"}, {"parent": "t0"}, {"context_id": "c2"}, {"skill": "plan", "parent": "t0"}],
+    ids="-".join,
+)
+async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
+    tasks = [
+        replace(
+            settled(f"t{number}", number, state="failed" if number % 2 else "completed"),
+            skill="plan" if number % 3 else "work",
+            parent="t0" if number % 5 else None,
+            context_id=f"c{number % 4}",
+        )
+        for number in range(60)
+    ]
+    await archive(*tasks)
+    passing = [task for task in tasks[::-1] if all(getattr(task, name) == value for name, value in wanted.items())]
+    assert len(passing) > 6
+    assert await store.list_archived(**wanted) == passing
+    assert await store.list_archived(before=passing[1].lsn, limit=3, **wanted) == passing[2:5]
+
+
 async def test_an_empty_archive_lists_nothing(store):
-    await store.archive([])
     assert await store.list_archived() == []
+    assert await store.prune(2**60, 10) == 0
+
+
+async def test_what_is_pruned_is_gone_and_was_there(store, archive):
+    await archive(*(settled(f"t{number}", number) for number in range(1, 8)))
+    assert await store.prune(5, 3) == 3
+    assert await store.prune(5, 3) == 1
+    assert await store.prune(5, 3) == 0
+    assert await store.find_archived(task="t4") == replace(settled("t4", 4), body=b"")
+    assert await store.find_archived(key=("alice", "key of t1")) == replace(settled("t1", 1), body=b"")
+    assert [task.task for task in await store.list_archived()] == ["t7", "t6", "t5"]
+
+
+async def test_a_task_archived_again_is_not_gone(store, archive):
+    await archive(settled("t1", 1))
+    await store.prune(5, 3)
+    await archive(settled("t1", 1))
+    assert await store.list_archived() == [settled("t1", 1)]
+    assert await store.prune(5, 3) == 1
 
 
 # --- blobs
@@ -334,9 +397,8 @@ async def test_there_is_no_blob_under_what_is_not_a_digest(store, name):
 async def test_everything_is_there_after_the_ledger_is_opened_again(make_store, append, make_entries):
     store = make_store()
     assert await store.open() == 0
-    await append(store, make_entries(1, 3), 0)
+    await append(store, make_entries(1, 3), 0, [settled("t1", 5)])
     await store.save_snapshot(Snapshot(2, b"state"))
-    await store.archive([settled("t1", 5)])
     await store.put_blob(digest(b"blob"), b"blob")
     await store.aclose()
 
@@ -394,7 +456,7 @@ async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
         for request in (
             store.save_snapshot(Snapshot(0, b"")),
             store.load_snapshot(),
-            store.archive([]),
+            store.prune(0, 1),
             store.find_archived(task="t1"),
             store.list_archived(),
             store.put_blob(digest(b""), b""),

@@ -87,13 +87,13 @@ def test_a_task_is_read_by_its_index(path):
         for name, index in (
             ("read_task_entries", "log_by_task"),
             ("find_archived_by_key", "archive_by_key"),
-            ("list_archived", "archive_by_time"),
-            ("list_archived_before", "archive_by_time"),
+            ("list_archived", "archive_by_lsn"),
+            ("find_prunable", "archive_by_time"),
         ):
             statement = f"EXPLAIN QUERY PLAN {QUERIES[name].split(chr(10), 1)[1]}"
             holes = (
-                dict.fromkeys(("task", "after", "upto", "limit"), 1)
-                if ":task" in statement
+                dict.fromkeys(("task", "after", "upto", "limit", "before", "state", "skill", "parent", "context_id"), 1)
+                if ":limit" in statement
                 else (1,) * statement.count("?")
             )
             plan = " ".join(row[3] for row in connection.execute(statement, holes))

@@ -19,7 +19,7 @@ import pytest
 
 from a2a.errors import StoreCorrupt, StoreError, StoreLocked
 from a2a.stores import blobs, database, sqlite
-from a2a.stores.base import ArchivedTask, Snapshot
+from a2a.stores.base import Snapshot
 from a2a.stores.sqlite import SqliteStore
 
 
@@ -185,17 +185,18 @@ async def test_it_counts_the_groups_committed_since_it_was_opened(path, append, 
         store.commits  # noqa: B018
 
 
-async def test_a_write_whose_caller_gave_up_is_done_all_the_same(store, path, reported):
+async def test_a_write_whose_caller_gave_up_is_done_all_the_same(store, path, reported, append, make_entries):
+    await append(store, make_entries(1), 0)
     with closing(sqlite3.connect(path, isolation_level=None)) as outsider:
         outsider.execute("BEGIN IMMEDIATE")
-        archiving = asyncio.create_task(store.archive([ArchivedTask("t1", "a", "k", "completed", 1, b"")]))
+        saving = asyncio.create_task(store.save_snapshot(Snapshot(1, b"state")))
         await asyncio.sleep(0)
-        archiving.cancel()
+        saving.cancel()
         outsider.execute("ROLLBACK")
     with pytest.raises(asyncio.CancelledError):
-        await archiving
-    await store.save_snapshot(Snapshot(0, b""))  # behind it in the queue
-    assert await store.find_archived(task="t1") is not None
+        await saving
+    await append(store, make_entries(2), 1)  # behind it in the queue
+    assert await store.load_snapshot() == Snapshot(1, b"state")
     assert reported == []
 
 

@@ -120,11 +120,14 @@ async def test_what_is_told_as_durable_is_committed_and_counted(ledger, make_ent
     assert (ledger.entries, ledger.writer.end, ledger.writer.commits) == ([1, 2, 3], 3, 1)
 
 
+_ARCHIVED = ("t", "a", "k", "s", 1, b"", 1, "skill", None, "c")
+
+
 async def test_batches_that_wait_for_a_commit_are_committed_together(ledger, make_entries):
     with ledger.outsider() as outsider:
         outsider.execute("BEGIN IMMEDIATE")
         outcomes = [ledger.put(make_entries(lsn), lsn - 1) for lsn in range(1, 1001)]
-        outcomes += [ledger.snapshot(1000), ledger.put(statement="archive_tasks", rows=[("t", "a", "k", "s", 1, b"")])]
+        outcomes += [ledger.snapshot(1000), ledger.put(statement="archive_tasks", rows=[_ARCHIVED])]
         outsider.execute("ROLLBACK")
     assert await all_of(*outcomes) == [None] * 1002
     # One group for what the thread found when it woke, one for all that came while it waited.

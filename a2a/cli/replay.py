@@ -1,0 +1,179 @@
+"""`a2a replay`: read a ledger record by record, or prove that it adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..engine import snapshot
+from ..engine.ledger import Ledger
+from ..engine.records import Record, from_bytes
+from ..engine.replay import Replay, digest
+from ..errors import StoreError
+from ..stores.base import Entry
+from ..stores.reader import LedgerReader
+from .options import ExitCode, Failure
+from .output import Output, escape
+from .story import shortened
+
+__all__ = ["Verdict", "replay", "verify"]
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of running a ledger again."""
+
+    records: int = 0
+    decisions: int = 0
+    """Decisions run again."""
+    stops: int = 0
+    """Hashes of memory, recorded at stops, that the fold was compared with."""
+    archived: int = 0
+    """Archived tasks that were compared."""
+    state_hash: str = ""
+    snapshot: int | None = None
+    """The position of the snapshot that was compared with the fold from the beginning."""
+    lsn: int | None = None
+    """The first record that differs, or whose snapshot does."""
+    stands: str = ""
+    expected: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything adds up."""
+        return self.lsn is None
+
+
+class _UnreadableError(Exception):
+    def __init__(self, lsn: int, stands: str, reason: str) -> None:
+        super().__init__(reason)
+        self.lsn, self.stands = lsn, stands
+
+
+def _records(entries: Iterator[Entry]) -> Iterator[Record]:
+    for expected, entry in enumerate(entries, 1):
+        if entry.lsn != expected:
+            raise _UnreadableError(expected, f"record {entry.lsn}", "a record at this position")
+        try:
+            record = from_bytes(entry.body, entry.payload)
+        except ValueError as error:
+            raise _UnreadableError(entry.lsn, entry.kind, f"a record this version knows: {error}") from error
+        columns = (type(record).__name__, getattr(record, "task", None), record.at)
+        if columns != (entry.kind, entry.task, entry.at):
+            raise _UnreadableError(entry.lsn, f"{entry.kind} of {entry.task} at {entry.at}", repr(columns))
+        yield record
+
+
+def verify(reader: LedgerReader) -> Verdict:
+    """Run every decision of a ledger again, and compare the fold with what was recorded of it."""
+    verdict, again = Verdict(), Replay(reader.namespace())
+    try:
+        difference = again.run(_records(reader.entries()))
+    except _UnreadableError as error:
+        verdict.lsn, verdict.stands, verdict.expected = error.lsn, error.stands, str(error)
+    else:
+        if difference is not None:
+            verdict.lsn, verdict.expected = difference.lsn, difference.expected
+            verdict.stands = repr(difference.stands)
+    if verdict.is_good:
+        _compare_archive(reader, again.shelf, verdict)
+    verdict.records, verdict.decisions, verdict.stops = again.ledger.lsn, again.decisions, again.stops
+    verdict.state_hash = snapshot.state_hash(again.ledger)
+    kept = reader.snapshot()
+    if kept is not None and verdict.is_good:
+        _compare_snapshot(reader, kept.lsn, kept.body, verdict)
+    return verdict
+
+
+def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Verdict) -> None:
+    """Compare the archived tasks with what the records add up to; one that is gone has nothing left to compare."""
+    wanted: dict[str, Any] = {"state": None, "skill": None, "parent": None, "context_id": None, "limit": 1_000}
+    before = reader.end + 1
+    while rows := reader.list_archived({**wanted, "before": before}):
+        for row in rows:
+            verdict.archived += 1
+            if shelf.get(row.task) != digest(row.body):
+                verdict.lsn, verdict.stands = row.lsn, f"task {row.task} in the archive"
+                verdict.expected = "the task as the records tell it"
+                return
+        before = rows[-1].lsn
+
+
+def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:
+    """Fold the records behind the snapshot, and compare with the fold from the beginning."""
+    try:
+        ledger: Ledger = snapshot.load(body, reader.namespace())
+    except ValueError:
+        return  # a start leaves it aside as well
+    verdict.snapshot = lsn
+    for entry in reader.entries(lsn):
+        ledger.apply(from_bytes(entry.body, entry.payload))
+    found = snapshot.state_hash(ledger)
+    if ledger.lsn != verdict.records or found != verdict.state_hash:
+        verdict.lsn, verdict.stands = lsn, f"a snapshot that adds up to the hash {found}"
+        verdict.expected = f"one that adds up to {verdict.state_hash}"
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--verify", "is_verify", is_flag=True, help="Run every decision again and compare, instead of printing.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Print the records behind this one only.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def replay(file: Path, is_verify: bool, after: int, as_json: bool) -> None:
+    """Read a ledger's FILE, one line a record; also while its coordinator runs. Nothing is changed.
+
+    With --verify: decide everything again on the recorded inputs, compare the records, the hashes of memory that were
+    recorded at stops, and the snapshot; exit code 1 and the first record that differs where they do not add up.
+    """
+    out = Output(as_json, False)
+    try:
+        with LedgerReader(file) as reader:
+            if is_verify:
+                _tell(out, verify(reader))
+            else:
+                _print(out, reader.entries(after))
+    except StoreError as error:
+        raise Failure(str(error)) from error
+
+
+def _tell(out: Output, verdict: Verdict) -> None:
+    if out.as_json:
+        difference = {"lsn": verdict.lsn, "stands": verdict.stands, "expected": verdict.expected}
+        counted = {"records": verdict.records, "decisions": verdict.decisions, "stops": verdict.stops}
+        reached = {"archived": verdict.archived, "snapshot": verdict.snapshot, "stateHash": verdict.state_hash}
+        out.record({"ok": verdict.is_good, **counted, **reached, **({} if verdict.is_good else difference)})
+    else:
+        out.line(f"{verdict.records} records fold, {verdict.decisions} decisions run again")
+        out.line(f"state {verdict.state_hash}, compared at {verdict.stops} stops of the coordinator")
+        if verdict.archived:
+            out.line(f"{verdict.archived} archived tasks are as the records tell them")
+        if verdict.snapshot is not None and verdict.is_good:
+            out.line(f"the snapshot of record {verdict.snapshot} and the records behind it add up to the same")
+    if not verdict.is_good:
+        differs = f"record {verdict.lsn} differs\n  expected  {verdict.expected}\n  stands    {verdict.stands}"
+        raise Failure(differs, ExitCode.FAILED)
+
+
+def _print(out: Output, entries: Iterator[Entry]) -> None:
+    for entry in entries:
+        record = from_bytes(entry.body, entry.payload)
+        named = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in ("at", "task")}
+        if out.as_json:
+            out.record({"lsn": entry.lsn, "kind": entry.kind, "task": entry.task, "at": entry.at, **_readable(named)})
+            continue
+        clock = datetime.fromtimestamp(entry.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        told = "  ".join(f"{name}={shortened(value)}" for name, value in named.items() if value not in (None, "", {}))
+        out.line(escape(f"{entry.lsn:>8}  {clock}  {entry.kind:<18}  {entry.task or '-':<12}  {told}"))
+
+
+def _readable(named: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as JSON has them: bytes as text where they are text."""
+    return {
+        name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+        for name, value in named.items()
+    }

@@ -1,0 +1,115 @@
+"""Frames about tasks that have left memory: who waits for what, and in which order they go on (spec READ-5).
+
+A frame that meets such a task waits until the shell has looked into the archive, and so do those that came behind it
+on its connection: they are answered in the order they came. Nobody else waits. It knows what a message is about, not
+what it means; the coordinator decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..protocol.codec import BadFrame, Frame
+from ..protocol.messages import Hello, Message, TaskDelegate, TaskList
+from . import plain
+from .decision import Need
+from .ledger import Ledger, Task
+from .live import Connection
+from .reading import page_wanted
+from .tasks import scope_of
+
+__all__ = ["Fetched", "Waiting", "need_for"]
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What the archive had."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    """The stored forms they were read from."""
+    gone: list[str] = field(default_factory=list)
+    """Tasks that were there and are no more."""
+    failure: str = ""
+    """Why the archive could not be read, if so."""
+    views: list[tuple[int, dict[str, Any]]] | None = None
+    """Of a page: what it shows of the tasks that were in memory when it was asked for."""
+
+    @staticmethod
+    def read(rows: Sequence[tuple[str, bytes]] | None) -> Fetched:
+        """Read (task, body) as the archive has them; without a body the task is gone."""
+        if rows is None:
+            return Fetched(failure="the archive cannot be read")
+        fetched = Fetched()
+        for task_id, body in rows:
+            if not body:
+                fetched.gone.append(task_id)
+                continue
+            try:
+                fetched.tasks[task_id] = plain.from_bytes(Task, body)
+            except ValueError as error:
+                return Fetched(failure=f"task {task_id} cannot be read from the archive: {error}")
+            fetched.bodies[task_id] = body
+        return fetched
+
+
+def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | None:
+    """Return what has to be looked up before the message can be decided, or None: nearly always."""
+    if not ledger.archived.layers:
+        return None
+    if isinstance(message, TaskList):
+        page = page_wanted(ledger, message)
+        return None if page is None else Need(sender.id, page=page)
+    key: tuple[str, str] | None = None
+    named: tuple[str, ...]
+    if isinstance(message, TaskDelegate):
+        named = (message.parent.task,) if message.parent is not None else ()
+        scope = scope_of(message, sender.agent or "")
+        if (scope, message.key) not in ledger.keys and ledger.archived.may_have(scope, message.key):
+            key = (scope, message.key)
+    elif isinstance(message, Hello):
+        named = tuple(held.task for held in message.held)
+    else:
+        task = getattr(message, "task", None)
+        if task is None or task in ledger.tasks:
+            return None
+        named = (task,)
+    tasks = tuple(task for task in named if ledger.may_have_archived(task))
+    return Need(sender.id, tasks, key) if tasks or key else None
+
+
+class Waiting:
+    """The connections that wait for the archive, each with its frames in order. Their owner stops reading them."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[object, int] = {}
+        """Ids, and keys with their scope, that are being looked up, and how often: these do not leave memory."""
+        self._frames: dict[int, deque[Frame | BadFrame]] = {}
+
+    def __contains__(self, connection: int) -> bool:
+        return connection in self._frames
+
+    def begin(self, need: Need, frame: Frame) -> None:
+        """Have a connection wait with this frame."""
+        self._frames[need.connection] = deque([frame])
+        for name in _names(need):
+            self.wanted[name] = self.wanted.get(name, 0) + 1
+
+    def add(self, connection: int, frame: Frame | BadFrame) -> None:
+        """Put a frame behind those that wait."""
+        self._frames[connection].append(frame)
+
+    def end(self, need: Need) -> deque[Frame | BadFrame]:
+        """Return the frames that waited, the one that needed it first."""
+        for name in _names(need):
+            self.wanted[name] -= 1
+            if not self.wanted[name]:
+                del self.wanted[name]
+        return self._frames.pop(need.connection)
+
+
+def _names(need: Need) -> tuple[object, ...]:
+    return need.tasks if need.key is None else (*need.tasks, need.key)

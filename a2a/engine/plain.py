@@ -1,0 +1,204 @@
+"""The stored form of the engine's dataclasses: a whole task in the archive, the state in a snapshot.
+
+One generic codec, by the fields' names and types: a new field needs no line here, and a body written before it has
+the field's default. Enums are stored by value, bytes as they are. A body says which fields its classes had, once and
+not with every object. It knows nothing of tasks; `_UPGRADES` is where a change that names alone do not bridge goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+import typing
+from collections import deque
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar, cast
+
+from ..protocol.codec import pack, unpack
+
+__all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes"]
+
+FORMAT = 1
+"""Of the bodies written; older ones are read by way of `_UPGRADES`."""
+
+T = TypeVar("T")
+Shapes = dict[str, list[str]]
+"""Class to the names of its fields, in the order in which their values stand."""
+Reader = Callable[[Any], Any]
+
+_UPGRADES: dict[int, Callable[[Shapes, Any], tuple[Shapes, Any]]] = {}
+"""Format to a function that turns the shapes and the value of a body into those of the next format."""
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Turns what msgpack does not know into lists, and notes the shapes of the classes it met."""
+
+    __slots__ = ("met",)
+
+    def __init__(self) -> None:
+        self.met: dict[type, None] = {}
+
+    def __call__(self, value: Any) -> Any:
+        kind = type(value)
+        getter = _GETTERS.get(kind)
+        if getter is None:
+            if kind is deque:
+                return list(value)
+            getter = _getter(kind)
+        self.met[kind] = None
+        return getter(value)
+
+
+_GETTERS: dict[type, Callable[[Any], Any]] = {}
+_SHAPES: dict[tuple[type, ...], bytes] = {}
+
+
+def _getter(kind: type) -> Callable[[Any], Any]:
+    if not is_dataclass(kind):
+        raise TypeError(f"{kind.__name__} has no stored form")
+    names = [item.name for item in fields(kind)]
+    values = attrgetter(*names)
+    _GETTERS[kind] = values if len(names) > 1 else lambda value: (values(value),)
+    return _GETTERS[kind]
+
+
+def to_bytes(value: object) -> bytes:
+    """Return the stored form of an instance of a dataclass."""
+    writer = _Writer()
+    body = pack(value, writer)
+    met = tuple(writer.met)
+    shapes = _SHAPES.get(met)
+    if shapes is None:
+        named: Shapes = {kind.__name__: [item.name for item in fields(kind)] for kind in met}
+        shapes = _SHAPES[met] = pack(named)
+    return pack([FORMAT, shapes, body])
+
+
+@cache
+def fingerprint(kind: type) -> str:
+    """Return what tells whether a dataclass, or one of those it is made of, has other fields than it had."""
+    found: dict[str, str] = {}
+    _collect(kind, found)
+    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+
+
+def _collect(hint: Any, found: dict[str, str]) -> None:
+    for argument in typing.get_args(hint):
+        _collect(argument, found)
+    if isinstance(hint, type) and is_dataclass(hint) and hint.__name__ not in found:
+        found[hint.__name__] = repr([(item.name, str(item.type)) for item in fields(hint)])
+        hints = typing.get_type_hints(hint)
+        for item in fields(hint):
+            _collect(hints[item.name], found)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+_READERS: dict[tuple[type, bytes], Reader] = {}
+_READERS_MAX = 1024
+"""Shapes differ by which classes a body needs: a few dozen combinations, and those of older versions."""
+
+
+def from_bytes(kind: type[T], data: bytes) -> T:
+    """Read the stored form of an instance of `kind`, of this version or an older one.
+
+    Raises:
+        ValueError: the bytes are not that, or a newer version wrote them.
+    """
+    try:
+        version, packed, body = unpack(data)
+        if version > FORMAT:
+            raise ValueError(f"it has format {version}, this software reads up to {FORMAT}")
+        value = unpack(body)
+        if version < FORMAT:
+            shapes = unpack(packed)
+            while version < FORMAT:
+                shapes, value = _UPGRADES[version](shapes, value)
+                version += 1
+            packed = pack(shapes)
+        reader = _READERS.get((kind, packed))
+        if reader is None:
+            reader = _reader(kind, unpack(packed))
+            if len(_READERS) < _READERS_MAX:
+                _READERS[kind, packed] = reader
+        return cast(T, reader(value))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not the stored form of a {kind.__name__}: {error}") from error
+
+
+def _reader(hint: Any, shapes: Shapes) -> Reader:
+    """Return what turns a plain value into one of this type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _optional(hint, [argument for argument in arguments if argument is not types.NoneType], shapes)
+    if origin in (list, deque):
+        item = _reader(arguments[0], shapes)
+        return _as_is if item is _as_is and origin is list else lambda value: origin(map(item, value))
+    if origin is dict:
+        read_key, read = _reader(arguments[0], shapes), _reader(arguments[1], shapes)
+        if read_key is _as_is and read is _as_is:
+            return _as_is
+        return lambda value: {read_key(key): read(item) for key, item in value.items()}
+    if origin is tuple:
+        return _tuple(arguments, shapes)
+    if isinstance(hint, type):
+        if is_dataclass(hint):
+            return _dataclass(hint, shapes)
+        if issubclass(hint, Enum):
+            return hint
+        if hint is bytearray:
+            return bytearray
+    return _as_is
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _optional(hint: Any, others: list[Any], shapes: Shapes) -> Reader:
+    if len(others) != 1:
+        # Which one it was is not stored; a union of plain types needs no reader.
+        assert all(_reader(other, shapes) is _as_is for other in others), f"{hint} has no stored form"
+        return _as_is
+    read = _reader(others[0], shapes)
+    return _as_is if read is _as_is else lambda value: None if value is None else read(value)
+
+
+def _tuple(arguments: tuple[Any, ...], shapes: Shapes) -> Reader:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        read = _reader(arguments[0], shapes)
+        return lambda value: tuple(map(read, value))
+    readers = [_reader(argument, shapes) for argument in arguments]
+    if all(read is _as_is for read in readers):
+        return tuple
+    return lambda value: tuple(read(item) for read, item in zip(readers, value, strict=True))
+
+
+def _dataclass(kind: type, shapes: Shapes) -> Reader:
+    names = shapes.get(kind.__name__)
+    if names is None:
+        return lambda value: _missing(kind)
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{kind.__name__} has no field {unknown[0]}")
+    readers = [(number, read) for number, name in enumerate(names) if (read := _reader(hints[name], shapes)) != _as_is]
+    in_order = names == [item.name for item in fields(kind)]
+
+    def read_object(value: list[Any]) -> Any:
+        for number, read in readers:
+            value[number] = read(value[number])
+        return kind(*value) if in_order else kind(**dict(zip(names, value, strict=True)))
+
+    return read_object
+
+
+def _missing(kind: type) -> Any:
+    raise ValueError(f"the fields of {kind.__name__} are not given")

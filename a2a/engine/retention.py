@@ -1,0 +1,103 @@
+"""Which settled tasks leave memory, and when (spec DURABLE-7).
+
+`may_leave` is the rule, `Retention` the queue of those that have settled, in the order in which they are due: nothing
+here ever walks all tasks. It decides nothing itself; the coordinator records what it takes from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from heapq import heappop, heappush
+
+from . import plain
+from .decision import Shelved
+from .ledger import Ledger, Task
+
+__all__ = ["Retention", "may_leave", "shelved"]
+
+_TOGETHER_MS = 250
+"""Tasks due within this time leave together: a record for each would be one more on every task."""
+_BATCH = 256
+"""Tasks in one record: each is written out, and the loop has other things to do."""
+_LOOK_AGAIN_MS = 1_000
+"""A task that was not ready is looked at again after its time to linger, but not sooner than this."""
+
+
+def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
+    """Tell whether nobody in memory needs the task any more.
+
+    A sub-task waits until its parent has ended, since every attempt at the parent is told of it; a parent leaves
+    after the last of its sub-tasks, or with it (`leaving`). Mail that is not acknowledged is rendered from it.
+    """
+    if not task.is_terminal or task.id in ledger.mail:
+        return False
+    parent = ledger.tasks.get(task.parent) if task.parent else None
+    if parent is not None and not parent.is_terminal:
+        return False
+    if any(child in ledger.tasks and child not in leaving for child in task.children):
+        return False
+    return not any(task.id in ledger.holding.get(agent, ()) for agent in task.agents)
+
+
+def shelved(task: Task) -> Shelved:
+    """Return a settled task as the archive keeps it."""
+    return Shelved(
+        task=task.id,
+        scope=task.scope,
+        key=task.key,
+        state=task.state.value,
+        settled_at=task.since,
+        body=plain.to_bytes(task),
+        lsn=task.lsn,
+        skill=task.spec["skill"],
+        parent=task.parent,
+        context_id=task.context_id,
+    )
+
+
+class Retention:
+    """The settled tasks in memory, by when they are to be looked at.
+
+    Args:
+        linger_ms: how long a settled task stays, at least.
+    """
+
+    def __init__(self, linger_ms: int) -> None:
+        self._linger_ms = linger_ms
+        self._heap: list[tuple[int, int, str]] = []
+        """(time, lsn of the task, task)."""
+
+    def add(self, task: Task, since: int) -> None:
+        """Note a task that has settled, or is back, at this time."""
+        due = since + self._linger_ms
+        heappush(self._heap, (due + -due % _TOGETHER_MS, task.lsn, task.id))
+
+    def next_deadline(self) -> int | None:
+        """Return when `take` may have something next, or None."""
+        return self._heap[0][0] if self._heap else None
+
+    def take(self, ledger: Ledger, wanted: Container[object], now: int) -> tuple[list[Task], bool]:
+        """Return tasks that leave now, a batch at most; and whether mail alone kept one back.
+
+        Args:
+            ledger: where they are.
+            wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
+            now: the current time.
+        """
+        leaving: dict[str, Task] = {}
+        again: list[Task] = []
+        has_mail = False
+        while self._heap and self._heap[0][0] <= now and len(leaving) < _BATCH:
+            task = ledger.tasks.get(heappop(self._heap)[2])
+            if task is None or task.id in leaving:
+                continue
+            is_wanted = task.id in wanted or (task.scope, task.key) in wanted
+            if not is_wanted and may_leave(ledger, task, leaving):
+                leaving[task.id] = task
+            else:
+                has_mail = has_mail or task.id in ledger.mail
+                again.append(task)
+        later = now + max(0, _LOOK_AGAIN_MS - self._linger_ms)
+        for task in again:
+            self.add(task, later)
+        return list(leaving.values()), has_mail

@@ -1,0 +1,140 @@
+"""Snapshots made aside, so that a start need not fold the whole log and nobody waits for them.
+
+A snapshot is what the records add up to: another process reads them from the file, folds them behind the snapshot
+before, and hands the result back through a pipe; the server has its store keep it. That process is this module:
+`python -m a2a.snapshots PATH PID`. It ends with the server, and where it fails the next start only takes longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+from .engine import snapshot
+from .engine.ledger import Ledger
+from .engine.records import from_bytes
+from .errors import StoreError
+from .stores.base import Snapshot, Store
+from .stores.reader import LedgerReader
+from .tether import tie
+
+__all__ = ["Snapshots", "fold", "main"]
+
+log = logging.getLogger("a2a.snapshots")
+
+_NICE = 10
+"""What the process gives way by: agents and the coordinator come first."""
+_HEAD = 8
+"""Bytes before the snapshot's body that say which position it stands for."""
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+def fold(reader: LedgerReader) -> Ledger:
+    """Return what the ledger's records add up to, by way of its snapshot where there is one that can be used.
+
+    Raises:
+        ValueError, KeyError: the records do not fold.
+    """
+    namespace, kept = reader.namespace(), reader.snapshot()
+    ledger = Ledger(namespace)
+    if kept is not None:
+        try:
+            ledger = snapshot.load(kept.body, namespace)
+        except ValueError as error:
+            log.warning("the snapshot of record %d cannot be used: %s", kept.lsn, error)
+    for entry in reader.entries(ledger.lsn):
+        ledger.apply(from_bytes(entry.body, entry.payload))
+        ledger.touched.clear()
+        ledger.posted.clear()
+    return ledger
+
+
+def main(arguments: list[str]) -> int:
+    """Write the position and the body of a snapshot of the ledger at a path to stdout; end with the process named."""
+    path, parent = arguments[0], int(arguments[1])
+    tie(parent)
+    if os.getppid() != parent:
+        return 1  # it ended before the tie was there
+    os.nice(_NICE)
+    with LedgerReader(path) as reader:
+        ledger = fold(reader)
+    sys.stdout.buffer.write(ledger.lsn.to_bytes(_HEAD, "big") + snapshot.to_bytes(ledger))
+    return 0
+
+
+# The server's side ----------------------------------------------------------------------------------------------------
+
+
+class Snapshots:
+    """Has a snapshot made now and then.
+
+    Args:
+        store: where they are kept; one without a file gets none, but the one at the end.
+        every: records from one to the next.
+    """
+
+    def __init__(self, store: Store, every: int) -> None:
+        self._store = store
+        self._every = every
+        self.newest = 0
+        """The position of the newest snapshot, or of the last try."""
+        self._making: asyncio.Task[None] | None = None
+        """While a process makes one: the loop cannot wait for it."""
+
+    def appended(self, end: int) -> None:
+        """Look whether it is time again; called when the log has grown."""
+        path = self._store.path
+        if path is None or end - self.newest < self._every or self._making is not None:
+            return
+        self.newest = end
+        self._making = asyncio.get_running_loop().create_task(self._make(path))
+
+    async def keep(self, ledger: Ledger) -> None:
+        """Keep a snapshot of a ledger that changes no more. A failure is told to the log and to nobody else."""
+        try:
+            await self._store.save_snapshot(Snapshot(ledger.lsn, snapshot.to_bytes(ledger)))
+        except (StoreError, MemoryError, ValueError) as error:
+            log.warning("no snapshot at record %d: %s", ledger.lsn, error)
+        self.newest = ledger.lsn
+
+    async def aclose(self) -> None:
+        """End the process, if there is one."""
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.gather(self._making, return_exceptions=True)
+
+    async def _make(self, path: Path) -> None:
+        try:
+            made = await _run_aside(path)
+            await self._store.save_snapshot(made)
+            log.info("snapshot at record %d, %d bytes", made.lsn, len(made.body))
+        except (OSError, StoreError) as error:
+            log.warning("no snapshot was made: %s", error)
+        finally:
+            self._making = None
+
+
+async def _run_aside(path: Path) -> Snapshot:
+    command = (sys.executable, "-P", "-m", __name__, str(path), str(os.getpid()))
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode or len(output) < _HEAD:
+        said = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OSError(f"the process that folds {path} ended with {process.returncode}: {said}")
+    return Snapshot(int.from_bytes(output[:_HEAD], "big"), output[_HEAD:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""A ledger that is only looked at: what is read comes from the file, what is written is forgotten.
+
+For a coordinator that answers questions about a ledger nobody runs. It begins an epoch, as each does, and leaves no
+trace of it. It keeps the contract of `base` but for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from ..errors import StoreError
+from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+from .reader import LedgerReader
+
+__all__ = ["LookingStore"]
+
+_LSN_MAX = 2**63 - 1
+
+
+class LookingStore(Store):
+    """What a reader reads; the reader's owner closes it."""
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader = reader
+
+    @property
+    def path(self) -> None:
+        return None
+
+    @property
+    def durability(self) -> Durability:
+        return "memory"
+
+    async def open(self) -> int:
+        return self._reader.end
+
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+    ) -> None:
+        asyncio.get_running_loop().call_soon(done, None)
+
+    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+        return self._reader.entries(after, task=task)
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        return
+
+    async def load_snapshot(self) -> Snapshot | None:
+        return self._reader.snapshot()
+
+    async def find_archived(
+        self, *, task: str | None = None, key: tuple[str, str] | None = None
+    ) -> ArchivedTask | None:
+        return self._reader.find_archived(task=task, key=key)
+
+    async def list_archived(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        skill: str | None = None,
+        parent: str | None = None,
+        context_id: str | None = None,
+    ) -> list[ArchivedTask]:
+        wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
+        return self._reader.list_archived({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
+
+    async def prune(self, settled_before: int, limit: int) -> int:
+        return 0
+
+    async def put_blob(self, sha256: str, data: bytes) -> None:
+        raise StoreError("this ledger is only looked at")
+
+    async def get_blob(self, sha256: str) -> bytes | None:
+        raise StoreError("this ledger is only looked at")
+
+    async def aclose(self) -> None:
+        return

@@ -1,0 +1,96 @@
+"""A ledger's file seen by a process that does not own it: reading only, without the lock, also while it is written.
+
+For tools that look at a ledger and for the process that makes snapshots aside. It sees what was durable when it was
+opened. It does not look for damage: the coordinator does, when it opens the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import starmap
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import StoreError, StoreTooNew
+from .base import ArchivedTask, Entry, Snapshot
+from .database import MIGRATIONS, Parameters, connect_reader, run
+
+__all__ = ["LedgerReader"]
+
+_PAGE_ROWS = 1_000
+
+
+class LedgerReader:
+    """The ledger in the SQLite file at `path`, to be read by one thread at a time.
+
+    Raises:
+        StoreError: it cannot be opened; StoreTooNew: a newer version wrote it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).resolve()
+        if not self.path.is_file():
+            raise StoreError(f"{self.path}: there is no ledger")
+        with self._translated():
+            self._connection = connect_reader(self.path)
+        try:
+            [(version,)] = self._run("get_version")
+            if version > len(MIGRATIONS):
+                raise StoreTooNew(f"{self.path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+            if version < len(MIGRATIONS):
+                raise StoreError(f"{self.path}: an older version wrote it; start a coordinator on it once")
+            [(end,)] = self._run("find_end")
+            self.end = int(end)
+            """The position of the last entry when it was opened."""
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def namespace(self) -> str:
+        """Return what the ids of this ledger's tasks begin with: nothing else in it names the namespace."""
+        rows = self._run("find_named")
+        return str(rows[0][0]).rpartition("-")[0] if rows else "main"
+
+    def entries(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+        """Yield the entries behind a position in order, those of one task only where it is given."""
+        name = "read_entries" if task is None else "read_task_entries"
+        while after < self.end:
+            rows = self._run(name, {"after": after, "upto": self.end, "task": task, "limit": _PAGE_ROWS})
+            yield from starmap(Entry, rows)
+            if len(rows) < _PAGE_ROWS:
+                return
+            after = rows[-1][0]
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the newest snapshot, or None."""
+        rows = self._run("load_snapshot")
+        return Snapshot(*rows[0]) if rows else None
+
+    def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
+        """Return the archived task with this id, or with this (scope, key), or None."""
+        rows = self._run("find_archived_by_task", (task,)) if key is None else self._run("find_archived_by_key", key)
+        return ArchivedTask(*rows[0]) if rows else None
+
+    def list_archived(self, wanted: dict[str, Any]) -> list[ArchivedTask]:
+        """Return archived tasks as `Store.list_archived` does; `wanted` names all its arguments."""
+        return list(starmap(ArchivedTask, self._run("list_archived", wanted)))
+
+    def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
+        with self._translated():
+            return run(self._connection, name, parameters)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise StoreError(f"{self.path}: cannot be read: {exc}") from exc

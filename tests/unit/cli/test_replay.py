@@ -1,0 +1,189 @@
+"""`a2a replay`: a ledger is read, and proven."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, Policy, Server, SqliteStore, connect
+from a2a.cli.replay import verify
+from a2a.engine import plain
+from a2a.engine.ledger import Task
+from a2a.engine.records import Settled, from_bytes, to_bytes
+from a2a.hosting import reading
+from a2a.protocol.codec import pack, unpack
+from a2a.stores.reader import LedgerReader
+from a2a.testing import squad
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> Path:
+    """A ledger of two tasks that were done, under a coordinator that stopped in good order."""
+    helper = Agent("helper")
+
+    @helper.skill()
+    async def double(number: int) -> int:
+        return 2 * number
+
+    path = tmp_path / "ledger.db"
+    async with squad(helper, store=SqliteStore(path)) as running:
+        for number in (1, 2):
+            async with running.client.delegate("double", {"number": number}, key=f"k{number}") as task:
+                assert await task.result() == 2 * number
+    return path
+
+
+def settle_otherwise(path: Path) -> int:
+    """Say in the stored record that the first task ended in another way, and return the record's position."""
+    with closing(sqlite3.connect(path)) as connection:
+        [(lsn, body)] = connection.execute("SELECT lsn, body FROM log WHERE kind = 'Settled' ORDER BY lsn LIMIT 1")
+        record = from_bytes(body, None)
+        assert isinstance(record, Settled)
+        record.state = "canceled"
+        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
+        connection.commit()
+    return int(lsn)
+
+
+def test_a_sound_ledger_adds_up(command: Any, ledger: Path) -> None:
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 0
+    first, state, kept = done.out.splitlines()
+    assert "decisions run again" in first
+    assert "compared at 1 stops" in state
+    assert kept.endswith("add up to the same")
+    told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
+    assert (told["ok"], told["stops"], told["snapshot"]) == (True, 1, told["records"])
+    assert told["stateHash"] in state
+
+
+def test_a_record_that_was_touched_is_named(command: Any, ledger: Path) -> None:
+    lsn = settle_otherwise(ledger)
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 1
+    assert f"record {lsn} differs" in done.err
+    assert "state='canceled'" in done.err
+    told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
+    assert (told["ok"], told["lsn"]) == (False, lsn)
+    assert "state='completed'" in told["expected"]
+
+
+def test_a_payload_that_was_touched_is_named(command: Any, ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        [(lsn,)] = connection.execute("SELECT min(lsn) FROM log WHERE kind = 'Reported'")
+        connection.execute("UPDATE log SET payload = x'5b335d' WHERE lsn = ?", (lsn,))
+        connection.commit()
+    done = command("replay", str(ledger), "--verify")
+    assert (done.code, f"record {lsn} differs" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("DELETE FROM log WHERE lsn = 3", "a record at this position"),
+        ("UPDATE log SET body = x'91' WHERE lsn = 3", "a record this version knows"),
+        ("UPDATE log SET kind = 'Offered' WHERE lsn = 1", "CoordinatorStarted"),
+    ],
+)
+def test_what_is_no_record_is_named(command: Any, ledger: Path, statement: str, reason: str) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 1
+    assert reason in done.err
+
+
+def test_a_snapshot_that_says_something_else_is_named(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        [(lsn, body)] = connection.execute("SELECT lsn, body FROM snapshot")
+        version, shapes, value = unpack(body)
+        changed = unpack(value)
+        names = unpack(shapes)["_State"]
+        changed[names.index("epoch")] += 1
+        connection.execute("UPDATE snapshot SET body = ?", (pack([version, shapes, pack(changed)]),))
+        connection.commit()
+    with LedgerReader(ledger) as reader:
+        verdict = verify(reader)
+    assert (verdict.is_good, verdict.lsn) == (False, lsn)
+    assert "a snapshot that adds up to" in verdict.stands
+
+
+def archive_first(path: Path) -> str:
+    """Start a coordinator that keeps nothing in memory, until its tasks have left; return the first task."""
+
+    async def run() -> str:
+        server = Server(SqliteStore(path), Policy(linger_ms=0))
+        await server.open()
+        tasks = [str(entry.task) for entry in server.store.read() if entry.kind == "Delegated"]
+        with anyio.fail_after(30):
+            while server.coordinator.ledger.tasks:  # noqa: ASYNC110 - that they leave is told to nobody
+                await anyio.sleep(0.01)
+        await server.aclose()
+        return tasks[0]
+
+    return anyio.run(run)
+
+
+def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger: Path) -> None:
+    task = archive_first(ledger)
+    assert "2 archived tasks are as the records tell them" in command("replay", str(ledger), "--verify").out
+    with closing(sqlite3.connect(ledger)) as connection:
+        [(body,)] = connection.execute("SELECT body FROM archive WHERE task = ?", (task,))
+        changed = plain.from_bytes(Task, body)
+        changed.results[0].payload = b'["something else"]'
+        connection.execute("UPDATE archive SET body = ? WHERE task = ?", (plain.to_bytes(changed), task))
+        connection.commit()
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 1
+    assert f"task {task} in the archive" in done.err
+
+
+def test_an_archived_task_tells_its_story_without_a_coordinator(ledger: Path) -> None:
+    task = archive_first(ledger)
+
+    async def look() -> tuple[dict[str, Any], list[str]]:
+        async with reading(ledger) as settings, connect(name="reader", settings=settings) as client:
+            events = []
+            async for event in client.watch(task):
+                events.append(event.kind)
+                if event.kind == "complete":
+                    break
+            return await client.get(task), events
+
+    shown, events = anyio.run(look)
+    assert (shown["id"], shown["metadata"]["state"]) == (task, "completed")
+    assert events == ["created", "grant", "report", "complete"]
+
+
+def test_a_snapshot_of_another_version_is_left_aside(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.execute("UPDATE snapshot SET body = x'00'")
+        connection.commit()
+    with LedgerReader(ledger) as reader:
+        verdict = verify(reader)
+    assert (verdict.is_good, verdict.snapshot) == (True, None)
+
+
+def test_the_log_is_printed_one_line_a_record(command: Any, ledger: Path) -> None:
+    with LedgerReader(ledger) as reader:
+        kinds = [entry.kind for entry in reader.entries()]
+    lines = command("replay", str(ledger)).out.splitlines()
+    assert [line.split()[3] for line in lines] == kinds
+    assert [int(line.split()[0]) for line in command("replay", str(ledger), "--after", "4").out.splitlines()][0] == 5
+    shown = [json.loads(line) for line in command("replay", str(ledger), "--json").out.splitlines()]
+    assert [line["kind"] for line in shown] == kinds
+    assert next(line["payload"] for line in shown if line["kind"] == "Reported").startswith("[")
+
+
+def test_what_is_no_ledger_says_so(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("nothing of the kind" * 100)
+    done = command("replay", str(tmp_path / "x"), "--verify")
+    assert done.code == 1
+    assert "cannot be read" in done.err

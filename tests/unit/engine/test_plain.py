@@ -1,0 +1,122 @@
+"""The stored form of the engine's dataclasses."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, make_dataclass
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from a2a.engine import plain
+from a2a.protocol.codec import pack, unpack
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+@dataclass(slots=True)
+class Leaf:
+    name: str
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Tree:
+    colour: Colour
+    leaf: Leaf | None
+    leaves: list[Leaf]
+    named: dict[str, Leaf]
+    numbered: dict[int, tuple[str, str]]
+    triples: list[tuple[int, str, bytes]]
+    queue: deque[Leaf]
+    data: bytes
+    bits: bytearray
+    layers: list[bytearray]
+    anything: dict[str, Any]
+    many: tuple[int, ...] = ()
+    deadline: int | None = None
+    kinds: list[int | str] = field(default_factory=list)
+
+
+def tree(**fields: Any) -> Tree:
+    given: dict[str, Any] = {
+        "colour": Colour.RED,
+        "leaf": Leaf("one", 1),
+        "leaves": [Leaf("two"), Leaf("three", 3)],
+        "named": {"z": Leaf("z"), "a": Leaf("a")},
+        "numbered": {7: ("x", "y")},
+        "triples": [(1, "t", b"\x00")],
+        "queue": deque([Leaf("first"), Leaf("second")]),
+        "data": b"\xff\x00",
+        "bits": bytearray(b"\x01"),
+        "layers": [bytearray(b"\x02")],
+        "anything": {"list": [1, {"deep": None}]},
+        "many": (1, 2),
+        "kinds": [1, "one"],
+    }
+    return Tree(**(given | fields))
+
+
+@pytest.mark.parametrize("fields", [{}, {"leaf": None, "leaves": [], "queue": deque(), "deadline": 5}])
+def test_what_was_written_is_read(fields):
+    written = tree(**fields)
+    read = plain.from_bytes(Tree, plain.to_bytes(written))
+    assert read == written
+    assert list(read.named) == list(written.named), "in the order in which they stood"
+    assert type(read.colour) is Colour
+    assert (type(read.bits), type(read.layers[0]), type(read.queue)) == (bytearray, bytearray, deque)
+
+
+def test_the_same_state_has_the_same_bytes():
+    assert plain.to_bytes(tree()) == plain.to_bytes(tree())
+
+
+def stored_by(names: list[str], values: list[Any], version: int = plain.FORMAT, name: str = "Leaf") -> bytes:
+    return pack([version, pack({name: names}), pack(values)])
+
+
+def test_a_field_that_was_not_there_yet_has_its_default():
+    assert plain.from_bytes(Leaf, stored_by(["name"], ["old"])) == Leaf("old", 0)
+
+
+def test_fields_are_known_by_their_names_and_not_by_their_places():
+    assert plain.from_bytes(Leaf, stored_by(["size", "name"], [4, "moved"])) == Leaf("moved", 4)
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (stored_by(["name", "weight"], ["x", 1]), "no field weight"),
+        (stored_by(["size"], [1]), "name"),
+        (stored_by(["name"], ["x"], plain.FORMAT + 1), "reads up to"),
+        (stored_by(["name"], ["x"], name="Branch"), "not given"),
+        (b"", "not the stored form of a Leaf"),
+        (b"\x93", "not the stored form of a Leaf"),
+        (pack("text"), "not the stored form of a Leaf"),
+    ],
+)
+def test_what_cannot_be_read_says_why(stored, reason):
+    with pytest.raises(ValueError, match=reason):
+        plain.from_bytes(Leaf, stored)
+
+
+def test_a_body_of_an_older_format_is_brought_up_to_date(monkeypatch):
+    def rename(shapes: plain.Shapes, value: Any) -> tuple[plain.Shapes, Any]:
+        return {"Leaf": ["name" if name == "title" else name for name in shapes["Leaf"]]}, value
+
+    monkeypatch.setitem(plain._UPGRADES, plain.FORMAT - 1, rename)
+    assert plain.from_bytes(Leaf, stored_by(["title"], ["old"], plain.FORMAT - 1)) == Leaf("old")
+
+
+def test_what_is_no_dataclass_has_no_stored_form():
+    with pytest.raises(TypeError, match="no stored form"):
+        plain.to_bytes(object())
+
+
+def test_one_field_is_a_field_too():
+    kind = make_dataclass("Single", [("name", str)])
+    assert unpack(unpack(plain.to_bytes(kind("x")))[2]) == ["x"]
+    assert plain.from_bytes(kind, plain.to_bytes(kind("x"))) == kind("x")

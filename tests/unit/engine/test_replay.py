@@ -1,0 +1,181 @@
+"""Decisions run again: what was decided is decided anew, and a record that was touched is found."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from a2a.engine.records import (
+    RECORDS,
+    Archived,
+    Delegated,
+    LeaseExpired,
+    Offered,
+    Recalled,
+    Record,
+    Reported,
+    Settled,
+)
+from a2a.engine.replay import RULES, Replay
+from a2a.protocol.messages import (
+    AgentUpdate,
+    AttemptError,
+    Held,
+    TaskAnswer,
+    TaskArtifact,
+    TaskAsk,
+    TaskDecline,
+    TaskDelegate,
+    TaskYield,
+)
+
+SPEC = {"skill": "echo"}
+
+
+@pytest.fixture
+def town(make_town):
+    return make_town(linger_ms=0)
+
+
+@pytest.fixture
+def records(town):
+    """A namespace in which nearly everything has happened, ended in good order."""
+    boss, worker, other = town.join("boss"), town.worker("w1", tasks=4), town.worker("w2", "plan", tasks=1)
+    guest = town.join("boss#guest")
+
+    boss.delegate("reviewed")
+    offer = worker.offer()
+    worker.say(TaskArtifact(offer.task, offer.fence, "log", 0, b"[1]"))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    boss.say(TaskAnswer(offer.task, 1, b"[2]"))
+    worker.report(offer)
+    boss.confirm(boss.mail()[-1], verdict="reject", rework=True, reason_code="again")
+    worker.report(worker.offer(), payload=b'["better"]')
+    boss.confirm(boss.mail()[-1])
+    guest.say(TaskDelegate("reviewed", {"skill": "echo", "acceptance": {"evaluator": "delegator"}}))
+
+    parent = boss.delegate("parent")
+    above = worker.offer()
+    worker.say(TaskDelegate("child", SPEC, b"[7]", parent=Held(parent, above.fence)))
+    worker.beat(worker.offer())
+    boss.cancel(parent)
+    town.pass_time(8_000)
+
+    boss.delegate("declined", skill="plan")
+    busy = other.offer()
+    other.say(TaskDecline(busy.task, busy.fence, "busy", 1))
+    town.pass_time(10)
+    given = other.offer()
+    other.say(TaskYield(given.task, given.fence, "tired"))
+    failing = other.offer()
+    other.report(failing, "failed", error=AttemptError("oops", "it broke", True))
+    town.pass_time(1_500)
+    town.pass_time(600)
+    boss.cancel(busy.task, "skip")
+    boss.say(AgentUpdate())
+    other.say(AgentUpdate(status="draining"))
+    for peer in (boss, worker, other, guest):
+        peer.mail()
+        if peer.mailbox:
+            peer.acknowledge()
+    town.pass_time(4_000)
+    left = worker.reporting(offer, payload=b'["late"]')
+    worker.say(left)
+    guest.drop()
+    town.coordinator.stop(town.now)
+    town.flush()
+    found = [record for _, record in town.records]
+    assert {Archived, Recalled} <= {type(record) for record in found}
+    return found
+
+
+def test_every_record_has_a_rule():
+    assert set(RULES) == set(RECORDS.values())
+
+
+def test_a_ledger_as_it_was_written_is_decided_again(records):
+    again = Replay("main")
+    assert again.run(records) is None
+    assert again.ledger.lsn == len(records)
+    assert again.stops == 1
+    assert len(records) // 2 < again.decisions <= len(records)
+
+
+def touched(record: Record) -> list[Record]:
+    """Return the record with each of its fields changed a little."""
+    found = []
+    for item in fields(record):
+        value = getattr(record, item.name)
+        if isinstance(value, bool):
+            found.append(replace(record, **{item.name: not value}))
+        elif isinstance(value, int) and item.name != "at":
+            found.append(replace(record, **{item.name: value + 1}))
+        elif isinstance(value, bytes):
+            found.append(replace(record, **{item.name: value + b" "}))
+        elif isinstance(value, str) and value:
+            found.append(replace(record, **{item.name: value + "x"}))
+    return found
+
+
+def _differs(one: Record, other: Record, name: str) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
+
+
+NOTES = {("StatusSet", "by")}
+"""What is written down for people and is no part of the state."""
+FREE = {
+    "Delegated": {"context_id", "key", "on_parent_end", "deadline_at", "delegator"},
+    "PrincipalBound": {"principal", "secret_digest"},
+    "AgentRegistered": {"agent", "instance", "incarnation"},
+    "StatusSet": {"by", "status"},
+    "Adopted": {"delegator"},
+    "Yielded": {"reason"},
+    "Declined": {"reason", "retry_at"},
+    "ArtifactAppended": {"artifact", "name", "payload", "last", "chunk_no"},
+    "Asked": {"payload", "deadline_at", "auth", "ask_no"},
+    "Answered": {"payload", "by", "rank"},
+    "Reworked": {"payload", "reason_code", "by"},
+    "CancelRequested": {"reason", "grace_at", "mode", "by"},
+    "Settled": {"detail", "by"},
+    "Reported": {"retry_at"},
+}
+"""Fields that hold what somebody said: another word would have been as good, and only a hash can tell."""
+
+
+def test_a_record_that_was_touched_is_found_by_the_decision_or_by_the_hash(records):
+    unseen: set[tuple[str, str]] = set()
+    whole = Replay("main")
+    whole.run(records)
+    kinds: dict[str, int] = {}
+    for position, record in enumerate(records):
+        name = type(record).__name__
+        if kinds.get(name, 0) >= 2:
+            continue
+        kinds[name] = kinds.get(name, 0) + 1
+        for changed in touched(record):
+            again = Replay("main")
+            difference = again.run([*records[:position], changed, *records[position + 1 :]])
+            if difference is None and again.shelf == whole.shelf:
+                unseen |= {(name, item.name) for item in fields(record) if _differs(record, changed, item.name)}
+            is_free = any(_differs(record, changed, item) for item in FREE.get(name, ()))
+            if difference is not None and not is_free:
+                assert difference.lsn == position + 1, f"{record} became {changed}: {difference}"
+    assert unseen == NOTES
+
+
+@pytest.mark.parametrize("kind", [Offered, LeaseExpired, Settled, Delegated, Reported])
+def test_a_record_that_is_missing_is_found(records, kind):
+    position = next(number for number, record in enumerate(records) if type(record) is kind)
+    difference = Replay("main").run([*records[:position], *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn <= position + 10
+
+
+def test_what_was_expected_is_told(records):
+    position = next(number for number, record in enumerate(records) if isinstance(record, Settled))
+    changed = replace(records[position], state="failed")
+    difference = Replay("main").run([*records[:position], changed, *records[position + 1 :]])
+    assert difference is not None
+    assert difference.stands == changed
+    assert difference.expected.startswith("Settled(")

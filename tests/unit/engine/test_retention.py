@@ -1,0 +1,201 @@
+"""Settled tasks leave memory when nobody needs them at hand, and not before."""
+
+from __future__ import annotations
+
+import pytest
+
+from a2a.engine import plain
+from a2a.engine.ledger import Task
+from a2a.engine.records import Archived, MailboxAcked, Recalled
+from a2a.engine.retention import may_leave
+from a2a.protocol.messages import Held, TaskDelegate, TaskWatch
+
+LINGER = 2_000
+
+
+@pytest.fixture
+def town(make_town):
+    return make_town(linger_ms=LINGER)
+
+
+@pytest.fixture
+def boss(town):
+    return town.join("boss")
+
+
+@pytest.fixture
+def worker(town):
+    return town.worker("w1", tasks=8)
+
+
+def done(boss, worker, key="k", **fields):
+    """Have a task done, and return its id."""
+    task = boss.delegate(key, acceptance="auto", **fields)
+    worker.report(worker.offer())
+    return task
+
+
+def read_all(*peers):
+    for peer in peers:
+        peer.acknowledge()
+
+
+def test_a_settled_task_lingers_and_then_leaves(town, boss, worker):
+    task = done(boss, worker)
+    read_all(boss, worker)
+    town.pass_time(LINGER - 1)
+    assert task in town.ledger.tasks
+    town.pass_time(2_500)  # mail that was read is recorded first
+    assert task not in town.ledger.tasks
+    assert ("principal:boss", "k") not in town.ledger.keys
+    assert [record.tasks for record in town.said(Archived)] == [[task]]
+
+
+def test_the_archive_has_the_whole_task_and_what_it_is_found_by(town, boss, worker):
+    task = done(boss, worker, context_id="c7")
+    was = town.task(task)
+    read_all(boss, worker)
+    town.pass_time(6_000)
+    kept, body = town.archive[task]
+    assert plain.from_bytes(Task, body) == was
+    assert (kept.scope, kept.key, kept.state, kept.lsn) == ("principal:boss", "k", "completed", was.lsn)
+    assert (kept.skill, kept.parent, kept.context_id, kept.settled_at) == ("echo", None, "c7", was.since)
+
+
+def test_tasks_due_together_leave_in_one_record(town, boss, worker):
+    tasks = [done(boss, worker, f"k{number}") for number in range(5)]
+    read_all(boss, worker)
+    town.pass_time(6_000)
+    assert [record.tasks for record in town.said(Archived)] == [tasks]
+
+
+def test_a_record_has_a_bounded_number_of_tasks(town, boss, worker):
+    for number in range(300):
+        done(boss, worker, f"k{number}")
+        read_all(boss, worker)
+    read_all(boss, worker)
+    town.pass_time(10_000)
+    assert [len(record.tasks) for record in town.said(Archived)] == [256, 44]
+    assert town.ledger.tasks == {}
+
+
+def test_a_task_stays_while_somebody_has_not_read_its_mail(town, boss, worker):
+    task = done(boss, worker)
+    worker.acknowledge()
+    town.pass_time(60_000)
+    assert task in town.ledger.tasks
+    boss.acknowledge()
+    town.pass_time(6_000)
+    assert task not in town.ledger.tasks
+
+
+def test_what_was_read_is_recorded_where_a_task_waits_for_that(town, boss, worker):
+    done(boss, worker)
+    read_all(boss, worker)
+    assert town.said(MailboxAcked) == []
+    town.pass_time(6_000)
+    assert {record.agent for record in town.said(MailboxAcked)} == {"boss", "w1"}
+
+
+def test_a_task_that_waits_is_not_looked_at_all_the_time(town, boss, worker):
+    done(boss, worker)
+    worker.acknowledge()
+    town.pass_time(LINGER + 500)
+    looks = []
+    for _ in range(3):
+        due = town.coordinator.next_deadline()
+        looks.append(due - town.now)
+        town.pass_time(due - town.now)
+    assert min(looks) >= 1_000
+
+
+def test_an_open_task_stays(town, boss, worker):
+    task = boss.delegate("k")
+    offer = worker.offer()
+    town.pass_time(2_500)
+    worker.beat(offer)
+    town.pass_time(2_500)
+    worker.beat(offer)
+    assert task in town.ledger.tasks
+    assert town.said(Archived) == []
+
+
+@pytest.fixture
+def family(town, boss, worker):
+    """A parent at work, and its child that has ended."""
+    parent = boss.delegate("parent", acceptance="auto")
+    offer = worker.offer()
+    child = worker.say(
+        TaskDelegate(
+            "child", {"skill": "echo", "acceptance": {"evaluator": "auto"}}, b"[1]", parent=Held(parent, offer.fence)
+        )
+    ).task
+    worker.report(worker.offer())
+    worker.acknowledge()
+    return parent, child, offer
+
+
+def test_a_child_stays_while_its_parent_is_at_work(town, worker, family):
+    parent, child, offer = family
+    for _ in range(5):
+        worker.beat(offer)
+        town.pass_time(2_000)
+    assert child in town.ledger.tasks
+
+
+def test_a_parent_leaves_with_the_last_of_its_children(town, boss, worker, family):
+    parent, child, offer = family
+    worker.report(offer)
+    read_all(boss, worker)
+    town.pass_time(10_000)
+    assert town.ledger.tasks == {}
+    left = [task for record in town.said(Archived) for task in record.tasks]
+    assert sorted(left) == sorted([parent, child])
+
+
+def test_a_parent_does_not_leave_before_a_child_that_outlives_it(town, boss, worker):
+    parent = boss.delegate("parent", acceptance="auto")
+    offer = worker.offer()
+    child = worker.say(
+        TaskDelegate("child", {"skill": "other"}, parent=Held(parent, offer.fence), on_parent_end="abandon")
+    ).task
+    worker.report(offer)
+    read_all(boss, worker)
+    town.pass_time(20_000)
+    assert set(town.ledger.tasks) == {parent, child}
+    assert not may_leave(town.ledger, town.task(parent))
+    assert may_leave(town.ledger, town.task(parent), leaving=[child])
+
+
+def test_the_end_of_a_task_ends_its_watches(town, boss, worker):
+    task = done(boss, worker)
+    boss.say(TaskWatch(task))
+    read_all(boss, worker)
+    town.pass_time(6_000)
+    assert (boss.seat.watches, town.coordinator.live.watchers) == ({}, {})
+
+
+def test_tasks_that_had_settled_before_a_start_leave_after_it(town, boss, worker):
+    task = done(boss, worker)
+    read_all(boss, worker)
+    for peer in (boss, worker):
+        peer.drop()
+    again = town.restart(after=10_000)
+    assert task in again.ledger.tasks
+    again.pass_time(250)
+    assert task not in again.ledger.tasks
+
+
+def test_a_task_that_was_recalled_leaves_again_with_all_that_was_added(town, boss, worker):
+    task = boss.delegate("k", acceptance="auto")
+    offer = worker.offer()
+    worker.report(offer)
+    read_all(boss, worker)
+    town.pass_time(6_000)
+    assert worker.report(offer, payload=b'["other"]') == "late"
+    assert [type(record) for record in town.said(Recalled)] == [Recalled]
+    assert list(town.ledger.recalled) == [task]
+    town.pass_time(6_000)
+    assert task not in town.ledger.tasks
+    _, body = town.archive[task]
+    assert [kept.payload for kept in plain.from_bytes(Task, body).evidence] == [b'["other"]']

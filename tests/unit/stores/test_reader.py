@@ -1,0 +1,83 @@
+"""A ledger's file, looked at by somebody else."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a.errors import StoreError, StoreTooNew
+from a2a.stores.base import ArchivedTask, Snapshot
+from a2a.stores.reader import LedgerReader
+from a2a.stores.sqlite import SqliteStore
+
+TASK = ArchivedTask("main-1", "s", "k", "completed", 5, b"body", 1, "echo", None, "c")
+ANY = {"before": 99, "limit": 9, "state": None, "skill": None, "parent": None, "context_id": None}
+
+
+@pytest.fixture
+async def path(tmp_path: Path, append: Any, make_entries: Any) -> Path:
+    path = tmp_path / "ledger.db"
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, make_entries(1, 2_500, task="main-1"), 0, [TASK])
+    await store.save_snapshot(Snapshot(2, b"state"))
+    await store.aclose()
+    return path
+
+
+async def test_it_reads_all_there_is(path, make_entries):
+    with LedgerReader(path) as reader:
+        assert reader.end == 2_500
+        assert list(reader.entries()) == make_entries(1, 2_500, task="main-1")
+        assert [entry.lsn for entry in reader.entries(2_498)] == [2_499, 2_500]
+        assert list(reader.entries(task="other")) == []
+        assert reader.namespace() == "main"
+        assert reader.snapshot() == Snapshot(2, b"state")
+        assert reader.find_archived(task="main-1") == reader.find_archived(key=("s", "k")) == TASK
+        assert reader.list_archived(ANY) == [TASK]
+
+
+async def test_it_reads_while_a_coordinator_writes_and_stays_where_it_was(path, append, make_entries):
+    store = SqliteStore(path)
+    await store.open()
+    with LedgerReader(path) as reader:
+        await append(store, make_entries(2_501), 2_500)
+        assert sum(1 for _ in reader.entries()) == 2_500
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._connection.execute("DELETE FROM log")
+    await store.aclose()
+
+
+async def test_an_empty_ledger_has_nothing(tmp_path):
+    store = SqliteStore(tmp_path / "new.db")
+    await store.open()
+    await store.aclose()
+    with LedgerReader(tmp_path / "new.db") as reader:
+        assert (reader.end, list(reader.entries()), reader.snapshot(), reader.namespace()) == (0, [], None, "main")
+        assert reader.find_archived(task="main-1") is None
+
+
+def test_no_file_is_no_ledger(tmp_path):
+    with pytest.raises(StoreError, match="there is no ledger"):
+        LedgerReader(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "reason"), [(99, StoreTooNew, "knows those up to"), (1, StoreError, "older version")]
+)
+async def test_a_file_of_another_version_says_so(path, version, kind, reason):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(kind, match=reason):
+        LedgerReader(path)
+
+
+def test_a_file_of_something_else_is_not_read(tmp_path):
+    (tmp_path / "text.db").write_text("not a database, but long enough to be looked at as one" * 20)
+    with pytest.raises(StoreError, match="cannot be read"):
+        LedgerReader(tmp_path / "text.db")
