@@ -3,11 +3,12 @@
 import pytest
 
 from a2a.engine.budget import most
-from a2a.engine.records import Evicted, Settled
+from a2a.engine.records import Asked, Evicted, Offered, Settled
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AttemptError,
     Bye,
+    Credit,
     Held,
     TaskAsk,
     TaskCancel,
@@ -199,7 +200,7 @@ def test_a_deadline_charges_what_was_heard(town, boss, worker):
 
 def test_an_open_question_is_not_the_end_of_an_attempt(town, worker, pot):
     worker.say(TaskAsk(pot.task, 1, b"[]", pot.fence))
-    assert town.task(pot.task).spent == {}
+    assert (town.task(pot.task).spent, town.said(Asked)[0].usage) == ({}, None)
     worker.say(TaskYield(pot.task, pot.fence, usage={"tokens": 8}))
     assert town.task(pot.task).spent == {"tokens": 8}
 
@@ -450,3 +451,37 @@ def test_budgets_are_the_same_when_the_ledger_is_read_again(town, line):
 )
 def test_the_most_of_two_words_is_each_kinds(before, now, most_of_both):
     assert most(before, now) == most_of_both
+
+
+def test_less_than_was_told_before_takes_nothing_back(town, worker, pot):
+    worker.say(TaskYield(pot.task, pot.fence))
+    worker.report(pot, usage={"tokens": 3})
+    worker.report(pot, payload=b'["other"]', usage={"tokens": 5})
+    assert town.task(pot.task).spent == {"tokens": 7}
+
+
+def test_what_has_to_end_is_not_offered_on_the_way(town, lead, plan):
+    middle, second, rare = town.worker("m", "middle"), town.worker("w2", "rare"), town.worker("rare", "rare", tasks=0)
+    parent = Held(plan.task, plan.fence)
+    lead.say(TaskDelegate("m", {"skill": "middle"}, parent=parent))
+    waiting = lead.say(TaskDelegate("w", {"skill": "rare", "requires": {"agent": "rare"}}, parent=parent)).task
+    branch = middle.offer()
+    parent = Held(branch.task, branch.fence)
+    dropped = middle.say(TaskDelegate("d", {"skill": "rare", "priority": 9}, parent=parent)).task
+    second.beat(second.offer())
+    second.say(Credit(0))
+    middle.say(TaskDelegate("p", {"skill": "echo"}, budget={"tokens": 10}, on_parent_end="abandon", parent=parent))
+    worker = town.worker("w1")
+    worker.report(worker.offer(), usage={"tokens": 10})
+    for _ in range(3):
+        lead.beat(plan)
+        middle.beat(branch)
+        town.pass_time(1_000)
+    rare.say(Credit(1))
+    assert town.task(dropped).offer.agent == "rare"
+    # With its parent the dropped task ends, which frees the agent, and the result left behind, which takes all tokens.
+    middle.report(branch)
+    lead.confirm(lead.mail()[-1])
+    assert (str(town.task(dropped).state), town.task(plan.task).spent) == ("canceled", {"tokens": 10})
+    assert town.task(waiting).settled.reason == "budget"
+    assert waiting not in [record.task for record in town.said(Offered)]

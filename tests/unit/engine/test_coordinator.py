@@ -1,5 +1,7 @@
 """The machine as a whole: frames and time in, records and frames out."""
 
+from functools import partial
+
 import pytest
 
 from a2a.engine.coordinator import HANDLERS, Coordinator
@@ -23,6 +25,7 @@ from a2a.protocol.messages import (
     Resume,
     TaskAccept,
     TaskAsk,
+    TaskCheckpoint,
     TaskCreated,
     TaskDelegate,
     TaskHeartbeat,
@@ -186,7 +189,7 @@ def test_a_timer_that_comes_early_is_looked_at_again(town, boss):
     assert town.task(task).state == "offered"
 
 
-@pytest.mark.parametrize("message", [TaskAccept, TaskHeartbeat])
+@pytest.mark.parametrize("message", [TaskAccept, TaskHeartbeat, partial(TaskCheckpoint, cp_no=1, payload=b"[]")])
 def test_a_lease_shorter_than_the_offer_it_began_with_ends_in_time(make_town, message):
     town = make_town(durations=Durations(heartbeat_ms=1_000, lease_ms=3_000, offer_ms=60_000))
     boss, worker = town.join("boss"), town.worker("w1")

@@ -336,8 +336,11 @@ def test_what_the_next_agent_must_be_comes_beside_what_the_task_asks_for(town, b
     assert holder.refused(hand) == ErrorCode.NO_CAPABLE_AGENT
     assert holder.refused(TaskHandoff(task, offer.fence, "w2")) == ErrorCode.NO_CAPABLE_AGENT
     assert holder.refused(TaskHandoff(task, offer.fence, requires={"exclude": []})) == ErrorCode.NO_CAPABLE_AGENT
-    town.worker("w3", labels={"gpu": "yes", "zone": "a"})
+    fits = town.worker("w3", labels={"gpu": "yes", "zone": "a"}, tasks=0)
+    town.worker("w5", labels={"zone": "a"})
     assert holder.say(hand) == Ok(state="queued")
+    assert town.task(task).state == "queued"
+    fits.say(Credit(1))
     assert town.task(task).holder == "w3"
 
 
@@ -490,3 +493,20 @@ def test_how_long_an_attempt_ran_counts_from_its_acceptance(town, worker, offer)
     worker.say(TaskYield(again.task, again.fence))
     prior = worker.offer().dossier.attempts[-1]
     assert (prior.at, prior.ran_ms) == (accepted + 300, 300)
+
+
+def test_an_offer_that_is_sent_again_tells_of_what_came_before_it_only(town, worker, offer):
+    worker.beat(offer)
+    worker.say(TaskYield(offer.task, offer.fence))
+    again = worker.offer()
+    worker.say(TaskArtifact(again.task, again.fence, "draft", 0, b"[]"))
+    second = town.worker("w2")
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    third = second.offer()
+    second.say(TaskDecline(third.task, third.fence, retry_after_ms=60_000))
+    worker.beat(again)
+    back = town.worker("w1", tasks=0, held=[Held(again.task, again.fence)])
+    sent = next(mail for mail in back.mail() if mail.kind == "task.offer" and mail.fence == again.fence)
+    assert [prior.fence for prior in sent.dossier.attempts] == [offer.fence]
+    assert sent.dossier.discarded == []

@@ -145,3 +145,8 @@ def test_who_does_not_hold_it_releases_nothing(town, waiting):
     other = town.worker("w2")
     other.beat(offer, slot="released")
     assert free(town, "w2") == 1
+
+
+def test_what_an_agent_does_not_hold_frees_no_slot(town, waiting):
+    town.coordinator.live.released["w1"]["another"] = 1
+    assert free(town) == 1

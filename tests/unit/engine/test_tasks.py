@@ -1404,6 +1404,8 @@ def test_a_result_is_not_lost_with_the_delegator(town, worker, errand):
     asker.drop()
     town.pass_time(2_000)
     assert town.task(offer.task).state == "reported"
+    town.join("asker#1").confirm(asker.mail()[-1])
+    assert town.ledger.attached == {"asker": {}}, "a task that has ended waits for nobody"
 
 
 def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, worker, boss):
@@ -1567,6 +1569,8 @@ def test_a_word_to_a_task_that_waits_is_in_its_offer_and_not_sent_beside_it(town
     worker = town.worker("w1")
     (offer,) = worker.mail()
     assert offer.steers == [Steer(1, b'["mind"]')]
+    boss.say(word(task, "2"))
+    assert [message.steer_no for message in words(worker)] == [2]
 
 
 def test_a_word_said_while_the_lease_had_lapsed_is_heard_by_who_comes_back(town, boss, worker, given):
