@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate clean
+.PHONY: setup test lint types check squad bench simulate model mutants chaos clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,22 @@ bench: setup
 SEEDS ?= 2000
 simulate: setup
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Every reachable state of the task rules, and the model's own planted bugs.
+model: setup
+	$(BIN)/python -m tests.model
+
+# Planted bugs, each of which a checker has to catch.
+mutants: setup
+	$(BIN)/python -m tests.mutants
+
+# CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged; then one task with
+# the coordinator killed at each of its system calls.
+CYCLES ?= 300
+SEED ?= 1
+chaos: setup
+	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.steps
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .agent import Agent
     from .client import Client, connect
-    from .context import ChildTask, SyncTaskContext, TaskContext
+    from .context import ChildTask, PriorAttempt, SyncTaskContext, TaskContext
     from .delegator import AgentChange, AgentInfo, TaskEvent, TaskHandle
     from .engine.policy import Admission, Bounds, Durations, Policy
     from .errors import (
@@ -54,7 +54,7 @@ if os.path.isdir(os.path.join(os.path.dirname(__file__), "server")):  # noqa: PT
 _ORIGINS: dict[str, tuple[str, ...]] = {
     "agent": ("Agent",),
     "client": ("Client", "connect"),
-    "context": ("ChildTask", "SyncTaskContext", "TaskContext"),
+    "context": ("ChildTask", "PriorAttempt", "SyncTaskContext", "TaskContext"),
     "delegator": ("AgentChange", "AgentInfo", "TaskEvent", "TaskHandle"),
     "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
     "errors": (
@@ -98,6 +98,7 @@ __all__ = [
     "LinkSettings",
     "MemoryStore",
     "Policy",
+    "PriorAttempt",
     "Refused",
     "Server",
     "SqliteStore",

@@ -170,9 +170,13 @@ class Agent:
 
     async def _serve(self, url: str | None, token: str | None, name: str) -> None:
         stop = anyio.Event()
+
+        def ready() -> None:
+            print(f"{name} is ready: {', '.join(self.skills)}", file=sys.stderr)  # noqa: T201
+
         async with anyio.create_task_group() as group:
             group.start_soon(stop_on_signals, stop)
-            await self.run(url, token=token, name=name, stop=stop)
+            await self.run(url, token=token, name=name, stop=stop, ready=ready)
             group.cancel_scope.cancel()
 
 

@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from .content import parts_payload, read_artifacts, read_parts
 from .credentials import DEFAULT_URL
 from .delegator import AgentChange, AgentInfo, Delegator, Mode, TaskEvent, TaskHandle, expect
-from .ids import new_suffix
+from .ids import new_id, new_suffix
 from .link import Link, LinkSettings
 from .protocol.messages import (
     AgentFilter,
@@ -38,6 +38,7 @@ from .protocol.messages import (
     TaskGet,
     TaskList,
     TaskPage,
+    TaskSteer,
     TaskWatch,
 )
 from .protocol.session import Identity
@@ -118,6 +119,7 @@ class Client(Delegator):
         skill: str | None = None,
         parent: str | None = None,
         context_id: str | None = None,
+        dead_letter: bool = False,
         limit: int = 100,
         before: str | None = None,
     ) -> list[dict[str, Any]]:
@@ -128,10 +130,11 @@ class Client(Delegator):
             skill: only tasks for this skill.
             parent: only sub-tasks of this task.
             context_id: only tasks of this context.
+            dead_letter: only those that were given up after several agents had lost them.
             limit: at most so many, up to 1000.
             before: continue behind this task.
         """
-        answer = await self.link.call(TaskList(state, skill, parent, context_id, before, limit))
+        answer = await self.link.call(TaskList(state, skill, parent, context_id, before, limit, dead_letter))
         return expect(answer, TaskPage).tasks
 
     async def watch(self, task: str, from_gen: int = 0) -> AsyncGenerator[TaskEvent, None]:
@@ -183,9 +186,43 @@ class Client(Delegator):
         """Answer a question of any task this client may decide about."""
         await self.link.call(TaskAnswer(task, ask_no, parts_payload(value)))
 
-    async def drain(self, agent: str) -> None:
-        """Have an agent take nothing new; what it holds it finishes. Needs the operator's role."""
-        await self.link.call(AgentUpdate(agent=agent, status="draining"))
+    async def steer(self, task: str, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
+        """Say a word to the work on any task this client may decide about: as `TaskHandle.steer`."""
+        mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
+        await self.link.call(TaskSteer(task, key or new_id(), parts_payload(value), mode=mode))
+
+    def redrive(self, task: dict[str, Any], key: str | None = None, **options: Any) -> TaskHandle:
+        """Have an ended task tried again, as a new task with the same skill and input: a handle to enter.
+
+        Args:
+            task: the ended task, from `get`.
+            key: of the new task; by default one that makes every redrive of this task the same.
+            options: as for `delegate`.
+        """
+        metadata = task["metadata"]
+        spec, requires = metadata["spec"], metadata["spec"].get("requires", {})
+        as_before = {
+            "acceptance": metadata["evaluator"],
+            "to": requires.get("agent"),
+            "tags": requires.get("tags", ()),
+            "labels": requires.get("labels"),
+            "exclude": requires.get("exclude", ()),
+            "priority": spec.get("priority", 0),
+            "effect": spec.get("effect"),
+            "redrive_of": task["id"],
+        }
+        key = key or f"redrive:{task['id']}"
+        return self.delegate(metadata["skill"], metadata["input"], key, **(as_before | options))
+
+    async def drain(self, agent: str, grace: float | None = None) -> None:
+        """Have an agent take nothing new. Needs the operator's role.
+
+        Args:
+            agent: whom.
+            grace: seconds in which it is to give back what it holds; None: it finishes that.
+        """
+        grace_ms = None if grace is None else round(grace * 1000)
+        await self.link.call(AgentUpdate(agent=agent, status="draining", grace_ms=grace_ms))
 
     async def watch_agents(self, skill: str | None = None) -> AsyncIterator[AgentChange]:
         """Yield agents as they join, leave and change, beginning with those that are there."""

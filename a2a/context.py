@@ -8,23 +8,51 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
 import anyio
 import anyio.from_thread
+from pydantic.alias_generators import to_snake
 
 from .content import parts_payload, read_parts
 from .delegator import AgentInfo, TaskEvent, TaskHandle
-from .engine.work import Attempt
-from .errors import Conflict, LeaseLapsed
+from .engine.work import Attempt, effect_key
+from .errors import Conflict, HandedOff, LeaseLapsed
+from .protocol.messages import PriorAttempt as PriorOnTheWire
 
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["ChildTask", "SyncTaskContext", "TaskContext"]
+__all__ = ["ChildTask", "PriorAttempt", "SyncTaskContext", "TaskContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class PriorAttempt:
+    """An attempt at the same task before this one, and how it ended."""
+
+    agent: str
+    fence: int
+    end: str
+    """`lapsed`, `unanswered`, `declined`, `yielded`, `handed_off`, `asked`, or the outcome it reported."""
+    ran: float
+    """Seconds."""
+    detail: str
+    note: str
+    """What it was at last, as far as it told."""
+    usage: dict[str, Any]
+    message: Any
+    """What it had to say when it handed the task on, else None."""
+
+    @classmethod
+    def from_wire(cls, prior: PriorOnTheWire) -> PriorAttempt:
+        """Return the public form of what the coordinator sent."""
+        usage = dict(prior.usage or {})
+        ran, message = prior.ran_ms / 1000, read_parts(prior.payload)
+        return cls(prior.agent, prior.fence, prior.end, ran, prior.detail, prior.note or "", usage, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +75,8 @@ class TaskContext:
             {answer.ask_no: read_parts(answer.payload) for answer in offer.answers},
         )
         self._asked = 0
+        self._steers = [(steer.steer_no, read_parts(steer.payload)) for steer in offer.steers]
+        self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
         self.id = offer.task
@@ -69,6 +99,14 @@ class TaskContext:
         """What was asked for, as it travelled."""
         self.is_canceled = False
         """Whether somebody wants the task to end; an `async` handler is cancelled as well."""
+        self.stopping = ""
+        """Why the attempt is to be given back soon (`drain`, `attempt`), or empty: leave a checkpoint."""
+        self.restored: Any = None if offer.checkpoint is None else read_parts(offer.checkpoint.payload)
+        """The state that an earlier attempt left with `checkpoint`, or None."""
+        self.prior = [PriorAttempt.from_wire(prior) for prior in (offer.dossier.attempts if offer.dossier else ())]
+        """The attempts before this one, oldest first."""
+        self.budget: dict[str, int] = {to_snake(kind): amount for kind, amount in (offer.budget or {}).items()}  # type: ignore[misc]
+        """What was left for the task when the attempt began, of each kind that is bounded."""
 
     @property
     def feedback(self) -> list[Any]:
@@ -113,6 +151,109 @@ class TaskContext:
             await link.reply_to(link.work.artifact(self._attempt, name, payload, append=append, last=last))
 
         await self._runner.on_link(send())
+
+    async def checkpoint(self, state: Any, *, format: str = "", portable: bool = True) -> None:
+        """Leave where the attempt stands: the next one finds it in `restored`. Durable when this returns.
+
+        Args:
+            state: any JSON value; what is large belongs into an artifact.
+            format: how to read it, where agents of several kinds have the skill and tell formats apart.
+            portable: whether another agent can go on from it.
+
+        Raises:
+            TooLarge: the state is larger than the coordinator keeps.
+            StaleFence: the attempt has no authority any more.
+        """
+        payload = parts_payload(state)
+
+        async def send() -> None:
+            link = self._runner.link
+            await link.reply_to(link.work.checkpoint(self._attempt, payload, format=format, portable=portable))
+
+        await self._runner.on_link(send())
+
+    async def hand_off(
+        self,
+        to: str | None = None,
+        *,
+        tags: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
+        message: Any = None,
+    ) -> NoReturn:
+        """Hand the task on to another agent, with what `checkpoint` left and a message; the handler ends here.
+
+        Args:
+            to: the agent that shall have it next; by default any other.
+            tags: tags that the next agent's skill must have.
+            labels: labels that the next agent must have.
+            message: any JSON value; the next attempt finds it in `prior`.
+
+        Raises:
+            NoCapableAgent: nobody else would do; the attempt goes on.
+            QuotaExceeded: the task was handed on too often; the attempt goes on.
+        """
+        requires: dict[str, Any] = {}
+        if tags:
+            requires["tags"] = list(tags)
+        if labels:
+            requires["labels"] = dict(labels)
+        payload = None if message is None else parts_payload(message)
+
+        async def send() -> None:
+            link = self._runner.link
+            await link.reply_to(link.work.hand_off(self._attempt, to, requires or None, payload))
+
+        await self._runner.on_link(send())
+        raise HandedOff(f"task {self.id} was handed on")
+
+    def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
+        """Add to what the attempt has used; it counts against the task's budget."""
+        told = {"tokens": tokens, "costMicro": cost_micro, "steps": steps}
+        self._runner.in_link(self._use, {kind: amount for kind, amount in told.items() if amount})
+
+    def _use(self, used: dict[str, int]) -> None:
+        link = self._runner.link
+        link.work.use(self._attempt, used, link.now())
+        link.wake()
+
+    def effect_key(self, step: str) -> str:
+        """Return a key for an outside effect, the same in every attempt: give it to services that recognise repeats."""
+        return effect_key(self.id, self.rev, step)
+
+    def steers(self) -> list[Any]:
+        """Return all that the delegator has said to the work so far, oldest first, and note that it was seen."""
+        if self._steers:
+            self._attempt.steer_no = self._steers[-1][0]
+        return [value for _, value in self._steers]
+
+    async def steer(self) -> Any:
+        """Wait for the delegator's next word that was not seen yet, and return it."""
+        while True:
+            unseen = [steer for steer in self._steers if steer[0] > self._attempt.steer_no]
+            if unseen:
+                self._attempt.steer_no = unseen[0][0]
+                return unseen[0][1]
+            self._steered.clear()
+            await self._steered.wait()
+
+    def _was_steered(self, steer_no: int, payload: bytes) -> None:
+        if steer_no > (self._steers[-1][0] if self._steers else 0):
+            self._steers.append((steer_no, read_parts(payload)))
+            self._steered.set()
+
+    @contextmanager
+    def _waiting_for_child(self) -> Iterator[None]:
+        """Have the slot of this attempt free while it waits for a sub-task: else nobody may be left to do that."""
+        self._runner.in_link(self._wait, 1)
+        try:
+            yield
+        finally:
+            self._runner.in_link(self._wait, -1)
+
+    def _wait(self, change: int) -> None:
+        link = self._runner.link
+        link.work.wait(self._attempt, change, link.now())
+        link.wake()
 
     async def ask(
         self,
@@ -176,7 +317,7 @@ class TaskContext:
         self.check()
         if key is None:
             key = f"#{self._runner.next_child(self._attempt)}"
-        return ChildTask(self._runner, skill, input, key, options | {"parent": (self.id, self.fence)})
+        return ChildTask(self, skill, input, key, options | {"parent": (self.id, self.fence)})
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """Delegate a sub-task, wait for its result, confirm it, return it."""
@@ -191,9 +332,10 @@ class TaskContext:
 class ChildTask:
     """A sub-task, in the hands of the handler that delegated it: a `TaskHandle` in the agent's own event loop."""
 
-    def __init__(self, runner: Runner, skill: str, input: Any, key: str, options: dict[str, Any]) -> None:
-        self._runner = runner
-        self._handle: TaskHandle = runner.delegate(skill, input, key, **options)
+    def __init__(self, parent: TaskContext, skill: str, input: Any, key: str, options: dict[str, Any]) -> None:
+        self._parent = parent
+        self._runner = parent._runner
+        self._handle: TaskHandle = self._runner.delegate(skill, input, key, **options)
 
     async def __aenter__(self) -> Self:
         await self._runner.on_link(self._handle.__aenter__())
@@ -217,18 +359,25 @@ class ChildTask:
 
     async def events(self) -> AsyncIterator[TaskEvent]:
         """Yield what happens to it: as `TaskHandle.events`."""
-        while (event := await self._runner.on_link(self._handle.next_event())) is not None:
-            yield event
-            if self._handle.waits_for_me(event):
-                return
+        with self._parent._waiting_for_child():
+            while (event := await self._runner.on_link(self._handle.next_event())) is not None:
+                yield event
+                if self._handle.waits_for_me(event):
+                    return
 
     async def result(self) -> Any:
         """Wait for its result and return the value: as `TaskHandle.result`."""
-        return await self._runner.on_link(self._handle.result())
+        with self._parent._waiting_for_child():
+            return await self._runner.on_link(self._handle.result())
 
     async def question(self) -> tuple[int, Any]:
         """Wait until it asks something: as `TaskHandle.question`."""
-        return await self._runner.on_link(self._handle.question())
+        with self._parent._waiting_for_child():
+            return await self._runner.on_link(self._handle.question())
+
+    async def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
+        """Say a word to its work: as `TaskHandle.steer`."""
+        await self._runner.on_link(self._handle.steer(value, key, interrupt=interrupt))
 
     async def answer(self, ask_no: int, value: Any) -> None:
         """Answer what it asked."""
@@ -256,10 +405,17 @@ class SyncTaskContext:
         self.attempt, self.fence, self.rev = context.attempt, context.fence, context.rev
         self.context_id, self.feedback = context.context_id, context.feedback
 
+        self.restored, self.prior, self.budget = context.restored, context.prior, context.budget
+
     @property
     def is_canceled(self) -> bool:
         """Whether somebody wants the task to end; a plain function has to look."""
         return self._context.is_canceled
+
+    @property
+    def stopping(self) -> str:
+        """As `TaskContext.stopping`."""
+        return self._context.stopping
 
     @property
     def deadline(self) -> float | None:
@@ -277,6 +433,27 @@ class SyncTaskContext:
     def artifact(self, name: str, value: Any, *, append: bool = False, last: bool = True) -> None:
         """As `TaskContext.artifact`."""
         anyio.from_thread.run(lambda: self._context.artifact(name, value, append=append, last=last))
+
+    def checkpoint(self, state: Any, **options: Any) -> None:
+        """As `TaskContext.checkpoint`."""
+        anyio.from_thread.run(lambda: self._context.checkpoint(state, **options))
+
+    def hand_off(self, to: str | None = None, **options: Any) -> NoReturn:
+        """As `TaskContext.hand_off`."""
+        anyio.from_thread.run(lambda: self._context.hand_off(to, **options))
+        raise AssertionError("hand_off ends the handler")
+
+    def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
+        """As `TaskContext.use`."""
+        anyio.from_thread.run_sync(lambda: self._context.use(tokens=tokens, cost_micro=cost_micro, steps=steps))
+
+    def effect_key(self, step: str) -> str:
+        """As `TaskContext.effect_key`."""
+        return self._context.effect_key(step)
+
+    def steers(self) -> list[Any]:
+        """As `TaskContext.steers`."""
+        return self._context.steers()
 
     def ask(self, question: str, **options: Any) -> Any:
         """As `TaskContext.ask`."""

@@ -13,6 +13,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
 
+from pydantic.alias_generators import to_camel
+
 from .content import parts_payload, read_artifacts, read_parts, result_value
 from .engine.delegation import Delegation
 from .errors import (
@@ -188,7 +190,11 @@ class Delegator:
         timers: Mapping[str, float] | None = None,
         context_id: str | None = None,
         parent: tuple[str, int] | None = None,
-        outlives_parent: bool = False,
+        on_parent_end: Literal["cancel", "abandon", "detach"] = "cancel",
+        budget: Mapping[str, int] | None = None,
+        on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue",
+        loss: float | timedelta = 60.0,
+        redrive_of: str | None = None,
     ) -> TaskHandle:
         """Have a task done. Enter the returned handle to send it.
 
@@ -208,10 +214,18 @@ class Delegator:
             attempts: attempts that may fail retryably; the coordinator's default is 3.
             losses: attempts that may be lost with their agent; the coordinator's default is 3.
             reworks: times the result may be rejected for another revision; the coordinator's default is 2.
-            timers: durations in seconds by name: `heartbeat`, `lease`, `offer`, `queue`, `confirm`, `ask`, `cancel`.
+            timers: durations in seconds by name: `heartbeat`, `lease`, `offer`, `queue`, `confirm`, `ask`, `cancel`,
+                and for work that may hang while its agent is alive `stall` and `attempt`.
             context_id: tasks that belong together; the parent's, else a new one.
             parent: (task, fence) of the attempt this is a sub-task of; `TaskContext.delegate` fills it in.
-            outlives_parent: whether the sub-task goes on when its parent ends.
+            on_parent_end: what becomes of a sub-task when its parent ends. `abandon`: it goes on, and its result is
+                taken as reported; `detach`: it goes on as a task of its own.
+            budget: what it and all below it may use: `tokens`, `cost_micro`, `steps`, and `children`, `depth`. What
+                is not named is shared with the task above.
+            on_delegator_loss: what happens while no process of this principal is connected: `pause` offers the task
+                to nobody, `cancel` ends it after `loss` seconds.
+            loss: see there.
+            redrive_of: the ended task that this one tries again.
         """
         requires: dict[str, Any] = {}
         if to is not None:
@@ -237,7 +251,11 @@ class Delegator:
             parent=None if parent is None else Held(*parent),
             limits=TaskLimits(_ms(deadline), attempts, losses, None, reworks),
             timers=Timers(**{f"{name}_ms": _ms(value) for name, value in (timers or {}).items()}),
-            on_parent_end="abandon" if outlives_parent else "cancel",
+            on_parent_end=on_parent_end,
+            budget={to_camel(kind): amount for kind, amount in budget.items()} if budget else None,  # type: ignore[arg-type]
+            on_delegator_loss=on_delegator_loss,
+            loss_ms=_ms(loss) or 0,
+            redrive_of=redrive_of,
         )
         return TaskHandle(self, message, acceptance)
 
@@ -315,7 +333,7 @@ class TaskHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._was_read and self._evaluator == "delegator" and self._known.settled is None:
+            if kind is None and self._was_read and self._is_mine_to_confirm and self._known.settled is None:
                 await self.confirm()
         finally:
             self._forget()
@@ -377,7 +395,14 @@ class TaskHandle:
 
     def waits_for_me(self, event: TaskEvent) -> bool:
         """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
-        return event.kind == "report" and event.state == "reported" and self._evaluator == "delegator"
+        is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and bool(event.data.get("unseenSteer")))
+        return event.kind == "report" and event.state == "reported" and is_mine
+
+    @property
+    def _is_mine_to_confirm(self) -> bool:
+        review = self._known.review
+        is_late = review is not None and review.unseen_steer and self._evaluator == "auto"
+        return self._evaluator == "delegator" or is_late
 
     async def result(self) -> Any:
         """Wait for the result and return its value.
@@ -391,7 +416,7 @@ class TaskHandle:
             settled = delegation.settled
             if settled is not None and settled.state != "completed":
                 raise _ended(settled.state, self.id, settled.reason, settled.detail)
-            if delegation.review is not None and (settled is not None or self._evaluator == "delegator"):
+            if delegation.review is not None and (settled is not None or self._is_mine_to_confirm):
                 self._was_read = True
                 return result_value(delegation.review.payload)
             if settled is not None:
@@ -438,6 +463,23 @@ class TaskHandle:
         """Ask for the task to end, and return `canceled`, or `pending` while an agent winds down."""
         answer = await self._say(self._owner.link.delegations.cancel(self._known, mode, reason), "cancel")
         return expect(answer, Ok).will or "pending"
+
+    async def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
+        """Say a word to the work under way: its handler reads it, now or with the next attempt.
+
+        A result that was written before the word was seen is not taken as reported, but waits for `confirm`.
+
+        Args:
+            value: any JSON value.
+            key: the same key is the same word, however often it is said. None: a new word.
+            interrupt: have the attempt give the task back, so that the next one begins with the word.
+
+        Raises:
+            Conflict: nobody is at work to hear it.
+        """
+        mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
+        payload = parts_payload(value)
+        await self._say(self._owner.link.delegations.steer(self._known, key or new_id(), payload, mode), "steer")
 
     async def answer(self, ask_no: int, value: Any) -> None:
         """Answer a question of the task."""

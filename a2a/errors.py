@@ -14,6 +14,7 @@
     ├── AttemptError                raised inside a handler, or by it
     │   ├── AttemptFailed           a handler gives up on this attempt
     │   ├── Declined                a handler hands the attempt back untouched
+    │   ├── HandedOff               a handler has handed its task on to another agent
     │   └── LeaseLapsed             the lease may have ended: no further outside effects
     └── StoreError
         ├── StoreLocked
@@ -51,6 +52,7 @@ __all__ = [
     "Frozen",
     "GenerationMismatch",
     "Gone",
+    "HandedOff",
     "IdempotencyMismatch",
     "LeaseLapsed",
     "LocalProtocolError",
@@ -393,6 +395,10 @@ class Declined(AttemptError):
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+
+
+class HandedOff(AttemptError):
+    """Ends a handler that has handed its task on; raised by `TaskContext.hand_off`, and not to be caught."""
 
 
 class LeaseLapsed(AttemptError):

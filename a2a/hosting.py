@@ -4,8 +4,8 @@
         print(hosted.url)
 
 It puts together what has a module each: the address, the tokens of this user, the ledger and the server. The address
-is taken first, because the tokens are known by it and nobody may come in before they are set; it is listened on last,
-when the ledger is folded. Used by the commands that run a coordinator and by tests.
+is taken first, because the tokens are known by it and nobody may come in before they are set. Then whoever comes waits
+at the door until the ledger is folded. Used by the commands that run a coordinator and by tests.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from .transports.memory import pair
 from .transports.websocket import WebSocketSettings
 
 __all__ = ["Hosted", "UnsafeAddress", "host", "parse_address", "reading"]
+
+_DOOR = 100
+"""As many as may wait at the door, which is what asyncio takes by default; others are refused, and try again."""
 
 
 class UnsafeAddress(ValueError):
@@ -92,6 +95,8 @@ async def host(
                     MemoryStore() if path is None else SqliteStore(path),
                     replace(policy or Policy(), admission=admission),
                 )
+                # After a crash everybody is at the door. Refused, they would be back up to seconds after the fold.
+                sock.listen(_DOOR)
                 await server.open()
                 try:
                     await server.listen(name, settings=settings, ssl=ssl, sock=sock)
@@ -157,7 +162,7 @@ def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
 
 
 def _bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
-    """Take the address without listening yet: who connects meanwhile is refused, and tries again."""
+    """Take the address without listening yet: who connects before there are tokens is refused, and tries again."""
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as exc:

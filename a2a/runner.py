@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -22,9 +23,9 @@ import anyio.to_thread
 from .content import artifacts_payload, read_parts
 from .context import SyncTaskContext, TaskContext
 from .delegator import Delegator
-from .engine.work import Answered, Attempt, Start, Stop
+from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
-from .errors import A2AError, AttemptFailed, Declined, LeaseLapsed, StaleFence
+from .errors import A2AError, AttemptFailed, Declined, HandedOff, LeaseLapsed, StaleFence
 from .ids import new_suffix
 from .link import Link, LinkSettings
 from .loop import new_loop
@@ -40,6 +41,10 @@ log = logging.getLogger("a2a.agent")
 
 T = TypeVar("T")
 
+_Outcome = tuple[str, bytes, AttemptError | None] | Declined
+"""How a handler ended: (outcome, result, error), or that it did not take the task."""
+_PATIENT = frozenset({"drain", "attempt"})
+"""Reasons to give an attempt back for which its handler has half the grace to come to an end by itself."""
 DRAIN_GRACE = 10.0
 """Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back."""
 
@@ -52,6 +57,8 @@ class _Running:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     is_lost: bool = False
     """Nothing it says counts any more."""
+    given_back: str = ""
+    """Why it is given back rather than reported, where the handler was cancelled for that."""
     children: int = 0
 
 
@@ -83,7 +90,8 @@ class Runner(Delegator):
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._threads = anyio.CapacityLimiter(max(1, self._agent.concurrency))
+        # Credit bounds how many run; one whose slot is free while it waits keeps its thread, and others come beside it.
+        self._threads = anyio.CapacityLimiter(math.inf)
         started: Future[Link] = Future()
         thread = threading.Thread(
             target=self._link_thread, args=(started,), name=f"link of {self._identity.agent_id}", daemon=True
@@ -204,11 +212,13 @@ class Runner(Delegator):
 
         with contextlib.suppress(TimeoutError):
             await self.on_link(begin())
+        for running in self._running.values():
+            running.context.stopping = "drain"
         with anyio.move_on_after(DRAIN_GRACE):
             await idle.wait()
         for running in list(self._running.values()):
             running.is_lost = True
-            self.in_link(self._give_back, running.context._attempt)
+            self.in_link(self._give_back, running.context._attempt, "the agent is draining")
             running.scope.cancel()
         with anyio.move_on_after(2.0):
             await idle.wait()
@@ -220,8 +230,8 @@ class Runner(Delegator):
 
         await self.on_link(end())
 
-    def _give_back(self, attempt: Attempt) -> None:
-        self.link.work.yield_(attempt, "the agent is draining")
+    def _give_back(self, attempt: Attempt, reason: str) -> None:
+        self.link.work.yield_(attempt, reason)
         self.link.wake()
 
     # Attempts ---------------------------------------------------------------------------------------------------------
@@ -239,16 +249,31 @@ class Runner(Delegator):
                 known = self._running.get(key)
                 if known is not None:
                     known.context._answered(event.ask_no, event.payload)
+            elif isinstance(event, Steered):
+                known = self._running.get(key)
+                if known is not None:
+                    known.context._was_steered(event.steer_no, event.payload)
             elif isinstance(event, Stop):
                 known = self._running.get(key)
                 if known is not None:
-                    known.is_lost = event.grace_ms == 0
-                    known.context.is_canceled = True
-                    known.scope.cancel()
+                    self._stop(known, event)
+
+    def _stop(self, running: _Running, stop: Stop) -> None:
+        """Have a handler end: at once, or where it may still leave a checkpoint of its own accord after a while."""
+        if stop.grace_ms == 0 or stop.reason == "cancel":
+            running.is_lost = stop.grace_ms == 0
+            running.context.is_canceled = True
+            running.scope.cancel()
+            return
+        running.context.stopping = stop.reason
+        running.given_back = stop.reason
+        assert self._loop is not None, "made by run()"
+        wait = stop.grace_ms / 2000 if stop.reason in _PATIENT else 0.0
+        self._loop.call_later(wait, running.scope.cancel)
 
     async def _attempt(self, running: _Running) -> None:
         context = running.context
-        outcome: tuple[str, bytes, AttemptError | None] | Declined = ("canceled", b"[]", None)
+        outcome: _Outcome | None = ("canceled", b"[]", None)
         try:
             with running.scope:
                 outcome = await self._handle(context)
@@ -256,11 +281,13 @@ class Runner(Delegator):
             self._running.pop((context.id, context.fence), None)
             if not self._running and self._idle is not None:
                 self._idle.set()
-            if not running.is_lost:
+            if running.given_back and running.scope.cancelled_caught:
+                self.in_link(self._give_back, context._attempt, running.given_back)
+            elif not running.is_lost and outcome is not None:
                 self.in_link(self._last_word, context._attempt, outcome)
 
-    async def _handle(self, context: TaskContext) -> tuple[str, bytes, AttemptError | None] | Declined:
-        """Run the handler, and turn whatever comes of it into an outcome."""
+    async def _handle(self, context: TaskContext) -> _Outcome | None:
+        """Run the handler, and turn whatever comes of it into an outcome; None where it has said its last word."""
         skill = self._agent.skills.get(context.skill)
         if skill is None:
             return Declined("unsupported")
@@ -279,6 +306,8 @@ class Runner(Delegator):
             return "completed", artifacts_payload(skill.result(value)), None
         except Declined as declined:
             return declined
+        except HandedOff:
+            return None
         except AttemptFailed as failed:
             return "failed", b"[]", AttemptError(failed.error_code[:64], failed.detail[:8000], failed.retryable)
         except (LeaseLapsed, StaleFence) as lapsed:
@@ -288,7 +317,7 @@ class Runner(Delegator):
             detail = f"{type(error).__name__}: {error}"
             return "failed", b"[]", AttemptError("exception", detail[:8000], retryable=True)
 
-    def _last_word(self, attempt: Attempt, outcome: tuple[str, bytes, AttemptError | None] | Declined) -> None:
+    def _last_word(self, attempt: Attempt, outcome: _Outcome) -> None:
         """In the link's loop: report how the attempt ended."""
         work = self.link.work
         if isinstance(outcome, Declined):

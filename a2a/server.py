@@ -112,7 +112,8 @@ class Server:
         self._end = await self.store.open()
         try:
             entries = self.store.read()
-            self.coordinator.restore((from_bytes(entry.body, entry.payload) for entry in entries), self.clock())
+            self.coordinator.fold(from_bytes(entry.body, entry.payload) for entry in entries)
+            self.coordinator.begin(self.clock())
         except (ValueError, KeyError) as error:
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error
@@ -126,7 +127,9 @@ class Server:
             self._end,
             len(self.coordinator.ledger.open_tasks),
         )
-        self._wake()
+        # Whoever hears that this epoch has begun must find another one after it, even if the process is killed at once.
+        self._flush()
+        await self._quiet.wait()
 
     async def listen(
         self,

@@ -31,7 +31,8 @@ import anyio
 from .client import Client, connect
 from .credentials import DEFAULT_URL, coordinator_dir, state_dir
 from .errors import A2AError, ConnectError
-from .supervisor import Program, StateFile, Supervisor, supervise, to_state
+from .statefile import StateFile
+from .supervisor import Program, Supervisor, supervise, to_state
 
 __all__ = [
     "Definition",
@@ -386,7 +387,7 @@ async def _arrivals(squad: Squad, client: Client) -> list[str]:
 def _last_words(squad: Squad, name: str) -> str:
     log = squad.supervisor.log_of(name)
     try:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log else []
     except OSError:
         lines = []
     return " / ".join(lines[-LOG_LINES:]) or f"see {log}"

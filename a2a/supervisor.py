@@ -5,30 +5,27 @@
         await supervisor.running("judge")
 
 It knows nothing of coordinators, agents or protocols: a program is a command line, and being there is all that is asked
-of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying.
-None outlives the supervisor (see `tether`). `StateFile` tells other processes what is running, for as long as a kernel
-lock says that the supervisor lives.
+of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying;
+`restart` has that done at once, in good order. None outlives the supervisor (see `tether`). Used by `squads` and by the
+commands that keep agents running.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import anyio
 import anyio.abc
 
-__all__ = ["Program", "Running", "StateFile", "Supervisor", "supervise", "to_state"]
+__all__ = ["Program", "Running", "Supervisor", "supervise", "to_state"]
 
 BACKOFF = (0.1, 10.0)
 """First and longest pause before a program is started again, in seconds."""
@@ -71,23 +68,33 @@ class Running:
     """When it came into this state, in seconds since the epoch."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is being done about a program."""
+
+    program: Program
+    end: anyio.Event = field(default_factory=anyio.Event)
+    """Set when its process is to end, or its pause."""
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    """Set when it has ended and will not be started again."""
+
+
 class Supervisor:
     """Programs that are kept running. Made by `supervise`."""
 
     def __init__(
-        self, logs: Path, on_change: Callable[[], None], env: Mapping[str, str] | None, grace: float = GRACE
+        self, logs: Path | None, on_change: Callable[[], None], env: Mapping[str, str] | None, grace: float = GRACE
     ) -> None:
         self.programs: dict[str, Running] = {}
         """By name, as they are now."""
-        self._ranks: dict[str, int] = {}
+        self._kept: dict[str, _Kept] = {}
         self._logs = logs
         self._on_change = on_change
         self._env = env
         self._grace = grace
-        self._stop = anyio.Event()
+        self._is_ending = False
         self._news = anyio.Event()
         self._group: anyio.abc.TaskGroup | None = None
-        self._ended: dict[str, anyio.Event] = {}
 
     def start(self, program: Program) -> None:
         """Begin to keep a program running.
@@ -99,9 +106,12 @@ class Supervisor:
             raise ValueError(f"there is a program {program.name} already")
         assert self._group is not None, "supervise() makes it"
         self.programs[program.name] = Running(program.name, since=time.time())
-        self._ended[program.name] = anyio.Event()
-        self._ranks[program.name] = program.rank
+        self._kept[program.name] = _Kept(program)
         self._group.start_soon(self._keep, program)
+
+    def restart(self, name: str) -> None:
+        """Have a program ended in good order and started anew, at once where it waits for that. It is no death."""
+        self._kept[name].end.set()
 
     @property
     def news(self) -> anyio.Event:
@@ -119,59 +129,59 @@ class Supervisor:
             if program.state == "running":
                 return program
             if program.state in ("waiting", "stopped"):
-                raise ChildProcessError(f"{name} ended with {program.exit_code}; {self.log_of(name)} may say why")
+                why = "" if self._logs is None else f"; {self.log_of(name)} may say why"
+                raise ChildProcessError(f"{name} ended with {program.exit_code}{why}")
             await news.wait()
 
-    def log_of(self, name: str) -> Path:
-        """Return the file with what a program writes."""
-        return self._logs / f"{name}.log"
+    def log_of(self, name: str) -> Path | None:
+        """Return the file with what a program writes; None where that goes where our own output goes."""
+        return None if self._logs is None else self._logs / f"{name}.log"
 
     async def end(self) -> None:
         """End all programs, those of the highest rank first, and wait for them."""
-        self._stop.set()
-        for rank in sorted(set(self._ranks.values()), reverse=True):
-            await self._end([name for name in self.programs if self._ranks[name] == rank])
-
-    async def _end(self, names: Sequence[str]) -> None:
-        for name in names:
-            self._signal(name, signal.SIGTERM)
-        with anyio.move_on_after(self._grace):
-            for name in names:
-                await self._ended[name].wait()
-        for name in names:
-            self._signal(name, signal.SIGKILL)
-        for name in names:
-            await self._ended[name].wait()
-
-    def _signal(self, name: str, number: int) -> None:
-        pid = self.programs[name].pid
-        if pid is not None and not self._ended[name].is_set():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        self._is_ending = True
+        for rank in sorted({kept.program.rank for kept in self._kept.values()}, reverse=True):
+            ending = [kept for kept in self._kept.values() if kept.program.rank == rank]
+            for kept in ending:
+                kept.end.set()
+            for kept in ending:
+                await kept.gone.wait()
 
     # One program ------------------------------------------------------------------------------------------------------
 
     async def _keep(self, program: Program) -> None:
+        # Whoever is cancelled ends them in good order all the same: `end` does, and nothing else may.
+        with anyio.CancelScope(shield=True):
+            await self._keep_until_ended(program)
+
+    async def _keep_until_ended(self, program: Program) -> None:
         pause = BACKOFF[0]
+        kept = self._kept[program.name]
         try:
-            while not self._stop.is_set():
+            while True:
                 started = time.monotonic()
-                await self._once(program)
-                if self._stop.is_set():
+                await self._once(kept)
+                if not kept.end.is_set():
+                    if time.monotonic() - started >= STEADY:
+                        pause = BACKOFF[0]
+                    self._set(program.name, "waiting")
+                    with anyio.move_on_after(pause):
+                        await kept.end.wait()
+                if self._is_ending:
                     return
-                if time.monotonic() - started >= STEADY:
+                if kept.end.is_set():
+                    kept = self._kept[program.name] = _Kept(program, gone=kept.gone)
                     pause = BACKOFF[0]
-                self._set(program.name, "waiting")
-                with anyio.move_on_after(pause):
-                    await self._stop.wait()
-                pause = min(pause * 2, BACKOFF[1])
-                self.programs[program.name].restarts += 1
+                else:
+                    pause = min(pause * 2, BACKOFF[1])
+                    self.programs[program.name].restarts += 1
         finally:
             self._set(program.name, "stopped")
-            self._ended[program.name].set()
+            kept.gone.set()
 
-    async def _once(self, program: Program) -> None:
+    async def _once(self, kept: _Kept) -> None:
         """Run a program to its end."""
+        program = kept.program
         running = self.programs[program.name]
         with self._open_log(program.name) as log:
             process = await anyio.open_process(
@@ -185,17 +195,26 @@ class Supervisor:
             )
             running.pid = process.pid
             try:
-                if self._stop.is_set():
-                    process.kill()  # it came too late to be told with the others
                 self._set(program.name, "running" if program.on_ready is None else "starting")
-                await self._listen(program, process)
-                await process.wait()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._end_when_told, kept, process)
+                    await self._listen(program, process)
+                    await process.wait()
+                    group.cancel_scope.cancel()
             finally:
                 with anyio.CancelScope(shield=True):
                     if process.returncode is None:
                         process.kill()
                     await process.aclose()
                 running.exit_code, running.pid = process.returncode, None
+
+    async def _end_when_told(self, kept: _Kept, process: anyio.abc.Process) -> None:
+        """End the process in good order, or else by force; whoever waits for it does the rest."""
+        await kept.end.wait()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+            await anyio.sleep(self._grace)
+            process.kill()
 
     async def _listen(self, program: Program, process: anyio.abc.Process) -> None:
         """Wait for the line that says the program is ready; what it says after that goes nowhere."""
@@ -210,9 +229,11 @@ class Supervisor:
             while True:
                 await process.stdout.receive()
 
-    def _open_log(self, name: str) -> Any:
+    def _open_log(self, name: str) -> contextlib.AbstractContextManager[IO[bytes] | None]:
         """Open a program's log: a new one at its first start, and where it has grown too long; one old one is kept."""
         path = self.log_of(name)
+        if path is None:
+            return contextlib.nullcontext()
         with contextlib.suppress(FileNotFoundError):
             if self.programs[name].restarts == 0 or path.stat().st_size > LOG_BYTES_MAX:
                 path.replace(path.with_suffix(".log.old"))
@@ -229,7 +250,7 @@ class Supervisor:
 @contextlib.asynccontextmanager
 async def supervise(
     *,
-    logs: Path,
+    logs: Path | None = None,
     on_change: Callable[[Supervisor], None] | None = None,
     env: Mapping[str, str] | None = None,
     grace: float = GRACE,
@@ -239,7 +260,8 @@ async def supervise(
     Call it in the main thread: the kernel ties a process to the thread that started it.
 
     Args:
-        logs: the folder for a log file each; it is also where the programs start.
+        logs: the folder for a log file each; it is also where the programs start. Without one they start here, and
+            write where this process does.
         on_change: called after every change of a program.
         env: the programs' environment; this process's by default.
         grace: seconds between SIGTERM and SIGKILL at the end.
@@ -256,87 +278,13 @@ async def supervise(
         finally:
             with anyio.CancelScope(shield=True):
                 await supervisor.end()
-            group.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
 
-class StateFile:
-    """What one supervisor tells other processes: a JSON file, and a lock that is free when the supervisor is gone."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: int | None = None
-
-    def acquire(self) -> bool:
-        """Become the supervisor this file is about; return False where there is one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        for _ in range(5):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.02)  # perhaps somebody only looks (see is_held), which takes no time
-            else:
-                self._lock = lock
-                return True
-        os.close(lock)
-        return False
-
-    def release(self) -> None:
-        """Let go, and leave no state behind."""
-        if self._lock is not None:
-            self.path.unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
-
-    def write(self, state: Mapping[str, Any]) -> None:
-        """Tell what is running, whole or not at all."""
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.chmod(0o600)
-        temporary.replace(self.path)
-
-    def read(self) -> dict[str, Any] | None:
-        """Return what is running; None where no supervisor lives, whatever the last one left."""
-        if not self.is_held():
-            return None
-        try:
-            state: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None  # it has only just begun
-        return state
-
-    def is_held(self) -> bool:
-        """Tell whether a supervisor lives."""
-        try:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
-
-    def wait_released(self) -> None:
-        """Block until no supervisor lives."""
-        with contextlib.suppress(FileNotFoundError):
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH)
-            finally:
-                os.close(lock)
-
-    @property
-    def _lock_path(self) -> Path:
-        return self.path.with_suffix(".lock")
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _make(folder: Path | None) -> None:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def to_state(programs: Mapping[str, Running]) -> list[dict[str, Any]]:

@@ -79,6 +79,10 @@ class TaskHandle:
         """As `a2a.TaskHandle.reject`."""
         self._portal.call(lambda: self._handle.reject(feedback, rework=rework))
 
+    def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
+        """As `a2a.TaskHandle.steer`."""
+        self._portal.call(lambda: self._handle.steer(value, key, interrupt=interrupt))
+
     def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `a2a.TaskHandle.cancel`."""
         return self._portal.call(lambda: self._handle.cancel(reason, mode=mode))
@@ -145,6 +149,10 @@ class Client:
     def cancel(self, task: str, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `a2a.Client.cancel`."""
         return self._there.call(lambda: self._client.cancel(task, reason, mode=mode))
+
+    def steer(self, task: str, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
+        """As `a2a.Client.steer`."""
+        self._there.call(lambda: self._client.steer(task, value, key, interrupt=interrupt))
 
     def answer(self, task: str, ask_no: int, value: Any) -> None:
         """As `a2a.Client.answer`."""

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import anyio
 import click
 
+from .. import supervisor
 from ..agent import Agent
 from ..client import Client
 from ..delegator import AgentInfo
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
-from .children import A2A, Child, keep_running, on_end_of_input
 from .loading import load_agent
 from .options import Common, Connection, Failure, common_options, connection_options
 from .output import Output
+from .processes import A2A, AGENT_GRACE, tell_restarts
 from .programs import Program, program_agent
 
 __all__ = ["agent"]
@@ -33,7 +34,6 @@ def agent() -> None:
 _JSON = click.option("--json", "as_json", is_flag=True, help="When ready, write one JSON object to stdout.")
 _QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 _NAME = click.option("--name", metavar="AGENT", help="The agent id to appear under.")
-_LIFELINE = click.option("--while-stdin", is_flag=True, hidden=True, help="End when standard input does.")
 
 
 @agent.command("run")
@@ -43,7 +43,6 @@ _LIFELINE = click.option("--while-stdin", is_flag=True, hidden=True, help="End w
 @connection_options
 @_JSON
 @_QUIET
-@_LIFELINE
 def run_agent(
     connection: Connection,
     spec: str,
@@ -51,7 +50,6 @@ def run_agent(
     name: str | None,
     as_json: bool,
     is_quiet: bool,
-    while_stdin: bool,
 ) -> None:
     """Run the agent that a module here has, until SIGTERM or Ctrl-C.
 
@@ -61,19 +59,19 @@ def run_agent(
     loaded = load_agent(spec)
     out = Output(as_json, is_quiet)
     if workers == 1:
-        run_loop(lambda: _serve(loaded, connection, name or loaded.name, out, while_stdin=while_stdin))
+        run_loop(lambda: _serve(loaded, connection, name or loaded.name, out))
         return
     stem = name or loaded.name
     options = ["--json"] * as_json + ["--quiet"] * is_quiet
-    children = [
-        Child(worker, (*A2A, "agent", "run", spec, "--name", worker, "--while-stdin", *options))
+    programs = [
+        supervisor.Program(worker, (*A2A, "agent", "run", spec, "--name", worker, *options))
         for worker in (f"{stem}/{number}" for number in range(1, workers + 1))
     ]
     # By the environment: what stands on a command line can be read by every user of the machine.
     os.environ["A2A_URL"] = connection.url
     if connection.token is not None:
         os.environ["A2A_TOKEN"] = connection.token
-    run_loop(lambda: _supervise(children, out, while_stdin=while_stdin))
+    run_loop(lambda: _supervise(programs, out))
 
 
 @agent.command("exec", context_settings={"ignore_unknown_options": True})
@@ -84,7 +82,6 @@ def run_agent(
 @connection_options
 @_JSON
 @_QUIET
-@_LIFELINE
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def exec_agent(
     connection: Connection,
@@ -94,7 +91,6 @@ def exec_agent(
     timeout: float | None,
     as_json: bool,
     is_quiet: bool,
-    while_stdin: bool,
     command: tuple[str, ...],
 ) -> None:
     """Make any program an agent, as in: a2a agent exec --skill upper -- tr a-z A-Z
@@ -103,10 +99,10 @@ def exec_agent(
     text. An exit code other than 0 is a failure with the end of its stderr; after 75 another attempt is made.
     """
     made = program_agent(Program(command, timeout), skill, name=name, concurrency=concurrency)
-    run_loop(lambda: _serve(made, connection, made.name, Output(as_json, is_quiet), while_stdin=while_stdin))
+    run_loop(lambda: _serve(made, connection, made.name, Output(as_json, is_quiet)))
 
 
-async def _serve(served: Agent, connection: Connection, name: str, out: Output, *, while_stdin: bool) -> None:
+async def _serve(served: Agent, connection: Connection, name: str, out: Output) -> None:
     stop = anyio.Event()
     ready = anyio.Event()
 
@@ -127,21 +123,19 @@ async def _serve(served: Agent, connection: Connection, name: str, out: Output, 
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
         group.start_soon(tell_what_is_missing)
-        if while_stdin:
-            group.start_soon(on_end_of_input, stop.set)
         await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready)
         group.cancel_scope.cancel()
 
 
-async def _supervise(children: Sequence[Child], out: Output, *, while_stdin: bool) -> None:
+async def _supervise(programs: Sequence[supervisor.Program], out: Output) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
-        if while_stdin:
-            group.start_soon(on_end_of_input, stop.set)
-        async with anyio.create_task_group() as kept:
-            for child in children:
-                kept.start_soon(keep_running, child, stop, out.note)
+        async with supervisor.supervise(grace=AGENT_GRACE) as kept:
+            for program in programs:
+                kept.start(program)
+            group.start_soon(tell_restarts, kept, out.note)
+            await stop.wait()
         group.cancel_scope.cancel()
 
 
@@ -208,13 +202,14 @@ def show_agent(common: Common, agent_id: str) -> None:
 
 @agent.command("drain")
 @click.argument("agent_id", metavar="AGENT")
+@click.option("--grace", type=click.FloatRange(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
 @common_options()
-def drain_agent(common: Common, agent_id: str) -> None:
-    """Have an agent take nothing new; what it holds it finishes. Needs the operator's token."""
+def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
+    """Have an agent take nothing new; what it holds it finishes, or gives back. Needs the operator's token."""
 
     async def work(client: Client) -> AgentInfo:
         await _find(client, agent_id)
-        await client.drain(agent_id)
+        await client.drain(agent_id, grace)
         return await _find(client, agent_id)
 
     info = common.run(work)

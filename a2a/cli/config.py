@@ -4,13 +4,19 @@
     listen = "127.0.0.1:7420"
     db = "ledger.db"                # beside this file
     namespace = "main"
+    recovery_grace = 15             # seconds after a start; else the longest lease somebody held
 
     [durations]                     # seconds
     lease = 30
     heartbeat = 10
 
+    [skills.transcribe]             # durations of the tasks for one skill, on top of those
+    lease = 120
+    stall = 600                     # without progress for so long, an attempt is taken away; else never
+
     [limits]
     attempts = 3
+    checkpoint_max_bytes = 65536
 
 A key that is not known is an error: a misspelt limit would otherwise be no limit.
 """
@@ -61,6 +67,7 @@ class Settings:
         return replace(self, policy=replace(self.policy, namespace=name))
 
 
+_SECTIONS = ("coordinator", "durations", "skills", "limits")
 _PATHS = ("db", "tls_cert", "tls_key", "token_file")
 _NAMES = ("hosts", "origins")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
@@ -87,15 +94,12 @@ def read_settings(path: Path) -> Settings:
 
 
 def _settings(document: Mapping[str, Any], base: Path) -> Settings:
-    unknown = set(document) - {"coordinator", "durations", "limits"}
+    unknown = set(document) - set(_SECTIONS)
     if unknown:
-        raise ConfigError(f"there is no section [{min(unknown)}]; expected coordinator, durations, limits")
-    tables = {name: document.get(name, {}) for name in ("coordinator", "durations", "limits")}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{name}: expected a section [{name}]")
+        raise ConfigError(f"there is no section [{min(unknown)}]; expected {', '.join(_SECTIONS)}")
+    tables = {name: _section(name, document.get(name, {})) for name in _SECTIONS}
 
-    settings = _limited(_timed(Settings(), tables["durations"]), tables["limits"])
+    settings = _limited(_timed(Settings(), tables["durations"], tables["skills"]), tables["limits"])
     for key, value in tables["coordinator"].items():
         where = f"[coordinator] {key}"
         if key == "listen":
@@ -112,28 +116,50 @@ def _settings(document: Mapping[str, Any], base: Path) -> Settings:
             if value not in ("accept", "reject", "hold"):
                 raise ConfigError(f"{where}: expected accept, reject or hold, got {value!r}")
             settings = replace(settings, policy=replace(settings.policy, on_confirm_timeout=value))
+        elif key == "recovery_grace":
+            grace_ms = _milliseconds(where, value, at_least=0)
+            settings = replace(settings, policy=replace(settings.policy, recovery_grace_ms=grace_ms))
         else:
-            known = ("listen", "namespace", *_PATHS, *_NAMES, "on_confirm_timeout")
+            known = ("listen", "namespace", *_PATHS, *_NAMES, "on_confirm_timeout", "recovery_grace")
             raise ConfigError(f"{where}: there is no such key; expected one of {', '.join(sorted(known))}")
     return settings
 
 
-def _timed(settings: Settings, table: Mapping[str, Any]) -> Settings:
+def _section(name: str, table: Any) -> Mapping[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: expected a section [{name}]")
+    return table
+
+
+def _timed(settings: Settings, table: Mapping[str, Any], skills: Mapping[str, Any]) -> Settings:
+    durations = _durations("[durations]", settings.policy.durations, table)
+    of_skills = {
+        skill: _durations(f"[skills.{skill}]", durations, _section(f"skills.{skill}", own))
+        for skill, own in skills.items()
+    }
+    return replace(settings, policy=replace(settings.policy, durations=durations, skills=of_skills))
+
+
+def _durations(where: str, durations: Durations, table: Mapping[str, Any]) -> Durations:
     named = {}
     for key, value in table.items():
         if key not in _DURATIONS:
-            raise ConfigError(f"[durations] {key}: there is no such key; expected one of {', '.join(_DURATIONS)}")
-        seconds = _checked(f"[durations] {key}", value, int, float)
-        if not 0.1 <= seconds <= 10 * 366 * 86_400:
-            raise ConfigError(f"[durations] {key}: expected seconds from 0.1 to ten years, got {seconds:g}")
-        named[_DURATIONS[key]] = round(seconds * 1000)
-    durations = replace(settings.policy.durations, **named)
+            raise ConfigError(f"{where} {key}: there is no such key; expected one of {', '.join(_DURATIONS)}")
+        named[_DURATIONS[key]] = _milliseconds(f"{where} {key}", value, at_least=0.1)
+    durations = replace(durations, **named)
     if durations.heartbeat_ms * 3 > durations.lease_ms:
         raise ConfigError(
-            f"[durations] heartbeat: {durations.heartbeat_ms / 1000:g} s is more than a third of the lease of "
+            f"{where} heartbeat: {durations.heartbeat_ms / 1000:g} s is more than a third of the lease of "
             f"{durations.lease_ms / 1000:g} s; one lost heartbeat would cost the lease"
         )
-    return replace(settings, policy=replace(settings.policy, durations=durations))
+    return durations
+
+
+def _milliseconds(where: str, value: Any, *, at_least: float) -> int:
+    seconds = _checked(where, value, int, float)
+    if not at_least <= seconds <= 10 * 366 * 86_400:
+        raise ConfigError(f"{where}: expected seconds from {at_least:g} to ten years, got {seconds:g}")
+    return round(seconds * 1000)
 
 
 def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
 @click.option("--tls-key", type=_FILE, help="Its private key.")
-@click.option("--ready-json", is_flag=True, help="When ready, write one JSON object with the address to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def run(
     listen: str | None,
@@ -76,18 +82,37 @@ async def _serve(settings: Settings, out: Output) -> None:
     if db is None:
         db = default_ledger(settings.policy.namespace)
         db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with hosting(
-        db,
-        settings.listen,
-        policy=settings.policy,
-        token=read_token(settings.token_file),
-        ssl=_server_context(settings),
-        settings=settings.websocket,
-    ) as hosted:
-        # What the ledger was folded into stays for as long as the process: the collector need not look at it again.
+    with _uncollected() as collect:
+        async with hosting(
+            db,
+            settings.listen,
+            policy=settings.policy,
+            token=read_token(settings.token_file),
+            ssl=_server_context(settings),
+            settings=settings.websocket,
+        ) as hosted:
+            collect()
+            await until_stopped(hosted, lambda: announce(hosted, out))
+
+
+@contextmanager
+def _uncollected() -> Iterator[Callable[[], None]]:
+    """Keep the collector away until what is handed out is called, which also lets it forget what is there by then.
+
+    Folding a ledger makes much and drops nothing: to look through it again and again is a good part of a long start.
+    What it was folded into stays for as long as the process, so that it need not be looked at later either.
+    """
+    gc.disable()
+
+    def collect() -> None:
         gc.collect()
         gc.freeze()
-        await until_stopped(hosted, lambda: announce(hosted, out))
+        gc.enable()
+
+    try:
+        yield collect
+    finally:
+        gc.enable()
 
 
 @asynccontextmanager

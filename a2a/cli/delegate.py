@@ -22,7 +22,8 @@ from .story import ENDED, Follower, follower
 
 __all__ = ["delegate", "read_input"]
 
-TIMERS = ("heartbeat", "lease", "offer", "queue", "confirm", "ask", "cancel")
+TIMERS = ("heartbeat", "lease", "offer", "queue", "confirm", "ask", "cancel", "stall", "attempt")
+BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 
 
 @click.command()
@@ -33,6 +34,7 @@ TIMERS = ("heartbeat", "lease", "offer", "queue", "confirm", "ask", "cancel")
 @click.option("--key", help="The same key is the same task, now and after any restart.")
 @click.option("--to", metavar="AGENT", help="Only this agent.")
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
+@click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGET)}.")
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
 @click.option(
@@ -51,6 +53,7 @@ def delegate(
     file: Any,
     text: str | None,
     timers: tuple[str, ...],
+    budget: tuple[str, ...],
     no_wait: bool,
     acceptance: str,
     **options: Any,
@@ -61,7 +64,11 @@ def delegate(
     Exit code 5: the task failed or was cancelled, 7: it was rejected. Ctrl-C leaves the task to go on.
     """
     value = read_input(pairs, file, text)
-    options |= {"acceptance": acceptance, "timers": _timers(timers)}
+    options |= {
+        "acceptance": acceptance,
+        "timers": {name: number / 1000 for name, number in _numbers("--timers", timers, TIMERS, "MS").items()},
+        "budget": _numbers("--budget", budget, BUDGET, "NUMBER"),
+    }
 
     async def work(client: Client) -> None:
         handle = client.delegate(skill, value, **options)
@@ -105,14 +112,14 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
     return content | named
 
 
-def _timers(pairs: tuple[str, ...]) -> dict[str, float]:
-    timers = {}
+def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: str) -> dict[str, int]:
+    numbers = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
-        if name not in TIMERS or not number.isdecimal():
-            raise click.UsageError(f"--timers: expected NAME=MS with one of {', '.join(TIMERS)}, got {pair!r}")
-        timers[name] = int(number) / 1000
-    return timers
+        if name not in known or not number.isdecimal():
+            raise click.UsageError(f"{option}: expected NAME={unit} with one of {', '.join(known)}, got {pair!r}")
+        numbers[name] = int(number)
+    return numbers
 
 
 def _say_id(out: Output, task: TaskHandle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -9,10 +10,11 @@ import click
 
 from ..credentials import DEFAULT_URL
 from ..loop import run as run_loop
-from .children import A2A, Child, keep_running
+from ..supervisor import Program, supervise
 from .coordinator import announce, hosting, until_stopped
 from .loading import source_files
 from .output import Output
+from .processes import A2A, AGENT_GRACE, tell_restarts
 
 __all__ = ["dev"]
 
@@ -24,7 +26,13 @@ LOOK_EVERY = 0.5
 @click.argument("specs", nargs=-1, metavar="[MODULE:AGENT]...")
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Keep the ledger there.  [in memory]")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7420", show_default=True, help="Port 0: a free one.")
-@click.option("--ready-json", is_flag=True, help="When ready, write one JSON object with the address to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors, and what the agents say.")
 def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, is_quiet: bool) -> None:
     """Run a coordinator on this machine, and the agents named, until Ctrl-C.
@@ -35,8 +43,12 @@ def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, 
 
 
 async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Output) -> None:
-    stop = anyio.Event()
-    async with hosting(db, listen) as hosted, anyio.create_task_group() as group:
+    # The agents end first: they have a coordinator to give back to what they do not finish.
+    async with (
+        hosting(db, listen) as hosted,
+        supervise(grace=AGENT_GRACE) as supervisor,
+        anyio.create_task_group() as group,
+    ):
 
         def begin() -> None:
             announce(hosted, out)
@@ -44,20 +56,16 @@ async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Outp
                 out.note(f"for other terminals: export A2A_URL={hosted.url}")
             for spec in specs:
                 quiet = ["--quiet"] * out.is_quiet
-                child = Child(spec, (*A2A, "agent", "run", spec, "--url", hosted.url, "--while-stdin", *quiet))
-                group.start_soon(keep_running, child, stop, out.note)
-                group.start_soon(_watch, spec, child, out)
+                supervisor.start(Program(spec, (*A2A, "agent", "run", spec, "--url", hosted.url, *quiet)))
+                group.start_soon(_watch, spec, supervisor.restart, out)
+            group.start_soon(tell_restarts, supervisor, out.note)
 
-        try:
-            await until_stopped(hosted, begin)
-        finally:
-            # The agents end first: they have a coordinator to give back to what they do not finish.
-            stop.set()
-            group.cancel_scope.cancel()
+        await until_stopped(hosted, begin)
+        group.cancel_scope.cancel()
 
 
-async def _watch(spec: str, child: Child, out: Output) -> None:
-    """Start the child again whenever a file of its module has changed."""
+async def _watch(spec: str, restart: Callable[[str], None], out: Output) -> None:
+    """Have the agent started again whenever a file of its module has changed."""
     before = await anyio.to_thread.run_sync(_stamps, spec)
     while True:
         await anyio.sleep(LOOK_EVERY)
@@ -65,7 +73,7 @@ async def _watch(spec: str, child: Child, out: Output) -> None:
         if now != before:
             before = now
             out.note(f"{spec} has changed")
-            child.again.set()
+            restart(spec)
 
 
 def _stamps(spec: str) -> dict[Path, int]:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import errors
 from .options import ExitCode
@@ -33,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "squad": (".squad", "squad", "Start and stop the agents of the maintenance squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
+    "completion": (".completion", "completion", "Write the script that has a shell complete commands."),
 }
 """Name to module, attribute and short help, in the order of the help page."""
 
@@ -49,6 +51,11 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module, __package__), attribute)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items()]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in found if item.value.startswith(incomplete)] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -25,8 +25,9 @@ from .asking import can_ask, question_lines, read_line
 from .board import Display, display
 from .options import Common, ExitCode, Failure, common_options
 from .output import Output, escape
+from .processes import tell_restarts
 from .runs import Run, begin
-from .squad import chosen_url, detach, tell_restarts
+from .squad import chosen_url, detach
 
 __all__ = ["run"]
 
@@ -185,7 +186,7 @@ async def _squad(
             out.note(f"the squad {definition.name} is up at {place.url}, until: a2a squad down")
         else:
             running = await stack.enter_async_context(bring_up(definition, place, say=out.note))
-            told = asyncio.create_task(tell_restarts(running, out.note))
+            told = asyncio.create_task(tell_restarts(running.supervisor, out.note))
             stack.callback(told.cancel)
             is_ours = True
         try:

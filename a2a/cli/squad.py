@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import anyio
 import click
 
 from ..loop import stop_on_signals
-from ..squads import Definition, Place, Squad, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
+from ..squads import Definition, Place, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
 from .options import Connection, ExitCode, Failure, connection_options
 from .output import Output
+from .processes import tell_restarts
 from .story import duration
 
 __all__ = ["chosen_url", "detach", "squad"]
@@ -52,7 +52,13 @@ def chosen_url(connection: Connection) -> str | None:
     "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
 )
 @click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are there, and leave them running.")
-@click.option("--ready-json", is_flag=True, help="When all are there, write one JSON object about it to stdout.")
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When all are there, write one JSON object about it to stdout.",
+)
 @_QUIET
 @connection_options
 def up(connection: Connection, name: str, db: Path | None, is_detached: bool, ready_json: bool, is_quiet: bool) -> None:
@@ -85,7 +91,7 @@ async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
             group.start_soon(_cancel_on, stop, scope)
             async with bring_up(definition, place, say=out.note) as running:
                 _announce(out, state_of(definition.name, place.url).read() or {})
-                group.start_soon(tell_restarts, running, out.note)
+                group.start_soon(tell_restarts, running.supervisor, out.note)
                 await stop.wait()
         group.cancel_scope.cancel()
 
@@ -93,27 +99,6 @@ async def _stay_up(definition: Definition, place: Place, out: Output) -> None:
 async def _cancel_on(stop: anyio.Event, scope: anyio.CancelScope) -> None:
     await stop.wait()
     scope.cancel()
-
-
-async def tell_restarts(running: Squad, say: Callable[[str], None]) -> None:
-    """Tell of every program that ended and is started again, for as long as the caller wants."""
-    told: dict[str, int] = {}
-    while True:
-        news = running.supervisor.news
-        for program in running.supervisor.programs.values():
-            if program.restarts > told.get(program.name, 0):
-                told[program.name] = program.restarts
-                say(f"{program.name} ended ({_exit(program.exit_code)}) and is started again")
-        await news.wait()
-
-
-def _exit(code: int | None) -> str:
-    if code is not None and code < 0:
-        try:
-            return signal.Signals(-code).name
-        except ValueError:
-            pass
-    return f"exit code {code}"
 
 
 def _announce(out: Output, state: dict[str, Any]) -> None:
@@ -183,11 +168,12 @@ def ls(name: str | None, as_json: bool) -> None:
 @squad.command()
 @_NAME
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@_JSON
 @_QUIET
 @connection_options
-def down(connection: Connection, name: str, timeout: float, is_quiet: bool) -> None:
+def down(connection: Connection, name: str, timeout: float, as_json: bool, is_quiet: bool) -> None:
     """End a squad, with the coordinator it started. What was under way goes on when it is up again."""
-    out, url = Output(False, is_quiet), chosen_url(connection)
+    out, url = Output(as_json, is_quiet), chosen_url(connection)
     definition = load(name)
     states = [state for state in known(definition.name) if url is None or state["url"] == url]
     if not states:
@@ -205,4 +191,7 @@ def down(connection: Connection, name: str, timeout: float, is_quiet: bool) -> N
         if waiting.is_alive():
             text = f"the supervisor of {state['url']} (pid {state['supervisor']}) did not end in {timeout:g} s"
             raise Failure(text, ExitCode.TIMEOUT)
-        out.note(f"{definition.name} at {state['url']} has ended")
+        if as_json:
+            out.record({"name": definition.name, "url": state["url"], "supervisor": state["supervisor"]})
+        else:
+            out.note(f"{definition.name} at {state['url']} has ended")

@@ -36,7 +36,9 @@ def describe(event: TaskEvent) -> str:
         "withdraw": lambda: f"the offer to {agent} ends",
         "revive": lambda: f"{agent} is back with its lease",
         "expire": lambda: f"the lease of {agent} ends",
-        "release": lambda: f"{agent} gives it back, another attempt follows",
+        "release": lambda: f"{agent} {_let_go(data)}, another attempt follows",
+        "evict": lambda: f"taken away from {agent}",
+        "steer": lambda: f"a word of {data.get('by', '?')}",
         "progress": lambda: _progress(event),
         "artifact": lambda: f"artifact {data.get('name') or data.get('artifactId', '?')}",
         "ask": lambda: f"asks (question {data.get('askNo', '?')})",
@@ -61,6 +63,12 @@ def describe(event: TaskEvent) -> str:
     if event.value is not None:
         parts.append(shortened(event.value))
     return escape(": ".join(parts))
+
+
+def _let_go(data: dict[str, Any]) -> str:
+    if "to" in data:
+        return f"hands it on to {data['to'] or 'another agent'}"
+    return "gives it back"
 
 
 def _progress(event: TaskEvent) -> str:

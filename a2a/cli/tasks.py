@@ -32,11 +32,16 @@ def task() -> None:
 @click.option("--state", help="Only these: queued, leased, parked, reported, completed, failed, canceled, rejected.")
 @click.option("--skill", help="Only tasks for this skill.")
 @click.option("--parent", metavar="TASK", help="Only sub-tasks of this one.")
+@click.option("--dead", is_flag=True, help="Only those given up after several agents had lost them.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
-def list_tasks(common: Common, state: str | None, skill: str | None, parent: str | None, limit: int) -> None:
+def list_tasks(
+    common: Common, state: str | None, skill: str | None, parent: str | None, dead: bool, limit: int
+) -> None:
     """Show tasks, the newest first."""
-    found = common.read(lambda client: client.list(state=state, skill=skill, parent=parent, limit=limit))
+    found = common.read(
+        lambda client: client.list(state=state, skill=skill, parent=parent, dead_letter=dead, limit=limit)
+    )
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)
@@ -94,6 +99,10 @@ def _head(shown: dict[str, Any]) -> list[str]:
         lines.append(f"  children   {' '.join(metadata['children'])}")
     if "deadlineAt" in metadata:
         lines.append(f"  deadline   {metadata['deadlineAt']}")
+    if "redriveOf" in metadata:
+        lines.append(f"  redrives   {metadata['redriveOf']}")
+    if "budget" in metadata or "usage" in metadata:
+        lines.append(f"  used       {_used(metadata)}")
     lines.append(f"  input      {shortened(metadata['input'])}")
     lines += [f"  asks       {shortened(asked['question'])}" for asked in metadata["asks"] if asked["isOpen"]]
     if shown["artifacts"]:
@@ -105,6 +114,12 @@ def _head(shown: dict[str, Any]) -> list[str]:
         for kept in metadata.get("evidence", ())
     ]
     return [escape(line) for line in lines]
+
+
+def _used(metadata: dict[str, Any]) -> str:
+    used, may = metadata.get("usage", {}), metadata.get("budget", {})
+    kinds = [kind for kind in {**may, **used} if kind not in ("children", "depth")]
+    return ", ".join(f"{kind} {used.get(kind, 0)}{f' of {may[kind]}' if kind in may else ''}" for kind in kinds)
 
 
 def _clock(event: TaskEvent) -> str:
@@ -278,6 +293,38 @@ def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop",
     """Ask for a task to end, with everything delegated below it."""
     came_of_it = common.run(lambda client: client.cancel(task_id, reason, mode=mode))
     _done(common, task_id, "canceled" if came_of_it == "canceled" else "canceling")
+
+
+@task.command("steer")
+@_TASK
+@click.argument("word")
+@click.option("--interrupt", is_flag=True, help="Have the attempt give the task back; the next one begins with it.")
+@click.option("--key", help="The same key is the same word, however often it is said.")
+@common_options()
+def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: str | None) -> None:
+    """Say a WORD to the work under way: JSON where it parses, else text."""
+    common.run(lambda client: client.steer(task_id, parse_value(word), key, interrupt=interrupt))
+    _done(common, task_id, "interrupted" if interrupt else "steered")
+
+
+@task.command("redrive")
+@_TASK
+@common_options()
+def redrive_task(common: Common, task_id: str) -> None:
+    """Have an ended task tried again: a new task with the same skill and input, whose id is printed."""
+
+    async def work(client: Client) -> str:
+        shown = await client.get(task_id)
+        if shown["metadata"]["state"] not in ENDED:
+            raise Failure(f"{task_id} is {shown['metadata']['state']}: only what has ended is tried again")
+        async with client.redrive(shown) as again:
+            return again.id
+
+    new = common.run(work)
+    if common.out.as_json:
+        common.out.record({"task": new, "redriveOf": task_id})
+    else:
+        common.out.line(new)
 
 
 def _done(common: Common, task_id: str, what: str) -> None:

@@ -13,7 +13,7 @@ from ..protocol.types import Budget, Usage
 from .decision import Decision, refuse
 from .ledger import COUNTED, Ledger, Task
 
-__all__ = ["check_budget", "exhausted", "is_low", "plain", "remaining"]
+__all__ = ["check_budget", "exhausted", "is_low", "most", "plain", "remaining"]
 
 _LOW = 0.8
 """Share of a budget from which the worker is warned."""
@@ -22,6 +22,15 @@ _LOW = 0.8
 def plain(told: Budget | Usage | None) -> dict[str, Any] | None:
     """Return a budget or a usage as a record keeps it; an empty one is none."""
     return cast(dict[str, Any], told) or None
+
+
+def most(before: dict[str, Any] | None, now: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the most of each kind that two words of one attempt tell (spec BUDGET-1)."""
+    if not before or not now:
+        return now or before
+    return {**before, **now} | {
+        kind: max(before.get(kind, 0), now.get(kind, 0)) for kind in COUNTED if kind in before or kind in now
+    }
 
 
 def check_budget(ledger: Ledger, parent: Task, budget: dict[str, int]) -> Decision | None:
@@ -68,6 +77,8 @@ def _left(payer: Task, kind: str) -> int:
 def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
     """Return what is left for a task, of each kind that is bounded for it."""
     left = {kind: amount for kind, amount in task.budget.items() if kind not in COUNTED}
+    if "children" in left:
+        left["children"] = max(0, left["children"] - len(task.children))
     for kind in COUNTED:
         payer = ledger.payer(task, kind)
         if payer is not None:

@@ -47,7 +47,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from .budget import exhausted
+from .budget import exhausted, most
 from .decision import NOTHING, Decision, Ready, refuse
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
@@ -136,6 +136,8 @@ _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
 _FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
+_TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
+"""What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
 _RUNS_LEASE = (Accepted, Revived)
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
 
@@ -159,9 +161,17 @@ class Coordinator:
     # What the shell calls ---------------------------------------------------------------------------------------------
 
     def restore(self, records: Iterable[Record], now: int) -> None:
-        """Fold stored records back, then begin a new epoch. Call it once, first, also for an empty ledger."""
+        """Fold stored records back, then begin a new epoch: for whoever takes no time over the first."""
+        self.fold(records)
+        self.begin(now)
+
+    def fold(self, records: Iterable[Record]) -> None:
+        """Fold stored records back. Call it once, first; then `begin`."""
         for record in records:
             self.ledger.apply(record)
+
+    def begin(self, now: int) -> None:
+        """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
         self.ledger.posted.clear()
@@ -312,6 +322,8 @@ class Coordinator:
 
     def _commit(self, record: Record) -> None:
         """Make a record true, and remember to append it."""
+        if isinstance(record, _TELLS_USAGE):
+            self._add_heard(record)
         lsn = self.ledger.apply(record)
         self._ready.records.append((lsn, record))
         live, ledger = self.live, self.ledger
@@ -336,6 +348,14 @@ class Coordinator:
             self._capacity_changed(record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
+
+    def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
+        """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
+        progress, task = self.live.progress.get(record.task), self.ledger.tasks[record.task]
+        if progress is None or (isinstance(record, Asked) and record.hold != "cold"):
+            return
+        if not isinstance(record, Settled) or task.holder is not None:
+            record.usage = most(progress.usage, record.usage)
 
     def _take_slot_back(self, task: Task) -> None:
         """Forget that an agent had released the slot of an attempt that has ended."""
@@ -371,11 +391,15 @@ class Coordinator:
                 if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
                     detail = f"nothing is left of its budget for {kind}"
                     self._commit(Settled(now, task.id, "failed", "budget", detail))
-                if task.state is TaskState.QUEUED and task.retry_at <= now and not self._is_paused(task):
+                if task.state is TaskState.QUEUED and 0 < self._paused_from(task) <= now:
+                    self.queues.remove(task.id)
+                elif task.state is TaskState.QUEUED and task.retry_at <= now:
                     self.queues.add(task)
                 self._schedule(task, now)
                 if task.id in self.live.watchers:
                     self._tell_watchers(task)
+            if ledger.touched:
+                continue  # what has to end is not offered before
             for task, agent in offers(self.queues, ledger, self.live, now):
                 # Without an open lease there is no older holder to protect: the first offer is the lease itself.
                 granted = task.authority is None or not task.authority.is_open
@@ -389,8 +413,9 @@ class Coordinator:
             return cancel_orphan(self.ledger, task, now)
         return settle_abandoned(self.ledger, task, now)
 
-    def _is_paused(self, task: Task) -> bool:
-        return task.on_delegator_loss == "pause" and task.principal in self.live.away_since
+    def _paused_from(self, task: Task) -> int:
+        """Return from when on a task waits for its delegator and not for an agent, or 0 (spec TASK-12)."""
+        return self.live.away_since.get(task.principal, 0) if task.on_delegator_loss == "pause" else 0
 
     def _principal_left(self, agent: str, now: int) -> None:
         """Note that a process has gone, and what depends on its principal where it was the last one."""
@@ -399,10 +424,7 @@ class Coordinator:
         if attached is None or any(principal_of(other) == principal for other in self.live.agents):
             return
         self.live.away_since[principal] = now
-        for task in attached.values():
-            self.ledger.touched[task.id] = task
-            if task.on_delegator_loss == "pause":
-                self.queues.remove(task.id)
+        self.ledger.touched.update(attached)
 
     def _principal_came(self, agent: str) -> None:
         principal = principal_of(agent)
@@ -412,7 +434,7 @@ class Coordinator:
     def _schedule(self, task: Task, now: int) -> None:
         at = when_due(self.world, task)
         if task.state is TaskState.QUEUED:
-            later = [time for time in (task.retry_at, *task.shunned.values()) if time > now]
+            later = [time for time in (task.retry_at, *task.shunned.values(), self._paused_from(task)) if time > now]
             if later:
                 at = min(later) if at is None else min(at, *later)
         if at is None:
@@ -515,6 +537,7 @@ class Coordinator:
             for task in older.watches:
                 self._unwatch(task, older.id)
         self.live.agents[sender.agent] = sender
+        self.live.released.pop(sender.agent, None)
 
     def _arrived(self, sender: Connection, now: int) -> None:
         assert sender.agent is not None, "a welcomed connection has an agent"
@@ -545,7 +568,7 @@ class Coordinator:
         task = self.ledger.tasks[message.task]
         self._tell_watchers(task)
         progress = self.live.progress.get(task.id)
-        if progress is not None and not task.is_terminal:
+        if progress is not None and progress.at and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
     def _unwatch(self, task: str, connection: int) -> None:

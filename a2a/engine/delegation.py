@@ -23,6 +23,7 @@ from ..protocol.messages import (
     TaskGet,
     TaskReview,
     TaskSettled,
+    TaskSteer,
     TaskWatch,
 )
 from ..protocol.session import PeerSession, Reply
@@ -40,6 +41,8 @@ class Review:
     result_hash: str
     payload: bytes
     agent: str
+    unseen_steer: bool = False
+    """It was written before the delegator's newest word was seen, and waits for one whatever was agreed."""
 
 
 @dataclass(slots=True)
@@ -144,6 +147,14 @@ class Delegations:
         delegation.asks.pop(ask_no, None)
         return self.session.request(TaskAnswer(delegation.task, ask_no, payload))
 
+    def steer(
+        self, delegation: Delegation, key: str, payload: bytes, mode: Literal["enqueue", "interrupt"]
+    ) -> str | None:
+        """Say a word to the work under way, and return the request's id; None where the task was not created yet."""
+        if delegation.task is None:
+            return None
+        return self.session.request(TaskSteer(delegation.task, key, payload, mode=mode))
+
     def forget(self, delegation: Delegation) -> None:
         """Stop following a task; it goes on without being heard."""
         self._by_request.pop(delegation.request_id, None)
@@ -184,7 +195,9 @@ class Delegations:
             changed = self._by_task.get(message.task, [])
             for delegation in changed:
                 if delegation.review is None or delegation.review.rev <= message.rev:
-                    delegation.review = Review(message.rev, message.result_hash, message.payload, message.agent)
+                    delegation.review = Review(
+                        message.rev, message.result_hash, message.payload, message.agent, message.unseen_steer
+                    )
             return list(changed)
         if isinstance(message, TaskSettled):
             return self._settled(message)
@@ -219,7 +232,8 @@ class Delegations:
             if delegation.has_ended:
                 continue
             if result_hash is not None and message.payload is not None and state in ("reported", "completed"):
-                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""))
+                is_late = bool(metadata.get("unseenSteer"))
+                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""), is_late)
             for ask in message.asks:
                 if "answer" not in ask and state not in _ENDED:
                     payload = ask["payload"]

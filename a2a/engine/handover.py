@@ -60,20 +60,20 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
     if task is None:
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
     case = classify(ledger, task, agent, message.fence)
-    if case is Case.SPENT and task.attempts[message.fence].end == "handed_off":
+    if case in (Case.SPENT, Case.STALE) and task.attempts[message.fence].end == "handed_off":
         return reply(Ok(state=task.state.value))  # a repeat
     if case not in (Case.CURRENT, Case.LAPSED):
         return not_current(world, task, agent, message.fence)
-    if task.state is not TaskState.LEASED and case is Case.CURRENT:
+    if task.state not in (TaskState.LEASED, TaskState.QUEUED, TaskState.OFFERED):
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: what is at work is handed on")
     if task.handoffs >= task.bounds.handoffs:
         return refuse(ErrorCode.QUOTA, f"a task is handed on at most {task.bounds.handoffs} times, {task.id} has been")
     requires = dict(message.requires or {})
     if message.to is not None:
         requires["agent"] = message.to
-    wanted = {**(task.spec.get("requires") or {}), **requires}
+    wanted = (task.spec.get("requires") or {}, requires)
     others = (other for other in ledger.by_skill.get(task.spec["skill"], {}).values() if other.id != agent)
-    if not any(serves(other.skills[task.spec["skill"]], other, wanted) for other in others):
+    if not any(serves(other.skills[task.spec["skill"]], other, *wanted) for other in others):
         return refuse(
             ErrorCode.NO_CAPABLE_AGENT,
             f"no other agent known has skill {task.spec['skill']} and is what task {task.id} and its holder ask for",
@@ -102,7 +102,7 @@ def checkpoint_for(task: Task, agent: Agent | None, agent_id: str) -> Checkpoint
     formats = agent.skills.get(task.spec["skill"], {}).get("checkpointFormats") if agent is not None else None
 
     def serves_it(kept: Checkpoint) -> bool:
-        return (kept.portable or kept.agent == agent_id) and (formats is None or kept.format in formats)
+        return (kept.portable or kept.agent == agent_id) and (not formats or kept.format in formats)
 
     kept = next((kept for kept in reversed(task.checkpoints) if serves_it(kept)), None)
     return None if kept is None else CheckpointLeft(kept.cp_no, kept.fence, kept.agent, kept.payload, kept.format)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskAccept, TaskDecline, TaskHeartbeat, TaskLease, TaskRevoke, TaskYield
 from ..protocol.states import TaskState
-from .budget import exhausted, is_low, plain
+from .budget import exhausted, is_low, most, plain
 from .decision import Decision, refuse, reply
 from .ledger import Ledger, Task
 from .live import Connection, Live, Progress, World
@@ -22,8 +22,13 @@ from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, 
 __all__ = [
     "HEARTBEAT",
     "Case",
+    "blame",
+    "canceled",
     "classify",
     "evict",
+    "given_back_too_often",
+    "lapse",
+    "may_revive",
     "moved",
     "not_current",
     "on_task_accept",
@@ -31,6 +36,7 @@ __all__ = [
     "on_task_heartbeat",
     "on_task_yield",
     "regain",
+    "withdraw",
 ]
 
 
@@ -160,6 +166,8 @@ def on_task_decline(world: World, sender: Connection, message: TaskDecline, now:
         return refuse(
             ErrorCode.CONFLICT, f"task {task.id} is {task.state}: yield it, an attempt under way is not declined"
         )
+    if case is Case.CURRENT and task.authority is not None and task.authority.evicted:
+        return reply(Ok(), *_given_back(world, task, agent, TaskYield(task.id, message.fence, message.reason), now))
     return reply(Ok(), *_declined(task, message.fence, message.reason, now + message.retry_after_ms, now))
 
 
@@ -223,7 +231,7 @@ def _progress(live: Live, task: Task) -> Progress:
 
 def _keep_progress(live: Live, task: Task, message: TaskHeartbeat, now: int) -> None:
     progress = _progress(live, task)
-    progress.usage = plain(message.usage) or progress.usage
+    progress.usage = most(progress.usage, plain(message.usage))
     if message.progress_no <= progress.progress_no and progress.at:
         return  # latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:
@@ -252,21 +260,24 @@ def on_task_yield(world: World, sender: Connection, message: TaskYield, now: int
 
 
 def _given_back(world: World, task: Task, agent: str, message: TaskYield, now: int) -> list[Record]:
-    """Return what a yield comes to. What the coordinator asked for counts as the reason for which it asked."""
+    """Return what a yield comes to."""
+    counted, lost = blame(world, task, agent, message.fence)
+    usage = plain(message.usage)
+    yielded = Yielded(now, task.id, message.fence, message.reason, counted=counted, usage=usage, lost=lost)
+    return [yielded, *given_back_too_often(task, counted, lost, now)]
+
+
+def blame(world: World, task: Task, agent: str, fence: int) -> tuple[bool, bool]:
+    """Tell whether an attempt that is given back counts as a decline, and whether as a loss. Spec LEASE-7, LEASE-10.
+
+    What the coordinator asked for counts as the reason for which it asked.
+    """
     holder, authority = world.ledger.agents.get(agent), task.authority
-    assert authority is not None, "only what is current is given back"
+    evicted = authority.evicted if authority is not None and authority.fence == fence else ""
     # A lease that has lapsed was counted when it did.
-    is_lost = authority.evicted in COUNTED_AS_LOSS and not authority.lapsed
+    is_lost = evicted in COUNTED_AS_LOSS and authority is not None and not authority.lapsed
     is_draining = holder is not None and holder.status == "draining"
-    counted = not authority.evicted and not is_draining
-    records: list[Record] = [
-        Yielded(now, task.id, message.fence, message.reason, counted=counted, usage=plain(message.usage), lost=is_lost)
-    ]
-    if is_lost and task.losses + 1 > task.bounds.losses:
-        records.append(_lost_too_often(task, now))
-    elif counted and task.declines + 1 >= task.bounds.declines:
-        records.append(given_back_too_often(task, now))
-    return records
+    return not evicted and not is_draining, is_lost
 
 
 COUNTED_AS_LOSS = frozenset({"stall", "attempt"})
@@ -282,9 +293,13 @@ def evict(task: Task, reason: str, now: int, grace_ms: int | None = None) -> Evi
     return Evicted(now, task.id, task.authority.fence, reason, now + grace)
 
 
-def given_back_too_often(task: Task, now: int) -> Settled:
-    """Return the record that ends a task which agents keep handing back."""
-    return Settled(now, task.id, "failed", "declines", f"declined or given back {task.declines + 1} times")
+def given_back_too_often(task: Task, counted: bool, lost: bool, now: int) -> list[Record]:
+    """Return what ends a task which agents keep handing back, where this time is once too often."""
+    if lost and task.losses + 1 > task.bounds.losses:
+        return [_lost_too_often(task, now)]
+    if counted and task.declines + 1 >= task.bounds.declines:
+        return [Settled(now, task.id, "failed", "declines", f"declined or given back {task.declines + 1} times")]
+    return []
 
 
 def canceled(task: Task, now: int, usage: dict[str, Any] | None = None) -> Settled:

@@ -108,12 +108,16 @@ class Attempt:
     """When it was offered, and from its acceptance on, when that was."""
     end: str = ""
     """How it ended; empty while it is under way. A lapsed one may come back."""
+    lost: bool = False
+    """It was counted as a loss."""
     ended_at: int = 0
     detail: str = ""
     usage: dict[str, Any] | None = None
     """Counted once, however often it is told."""
     progress_no: int = 0
     note: str = ""
+    heard: int = 0
+    """Words of the delegator that its agent was sent."""
     payload: bytes | None = None
     """What it had to say to the next one, where it handed the task on."""
 
@@ -183,6 +187,8 @@ class Ask:
     rank: int = 0
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
+    offered: bool = False
+    """Whether the answer went out with an offer."""
     withdrawn: bool = False
     """The attempt reported without waiting: nobody wants the answer any more."""
 
@@ -313,7 +319,7 @@ class Task:
     @property
     def lost_by(self) -> list[str]:
         """The agents that lost it, each once, in the order they did."""
-        lost = (attempt.agent for attempt in self.attempts.values() if attempt.end in ("lapsed", "unanswered"))
+        lost = (attempt.agent for attempt in self.attempts.values() if attempt.lost)
         return list(dict.fromkeys(lost))
 
     @property
@@ -488,9 +494,18 @@ class Ledger:
         node: Task | None = task
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
+            if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
+                self._touch_below(node)
             if kind in node.budget and not node.is_terminal:
                 return
             node = self.tasks.get(node.parent) if node.parent else None
+
+    def _touch_below(self, task: Task) -> None:
+        """Have what waits below a task looked at: its budget is used up."""
+        for child in task.children:
+            if child in self.open_tasks:
+                self.touched[child] = self.open_tasks[child]
+            self._touch_below(self.tasks[child])
 
     def payer(self, task: Task | None, kind: str) -> Task | None:
         """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
@@ -508,11 +523,13 @@ class Ledger:
         """At a task's end, turn what was reserved for it into what it used."""
         parent = self.tasks.get(task.parent) if task.parent else None
         for kind in COUNTED:
+            if kind not in task.budget or parent is None:
+                continue
             above = self.payer(parent, kind)
-            if kind in task.budget and above is not None and parent is not None:
+            if above is not None:
                 above.reserved[kind] -= task.budget[kind]
-                if task.spent.get(kind):
-                    self._spend_budget(parent, kind, task.spent[kind])
+            if task.spent.get(kind):
+                self._spend_budget(parent, kind, task.spent[kind])
 
     def index_skills(self, agent: Agent) -> None:
         """Make the agent found by the skills on its card."""
@@ -613,8 +630,10 @@ def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.attempt += 1
-    task.attempts[lsn] = Attempt(record.agent, record.at)
+    task.attempts[lsn] = Attempt(record.agent, record.at, heard=len(task.steers))
     task.last_agent = record.agent
+    for ask in task.asks:
+        ask.offered = ask.offered or ask.answer is not None
     if record.granted:
         task.authority = Authority(lsn, record.agent, is_open=True)
         task.was_leased = True
@@ -636,12 +655,14 @@ def _accepted(ledger: Ledger, record: Accepted, lsn: int) -> None:
     task.attempts[offer.fence].at = record.at
     task.was_leased = True
     ledger.move(task, TaskEvent.ACCEPT, record, lsn, agent=offer.agent, fence=offer.fence)
+    _tell_words(ledger, task, lsn)
 
 
 def _declined(ledger: Ledger, record: Declined, lsn: int) -> None:
     task = ledger.tasks[record.task]
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "declined", record.at, record.reason)
+    ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.shunned[agent] = record.retry_at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
@@ -652,6 +673,7 @@ def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
     agent = _drop(ledger, task, record.fence)
     ledger.end_attempt(task, record.fence, "unanswered", record.at, record.reason)
     task.losses += 1
+    task.attempts[record.fence].lost = True
     task.shunned[agent] = record.at
     ledger.move(task, TaskEvent.WITHDRAW, record, lsn, agent=agent, reason=record.reason)
 
@@ -677,6 +699,7 @@ def _lease_expired(ledger: Ledger, record: LeaseExpired, lsn: int) -> None:
     ledger.end_attempt(task, record.fence, "lapsed", record.at, record.reason)
     attempt = task.attempts[record.fence]
     attempt.progress_no, attempt.note = record.progress_no, record.note
+    attempt.lost |= record.counted
     ledger.charge(task, record.fence, record.usage)
     task.losses += record.counted
     task.shunned[authority.holder] = record.at
@@ -707,6 +730,7 @@ def _revived(ledger: Ledger, record: Revived, lsn: int) -> None:
         if ask.fence == record.fence and ask.answer is not None and not ask.told:
             ask.told = True  # it was answered while the lease had lapsed
             ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)
+    _tell_words(ledger, task, lsn)
 
 
 def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
@@ -715,6 +739,7 @@ def _yielded(ledger: Ledger, record: Yielded, lsn: int) -> None:
     _overtake_offer(ledger, task, lsn)
     ledger.spend(task)
     ledger.end_attempt(task, record.fence, "yielded", record.at, record.reason)
+    task.attempts[record.fence].lost |= record.lost
     ledger.charge(task, record.fence, record.usage)
     task.declines += record.counted
     task.losses += record.lost
@@ -769,8 +794,18 @@ def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
         raise ValueError(f"record {lsn} steers task {task.id}, which is {task.state}")
     task.steers.append(Steer(record.key, record.by, record.payload))
     ledger.note(task, "steer", record, lsn, record.payload, steerNo=len(task.steers), by=record.by)
-    if task.holder is not None:
-        ledger.post(task.holder, lsn, "task.steer", task.id, len(task.steers))
+    _tell_words(ledger, task, lsn)
+
+
+def _tell_words(ledger: Ledger, task: Task, lsn: int) -> None:
+    """Send the holder the words it has not heard; some may have been said while its lease had lapsed."""
+    authority = task.authority
+    if authority is None or task.holder is None:
+        return
+    attempt = task.attempts[authority.fence]
+    for number in range(attempt.heard, len(task.steers)):
+        ledger.post(authority.holder, lsn, "task.steer", task.id, number + 1)
+    attempt.heard = len(task.steers)
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
@@ -813,6 +848,7 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     if record.hold == "cold":
         ledger.spend(task)
         ledger.end_attempt(task, record.fence, "asked", record.at)
+        ledger.charge(task, record.fence, record.usage)
     ledger.move(task, TaskEvent.ASK, record, lsn, record.payload, askNo=record.ask_no, auth=record.auth)
     ledger.post(ledger.addressee(task), lsn, "task.ask", task.id, record.ask_no)
 
@@ -856,9 +892,13 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
     told: dict[str, Any] = {"outcome": record.outcome, "agent": record.agent, "fence": record.fence}
     if record.error is not None:
         told["error"] = record.error
+    if record.unseen_steer and record.review:
+        told["unseenSteer"] = True
     if record.retry_at is not None:
         task.failures += record.outcome == "failed"
-        task.declines += record.outcome == "canceled"
+        task.declines += record.outcome == "canceled" and record.counted
+        task.losses += record.lost
+        task.attempts[record.fence].lost |= record.lost
         task.retry_at = record.retry_at
         ledger.move(task, TaskEvent.RELEASE, record, lsn, **told)
         return

@@ -52,6 +52,7 @@ class Progress:
     progress_bp: int | None = None
     note: str = ""
     at: int = 0
+    """When a heartbeat told it; 0: none has."""
     moved_at: int = 0
     """When it last got on: told progress, streamed a piece or left a checkpoint."""
     usage: dict[str, Any] | None = None

@@ -76,7 +76,8 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
 def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Message:
     offered = task.offer is not None and task.offer.fence == fence
     authority = task.authority
-    granted = authority is not None and authority.fence == fence and authority.is_open
+    # A lapsed one was given to a process that may be gone: another would begin anew under its fence and its numbers.
+    granted = authority is not None and authority.fence == fence and authority.is_open and not authority.lapsed
     if not offered and not granted:
         return TaskRevoke(task.id, fence, "settled" if task.is_terminal else "superseded", "skip")
     ledger = world.ledger

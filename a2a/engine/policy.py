@@ -158,5 +158,7 @@ class Policy:
     outbox_max_bytes: int = 64 * 1024 * 1024
     watches_max: int = 4_096
     """Watched tasks on one connection."""
+    finds_max: int = 256
+    """Finds with `watch` on one connection. Each costs a look at every agent that comes or goes."""
     found_max: int = 10_000
     """Agents in one answer to `agent.find`."""

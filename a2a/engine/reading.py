@@ -52,6 +52,8 @@ def view(world: World, task: Task) -> dict[str, Any]:
         metadata["agent"] = task.last_agent
     if task.state is TaskState.REPORTED:
         metadata["pendingAcceptance"] = True
+        if task.results and task.results[-1].unseen_steer:
+            metadata["unseenSteer"] = True
     if task.results:
         metadata["resultHash"] = task.results[-1].result_hash
     if task.last_error is not None:
@@ -74,7 +76,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
         metadata["detail"] = task.settled.detail
         metadata["confirmedBy"] = task.settled.by
     progress = world.live.progress.get(task.id)
-    if progress is not None and not task.is_terminal:
+    if progress is not None and progress.at and not task.is_terminal:
         metadata["progress"] = _progress(progress)
     return {
         "id": task.id,
@@ -98,6 +100,7 @@ def on_task_get(world: World, sender: Connection, message: TaskGet, now: int) ->
         return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
     found = TaskFound(task.id, task.generation, view(world, task))
     if message.content:
+        found.view["metadata"]["spec"] = task.spec
         found.input = task.payload
         found.payload = task.results[-1].payload if task.results else None
         current = task.authority.fence if task.authority else None

@@ -167,6 +167,7 @@ class Declined(Record):
     retry_at: int
     counted: bool = True
     """Against the task's limit of declines; not where the agent leaves."""
+    usage: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -292,6 +293,8 @@ class Asked(Record):
     deadline_at: int
     payload: bytes
     default: bytes | None = None
+    usage: dict[str, Any] | None = None
+    """What the attempt had used, where the question ends it."""
 
 
 @dataclass(slots=True)
@@ -334,6 +337,9 @@ class Reported(Record):
     """Streamed artifacts that are part of the result."""
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen."""
+    counted: bool = True
+    """Where it gives the attempt back: against the task's limit of declines, as with `Yielded`."""
+    lost: bool = False
 
 
 @dataclass(slots=True)

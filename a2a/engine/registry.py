@@ -277,7 +277,7 @@ def _drained(world: World, agent: str, now: int, grace_ms: int) -> list[Record]:
     return [
         evict(task, "drain", now, grace_ms)
         for task in tasks
-        if task.state is TaskState.LEASED and task.authority is not None and not task.authority.evicted
+        if task.state in (TaskState.LEASED, TaskState.PARKED) and task.authority and not task.authority.evicted
     ]
 
 
@@ -298,6 +298,8 @@ def info(world: World, agent: Agent, now: int) -> AgentInfo:
 def on_agent_find(world: World, sender: Connection, message: AgentFind, now: int) -> Decision:
     """Somebody looks for agents. Spec REG-1 to REG-3."""
     wanted, ledger = message.filter, world.ledger
+    if message.watch and len(sender.finding) >= world.policy.finds_max:
+        return refuse(ErrorCode.QUOTA, f"a connection watches with at most {world.policy.finds_max} finds")
     if wanted.agent is not None:
         one = ledger.agents.get(wanted.agent)
         candidates = [one] if one else []

@@ -23,9 +23,9 @@ __all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves", "wanted_of
 
 @dataclass(slots=True)
 class _Bucket:
-    """Tasks that any of the same agents could do."""
+    """Tasks that any of the same agents could do: those that all of `wanted` describe."""
 
-    requires: dict[str, Any]
+    wanted: tuple[dict[str, Any], ...]
     heap: list[tuple[int, int, str]] = field(default_factory=list)
     """(negative priority, lsn, task)."""
 
@@ -41,9 +41,9 @@ class Queues:
 
     def add(self, task: Task) -> None:
         """Queue a task, once; either way its skill is looked at in the next pass."""
-        requires = wanted_of(task)
+        wanted = wanted_of(task)
         skill = task.spec["skill"]
-        key = canonical(requires) if requires else b""
+        key = canonical(wanted) if wanted else b""
         self._changed[skill] = None
         if self._waiting.get(task.id) == key:
             return
@@ -51,7 +51,7 @@ class Queues:
         buckets = self._skills.setdefault(skill, {})
         bucket = buckets.get(key)
         if bucket is None:
-            bucket = buckets[key] = _Bucket(requires)
+            bucket = buckets[key] = _Bucket(wanted)
         heappush(bucket.heap, (-task.spec.get("priority", 0), task.lsn, task.id))
 
     def remove(self, task: str) -> None:
@@ -118,14 +118,17 @@ class Queues:
         return None
 
 
-def wanted_of(task: Task) -> dict[str, Any]:
+def wanted_of(task: Task) -> tuple[dict[str, Any], ...]:
     """Return what an agent must be to get the task now: what it asks for, and what whoever handed it on asked for."""
-    requires: dict[str, Any] = task.spec.get("requires") or {}
-    return {**requires, **task.handed_to} if task.handed_to else requires
+    return tuple(requires for requires in (task.spec.get("requires"), task.handed_to) if requires)
 
 
-def serves(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:
-    """Tell whether the agent, with this skill of its card, is one that `requires` describes."""
+def serves(skill: dict[str, Any], agent: Agent, *wanted: dict[str, Any]) -> bool:
+    """Tell whether the agent, with this skill of its card, is one that all of `wanted` describe."""
+    return all(_fits(skill, agent, requires) for requires in wanted)
+
+
+def _fits(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:
     if "agent" in requires and requires["agent"] != agent.id:
         return False
     tags = requires.get("tags")
@@ -171,7 +174,7 @@ def _schema_hash(skill: dict[str, Any]) -> str | None:
     return None if schema is None else content_hash(schema, b"")
 
 
-def choose_agent(task: Task, requires: dict[str, Any], ledger: Ledger, live: Live, now: int) -> str | None:
+def choose_agent(task: Task, wanted: tuple[dict[str, Any], ...], ledger: Ledger, live: Live, now: int) -> str | None:
     """Return the agent to offer the task to, or None where nobody suitable has credit.
 
     In this order: the one who knows it already (a rework, an answer), those who did not lose or decline it before,
@@ -185,7 +188,7 @@ def choose_agent(task: Task, requires: dict[str, Any], ledger: Ledger, live: Liv
         if agent.status != "ready":
             continue
         free = live.free_credit(agent.id, ledger)
-        if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, requires):
+        if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, *wanted):
             continue
         shunned_until = task.shunned.get(agent.id)
         if shunned_until is not None and shunned_until > now:
@@ -212,7 +215,7 @@ def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tup
         item = next(heads, None)
         while item is not None:
             task, bucket = item
-            agent = choose_agent(task, bucket.requires, ledger, live, now)
+            agent = choose_agent(task, bucket.wanted, ledger, live, now)
             if agent is not None:
                 yield task, agent
             try:

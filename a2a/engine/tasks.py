@@ -31,7 +31,19 @@ from ..protocol.types import principal_of
 from .budget import check_budget, plain
 from .decision import Decision, refuse, reply
 from .handover import hand_back
-from .leases import Case, canceled, classify, evict, given_back_too_often, lapse, moved, not_current, regain, withdraw
+from .leases import (
+    Case,
+    blame,
+    canceled,
+    classify,
+    evict,
+    given_back_too_often,
+    lapse,
+    moved,
+    not_current,
+    regain,
+    withdraw,
+)
 from .ledger import Ask, Result, Task
 from .live import Connection, World
 from .policy import Policy
@@ -265,7 +277,8 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
         return refuse(ErrorCode.NOT_FOUND, f"task {task.id} has not asked question {message.ask_no}")
     rank = _rank(sender)
     # Nobody has read the answer yet, so one of higher authority may take its place (spec ASK-4).
-    is_replaced = ask.answer is not None and not ask.told and rank > ask.rank and not task.is_terminal
+    is_unread = not ask.told and not ask.offered
+    is_replaced = ask.answer is not None and is_unread and rank > ask.rank and not task.is_terminal
     if ask.answer is not None and not is_replaced:
         if ask.answer == message.payload:
             return reply(Ok(state=task.state.value))
@@ -418,7 +431,8 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
         return [report, canceled(task, now)]
     if message.outcome == "canceled":
         report.retry_at = now  # unasked: as if the agent had given the attempt back
-        return [report, given_back_too_often(task, now)] if task.declines + 1 >= task.bounds.declines else [report]
+        report.counted, report.lost = blame(world, task, agent, message.fence)
+        return [report, *given_back_too_often(task, report.counted, report.lost, now)]
     if message.outcome == "rejected":
         return [report, Settled(now, task.id, "rejected", "rejected", detail, agent)]
     if message.error is None or not message.error.retryable:
@@ -610,10 +624,12 @@ def when_due(world: World, task: Task) -> int | None:
 def _patience(world: World, task: Task) -> list[tuple[int, str]]:
     """Return when the holder's time is up, and why, however alive it is. Spec LEASE-10, TIME-7."""
     authority, durations = task.authority, task.durations
-    if authority is None or task.state is not TaskState.LEASED:
+    if authority is None or task.holder is None or task.state is TaskState.CANCELING:
         return []
     if authority.evicted:
         return [(authority.grace_at, authority.evicted)]
+    if task.state is TaskState.PARKED:
+        return []
     times: list[tuple[int, str]] = []
     if durations.attempt_ms is not None:
         times.append((task.since + durations.attempt_ms, "attempt"))
@@ -626,7 +642,7 @@ def _patience(world: World, task: Task) -> list[tuple[int, str]]:
 
 def _delegator_lost_at(world: World, task: Task) -> int | None:
     """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
-    if task.on_delegator_loss != "cancel" or task.state is TaskState.REPORTED:
+    if task.on_delegator_loss != "cancel" or task.state in (TaskState.REPORTED, TaskState.CANCELING):
         return None
     since = world.live.away_since.get(task.principal)
     return None if since is None else since + task.loss_ms
@@ -669,7 +685,7 @@ def due(world: World, task: Task, now: int) -> list[Record]:
                     ]
                 return [Answered(now, task.id, ask.ask_no, "timer", ask.default)]
     lost_at = _delegator_lost_at(world, task)
-    if lost_at is not None and lost_at <= now and state is not TaskState.CANCELING:
+    if lost_at is not None and lost_at <= now:
         return cancel(world.ledger, task, "coop", "its delegator has gone", "timer", now)
     if task.holder is not None and world.live.lease_until.get(task.id, task.since + durations.lease_ms) <= now:
         return lapse(world, task, now, "not heard in time")

@@ -1,37 +1,43 @@
 """An agent's own machine: the attempts it holds, their heartbeats, and what stops them (spec OFFER, LEASE).
 
-Pure, like the coordinator: notices and replies in, `Start`, `Stop` and `Answered` out, everything it says goes through
-the session. It knows nothing of handlers or threads; the agent's shell runs those.
+Pure, like the coordinator: notices and replies in, `Start`, `Stop`, `Answered` and `Steered` out, everything it says
+goes through the session. It knows nothing of handlers or threads; the agent's shell runs those.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Literal
+from typing import Any, Literal
 
 from ..protocol.canonical import content_hash
 from ..protocol.messages import (
+    ArtifactRef,
     AttemptError,
     Error,
     Held,
     Message,
+    Ok,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
     TaskAsk,
+    TaskCheckpoint,
     TaskDecline,
+    TaskHandoff,
     TaskHeartbeat,
     TaskLease,
     TaskOffer,
     TaskReport,
     TaskRevoke,
+    TaskSteer,
     TaskYield,
     Welcome,
 )
 from ..protocol.session import PeerSession, Reply
 
-__all__ = ["Answered", "Attempt", "AttemptState", "Start", "Stop", "Work"]
+__all__ = ["Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
 
 _WATCHDOG = 0.9
 """Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
@@ -67,6 +73,20 @@ class Attempt:
     """The newest progress that was sent."""
     chunks: dict[str, int] = field(default_factory=dict)
     """Artifact to the number of its next chunk."""
+    hashes: dict[str, Any] = field(default_factory=dict)
+    """Artifact to the running hash of its chunks."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Artifact that the coordinator has whole to its hash: they go with the result."""
+    cp_no: int = 0
+    """The newest checkpoint."""
+    steer_no: int = 0
+    """The newest word of the delegator that the handler has taken."""
+    usage: dict[str, int] = field(default_factory=dict)
+    """What it has used so far."""
+    waits: int = 0
+    """Sub-tasks it waits for just now: with any, its slot is free."""
+    slot: Literal["held", "released"] = "held"
+    """What the newest heartbeat said."""
 
     @property
     def task(self) -> str:
@@ -106,7 +126,21 @@ class Answered:
     payload: bytes
 
 
-Event = Start | Stop | Answered
+@dataclass(slots=True)
+class Steered:
+    """The delegator said a word to this attempt."""
+
+    attempt: Attempt
+    steer_no: int
+    payload: bytes
+
+
+Event = Start | Stop | Answered | Steered
+
+
+def effect_key(task: str, rev: int, step: str) -> str:
+    """Return the key of a step, for effects outside that recognise repeats: the same in every attempt (FENCE-8)."""
+    return hashlib.sha256(f"{task}\n{rev}\n{step}".encode()).hexdigest()
 
 
 class Work:
@@ -141,6 +175,12 @@ class Work:
                 for attempt in self.attempts.values()
                 if attempt.task == message.task and attempt.state is AttemptState.RUNNING
             ]
+        if isinstance(message, TaskSteer):
+            return [
+                Steered(attempt, message.steer_no, message.payload)
+                for attempt in self.attempts.values()
+                if attempt.task == message.task and attempt.state is not AttemptState.ENDING
+            ]
         return []
 
     def on_reply(self, reply: Reply, now: int) -> list[Event]:
@@ -163,9 +203,26 @@ class Work:
             if attempt is not None and attempt.state is AttemptState.ENDING:
                 del self.attempts[request.task, request.fence]
             return []
-        if isinstance(request, TaskArtifact | TaskAsk) and isinstance(message, Error) and message.code == "stale":
+        if isinstance(request, TaskHandoff):
+            return self._handed_on(request, message)
+        if isinstance(request, TaskArtifact) and request.digest is not None and isinstance(message, Ok):
+            attempt = self.attempts.get((request.task, request.fence))
+            if attempt is not None:
+                attempt.digests[request.artifact_id] = request.digest
+        is_stale = isinstance(message, Error) and message.code == "stale"
+        if is_stale and isinstance(request, TaskCheckpoint | TaskArtifact | TaskAsk):
             return self._lost(request.task, request.fence or 0, "superseded")
         return []
+
+    def _handed_on(self, request: TaskHandoff, message: Message) -> list[Event]:
+        attempt = self.attempts.get((request.task, request.fence))
+        if attempt is None:
+            return []
+        if not isinstance(message, Error):
+            del self.attempts[request.task, request.fence]
+            return []
+        attempt.state = AttemptState.RUNNING  # nobody else would do, or the fence is not current: it goes on or is lost
+        return self._lost(request.task, request.fence, "superseded") if message.code == "stale" else []
 
     def on_welcome(self, welcome: Welcome, greeted_at: int, now: int) -> list[Event]:
         """Learn what became of each attempt that was held while the connection was away.
@@ -217,7 +274,7 @@ class Work:
         attempt = self.attempts.get((message.task, message.fence))
         if attempt is None:
             return []
-        if message.reason == "cancel" and message.grace_ms > 0:
+        if message.grace_ms > 0:
             if attempt.state is not AttemptState.RUNNING:
                 return []
             return [Stop(attempt, message.reason, message.mode, message.grace_ms)]
@@ -244,6 +301,10 @@ class Work:
         # Numbers go on when an artifact begins anew: a number that was there before would be a repeat.
         chunk_no = attempt.chunks.get(artifact_id, 0)
         attempt.chunks[artifact_id] = chunk_no + 1
+        if not append or artifact_id not in attempt.hashes:
+            attempt.hashes[artifact_id] = hashlib.sha256()
+        attempt.hashes[artifact_id].update(payload)
+        attempt.digests.pop(artifact_id, None)
         return self.session.request(
             TaskArtifact(
                 attempt.task,
@@ -254,8 +315,28 @@ class Work:
                 name=artifact_id,
                 append=append and chunk_no > 0,
                 last_chunk=last,
+                digest=f"sha256:{attempt.hashes[artifact_id].hexdigest()}" if last else None,
             )
         )
+
+    def checkpoint(self, attempt: Attempt, payload: bytes, *, format: str = "", portable: bool = True) -> str:
+        """Leave where the attempt stands, and return the request's id."""
+        base, attempt.cp_no = attempt.cp_no, attempt.cp_no + 1
+        return self.session.request(
+            TaskCheckpoint(attempt.task, attempt.fence, attempt.cp_no, payload, base, format, portable)
+        )
+
+    def use(self, attempt: Attempt, used: dict[str, int], now: int) -> None:
+        """Add to what the attempt has used; it is told with a heartbeat soon, and with the last word."""
+        for kind, amount in used.items():
+            attempt.usage[kind] = attempt.usage.get(kind, 0) + amount
+        attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
+
+    def wait(self, attempt: Attempt, change: int, now: int) -> None:
+        """Count a sub-task that the attempt begins or ends to wait for; its slot is free meanwhile (FLOW-5)."""
+        attempt.waits += change
+        if (attempt.waits > 0) is not (attempt.slot == "released"):
+            attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
 
     def ask(
         self,
@@ -280,11 +361,22 @@ class Work:
     ) -> None:
         """Report how the attempt ended. It goes out also where the lease seems lost: the coordinator decides."""
         digest = content_hash({"outcome": outcome}, payload)
-        self._end(attempt, TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error))
+        report = TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error)
+        report.usage, report.steer_no = _usage(attempt), attempt.steer_no
+        if outcome == "completed":
+            report.artifacts = [ArtifactRef(name, digest) for name, digest in attempt.digests.items()]
+        self._end(attempt, report)
 
     def yield_(self, attempt: Attempt, reason: str) -> None:
         """Give the attempt back."""
-        self._end(attempt, TaskYield(attempt.task, attempt.fence, reason))
+        self._end(attempt, TaskYield(attempt.task, attempt.fence, reason, _usage(attempt)))
+
+    def hand_off(self, attempt: Attempt, to: str | None, requires: dict[str, Any] | None, payload: bytes | None) -> str:
+        """Hand the task on to another agent, and return the request's id; refused, the attempt goes on."""
+        attempt.state = AttemptState.ENDING
+        return self.session.request(
+            TaskHandoff(attempt.task, attempt.fence, to, requires, payload, _usage(attempt))  # type: ignore[arg-type]
+        )
 
     def decline(
         self,
@@ -322,8 +414,11 @@ class Work:
                         attempt.progress_no,
                         attempt.progress_bp if fresh else None,
                         attempt.note if fresh else None,
+                        _usage(attempt),
+                        "released" if attempt.waits else "held",
                     )
                 )
+                attempt.slot = "released" if attempt.waits else "held"
                 attempt.told_no = attempt.progress_no
                 attempt.next_beat = now + attempt.offer.heartbeat_ms
                 if beat is not None:
@@ -335,3 +430,7 @@ class Work:
         """Return when `tick` has something to do next, or None."""
         times = [attempt.next_beat for attempt in self.attempts.values() if attempt.state is AttemptState.RUNNING]
         return min(times) if times and self.session.is_open else None
+
+
+def _usage(attempt: Attempt) -> Any:
+    return dict(attempt.usage) or None

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import msgpack
 from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import SchemaValidator
 
 from ..errors import ErrorCode
 from .messages import KINDS, Message, Struct, Unknown
@@ -223,8 +224,18 @@ def _reader(kind: type[Message]) -> tuple[_Validate, tuple[tuple[str, str], ...]
         return known
     lifted = tuple((item.name, _LIFTED[item.name]) for item in fields(kind) if item.name in _LIFTED)  # type: ignore[arg-type]
     # Built when a kind is first met: all of them at once would be felt at every start.
-    reader = _readers[kind] = (TypeAdapter(kind).validator.validate_python, lifted)
+    reader = _readers[kind] = (SchemaValidator(_exact(TypeAdapter(kind).core_schema)).validate_python, lifted)
     return reader
+
+
+def _exact(schema: Any) -> Any:
+    """Have a number or a boolean taken as such only (spec WIRE-8): left alone, pydantic reads `"3"` as 3, 1 as true."""
+    if isinstance(schema, dict):
+        exact = {name: _exact(part) for name, part in schema.items()}
+        return exact | {"strict": True} if schema.get("type") in ("int", "float", "bool") else exact
+    if isinstance(schema, list | tuple):
+        return type(schema)(_exact(part) for part in schema)
+    return schema
 
 
 class Decoder:
@@ -421,10 +432,11 @@ def _validated(validate: _Validate, kind: type[Message], values: dict[str, Any])
     try:
         return validate(values)
     except ValidationError:
-        # Nil equals absent (spec WIRE-8). Few frames have one, so it is looked for only where it may be the trouble.
+        # Nil equals absent, and an integral float is an integer (spec WIRE-8). Few frames have either, so they are
+        # looked for only where they may be the trouble.
         nested = {name for _, name, _, has_struct, _ in _plan(kind) if has_struct}
         given = {name: _no_nil(item) if name in nested else item for name, item in _no_nil(values).items()}
-        return validate(given)
+        return validate(_whole(given))
 
 
 def _no_nil(value: Any) -> Any:
@@ -432,6 +444,17 @@ def _no_nil(value: Any) -> Any:
         return [_no_nil(item) for item in value]
     if isinstance(value, dict):
         return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with each integral float as the integer it is the same as; no canonical form differs by it."""
+    if isinstance(value, dict):
+        return {name: _whole(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE:
+        return int(value)
     return value
 
 

@@ -16,7 +16,7 @@ from a2a import ChildTask, LeaseLapsed, Refused, TaskCanceled, TaskContext, Task
 
 from .summary import Step
 
-__all__ = ["LOSSES_MAX", "TIMERS", "Errand", "ErrandFailed", "Story"]
+__all__ = ["LOSSES_MAX", "TIMERS", "Ask", "Errand", "ErrandFailed", "Story"]
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
 """An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""

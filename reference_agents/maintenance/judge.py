@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -19,17 +19,14 @@ import anyio
 from a2a import Agent, AttemptFailed, LeaseLapsed, Refused, TaskContext, TaskError
 
 from . import git
+from .account import Account, Outcome, Recorder
 from .evidence import Baseline, RunSettings, count, no_evidence
 from .findings import count_findings
+from .hearing import Candidate, hear
 from .processes import Report, silent
 from .sandbox import detect
-from .scope import in_scope
 from .shapes import (
-    Accepted,
-    AgreedFile,
-    Conflict,
     Evidence,
-    FindingCount,
     Judgement,
     Plan,
     Proposal,
@@ -38,14 +35,12 @@ from .shapes import (
     Workspace,
 )  # fmt: skip
 from .trials import Trial, Trials
-from .workspace import checkout, patch_of, read_json, tree_of
+from .workspace import checkout, read_json, tree_of
 
 __all__ = ["Again", "AgentUnavailable", "agent", "judge_patches", "judge_proposals"]
 
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
-FULL_EXCERPTS_MAX: Final = 20
-"""Refusals that quote output; a judgement has to fit into one message."""
 
 AGAIN_SECONDS: Final = 1200.0
 """Whoever has not answered by then is taken to be gone, and what it proposed first is merged."""
@@ -57,7 +52,6 @@ LOOK_AGAIN: Final = 0.25
 
 Again = Callable[[str, str, list[str]], Awaitable[Proposal]]
 """Asks an agent for its proposal on another tree: agent, tree, files."""
-Recorder = Callable[[Rejected], Awaitable[None]]
 
 
 class AgentUnavailable(Exception):
@@ -122,116 +116,39 @@ async def judge_proposals(
         AttemptFailed: the baseline is not the one that was taken (`evidence_lost`), or no sandbox works (`no_sandbox`).
     """
     started = monotonic()
-    case = _Case(workspace, plan, again, report, record)
-    await case.hear(proposals)
-    await case.compare_texts()
-    if workspace["evidence"] == "none":
-        outcome = await case.without_evidence()
-    else:
-        outcome = await case.decide()
-    return await case.write(outcome, monotonic() - started)
+    base = await git.tree_id(workspace["mirror"], workspace["base"])
+    account = Account(workspace, base, record)
 
+    async def refuse(name: str, files: Sequence[str], reason: str, detail: str, tree: str) -> None:
+        await account.refuse(name, files, reason, detail, tree=tree)
 
-@dataclass(slots=True)
-class _Candidate:
-    """What one agent proposed, and what is left of it."""
-
-    agent: str
-    tree: str
-    """Its proposal, without the files it should not have touched."""
-    files: frozenset[str]
-    alone: int = 0
-    """Findings left by what holds of it alone."""
-    refused: set[str] = field(default_factory=set)
-    """Files of its work that the tests cannot live with."""
-    accepted: set[str] = field(default_factory=set)
-    removed: int = 0
+    hearing = await hear(workspace, plan, proposals, base, refuse)
+    case = _Case(workspace, plan, base, hearing.candidates, account, again, report)
+    outcome = await (case.without_evidence() if workspace["evidence"] == "none" else case.decide())
+    return await account.judgement(hearing, outcome, monotonic() - started)
 
 
 class _Step(NamedTuple):
     """An agent's work on top of a tree that holds, which holds as well."""
 
-    candidate: _Candidate
+    agent: str
     before: Trial
     after: Trial
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    verdict: Literal["accepted", "nothing", "no_evidence"]
-    tree: str
-    findings: FindingCount
-    best_single: int
-    tests: RunTally
-    runs: int
-
-
+@dataclass(slots=True)
 class _Case:
-    """One decision: the proposals, what was tried and what was refused."""
+    """One decision."""
 
-    def __init__(self, workspace: Workspace, plan: Plan, again: Again, report: Report, record: Recorder | None) -> None:
-        self._workspace = workspace
-        self._plan = plan
-        self._again = again
-        self._report = report
-        self._record = record
-        self._mirror = workspace["mirror"]
-        self._candidates: list[_Candidate] = []
-        self._order: list[str] = []
-        self._rejected: list[Rejected] = []
-        self._overlaps: list[tuple[_Candidate, _Candidate, list[str]]] = []
-        self._agreements: list[AgreedFile] = []
-        self._base = ""
+    _workspace: Workspace
+    _plan: Plan
+    _base: str
+    _candidates: list[Candidate]
+    _account: Account
+    _again: Again
+    _report: Report
 
-    # --- what was proposed ------------------------------------------------------------------------------------------
-
-    async def hear(self, proposals: Sequence[Proposal]) -> None:
-        """Look each proposal up, and cut off what lies outside the plan."""
-        self._base = await git.tree_id(self._mirror, self._workspace["base"])
-        for proposal in proposals:
-            name = proposal["agent"]
-            try:
-                tree = await tree_of(self._workspace, proposal["patch"])
-            except AttemptFailed as exc:
-                if exc.error_code not in {"does_not_apply", "patch_mismatch"}:
-                    raise
-                await self._refuse(name, [], "does_not_apply", exc.detail)
-                continue
-            changed = await git.changed_paths(self._mirror, self._base, tree)
-            outside = [path for path in changed if not in_scope(self._plan, path)]
-            if outside:
-                await self._refuse(
-                    name, outside, "out_of_scope", "the plan does not let anybody touch these", tree=tree
-                )
-                tree = await git.replace_paths(self._mirror, tree, self._base, outside)
-            inside = frozenset(changed) - frozenset(outside)
-            if inside:
-                self._candidates.append(_Candidate(name, tree, inside))
-
-    async def compare_texts(self) -> None:
-        """Find out where proposals agree to the letter, and where git cannot merge them."""
-        blobs = {
-            candidate.agent: {entry.path: entry.blob for entry in await git.files(self._mirror, candidate.tree)}
-            for candidate in self._candidates
-        }
-        versions: dict[tuple[str, str | None], list[str]] = {}
-        for candidate in self._candidates:
-            for path in candidate.files:
-                versions.setdefault((path, blobs[candidate.agent].get(path)), []).append(candidate.agent)
-        self._agreements = [
-            AgreedFile(path=path, agents=agents)
-            for (path, _), agents in sorted(versions.items(), key=str)
-            if len(agents) > 1
-        ]
-        for index, one in enumerate(self._candidates):
-            for other in self._candidates[index + 1 :]:
-                merged = await git.merge(self._mirror, self._base, one.tree, other.tree)
-                if merged.conflicts:
-                    self._overlaps.append((one, other, list(merged.conflicts)))
-
-    # --- the decision -----------------------------------------------------------------------------------------------
-
-    async def without_evidence(self) -> _Outcome:
+    async def without_evidence(self) -> Outcome:
         """Offer the proposal that leaves the fewest findings, untried: a person decides."""
         best, found = self._base, self._workspace["findings"]
         async with checkout(self._workspace, "judge", self._base) as work:
@@ -242,14 +159,16 @@ class _Case:
                 if findings["total"] < found["total"] or (self._changes_are_the_point and chosen is None):
                     best, found, chosen = candidate.tree, findings, candidate
         if chosen is not None:
-            self._accept(chosen, sorted(chosen.files), self._workspace["findings"]["total"] - found["total"])
-        return _Outcome("no_evidence", best, found, found["total"], count({}, 0.0), 0)
+            self._account.accept(
+                chosen.agent, sorted(chosen.files), self._workspace["findings"]["total"] - found["total"]
+            )
+        return Outcome("no_evidence", best, found, found["total"], count({}, 0.0), 0)
 
-    async def decide(self) -> _Outcome:
+    async def decide(self) -> Outcome:
         """Try, narrow and combine, as the module's first paragraph says."""
         stored = read_json(self._workspace["tests"]["path"], self._workspace["tests"]["digest"])
         baseline = Baseline(stored["outcomes"], frozenset(stored["unstable"]))
-        sandbox = await detect(self._workspace["run_dir"])
+        sandbox = await detect(self._workspace["run_dir"], self._workspace["repository"])
         if sandbox.kind == "none" and not self._workspace["allow_unsandboxed"]:
             raise AttemptFailed("no sandbox works any more", code="no_sandbox", retryable=False)
         settings = RunSettings(
@@ -263,7 +182,7 @@ class _Case:
             ground, best_single = await self._best_alone(trials, untouched)
             result = await self._build_on(trials, ground)
         verdict: Literal["accepted", "nothing"] = "nothing" if result.tree == self._base else "accepted"
-        return _Outcome(verdict, result.tree, result.findings, best_single, result.tests, trials.runs)
+        return Outcome(verdict, result.tree, result.findings, best_single, result.tests, trials.runs)
 
     async def _best_alone(self, trials: Trials, untouched: Trial) -> tuple[Trial, int]:
         """Try each proposal on its own; return the best of what holds, and the best that held as a whole."""
@@ -286,7 +205,7 @@ class _Case:
         # Whoever did best alone is asked first from here on, in whichever order the proposals came.
         self._candidates.sort(key=lambda candidate: (candidate.alone, candidate.agent))
         if winner is not None:
-            await self._take(winner, untouched, best)
+            await self._account.take(winner.agent, untouched, best)
         return best, best_single
 
     async def _build_on(self, trials: Trials, ground: Trial) -> Trial:
@@ -296,7 +215,8 @@ class _Case:
         one tool turns `%` into `format`, the next one `format` into an f-string. If nothing comes of it, it is dropped.
         """
         best, visited, pending = ground, {ground.tree}, list[_Step]()
-        seen: dict[str, str] = {self._order[0]: ground.tree} if self._order else {}
+        first = self._account.first
+        seen: dict[str, str] = {} if first is None else {first: ground.tree}
         for number in range(ROUNDS_MAX):
             before = ground.tree
             for candidate in self._candidates:
@@ -310,44 +230,41 @@ class _Case:
                 if trial.tree in visited:
                     continue
                 if trial.total > ground.total:
-                    await self._refuse_step(_Step(candidate, ground, trial))
+                    await self._account.refuse_gainless(candidate.agent, ground, trial)
                     continue
                 seen[candidate.agent] = trial.tree
                 visited.add(trial.tree)
-                pending.append(_Step(candidate, ground, trial))
+                pending.append(_Step(candidate.agent, ground, trial))
                 ground = trial
                 if self._is_better(ground, best):
                     best = ground
                     for step in pending:
-                        await self._take(*step)
+                        await self._account.take(*step)
                     pending.clear()
             if ground.tree == before:
                 break
         for step in pending:
-            await self._refuse_step(step)
+            await self._account.refuse_gainless(*step)
         return best
 
-    async def _worth_asking(self, candidate: _Candidate, ground: Trial, seen: str | None) -> list[str]:
+    async def _worth_asking(self, candidate: Candidate, ground: Trial, seen: str | None) -> list[str]:
         """Return the files an agent may have something to say about: those that are not as it last left them."""
-        touched = set(await git.changed_paths(self._mirror, seen or self._base, ground.tree))
+        touched = set(await git.changed_paths(self._workspace["mirror"], seen or self._base, ground.tree))
         return sorted((touched if seen else touched | candidate.files) - candidate.refused)
 
-    async def _one_more(self, trials: Trials, ground: Trial, candidate: _Candidate, files: list[str]) -> Trial:
+    async def _one_more(self, trials: Trials, ground: Trial, candidate: Candidate, files: list[str]) -> Trial:
         """Return what holds of an agent's work on top of the ground, whether that is better or not."""
         target = await self._ask(candidate, ground, files)
-        wanted = [path for path in await git.changed_paths(self._mirror, ground.tree, target) if path in files]
+        wanted = [
+            path for path in await git.changed_paths(self._workspace["mirror"], ground.tree, target) if path in files
+        ]
         if not wanted:
             return ground
-        target = await git.replace_paths(self._mirror, ground.tree, target, wanted)
+        target = await git.replace_paths(self._workspace["mirror"], ground.tree, target, wanted)
         trial = await trials.attempt(target)
         return trial if trial.holds else await self._narrow(trials, ground, candidate, target, wanted)
 
-    async def _refuse_step(self, step: _Step) -> None:
-        files = await git.changed_paths(self._mirror, step.before.tree, step.after.tree)
-        detail = f"{step.after.total} findings would be left, {step.before.total} are without it"
-        await self._refuse(step.candidate.agent, files, "no_gain", detail, tree=step.after.tree, onto=step.before.tree)
-
-    async def _ask(self, candidate: _Candidate, ground: Trial, files: list[str]) -> str:
+    async def _ask(self, candidate: Candidate, ground: Trial, files: list[str]) -> str:
         """Return what the agent makes of the ground; or, if it cannot be asked, what git can merge of its first."""
         try:
             proposal = await self._again(candidate.agent, ground.tree, files)
@@ -355,25 +272,25 @@ class _Case:
         except (AgentUnavailable, AttemptFailed) as exc:
             await self._report(None, f"{candidate.agent} cannot be asked again ({exc}): merging what it proposed first")
         usable = sorted(candidate.files - candidate.refused)
-        first = await git.replace_paths(self._mirror, self._base, candidate.tree, usable)
-        merged = await git.merge(self._mirror, self._base, ground.tree, first)
+        first = await git.replace_paths(self._workspace["mirror"], self._base, candidate.tree, usable)
+        merged = await git.merge(self._workspace["mirror"], self._base, ground.tree, first)
         if not merged.conflicts:
             return merged.tree
         new = [path for path in merged.conflicts if path not in candidate.refused]
         if new:
             candidate.refused.update(new)
-            await self._refuse(
+            await self._account.refuse(
                 candidate.agent, new, "conflict", "git cannot merge it with what was accepted", tree=first
             )
-        return await git.replace_paths(self._mirror, merged.tree, ground.tree, merged.conflicts)
+        return await git.replace_paths(self._workspace["mirror"], merged.tree, ground.tree, merged.conflicts)
 
     async def _narrow(
-        self, trials: Trials, ground: Trial, candidate: _Candidate, target: str, paths: Sequence[str]
+        self, trials: Trials, ground: Trial, candidate: Candidate, target: str, paths: Sequence[str]
     ) -> Trial:
         async def refused(path: str, reason: str, evidence: Evidence, tree: str) -> None:
             candidate.refused.add(path)
             why = "syntax" if reason == "syntax" else "tests"
-            await self._refuse(candidate.agent, [path], why, _in_words(evidence), evidence, tree=tree)
+            await self._account.refuse(candidate.agent, [path], why, _in_words(evidence), evidence, tree=tree)
 
         return await trials.narrow(ground, target, paths, refused)
 
@@ -387,93 +304,6 @@ class _Case:
             return trial.tree != than.tree and trial.total <= than.total
         return trial.total < than.total
 
-    # --- the record -------------------------------------------------------------------------------------------------
-
-    async def _take(self, candidate: _Candidate, before: Trial, after: Trial) -> None:
-        paths = await git.changed_paths(self._mirror, before.tree, after.tree)
-        self._accept(candidate, paths, before.total - after.total)
-
-    def _accept(self, candidate: _Candidate, paths: Sequence[str], removed: int) -> None:
-        candidate.accepted.update(paths)
-        candidate.removed += removed
-        if candidate.agent not in self._order:
-            self._order.append(candidate.agent)
-
-    async def _refuse(
-        self, name: str, files: Sequence[str], reason: Any, detail: str, evidence: Evidence | None = None, *,
-        tree: str = "", onto: str = "",
-    ) -> None:  # fmt: skip
-        """Write a refusal down, with the patch it is about."""
-        shown = evidence or no_evidence()
-        if len(self._rejected) >= FULL_EXCERPTS_MAX:
-            shown = shown | {"excerpt": ""}
-        path = digest = ""
-        if tree:
-            start = onto or self._base
-            only = await git.replace_paths(self._mirror, start, tree, files)
-            kept = await patch_of(self._workspace, only, since=start, as_file=True)
-            path, digest = kept["path"], kept["digest"]
-        rejected = Rejected(
-            agent=name,
-            files=list(files),
-            reason=reason,
-            detail=detail,
-            evidence=shown,
-            patch_path=path,
-            patch_digest=digest,
-        )
-        self._rejected.append(rejected)
-        if self._record is not None:
-            await self._record(rejected)
-
-    async def write(self, outcome: _Outcome, elapsed: float) -> Judgement:
-        """Write the judgement."""
-        named = {candidate.agent: candidate for candidate in self._candidates}
-        judgement = Judgement(
-            verdict=outcome.verdict,
-            patch=await patch_of(self._workspace, outcome.tree),
-            accepted=[
-                Accepted(agent=name, files=sorted(named[name].accepted), removed=named[name].removed)
-                for name in self._order
-            ],
-            rejected=self._rejected,
-            conflicts=[self._settled(*overlap) for overlap in self._overlaps],
-            agreements=self._agreements,
-            findings_before=self._workspace["findings"],
-            findings_after=outcome.findings,
-            best_single=outcome.best_single,
-            tests_before=_tally(self._workspace["tests"]),
-            tests_after=_tally(outcome.tests),
-            test_runs=outcome.runs,
-            elapsed=round(elapsed, 2),
-            digest="",
-        )
-        judgement["digest"] = _digest_of(judgement)
-        return judgement
-
-    def _settled(self, one: _Candidate, other: _Candidate, paths: list[str]) -> Conflict:
-        """Say what became of two proposals that git cannot merge."""
-        first, second = sorted(
-            (one, other), key=lambda it: self._order.index(it.agent) if it.agent in self._order else 99
-        )
-        if first.agent not in self._order:
-            resolution = "neither was taken"
-        elif second.accepted.intersection(paths):
-            resolution = f"{first.agent} first; {second.agent} was asked again on top of it and added to these files"
-        elif second.agent in self._order:
-            resolution = (
-                f"{first.agent} first; {second.agent}, asked again on top of it, had nothing to add to these files"
-            )
-        else:
-            resolution = f"{first.agent} only"
-        return Conflict(agents=[one.agent, other.agent], files=paths, resolution=resolution)
-
-
-def _tally(run: RunTally) -> RunTally:
-    return RunTally(
-        total=run["total"], passed=run["passed"], failed=run["failed"], skipped=run["skipped"], seconds=run["seconds"]
-    )
-
 
 def _in_words(evidence: Evidence) -> str:
     parts = []
@@ -482,16 +312,6 @@ def _in_words(evidence: Evidence) -> str:
     if evidence["vanished_total"]:
         parts.append(f"{evidence['vanished_total']} tests no longer run")
     return ", ".join(parts) or evidence["excerpt"]
-
-
-def _digest_of(judgement: Judgement) -> str:
-    """Digest what a second judge would have to find as well: times and the number of runs are not part of it."""
-    told: dict[str, Any] = {
-        name: value for name, value in judgement.items() if name not in {"elapsed", "test_runs", "digest"}
-    }
-    for name in ("tests_before", "tests_after"):
-        told[name] = {key: value for key, value in told[name].items() if key != "seconds"}
-    return git.digest(json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 if __name__ == "__main__":

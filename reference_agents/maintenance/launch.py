@@ -3,7 +3,8 @@
 A stand-alone script of the standard library; `processes` and `sandbox` run it by path. It has two stages. `guard`
 stands between an agent and a command: as soon as its standard input closes - the agent closed it, or died by any
 signal - everything the command started is killed. `confine` runs inside new namespaces: it makes the file system
-read-only but for the folders named, brings up the loopback interface, sets the limits and becomes the command.
+read-only but for the folders named, gives the command scratch folders of its own, brings up the loopback interface,
+sets the limits and becomes the command.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 CAPABILITIES_MAX = 64  # of which 41 are in use; dropping an unknown one only fails
+MS_NOSUID, MS_NODEV = 0x2, 0x4
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 SYS_MOUNT_SETATTR = 442  # the same number on every architecture
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
@@ -35,6 +37,9 @@ MOUNT_ATTR_RDONLY = 0x1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
 SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where every program may write. The command gets an empty one of each, which goes with it."""
+SCRATCH_BYTES_MAX = 512 * 1024**2
+"""Of each: it is memory."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--file-size", type=int, default=0, help="bytes of the largest file")
     parser.add_argument("--read-only", action="store_true", help="make everything but --writable read-only")
     parser.add_argument("--writable", action="append", default=[], metavar="DIR")
+    parser.add_argument("--readable", action="append", default=[], metavar="DIR", help="stays in sight in /tmp as well")
     parser.add_argument("--loopback", action="store_true", help="bring up the loopback interface")
     options = parser.parse_args(given[:at])
     options.command = given[at + 1 :]
@@ -85,7 +91,7 @@ def guard(options: argparse.Namespace) -> int:
 def confine(options: argparse.Namespace) -> int:
     """Close what the new namespaces leave open, then become the command. Never returns."""
     if options.read_only:
-        _protect_files([*SCRATCH, *options.writable])
+        _protect_files(options.writable, options.readable)
     if options.loopback:
         _raise_loopback()
     _limit(options)
@@ -145,17 +151,27 @@ def _become_reaper() -> None:
         _libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _protect_files(writable: list[str]) -> None:
-    """Make the whole file system of this mount namespace read-only, but for some folders."""
-    libc = _libc()
+def _protect_files(writable: list[str], readable: list[str]) -> None:
+    """Make the whole file system of this mount namespace read-only, but for some folders, and scratch space private."""
+    libc, here = _libc(), str(Path.cwd())
     _checked(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "/")
-    own = [os.fsencode(path) for path in writable if Path(path).is_dir() and not Path(path).is_symlink()]
-    for path in own:
-        _checked(libc.mount(path, path, None, MS_BIND | MS_REC, None), path)
+    scratch = [path for path in SCRATCH if Path(path).is_dir() and not Path(path).is_symlink()]
+    own = [os.path.realpath(path) for path in writable if Path(path).is_dir() and not Path(path).is_symlink()]
+    # Opened before anything is put on top of them; outer ones first, which inner ones are mounted into.
+    seen = [os.path.realpath(path) for path in (*readable, here) if Path(path).is_dir()]
+    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in sorted({*own, *seen})}
+    for path in scratch:
+        size = f"mode=1777,size={SCRATCH_BYTES_MAX}".encode()
+        _checked(libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", MS_NOSUID | MS_NODEV, size), path)
+    for path, folder in opened.items():
+        if path in own or any(Path(path).is_relative_to(top) for top in scratch):
+            Path(path).mkdir(parents=True, exist_ok=True)
+            source = f"/proc/self/fd/{folder}".encode()
+            _checked(libc.mount(source, os.fsencode(path), None, MS_BIND | MS_REC, None), path)
     _set_read_only(b"/", AT_RECURSIVE, clear=False)
-    for path in own:
-        _set_read_only(path, 0, clear=True)
-    os.chdir(Path.cwd())  # the old working folder still hangs on the writable mount below
+    for path in (*scratch, *own):
+        _set_read_only(os.fsencode(path), 0, clear=True)
+    os.chdir(here)  # the old working folder still hangs on the writable mount below
 
 
 def _set_read_only(path: bytes, flags: int, *, clear: bool) -> None:

@@ -7,8 +7,6 @@ results and the human's answers.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -17,13 +15,13 @@ import anyio
 
 from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 
-from . import git
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
-from .errand import Errand, ErrandFailed
+from .errand import ErrandFailed
 from .evidence import no_evidence
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
-from .summary import Step, Summary, Verdict, describe, new_summary
+from .steps import Steps, both, digest
+from .summary import Summary, Verdict, enter, finish, summary_of
 
 __all__ = ["agent", "maintain"]
 
@@ -54,7 +52,7 @@ async def maintain(
     try:
         return await run.through()
     except ErrandFailed as exc:
-        await run.story("failed", exc.step["agent"] or exc.step["skill"], f"{exc.step['name']}: {exc.detail}")
+        await run.steps.story("failed", exc.step["agent"] or exc.step["skill"], f"{exc.step['name']}: {exc.detail}")
         raise AttemptFailed(f"{exc.step['name']}: {exc.detail}", code=exc.code) from exc
 
 
@@ -69,24 +67,24 @@ class _Run:
     approve: Approval
     branch: str
     allow_unsandboxed: bool
-    errands: list[Errand] = field(default_factory=list)
+    steps: Steps = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
-    rounds: int = 0
-    span: tuple[float, float] = (0.0, 0.0)
-    """The part of the whole that is going on, as fractions: for progress."""
+
+    def __post_init__(self) -> None:
+        self.steps = Steps(self.task, self.ask)
 
     async def through(self) -> Summary:
         """Go through all of it."""
         await self._assemble()
-        self.span = (0.0, 0.25)
-        workspace, plan = await self._both(self._prepare(), self._plan(self.request))
-        self.span = (0.25, 0.3)
+        self.steps.span = (0.0, 0.25)
+        workspace, plan = await both(self._prepare(), self._plan(self.request))
+        self.steps.span = (0.25, 0.3)
         workspace = await self._allow_tests(workspace)
         await self._tell_workspace(workspace)
         repository = workspace["repository"]
-        listing = cast(Listing, await self._step("find", "find_files", "find", repository=repository, plan=plan))
-        summary = self._summary_of(workspace)
+        listing = cast(Listing, await self.steps.run("find", "find_files", "find", repository=repository, plan=plan))
+        summary = summary_of(self.request, workspace)
         if plan["kind"] == "find":
             summary["answer"] = listing["answer"]
             return self._finish(summary, "answered")
@@ -98,7 +96,7 @@ class _Run:
         judgement, review = await self._propose_and_judge(workspace, plan)
         hint = ""
         while True:
-            self._enter(summary, judgement, review)
+            enter(summary, judgement, review, self.unheard, self._patch_file(judgement))
             if judgement["verdict"] == "nothing" and not hint:
                 return self._finish(summary, "nothing", "no change held" if judgement["rejected"] else "")
             settled = without_a_person(self.approve, judgement, review)
@@ -111,7 +109,7 @@ class _Run:
             if decision.verdict == "approve" and review["verdict"] != "refuse":
                 summary["approved_by"] = HUMAN if self.approve == "ask" else self.approve
                 return await self._deploy(workspace, plan, judgement, review, summary)
-            if decision.verdict in {"approve", "reject"} or self.rounds >= ROUNDS_MAX:
+            if decision.verdict in {"approve", "reject"} or self.steps.rounds >= ROUNDS_MAX:
                 refused = review["verdict"] == "refuse"
                 return self._finish(summary, "refused" if refused else "rejected", decision.text)
             if decision.verdict == "edit":
@@ -121,7 +119,7 @@ class _Run:
                     continue
                 judgement, review = edited
                 continue
-            await self.story("feedback", HUMAN, decision.text)
+            await self.steps.story("feedback", HUMAN, decision.text)
             wanted = await self._plan(f"{self.request}\n{decision.text}")
             before = judgement["patch"].get("digest")
             judgement, review = await self._propose_and_judge(workspace, wanted)
@@ -149,7 +147,7 @@ class _Run:
         allowed, run_dir, source = self.allow_unsandboxed, self.run_dir, self.source
         return cast(
             Workspace,
-            await self._step(
+            await self.steps.run(
                 "prepare", "prepare", "prepare", source=source, run_dir=run_dir, allow_unsandboxed=allowed
             ),
         )  # fmt: skip
@@ -169,16 +167,16 @@ class _Run:
 
     async def _plan(self, words: str) -> Plan:
         repository = self.source.get("repository", "")
-        plan = cast(Plan, await self._step("plan", "plan_request", "plan", request=words, repository=repository))
+        plan = cast(Plan, await self.steps.run("plan", "plan_request", "plan", request=words, repository=repository))
         where = f" in {', '.join(plan['paths'])}" if plan["paths"] else ""
-        await self.story("plan", "intent", f"{plan['kind']} for {plan['target']}{where}")
+        await self.steps.story("plan", "intent", f"{plan['kind']} for {plan['target']}{where}")
         return plan
 
     async def _propose_and_judge(self, workspace: Workspace, plan: Plan) -> tuple[Judgement, Review]:
-        self.rounds += 1
-        self.span = (0.3, 0.4)
+        self.steps.rounds += 1
+        self.steps.span = (0.3, 0.4)
         proposals = await self._propose(workspace, plan)
-        self.span = (0.4, 0.9)
+        self.steps.span = (0.4, 0.9)
         return await self._judge(workspace, plan, proposals)
 
     async def _propose(self, workspace: Workspace, plan: Plan) -> list[Proposal]:
@@ -190,18 +188,18 @@ class _Run:
         async def ask(coder: AgentInfo) -> None:
             queue = QUEUE_AWAY if coder.status == "away" else QUEUE_HERE
             try:
-                proposal = await self._step(
+                proposal = await self.steps.run(
                     f"propose {coder.agent_id}", "propose_patch", f"propose-{coder.agent_id}",
                     to=coder.agent_id, queue=queue, workspace=workspace, plan=plan,
                 )  # fmt: skip
             except ErrandFailed as exc:
-                await self.story("failed", coder.agent_id, exc.detail)
+                await self.steps.story("failed", coder.agent_id, exc.detail)
                 self.unheard.append(_failed(coder.agent_id, exc.detail))
                 return
             found[coder.agent_id] = proposal
             before, left = proposal["findings_before"], proposal["findings_left"]
             changed = len(proposal["patch"].get("files", []))
-            await self.story("found", coder.agent_id, f"proposes {changed} files: {before} -> {left} findings")
+            await self.steps.story("found", coder.agent_id, f"proposes {changed} files: {before} -> {left} findings")
 
         async with anyio.create_task_group() as group:
             for coder in coders:
@@ -215,24 +213,26 @@ class _Run:
     async def _judge(self, workspace: Workspace, plan: Plan, proposals: list[Proposal]) -> tuple[Judgement, Review]:
         judgement = cast(
             Judgement,
-            await self._step("judge", "judge_patches", "judge", workspace=workspace, plan=plan, proposals=proposals),
+            await self.steps.run(
+                "judge", "judge_patches", "judge", workspace=workspace, plan=plan, proposals=proposals
+            ),
         )
         for conflict in judgement["conflicts"]:
             agents = " and ".join(conflict["agents"])
-            await self.story("conflict", agents, f"{', '.join(conflict['files'][:3])}: {conflict['resolution']}")
+            await self.steps.story("conflict", agents, f"{', '.join(conflict['files'][:3])}: {conflict['resolution']}")
         before, after = judgement["findings_before"]["total"], judgement["findings_after"]["total"]
-        await self.story("judged", "judge", f"{judgement['verdict']}: {before} -> {after} findings")
+        await self.steps.story("judged", "judge", f"{judgement['verdict']}: {before} -> {after} findings")
         if judgement["verdict"] == "nothing":
             return judgement, {"verdict": "pass", "findings": []}
-        self.span = (0.9, 0.95)
+        self.steps.span = (0.9, 0.95)
         review = cast(
             Review,
-            await self._step(
+            await self.steps.run(
                 "review", "review_patch", "review", workspace=workspace, plan=plan, patch=judgement["patch"]
             ),
         )  # fmt: skip
         remarks = len([finding for finding in review["findings"] if finding["verdict"] != "pass"])
-        await self.story("reviewed", "safety", f"{review['verdict']}, {remarks} remarks")
+        await self.steps.story("reviewed", "safety", f"{review['verdict']}, {remarks} remarks")
         return judgement, review
 
     async def _judge_edit(self, workspace: Workspace, plan: Plan, said: str) -> tuple[Judgement, Review] | str:
@@ -240,13 +240,13 @@ class _Run:
         text = said if "\n" in said.strip() else _read(said.strip())
         if text is None:
             return f"There is no patch at {said.strip()}."
-        self.rounds += 1
+        self.steps.rounds += 1
         proposal = Proposal(
             agent=HUMAN, patch=Patch(text=text), onto=workspace["base"],
             findings_before=workspace["findings"]["total"], findings_left=0, notes=[], elapsed=0.0,
         )  # fmt: skip
-        await self.story("feedback", HUMAN, "edited the patch")
-        self.span = (0.4, 0.9)
+        await self.steps.story("feedback", HUMAN, "edited the patch")
+        self.steps.span = (0.4, 0.9)
         judgement, review = await self._judge(workspace, plan, [proposal])
         if judgement["verdict"] == "nothing":
             reasons = "; ".join(rejected["detail"] or rejected["reason"] for rejected in judgement["rejected"])
@@ -256,17 +256,16 @@ class _Run:
     async def _deploy(
         self, workspace: Workspace, plan: Plan, judgement: Judgement, review: Review, summary: Summary
     ) -> Summary:
-        self.span = (0.95, 1.0)
-        wanted = self.branch or f"a2a/{plan['kind']}-{_digest([self.task.id, self.run_dir])[:8]}"
-        steps = [errand.step for errand in self.errands]
+        self.steps.span = (0.95, 1.0)
+        wanted = self.branch or f"a2a/{plan['kind']}-{digest([self.task.id, self.run_dir])[:8]}"
         trailers = trailers_of(
-            self.request, self.task.id, plan, judgement, review, steps, approved_by=summary["approved_by"]
+            self.request, self.task.id, plan, judgement, review, self.steps.accounts, approved_by=summary["approved_by"]
         )  # fmt: skip
         for name in [wanted] if self.branch else branch_names(wanted):
             try:
                 deployed = cast(
                     Deployment,
-                    await self._step(
+                    await self.steps.run(
                         "deploy", "deploy", "deploy", workspace=workspace, patch=judgement["patch"],
                         branch=name, title=title_of(plan), trailers=trailers,
                     ),
@@ -276,7 +275,7 @@ class _Run:
                     continue  # the name is taken by somebody else's work: it stays as it is
                 raise
             summary["branch"], summary["commit"] = deployed["branch"], deployed["commit"]
-            await self.story("deployed", "deployer", f"{deployed['commit'][:12]} on {deployed['branch']}")
+            await self.steps.story("deployed", "deployer", f"{deployed['commit'][:12]} on {deployed['branch']}")
             return self._finish(summary, "deployed")
         raise AttemptFailed(f"every branch from {wanted} on is taken", code="branch_moved")
 
@@ -287,7 +286,7 @@ class _Run:
             return Decision("approve")
         path = self._patch_file(judgement)
         if path:
-            await self.story("patch", "judge", path)
+            await self.steps.story("patch", "judge", path)
         return read_answer(await self.ask(*question(workspace, judgement, review, path, hint)))
 
     async def ask(self, question: str, options: list[str] | None) -> Any:
@@ -298,84 +297,25 @@ class _Run:
         await self.task.progress(None, "waiting for an answer")
         return await self.task.ask(question, options=options)
 
-    # The account ------------------------------------------------------------------------------------------------------
-
-    async def story(self, kind: str, who: str, what: str) -> None:
-        """Tell whoever watches what happened, for good."""
-        await self.task.artifact("story", {"kind": kind, "who": who, "what": what}, append=True, last=False)
-
-    async def note(self, fraction: float | None, words: str) -> None:
-        """Tell whoever watches what is going on."""
-        low, high = self.span
-        await self.task.progress(None if fraction is None else low + (high - low) * fraction, words)
+    # What is told -----------------------------------------------------------------------------------------------------
 
     async def _tell_workspace(self, workspace: Workspace) -> None:
         tests, findings = workspace["tests"], workspace["findings"]
         said = f"{len(workspace['files'])} files, {findings['total']} findings, {tests['total']} tests"
         if tests["failed"]:
             said += f" ({tests['failed']} fail before anything is touched)"
-        await self.story("found", "preparer", said)
+        await self.steps.story("found", "preparer", said)
         if workspace["evidence"] == "none":
-            await self.story("evidence", "preparer", f"NO EVIDENCE: {workspace['evidence_reason']}")
+            await self.steps.story("evidence", "preparer", f"NO EVIDENCE: {workspace['evidence_reason']}")
         if workspace["sandbox"] == "none" and workspace["allow_unsandboxed"]:
-            await self.story("evidence", "preparer", "NO SANDBOX works here: the tests run with all that you may do")
+            await self.steps.story(
+                "evidence", "preparer", "NO SANDBOX works here: the tests run with all that you may do"
+            )
 
     async def _tell_listing(self, listing: Listing) -> None:
         best = ", ".join(found["path"] for found in listing["files"][:3])
         if best:
-            await self.story("found", "retriever", f"matters most: {best}")
-
-    async def _step(
-        self, name: str, skill: str, key: str, *, to: str | None = None, queue: float | None = None, **given: Any
-    ) -> Any:
-        """Run one step; what it is given is part of its key, so another round is another sub-task."""
-        shown = f"{name} (round {self.rounds})" if self.rounds > 1 else name
-        unique = f"{key}-{_digest(given)}"
-        errand = Errand(self.task, shown, skill, given, unique, self.story, self.ask, self.note, to, queue)
-        self.errands.append(errand)
-        return await errand.run()
-
-    async def _both(self, first: Awaitable[Workspace], second: Awaitable[Plan]) -> tuple[Workspace, Plan]:
-        """Wait for two steps at once; where one fails, that is the failure."""
-        results: dict[int, Any] = {}
-
-        async def keep(number: int, step: Awaitable[Any]) -> None:
-            results[number] = await step
-
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(keep, 0, first)
-                group.start_soon(keep, 1, second)
-        except BaseExceptionGroup as failures:
-            raise _first_of(failures) from failures
-        return results[0], results[1]
-
-    def _summary_of(self, workspace: Workspace) -> Summary:
-        summary = new_summary(self.request, workspace["run_dir"])
-        summary["name"], summary["repository"], summary["base"] = (
-            workspace["name"], workspace["repository"], workspace["base"]
-        )  # fmt: skip
-        tests = workspace["tests"]
-        summary["findings_before"] = summary["findings_after"] = workspace["findings"]
-        summary["tests_before"] = summary["tests_after"] = {
-            "total": tests["total"], "passed": tests["passed"], "failed": tests["failed"],
-            "skipped": tests["skipped"], "seconds": tests["seconds"],
-        }  # fmt: skip
-        return summary
-
-    def _enter(self, summary: Summary, judgement: Judgement, review: Review) -> None:
-        """Write a judgement into the summary."""
-        summary["findings_before"] = judgement["findings_before"]
-        summary["findings_after"] = judgement["findings_after"]
-        summary["tests_before"], summary["tests_after"] = judgement["tests_before"], judgement["tests_after"]
-        summary["best_single"], summary["test_runs"] = judgement["best_single"], judgement["test_runs"]
-        summary["accepted"], summary["conflicts"] = judgement["accepted"], judgement["conflicts"]
-        summary["rejected"] = [*self.unheard, *judgement["rejected"]]
-        summary["agreements"], summary["evidence"] = judgement["agreements"], judgement["digest"]
-        summary["review"], summary["rounds"] = review, self.rounds
-        # The verdict of the judge, until the run has one of its own.
-        summary["verdict"] = "no_evidence" if judgement["verdict"] == "no_evidence" else "held"
-        summary["patch_path"] = self._patch_file(judgement)
+            await self.steps.story("found", "retriever", f"matters most: {best}")
 
     def _patch_file(self, judgement: Judgement) -> str:
         """Put the patch where a person can read it, and return where; a small one was in the judgement only."""
@@ -392,16 +332,7 @@ class _Run:
         return str(target)
 
     def _finish(self, summary: Summary, verdict: Verdict, reason: str = "") -> Summary:
-        summary["verdict"], summary["reason"] = verdict, reason
-        steps: list[Step] = [errand.step for errand in self.errands]
-        summary["steps"] = steps
-        summary["losses"] = sum(step["losses"] for step in steps)
-        summary["retries"] = sum(max(0, step["attempts"] - step["losses"] - 1) for step in steps)
-        began = min((errand.began for errand in self.errands if errand.began), default=0.0)
-        ended = max((errand.ended for errand in self.errands), default=0.0)
-        summary["seconds"] = round(max(0.0, ended - began), 2)
-        summary["text"] = describe(summary)
-        return summary
+        return finish(summary, verdict, reason, self.steps.accounts, self.steps.rounds, self.steps.seconds)
 
 
 def _failed(name: str, detail: str) -> Rejected:
@@ -411,20 +342,11 @@ def _failed(name: str, detail: str) -> Rejected:
     )  # fmt: skip
 
 
-def _digest(value: Any) -> str:
-    return git.digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())[:16]
-
-
 def _read(path: str) -> str | None:
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-
-
-def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failures.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ async def prepare_workspace(
     folder.mkdir(parents=True, exist_ok=True)
     await report(0.1, f"{len(origin.files)} Python files at {origin.base[:12]}")
     mirror = await make_mirror(origin.repository, folder)
-    sandbox = await detect(folder)
+    sandbox = await detect(folder, origin.repository)
     workspace = Workspace(
         name=origin.name, repository=str(origin.repository), base=origin.base, run_dir=str(folder), mirror=str(mirror),
         python="", pytest_options=[], import_paths=["."], files=list(origin.files),

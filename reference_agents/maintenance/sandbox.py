@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from .launch import SCRATCH
 from .processes import LAUNCH, Finished, Limits, OnLine, run
 
 __all__ = ["FOREIGN_LIMITS", "Sandbox", "detect", "foreign_environment", "run_foreign"]
@@ -40,18 +41,29 @@ class Sandbox:
     kind: Kind
     options: tuple[str, ...] = ()
     """Of `unshare`; empty for the others."""
+    sees: tuple[str, ...] = ()
+    """Folders that foreign code can read also where they lie in scratch space."""
 
     def command(self, command: Sequence[str], writable: Sequence[str | Path], limits: Limits) -> list[str]:
-        """Return the command line that runs a command confined, able to write to the named folders only."""
+        """Return the command line that runs a command confined, able to write to the named folders only.
+
+        Scratch folders such as /tmp are its own and empty, but for those folders and `sees`. The lesser namespaces, and
+        no sandbox, leave all files as they are.
+        """
         folders = [os.fspath(path) for path in writable]
+        # This installation as well: the interpreter, and what is lent from it.
+        seen = [sys.base_prefix, sys.prefix, *self.sees]
         inner = [sys.executable, "-I", "-S", str(LAUNCH), "confine", *limits.options()]
         if self.kind == "namespaces":
             if "--mount" in self.options:
-                inner += ["--read-only", *(f"--writable={folder}" for folder in folders)]
+                inner += ["--read-only", *(f"--writable={path}" for path in folders)]
+                inner += [f"--readable={path}" for path in seen]
             return ["unshare", *self.options, "--", *inner, "--loopback", "--", *command]
         if self.kind == "bubblewrap":
-            binds = [word for folder in folders for word in ("--bind", folder, folder)]
-            base = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/dev/shm"]
+            scratch = [word for path in SCRATCH if Path(path).is_dir() for word in ("--tmpfs", path)]
+            binds = [word for path in (*seen, str(LAUNCH.parent)) for word in ("--ro-bind-try", path, path)]
+            binds += [word for path in folders for word in ("--bind", path, path)]
+            base = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *scratch]
             return ["bwrap", "--unshare-all", "--die-with-parent", *base, *binds, "--", *inner, "--", *command]
         return [*inner, "--", *command]
 
@@ -64,11 +76,17 @@ NAMESPACES: Final = (
 """From the strictest to the least that still blocks the network; containers often forbid the first."""
 
 
-async def detect(scratch: str | Path) -> Sandbox:
-    """Find the strictest sandbox that works here. The answer holds for this machine, not for this moment only."""
-    candidates = [Sandbox("namespaces", options) for options in NAMESPACES if shutil.which("unshare")]
+async def detect(scratch: str | Path, *sees: str | Path) -> Sandbox:
+    """Find the strictest sandbox that works here. The answer holds for this machine, not for this moment only.
+
+    Args:
+        scratch: a folder to try it in, which foreign code will be able to read.
+        sees: other folders that it will be able to read.
+    """
+    seen = tuple(os.fspath(path) for path in (scratch, *sees))
+    candidates = [Sandbox("namespaces", options, seen) for options in NAMESPACES if shutil.which("unshare")]
     if shutil.which("bwrap"):
-        candidates.append(Sandbox("bubblewrap"))
+        candidates.append(Sandbox("bubblewrap", sees=seen))
     for candidate in candidates:
         tried = await run_foreign(
             candidate, [sys.executable, "-I", "-S", "-c", PROBE], cwd=scratch, writable=[scratch],

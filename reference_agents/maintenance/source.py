@@ -27,6 +27,7 @@ from .workspace import held_folder
 __all__ = ["Origin", "find_source", "python_files", "unpack"]
 
 SDIST: Final = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9][A-Za-z0-9.!+_-]*)")
+FETCH: Final = Path(__file__).with_name("fetch_sdist.py")
 DOWNLOAD_LIMITS: Final = Limits(seconds=300.0)
 UNPACKED_BYTES_MAX: Final = 512 * 1024**2
 MEMBERS_MAX: Final = 50_000
@@ -123,18 +124,9 @@ async def _from_sdist(sdist: str, run_dir: Path, report: Report) -> Origin:
 
 
 async def _download(requirement: str, folder: Path) -> Path:
-    """Fetch the archive. Pip asks it for its metadata, which runs its build script: as installing it would."""
+    """Fetch the archive; nothing in it is run."""
     target = folder / "archive"
-    options = (
-        "--no-binary",
-        ":all:",
-        "--no-deps",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-    )
-    command = [sys.executable, "-I", "-m", "pip", "download", *options, "--dest", str(target), "--", requirement]
+    command = [sys.executable, "-I", str(FETCH), requirement, str(target)]
     done = await run(command, cwd=folder, limits=DOWNLOAD_LIMITS)
     archives = sorted(target.iterdir()) if target.is_dir() else []
     if done.code == 0 and archives:

@@ -5,7 +5,7 @@ The lead fills it in and asks the human with the same words. It does no work and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
 from typing_extensions import TypedDict
@@ -20,9 +20,20 @@ from .shapes import (
     Rejected,
     Review,
     RunTally,
+    Workspace,
 )
 
-__all__ = ["Step", "Summary", "Verdict", "describe", "describe_judgement", "new_summary"]
+__all__ = [
+    "Step",
+    "Summary",
+    "Verdict",
+    "describe",
+    "describe_judgement",
+    "enter",
+    "finish",
+    "new_summary",
+    "summary_of",
+]
 
 NAMES_SHOWN: Final = 3
 """Files and tests named in one line for people; the JSON has them all."""
@@ -109,6 +120,47 @@ def new_summary(request: str, run_dir: str) -> Summary:
     )  # fmt: skip
 
 
+def summary_of(request: str, workspace: Workspace) -> Summary:
+    """Return a summary of a workspace in which nothing was done yet."""
+    summary = new_summary(request, workspace["run_dir"])
+    summary["name"], summary["repository"], summary["base"] = (
+        workspace["name"], workspace["repository"], workspace["base"]
+    )  # fmt: skip
+    tests = workspace["tests"]
+    summary["findings_before"] = summary["findings_after"] = workspace["findings"]
+    summary["tests_before"] = summary["tests_after"] = {
+        "total": tests["total"], "passed": tests["passed"], "failed": tests["failed"],
+        "skipped": tests["skipped"], "seconds": tests["seconds"],
+    }  # fmt: skip
+    return summary
+
+
+def enter(
+    summary: Summary, judgement: Judgement, review: Review, unheard: Sequence[Rejected], patch_path: str
+) -> None:  # fmt: skip
+    """Write a judgement into a summary; its verdict stands until the run has one of its own."""
+    summary["findings_before"], summary["findings_after"] = judgement["findings_before"], judgement["findings_after"]
+    summary["tests_before"], summary["tests_after"] = judgement["tests_before"], judgement["tests_after"]
+    summary["best_single"], summary["test_runs"] = judgement["best_single"], judgement["test_runs"]
+    summary["accepted"], summary["conflicts"] = judgement["accepted"], judgement["conflicts"]
+    summary["rejected"] = [*unheard, *judgement["rejected"]]
+    summary["agreements"], summary["evidence"] = judgement["agreements"], judgement["digest"]
+    summary["review"], summary["patch_path"] = review, patch_path
+    summary["verdict"] = "no_evidence" if judgement["verdict"] == "no_evidence" else "held"
+
+
+def finish(
+    summary: Summary, verdict: Verdict, reason: str, steps: list[Step], rounds: int, seconds: float
+) -> Summary:  # fmt: skip
+    """Write down how the run ended, and all of it in words."""
+    summary["verdict"], summary["reason"] = verdict, reason
+    summary["steps"], summary["rounds"], summary["seconds"] = steps, rounds, seconds
+    summary["losses"] = sum(step["losses"] for step in steps)
+    summary["retries"] = sum(max(0, step["attempts"] - step["losses"] - 1) for step in steps)
+    summary["text"] = describe(summary)
+    return summary
+
+
 def describe(summary: Summary) -> str:
     """Put a summary into words."""
     return "\n".join(_lines(summary))
@@ -164,7 +216,7 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
         yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
     for accepted in told["accepted"]:
         files = _some(accepted["files"])
-        yield _line("accepted", f"{accepted['agent']}: {accepted['removed']} findings in {files}")
+        yield _line("accepted", f"{accepted['agent']}: {_number(accepted['removed'], 'finding')} in {files}")
     for rejected in told["rejected"][:REJECTED_SHOWN]:
         yield from _refusal(rejected)
     if len(told["rejected"]) > REJECTED_SHOWN:
@@ -196,7 +248,7 @@ def _evidence(evidence: Evidence) -> str:
 
 def _safety(review: Review) -> Iterator[str]:
     remarks = [finding for finding in review["findings"] if finding["verdict"] != "pass"]
-    yield _line("safety", review["verdict"] + (f", {len(remarks)} remarks" if remarks else ""))
+    yield _line("safety", review["verdict"] + (f", {_number(len(remarks), 'remark')}" if remarks else ""))
     for finding in remarks[:NAMES_SHOWN]:
         where = f"{finding['path']}:{finding['line']}" if finding["line"] else finding["path"]
         yield _line("", f"{finding['verdict']}: {finding['check']} {where}: {finding['detail']}")
@@ -220,6 +272,10 @@ def _work(summary: Summary) -> Iterator[str]:
 
 def _tests(tally: RunTally) -> str:
     return f"{tally['passed']} passed, {tally['failed']} failed"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _some(names: Iterable[str], total: int = 0) -> str:

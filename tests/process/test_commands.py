@@ -92,6 +92,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(home: Path) -> Iterator[Start]:
     """Start commands; whatever still runs at the end of the test is killed by its number."""
     with ExitStack() as stack:
+        # A shell has what it runs in the background ignore Ctrl-C, and that is handed down to whatever is started here.
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
         def begin(*arguments: str, **options: Any) -> Process:
             process = Process(*arguments, **options)
@@ -253,7 +255,7 @@ def test_workers_are_started_again_and_end_with_their_supervisor(start: Start, a
     os.kill(pids["greeter/1"], signal.SIGKILL)
     again = supervisor.ready()
     assert again["agent"] == "greeter/1"
-    assert "greeter/1 ended with -9" in supervisor.line(stream="err")
+    assert "greeter/1 ended (SIGKILL) and is started again" in supervisor.line(stream="err")
     assert a2a("delegate", "greet", "--to", "greeter/1") == "hello\n"
     assert supervisor.end() == 0
     assert has_ended(again["pid"])

@@ -32,7 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def process(*command: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a process for the time of the block, and end it by its id."""
-    running = subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    with (cwd / "said.txt").open("a") as said:
+        running = subprocess.Popen([sys.executable, *command], cwd=cwd, stdout=subprocess.PIPE, stderr=said, text=True)
     try:
         yield running
     finally:
@@ -79,6 +80,7 @@ def test_the_agent_and_the_client_run_as_printed(home: Path) -> None:
         listed = [json.loads(line) for line in run("-m", "a2a", "task", "ls", "--json", cwd=home).splitlines()]
         assert len(listed) == 1, "the same key is the same task"
     assert agent.returncode == 0
+    assert "word-counter is ready: count_words\n" in (home / "said.txt").read_text()
 
 
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:

@@ -5,6 +5,7 @@ What peers are told is in `told`, what has to happen in time in `liveness`.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from a2a.engine.records import (
@@ -13,8 +14,11 @@ from a2a.engine.records import (
     ArtifactAppended,
     Asked,
     CancelRequested,
+    Checkpointed,
     Declined,
     Delegated,
+    Evicted,
+    HandedOff,
     LeaseExpired,
     Offered,
     OfferWithdrawn,
@@ -23,6 +27,7 @@ from a2a.engine.records import (
     Revived,
     Reworked,
     Settled,
+    Steered,
     Yielded,
 )
 from a2a.protocol.messages import Hello, Message, TaskAnswer, TaskCancel, TaskConfirm, TaskReport, Welcome
@@ -40,6 +45,8 @@ _OF_ATTEMPT: tuple[type[Record], ...] = (
     LeaseExpired,
     Revived,
     Yielded,
+    HandedOff,
+    Checkpointed,
     ArtifactAppended,
     Asked,
     Reported,
@@ -48,6 +55,8 @@ _OF_ATTEMPT: tuple[type[Record], ...] = (
 _OF_TASK: tuple[type[Record], ...] = (
     *_OF_ATTEMPT,
     Offered,
+    Evicted,
+    Steered,
     Answered,
     Reworked,
     CancelRequested,
@@ -407,7 +416,7 @@ class Bounded(Checker):
     """No livelock: losses, failures, declines, reworks and revivals are each bounded, and so are attempts."""
 
     name = "L10"
-    records = (LeaseExpired, OfferWithdrawn, Declined, Yielded, Reported, Reworked, Revived)
+    records = (LeaseExpired, OfferWithdrawn, Declined, Yielded, HandedOff, Reported, Reworked, Revived)
 
     def after(self, record: Any, lsn: int, cause: Cause) -> None:
         task = self.model.tasks[record.task]
@@ -418,6 +427,7 @@ class Bounded(Checker):
             ("declines", task.declines, max(1, bounds["declines"])),
             ("reworks", task.reworks, bounds["reworks"]),
             ("revivals", task.revivals, bounds["revivals"]),
+            ("hand-offs", task.handoffs, bounds["handoffs"]),
         ):
             self.hold(count <= most, f"{task.id} has {count} {name}, at most {most} may be")
 
@@ -449,6 +459,19 @@ class Entitled(Checker):
         entitled = principal_of(agent) in (task.principal, "operator")
         entitled = entitled or (parent is not None and parent.runs and parent.holder == agent)
         self.hold(entitled, f"{agent} decided {type(record).__name__} of {task.id}, which {task.delegator} delegated")
+
+
+class Identified(Checker):
+    """Nobody is welcomed as a principal without the secret that it is bound to."""
+
+    name = "ID-4"
+    requests = (Hello,)
+
+    def answered(self, agent: str, message: Hello, reply: Message) -> None:
+        if isinstance(reply, Welcome):
+            shown = message.secret or reply.secret or ""
+            bound = self.model.secrets[principal_of(agent)]
+            self.hold(hashlib.sha256(shown.encode()).hexdigest() == bound, f"{agent} is welcomed with a wrong secret")
 
 
 class MailPosted(Checker):
@@ -545,6 +568,7 @@ SAFETY: tuple[type[Checker], ...] = (
     Bounded,
     EndsInOneStep,
     Entitled,
+    Identified,
     MailPosted,
     RestartLetsGo,
 )

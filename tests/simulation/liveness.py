@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.ledger import Ledger
+from a2a.engine.ledger import Ledger, Task
 from a2a.engine.records import RECORDS, CoordinatorStarted, Record, from_bytes, to_bytes
 from a2a.protocol.codec import Frame
 
@@ -143,14 +143,34 @@ class ModelIsLedger(Checker):
                 and (authority.fence if authority else 0) == own.fence
                 and (authority is not None and authority.is_open) == own.is_open
                 and (authority is not None and authority.lapsed) == own.lapsed
+                and (authority.evicted if authority else "") == own.evicted
                 and (offer.fence if offer else 0) == own.offer
                 and task.losses == own.losses
                 and task.failures == own.failures
                 and task.declines == own.declines
                 and task.revivals == own.revivals
+                and task.handoffs == own.handoffs
+                and task.handed_to == own.handed_to
+                and len(task.steers) == own.words
+                and (not (task.checkpoints or own.checkpoints) or _checkpoints(task) == own.checkpoints)
+                and (not (task.losses or own.lost) or task.lost_by == _lost_by(own))
+                and (not (task.spent or own.spent) or _something(task.spent) == _something(own.spent))
+                and (not (task.reserved or own.reserved) or _something(task.reserved) == _something(own.reserved))
             )
             if not same:
                 self.hold(False, f"{task.id}: the ledger has {task}, the records say {own}")
+
+
+def _checkpoints(task: Task) -> dict[int, int]:
+    return {kept.fence: kept.cp_no for kept in task.checkpoints}
+
+
+def _lost_by(own: TaskModel) -> list[str]:
+    return list(dict.fromkeys(own.minted[fence] for fence in sorted(own.lost)))
+
+
+def _something(counts: dict[str, int]) -> dict[str, int]:
+    return {kind: count for kind, count in counts.items() if count}
 
 
 class ReplayIsLive(LifeChecker):

@@ -20,12 +20,17 @@ from a2a.engine.records import (
     ArtifactAppended,
     Asked,
     CancelRequested,
+    Checkpointed,
     CoordinatorStarted,
     Declined,
     Delegated,
+    Evicted,
+    HandedOff,
+    HandoffLapsed,
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    PrincipalBound,
     Record,
     Reported,
     ReportKept,
@@ -33,12 +38,15 @@ from a2a.engine.records import (
     Reworked,
     Settled,
     StatusSet,
+    Steered,
     Yielded,
 )
 
 __all__ = ["ENDED", "AgentModel", "Held", "Model", "Question", "Seat", "TaskModel"]
 
 ENDED = ("completed", "failed", "canceled", "rejected")
+COUNTED = ("tokens", "costMicro", "steps")
+"""The kinds of usage that budgets bound (BUDGET-1)."""
 
 
 @dataclass(slots=True)
@@ -93,6 +101,7 @@ class TaskModel:
     durations: dict[str, int | None]
     bounds: dict[str, int]
     since: int
+    budget: dict[str, int] = field(default_factory=dict)
     state: str = "queued"
     events: list[tuple[int, str]] = field(default_factory=list)
     """(lsn, state after it) of each generation."""
@@ -104,6 +113,8 @@ class TaskModel:
     holder: str = ""
     is_open: bool = False
     lapsed: bool = False
+    evicted: str = ""
+    """Why its holder was asked to give it back."""
     offer: int = 0
     offered_at: int = 0
     lease_until: int = 0
@@ -133,6 +144,17 @@ class TaskModel:
     declines: int = 0
     revivals: int = 0
     reworks: int = 0
+    handoffs: int = 0
+    lost: list[int] = field(default_factory=list)
+    """Fences of the attempts that were counted as lost."""
+    handed_to: dict[str, Any] = field(default_factory=dict)
+    checkpoints: dict[int, int] = field(default_factory=dict)
+    """Fence to its newest checkpoint, of the attempts that left the last four."""
+    words: int = 0
+    used: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Fence to what its attempt was counted for."""
+    spent: dict[str, int] = field(default_factory=dict)
+    reserved: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_ended(self) -> bool:
@@ -179,6 +201,8 @@ class Model:
         self.tasks: dict[str, TaskModel] = {}
         self.open: dict[str, TaskModel] = {}
         self.keys: dict[tuple[str, str], str] = {}
+        self.secrets: dict[str, str] = {}
+        """Principal to the digest of its secret."""
         self.agents: dict[str, AgentModel] = {}
         self.seats: dict[str, Seat] = {}
         self.holding: dict[str, dict[str, int]] = {}
@@ -187,6 +211,7 @@ class Model:
         """Agent to how often its mailbox was forgotten."""
         self._fold: dict[type[Record], Callable[[Any, int], None]] = {
             CoordinatorStarted: self._started,
+            PrincipalBound: self._bound,
             AgentRegistered: self._registered,
             AgentForgotten: self._forgotten,
             StatusSet: self._status,
@@ -198,7 +223,12 @@ class Model:
             OfferWithdrawn: self._withdrawn,
             LeaseExpired: self._expired,
             Revived: self._revived,
+            Evicted: self._evicted,
             Yielded: self._yielded,
+            HandedOff: self._handed_off,
+            HandoffLapsed: self._handoff_lapsed,
+            Checkpointed: self._checkpointed,
+            Steered: self._steered,
             ArtifactAppended: self._artifact,
             Asked: self._asked,
             Answered: self._answered,
@@ -256,6 +286,33 @@ class Model:
         task.state = state
         task.events.append((lsn, state))
 
+    def payer(self, task: TaskModel | None, kind: str) -> TaskModel | None:
+        """Return the task whose budget bounds what is used of a kind at this task or below it."""
+        while task is not None and kind not in task.budget:
+            task = self.tasks.get(task.parent or "")
+        return task
+
+    def _lost(self, task: TaskModel, fence: int) -> None:
+        task.losses += 1
+        task.lost.append(fence)
+
+    def _charge(self, task: TaskModel, fence: int, usage: dict[str, Any] | None) -> None:
+        """Count what an attempt used beyond what was counted of it."""
+        counted = task.used.setdefault(fence, {})
+        for kind in COUNTED:
+            more = (usage or {}).get(kind, 0) - counted.get(kind, 0)
+            if more > 0:
+                counted[kind] = counted.get(kind, 0) + more
+                self._count(task, kind, more)
+
+    def _count(self, task: TaskModel | None, kind: str, amount: int) -> None:
+        """Count it here and above, up to a budget that is still reserved there."""
+        while task is not None:
+            task.spent[kind] = task.spent.get(kind, 0) + amount
+            if kind in task.budget and not task.has_ended:
+                return
+            task = self.tasks.get(task.parent or "")
+
     # Records ----------------------------------------------------------------------------------------------------------
 
     def _started(self, record: CoordinatorStarted, lsn: int) -> None:
@@ -265,6 +322,9 @@ class Model:
         self.grace_until = record.at + max((task.durations["lease_ms"] or 0 for task in held), default=0)
         for task in held:
             task.lease_until = record.at + (task.durations["lease_ms"] or 0)
+
+    def _bound(self, record: PrincipalBound, lsn: int) -> None:
+        self.secrets[record.principal] = record.secret_digest
 
     def _registered(self, record: AgentRegistered, lsn: int) -> None:
         known = self.agents.get(record.agent)
@@ -298,7 +358,12 @@ class Model:
             record.durations,
             record.bounds,
             record.at,
+            record.budget or {},
         )
+        for kind in set(COUNTED) & set(task.budget):
+            payer = self.payer(self.tasks.get(record.parent or ""), kind)
+            if payer is not None:
+                payer.reserved[kind] = payer.reserved.get(kind, 0) + task.budget[kind]
         self.keys[record.scope, record.key] = record.task
         if record.parent is not None:
             self.tasks[record.parent].children.append(record.task)
@@ -313,7 +378,7 @@ class Model:
         task.offered_at = record.at
         self.holding.setdefault(record.agent, {})[task.id] = lsn
         if record.granted:
-            task.fence, task.holder, task.is_open, task.lapsed = lsn, record.agent, True, False
+            task.fence, task.holder, task.is_open, task.lapsed, task.evicted = lsn, record.agent, True, False, ""
             task.newest_current = lsn
             task.lease_until = record.at + (task.durations["offer_ms"] or 0)
             self._step(task, "leased", record, lsn)
@@ -327,20 +392,23 @@ class Model:
             task.dead.add(task.fence)
         task.fence, task.holder, task.is_open, task.lapsed = record.fence, task.minted[record.fence], True, False
         task.newest_current = record.fence
-        task.offer = 0
+        task.offer, task.evicted = 0, ""
         task.lease_until = record.at + (task.durations["lease_ms"] or 0)
         self._step(task, "leased", record, lsn)
 
     def _declined(self, record: Declined, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.declines += 1
+        task.declines += record.counted
+        task.handed_to = {}
         task.shunned[task.minted[record.fence]] = record.retry_at
+        self._charge(task, record.fence, record.usage)
         self._attempt_over(task, record.fence)
         self._step(task, "queued", record, lsn)
 
     def _withdrawn(self, record: OfferWithdrawn, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.losses += 1
+        self._lost(task, record.fence)
+        task.handed_to = {}
         task.shunned[task.minted[record.fence]] = record.at
         self._attempt_over(task, record.fence)
         self._step(task, "queued", record, lsn)
@@ -353,15 +421,17 @@ class Model:
 
     def _expired(self, record: LeaseExpired, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.lapsed = True
-        task.losses += 1
+        task.lapsed, task.handed_to = True, {}
+        if record.counted:
+            self._lost(task, record.fence)
+        self._charge(task, record.fence, record.usage)
         task.shunned[task.holder] = record.at
         self._free(task.holder, task, task.fence)
         self._step(task, "parked" if task.state == "parked" else "queued", record, lsn)
 
     def _revived(self, record: Revived, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.lapsed = False
+        task.lapsed, task.handed_to = False, {}
         task.revivals += 1
         self.drop_offer(task)
         self.holding.setdefault(task.holder, {})[task.id] = task.fence
@@ -374,10 +444,43 @@ class Model:
     def _yielded(self, record: Yielded, lsn: int) -> None:
         task = self.tasks[record.task]
         self.spend(task)
-        if record.counted:
-            task.declines += 1
+        task.handed_to = {}
+        self._charge(task, record.fence, record.usage)
+        task.declines += record.counted
+        if record.lost:
+            self._lost(task, record.fence)
+        if record.counted or record.lost:
             task.shunned[task.holder] = record.at
         self._step(task, "parked" if task.state == "parked" else "queued", record, lsn)
+
+    def _evicted(self, record: Evicted, lsn: int) -> None:
+        task = self.tasks[record.task]
+        task.evicted = record.reason
+        task.events.append((lsn, task.state))
+
+    def _handed_off(self, record: HandedOff, lsn: int) -> None:
+        task = self.tasks[record.task]
+        self.spend(task)
+        self._charge(task, record.fence, record.usage)
+        task.handoffs += 1
+        task.shunned[task.holder] = record.at
+        task.handed_to = dict(record.requires or {}) | ({} if record.to is None else {"agent": record.to})
+        self._step(task, "queued", record, lsn)
+
+    def _handoff_lapsed(self, record: HandoffLapsed, lsn: int) -> None:
+        self.tasks[record.task].handed_to = {}
+
+    def _checkpointed(self, record: Checkpointed, lsn: int) -> None:
+        kept = self.tasks[record.task].checkpoints
+        kept.pop(record.fence, None)
+        kept[record.fence] = record.cp_no
+        for fence in list(kept)[:-4]:
+            del kept[fence]
+
+    def _steered(self, record: Steered, lsn: int) -> None:
+        task = self.tasks[record.task]
+        task.words += 1
+        task.events.append((lsn, task.state))
 
     def _artifact(self, record: ArtifactAppended, lsn: int) -> None:
         task = self.tasks[record.task]
@@ -390,6 +493,8 @@ class Model:
         task.asks[record.ask_no] = Question(record.payload, lsn, record.fence, record.deadline_at)
         if record.hold == "cold":
             self.spend(task)
+            task.handed_to = {}
+            self._charge(task, record.fence, record.usage)
         self._step(task, "parked", record, lsn)
 
     def _answered(self, record: Answered, lsn: int) -> None:
@@ -403,11 +508,15 @@ class Model:
     def _reported(self, record: Reported, lsn: int) -> None:
         task = self.tasks[record.task]
         self.spend(task)
+        task.handed_to = {}
+        self._charge(task, record.fence, record.usage)
+        if record.lost:
+            self._lost(task, record.fence)
         task.admitted[record.fence] = (record.outcome, record.result_hash, lsn)
         if record.outcome == "failed":
             task.failures += 1
         if record.retry_at is not None:
-            task.declines += record.outcome == "canceled"
+            task.declines += record.outcome == "canceled" and record.counted
             task.retry_at = record.retry_at
             self._step(task, "parked" if task.state == "parked" else "queued", record, lsn)
             return
@@ -418,7 +527,10 @@ class Model:
         self._step(task, "reported", record, lsn)
 
     def _kept(self, record: ReportKept, lsn: int) -> None:
-        """A report without authority changes nothing."""
+        """A report without authority changes nothing; what its attempt used is counted."""
+        task = self.tasks[record.task]
+        if task.minted.get(record.fence) == record.agent:
+            self._charge(task, record.fence, record.usage)
 
     def _reworked(self, record: Reworked, lsn: int) -> None:
         task = self.tasks[record.task]
@@ -435,7 +547,16 @@ class Model:
 
     def _settled(self, record: Settled, lsn: int) -> None:
         task = self.tasks[record.task]
+        if task.runs:
+            task.handed_to = {}
+            self._charge(task, task.fence, record.usage)
         self.spend(task)
         task.settled, task.settled_lsn = record, lsn
+        parent = self.tasks.get(task.parent or "")
+        for kind in set(COUNTED) & set(task.budget):
+            payer = self.payer(parent, kind)
+            if payer is not None:
+                payer.reserved[kind] -= task.budget[kind]
+            self._count(parent, kind, task.spent.get(kind, 0))
         self.open.pop(task.id, None)
         self._step(task, record.state, record, lsn)

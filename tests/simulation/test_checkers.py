@@ -193,6 +193,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.CancelIsFinal: ("before", lambda c, r, n, w: _settled(c, r, n, w, "canceled")),
     checkers.Absorbing: ("before", lambda c, r, n, w: _settled(c, r, n, w, "failed")),
     checkers.Generations: ("after", lambda c, r, n, w: _known(c, r, n, w, events=[])),
+    checkers.Identified: ("answered", lambda c, a, m, r: (a, replace(m, secret="another"), r)),
     checkers.CompletedMeansConfirmed: (
         "before",
         lambda c, r, n, w: (replace(r, result_hash="x"), n, w) if getattr(r, "state", "") == "completed" else None,

@@ -19,6 +19,7 @@ from .clients import Client, Operator, Order, draw_orders
 from .court import Court, Violation
 from .disk import Disk
 from .faults import Weather
+from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
 from .network import Network
 from .peers import Peer
@@ -118,6 +119,7 @@ class Town:
             world.at(self._looking.randint(0, _ARRIVING_MS), self.start, host)
         world.at(0, self._look)
         self.weather.begin(self.plan.strikes)
+        plan_impostors(self)
         world.run(world.now + self.profile.weather_ms)
         self._calm_down()
         end = world.now + self._patience()

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, connect
+from a2a import Agent, TaskFailed, connect
 from a2a.errors import ConnectError, Forbidden, NotFound
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -127,3 +127,33 @@ async def test_a_remembered_secret_lets_the_next_process_in(helper: Agent) -> No
             for _ in range(2):
                 async with connect(settings=settings, name="someone") as client:
                     assert not client.is_operator
+
+
+async def test_a_word_by_the_tasks_id_and_a_redrive_of_what_has_ended(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            async with client.delegate("fail", {"retryable": False}, priority=3, labels={"room": "blue"}) as failed:
+                with pytest.raises(TaskFailed):
+                    await failed.result()
+            ended = await client.get(failed.id)
+            async with client.redrive(ended) as again, client.redrive(ended) as same:
+                assert (again.created, same.created, same.id) == (True, False, again.id)
+            shown = await client.get(again.id)
+            assert shown["metadata"]["redriveOf"] == failed.id
+            assert shown["metadata"]["spec"] == ended["metadata"]["spec"]
+            async with client.delegate("wait") as task:
+                await gate.begun.wait()
+                await client.steer(task.id, "faster", key="1")
+                events = [event async for event in _until(client.watch(task.id), "steer")]
+                assert events[-1].value == "faster"
+                gate.open.set()
+                await task.result()
+            assert await client.list(dead_letter=True) == []
+
+
+async def _until(events: Any, kind: str) -> Any:
+    async for event in events:
+        yield event
+        if event.kind == kind:
+            return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, LeaseLapsed, SyncTaskContext, TaskContext
+from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskContext, TaskFailed
 from a2a.testing import squad
+from a2a.testing.squad import QUICK
 
 BOUND = 20
 
@@ -111,3 +113,220 @@ async def test_an_answer_outlives_the_attempt_that_asked() -> None:
             await task.answer(number, "yes")
             assert await task.result() == ["yes", "none"], "asked once, answered in both attempts; then the default"
             assert asked == [1, 2]
+
+
+async def test_the_next_attempt_goes_on_from_the_checkpoint_and_knows_what_was_before() -> None:
+    agent = Agent("counter")
+    seen: list[tuple[int, Any, list[tuple[str, str]]]] = []
+
+    @agent.skill
+    async def count(task: TaskContext) -> int:
+        seen.append((task.attempt, task.restored, [(prior.end, prior.detail) for prior in task.prior]))
+        reached = task.restored or 0
+        await task.checkpoint(reached + 1)
+        await task.checkpoint(reached + 2)
+        task.use(tokens=5)
+        if task.attempt < 3:
+            raise AttemptFailed("not yet", retryable=True)
+        return int(reached)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(durations=QUICK, backoff_ms=1)) as running:
+            async with running.client.delegate("count", budget={"tokens": 100}) as task:
+                assert await task.result() == 4
+            metadata = (await running.client.get(task.id))["metadata"]
+    failed = ("failed", "error: not yet")
+    assert seen == [(1, None, []), (2, 2, [failed]), (3, 4, [failed, failed])]
+    assert metadata["usage"] == {"tokens": 15}, "the attempts that failed are charged"
+
+
+async def test_a_task_is_handed_on_under_its_id_with_a_message() -> None:
+    first, second = Agent("junior"), Agent("senior", labels={"grade": "senior"})
+
+    @first.skill(id="solve")
+    async def pass_on(task: TaskContext) -> str:
+        await task.checkpoint({"tried": ["a"]})
+        await task.hand_off("senior", message="too hard")
+        raise AssertionError("a hand-off ends the handler")
+
+    @second.skill(id="solve")
+    async def solve(task: TaskContext) -> list[Any]:
+        return [task.restored, task.prior[0].end, task.prior[0].agent, task.prior[0].message]
+
+    with anyio.fail_after(BOUND):
+        async with squad(first) as running, anyio.create_task_group() as group:
+            stop, ready = anyio.Event(), anyio.Event()
+            async with running.client.delegate("solve", attempts=1) as stuck:
+                with pytest.raises(TaskFailed, match="no other agent known"):
+                    await stuck.result()
+            group.start_soon(partial(second.run, settings=running.settings, stop=stop, ready=ready.set))
+            await ready.wait()
+            async with running.client.delegate("solve", to="junior") as task:
+                assert await task.result() == [{"tried": ["a"]}, "handed_off", "junior", "too hard"]
+            stop.set()
+
+
+async def test_a_word_of_the_delegator_reaches_the_handler(gate: Any) -> None:
+    agent = Agent("listener")
+
+    @agent.skill
+    async def listen(task: TaskContext) -> list[Any]:
+        gate.begun.set()
+        return [await task.steer(), await task.steer(), task.steers()]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("listen", acceptance="auto") as task:
+                await gate.begun.wait()
+                await task.steer("left", key="1")
+                await task.steer("left", key="1")
+                await task.steer({"then": "right"})
+                assert await task.result() == ["left", {"then": "right"}, ["left", {"then": "right"}]]
+
+
+async def test_a_result_written_before_the_last_word_waits_to_be_confirmed(gate: Any) -> None:
+    agent = Agent("deaf")
+
+    @agent.skill
+    async def work(task: TaskContext) -> str:
+        gate.begun.set()
+        await gate.open.wait()
+        return "as told at first"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("work", acceptance="auto") as task:
+                await gate.begun.wait()
+                await task.steer("otherwise")
+                gate.open.set()
+                assert await task.result() == "as told at first"
+                assert (await running.client.get(task.id))["metadata"]["state"] == "reported"
+            shown = await running.client.get(task.id)
+    assert (shown["metadata"]["state"], shown["metadata"]["confirmedBy"]) == ("completed", running.client.agent_id)
+
+
+async def test_an_interrupted_attempt_gives_way_to_one_that_knows_the_word(gate: Any) -> None:
+    agent = Agent("worker")
+
+    @agent.skill
+    async def work(task: TaskContext) -> Any:
+        if not task.steers():
+            gate.begun.set()
+            await anyio.sleep_forever()
+        return [task.attempt, task.steers(), task.prior[0].end]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("work") as task:
+                await gate.begun.wait()
+                await task.steer("stop that", interrupt=True)
+                assert await task.result() == [2, ["stop that"], "yielded"]
+
+
+async def test_an_attempt_that_stands_still_is_taken_away_though_it_beats(gate: Any) -> None:
+    agent = Agent("sleeper")
+
+    @agent.skill
+    async def work(task: TaskContext) -> Any:
+        if task.attempt == 1:
+            await anyio.sleep_forever()
+        return [task.prior[0].end, task.prior[0].detail]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("work", timers={"stall": 0.2}) as task:
+                assert await task.result() == ["yielded", "stall"]
+            assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 1
+
+
+async def test_an_agent_that_waits_for_its_own_sub_task_has_a_slot_for_it() -> None:
+    agent = Agent("recursive", concurrency=1)
+
+    @agent.skill
+    async def descend(levels: int, task: TaskContext) -> int:
+        return 0 if levels == 0 else 1 + int(await task.call("descend", {"levels": levels - 1}, key="below"))
+
+    @agent.skill
+    def descend_blocking(levels: int, task: SyncTaskContext) -> int:
+        return 0 if levels == 0 else 1 + int(task.call("descend_blocking", {"levels": levels - 1}, key="below"))
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("descend", {"levels": 3}) == 3
+            assert await running.client.call("descend_blocking", {"levels": 3}) == 3
+
+
+async def test_an_effect_has_the_same_key_in_every_attempt_and_another_in_every_revision() -> None:
+    agent = Agent("payer")
+    keys: list[tuple[int, str, str]] = []
+
+    @agent.skill
+    async def pay(task: TaskContext) -> None:
+        keys.append((task.rev, task.effect_key("charge"), task.effect_key("mail")))
+        if len(keys) == 1:
+            raise AttemptFailed("after the charge", retryable=True)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(durations=QUICK, backoff_ms=1)) as running:
+            async with running.client.delegate("pay") as task:
+                await task.result()
+                await task.reject("again")
+                await task.result()
+    (first, second, third) = keys
+    assert first == second
+    assert third[0] == 1
+    assert len({*first[1:], *third[1:]}) == 4
+
+
+async def test_what_was_streamed_to_its_end_is_part_of_the_result(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("stream") as task:
+                await task.result()
+                (log,) = (await running.client.get(task.id))["metadata"]["provisional"]
+                assert (log["chunks"], log["committed"]) == (["one", "two"], False)
+            (log,) = (await running.client.get(task.id))["metadata"]["provisional"]
+            assert (log["complete"], log["committed"]) == (True, True)
+
+
+async def test_a_budget_that_is_used_up_ends_the_attempt_and_the_task() -> None:
+    agent = Agent("spender")
+
+    @agent.skill
+    async def spend(task: TaskContext) -> None:
+        task.use(tokens=10)
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("spend", budget={"tokens": 10}) as task:
+                with pytest.raises(TaskFailed, match="budget"):
+                    await task.result()
+
+
+async def test_an_agent_that_is_drained_with_a_grace_may_end_or_leave_a_checkpoint(gate: Any) -> None:
+    leaving, staying = Agent("leaving"), Agent("staying")
+
+    @leaving.skill(id="work")
+    async def leave(task: TaskContext) -> None:
+        gate.begun.set()
+        while not task.stopping:  # noqa: ASYNC110 - as a handler with work to do would look, between two pieces of it
+            await anyio.sleep(0.01)
+        await task.checkpoint(task.stopping)
+        await anyio.sleep_forever()
+
+    @staying.skill(id="work")
+    async def stay(task: TaskContext) -> Any:
+        return task.restored
+
+    with anyio.fail_after(BOUND):
+        async with squad(leaving) as running, anyio.create_task_group() as group:
+            async with running.client.delegate("work") as task:
+                await gate.begun.wait()
+                stop, ready = anyio.Event(), anyio.Event()
+                group.start_soon(partial(staying.run, settings=running.settings, stop=stop, ready=ready.set))
+                await ready.wait()
+                await running.client.drain("leaving", grace=0.5)
+                assert await task.result() == "drain"
+                stop.set()
+            assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0

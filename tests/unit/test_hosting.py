@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from a2a import A2AError, Agent, Policy, connect
+from a2a import A2AError, Agent, Policy, Server, connect
 from a2a.credentials import coordinator_dir, load_secret, load_tokens
 from a2a.errors import ConnectError, StoreLocked
 from a2a.hosting import UnsafeAddress, host, parse_address, reading
@@ -96,6 +97,25 @@ async def test_two_ledgers_take_turns_under_one_port(tmp_path: Path) -> None:
     for db in (tmp_path / "a.db", tmp_path / "b.db", tmp_path / "a.db", None, tmp_path / "b.db", None):
         async with host(db, address) as hosted, connect(hosted.url, name="ann") as client:
             await client.list()
+
+
+async def test_who_comes_while_the_ledger_is_folded_waits_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    waiting: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    fold = Server.open
+
+    async def fold_slowly(server: Server) -> None:
+        waiting.append(await asyncio.open_connection("127.0.0.1", port))
+        await fold(server)
+
+    monkeypatch.setattr(Server, "open", fold_slowly)
+    async with host(listen=f"127.0.0.1:{port}"):
+        [(reader, writer)] = waiting
+        writer.write(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
+        with anyio.fail_after(20):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 4")
+        writer.close()
 
 
 async def test_a_ledger_in_use_is_refused_and_the_address_is_free_again(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,58 @@ async def test_nothing_is_answered_before_it_is_durable() -> None:
         store.let_go()
         await peer.until("task.found")
         assert [frame.re for frame in peer.frames] == ["1", "2", "3"]
+        await server.aclose()
+
+
+async def test_an_epoch_has_begun_when_its_record_is_durable() -> None:
+    """Killed right after it said so, the next process must not count the same epoch again."""
+    store = HeldStore()
+    store.is_holding = True
+    server = Server(store)
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+            opened = anyio.Event()
+
+            async def open_it() -> None:
+                await server.open()
+                opened.set()
+
+            group.start_soon(open_it)
+            while not store.held:
+                await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            assert not opened.is_set()
+            store.let_go()
+            await opened.wait()
+    assert [entry.kind for entry in store.read()] == ["CoordinatorStarted"]
+    await server.aclose()
+
+
+async def test_leases_run_from_the_end_of_the_fold() -> None:
+    """A fold that takes longer than a lease would otherwise end with everybody's lease over, and nobody heard."""
+    now = [1_000]
+
+    class LargeStore(MemoryStore):
+        def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+            yield from super().read(after, task=task)
+            now[0] += 60_000
+
+    store = LargeStore()
+    server = Server(store, clock=lambda: now[0])
+    await server.open()
+    [started] = store.read()
+    assert (started.kind, started.at) == ("CoordinatorStarted", 61_000)
+    await server.aclose()
+
+
+async def test_an_epoch_that_cannot_begin_stops_the_server() -> None:
+    store = HeldStore()
+    store.failure = OSError("disk full")
+    server = Server(store)
+    with anyio.fail_after(BOUND):
+        await server.open()
+        with pytest.raises(StoreError, match="an append failed: disk full"):
+            await server.failed()
         await server.aclose()
 
 

@@ -245,6 +245,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.checkpoint_max_bytes:,} bytes",
         f"{policy.depth_max} levels",
         f"{policy.watches_max:,} tasks",
+        f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
         f"{policy.evidence_max} are kept",
     ):

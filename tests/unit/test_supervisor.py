@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import anyio
 import pytest
 
-from a2a.supervisor import Program, Running, StateFile, Supervisor, supervise, to_state
+from a2a import supervisor as module
+from a2a.supervisor import Program, Running, Supervisor, supervise
 
 BOUND = 30.0
+ROOT = Path(__file__).parents[2]
 SAY_AND_WAIT = "import os, time; print('ready', os.getpid(), flush=True); time.sleep(100)"
 STUBBORN = """\
 import signal, time
@@ -120,6 +123,16 @@ async def test_an_error_in_the_block_ends_the_programs_as_well(tmp_path: Path) -
     assert pids[0] is not None and not is_alive(pids[0])
 
 
+async def test_being_cancelled_ends_the_programs_in_good_order(tmp_path: Path) -> None:
+    with anyio.fail_after(BOUND), anyio.CancelScope() as scope:
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one"))
+            running = await supervisor.running("one")
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert (running.state, running.exit_code, running.pid) == ("stopped", -signal.SIGTERM, None)
+
+
 async def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
     with anyio.fail_after(BOUND), pytest.raises(ValueError, match="there is a program one already"):
         async with supervise(logs=tmp_path) as supervisor:
@@ -140,25 +153,70 @@ def test_a_log_begins_anew_with_its_supervisor_and_the_old_one_is_kept(tmp_path:
     assert (tmp_path / "one.log.old").read_text() == "of the last time\n"
 
 
-def test_a_state_is_read_while_its_supervisor_lives(tmp_path: Path) -> None:
-    file, other = StateFile(tmp_path / "here" / "state.json"), StateFile(tmp_path / "here" / "state.json")
-    assert other.read() is None and not other.is_held()
-    assert file.acquire()
-    assert other.is_held() and other.read() is None, "it has only begun"
-    file.write({"programs": to_state({"one": Running("one", 41, "running")})})
-    state = other.read()
-    assert state is not None and state["programs"][0]["pid"] == 41
-    assert not other.acquire(), "there is one"
-    file.release()
-    assert other.read() is None
-    other.wait_released()
-    assert other.acquire()
-    other.release()
+async def test_a_program_is_started_anew_when_that_is_wanted_and_that_is_no_death(tmp_path: Path) -> None:
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one"))
+            first = (await supervisor.running("one")).pid
+            supervisor.restart("one")
+            running = await until(supervisor, "one", lambda it: it.state == "running" and it.pid != first)
+            assert (running.restarts, running.exit_code) == (0, -signal.SIGTERM)
+            assert first is not None and not is_alive(first)
+            second = running.pid
+            supervisor.restart("one")
+            await until(supervisor, "one", lambda it: it.state == "running" and it.pid not in (first, second))
 
 
-def test_a_state_that_a_killed_supervisor_left_says_nothing(tmp_path: Path) -> None:
-    file = StateFile(tmp_path / "state.json")
-    assert file.acquire()
-    file.release()
-    file.write({"programs": []})
-    assert file.read() is None
+async def test_one_that_waits_is_started_at_once_when_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF", (1000.0, 1000.0))
+    flag = tmp_path / "ready"
+    code = f"import os, sys\nif not os.path.exists({str(flag)!r}): sys.exit(1)\n{SAY_AND_WAIT}"
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path / "logs") as supervisor:
+            supervisor.start(program("one", code))
+            await until(supervisor, "one", lambda it: it.state == "waiting")
+            flag.touch()
+            supervisor.restart("one")
+            assert (await until(supervisor, "one", lambda it: it.state == "running")).restarts == 0
+
+
+async def test_one_that_does_not_listen_is_killed_before_it_is_started_anew(tmp_path: Path) -> None:
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path, grace=0.2) as supervisor:
+            supervisor.start(program("one", STUBBORN))
+            first = (await supervisor.running("one")).pid
+            supervisor.restart("one")
+            running = await until(supervisor, "one", lambda it: it.state == "running" and it.pid != first)
+            assert running.exit_code == -signal.SIGKILL
+
+
+def test_without_logs_a_program_writes_where_its_supervisor_does(tmp_path: Path) -> None:
+    """In a process of its own: the output of this one belongs to the test runner."""
+    code = """\
+import anyio, sys
+from a2a.supervisor import Program, supervise
+async def main():
+    async with supervise() as supervisor:
+        write = "import os; os.write(1, os.getcwd().encode()); os.write(2, b'no')"
+        supervisor.start(Program("one", [sys.executable, "-c", write]))
+        while supervisor.programs["one"].state != "waiting":
+            await supervisor.news.wait()
+        assert supervisor.log_of("one") is None
+        try:
+            await supervisor.running("one")
+        except ChildProcessError as error:
+            assert str(error) == "one ended with 0"
+anyio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, str(tmp_path), "no")

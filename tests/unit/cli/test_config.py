@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,13 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[coordinator]\nhosts = [1]", r"hosts: expected a string, got 1"),
         ("[coordinator]\nnamespace = 'a b'", r"namespace: expected up to 32 letters"),
         ("[coordinator]\non_confirm_timeout = 'x'", r"expected accept, reject or hold"),
+        ("[coordinator]\nrecovery_grace = -1", r"\[coordinator\] recovery_grace: expected seconds from 0 to ten years"),
+        ("[coordinator]\nrecovery_grace = 'x'", r"recovery_grace: expected a number, got 'x'"),
+        ("skills = 3", r"skills: expected a section \[skills\]"),
+        ("[skills]\necho = 3", r"skills\.echo: expected a section \[skills\.echo\]"),
+        ("[skills.echo]\nlaese = 3", r"\[skills\.echo\] laese: there is no such key; expected one of heartbeat"),
+        ("[skills.echo]\nstall = 0", r"\[skills\.echo\] stall: expected seconds from 0\.1"),
+        ("[skills.echo]\nlease = 6", r"\[skills\.echo\] heartbeat: 10 s is more than a third of the lease of 6 s"),
         ("[coordinator", r"a2a\.toml: "),
     ],
 )
@@ -101,6 +109,46 @@ def test_what_it_may_not_say_is_named(tmp_path: Path, text: str, named: str) -> 
     with pytest.raises(ConfigError, match=named) as refused:
         read(tmp_path, text)
     assert str(refused.value).startswith(str(tmp_path / "a2a.toml"))
+
+
+def test_a_skill_has_durations_on_top_of_the_namespaces(tmp_path: Path) -> None:
+    policy = read(
+        tmp_path,
+        """
+        [durations]
+        heartbeat = 2
+        lease = 8
+        attempt = 900
+
+        [skills.slow]
+        lease = 60
+        stall = 7.5
+
+        [skills."a b"]
+        heartbeat = 1
+        """,
+    ).policy
+    assert (policy.durations.stall_ms, policy.durations.attempt_ms) == (None, 900_000)
+    assert dict(policy.skills) == {
+        "slow": replace(policy.durations, lease_ms=60_000, stall_ms=7_500),
+        "a b": replace(policy.durations, heartbeat_ms=1_000),
+    }
+
+
+def test_without_a_word_no_attempt_is_taken_away_for_its_pace(tmp_path: Path) -> None:
+    durations = read(tmp_path, "[skills.echo]").policy.skills["echo"]
+    assert (durations.stall_ms, durations.attempt_ms) == (None, None)
+
+
+@pytest.mark.parametrize(("seconds", "ms"), [("0", 0), ("2.5", 2_500)])
+def test_the_time_to_come_back_may_be_none(tmp_path: Path, seconds: str, ms: int) -> None:
+    assert read(tmp_path, f"[coordinator]\nrecovery_grace = {seconds}").policy.recovery_grace_ms == ms
+    assert read(tmp_path, "").policy.recovery_grace_ms is None
+
+
+def test_what_an_attempt_leaves_is_bounded(tmp_path: Path) -> None:
+    policy = read(tmp_path, "[limits]\ncheckpoint_max_bytes = 99\nsteers_max = 3\nhandoffs = 0").policy
+    assert (policy.checkpoint_max_bytes, policy.steers_max, policy.bounds.handoffs) == (99, 3, 0)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

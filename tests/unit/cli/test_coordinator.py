@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ import anyio
 import click
 import pytest
 
-from a2a import connect
+from a2a import Server, connect
 from a2a.cli.coordinator import announce, hosting, until_stopped
 from a2a.cli.options import Failure
 from a2a.cli.output import Output
@@ -49,6 +50,20 @@ async def test_a_ledger_in_use_names_the_other_process(command: Any, tmp_path: P
         done = await anyio.to_thread.run_sync(command, *arguments)
     assert done.code == 1
     assert f"(pid {os.getpid()})" in done.err
+
+
+def test_the_collector_stays_away_while_the_ledger_is_folded(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    async def fold(server: Server) -> None:
+        seen.append(gc.isenabled())
+        raise StoreError("enough was seen")
+
+    monkeypatch.setattr(Server, "open", fold)
+    done = command("coordinator", "run", "--db", str(tmp_path / "l.db"), "--listen", "127.0.0.1:0")
+    assert (done.code, seen, gc.isenabled()) == (1, [False], True)
 
 
 async def test_an_address_in_use_is_told_as_a_sentence(command: Any, tmp_path: Path) -> None:

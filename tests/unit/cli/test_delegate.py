@@ -114,6 +114,13 @@ def test_a_timer_that_is_none_is_a_usage_error(command: Any, world: Any, timer: 
     assert "--timers: expected NAME=MS" in done.err
 
 
+@pytest.mark.parametrize("budget", ["tokens", "tokens=many", "money=3", "tokens=-1"])
+def test_a_budget_that_is_none_is_a_usage_error(command: Any, world: Any, budget: str) -> None:
+    done = command("delegate", "count_words", "text=a", "--budget", budget)
+    assert done.code == 2
+    assert "--budget: expected NAME=NUMBER" in done.err
+
+
 def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any) -> None:
     done = command("delegate", "nobody_has_this", "--timeout", "0.3")
     assert done.code == 4

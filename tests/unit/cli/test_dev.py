@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from a2a.cli import dev as dev_module
-from a2a.cli.children import Child
 from a2a.cli.dev import _stamps, _watch
 from a2a.cli.output import Output
 
@@ -50,14 +49,19 @@ async def test_a_change_has_the_agent_started_again(
         return found
 
     monkeypatch.setattr(dev_module, "_stamps", stamps)
-    child = Child("watched_two", ())
+    restarted = anyio.Event()
+
+    def restart(name: str) -> None:
+        assert name == "watched_two"
+        restarted.set()
+
     with anyio.fail_after(BOUND):
         async with anyio.create_task_group() as group:
-            group.start_soon(_watch, "watched_two", child, Output())
+            group.start_soon(_watch, "watched_two", restart, Output())
             await looked.wait()
-            assert not child.again.is_set()
+            assert not restarted.is_set()
             os.utime(path, (1, 1))
-            await child.again.wait()
+            await restarted.wait()
             group.cancel_scope.cancel()
     assert capsys.readouterr().err == "watched_two has changed\n"
 

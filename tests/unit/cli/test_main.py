@@ -48,6 +48,22 @@ def test_every_command_has_a_help_page(command: Any) -> None:
     walk(cli, [])
 
 
+def test_every_command_that_says_something_can_say_it_in_json() -> None:
+    def without(group: click.Group, path: str) -> list[str]:
+        found = []
+        for name in group.list_commands(click.Context(group)):
+            command = group.get_command(click.Context(group), name)
+            assert command is not None
+            if isinstance(command, click.Group):
+                found += without(command, f"{path}{name} ")
+            elif not any("--json" in parameter.opts for parameter in command.params):
+                found.append(f"{path}{name}")
+        return found
+
+    # The first writes JSON and nothing else, the second a script.
+    assert without(cli, "") == ["schema export", "completion"]
+
+
 def test_an_unknown_command_is_a_usage_error(command: Any) -> None:
     done = command("dalegate")
     assert done.code == 2

@@ -8,22 +8,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import anyio
 import pytest
 
-from a2a.cli.squad import tell_restarts
 from a2a.squads import home_of, state_of
-from a2a.supervisor import Running, StateFile, to_state
+from a2a.statefile import StateFile
+from a2a.supervisor import Running, to_state
 
 URL = "ws://127.0.0.1:1"
 Command = Callable[..., Any]
 HOLD = """\
 import signal, sys, threading
 from pathlib import Path
-from a2a.supervisor import StateFile
+from a2a.statefile import StateFile
 file = StateFile(Path(sys.argv[1]))
 assert file.acquire()
 ended = threading.Event()
@@ -110,6 +108,15 @@ def test_a_squad_is_ended_by_its_supervisor(
     assert process.wait(10) == 0
 
 
+def test_a_squad_that_was_ended_is_named_in_json(
+    supervisor: Callable[[str], subprocess.Popen[str]], command: Command
+) -> None:
+    process = supervisor("ends")
+    done = command("squad", "down", "--json")
+    assert json.loads(done.out) == {"name": "maintenance", "url": URL, "supervisor": process.pid}
+    assert (done.code, done.err, process.wait(10)) == (0, "", 0)
+
+
 def test_a_supervisor_that_does_not_end_is_told(
     supervisor: Callable[[str], subprocess.Popen[str]], command: Command
 ) -> None:
@@ -143,29 +150,3 @@ def test_one_that_does_not_come_up_detached_says_why(
     assert done.code == 1, done.out
     assert "the squad empty did not come up" in done.err
     assert home_of("empty", URL).is_dir()
-
-
-async def test_what_is_started_again_is_told() -> None:
-    said: list[str] = []
-    programs = {"judge": Running("judge", exit_code=-9, restarts=1), "lead": Running("lead", exit_code=1)}
-    news = [anyio.Event(), anyio.Event()]
-    news[0].set()
-    supervisor = SimpleNamespace(programs=programs, news=news[0])
-
-    class Squad:
-        @property
-        def supervisor(self) -> Any:
-            if said and supervisor.news is news[0]:
-                programs["lead"].restarts, supervisor.news = 1, news[1]
-            return supervisor
-
-    with anyio.CancelScope() as scope:
-
-        def say(text: str) -> None:
-            said.append(text)
-            if len(said) == 2:
-                scope.cancel()
-
-        with anyio.fail_after(10):
-            await tell_restarts(Squad(), say)  # type: ignore[arg-type]
-    assert said == ["judge ended (SIGKILL) and is started again", "lead ended (exit code 1) and is started again"]

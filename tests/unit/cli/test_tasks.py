@@ -75,7 +75,32 @@ def _owner(command: Any, task: str) -> str:
     return str(shown["metadata"]["delegator"])
 
 
-@pytest.mark.parametrize("what", ["show", "events", "tree", "result", "confirm", "reject", "cancel"])
+def test_a_word_is_said_to_the_work_under_way(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this", "--budget", "tokens=10")
+    assert command("task", "steer", task, '{"go": "left"}', "--key", "1").err == f"{task}: steered\n"
+    assert command("task", "steer", task, '{"go": "left"}', "--key", "1", "--interrupt").err == f"{task}: interrupted\n"
+    *_, line = command("task", "show", task).out.splitlines()
+    assert line.endswith('{"go": "left"}')
+    assert "  used       tokens 0 of 10" in command("task", "show", task).out.splitlines()
+
+
+def test_what_has_ended_is_tried_again_once(command: Any, world: Any) -> None:
+    command("delegate", "fail")
+    task = json.loads(command("task", "ls", "--json").out)["id"]
+    again = command("task", "redrive", task).out.strip()
+    assert json.loads(command("task", "redrive", task, "--json").out) == {"task": again, "redriveOf": task}
+    assert f"  redrives   {task}" in command("task", "show", again).out.splitlines()
+    waiting = delegated(command, "nobody_has_this")
+    done = command("task", "redrive", waiting)
+    assert (done.code, done.err) == (1, f"a2a: {waiting} is queued: only what has ended is tried again\n")
+
+
+def test_dead_letters_are_listed_apart(command: Any, world: Any) -> None:
+    command("delegate", "fail")
+    assert command("task", "ls", "--dead").err == "there are no such tasks\n"
+
+
+@pytest.mark.parametrize("what", ["show", "events", "tree", "result", "confirm", "reject", "cancel", "redrive"])
 def test_a_task_that_is_not_there_is_named(command: Any, world: Any, what: str) -> None:
     done = command("task", what, "main-99")
     assert (done.code, done.err) == (1, "a2a: not_found: there is no task main-99\n")

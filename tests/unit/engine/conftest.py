@@ -253,7 +253,8 @@ class Town:
         live = self.coordinator.live.agents.get(record.agent)
         held = self.ledger.holding.get(record.agent, {})
         if live is not None and record.task in held:
-            assert len(held) <= live.credit_tasks, f"{record.agent} was offered more than it takes"
+            free = self.coordinator.live.free_credit(record.agent, self.ledger)
+            assert free >= 0, f"{record.agent} was offered more than it takes"
 
     def dial(self) -> Peer:
         """Open a connection and say nothing yet."""

@@ -4,13 +4,7 @@ import pytest
 
 from a2a.engine.coordinator import HANDLERS, Coordinator
 from a2a.engine.policy import Durations, Policy
-from a2a.engine.records import (
-    AgentForgotten,
-    CoordinatorStarted,
-    LeaseExpired,
-    OfferWithdrawn,
-    Settled,
-)
+from a2a.engine.records import AgentForgotten, CoordinatorStarted, Evicted, LeaseExpired, OfferWithdrawn, Settled
 from a2a.errors import ErrorCode
 from a2a.protocol.codec import BadFrame, Frame
 from a2a.protocol.messages import (
@@ -37,9 +31,11 @@ from a2a.protocol.messages import (
     TaskOffer,
     TaskRevoke,
     TaskSettled,
+    TaskSteer,
     TaskVerdict,
     TaskWatch,
     TaskYield,
+    Timers,
     Unknown,
     Welcome,
 )
@@ -522,3 +518,44 @@ def test_every_prefix_of_the_records_is_a_state_to_start_from(town, at):
     again.opened(1, "s", town.now)
     again.step(1, Frame("r", Hello(["1.0", "1.0"], "new", "new-1", 1)), town.now)
     assert isinstance(again.ready(town.now).frames[0][1].message, Welcome)
+
+
+def test_the_namespace_may_say_how_long_the_grace_is(make_town):
+    town = make_town(durations=Durations(offer_ms=500, lease_ms=3_000), recovery_grace_ms=1_000)
+    boss, worker = town.join("boss"), town.worker("w1")
+    holds, waits = boss.delegate("1"), boss.delegate("2", "nobody", limits=TaskLimits(deadline_ms=100))
+    worker.beat(worker.offer())
+    again = town.restart(after=500)
+    again.pass_time(999)
+    assert again.said(Settled) == []
+    again.pass_time(1)
+    assert [end.task for end in again.said(Settled)] == [waits]
+    again.pass_time(1_999)
+    assert again.task(holds).holder == "w1", "its lease runs anew from the start all the same"
+    again.pass_time(1)
+    assert again.task(holds).holder is None
+
+
+def test_a_grace_of_nothing_is_none(make_town):
+    town = make_town(recovery_grace_ms=0)
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate(timers=Timers(attempt_ms=200))
+    worker.beat(worker.offer())
+    again = town.restart(after=300)
+    again.pass_time(0)
+    assert [record.reason for record in again.said(Evicted)] == ["attempt"]
+
+
+def test_fences_that_were_taken_away_stay_dead_after_a_restart(make_town):
+    town = make_town(recovery_grace_ms=0)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    boss.say(TaskSteer(task, "k", b"[]", mode="interrupt"))
+    again = town.restart(after=2_000)
+    again.pass_time(0)
+    assert [record.counted for record in again.said(LeaseExpired)] == [False]
+    worker = again.worker("w1")
+    assert worker.beat(offer) == TaskRevoke(task, offer.fence, "superseded", "skip")
+    assert again.task(task).losses == 0

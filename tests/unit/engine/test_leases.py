@@ -8,6 +8,7 @@ from a2a.engine.policy import Bounds
 from a2a.engine.records import (
     Accepted,
     Declined,
+    Evicted,
     LeaseExpired,
     Offered,
     OfferWithdrawn,
@@ -16,24 +17,30 @@ from a2a.engine.records import (
     Settled,
     Yielded,
 )
+from a2a.engine.tasks import due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
     AgentUpdate,
     Credit,
     Error,
+    Held,
     Ok,
     TaskAccept,
+    TaskAnswer,
     TaskArtifact,
     TaskAsk,
+    TaskCheckpoint,
     TaskDecline,
     TaskHeartbeat,
     TaskLease,
     TaskOffer,
     TaskReport,
     TaskRevoke,
+    TaskSteer,
     TaskVerdict,
     TaskYield,
+    Timers,
 )
 
 
@@ -621,3 +628,263 @@ def test_a_verdict_on_a_stranger_names_it(town, task, offer, hash_result):
     assert answer == TaskVerdict(
         task, offer.fence, "not_holder", f"fence {offer.fence} of task {task} is not stranger's"
     )
+
+
+# Attempts taken away --------------------------------------------------------------------------------------------------
+
+
+def notices(peer, kind):
+    return [message for message in peer.mail() if isinstance(message, kind)]
+
+
+@pytest.fixture
+def busy(make_town):
+    """A task whose attempts may stand still for 4 s and take 9 s, held by w1, in a town with a second agent."""
+    town = make_town()
+    boss = town.join("boss")
+    worker = town.worker("w1")
+    boss.delegate(timers=Timers(stall_ms=4_000, attempt_ms=9_000))
+    offer = worker.offer()
+    worker.beat(offer)
+    return town, worker, offer
+
+
+def beating(town, worker, offer, ms, **fields):
+    """Let time pass while the agent beats every second, and return the last answer."""
+    answer = None
+    for _ in range(ms // 1_000):
+        town.pass_time(1_000)
+        answer = worker.beat(offer, **fields)
+    return answer
+
+
+def test_an_attempt_that_stands_still_is_taken_away_though_it_beats(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 3_000, progress_no=0)
+    assert town.said(Evicted) == []
+    town.pass_time(1_000)
+    assert town.said(Evicted) == [Evicted(town.now, offer.task, offer.fence, "stall", town.now + 2_000)]
+    assert notices(worker, TaskRevoke) == [TaskRevoke(offer.task, offer.fence, "stall", "coop", 2_000)]
+    assert isinstance(worker.beat(offer), TaskLease), "within the grace it is still the holder"
+
+
+@pytest.mark.parametrize("how", ["progress", "checkpoint", "artifact"])
+def test_progress_a_checkpoint_and_an_artifact_are_movement(busy, how):
+    town, worker, offer = busy
+    beating(town, worker, offer, 3_000)
+    if how == "progress":
+        worker.beat(offer, progress_no=1)
+    elif how == "checkpoint":
+        worker.say(TaskCheckpoint(offer.task, offer.fence, 1, b"[]"))
+    else:
+        worker.say(TaskArtifact(offer.task, offer.fence, "a", 0, b"[]"))
+    beating(town, worker, offer, 3_000, progress_no=1 if how == "progress" else 0)
+    assert town.said(Evicted) == []
+    town.pass_time(1_000)
+    assert [record.reason for record in town.said(Evicted)] == ["stall"]
+
+
+def test_a_repeat_is_no_movement(busy):
+    town, worker, offer = busy
+    left = [TaskCheckpoint(offer.task, offer.fence, 1, b"[]"), TaskArtifact(offer.task, offer.fence, "a", 0, b"[]")]
+    for message in left:
+        worker.say(message)
+    beating(town, worker, offer, 3_000)
+    for message in left:
+        worker.say(message)
+    town.pass_time(1_000)
+    assert [record.reason for record in town.said(Evicted)] == ["stall"]
+
+
+def test_waiting_for_an_answer_is_no_standing_still(town, boss, worker):
+    boss.delegate(timers=Timers(stall_ms=2_000, attempt_ms=3_000))
+    offer = worker.offer()
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    beating(town, worker, offer, 6_000)
+    assert town.said(Evicted) == []
+    boss.say(TaskAnswer(offer.task, 1, b"[]"))
+    beating(town, worker, offer, 1_000)
+    assert town.said(Evicted) == []
+    town.pass_time(1_000)
+    assert [record.reason for record in town.said(Evicted)] == ["stall"]
+
+
+def test_an_attempt_that_takes_too_long_is_taken_away_though_it_gets_on(busy):
+    town, worker, offer = busy
+    for number in range(1, 9):
+        beating(town, worker, offer, 1_000, progress_no=number)
+    assert town.said(Evicted) == []
+    town.pass_time(1_000)
+    assert town.said(Evicted) == [Evicted(town.now, offer.task, offer.fence, "attempt", town.now + 2_000)]
+
+
+@pytest.mark.parametrize("reason", ["stall", "attempt"])
+def test_after_the_grace_the_lease_lapses_and_is_one_loss_and_a_second_agent_has_the_task(town, boss, worker, reason):
+    task = boss.delegate(timers=Timers(**{f"{reason}_ms": 4_000}))
+    offer = worker.offer()
+    worker.beat(offer)
+    beating(town, worker, offer, 5_000)
+    other = town.worker("w2")
+    town.pass_time(999)
+    assert town.said(LeaseExpired) == []
+    worker.beat(offer)
+    town.pass_time(1)
+    assert town.said(LeaseExpired) == [LeaseExpired(town.now, task, offer.fence, reason)]
+    assert town.task(task).losses == 1
+    assert worker.beat(offer) == TaskRevoke(task, offer.fence, "superseded", "skip"), "no sign of life revives it"
+    assert worker.refused(TaskCheckpoint(task, offer.fence, 1, b"[]")) == ErrorCode.STALE
+    assert town.said(Revived) == []
+    other.accept(other.offer())
+    assert town.task(task).holder == "w2"
+    assert worker.report(offer) == "stale"
+
+
+def test_a_report_after_the_grace_counts_until_somebody_else_has_accepted(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 5_000)
+    other = town.worker("w2")
+    town.pass_time(1_000)
+    given = other.offer()
+    assert not given.granted
+    assert worker.report(offer) == "admitted"
+    assert notices(other, TaskRevoke) == [TaskRevoke(offer.task, given.fence, "superseded", "skip")]
+    assert town.task(offer.task).losses == 1
+
+
+@pytest.mark.parametrize("when", ["in the grace", "after it"])
+def test_an_attempt_that_is_given_back_when_it_was_taken_away_is_lost_once(busy, when):
+    town, worker, offer = busy
+    beating(town, worker, offer, 4_000)
+    if when == "after it":
+        beating(town, worker, offer, 2_000)
+    worker.say(TaskYield(offer.task, offer.fence))
+    task = town.task(offer.task)
+    assert (task.losses, task.declines) == (1, 0)
+    assert town.said(Yielded)[0].lost is (when == "in the grace")
+    assert task.lost_by == ["w1"]
+
+
+@pytest.mark.parametrize("how", ["yield", "decline", "report", "lapse"])
+def test_an_attempt_taken_away_for_its_holders_fault_ends_the_task_when_it_was_lost_too_often(make_town, how):
+    town = make_town(bounds=Bounds(losses=0))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate(timers=Timers(stall_ms=1_000))
+    offer = worker.offer()
+    worker.beat(offer)
+    beating(town, worker, offer, 1_000)
+    end_taken_away(town, worker, offer, how)
+    (ended,) = town.said(Settled)
+    assert (ended.reason, ended.detail) == ("losses", "1 attempts were lost with their agents")
+    assert (town.task(task).losses, town.task(task).declines) == (1, 0)
+
+
+def end_taken_away(town, worker, offer, how):
+    if how == "yield":
+        worker.say(TaskYield(offer.task, offer.fence))
+    elif how == "decline":
+        worker.say(TaskDecline(offer.task, offer.fence))
+    elif how == "report":
+        worker.report(offer, "canceled")
+    else:
+        beating(town, worker, offer, 2_000)
+
+
+def take_away(town, boss, worker, offer, why):
+    """Take the attempt away for nobody's fault."""
+    if why == "drain":
+        worker.say(AgentUpdate(status="draining", grace_ms=2_000))
+    elif why == "steer":
+        boss.say(TaskSteer(offer.task, "k", b"[]", mode="interrupt"))
+    else:
+        worker.beat(offer, usage={"tokens": 10})
+
+
+@pytest.mark.parametrize("how", ["yield", "decline", "report", "lapse"])
+@pytest.mark.parametrize("why", ["drain", "steer", "budget"])
+def test_what_is_taken_away_for_nobodys_fault_counts_as_nothing(make_town, why, how):
+    town = make_town(bounds=Bounds(losses=0, declines=1))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate(budget={"tokens": 10})
+    offer = worker.offer()
+    worker.beat(offer)
+    take_away(town, boss, worker, offer, why)
+    (evicted,) = town.said(Evicted)
+    assert (evicted.reason, evicted.grace_at) == (why, town.now + 2_000)
+    end_taken_away(town, worker, offer, how)
+    held = town.task(task)
+    assert (held.losses, held.declines, held.lost_by) == (0, 0, [])
+    assert [record.reason for record in town.said(Settled)] == (["budget"] if why == "budget" else [])
+    assert [record.counted for record in town.said(LeaseExpired)] == ([False] if how == "lapse" else [])
+
+
+def test_an_attempt_is_taken_away_once(town, boss, worker):
+    boss.delegate(timers=Timers(stall_ms=1_000), budget={"tokens": 5})
+    offer = worker.offer()
+    worker.beat(offer)
+    beating(town, worker, offer, 1_000)
+    worker.beat(offer, usage={"tokens": 9})
+    boss.say(TaskSteer(offer.task, "k", b"[]", mode="interrupt"))
+    worker.say(AgentUpdate(status="draining", grace_ms=0))
+    assert [record.reason for record in town.said(Evicted)] == ["stall"]
+
+
+def test_a_question_does_not_keep_what_was_taken_away(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 4_000)
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    beating(town, worker, offer, 2_000)
+    assert [record.reason for record in town.said(LeaseExpired)] == ["stall"]
+    assert due(town.coordinator.world, town.task(offer.task), town.now) == [], "it lapses once"
+    assert (str(town.task(offer.task).state), town.task(offer.task).holder) == ("parked", None)
+
+
+def test_what_was_taken_away_and_is_canceled_has_the_time_of_the_cancel(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 4_000)
+    town.join("boss#2", secret=town.secrets["boss"]).cancel(offer.task, grace_ms=5_000)
+    beating(town, worker, offer, 4_000)
+    assert town.task(offer.task).state == "canceling"
+    assert worker.report(offer) == "admitted"
+
+
+def test_what_was_taken_away_stays_so_over_a_restart_and_a_reconnection(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 4_000)
+    again = town.restart()
+    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    assert back.welcome.held[0].verdict == "keep"
+    beating(again, back, offer, 3_000)
+    assert [record.reason for record in again.said(LeaseExpired)] == ["stall"]
+    back.drop()
+    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    assert back.welcome.held[0].verdict == "stale"
+    assert again.said(Revived) == []
+
+
+def test_nobody_was_seen_to_stand_still_before_the_start(busy):
+    town, worker, offer = busy
+    beating(town, worker, offer, 3_000)
+    again = town.restart(after=1_000)
+    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    beating(again, back, offer, 3_000)
+    assert again.said(Evicted) == []
+    again.pass_time(1_000)
+    assert [record.reason for record in again.said(Evicted)] == ["stall"]
+
+
+def test_a_new_process_that_lost_what_was_taken_away_is_judged_by_the_reason(town, boss, worker, offer, task):
+    worker.beat(offer)
+    take_away(town, boss, worker, offer, "steer")
+    town.worker("w1", instance_id="again", incarnation=2)
+    assert [record.counted for record in town.said(LeaseExpired)] == [False]
+
+
+def test_an_older_attempt_that_was_taken_away_excuses_nobody_after_it(town, boss, worker, offer, task):
+    worker.beat(offer)
+    take_away(town, boss, worker, offer, "steer")
+    beating(town, worker, offer, 1_000)
+    other = town.worker("w2")
+    town.pass_time(1_000)
+    given = other.offer()
+    other.report(given, "canceled")
+    assert town.task(task).declines == 1

@@ -1,6 +1,8 @@
 """What is true only now."""
 
-from a2a.protocol.messages import Credit
+import pytest
+
+from a2a.protocol.messages import Credit, Held, TaskYield
 
 
 def test_an_agent_that_is_away_takes_nothing(town):
@@ -35,3 +37,111 @@ def test_nothing_of_it_is_stored(town):
     worker.say(Credit(1))
     assert len(town.records) == count
     assert town.restart().coordinator.live.progress == {}
+
+
+# Slots that are free while their attempts wait for sub-tasks ----------------------------------------------------------
+
+
+@pytest.fixture
+def waiting(town):
+    """An agent with credit for one, whose only attempt waits for its sub-tasks."""
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate("1")
+    offer = worker.offer()
+    worker.beat(offer, slot="released")
+    return boss, worker, offer
+
+
+def free(town, agent="w1"):
+    return town.coordinator.live.free_credit(agent, town.ledger)
+
+
+def test_a_released_slot_is_free_for_another_task_while_the_lease_goes_on(town, waiting):
+    boss, worker, offer = waiting
+    assert free(town) == 1
+    other = boss.delegate("2")
+    assert (town.task(other).holder, town.task(offer.task).holder) == ("w1", "w1")
+    assert free(town) == 0
+    boss.delegate("3")
+    assert free(town) == 0, "one slot was free, not two"
+
+
+def test_what_waits_is_offered_as_soon_as_a_slot_is_released(town):
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate("1")
+    offer = worker.offer()
+    second = boss.delegate("2")
+    worker.beat(offer)
+    assert town.task(second).state == "queued"
+    worker.beat(offer, slot="released")
+    assert town.task(second).holder == "w1"
+
+
+def test_a_released_slot_is_taken_back_beyond_the_credit(town, waiting):
+    boss, worker, offer = waiting
+    boss.delegate("2")
+    worker.beat(offer, slot="held")
+    assert free(town) == -1
+    third = boss.delegate("3")
+    assert town.task(third).state == "queued"
+    worker.report(worker.offer())
+    assert free(town) == 0
+    worker.report(offer)
+    assert town.task(third).holder == "w1"
+
+
+def test_every_heartbeat_says_it_anew(town, waiting):
+    boss, worker, offer = waiting
+    worker.beat(offer, slot="released")
+    worker.beat(offer, slot="released")
+    assert free(town) == 1
+    worker.beat(offer)
+    assert free(town) == 0
+
+
+@pytest.mark.parametrize("how", ["report", "yield", "lapse"])
+def test_a_slot_is_not_free_twice_when_its_attempt_has_ended(town, waiting, how):
+    boss, worker, offer = waiting
+    if how == "report":
+        worker.report(offer)
+    elif how == "yield":
+        worker.say(TaskYield(offer.task, offer.fence))
+        worker.report(worker.offer())
+    else:
+        town.pass_time(3_000)
+        worker.report(offer)
+    assert free(town) == 1
+    assert not town.coordinator.live.released.get("w1")
+
+
+def test_a_lease_that_comes_back_has_its_slot_until_it_says_otherwise(town, waiting):
+    boss, worker, offer = waiting
+    worker.say(Credit(2))
+    town.pass_time(3_000)
+    worker.beat(offer)
+    assert free(town) == 1
+    worker.beat(offer, slot="released")
+    assert free(town) == 2
+
+
+def test_a_next_attempt_at_the_same_task_has_a_slot_of_its_own(town, waiting):
+    boss, worker, offer = waiting
+    worker.say(TaskYield(offer.task, offer.fence))
+    assert worker.offer().fence != offer.fence
+    assert free(town) == 0
+
+
+def test_a_later_connection_says_it_anew(town, waiting):
+    boss, worker, offer = waiting
+    worker.drop()
+    again = town.worker("w1", held=[Held(offer.task, offer.fence)])
+    assert free(town) == 0
+    again.beat(offer, slot="released")
+    assert free(town) == 1
+
+
+def test_who_does_not_hold_it_releases_nothing(town, waiting):
+    boss, worker, offer = waiting
+    other = town.worker("w2")
+    other.beat(offer, slot="released")
+    assert free(town, "w2") == 1

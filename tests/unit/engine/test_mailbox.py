@@ -18,6 +18,9 @@ from a2a.protocol.messages import (
     TaskOffer,
     TaskRevoke,
     TaskSettled,
+    TaskSteer,
+    TaskYield,
+    Timers,
 )
 
 
@@ -79,6 +82,18 @@ def test_an_offer_that_is_gone_is_told_as_a_revocation(town, boss):
     worker.acknowledge(2)
     assert [message.task for message in worker.mail()] == [first, second, second]
     assert worker.mailbox[1] == (2, TaskRevoke(second, fence, "settled", "skip"))
+
+
+def test_another_process_does_not_begin_anew_under_a_fence_that_the_one_before_it_had(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    fence = worker.offer().fence
+    worker.beat(town.peers[worker.connection].mailbox[0][1])
+    again = town.worker("w1", instance_id="w1-2", incarnation=2)
+    first, second = again.mail()
+    assert first == TaskRevoke(task, fence, "superseded", "skip"), "it was given to a process that is gone"
+    assert (second.task, second.granted) == (task, False)
+    assert second.fence > fence
 
 
 def test_a_withdrawn_offer_is_told_as_superseded(town, boss):
@@ -205,3 +220,54 @@ def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
     town.worker("w1", tasks=5, resume=Resume(2))
     assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 2)]
     assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]
+
+
+def test_a_revocation_says_what_is_left_of_its_grace(town, boss):
+    worker = town.worker("w1", frames=1)
+    task = boss.delegate(timers=Timers(stall_ms=1_000))
+    offer = worker.offer()
+    worker.beat(offer)
+    town.pass_time(1_500)
+    worker.acknowledge()
+    assert worker.mail() == [TaskRevoke(task, offer.fence, "stall", "coop", 1_500)]
+
+
+@pytest.mark.parametrize(
+    ("then", "revoked"),
+    [
+        ("lapses", ("stall", "skip", 0)),
+        ("is canceled", ("cancel", "coop", 2_000)),
+        ("yields", ("superseded", "skip", 0)),
+    ],
+)
+def test_a_revocation_that_waited_is_as_true_as_it_can_be(town, boss, then, revoked):
+    worker = town.worker("w1", frames=1)
+    task = boss.delegate(timers=Timers(stall_ms=1_000))
+    offer = worker.offer()
+    worker.beat(offer)
+    town.pass_time(1_000)
+    if then == "lapses":
+        town.pass_time(2_000)
+    elif then == "is canceled":
+        boss.cancel(task)
+    else:
+        worker.say(Credit(0, 1))
+        worker.say(TaskYield(task, offer.fence))
+    worker.acknowledge()
+    assert worker.mail()[0] == TaskRevoke(task, offer.fence, *revoked)
+
+
+def test_a_review_says_whether_the_newest_word_was_seen(town, boss):
+    worker = town.worker("w1")
+    for key, seen in (("1", 1), ("2", 0)):
+        task = boss.delegate(key)
+        boss.say(TaskSteer(task, "k", b"[]"))
+        offer = next(mail for mail in reversed(worker.mail()) if mail.kind == "task.offer")
+        worker.report(offer, steer_no=seen)
+        assert boss.mail()[-1].unseen_steer is not bool(seen)
+
+
+def test_an_offer_without_a_budget_names_none(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    assert worker.offer().budget is None

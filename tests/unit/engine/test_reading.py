@@ -3,9 +3,12 @@
 import pytest
 
 from a2a.engine.decision import Decision
+from a2a.engine.policy import Bounds
 from a2a.engine.reading import view
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
+    AgentUpdate,
+    ArtifactRef,
     AttemptError,
     Held,
     Ok,
@@ -18,6 +21,7 @@ from a2a.protocol.messages import (
     TaskList,
     TaskWatch,
     TaskYield,
+    Timers,
 )
 
 
@@ -53,6 +57,7 @@ def test_a_new_task_is_shown_as_a2a_shows_it(town, boss):
             "evaluator": "delegator",
             "counters": {"losses": 0, "failures": 0, "declines": 0, "revivals": 0, "reworks": 0, "handoffs": 0},
             "deadlineAt": "2023-11-14T22:13:21.500Z",
+            "spec": town.task(task).spec,
         },
     }
     assert (found.input, found.payload, found.artifacts, found.asks) == (b"[]", None, [], [])
@@ -318,3 +323,111 @@ def test_a_watch_ends_with_its_task(make_town):
     assert boss.say(TaskWatch(first)) == Ok(state="canceled")
     assert told(boss)[-1] == (2, "cancel", "canceled"), "what has ended is told whole and not watched on"
     assert boss.say(TaskWatch(second)) == Ok(state="queued")
+
+
+# What several attempts and their delegator left -----------------------------------------------------------------------
+
+
+def test_what_was_streamed_without_a_heartbeat_is_no_progress(town, boss, worker):
+    boss.delegate()
+    offer = worker.offer()
+    worker.say(TaskArtifact(offer.task, offer.fence, "a", 0, b"[]"))
+    boss.say(TaskWatch(offer.task))
+    assert "progress" not in [notice.event for notice in boss.notices]
+    assert "progress" not in boss.say(TaskGet(offer.task)).view["metadata"]
+    worker.beat(offer, note="at it")
+    assert boss.say(TaskGet(offer.task)).view["metadata"]["progress"] == {"note": "at it"}
+
+
+def lose(town, task, *names):
+    """Have these agents lose the task, one after the other."""
+    for name in names:
+        loser = town.worker(name, instance_id=f"{name}-{town.now}", incarnation=town.now)
+        assert town.task(task).state != "queued", name
+        loser.drop()
+        town.pass_time(600)
+
+
+@pytest.mark.parametrize(("losers", "is_dead"), [(("a", "a"), False), (("a", "b"), True)])
+def test_a_dead_letter_was_lost_by_more_than_one_agent(make_town, losers, is_dead):
+    town = make_town(bounds=Bounds(losses=1))
+    boss = town.join("boss")
+    task = boss.delegate()
+    other = boss.delegate("other", "rare")
+    lose(town, task, *losers)
+    assert (town.task(task).settled.reason, town.task(task).losses) == ("losses", 2)
+    assert boss.say(TaskGet(task)).view["metadata"].get("deadLetter", False) is is_dead
+    listed = [view["id"] for view in boss.say(TaskList(dead_letter=True)).tasks]
+    assert listed == ([task] if is_dead else [])
+    assert [view["id"] for view in boss.say(TaskList()).tasks] == [other, task]
+
+
+def test_a_task_that_failed_otherwise_is_no_dead_letter_whoever_lost_it(make_town):
+    town = make_town(bounds=Bounds(losses=2))
+    boss = town.join("boss")
+    task = boss.delegate()
+    lose(town, task, "a", "b")
+    last = town.worker("c")
+    last.report(last.offer(), "failed")
+    assert boss.say(TaskList(dead_letter=True)).tasks == []
+
+
+def test_losses_by_stalling_make_a_dead_letter_too(make_town):
+    town = make_town(bounds=Bounds(losses=1))
+    boss = town.join("boss")
+    task = boss.delegate(timers=Timers(stall_ms=1_000))
+    for name in ("a", "b"):
+        worker = town.worker(name)
+        offer = worker.offer()
+        worker.beat(offer)
+        town.pass_time(1_000)
+        worker.say(AgentUpdate(status="draining"))
+        worker.say(TaskYield(offer.task, offer.fence))
+    assert [view["id"] for view in boss.say(TaskList(dead_letter=True)).tasks] == [task]
+
+
+def test_a_task_says_which_one_it_tries_anew(town, boss):
+    first = boss.delegate("1")
+    second = boss.delegate("2", redrive_of=first)
+    assert boss.say(TaskGet(second)).view["metadata"]["redriveOf"] == first
+    assert "redriveOf" not in boss.say(TaskGet(first)).view["metadata"]
+    assert "redriveOf" in town.restart().join("boss").say(TaskGet(second)).view["metadata"]
+
+
+def test_a_view_shows_what_was_used_and_what_may_be(boss, worker):
+    task = boss.delegate(budget={"tokens": 9})
+    assert "usage" not in boss.say(TaskGet(task)).view["metadata"]
+    worker.report(worker.offer(), usage={"tokens": 4, "watts": 1})
+    metadata = boss.say(TaskGet(task)).view["metadata"]
+    assert (metadata["usage"], metadata["budget"]) == ({"tokens": 4}, {"tokens": 9})
+
+
+def committed(boss, task):
+    return {
+        found["artifactId"]: (found["committed"], found["discarded"]) for found in boss.say(TaskGet(task)).artifacts
+    }
+
+
+def test_what_a_report_names_is_committed_when_the_task_has_completed_with_it(boss, worker):
+    task = boss.delegate()
+    offer = worker.offer()
+    for name in ("kept", "scratch"):
+        worker.say(TaskArtifact(task, offer.fence, name, 0, b"[]"))
+    worker.report(offer, artifacts=[ArtifactRef("kept")])
+    assert committed(boss, task) == {"kept": (False, False), "scratch": (False, False)}
+    boss.confirm(boss.mail()[-1])
+    assert committed(boss, task) == {"kept": (True, False), "scratch": (False, False)}
+
+
+def test_what_a_rejected_report_named_is_not_committed_by_the_next_one(boss, worker):
+    task = boss.delegate()
+    offer = worker.offer()
+    for name in ("first", "both"):
+        worker.say(TaskArtifact(task, offer.fence, name, 0, b"[]"))
+    worker.report(offer, artifacts=[ArtifactRef("first"), ArtifactRef("both")])
+    boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
+    again = worker.offer()
+    worker.say(TaskArtifact(task, again.fence, "both", 0, b"[]"))
+    worker.report(again, payload=b'["2"]')
+    boss.confirm(boss.mail()[-1])
+    assert committed(boss, task) == {"first": (False, True), "both": (False, False)}

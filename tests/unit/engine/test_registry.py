@@ -7,11 +7,14 @@ from a2a.engine.policy import Admission, Bounds, digest
 from a2a.engine.records import (
     AgentRegistered,
     AnswersRepeated,
+    Declined,
+    Evicted,
     LeaseExpired,
     OfferWithdrawn,
     PrincipalBound,
     Revived,
     StatusSet,
+    Yielded,
 )
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
@@ -19,6 +22,7 @@ from a2a.protocol.messages import (
     AgentEvent,
     AgentFilter,
     AgentFind,
+    AgentFound,
     AgentUpdate,
     Bye,
     Credit,
@@ -560,6 +564,18 @@ def test_a_watch_that_was_refused_is_none(make_town):
     assert boss.notices == []
 
 
+def test_a_connection_watches_with_a_bounded_number_of_finds(make_town):
+    town = make_town(finds_max=2)
+    boss, other = town.join("boss"), town.join("other")
+    for _ in range(2):
+        assert isinstance(boss.say(AgentFind(watch=True)), AgentFound)
+    assert boss.refused(AgentFind(watch=True)) == ErrorCode.QUOTA
+    town.worker("w1")
+    assert len(boss.notices) == 2, "the one that was refused is none"
+    assert isinstance(boss.say(AgentFind()), AgentFound), "to look once is always allowed"
+    assert isinstance(other.say(AgentFind(watch=True)), AgentFound), "each connection counts for itself"
+
+
 def test_a_watch_ends_with_its_connection(town, boss):
     boss.say(AgentFind(watch=True))
     boss.drop()
@@ -584,3 +600,136 @@ def test_a_secret_kept_from_an_earlier_ledger_is_bound_again(make_town):
     assert welcome.secret is None, "nothing new is issued"
     assert town.dial().refused(town.hello("old-hand", secret=None, incarnation=9)) == ErrorCode.AUTH
     assert town.dial().refused(town.hello("old-hand", secret="other", incarnation=9)) == ErrorCode.AUTH
+
+
+# Leaving --------------------------------------------------------------------------------------------------------------
+
+
+def evicted(town):
+    return [(record.task, record.reason, record.grace_at - town.now) for record in town.said(Evicted)]
+
+
+def test_a_drain_with_a_grace_takes_away_what_the_agent_has(town, boss):
+    worker = town.worker("w1", tasks=3)
+    works, asks, stops = (boss.delegate(key) for key in ("works", "asks", "stops"))
+    offers = {offer.task: offer for offer in worker.mail()}
+    worker.say(TaskAsk(asks, 1, b"[]", offers[asks].fence))
+    boss.cancel(stops)
+    worker.mail()
+    assert worker.say(AgentUpdate(status="draining", grace_ms=700)) == Ok()
+    assert evicted(town) == [(works, "drain", 700), (asks, "drain", 700)], "what is canceled has a grace of its own"
+    assert worker.mail() == [TaskRevoke(task, offers[task].fence, "drain", "coop", 700) for task in (works, asks)]
+    town.pass_time(700)
+    assert [record.task for record in town.said(LeaseExpired) if not record.counted] == [works, asks]
+    assert [str(town.task(task).state) for task in (works, asks)] == ["queued", "parked"]
+    boss.say(TaskAnswer(asks, 1, b"[]"))
+    other = town.worker("w2", tasks=2)
+    assert {town.task(task).offer.agent for task in (works, asks)} == {"w2"}
+    assert len(other.mail()) == 2
+
+
+def test_a_drain_without_a_grace_leaves_the_leases(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    worker.beat(worker.offer())
+    worker.say(AgentUpdate(status="draining"))
+    assert evicted(town) == []
+    worker.say(AgentUpdate(status="draining", grace_ms=0))
+    assert len(evicted(town)) == 1, "also where it was draining before"
+    worker.say(AgentUpdate(status="draining", grace_ms=0))
+    assert len(evicted(town)) == 1
+
+
+def test_a_grace_says_nothing_to_who_is_ready(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    worker.say(AgentUpdate(status="ready", grace_ms=5))
+    worker.say(AgentUpdate(grace_ms=5))
+    assert evicted(town) == []
+
+
+def test_a_drain_takes_nothing_from_others(town, boss):
+    first, second = town.worker("w1"), town.worker("w2")
+    boss.delegate("1")
+    boss.delegate("2")
+    first.say(AgentUpdate(status="draining", grace_ms=5))
+    assert [town.task(task).holder for task, _, _ in evicted(town)] == ["w1"]
+    assert len(second.mail()) == 1
+
+
+def test_an_operator_drains_an_agent(make_town):
+    town = make_town(admission=Admission(operator_token=digest("op")))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    worker.beat(worker.offer())
+    drain = AgentUpdate(agent="w1", status="draining", grace_ms=5)
+    assert boss.refused(drain) == ErrorCode.FORBIDDEN
+    assert evicted(town) == []
+    assert town.join("chief", operator_token="op").say(drain) == Ok()
+    assert evicted(town) == [(task, "drain", 5)]
+
+
+def test_who_leaves_for_long_gives_everything_back_and_that_counts_against_nobody(make_town):
+    town = make_town(bounds=Bounds(losses=0, declines=1))
+    boss, worker = town.join("boss"), town.worker("w1", tasks=4)
+    works, asks, stops = (boss.delegate(key) for key in ("works", "asks", "stops"))
+    offers = {offer.task: offer for offer in worker.mail()}
+    worker.say(TaskAsk(asks, 1, b"[]", offers[asks].fence))
+    boss.cancel(stops)
+    town.pass_time(100)
+    assert worker.say(Bye("over", drain=True)) == Ok()
+    assert worker.closed is not None
+    tasks = [town.task(task) for task in (works, asks, stops)]
+    assert [str(task.state) for task in tasks] == ["queued", "parked", "canceled"]
+    assert [(task.losses, task.declines) for task in tasks] == [(0, 0)] * 3
+    assert town.ledger.holding["w1"] == {}
+    assert [record.task for record in town.said(Yielded)] == [works, asks]
+
+
+def test_who_leaves_for_long_hands_back_an_offer_and_leaves_the_lapsed_lease_as_it_was(make_town):
+    town = make_town(bounds=Bounds(losses=1, declines=1))
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    other = town.worker("w2")
+    town.pass_time(3_000)
+    fence = other.offer().fence
+    other.say(Bye(drain=True))
+    assert town.said(Declined) == [Declined(town.now, task, fence, "busy", town.now, counted=False)]
+    assert (town.task(task).declines, town.task(task).losses) == (0, 1)
+    assert isinstance(worker.beat(offer), TaskLease)
+
+
+def test_who_leaves_without_that_word_keeps_what_it_has(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    worker.beat(worker.offer())
+    worker.say(Bye())
+    assert town.task(task).holder == "w1"
+
+
+def test_a_lapsed_attempt_that_was_taken_away_does_not_come_back_with_a_hello(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    worker.say(AgentUpdate(status="draining", grace_ms=5))
+    town.pass_time(5)
+    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)]))
+    assert answer.held == [HeldVerdict(task, offer.fence, "stale", None)]
+    assert town.said(Revived) == []
+
+
+def test_an_attempt_that_is_being_taken_away_is_kept_over_a_hello_until_its_grace_is_over(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    worker.say(AgentUpdate(status="draining", grace_ms=500))
+    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)]))
+    assert answer.held == [HeldVerdict(task, offer.fence, "keep", 3_000)]
+    town.pass_time(499)
+    assert town.task(task).holder == "w1"
+    town.pass_time(1)
+    assert town.task(task).holder is None

@@ -15,6 +15,7 @@ from a2a.protocol.messages import (
     TaskAnswer,
     TaskAsk,
     TaskDecline,
+    TaskHandoff,
     TaskYield,
 )
 
@@ -275,11 +276,11 @@ def test_a_choice_may_be_made_again_with_the_same_outcome(town, boss):
         town.worker(name, "other")
     task = town.task(boss.delegate("k", "other", spec={"requires": {"labels": {"no": "body"}}}))
     live, ledger = town.coordinator.live, town.ledger
-    choices = {choose_agent(task, {}, ledger, live, town.now) for _ in range(3)}
+    choices = {choose_agent(task, (), ledger, live, town.now) for _ in range(3)}
     assert len(choices) == 1
     backwards = dict(reversed(ledger.by_skill["other"].items()))
     ledger.by_skill["other"], forwards = backwards, ledger.by_skill["other"]
-    choices.add(choose_agent(task, {}, ledger, live, town.now))
+    choices.add(choose_agent(task, (), ledger, live, town.now))
     ledger.by_skill["other"] = forwards
     assert len(choices) == 1
 
@@ -384,3 +385,32 @@ def test_an_agent_is_found_by_the_skills_of_its_newest_card(town, boss, make_car
     assert holders(town, first, second) == [None, "w1"]
     worker.say(AgentUpdate(card=make_card("new", "old")))
     assert holders(town, first) == ["w1"]
+
+
+def test_a_task_that_was_handed_on_waits_for_its_own_kind_of_agent_and_holds_up_nobody(town):
+    boss, worker = town.join("boss"), town.worker("w1")
+    handed = boss.delegate("1")
+    offer = worker.offer()
+    town.worker("w2", tasks=0)
+    worker.say(TaskHandoff(handed, offer.fence, "w2"))
+    other = boss.delegate("2")
+    assert (town.task(other).holder, str(town.task(handed).state)) == ("w1", "queued")
+    second = worker.offer()
+    for _ in range(3):
+        worker.beat(second)
+        town.pass_time(1_000)
+    assert (town.task(handed).handed_to, str(town.task(handed).state)) == ({}, "queued")
+    worker.report(second)
+    assert town.task(handed).holder == "w1"
+
+
+@pytest.mark.parametrize("wanted", [({"labels": {"zone": "a"}}, {"labels": {"gpu": "yes"}}), ({}, {"exclude": ["x"]})])
+def test_everything_that_is_wanted_has_to_hold(town, wanted):
+    town.worker("w1", labels={"zone": "a", "gpu": "yes"})
+    town.worker("w2", labels={"gpu": "no"})
+    ledger = town.ledger
+    agents = [ledger.agents[name] for name in ("w1", "w2")]
+    assert serves(agents[0].skills["echo"], agents[0], *wanted)
+    assert serves(agents[1].skills["echo"], agents[1], *wanted) is (wanted[0] == {})
+    assert not serves(agents[0].skills["echo"], agents[0], *wanted, {"agent": "w2"})
+    assert serves(agents[0].skills["echo"], agents[0])

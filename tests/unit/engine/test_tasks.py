@@ -1,5 +1,6 @@
 """Delegation, from the request to the settled result."""
 
+import hashlib
 from dataclasses import asdict
 
 import pytest
@@ -14,21 +15,25 @@ from a2a.engine.records import (
     Asked,
     CancelRequested,
     Delegated,
+    Evicted,
     Reported,
     ReportKept,
     Reworked,
     Settled,
+    Steered,
     Yielded,
 )
 from a2a.engine.tasks import due, when_due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
+    ArtifactRef,
     AttemptError,
     Credit,
     Error,
     Held,
     Ok,
+    Steer,
     TaskAnswer,
     TaskArtifact,
     TaskAsk,
@@ -42,6 +47,7 @@ from a2a.protocol.messages import (
     TaskReview,
     TaskRevoke,
     TaskSettled,
+    TaskSteer,
     TaskVerdict,
     TaskYield,
     Timers,
@@ -1326,3 +1332,435 @@ def test_errors_of_requests_are_data_and_no_exceptions(boss):
 def test_a_yield_says_who_and_why(town, task, worker, offer):
     worker.say(TaskYield(task, offer.fence, "tired"))
     assert town.said(Yielded) == [Yielded(town.now, task, offer.fence, "tired", counted=True)]
+
+
+# Without its delegator ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def errand(town, worker):
+    """Delegate a task that goes on `on_loss`, from a process of its own; return the process and the offer."""
+
+    def make(on_loss, **fields):
+        asker = town.join("asker#1")
+        asker.delegate(on_delegator_loss=on_loss, **fields)
+        return asker, worker.offer()
+
+    return make
+
+
+def test_a_task_whose_delegator_is_gone_too_long_is_cancelled(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.beat(offer)
+    asker.drop()
+    town.pass_time(999)
+    assert town.said(CancelRequested) == []
+    town.pass_time(1)
+    (wanted,) = town.said(CancelRequested)
+    assert (wanted.mode, wanted.by, wanted.grace_at) == ("coop", "timer", town.now + 2_000)
+    town.pass_time(2_000)
+    assert town.task(offer.task).state == "canceled"
+
+
+def test_a_task_nobody_works_on_ends_at_once_when_its_delegator_is_gone_too_long(town, boss):
+    asker = town.join("asker")
+    task = asker.delegate(skill="rare", on_delegator_loss="cancel", loss_ms=1_000)
+    asker.drop()
+    town.pass_time(1_000)
+    assert town.task(task).state == "canceled"
+
+
+def test_any_process_of_the_principal_keeps_the_task_going(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    other = town.join("asker#2")
+    asker.drop()
+    town.pass_time(900)
+    worker.beat(offer)
+    town.pass_time(900)
+    other.drop()
+    worker.beat(offer)
+    town.pass_time(900)
+    town.join("asker#3")
+    worker.beat(offer)
+    town.pass_time(2_000)
+    assert town.said(CancelRequested, Settled) == []
+
+
+def test_the_time_without_a_delegator_counts_anew_each_time(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.beat(offer)
+    asker.drop()
+    town.pass_time(900)
+    town.join("asker#2").drop()
+    town.pass_time(900)
+    assert town.said(CancelRequested) == []
+    town.pass_time(100)
+    assert len(town.said(CancelRequested)) == 1
+
+
+def test_a_result_is_not_lost_with_the_delegator(town, worker, errand):
+    asker, offer = errand("cancel", loss_ms=1_000)
+    worker.report(offer)
+    asker.drop()
+    town.pass_time(2_000)
+    assert town.task(offer.task).state == "reported"
+
+
+def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, worker, boss):
+    boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    boss.drop()
+    town.pass_time(1_000)
+    worker.say(TaskYield(offer.task, offer.fence))
+    assert town.task(offer.task).holder == "w1"
+    assert town.coordinator.live.away_since == {}
+
+
+def test_a_paused_task_is_offered_to_nobody_until_its_delegator_is_back(town, worker, errand):
+    asker, offer = errand("pause")
+    asker.drop()
+    worker.beat(offer)
+    assert town.task(offer.task).holder == "w1", "an attempt under way goes on"
+    worker.say(TaskYield(offer.task, offer.fence))
+    assert town.task(offer.task).state == "queued"
+    town.pass_time(60_000)
+    assert town.task(offer.task).state == "queued"
+    town.join("asker#2")
+    assert town.task(offer.task).holder == "w1"
+
+
+def test_a_paused_task_that_waits_for_an_agent_is_passed_over(town, worker):
+    asker = town.join("asker")
+    first = asker.delegate("1", on_delegator_loss="pause")
+    paused = asker.delegate("2", on_delegator_loss="pause")
+    asker.drop()
+    worker.report(worker.offer())
+    assert (str(town.task(first).state), str(town.task(paused).state)) == ("reported", "queued")
+
+
+@pytest.mark.parametrize("on_loss", ["pause", "cancel"])
+def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_back(town, worker, errand, on_loss):
+    asker, offer = errand(on_loss, loss_ms=1_000)
+    worker.beat(offer)
+    again = town.restart()
+    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    again.pass_time(2_000)
+    back.say(TaskYield(offer.task, offer.fence))
+    assert again.task(offer.task).holder == "w1", "the time of the lease is not over"
+    fence = again.task(offer.task).authority.fence
+    back.say(TaskYield(offer.task, fence))
+    fence = again.task(offer.task).authority.fence
+    back.say(TaskHeartbeat(offer.task, fence))
+    again.pass_time(1_000)
+    back.say(TaskHeartbeat(offer.task, fence))
+    again.pass_time(999)
+    assert again.task(offer.task).state == "leased"
+    if on_loss == "cancel":
+        again.pass_time(1)
+        assert again.task(offer.task).state == "canceling"
+    else:
+        back.say(TaskYield(offer.task, fence))
+        assert again.task(offer.task).state == "queued"
+
+
+def test_a_task_that_waits_over_a_restart_is_paused_when_the_time_to_come_back_is_over(town, boss, worker):
+    asker = town.join("asker")
+    asker.delegate("held", on_delegator_loss="pause")
+    worker.beat(worker.offer())
+    waiting = asker.delegate("waiting", on_delegator_loss="pause")
+    again = town.restart()
+    again.pass_time(3_000)
+    again.worker("w2", tasks=2)
+    assert again.task(waiting).state == "queued"
+    again.join("asker")
+    assert again.task(waiting).holder == "w2"
+
+
+# Words on the way -----------------------------------------------------------------------------------------------------
+
+
+def word(task, key="k", payload=b'["mind"]', **fields):
+    return TaskSteer(task, key, payload, **fields)
+
+
+def words(peer):
+    return [message for message in peer.mail() if isinstance(message, TaskSteer)]
+
+
+@pytest.fixture
+def given(boss, worker):
+    """A task that w1 is at work on."""
+    boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    return offer
+
+
+def test_a_word_goes_to_the_holder_and_into_every_later_offer(town, boss, worker, given):
+    assert boss.say(word(given.task)) == Ok(state="leased")
+    assert town.said(Steered) == [Steered(town.now, given.task, "k", "boss", b'["mind"]')]
+    assert words(worker) == [TaskSteer(given.task, "k", b'["mind"]', steer_no=1)]
+    boss.say(word(given.task, "k2", b'["more"]'))
+    worker.say(TaskYield(given.task, given.fence))
+    assert worker.offer().steers == [Steer(1, b'["mind"]'), Steer(2, b'["more"]')]
+
+
+def test_the_same_word_again_is_agreed_to_and_another_under_its_key_is_not(town, boss, worker, given):
+    boss.say(word(given.task))
+    before = len(town.records)
+    assert boss.say(word(given.task)) == Ok(state="leased")
+    assert boss.say(word(given.task, if_gen=1, mode="interrupt")) == Ok(state="leased")
+    assert len(town.records) == before
+    assert boss.refused(word(given.task, payload=b'["other"]')) == ErrorCode.IDEMPOTENCY_MISMATCH
+    worker.report(given)
+    assert boss.say(word(given.task)) == Ok(state="reported")
+
+
+def test_only_who_controls_the_task_steers_it(town, boss, given):
+    assert town.worker("w2").refused(word(given.task)) == ErrorCode.FORBIDDEN
+    assert boss.refused(word("main-99")) == ErrorCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("kind", ["word", "answer"])
+def test_what_is_said_for_another_generation_is_refused(town, boss, worker, given, kind):
+    worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
+    generation = town.task(given.task).generation
+
+    def say(if_gen):
+        return word(given.task, if_gen=if_gen) if kind == "word" else TaskAnswer(given.task, 1, b"[]", if_gen=if_gen)
+
+    refusal = boss.say(say(generation - 1))
+    assert (refusal.code, refusal.data) == (
+        ErrorCode.GENERATION_MISMATCH,
+        {"generation": generation, "state": "parked"},
+    )
+    assert boss.refused(say(0)) == ErrorCode.GENERATION_MISMATCH
+    assert isinstance(boss.say(say(generation)), Ok)
+    assert isinstance(boss.say(say(generation)), Ok), "a repeat is known by its key"
+
+
+@pytest.mark.parametrize("state", ["reported", "canceling", "completed"])
+def test_a_word_comes_too_late_for_what_nobody_works_on_any_more(boss, worker, given, state):
+    if state == "canceling":
+        boss.cancel(given.task)
+    else:
+        worker.report(given)
+    if state == "completed":
+        boss.confirm(boss.mail()[-1])
+    assert boss.refused(word(given.task)) == ErrorCode.CONFLICT
+
+
+def test_a_task_hears_a_bounded_number_of_words(make_town):
+    town = make_town(steers_max=2)
+    boss = town.join("boss")
+    task = boss.delegate()
+    for key in ("1", "2"):
+        assert isinstance(boss.say(word(task, key)), Ok)
+    assert boss.refused(word(task, "3")) == ErrorCode.QUOTA
+    assert isinstance(boss.say(word(task, "1")), Ok)
+
+
+def test_a_word_to_a_task_that_waits_is_in_its_offer_and_not_sent_beside_it(town, boss):
+    task = boss.delegate()
+    boss.say(word(task))
+    worker = town.worker("w1")
+    (offer,) = worker.mail()
+    assert offer.steers == [Steer(1, b'["mind"]')]
+
+
+def test_a_word_said_while_the_lease_had_lapsed_is_heard_by_who_comes_back(town, boss, worker, given):
+    boss.say(word(given.task, "1"))
+    town.worker("w2", tasks=0)
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    boss.say(word(given.task, "2", b'["again"]'))
+    assert [message.steer_no for message in words(worker)] == [1]
+    worker.beat(given)
+    assert [message.steer_no for message in words(worker)] == [2]
+
+
+def test_a_word_said_while_an_offer_was_out_is_heard_by_who_takes_it(town, boss, worker, given):
+    other = town.worker("w2")
+    town.pass_time(3_000)
+    offer = other.offer()
+    boss.say(word(given.task))
+    assert words(other) == []
+    other.accept(offer)
+    assert [message.steer_no for message in words(other)] == [1]
+    assert words(worker) == []
+
+
+def test_an_interrupt_takes_the_attempt_away_and_the_next_one_begins_with_the_word(town, boss, worker, given):
+    boss.say(word(given.task, mode="interrupt"))
+    assert town.said(Evicted) == [Evicted(town.now, given.task, given.fence, "steer", town.now + 2_000)]
+    assert [type(message) for message in worker.mail()] == [TaskSteer, TaskRevoke]
+    worker.say(TaskYield(given.task, given.fence))
+    again = worker.offer()
+    assert again.steers == [Steer(1, b'["mind"]')]
+    assert worker.report(again, steer_no=1) == "admitted"
+    assert not boss.mail()[-1].unseen_steer
+
+
+@pytest.mark.parametrize("state", ["queued", "parked"])
+def test_an_interrupt_takes_nothing_from_who_is_not_at_work(town, boss, worker, given, state):
+    if state == "parked":
+        worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
+    else:
+        worker.say(Credit(0))
+        town.pass_time(3_000)
+    assert boss.say(word(given.task, mode="interrupt")) == Ok(state=state)
+    assert town.said(Evicted) == []
+
+
+@pytest.mark.parametrize("evaluator", ["auto", "delegator"])
+def test_a_result_written_before_the_newest_word_was_seen_waits_for_the_delegator(town, boss, worker, evaluator):
+    task = boss.delegate(acceptance=evaluator)
+    offer = worker.offer()
+    boss.say(word(task, "1"))
+    boss.say(word(task, "2"))
+    assert worker.report(offer, steer_no=1) == "admitted"
+    assert town.task(task).state == "reported"
+    review = boss.mail()[-1]
+    assert review.unseen_steer
+    assert boss.confirm(review) == Ok(state="completed")
+
+
+def test_a_result_that_saw_the_newest_word_is_taken_as_any_other(town, boss, worker):
+    task = boss.delegate(acceptance="auto")
+    offer = worker.offer()
+    boss.say(word(task))
+    worker.report(offer, steer_no=1)
+    assert town.task(task).state == "completed"
+
+
+# Answers that nobody has read -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(make_town):
+    """A town with a question that only waits for an answer, and who may say what."""
+    town = make_town(admission=Admission(operator_token=digest("op")))
+    boss, worker = town.join("boss"), town.worker("w1")
+    operator = town.join("chief", operator_token="op")
+    boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    return town, boss, worker, operator, offer
+
+
+def test_an_operators_answer_takes_the_place_of_one_that_nobody_was_sent(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
+    assert boss.refused(TaskAnswer(offer.task, 1, b'["red"]')) == ErrorCode.ALREADY_ANSWERED
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["green"]')) == ErrorCode.ALREADY_ANSWERED
+    worker.say(Credit(1))
+    assert [answer.payload for answer in worker.offer().answers] == [b'["blue"]']
+
+
+@pytest.mark.parametrize("how", ["by mail", "with an offer", "to another"])
+def test_an_answer_that_some_attempt_was_sent_stays(asked, how):
+    town, boss, worker, operator, offer = asked
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="hot" if how == "by mail" else "cold"))
+    other = town.worker("w2")
+    if how == "to another":
+        worker.say(Credit(0))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    if how != "by mail":
+        assert (other if how == "to another" else worker).offer().answers != []
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+
+
+def test_an_answer_that_went_out_with_an_offer_still_goes_to_who_asked_when_it_comes_back(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    town.pass_time(3_000)
+    other = town.worker("w2")
+    worker.say(Credit(0))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    assert [answer.payload for answer in other.offer().answers] == [b'["red"]']
+    worker.beat(offer)
+    assert worker.mail()[-1] == TaskAnswer(offer.task, 1, b'["red"]')
+
+
+def test_an_operators_answer_takes_the_place_of_a_default(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold", timeout_ms=100, default=b'["red"]'))
+    town.pass_time(100)
+    assert boss.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
+    assert town.task(offer.task).state == "queued"
+
+
+def test_no_answer_is_replaced_in_a_task_that_has_ended(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    boss.cancel(offer.task)
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+
+
+# Artifacts that are part of a result ----------------------------------------------------------------------------------
+
+
+def sha(*chunks):
+    return f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
+
+
+def test_the_last_chunk_may_name_the_hash_of_the_whole(town, worker, given):
+    def chunk(number, payload, **fields):
+        return TaskArtifact(given.task, given.fence, "a", number, payload, append=number > 0, **fields)
+
+    worker.say(chunk(0, b"[1]", last_chunk=False, digest=sha(b"anything")))
+    refusal = worker.say(chunk(1, b"[2]", digest=sha(b"[2]")))
+    assert (refusal.code, refusal.data) == (ErrorCode.CONFLICT, {"digest": sha(b"[1]", b"[2]")})
+    assert worker.say(chunk(1, b"[2]", digest=sha(b"[1]", b"[2]"))) == Ok()
+    begun_anew = TaskArtifact(given.task, given.fence, "a", 2, b"[3]", digest=sha(b"[3]"))
+    assert worker.say(begun_anew) == Ok()
+
+
+@pytest.mark.parametrize(
+    ("streamed", "named", "verdict"),
+    [
+        ({}, ArtifactRef("a"), "admitted"),
+        ({}, ArtifactRef("a", sha(b"[]")), "admitted"),
+        ({}, ArtifactRef("a", sha(b"other")), "invalid"),
+        ({}, ArtifactRef("b"), "invalid"),
+        ({"last_chunk": False}, ArtifactRef("a"), "invalid"),
+    ],
+)
+def test_a_report_names_what_was_streamed_to_its_end(town, worker, given, streamed, named, verdict):
+    worker.say(TaskArtifact(given.task, given.fence, "a", 0, b"[]", **streamed))
+    before = len(town.records)
+    assert worker.report(given, artifacts=[named]) == verdict
+    assert (len(town.records) > before) is (verdict == "admitted")
+    if verdict == "invalid":
+        assert town.task(given.task).holder == "w1", "the attempt goes on"
+        assert worker.report(given) == "admitted"
+
+
+def test_what_another_attempt_streamed_is_no_part_of_a_result(worker, given):
+    worker.say(TaskArtifact(given.task, given.fence, "a", 0, b"[]"))
+    worker.say(TaskYield(given.task, given.fence))
+    again = worker.offer()
+    assert worker.report(again, artifacts=[ArtifactRef("a")]) == "invalid"
+    worker.say(TaskArtifact(given.task, again.fence, "a", 0, b"[]"))
+    assert worker.report(again, artifacts=[ArtifactRef("a")]) == "admitted"
+
+
+# Settings for a skill -------------------------------------------------------------------------------------------------
+
+
+def test_a_skill_has_durations_of_its_own(make_town):
+    slow = Durations(heartbeat_ms=5_000, lease_ms=60_000, stall_ms=7_000)
+    town = make_town(skills={"slow": slow})
+    boss = town.join("boss")
+    assert town.task(boss.delegate("1", "slow")).durations == slow
+    assert town.task(boss.delegate("2", "echo")).durations == town.policy.durations
+    named = town.task(boss.delegate("3", "slow", timers=Timers(lease_ms=9_000))).durations
+    assert named == Durations(heartbeat_ms=3_000, lease_ms=9_000, stall_ms=7_000)

@@ -2,10 +2,20 @@
 
 import pytest
 
+from a2a.engine.policy import Admission, digest
 from a2a.engine.records import CancelRequested, Settled
 from a2a.engine.tree import cancel, cancel_children, deadline_below
 from a2a.errors import ErrorCode
-from a2a.protocol.messages import Held, Ok, TaskDelegate, TaskLimits, TaskRevoke, TaskYield
+from a2a.protocol.messages import (
+    Held,
+    Ok,
+    TaskConfirm,
+    TaskDelegate,
+    TaskLimits,
+    TaskRevoke,
+    TaskSteer,
+    TaskYield,
+)
 
 SPEC = {"skill": "s", "acceptance": {"evaluator": "delegator"}}
 
@@ -208,3 +218,122 @@ def test_the_notices_of_a_sub_task_go_to_its_delegator_while_nobody_holds_the_pa
     first.mail()
     kin.workers[1].report(kin.offers[1])
     assert "task.review" in [notice.kind for notice in first.mail()]
+
+
+# What outlives its parent ---------------------------------------------------------------------------------------------
+
+
+def end_parent(family):
+    """The middle of three tasks completes; what is below it goes on if it may."""
+    family.workers[1].report(family.offers[1])
+    family.workers[0].confirm(family.workers[0].mail()[-1])
+    assert family.states()[1] == "completed"
+
+
+@pytest.mark.parametrize("on_end", ["detach", "abandon"])
+def test_what_may_outlive_its_parent_goes_on_when_it_ends_or_is_cancelled(town, family, on_end):
+    chain = family(on_parent_end=on_end)
+    chain.workers[0].cancel(chain.tasks[1])
+    assert chain.states() == ["leased", "canceling", "leased"]
+    chain.workers[1].say(TaskYield(chain.tasks[1], chain.offers[1].fence))
+    assert chain.states() == ["leased", "canceled", "leased"]
+    assert town.said(CancelRequested)[-1].task == chain.tasks[1]
+
+
+def test_the_result_of_a_detached_task_waits_for_its_delegator(family):
+    chain = family(on_parent_end="detach")
+    end_parent(chain)
+    chain.workers[2].report(chain.offers[2])
+    assert chain.states()[2] == "reported"
+    review = chain.workers[1].mail()[-1]
+    assert review.task == chain.tasks[2]
+    assert chain.workers[1].confirm(review) == Ok(state="completed")
+
+
+def test_a_detached_task_ends_by_its_principal_from_another_process(town, family):
+    chain = family(on_parent_end="detach")
+    end_parent(chain)
+    chain.workers[2].report(chain.offers[2])
+    other = town.join("w1#other")
+    review = chain.workers[1].mail()[-1]
+    assert town.worker("stranger", "x").refused(confirming(review)) == ErrorCode.FORBIDDEN
+    assert other.confirm(review) == Ok(state="completed")
+
+
+def confirming(review):
+    return TaskConfirm(review.task, review.rev, review.result_hash)
+
+
+@pytest.mark.parametrize("first", ["parent", "report"])
+def test_the_result_of_an_abandoned_task_is_taken_as_reported_when_its_parent_has_ended(town, family, first):
+    chain = family(on_parent_end="abandon")
+    if first == "parent":
+        end_parent(chain)
+        chain.workers[2].report(chain.offers[2])
+    else:
+        chain.workers[2].report(chain.offers[2])
+        assert chain.states()[2] == "reported", "its parent is there to say a word"
+        end_parent(chain)
+    assert chain.states()[2] == "completed"
+    assert town.task(chain.tasks[2]).settled.by == "auto"
+
+
+def test_an_abandoned_result_is_taken_also_after_a_restart(family):
+    chain = family(on_parent_end="abandon")
+    chain.workers[2].report(chain.offers[2])
+    chain.workers[1].report(chain.offers[1])
+    review = chain.workers[0].mail()[-1]
+    again = chain.town.restart()
+    again.worker("w0", "s0", held=[Held(chain.tasks[0], chain.offers[0].fence)]).confirm(review)
+    assert again.task(chain.tasks[2]).state == "completed"
+
+
+@pytest.mark.parametrize("first", ["parent", "report"])
+def test_a_result_that_a_human_evaluates_waits_though_it_is_abandoned(make_town, family, first):
+    town = make_town(admission=Admission(operator_token=digest("op")))
+    chain = family(of=town, on_parent_end="abandon", acceptance="human")
+    if first == "report":
+        chain.workers[2].report(chain.offers[2])
+    chain.workers[1].report(chain.offers[1])
+    operator = chain.town.join("chief", operator_token="op")
+    review = [mail for mail in chain.workers[0].mail() if mail.kind == "task.review"][-1]
+    operator.confirm(review)
+    assert chain.states()[1] == "completed"
+    if first == "parent":
+        chain.workers[2].report(chain.offers[2])
+    assert chain.states()[2] == "reported"
+
+
+@pytest.mark.parametrize("evaluator", ["delegator", "auto"])
+@pytest.mark.parametrize("first", ["parent", "report"])
+def test_an_abandoned_result_that_did_not_see_the_newest_word_waits_for_one(family, evaluator, first):
+    chain = family(on_parent_end="abandon", acceptance=evaluator)
+    chain.workers[1].say(TaskSteer(chain.tasks[2], "k", b"[]"))
+    if first == "report":
+        chain.workers[2].report(chain.offers[2])
+    chain.workers[1].report(chain.offers[1])
+    if evaluator != "auto":
+        chain.workers[0].confirm(chain.workers[0].mail()[-1])
+    assert chain.states()[1] == "completed"
+    if first == "parent":
+        chain.workers[2].report(chain.offers[2])
+    assert chain.states()[2] == "reported"
+    (review,) = [mail for mail in chain.workers[1].mail() if mail.kind == "task.review"]
+    assert chain.workers[1].confirm(review) == Ok(state="completed")
+
+
+def test_a_root_has_no_parent_to_be_abandoned_by(town):
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate(on_parent_end="abandon")
+    worker.report(worker.offer())
+    assert town.task(task).state == "reported"
+
+
+def test_a_rejected_abandoned_result_is_worked_on_again(family):
+    chain = family(on_parent_end="abandon")
+    chain.workers[2].report(chain.offers[2])
+    chain.workers[1].confirm(chain.workers[1].mail()[-1], verdict="reject", rework=True)
+    end_parent(chain)
+    assert chain.states()[2] == "leased"
+    chain.workers[2].report(chain.workers[2].offer())
+    assert chain.states()[2] == "completed"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from typing import Any
 
 import pytest
 
-from a2a.engine.work import Answered, Attempt, AttemptState, Start, Stop, Work
+from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    ArtifactRef,
     Error,
     HeldVerdict,
     Limits,
@@ -17,13 +19,17 @@ from a2a.protocol.messages import (
     Ok,
     TaskAccept,
     TaskAnswer,
+    TaskArtifact,
     TaskAsk,
+    TaskCheckpoint,
     TaskDecline,
+    TaskHandoff,
     TaskHeartbeat,
     TaskLease,
     TaskOffer,
     TaskReport,
     TaskRevoke,
+    TaskSteer,
     TaskVerdict,
     TaskYield,
     Welcome,
@@ -259,3 +265,127 @@ def test_a_stale_artifact_or_question_stops_the_attempt(bench: Bench) -> None:
     bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
     [frame] = bench.sent()
     assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]
+
+
+# What it leaves, hears and uses ---------------------------------------------------------------------------------------
+
+
+def test_checkpoints_are_numbered_and_each_names_the_one_before(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.checkpoint(attempt, b"[1]", format="rows")
+    bench.work.checkpoint(attempt, b"[2]", portable=False)
+    assert bench.messages() == [
+        TaskCheckpoint("t-1", 5, 1, b"[1]", 0, "rows", True),
+        TaskCheckpoint("t-1", 5, 2, b"[2]", 1, "", False),
+    ]
+
+
+def test_a_checkpoint_of_an_attempt_that_was_superseded_ends_it(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.checkpoint(attempt, b"[1]")
+    [frame] = bench.sent()
+    assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]
+
+
+def test_a_hand_off_that_is_refused_lets_the_attempt_go_on(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.hand_off(attempt, "other", None, b'["look"]')
+    [frame] = bench.sent()
+    assert frame.message == TaskHandoff("t-1", 5, "other", None, b'["look"]')
+    assert bench.reply(frame, Error("no_capable_agent", "nobody")) == []
+    assert attempt.state is AttemptState.RUNNING
+    bench.work.hand_off(attempt, None, {"tags": ["x"]}, None)
+    [frame] = bench.sent()
+    assert bench.reply(frame, Ok("queued")) == []
+    assert bench.work.attempts == {}
+
+
+def test_a_hand_off_under_a_fence_that_is_gone_ends_the_attempt(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.hand_off(attempt, None, None, None)
+    [frame] = bench.sent()
+    assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]
+
+
+def test_a_word_of_the_delegator_is_passed_on_and_the_report_says_which_was_seen(bench: Bench) -> None:
+    attempt = bench.start()
+    assert bench.work.on_notice(TaskSteer("t-1", "k", b"[1]", steer_no=1), None, 1000) == [Steered(attempt, 1, b"[1]")]
+    assert bench.work.on_notice(TaskSteer("t-9", "k", b"[1]", steer_no=1), None, 1000) == []
+    attempt.steer_no = 1
+    bench.work.report(attempt, "completed", b"[]")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert report.steer_no == 1
+
+
+def test_what_it_used_is_told_soon_and_with_the_last_word(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.use(attempt, {"tokens": 3}, 1000)
+    bench.work.use(attempt, {"tokens": 4, "steps": 1}, 1050)
+    assert bench.work.next_deadline() == 1100
+    bench.work.tick(1100)
+    [beat] = bench.messages()
+    assert isinstance(beat, TaskHeartbeat)
+    assert beat.usage == {"tokens": 7, "steps": 1}
+    bench.work.yield_(attempt, "enough")
+    assert bench.messages() == [TaskYield("t-1", 5, "enough", {"tokens": 7, "steps": 1})]
+
+
+def test_its_slot_is_free_while_it_waits_for_sub_tasks(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.wait(attempt, 1, 1000)
+    bench.work.wait(attempt, 1, 1000)
+    bench.work.tick(1100)
+    bench.work.wait(attempt, -1, 1200)
+    assert bench.work.next_deadline() == 11_100, "it still waits for one"
+    bench.work.wait(attempt, -1, 1300)
+    bench.work.tick(1400)
+    assert [beat.slot for beat in bench.messages() if isinstance(beat, TaskHeartbeat)] == ["released", "held"]
+
+
+def test_artifacts_that_are_complete_go_with_the_result_and_their_hash(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=True, last=False)
+    bench.work.artifact(attempt, "log", b"[2]", append=True, last=True)
+    bench.work.artifact(attempt, "draft", b"[3]", append=False, last=False)
+    digest = f"sha256:{hashlib.sha256(b'[1][2]').hexdigest()}"
+    frames = bench.sent()
+    assert [frame.message.digest for frame in frames if isinstance(frame.message, TaskArtifact)] == [None, digest, None]
+    assert attempt.digests == {}, "nobody has said yet that it is there"
+    for frame in frames:
+        bench.reply(frame, Ok())
+    bench.work.report(attempt, "completed", b"[]")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert report.artifacts == [ArtifactRef("log", digest)]
+
+
+def test_an_artifact_that_begins_anew_has_a_new_hash(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
+    bench.work.artifact(attempt, "log", b"[2]", append=False, last=True)
+    for frame in bench.sent():
+        bench.reply(frame, Ok())
+    assert attempt.digests == {"log": f"sha256:{hashlib.sha256(b'[2]').hexdigest()}"}
+
+
+def test_an_artifact_that_is_refused_is_no_part_of_the_result(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
+    [frame] = bench.sent()
+    bench.reply(frame, Error("quota", "too many"))
+    bench.work.report(attempt, "completed", b"[]")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert report.artifacts == []
+
+
+def test_an_attempt_that_is_taken_away_has_a_grace(bench: Bench) -> None:
+    attempt = bench.start()
+    stop = bench.work.on_notice(TaskRevoke("t-1", 5, "stall", "coop", 2_000), None, 1000)
+    assert stop == [Stop(attempt, "stall", "coop", 2_000)]
+    assert attempt.state is AttemptState.RUNNING, "it may still report, or give back"
+
+
+def test_an_effect_key_is_that_of_the_specification() -> None:
+    assert effect_key("main-7", 0, "charge") == hashlib.sha256(b"main-7\n0\ncharge").hexdigest()

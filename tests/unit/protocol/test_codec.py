@@ -287,6 +287,10 @@ def test_an_integral_float_is_an_integer(encoding):
     )
     assert frame == Frame("1", TaskHeartbeat("t", 3, 2), mseq=7)
     assert all(type(value) is int for value in (frame.message.fence, frame.message.progress_no, frame.mseq))
+    body = {"key": "k", "spec": {"skill": "s", "priority": 5.0, "x": [1.0, 1.5, None]}, "limits": {"attempts": 2.0}}
+    message = one(raw(encoding, ping(kind="task.delegate", body=body)), encoding).message
+    assert isinstance(message, TaskDelegate) and message.limits is not None
+    assert (message.limits.attempts, message.spec) == (2, body["spec"]), "the same number, whichever way it is written"
 
 
 # What is not a frame --------------------------------------------------------------------------------------------------
@@ -412,6 +416,14 @@ def test_only_true_is_must(encoding, must):
         ("agent.find", {}, {"filter": []}),
         ("agent.update", {}, {"labels": ["a"]}),
         ("task.list", {}, {"limit": "many"}),
+        ("task.accept", {"task": "t", "fence": "3"}, {}),
+        ("task.accept", {"task": "t", "fence": True}, {}),
+        ("task.list", {}, {"limit": "5"}),
+        ("task.get", {"task": "t"}, {"content": 1}),
+        ("task.get", {"task": "t"}, {"content": "true"}),
+        ("task.delegate", {}, {"key": "k", "spec": {"skill": "s", "priority": "5"}}),
+        ("hello", {}, {"versions": ["1.0", "1.0"], "agentId": "a", "instanceId": "i", "incarnation": "1"}),
+        ("agent.find", {}, {"watch": 1}),
     ],
 )
 def test_a_message_of_the_wrong_types_is_answered_and_the_connection_goes_on(encoding, kind, envelope, body):

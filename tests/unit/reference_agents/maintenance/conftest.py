@@ -92,7 +92,7 @@ def test_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     """What this machine has to offer; perhaps nothing."""
-    return anyio.run(detect, tmp_path_factory.mktemp("probe"))
+    return anyio.run(detect, tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture

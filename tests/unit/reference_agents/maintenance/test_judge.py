@@ -36,7 +36,7 @@ REEXPORT = {
 def sandboxed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for the sandbox once and not in every test."""
 
-    async def known(_: object) -> Sandbox:
+    async def known(*_: object) -> Sandbox:
         return sandbox
 
     monkeypatch.setattr(module, "detect", known)
@@ -288,7 +288,7 @@ async def test_without_a_sandbox_the_judge_does_not_run_tests_that_nobody_allowe
         repository({"a.py": "import os\n", "test_a.py": "def test_a(): pass\n"}), baseline=True
     )
 
-    async def nothing(_: object) -> Sandbox:
+    async def nothing(*_: object) -> Sandbox:
         return Sandbox("none")
 
     monkeypatch.setattr(module, "detect", nothing)

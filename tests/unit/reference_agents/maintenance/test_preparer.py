@@ -23,7 +23,7 @@ FILES = {
 def sandboxed(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for the sandbox once and not in every test; where there is none, these tests may go without."""
 
-    async def known(_: object) -> Sandbox:
+    async def known(*_: object) -> Sandbox:
         return sandbox
 
     monkeypatch.setattr(module, "detect", known)
@@ -89,7 +89,7 @@ async def test_without_a_sandbox_nothing_of_the_repository_runs_unless_allowed(
     mark = tmp_path / "ran"
     repo = repository({"test_a.py": f"open({str(mark)!r}, 'w')\ndef test_good(): pass\n"})
 
-    async def nothing(_: object) -> Sandbox:
+    async def nothing(*_: object) -> Sandbox:
         return Sandbox("none")
 
     monkeypatch.setattr(module, "detect", nothing)

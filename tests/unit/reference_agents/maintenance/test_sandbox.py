@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from reference_agents.maintenance import sandbox as module
 from reference_agents.maintenance.launch import SCRATCH
 from reference_agents.maintenance.processes import Finished, Limits
-from reference_agents.maintenance.sandbox import Sandbox, detect, foreign_environment, run_foreign
+from reference_agents.maintenance.sandbox import NAMESPACES, Sandbox, detect, foreign_environment, run_foreign
 
 PYTHON = [sys.executable, "-I", "-c"]
 LIMITS = Limits(seconds=30.0, memory=1024**3, file_size=1024**2)
@@ -42,6 +44,16 @@ async def confined(sandbox: Sandbox, program: str, folder: Path, *arguments: str
     return await run_foreign(sandbox, command, cwd=folder, writable=[folder], env=env, limits=LIMITS)
 
 
+def test_where_a_program_can_have_mounts_of_its_own_it_gets_them(sandbox: Sandbox) -> None:
+    """Without this the next tests would be skipped, and nobody would see that the protection is gone."""
+    if shutil.which("unshare") is None:
+        pytest.skip("this machine has no unshare")
+    command = ["unshare", *NAMESPACES[0], "--", "mount", "-t", "tmpfs", "none", "/tmp"]
+    if subprocess.run(command, capture_output=True, timeout=LIMITS.seconds, check=False).returncode != 0:
+        pytest.skip("this machine gives nobody mounts of his own")
+    assert sandbox.options == NAMESPACES[0]
+
+
 async def test_there_is_no_network_but_loopback(real: Sandbox, tmp_path: Path) -> None:
     program = (
         "import socket\n"
@@ -66,6 +78,44 @@ async def test_only_the_named_folders_can_be_written_to(real: Sandbox, tmp_path:
     done = await confined(real, program, tmp_path, str(tmp_path), outside)
     assert done.out.decode().splitlines() == ["yes", "Read-only file system"], done.text
     assert not (Path(outside) / "written").exists()
+
+
+@pytest.mark.parametrize("scratch", SCRATCH)
+async def test_scratch_space_is_its_own_and_goes_with_it(real: Sandbox, tmp_path: Path, scratch: str) -> None:
+    if "--mount" not in real.options and real.kind == "namespaces":
+        pytest.skip("this machine's sandbox cannot protect files")
+    if not os.access(scratch, os.W_OK):
+        pytest.skip(f"there is no {scratch} here")
+    with tempfile.NamedTemporaryFile(dir=scratch) as ours:
+        program = (
+            "import pathlib, sys\n"
+            "ours = pathlib.Path(sys.argv[1])\n"
+            "print(ours.exists())\n"
+            "theirs = ours.with_suffix('.theirs'); theirs.write_text('x'); print(theirs.exists())\n"
+        )
+        done = await confined(real, program, tmp_path, ours.name)
+        assert done.out.decode().splitlines() == ["False", "True"], done.text
+        assert not Path(ours.name).with_suffix(".theirs").exists()
+
+
+async def test_what_it_sees_in_scratch_space_it_can_only_read(real: Sandbox, tmp_path: Path) -> None:
+    if "--mount" not in real.options and real.kind == "namespaces":
+        pytest.skip("this machine's sandbox cannot protect files")
+    with tempfile.TemporaryDirectory(dir="/tmp") as seen, tempfile.TemporaryDirectory(dir=seen) as inner:
+        (Path(seen) / "file").write_text("read me")
+        program = (
+            "import pathlib, sys\n"
+            "print((pathlib.Path(sys.argv[1]) / 'file').read_text())\n"
+            "for folder in sys.argv[1:]:\n"
+            "    try:\n        (pathlib.Path(folder) / 'written').write_text('x'); print('yes')\n"
+            "    except OSError as exc:\n        print(exc.strerror)\n"
+        )
+        command = [*PYTHON, program, seen, inner]
+        env = foreign_environment(sys.executable, inner, [])
+        sandbox = replace(real, sees=(seen,))
+        done = await run_foreign(sandbox, command, cwd=seen, writable=[inner], env=env, limits=LIMITS)
+        assert done.out.decode().splitlines() == ["read me", "Read-only file system", "yes"], done.text
+        assert (Path(inner) / "written").exists()
 
 
 async def test_the_protection_cannot_be_taken_off_from_inside(real: Sandbox, tmp_path: Path, outside: str) -> None:
@@ -127,6 +177,9 @@ def test_bubblewrap_is_told_to_share_nothing_and_to_die_with_us(tmp_path: Path) 
     line = Sandbox("bubblewrap").command(["pytest"], [tmp_path], LIMITS)
     assert line[0] == "bwrap"
     assert {"--unshare-all", "--die-with-parent"} <= set(line)
+    tmp = line.index("--tmpfs")
+    assert [line[tmp + 2 * number + 1] for number in range(len(SCRATCH))] == list(SCRATCH)
+    assert tmp < line.index("--ro-bind-try") < line.index("--bind"), "what is to be seen lies on top of it"
     at = line.index("--bind")
     assert line[at + 1 : at + 3] == [str(tmp_path), str(tmp_path)]
     assert line[-1] == "pytest"

@@ -119,8 +119,8 @@ async def test_a_source_distribution_becomes_a_repository_with_one_commit(
     downloads = []
 
     async def pip(command: list[str], **_: Any) -> Finished:
-        downloads.append(command[-1])
-        target = Path(command[command.index("--dest") + 1])
+        downloads.append(command[-2])
+        target = Path(command[-1])
         target.mkdir()
         tar(
             target / "x-1.0.tar.gz",

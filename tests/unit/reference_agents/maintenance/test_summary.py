@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from reference_agents.maintenance.evidence import no_evidence
-from reference_agents.maintenance.shapes import Evidence, Rejected
-from reference_agents.maintenance.summary import REJECTED_SHOWN, Step, Summary, Verdict, describe, new_summary
+from reference_agents.maintenance.shapes import Evidence, Rejected, RunTally
+from reference_agents.maintenance.summary import (
+    REJECTED_SHOWN,
+    Step,
+    Summary,
+    Verdict,
+    describe,
+    enter,
+    finish,
+    new_summary,
+    summary_of,
+)
 
 
 @pytest.fixture
@@ -74,6 +86,12 @@ def test_what_was_refused_is_shown_with_its_evidence(summary: Summary) -> None:
     assert "coder-a: all of it: it breaks" in text
 
 
+@pytest.mark.parametrize(("removed", "words"), [(1, "1 finding in"), (2, "2 findings in"), (0, "0 findings in")])
+def test_what_was_accepted_is_counted(summary: Summary, removed: int, words: str) -> None:
+    summary["accepted"] = [{"agent": "coder-a", "files": ["one.py"], "removed": removed}]
+    assert f"accepted   coder-a: {words} one.py" in describe(summary)
+
+
 def test_a_long_list_is_cut_and_says_so(summary: Summary) -> None:
     summary["rejected"] = [refused([f"{number}.py"]) for number in range(REJECTED_SHOWN + 2)]
     assert "and 2 more, in the JSON form of this summary" in describe(summary)
@@ -92,3 +110,48 @@ def test_who_did_what_and_what_was_lost_on_the_way(summary: Summary) -> None:
 def test_an_answer_stands_by_itself(summary: Summary) -> None:
     summary["verdict"], summary["answer"] = "answered", "It is in one.py."
     assert describe(summary).splitlines()[:3] == ["project: answered", "", "It is in one.py."]
+
+
+def test_a_workspace_begins_a_summary() -> None:
+    tests: Any = {"total": 3, "passed": 2, "failed": 1, "skipped": 0, "seconds": 1.0, "path": "/x", "unstable": []}
+    workspace: Any = {
+        "run_dir": "/run", "name": "project", "repository": "/repo", "base": "0" * 40, "tests": tests,
+        "findings": {"total": 5, "by_rule": {"F401": 5}},
+    }  # fmt: skip
+    made = summary_of("tidy up", workspace)
+    assert (made["request"], made["name"], made["repository"], made["run_dir"]) == (
+        "tidy up",
+        "project",
+        "/repo",
+        "/run",
+    )
+    assert made["findings_before"] == made["findings_after"] == workspace["findings"]
+    assert made["tests_before"] == made["tests_after"] == RunTally(total=3, passed=2, failed=1, skipped=0, seconds=1.0)
+
+
+@pytest.mark.parametrize(("judged", "stands"), [("accepted", "held"), ("nothing", "held"), ("no_evidence",) * 2])
+def test_a_judgement_is_entered_behind_those_who_failed(summary: Summary, judged: str, stands: str) -> None:
+    judgement: Any = {
+        "verdict": judged, "findings_before": {"total": 5, "by_rule": {}},
+        "findings_after": {"total": 1, "by_rule": {}},
+        "tests_before": summary["tests_before"], "tests_after": summary["tests_after"], "best_single": 3,
+        "test_runs": 7, "accepted": [], "conflicts": [], "rejected": [refused(["two.py"])], "agreements": [],
+        "digest": "d",
+    }  # fmt: skip
+    enter(summary, judgement, {"verdict": "warn", "findings": []}, [refused([])], "/patch")
+    assert (summary["verdict"], summary["patch_path"], summary["evidence"]) == (stands, "/patch", "d")
+    assert [it["files"] for it in summary["rejected"]] == [[], ["two.py"]]
+    assert (summary["best_single"], summary["test_runs"], summary["review"]["verdict"]) == (3, 7, "warn")
+    assert summary["findings_after"]["total"] == 1
+
+
+def test_the_end_of_a_run_is_counted_and_put_into_words(summary: Summary) -> None:
+    def step(attempts: int, losses: int) -> Step:
+        return Step(name="judge", skill="judge_patches", agent="judge", task="main-9", state="completed",
+                    attempts=attempts, losses=losses, seconds=1.0, detail="")  # fmt: skip
+
+    steps = [step(4, 2), step(1, 0), step(0, 0)]
+    made = finish(summary, "rejected", "not like this", steps, 2, 9.5)
+    assert (made["losses"], made["retries"], made["rounds"], made["seconds"]) == (2, 1, 2, 9.5)
+    assert made["text"] == describe(made)
+    assert made["text"].startswith("project: rejected by a person, nothing was changed (not like this)")

@@ -1,0 +1,39 @@
+"""`a2a completion`: the script that has a shell complete commands and options.
+
+The script asks `a2a` itself at each tab, through an environment variable that click looks at; what it answers from is
+the table in `main`, so a tab loads no more than the command that is being typed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePath
+
+import click
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+
+__all__ = ["VARIABLE", "completion"]
+
+VARIABLE = "_A2A_COMPLETE"
+"""By which a script asks; click derives the same name from that of the command."""
+SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(SHELLS)), required=False)
+@click.pass_context
+def completion(ctx: click.Context, shell: str | None) -> None:
+    """Write the completion script of SHELL; of the one this user has when none is named.
+
+    \b
+    bash, in ~/.bashrc:                     eval "$(a2a completion bash)"
+    zsh, in ~/.zshrc:                       eval "$(a2a completion zsh)"
+    fish, in ~/.config/fish/config.fish:    a2a completion fish | source
+    """
+    named = shell or PurePath(os.environ.get("SHELL", "")).name
+    if named not in SHELLS:
+        raise click.UsageError(f"expected one of {', '.join(SHELLS)}; $SHELL says {named or 'nothing'}")
+    root = ctx.find_root()
+    # The template itself, not `source()`: that one starts a bash to ask for its version.
+    made = SHELLS[named](root.command, {}, "a2a", VARIABLE)
+    click.echo(made.source_template % made.source_vars())

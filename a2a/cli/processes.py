@@ -1,0 +1,41 @@
+"""How a command starts others of this package, and what it says of those it keeps running.
+
+What is kept running, and how, is `supervisor`'s. Used by `a2a dev`, `a2a agent run --workers`, `a2a run` and
+`a2a squad`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from ..supervisor import Supervisor
+
+__all__ = ["A2A", "AGENT_GRACE", "tell_restarts"]
+
+A2A = (sys.executable, "-m", "a2a")
+"""How a command of this package is started: by the interpreter and the source of whoever starts it."""
+AGENT_GRACE = 15.0
+"""Seconds from SIGTERM to SIGKILL: an agent takes ten to end what it holds."""
+
+
+async def tell_restarts(supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """Tell of every program that ended and is started again, for as long as the caller wants."""
+    told: dict[str, int] = {}
+    while True:
+        news = supervisor.news
+        for program in supervisor.programs.values():
+            if program.restarts > told.get(program.name, 0):
+                told[program.name] = program.restarts
+                say(f"{program.name} ended ({_exit(program.exit_code)}) and is started again")
+        await news.wait()
+
+
+def _exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return signal.Signals(-code).name
+        except ValueError:
+            pass
+    return f"exit code {code}"

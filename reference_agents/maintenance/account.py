@@ -1,0 +1,161 @@
+"""The account of a judgement: what was refused with which patch and why, and whose work was taken in which order.
+
+It is kept while the judge decides, so that whoever watches is told of each refusal as it happens, and becomes the
+judgement in the end. It decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from . import git
+from .evidence import no_evidence
+from .hearing import Hearing, Overlap
+from .shapes import Accepted, Conflict, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
+from .trials import Trial
+from .workspace import patch_of
+
+__all__ = ["Account", "Outcome", "Recorder"]
+
+FULL_EXCERPTS_MAX: Final = 20
+"""Refusals that quote output; a judgement has to fit into one message."""
+
+Recorder = Callable[[Rejected], Awaitable[None]]
+"""Told of each refusal as it happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the judge came to."""
+
+    verdict: Literal["accepted", "nothing", "no_evidence"]
+    tree: str
+    findings: FindingCount
+    best_single: int
+    tests: RunTally
+    runs: int
+
+
+@dataclass(slots=True)
+class _Share:
+    """What was taken of one agent's work."""
+
+    files: set[str] = field(default_factory=set)
+    removed: int = 0
+
+
+class Account:
+    """What is written down of one decision."""
+
+    def __init__(self, workspace: Workspace, base: str, record: Recorder | None) -> None:
+        self._workspace = workspace
+        self._base = base
+        self._record = record
+        self._taken: dict[str, _Share] = {}
+        self._rejected: list[Rejected] = []
+
+    @property
+    def first(self) -> str | None:
+        """The agent whose work was taken first; None while none was."""
+        return next(iter(self._taken), None)
+
+    async def take(self, name: str, before: Trial, after: Trial) -> None:
+        """Write down that an agent's work leads from one tree to another."""
+        paths = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
+        self.accept(name, paths, before.total - after.total)
+
+    def accept(self, name: str, paths: Sequence[str], removed: int) -> None:
+        """Write down what was taken of an agent's work."""
+        share = self._taken.setdefault(name, _Share())
+        share.files.update(paths)
+        share.removed += removed
+
+    async def refuse(
+        self, name: str, files: Sequence[str], reason: Any, detail: str, evidence: Evidence | None = None, *,
+        tree: str = "", onto: str = "",
+    ) -> None:  # fmt: skip
+        """Write a refusal down, with the patch it is about."""
+        shown = evidence or no_evidence()
+        if len(self._rejected) >= FULL_EXCERPTS_MAX:
+            shown = shown | {"excerpt": ""}
+        path = digest = ""
+        if tree:
+            start = onto or self._base
+            only = await git.replace_paths(self._workspace["mirror"], start, tree, files)
+            kept = await patch_of(self._workspace, only, since=start, as_file=True)
+            path, digest = kept["path"], kept["digest"]
+        rejected = Rejected(
+            agent=name,
+            files=list(files),
+            reason=reason,
+            detail=detail,
+            evidence=shown,
+            patch_path=path,
+            patch_digest=digest,
+        )
+        self._rejected.append(rejected)
+        if self._record is not None:
+            await self._record(rejected)
+
+    async def refuse_gainless(self, name: str, before: Trial, after: Trial) -> None:
+        """Write down that an agent's work holds, and makes nothing better."""
+        files = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
+        detail = f"{after.total} findings would be left, {before.total} are without it"
+        await self.refuse(name, files, "no_gain", detail, tree=after.tree, onto=before.tree)
+
+    async def judgement(self, hearing: Hearing, outcome: Outcome, elapsed: float) -> Judgement:
+        """Return the judgement."""
+        made = Judgement(
+            verdict=outcome.verdict,
+            patch=await patch_of(self._workspace, outcome.tree),
+            accepted=[
+                Accepted(agent=name, files=sorted(share.files), removed=share.removed)
+                for name, share in self._taken.items()
+            ],
+            rejected=self._rejected,
+            conflicts=[self._settled(overlap) for overlap in hearing.overlaps],
+            agreements=hearing.agreements,
+            findings_before=self._workspace["findings"],
+            findings_after=outcome.findings,
+            best_single=outcome.best_single,
+            tests_before=_tally(self._workspace["tests"]),
+            tests_after=_tally(outcome.tests),
+            test_runs=outcome.runs,
+            elapsed=round(elapsed, 2),
+            digest="",
+        )
+        made["digest"] = _digest_of(made)
+        return made
+
+    def _settled(self, overlap: Overlap) -> Conflict:
+        """Say what became of two proposals that git cannot merge."""
+        order = [*self._taken]
+        first, second = sorted(overlap.agents, key=lambda name: order.index(name) if name in order else len(order))
+        if first not in order:
+            resolution = "neither was taken"
+        elif second not in order:
+            resolution = f"{first} only"
+        elif self._taken[second].files.intersection(overlap.paths):
+            resolution = f"{first} first; {second} was asked again on top of it and added to these files"
+        else:
+            resolution = f"{first} first; {second}, asked again on top of it, had nothing to add to these files"
+        return Conflict(agents=list(overlap.agents), files=overlap.paths, resolution=resolution)
+
+
+def _tally(run: RunTally) -> RunTally:
+    return RunTally(
+        total=run["total"], passed=run["passed"], failed=run["failed"], skipped=run["skipped"], seconds=run["seconds"]
+    )
+
+
+def _digest_of(judgement: Judgement) -> str:
+    """Digest what a second judge would have to find as well: times and the number of runs are not part of it."""
+    told: dict[str, Any] = {
+        name: value for name, value in judgement.items() if name not in {"elapsed", "test_runs", "digest"}
+    }
+    for name in ("tests_before", "tests_after"):
+        told[name] = {key: value for key, value in told[name].items() if key != "seconds"}
+    return git.digest(json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())

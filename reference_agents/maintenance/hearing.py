@@ -1,0 +1,116 @@
+"""The hearing: what was proposed, where proposals agree to the letter, and where git cannot merge them.
+
+What lies outside the plan is cut off here, before anybody tries it. Nothing is tried and nothing is weighed: `judge`
+does that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from a2a import AttemptFailed
+
+from . import git
+from .scope import in_scope
+from .shapes import AgreedFile, Plan, Proposal, Workspace
+from .workspace import tree_of
+
+__all__ = ["Candidate", "Hearing", "Overlap", "hear"]
+
+Refuse = Callable[[str, Sequence[str], str, str, str], Awaitable[None]]
+"""Told of what is not heard: agent, files, reason, detail, and the tree it is about, where there is one."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """What one agent proposed, and what is left of it."""
+
+    agent: str
+    tree: str
+    """Its proposal, without the files it should not have touched."""
+    files: frozenset[str]
+    alone: int = 0
+    """Findings left by what holds of it alone."""
+    refused: set[str] = field(default_factory=set)
+    """Files of its work that the tests cannot live with."""
+
+
+class Overlap(NamedTuple):
+    """Two proposals that git cannot merge."""
+
+    agents: tuple[str, str]
+    paths: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """All that was proposed."""
+
+    candidates: list[Candidate]
+    agreements: list[AgreedFile]
+    overlaps: list[Overlap]
+
+
+async def hear(
+    workspace: Workspace, plan: Plan, proposals: Sequence[Proposal], base: str, refuse: Refuse
+) -> Hearing:  # fmt: skip
+    """Look each proposal up, and compare their texts.
+
+    Args:
+        base: the tree they start from.
+        refuse: told of what does not apply, and of files outside the plan.
+    """
+    candidates = [
+        candidate
+        for proposal in proposals
+        if (candidate := await _candidate(workspace, plan, proposal, base, refuse)) is not None
+    ]
+    mirror = workspace["mirror"]
+    return Hearing(candidates, await _agreements(mirror, candidates), await _overlaps(mirror, base, candidates))
+
+
+async def _candidate(
+    workspace: Workspace, plan: Plan, proposal: Proposal, base: str, refuse: Refuse
+) -> Candidate | None:  # fmt: skip
+    """Return what of a proposal lies inside the plan."""
+    name, mirror = proposal["agent"], workspace["mirror"]
+    try:
+        tree = await tree_of(workspace, proposal["patch"])
+    except AttemptFailed as exc:
+        if exc.error_code not in {"does_not_apply", "patch_mismatch"}:
+            raise
+        await refuse(name, [], "does_not_apply", exc.detail, "")
+        return None
+    changed = await git.changed_paths(mirror, base, tree)
+    outside = [path for path in changed if not in_scope(plan, path)]
+    if outside:
+        await refuse(name, outside, "out_of_scope", "the plan does not let anybody touch these", tree)
+        tree = await git.replace_paths(mirror, tree, base, outside)
+    inside = frozenset(changed) - frozenset(outside)
+    return Candidate(name, tree, inside) if inside else None
+
+
+async def _agreements(mirror: str, candidates: Sequence[Candidate]) -> list[AgreedFile]:
+    """Return the files that several agents would make the same of."""
+    versions: dict[tuple[str, str | None], list[str]] = {}
+    for candidate in candidates:
+        blobs = {entry.path: entry.blob for entry in await git.files(mirror, candidate.tree)}
+        for path in candidate.files:
+            versions.setdefault((path, blobs.get(path)), []).append(candidate.agent)
+    return [
+        AgreedFile(path=path, agents=agents)
+        for (path, _), agents in sorted(versions.items(), key=str)
+        if len(agents) > 1
+    ]  # fmt: skip
+
+
+async def _overlaps(mirror: str, base: str, candidates: Sequence[Candidate]) -> list[Overlap]:
+    found = []
+    for index, one in enumerate(candidates):
+        for other in candidates[index + 1 :]:
+            merged = await git.merge(mirror, base, one.tree, other.tree)
+            if merged.conflicts:
+                found.append(Overlap((one.agent, other.agent), list(merged.conflicts)))
+    return found

@@ -1,0 +1,107 @@
+"""The steps of one attempt at a request: each an errand under a key of its own, told to whoever watches.
+
+What a step is given is part of its key, so the same step after a crash is the same sub-task, and another round another
+one. It does not know which steps there are, nor what comes of them: `lead` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import anyio
+
+from a2a import TaskContext
+
+from . import git
+from .errand import Ask, Errand
+from .summary import Step
+
+__all__ = ["Steps", "both", "digest"]
+
+One = TypeVar("One")
+Other = TypeVar("Other")
+
+
+@dataclass(slots=True)
+class Steps:
+    """What was delegated so far, and how it is told."""
+
+    task: TaskContext
+    ask: Ask
+    """Puts what a step asks to whoever can answer."""
+    errands: list[Errand] = field(default_factory=list)
+    rounds: int = 0
+    """How often a patch was asked for: later rounds are named in the story."""
+    span: tuple[float, float] = (0.0, 0.0)
+    """The part of the whole that is going on, as fractions: for progress."""
+
+    async def run(
+        self, name: str, skill: str, key: str, *, to: str | None = None, queue: float | None = None, **given: Any
+    ) -> Any:
+        """Have an agent do a step, and return its result.
+
+        Args:
+            name: for people.
+            key: the beginning of the sub-task's key.
+            to: the one agent that may do it.
+            queue: seconds it may wait for an agent.
+            given: the input.
+
+        Raises:
+            ErrandFailed: it ended without a result.
+        """
+        shown = f"{name} (round {self.rounds})" if self.rounds > 1 else name
+        unique = f"{key}-{digest(given)}"
+        errand = Errand(self.task, shown, skill, given, unique, self.story, self.ask, self.note, to, queue)
+        self.errands.append(errand)
+        return await errand.run()
+
+    async def story(self, kind: str, who: str, what: str) -> None:
+        """Tell whoever watches what happened, for good."""
+        await self.task.artifact("story", {"kind": kind, "who": who, "what": what}, append=True, last=False)
+
+    async def note(self, fraction: float | None, words: str) -> None:
+        """Tell whoever watches what is going on."""
+        low, high = self.span
+        await self.task.progress(None if fraction is None else low + (high - low) * fraction, words)
+
+    @property
+    def accounts(self) -> list[Step]:
+        """What became of each step so far."""
+        return [errand.step for errand in self.errands]
+
+    @property
+    def seconds(self) -> float:
+        """How long they took in all, by the coordinator's clock."""
+        began = min((errand.began for errand in self.errands if errand.began), default=0.0)
+        ended = max((errand.ended for errand in self.errands), default=0.0)
+        return round(max(0.0, ended - began), 2)
+
+
+async def both(first: Awaitable[One], second: Awaitable[Other]) -> tuple[One, Other]:
+    """Wait for two steps at once; where one fails, that is the failure."""
+    results: dict[int, Any] = {}
+
+    async def keep(number: int, step: Awaitable[Any]) -> None:
+        results[number] = await step
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep, 0, first)
+            group.start_soon(keep, 1, second)
+    except BaseExceptionGroup as failures:
+        raise _first_of(failures) from failures
+    return results[0], results[1]
+
+
+def digest(value: Any) -> str:
+    """Return a short name for a JSON value."""
+    return git.digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())[:16]
+
+
+def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,623 @@
+"""The planted bugs. To add one, add a row: a name, a sentence, a place, what stands there, what stands there then.
+
+What stands there has to occur exactly once in its file, so that a row cannot outlive the code it is about. A row also
+names the checkers that have to find it: any one of them, but no other, since a bug that is only ever noticed by
+accident is not checked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MUTANTS", "Edit", "Mutant"]
+
+TASKS = "a2a/engine/tasks.py"
+LEASES = "a2a/engine/leases.py"
+LEDGER = "a2a/engine/ledger.py"
+COORDINATOR = "a2a/engine/coordinator.py"
+MAILBOX = "a2a/engine/mailbox.py"
+REGISTRY = "a2a/engine/registry.py"
+ROUTING = "a2a/engine/routing.py"
+LIVE = "a2a/engine/live.py"
+TREE = "a2a/engine/tree.py"
+WORK = "a2a/engine/work.py"
+STATES = "a2a/protocol/states.py"
+SHELL = "tests/simulation/server.py"
+"""The simulator's mirror of `a2a/server.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One place of a change."""
+
+    file: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One planted bug."""
+
+    name: str
+    says: str
+    """What is wrong, in a sentence."""
+    file: str
+    before: str
+    after: str
+    caught_by: tuple[str, ...]
+    """The checkers that have to find it; the names are those of SEMANTICS 4.1 and of the spec's paragraphs."""
+    more: tuple[Edit, ...] = ()
+    """Further places, where one alone would be made good by another."""
+    quick: bool = False
+    """Found within a few seeds: runs with every run of the tests."""
+    model: bool = False
+    """Found by the model and not by the simulator: the engine never comes to what the change allows."""
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        return (Edit(self.file, self.before, self.after), *self.more)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # Authority --------------------------------------------------------------------------------------------------------
+    Mutant(
+        "no-fence-check",
+        "Whoever ever had an attempt at the task has the current one.",
+        LEASES,
+        "    if authority is None or authority.fence != fence:\n        return Case.STALE",
+        "    if authority is None:\n        return Case.STALE",
+        caught_by=("I6", "I7"),
+        quick=True,
+    ),
+    Mutant(
+        "holder-name-instead-of-fence",
+        "An agent's older attempt counts as its newer one.",
+        LEASES,
+        "    if authority is None or authority.fence != fence:",
+        "    if authority is None or authority.holder != agent:",
+        caught_by=("I6", "I7"),
+    ),
+    Mutant(
+        "owner-not-checked",
+        "A fence in the wrong hands is as good as in the right ones.",
+        LEASES,
+        "    if attempt is None or attempt.agent != agent:",
+        "    if attempt is None:",
+        caught_by=("I12",),
+    ),
+    Mutant(
+        "report-of-another-agent-admitted",
+        "A report is admitted whoever sends it.",
+        TASKS,
+        '    Case.NOT_HOLDER: "not_holder",\n    Case.CURRENT: "admit",',
+        '    Case.NOT_HOLDER: "admit",\n    Case.CURRENT: "admit",',
+        caught_by=("I6", "I12"),
+    ),
+    Mutant(
+        "stale-heartbeat-revives",
+        "A heartbeat under a superseded fence gets the task back.",
+        LEASES,
+        "    if case is Case.LAPSED and may_revive(task):",
+        "    if case in (Case.LAPSED, Case.STALE) and may_revive(task):",
+        caught_by=("I5", "I7"),
+        quick=True,
+    ),
+    Mutant(
+        "withdrawn-offer-accepted",
+        "An offer that was withdrawn can be accepted while another one is out.",
+        LEASES,
+        "    if task.offer is not None and task.offer.fence == fence:",
+        "    if task.offer is not None and fence > (task.authority.fence if task.authority else 0):",
+        caught_by=("I4",),
+    ),
+    Mutant(
+        "granted-beside-a-lapsed-lease",
+        "A task whose holder may still come back is granted at once to the next.",
+        COORDINATOR,
+        "granted = task.authority is None or not task.authority.is_open",
+        "granted = True",
+        caught_by=("I5",),
+    ),
+    Mutant(
+        "rework-keeps-the-fence-open",
+        "A result that is sent back leaves its fence open.",
+        LEDGER,
+        "    task.cancel = None  # the report had come first, and the delegator chose to go on",
+        "    task.cancel = None\n    if task.authority is not None:\n        task.authority.is_open = True",
+        caught_by=("I7", "L8", "M"),
+    ),
+    Mutant(
+        "fences-begin-anew",
+        "The counter of positions is kept in memory and begins anew with the process.",
+        COORDINATOR,
+        "        self._commit(CoordinatorStarted",
+        "        self.ledger.lsn = 0\n        self._commit(CoordinatorStarted",
+        caught_by=("I28", "I4"),
+    ),
+    Mutant(
+        "revivals-unbounded",
+        "A lapsed lease comes back as often as it likes.",
+        LEASES,
+        "    return task.revivals < task.bounds.revivals and not task.authority.evicted",
+        "    return not task.authority.evicted",
+        caught_by=("L8", "L10"),
+    ),
+    Mutant(
+        "restart-lets-nothing-go",
+        "What a new process of an agent does not hold stays its own until the lease ends.",
+        REGISTRY,
+        "    if is_another:\n        for task_id",
+        "    if False:\n        for task_id",
+        caught_by=("HELLO-7",),
+    ),
+    # Creation ---------------------------------------------------------------------------------------------------------
+    Mutant(
+        "no-idempotency-check",
+        "The same key makes another task.",
+        TASKS,
+        "known = ledger.keys.get((scope, message.key))",
+        "known = None",
+        caught_by=("I1",),
+        quick=True,
+    ),
+    Mutant(
+        "key-outside-its-scope",
+        "The key of a sub-task belongs to the principal, not to the parent task.",
+        TASKS,
+        'scope = f"task:{parent.id}" if parent else f"principal:{principal_of(agent)}"',
+        'scope = f"principal:{principal_of(agent)}"',
+        caught_by=("I1", "I1c"),
+    ),
+    Mutant(
+        "child-outlives-its-parents-deadline",
+        "A sub-task's deadline is its own alone.",
+        TREE,
+        "        return above if own is None else own\n    return min(own, above)",
+        "        return own\n    return own",
+        caught_by=("I18",),
+    ),
+    Mutant(
+        "cycle-not-seen",
+        "A task may delegate its own work to itself.",
+        TREE,
+        'if above.spec["skill"] == skill and above.spec_hash == spec_hash:',
+        "if False:",
+        caught_by=("I18",),
+    ),
+    Mutant(
+        "one-level-too-deep",
+        "A tree may have one level more than allowed.",
+        TREE,
+        "    if parent.depth + 1 > policy.depth_max:",
+        "    if parent.depth > policy.depth_max:",
+        caught_by=("I18",),
+    ),
+    # The end of an attempt --------------------------------------------------------------------------------------------
+    Mutant(
+        "report-admitted-twice",
+        "A report that comes again is admitted again.",
+        TASKS,
+        '    Case.SPENT: "duplicate_or_late",',
+        '    Case.SPENT: "admit",',
+        more=(Edit(TASKS, "known = task.outcomes.get(message.fence)", "known = None"),),
+        caught_by=("I6",),
+        quick=True,
+    ),
+    Mutant(
+        "repeat-taken-for-late",
+        "The repeat of an admitted report is told that it came late.",
+        TASKS,
+        "if known == (message.outcome, message.result_hash):",
+        "if False:",
+        caught_by=("L8",),
+    ),
+    Mutant(
+        "hash-not-computed-anew",
+        "A report's hash is taken as it comes.",
+        TASKS,
+        '    if message.result_hash != content_hash({"outcome": message.outcome}, message.payload):',
+        "    if False:",
+        caught_by=("L8",),
+    ),
+    Mutant(
+        "late-report-not-kept",
+        "A report without authority is answered and thrown away.",
+        TASKS,
+        "    if repeated or len(task.evidence) >= world.policy.evidence_max:",
+        "    if True:",
+        caught_by=("R8",),
+    ),
+    Mutant(
+        "killed-task-takes-a-result",
+        "A result that comes after a kill is admitted.",
+        TASKS,
+        '        and task.cancel.mode == "kill"\n',
+        "        and False\n",
+        caught_by=("L8",),
+    ),
+    Mutant(
+        "confirm-not-bound-to-its-hash",
+        "A word on another result settles this one.",
+        TASKS,
+        "    if result.result_hash != message.result_hash:",
+        "    if False:",
+        caught_by=("I10",),
+        quick=True,
+    ),
+    Mutant(
+        "confirm-not-bound-to-its-revision",
+        "A word on an older revision settles the newest.",
+        TASKS,
+        "    if task.is_terminal or task.rev > message.rev:",
+        "    if task.is_terminal:",
+        more=(
+            Edit(TASKS, "or result is None or result.rev != message.rev:", "or result is None:"),
+            Edit(TASKS, "    if result.result_hash != message.result_hash:", "    if False:"),
+        ),
+        caught_by=("I10",),
+    ),
+    Mutant(
+        "everybody-decides",
+        "Whoever likes confirms, cancels and answers.",
+        TASKS,
+        "    parent = world.ledger.tasks[task.parent] if task.parent else None\n"
+        "    return parent is not None and parent.holder == agent",
+        "    return True",
+        caught_by=("AUTH-5",),
+    ),
+    Mutant(
+        "reworks-unbounded",
+        "A result is sent back as often as the delegator likes.",
+        TASKS,
+        "    if len(task.feedback) >= task.bounds.reworks:",
+        "    if False:",
+        caught_by=("L10",),
+    ),
+    # Cancelling -------------------------------------------------------------------------------------------------------
+    Mutant(
+        "cancel-overwrites-the-end",
+        "A sub-task that has ended is canceled when its parent ends.",
+        TREE,
+        "    if task.is_terminal:\n        return []\n    records: list[Record] = []",
+        "    records: list[Record] = []",
+        caught_by=("I9",),
+    ),
+    Mutant(
+        "canceler-told-what-is-not-so",
+        "Who cancels a task that has ended is told that it will be canceled.",
+        TASKS,
+        "    if task.is_terminal:\n        return refuse(\n            ErrorCode.NOT_CANCELABLE",
+        "    if False:\n        return refuse(\n            ErrorCode.NOT_CANCELABLE",
+        caught_by=("I11",),
+    ),
+    Mutant(
+        "children-outlive-their-parent",
+        "Nobody cancels the sub-tasks of a task that has ended.",
+        COORDINATOR,
+        'for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):',
+        "for record in ():",
+        caught_by=("TREE-4",),
+    ),
+    Mutant(
+        "holder-not-told-of-the-cancel",
+        "The agent at work is not told that its task is to end.",
+        LEDGER,
+        '    ledger.post(task.authority.holder, lsn, "task.revoke", task.id, task.authority.fence)',
+        "",
+        caught_by=("MAIL-2",),
+    ),
+    # Questions --------------------------------------------------------------------------------------------------------
+    Mutant(
+        "answer-for-one-attempt-only",
+        "An answer that an attempt has got is not in the next offer.",
+        MAILBOX,
+        "for ask in task.asks if ask.answer is not None]",
+        "for ask in task.asks if ask.answer is not None and not ask.told]",
+        caught_by=("I22",),
+    ),
+    Mutant(
+        "second-answer-counts",
+        "A second answer takes the place of the first.",
+        TASKS,
+        "    if ask.answer is not None and not is_replaced:",
+        "    if False:",
+        caught_by=("I22",),
+    ),
+    Mutant(
+        "answer-lost-while-lapsed",
+        "An answer given while the lease had lapsed does not reach the attempt that revives.",
+        LEDGER,
+        '            ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)',
+        "            pass",
+        caught_by=("MAIL-2",),
+    ),
+    # Timers and counters ----------------------------------------------------------------------------------------------
+    Mutant(
+        "lease-never-expires",
+        "An agent that is dead keeps its task for ever.",
+        TASKS,
+        "    elif task.holder is not None:\n        times.append",
+        "    elif False:\n        times.append",
+        more=(
+            Edit(
+                TASKS,
+                "    if task.holder is not None and world.live.lease_until.get",
+                "    if False and world.live.lease_until.get",
+            ),
+        ),
+        caught_by=("L3",),
+        quick=True,
+    ),
+    Mutant(
+        "offer-never-withdrawn",
+        "An offer that nobody answers stays out.",
+        TASKS,
+        "    elif state is TaskState.OFFERED and task.offer is not None:\n",
+        "    elif state is TaskState.OFFERED:\n        pass\n    elif False:\n",
+        more=(
+            Edit(
+                TASKS,
+                "    if state is TaskState.OFFERED and task.offer is not None and task.offer.at",
+                "    if False and task.offer.at",
+            ),
+        ),
+        caught_by=("offer",),
+    ),
+    Mutant(
+        "confirm-timer-never-fires",
+        "A result nobody says a word on waits for ever.",
+        TASKS,
+        '    return policy.on_confirm_timeout != "hold" and task.evaluator != "human"',
+        "    return False",
+        caught_by=("L4",),
+    ),
+    Mutant(
+        "grace-of-a-cancel-never-ends",
+        "An agent that does not stop keeps its canceled task from its end.",
+        TASKS,
+        "        times.append(task.cancel.grace_at)",
+        "        pass",
+        more=(
+            Edit(
+                TASKS,
+                "    if state is TaskState.CANCELING and task.cancel is not None and task.cancel.grace_at <= now:",
+                "    if False:",
+            ),
+        ),
+        caught_by=("L6",),
+    ),
+    Mutant(
+        "deadline-forgotten-at-restart",
+        "Timers that were set before a restart are not set again, and what waits is not looked at.",
+        COORDINATOR,
+        "                self.live.lease_until[task.id] = now + task.durations.lease_ms\n"
+        "            self.ledger.touched[task.id] = task",
+        "                self.live.lease_until[task.id] = now + task.durations.lease_ms",
+        caught_by=("L3", "L4", "L6", "offer", "deadline", "ask"),
+    ),
+    Mutant(
+        "no-offer-after-a-restart",
+        "What was queued before a restart is not looked at after it.",
+        COORDINATOR,
+        "            self.ledger.touched[task.id] = task\n        self._follow(now)",
+        "            if task.state is not TaskState.QUEUED:\n"
+        "                self.ledger.touched[task.id] = task\n        self._follow(now)",
+        caught_by=("L2",),
+    ),
+    Mutant(
+        "timer-fires-in-the-grace",
+        "After a restart the timers go on at once, before anybody can be back.",
+        COORDINATOR,
+        "now, now + (max(leases, default=0) if grace is None else grace)",
+        "now, now",
+        caught_by=("I19",),
+        quick=True,
+    ),
+    Mutant(
+        "losses-not-counted",
+        "A lease that lapses is no loss.",
+        LEDGER,
+        "    task.losses += record.counted",
+        "",
+        caught_by=("M",),
+    ),
+    Mutant(
+        "losses-unbounded",
+        "A task whose agents keep dying is offered for ever.",
+        LEASES,
+        "    if counted and task.losses + 1 > task.bounds.losses:",
+        "    if False:",
+        caught_by=("L10", "L10b"),
+    ),
+    Mutant(
+        "failures-unbounded",
+        "A failure that may be retried is retried for ever.",
+        TASKS,
+        "    if task.failures + 1 >= task.bounds.attempts:",
+        "    if False:",
+        caught_by=("L10", "L10b"),
+    ),
+    Mutant(
+        "short-lease-behind-a-long-offer",
+        "A lease that ends before its offer would have is looked at only then.",
+        COORDINATOR,
+        "        if isinstance(message, _SIGNS_OF_LIFE):\n            self._lease_changed(message.task, now)",
+        "",
+        caught_by=("L3",),
+    ),
+    # Offers -----------------------------------------------------------------------------------------------------------
+    Mutant(
+        "credit-exceeded",
+        "An agent is given one task more than it takes.",
+        LIVE,
+        "        return connection.credit_tasks - used",
+        "        return connection.credit_tasks + 1 - used",
+        caught_by=("I16",),
+        quick=True,
+    ),
+    Mutant(
+        "draining-agent-asked",
+        "An agent that drains is offered more.",
+        ROUTING,
+        '        if agent.status != "ready":\n            continue',
+        "",
+        caught_by=("I16",),
+    ),
+    Mutant(
+        "freed-credit-not-noticed",
+        "An agent that has credit again is not looked at.",
+        COORDINATOR,
+        "_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded,",
+        "_FREES_CREDIT = (",
+        caught_by=("L2",),
+    ),
+    # Mail -------------------------------------------------------------------------------------------------------------
+    Mutant(
+        "gap-in-the-mail",
+        "Every other entry of a mailbox is passed over.",
+        COORDINATOR,
+        "            for index in range(max(0, start), stop):",
+        "            for index in range(max(0, start), stop, 2):",
+        caught_by=("I29",),
+    ),
+    Mutant(
+        "mail-lost-at-restart",
+        "The mailboxes are kept in memory.",
+        COORDINATOR,
+        "        self._commit(CoordinatorStarted",
+        "        self.ledger.mailboxes.clear()\n        self._commit(CoordinatorStarted",
+        caught_by=("I28", "I29"),
+    ),
+    Mutant(
+        "mail-of-the-absent-skipped",
+        "An agent that comes back gets what is posted from then on.",
+        REGISTRY,
+        "    cursor = oldest - 1\n",
+        "    cursor = mailbox.next_mseq - 1 if mailbox else 0\n",
+        caught_by=("I29",),
+    ),
+    Mutant(
+        "frames-beyond-their-credit",
+        "An agent is sent one entry more than it takes unacknowledged.",
+        COORDINATOR,
+        "connection.acked_mseq + connection.credit_frames + 1 - mailbox",
+        "connection.acked_mseq + connection.credit_frames + 2 - mailbox",
+        caught_by=("FLOW-1",),
+    ),
+    Mutant(
+        "watch-with-a-gap",
+        "A watcher misses every event that came together with another one.",
+        COORDINATOR,
+        "            for event in task.history[sent:]:",
+        "            for event in task.history[sent:][-1:]:",
+        caught_by=("WATCH",),
+    ),
+    Mutant(
+        "working-then-submitted",
+        "A task that waits for its second attempt looks as if nobody had ever worked on it.",
+        STATES,
+        '    return "TASK_STATE_WORKING" if was_leased and shown == "TASK_STATE_SUBMITTED" else shown',
+        "    return shown",
+        caught_by=("I30",),
+    ),
+    # Identity ---------------------------------------------------------------------------------------------------------
+    Mutant(
+        "secret-not-checked",
+        "Whoever has the token is whoever it says it is.",
+        REGISTRY,
+        "    elif message.secret is None or not hmac.compare_digest(bound, digest(message.secret)):",
+        "    elif False:",
+        caught_by=("ID-4",),
+    ),
+    # Durability -------------------------------------------------------------------------------------------------------
+    Mutant(
+        "created-before-append",
+        "`task.created` leaves before the task is durable.",
+        SHELL,
+        "            self.disk.append(entries, self._appended)",
+        "            early = [item for item in ready.frames if item[1].message.kind == 'task.created']\n"
+        "            ready.frames = [item for item in ready.frames if item not in early]\n"
+        "            self._send(Ready(frames=early))\n"
+        "            self.disk.append(entries, self._appended)",
+        caught_by=("I2",),
+    ),
+    Mutant(
+        "verdict-before-append",
+        "`task.verdict` leaves before the report is durable.",
+        SHELL,
+        "            self.disk.append(entries, self._appended)",
+        "            early = [item for item in ready.frames if item[1].message.kind == 'task.verdict']\n"
+        "            ready.frames = [item for item in ready.frames if item not in early]\n"
+        "            self._send(Ready(frames=early))\n"
+        "            self.disk.append(entries, self._appended)",
+        caught_by=("I3",),
+    ),
+    Mutant(
+        "mail-before-append",
+        "Mail leaves before what it tells of is durable.",
+        SHELL,
+        "            self.disk.append(entries, self._appended)",
+        "            early = [item for item in ready.frames if item[1].mseq is not None]\n"
+        "            ready.frames = [item for item in ready.frames if item not in early]\n"
+        "            self._send(Ready(frames=early))\n"
+        "            self.disk.append(entries, self._appended)",
+        caught_by=("R2",),
+    ),
+    Mutant(
+        "answer-overtakes-the-append-it-rests-on",
+        "An answer that records nothing leaves while what it tells of is still on its way to the disk.",
+        SHELL,
+        "        elif self._in_flight:",
+        "        elif False:",
+        caught_by=("I2", "I3", "R2"),
+    ),
+    # The table of states ----------------------------------------------------------------------------------------------
+    Mutant(
+        "a-cancel-after-the-end-is-legal",
+        "The table lets a completed task be canceled; that the engine asks before is luck.",
+        STATES,
+        "    (_S.REPORTED, _E.COMPLETE): _S.COMPLETED,",
+        "    (_S.REPORTED, _E.COMPLETE): _S.COMPLETED,\n    (_S.COMPLETED, _E.CANCEL): _S.CANCELED,",
+        caught_by=("I9", "I11"),
+        model=True,
+    ),
+    Mutant(
+        "rework-goes-back-to-its-worker",
+        "A result that is sent back is leased, and nobody has the lease.",
+        STATES,
+        "    (_S.REPORTED, _E.REWORK): _S.QUEUED,",
+        "    (_S.REPORTED, _E.REWORK): _S.LEASED,",
+        caught_by=("L1",),
+        model=True,
+    ),
+    Mutant(
+        "no-end-for-who-is-canceling",
+        "The table has no way from canceling to canceled.",
+        STATES,
+        "    (_S.CANCELING, _E.CANCEL): _S.CANCELED,\n",
+        "",
+        caught_by=("STATE-2",),
+        model=True,
+        quick=True,
+    ),
+    Mutant(
+        "question-forgotten-when-its-lease-lapses",
+        "A task whose asker is gone is queued with its question open.",
+        STATES,
+        "    (_S.PARKED, _E.EXPIRE): _S.PARKED,",
+        "    (_S.PARKED, _E.EXPIRE): _S.QUEUED,",
+        caught_by=("I22",),
+        model=True,
+    ),
+    # The agent's own machine ------------------------------------------------------------------------------------------
+    Mutant(
+        "worker-goes-on-without-authority",
+        "An agent that is told by the welcome that its attempt is stale works on.",
+        WORK,
+        "            elif attempt.state is AttemptState.RUNNING:\n"
+        "                events.extend(self._lost(held.task, held.fence, held.verdict))",
+        "",
+        caught_by=("L8",),
+    ),
+)

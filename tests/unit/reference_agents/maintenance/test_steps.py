@@ -1,0 +1,101 @@
+"""The steps of one attempt at a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from a2a import Agent, AttemptFailed, TaskContext
+from a2a.testing import squad
+from reference_agents.maintenance.errand import ErrandFailed
+from reference_agents.maintenance.steps import Steps, both, digest
+
+BOUND = 30.0
+MAKE = Callable[..., Any]
+
+
+async def nobody(question: str, options: list[str] | None) -> Any:
+    raise AssertionError(f"nobody is to be asked: {question}")
+
+
+async def test_each_step_is_a_sub_task_under_a_key_of_what_it_is_given() -> None:
+    made: list[Steps] = []
+    keys: list[str] = []
+    lead, worker = Agent("lead"), Agent("worker")
+
+    @lead.skill
+    async def through(task: TaskContext) -> list[int]:
+        steps = Steps(task, nobody)
+        made.append(steps)
+        first = [await steps.run("double", "double", "double", number=number) for number in (1, 2, 1)]
+        steps.rounds = 2
+        return [*first, await steps.run("double", "double", "double", number=3)]
+
+    @worker.skill
+    async def double(number: int, task: TaskContext) -> int:
+        keys.append(task.key)
+        return 2 * number
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead, worker) as up:
+            assert await up.client.call("through") == [2, 4, 2, 6]
+    assert keys == [f"double-{digest({'number': number})}" for number in (1, 2, 3)], "the same step is done once"
+    steps = made[0]
+    assert [account["name"] for account in steps.accounts] == ["double", "double", "double", "double (round 2)"]
+    assert {account["state"] for account in steps.accounts} == {"completed"}
+    assert steps.accounts[0]["task"] == steps.accounts[2]["task"]
+    assert steps.seconds >= 0.0
+
+
+async def test_the_time_is_from_the_first_beginning_to_the_last_end(fake_task: MAKE) -> None:
+    steps = Steps(fake_task(), nobody)
+    assert (steps.seconds, steps.accounts) == (0.0, [])
+
+    class Done:
+        def __init__(self, began: float, ended: float) -> None:
+            self.began, self.ended = began, ended
+
+    steps.errands = [Done(100.0, 101.0), Done(100.5, 107.25), Done(0.0, 0.0)]  # type: ignore[list-item]
+    assert steps.seconds == 7.25, "one that nobody took has no time"
+
+
+async def test_progress_is_that_of_the_part_that_goes_on(fake_task: MAKE) -> None:
+    told: list[tuple[float | None, str]] = []
+
+    class Task:
+        async def progress(self, fraction: float | None, words: str) -> None:
+            told.append((fraction, words))
+
+    steps = Steps(Task(), nobody, span=(0.5, 0.75))  # type: ignore[arg-type]
+    await steps.note(0.5, "half")
+    await steps.note(None, "somewhere")
+    assert told == [(0.625, "half"), (None, "somewhere")]
+
+
+async def test_what_happened_is_told_for_good(fake_task: MAKE) -> None:
+    task = fake_task()
+    await Steps(task, nobody).story("found", "coder", "a file")
+    assert task.artifacts == [("story", {"kind": "found", "who": "coder", "what": "a file"})]
+
+
+async def test_of_two_steps_at_once_the_failure_of_one_is_the_failure() -> None:
+    async def later(value: int) -> int:
+        await anyio.lowlevel.checkpoint()
+        return value
+
+    async def fails() -> int:
+        step: Any = {"name": "plan"}
+        raise ErrandFailed(step, "unclear", "what do you mean?")
+
+    async def for_ever() -> int:
+        await anyio.sleep_forever()
+        raise AttemptFailed("never")
+
+    with anyio.fail_after(BOUND):
+        assert await both(later(1), later(2)) == (1, 2)
+        with pytest.raises(ErrandFailed, match="what do you mean"):
+            await both(for_ever(), fails())
