@@ -46,6 +46,7 @@ class Disk:
         self._chance = world.chance("disk")
         self._pending: deque[_Pending] = deque()
         self._last = 0
+        self._is_full = False
 
     @property
     def durable(self) -> int:
@@ -63,9 +64,12 @@ class Disk:
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
         batch.event = self.world.at(self._last, self._written, batch)
         self._pending.append(batch)
+        if self._is_full:
+            self.refuse_next()
 
     def refuse_next(self) -> None:
-        """Have the oldest batch under way fail: the disk is full."""
+        """Have the oldest batch under way fail, or the next one: the disk is full."""
+        self._is_full = not self._pending
         if self._pending:
             batch = self._pending[0]
             World.call_off(batch.event)

@@ -169,11 +169,13 @@ class Weather:
         Nobody else speaks before that agent, and what the coordinator decided on the copy is thrown away with it.
         """
         town, chance = self.town, self.chance
-        holders = [host.process for host in town.hosts if host.process is not None and host.process.work.held()]
-        if not holders or not town.server.is_up:
+        if not town.server.is_up:
             return
         town.server.crash("weather", restart=False)
         self.world.after(chance.randint(100, 2_000), town.server.start)
+        holders = [host.process for host in town.hosts if host.process is not None and host.process.work.held()]
+        if not holders:
+            return
         records = town.disk.read()
         agent = chance.choice(holders)
         newest = max(held.fence for held in agent.work.held())

@@ -8,16 +8,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .court import Violation
 from .plan import Plan
+from .server import FATAL
 from .timeline import Timeline
 from .town import Town
 from .world import World
 
-__all__ = ["Outcome", "run_seed", "write_timeline"]
+__all__ = ["Outcome", "every_append", "run_seed", "write_timeline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,14 @@ def run_seed(seed: int, plan: Plan | None = None, *, trace: bool = False) -> Out
         appends=town.server.appends,
         crashes=town.server.crashes,
     )
+
+
+def every_append(seed: int, plan: Plan | None = None) -> Iterator[Plan]:
+    """Yield the plans of a world in which the coordinator dies before, during and after each of its appends."""
+    quiet = plan or Plan()
+    for number in range(1, run_seed(seed, quiet).appends + 1):
+        for when in FATAL:
+            yield replace(quiet, dies_at=(number, when))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from .profiles import Profile
 from .timeline import brief
 from .world import Event, World
 
-__all__ = ["EPOCH_MS", "Fatal", "SimServer"]
+__all__ = ["EPOCH_MS", "FATAL", "Fatal", "SimServer"]
 
 EPOCH_MS = 1_700_000_000_000
 """The wall clock when the world begins."""
@@ -61,7 +61,7 @@ class Heard(Coordinator):
 
 Fatal = Literal["before", "during", "after"]
 """When a process dies: before the append, while it is under way, or when it is durable and nothing was sent yet."""
-_FATAL: tuple[Fatal, ...] = ("before", "during", "after")
+FATAL: tuple[Fatal, ...] = ("before", "during", "after")
 
 
 @dataclass(slots=True)
@@ -221,7 +221,7 @@ class SimServer:
             if self.dies_at is not None and self.dies_at[0] == self.appends:
                 batch.fatal = self.dies_at[1]
             elif self.dies_at_append and self._chance.random() < self.dies_at_append:
-                batch.fatal = self._chance.choice(_FATAL)
+                batch.fatal = self._chance.choice(FATAL)
             if self.world.timeline is not None:
                 for lsn, record in ready.records:
                     self.world.tell("coordinator", f"= {lsn} {brief(record)}")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from .faults import FAULTS, Strike
 from .plan import Plan
-from .regressions import SEEDS
-from .run import run_seed
-from .server import Fatal
+from .regressions import WORLDS
+from .run import every_append, run_seed
 
 SHARES = 25
 SEEDS_PER_SHARE = 20
@@ -28,21 +28,31 @@ def test_seeds_keep_every_property(share: int) -> None:
         assert outcome.failure is None, f"python -m tests.simulation --seed {seed} --trace: {outcome.failure}"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_seeds_that_found_a_bug_stay_well(seed: int) -> None:
-    outcome = run_seed(seed)
-    assert outcome.failure is None, f"{SEEDS[seed]} is back: {outcome.failure}"
+@pytest.mark.parametrize(("seed", "plan", "what"), WORLDS)
+def test_worlds_that_found_a_bug_stay_well(seed: int, plan: Plan, what: str) -> None:
+    outcome = run_seed(seed, plan)
+    assert outcome.failure is None, f"{what} is back: {outcome.failure}"
 
 
-@pytest.mark.parametrize("when", ["before", "during", "after"])
-def test_a_coordinator_may_die_at_every_append(when: Fatal) -> None:
-    quiet = Plan(strikes=(), tasks=3, agents=2)
-    appends = run_seed(EVERY_APPEND, quiet).appends
-    assert appends > 30, "there is something to die at"
-    for number in range(1, appends + 1):
-        outcome = run_seed(EVERY_APPEND, replace(quiet, dies_at=(number, when)))
-        assert outcome.failure is None, f"{when} append {number}: {outcome.failure}"
+@pytest.mark.parametrize("share", range(4))
+def test_a_coordinator_may_die_at_every_append(share: int) -> None:
+    deaths = list(every_append(EVERY_APPEND, Plan(strikes=(), tasks=3, agents=2)))
+    assert len(deaths) > 90, "there is something to die at"
+    for plan in deaths[share::4]:
+        outcome = run_seed(EVERY_APPEND, plan)
+        assert outcome.failure is None, f"run_seed({EVERY_APPEND}, {plan}, trace=True): {outcome.failure}"
         assert outcome.crashes == 1
+
+
+@cache
+def quiet(seed: int) -> str:
+    return run_seed(seed, Plan(strikes=())).digest
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_makes_a_difference(fault: str) -> None:
+    worlds = ((seed, at) for seed in range(10) for at in (3_000, 9_000, 15_000))
+    assert any(run_seed(seed, Plan(strikes=(Strike(at, fault),))).digest != quiet(seed) for seed, at in worlds)
 
 
 def test_the_same_seed_is_the_same_run_under_any_hash_seed() -> None:
