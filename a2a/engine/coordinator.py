@@ -155,6 +155,8 @@ _TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
 _ACKS_APART_MS = 1_000
 """Where mail alone keeps tasks in memory, what was acknowledged is recorded at once, but not more often than this."""
+_NOTHING_FETCHED = Fetched()
+"""Of nearly every frame; shared, so nobody changes it."""
 _RUNS_LEASE = (Accepted, Revived)
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
 
@@ -300,7 +302,7 @@ class Coordinator:
                     self._views[need] = in_memory(self.world, frame.message)
                 self._ready.needs.append(need)
                 return
-        self._conclude(sender, frame, decision, now, fetched or Fetched())
+        self._conclude(sender, frame, decision, now, fetched or _NOTHING_FETCHED)
 
     def _conclude(self, sender: Connection, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
         message = frame.message
@@ -309,9 +311,8 @@ class Coordinator:
             self._ready.halt = decision.halt
             return
         for record in decision.records:
-            about = getattr(record, "task", None)
-            if about in fetched.bodies and about not in self.ledger.tasks:
-                self._commit(Recalled(now, about, fetched.bodies[about]))
+            if fetched.bodies:
+                self._recall_for(record, fetched, now)
             self._commit(record)
         if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
             self._take_over(sender)
@@ -380,6 +381,8 @@ class Coordinator:
     # Deciding ---------------------------------------------------------------------------------------------------------
 
     def _decide(self, sender: Connection, message: Message, now: int, fetched: Fetched) -> Decision:
+        if fetched is _NOTHING_FETCHED:
+            return HANDLERS[type(message)](self.world, sender, message, now)
         if not isinstance(message, Hello | TaskHeartbeat):  # those are told of each attempt what they are to do
             if fetched.failure:
                 return refuse(ErrorCode.UNAVAILABLE, fetched.failure)
@@ -387,8 +390,6 @@ class Coordinator:
                 return refuse(ErrorCode.GONE, f"task {fetched.gone[0]} ended long ago, and is not kept any more")
         if isinstance(message, TaskList) and fetched.views is not None:
             return self._list(message, fetched)
-        if not fetched.tasks:
-            return HANDLERS[type(message)](self.world, sender, message, now)
         with self.ledger.lending(fetched.tasks.values()):
             return HANDLERS[type(message)](self.world, sender, message, now)
 
@@ -569,6 +570,12 @@ class Coordinator:
         heapify(self._timers)
         for task_id in [task_id for task_id in scheduled if task_id not in open_tasks]:
             del scheduled[task_id]
+
+    def _recall_for(self, record: Record, fetched: Fetched, now: int) -> None:
+        """Bring the archived task back that something is about to be added to."""
+        about = getattr(record, "task", None)
+        if about in fetched.bodies and about not in self.ledger.tasks:
+            self._commit(Recalled(now, about, fetched.bodies[about]))
 
     # Leaving memory ---------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ async def test_a_ledger_is_looked_at_while_it_is_used_and_after(tmp_path: Path) 
     assert (locked.verdict, locked.detail) == ("ok", f"this process (pid {os.getpid()}) has this ledger open")
     sound, locked = ledger(path)
     assert [(found.verdict, found.detail) for found in (sound, locked)] == [
-        ("ok", "1 records"),
+        ("ok", "2 records"),
         ("ok", "nobody has it open"),
     ]
 
