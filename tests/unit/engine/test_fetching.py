@@ -296,6 +296,50 @@ def test_a_page_goes_on_behind_a_task_that_is_gone(town, boss, story):
     assert boss.refused(TaskList(before="main-999999")) == "not_found"
 
 
+def test_a_page_shows_a_task_that_is_back_as_it_is_now(town, boss, worker):
+    for number in range(2):
+        boss.delegate(f"open{number}", skill="nobody")
+    story = Story(town, boss, worker)
+    worker.report(story.offer, payload=b'["late"]')
+    (shown,) = boss.say(TaskList(limit=1)).tasks
+    assert (shown["id"], len(shown["metadata"]["evidence"])) == (story.task, 1)
+
+
+# Families -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def family(town, boss, worker):
+    """A parent and its child, both done and archived, and the offer of the parent."""
+    parent = boss.delegate("parent", acceptance="auto")
+    offer = worker.offer()
+    child = worker.say(TaskDelegate("child", SPEC, b"[1]", parent=Held(parent, offer.fence))).task
+    worker.report(worker.offer())
+    worker.confirm(worker.mail()[-1])
+    worker.report(offer)
+    boss.acknowledge()
+    worker.acknowledge()
+    town.pass_time(6_000)
+    assert town.ledger.tasks == {}
+    return parent, child, offer
+
+
+def test_a_parent_comes_back_without_its_children(town, worker, family):
+    parent, _, offer = family
+    assert worker.report(offer, payload=b'["late"]') == "late"
+    other = town.join("boss#2")  # adopting the parent has its children looked at
+    assert other.say(TaskDelegate("parent", {"skill": "echo", "acceptance": {"evaluator": "auto"}})).task == parent
+    assert set(town.ledger.tasks) == {parent}
+    town.pass_time(6_000)
+    assert town.ledger.tasks == {}
+
+
+def test_the_holder_of_an_archived_parent_has_no_word_on_its_children(town, worker, family):
+    _, child, _ = family
+    assert town.join("stranger").refused(TaskCancel(child)) == "forbidden"
+    assert worker.refused(TaskCancel(child)) == "not_cancelable", "it delegated the child itself"
+
+
 # Gone -----------------------------------------------------------------------------------------------------------------
 
 
