@@ -39,6 +39,8 @@ class Disk:
         self.world = world
         self.latency = latency
         self.entries: list[Stored] = []
+        self.ends: list[int] = []
+        """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
         self._chance = world.chance("disk")
         self._pending: deque[_Pending] = deque()
         self._last = 0
@@ -95,6 +97,7 @@ class Disk:
 
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
+        self.ends.append(len(self.entries))
         for body, payload in batch.entries:
             self.world.mark(b"=", body)
             if payload is not None:
