@@ -74,7 +74,7 @@ class Agent(Peer):
         credit: Credit,
         labels: dict[str, str],
         remembered: list[tuple[Attempt, dict[int, bytes]]],
-        twin: bool = False,
+        twin: int = 0,
     ) -> None:
         super().__init__(town, name, start, card=card(name, skills), labels=labels, credit=credit, twin=twin)
         self.running: dict[tuple[str, int], Running] = {}

@@ -43,6 +43,8 @@ class Disk:
         self.entries: list[Stored] = []
         self.archive: dict[str, Shelved] = {}
         """The archived tasks, by id."""
+        self.ends: list[int] = []
+        """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
         self._chance = world.chance("disk")
         self._pending: deque[_Pending] = deque()
         self._last = 0
@@ -124,6 +126,7 @@ class Disk:
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
         self.archive.update((task.task, task) for task in batch.archived)
+        self.ends.append(len(self.entries))
         for body, payload in batch.entries:
             self.world.mark(b"=", body)
             if payload is not None:

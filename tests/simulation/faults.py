@@ -182,9 +182,10 @@ class Weather:
         principal = principal_of(agent.name)
         bound = (isinstance(record, PrincipalBound) and record.principal == principal for record in records)
         first = next((lsn for lsn, is_it in enumerate(bound, 1) if is_it), newest)
-        if first >= newest:
+        copies = [end for end in town.disk.ends if first <= end < newest]
+        if not copies:
             return
-        kept = chance.randint(first, newest - 1)
+        kept = chance.choice(copies)
         self._tell(f"RESTORES the first {kept} of {len(records)} records, and {agent.name} holds {newest}")
         older = Coordinator(town.profile.policy, durability="fsync")
         older.restore(records[:kept], town.server.clock())

@@ -80,12 +80,12 @@ class Peer:
         labels: dict[str, str] | None = None,
         credit: Credit | None = None,
         operator: bool = False,
-        twin: bool = False,
+        twin: int = 0,
     ) -> None:
         self.town = town
         self.world: World = town.world
         self.name = agent_id
-        self.instance = f"{agent_id}:{start}{'b' if twin else ''}"
+        self.instance = f"{agent_id}:{start}{f'.{twin}' if twin else ''}"
         self.chance: Random = town.world.chance(self.instance)
         self._link_chance: Random = town.world.chance(self.instance, "link")
         identity = Identity(

@@ -309,14 +309,15 @@ class MailInOrder(LifeChecker):
         super().__init__(court)
         self._next: dict[int, int] = {}
         """Connection to the entry that comes next."""
-        self._got: dict[str, tuple[int, int]] = {}
-        """Agent to (times its mailbox was forgotten, newest entry any of its processes took)."""
+        self._got: dict[tuple[str, int], int] = {}
+        """Agent, and how often its mailbox was forgotten, to the newest entry any of its processes took.
+
+        That a mailbox was forgotten may itself be lost with a crash, and what was taken before counts again.
+        """
 
     def welcomed(self, connection: int, agent: str, welcome: Welcome) -> None:
         self._next[connection] = welcome.next_mseq
-        counted, got = self._got.get(agent, (0, 0))
-        if counted != self.model.forgotten.get(agent, 0):
-            got = 0
+        got = self._got.get((agent, self.model.forgotten.get(agent, 0)), 0)
         skipped = welcome.next_mseq - 1 - got
         self.hold(skipped <= 0, f"{agent} has mail up to {got}, and its mailbox goes on with {welcome.next_mseq}")
 
@@ -332,11 +333,8 @@ class MailInOrder(LifeChecker):
             )
 
     def took(self, agent: str, frame: Frame) -> None:
-        mseq = frame.mseq or 0
-        counted = self.model.forgotten.get(agent, 0)
-        known = self._got.get(agent, (0, 0))
-        newest = max(mseq, known[1]) if known[0] == counted else mseq
-        self._got[agent] = (counted, newest)
+        mailbox = (agent, self.model.forgotten.get(agent, 0))
+        self._got[mailbox] = max(self._got.get(mailbox, 0), frame.mseq or 0)
 
 
 class WatchedInOrder(LifeChecker):

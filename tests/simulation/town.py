@@ -45,6 +45,8 @@ class Host:
     twin: Peer | None = None
     """Another process of the same start: one of the two has to go."""
     starts: int = 0
+    twins: int = 0
+    """How many there were: two processes never share an instance, whatever start they think they are."""
     skills: tuple[str, ...] = ()
     credit: Credit = field(default_factory=Credit)
     labels: dict[str, str] = field(default_factory=dict)
@@ -136,10 +138,13 @@ class Town:
     def start(self, host: Host, *, twin: bool = False) -> None:
         """Start a process of a host; a twin thinks that it is the same start as the one that runs."""
         host.starts += not twin
+        host.twins += twin
         peer: Peer
         if host.is_agent:
             remembered, host.remembered = host.remembered, []
-            peer = Agent(self, host.name, host.starts, host.skills, host.credit, host.labels, remembered, twin)
+            peer = Agent(
+                self, host.name, host.starts, host.skills, host.credit, host.labels, remembered, host.twins * twin
+            )
         elif host.orders is not None:
             name = f"{host.name}#p{host.starts}" if self.profile.own_suffix else host.name
             peer = Client(self, name, host.starts, host.orders)
