@@ -165,8 +165,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "key-outside-its-scope",
         "The key of a sub-task belongs to the principal, not to the parent task.",
         TASKS,
-        'scope = f"task:{parent.id}" if parent else f"principal:{principal_of(agent)}"',
-        'scope = f"principal:{principal_of(agent)}"',
+        'return f"task:{message.parent.task}" if message.parent else f"principal:{principal_of(agent)}"',
+        'return f"principal:{principal_of(agent)}"',
         caught_by=("I1", "I1c"),
     ),
     Mutant(
@@ -261,7 +261,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "everybody-decides",
         "Whoever likes confirms, cancels and answers.",
         TASKS,
-        "    parent = world.ledger.tasks[task.parent] if task.parent else None\n"
         "    return parent is not None and parent.holder == agent",
         "    return True",
         caught_by=("AUTH-5",),
@@ -400,9 +399,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "no-offer-after-a-restart",
         "What was queued before a restart is not looked at after it.",
         COORDINATOR,
-        "            self.ledger.touched[task.id] = task\n        self._follow(now)",
+        "            self.ledger.touched[task.id] = task\n        for task in self.ledger.tasks.values():",
         "            if task.state is not TaskState.QUEUED:\n"
-        "                self.ledger.touched[task.id] = task\n        self._follow(now)",
+        "                self.ledger.touched[task.id] = task\n        for task in self.ledger.tasks.values():",
         caught_by=("L2",),
     ),
     Mutant(
@@ -535,33 +534,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "created-before-append",
         "`task.created` leaves before the task is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.created']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("I2",),
     ),
     Mutant(
         "verdict-before-append",
         "`task.verdict` leaves before the report is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.verdict']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("I3",),
     ),
     Mutant(
         "mail-before-append",
         "Mail leaves before what it tells of is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].mseq is not None]\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended)",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("R2",),
     ),
     Mutant(

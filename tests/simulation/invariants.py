@@ -26,6 +26,8 @@ from .checkers import (
     OneResult,
     OneTaskPerKey,
     OnlyTheHolder,
+    OnlyTheRecalledChange,
+    OnlyTheSettledLeave,
     RejectedStaysRejected,
     RestartLetsGo,
     TimersNotEarly,
@@ -96,6 +98,10 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "only the entitled decide": (Entitled,),
     "nobody is let in as somebody else": (Identified,),
     "a restarted agent lets go": (RestartLetsGo,),
+    "only what is settled and needed by nobody leaves memory, and comes back before it changes": (
+        OnlyTheSettledLeave,
+        OnlyTheRecalledChange,
+    ),
     "sub-tasks end with their parent": (TreesEnd,),
     "watched events come once, in order": (WatchedInOrder,),
 }

@@ -51,7 +51,7 @@ class MailArrives(Checker):
         mailboxes = self.court.coordinator.ledger.mailboxes
         for agent in self.model.seats:
             mailbox, newest = mailboxes.get(agent), self._newest.get((agent, self.model.forgotten.get(agent, 0)), 0)
-            if mailbox is not None and mailbox.entries and mailbox.next_mseq - 1 > newest:
+            if mailbox is not None and mailbox.next_mseq - 1 > newest:
                 return f"{agent} has mail up to {newest} of {mailbox.next_mseq - 1}"
         return None
 

@@ -210,6 +210,8 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.EndsInOneStep: ("before", lambda c, r, n, w: _known(c, r, n, w, losses=999)),
     checkers.Entitled: ("before", _by_a_stranger),
     checkers.MailPosted: ("after", _more_mail),
+    checkers.OnlyTheSettledLeave: ("before", lambda c, r, n, w: (replace(r, at=0), n, w)),
+    checkers.OnlyTheRecalledChange: ("before", lambda c, r, n, w: _known(c, r, n, w, is_archived=True)),
     checkers.RestartLetsGo: ("answered", _still_held),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),

@@ -143,25 +143,30 @@ async def test_the_next_attempt_goes_on_from_the_checkpoint_and_knows_what_was_b
 async def test_a_task_is_handed_on_under_its_id_with_a_message() -> None:
     first, second = Agent("junior"), Agent("senior", labels={"grade": "senior"})
 
+    known = anyio.Event()
+
     @first.skill(id="solve")
-    async def pass_on(task: TaskContext) -> str:
+    async def pass_on(task: TaskContext, patient: bool) -> str:
         await task.checkpoint({"tried": ["a"]})
+        if patient:
+            await known.wait()
         await task.hand_off("senior", message="too hard")
         raise AssertionError("a hand-off ends the handler")
 
     @second.skill(id="solve")
-    async def solve(task: TaskContext) -> list[Any]:
+    async def solve(task: TaskContext, patient: bool) -> list[Any]:
         return [task.restored, task.prior[0].end, task.prior[0].agent, task.prior[0].message]
 
     with anyio.fail_after(BOUND):
         async with squad(first) as running, anyio.create_task_group() as group:
             stop, ready = anyio.Event(), anyio.Event()
-            async with running.client.delegate("solve", attempts=1) as stuck:
+            async with running.client.delegate("solve", {"patient": False}, attempts=1) as stuck:
                 with pytest.raises(TaskFailed, match="no other agent known"):
                     await stuck.result()
-            group.start_soon(partial(second.run, settings=running.settings, stop=stop, ready=ready.set))
-            await ready.wait()
-            async with running.client.delegate("solve", to="junior") as task:
+            async with running.client.delegate("solve", {"patient": True}) as task:
+                group.start_soon(partial(second.run, settings=running.settings, stop=stop, ready=ready.set))
+                await ready.wait()
+                known.set()
                 assert await task.result() == [{"tried": ["a"]}, "handed_off", "junior", "too hard"]
             stop.set()
 
