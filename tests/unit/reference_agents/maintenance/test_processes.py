@@ -58,8 +58,8 @@ async def test_a_command_is_ended_with_the_scope_around_it(tmp_path: Path) -> No
             )  # opens when the command has come that far
             assert await anyio.to_thread.run_sync(os.read, ours, 2) == b"up"
             group.cancel_scope.cancel()
-    os.set_blocking(ours, False)
-    assert os.read(ours, 1) == b"", "nobody holds the other end any more"
+        # Where the guard was too slow and was killed itself, the kernel ends the command a moment later.
+        assert await anyio.to_thread.run_sync(os.read, ours, 1) == b"", "nobody holds the other end any more"
     os.close(ours)
 
 
