@@ -20,7 +20,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from .content import parts_payload, read_artifacts, read_parts
+from .content import parts_payload, read_artifacts, read_parts, result_value
 from .credentials import DEFAULT_URL
 from .delegator import AgentChange, AgentInfo, Delegator, Mode, TaskEvent, TaskHandle, expect
 from .ids import new_id, new_suffix
@@ -30,6 +30,13 @@ from .protocol.messages import (
     AgentFind,
     AgentFound,
     AgentUpdate,
+    ConflictAppeal,
+    ConflictFound,
+    ConflictGet,
+    ConflictList,
+    ConflictPage,
+    ConflictPosition,
+    ConflictVote,
     Ok,
     TaskAnswer,
     TaskCancel,
@@ -111,6 +118,49 @@ class Client(Delegator):
             {**artifact, "chunks": [read_parts(chunk) for chunk in artifact["chunks"]]} for artifact in found.artifacts
         ]
         return shown
+
+    async def conflict(self, conflict: str) -> dict[str, Any]:
+        """Return a conflict's record: its subjects and their values, what was tried, how it ended.
+
+        Raises:
+            NotFound: there is no such conflict.
+        """
+        found = expect(await self.link.call(ConflictGet(conflict)), ConflictFound)
+        shown: dict[str, Any] = dict(found.view)
+        results = {known["ref"]: result_value(known["payload"]) for known in found.payloads if "ref" in known}
+        said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
+        shown["subjects"] = [{**subject, "value": results.get(subject["ref"])} for subject in shown["subjects"]]
+        shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
+        return shown
+
+    async def conflicts(
+        self, *, task: str | None = None, is_open: bool | None = None, limit: int = 100, before: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return conflicts, newest first, without their values."""
+        answer = await self.link.call(ConflictList(task, is_open, before, limit))
+        return expect(answer, ConflictPage).conflicts
+
+    async def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
+        """Decide a conflict as a person: for the task whose result stands, or with None for none of them.
+
+        Raises:
+            Forbidden: this client is no operator.
+            Conflict: it was decided otherwise before.
+        """
+        await self.link.call(ConflictVote(conflict, choice, reasons))
+
+    async def take_position(self, conflict: str, stance: str, value: Any = "") -> None:
+        """Say something to a conflict this client is a party to; whoever decides reads it."""
+        await self.link.call(ConflictPosition(conflict, parts_payload(value), stance))
+
+    async def appeal(
+        self,
+        conflict: str,
+        ground: Literal["new_evidence", "misapplied_policy", "judge_not_independent", "wrong_subject"],
+        evidence: Any = "",
+    ) -> None:
+        """Appeal against an outcome that has not taken effect yet; once for a conflict."""
+        await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence)))
 
     async def list(
         self,

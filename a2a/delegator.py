@@ -139,6 +139,19 @@ class TaskEvent:
         )
 
 
+def _redundancy(
+    copies: int, agree: int | None, comparator: str | None, resolve: Sequence[str | Mapping[str, Any]]
+) -> dict[str, Any]:
+    redundancy: dict[str, Any] = {"n": copies}
+    if agree is not None:
+        redundancy["k"] = agree
+    if comparator is not None:
+        redundancy["comparator"] = comparator
+    if resolve:
+        redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in resolve]
+    return redundancy
+
+
 def _ms(seconds: float | timedelta | None) -> int | None:
     if seconds is None:
         return None
@@ -195,6 +208,10 @@ class Delegator:
         on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue",
         loss: float | timedelta = 60.0,
         redrive_of: str | None = None,
+        copies: int = 1,
+        agree: int | None = None,
+        comparator: str | None = None,
+        resolve: Sequence[str | Mapping[str, Any]] = (),
     ) -> TaskHandle:
         """Have a task done. Enter the returned handle to send it.
 
@@ -226,6 +243,15 @@ class Delegator:
                 to nobody, `cancel` ends it after `loss` seconds.
             loss: see there.
             redrive_of: the ended task that this one tries again.
+            copies: have so many agents do it, each without knowing of the others, and get one result.
+            agree: how many equal answers decide; by default more than half of the copies.
+            comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
+                `pointers[/answer]`; by default the coordinator's.
+            resolve: who decides where they are not, one after the other: rungs by name, as in `["majority",
+                {"strategy": "judge", "skill": "review"}, "human", "abort"]`; by default the coordinator's.
+
+        Raises:
+            ValueError: `agree`, `comparator` or `resolve` without `copies`.
         """
         requires: dict[str, Any] = {}
         if to is not None:
@@ -243,6 +269,10 @@ class Delegator:
             spec["priority"] = priority
         if effect is not None:
             spec["effect"] = effect
+        if copies > 1:
+            spec["redundancy"] = _redundancy(copies, agree, comparator, resolve)
+        elif agree is not None or comparator is not None or resolve:
+            raise ValueError("agree, comparator and resolve say what decides between copies, and copies is 1")
         message = TaskDelegate(
             key=new_id() if key is None else key,
             spec=spec,  # type: ignore[arg-type]

@@ -17,12 +17,14 @@ from dataclasses import astuple, dataclass, field
 from socket import socket
 from ssl import SSLContext
 
+from .engine.conflicts.comparators import Compare
 from .engine.coordinator import Coordinator
 from .engine.decision import Need, Ready
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
 from .ids import new_secret
+from .jobs import Workbench
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
 from .pruning import Pruning
 from .snapshots import Snapshots
@@ -111,6 +113,7 @@ class Server:
         self._is_flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Listener] = []
+        self._bench = Workbench(self._compared)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: asyncio.Future[None] | None = None
         self._quiet: asyncio.Event = asyncio.Event()
@@ -204,6 +207,7 @@ class Server:
                 peer.transport.close(1001, "the coordinator stops")
         if self._timer is not None:
             self._timer.cancel()
+        await self._bench.aclose()
         await self._snapshots.aclose()
         if self._pruning is not None:
             await self._pruning.aclose()
@@ -261,6 +265,8 @@ class Server:
             self._fail(StoreError(ready.halt))
             return
         taken, self._taken = self._taken, {}
+        for job in ready.jobs:
+            self._bench.put(job)
         for need in ready.needs:
             if (waiting := self._peers.get(need.connection)) is not None:
                 waiting.wait()
@@ -289,6 +295,10 @@ class Server:
         else:
             self._send(_Batch(ready, taken))
         self._arm()
+
+    def _compared(self, job: Compare, number: int, why: str) -> None:
+        self.coordinator.compared(job, number, why, self.clock())
+        self._wake()
 
     def _appended(self, error: BaseException | None) -> None:
         if error is not None:

@@ -134,6 +134,18 @@ class Client:
         """As `a2a.Client.get`."""
         return self._there.call(self._client.get, task)
 
+    def conflict(self, conflict: str) -> dict[str, Any]:
+        """As `a2a.Client.conflict`."""
+        return self._there.call(self._client.conflict, conflict)
+
+    def conflicts(self, **wanted: Any) -> list[dict[str, Any]]:
+        """As `a2a.Client.conflicts`."""
+        return self._there.call(lambda: self._client.conflicts(**wanted))
+
+    def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
+        """As `a2a.Client.resolve`."""
+        self._there.call(self._client.resolve, conflict, choice, reasons)
+
     def list(self, **wanted: Any) -> list[dict[str, Any]]:
         """As `a2a.Client.list`."""
         return self._there.call(lambda: self._client.list(**wanted))

@@ -35,6 +35,10 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 @click.option("--to", metavar="AGENT", help="Only this agent.")
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
 @click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGET)}.")
+@click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
+@click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
+@click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
+@click.option("--compare", metavar="COMPARATOR", help="When copies are equal: json-c14n, text-nfc, numeric(0.01), ...")
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
 @click.option(
@@ -54,6 +58,8 @@ def delegate(
     text: str | None,
     timers: tuple[str, ...],
     budget: tuple[str, ...],
+    resolve: str | None,
+    compare: str | None,
     no_wait: bool,
     acceptance: str,
     **options: Any,
@@ -63,11 +69,15 @@ def delegate(
     Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
     Exit code 5: the task failed or was cancelled, 7: it was rejected. Ctrl-C leaves the task to go on.
     """
+    if options["copies"] == 1 and (options["agree"] or resolve or compare):
+        raise click.UsageError("--agree, --resolve and --compare say what decides between copies: give --copies too")
     value = read_input(pairs, file, text)
     options |= {
         "acceptance": acceptance,
         "timers": {name: number / 1000 for name, number in _numbers("--timers", timers, TIMERS, "MS").items()},
         "budget": _numbers("--budget", budget, BUDGET, "NUMBER"),
+        "resolve": _rungs(resolve),
+        "comparator": compare,
     }
 
     async def work(client: Client) -> None:
@@ -120,6 +130,20 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
             raise click.UsageError(f"{option}: expected NAME={unit} with one of {', '.join(known)}, got {pair!r}")
         numbers[name] = int(number)
     return numbers
+
+
+def _rungs(text: str | None) -> list[dict[str, Any]]:
+    """Read `majority,judge:review,quorum:2,abort`: a rung, and after a colon its skill or its number."""
+    rungs = []
+    for part in text.split(",") if text else ():
+        strategy, _, argument = part.strip().partition(":")
+        rung: dict[str, Any] = {"strategy": strategy}
+        if argument.isdecimal():
+            rung["margin" if strategy == "plurality" else "k"] = int(argument)
+        elif argument:
+            rung["skill"] = argument
+        rungs.append(rung)
+    return rungs
 
 
 def _say_id(out: Output, task: TaskHandle) -> None:

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
     "answer": (".tasks", "answer", "Answer what a task asks."),
+    "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),
     "squad": (".squad", "squad", "Start and stop the agents of the maintenance squad."),

@@ -37,6 +37,7 @@ def describe(event: TaskEvent) -> str:
         "revive": lambda: f"{agent} is back with its lease",
         "expire": lambda: f"the lease of {agent} ends",
         "release": lambda: f"{agent} {_let_go(data)}, another attempt follows",
+        "dispute": lambda: f"answers contradict each other ({data.get('conflict', '?')})",
         "evict": lambda: f"taken away from {agent}",
         "steer": lambda: f"a word of {data.get('by', '?')}",
         "progress": lambda: _progress(event),

@@ -17,6 +17,11 @@ from ..protocol.messages import (
     AgentFind,
     AgentUpdate,
     Bye,
+    ConflictAppeal,
+    ConflictGet,
+    ConflictList,
+    ConflictPosition,
+    ConflictVote,
     Credit,
     Error,
     Hello,
@@ -49,6 +54,15 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import snapshot
 from .budget import exhausted, most
+from .conflicts.comparators import Compare
+from .conflicts.court import (
+    on_conflict_appeal,
+    on_conflict_get,
+    on_conflict_list,
+    on_conflict_position,
+    on_conflict_vote,
+)
+from .conflicts.procedure import advance
 from .decision import NOTHING, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
@@ -73,6 +87,7 @@ from .records import (
     AgentRegistered,
     Archived,
     Asked,
+    Classified,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
@@ -141,6 +156,11 @@ HANDLERS: dict[type[Message], Handler] = {
     TaskConfirm: on_task_confirm,
     TaskCancel: on_task_cancel,
     TaskYield: on_task_yield,
+    ConflictPosition: on_conflict_position,
+    ConflictVote: on_conflict_vote,
+    ConflictAppeal: on_conflict_appeal,
+    ConflictGet: on_conflict_get,
+    ConflictList: on_conflict_list,
     TaskGet: on_task_get,
     TaskList: on_task_list,
     TaskWatch: on_task_watch,
@@ -355,6 +375,19 @@ class Coordinator:
             self._follow(now)
         self._archive(now)
 
+    def compared(self, job: Compare, number: int, why: str, now: int) -> None:
+        """Take the answer to a job: it is an input like any other, and recorded."""
+        now = max(now, self.ledger.at)
+        if self.live.comparing.get(job.task) == job.member:
+            del self.live.comparing[job.task]
+        task = self.ledger.open_tasks.get(job.task)
+        if task is None or task.group is None or job.member in task.group.numbers:
+            return
+        if number > len(task.group.classes):
+            number, why = -1, f"the comparison came to class {number}, and there are {len(task.group.classes)}"
+        self._commit(Classified(now, job.task, job.member, number, why))
+        self._follow(now)
+
     def next_deadline(self) -> int | None:
         """Return when `tick` has something to do next, or None."""
         leaving = self._retention.next_deadline()
@@ -485,6 +518,8 @@ class Coordinator:
             touched = list(ledger.touched.values())
             ledger.touched.clear()
             for task in touched:
+                if task.group is not None:
+                    self._advance(task, now)
                 if task.children and task.is_terminal:
                     reason = f"parent task {task.id} has ended as {task.state}"
                     for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):
@@ -514,6 +549,17 @@ class Coordinator:
                 self._commit(Offered(now, task.id, agent, granted))
             if not ledger.touched:
                 return
+
+    def _advance(self, task: Task, now: int) -> None:
+        """Take the next step of a group, or have made the comparison that comes before it."""
+        step = advance(self.world, task, now)
+        if isinstance(step, Compare):
+            if self.live.comparing.get(task.id) != step.member:
+                self.live.comparing[task.id] = step.member
+                self._ready.jobs.append(step)
+            return
+        for record in step or ():
+            self._commit(record)
 
     def _after_parent(self, task: Task, now: int) -> list[Record]:
         """Return what follows for a sub-task from the end of its parent."""

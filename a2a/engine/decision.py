@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
 from ..protocol.messages import Error, Message
+from .conflicts.comparators import Compare
 from .records import Record
 
 __all__ = ["NOTHING", "Decision", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
@@ -80,6 +81,8 @@ class Ready:
     """(connection, frame), in the order they must leave."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
+    jobs: list[Compare] = field(default_factory=list)
+    """What has to be compared; the answer goes to `Coordinator.compared`."""
     archived: list[Shelved] = field(default_factory=list)
     """Becomes durable with the records, which say that these tasks are to be found there."""
     needs: list[Need] = field(default_factory=list)
@@ -88,7 +91,8 @@ class Ready:
     """Append nothing and send nothing any more: the coordinator has to stop, for this reason."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.frames or self.closes or self.needs or self.halt)
+        waits = self.needs or self.jobs
+        return bool(self.records or self.frames or self.closes or waits or self.halt)
 
 
 def reply(message: Message, *records: Record) -> Decision:

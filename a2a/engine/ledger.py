@@ -16,6 +16,8 @@ from typing import Any
 from ..protocol.states import TERMINAL, TaskEvent, TaskState, advance
 from ..protocol.types import principal_of
 from . import plain
+from .conflicts import folding
+from .conflicts.case import Conflict, Group, Terms
 from .filter import KeyFilter
 from .policy import Bounds, Durations
 from .records import (
@@ -30,17 +32,23 @@ from .records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    Classified,
+    ConflictAppealed,
+    ConflictOpened,
+    ConflictResolved,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
     Delegated,
     Evicted,
+    GroupDecided,
     HandedOff,
     HandoffLapsed,
     LeaseExpired,
     MailboxAcked,
     Offered,
     OfferWithdrawn,
+    PositionTaken,
     PrincipalBound,
     Recalled,
     Record,
@@ -49,6 +57,8 @@ from .records import (
     Revived,
     Reworked,
     Settled,
+    StageClosed,
+    StageOpened,
     StatusSet,
     Steered,
     Yielded,
@@ -296,6 +306,10 @@ class Task:
     reserved: dict[str, int] = field(default_factory=dict)
     """What sub-tasks with a budget of their own may still use of its budget."""
     children: list[str] = field(default_factory=list)
+    group: Group | None = None
+    """Where several agents do it: their answers."""
+    conflicts: list[str] = field(default_factory=list)
+    """What its results contradict each other about, or did."""
     cancel: CancelRequested | None = None
     settled: Settled | None = None
     history: list[Event] = field(default_factory=list)
@@ -397,6 +411,11 @@ class Ledger:
         self.by_skill: dict[str, dict[str, Agent]] = {}
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
+        self.conflicts: dict[str, Conflict] = {}
+        self.sealed = ""
+        """The seal of the conflict closed last: their records are a chain."""
+        self.records_of: dict[str, tuple[int, int]] = {}
+        """Agent to how many of its results were accepted, of how many that somebody decided about."""
         self.attached: dict[str, dict[str, Task]] = {}
         """Principal to its open tasks that do not go on without it (spec TASK-12)."""
         self.mail: dict[str, int] = {}
@@ -413,6 +432,10 @@ class Ledger:
     def task_id_at(self, lsn: int) -> str:
         """Return the id of the task that the record at this position creates."""
         return f"{self.namespace}-{lsn}"
+
+    def conflict_id_at(self, lsn: int) -> str:
+        """Return the id of the conflict that the record at this position opens."""
+        return f"{self.namespace}-k{lsn}"
 
     def apply(self, record: Record) -> int:
         """Change the state by one record, and return the record's position.
@@ -524,6 +547,34 @@ class Ledger:
             return None
         self.let_go(offer.agent, task, offer.fence)
         return offer.agent
+
+    def barred(self, task: Task) -> set[str]:
+        """Return the agents that may not have a task, because they work or worked on another answer to it."""
+        group = self.tasks[task.parent].group if task.parent is not None and task.parent in self.tasks else None
+        if group is None or task.id not in group.electorate:
+            return set()
+        return self.workers_of(group, besides=task.id)
+
+    def workers_of(self, group: Group, *, besides: str = "") -> set[str]:
+        """Return the agents that work or worked on an answer of a group; not those that only were offered one."""
+        return {
+            attempt.agent
+            for member in group.electorate
+            if member != besides
+            for attempt in self.tasks[member].attempts.values()
+            if attempt.end not in ("declined", "unanswered")
+        }
+
+    def adopt(self, task: Task, result: Result, reviewed: bool, at: int) -> None:
+        """Make a member's result the group's."""
+        task.results.append(
+            Result(task.rev, result.fence, result.agent, result.result_hash, result.payload, at, reviewed)
+        )
+
+    def count_result(self, agent: str, *, was_good: bool) -> None:
+        """Note that somebody decided about a result of this agent."""
+        accepted, settled = self.records_of.get(agent, (0, 0))
+        self.records_of[agent] = (accepted + was_good, settled + 1)
 
     def end_attempt(self, task: Task, fence: int, end: str, at: int, detail: str = "") -> None:
         """Note how an attempt ended."""
@@ -678,8 +729,13 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
     )
     ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
     ledger.keys[record.scope, record.key] = task.id
+    if record.terms is not None:
+        task.state, task.group = TaskState.BLOCKED, Group(Terms(**record.terms))
     if record.parent is not None:
-        ledger.tasks[record.parent].children.append(task.id)
+        parent = ledger.tasks[record.parent]
+        parent.children.append(task.id)
+        if parent.group is not None and record.scope == f"group:{parent.id}":
+            parent.group.electorate.append(task.id)
     if record.budget:
         ledger._reserve(task)
     if record.on_delegator_loss != "continue":
@@ -1039,6 +1095,12 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
+    folding.moot(ledger, task, record.at, lsn)
+    if task.group is None and result is not None and task.scope.partition(":")[0] in ("task", "principal"):
+        ledger.count_result(result.agent, was_good=record.state == "completed")
+    parent = ledger.tasks.get(task.parent) if task.parent is not None else None
+    if parent is not None and parent.group is not None:
+        ledger.touched[parent.id] = parent
     if task.budget:
         ledger._reconcile(task)
     if task.on_delegator_loss != "continue":
@@ -1099,6 +1161,14 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     Reported: _reported,
     ReportKept: _report_kept,
     Reworked: _reworked,
+    Classified: folding.classified,
+    GroupDecided: folding.group_decided,
+    ConflictOpened: folding.conflict_opened,
+    PositionTaken: folding.position_taken,
+    StageOpened: folding.stage_opened,
+    StageClosed: folding.stage_closed,
+    ConflictAppealed: folding.conflict_appealed,
+    ConflictResolved: folding.conflict_resolved,
     CancelRequested: _cancel_requested,
     Settled: _settled,
     Archived: _archived,

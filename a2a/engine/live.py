@@ -75,6 +75,8 @@ class Live:
     """Connections that watch for agents."""
     released: dict[str, dict[str, int]] = field(default_factory=dict)
     """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
+    comparing: dict[str, str] = field(default_factory=dict)
+    """Group to the member whose result a job compares just now."""
     away_since: dict[str, int] = field(default_factory=dict)
     """Principal that some open task depends on to since when no process of it is connected."""
     started_at: int = 0

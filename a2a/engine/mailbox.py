@@ -17,6 +17,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from .budget import remaining
+from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
 from .ledger import MailboxEntry, Task
 from .live import World
@@ -30,7 +31,8 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
 
     An offer that is no longer there is told as a revocation of its fence, so that nobody starts on it.
     """
-    task = world.ledger.tasks[entry.task]
+    ledger = world.ledger
+    task = ledger.tasks[entry.task]
     match entry.kind:
         case "task.offer":
             return _offer(world, task, agent, entry.number, now)
@@ -67,6 +69,12 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
         case "task.steer":
             steer = task.steers[entry.number - 1]
             return TaskSteer(task.id, steer.key, steer.payload, steer_no=entry.number)
+        case "conflict.opened":
+            return opened_notice(
+                world.ledger, world.ledger.conflicts[world.ledger.conflict_id_at(entry.number)], agent, now
+            )
+        case "conflict.resolved":
+            return resolved_notice(ledger, ledger.conflicts[ledger.conflict_id_at(entry.number)])
         case "task.revoke":
             return _revoke(task, entry.number, now)
         case _:

@@ -134,6 +134,18 @@ class Policy:
     bounds: Bounds = field(default_factory=Bounds)
     admission: Admission = field(default_factory=Admission)
     frame_limits: FrameLimits = field(default_factory=FrameLimits)
+    comparator: str = "json-c14n"
+    """By which the answers of a group are the same, where its task names none."""
+    ladder: tuple[dict[str, Any], ...] = ({"strategy": "majority"}, {"strategy": "human"}, {"strategy": "abort"})
+    """By which answers that contradict each other are decided, where their task names none."""
+    ballot_ms: int = 60_000
+    """How long further answers and positions are waited for, once answers contradict each other."""
+    judge_ms: int = 300_000
+    human_ms: int = 86_400_000
+    appeal_ms: int = 0
+    """How long an outcome may be appealed before it takes effect."""
+    appeal_irreversible_ms: int = 600_000
+    """The same, where the task's effect is irreversible."""
     on_confirm_timeout: str = "accept"
     """`accept`, `reject`, or `hold`: what an unanswered review becomes."""
     recovery_grace_ms: int | None = None

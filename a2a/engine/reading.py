@@ -72,6 +72,10 @@ def view(world: World, task: Task) -> dict[str, Any]:
         metadata["usage"] = dict(task.spent)
     if task.budget:
         metadata["budget"] = dict(task.budget)
+    if task.group is not None:
+        metadata["group"] = {"members": list(task.group.electorate), "classes": [list(c) for c in task.group.classes]}
+    if task.conflicts:
+        metadata["conflicts"] = list(task.conflicts)
     if task.redrive_of is not None:
         metadata["redriveOf"] = task.redrive_of
     if task.is_dead_letter:

@@ -26,17 +26,23 @@ __all__ = [
     "Asked",
     "CancelRequested",
     "Checkpointed",
+    "Classified",
+    "ConflictAppealed",
+    "ConflictOpened",
+    "ConflictResolved",
     "CoordinatorStarted",
     "CoordinatorStopped",
     "Declined",
     "Delegated",
     "Evicted",
+    "GroupDecided",
     "HandedOff",
     "HandoffLapsed",
     "LeaseExpired",
     "MailboxAcked",
     "OfferWithdrawn",
     "Offered",
+    "PositionTaken",
     "PrincipalBound",
     "Recalled",
     "Record",
@@ -45,6 +51,8 @@ __all__ = [
     "Revived",
     "Reworked",
     "Settled",
+    "StageClosed",
+    "StageOpened",
     "StatusSet",
     "Steered",
     "Yielded",
@@ -141,6 +149,8 @@ class Delegated(Record):
     on_delegator_loss: str = "continue"
     loss_ms: int = 0
     redrive_of: str | None = None
+    terms: dict[str, Any] | None = None
+    """Of a group: by what it is decided, the namespace's values of then where its task names none."""
 
 
 @dataclass(slots=True)
@@ -379,6 +389,105 @@ class Reworked(Record):
 
 
 @dataclass(slots=True)
+class Classified(Record):
+    """A member's result was compared with those before it."""
+
+    task: str
+    """The group."""
+    member: str
+    number: int
+    """The class it belongs to; -1: nobody can say."""
+    why: str = ""
+
+
+@dataclass(slots=True)
+class GroupDecided(Record):
+    """The group has a result: one that a member reported."""
+
+    task: str
+    member: str
+    review: bool
+    """It waits for the delegator's word."""
+    why: str = ""
+
+
+@dataclass(slots=True)
+class ConflictOpened(Record):
+    """Answers contradict each other. The conflict's id follows from the record's position."""
+
+    conflict: str
+    task: str
+    kind: str
+    rule: str
+    ladder: list[dict[str, Any]]
+    respond_at: int
+    parties: dict[str, str]
+    """Agent to its role: `author` or `delegator`."""
+
+
+@dataclass(slots=True)
+class PositionTaken(Record):
+    """A party said what it has to say."""
+
+    conflict: str
+    task: str
+    party: str
+    stance: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class StageOpened(Record):
+    """The next rung is tried; from the first one on no further answer enters."""
+
+    conflict: str
+    task: str
+    number: int
+    strategy: str
+    until: int
+    """When it is undecided for want of time; 0: it needs none."""
+    asked: list[str]
+    """Tasks that were made for it, in the order of what they were asked."""
+    weights: dict[str, int]
+
+
+@dataclass(slots=True)
+class StageClosed(Record):
+    """A rung has come to an outcome: a class, or undecided."""
+
+    conflict: str
+    task: str
+    number: int
+    winner: int | None
+    why: str
+    by: str = ""
+    """Who decided, where it was a person."""
+
+
+@dataclass(slots=True)
+class ConflictAppealed(Record):
+    """A party did not accept the outcome; the ladder goes on above the rung that decided."""
+
+    conflict: str
+    task: str
+    party: str
+    ground: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class ConflictResolved(Record):
+    """A conflict is over. What follows from it stands in the same append."""
+
+    conflict: str
+    task: str
+    outcome: str
+    ref: str | None
+    by: str
+    rationale: str
+
+
+@dataclass(slots=True)
 class CancelRequested(Record):
     """Somebody wants the task to end, and an agent is at work on it."""
 
@@ -450,6 +559,14 @@ RECORDS: dict[str, type[Record]] = {
         Reported,
         ReportKept,
         Reworked,
+        Classified,
+        GroupDecided,
+        ConflictOpened,
+        PositionTaken,
+        StageOpened,
+        StageClosed,
+        ConflictAppealed,
+        ConflictResolved,
         CancelRequested,
         Settled,
         Archived,

@@ -18,6 +18,9 @@ from typing import Any
 from ..protocol.messages import (
     ArtifactRef,
     AttemptError,
+    ConflictAppeal,
+    ConflictPosition,
+    ConflictVote,
     Held,
     Message,
     TaskAccept,
@@ -40,6 +43,9 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import plain, snapshot
 from .budget import exhausted
+from .conflicts.case import Terms
+from .conflicts.comparators import Compare, run
+from .conflicts.procedure import advance, resolve_by_person
 from .coordinator import HANDLERS
 from .handover import hand_back
 from .leases import canceled, lapse, withdraw
@@ -58,17 +64,23 @@ from .records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    Classified,
+    ConflictAppealed,
+    ConflictOpened,
+    ConflictResolved,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
     Delegated,
     Evicted,
+    GroupDecided,
     HandedOff,
     HandoffLapsed,
     LeaseExpired,
     MailboxAcked,
     Offered,
     OfferWithdrawn,
+    PositionTaken,
     PrincipalBound,
     Recalled,
     Record,
@@ -77,6 +89,8 @@ from .records import (
     Revived,
     Reworked,
     Settled,
+    StageClosed,
+    StageOpened,
     StatusSet,
     Steered,
     Yielded,
@@ -215,7 +229,13 @@ class Replay:
         if parent is not None and parent.is_terminal:
             reason = f"parent task {parent.id} has ended as {parent.state}"
             found.append(cancel_children(self.ledger, parent, "coop", reason, "coordinator", now))
-        return found
+        found.extend(self.advanced(task, now))
+        return [*found, *self.advanced(parent, now)] if parent is not None else found
+
+    def advanced(self, task: Task, now: int) -> list[list[Record]]:
+        """Return the next step of a group, where it does not wait."""
+        step = advance(self.world, task, now)
+        return [step] if isinstance(step, list) else []
 
     def attempt(self, task: Task, fence: int) -> str:
         """Return whose attempt a fence is."""
@@ -318,6 +338,20 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
         durations=Durations.from_plain(record.durations),
         bounds=Bounds.from_plain(record.bounds),
     )
+    if record.terms is not None:
+        terms = Terms(**record.terms)
+        replay.world.policy = replace(
+            replay.world.policy,
+            comparator=terms.comparator,
+            ladder=tuple(terms.ladder),
+            ballot_ms=terms.ballot_ms,
+            judge_ms=terms.judge_ms,
+            human_ms=terms.human_ms,
+            appeal_ms=terms.appeal_ms,
+            appeal_irreversible_ms=terms.appeal_ms,
+        )
+    if record.scope.startswith("conflict:") and record.parent is not None:
+        return replay.advanced(replay.ledger.tasks[record.parent], record.at)
     limits = TaskLimits(deadline_ms=None if record.deadline_at is None else record.deadline_at - record.at)
     message = TaskDelegate(
         record.key,
@@ -531,6 +565,49 @@ def _reworked(replay: Replay, record: Reworked) -> list[list[Record]]:
     return [replay.controls(record.by, task, message, record.at)]
 
 
+def _classified(replay: Replay, record: Classified) -> list[list[Record]]:
+    step = advance(replay.world, replay.task(record), record.at)
+    if not isinstance(step, Compare):
+        return [step or []]
+    _allow(step.member == record.member, f"the class of {step.member}, which came before")
+    if record.number < 0:
+        return [[record]]  # how long a comparison takes is not recorded, and one that takes too long is none
+    number, why = run(step)
+    return [[replace(record, number=number, why=why)]]
+
+
+def _advanced(replay: Replay, record: GroupDecided | ConflictOpened | ConflictResolved) -> list[list[Record]]:
+    return replay.advanced(replay.task(record), record.at)
+
+
+def _position(replay: Replay, record: PositionTaken) -> list[list[Record]]:
+    message = ConflictPosition(record.conflict, record.payload, record.stance)
+    return [replay.say(record.party, message, record.at)]
+
+
+def _stage_opened(replay: Replay, record: StageOpened) -> list[list[Record]]:
+    task, conflict = replay.task(record), replay.ledger.conflicts[record.conflict]
+    found = replay.advanced(task, record.at)
+    if conflict.stage is None:  # a person did not wait for its rung; who it was, the next record says
+        found.append(resolve_by_person(replay.ledger, task, conflict, None, "", "", record.at)[:1])
+    return found
+
+
+def _stage_closed(replay: Replay, record: StageClosed) -> list[list[Record]]:
+    task = replay.task(record)
+    if not record.by:
+        return replay.advanced(task, record.at)
+    classes = task.group.classes if task.group is not None else []
+    choice = None if record.winner is None else classes[record.winner][0]
+    return [replay.say(record.by, ConflictVote(record.conflict, choice, record.why), record.at, role="operator")]
+
+
+def _appealed(replay: Replay, record: ConflictAppealed) -> list[list[Record]]:
+    ground: Any = record.ground
+    replay.world.live.grace_until = record.at + 1  # whether it was a start ago that time was up is not recorded
+    return [replay.say(record.party, ConflictAppeal(record.conflict, ground, record.payload), record.at)]
+
+
 def _cancel(replay: Replay, record: CancelRequested) -> list[list[Record]]:
     task = replay.task(record)
     _allow(record.mode in ("coop", "kill"), "a way to cancel that waits")
@@ -613,6 +690,14 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     Reported: _reported,
     ReportKept: _reported,
     Reworked: _reworked,
+    Classified: _classified,
+    GroupDecided: _advanced,
+    ConflictOpened: _advanced,
+    PositionTaken: _position,
+    StageOpened: _stage_opened,
+    StageClosed: _stage_closed,
+    ConflictAppealed: _appealed,
+    ConflictResolved: _advanced,
     CancelRequested: _cancel,
     Settled: _settled,
     Archived: _archived,

@@ -73,7 +73,7 @@ class Queues:
         """Yield the task to offer next of each bucket, best first; the caller sends True back where it was taken.
 
         Tasks that are no longer queued, or that wait for a later time, leave the bucket on the way. One that some
-        agent does not want to see for a while steps aside: those behind it do not wait with it.
+        agent does not want to see for a while, or may not have, steps aside: those behind it do not wait with it.
         """
         buckets = self._skills.get(skill, {})
         aside: list[tuple[_Bucket, tuple[int, int, str]]] = []
@@ -94,7 +94,7 @@ class Queues:
             if taken:
                 heappop(bucket.heap)
                 del self._waiting[head[2]]
-            elif any(until > now for until in task.shunned.values()):
+            elif any(until > now for until in task.shunned.values()) or ledger.barred(task):
                 aside.append((bucket, heappop(bucket.heap)))
             else:
                 open_buckets.remove((key, bucket))
@@ -184,6 +184,7 @@ def choose_agent(task: Task, wanted: tuple[dict[str, Any], ...], ledger: Ledger,
     best: tuple[bool, bool, int] | None = None
     tied: list[str] = []
     knows = task.last_agent if task.rev or task.asks else None
+    barred = ledger.barred(task)
     for agent in ledger.by_skill.get(task.spec["skill"], {}).values():
         if agent.status != "ready":
             continue
@@ -191,7 +192,7 @@ def choose_agent(task: Task, wanted: tuple[dict[str, Any], ...], ledger: Ledger,
         if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, *wanted):
             continue
         shunned_until = task.shunned.get(agent.id)
-        if shunned_until is not None and shunned_until > now:
+        if agent.id in barred or (shunned_until is not None and shunned_until > now):
             continue
         credit = live.agents[agent.id].credit_tasks
         score = (shunned_until is not None and agent.id != knows, agent.id != knows, (credit - free) * 1000 // credit)

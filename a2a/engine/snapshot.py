@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import plain
+from .conflicts.case import Conflict
 from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox, Task
 
@@ -43,6 +44,9 @@ class _State:
     mail: dict[str, int]
     archived: KeyFilter
     recalled: list[str]
+    conflicts: dict[str, Conflict]
+    sealed: str
+    records_of: dict[str, tuple[int, int]]
 
 
 def _state(ledger: Ledger, tasks: list[Task]) -> _State:
@@ -63,6 +67,9 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         mail=ledger.mail,
         archived=ledger.archived,
         recalled=list(ledger.recalled),
+        conflicts=ledger.conflicts,
+        sealed=ledger.sealed,
+        records_of=ledger.records_of,
     )
 
 
@@ -97,6 +104,7 @@ def load(body: bytes, namespace: str) -> Ledger:
             ledger.attached.setdefault(task.principal, {})[task.id] = task
     ledger.mail, ledger.archived = state.mail, state.archived
     ledger.recalled = dict.fromkeys(state.recalled)
+    ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
     return ledger
 
 

@@ -29,6 +29,7 @@ from ..protocol.messages import (
 from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
 from .budget import check_budget, plain
+from .conflicts.procedure import due_at, members_of, terms_of
 from .decision import Decision, refuse, reply
 from .handover import hand_back
 from .leases import (
@@ -138,6 +139,12 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         )
         if refusal is not None:
             return refusal
+    terms = None
+    if "redundancy" in spec:
+        try:
+            terms = terms_of(policy, spec)
+        except ValueError as error:
+            return refuse(ErrorCode.MALFORMED, f"redundancy: {error}")
     own_deadline = None if message.limits.deadline_ms is None else now + message.limits.deadline_ms
     lsn = ledger.lsn + 1
     record = Delegated(
@@ -160,7 +167,13 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         on_delegator_loss=message.on_delegator_loss,
         loss_ms=message.loss_ms if message.on_delegator_loss != "continue" else 0,
         redrive_of=message.redrive_of,
+        terms=terms.to_plain() if terms is not None else None,
     )
+    if terms is not None and record.depth >= policy.depth_max:
+        return refuse(ErrorCode.DEPTH, f"a tree has at most {policy.depth_max} levels, a group takes two of them")
+    if terms is not None:
+        members = members_of(record, lsn + 1, ledger.namespace)
+        return reply(TaskCreated(record.task, 1, True, TaskState.BLOCKED.value, record.context_id), record, *members)
     return reply(TaskCreated(record.task, 1, True, TaskState.QUEUED.value, record.context_id), record)
 
 
@@ -536,6 +549,10 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
             f"revision {message.rev} of task {task.id} is {result.result_hash}, not {message.result_hash}",
             data={"rev": result.rev, "resultHash": result.result_hash},
         )
+    if task.group is not None and message.verdict == "reject" and message.rework:
+        return refuse(
+            ErrorCode.CONFLICT, f"task {task.id} was done by several agents: accept its result, or reject it for good"
+        )
     records = _word(task, result, message, sender.agent or "", now)
     state = records[-1].state if isinstance(records[-1], Settled) else TaskState.QUEUED.value
     return reply(Ok(state=state), *records)
@@ -615,6 +632,9 @@ def when_due(world: World, task: Task) -> int | None:
     elif task.holder is not None:
         times.append(world.live.lease_until.get(task.id, task.since + durations.lease_ms))
         times.extend(time for time, _ in _patience(world, task))
+    conflict_at = due_at(world, task)
+    if conflict_at is not None:
+        times.append(conflict_at)
     if state is TaskState.QUEUED and task.handed_to:
         times.append(task.since + durations.lease_ms)
     lost_at = _delegator_lost_at(world, task)

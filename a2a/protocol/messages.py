@@ -48,6 +48,15 @@ __all__ = [
     "Bye",
     "Checkpoint",
     "Child",
+    "ConflictAppeal",
+    "ConflictFound",
+    "ConflictGet",
+    "ConflictList",
+    "ConflictOpened",
+    "ConflictPage",
+    "ConflictPosition",
+    "ConflictResolved",
+    "ConflictVote",
     "Credit",
     "Dossier",
     "Error",
@@ -64,6 +73,7 @@ __all__ = [
     "PriorAttempt",
     "Resume",
     "Steer",
+    "Subject",
     "TaskAccept",
     "TaskAnswer",
     "TaskArtifact",
@@ -783,6 +793,129 @@ class TaskYield(Message):
     usage: Annotated[Usage, InCanonicalForm] | None = None
 
 
+# Conflicts ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Subject(Struct):
+    """One of the answers that contradict each other."""
+
+    ref: str
+    """The task whose result it is."""
+    agent: str
+    result_hash: Digest
+    group: Uint
+    """Answers with the same number are the same, in the eyes of the comparator."""
+
+
+@dataclass(slots=True)
+class ConflictOpened(Message):
+    """Results contradict each other; to every party (spec CONFLICT-2)."""
+
+    kind = "conflict.opened"
+    conflict: Identifier
+    task: Identifier
+    conflict_kind: str
+    rule: str
+    level: Uint
+    subjects: list[Subject]
+    your_role: Literal["author", "delegator"]
+    respond_by_ms: Milliseconds = 0
+    """Time left to take a position."""
+
+
+@dataclass(slots=True)
+class ConflictPosition(Message):
+    """What a party has to say; kept with the conflict, and shown to whoever decides (spec CONFLICT-4)."""
+
+    kind = "conflict.position"
+    conflict: Identifier
+    payload: bytes
+    """A JSON array of A2A Parts."""
+    stance: Annotated[str, Field(max_length=2_000)] = ""
+
+
+@dataclass(slots=True)
+class ConflictVote(Message):
+    """A person decides (spec CONFLICT-6)."""
+
+    kind = "conflict.vote"
+    conflict: Identifier
+    choice: Identifier | None = None
+    """The task whose result stands; absent, none of them."""
+    reasons: Annotated[str, Field(max_length=8_000)] = ""
+
+
+@dataclass(slots=True)
+class ConflictAppeal(Message):
+    """A party does not accept how a conflict was decided; once, and to a higher rung (spec CONFLICT-8)."""
+
+    kind = "conflict.appeal"
+    conflict: Identifier
+    ground: Literal["new_evidence", "misapplied_policy", "judge_not_independent", "wrong_subject"]
+    payload: bytes = b"[]"
+    """The evidence: a JSON array of A2A Parts."""
+
+
+@dataclass(slots=True)
+class ConflictResolved(Message):
+    """How a conflict was decided; to every party (spec CONFLICT-7)."""
+
+    kind = "conflict.resolved"
+    conflict: Identifier
+    task: Identifier
+    outcome: Literal["select", "merge", "reject_all", "moot"]
+    rationale: str
+    by: str
+    """The rung that decided, or who did."""
+    ref: str | None = None
+    """The task whose result stands."""
+    dissent: list[str] = field(default_factory=list)
+    """The tasks whose results do not."""
+    appeal_by_ms: Milliseconds = 0
+    """Time left to appeal."""
+
+
+@dataclass(slots=True)
+class ConflictGet(Message):
+    """Show a conflict with its evidence, and the results themselves where `content` is true."""
+
+    kind = "conflict.get"
+    conflict: Identifier
+    content: bool = True
+
+
+@dataclass(slots=True)
+class ConflictFound(Message):
+    """A conflict's record (spec CONFLICT-9); what is in payloads travels beside it, unread."""
+
+    kind = "conflict.found"
+    conflict: Identifier
+    view: JsonObject
+    payloads: list[JsonObject] = field(default_factory=list)
+    """`ref` or `party`, and `payload`: the results, and what parties had to say."""
+
+
+@dataclass(slots=True)
+class ConflictList(Message):
+    """List conflicts, newest first."""
+
+    kind = "conflict.list"
+    task: Identifier | None = None
+    is_open: bool | None = None
+    before: str | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+@dataclass(slots=True)
+class ConflictPage(Message):
+    """One page of conflicts."""
+
+    kind = "conflict.page"
+    conflicts: list[JsonObject]
+    next_before: str | None = None
+
+
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
@@ -931,6 +1064,15 @@ KINDS: dict[str, type[Message]] = {
         TaskCancel,
         TaskRevoke,
         TaskYield,
+        ConflictOpened,
+        ConflictPosition,
+        ConflictVote,
+        ConflictAppeal,
+        ConflictResolved,
+        ConflictGet,
+        ConflictFound,
+        ConflictList,
+        ConflictPage,
         TaskGet,
         TaskFound,
         TaskList,
@@ -960,6 +1102,11 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         TaskConfirm,
         TaskCancel,
         TaskYield,
+        ConflictPosition,
+        ConflictVote,
+        ConflictAppeal,
+        ConflictGet,
+        ConflictList,
         TaskGet,
         TaskList,
         TaskWatch,

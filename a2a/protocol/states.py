@@ -26,6 +26,10 @@ __all__ = [
 class TaskState(StrEnum):
     """Where a task stands, as the coordinator sees it (spec STATE-1)."""
 
+    BLOCKED = "blocked"
+    """Waits for the answers of several agents."""
+    DISPUTED = "disputed"
+    """They contradict each other."""
     QUEUED = "queued"
     OFFERED = "offered"
     LEASED = "leased"
@@ -53,6 +57,8 @@ class TaskEvent(StrEnum):
     EXPIRE = "expire"
     RELEASE = "release"
     """The attempt ended without an outcome, and another follows: yield, retryable failure."""
+    DISPUTE = "dispute"
+    """Results contradict each other, and nothing settles before that is decided."""
     ASK = "ask"
     ANSWER = "answer"
     ANSWER_LATER = "answer_later"
@@ -80,6 +86,13 @@ TASK: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_S.QUEUED, _E.REPORT): _S.REPORTED,
     (_S.QUEUED, _E.FAIL): _S.FAILED,
     (_S.QUEUED, _E.CANCEL): _S.CANCELED,
+    (_S.BLOCKED, _E.DISPUTE): _S.DISPUTED,
+    (_S.BLOCKED, _E.REPORT): _S.REPORTED,
+    (_S.BLOCKED, _E.FAIL): _S.FAILED,
+    (_S.BLOCKED, _E.CANCEL): _S.CANCELED,
+    (_S.DISPUTED, _E.REPORT): _S.REPORTED,
+    (_S.DISPUTED, _E.FAIL): _S.FAILED,
+    (_S.DISPUTED, _E.CANCEL): _S.CANCELED,
     (_S.OFFERED, _E.ACCEPT): _S.LEASED,
     (_S.OFFERED, _E.WITHDRAW): _S.QUEUED,
     (_S.OFFERED, _E.REVIVE): _S.LEASED,
@@ -130,6 +143,8 @@ def can(state: TaskState, event: TaskEvent) -> bool:
 
 
 OUTSIDE: dict[TaskState, str] = {
+    _S.BLOCKED: "TASK_STATE_WORKING",
+    _S.DISPUTED: "TASK_STATE_WORKING",
     _S.QUEUED: "TASK_STATE_SUBMITTED",
     _S.OFFERED: "TASK_STATE_SUBMITTED",
     _S.LEASED: "TASK_STATE_WORKING",

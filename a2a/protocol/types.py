@@ -33,7 +33,9 @@ __all__ = [
     "Message",
     "Milliseconds",
     "Part",
+    "Redundancy",
     "Requirements",
+    "RungSpec",
     "SafeInt",
     "Task",
     "TaskSpec",
@@ -200,6 +202,29 @@ class Acceptance(TypedDict, total=False):
     evaluator: Literal["auto", "delegator", "human"]
 
 
+class RungSpec(TypedDict, total=False):
+    """One step of the ladder by which a conflict is decided (spec RUNG-1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    strategy: Required[str]
+    k: Uint
+    margin: Uint
+    skill: Identifier
+    timeoutMs: Milliseconds
+    onTimeout: Literal["abort", "first_wins", "hold"]
+
+
+class Redundancy(TypedDict, total=False):
+    """Have the same done by several agents that do not know of each other (spec GROUP-1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    n: Required[Annotated[int, Field(ge=2, le=32)]]
+    k: Annotated[int, Field(ge=1, le=32)]
+    """Equal answers that decide; absent, the first rung's own rule."""
+    comparator: Annotated[str, Field(max_length=512)]
+    policy: Annotated[list[RungSpec], Field(max_length=12)]
+
+
 class TaskSpec(TypedDict, total=False):
     """What is to be done, apart from the input: the part of a delegation that its hash covers (spec TASK-2)."""
 
@@ -209,6 +234,7 @@ class TaskSpec(TypedDict, total=False):
     acceptance: Acceptance
     effect: Literal["pure", "idempotent", "irreversible"]
     priority: Annotated[int, Field(ge=0, le=9)]
+    redundancy: Redundancy
     inputSchema: JsonObject
     outputSchema: JsonObject
 

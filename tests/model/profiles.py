@@ -17,7 +17,14 @@ from .world import DELEGATOR, FATE, LEASE, Profile, World
 
 __all__ = ["LARGE", "SMALL", "UNMODELLED", "Sized", "missing", "walk_all", "walk_one"]
 
-UNMODELLED: dict[tuple[str, str], str] = {}
+UNMODELLED: dict[tuple[str, str], str] = {
+    (state, event): "A group is no attempt: what its members' answers come to is tested with the conflicts."
+    for state, events in (
+        ("blocked", ("dispute", "report", "fail", "cancel")),
+        ("disputed", ("report", "fail", "cancel")),
+    )
+    for event in events
+}
 """Keys of the transition table that the model does not exercise, each with a sentence that says why not."""
 
 _EVERYTHING = frozenset(

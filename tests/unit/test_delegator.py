@@ -138,3 +138,39 @@ async def test_a_handle_is_entered_first(helper: Agent) -> None:
 def test_refusals_are_one_class_for_each_code() -> None:
     assert str(Unauthenticated("no")) == "auth: no"
     assert isinstance(AttemptFailed("x"), Exception)
+
+
+def _of_the_opinion(name: str, answer: str) -> Agent:
+    agent = Agent(name)
+
+    @agent.skill
+    async def capital() -> str:
+        return answer
+
+    return agent
+
+
+async def test_copies_are_one_result_and_what_contradicts_it_is_kept() -> None:
+    agents = [_of_the_opinion(name, answer) for name, answer in (("a", "Paris"), ("b", "Lyon"), ("c", "Paris"))]
+    with anyio.fail_after(BOUND):
+        async with squad(*agents) as running:
+            client = running.client
+            rungs = ["majority", {"strategy": "human", "onTimeout": "abort"}]
+            async with client.delegate("capital", copies=3, agree=3, comparator="text-nfc", resolve=rungs) as task:
+                assert await task.result() == "Paris"
+            (conflict,) = await client.conflicts(task=task.id)
+            shown = await client.conflict(conflict["conflict"])
+            assert {(subject["agent"], subject["value"]) for subject in shown["subjects"]} == {
+                ("a", "Paris"),
+                ("b", "Lyon"),
+                ("c", "Paris"),
+            }
+            assert shown["resolution"]["by"] == "majority"
+
+
+async def test_what_decides_between_copies_needs_copies(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            for wanted in ({"agree": 2}, {"comparator": "set"}, {"resolve": ["abort"]}):
+                with pytest.raises(ValueError, match="copies is 1"):
+                    running.client.delegate("count_words", {"text": "a"}, **wanted)

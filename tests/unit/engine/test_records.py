@@ -25,6 +25,8 @@ BY_HINT = {
     bytes: st.binary(max_size=20),
     int | None: st.none() | st.integers(0, 2**53 - 1),
     str | None: st.none() | st.text(max_size=12),
+    list[str]: st.lists(st.text(max_size=5), max_size=3),
+    list[dict[str, typing.Any]]: st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=2), max_size=2),
     list[str] | None: st.none() | st.lists(st.text(max_size=5), max_size=3),
     bytes | None: st.none() | st.binary(max_size=20),
     dict[str, typing.Any]: st.dictionaries(st.text(max_size=5), json_values, max_size=3),

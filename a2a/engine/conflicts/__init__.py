@@ -1,0 +1,1 @@
+"""What contradicts what, and who decides: comparators, rungs, and the procedure they are used in."""

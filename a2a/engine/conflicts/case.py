@@ -1,0 +1,132 @@
+"""A conflict as the ledger keeps it: what contradicted what, what was tried, and how it ended (spec CONFLICT-9).
+
+Data only. The records that build it are folded by `folding`; `procedure` decides what comes next, `court` lets people
+and parties have their say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ...protocol.canonical import canonical
+from .rungs import Rung
+
+__all__ = ["Conflict", "Group", "Position", "Stage", "Terms", "seal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """By what a group is decided. Fixed when it is made: settings that change later change nothing about it."""
+
+    comparator: str
+    ladder: list[dict[str, Any]]
+    ballot_ms: int
+    """How long further answers and positions are waited for, once answers contradict each other."""
+    judge_ms: int
+    """How long a rung that asks others may take, where it names no time of its own."""
+    human_ms: int
+    appeal_ms: int
+    """How long an outcome may be appealed before it takes effect."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the terms by name, for a record."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Group:
+    """The answers of a task that several agents do, each without knowing of the others."""
+
+    terms: Terms
+    electorate: list[str] = field(default_factory=list)
+    """The members' task ids."""
+    classes: list[list[str]] = field(default_factory=list)
+    """Members whose results are the same, in ledger order."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Member to its class; -1 where nobody could say."""
+    decided: str | None = None
+    """The member whose result is the group's."""
+
+
+@dataclass(slots=True)
+class Position:
+    """What a party had to say."""
+
+    stance: str
+    payload: bytes
+    lsn: int
+
+
+@dataclass(slots=True)
+class Stage:
+    """One rung that was tried."""
+
+    number: int
+    """Which rung of the ladder, from 0."""
+    strategy: str
+    from_lsn: int
+    until: int
+    asked: list[str] = field(default_factory=list)
+    weights: dict[str, int] = field(default_factory=dict)
+    to_lsn: int = 0
+    """0 while it is open."""
+    to_at: int = 0
+    winner: int | None = None
+    why: str = ""
+    by: str = ""
+
+
+@dataclass(slots=True)
+class Conflict:
+    """One conflict, from its opening to its end."""
+
+    id: str
+    task: str
+    """The task whose results contradict each other."""
+    kind: str
+    rule: str
+    ladder: list[Rung]
+    parties: dict[str, str]
+    opened_lsn: int
+    opened_at: int
+    respond_at: int
+    level: int = 1
+    frozen_lsn: int = 0
+    """From here on no further answer enters; 0 while they still do."""
+    positions: dict[str, Position] = field(default_factory=dict)
+    stages: list[Stage] = field(default_factory=list)
+    appeal: dict[str, Any] | None = None
+    outcome: str = ""
+    """Empty while it is open."""
+    ref: str | None = None
+    by: str = ""
+    rationale: str = ""
+    closed_lsn: int = 0
+    closed_at: int = 0
+    prev: str = ""
+    """The seal of the conflict that was closed before this one: they are a chain."""
+    seal: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    """Once it is closed, all of it as it is shown: the tasks it was about leave memory before it does."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not over."""
+        return not self.outcome
+
+    @property
+    def stage(self) -> Stage | None:
+        """The rung under way, or None."""
+        return self.stages[-1] if self.stages and not self.stages[-1].to_lsn else None
+
+    @property
+    def next_rung(self) -> int:
+        """The number of the rung that comes next."""
+        return self.stages[-1].number + 1 if self.stages else 0
+
+
+def seal(view: dict[str, Any]) -> str:
+    """Return the hash of a closed conflict's record, over its view with the seal of the one before."""
+    return f"sha256:{hashlib.sha256(canonical(view)).hexdigest()}"

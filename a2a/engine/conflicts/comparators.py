@@ -1,0 +1,258 @@
+"""Comparators: whether two results are the same, as the task that asked for them understands it (spec COMPARE).
+
+Equal bytes are equal under every comparator, and cost nothing. All others read payloads, inside limits of size, depth
+and count, so they are run as jobs and their answers are recorded; nothing here is called while a decision is made.
+Classes are built in ledger order, each result joining the first class whose first member it equals: with a tolerance
+"equal" is not transitive, and any other way the winner would depend on who came first where it must not.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...protocol.canonical import canonical
+
+__all__ = ["COMPARATORS", "Compare", "Incomparable", "Limits", "classify", "parse_comparator", "run", "value_of"]
+
+
+class Incomparable(Exception):
+    """The comparator cannot say whether the two are the same; that is an outcome, and no fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a comparator reads at most of one payload."""
+
+    bytes_max: int = 4 * 1024 * 1024
+    depth_max: int = 64
+    items_max: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A job: which class of a group does this result belong to?"""
+
+    task: str
+    """The group."""
+    member: str
+    comparator: str
+    firsts: tuple[bytes, ...]
+    """The first result of each class."""
+    payload: bytes
+
+
+def run(job: Compare) -> tuple[int, str]:
+    """Do a job, and return the number of the class and why; -1 where nobody can say. In a worker, off the loop."""
+    try:
+        return classify(job.comparator, job.firsts, job.payload), job.comparator
+    except Incomparable as reason:
+        return -1, str(reason)
+
+
+Comparator = Callable[[Any, Any], bool]
+"""Tells whether two values are the same."""
+
+
+def parse_comparator(name: str) -> tuple[str, list[str]]:
+    """Return the kind of a comparator and its arguments: `pointers[/a,/b]` is `pointers` with two.
+
+    Raises:
+        ValueError: there is no such comparator, or its arguments are not what it takes.
+    """
+    kind, bracket, rest = name.partition("[") if "[" in name else name.partition("(")
+    closing = {"[": "]", "(": ")", "": ""}[bracket]
+    if closing and not rest.endswith(closing):
+        raise ValueError(f"comparator {name!r}: {bracket!r} is not closed")
+    arguments = [part.strip() for part in rest.removesuffix(closing).split(",") if part.strip()] if bracket else []
+    if kind not in COMPARATORS:
+        raise ValueError(f"comparator {name!r}: expected one of {', '.join(COMPARATORS)}")
+    COMPARATORS[kind](arguments)
+    return kind, arguments
+
+
+def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> int:
+    """Return the number of the first class whose first member the payload equals, or that of a new class.
+
+    Raises:
+        Incomparable: one of them is not what the comparator can read, or is beyond the limits.
+    """
+    for number, first in enumerate(firsts):
+        if first == payload:
+            return number
+    kind, arguments = parse_comparator(name)
+    if kind == "bytes":
+        return len(firsts)
+    same = COMPARATORS[kind](arguments)
+    value = value_of(payload, limits)
+    for number, first in enumerate(firsts):
+        if same(value_of(first, limits), value):
+            return number
+    return len(firsts)
+
+
+def value_of(payload: bytes, limits: Limits | None = None) -> Any:
+    """Return what a result says: the text or data of its first artifact's only part, else its parts as they are.
+
+    Raises:
+        Incomparable: the payload is not an array of Artifacts, or is beyond the limits.
+    """
+    bounds = limits or Limits()
+    if len(payload) > bounds.bytes_max:
+        raise Incomparable(f"a result of {len(payload)} bytes is compared by `bytes` only")
+    if payload.count(b"[") + payload.count(b"{") > bounds.depth_max:
+        _check_depth(payload, bounds.depth_max)
+    if payload.count(b",") > bounds.items_max:
+        raise Incomparable(f"a result with more than {bounds.items_max} items is compared by `bytes` only")
+    try:
+        artifacts = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Incomparable(f"a result is a JSON array of Artifacts: {error}") from error
+    if not isinstance(artifacts, list) or not artifacts or not isinstance(artifacts[0], dict):
+        raise Incomparable("a result is a JSON array of Artifacts, with one at least")
+    named = [artifact for artifact in artifacts if isinstance(artifact, dict) and artifact.get("name") == "result"]
+    parts = (named or artifacts)[0].get("parts")
+    if not isinstance(parts, list):
+        raise Incomparable("an Artifact has parts")
+    if len(parts) == 1 and isinstance(parts[0], dict):
+        for kind in ("text", "data"):
+            if kind in parts[0]:
+                return parts[0][kind]
+    return parts
+
+
+def _check_depth(payload: bytes, depth_max: int) -> None:
+    """Count brackets outside strings: the parser would go as deep as they do."""
+    depth, in_string, escaped = 0, False, False
+    for byte in payload:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > depth_max:
+                raise Incomparable(f"a result is nested deeper than {depth_max}")
+        elif byte in b"]}":
+            depth -= 1
+
+
+# The comparators ------------------------------------------------------------------------------------------------------
+
+
+def _bytes(arguments: list[str]) -> Comparator:
+    _no_arguments("bytes", arguments)
+    return lambda one, other: bool(one == other)
+
+
+def _json(arguments: list[str]) -> Comparator:
+    """Equal in canonical form (RFC 8785): the order of keys and the way a number is written do not matter."""
+    _no_arguments("json-c14n", arguments)
+    return lambda one, other: _canonical(one) == _canonical(other)
+
+
+def _text(arguments: list[str]) -> Comparator:
+    """Texts that differ in nothing but Unicode form (NFC) and white space."""
+    _no_arguments("text-nfc", arguments)
+    return lambda one, other: _words(one) == _words(other)
+
+
+def _pointers(arguments: list[str]) -> Comparator:
+    """Equal where the JSON Pointers (RFC 6901) look; what is elsewhere does not matter."""
+    if not arguments or any(pointer and not pointer.startswith("/") for pointer in arguments):
+        raise ValueError("comparator pointers: expected JSON Pointers, as in pointers[/answer,/unit]")
+
+    def same(one: Any, other: Any) -> bool:
+        return all(_canonical(_at(one, pointer)) == _canonical(_at(other, pointer)) for pointer in arguments)
+
+    return same
+
+
+def _set(arguments: list[str]) -> Comparator:
+    """Lists with the same items, each as often, in whatever order."""
+    _no_arguments("set", arguments)
+
+    def items(value: Any) -> list[bytes]:
+        if not isinstance(value, list):
+            raise Incomparable(f"set compares lists, this is {type(value).__name__}")
+        return sorted(_canonical(item) for item in value)
+
+    return lambda one, other: items(one) == items(other)
+
+
+def _numeric(arguments: list[str]) -> Comparator:
+    """Numbers, alone or at the same places, that are no further apart than the tolerance; all else must be equal."""
+    try:
+        (tolerance,) = (float(argument) for argument in arguments)
+    except ValueError:
+        raise ValueError("comparator numeric: expected a tolerance, as in numeric(0.01)") from None
+    if not 0 <= tolerance < float("inf"):
+        raise ValueError("comparator numeric: expected a tolerance of 0 or more")
+    return lambda one, other: _near(one, other, tolerance)
+
+
+COMPARATORS: dict[str, Callable[[list[str]], Comparator]] = {
+    "json-c14n": _json,
+    "bytes": _bytes,
+    "text-nfc": _text,
+    "pointers": _pointers,
+    "set": _set,
+    "numeric": _numeric,
+}
+"""Name to what makes the comparator from its arguments."""
+
+
+def _no_arguments(kind: str, arguments: list[str]) -> None:
+    if arguments:
+        raise ValueError(f"comparator {kind} takes no arguments, got {', '.join(arguments)}")
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return canonical(value)
+    except ValueError as error:
+        raise Incomparable(str(error)) from error
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Incomparable(f"text-nfc compares texts, this is {type(value).__name__}")
+    return " ".join(unicodedata.normalize("NFC", value).split())
+
+
+_NOTHING = {"": "nothing is there"}
+"""Stands for what a pointer does not find; no JSON value has this form at a leaf that a pointer names."""
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for step in pointer.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and name in value:
+            value = value[name]
+        elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
+            value = value[int(name)]
+        else:
+            return _NOTHING
+    return value
+
+
+def _near(one: Any, other: Any, tolerance: float) -> bool:
+    if _is_number(one) and _is_number(other):
+        return bool(abs(one - other) <= tolerance)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_near(a, b, tolerance) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_near(one[key], other[key], tolerance) for key in one)
+    return _canonical(one) == _canonical(other)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,159 @@
+"""Where parties and people have their say in a conflict, and anybody looks at one (spec CONFLICT-4 to CONFLICT-9)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ...errors import ErrorCode
+from ...protocol.messages import (
+    ConflictAppeal,
+    ConflictFound,
+    ConflictGet,
+    ConflictList,
+    ConflictOpened,
+    ConflictPage,
+    ConflictPosition,
+    ConflictVote,
+    Ok,
+    Subject,
+)
+from ...protocol.messages import ConflictResolved as ResolvedNotice
+from ..decision import Decision, refuse, reply
+from ..ledger import Ledger
+from ..live import Connection, World
+from ..records import ConflictAppealed, PositionTaken
+from .case import Conflict
+from .procedure import may_appeal, resolve_by_person
+from .showing import dissent_of, payloads_of, subjects_of, view
+
+__all__ = [
+    "on_conflict_appeal",
+    "on_conflict_get",
+    "on_conflict_list",
+    "on_conflict_position",
+    "on_conflict_vote",
+    "opened_notice",
+    "resolved_notice",
+]
+
+
+def _missing(conflict: str) -> Decision:
+    return refuse(ErrorCode.NOT_FOUND, f"there is no conflict {conflict}")
+
+
+def _over(conflict: Conflict) -> Decision:
+    return refuse(
+        ErrorCode.CONFLICT,
+        f"conflict {conflict.id} is over: {conflict.outcome}, by {conflict.by or 'nobody'}",
+        data={"outcome": conflict.outcome, "ref": conflict.ref},
+    )
+
+
+def on_conflict_position(world: World, sender: Connection, message: ConflictPosition, now: int) -> Decision:
+    """A party says what it has to say; the last word before the ballot closes counts. Spec CONFLICT-4."""
+    conflict, agent = world.ledger.conflicts.get(message.conflict), sender.agent or ""
+    if conflict is None:
+        return _missing(message.conflict)
+    if agent not in conflict.parties:
+        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")
+    known = conflict.positions.get(agent)
+    if known is not None and (known.stance, known.payload) == (message.stance, message.payload):
+        return reply(Ok())
+    if not conflict.is_open:
+        return _over(conflict)
+    return reply(Ok(), PositionTaken(now, conflict.id, conflict.task, agent, message.stance, message.payload))
+
+
+def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, now: int) -> Decision:
+    """A person decides, at whatever rung the conflict is. Spec CONFLICT-6."""
+    conflict = world.ledger.conflicts.get(message.conflict)
+    if conflict is None:
+        return _missing(message.conflict)
+    if sender.role != "operator":
+        return refuse(ErrorCode.FORBIDDEN, f"a person decides conflict {conflict.id}: show the operator's token")
+    if not conflict.is_open:
+        same = conflict.by == sender.agent and conflict.ref == message.choice
+        return reply(Ok(state=conflict.outcome)) if same else _over(conflict)
+    refs = [subject["ref"] for subject in subjects_of(world.ledger, conflict) if subject["group"] >= 0]
+    if message.choice is not None and message.choice not in refs:
+        return refuse(
+            ErrorCode.NOT_FOUND,
+            f"{message.choice} is no subject of conflict {conflict.id}; expected one of {', '.join(refs)}",
+        )
+    task = world.ledger.tasks[conflict.task]
+    records = resolve_by_person(world.ledger, task, conflict, message.choice, message.reasons, sender.agent or "", now)
+    return reply(Ok(state="reject_all" if message.choice is None else "select"), *records)
+
+
+def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal, now: int) -> Decision:
+    """A party does not accept an outcome that has not taken effect yet. Spec CONFLICT-8."""
+    conflict, agent = world.ledger.conflicts.get(message.conflict), sender.agent or ""
+    if conflict is None:
+        return _missing(message.conflict)
+    if agent not in conflict.parties:
+        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")
+    if conflict.appeal is not None:
+        if (conflict.appeal["by"], conflict.appeal["ground"]) == (agent, message.ground):
+            return reply(Ok())
+        return refuse(ErrorCode.DENIED, f"conflict {conflict.id} was appealed once, by {conflict.appeal['by']}")
+    if not conflict.is_open:
+        return _over(conflict)
+    task = world.ledger.tasks[conflict.task]
+    assert task.group is not None, "only groups are disputed"
+    has_outcome = bool(conflict.stages) and conflict.stages[-1].winner is not None and conflict.stage is None
+    if not has_outcome or not may_appeal(world, task.group, conflict, now):
+        return refuse(ErrorCode.DENIED, f"conflict {conflict.id} has no outcome that can be appealed")
+    return reply(Ok(), ConflictAppealed(now, conflict.id, conflict.task, agent, message.ground, message.payload))
+
+
+def on_conflict_get(world: World, sender: Connection, message: ConflictGet, now: int) -> Decision:
+    """Show a conflict. Spec CONFLICT-9."""
+    conflict = world.ledger.conflicts.get(message.conflict)
+    if conflict is None:
+        return _missing(message.conflict)
+    payloads = payloads_of(world.ledger, conflict) if message.content else []
+    return reply(ConflictFound(conflict.id, view(world.ledger, conflict), payloads))
+
+
+def on_conflict_list(world: World, sender: Connection, message: ConflictList, now: int) -> Decision:
+    """List conflicts, newest first. Spec CONFLICT-9."""
+    conflicts = world.ledger.conflicts
+    last = conflicts.get(message.before) if message.before is not None else None
+    if message.before is not None and last is None:
+        return _missing(message.before)
+    found = [
+        conflict
+        for conflict in reversed(conflicts.values())
+        if (last is None or conflict.opened_lsn < last.opened_lsn)
+        and (message.task is None or conflict.task == message.task)
+        and (message.is_open is None or conflict.is_open == message.is_open)
+    ]
+    shown = found[: message.limit]
+    more = shown[-1].id if len(found) > len(shown) else None
+    return reply(ConflictPage([view(world.ledger, conflict) for conflict in shown], more))
+
+
+def opened_notice(ledger: Ledger, conflict: Conflict, agent: str, now: int) -> ConflictOpened:
+    """Return what a party is told when a conflict opens."""
+    role: Literal["author", "delegator"] = "author" if conflict.parties.get(agent) == "author" else "delegator"
+    subjects = [
+        Subject(subject["ref"], subject["agent"], subject["resultHash"], max(0, subject["group"]))
+        for subject in subjects_of(ledger, conflict)
+    ]
+    remaining = max(0, conflict.respond_at - now) if conflict.is_open else 0
+    return ConflictOpened(
+        conflict.id, conflict.task, conflict.kind, conflict.rule, conflict.level, subjects, role, remaining
+    )
+
+
+def resolved_notice(ledger: Ledger, conflict: Conflict) -> ResolvedNotice:
+    """Return what a party is told when a conflict is over."""
+    return ResolvedNotice(
+        conflict.id,
+        conflict.task,
+        conflict.outcome,  # type: ignore[arg-type]
+        conflict.rationale,
+        conflict.by,
+        conflict.ref,
+        dissent_of(ledger, conflict),
+    )

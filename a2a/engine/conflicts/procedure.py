@@ -1,0 +1,492 @@
+"""What follows in a group and in a conflict: compare, count, open, climb the ladder, resolve (spec GROUP, CONFLICT).
+
+`advance` is called by the coordinator's pass after whatever touched a group or a task made for one of its rungs, and by
+the clock. It decides one step at a time from the ledger alone, so that a replay takes the same steps. What has to be
+compared beyond equal bytes, and what a judge answered, is read by jobs; their answers come back as records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from ...protocol.canonical import canonical, content_hash
+from ...protocol.states import TaskState
+from ..ledger import Ledger, Task
+from ..live import World
+from ..policy import Policy
+from ..records import (
+    Classified,
+    ConflictOpened,
+    ConflictResolved,
+    Delegated,
+    GroupDecided,
+    Record,
+    Settled,
+    StageClosed,
+    StageOpened,
+)
+from ..tree import cancel, needs_no_word
+from .case import Conflict, Group, Stage, Terms
+from .comparators import Compare, Incomparable, parse_comparator, value_of
+from .rungs import COUNTED, Ballot, Outcome, Rung, count, parse_ladder, weight_of
+
+__all__ = ["advance", "due_at", "may_appeal", "members_of", "resolve_by_person", "terms_of"]
+
+_ANSWER_MAX = 64 * 1024
+"""Bytes of a judge's or a verifier's answer; it is a choice, and not the work itself."""
+
+
+# Making a group -------------------------------------------------------------------------------------------------------
+
+
+def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
+    """Return by what a group is decided: as its specification says, else as the namespace does now.
+
+    Raises:
+        ValueError: its comparator, its policy or its numbers are not what they can be.
+    """
+    redundancy = spec["redundancy"]
+    is_irreversible = spec.get("effect") == "irreversible"
+    comparator = redundancy.get("comparator", policy.comparator)
+    ladder = [dict(rung) for rung in redundancy.get("policy") or policy.ladder]
+    parse_comparator(comparator)
+    parse_ladder(ladder, irreversible=is_irreversible)
+    if redundancy.get("k", 1) > redundancy["n"]:
+        raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
+    appeal_ms = policy.appeal_irreversible_ms if is_irreversible else policy.appeal_ms
+    return Terms(comparator, ladder, policy.ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms)
+
+
+def members_of(group: Delegated, first_lsn: int, namespace: str) -> list[Delegated]:
+    """Return the records that make the members of a group, which stand behind its own."""
+    spec = {name: value for name, value in group.spec.items() if name != "redundancy"}
+    spec["acceptance"] = {**spec.get("acceptance", {}), "evaluator": "auto"}
+    spec_hash = content_hash(spec, group.payload)
+    return [
+        Delegated(
+            at=group.at,
+            task=f"{namespace}-{first_lsn + number}",
+            scope=f"group:{group.task}",
+            key=str(number + 1),
+            delegator=group.delegator,
+            context_id=group.context_id,
+            spec=spec,
+            spec_hash=spec_hash,
+            durations=group.durations,
+            bounds=group.bounds,
+            payload=group.payload,
+            parent=group.task,
+            depth=group.depth + 1,
+            deadline_at=group.deadline_at,
+        )
+        for number in range(group.spec["redundancy"]["n"])
+    ]
+
+
+# What comes next ------------------------------------------------------------------------------------------------------
+
+
+def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None:
+    """Return the next step of a group, a comparison that has to be made first, or None where it waits."""
+    group = task.group
+    if group is None or task.state not in (TaskState.BLOCKED, TaskState.DISPUTED):
+        return None
+    ledger = world.ledger
+    conflict = _open_conflict(ledger, task)
+    if conflict is not None and conflict.frozen_lsn:
+        return _climb(world, task, group, conflict, now)
+    waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
+    if waiting is not None:
+        return _classify(ledger, task, group, waiting, now)
+    if conflict is None and len(group.classes) > 1:
+        return [_opened(ledger, task, group, now)]
+    return _tally(world, task, group, conflict, now)
+
+
+def _open_conflict(ledger: Ledger, task: Task) -> Conflict | None:
+    return next((ledger.conflicts[known] for known in task.conflicts if ledger.conflicts[known].is_open), None)
+
+
+def _completed(ledger: Ledger, group: Group) -> list[str]:
+    """Return the members that have a result, in ledger order."""
+    done = [
+        (ledger.tasks[member].history[-1].lsn, member)
+        for member in group.electorate
+        if ledger.tasks[member].state is TaskState.COMPLETED
+    ]
+    return [member for _, member in sorted(done)]
+
+
+def _classify(ledger: Ledger, task: Task, group: Group, member: str, now: int) -> list[Record] | Compare:
+    """Put a result into its class: by its hash where that is enough, else by a job."""
+    result = ledger.tasks[member].results[-1]
+    firsts = [ledger.tasks[members[0]].results[-1] for members in group.classes]
+    for number, first in enumerate(firsts):
+        if first.result_hash == result.result_hash:
+            return [Classified(now, task.id, member, number, "the same bytes")]
+    comparator = group.terms.comparator
+    if not firsts or comparator == "bytes":
+        return [Classified(now, task.id, member, len(firsts), "other bytes" if firsts else "the first")]
+    return Compare(task.id, member, comparator, tuple(first.payload for first in firsts), result.payload)
+
+
+def _tally(world: World, task: Task, group: Group, conflict: Conflict | None, now: int) -> list[Record] | None:
+    """Decide as soon as the outcome cannot change; wait while it can."""
+    ledger = world.ledger
+    has_ended = all(ledger.tasks[member].is_terminal for member in group.electorate)
+    early = _early(task, group)
+    if early is not None and conflict is None:
+        return _decide(ledger, task, group, early, now)
+    if early is None and not has_ended and (conflict is None or not _is_over(world, conflict.respond_at, now)):
+        return None
+    if conflict is not None:
+        return _open_stage(ledger, task, group, conflict, now)
+    if group.classes:  # one class, though fewer answered than were asked: nobody contradicts it
+        return _decide(ledger, task, group, Outcome(0, "no answer contradicts it"), now)
+    return [Settled(now, task.id, "failed", "unresolved", "none of those asked came to a result")]
+
+
+def _is_over(world: World, until: int, now: int) -> bool:
+    """Tell whether a time has come. After a start nobody's time is up before all had the chance to come back."""
+    return bool(until) and now >= max(until, world.live.grace_until)
+
+
+def _needed(task: Task, group: Group) -> int:
+    """Return how many equal answers decide without a conflict: what was asked for, else what the first rung needs."""
+    redundancy, first = task.spec["redundancy"], group.terms.ladder[0]
+    by_rung = {"majority": len(group.electorate) // 2 + 1, "quorum": first.get("k"), "first_wins": 1}
+    return int(redundancy.get("k") or by_rung.get(first["strategy"]) or len(group.electorate))
+
+
+def _early(task: Task, group: Group) -> Outcome | None:
+    """Return an outcome that no further answer can change, or None."""
+    needed = _needed(task, group)
+    reached = [number for number, members in enumerate(group.classes) if len(members) >= needed]
+    pending = len(group.electorate) - len(group.numbers)
+    rest = max((len(members) for number, members in enumerate(group.classes) if number not in reached), default=0)
+    if len(reached) == 1 and rest + pending < needed:
+        return Outcome(reached[0], f"{len(group.classes[reached[0]])} of {len(group.electorate)} agree")
+    return None
+
+
+def _decide(ledger: Ledger, task: Task, group: Group, outcome: Outcome, now: int) -> list[Record]:
+    assert outcome.winner is not None, "a class was chosen"
+    return _give(ledger, task, group, group.classes[outcome.winner][0], outcome.why, now)
+
+
+def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: int) -> list[Record]:
+    """Return what makes a member's result the group's, and ends what is still at work for it."""
+    records: list[Record] = []
+    for other in group.electorate:
+        if other != member:
+            records.extend(cancel(ledger, ledger.tasks[other], "coop", f"{task.id} is decided", "coordinator", now))
+    result = ledger.tasks[member].results[-1]
+    settles = needs_no_word(ledger, task)
+    records.append(GroupDecided(now, task.id, member, review=not settles, why=why))
+    if settles:
+        records.append(Settled(now, task.id, "completed", by="auto", result_hash=result.result_hash))
+    return records
+
+
+# A conflict -----------------------------------------------------------------------------------------------------------
+
+
+def _opened(ledger: Ledger, task: Task, group: Group, now: int) -> ConflictOpened:
+    parties = {ledger.tasks[member].results[-1].agent: "author" for member in group.numbers}
+    parties.setdefault(ledger.addressee(task), "delegator")
+    conflict = ledger.conflict_id_at(ledger.lsn + 1)
+    terms = group.terms
+    return ConflictOpened(now, conflict, task.id, "result", "r1", terms.ladder, now + terms.ballot_ms, parties)
+
+
+def _climb(world: World, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record] | None:
+    ledger, stage = world.ledger, conflict.stage
+    if stage is not None:
+        outcome = _heard(world, task, group, conflict, stage, now)
+        if outcome is None:
+            return None
+        closed = StageClosed(now, conflict.id, task.id, stage.number, outcome.winner, outcome.why)
+        return [closed, *_dismissed(ledger, conflict, stage, now)]
+    last = conflict.stages[-1]
+    is_appealed = conflict.appeal is not None and conflict.appeal["lsn"] > last.to_lsn
+    if last.winner is not None and not is_appealed:
+        if may_appeal(world, group, conflict, now):
+            return None
+        return _resolve(ledger, task, group, conflict, now)
+    if conflict.ladder[last.number].strategy == "abort" and not is_appealed:
+        return _abort(task, conflict, last.why, now)
+    return _open_stage(ledger, task, group, conflict, now)
+
+
+def _dismissed(ledger: Ledger, conflict: Conflict, stage: Stage, now: int) -> list[Record]:
+    """Return what ends those who were asked at a rung that is over: whatever they come to decides nothing any more."""
+    records: list[Record] = []
+    for asked in stage.asked:
+        reason = f"rung {stage.number} of {conflict.id} is over"
+        records.extend(cancel(ledger, ledger.tasks[asked], "coop", reason, "coordinator", now))
+    return records
+
+
+def _open_stage(ledger: Ledger, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record]:
+    """Try the next rung. Those that only count are over at once."""
+    number = conflict.next_rung
+    if number >= len(conflict.ladder):
+        return _abort(task, conflict, "no rung has decided", now)
+    rung = conflict.ladder[number]
+    until = 0 if rung.strategy in COUNTED or rung.strategy == "abort" else now + _rung_ms(group.terms, rung)
+    weights = _weights(ledger, group) if rung.strategy == "weighted" else {}
+    opened = StageOpened(now, conflict.id, task.id, number, rung.strategy, until, [], weights)
+    if rung.strategy == "abort":
+        closed = StageClosed(now, conflict.id, task.id, number, None, "the last rung refuses all")
+        return [opened, closed]
+    if rung.strategy in COUNTED:
+        outcome = count(rung, _ballot(group, weights))
+        return [opened, StageClosed(now, conflict.id, task.id, number, outcome.winner, outcome.why)]
+    asked = _asked(ledger, task, group, conflict, number, rung, now)
+    opened.asked = [record.task for record in asked]
+    return [*asked, opened]
+
+
+def _rung_ms(terms: Terms, rung: Rung) -> int:
+    if rung.timeout_ms is not None:
+        return rung.timeout_ms
+    return terms.human_ms if rung.strategy == "human" else terms.judge_ms
+
+
+def _ballot(group: Group, weights: dict[str, int]) -> Ballot:
+    votes = {number: list(members) for number, members in enumerate(group.classes)}
+    return Ballot(len(group.electorate), votes, weights)
+
+
+def _weights(ledger: Ledger, group: Group) -> dict[str, int]:
+    """Return each answer's weight: its author's track record on the ledger before the conflict."""
+    weights = {}
+    for member in group.numbers:
+        record = ledger.records_of.get(ledger.tasks[member].results[-1].agent, (0, 0))
+        weights[member] = weight_of(*record)
+    return weights
+
+
+def _asked(
+    ledger: Ledger, task: Task, group: Group, conflict: Conflict, number: int, rung: Rung, now: int
+) -> list[Delegated]:
+    """Return the tasks by which others are asked: independent of the parties, and not told whose answer is whose."""
+    if rung.strategy == "human":
+        return []
+    candidates = [ledger.tasks[members[0]].results[-1].payload for members in group.classes]
+    order = _order(conflict.id, len(candidates))
+    if rung.strategy == "retry":
+        payloads = [task.payload]
+    elif rung.strategy == "verify":
+        payloads = [_question(task, [candidate]) for candidate in candidates]
+    elif rung.strategy == "panel":
+        payloads = [_question(task, [candidates[at] for at in _turned(order, judge)]) for judge in range(rung.k)]
+    elif rung.strategy == "judge":
+        payloads = [_question(task, [candidates[at] for at in turned]) for turned in (order, order[::-1])]
+    else:
+        payloads = [_question(task, [candidates[at] for at in order])]
+    spec: dict[str, Any] = {"skill": rung.skill}
+    if rung.strategy == "retry":
+        spec = {name: value for name, value in task.spec.items() if name != "redundancy"}
+    involved = {*conflict.parties, *ledger.workers_of(group), *spec.get("requires", {}).get("exclude", ())}
+    spec["requires"] = {**spec.get("requires", {}), "exclude": sorted(involved)}
+    spec["acceptance"] = {"evaluator": "auto"}
+    bounds = task.bounds.to_plain() | {"attempts": 2, "losses": 1}
+    made = []
+    for offset, payload in enumerate(payloads):
+        lsn = ledger.lsn + 1 + offset
+        made.append(
+            Delegated(
+                at=now,
+                task=ledger.task_id_at(lsn),
+                scope=f"conflict:{conflict.id}",
+                key=f"{number}.{offset}",
+                delegator=task.delegator,
+                context_id=task.context_id,
+                spec=spec,
+                spec_hash=content_hash(spec, payload),
+                durations=task.durations.to_plain(),
+                bounds=bounds,
+                payload=payload,
+                parent=task.id,
+                depth=task.depth + 1,
+                deadline_at=task.deadline_at,
+            )
+        )
+    return made
+
+
+def _order(conflict: str, n: int) -> list[int]:
+    """Return the order in which candidates are shown: drawn from the conflict's id, so that a replay shows the same."""
+    return sorted(range(n), key=lambda at: hashlib.blake2b(f"{conflict}\n{at}".encode(), digest_size=8).digest())
+
+
+def _turned(order: list[int], judge: int) -> list[int]:
+    """Return the order for one judge of a panel: each sees another candidate first."""
+    shift = judge % len(order)
+    return order[shift:] + order[:shift]
+
+
+def _question(task: Task, candidates: list[bytes]) -> bytes:
+    """Return what is asked, and the candidates without their authors. Payloads are JSON, and stay as they came."""
+    head = canonical({"skill": task.spec["skill"]})
+    return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (b",".join(candidates), task.payload, head)
+
+
+def _heard(world: World, task: Task, group: Group, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:
+    """Return what a rung under way has come to, or None while it may still come to something."""
+    ledger, rung = world.ledger, conflict.ladder[stage.number]
+    asked = [ledger.tasks[known] for known in stage.asked]
+    pending = [one for one in asked if not one.is_terminal]
+    is_over = _is_over(world, stage.until, now)
+    if rung.strategy == "human":
+        return _silence(rung) if is_over and not _is_held(rung) else None
+    if pending and not is_over:
+        return None
+    answers = [_answer(one) for one in asked]
+    order = _order(conflict.id, len(group.classes))
+    if rung.strategy == "retry":
+        return _retried(ledger, group, asked[0])
+    if rung.strategy == "verify":
+        passed = [number for number, answer in enumerate(answers) if answer is True or _field(answer, "passed") is True]
+        if len(passed) == 1:
+            return Outcome(passed[0], "it alone passed")
+        return Outcome(None, f"{len(passed)} of {len(answers)} passed")
+    if rung.strategy == "judge":
+        chosen = [_choice(answer, turned) for answer, turned in zip(answers, (order, order[::-1]), strict=True)]
+        if chosen[0] is not None and chosen[0] == chosen[1]:
+            return Outcome(chosen[0], "chosen in both orders")
+        return Outcome(None, f"chosen in one order {chosen[0]}, in the other {chosen[1]}")
+    if rung.strategy == "panel":
+        votes = [_choice(answer, _turned(order, judge)) for judge, answer in enumerate(answers)]
+        for number in range(len(group.classes)):
+            if 2 * votes.count(number) > rung.k:
+                return Outcome(number, f"{votes.count(number)} of {rung.k} judges")
+        return Outcome(None, f"the judges chose {votes}")
+    merged = asked[0]
+    if merged.state is TaskState.COMPLETED:
+        return Outcome(len(group.classes), "merged")
+    return Outcome(None, f"the merger ended as {merged.state}")
+
+
+def _is_held(rung: Rung) -> bool:
+    """Tell whether a rung waits for a person for as long as it takes."""
+    return rung.strategy == "human" and rung.on_timeout == "hold"
+
+
+def _silence(rung: Rung) -> Outcome:
+    if rung.on_timeout == "first_wins":
+        return Outcome(0, "nobody decided in time: the first in the ledger")
+    return Outcome(None, "nobody decided in time")
+
+
+def _retried(ledger: Ledger, group: Group, again: Task) -> Outcome:
+    """One more answer counts with those before it, by its bytes."""
+    if again.state is not TaskState.COMPLETED:
+        return Outcome(None, f"the further attempt ended as {again.state}")
+    digest = again.results[-1].result_hash
+    for number, members in enumerate(group.classes):
+        agrees = ledger.tasks[members[0]].results[-1].result_hash == digest
+        if agrees and all(len(members) >= len(other) for other in group.classes):
+            return Outcome(number, "the further attempt agrees with it")
+    return Outcome(None, "the further attempt does not settle it")
+
+
+def _answer(asked: Task) -> Any:
+    """Return what one who was asked answered, or None."""
+    if asked.state is not TaskState.COMPLETED or len(asked.results[-1].payload) > _ANSWER_MAX:
+        return None
+    try:
+        return value_of(asked.results[-1].payload)
+    except Incomparable:
+        return None
+
+
+def _field(answer: Any, name: str) -> Any:
+    return answer.get(name) if isinstance(answer, dict) else None
+
+
+def _choice(answer: Any, order: list[int]) -> int | None:
+    """Return the class a judge chose; it names the place at which the candidate was shown."""
+    place = _field(answer, "choice")
+    if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(order):
+        return order[place]
+    return None
+
+
+# The end --------------------------------------------------------------------------------------------------------------
+
+
+def may_appeal(world: World, group: Group, conflict: Conflict, now: int) -> bool:
+    """Tell whether an outcome may still be appealed, and so has no effect yet."""
+    until = _appeal_until(group, conflict)
+    return bool(until) and not _is_over(world, until, now)
+
+
+def _appeal_until(group: Group, conflict: Conflict) -> int:
+    """Return until when the outcome may be appealed, or 0: a second one is final, and so is a person's."""
+    last = conflict.stages[-1]
+    if conflict.appeal is not None or conflict.ladder[last.number].strategy == "human":
+        return 0
+    return last.to_at + group.terms.appeal_ms if group.terms.appeal_ms else 0
+
+
+def _resolve(ledger: Ledger, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record]:
+    """Return the resolution and what follows from it, for one append. Spec CONFLICT-7."""
+    last = conflict.stages[-1]
+    assert last.winner is not None, "a class was chosen"
+    merged = last.winner == len(group.classes)
+    member = last.asked[0] if merged else group.classes[last.winner][0]
+    by = last.by or conflict.ladder[last.number].strategy
+    outcome = "merge" if merged else "select"
+    records: list[Record] = [ConflictResolved(now, conflict.id, task.id, outcome, member, by, last.why)]
+    records.extend(_give(ledger, task, group, member, f"{by}: {last.why}", now))
+    return records
+
+
+def _abort(task: Task, conflict: Conflict, why: str, now: int, by: str = "abort") -> list[Record]:
+    return [
+        ConflictResolved(now, conflict.id, task.id, "reject_all", None, by, why),
+        Settled(now, task.id, "failed", "unresolved", f"conflict {conflict.id}: {why}"),
+    ]
+
+
+def resolve_by_person(
+    ledger: Ledger, task: Task, conflict: Conflict, choice: str | None, reasons: str, by: str, now: int
+) -> list[Record]:
+    """Return what a person's word on a conflict comes to, at whatever rung it is. Spec CONFLICT-6."""
+    group, stage = task.group, conflict.stage
+    assert group is not None, "only groups are disputed"
+    if stage is None:
+        number = conflict.next_rung
+        records: list[Record] = [StageOpened(now, conflict.id, task.id, number, "human", 0, [], {})]
+    else:
+        number, records = stage.number, []
+    winner = None if choice is None else group.numbers[choice]
+    records.append(StageClosed(now, conflict.id, task.id, number, winner, reasons, by))
+    if stage is not None:
+        records.extend(_dismissed(ledger, conflict, stage, now))
+    if winner is None:
+        return [*records, *_abort(task, conflict, reasons or f"{by} refuses all", now, by)]
+    member = group.classes[winner][0]
+    records.append(ConflictResolved(now, conflict.id, task.id, "select", member, by, reasons))
+    return [*records, *_give(ledger, task, group, member, f"{by}: {reasons}", now)]
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def due_at(world: World, task: Task) -> int | None:
+    """Return when the clock may have something to say about a group, or None."""
+    if task.group is None or task.id in world.live.comparing:
+        return None  # a comparison under way comes first, and its answer moves the group
+    conflict = _open_conflict(world.ledger, task)
+    if conflict is None:
+        return None
+    if not conflict.frozen_lsn:
+        return conflict.respond_at
+    stage = conflict.stage
+    if stage is not None:
+        return None if _is_held(conflict.ladder[stage.number]) else stage.until
+    return _appeal_until(task.group, conflict) or None

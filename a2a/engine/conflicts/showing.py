@@ -1,0 +1,116 @@
+"""A conflict for people and programs to read: its record, whole (spec CONFLICT-9)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .case import Conflict
+
+if TYPE_CHECKING:
+    from ..ledger import Ledger
+
+__all__ = ["dissent_of", "payloads_of", "subjects_of", "view"]
+
+
+def subjects_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
+    """Return the answers that contradict each other, in ledger order."""
+    if conflict.record:
+        known: list[dict[str, Any]] = conflict.record["subjects"]
+        return known
+    group = ledger.tasks[conflict.task].group
+    if group is None:
+        return []
+    found = []
+    for member_id, number in group.numbers.items():
+        member = ledger.tasks[member_id]
+        result = member.results[-1]
+        settled_lsn = member.history[-1].lsn
+        if not conflict.frozen_lsn or settled_lsn <= conflict.frozen_lsn:
+            found.append(
+                {
+                    "ref": member_id,
+                    "agent": result.agent,
+                    "fence": result.fence,
+                    "resultHash": result.result_hash,
+                    "group": number,
+                    "lsn": settled_lsn,
+                }
+            )
+    return found
+
+
+def dissent_of(ledger: Ledger, conflict: Conflict) -> list[str]:
+    """Return the tasks whose results were not chosen: they are kept, and told."""
+    if conflict.record:
+        told: list[str] = conflict.record["dissent"]
+        return told
+    group = ledger.tasks[conflict.task].group
+    if group is None:
+        return []
+    chosen = group.numbers.get(conflict.ref or "", None)
+    return [member for member, number in group.numbers.items() if chosen is None or number != chosen]
+
+
+def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
+    """Return a conflict's record, without what is in payloads. It is the same for ever once it is closed."""
+    if conflict.record:
+        return conflict.record
+    shown: dict[str, Any] = {
+        "conflict": conflict.id,
+        "kind": conflict.kind,
+        "rule": conflict.rule,
+        "level": conflict.level,
+        "task": conflict.task,
+        "openedLsn": conflict.opened_lsn,
+        "openedAt": conflict.opened_at,
+        "frozenLsn": conflict.frozen_lsn,
+        "parties": [{"agent": agent, "role": role} for agent, role in conflict.parties.items()],
+        "subjects": subjects_of(ledger, conflict),
+        "policy": [rung.strategy for rung in conflict.ladder],
+        "positions": [
+            {"agent": party, "stance": position.stance, "lsn": position.lsn}
+            for party, position in conflict.positions.items()
+        ],
+        "stages": [
+            {
+                "strategy": stage.strategy,
+                "fromLsn": stage.from_lsn,
+                "toLsn": stage.to_lsn,
+                "asked": stage.asked,
+                "weights": stage.weights,
+                "outcome": "open" if not stage.to_lsn else "undecided" if stage.winner is None else "decided",
+                "winner": stage.winner,
+                "why": stage.why,
+                "by": stage.by,
+            }
+            for stage in conflict.stages
+        ],
+        "isOpen": conflict.is_open,
+    }
+    if conflict.appeal is not None:
+        shown["appeal"] = {name: value for name, value in conflict.appeal.items() if name != "payload"}
+    if not conflict.is_open:
+        shown["resolution"] = {
+            "outcome": conflict.outcome,
+            "ref": conflict.ref,
+            "by": conflict.by,
+            "rationale": conflict.rationale,
+        }
+        shown["dissent"] = dissent_of(ledger, conflict)
+        shown["closedLsn"], shown["closedAt"] = conflict.closed_lsn, conflict.closed_at
+        shown["prev"] = conflict.prev
+    return shown
+
+
+def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
+    """Return the results as far as they are in memory (else `task.get` finds them), and what parties had to say."""
+    results: list[dict[str, Any]] = [
+        {"ref": subject["ref"], "payload": ledger.tasks[subject["ref"]].results[-1].payload}
+        for subject in subjects_of(ledger, conflict)
+        if subject["ref"] in ledger.tasks
+    ]
+    said = [{"party": party, "payload": position.payload} for party, position in conflict.positions.items()]
+    appealed = (
+        [] if conflict.appeal is None else [{"party": conflict.appeal["by"], "payload": conflict.appeal["payload"]}]
+    )
+    return results + said + appealed

@@ -1,0 +1,99 @@
+"""`a2a conflict ...`, and copies of a task that contradict each other."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent
+from a2a.cli.delegate import _rungs
+
+
+def opinion(name: str, answer: Any) -> Agent:
+    agent = Agent(name)
+
+    @agent.skill
+    async def judge_it() -> Any:
+        return answer
+
+    return agent
+
+
+@pytest.fixture
+def three(world: Any) -> Any:
+    """Three agents of which two agree."""
+    runs = []
+    for name, answer in (("one", {"a": 1}), ("two", {"a": 1.0}), ("three", "something else")):
+        stop, ready = world.call(anyio.Event), threading.Event()
+        run = partial(opinion(name, answer).run, world.url, stop=stop, ready=ready.set)
+        runs.append((stop, world.portal.start_task_soon(run)))
+        assert ready.wait(20)
+    yield world
+    for stop, ended in runs:
+        world.call(stop.set)
+        ended.result(20)
+
+
+def test_a_majority_is_the_result_and_the_conflict_is_shown(command: Any, three: Any) -> None:
+    done = command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
+    assert (done.code, json.loads(done.out)) == (0, {"a": 1})
+    (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
+    shown = command("conflict", "show", conflict["conflict"]).out
+    assert "majority   decided for answer" in shown
+    assert "resolved   select" in shown
+
+
+def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) -> None:
+    task = command(
+        "delegate", "judge_it", "--copies", "3", "--resolve", "quorum:3,human,abort", "--no-wait"
+    ).out.strip()
+    deadline = time.monotonic() + 20
+    line = ""
+    while '"human"' not in line.partition('"stages"')[2] and time.monotonic() < deadline:
+        line = command("conflict", "ls", "--open", "--json").out
+    conflict = json.loads(line)
+    odd = next(subject["ref"] for subject in conflict["subjects"] if subject["agent"] == "three")
+    shown = command("conflict", "show", conflict["conflict"]).out
+    assert "something else" in shown and "human" in shown
+    done = command("conflict", "resolve", conflict["conflict"], odd, "--reason", "seen it")
+    assert (done.code, done.err) == (0, f"{conflict['conflict']}: select {odd}\n")
+    assert command("task", "result", "--wait", task, "--timeout", "20").out == "something else\n"
+    rows = command("conflict", "ls").out.splitlines()
+    assert rows[1].split()[:4] == [conflict["conflict"], task, "result", "r1"]
+    assert command("conflict", "ls", "--open").err == "there are no such conflicts\n"
+
+
+def test_a_conflict_that_is_not_there_is_named(command: Any, world: Any) -> None:
+    for what in (("show", "main-k9"), ("resolve", "main-k9", "none")):
+        done = command("conflict", *what)
+        assert (done.code, done.err) == (1, "a2a: not_found: there is no conflict main-k9\n")
+
+
+def test_rungs_are_read_with_their_skill_or_number() -> None:
+    assert _rungs("majority, judge:review,quorum:2,plurality:3,abort") == [
+        {"strategy": "majority"},
+        {"strategy": "judge", "skill": "review"},
+        {"strategy": "quorum", "k": 2},
+        {"strategy": "plurality", "margin": 3},
+        {"strategy": "abort"},
+    ]
+    assert _rungs(None) == []
+
+
+def test_a_policy_that_decides_nothing_is_refused(command: Any, world: Any) -> None:
+    done = command("delegate", "judge_it", "--copies", "2", "--resolve", "majority")
+    assert done.code == 1
+    assert "the last rung must always decide" in done.err
+
+
+def test_what_decides_between_copies_needs_copies(command: Any, world: Any) -> None:
+    done = command("delegate", "count_words", "--text", "a", "--resolve", "majority,abort")
+    assert done.code == 2
+    assert "--copies" in done.err
+    assert command("task", "ls", "--json").out == ""

@@ -1,0 +1,349 @@
+"""Groups and conflicts, step by step, as the coordinator takes them."""
+
+import pytest
+
+from a2a.engine.policy import Admission, digest
+from a2a.engine.records import ConflictOpened, ConflictResolved, GroupDecided, Settled, StageClosed
+from a2a.errors import ErrorCode
+from a2a.protocol.messages import ConflictGet, ConflictVote, Ok, TaskDelegate
+
+
+def answer(text):
+    return b'[{"artifactId":"result","name":"result","parts":[{"data":%s}]}]' % text.encode()
+
+
+class Court:
+    """A boss, some workers, and a task that several of them do."""
+
+    def __init__(self, town, workers, **spec):
+        self.town = town
+        self.boss = town.join("boss")
+        everybody = {f"w{number}": town.worker(f"w{number}") for number in range(workers)}
+        redundancy = {"n": spec.pop("n", workers)} | spec.pop("redundancy", {})
+        self.group = self.boss.delegate("q", spec={"redundancy": redundancy} | spec)
+        self.members = self.task.group.electorate
+        busy = [town.task(member).holder for member in self.members]
+        self.workers = [everybody[name] for name in busy]
+        """In the order of the members they work on."""
+        self.others = [worker for name, worker in everybody.items() if name not in busy]
+        self.offers = [worker.offer() for worker in self.workers]
+
+    def answers(self, *texts):
+        for worker, offer, text in zip(self.workers, self.offers, texts, strict=False):
+            if text is not None:
+                worker.report(offer, payload=answer(text))
+
+    @property
+    def task(self):
+        return self.town.task(self.group)
+
+    @property
+    def conflict(self):
+        (conflict,) = self.town.ledger.conflicts.values()
+        return conflict
+
+
+@pytest.fixture
+def court(make_town):
+    def make(workers=3, policy=None, **spec):
+        town = make_town(admission=Admission(operator_token=digest("op")), **(policy or {}))
+        return Court(town, workers, **spec)
+
+    return make
+
+
+def ladder(*rungs):
+    return {"policy": [rung if isinstance(rung, dict) else {"strategy": rung} for rung in rungs]}
+
+
+# Groups ---------------------------------------------------------------------------------------------------------------
+
+
+def test_each_member_is_done_by_another_agent(court):
+    case = court(4, n=3)
+    assert case.task.state == "blocked"
+    holders = [case.town.task(member).holder for member in case.task.group.electorate]
+    assert len(set(holders)) == 3
+
+
+def test_members_wait_where_there_are_too_few_agents(court, make_town):
+    case = court(2, n=2)
+    third = case.boss.delegate("r", spec={"redundancy": {"n": 3}})
+    case.answers("1", "1")
+    members = [case.town.task(member) for member in case.town.task(third).group.electorate]
+    assert sorted(str(member.state) for member in members) == ["leased", "leased", "queued"]
+
+
+def test_a_member_that_nobody_may_have_holds_up_nothing_behind_it(court):
+    case = court(2, n=2)
+    third = case.boss.delegate("r", spec={"redundancy": {"n": 3, "k": 3}})
+    case.answers("1", "1")
+    waiting = [member for member in case.town.task(third).group.electorate if case.town.task(member).state == "queued"]
+    other = case.boss.delegate("s")
+    for worker in case.workers:
+        (offer,) = [mail for mail in worker.mail() if mail.kind == "task.offer"]
+        worker.report(offer, payload=answer("1"))
+    assert [str(case.town.task(member).state) for member in waiting] == ["queued"]
+    assert case.town.task(other).holder
+
+
+def test_equal_answers_are_one_result_and_no_conflict(court):
+    case = court(3)
+    case.answers("1", "1.0", "1")
+    assert case.town.ledger.conflicts == {}
+    assert case.task.state == "reported"
+    (review,) = [mail for mail in case.boss.mail() if mail.kind == "task.review"]
+    assert case.boss.confirm(review) == Ok(state="completed")
+
+
+def test_a_majority_decides_before_all_have_answered(court):
+    case = court(3)
+    case.answers("1", "1")
+    assert case.task.state == "reported"
+    assert case.town.said(GroupDecided)[0].why == "2 of 3 agree"
+    assert case.town.task(case.task.group.electorate[2]).state == "canceling"
+
+
+def test_k_equal_answers_decide_where_that_was_asked_for(court):
+    case = court(3, redundancy={"k": 3})
+    case.answers("1", "1")
+    assert case.task.state == "blocked"
+    case.answers(None, None, "1")
+    assert case.task.state == "reported"
+
+
+def test_one_answer_that_nobody_contradicts_is_the_result_when_the_others_have_none(court):
+    case = court(3)
+    case.answers("1")
+    for worker, offer in list(zip(case.workers, case.offers, strict=True))[1:]:
+        worker.report(offer, "rejected")
+    assert case.task.state == "reported"
+
+
+def test_a_group_without_an_answer_fails(court):
+    case = court(2)
+    for worker, offer in zip(case.workers, case.offers, strict=True):
+        worker.report(offer, "rejected")
+    assert (case.task.state, case.task.settled.reason) == ("failed", "unresolved")
+
+
+def test_a_group_ends_with_those_who_work_for_it(court):
+    case = court(3)
+    case.boss.cancel(case.group)
+    assert case.task.state == "canceled"
+    assert {str(case.town.task(member).state) for member in case.task.group.electorate} == {"canceling"}
+
+
+@pytest.mark.parametrize(
+    "redundancy",
+    [
+        {"n": 2, "comparator": "guess"},
+        {"n": 2, "k": 3},
+        {"n": 2, **ladder("majority")},
+        {"n": 2, **ladder("coin", "abort")},
+        {"n": 2, **ladder("judge", "abort")},
+    ],
+)
+def test_a_redundancy_that_cannot_be_is_refused(town, redundancy):
+    boss = town.join("boss")
+    assert boss.refused(TaskDelegate("k", {"skill": "echo", "redundancy": redundancy})) == ErrorCode.MALFORMED
+
+
+# Conflicts ------------------------------------------------------------------------------------------------------------
+
+
+def test_answers_that_contradict_each_other_are_a_conflict_decided_by_the_majority(court):
+    case = court(3)
+    case.answers("1", "2")
+    assert case.task.state == "disputed"
+    opened = [mail for worker in case.workers for mail in worker.mail() if mail.kind == "conflict.opened"]
+    assert [notice.your_role for notice in opened] == ["author", "author"]
+    case.answers(None, None, "1")
+    assert case.conflict.outcome == "select"
+    assert (case.conflict.by, case.conflict.rationale) == ("majority", "2 of 3")
+    assert case.task.state == "reported"
+    assert case.task.results[-1].payload == answer("1")
+    resolved = [mail for mail in case.workers[1].mail() if mail.kind == "conflict.resolved"]
+    assert resolved[0].dissent == [case.task.group.electorate[1]]
+
+
+def test_a_tie_goes_to_the_next_rung(court):
+    case = court(2, redundancy=ladder("majority", "first_wins"))
+    case.answers("1", "2")
+    assert [record.winner for record in case.town.said(StageClosed)] == [None, 0]
+    assert case.conflict.by == "first_wins"
+
+
+def test_the_last_rung_refuses_all(court):
+    case = court(3, redundancy=ladder("majority", "abort"))
+    case.answers("1", "2", "3")
+    assert case.conflict.outcome == "reject_all"
+    assert (case.task.state, case.task.settled.reason) == ("failed", "unresolved")
+    records = [type(record) for record in case.town.said()]
+    assert records.index(Settled) == records.index(ConflictResolved) + 1 or Settled in records
+
+
+def test_one_that_never_answers_counts_as_absent(court):
+    case = court(3, policy={"ballot_ms": 2_000}, redundancy=ladder("majority", "first_wins"))
+    case.answers("1", "2")
+    for _ in range(3):
+        case.town.pass_time(1_000)
+        case.workers[2].beat(case.offers[2])
+    assert case.conflict.by == "first_wins", "one of three is no majority"
+
+
+def test_a_person_decides_at_whatever_rung_it_is(court):
+    case = court(2, redundancy=ladder("human", "abort"))
+    case.answers("1", "2")
+    person = case.town.join("ann", operator_token="op")
+    second = case.task.group.electorate[1]
+    assert case.boss.refused(ConflictVote(case.conflict.id, second)) == ErrorCode.FORBIDDEN
+    assert person.say(ConflictVote(case.conflict.id, second, "checked by hand")) == Ok(state="select")
+    assert (case.conflict.by, case.task.results[-1].payload) == ("ann", answer("2"))
+    assert person.say(ConflictVote(case.conflict.id, second)) == Ok(state="select")
+    assert person.refused(ConflictVote(case.conflict.id, case.task.group.electorate[0])) == ErrorCode.CONFLICT
+
+
+@pytest.mark.parametrize(("on_timeout", "state"), [("abort", "failed"), ("first_wins", "reported")])
+def test_a_person_who_does_not_come_is_not_waited_for(court, on_timeout, state):
+    rungs = ladder({"strategy": "human", "timeoutMs": 1_000, "onTimeout": on_timeout}, "abort")
+    case = court(2, redundancy=rungs)
+    case.answers("1", "2")
+    case.town.pass_time(1_000)
+    assert case.task.state == state
+
+
+def test_a_person_is_waited_for_where_the_policy_holds(court):
+    rungs = ladder({"strategy": "human", "timeoutMs": 1_000, "onTimeout": "hold"}, "abort")
+    case = court(2, redundancy=rungs)
+    case.answers("1", "2")
+    case.town.pass_time(5_000)
+    assert (case.task.state, case.conflict.stage.strategy) == ("disputed", "human")
+
+
+def test_settings_that_change_later_change_nothing_about_a_group(court, make_town):
+    case = court(2, policy={"human_ms": 1_000, "ladder": ({"strategy": "human"}, {"strategy": "abort"})})
+    case.answers("1", "2")
+    again = make_town(list(case.town.records), ladder=({"strategy": "first_wins"},), human_ms=5)
+    again.pass_time(3_500)
+    (conflict,) = again.ledger.conflicts.values()
+    assert (conflict.by, conflict.closed_at - conflict.stages[0].to_at) == ("abort", 0)
+
+
+def judged(case, judge, *choices):
+    """Have a judge choose, by what each candidate says."""
+    for choice in choices:
+        offer = judge.offer()
+        candidates = offer.payload
+        first = candidates.index(b'"data":%s' % choice.encode())
+        place = candidates[:first].count(b'"artifactId"') - 1
+        judge.report(offer, payload=answer(f'{{"choice":{place}}}'))
+
+
+def test_an_independent_judge_sees_both_orders_and_has_to_choose_the_same(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("solomon", "judge")
+    case.answers("1", "2")
+    judged(case, judge, "2", "2")
+    assert (case.conflict.by, case.task.results[-1].payload) == ("judge", answer("2"))
+
+
+def test_a_judge_who_goes_by_the_order_decides_nothing(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("flip", "judge")
+    case.answers("1", "2")
+    for _ in range(2):
+        judge.report(judge.offer(), payload=answer('{"choice":0}'))
+    assert case.conflict.outcome == "reject_all"
+
+
+def test_a_party_is_no_judge(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "echo"}, "abort"))
+    case.answers("1", "2")
+    assert [str(case.town.task(asked).state) for asked in case.conflict.stage.asked] == ["queued", "queued"]
+
+
+def test_one_who_works_on_a_member_is_no_judge_either(court):
+    rungs = ladder("majority", {"strategy": "judge", "skill": "echo"}, "abort")
+    case = court(3, policy={"ballot_ms": 1_000}, redundancy=rungs)
+    case.answers("1", "2")
+    for _ in range(4):
+        case.town.pass_time(500)
+        case.workers[2].beat(case.offers[2])
+    assert case.conflict.stage.strategy == "judge"
+    assert {case.town.task(asked).state for asked in case.conflict.stage.asked} == {"queued"}
+
+
+def test_a_judge_who_does_not_come_is_not_waited_for(court):
+    case = court(2, policy={"judge_ms": 1_000}, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    case.answers("1", "2")
+    case.town.pass_time(1_000)
+    assert case.conflict.outcome == "reject_all"
+
+
+def test_a_judge_whose_rung_is_over_is_dismissed_and_decides_nothing(court):
+    rungs = ladder({"strategy": "judge", "skill": "judge"}, "human", "abort")
+    case = court(2, policy={"judge_ms": 1_000}, redundancy=rungs)
+    judge = case.town.worker("late", "judge", tasks=2)
+    case.answers("1", "2")
+    first, second = judge.mail()
+    judge.beat(first)
+    judge.beat(second)
+    case.town.pass_time(1_000)
+    assert {mail.kind for mail in judge.mail()} == {"task.revoke"}
+    for offer in (first, second):
+        judge.report(offer, payload=answer('{"choice":0}'))
+    assert (case.task.state, case.conflict.stage.strategy) == ("disputed", "human")
+
+
+def test_a_verifier_passes_exactly_one(court):
+    case = court(2, redundancy=ladder({"strategy": "verify", "skill": "check"}, "abort"))
+    checker = case.town.worker("checker", "check", tasks=2)
+    case.answers("1", "2")
+    for offer in checker.mail():
+        checker.report(offer, payload=answer("true" if b'"data":2' in offer.payload else "false"))
+    assert case.task.results[-1].payload == answer("2")
+
+
+def test_one_more_answer_may_settle_it(court):
+    case = court(3, n=2, redundancy=ladder("majority", "retry", "abort"))
+    case.answers("1", "2")
+    (third,) = case.others
+    third.report(third.offer(), payload=answer("2"))
+    assert (case.conflict.by, case.task.results[-1].payload) == ("retry", answer("2"))
+
+
+def test_a_merger_makes_one_of_them(court):
+    case = court(2, redundancy=ladder({"strategy": "merge", "skill": "merge"}, "abort"))
+    merger = case.town.worker("merger", "merge")
+    case.answers("1", "2")
+    merger.report(merger.offer(), payload=answer("12"))
+    assert (case.conflict.outcome, case.task.results[-1].payload) == ("merge", answer("12"))
+
+
+def test_a_conflict_about_what_has_ended_is_moot(court):
+    case = court(3)
+    case.answers("1", "2")
+    case.boss.cancel(case.group)
+    assert (case.conflict.outcome, case.task.state) == ("moot", "canceled")
+
+
+def test_a_closed_conflict_is_sealed_and_they_are_a_chain(court):
+    case = court(2, redundancy=ladder("first_wins"))
+    case.answers("1", "2")
+    first = case.boss.say(ConflictGet(case.conflict.id)).view
+    assert first["prev"] == ""
+    assert first["seal"] == case.town.ledger.sealed
+    assert [subject["group"] for subject in first["subjects"]] == [0, 1]
+
+
+def test_a_late_answer_enters_no_frozen_ballot(court):
+    case = court(3, policy={"ballot_ms": 1_000}, redundancy=ladder("majority", "human", "abort"))
+    case.answers("1", "2")
+    case.workers[2].beat(case.offers[2])
+    case.town.pass_time(1_500)
+    assert case.conflict.frozen_lsn
+    case.answers(None, None, "1")
+    view = case.boss.say(ConflictGet(case.conflict.id)).view
+    assert len(view["subjects"]) == 2
+    assert case.town.said(ConflictOpened)[0].rule == "r1"
