@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import a2a
+from tests.simulation.plan import Plan
 from tests.simulation.run import run_seed
 
 __all__ = ["names"]
@@ -36,11 +37,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--expect", required=True, help="checkers, with commas between them")
+    parser.add_argument("--disputes", action="store_true", help="only worlds with groups and conflicts")
     options = parser.parse_args()
     here = Path.cwd().resolve()
     if here not in Path(a2a.__file__).resolve().parents:
         print(f"the package that runs is {a2a.__file__}, not the copy in {here}", file=sys.stderr)
         return 2
+    plan = Plan(disputes=True, tasks=2) if options.disputes else Plan()
     expected = set(options.expect.split(","))
     others: dict[str, int] = {}
     started = time.process_time()
@@ -49,7 +52,7 @@ def main() -> int:
         if time.process_time() - started > options.seconds:
             break
         seeds += 1
-        failure = run_seed(seed).failure
+        failure = run_seed(seed, plan).failure
         if failure is None:
             continue
         found = names(failure)

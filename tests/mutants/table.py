@@ -21,6 +21,10 @@ ROUTING = "a2a/engine/routing.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
 WORK = "a2a/engine/work.py"
+PROCEDURE = "a2a/engine/conflicts/procedure.py"
+COURT = "a2a/engine/conflicts/court.py"
+FOLDING = "a2a/engine/conflicts/folding.py"
+RUNGS = "a2a/engine/conflicts/rungs.py"
 STATES = "a2a/protocol/states.py"
 SHELL = "tests/simulation/server.py"
 """The simulator's mirror of `a2a/server.py`."""
@@ -51,6 +55,8 @@ class Mutant:
     """Further places, where one alone would be made good by another."""
     quick: bool = False
     """Found within a few seeds: runs with every run of the tests."""
+    disputes: bool = False
+    """About groups and conflicts: looked for in worlds with few other tasks, which all have them."""
     model: bool = False
     """Found by the model and not by the simulator: the engine never comes to what the change allows."""
 
@@ -608,6 +614,217 @@ MUTANTS: tuple[Mutant, ...] = (
         "    (_S.PARKED, _E.EXPIRE): _S.QUEUED,",
         caught_by=("I22",),
         model=True,
+    ),
+    # Groups and conflicts ---------------------------------------------------------------------------------------------
+    Mutant(
+        "double-vote",
+        "The first answer of each class is counted twice.",
+        PROCEDURE,
+        "    votes = {number: list(members) for number, members in enumerate(group.classes)}",
+        "    votes = {number: [*members, members[0]] for number, members in enumerate(group.classes)}",
+        caught_by=("RUNG-4",),
+        disputes=True,
+    ),
+    Mutant(
+        "absent-voters-forgotten",
+        "A majority is one of those who answered, and not of those who were asked.",
+        PROCEDURE,
+        "    return Ballot(len(group.electorate), votes, weights)",
+        "    return Ballot(len(group.numbers), votes, weights)",
+        caught_by=("RUNG-4",),
+        disputes=True,
+    ),
+    Mutant(
+        "tie-goes-to-the-first",
+        "Of two classes of one size the one that came first has won.",
+        RUNGS,
+        "    if lead < rung.margin or (len(sizes) > 1 and sizes[0] == sizes[1]):",
+        "    if lead < 0:",
+        caught_by=("RUNG-4",),
+        disputes=True,
+    ),
+    Mutant(
+        "author-judges",
+        "Whoever answered may be asked which answer is right.",
+        PROCEDURE,
+        "    involved = {*conflict.parties, *ledger.workers_of(group), *",
+        "    involved = {*",
+        caught_by=("I26",),
+        disputes=True,
+    ),
+    Mutant(
+        "judge-in-one-order",
+        "What a judge chose in one order of the candidates decides.",
+        PROCEDURE,
+        "        if chosen[0] is not None and chosen[0] == chosen[1]:",
+        "        if chosen[0] is not None:",
+        caught_by=("RUNG-4",),
+        disputes=True,
+    ),
+    Mutant(
+        "classes-by-their-last-member",
+        "With a tolerance an answer joins a class whose newest member it equals.",
+        PROCEDURE,
+        "    firsts = [ledger.tasks[members[0]].results[-1] for members in group.classes]",
+        "    firsts = [ledger.tasks[members[-1]].results[-1] for members in group.classes]",
+        caught_by=("COMPARE-2",),
+        disputes=True,
+    ),
+    Mutant(
+        "compared-as-they-were-made",
+        "Answers are compared in the order of the members, and not in that in which they came.",
+        PROCEDURE,
+        "    return [member for _, member in sorted(done)]",
+        "    return [member for _, member in done]",
+        caught_by=("COMPARE-2",),
+        disputes=True,
+    ),
+    Mutant(
+        "late-answer-enters",
+        "An answer that comes after the ballot was closed is counted with the others.",
+        PROCEDURE,
+        "    if conflict is not None and conflict.frozen_lsn:\n        return _climb(",
+        "    late = any(member not in group.numbers for member in _completed(ledger, group))\n"
+        "    if conflict is not None and conflict.frozen_lsn and not late:\n        return _climb(",
+        caught_by=("I25", "COMPARE-2", "RUNG-4"),
+        disputes=True,
+    ),
+    Mutant(
+        "settled-while-disputed",
+        "A group whose answers contradict each other has a result once enough agree, and its conflict stays open.",
+        PROCEDURE,
+        "    if early is not None and conflict is None:",
+        "    if early is not None:",
+        caught_by=("I23",),
+        disputes=True,
+    ),
+    Mutant(
+        "decided-while-it-can-change",
+        "A group has a result while answers are out that could change it.",
+        PROCEDURE,
+        "    if len(reached) == 1 and rest + pending < needed:",
+        "    if len(reached) == 1 and rest < needed:",
+        caught_by=("GROUP-2",),
+        disputes=True,
+    ),
+    Mutant(
+        "ballot-closed-at-once",
+        "The first contradiction closes the ballot.",
+        PROCEDURE,
+        "(conflict is None or not _is_over(world, conflict.respond_at, now))",
+        "conflict is None",
+        caught_by=("T2",),
+        disputes=True,
+    ),
+    Mutant(
+        "judge-not-waited-for",
+        "A rung is over with the first of those who were asked.",
+        PROCEDURE,
+        "    if pending and not is_over:",
+        "    if len(pending) == len(asked) and not is_over:",
+        caught_by=("T2",),
+        disputes=True,
+    ),
+    Mutant(
+        "rung-without-a-timer",
+        "Nobody looks at a rung when its time is up.",
+        PROCEDURE,
+        "        return None if _is_held(conflict.ladder[stage.number]) else stage.until",
+        "        return None",
+        caught_by=("L5",),
+        disputes=True,
+    ),
+    Mutant(
+        "effect-before-appeal",
+        "An outcome takes effect while it can still be appealed.",
+        PROCEDURE,
+        "        if may_appeal(world, group, conflict, now):",
+        "        if now < conflict.opened_at:",
+        caught_by=("T2",),
+        disputes=True,
+    ),
+    Mutant(
+        "appeal-twice",
+        "A conflict can be appealed as often as somebody does not like its outcome.",
+        COURT,
+        "    if conflict.appeal is not None:\n        if (conflict",
+        "    if conflict.appeal is not None and conflict.stage is not None:\n        if (conflict",
+        caught_by=("I24",),
+        more=(
+            Edit(
+                FOLDING,
+                "    if conflict.appeal is not None:\n        raise",
+                "    if not conflict.is_open:\n        raise",
+            ),
+            Edit(PROCEDURE, "    if conflict.appeal is not None or conflict.ladder", "    if conflict.ladder"),
+        ),
+        disputes=True,
+    ),
+    Mutant(
+        "stranger-takes-a-position",
+        "Whoever has heard of a conflict is heard in it.",
+        COURT,
+        "        return _missing(message.conflict)\n"
+        "    if agent not in conflict.parties:\n"
+        '        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")\n'
+        "    known =",
+        "        return _missing(message.conflict)\n    known =",
+        caught_by=("I24",),
+        disputes=True,
+    ),
+    Mutant(
+        "anybody-decides",
+        "A person's word on a conflict is anybody's.",
+        COURT,
+        '    if sender.role != "operator":',
+        '    if sender.role == "nobody":',
+        caught_by=("I26",),
+        disputes=True,
+    ),
+    Mutant(
+        "outcome-not-told",
+        "One of the parties is not told how its conflict has ended.",
+        FOLDING,
+        '    for party in conflict.parties:\n        ledger.post(party, lsn, "conflict.resolved"',
+        '    for party in list(conflict.parties)[1:]:\n        ledger.post(party, lsn, "conflict.resolved"',
+        caught_by=("I27",),
+        disputes=True,
+    ),
+    Mutant(
+        "late-author-not-told",
+        "An author whose answer comes while a conflict is open is not told of it.",
+        FOLDING,
+        '            ledger.post(author, lsn, "conflict.opened", task.id, conflict.opened_lsn)',
+        "            ledger.touched[task.id] = task",
+        caught_by=("I27",),
+        disputes=True,
+    ),
+    Mutant(
+        "moot-forgotten",
+        "A conflict about a task that has ended otherwise stays open.",
+        LEDGER,
+        "    folding.moot(ledger, task, record.at, lsn)\n",
+        "",
+        caught_by=("I27",),
+        disputes=True,
+    ),
+    Mutant(
+        "one-agent-answers-twice",
+        "Whoever works on one answer of a group may be given another.",
+        ROUTING,
+        "        if agent.id in barred or (",
+        "        if (",
+        caught_by=("GROUP-1",),
+        disputes=True,
+    ),
+    Mutant(
+        "barred-member-holds-up-the-queue",
+        "A member that nobody may have holds up what is queued behind it.",
+        ROUTING,
+        " or ledger.barred(task):",
+        ":",
+        caught_by=("L2",),
+        disputes=True,
     ),
     # The agent's own machine ------------------------------------------------------------------------------------------
     Mutant(

@@ -29,6 +29,7 @@ from a2a.protocol.messages import (
     TaskYield,
 )
 
+from .disputes import TRADES
 from .peers import Peer
 from .profiles import Manners
 from .world import Event, World
@@ -180,6 +181,9 @@ class Agent(Peer):
 
 def result_of(agent: Agent, attempt: Attempt) -> bytes:
     """Return what an attempt comes to: the same for all attempts of some tasks, its own for others."""
+    trade = TRADES.get(attempt.offer.spec["skill"])
+    if trade is not None:
+        return trade(agent.town, agent.name, attempt)
     same = agent.world.chance(attempt.task, "same").random() < agent.town.profile.manners.same_result
     what = f"{attempt.task}/{attempt.offer.rev}" if same else f"{attempt.task}/{attempt.fence}/{agent.instance}"
     return b'[{"artifactId":"result","parts":[{"text":"%s"}]}]' % what.encode()

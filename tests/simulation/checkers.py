@@ -78,7 +78,9 @@ class OneTaskPerKey(Checker):
         known = self.model.keys.get((record.scope, record.key))
         self.hold(known is None, f"key {record.key} of {record.scope} is {known} and becomes {record.task}")
         scope = f"task:{record.parent}" if record.parent else f"principal:{principal_of(record.delegator)}"
-        self.hold(record.scope == scope, f"{record.task} is in scope {record.scope}, not {scope}")
+        ruling = self.model.ruling(record.parent or "")
+        own = (scope, f"group:{record.parent}", f"conflict:{ruling.id}" if ruling is not None else scope)
+        self.hold(record.scope in own, f"{record.task} is in scope {record.scope}, not {scope}")
         self.hold(record.task not in self.model.tasks, f"{record.task} comes to be twice")
 
 
@@ -232,7 +234,9 @@ class CompletedMeansConfirmed(Checker):
             person = cause.kind == "step" and (cause.agent or "").startswith("operator")
             self.hold(person, f"{task.id} wants a human, and is settled by {record.by}")
         if record.by == "auto":
-            is_auto = task.evaluator == "auto" and isinstance(message, TaskReport)
+            group = self.model.groups.get(task.id)
+            is_auto = isinstance(message, TaskReport) if group is None else bool(group.decided)
+            is_auto = is_auto and task.evaluator == "auto"
             self.hold(is_auto or self.model.is_abandoned(task), f"{task.id} is not settled by auto")
         elif record.by == "timer":
             due = task.since + (task.durations["confirm_ms"] or 0)

@@ -11,6 +11,10 @@ from a2a.engine.delegation import Delegation
 from a2a.protocol.messages import (
     AgentFilter,
     AgentFind,
+    ConflictAppeal,
+    ConflictPosition,
+    ConflictVote,
+    Message,
     Ping,
     TaskAnswer,
     TaskCancel,
@@ -173,7 +177,8 @@ class Client(Peer):
             self.session.request(TaskConfirm(delegation.task, rev, f"sha256:{other[::-1]}", "accept"))
             self.session.request(TaskConfirm(delegation.task, rev + 1, review.result_hash, "accept"))
         draw = chance.random()
-        if draw < manners.review_rework or (delegation.task in self._canceled and manners.cancel):
+        has_doubts = draw < manners.review_rework or (delegation.task in self._canceled and manners.cancel)
+        if has_doubts and "redundancy" not in delegation.request.spec:
             self.delegations.confirm(
                 delegation, "reject", rework=True, reason_code="again", feedback=b'[{"text":"again"}]'
             )
@@ -252,6 +257,8 @@ class Client(Peer):
     def _meddle(self, task: str) -> None:
         """Decide about somebody's task, with all that a decision has to name."""
         known = self.town.court.model.tasks[task]
+        if self.town.court.model.rulings:
+            self._meddle_with(self.chance.choice(list(self.town.court.model.rulings)))
         if known.principal == principal_of(self.name):
             return
         result = known.results.get(known.rev)
@@ -262,6 +269,17 @@ class Client(Peer):
                 self.session.request(TaskAnswer(task, max(known.asks), b'[{"text":"from a stranger"}]'))
             case _:
                 self.session.request(TaskCancel(task, "kill", "by a stranger"))
+
+    def _meddle_with(self, conflict: str) -> None:
+        """Have a say in somebody's conflict."""
+        ruling = self.town.court.model.rulings[conflict]
+        words: tuple[Message, ...] = (
+            ConflictPosition(conflict, b'[{"text":"none of its business"}]', "a stranger"),
+            ConflictAppeal(conflict, "wrong_subject"),
+            ConflictVote(conflict, None, "a stranger"),
+        )
+        if ruling.opened_lsn <= self.town.disk.durable:
+            self.session.request(self.chance.choice(words))
 
 
 ERRANDS: tuple[Callable[[Client], None], ...] = (

@@ -49,7 +49,7 @@ class Cause:
     """Why the coordinator decides just now."""
 
     kind: str = "restore"
-    """`step`, `tick`, `closed` or `restore`."""
+    """`step`, `tick`, `closed`, `job` or `restore`."""
     connection: int = 0
     agent: str | None = None
     message: Message | None = None
@@ -211,6 +211,10 @@ class Court:
     def ticking(self, now: int) -> None:
         """The clock is about to be looked at."""
         self.cause = Cause("tick", now=max(now, self.model.at))
+
+    def comparing(self, now: int) -> None:
+        """The answer to a job is about to be taken."""
+        self.cause = Cause("job", now=max(now, self.model.at))
 
     def stepped(self) -> None:
         """What caused decisions is over."""

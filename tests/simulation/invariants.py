@@ -43,6 +43,19 @@ from .liveness import (
     TimersFire,
     TreesEnd,
 )
+from .rulings import (
+    Apart,
+    Certain,
+    CountedRight,
+    DisputedStays,
+    Independent,
+    InLedgerOrder,
+    NotEarly,
+    NothingEntersTheFrozen,
+    OneResolution,
+    PartiesTold,
+    StepsInTime,
+)
 from .told import (
     AdmittedIsThere,
     CancelAnswer,
@@ -77,6 +90,11 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "I19": (GraceHolds,),
     "I20": (Chunks, Outside),
     "I22": (OneAnswer, OffersCarryAll),
+    "I23": (DisputedStays,),
+    "I24": (OneResolution,),
+    "I25": (NothingEntersTheFrozen,),
+    "I26": (Independent,),
+    "I27": (PartiesTold,),
     "I28": (ReplayIsLive, ModelIsLedger),
     "I29": (MailInOrder, MailPosted),
     "I30": (Outside,),
@@ -84,6 +102,7 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "L2": (QueuesMove,),
     "L3": (TimersFire,),
     "L4": (TimersFire,),
+    "L5": (StepsInTime,),
     "L6": (TimersFire,),
     "L8": (RightWord,),
     "L9": (MailArrives,),
@@ -93,7 +112,9 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
 BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "append before answer; every notice says what the ledger says": (ToldIsTrue,),
     "refusals are data": (Kept,),
-    "no timer fires early": (TimersNotEarly,),
+    "no timer fires early": (TimersNotEarly, NotEarly),
+    "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
+    "what a group or a rung comes to follows from its ballot": (Certain, CountedRight),
     "who beats keeps its lease": (HealthyKeepsLease,),
     "only the entitled decide": (Entitled,),
     "nobody is let in as somebody else": (Identified,),
@@ -113,12 +134,6 @@ LATER: dict[str, str] = {
     "I15": "resource claims",
     "I17": "budgets",
     "I21": "shared context",
-    "I23": "conflicts",
-    "I24": "conflicts",
-    "I25": "conflicts",
-    "I26": "conflicts",
-    "I27": "conflicts",
-    "L5": "conflicts",
     "L7": "resource claims",
 }
 """Invariants of what the simulated agents and clients do not do yet."""

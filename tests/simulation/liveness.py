@@ -106,6 +106,8 @@ class QueuesMove(Checker):
                 known = model.agents.get(agent)
                 if known is None or known.status != "ready" or task.skill not in known.skills:
                     continue
+                if agent in model.tried(task):
+                    continue
                 free = seat.credit - len(model.holding.get(agent, ()))
                 if free > 0 and suits(task, agent, known.labels) and task.shunned.get(agent, 0) <= now - _LATE_MS:
                     raise Violation(self.name, f"{task.id} waits, and {agent} is here with credit for {free} more")

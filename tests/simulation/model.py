@@ -7,6 +7,7 @@ with it; one of them compares it with the ledger.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +23,15 @@ from a2a.engine.records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    Classified,
+    ConflictAppealed,
+    ConflictOpened,
+    ConflictResolved,
     CoordinatorStarted,
     Declined,
     Delegated,
     Evicted,
+    GroupDecided,
     HandedOff,
     HandoffLapsed,
     LeaseExpired,
@@ -39,12 +45,25 @@ from a2a.engine.records import (
     Revived,
     Reworked,
     Settled,
+    StageClosed,
+    StageOpened,
     StatusSet,
     Steered,
     Yielded,
 )
 
-__all__ = ["ENDED", "AgentModel", "Held", "Model", "Question", "Seat", "TaskModel"]
+__all__ = [
+    "ENDED",
+    "AgentModel",
+    "GroupModel",
+    "Held",
+    "Model",
+    "Question",
+    "Ruling",
+    "Seat",
+    "StageModel",
+    "TaskModel",
+]
 
 ENDED = ("completed", "failed", "canceled", "rejected")
 COUNTED = ("tokens", "costMicro", "steps")
@@ -175,6 +194,49 @@ class TaskModel:
 
 
 @dataclass(slots=True)
+class GroupModel:
+    """A task that several do."""
+
+    comparator: str
+    ladder: list[dict[str, Any]]
+    appeal_ms: int
+    k: int | None
+    electorate: list[str] = field(default_factory=list)
+    classes: list[list[str]] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
+    decided: str = ""
+
+
+@dataclass(slots=True)
+class StageModel:
+    """A rung that was tried."""
+
+    number: int
+    strategy: str
+    until: int
+    asked: list[str]
+    to_lsn: int = 0
+    to_at: int = 0
+    winner: int | None = None
+
+
+@dataclass(slots=True)
+class Ruling:
+    """A conflict."""
+
+    id: str
+    task: str
+    opened_lsn: int
+    respond_at: int
+    ladder: list[dict[str, Any]]
+    parties: set[str]
+    frozen_lsn: int = 0
+    appeal_lsn: int = 0
+    stages: list[StageModel] = field(default_factory=list)
+    is_open: bool = True
+
+
+@dataclass(slots=True)
 class AgentModel:
     """What is on file of an agent."""
 
@@ -205,6 +267,8 @@ class Model:
         self.grace_until = 0
         self.tasks: dict[str, TaskModel] = {}
         self.open: dict[str, TaskModel] = {}
+        self.groups: dict[str, GroupModel] = {}
+        self.rulings: dict[str, Ruling] = {}
         self.keys: dict[tuple[str, str], str] = {}
         self.secrets: dict[str, str] = {}
         """Principal to the digest of its secret."""
@@ -240,6 +304,13 @@ class Model:
             Reported: self._reported,
             ReportKept: self._kept,
             Reworked: self._reworked,
+            Classified: self._classified,
+            GroupDecided: self._group_decided,
+            ConflictOpened: self._conflict_opened,
+            StageOpened: self._stage_opened,
+            StageClosed: self._stage_closed,
+            ConflictAppealed: self._appealed,
+            ConflictResolved: self._resolved,
             CancelRequested: self._cancel,
             Settled: self._settled,
             Archived: self._archived,
@@ -266,6 +337,43 @@ class Model:
         parent = self.tasks.get(task.parent or "")
         is_left = parent is not None and parent.has_ended and task.on_parent_end == "abandon"
         return is_left and task.evaluator == "delegator"
+
+    def ruling(self, task: str) -> Ruling | None:
+        """Return the open conflict about a task, or None."""
+        return next((ruling for ruling in self.rulings.values() if ruling.task == task and ruling.is_open), None)
+
+    def has_answer(self, task: str) -> bool:
+        """Whether a task has completed, so that its result counts."""
+        end = self.tasks[task].settled
+        return end is not None and end.state == "completed"
+
+    def payload(self, task: str) -> bytes:
+        """Return the result of a task."""
+        known = self.tasks[task]
+        return known.results[known.rev].payload
+
+    def answer(self, task: str) -> Any:
+        """Return what the result of a task says."""
+        return json.loads(self.payload(task))[0]["parts"][0]["data"]
+
+    def author(self, task: str) -> str:
+        """Return who has reported the result of a task, or nobody."""
+        known = self.tasks[task]
+        return known.minted[known.results[known.rev].fence] if known.rev in known.results else ""
+
+    def needed(self, group: str) -> int:
+        """Return how many equal answers decide a group where nobody contradicts them (GROUP-2)."""
+        known = self.groups[group]
+        first, asked = known.ladder[0], len(known.electorate)
+        by_rung = {"majority": asked // 2 + 1, "quorum": first.get("k", asked), "first_wins": 1}
+        return known.k or by_rung.get(first["strategy"], asked)
+
+    def tried(self, task: TaskModel) -> set[str]:
+        """Return who ever had another answer of the same group: nobody of these need be offered it."""
+        group = self.groups.get(task.parent or "")
+        if group is None or task.id not in group.electorate:
+            return set()
+        return {agent for other in group.electorate if other != task.id for agent in self.tasks[other].minted.values()}
 
     def spend(self, task: TaskModel) -> None:
         """End the authority over a task, and take back the offer that is out."""
@@ -374,7 +482,13 @@ class Model:
         self.keys[record.scope, record.key] = record.task
         if record.parent is not None:
             self.tasks[record.parent].children.append(record.task)
-        task.events.append((lsn, "queued"))
+            if record.scope == f"group:{record.parent}":
+                self.groups[record.parent].electorate.append(record.task)
+        if record.terms is not None:
+            terms, k = record.terms, record.spec["redundancy"].get("k")
+            self.groups[record.task] = GroupModel(terms["comparator"], terms["ladder"], terms["appeal_ms"], k)
+            task.state = "blocked"
+        task.events.append((lsn, task.state))
 
     def _adopted(self, record: Adopted, lsn: int) -> None:
         self.tasks[record.task].delegator = record.delegator
@@ -548,6 +662,45 @@ class Model:
         task.cancel = None
         self._step(task, "queued", record, lsn)
 
+    def _classified(self, record: Classified, lsn: int) -> None:
+        group = self.groups[record.task]
+        group.numbers[record.member] = record.number
+        if record.number == len(group.classes):
+            group.classes.append([])
+        if record.number >= 0:
+            group.classes[record.number].append(record.member)
+        ruling = self.ruling(record.task)
+        if ruling is not None:
+            ruling.parties.add(self.author(record.member))
+
+    def _group_decided(self, record: GroupDecided, lsn: int) -> None:
+        task, member = self.tasks[record.task], self.tasks[record.member]
+        self.groups[record.task].decided = record.member
+        result = member.results[member.rev]
+        task.results[task.rev] = Held(result.fence, result.digest, result.payload, lsn)
+        self._step(task, "reported", record, lsn)
+
+    def _conflict_opened(self, record: ConflictOpened, lsn: int) -> None:
+        self.rulings[record.conflict] = Ruling(
+            record.conflict, record.task, lsn, record.respond_at, record.ladder, set(record.parties)
+        )
+        self._step(self.tasks[record.task], "disputed", record, lsn)
+
+    def _stage_opened(self, record: StageOpened, lsn: int) -> None:
+        ruling = self.rulings[record.conflict]
+        ruling.frozen_lsn = ruling.frozen_lsn or lsn
+        ruling.stages.append(StageModel(record.number, record.strategy, record.until, record.asked))
+
+    def _stage_closed(self, record: StageClosed, lsn: int) -> None:
+        stage = self.rulings[record.conflict].stages[-1]
+        stage.to_lsn, stage.to_at, stage.winner = lsn, record.at, record.winner
+
+    def _appealed(self, record: ConflictAppealed, lsn: int) -> None:
+        self.rulings[record.conflict].appeal_lsn = lsn
+
+    def _resolved(self, record: ConflictResolved, lsn: int) -> None:
+        self.rulings[record.conflict].is_open = False
+
     def _cancel(self, record: CancelRequested, lsn: int) -> None:
         task = self.tasks[record.task]
         task.cancel, task.cancel_lsn, task.grace_at = record.mode, lsn, record.grace_at
@@ -567,6 +720,9 @@ class Model:
                 payer.reserved[kind] -= task.budget[kind]
             self._count(parent, kind, task.spent.get(kind, 0))
         self.open.pop(task.id, None)
+        ruling = self.ruling(task.id)
+        if ruling is not None:
+            ruling.is_open = False
         self._step(task, record.state, record, lsn)
 
     def _archived(self, record: Archived, lsn: int) -> None:

@@ -16,6 +16,10 @@ from a2a.engine.work import Event as WorkEvent
 from a2a.errors import RemoteProtocolError
 from a2a.protocol.codec import Decoder, Frame, FrameLimits, encode
 from a2a.protocol.messages import (
+    ConflictAppeal,
+    ConflictOpened,
+    ConflictPosition,
+    ConflictVote,
     Credit,
     Held,
     Message,
@@ -137,6 +141,25 @@ class Peer:
 
     def on_end(self) -> None:
         """The process dies."""
+
+    def on_dispute(self, opened: ConflictOpened) -> None:
+        """A conflict opened, or goes on, to which it is a party: say something, or do not accept the outcome."""
+        chance = self.world.chance("party", self.instance, opened.conflict, opened.level)
+        said: list[tuple[int, Message]] = []
+        if chance.random() < 0.4:
+            words = b'[{"text":"said by %s"}]' % self.instance.encode()
+            said.extend((5_000, ConflictPosition(opened.conflict, words, "mine")) for _ in range(2))
+        if chance.random() < 0.4 and not self.town.is_calm:
+            ground: Any = chance.choice(("new_evidence", "misapplied_policy"))
+            said.extend((30_000, ConflictAppeal(opened.conflict, ground)) for _ in range(12))
+        if chance.random() < self.town.manners.meddle:
+            said.append((5_000, ConflictVote(opened.conflict, opened.subjects[-1].ref, "none of its business")))
+        for latest, message in said:
+            self.later(chance.randint(0, latest), self._speak_up, message)
+
+    def _speak_up(self, message: Message) -> None:
+        if self.session.is_open:
+            self.session.request(message)
 
     # What its owner calls ---------------------------------------------------------------------------------------------
 
@@ -314,6 +337,8 @@ class Peer:
             work.extend(self.work.on_reply(event, now))
         elif isinstance(event, Notice):
             self.town.court.told(self.name, event.message)
+            if isinstance(event.message, ConflictOpened):
+                self.on_dispute(event.message)
             changed.extend(self.delegations.on_notice(event.message, event.re))
             work.extend(self.work.on_notice(event.message, event.re, now))
         elif isinstance(event, Welcomed):

@@ -31,6 +31,8 @@ class Plan:
     clients: int | None = None
     tasks: int | None = None
     """How many tasks clients delegate in all."""
+    disputes: bool | None = None
+    """Whether the world has groups and conflicts."""
     dies_at: tuple[int, Fatal] | None = None
     """The append, counted from 1 over all processes, at which the coordinator dies, and when."""
 

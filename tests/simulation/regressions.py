@@ -11,14 +11,22 @@ from .plan import Plan
 __all__ = ["WORLDS"]
 
 WORLDS: tuple[tuple[int, Plan, str], ...] = (
-    (6, Plan(), "an agent with skills was forgotten with its mailbox, and with what it held"),
-    (13, Plan(), "a cold question, or a lease that revived, freed credit and nobody looked at the queue"),
-    (36, Plan(), "a mailbox was forgotten while a task could still write to it, and the cursor skipped what came next"),
-    (192, Plan(), "a lease shorter than the offer's patience was looked at only when that patience ended"),
-    (401, Plan(), "an answer given while the lease had lapsed never reached the attempt that revived"),
+    (6, Plan(disputes=False), "an agent with skills was forgotten with its mailbox, and with what it held"),
+    (13, Plan(disputes=False), "a cold question, or a lease that revived, freed credit and nobody looked at the queue"),
+    (
+        36,
+        Plan(disputes=False),
+        "a mailbox was forgotten while a task could still write to it, and the cursor skipped what came next",
+    ),
+    (
+        192,
+        Plan(disputes=False),
+        "a lease shorter than the offer's patience was looked at only when that patience ended",
+    ),
+    (401, Plan(disputes=False), "an answer given while the lease had lapsed never reached the attempt that revived"),
     (
         426,
-        Plan(manners=frozenset({"watch"})),
+        Plan(manners=frozenset({"watch"}), disputes=False),
         "a client that was told of the end by mail did not watch on, and the last event never came",
     ),
 )

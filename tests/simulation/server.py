@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from a2a.engine import snapshot
+from a2a.engine.conflicts.comparators import Compare, run
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Decision, Need, Ready
 from a2a.engine.fetching import Fetched
@@ -101,6 +102,7 @@ class SimServer:
         self.coordinator: Heard = None  # type: ignore[assignment]
         self._chance = world.chance("server")
         self._looks = world.chance("archive")
+        self._jobs = world.chance("jobs")
         self._lines: dict[int, _Line] = {}
         self._in_flight: deque[_Batch] = deque()
         self._flushing: Event | None = None
@@ -214,6 +216,8 @@ class SimServer:
         self._flushing = None
         ready = self.coordinator.ready(self.clock())
         self.court.handed_out(ready)
+        for job in ready.jobs:
+            self.world.after(self._jobs.randint(0, 15), self._compared, self.coordinator, job)
         if ready.records:
             entries: list[Stored] = [to_bytes(record) for _, record in ready.records]
             batch = _Batch(ready)
@@ -286,6 +290,16 @@ class SimServer:
         if not self.is_up or self.coordinator is not asking:
             return  # that process is gone
         asking.found(need, rows, self.clock())
+        self._wake()
+
+    def _compared(self, asking: Heard, job: Compare) -> None:
+        if not self.is_up or self.coordinator is not asking:
+            return  # the process that wanted to know is gone
+        number, why = (-1, "it took too long") if self._jobs.random() < 0.02 else run(job)
+        now = self.clock()
+        self.court.comparing(now)
+        asking.compared(job, number, why, now)
+        self.court.stepped()
         self._wake()
 
     def _give_up(self, connection: Connection) -> None:

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from a2a.engine.records import Answered, LeaseExpired, Offered, Settled
+from a2a.engine.records import (
+    Answered,
+    Classified,
+    ConflictAppealed,
+    ConflictOpened,
+    GroupDecided,
+    LeaseExpired,
+    Offered,
+    Settled,
+    StageClosed,
+)
 from a2a.protocol.messages import (
     Ok,
     Pong,
@@ -26,12 +36,14 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, liveness, told
+from . import checkers, liveness, rulings, told
 from .checkers import SAFETY
 from .court import Checker
 from .invariants import BESIDE, INVARIANTS, LATER
 from .liveness import LIVENESS
-from .model import Seat
+from .model import Ruling, Seat
+from .plan import Plan
+from .rulings import RULINGS
 from .run import run_seed
 from .told import TOLD
 
@@ -183,6 +195,66 @@ def _parent_ended(checker: Checker, now: int) -> tuple[Any, ...]:
     return (now,)
 
 
+def _works_on_another(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    group = checker.model.groups.get(_task(checker, record).parent or "")
+    for other in group.electorate if group is not None else ():
+        member = checker.model.tasks[other]
+        if other != record.task and group is not None and record.task in group.electorate and member.runs:
+            return replace(record, agent=member.holder), lsn, cause
+    return None
+
+
+def _ruling(checker: Checker, record: Any) -> Any:
+    return checker.model.ruling(record.task)
+
+
+def _frozen(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    ruling = _ruling(checker, record)
+    if not isinstance(record, Classified) or ruling is None:
+        return None
+    ruling.frozen_lsn = lsn
+    return record, lsn, cause
+
+
+def _still_disputed(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, GroupDecided):
+        return None
+    checker.model.rulings["sim-k0"] = Ruling("sim-k0", record.task, 0, 0, [], set())
+    return record, lsn, cause
+
+
+def _appealed_before(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, ConflictAppealed):
+        return None
+    _ruling(checker, record).appeal_lsn = 1
+    return record, lsn, cause
+
+
+def _asked_a_party(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Offered) or not _task(checker, record).scope.startswith("conflict:"):
+        return None
+    checker.model.rulings[_task(checker, record).scope[9:]].parties.add(record.agent)
+    return record, lsn, cause
+
+
+def _another_party(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    ruling = _ruling(checker, record)
+    if ruling is None or not isinstance(record, ConflictOpened):
+        return None
+    ruling.parties.add("nobody")
+    return record, lsn, cause
+
+
+def _another_winner(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    counted = record.winner == 0 and _ruling(checker, record).stages[-1].strategy == "majority"
+    return (replace(record, winner=1), lsn, cause) if counted else None
+
+
+def _before_its_time(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    is_silence = isinstance(record, StageClosed) and _ruling(checker, record).stages[-1].strategy == "human"
+    return (replace(record, at=record.at - 10), lsn, cause) if is_silence and not record.by else None
+
+
 SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
     checkers.FencesGrow: ("before", lambda c, r, n, w: (r, 0, w) if isinstance(r, Offered) else None),
@@ -213,6 +285,17 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OnlyTheSettledLeave: ("before", lambda c, r, n, w: (replace(r, at=0), n, w)),
     checkers.OnlyTheRecalledChange: ("before", lambda c, r, n, w: _known(c, r, n, w, is_archived=True)),
     checkers.RestartLetsGo: ("answered", _still_held),
+    rulings.Apart: ("before", _works_on_another),
+    rulings.Certain: ("before", lambda c, r, n, w: (replace(r, member="sim-1"), n, w)),
+    rulings.InLedgerOrder: ("before", lambda c, r, n, w: (replace(r, number=7), n, w)),
+    rulings.NothingEntersTheFrozen: ("before", _frozen),
+    rulings.DisputedStays: ("before", _still_disputed),
+    rulings.OneResolution: ("before", _appealed_before),
+    rulings.Independent: ("before", _asked_a_party),
+    rulings.PartiesTold: ("after", _another_party),
+    rulings.CountedRight: ("before", _another_winner),
+    rulings.StepsInTime: ("look", lambda c, now: (now + 10**9,)),
+    rulings.NotEarly: ("before", _before_its_time),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),
     told.AdmittedIsThere: ("told", _another_report),
@@ -245,7 +328,8 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
         return heard(self, *(spoil(self, *what) or what))
 
     monkeypatch.setattr(checker, method, spoiled)
-    failures = (run_seed(seed).failure for seed in range(_TRIES))
+    plan = Plan(disputes=True) if checker in RULINGS else Plan()
+    failures = (run_seed(seed, plan).failure for seed in range(_TRIES))
     failure = next((failure for failure in failures if failure is not None), None)
     assert failure is not None, f"nothing is wrong in {_TRIES} worlds"
     names = _TIMERS if checker is liveness.TimersFire else (checker.name,)
@@ -253,7 +337,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *TOLD, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *TOLD, *LIVENESS}
 
 
 def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
@@ -264,4 +348,4 @@ def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *TOLD, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *TOLD, *LIVENESS}

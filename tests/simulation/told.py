@@ -71,7 +71,7 @@ class CreatedIsThere(_Told):
         self.hold(message.state in ("queued", *_STATES), f"{task.id} is in the state {message.state}")
 
 
-_STATES = ("offered", "leased", "parked", "canceling", "reported", *ENDED)
+_STATES = ("blocked", "disputed", "offered", "leased", "parked", "canceling", "reported", *ENDED)
 
 
 class CreatedOnce(Checker):
@@ -82,7 +82,7 @@ class CreatedOnce(Checker):
 
     def answered(self, agent: str, message: TaskDelegate, reply: Message) -> None:
         if isinstance(reply, TaskCreated):
-            fresh = self.court.cause.records > 0 and self.model.tasks[reply.task].lsn == self.model.lsn
+            fresh = self.model.tasks[reply.task].lsn > self.model.lsn - self.court.cause.records
             if reply.created:
                 self.hold(fresh, f"{agent} was told that it created {reply.task}, which was there")
         elif isinstance(reply, Error):

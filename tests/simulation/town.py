@@ -19,6 +19,7 @@ from .checkers import SAFETY
 from .clients import Client, Operator, Order, draw_orders
 from .court import Court, Violation
 from .disk import Disk
+from .disputes import Arbiter, Disputes, draw_disputes
 from .faults import Weather
 from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
@@ -26,6 +27,7 @@ from .network import Network
 from .peers import Peer
 from .plan import Plan
 from .profiles import Manners, Profile, draw
+from .rulings import RULINGS
 from .server import SimServer
 from .told import TOLD
 from .world import World
@@ -54,6 +56,7 @@ class Host:
     remembered: list[tuple[Attempt, dict[int, bytes]]] = field(default_factory=list)
     is_gone: bool = False
     """It never comes back."""
+    is_arbiter: bool = False
 
     @property
     def is_agent(self) -> bool:
@@ -72,10 +75,11 @@ class Town:
         # Drawn apart from the rest, so that what a seed is known for stays what it was.
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
         self.profile.policy = replace(self.profile.policy, linger_ms=linger_ms)
+        self.disputes: Disputes | None = draw_disputes(world, self.profile, self.plan.disputes)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        self.court = Court(self.profile.policy, (*SAFETY, *TOLD, *LIVENESS), lambda: self.disk.durable)
+        self.court = Court(self.profile.policy, (*SAFETY, *RULINGS, *TOLD, *LIVENESS), lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
         self.network = Network(world, self.server)
@@ -148,6 +152,8 @@ class Town:
         elif host.orders is not None:
             name = f"{host.name}#p{host.starts}" if self.profile.own_suffix else host.name
             peer = Client(self, name, host.starts, host.orders)
+        elif host.is_arbiter:
+            peer = Arbiter(self, host.name, host.starts)
         else:
             peer = Operator(self, host.name, host.starts)
         if twin:
@@ -171,6 +177,12 @@ class Town:
             hosts.append(Host(principal, orders=orders))
         if profile.operator:
             hosts.append(Host("operator"))
+        if self.disputes is not None:
+            for name, skills, tasks, frames in self.disputes.people:
+                hosts.append(Host(name, skills=skills, credit=Credit(tasks, frames)))
+            hosts.append(Host("asker", orders=self.disputes.orders))
+            if self.disputes.has_arbiter:
+                hosts.append(Host("arbiter", is_arbiter=True))
         return hosts
 
     # Calm -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,206 @@
+"""Groups and conflicts in a world: who answers, who judges, and what is asked of several.
+
+Drawn apart from everything else, and in some worlds only, so that what a seed is known for stays what it was. What an
+agent thinks of a question is the same in each of its attempts; whether agents agree is the question's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from a2a.engine.work import Attempt
+from a2a.protocol.messages import (
+    ConflictList,
+    ConflictPage,
+    ConflictVote,
+    TaskDelegate,
+    TaskLimits,
+    Timers,
+)
+
+from .clients import Order
+from .peers import Peer
+from .profiles import Profile
+from .world import World
+
+if TYPE_CHECKING:
+    from .town import Town
+
+__all__ = ["TRADES", "Arbiter", "Disputes", "draw_disputes"]
+
+_SHARE_OF_WORLDS = 0.3
+_EXPERTS = 4
+"""Agents that answer: as many as the largest group asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disputes:
+    """What a world has of groups and of those who settle them."""
+
+    people: list[tuple[str, tuple[str, ...], int, int]]
+    """(name, skills, credit for tasks, credit for frames)."""
+    orders: list[Order]
+    has_arbiter: bool
+    """A person decides now and then; in other worlds nobody comes."""
+
+
+def draw_disputes(world: World, profile: Profile, wanted: bool | None) -> Disputes | None:
+    """Draw them and what the namespace's settings are for them, or None where this world has no groups."""
+    chance = world.chance("disputes")
+    share = chance.random()
+    if not (share < _SHARE_OF_WORLDS if wanted is None else wanted):
+        return None
+    profile.policy = replace(
+        profile.policy,
+        ballot_ms=chance.choice((500, 3_000, 20_000)),
+        judge_ms=chance.choice((2_000, 10_000, 40_000)),
+        human_ms=chance.choice((3_000, 20_000)),
+        appeal_ms=chance.choice((0, 0, 1_000, 5_000)),
+        appeal_irreversible_ms=chance.choice((500, 4_000)),
+    )
+    people: list[tuple[str, tuple[str, ...], int, int]] = []
+    for number in range(_EXPERTS):
+        also = chance.choice(((), ("judge",), ("judge", "check", "merge")))
+        people.append((f"expert{number}", ("answer", *also), chance.choice((1, 2, 4)), chance.choice((2, 8, 256))))
+    for number in range(chance.choice((0, 1, 2))):
+        people.append((f"judge{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8))
+    orders = [_order(profile, chance, number) for number in range(chance.randint(2, 6))]
+    return Disputes(people, orders, chance.random() < 0.5)
+
+
+def _order(profile: Profile, chance: Random, number: int) -> Order:
+    redundancy: dict[str, Any] = {"n": chance.choice((2, 3, 3, 4))}
+    if chance.random() < 0.3:
+        redundancy["k"] = chance.randint(1, redundancy["n"])
+    comparator = chance.choice((None, "json-c14n", "bytes", "numeric(1)", "numeric(1)", "text-nfc"))
+    if comparator is not None:
+        redundancy["comparator"] = comparator
+    spec: dict[str, Any] = {"skill": "answer", "redundancy": redundancy}
+    spec["acceptance"] = {"evaluator": chance.choice(("auto", "delegator"))}
+    if chance.random() < 0.2:
+        spec["effect"] = "irreversible"
+    ladders = [ladder for ladder in _LADDERS if ladder[-1]["strategy"] == "abort" or "effect" not in spec]
+    ladder = chance.choice((None, *ladders))
+    if ladder is not None:
+        redundancy["policy"] = [dict(rung) for rung in ladder]
+    deadline = chance.choice((5_000, 30_000)) if chance.random() < profile.manners.deadline else None
+    request = TaskDelegate(
+        f"question-{number}",
+        spec,  # type: ignore[arg-type]
+        b'[{"text":"question %d"}]' % number,
+        limits=TaskLimits(deadline_ms=deadline),
+        timers=Timers(queue_ms=chance.choice((5_000, 60_000))),  # all that could do it may have done another answer
+    )
+    return Order(
+        request,
+        chance.randint(0, max(1, profile.weather_ms // 2)),
+        chance.random() < profile.manners.watch,
+        chance.randint(0, 20_000) if chance.random() < profile.manners.cancel / 2 else None,
+        chance.choice(("coop", "kill", "skip")),
+    )
+
+
+def _rungs(*strategies: str) -> tuple[dict[str, Any], ...]:
+    asks = ("verify", "judge", "panel", "merge")
+    skills = {"verify": "check", "merge": "merge"}
+    more: dict[str, dict[str, Any]] = {"quorum": {"k": 2}, "human": {"timeoutMs": 4_000, "onTimeout": "first_wins"}}
+    return tuple(
+        {"strategy": strategy, **({"skill": skills.get(strategy, "judge")} if strategy in asks else {})}
+        | more.get(strategy, {})
+        for strategy in strategies
+    )
+
+
+_LADDERS = (
+    _rungs("majority", "judge", "abort"),
+    _rungs("majority", "judge", "human"),
+    _rungs("majority", "human", "abort"),
+    _rungs("plurality", "verify", "first_wins"),
+    _rungs("plurality", "judge", "abort"),
+    _rungs("judge", "human", "abort"),
+    _rungs("judge", "first_wins"),
+    _rungs("panel", "first_wins"),
+    _rungs("merge", "abort"),
+    _rungs("weighted", "retry", "first_wins"),
+    _rungs("quorum", "judge", "abort"),
+    _rungs("majority", "retry", "abort"),
+    _rungs("first_wins"),
+    _rungs("human", "abort"),
+)
+
+
+# What agents make of it -----------------------------------------------------------------------------------------------
+
+
+def _result(data: bytes) -> bytes:
+    return b'[{"artifactId":"result","name":"result","parts":[{"data":%s}]}]' % data
+
+
+def _answer(town: Town, name: str, attempt: Attempt) -> bytes:
+    question = attempt.offer.payload.decode()
+    mood = town.world.chance("mood", question).choice(("agree", "split", "split", "any"))
+    own = town.world.chance("opinion", question, name)
+    writings = {"agree": (b"1", b"1.0", b" 1"), "split": (b"1", b"2", b"2.0"), "any": (b"0", b"1", b"2", b"3")}
+    return _result(own.choice(writings[mood]))
+
+
+def _judge(town: Town, name: str, attempt: Attempt) -> bytes:
+    way = town.world.chance("way of judging", name).choice(("by content", "by content", "by order", "nonsense"))
+    if way == "nonsense":
+        return _result(b'{"choice":"the best one"}')
+    candidates = json.loads(attempt.offer.payload)[0]["data"]["candidates"]
+    values = [candidate[0]["parts"][0]["data"] for candidate in candidates]
+    return _result(b'{"choice":%d}' % (0 if way == "by order" else values.index(max(values))))
+
+
+def _check(town: Town, name: str, attempt: Attempt) -> bytes:
+    candidate = json.loads(attempt.offer.payload)[0]["data"]["candidates"][0]
+    return _result(b"true" if candidate[0]["parts"][0]["data"] == 2 else b'{"passed":false}')
+
+
+def _merge(town: Town, name: str, attempt: Attempt) -> bytes:
+    return _result(b"99")
+
+
+TRADES: dict[str, Callable[[Town, str, Attempt], bytes]] = {
+    "answer": _answer,
+    "judge": _judge,
+    "check": _check,
+    "merge": _merge,
+}
+"""Skill to what an agent with this name comes to."""
+
+
+# Who decides ----------------------------------------------------------------------------------------------------------
+
+
+class Arbiter(Peer):
+    """A person who decides conflicts: some, at whatever rung they are, and sometimes twice."""
+
+    def __init__(self, town: Town, name: str, start: int) -> None:
+        super().__init__(town, name, start, operator=True)
+        self._request: str | None = None
+        self._poll()
+
+    def _poll(self) -> None:
+        self.later(self.chance.randint(500, 4_000), self._poll)
+        if self.session.is_open and self._request is None:
+            self._request = self.session.request(ConflictList(is_open=True, limit=1_000))
+            self.await_reply(self._request)
+
+    def after_news(self) -> None:
+        page = self.replies.pop(self._request, None) if self._request is not None else None
+        if page is None:
+            return
+        self._request = None
+        assert isinstance(page, ConflictPage), "a list is answered by a page"
+        for view in page.conflicts:
+            if self.chance.random() < 0.3:
+                refs = [subject["ref"] for subject in view["subjects"] if subject["group"] >= 0]
+                for _ in range(self.chance.choice((1, 1, 2))):
+                    choice = self.chance.choice((None, *refs))
+                    self.session.request(ConflictVote(view["conflict"], choice, "looked at it"))

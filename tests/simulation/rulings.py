@@ -1,0 +1,354 @@
+"""Safety of groups and conflicts, one checker a property; the names are those of SEMANTICS 4.1 and of the spec.
+
+What a counted rung, a judge or a comparator comes to is worked out here once more, from the records alone and without
+the engine's code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from a2a.engine.records import (
+    Classified,
+    ConflictAppealed,
+    ConflictOpened,
+    ConflictResolved,
+    GroupDecided,
+    Offered,
+    PositionTaken,
+    Settled,
+    StageClosed,
+    StageOpened,
+)
+from a2a.protocol.messages import ConflictVote
+
+from .court import Cause, Checker, Court
+from .model import GroupModel, Ruling, StageModel
+
+__all__ = ["RULINGS"]
+
+_LATE_MS = 100
+"""A comparison under way may hold up a ballot for so long."""
+
+
+class Apart(Checker):
+    """Nobody who works or has worked on one answer of a group is offered another (GROUP-1)."""
+
+    name = "GROUP-1"
+    records = (Offered,)
+
+    def before(self, record: Offered, lsn: int, cause: Cause) -> None:
+        task = self.model.tasks[record.task]
+        group = self.model.groups.get(task.parent or "")
+        if group is None or task.id not in group.electorate:
+            return
+        for other in group.electorate:
+            member = self.model.tasks[other]
+            works = (member.runs and member.holder == record.agent) or self.model.author(other) == record.agent
+            self.hold(other == task.id or not works, f"{record.agent} works on {other}, and is offered {task.id}")
+
+
+class Certain(Checker):
+    """A group has the first result of its class, once no answer that may still come can change which (GROUP-2)."""
+
+    name = "GROUP-2"
+    records = (GroupDecided,)
+
+    def before(self, record: GroupDecided, lsn: int, cause: Cause) -> None:
+        group, needed = self.model.groups[record.task], self.model.needed(record.task)
+        last = [ruling for ruling in self.model.rulings.values() if ruling.task == record.task]
+        chosen = [members for members in group.classes if members[0] == record.member]
+        is_merged = bool(last) and record.member in last[-1].stages[-1].asked
+        self.hold(chosen or is_merged, f"{record.task} gets the result of {record.member}, the first of no class")
+        if last:
+            return
+        waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
+        others = max((len(members) for members in group.classes if members is not chosen[0]), default=0)
+        unread = len(group.electorate) - len(group.numbers)
+        certain = len(chosen[0]) >= needed > others + unread
+        alone = len(group.classes) == 1 and not waits
+        self.hold(certain or alone, f"{record.task} is decided by {len(chosen[0])} of {needed}, and {waits} may answer")
+
+
+class InLedgerOrder(Checker):
+    """Answers are put into classes in the order they came, each into the first whose first member it equals."""
+
+    name = "COMPARE-2"
+    records = (Classified,)
+
+    def before(self, record: Classified, lsn: int, cause: Cause) -> None:
+        group = self.model.groups[record.task]
+        came = {member: self.model.tasks[member].settled_lsn for member in group.electorate}
+        done = [member for member in group.electorate if self.model.has_answer(member)]
+        first = min((member for member in done if member not in group.numbers), key=lambda member: came[member])
+        self.hold(record.member == first, f"{record.member} is compared before {first}, which came before it")
+        if record.number < 0 and cause.kind == "job":
+            return
+        same = (
+            number
+            for number, members in enumerate(group.classes)
+            if self._equal(group.comparator, members[0], record.member)
+        )
+        expected = next(same, len(group.classes))
+        value = self.model.answer(record.member)
+        self.hold(
+            record.number == expected, f"{record.member} ({value!r}) goes into class {record.number}, not {expected}"
+        )
+
+    def _equal(self, comparator: str, one: str, other: str) -> bool:
+        """Compare two answers of the simulated experts, which are numbers."""
+        if comparator == "bytes":
+            return self.model.payload(one) == self.model.payload(other)
+        first, second = self.model.answer(one), self.model.answer(other)
+        return bool(abs(first - second) <= 1 if comparator == "numeric(1)" else first == second)
+
+
+class NothingEntersTheFrozen(Checker):
+    """What is decided about came before the ballot was closed, and what it is decided by after it was opened."""
+
+    name = "I25"
+    records = (Classified, StageOpened, ConflictResolved)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        ruling = self.model.ruling(record.task)
+        if isinstance(record, Classified):
+            frozen = ruling is not None and ruling.frozen_lsn
+            self.hold(not frozen, f"{record.member} enters a conflict of {record.task} that is frozen")
+            return
+        assert ruling is not None, "there is one"
+        if isinstance(record, StageOpened):
+            made = [self.model.tasks[asked] for asked in record.asked]
+            own = all(task.scope == f"conflict:{ruling.id}" and task.lsn > ruling.opened_lsn for task in made)
+            self.hold(own, f"rung {record.number} of {ruling.id} asks {record.asked}, which were not made for it")
+        elif record.ref is not None:
+            stage = ruling.stages[-1]
+            known = record.ref in self.model.groups[record.task].numbers or record.ref in stage.asked
+            self.hold(known, f"{ruling.id} is resolved for {record.ref}, which is no subject")
+
+
+class DisputedStays(Checker):
+    """No group gets its result while a conflict about it is open (C5)."""
+
+    name = "I23"
+    records = (GroupDecided, Settled)
+
+    def before(self, record: GroupDecided | Settled, lsn: int, cause: Cause) -> None:
+        ruling = self.model.ruling(record.task)
+        if ruling is None:
+            return
+        ends_otherwise = isinstance(record, Settled) and (
+            record.state == "canceled" or record.reason not in ("", "unresolved")
+        )
+        self.hold(ends_otherwise, f"{record.task} gets {record} while {ruling.id} is open")
+
+
+class OneResolution(Checker):
+    """A group has one open conflict at most, it is resolved once, and appealed once, by a party, and goes up."""
+
+    name = "I24"
+    records = (ConflictOpened, ConflictAppealed, ConflictResolved, StageOpened, PositionTaken)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        ruling = self.model.ruling(record.task)
+        if isinstance(record, ConflictOpened):
+            self.hold(ruling is None, f"{record.task} is disputed already, and another conflict opens")
+            classes = self.model.groups[record.task].classes
+            self.hold(len(classes) > 1, f"{record.conflict} opens, and nobody contradicts {classes}")
+            return
+        self.hold(ruling is not None and ruling.id == record.conflict, f"{record.conflict} is over, then {record}")
+        assert ruling is not None, "just seen"
+        if isinstance(record, ConflictAppealed):
+            self.hold(ruling.appeal_lsn == 0, f"{ruling.id} is appealed twice")
+            decided = bool(ruling.stages) and ruling.stages[-1].winner is not None
+            self.hold(decided, f"{ruling.id} has no outcome, and is appealed")
+        elif isinstance(record, StageOpened):
+            tried = [stage.number for stage in ruling.stages]
+            self.hold(record.number > max(tried, default=-1), f"rung {record.number} of {ruling.id} after {tried}")
+        if isinstance(record, ConflictAppealed | PositionTaken):
+            self.hold(record.party in ruling.parties, f"{record.party} is no party to {ruling.id}")
+            self.hold(record.party == cause.agent, f"{cause.agent} spoke for {record.party}")
+
+
+class Independent(Checker):
+    """No author, party or stranger decides (C7): those who are asked are neither, a person's word is an operator's."""
+
+    name = "I26"
+    records = (Offered, StageClosed)
+
+    def before(self, record: Offered | StageClosed, lsn: int, cause: Cause) -> None:
+        if isinstance(record, StageClosed):
+            if record.by:
+                is_person = isinstance(cause.message, ConflictVote) and cause.agent == record.by
+                self.hold(is_person and record.by == "arbiter", f"{cause.agent} decides {record.conflict} as a person")
+            return
+        task = self.model.tasks[record.task]
+        if task.scope.startswith("conflict:"):
+            ruling = self.model.rulings[task.scope.removeprefix("conflict:")]
+            self.hold(record.agent not in ruling.parties, f"{record.agent}, a party, is asked about {ruling.id}")
+
+
+class PartiesTold(Checker):
+    """Each party has the opening and the outcome of its conflict in its mailbox, in the same record (C2)."""
+
+    name = "I27"
+    records = (ConflictOpened, ConflictAppealed, ConflictResolved, Classified, Settled)
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._open: Ruling | None = None
+        self._parties: set[str] = set()
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        self._open = self.model.ruling(record.task)
+        self._parties = set(self._open.parties) if self._open is not None else set()
+
+    def after(self, record: Any, lsn: int, cause: Cause) -> None:
+        ruling = self.model.ruling(record.task) or self._open
+        if ruling is None:
+            return
+        kind = "conflict.opened" if ruling.is_open else "conflict.resolved"
+        told = sorted(ruling.parties)
+        if isinstance(record, Classified):
+            told = sorted(ruling.parties - self._parties)
+        for party in told:
+            self._look(party, kind, ruling, lsn)
+
+    def _look(self, party: str, kind: str, ruling: Ruling, lsn: int) -> None:
+        assert self.court.coordinator is not None, "it decided"
+        mailboxes = self.court.coordinator.ledger.mailboxes
+        entries = mailboxes[party].entries if party in mailboxes else ()
+        mine = any((entry.lsn, entry.kind, entry.number) == (lsn, kind, ruling.opened_lsn) for entry in entries)
+        self.hold(mine, f"{party} has no {kind} of {ruling.id} in its mailbox")
+
+
+class CountedRight(Checker):
+    """What a rung comes to follows from its ballot: counted once more, and no tie is decided (C1, C8)."""
+
+    name = "RUNG-4"
+    records = (StageClosed,)
+
+    def before(self, record: StageClosed, lsn: int, cause: Cause) -> None:
+        ruling, group = self.model.ruling(record.task), self.model.groups[record.task]
+        if ruling is None or record.by:
+            return
+        stage = ruling.stages[-1]
+        known, expected = self._expected(ruling, stage, group)
+        what = f"rung {stage.number} ({stage.strategy}) of {ruling.id}"
+        self.hold(not known or record.winner == expected, f"{what} comes to {record.winner}, by its ballot {expected}")
+
+    def _expected(self, ruling: Ruling, stage: StageModel, group: GroupModel) -> tuple[bool, int | None]:
+        sizes = [len(members) for members in group.classes]
+        rung = ruling.ladder[stage.number]
+        match stage.strategy:
+            case "first_wins":
+                return True, 0
+            case "majority":
+                return True, _only(sizes, len(group.electorate) // 2 + 1)
+            case "quorum":
+                return True, _only(sizes, rung["k"])
+            case "plurality":
+                leads = sorted(sizes, reverse=True)
+                return True, sizes.index(leads[0]) if leads[0] - leads[1] >= rung.get("margin", 1) else None
+            case "judge":
+                order = _shown(ruling.id, len(sizes))
+                chosen = [
+                    self._choice(asked, turned) for asked, turned in zip(stage.asked, (order, order[::-1]), strict=True)
+                ]
+                return True, chosen[0] if chosen[0] == chosen[1] else None
+            case "panel":
+                drawn = _shown(ruling.id, len(sizes))
+                turned = [drawn[at % len(drawn) :] + drawn[: at % len(drawn)] for at in range(len(stage.asked))]
+                votes = [self._choice(asked, order) for asked, order in zip(stage.asked, turned, strict=True)]
+                return True, next((vote for vote in votes if vote is not None and 2 * votes.count(vote) > 3), None)
+            case "verify":
+                passed = [number for number, asked in enumerate(stage.asked) if self._said(asked) is True]
+                return True, passed[0] if len(passed) == 1 else None
+        return False, None
+
+    def _said(self, asked: str) -> Any:
+        return self.model.answer(asked) if self.model.has_answer(asked) else None
+
+    def _choice(self, asked: str, order: list[int]) -> int | None:
+        said = self._said(asked)
+        place = said["choice"] if isinstance(said, dict) else None
+        return order[place] if isinstance(place, int) and place < len(order) else None
+
+
+class StepsInTime(Checker):
+    """Every conflict closes within the sum of its rungs' limits: the ballot and each rung end when their time is up."""
+
+    name = "L5"
+
+    def look(self, now: int) -> None:
+        for ruling in self.model.rulings.values():
+            due = self._due(ruling) if ruling.is_open else None
+            if due is not None:
+                late = now - max(due, self.model.grace_until)
+                self.hold(late <= _LATE_MS, f"{ruling.id} should have gone on {late} ms ago")
+
+    def _due(self, ruling: Ruling) -> int | None:
+        if not ruling.frozen_lsn:
+            return ruling.respond_at
+        stage = ruling.stages[-1]
+        if not stage.to_lsn:
+            return stage.until
+        is_final = ruling.appeal_lsn or stage.strategy == "human"
+        return stage.to_at + (0 if is_final else self.model.groups[ruling.task].appeal_ms)
+
+
+class NotEarly(Checker):
+    """Nobody loses the time there is to answer, to decide or to appeal."""
+
+    name = "T2"
+    records = (StageOpened, StageClosed, ConflictResolved)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        ruling, group = self.model.ruling(record.task), self.model.groups[record.task]
+        if ruling is None or isinstance(cause.message, ConflictVote):
+            return
+        if isinstance(record, StageOpened):
+            waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
+            early = record.at < ruling.respond_at and waits and not self._is_certain(record.task, group)
+            self.hold(ruling.frozen_lsn or not early, f"{ruling.id} is frozen at {record.at}, and {waits} may answer")
+            return
+        stage = ruling.stages[-1]
+        if isinstance(record, StageClosed):
+            waits = [asked for asked in stage.asked if not self.model.tasks[asked].has_ended]
+            early = record.at < stage.until and (waits or stage.strategy == "human")
+            self.hold(not early, f"rung {stage.number} of {ruling.id} ends {stage.until - record.at} ms early")
+        elif record.outcome != "reject_all" and stage.strategy != "human" and not ruling.appeal_lsn:
+            left = stage.to_at + group.appeal_ms - record.at
+            self.hold(left <= 0, f"{ruling.id} takes effect {left} ms before nobody can appeal any more")
+
+    def _is_certain(self, task: str, group: GroupModel) -> bool:
+        """Whether no answer that may still come can change which class reaches what is needed."""
+        needed, unread = self.model.needed(task), len(group.electorate) - len(group.numbers)
+        sizes = sorted((len(members) for members in group.classes), reverse=True)
+        return sizes[0] >= needed > sizes[1] + unread
+
+
+def _only(sizes: list[int], needed: int) -> int | None:
+    reached = [number for number, size in enumerate(sizes) if size >= needed]
+    return reached[0] if len(reached) == 1 else None
+
+
+def _shown(conflict: str, count: int) -> list[int]:
+    """Return the order in which a judge is shown the candidates: drawn from the conflict's id (RUNG-3)."""
+    drawn = [hashlib.blake2b(f"{conflict}\n{at}".encode(), digest_size=8).hexdigest() for at in range(count)]
+    return sorted(range(count), key=lambda at: drawn[at])
+
+
+RULINGS: tuple[type[Checker], ...] = (
+    Apart,
+    Certain,
+    InLedgerOrder,
+    NothingEntersTheFrozen,
+    DisputedStays,
+    OneResolution,
+    Independent,
+    PartiesTold,
+    CountedRight,
+    StepsInTime,
+    NotEarly,
+)
