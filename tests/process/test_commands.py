@@ -92,8 +92,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(home: Path) -> Iterator[Start]:
     """Start commands; whatever still runs at the end of the test is killed by its number."""
     with ExitStack() as stack:
-        # A shell has what it runs in the background ignore Ctrl-C, and that is handed down to whatever is started here.
-        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
         def begin(*arguments: str, **options: Any) -> Process:
             process = Process(*arguments, **options)
