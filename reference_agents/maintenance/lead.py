@@ -133,7 +133,7 @@ class _Run:
 
     async def _assemble(self) -> None:
         """Wait until somebody is there for every skill."""
-        missing: list[str] = []
+        missing = [*NEEDED]  # as far as is known: there may be no time for a first look
         with anyio.move_on_after(ASSEMBLY):
             while True:
                 missing = [skill for skill in NEEDED if not await self.task.find(skill)]

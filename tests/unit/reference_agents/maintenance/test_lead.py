@@ -364,8 +364,11 @@ async def _taken_over(client: a2a.Client) -> None:
             return
 
 
-async def test_it_waits_for_an_agent_for_every_skill(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lead, "ASSEMBLY", 0.1)
+@pytest.mark.parametrize("seconds", [0.1, 0.0])
+async def test_it_waits_for_an_agent_for_every_skill(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(lead, "ASSEMBLY", seconds)
     with anyio.fail_after(BOUND):
         async with squad(lead.agent) as up:
             with pytest.raises(TaskFailed, match="nobody is there for plan_request, prepare, .*, deploy"):
