@@ -19,6 +19,7 @@ from a2a import Agent, LinkSettings, TaskFailed
 from a2a.engine.policy import Durations, Policy
 from a2a.stores.sqlite import SqliteStore
 from a2a.testing import Squad, squad
+from a2a.tether import tie
 
 _SILENT = object()
 ABORT = {"strategy": "abort"}
@@ -121,6 +122,7 @@ async def _run(ledger: str) -> None:
 
 
 async def _be_mortal(url: str, token: str) -> None:
+    tie(os.getppid())  # it outlives nobody, however its case ends
     agent = Agent("mortal")
 
     @agent.skill(id="mortal")
