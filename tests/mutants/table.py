@@ -650,6 +650,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    involved = {*conflict.parties, *ledger.workers_of(group), *",
         "    involved = {*",
         caught_by=("I26",),
+        quick=True,
         disputes=True,
     ),
     Mutant(

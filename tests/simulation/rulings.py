@@ -59,7 +59,7 @@ class Certain(Checker):
         group, needed = self.model.groups[record.task], self.model.needed(record.task)
         last = [ruling for ruling in self.model.rulings.values() if ruling.task == record.task]
         chosen = [members for members in group.classes if members[0] == record.member]
-        is_merged = bool(last) and record.member in last[-1].stages[-1].asked
+        is_merged = any(record.member in stage.asked for ruling in last[-1:] for stage in ruling.stages)
         self.hold(chosen or is_merged, f"{record.task} gets the result of {record.member}, the first of no class")
         if last:
             return

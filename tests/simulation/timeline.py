@@ -50,7 +50,7 @@ _LONG = frozenset({"card", "limits", "durations", "bounds", "spec_hash", "contex
 
 def _short(value: Any) -> str:
     if isinstance(value, bytes):
-        value = value.decode()
+        value = value.decode(errors="replace")
     if isinstance(value, str) and value.startswith("sha256:"):
         return value[7:15]
     text = str(value)
