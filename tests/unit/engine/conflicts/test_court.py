@@ -98,6 +98,16 @@ def test_an_outcome_that_nobody_appeals_takes_effect(case):
     assert made.workers[0].refused(ConflictAppeal(made.conflict.id, "new_evidence")) == ErrorCode.CONFLICT
 
 
+def test_after_a_start_nobody_has_lost_the_time_to_appeal(case):
+    made = case("first_wins", "human", "abort", appeal_ms=1_000)
+    made.boss.delegate("r")
+    made.workers[0].accept(made.workers[0].offer())
+    again = made.town.restart(after=2_000)
+    worker = again.join("w1", held=[])
+    assert again.task(made.group).state == "disputed", "the grace is not over"
+    assert worker.say(ConflictAppeal(made.conflict.id, "new_evidence")) == Ok()
+
+
 def test_where_nothing_can_be_undone_there_is_time_to_appeal(case):
     made = case("plurality", "abort", effect="irreversible", appeal_irreversible_ms=500)
     assert made.task.state == "failed", "a tie refuses all"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from a2a.engine.conflicts.procedure import due_at
 from a2a.engine.policy import Admission, digest
 from a2a.engine.records import ConflictOpened, ConflictResolved, GroupDecided, Settled, StageClosed
 from a2a.errors import ErrorCode
@@ -18,7 +19,8 @@ class Court:
     def __init__(self, town, workers, **spec):
         self.town = town
         self.boss = town.join("boss")
-        everybody = {f"w{number}": town.worker(f"w{number}") for number in range(workers)}
+        tasks = spec.pop("tasks", 1)
+        everybody = {f"w{number}": town.worker(f"w{number}", tasks=tasks) for number in range(workers)}
         redundancy = {"n": spec.pop("n", workers)} | spec.pop("redundancy", {})
         self.group = self.boss.delegate("q", spec={"redundancy": redundancy} | spec)
         self.members = self.task.group.electorate
@@ -149,6 +151,11 @@ def test_a_redundancy_that_cannot_be_is_refused(town, redundancy):
     assert boss.refused(TaskDelegate("k", {"skill": "echo", "redundancy": redundancy})) == ErrorCode.MALFORMED
 
 
+def test_a_group_takes_two_levels_of_a_tree(make_town):
+    boss = make_town(depth_max=1).join("boss")
+    assert boss.refused(TaskDelegate("k", {"skill": "echo", "redundancy": {"n": 2}})) == ErrorCode.DEPTH
+
+
 # Conflicts ------------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +237,15 @@ def test_settings_that_change_later_change_nothing_about_a_group(court, make_tow
     assert (conflict.by, conflict.closed_at - conflict.stages[0].to_at) == ("abort", 0)
 
 
+def test_a_ballot_waits_for_the_comparison_that_is_under_way(court):
+    case = court(3)
+    case.answers("1", "2")
+    world = case.town.coordinator.world
+    assert due_at(world, case.task) == case.conflict.respond_at
+    world.live.comparing[case.group] = case.members[2]
+    assert due_at(world, case.task) is None, "the clock would come back to it without an end"
+
+
 def judged(case, judge, *choices):
     """Have a judge choose, by what each candidate says."""
     for choice in choices:
@@ -265,7 +281,7 @@ def test_a_party_is_no_judge(court):
 
 def test_one_who_works_on_a_member_is_no_judge_either(court):
     rungs = ladder("majority", {"strategy": "judge", "skill": "echo"}, "abort")
-    case = court(3, policy={"ballot_ms": 1_000}, redundancy=rungs)
+    case = court(3, tasks=2, policy={"ballot_ms": 1_000}, redundancy=rungs)
     case.answers("1", "2")
     for _ in range(4):
         case.town.pass_time(500)
