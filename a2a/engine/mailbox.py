@@ -70,9 +70,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             steer = task.steers[entry.number - 1]
             return TaskSteer(task.id, steer.key, steer.payload, steer_no=entry.number)
         case "conflict.opened":
-            return opened_notice(
-                world.ledger, world.ledger.conflicts[world.ledger.conflict_id_at(entry.number)], agent, now
-            )
+            return opened_notice(ledger, ledger.conflicts[ledger.conflict_id_at(entry.number)], agent, now)
         case "conflict.resolved":
             return resolved_notice(ledger, ledger.conflicts[ledger.conflict_id_at(entry.number)])
         case "task.revoke":

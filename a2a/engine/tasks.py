@@ -169,10 +169,10 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         redrive_of=message.redrive_of,
         terms=terms.to_plain() if terms is not None else None,
     )
-    if terms is not None and record.depth >= policy.depth_max:
-        return refuse(ErrorCode.DEPTH, f"a tree has at most {policy.depth_max} levels, a group takes two of them")
     if terms is not None:
-        members = members_of(record, lsn + 1, ledger.namespace)
+        if record.depth >= policy.depth_max:
+            return refuse(ErrorCode.DEPTH, f"a tree has at most {policy.depth_max} levels, a group takes two of them")
+        members = members_of(ledger, record)
         return reply(TaskCreated(record.task, 1, True, TaskState.BLOCKED.value, record.context_id), record, *members)
     return reply(TaskCreated(record.task, 1, True, TaskState.QUEUED.value, record.context_id), record)
 

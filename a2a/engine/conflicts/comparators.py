@@ -57,8 +57,8 @@ Comparator = Callable[[Any, Any], bool]
 """Tells whether two values are the same."""
 
 
-def parse_comparator(name: str) -> tuple[str, list[str]]:
-    """Return the kind of a comparator and its arguments: `pointers[/a,/b]` is `pointers` with two.
+def parse_comparator(name: str) -> Comparator:
+    """Return the comparator of a name with its arguments: `pointers[/a,/b]` is `pointers` with two.
 
     Raises:
         ValueError: there is no such comparator, or its arguments are not what it takes.
@@ -70,8 +70,7 @@ def parse_comparator(name: str) -> tuple[str, list[str]]:
     arguments = [part.strip() for part in rest.removesuffix(closing).split(",") if part.strip()] if bracket else []
     if kind not in COMPARATORS:
         raise ValueError(f"comparator {name!r}: expected one of {', '.join(COMPARATORS)}")
-    COMPARATORS[kind](arguments)
-    return kind, arguments
+    return COMPARATORS[kind](arguments)
 
 
 def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> int:
@@ -83,10 +82,9 @@ def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits 
     for number, first in enumerate(firsts):
         if first == payload:
             return number
-    kind, arguments = parse_comparator(name)
-    if kind == "bytes":
+    if name == "bytes":
         return len(firsts)
-    same = COMPARATORS[kind](arguments)
+    same = parse_comparator(name)
     value = value_of(payload, limits)
     for number, first in enumerate(firsts):
         if same(value_of(first, limits), value):

@@ -58,17 +58,17 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
     return Terms(comparator, ladder, policy.ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms)
 
 
-def members_of(group: Delegated, first_lsn: int, namespace: str) -> list[Delegated]:
-    """Return the records that make the members of a group, which stand behind its own."""
+def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
+    """Return the records that make the members of a group, which stand behind its own: the next of the ledger."""
     spec = {name: value for name, value in group.spec.items() if name != "redundancy"}
     spec["acceptance"] = {**spec.get("acceptance", {}), "evaluator": "auto"}
     spec_hash = content_hash(spec, group.payload)
     return [
         Delegated(
             at=group.at,
-            task=f"{namespace}-{first_lsn + number}",
+            task=ledger.task_id_at(ledger.lsn + 1 + number),
             scope=f"group:{group.task}",
-            key=str(number + 1),
+            key=str(number),
             delegator=group.delegator,
             context_id=group.context_id,
             spec=spec,
@@ -80,7 +80,7 @@ def members_of(group: Delegated, first_lsn: int, namespace: str) -> list[Delegat
             depth=group.depth + 1,
             deadline_at=group.deadline_at,
         )
-        for number in range(group.spec["redundancy"]["n"])
+        for number in range(1, group.spec["redundancy"]["n"] + 1)
     ]
 
 

@@ -13,21 +13,21 @@ from typing import Any
 
 __all__ = ["COUNTED", "STRATEGIES", "Ballot", "Outcome", "Rung", "count", "parse_ladder", "weight_of"]
 
-STRATEGIES: dict[str, str] = {
-    "first_wins": "the earliest result",
-    "majority": "more than half of the electorate",
-    "quorum": "at least k equal answers",
-    "plurality": "a lead of at least the margin",
-    "weighted": "more weight than all others together, by track record",
-    "verify": "a verifier passes exactly one",
-    "judge": "an independent judge, in both orders of the candidates",
-    "panel": "a majority of n judges",
-    "merge": "a merger makes one of them",
-    "retry": "one more attempt, that knows the dispute",
-    "human": "a person",
-    "abort": "nobody: the task fails",
-}
-"""Every rung a ladder may have, and who decides there."""
+STRATEGIES = (
+    "first_wins",
+    "majority",
+    "quorum",
+    "plurality",
+    "weighted",
+    "verify",
+    "judge",
+    "panel",
+    "merge",
+    "retry",
+    "human",
+    "abort",
+)
+"""Every rung a ladder may have; who decides there, spec RUNG-1 says."""
 COUNTED = frozenset({"first_wins", "majority", "quorum", "plurality", "weighted"})
 """Rungs that need nothing but the ballot."""
 _ALWAYS_DECIDE = frozenset({"first_wins", "abort"})
