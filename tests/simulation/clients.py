@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from a2a.engine.delegation import Delegation
 from a2a.protocol.messages import (
@@ -35,7 +35,7 @@ from .profiles import Profile
 if TYPE_CHECKING:
     from .town import Town
 
-__all__ = ["Client", "Operator", "Order", "draw_orders"]
+__all__ = ["Client", "Operator", "Order", "Person", "draw_orders"]
 
 
 @dataclass(slots=True)
@@ -292,8 +292,12 @@ ERRANDS: tuple[Callable[[Client], None], ...] = (
 """What a client does now and then beside its orders."""
 
 
-class Operator(Peer):
-    """The human: confirms what only a human may confirm."""
+class Person(Peer):
+    """Somebody with the operator's token who looks at a list now and then, and acts on what is there."""
+
+    EVERY: ClassVar[tuple[int, int]]
+    """Milliseconds between two looks, at least and at most."""
+    LIST: ClassVar[Message]
 
     def __init__(self, town: Town, name: str, start: int) -> None:
         super().__init__(town, name, start, operator=True)
@@ -301,16 +305,29 @@ class Operator(Peer):
         self._poll()
 
     def _poll(self) -> None:
-        self.later(self.chance.randint(1_000, 4_000), self._poll)
+        self.later(self.chance.randint(*self.EVERY), self._poll)
         if self.session.is_open and self._request is None:
-            self._request = self.session.request(TaskList(state="reported", limit=1_000))
+            self._request = self.session.request(self.LIST)
             self.await_reply(self._request)
 
     def after_news(self) -> None:
         page = self.replies.pop(self._request, None) if self._request is not None else None
-        if page is None:
-            return
-        self._request = None
+        if page is not None:
+            self._request = None
+            self.look(page)
+
+    def look(self, page: Message) -> None:
+        """Act on what was listed."""
+        raise NotImplementedError
+
+
+class Operator(Person):
+    """The human: confirms what only a human may confirm."""
+
+    EVERY = (1_000, 4_000)
+    LIST = TaskList(state="reported", limit=1_000)
+
+    def look(self, page: Message) -> None:
         assert isinstance(page, TaskPage), "a list is answered by a page"
         for view in page.tasks:
             metadata = view["metadata"]

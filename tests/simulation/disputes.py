@@ -17,13 +17,13 @@ from a2a.protocol.messages import (
     ConflictList,
     ConflictPage,
     ConflictVote,
+    Message,
     TaskDelegate,
     TaskLimits,
     Timers,
 )
 
-from .clients import Order
-from .peers import Peer
+from .clients import Order, Person
 from .profiles import Profile
 from .world import World
 
@@ -178,25 +178,13 @@ TRADES: dict[str, Callable[[Town, str, Attempt], bytes]] = {
 # Who decides ----------------------------------------------------------------------------------------------------------
 
 
-class Arbiter(Peer):
-    """A person who decides conflicts: some, at whatever rung they are, and sometimes twice."""
+class Arbiter(Person):
+    """Decides conflicts: some, at whatever rung they are, and sometimes twice."""
 
-    def __init__(self, town: Town, name: str, start: int) -> None:
-        super().__init__(town, name, start, operator=True)
-        self._request: str | None = None
-        self._poll()
+    EVERY = (500, 4_000)
+    LIST = ConflictList(is_open=True, limit=1_000)
 
-    def _poll(self) -> None:
-        self.later(self.chance.randint(500, 4_000), self._poll)
-        if self.session.is_open and self._request is None:
-            self._request = self.session.request(ConflictList(is_open=True, limit=1_000))
-            self.await_reply(self._request)
-
-    def after_news(self) -> None:
-        page = self.replies.pop(self._request, None) if self._request is not None else None
-        if page is None:
-            return
-        self._request = None
+    def look(self, page: Message) -> None:
         assert isinstance(page, ConflictPage), "a list is answered by a page"
         for view in page.conflicts:
             if self.chance.random() < 0.3:
