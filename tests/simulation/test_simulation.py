@@ -19,6 +19,8 @@ SHARES = 25
 SEEDS_PER_SHARE = 20
 EVERY_APPEND = 24
 """A world with much in it that is small enough to die at every append."""
+DEATH_SHARES = 12
+"""Each small enough for the time of a test on a busy machine."""
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -34,11 +36,11 @@ def test_worlds_that_found_a_bug_stay_well(seed: int, plan: Plan, what: str) -> 
     assert outcome.failure is None, f"{what} is back: {outcome.failure}"
 
 
-@pytest.mark.parametrize("share", range(4))
+@pytest.mark.parametrize("share", range(DEATH_SHARES))
 def test_a_coordinator_may_die_at_every_append(share: int) -> None:
     deaths = list(every_append(EVERY_APPEND, Plan(strikes=(), tasks=3, agents=2)))
     assert len(deaths) > 90, "there is something to die at"
-    for plan in deaths[share::4]:
+    for plan in deaths[share::DEATH_SHARES]:
         outcome = run_seed(EVERY_APPEND, plan)
         assert outcome.failure is None, f"run_seed({EVERY_APPEND}, {plan}, trace=True): {outcome.failure}"
         assert outcome.crashes == 1
