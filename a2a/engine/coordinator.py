@@ -22,6 +22,9 @@ from ..protocol.messages import (
     ConflictList,
     ConflictPosition,
     ConflictVote,
+    ContextRead,
+    ContextWatch,
+    ContextWrite,
     Credit,
     Error,
     Hello,
@@ -63,6 +66,7 @@ from .conflicts.court import (
     on_conflict_vote,
 )
 from .conflicts.procedure import advance
+from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
 from .decision import NOTHING, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
@@ -88,6 +92,7 @@ from .records import (
     Archived,
     Asked,
     Classified,
+    ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
@@ -164,6 +169,9 @@ HANDLERS: dict[type[Message], Handler] = {
     TaskGet: on_task_get,
     TaskList: on_task_list,
     TaskWatch: on_task_watch,
+    ContextRead: on_context_read,
+    ContextWrite: on_context_write,
+    ContextWatch: on_context_watch,
 }
 """What a peer may send, and who decides on it."""
 
@@ -196,6 +204,8 @@ class Coordinator:
         """(time, lsn of the task, task): an earliest time to look at the task again."""
         self._scheduled: dict[str, int] = {}
         """Task to its earliest entry among the timers."""
+        self._written: dict[str, None] = {}
+        """Contexts whose watchers have something to be told."""
         self._waiting = Waiting()
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
@@ -267,6 +277,7 @@ class Coordinator:
         self.live.finders.pop(connection, None)
         for task in gone.watches:
             self._unwatch(task, connection)
+        leave_contexts(self.live, gone)
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._record_ack(gone, now)
             del self.live.agents[gone.agent]
@@ -342,6 +353,9 @@ class Coordinator:
             self._arrived(sender, now)
         elif isinstance(message, TaskWatch) and not isinstance(decision.reply, Error):
             self._watch(sender, frame.id, message, fetched.tasks.get(message.task))
+        elif isinstance(message, ContextWatch) and not isinstance(decision.reply, Error):
+            watch_context(self.live, sender, frame.id, message)
+            self._written[message.context_id] = None
         elif isinstance(message, AgentFind) and message.watch and not isinstance(decision.reply, Error):
             sender.finding[frame.id] = message.filter
             self.live.finders[sender.id] = sender
@@ -488,6 +502,8 @@ class Coordinator:
             self._capacity_changed(record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
+        elif isinstance(record, ContextWritten):
+            self._written[record.context_id] = None
 
     def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
         """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
@@ -514,6 +530,8 @@ class Coordinator:
     def _follow(self, now: int) -> None:
         """Do what any change may call for, until nothing more follows."""
         ledger = self.ledger
+        if self._written:
+            self._tell_context_watchers()
         while True:
             touched = list(ledger.touched.values())
             ledger.touched.clear()
@@ -716,6 +734,7 @@ class Coordinator:
             self.live.finders.pop(older.id, None)
             for task in older.watches:
                 self._unwatch(task, older.id)
+            leave_contexts(self.live, older)
         self.live.agents[sender.agent] = sender
         self.live.released.pop(sender.agent, None)
 
@@ -772,6 +791,14 @@ class Coordinator:
             for connection in self.live.watchers.pop(task.id, {}).values():
                 del connection.watches[task.id]
 
+    def _tell_context_watchers(self) -> None:
+        for context_id in self._written:
+            context = self.ledger.contexts.get(context_id)
+            if context is not None:
+                for connection, request, event in context_events(self.live, context):
+                    self._send(connection, event, re=request)
+        self._written.clear()
+
     def _tell_progress(self, task_id: str) -> None:
         watching = self.live.watchers.get(task_id)
         task = self.ledger.tasks.get(task_id)
@@ -783,8 +810,10 @@ class Coordinator:
 
 def _is_about(message: Message, tasks: list[str]) -> bool:
     """Tell whether the message is about one of these tasks, and not only about its key."""
-    parent = message.parent if isinstance(message, TaskDelegate) else None
-    about = parent.task if parent is not None else getattr(message, "task", None)
+    held = message.parent if isinstance(message, TaskDelegate) else None
+    if isinstance(message, ContextWrite):
+        held = message.attempt
+    about = held.task if held is not None else getattr(message, "task", None)
     return about in tasks
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from ..protocol.messages import (
     Error,
     Message,
+    StaleBasis,
     TaskAnswer,
     TaskAsk,
     TaskCancel,
@@ -43,6 +44,8 @@ class Review:
     agent: str
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen, and waits for one whatever was agreed."""
+    stale_basis: list[StaleBasis] = field(default_factory=list)
+    """Decisions that it relies on and that have moved since; it waits for a word as well."""
 
 
 @dataclass(slots=True)
@@ -196,7 +199,12 @@ class Delegations:
             for delegation in changed:
                 if delegation.review is None or delegation.review.rev <= message.rev:
                     delegation.review = Review(
-                        message.rev, message.result_hash, message.payload, message.agent, message.unseen_steer
+                        message.rev,
+                        message.result_hash,
+                        message.payload,
+                        message.agent,
+                        message.unseen_steer,
+                        message.stale_basis,
                     )
             return list(changed)
         if isinstance(message, TaskSettled):
@@ -233,7 +241,10 @@ class Delegations:
                 continue
             if result_hash is not None and message.payload is not None and state in ("reported", "completed"):
                 is_late = bool(metadata.get("unseenSteer"))
-                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""), is_late)
+                stale = [
+                    StaleBasis(item["key"], item["seen"], item["current"]) for item in metadata.get("staleBasis", ())
+                ]
+                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""), is_late, stale)
             for ask in message.asks:
                 if "answer" not in ask and state not in _ENDED:
                     payload = ask["payload"]

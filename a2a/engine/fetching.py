@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.codec import BadFrame, Frame
-from ..protocol.messages import Hello, Message, TaskDelegate, TaskList
+from ..protocol.messages import ContextWrite, Hello, Message, TaskDelegate, TaskList
 from . import plain
 from .decision import Need
 from .ledger import Ledger, Task
@@ -70,6 +70,8 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
         scope = scope_of(message, sender.agent or "")
         if (scope, message.key) not in ledger.keys and ledger.archived.may_have(scope, message.key):
             key = (scope, message.key)
+    elif isinstance(message, ContextWrite):
+        named = (message.attempt.task,) if message.attempt is not None else ()
     elif isinstance(message, Hello):
         named = tuple(held.task for held in message.held)
     else:

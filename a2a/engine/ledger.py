@@ -18,6 +18,7 @@ from ..protocol.types import principal_of
 from . import plain
 from .conflicts import folding
 from .conflicts.case import Conflict, Group, Terms
+from .context_state import Context, apply_written
 from .filter import KeyFilter
 from .policy import Bounds, Durations
 from .records import (
@@ -36,6 +37,7 @@ from .records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
@@ -173,6 +175,15 @@ class Result:
     """It went to the delegator for a word; else nobody had to say one."""
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen."""
+    basis: list[dict[str, Any]] = field(default_factory=list)
+    """What it relies on in the task's context: `key`, `rev`."""
+    stale_basis: list[dict[str, Any]] = field(default_factory=list)
+    """Decisions among these that had moved: `key`, `seen`, `current`."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether somebody has to look at it, whatever was agreed: it was written before it could be told something."""
+        return self.unseen_steer or bool(self.stale_basis)
 
 
 @dataclass(slots=True)
@@ -418,6 +429,10 @@ class Ledger:
         """Agent to how many of its results were accepted, of how many that somebody decided about."""
         self.attached: dict[str, dict[str, Task]] = {}
         """Principal to its open tasks that do not go on without it (spec TASK-12)."""
+        self.contexts: dict[str, Context] = {}
+        """Contexts that were written to."""
+        self.context_bytes = 0
+        """About what they take in memory."""
         self.mail: dict[str, int] = {}
         """Task to the mailbox entries that are rendered from it and not acknowledged."""
         self.archived = KeyFilter()
@@ -565,11 +580,13 @@ class Ledger:
             if attempt.end not in ("declined", "unanswered")
         }
 
-    def adopt(self, task: Task, result: Result, reviewed: bool, at: int) -> None:
+    def adopt(
+        self, task: Task, result: Result, reviewed: bool, at: int, stale_basis: list[dict[str, Any]] | None
+    ) -> None:
         """Make a member's result the group's."""
-        task.results.append(
-            Result(task.rev, result.fence, result.agent, result.result_hash, result.payload, at, reviewed)
-        )
+        adopted = Result(task.rev, result.fence, result.agent, result.result_hash, result.payload, at, reviewed)
+        adopted.basis, adopted.stale_basis = result.basis, stale_basis or []
+        task.results.append(adopted)
 
     def count_result(self, agent: str, *, was_good: bool) -> None:
         """Note that somebody decided about a result of this agent."""
@@ -1015,6 +1032,8 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
         told["error"] = record.error
     if record.unseen_steer and record.review:
         told["unseenSteer"] = True
+    if record.stale_basis and record.review:
+        told["staleBasis"] = record.stale_basis
     if record.retry_at is not None:
         task.failures += record.outcome == "failed"
         task.declines += record.outcome == "canceled" and record.counted
@@ -1034,6 +1053,8 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
                 record.at,
                 record.review,
                 record.unseen_steer,
+                record.basis or [],
+                record.stale_basis or [],
             )
         )
     else:
@@ -1113,6 +1134,10 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
         ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
 
 
+def _context_written(ledger: Ledger, record: ContextWritten, lsn: int) -> None:
+    ledger.context_bytes += apply_written(ledger.contexts, record, lsn)
+
+
 def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
     for task_id in record.tasks:
         task = ledger.tasks.pop(task_id)
@@ -1171,6 +1196,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     ConflictResolved: folding.conflict_resolved,
     CancelRequested: _cancel_requested,
     Settled: _settled,
+    ContextWritten: _context_written,
     Archived: _archived,
     Recalled: _recalled,
 }

@@ -40,6 +40,8 @@ class Connection:
     seen: int = 0
     watches: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Task to (id of the watch request, generation sent last)."""
+    context_watches: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """(context, prefix) to (id of the watch request, place of the write sent last)."""
     finding: dict[str, AgentFilter] = field(default_factory=dict)
     """Id of an `agent.find` request with `watch` to its filter."""
 
@@ -71,6 +73,8 @@ class Live:
     progress: dict[str, Progress] = field(default_factory=dict)
     watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
     """Task to the connections that watch it."""
+    context_watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
+    """Context to the connections that watch it."""
     finders: dict[int, Connection] = field(default_factory=dict)
     """Connections that watch for agents."""
     released: dict[str, dict[str, int]] = field(default_factory=dict)

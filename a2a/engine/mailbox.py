@@ -7,6 +7,7 @@ from ..protocol.messages import (
     Child,
     Feedback,
     Message,
+    StaleBasis,
     Steer,
     TaskAnswer,
     TaskAsk,
@@ -48,6 +49,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
                 result.agent,
                 remaining,
                 result.unseen_steer,
+                [StaleBasis(stale["key"], stale["seen"], stale["current"]) for stale in result.stale_basis],
             )
         case "task.settled":
             # A result that was reviewed was sent with the review; one that was not has gone to nobody but its worker.

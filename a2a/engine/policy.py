@@ -164,6 +164,28 @@ class Policy:
     steers_max: int = 100
     """Words of the delegator to one task."""
     checkpoint_max_bytes: int = 256 * 1024
+    contexts_max: int = 100_000
+    """Contexts that were written to."""
+    context_keys_max: int = 10_000
+    """Keys of one context, those deleted included: their revisions go on."""
+    context_max_bytes: int = 16 * 1024 * 1024
+    """All current values of a context. Up to 16 times as much is kept of earlier ones."""
+    contexts_max_bytes: int = 1024 * 1024 * 1024
+    """About what all contexts take in memory, with what is kept of their past."""
+    context_value_max_bytes: int = 64 * 1024
+    """One value, and one patch."""
+    context_ops_max: int = 256
+    """Operations in one write."""
+    context_patches_max: int = 16
+    """Patches in one write: each is worked out while everybody waits."""
+    context_patch_operations_max: int = 256
+    """Operations in one patch."""
+    context_depth_max: int = 64
+    """Nesting of what is patched."""
+    context_depends_max: int = 1_024
+    """Keys that one write depends on."""
+    context_answer_max_bytes: int = 1024 * 1024
+    """Beyond this an answer to a read ends, at the next key, and says where to go on."""
     frames_per_second: int = 200_000
     """Beyond this the coordinator reads a connection more slowly; nothing is refused."""
     requests_in_flight: int = 16_384

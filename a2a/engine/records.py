@@ -30,6 +30,7 @@ __all__ = [
     "ConflictAppealed",
     "ConflictOpened",
     "ConflictResolved",
+    "ContextWritten",
     "CoordinatorStarted",
     "CoordinatorStopped",
     "Declined",
@@ -361,6 +362,10 @@ class Reported(Record):
     counted: bool = True
     """Where it gives the attempt back: against the task's limit of declines, as with `Yielded`."""
     lost: bool = False
+    basis: list[dict[str, Any]] | None = None
+    """What the result relies on in the task's context: `key`, `rev`."""
+    stale_basis: list[dict[str, Any]] | None = None
+    """Decisions among these that had moved: `key`, `seen`, `current`."""
 
 
 @dataclass(slots=True)
@@ -409,6 +414,8 @@ class GroupDecided(Record):
     review: bool
     """It waits for the delegator's word."""
     why: str = ""
+    stale_basis: list[dict[str, Any]] | None = None
+    """Decisions it relies on that have moved: `key`, `seen`, `current`."""
 
 
 @dataclass(slots=True)
@@ -513,6 +520,25 @@ class Settled(Record):
 
 
 @dataclass(slots=True)
+class ContextWritten(Record):
+    """A context was written to; its key is a repeat from now on."""
+
+    context_id: str
+    key: str
+    digest: str
+    """Of what was asked for, to tell a repeat from another write under the same key."""
+    by: str
+    changes: list[dict[str, Any]]
+    """What was asked for each key, and what it became: `key`, `if_rev`, `rev`, `value` (None: deleted), the `patch`
+    that made it, `decision`, `guarded`."""
+    depends: list[dict[str, Any]]
+    """What it was written in view of: `key`, `rev`."""
+    task: str | None = None
+    fence: int | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
 class Archived(Record):
     """Settled tasks left memory. The archive has them, from before this record or together with it."""
 
@@ -569,6 +595,7 @@ RECORDS: dict[str, type[Record]] = {
         ConflictResolved,
         CancelRequested,
         Settled,
+        ContextWritten,
         Archived,
         Recalled,
     )

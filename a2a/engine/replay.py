@@ -21,8 +21,11 @@ from ..protocol.messages import (
     ConflictAppeal,
     ConflictPosition,
     ConflictVote,
+    ContextOp,
+    ContextWrite,
     Held,
     Message,
+    Seen,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
@@ -68,6 +71,7 @@ from .records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
@@ -112,6 +116,16 @@ _NO_LIMITS = Policy(
     steers_max=_MANY,
     checkpoint_max_bytes=_MANY,
     watches_max=_MANY,
+    contexts_max=_MANY,
+    context_keys_max=_MANY,
+    context_max_bytes=_MANY,
+    contexts_max_bytes=_MANY,
+    context_value_max_bytes=_MANY,
+    context_ops_max=_MANY,
+    context_patches_max=_MANY,
+    context_patch_operations_max=_MANY,
+    context_depth_max=_MANY,
+    context_depends_max=_MANY,
 )
 """The limits of then are not recorded; what was refused for one of them left no record."""
 
@@ -552,6 +566,7 @@ def _reported(replay: Replay, record: Reported | ReportKept) -> list[list[Record
         record.usage,  # type: ignore[arg-type]
         [ArtifactRef(name) for name in (record.artifacts if isinstance(record, Reported) else None) or ()],
         len(task.steers) if is_new else 0,
+        [Seen(**seen) for seen in (record.basis if isinstance(record, Reported) else None) or ()],
     )
     return [replay.say(record.agent, message, record.at)]
 
@@ -641,6 +656,19 @@ def _settled(replay: Replay, record: Settled) -> list[list[Record]]:
     return found
 
 
+def _context_written(replay: Replay, record: ContextWritten) -> list[list[Record]]:
+    ops = []
+    for change in record.changes:
+        patch, value = change["patch"], change["value"]
+        is_deleted = patch is None and value is None
+        asked = (change["key"], change["if_rev"], None if patch is not None else value, patch, is_deleted)
+        ops.append(ContextOp(*asked, decision=change["decision"], guarded=change["guarded"]))
+    attempt = Held(record.task, record.fence or 0) if record.task is not None else None
+    depends = [Seen(**seen) for seen in record.depends]
+    message = ContextWrite(record.context_id, record.key, ops, depends, attempt, record.reason)
+    return [replay.say(record.by, message, record.at)]
+
+
 def _archived(replay: Replay, record: Archived) -> list[list[Record]]:
     for task_id in record.tasks:
         task = replay.ledger.tasks.get(task_id)
@@ -700,6 +728,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     ConflictResolved: _advanced,
     CancelRequested: _cancel,
     Settled: _settled,
+    ContextWritten: _context_written,
     Archived: _archived,
     Recalled: _recalled,
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from . import plain
 from .conflicts.case import Conflict
+from .context_state import Context
 from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox, Task
 
@@ -47,6 +48,7 @@ class _State:
     conflicts: dict[str, Conflict]
     sealed: str
     records_of: dict[str, tuple[int, int]]
+    contexts: list[Context]
 
 
 def _state(ledger: Ledger, tasks: list[Task]) -> _State:
@@ -70,6 +72,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         conflicts=ledger.conflicts,
         sealed=ledger.sealed,
         records_of=ledger.records_of,
+        contexts=list(ledger.contexts.values()),
     )
 
 
@@ -105,6 +108,8 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.mail, ledger.archived = state.mail, state.archived
     ledger.recalled = dict.fromkeys(state.recalled)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
+    ledger.contexts = {context.id: context for context in state.contexts}
+    ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)
     return ledger
 
 

@@ -30,6 +30,7 @@ from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
 from .budget import check_budget, plain
 from .conflicts.procedure import due_at, members_of, terms_of
+from .context import stale_basis
 from .decision import Decision, refuse, reply
 from .handover import hand_back
 from .leases import (
@@ -439,10 +440,14 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
         usage=plain(message.usage),
         artifacts=[named.artifact_id for named in message.artifacts] or None,
         unseen_steer=message.steer_no < len(task.steers),
+        basis=[asdict(seen) for seen in message.basis] or None,
+        stale_basis=stale_basis(world.ledger, task.context_id, message.basis) or None,
     )
     detail = message.error.detail if message.error else ""
     if message.outcome == "completed":
-        if needs_no_word(world.ledger, task) and not report.unseen_steer:
+        # What a member of a group relies on is looked at where its result becomes the group's.
+        is_held = report.unseen_steer or (report.stale_basis and not task.scope.startswith("group:"))
+        if needs_no_word(world.ledger, task) and not is_held:
             return [report, Settled(now, task.id, "completed", by="auto", result_hash=message.result_hash)]
         report.review = True
         return [report]
@@ -697,6 +702,9 @@ def due(world: World, task: Task, now: int) -> list[Record]:
         and _confirm_timer_runs(world.policy, task)
     ):
         result = task.results[-1]
+        if result.stale_basis:
+            detail = "it relies on decisions that have moved, and nobody said that it is good all the same"
+            return [Settled(now, task.id, "failed", "unconfirmed", detail, "timer")]
         if world.policy.on_confirm_timeout == "accept":
             return [Settled(now, task.id, "completed", by="timer", result_hash=result.result_hash)]
         return [Settled(now, task.id, "failed", "unconfirmed", "nobody confirmed the result in time", "timer")]

@@ -92,7 +92,7 @@ def needs_no_word(ledger: Ledger, task: Task) -> bool:
 
 def settle_abandoned(ledger: Ledger, task: Task, now: int) -> list[Record]:
     """Return what settles a reported sub-task whose parent has ended and left nobody to say a word on it."""
-    if task.state is not TaskState.REPORTED or not needs_no_word(ledger, task) or task.results[-1].unseen_steer:
+    if task.state is not TaskState.REPORTED or not needs_no_word(ledger, task) or task.results[-1].is_doubtful:
         return []
     return [Settled(now, task.id, "completed", by="auto", result_hash=task.results[-1].result_hash)]
 

@@ -19,6 +19,7 @@ from ..protocol.messages import (
     Held,
     Message,
     Ok,
+    Seen,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
@@ -41,6 +42,8 @@ __all__ = ["Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "W
 
 _WATCHDOG = 0.9
 """Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
+_BASIS_MAX = 1_000
+"""Keys in one report (spec CTX-10)."""
 _NOTE_EVERY_MS = 100
 """Progress is sent at most this often; the latest wins."""
 
@@ -81,6 +84,8 @@ class Attempt:
     """The newest checkpoint."""
     steer_no: int = 0
     """The newest word of the delegator that the handler has taken."""
+    basis: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    """Key of the task's context to the newest revision its handler has seen, and whether it is a decision."""
     usage: dict[str, int] = field(default_factory=dict)
     """What it has used so far."""
     waits: int = 0
@@ -363,6 +368,7 @@ class Work:
         digest = content_hash({"outcome": outcome}, payload)
         report = TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
+        report.basis = _basis(attempt)
         if outcome == "completed":
             report.artifacts = [ArtifactRef(name, digest) for name, digest in attempt.digests.items()]
         self._end(attempt, report)
@@ -430,6 +436,12 @@ class Work:
         """Return when `tick` has something to do next, or None."""
         times = [attempt.next_beat for attempt in self.attempts.values() if attempt.state is AttemptState.RUNNING]
         return min(times) if times and self.session.is_open else None
+
+
+def _basis(attempt: Attempt) -> list[Seen]:
+    """Return what the handler has seen in the context; decisions first, for there are only so many in a report."""
+    seen = sorted(attempt.basis.items(), key=lambda item: not item[1][1])
+    return [Seen(key, rev) for key, (rev, _) in seen[:_BASIS_MAX]]
 
 
 def _usage(attempt: Attempt) -> Any:

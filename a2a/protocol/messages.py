@@ -57,6 +57,14 @@ __all__ = [
     "ConflictPosition",
     "ConflictResolved",
     "ConflictVote",
+    "ContextEventNotice",
+    "ContextOp",
+    "ContextRead",
+    "ContextValue",
+    "ContextValues",
+    "ContextWatch",
+    "ContextWrite",
+    "ContextWritten",
     "Credit",
     "Dossier",
     "Error",
@@ -72,6 +80,8 @@ __all__ = [
     "Pong",
     "PriorAttempt",
     "Resume",
+    "Seen",
+    "StaleBasis",
     "Steer",
     "Subject",
     "TaskAccept",
@@ -670,6 +680,23 @@ class ArtifactRef(Struct):
 
 
 @dataclass(slots=True)
+class Seen(Struct):
+    """A key of a context, and the revision of it that was seen; 0: it was not there."""
+
+    key: Key
+    rev: Uint
+
+
+@dataclass(slots=True)
+class StaleBasis(Struct):
+    """A decision that a result relies on, and that has moved since (spec CTX-10)."""
+
+    key: str
+    seen: Uint
+    current: Uint
+
+
+@dataclass(slots=True)
 class TaskReport(Message):
     """How the attempt ended (spec REPORT-1). Always answered by one verdict."""
 
@@ -686,6 +713,8 @@ class TaskReport(Message):
     """Streamed artifacts that are part of the result (spec ART-4)."""
     steer_no: Uint = 0
     """The newest word of the delegator that the attempt has seen."""
+    basis: Annotated[list[Seen], Field(max_length=1_000)] = field(default_factory=list)
+    """Keys of the task's context that the result relies on (spec CTX-10)."""
 
 
 @dataclass(slots=True)
@@ -713,6 +742,8 @@ class TaskReview(Message):
     confirm_ms: Milliseconds
     unseen_steer: bool = False
     """The worker reported before it saw the delegator's newest word."""
+    stale_basis: list[StaleBasis] = field(default_factory=list)
+    """Decisions that the result relies on, and that have moved since."""
 
 
 @dataclass(slots=True)
@@ -996,6 +1027,127 @@ class TaskEventNotice(Message):
     payload: bytes | None = None
 
 
+# Shared context -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class ContextValue(Struct):
+    """One revision of a key: what it was set to, when, and by whom."""
+
+    key: str
+    rev: Uint
+    """Counts the writes of the key, from 1; 0: nobody has written it."""
+    payload: bytes | None = None
+    """Any JSON value; absent where the key was deleted, or the value of an old revision is not kept any more."""
+    deleted: bool = False
+    author: str = ""
+    task: str | None = None
+    fence: Uint | None = None
+    """The attempt that wrote it, where one did."""
+    at: Uint = 0
+    """Milliseconds since the epoch, the coordinator's clock."""
+    reason: str = ""
+    decision: bool = False
+    """A result that relies on another revision is not taken unseen (spec CTX-10)."""
+    guarded: bool = False
+    """Every write has to name the revision it replaces."""
+
+
+@dataclass(slots=True)
+class ContextRead(Message):
+    """Show what a context holds (spec CTX-7)."""
+
+    kind = "context.read"
+    context_id: Identifier
+    keys: Annotated[list[Key], Field(max_length=10_000)] = field(default_factory=list)
+    prefix: Annotated[str, Field(max_length=256)] | None = None
+    """Every key that begins so, where `keys` names none."""
+    at_rev: Annotated[int, Field(ge=1, le=2**53 - 1)] | None = None
+    """This revision, of the one key named."""
+    history: bool = False
+    """Every revision, the oldest first."""
+    after: Key | None = None
+    """Go on behind this key."""
+
+
+@dataclass(slots=True)
+class ContextValues(Message):
+    """The answer to `context.read`, in the order of the keys."""
+
+    kind = "context.values"
+    context_id: Identifier
+    lsn: Uint
+    """The context's newest write when this was read, for a watch to go on from."""
+    values: list[ContextValue] = field(default_factory=list)
+    next_after: str | None = None
+    """There are more behind this key."""
+
+
+@dataclass(slots=True)
+class ContextOp(Struct):
+    """What becomes of one key: exactly one of `value`, `patch` and `delete`."""
+
+    key: Key
+    if_rev: Uint | None = None
+    """Only if this is the key's revision; 0: only if nobody has written it."""
+    value: bytes | None = None
+    """Any JSON value."""
+    patch: bytes | None = None
+    """A JSON Patch (RFC 6902) of the current value."""
+    delete: bool = False
+    decision: bool = False
+    guarded: bool = False
+
+
+@dataclass(slots=True)
+class ContextWrite(Message):
+    """Change a context, all of it or nothing (spec CTX-3). Key: (context, principal, `key`)."""
+
+    kind = "context.write"
+    context_id: Identifier
+    key: Key
+    """Names the write."""
+    ops: Annotated[list[ContextOp], Field(min_length=1, max_length=10_000)]
+    depends: Annotated[list[Seen], Field(max_length=10_000)] = field(default_factory=list)
+    """Only if these are still what was seen."""
+    attempt: Held | None = None
+    """The attempt that writes: it has to be current."""
+    reason: Annotated[str, Field(max_length=2_000)] = ""
+
+
+@dataclass(slots=True)
+class ContextWritten(Message):
+    """The write is true, now or since the same key came before."""
+
+    kind = "context.written"
+    context_id: Identifier
+    revs: dict[str, Uint]
+    """Each key written, and the revision it became."""
+
+
+@dataclass(slots=True)
+class ContextWatch(Message):
+    """Send what was written to a context since `from_lsn`, then what is written (spec CTX-8)."""
+
+    kind = "context.watch"
+    context_id: Identifier
+    prefix: Annotated[str, Field(max_length=256)] = ""
+    from_lsn: Uint = 0
+    stop: bool = False
+
+
+@dataclass(slots=True)
+class ContextEventNotice(Message):
+    """A watched context was written to."""
+
+    kind = "context.event"
+    context_id: Identifier
+    lsn: Uint
+    """The write's place in the ledger: a watch goes on from here after a new connection."""
+    values: list[ContextValue] = field(default_factory=list)
+    """What it wrote, as far as it is watched; without the payload of what was overwritten since."""
+
+
 # Answers that many requests share -------------------------------------------------------------------------------------
 
 
@@ -1079,6 +1231,12 @@ KINDS: dict[str, type[Message]] = {
         TaskPage,
         TaskWatch,
         TaskEventNotice,
+        ContextRead,
+        ContextValues,
+        ContextWrite,
+        ContextWritten,
+        ContextWatch,
+        ContextEventNotice,
         Ok,
         Error,
     )
@@ -1110,6 +1268,9 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         TaskGet,
         TaskList,
         TaskWatch,
+        ContextRead,
+        ContextWrite,
+        ContextWatch,
     }
 )
 """What gets exactly one reply, again on every repeat, and stays in the sender's outbox until then (spec RPC-1)."""

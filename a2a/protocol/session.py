@@ -17,6 +17,7 @@ from .messages import (
     REQUESTS,
     AgentEvent,
     Bye,
+    ContextEventNotice,
     Credit,
     Error,
     Held,
@@ -94,7 +95,7 @@ class Left:
 
 Event = Welcomed | TurnedAway | Reply | Notice | Left
 
-_VOLATILE = (TaskEventNotice, AgentEvent, TaskLease, TaskRevoke, Error, Pong)
+_VOLATILE = (TaskEventNotice, ContextEventNotice, AgentEvent, TaskLease, TaskRevoke, Error, Pong)
 
 
 class PeerSession:

@@ -11,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
+from a2a.engine.context_state import REVISIONS_KEPT, VALUES_KEPT, WRITES_KEPT
 from a2a.engine.leases import HEARTBEAT, Case
 from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.tasks import REPORT
@@ -47,6 +48,7 @@ PREFIXES = (
         "DURABLE",
         "READ",
         "WATCH",
+        "CTX",
         "ERR",
     ),
 )
@@ -252,6 +254,32 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
         f"{policy.evidence_max} are kept",
+    ):
+        assert words in paragraph
+
+
+def test_the_limits_of_contexts_are_those_of_the_code() -> None:
+    policy = Policy()
+    paragraph = SPEC.partition("**LIMIT-9.**")[2].split("\n\n")[0].replace("\n", " ")
+    for words in (
+        f"{policy.contexts_max:,} contexts",
+        f"{policy.context_keys_max:,} keys",
+        f"{policy.context_max_bytes:,} bytes of current values",
+        f"a value or a patch at most {policy.context_value_max_bytes:,} bytes",
+        f"a write at most {policy.context_ops_max} operations",
+        f"{policy.context_patches_max} patches",
+        f"{policy.context_depends_max:,} keys it depends on",
+        f"a patch at most {policy.context_patch_operations_max} operations",
+        f"{policy.context_depth_max} levels",
+        f"{policy.contexts_max_bytes:,} bytes of memory",
+        f"{policy.watches_max:,} watches of contexts",
+    ):
+        assert words in paragraph
+    paragraph = SPEC.partition("**LIMIT-10.**")[2].split("\n\n")[0].replace("\n", " ")
+    for words in (
+        f"newest {VALUES_KEPT} revisions with their values",
+        f"newest {REVISIONS_KEPT:,} who wrote them",
+        f"newest {WRITES_KEPT:,} writes",
     ):
         assert words in paragraph
 

@@ -64,8 +64,10 @@ def group_decided(ledger: Ledger, record: GroupDecided, lsn: int) -> None:
     chosen = task.group.numbers.get(record.member)
     for member, number in task.group.numbers.items():
         ledger.count_result(ledger.tasks[member].results[-1].agent, was_good=number == chosen)
-    ledger.adopt(task, result, record.review, record.at)
+    ledger.adopt(task, result, record.review, record.at, record.stale_basis)
     told: dict[str, Any] = {"outcome": "completed", "agent": result.agent, "member": record.member, "why": record.why}
+    if record.stale_basis:
+        told["staleBasis"] = record.stale_basis
     ledger.move(task, TaskEvent.REPORT, record, lsn, **told)
     if record.review:
         ledger.post(ledger.addressee(task), lsn, "task.review", task.id, task.rev)

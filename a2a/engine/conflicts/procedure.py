@@ -11,7 +11,9 @@ import hashlib
 from typing import Any
 
 from ...protocol.canonical import canonical, content_hash
+from ...protocol.messages import Seen
 from ...protocol.states import TaskState
+from ..context import stale_basis
 from ..ledger import Ledger, Task
 from ..live import World
 from ..policy import Policy
@@ -182,8 +184,9 @@ def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: 
         if other != member:
             records.extend(cancel(ledger, ledger.tasks[other], "coop", f"{task.id} is decided", "coordinator", now))
     result = ledger.tasks[member].results[-1]
-    settles = needs_no_word(ledger, task)
-    records.append(GroupDecided(now, task.id, member, review=not settles, why=why))
+    stale = stale_basis(ledger, task.context_id, [Seen(**seen) for seen in result.basis])
+    settles = needs_no_word(ledger, task) and not stale
+    records.append(GroupDecided(now, task.id, member, review=not settles, why=why, stale_basis=stale or None))
     if settles:
         records.append(Settled(now, task.id, "completed", by="auto", result_hash=result.result_hash))
     return records

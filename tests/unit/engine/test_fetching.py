@@ -10,6 +10,8 @@ from a2a.engine.ledger import Ledger
 from a2a.engine.records import Adopted, Archived, Delegated, Recalled, ReportKept
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    ContextOp,
+    ContextWrite,
     Error,
     Held,
     Ok,
@@ -175,6 +177,12 @@ def test_a_holder_that_comes_back_late_is_told_to_stop(town, worker, story):
     welcome = again.say(town.hello("w1", held=[Held(story.task, story.offer.fence), Held("main-999999", 1)]))
     assert isinstance(welcome, Welcome)
     assert [held.verdict for held in welcome.held] == ["stale", "unknown"]
+
+
+def test_a_zombie_of_an_archived_task_writes_no_context(town, worker, story):
+    write = ContextWrite("plans", "k", [ContextOp("a", value=b"1")], attempt=Held(story.task, story.offer.fence))
+    assert worker.refused(write) == "stale"
+    assert town.ledger.contexts == {}
 
 
 def test_an_ended_parent_is_no_place_for_a_sub_task(town, worker, story):
@@ -354,6 +362,8 @@ def test_a_pruned_task_is_gone_and_not_unknown(town, boss, worker, gone):
         assert boss.refused(message) == "gone"
     assert worker.refused(worker.reporting(gone.offer)) == "gone"
     assert worker.refused(TaskDelegate("child", SPEC, parent=Held(gone.task, gone.offer.fence))) == "gone"
+    write = ContextWrite("plans", "k", [ContextOp("a", value=b"1")], attempt=Held(gone.task, gone.offer.fence))
+    assert worker.refused(write) == "gone"
     assert worker.say(TaskHeartbeat(gone.task, gone.offer.fence)).reason == "unknown"
 
 

@@ -24,6 +24,7 @@ from a2a.engine.records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
@@ -282,6 +283,7 @@ def test_every_record_about_a_task_was_tried_above():
         MailboxAcked,
         AgentForgotten,
         Delegated,
+        ContextWritten,
         Archived,
         Recalled,
     }

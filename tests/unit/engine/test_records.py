@@ -31,6 +31,9 @@ BY_HINT = {
     bytes | None: st.none() | st.binary(max_size=20),
     dict[str, typing.Any]: st.dictionaries(st.text(max_size=5), json_values, max_size=3),
     dict[str, typing.Any] | None: st.none() | st.dictionaries(st.text(max_size=5), json_values, max_size=3),
+    list[dict[str, typing.Any]]: st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=3), max_size=3),
+    list[dict[str, typing.Any]] | None: st.none()
+    | st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=3), max_size=3),
     list[str]: st.lists(st.text(max_size=12), max_size=3),
     dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
     dict[str, int]: st.dictionaries(st.text(max_size=5), st.integers(0, 99), max_size=3),

@@ -14,6 +14,7 @@ from a2a.engine.records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    ContextWritten,
     Delegated,
     GroupDecided,
     LeaseExpired,
@@ -32,7 +33,10 @@ from a2a.protocol.messages import (
     ConflictAppeal,
     ConflictPosition,
     ConflictVote,
+    ContextOp,
+    ContextWrite,
     Held,
+    Seen,
     TaskAnswer,
     TaskArtifact,
     TaskAsk,
@@ -72,6 +76,18 @@ def records(town):
     worker.beat(worker.offer())
     boss.cancel(parent)
     town.pass_time(8_000)
+
+    write = ContextOp("plan", value=b'{"steps":[1]}', guarded=True, if_rev=0)
+    boss.say(ContextWrite("plans", "first", [write, ContextOp("note", value=b"1")], reason="begin"))
+    boss.delegate("decided", context_id="plans")
+    deciding = worker.offer()
+    add = b'[{"op":"add","path":"/steps/-","value":2}]'
+    attempt = Held(deciding.task, deciding.fence)
+    ops = [ContextOp("plan", 1, patch=add), ContextOp("note", delete=True), ContextOp("decisions/x", 0, b"1")]
+    worker.say(ContextWrite("plans", "second", ops, [Seen("note", 1)], attempt))
+    boss.say(ContextWrite("plans", "third", [ContextOp("decisions/x", 1, b"2")]))
+    worker.report(deciding, basis=[Seen("decisions/x", 1), Seen("plan", 2)])
+    boss.confirm(boss.mail()[-1])
 
     boss.delegate("declined", skill="plan")
     busy = other.offer()
@@ -225,6 +241,7 @@ FREE = {
     "PositionTaken": {"stance", "payload"},
     "StageClosed": {"why", "by"},
     "ConflictAppealed": {"ground", "payload"},
+    "ContextWritten": {"context_id", "key", "by"},
 }
 """Fields that hold what somebody said: another word would have been as good, and only a hash can tell."""
 
@@ -275,6 +292,48 @@ def test_a_conflict_decided_for_another_than_won_is_found(disputes):
     difference = Replay("main").run([*disputes[:position], replace(resolved, ref=other), *disputes[position + 1 :]])
     assert difference is not None
     assert (difference.lsn, difference.stands) == (position + 1, replace(resolved, ref=other))
+
+
+@pytest.mark.parametrize(
+    ("number", "change"),
+    [
+        (0, {"value": b"2"}),
+        (0, {"if_rev": None}),
+        (0, {"if_rev": 1}),
+        (0, {"rev": 2}),
+        (0, {"guarded": False}),
+        (0, {"decision": True}),
+        (0, {"key": "other"}),
+        (1, {"value": b'{"steps":[1,3]}'}),
+        (1, {"patch": b'[{"op":"add","path":"/steps/-","value":3}]'}),
+        (1, {"patch": None}),
+    ],
+)
+def test_a_write_that_was_touched_is_found(records, number, change):
+    position = [at for at, record in enumerate(records) if isinstance(record, ContextWritten)][number]
+    first, *others = records[position].changes
+    touched = replace(records[position], changes=[first | change, *others])
+    difference = Replay("main").run([*records[:position], touched, *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn == position + 1
+
+
+@pytest.mark.parametrize("depends", [[], [{"key": "note", "rev": 0}], [{"key": "plan", "rev": 1}]])
+def test_a_write_that_was_made_in_view_of_something_else_is_found(records, depends):
+    position = [at for at, record in enumerate(records) if isinstance(record, ContextWritten)][1]
+    touched = replace(records[position], depends=depends)
+    difference = Replay("main").run([*records[:position], touched, *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn == position + 1
+
+
+@pytest.mark.parametrize("field", ["basis", "stale_basis"])
+def test_a_basis_that_was_touched_is_found(records, field):
+    position = next(at for at, record in enumerate(records) if isinstance(record, Reported) and record.basis)
+    touched = replace(records[position], **{field: getattr(records[position], field)[1:] or None})
+    difference = Replay("main").run([*records[:position], touched, *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn == position + 1
 
 
 @pytest.mark.parametrize("kind", [Offered, LeaseExpired, Settled, Delegated, Reported])

@@ -10,11 +10,12 @@ from a2a.engine import plain, snapshot
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import CoordinatorStopped, from_bytes, to_bytes
-from a2a.protocol.messages import TaskAnswer, TaskAsk
+from a2a.protocol.messages import ContextOp, ContextRead, ContextWrite, ContextWritten, Seen, TaskAnswer, TaskAsk
 
 DERIVED = {
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
+    "context_bytes": "the contexts say them",
     "touched": "a mark",
     "posted": "a mark",
 }
@@ -39,6 +40,12 @@ def town(make_town):
     boss.say(TaskAnswer(offer.task, 1, b"[1]"))
     worker.report(offer)
     boss.delegate("waits", skill="nobody")
+    for number in range(3):
+        boss.say(
+            ContextWrite("plans", f"w{number}", [ContextOp("a", None, b"%d" % number), ContextOp("b", value=b"1")])
+        )
+    boss.say(ContextWrite("plans", "gone", [ContextOp("b", 3, delete=True)], reason="done with it"))
+    worker.say(ContextWrite("other", "w", [ContextOp("decisions/x", 0, b"1")], [Seen("y", 0)]))
     return town
 
 
@@ -92,6 +99,19 @@ def test_a_stop_records_the_hash_of_the_state_before_it(town):
     for _, record in before:
         again.apply(record)
     assert last.state_hash == snapshot.state_hash(again)
+
+
+def test_contexts_go_on_from_a_snapshot(town):
+    boss = town.join("boss", incarnation=2)
+    before = boss.say(ContextRead("plans", prefix="", history=True))
+    body = snapshot.to_bytes(town.ledger)
+    town.coordinator.load(body)
+    boss = town.join("boss", incarnation=3)
+    assert boss.say(ContextRead("plans", prefix="", history=True)) == before
+    again = ContextWrite("plans", "w1", [ContextOp("a", None, b"1"), ContextOp("b", value=b"1")])
+    assert boss.say(again) == ContextWritten("plans", {"a": 2, "b": 2}), "a repeat is known"
+    assert boss.say(ContextWrite("other", "new", [ContextOp("decisions/x", None, b"2")])).code == "conflict"
+    assert boss.say(ContextWrite("other", "new", [ContextOp("decisions/x", 1, b"2")])).revs == {"decisions/x": 2}
 
 
 def test_a_coordinator_goes_on_from_a_snapshot(town, ledger_facts):

@@ -7,8 +7,11 @@ from a2a.engine.records import CancelRequested, Settled
 from a2a.engine.tree import cancel, cancel_children, deadline_below
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
+    ContextOp,
+    ContextWrite,
     Held,
     Ok,
+    Seen,
     TaskConfirm,
     TaskDelegate,
     TaskLimits,
@@ -320,6 +323,24 @@ def test_an_abandoned_result_that_did_not_see_the_newest_word_waits_for_one(fami
     assert chain.states()[2] == "reported"
     (review,) = [mail for mail in chain.workers[1].mail() if mail.kind == "task.review"]
     assert chain.workers[1].confirm(review) == Ok(state="completed")
+
+
+@pytest.mark.parametrize("evaluator", ["delegator", "auto"])
+@pytest.mark.parametrize("first", ["parent", "report"])
+def test_an_abandoned_result_on_a_decision_that_moved_waits_for_a_word(family, evaluator, first):
+    chain = family(on_parent_end="abandon", acceptance=evaluator)
+    context = chain.town.task(chain.tasks[2]).context_id
+    chain.boss.say(ContextWrite(context, "k", [ContextOp("decisions/x", 0, b"1")]))
+    stale = chain.workers[2].reporting(chain.offers[2], basis=[Seen("decisions/x", 0)])
+    if first == "report":
+        chain.workers[2].say(stale)
+    chain.workers[1].report(chain.offers[1])
+    if evaluator != "auto":
+        chain.workers[0].confirm(chain.workers[0].mail()[-1])
+    assert chain.states()[1] == "completed"
+    if first == "parent":
+        chain.workers[2].say(stale)
+    assert chain.states()[2] == "reported"
 
 
 def test_a_root_has_no_parent_to_be_abandoned_by(town):

@@ -307,6 +307,16 @@ def test_a_hand_off_under_a_fence_that_is_gone_ends_the_attempt(bench: Bench) ->
     assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]
 
 
+def test_a_report_names_what_was_seen_with_the_decisions_first(bench: Bench) -> None:
+    attempt = bench.start()
+    attempt.basis = {f"note {number}": (number, False) for number in range(1_500)} | {"decisions/db": (3, True)}
+    bench.work.report(attempt, "completed")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert [(seen.key, seen.rev) for seen in report.basis[:2]] == [("decisions/db", 3), ("note 0", 0)]
+    assert len(report.basis) == 1_000
+
+
 def test_a_word_of_the_delegator_is_passed_on_and_the_report_says_which_was_seen(bench: Bench) -> None:
     attempt = bench.start()
     assert bench.work.on_notice(TaskSteer("t-1", "k", b"[1]", steer_no=1), None, 1000) == [Steered(attempt, 1, b"[1]")]

@@ -35,6 +35,14 @@ from a2a.protocol.messages import (
     ConflictPosition,
     ConflictResolved,
     ConflictVote,
+    ContextEventNotice,
+    ContextOp,
+    ContextRead,
+    ContextValue,
+    ContextValues,
+    ContextWatch,
+    ContextWrite,
+    ContextWritten,
     Credit,
     Dossier,
     Error,
@@ -50,6 +58,8 @@ from a2a.protocol.messages import (
     Pong,
     PriorAttempt,
     Resume,
+    Seen,
+    StaleBasis,
     Steer,
     Subject,
     TaskAccept,
@@ -115,6 +125,7 @@ SPEC: TaskSpec = {
     "effect": "pure",
     "priority": 3,
 }
+VALUE = ContextValue("plan", 3, PARTS, False, "counter", "main-7", 8, 1_700_000_000_000, "because", True, True)
 INFO = AgentInfo("counter", CARD, "ready", {"zone": "a"}, 4, ["main-7"], 12)
 
 LEAST: list[Message] = [
@@ -165,6 +176,12 @@ LEAST: list[Message] = [
     TaskPage([]),
     TaskWatch("main-7"),
     TaskEventNotice("main-7", 5, "complete", "completed", 1_700_000_000_000),
+    ContextRead("main-c7"),
+    ContextValues("main-c7", 9),
+    ContextWrite("main-c7", "w", [ContextOp("plan")]),
+    ContextWritten("main-c7", {"plan": 1}),
+    ContextWatch("main-c7"),
+    ContextEventNotice("main-c7", 9),
     Ok(),
     Error("stale", "fence 8 of task main-7 is stale"),
 ]
@@ -267,9 +284,10 @@ MOST: list[Message] = [
         {"seconds": 1.5},  # type: ignore[typeddict-unknown-key]
         [ArtifactRef("log", HASH)],
         2,
+        [Seen("decisions/db", 1)],
     ),
     TaskVerdict("main-7", 8, "late", "the attempt had ended"),
-    TaskReview("main-7", 4, 0, HASH, PARTS, "counter", 600_000, True),
+    TaskReview("main-7", 4, 0, HASH, PARTS, "counter", 600_000, True, [StaleBasis("plan", 1, 2)]),
     TaskConfirm("main-7", 0, HASH, "reject", True, "style", PARTS),
     TaskSettled("main-7", 5, "completed", "", "", 1, HASH, "auto", "counter", PARTS),
     TaskCancel("main-7", "kill", "no more need", 0),
@@ -298,6 +316,22 @@ MOST: list[Message] = [
     TaskPage([{"id": "main-7"}], "main-7"),
     TaskWatch("main-7", 4, True),
     TaskEventNotice("main-7", 5, "artifact", "leased", 1, {"chunkNo": 1}, PARTS),
+    ContextRead("main-c7", ["plan"], "p", 3, True, "a"),
+    ContextValues("main-c7", 9, [VALUE, ContextValue("new", 0)], "plan"),
+    ContextWrite(
+        "main-c7",
+        "w",
+        [
+            ContextOp("plan", 3, PARTS, decision=True, guarded=True),
+            ContextOp("part", None, None, b"[]"),
+            ContextOp("old", delete=True),
+        ],
+        [Seen("decisions/db", 1)],
+        Held("main-7", 8),
+        "because",
+    ),
+    ContextWatch("main-c7", "plan", 9, True),
+    ContextEventNotice("main-c7", 9, [VALUE]),
     Ok("canceling", "pending"),
     Error("already_answered", "question 1", True, 100, {"askNo": 1, "answer": PARTS}),
 ]
@@ -396,7 +430,7 @@ def test_an_unknown_field_is_valid_and_another_kind_is_not(message: Message) -> 
     frame, check = on_the_wire(message), validator(message.kind)
     frame["tomorrow"] = frame["body"]["tomorrow"] = {"a": [1]}
     assert check.is_valid(frame)
-    frame["kind"] = "context.read"
+    frame["kind"] = "task.cfp"
     assert not check.is_valid(frame)
 
 

@@ -6,7 +6,16 @@ from a2a.engine.conflicts.procedure import due_at
 from a2a.engine.policy import Admission, digest
 from a2a.engine.records import ConflictOpened, ConflictResolved, GroupDecided, Settled, StageClosed
 from a2a.errors import ErrorCode
-from a2a.protocol.messages import ConflictGet, ConflictVote, Ok, TaskDelegate
+from a2a.protocol.messages import (
+    ConflictGet,
+    ConflictVote,
+    ContextOp,
+    ContextWrite,
+    Ok,
+    Seen,
+    StaleBasis,
+    TaskDelegate,
+)
 
 
 def answer(text):
@@ -96,6 +105,32 @@ def test_equal_answers_are_one_result_and_no_conflict(court):
     assert case.task.state == "reported"
     (review,) = [mail for mail in case.boss.mail() if mail.kind == "task.review"]
     assert case.boss.confirm(review) == Ok(state="completed")
+
+
+@pytest.mark.parametrize("when", ["before the report", "before the decision"])
+def test_a_result_of_a_group_on_a_decision_that_moved_waits_for_a_word(court, when):
+    case = court(3, acceptance={"evaluator": "auto"})
+    write = ContextWrite(case.task.context_id, "k", [ContextOp("decisions/x", 0, b"1")])
+    basis = [Seen("decisions/x", 0)]
+    if when == "before the report":
+        case.boss.say(write)
+    for number, (worker, offer) in enumerate(zip(case.workers[:2], case.offers, strict=False)):
+        worker.report(offer, payload=answer("1"), basis=basis)
+        assert case.town.task(case.members[number]).state == "completed", "it counts in the group"
+        if when == "before the decision":
+            case.boss.say(write)
+    assert case.task.state == "reported"
+    (review,) = [mail for mail in case.boss.mail() if mail.kind == "task.review"]
+    assert review.stale_basis == [StaleBasis("decisions/x", 0, 1)]
+    case.town.pass_time(10_000)
+    assert (case.task.state, case.task.settled.reason) == ("failed", "unconfirmed")
+
+
+def test_a_result_of_a_group_on_decisions_that_stand_needs_no_word(court):
+    case = court(3, acceptance={"evaluator": "auto"})
+    for worker, offer in zip(case.workers[:2], case.offers, strict=False):
+        worker.report(offer, payload=answer("1"), basis=[Seen("decisions/x", 0)])
+    assert case.task.state == "completed"
 
 
 def test_a_majority_decides_before_all_have_answered(court):

@@ -1,0 +1,402 @@
+"""Shared context: what the tasks of one context tell each other, with compare-and-set and a history (spec CTX).
+
+Handlers read, write and watch; `stale_basis` says which decisions a result relies on have moved since. Nothing here
+knows of conflicts beyond refusing a write that does not see the newest revision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..errors import ErrorCode
+from ..protocol.codec import pack
+from ..protocol.messages import (
+    ContextEventNotice,
+    ContextOp,
+    ContextRead,
+    ContextValue,
+    ContextValues,
+    ContextWatch,
+    ContextWrite,
+    ContextWritten,
+    Ok,
+    Seen,
+)
+from ..protocol.types import principal_of
+from .context_state import Context, Entry, Origin, Revision, Write
+from .decision import Decision, refuse, reply
+from .jsonpatch import PatchFailed, PatchLimits, apply_patch
+from .leases import Case, classify, not_current
+from .ledger import Ledger
+from .live import Connection, Live, World
+from .policy import Policy
+from .records import ContextWritten as WrittenRecord
+
+__all__ = [
+    "context_events",
+    "leave_contexts",
+    "on_context_read",
+    "on_context_watch",
+    "on_context_write",
+    "stale_basis",
+    "watch_context",
+]
+
+_OVERHEAD = 256
+"""About what a value costs on the wire beside its payload."""
+
+
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+def on_context_write(world: World, sender: Connection, message: ContextWrite, now: int) -> Decision:
+    """Somebody changes a context: everything the write says, or nothing. Spec CTX-2 to CTX-6."""
+    ledger, agent = world.ledger, sender.agent or ""
+    context = ledger.contexts.get(message.context_id)
+    digest = _digest(message)
+    known = context.written_as(principal_of(agent), message.key) if context is not None else None
+    if known is not None:
+        if known.digest == digest:
+            return reply(ContextWritten(message.context_id, dict(known.revs)))
+        return refuse(
+            ErrorCode.IDEMPOTENCY_MISMATCH,
+            f"key {message.key!r} stands for another write of {principal_of(agent)} to context {message.context_id}",
+        )
+    refusal = (
+        _check_form(world.policy, message)
+        or _check_attempt(world, agent, message)
+        or _check_seen(context, message.context_id, message.depends)
+    )
+    if refusal is not None:
+        return refusal
+    changes: list[dict[str, Any]] = []
+    for op in message.ops:
+        change = _change(world.policy, context, message.context_id, op)
+        if isinstance(change, Decision):
+            return change
+        changes.append(change)
+    refusal = _check_room(world, context, message.context_id, changes)
+    if refusal is not None:
+        return refusal
+    attempt = message.attempt
+    record = WrittenRecord(
+        now,
+        message.context_id,
+        message.key,
+        digest,
+        agent,
+        changes,
+        [asdict(seen) for seen in message.depends],
+        attempt.task if attempt else None,
+        attempt.fence if attempt else None,
+        message.reason,
+    )
+    revs = {change["key"]: change["rev"] for change in changes}
+    return reply(ContextWritten(message.context_id, revs), record)
+
+
+def _digest(message: ContextWrite) -> str:
+    """Return what tells two writes under one key apart."""
+    attempt = message.attempt
+    asked = [
+        [[op.key, op.if_rev, op.value, op.patch, op.delete, op.decision, op.guarded] for op in message.ops],
+        [[seen.key, seen.rev] for seen in message.depends],
+        [attempt.task, attempt.fence] if attempt else None,
+        message.reason,
+    ]
+    return hashlib.sha256(pack(asked)).hexdigest()
+
+
+def _check_form(policy: Policy, message: ContextWrite) -> Decision | None:
+    names = [op.key for op in message.ops]
+    if len(set(names)) != len(names):
+        return refuse(ErrorCode.MALFORMED, "a write has one operation for each of its keys")
+    for op in message.ops:
+        if [op.value is not None, op.patch is not None, op.delete].count(True) != 1:
+            return refuse(ErrorCode.MALFORMED, f"the operation on {op.key} has exactly one of value, patch and delete")
+        size = len(op.value if op.value is not None else op.patch or b"")
+        if size > policy.context_value_max_bytes:
+            return refuse(
+                ErrorCode.TOO_LARGE,
+                f"a value, and a patch, has at most {policy.context_value_max_bytes} bytes; that of {op.key} has "
+                f"{size}: leave an artifact, and its name here",
+            )
+    for count, most, what in (
+        (len(names), policy.context_ops_max, "operations"),
+        (sum(op.patch is not None for op in message.ops), policy.context_patches_max, "patches"),
+        (len(message.depends), policy.context_depends_max, "keys it depends on"),
+    ):
+        if count > most:
+            return refuse(ErrorCode.TOO_LARGE, f"a write has at most {most} {what}, not {count}")
+    return None
+
+
+def _check_attempt(world: World, agent: str, message: ContextWrite) -> Decision | None:
+    """Return the refusal for an attempt that may not write any more: a zombie changes nothing. Spec CTX-6."""
+    attempt = message.attempt
+    if attempt is None:
+        return None
+    task = world.ledger.tasks.get(attempt.task)
+    if task is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {attempt.task}")
+    if classify(world.ledger, task, agent, attempt.fence) in (Case.CURRENT, Case.LAPSED):
+        return None
+    return not_current(world, task, agent, attempt.fence)
+
+
+def _check_seen(context: Context | None, context_id: str, depends: Sequence[Seen]) -> Decision | None:
+    for seen in depends:
+        entry = _entry(context, seen.key)
+        if _rev(entry) != seen.rev:
+            return _moved(context, context_id, seen.key, f"the write depends on revision {seen.rev}")
+    return None
+
+
+def _change(policy: Policy, context: Context | None, context_id: str, op: ContextOp) -> dict[str, Any] | Decision:
+    """Return what an operation makes of its key, or why it may not."""
+    entry = _entry(context, op.key)
+    is_guarded = op.guarded or (entry is not None and entry.guarded)
+    is_decision = op.decision or (entry or Entry(op.key)).is_decision
+    if op.if_rev is None and (is_guarded or is_decision):
+        what = "guarded" if is_guarded else "a decision"
+        return _moved(context, context_id, op.key, f"it is {what}: a write names the revision it replaces")
+    if op.if_rev is not None and op.if_rev != _rev(entry):
+        return _moved(context, context_id, op.key, f"the write is for revision {op.if_rev}")
+    current = entry.newest.payload if entry is not None else None
+    value = op.value
+    if op.value is None:
+        if current is None:
+            return _moved(context, context_id, op.key, f"there is nothing to {'delete' if op.delete else 'patch'}")
+        if op.patch is not None:
+            limits = PatchLimits(
+                policy.context_patch_operations_max, policy.context_value_max_bytes, policy.context_depth_max
+            )
+            try:
+                value = apply_patch(current, op.patch, limits)
+            except PatchFailed as failed:
+                return _not_patched(context, context_id, op.key, failed)
+    return {
+        "key": op.key,
+        "if_rev": op.if_rev,
+        "rev": _rev(entry) + 1,
+        "value": value,
+        "patch": op.patch,
+        "decision": op.decision,
+        "guarded": op.guarded,
+    }
+
+
+def _check_room(
+    world: World, context: Context | None, context_id: str, changes: list[dict[str, Any]]
+) -> Decision | None:
+    policy = world.policy
+    if context is None and len(world.ledger.contexts) >= policy.contexts_max:
+        return refuse(ErrorCode.QUOTA, f"there are at most {policy.contexts_max} contexts with values, and so many are")
+    if world.ledger.context_bytes >= policy.contexts_max_bytes:
+        return refuse(ErrorCode.QUOTA, f"all contexts together take {policy.contexts_max_bytes} bytes, their limit")
+    new = sum(_entry(context, change["key"]) is None for change in changes)
+    if new and (len(context.entries) if context is not None else 0) + new > policy.context_keys_max:
+        return refuse(ErrorCode.QUOTA, f"a context has at most {policy.context_keys_max} keys, {context_id} has them")
+    size = before = context.size if context is not None else 0
+    for change in changes:
+        entry = _entry(context, change["key"])
+        size += len(change["value"] or b"") - len((entry.newest.payload if entry is not None else None) or b"")
+    if size > policy.context_max_bytes and size > before:
+        return refuse(
+            ErrorCode.QUOTA, f"the values of a context have at most {policy.context_max_bytes} bytes in all, not {size}"
+        )
+    return None
+
+
+def _entry(context: Context | None, key: str) -> Entry | None:
+    return context.entries.get(key) if context is not None else None
+
+
+def _rev(entry: Entry | None) -> int:
+    return entry.rev if entry is not None else 0
+
+
+def _facts(context: Context | None, key: str) -> dict[str, Any]:
+    """Return what a writer that lost needs to try again: who was first, and what the key is now. Spec CTX-4."""
+    entry = _entry(context, key)
+    facts: dict[str, Any] = {"key": key, "rev": _rev(entry)}
+    if entry is not None:
+        facts["author"] = entry.newest.origin.author
+        if entry.newest.payload is not None:
+            facts["value"] = entry.newest.payload
+    return facts
+
+
+def _moved(context: Context | None, context_id: str, key: str, why: str) -> Decision:
+    data = _facts(context, key)
+    stands = f"is revision {data['rev']} by {data['author']}" if data["rev"] else "was never written"
+    return refuse(ErrorCode.CONFLICT, f"{key} of context {context_id} {stands}; {why}", data=data)
+
+
+def _not_patched(context: Context | None, context_id: str, key: str, failed: PatchFailed) -> Decision:
+    data = _facts(context, key) | ({} if failed.operation is None else {"operation": failed.operation})
+    return refuse(ErrorCode(failed.kind), f"{key} of context {context_id} is not patched: {failed}", data=data)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+def on_context_read(world: World, sender: Connection, message: ContextRead, now: int) -> Decision:
+    """Show what a context holds, or what it held. Spec CTX-7."""
+    if message.keys and message.prefix is not None:
+        return refuse(ErrorCode.MALFORMED, "a read names keys or a prefix, not both")
+    if message.at_rev is not None and (len(message.keys) != 1 or message.history):
+        return refuse(ErrorCode.MALFORMED, "a read at a revision names one key, and no history")
+    context = world.ledger.contexts.get(message.context_id) or Context(message.context_id)
+    if message.at_rev is not None:
+        return _read_at(context, message.keys[0], message.at_rev)
+    prefix = message.prefix or ""
+    named = dict.fromkeys(message.keys) or (key for key in context.entries if key.startswith(prefix))
+    keys = sorted(key for key in named if message.after is None or key > message.after)
+    found = ContextValues(context.id, context.lsn)
+    room = world.policy.context_answer_max_bytes
+    for number, key in enumerate(keys, 1):
+        entry = context.entries.get(key)
+        values = _kept(entry) if message.history and entry else [_current(key, entry)]
+        found.values.extend(values)
+        room -= sum(_OVERHEAD + len(value.payload or b"") + len(value.reason) for value in values)
+        if room <= 0 and number < len(keys):
+            found.next_after = key
+            break
+    return reply(found)
+
+
+def _read_at(context: Context, key: str, rev: int) -> Decision:
+    entry = context.entries.get(key)
+    if entry is None or rev > entry.rev:
+        return refuse(
+            ErrorCode.NOT_FOUND, f"{key} of context {context.id} has no revision {rev}", data=_facts(context, key)
+        )
+    revision = entry.revision(rev)
+    if revision is None or (revision.payload is None and not revision.deleted):
+        data: dict[str, Any] = {"key": key, "rev": entry.rev}
+        if revision is not None:
+            data["author"] = revision.origin.author
+        detail = f"the value of revision {rev} of {key} in context {context.id} is not kept any more"
+        return refuse(ErrorCode.GONE, detail, data=data)
+    return reply(ContextValues(context.id, context.lsn, [_value(entry, rev, revision, revision.origin)]))
+
+
+def _kept(entry: Entry) -> list[ContextValue]:
+    """Return the revisions that are kept, the oldest first."""
+    revisions = enumerate(entry.revisions, entry.oldest_kept)
+    return [_value(entry, rev, revision, revision.origin) for rev, revision in revisions]
+
+
+def _current(key: str, entry: Entry | None) -> ContextValue:
+    if entry is None:
+        return ContextValue(key, 0, decision=Entry(key).is_decision)
+    return _value(entry, entry.rev, entry.newest, entry.newest.origin)
+
+
+def _value(entry: Entry, rev: int, revision: Revision | None, origin: Origin) -> ContextValue:
+    return ContextValue(
+        entry.key,
+        rev,
+        revision.payload if revision is not None else None,
+        revision is not None and revision.deleted,
+        origin.author,
+        origin.task,
+        origin.fence,
+        origin.at,
+        origin.reason,
+        entry.is_decision,
+        entry.guarded,
+    )
+
+
+# What a result relies on ----------------------------------------------------------------------------------------------
+
+
+def stale_basis(ledger: Ledger, context_id: str, basis: Iterable[Seen]) -> list[dict[str, Any]]:
+    """Return the decisions of a basis that have another revision now than was seen. Spec CTX-10."""
+    context = ledger.contexts.get(context_id)
+    stale: list[dict[str, Any]] = []
+    for seen in basis:
+        entry = _entry(context, seen.key)
+        if _rev(entry) != seen.rev and (entry or Entry(seen.key)).is_decision:
+            stale.append({"key": seen.key, "seen": seen.rev, "current": _rev(entry)})
+    return stale
+
+
+# Watching -------------------------------------------------------------------------------------------------------------
+
+
+def on_context_watch(world: World, sender: Connection, message: ContextWatch, now: int) -> Decision:
+    """Send what was written since a place in the ledger, then what is written. Spec CTX-8, CTX-9."""
+    if message.stop:
+        return reply(Ok())
+    is_new = (message.context_id, message.prefix) not in sender.context_watches
+    if is_new and len(sender.context_watches) >= world.policy.watches_max:
+        return refuse(ErrorCode.QUOTA, f"a connection has at most {world.policy.watches_max} watches of contexts")
+    context = world.ledger.contexts.get(message.context_id)
+    if context is not None and message.from_lsn < context.dropped_lsn:
+        return refuse(
+            ErrorCode.GONE,
+            f"of context {context.id} the writes behind {context.dropped_lsn} are kept, a watch cannot begin at "
+            f"{message.from_lsn}: read it, and watch from there",
+        )
+    return reply(Ok())
+
+
+def watch_context(live: Live, sender: Connection, request: str, message: ContextWatch) -> None:
+    """Begin, move or end a watch that was granted."""
+    watch = (message.context_id, message.prefix)
+    if not message.stop:
+        sender.context_watches[watch] = (request, message.from_lsn)
+        live.context_watchers.setdefault(message.context_id, {})[sender.id] = sender
+        return
+    sender.context_watches.pop(watch, None)
+    if all(context_id != message.context_id for context_id, _ in sender.context_watches):
+        _leave(live, message.context_id, sender)
+
+
+def leave_contexts(live: Live, gone: Connection) -> None:
+    """End all watches of a connection that is over."""
+    for context_id, _ in gone.context_watches:
+        _leave(live, context_id, gone)
+
+
+def _leave(live: Live, context_id: str, connection: Connection) -> None:
+    watchers = live.context_watchers.get(context_id, {})
+    watchers.pop(connection.id, None)
+    if not watchers:
+        live.context_watchers.pop(context_id, None)
+
+
+def context_events(live: Live, context: Context) -> Iterator[tuple[Connection, str, ContextEventNotice]]:
+    """Yield (connection, watch request, event) for all that watchers of a context were not told, and count it told."""
+    for connection in live.context_watchers.get(context.id, {}).values():
+        for (context_id, prefix), (request, sent) in connection.context_watches.items():
+            if context_id != context.id or sent >= context.lsn:
+                continue
+            connection.context_watches[context_id, prefix] = (request, context.lsn)
+            for write in _writes_since(context, sent):
+                keys = [key for key in write.revs if key.startswith(prefix)]
+                if keys:
+                    values = [_event_value(context.entries[key], write.revs[key], write.origin) for key in keys]
+                    yield connection, request, ContextEventNotice(context.id, write.lsn, values)
+
+
+def _event_value(entry: Entry, rev: int, origin: Origin) -> ContextValue:
+    """Return a written value as an event tells it: without a payload that another write has replaced by now.
+
+    So all that a watch can have to send at once is bounded by what the context holds.
+    """
+    value = _value(entry, rev, entry.revision(rev), origin)
+    if rev != entry.rev:
+        value.payload = None
+    return value
+
+
+def _writes_since(context: Context, lsn: int) -> list[Write]:
+    return context.writes[bisect_right(context.writes, lsn, key=lambda write: write.lsn) :]
