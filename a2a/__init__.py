@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from .errors import (
         A2AError,
         AttemptFailed,
+        Conflict,
         ConnectError,
         ConnectionLost,
         Declined,
         ErrorCode,
         LeaseLapsed,
         Refused,
+        StaleBasis,
+        StaleFence,
         StoreError,
         TaskCanceled,
         TaskError,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     )
     from .link import LinkSettings
     from .server import Server
+    from .shared_context import ContextChange, ContextValue, SharedContext, SyncSharedContext
     from .stores.memory import MemoryStore
     from .stores.sqlite import SqliteStore
 
@@ -60,12 +64,15 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "errors": (
         "A2AError",
         "AttemptFailed",
+        "Conflict",
         "ConnectError",
         "ConnectionLost",
         "Declined",
         "ErrorCode",
         "LeaseLapsed",
         "Refused",
+        "StaleBasis",
+        "StaleFence",
         "StoreError",
         "TaskCanceled",
         "TaskError",
@@ -74,6 +81,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     ),
     "link": ("LinkSettings",),
     "server": ("Server",),
+    "shared_context": ("ContextChange", "ContextValue", "SharedContext", "SyncSharedContext"),
     "stores.memory": ("MemoryStore",),
     "stores.sqlite": ("SqliteStore",),
 }
@@ -89,8 +97,11 @@ __all__ = [
     "Bounds",
     "ChildTask",
     "Client",
+    "Conflict",
     "ConnectError",
     "ConnectionLost",
+    "ContextChange",
+    "ContextValue",
     "Declined",
     "Durations",
     "ErrorCode",
@@ -101,8 +112,12 @@ __all__ = [
     "PriorAttempt",
     "Refused",
     "Server",
+    "SharedContext",
     "SqliteStore",
+    "StaleBasis",
+    "StaleFence",
     "StoreError",
+    "SyncSharedContext",
     "SyncTaskContext",
     "TaskCanceled",
     "TaskContext",

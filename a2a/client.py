@@ -49,6 +49,7 @@ from .protocol.messages import (
     TaskWatch,
 )
 from .protocol.session import Identity
+from .shared_context import SharedContext
 
 __all__ = ["Client", "connect"]
 
@@ -62,7 +63,13 @@ class Client(Delegator):
         self._identity = identity
 
     async def __aenter__(self) -> Self:
-        self.link = Link(self._settings, self._identity, on_change=self.changed, on_notice=self.noticed)
+        self.link = Link(
+            self._settings,
+            self._identity,
+            on_change=self.changed,
+            on_written=self.written,
+            on_notice=self.noticed,
+        )
         await self.link.open()
         return self
 
@@ -263,6 +270,10 @@ class Client(Delegator):
         }
         key = key or f"redrive:{task['id']}"
         return self.delegate(metadata["skill"], metadata["input"], key, **(as_before | options))
+
+    def context(self, context_id: str) -> SharedContext:
+        """Return what the tasks of a context share: values to read, write and watch."""
+        return SharedContext(self, context_id)
 
     async def drain(self, agent: str, grace: float | None = None) -> None:
         """Have an agent take nothing new. Needs the operator's role.

@@ -1,7 +1,7 @@
 """Values of a handler or a caller to payloads and back (spec WIRE-5): parts for inputs, artifacts for results.
 
-A payload is canonical JSON. A text travels as a text part, every other JSON value as a data part. Used at the edges,
-by clients and agents; the coordinator never looks inside.
+A payload is canonical JSON. A text travels as a text part, every other JSON value as a data part; what a context holds
+is any JSON value, as it is. Used at the edges, by clients and agents; the coordinator never looks inside.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from pydantic_core import to_jsonable_python
 
 from .protocol.canonical import canonical
 
-__all__ = ["artifacts_payload", "artifacts_value", "parts_payload", "read_artifacts", "read_parts", "result_value"]
+__all__ = [
+    "artifacts_payload",
+    "artifacts_value",
+    "json_payload",
+    "parts_payload",
+    "read_artifacts",
+    "read_json",
+    "read_parts",
+    "result_value",
+]
 
 
 def parts_payload(value: Any) -> bytes:
@@ -31,6 +40,20 @@ def read_parts(payload: bytes | None) -> Any:
     if not payload:
         return None
     return _value(json.loads(payload))
+
+
+def json_payload(value: Any) -> bytes:
+    """Encode any JSON value, as a context holds it.
+
+    Raises:
+        ValueError: the value has no JSON form (see `canonical`).
+    """
+    return canonical(_jsonable(value))
+
+
+def read_json(payload: bytes | str | None) -> Any:
+    """Return the value that a context holds; None where it holds none."""
+    return None if payload is None else json.loads(payload)
 
 
 def artifacts_payload(value: Any) -> bytes:
@@ -62,7 +85,11 @@ def _part(value: Any) -> dict[str, Any]:
         return {"text": value}
     if isinstance(value, bytes):
         return {"raw": base64.b64encode(value).decode(), "mediaType": "application/octet-stream"}
-    return {"data": value if isinstance(value, dict | list | int | float | None) else to_jsonable_python(value)}
+    return {"data": _jsonable(value)}
+
+
+def _jsonable(value: Any) -> Any:
+    return value if isinstance(value, dict | list | str | int | float | None) else to_jsonable_python(value)
 
 
 def _value(parts: list[dict[str, Any]]) -> Any:

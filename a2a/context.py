@@ -22,7 +22,10 @@ from .content import parts_payload, read_parts
 from .delegator import AgentInfo, TaskEvent, TaskHandle
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
+from .protocol.messages import ContextValue as ValueOnTheWire
+from .protocol.messages import Held
 from .protocol.messages import PriorAttempt as PriorOnTheWire
+from .shared_context import SharedContext, SyncSharedContext
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -93,6 +96,11 @@ class TaskContext:
         """Counts the revisions the delegator sent back, from 0."""
         self.context_id = offer.context_id
         """Tasks with the same context belong together."""
+        self.context = SharedContext(
+            runner, offer.context_id, across=runner.on_link, attempt=Held(self.id, self.fence), on_seen=self._has_seen
+        )
+        """What they share. A result names what its handler has read there: if a decision among it has moved by then,
+        the delegator looks before it counts."""
         self.delegator = offer.delegator
         """The agent id of whoever delegated it."""
         self.spec: dict[str, Any] = dict(offer.spec)
@@ -117,6 +125,10 @@ class TaskContext:
     def deadline(self) -> float | None:
         """Seconds until the task must have ended, or None."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _has_seen(self, value: ValueOnTheWire) -> None:
+        _, was_decision = self._attempt.basis.get(value.key, (0, False))
+        self._attempt.basis[value.key] = (value.rev, value.decision or was_decision)
 
     def check(self) -> None:
         """Call it before an outside effect.
@@ -404,7 +416,7 @@ class SyncTaskContext:
         self.id, self.key, self.skill = context.id, context.key, context.skill
         self.attempt, self.fence, self.rev = context.attempt, context.fence, context.rev
         self.context_id, self.feedback = context.context_id, context.feedback
-
+        self.context = SyncSharedContext(context.context, anyio.from_thread.run)
         self.restored, self.prior, self.budget = context.restored, context.prior, context.budget
 
     @property

@@ -16,11 +16,13 @@ from typing import Any, Literal, Self, TypeVar, cast
 from pydantic.alias_generators import to_camel
 
 from .content import parts_payload, read_artifacts, read_parts, result_value
+from .engine.context_watching import Watched
 from .engine.delegation import Delegation
 from .errors import (
     ConnectionLost,
     LocalProtocolError,
     RemoteProtocolError,
+    StaleBasis,
     TaskCanceled,
     TaskError,
     TaskFailed,
@@ -33,6 +35,7 @@ from .protocol.messages import (
     AgentFilter,
     AgentFind,
     AgentFound,
+    ContextValue,
     Held,
     Message,
     Ok,
@@ -164,6 +167,7 @@ class Delegator:
     def __init__(self) -> None:
         self._handles: dict[int, TaskHandle] = {}
         self._agent_queues: list[asyncio.Queue[AgentChange]] = []
+        self._written: dict[Watched, asyncio.Event] = {}
         self.link: Link = cast(Link, None)
 
     def changed(self, delegations: list[Delegation]) -> None:
@@ -182,6 +186,44 @@ class Delegator:
             change = AgentChange(notice.message.change, AgentInfo.from_wire(notice.message.agent))
             for queue in self._agent_queues:
                 queue.put_nowait(change)
+
+    def written(self, watches: list[Watched]) -> None:
+        """Wake whoever watches these contexts; everybody where the link has ended."""
+        for watched in watches or list(self._written):
+            known = self._written.get(watched)
+            if known is not None:
+                known.set()
+
+    async def follow_context(self, context_id: str, prefix: str, from_lsn: int) -> Watched:
+        """Begin to watch a context; `next_written` tells what happens, `unfollow_context` ends it."""
+        watched = self.link.contexts.watch(context_id, prefix, from_lsn)
+        self._written[watched] = asyncio.Event()
+        self.link.wake()
+        return watched
+
+    async def next_written(self, watched: Watched) -> list[ContextValue]:
+        """Wait until a watched context was written to, and return the revisions, in their order.
+
+        Raises:
+            Gone: more was written while nobody was connected than a watch tells.
+            ConnectionLost: the link was closed.
+        """
+        news = self._written[watched]
+        while not watched.values:
+            if watched.refused is not None:
+                raise refused(watched.refused)
+            if self.link.has_ended:
+                raise ConnectionLost("the link was closed")
+            news.clear()
+            await news.wait()
+        values, watched.values = watched.values, []
+        return values
+
+    async def unfollow_context(self, watched: Watched) -> None:
+        """Stop watching."""
+        self._written.pop(watched, None)
+        self.link.contexts.forget(watched)
+        self.link.wake()
 
     def delegate(
         self,
@@ -342,6 +384,7 @@ class TaskHandle:
         self._delegation: Delegation | None = None
         self._news = asyncio.Event()
         self._was_read = False
+        self._was_confirmed = False
 
     async def __aenter__(self) -> Self:
         delegation = self._owner.link.delegations.delegate(self._request)
@@ -363,7 +406,8 @@ class TaskHandle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._was_read and self._is_mine_to_confirm and self._known.settled is None:
+            is_open = self._known.settled is None and not self._was_confirmed
+            if kind is None and self._was_read and self._is_mine_to_confirm and is_open:
                 await self.confirm()
         finally:
             self._forget()
@@ -425,20 +469,28 @@ class TaskHandle:
 
     def waits_for_me(self, event: TaskEvent) -> bool:
         """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
-        is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and bool(event.data.get("unseenSteer")))
+        is_doubtful = bool(event.data.get("unseenSteer") or event.data.get("staleBasis"))
+        is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and is_doubtful)
         return event.kind == "report" and event.state == "reported" and is_mine
 
     @property
     def _is_mine_to_confirm(self) -> bool:
         review = self._known.review
-        is_late = review is not None and review.unseen_steer and self._evaluator == "auto"
-        return self._evaluator == "delegator" or is_late
+        is_doubtful = review is not None and (review.unseen_steer or bool(review.stale_basis))
+        return self._evaluator == "delegator" or (self._evaluator == "auto" and is_doubtful)
+
+    @property
+    def stale_basis(self) -> dict[str, tuple[int, int]]:
+        """Decisions that the result relies on and that had moved when it was reported: key to (seen, current)."""
+        review = self._known.review
+        return {stale.key: (stale.seen, stale.current) for stale in review.stale_basis} if review is not None else {}
 
     async def result(self) -> Any:
         """Wait for the result and return its value.
 
         Raises:
             TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
+            StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
             ConnectionLost: the client was closed.
         """
         delegation = self._known
@@ -447,8 +499,11 @@ class TaskHandle:
             if settled is not None and settled.state != "completed":
                 raise _ended(settled.state, self.id, settled.reason, settled.detail)
             if delegation.review is not None and (settled is not None or self._is_mine_to_confirm):
+                value = result_value(delegation.review.payload)
+                if settled is None and self.stale_basis and not self._was_confirmed:
+                    raise StaleBasis(self.id, value, self.stale_basis)
                 self._was_read = True
-                return result_value(delegation.review.payload)
+                return value
             if settled is not None:
                 raise TaskFailed(self.id, "lost", "the coordinator settled the task without a result")
             await self._next()
@@ -480,6 +535,7 @@ class TaskHandle:
             Conflict: it is not the current one any more.
         """
         await self._say(self._owner.link.delegations.confirm(self._known), "confirm")
+        self._was_confirmed = True
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """Reject the result that was read; with `rework` another revision follows, which sees the feedback."""

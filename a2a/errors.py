@@ -11,6 +11,7 @@
     │   ├── TaskFailed
     │   ├── TaskRejected
     │   └── TaskCanceled
+    ├── StaleBasis                  a result relies on decisions that have moved since
     ├── AttemptError                raised inside a handler, or by it
     │   ├── AttemptFailed           a handler gives up on this attempt
     │   ├── Declined                a handler hands the attempt back untouched
@@ -66,6 +67,7 @@ __all__ = [
     "Refused",
     "RemoteProtocolError",
     "SchemaMismatch",
+    "StaleBasis",
     "StaleFence",
     "StoreConflict",
     "StoreCorrupt",
@@ -361,6 +363,27 @@ class TaskRejected(TaskError):
 
 class TaskCanceled(TaskError):
     """The task ended in the state `canceled`."""
+
+
+class StaleBasis(A2AError):
+    """The result relies on decisions of its context that had moved when it was reported: it needs a word.
+
+    Say it with `confirm` or `reject` of the task, which has not ended.
+
+    Attributes:
+        task: the id of the task.
+        value: the result all the same.
+        moved: the decisions: key to (revision that was seen, revision it had).
+    """
+
+    def __init__(self, task: str, value: Any, moved: dict[str, tuple[int, int]]) -> None:
+        shown = ", ".join(
+            f"{key} (revision {seen} was seen, it is {current})" for key, (seen, current) in moved.items()
+        )
+        super().__init__(f"the result of task {task} relies on what has moved since: {shown}; confirm or reject it")
+        self.task = task
+        self.value = value
+        self.moved = moved
 
 
 class AttemptError(A2AError):

@@ -17,13 +17,14 @@ from ssl import SSLContext
 from typing import Any
 
 from .credentials import DEFAULT_URL, load_tokens, provide_secret
+from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
 from .ids import new_id, new_secret
 from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, FrameLimits
-from .protocol.messages import Credit, Error, Held, Message
+from .protocol.messages import ContextEventNotice, Credit, Error, Held, Message
 from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
 from .server import BUSY_PING, IDLE_PING, send_frames
@@ -86,6 +87,7 @@ class Link:
         credit: how many attempts at once; none for a peer that only delegates.
         on_work: gets what the agent has to start and stop.
         on_change: gets the delegations that news came for.
+        on_written: gets the watches of contexts that news came for.
         on_notice: gets every other notice: events of agents that are watched.
     """
 
@@ -97,6 +99,7 @@ class Link:
         credit: Credit | None = None,
         on_work: Callable[[list[WorkEvent]], None] | None = None,
         on_change: Callable[[list[Delegation]], None] | None = None,
+        on_written: Callable[[list[Watched]], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -104,8 +107,10 @@ class Link:
         self.session = PeerSession(identity, new_id, credit=credit, held=self._held)
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
+        self.contexts = ContextWatches(self.session)
         self._on_work = on_work or _nothing
         self._on_change = on_change or _nothing
+        self._on_written = on_written or _nothing
         self._on_notice = on_notice or _nothing
         self._loop = asyncio.get_running_loop()
         self._transport: Transport | None = None
@@ -319,6 +324,7 @@ class Link:
         self._fail_replies(error if isinstance(error, ConnectError) else ConnectionLost("the link was closed"))
         self._fewer_wait.set()
         self._on_change([])
+        self._on_written([])
 
     def _fail_replies(self, error: Exception) -> None:
         for future in self._replies.values():
@@ -366,8 +372,12 @@ class Link:
                 future.set_result(event.message)
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
+            self._written(self.contexts.on_reply(event))
             self._fewer_wait.set()
         elif isinstance(event, Notice):
+            if isinstance(event.message, ContextEventNotice):
+                self._written(self.contexts.on_notice(event.message, event.re))
+                return
             followed = self.delegations.on_notice(event.message, event.re)
             started = self.work.on_notice(event.message, event.re, now)
             changed.extend(followed)
@@ -381,11 +391,16 @@ class Link:
         elif isinstance(event, Left):
             self._left = event.reason
 
+    def _written(self, watches: list[Watched]) -> None:
+        if watches:
+            self._on_written(watches)
+
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
         self._is_let_in = True
         work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
         self.delegations.on_welcome()
+        self.contexts.on_welcome()
         if not self._welcomed.done():
             self._welcomed.set_result(None)
 
@@ -410,7 +425,8 @@ class Link:
 
     def _watch_closely(self) -> None:
         """Ping the coordinator more often while something depends on it."""
-        is_busy = bool(self.work.attempts) or self.session.waiting > 0 or self.delegations.are_open
+        is_busy = bool(self.work.attempts) or self.session.waiting > 0
+        is_busy = is_busy or self.delegations.are_open or self.contexts.are_open
         if is_busy is not self._is_busy and self._transport is not None:
             self._is_busy = is_busy
             self._transport.keepalive(BUSY_PING if is_busy else IDLE_PING)

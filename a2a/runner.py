@@ -158,6 +158,7 @@ class Runner(Delegator):
                 credit=Credit(self._agent.concurrency),
                 on_work=self._came,
                 on_change=self.changed,
+                on_written=self.written,
                 on_notice=self.noticed,
             )
 

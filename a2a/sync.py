@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from . import client as asynchronous
 from . import delegator
+from .shared_context import SyncSharedContext
 
 __all__ = ["Client", "TaskHandle", "connect"]
 
@@ -149,6 +150,10 @@ class Client:
     def list(self, **wanted: Any) -> list[dict[str, Any]]:
         """As `a2a.Client.list`."""
         return self._there.call(lambda: self._client.list(**wanted))
+
+    def context(self, context_id: str) -> SyncSharedContext:
+        """As `a2a.Client.context`."""
+        return SyncSharedContext(self._client.context(context_id), self._there.call)
 
     def confirm(self, task: str) -> None:
         """As `a2a.Client.confirm`."""

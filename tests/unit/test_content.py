@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2a.content import artifacts_payload, parts_payload, read_artifacts, read_parts, result_value
+from a2a.content import (
+    artifacts_payload,
+    json_payload,
+    parts_payload,
+    read_artifacts,
+    read_json,
+    read_parts,
+    result_value,
+)
 
 SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
 TEXT = st.text(st.characters(exclude_categories=("Cs",)))
@@ -45,6 +53,19 @@ def test_equal_values_are_equal_bytes() -> None:
 def test_what_has_no_canonical_form_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="JSON has no form|beyond"):
         parts_payload(value)
+
+
+@pytest.mark.parametrize("value", [None, True, 0, 1.5, "text", [1, {"b": None}], {"a": "x"}])
+def test_what_a_context_holds_is_any_json_value(value: Any) -> None:
+    assert read_json(json_payload(value)) == value
+    assert read_json(json_payload(value).decode()) == value
+
+
+def test_what_is_not_json_itself_takes_the_form_it_has_there() -> None:
+    assert json_payload({1}) == b"[1]"
+    assert read_json(None) is None
+    with pytest.raises(ValueError, match="beyond"):
+        json_payload(2**53)
 
 
 def test_the_artifact_named_result_is_the_value() -> None:
