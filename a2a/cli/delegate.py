@@ -14,9 +14,9 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import TaskEvent, TaskHandle
-from ..errors import AlreadyAnswered, TaskError
+from ..errors import AlreadyAnswered, StaleBasis, TaskError
 from .asking import ask_person, can_ask, parse_value, read_line
-from .options import Common, common_options
+from .options import Common, ExitCode, Failure, common_options
 from .output import Output, is_terminal
 from .story import ENDED, Follower, follower
 
@@ -33,6 +33,7 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 @click.option("--text", help="The input, a text.")
 @click.option("--key", help="The same key is the same task, now and after any restart.")
 @click.option("--to", metavar="AGENT", help="Only this agent.")
+@click.option("--context", "context_id", metavar="CONTEXT", help="What it shares with other tasks: see a2a context.")
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
 @click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGET)}.")
 @click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
@@ -67,7 +68,8 @@ def delegate(
     """Delegate a task and print its result: text as it is, anything else as JSON.
 
     Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
-    Exit code 5: the task failed or was cancelled, 7: it was rejected. Ctrl-C leaves the task to go on.
+    Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, and waits to be
+    confirmed or rejected, 7: it was rejected. Ctrl-C leaves the task to go on.
     """
     if options["copies"] == 1 and (options["agree"] or resolve or compare):
         raise click.UsageError("--agree, --resolve and --compare say what decides between copies: give --copies too")
@@ -179,6 +181,13 @@ async def _see_through(client: Client, task: TaskHandle, out: Output, acceptance
         if out.as_json:
             out.record({"kind": "end", "task": task.id, "reason": error.reason, "detail": error.detail})
         raise
+    except StaleBasis as stale:
+        if out.as_json:
+            out.record({"kind": "stale", "task": task.id, "result": stale.value, "moved": stale.moved})
+        else:
+            out.value(stale.value)
+        said = f"a2a task confirm {task.id}, or a2a task reject {task.id}"
+        raise Failure(f"{stale}: {said}", ExitCode.CONFLICT_OPEN) from stale
     if out.as_json:
         out.record({"kind": "result", "task": task.id, "result": value})
     else:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
     "answer": (".tasks", "answer", "Answer what a task asks."),
     "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
+    "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),
     "squad": (".squad", "squad", "Start and stop the agents of the maintenance squad."),

@@ -107,6 +107,10 @@ def _head(shown: dict[str, Any]) -> list[str]:
     lines += [f"  asks       {shortened(asked['question'])}" for asked in metadata["asks"] if asked["isOpen"]]
     if shown["artifacts"]:
         lines.append(f"  result     {shortened(artifacts_value(shown['artifacts']))}")
+    lines += [
+        f"  moved      {stale['key']}: the result relies on revision {stale['seen']}, it was {stale['current']}"
+        for stale in metadata.get("staleBasis", ())
+    ]
     if metadata.get("reason"):
         lines.append(f"  reason     {metadata['reason']}: {shortened(metadata.get('detail', ''))}")
     lines += [

@@ -12,7 +12,7 @@ import anyio
 import click
 import pytest
 
-from a2a import connect
+from a2a import Agent, TaskContext, connect
 from a2a.cli import delegate as delegate_module
 from a2a.cli.delegate import read_input
 from a2a.cli.options import Common
@@ -65,6 +65,41 @@ def test_a_text_goes_in_and_comes_out_as_it_is(command: Any, world: Any, tmp_pat
     (tmp_path / "input").write_text('{"a": "ü"}')
     done = command("delegate", "echo", "--input", str(tmp_path / "input"), "-q")
     assert (done.out, done.err) == ('{"a": "ü"}\n', "")
+
+
+@pytest.fixture
+def helper(helper: Agent) -> Agent:
+    @helper.skill
+    async def choose(task: TaskContext) -> str:
+        """Rely on a decision that somebody else changes meanwhile."""
+        chosen = await task.context.get("decisions/db")
+        async with connect(name="other") as other:
+            await other.context(task.context_id).put("decisions/db", "postgres", if_rev=chosen.rev)
+        return f"built on {chosen.value}"
+
+    return helper
+
+
+def test_a_result_on_a_decision_that_moved_is_shown_and_not_confirmed(command: Any, world: Any) -> None:
+    command("context", "put", "plans", "decisions/db", "sqlite", "--if-rev", "0")
+    done = command("delegate", "choose", "--context", "plans", "--acceptance", "auto")
+    assert (done.code, done.out) == (6, "built on sqlite\n")
+    (shown,) = [json.loads(line) for line in command("task", "ls", "--json").out.splitlines()]
+    task = shown["id"]
+    assert shown["metadata"]["state"] == "reported"
+    assert "decisions/db (revision 1 was seen, it is 2)" in done.err
+    assert f"a2a task confirm {task}, or a2a task reject {task}" in done.err
+    head = command("task", "show", task).out
+    assert "moved      decisions/db: the result relies on revision 1, it was 2" in head
+    assert command("task", "confirm", task).code == 0
+    assert "completed" in command("task", "show", task).out.splitlines()[0]
+
+
+def test_json_tells_what_moved(command: Any, world: Any) -> None:
+    done = command("delegate", "choose", "--context", "plans", "--json")
+    *_, last = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 6
+    assert (last["kind"], last["result"], last["moved"]) == ("stale", "built on None", {"decisions/db": [0, 1]})
 
 
 def test_the_same_key_is_the_same_task(command: Any, world: Any) -> None:

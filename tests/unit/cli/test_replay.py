@@ -15,7 +15,7 @@ from a2a import Agent, Policy, Server, SqliteStore, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
 from a2a.engine.ledger import Task
-from a2a.engine.records import Settled, from_bytes, to_bytes
+from a2a.engine.records import ContextWritten, Settled, from_bytes, to_bytes
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
 from a2a.stores.reader import LedgerReader
@@ -81,6 +81,30 @@ def test_a_payload_that_was_touched_is_named(command: Any, ledger: Path) -> None
         connection.commit()
     done = command("replay", str(ledger), "--verify")
     assert (done.code, f"record {lsn} differs" in done.err) == (1, True)
+
+
+def test_a_value_of_a_context_that_was_touched_is_named(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    async def write() -> None:
+        async with squad(store=SqliteStore(path)) as running:
+            context = running.client.context("plans")
+            await context.put("decisions/db", {"engine": "sqlite"}, if_rev=0)
+            await context.patch("decisions/db", [{"op": "replace", "path": "/engine", "value": "postgres"}], if_rev=1)
+
+    anyio.run(write)
+    assert command("replay", str(path), "--verify").code == 0
+    with closing(sqlite3.connect(path)) as connection:
+        [(lsn, body)] = connection.execute("SELECT max(lsn), body FROM log WHERE kind = 'ContextWritten'")
+        record = from_bytes(body, None)
+        assert isinstance(record, ContextWritten)
+        record.changes[0]["value"] = b'{"engine":"mysql"}'
+        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
+        connection.commit()
+    done = command("replay", str(path), "--verify")
+    assert done.code == 1
+    assert f"record {lsn} differs" in done.err
+    assert "postgres" in done.err
 
 
 @pytest.mark.parametrize(

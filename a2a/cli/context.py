@@ -1,0 +1,195 @@
+"""`a2a context ...`: what the tasks of one context share, for people and scripts."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import datetime
+from typing import Any
+
+import click
+
+from ..client import Client
+from ..content import read_json
+from ..errors import Conflict
+from ..shared_context import ContextValue
+from .asking import parse_value
+from .options import Common, ExitCode, Failure, common_options
+from .output import escape, to_json
+from .story import shortened
+
+__all__ = ["context"]
+
+_CONTEXT = click.argument("context_id", metavar="CONTEXT")
+_KEY = click.argument("key")
+
+
+@click.group()
+def context() -> None:
+    """Read, write and watch what the tasks of a context share: keys with revisions, and who wrote them."""
+
+
+def _record(value: ContextValue) -> dict[str, Any]:
+    """Return a value in the form that --json prints."""
+    record: dict[str, Any] = {"key": value.key, "rev": value.rev, "value": value.value}
+    told = {
+        "deleted": value.deleted,
+        "author": value.author,
+        "task": value.task,
+        "fence": value.fence,
+        "at": value.at or None,
+        "reason": value.reason,
+        "decision": value.decision,
+        "guarded": value.guarded,
+    }
+    record |= {name: item for name, item in told.items() if item}
+    return record if value.is_kept else record | {"isKept": False}
+
+
+def _said(value: ContextValue) -> str:
+    """Return what became of a key, for people."""
+    if value.deleted:
+        return "(deleted)"
+    return shortened(value.value) if value.is_kept else "(not kept)"
+
+
+def _kind(value: ContextValue) -> str:
+    return "decision" if value.decision else "guarded" if value.guarded else "-"
+
+
+def _clock(value: ContextValue) -> str:
+    return datetime.fromtimestamp(value.at).isoformat(" ", "seconds")
+
+
+@context.command("get")
+@_CONTEXT
+@click.argument("key", required=False)
+@click.option("--prefix", default="", help="Without KEY: only keys that begin so.")
+@click.option("--rev", type=click.IntRange(min=1), help="What KEY was in this revision.")
+@common_options()
+def get_value(common: Common, context_id: str, key: str | None, prefix: str, rev: int | None) -> None:
+    """Print the value of KEY: text as it is, anything else as JSON. Without KEY, show all keys there are.
+
+    Exit code 1: there is no such value.
+    """
+    if key is None:
+        if rev is not None:
+            raise click.UsageError("--rev is of one KEY")
+        _list(common, context_id, prefix)
+        return
+    value = common.read(lambda client: client.context(context_id).get(key, at_rev=rev))
+    if common.out.as_json:
+        common.out.record(_record(value))
+    elif value.exists:
+        common.out.value(value.value)
+    if not value.exists:
+        stands = f"was deleted by {value.author} in revision {value.rev}" if value.deleted else "was never written"
+        raise Failure(f"{key} of context {context_id} {stands}")
+
+
+def _list(common: Common, context_id: str, prefix: str) -> None:
+    found = common.read(lambda client: client.context(context_id).get_many(prefix=prefix))
+    if common.out.as_json:
+        for value in found.values():
+            common.out.record(_record(value))
+    elif not found:
+        common.out.note(f"context {context_id} has no such keys")
+    else:
+        common.out.table(
+            ("KEY", "REV", "KIND", "AUTHOR", "VALUE"),
+            [
+                (value.key, str(value.rev), _kind(value), value.author, shortened(value.value))
+                for value in found.values()
+            ],
+        )
+
+
+@context.command("put")
+@_CONTEXT
+@_KEY
+@click.argument("value", required=False)
+@click.option("--delete", is_flag=True, help="Delete the key, in place of VALUE.")
+@click.option(
+    "--if-rev",
+    type=click.IntRange(min=0),
+    help="Only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.",
+)
+@click.option("--decision", is_flag=True, help="Results that rely on another revision are looked at. Stays so.")
+@click.option("--guarded", is_flag=True, help="Every write has to name the revision it replaces. Stays so.")
+@click.option("--reason", default="", help="For people to read in the history.")
+@common_options()
+def put_value(
+    common: Common, context_id: str, key: str, value: str | None, delete: bool, if_rev: int | None, **options: Any
+) -> None:
+    """Set KEY to VALUE, JSON where it parses, else text; print its new revision.
+
+    Exit code 6: the key has another revision than --if-rev says; what is there is told.
+    """
+    if delete is (value is not None) or (delete and (options["decision"] or options["guarded"])):
+        raise click.UsageError("give a VALUE, or --delete alone")
+
+    async def work(client: Client) -> int:
+        shared = client.context(context_id)
+        if value is None:
+            return await shared.delete(key, if_rev=if_rev, reason=options["reason"])
+        return await shared.put(key, parse_value(value), if_rev=if_rev, **options)
+
+    try:
+        rev = common.run(work)
+    except Conflict as conflict:
+        raise _lost(common, conflict) from conflict
+    if common.out.as_json:
+        common.out.record({"context": context_id, "key": key, "rev": rev})
+    else:
+        common.out.line(str(rev))
+
+
+def _lost(common: Common, conflict: Conflict) -> Failure:
+    """Say what is there in place of what was expected."""
+    facts = dict(conflict.data)
+    has_value = "value" in facts
+    if has_value:
+        facts["value"] = read_json(facts["value"])
+    if common.out.as_json:
+        common.out.record({"conflict": facts})
+    shown = f"\n     it is {to_json(facts['value'])}" if has_value else ""
+    return Failure(f"{conflict}{shown}", ExitCode.CONFLICT_OPEN)
+
+
+@context.command("history")
+@_CONTEXT
+@_KEY
+@common_options()
+def show_history(common: Common, context_id: str, key: str) -> None:
+    """Show the revisions of KEY, the oldest first. Of old ones only who wrote them, when and why is kept."""
+    found = common.read(lambda client: client.context(context_id).history(key))
+    if common.out.as_json:
+        for value in found:
+            common.out.record(_record(value))
+    elif not found:
+        common.out.note(f"{key} of context {context_id} was never written")
+    else:
+        common.out.table(
+            ("REV", "WHEN", "AUTHOR", "TASK", "REASON", "VALUE"),
+            [
+                (str(value.rev), _clock(value), value.author, value.task or "-", value.reason or "-", _said(value))
+                for value in found
+            ],
+        )
+
+
+@context.command("watch")
+@_CONTEXT
+@click.option("--prefix", default="", help="Only keys that begin so.")
+@common_options(timeout=None)
+def watch_values(common: Common, context_id: str, prefix: str) -> None:
+    """Show what the keys are, and then each revision as it is written, one a line."""
+
+    async def work(client: Client) -> None:
+        async with aclosing(client.context(context_id).watch(prefix)) as values:
+            async for value in values:
+                if common.out.as_json:
+                    common.out.record(_record(value))
+                else:
+                    common.out.line(escape(f"{_clock(value)}  {value.key} {value.rev}  {value.author}  {_said(value)}"))
+
+    common.run(work)
