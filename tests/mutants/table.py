@@ -25,6 +25,8 @@ PROCEDURE = "a2a/engine/conflicts/procedure.py"
 COURT = "a2a/engine/conflicts/court.py"
 FOLDING = "a2a/engine/conflicts/folding.py"
 RUNGS = "a2a/engine/conflicts/rungs.py"
+CONTEXT = "a2a/engine/context.py"
+CONTEXT_WATCHING = "a2a/engine/context_watching.py"
 STATES = "a2a/protocol/states.py"
 SHELL = "tests/simulation/server.py"
 """The simulator's mirror of `a2a/server.py`."""
@@ -576,6 +578,138 @@ MUTANTS: tuple[Mutant, ...] = (
         "        elif self._in_flight:",
         "        elif False:",
         caught_by=("I2", "I3", "R2"),
+    ),
+    # Shared context ---------------------------------------------------------------------------------------------------
+    Mutant(
+        "stale-compare-and-set-accepted",
+        "A write for an older revision replaces the newer one.",
+        CONTEXT,
+        "    if op.if_rev is not None and op.if_rev != _rev(entry):",
+        "    if op.if_rev is not None and op.if_rev > _rev(entry):",
+        caught_by=("I21",),
+    ),
+    Mutant(
+        "depends-not-checked",
+        "What a write was made in view of has moved, and it is written all the same.",
+        CONTEXT,
+        "        if _rev(entry) != seen.rev:\n            return _moved(",
+        "        if _rev(entry) < seen.rev:\n            return _moved(",
+        caught_by=("I21",),
+    ),
+    Mutant(
+        "decisions-written-blindly",
+        "Whoever names no revision overwrites a decision that it may not have seen.",
+        CONTEXT,
+        "    if op.if_rev is None and (is_guarded or is_decision):",
+        "    if op.if_rev is None and is_guarded:",
+        caught_by=("CTX-5",),
+        quick=True,
+    ),
+    Mutant(
+        "context-written-twice",
+        "A write that comes again is done again.",
+        CONTEXT,
+        "        if known.digest == digest:\n            return reply(",
+        "        if known.digest == digest and len(message.depends) == 9:\n            return reply(",
+        caught_by=("CTX-4", "CTX-6"),
+        more=(Edit(CONTEXT, "    if known is not None:\n", "    if known is not None and known.digest != digest:\n"),),
+    ),
+    Mutant(
+        "zombie-writes-a-context",
+        "An attempt that was superseded or spent still writes.",
+        CONTEXT,
+        "    if classify(world.ledger, task, agent, attempt.fence) in (Case.CURRENT, Case.LAPSED):",
+        "    if classify(world.ledger, task, agent, attempt.fence) is not Case.NOT_HOLDER:",
+        caught_by=("CTX-6",),
+    ),
+    Mutant(
+        "context-written-under-the-attempt-of-another",
+        "Anybody writes under any attempt.",
+        CONTEXT,
+        "    if classify(world.ledger, task, agent, attempt.fence) in (Case.CURRENT, Case.LAPSED):",
+        "    if classify(world.ledger, task, task.holder or agent, attempt.fence) in (Case.CURRENT, Case.LAPSED):",
+        caught_by=("CTX-6",),
+    ),
+    Mutant(
+        "loser-told-of-itself",
+        "A writer that lost is told the revision it had named, not the one that is there.",
+        CONTEXT,
+        '    facts: dict[str, Any] = {"key": key, "rev": _rev(entry)}',
+        '    facts: dict[str, Any] = {"key": key, "rev": max(0, _rev(entry) - 1)}',
+        caught_by=("CTX-4",),
+    ),
+    Mutant(
+        "basis-not-checked",
+        "A result on a decision that has moved is taken as reported.",
+        TASKS,
+        "        is_held = report.unseen_steer or (report.stale_basis and",
+        "        is_held = report.unseen_steer or (report.stale_basis and task.group and",
+        caught_by=("CTX-10",),
+    ),
+    Mutant(
+        "basis-of-a-group-not-checked",
+        "The result of a group counts whatever the member relied on.",
+        PROCEDURE,
+        "    settles = needs_no_word(ledger, task) and not stale\n",
+        "    settles = needs_no_word(ledger, task)\n",
+        caught_by=("CTX-10",),
+    ),
+    Mutant(
+        "basis-of-another-context",
+        "What a result relies on is looked up in another context than the task's.",
+        TASKS,
+        "stale_basis=stale_basis(world.ledger, task.context_id, message.basis) or None,",
+        "stale_basis=stale_basis(world.ledger, task.id, message.basis) or None,",
+        caught_by=("CTX-10",),
+    ),
+    Mutant(
+        "silence-accepts-a-stale-basis",
+        "The timer accepts a result on a decision that has moved, because nobody looked.",
+        TASKS,
+        "        if result.stale_basis:\n",
+        "        if result.stale_basis and result.unseen_steer:\n",
+        caught_by=("CTX-10",),
+    ),
+    Mutant(
+        "watch-loses-the-write-it-begins-behind",
+        "A watch goes on one write too late after a new connection.",
+        CONTEXT,
+        "            for write in _writes_since(context, sent):",
+        "            for write in _writes_since(context, sent)[-1:]:",
+        caught_by=("CTX-9",),
+    ),
+    Mutant(
+        "watch-not-told-of-the-backlog",
+        "A watch begins with what is written next, not with what was written since.",
+        COORDINATOR,
+        "            self._written[message.context_id] = None\n        elif",
+        "            sender.context_watches[message.context_id, message.prefix] = (frame.id, self.ledger.lsn)\n"
+        "        elif",
+        caught_by=("CTX-9",),
+    ),
+    Mutant(
+        "watch-forgotten-with-its-connection",
+        "A client does not watch again after a new handshake.",
+        CONTEXT_WATCHING,
+        "        for context_id, prefix in self._watched:\n            self._ask(context_id, prefix)",
+        "        return",
+        caught_by=("CTX-9",),
+        quick=True,
+    ),
+    Mutant(
+        "watch-heard-twice",
+        "What comes again after a new connection is passed on again.",
+        CONTEXT_WATCHING,
+        "if watched.lsn < message.lsn]",
+        "if watched.lsn <= message.lsn]",
+        caught_by=("CTX-9",),
+        more=(
+            Edit(
+                CONTEXT_WATCHING,
+                "        lsn = min(watched.lsn for watched in self._watched[pair])",
+                "        lsn = max(0, min(watched.lsn for watched in self._watched[pair]) - 1)",
+            ),
+        ),
     ),
     # The table of states ----------------------------------------------------------------------------------------------
     Mutant(

@@ -29,6 +29,7 @@ from a2a.protocol.messages import (
     TaskYield,
 )
 
+from .contexts import share
 from .disputes import TRADES
 from .peers import Peer
 from .profiles import Manners
@@ -236,6 +237,12 @@ def _dawdle(agent: Agent, running: Running) -> Script:
         yield agent.chance.randint(lease_ms // 2, 2 * lease_ms)
 
 
+def _share(agent: Agent, running: Running) -> Script:
+    attempt = running.attempt
+    if agent.world.chance(attempt.task, attempt.fence, "shares").random() < agent.manners.share:
+        yield from share(agent, attempt)
+
+
 def _misbehave(agent: Agent, running: Running) -> Script:
     attempt = running.attempt
     if agent.chance.random() < agent.manners.meddle:
@@ -392,6 +399,7 @@ STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
     _ask,
     _delegate_parts,
     _dawdle,
+    _share,
     _misbehave,
 )
 """What an attempt may do before its last word, in this order; a manner says how often each happens."""

@@ -76,6 +76,7 @@ def draw_orders(profile: Profile, chance: Random, principal: str, names: list[st
             f"order-{number}",
             spec,  # type: ignore[arg-type]
             payload,
+            "plans" if manners.share else None,
             limits=TaskLimits(deadline_ms=deadline),
             timers=timers,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from a2a.engine.context_watching import Watched
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Ready
 from a2a.engine.policy import Policy
@@ -113,6 +114,12 @@ class Checker:
     def happened(self, connection: int, event: TaskEventNotice) -> None:
         """A watcher is sent an event."""
 
+    def watches(self, peer: Any, watched: Watched) -> None:
+        """A peer begins to watch a context."""
+
+    def heard(self, watched: Watched) -> None:
+        """A peer was told what was written to a context."""
+
     def look(self, now: int) -> None:
         """Some time has passed, and the coordinator is up. `now` is by its clock."""
 
@@ -147,6 +154,7 @@ class Court:
         self._sent = [checker.sent for checker in self.checkers if type(checker).sent is not Checker.sent]
         self._took = [checker.took for checker in self.checkers if type(checker).took is not Checker.took]
         self._happened = [item.happened for item in self.checkers if type(item).happened is not Checker.happened]
+        self._heard = [item for item in self.checkers if type(item).heard is not Checker.heard]
         self._look = [checker.look for checker in self.checkers if type(checker).look is not Checker.look]
         self._lives = [checker for checker in self.checkers if isinstance(checker, LifeChecker)]
 
@@ -297,6 +305,16 @@ class Court:
         """A peer's session passed on what the coordinator said."""
         for check in self._told.get(type(message), ()):
             check(agent, message, request)
+
+    def watches(self, peer: Any, watched: Watched) -> None:
+        """A peer begins to watch a context."""
+        for checker in self._heard:
+            checker.watches(peer, watched)
+
+    def heard(self, watched: Watched) -> None:
+        """A peer was told what was written to a context."""
+        for checker in self._heard:
+            checker.heard(watched)
 
     def look(self, now: int) -> None:
         """Some time has passed."""

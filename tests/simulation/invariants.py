@@ -33,6 +33,7 @@ from .checkers import (
     TimersNotEarly,
     TreeRules,
 )
+from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
 from .court import Checker
 from .liveness import (
     EverythingEnds,
@@ -89,6 +90,7 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "I18": (TreeRules,),
     "I19": (GraceHolds,),
     "I20": (Chunks, Outside),
+    "I21": (Revisions,),
     "I22": (OneAnswer, OffersCarryAll),
     "I23": (DisputedStays,),
     "I24": (OneResolution,),
@@ -125,6 +127,13 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     ),
     "sub-tasks end with their parent": (TreesEnd,),
     "watched events come once, in order": (WatchedInOrder,),
+    "a context is written once, by who may and has seen it, and all are told what is so": (
+        DecisionsSeen,
+        WrittenOnce,
+        WritersAreTold,
+        WatchersMissNothing,
+    ),
+    "no result on a decision that has moved is taken unseen": (BasisStands,),
 }
 """Properties beyond the two lists."""
 
@@ -133,7 +142,6 @@ LATER: dict[str, str] = {
     "I14": "resource claims",
     "I15": "resource claims",
     "I17": "budgets",
-    "I21": "shared context",
     "L7": "resource claims",
 }
 """Invariants of what the simulated agents and clients do not do yet."""

@@ -27,6 +27,7 @@ from a2a.engine.records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    ContextWritten,
     CoordinatorStarted,
     Declined,
     Delegated,
@@ -55,6 +56,7 @@ from a2a.engine.records import (
 __all__ = [
     "ENDED",
     "AgentModel",
+    "ContextModel",
     "GroupModel",
     "Held",
     "Model",
@@ -123,6 +125,7 @@ class TaskModel:
     bounds: dict[str, int]
     since: int
     budget: dict[str, int] = field(default_factory=dict)
+    context_id: str = ""
     state: str = "queued"
     events: list[tuple[int, str]] = field(default_factory=list)
     """(lsn, state after it) of each generation."""
@@ -257,6 +260,22 @@ class Seat:
     """The newest mailbox entry acknowledged on this connection, or known to be there from its beginning."""
 
 
+@dataclass(slots=True)
+class ContextModel:
+    """What the records said about one context."""
+
+    values: dict[str, list[bytes | None]] = field(default_factory=dict)
+    """Key to its values, by their revisions."""
+    writes: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+    """(place, what the keys became) of each write."""
+    named: set[tuple[str, str]] = field(default_factory=set)
+    """(principal, key) of the writes."""
+
+    def rev(self, key: str) -> int:
+        """Return a key's revision."""
+        return len(self.values.get(key, ()))
+
+
 class Model:
     """What the records said about everything."""
 
@@ -276,6 +295,7 @@ class Model:
         self.seats: dict[str, Seat] = {}
         self.holding: dict[str, dict[str, int]] = {}
         """Agent to its attempts that count against its credit: task to fence."""
+        self.contexts: dict[str, ContextModel] = {}
         self.forgotten: dict[str, int] = {}
         """Agent to how often its mailbox was forgotten."""
         self._fold: dict[type[Record], Callable[[Any, int], None]] = {
@@ -313,6 +333,7 @@ class Model:
             ConflictResolved: self._resolved,
             CancelRequested: self._cancel,
             Settled: self._settled,
+            ContextWritten: self._context_written,
             Archived: self._archived,
             Recalled: self._recalled,
         }
@@ -474,6 +495,7 @@ class Model:
             record.bounds,
             record.at,
             record.budget or {},
+            record.context_id,
         )
         for kind in set(COUNTED) & set(task.budget):
             payer = self.payer(self.tasks.get(record.parent or ""), kind)
@@ -724,6 +746,13 @@ class Model:
         if ruling is not None:
             ruling.is_open = False
         self._step(task, record.state, record, lsn)
+
+    def _context_written(self, record: ContextWritten, lsn: int) -> None:
+        context = self.contexts.setdefault(record.context_id, ContextModel())
+        context.named.add((record.by.partition("#")[0], record.key))
+        context.writes.append((lsn, {change["key"]: change["rev"] for change in record.changes}))
+        for change in record.changes:
+            context.values.setdefault(change["key"], []).append(change["value"])
 
     def _archived(self, record: Archived, lsn: int) -> None:
         for task in record.tasks:

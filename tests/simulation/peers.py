@@ -10,6 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from a2a.engine.context_watching import ContextWatches
 from a2a.engine.delegation import Delegation, Delegations
 from a2a.engine.work import AttemptState, Work
 from a2a.engine.work import Event as WorkEvent
@@ -20,6 +21,7 @@ from a2a.protocol.messages import (
     ConflictOpened,
     ConflictPosition,
     ConflictVote,
+    ContextWrite,
     Credit,
     Held,
     Message,
@@ -66,6 +68,7 @@ _ECHOED = (
     TaskCancel,
     TaskYield,
     TaskGet,
+    ContextWrite,
 )
 """What a link may say again: all that is known by a key. A credit or a watch is known by being the latest."""
 _REMEMBERED = 64
@@ -105,6 +108,7 @@ class Peer:
         self.session = PeerSession(identity, self._new_id, credit=credit, held=self._held)
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
+        self.contexts = ContextWatches(self.session)
         self.connection: Connection | None = None
         self.is_alive = True
         self.is_paused = False
@@ -335,17 +339,21 @@ class Peer:
                 self.replies[event.re] = event.message
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
+            self.contexts.on_reply(event)
         elif isinstance(event, Notice):
             self.town.court.told(self.name, event.message)
             if isinstance(event.message, ConflictOpened):
                 self.on_dispute(event.message)
             changed.extend(self.delegations.on_notice(event.message, event.re))
             work.extend(self.work.on_notice(event.message, event.re, now))
+            for watched in self.contexts.on_notice(event.message, event.re):
+                self.town.court.heard(watched)
         elif isinstance(event, Welcomed):
             self._pause_between = _BACKOFF_MS[0]
             work.extend(self.work.on_welcome(event.welcome, self._greeted_at, now))
             self._check_held(event.welcome)
             self.delegations.on_welcome()
+            self.contexts.on_welcome()
             self._echo()
             self.on_welcome()
         elif isinstance(event, TurnedAway):

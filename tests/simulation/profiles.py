@@ -96,6 +96,8 @@ class Manners:
     """Decide about other people's tasks, and speak for other agents' attempts."""
     garble: float = 0.0
     """Report with a hash that is not the result's, then as it should be."""
+    share: float = 0.0
+    """Count up in the context of the task, together with others."""
 
 
 @dataclass(slots=True)

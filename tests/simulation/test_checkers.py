@@ -24,8 +24,10 @@ from a2a.engine.records import (
     StageClosed,
 )
 from a2a.protocol.messages import (
+    ContextWritten,
     Ok,
     Pong,
+    Seen,
     TaskAnswer,
     TaskCancel,
     TaskConfirm,
@@ -36,8 +38,9 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, liveness, rulings, told
+from . import checkers, contexts, liveness, rulings, told
 from .checkers import SAFETY
+from .contexts import CONTEXTS
 from .court import Checker
 from .invariants import BESIDE, INVARIANTS, LATER
 from .liveness import LIVENESS
@@ -167,6 +170,34 @@ def _other_view(checker: Checker, agent: str, message: Any, request: Any) -> tup
 def _not_kept(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
     is_news = isinstance(reply, TaskVerdict) and reply.verdict == "admitted"
     return (agent, message, replace(reply, verdict="late")) if is_news else None
+
+
+def _written(checker: Checker, record: Any, lsn: int, cause: Any, **facts: Any) -> tuple[Any, ...]:
+    """Have the write been asked for in another way."""
+    return record, lsn, replace(cause, message=replace(cause.message, **facts))
+
+
+def _blind(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    ops = [replace(op, if_rev=None) for op in cause.message.ops]
+    return _written(checker, record, lsn, cause, ops=ops) if ops[0].key.startswith("decisions/") else None
+
+
+def _lost(checker: Checker, agent: str, message: Any, reply: Any) -> tuple[Any, ...] | None:
+    is_won = isinstance(reply, ContextWritten)
+    return (agent, message, replace(reply, revs={key: rev + 1 for key, rev in reply.revs.items()})) if is_won else None
+
+
+def _moved(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if isinstance(record, Settled):
+        return (replace(record, by="auto"), lsn, cause) if record.state == "completed" else None
+    if isinstance(record, GroupDecided):
+        return None
+    basis = [seen | {"rev": seen["rev"] + 1} for seen in record.basis or ()]
+    return replace(record, basis=basis), lsn, cause
+
+
+def _missed(checker: Any, watched: Any) -> None:
+    watched.values.pop()
 
 
 def _first_open(checker: Checker, now: int, **facts: Any) -> tuple[Any, ...]:
@@ -307,6 +338,12 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     told.WatchedInOrder: ("happened", lambda c, n, e: (n, replace(e, generation=e.generation + 1))),
     told.Outside: ("told", _other_view),
     told.Kept: ("answered", _not_kept),
+    contexts.Revisions: ("before", lambda c, r, n, w: _written(c, r, n, w, depends=[Seen("count", 10**6)])),
+    contexts.DecisionsSeen: ("before", _blind),
+    contexts.WrittenOnce: ("before", _by_another),
+    contexts.WritersAreTold: ("answered", _lost),
+    contexts.BasisStands: ("before", _moved),
+    contexts.WatchersMissNothing: ("heard", _missed),
     liveness.EverythingEnds: ("unfinished", _never_ends),
     liveness.MailArrives: ("took", lambda c, a, f: (a, replace(f, mseq=f.mseq - 1))),
     liveness.TimersFire: ("look", lambda c, now: (now + 10**9,)),
@@ -337,7 +374,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *TOLD, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS}
 
 
 def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
@@ -348,4 +385,4 @@ def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *TOLD, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS}

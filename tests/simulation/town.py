@@ -17,6 +17,7 @@ from a2a.protocol.messages import AgentUpdate, Credit
 from .agents import Agent
 from .checkers import SAFETY
 from .clients import Client, Operator, Order, draw_orders
+from .contexts import CONTEXTS
 from .court import Court, Violation
 from .disk import Disk
 from .disputes import Arbiter, Disputes, draw_disputes
@@ -71,6 +72,9 @@ class Town:
         self.plan = plan or Plan()
         chance = world.chance("profile")
         self.profile: Profile = draw(chance)
+        # A stream of its own: worlds that do not share are those they were before there was anything to share.
+        if (sharing := world.chance("whiteboard").random()) < 0.28:
+            self.profile.manners.share = 0.3 if sharing < 0.14 else 1.0
         self.plan.change(self.profile)
         # Drawn apart from the rest, so that what a seed is known for stays what it was.
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
@@ -79,7 +83,8 @@ class Town:
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        self.court = Court(self.profile.policy, (*SAFETY, *RULINGS, *TOLD, *LIVENESS), lambda: self.disk.durable)
+        properties = (*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS)
+        self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
         self.network = Network(world, self.server)

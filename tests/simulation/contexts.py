@@ -1,0 +1,253 @@
+"""Shared context in the simulated world: agents that count together, and the properties of what they are told.
+
+The script reads a key, waits, and writes one more than it saw, by compare-and-set and under its attempt. Some agents
+try it under the fence of another's attempt, or without saying what they have seen. What the script has seen goes with
+the report as its basis. Some processes watch, through the client's own machine.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from a2a.engine.context_watching import Watched
+from a2a.engine.records import ContextWritten as WrittenRecord
+from a2a.engine.records import GroupDecided, Reported, Settled
+from a2a.engine.work import Attempt
+from a2a.protocol.messages import (
+    ContextOp,
+    ContextRead,
+    ContextValues,
+    ContextWrite,
+    ContextWritten,
+    Error,
+    Held,
+    Message,
+    Seen,
+)
+from a2a.protocol.types import principal_of
+
+from .court import Cause, Checker, Court
+from .model import ContextModel
+
+if TYPE_CHECKING:
+    from .agents import Agent
+    from .peers import Peer
+
+__all__ = ["CONTEXTS", "share"]
+
+_COUNT, _DECISION = "count", "decisions/count"
+
+
+def share(agent: Agent, attempt: Attempt) -> Generator[int | Callable[[], bool], None, None]:
+    """Count up in the context of the attempt's task."""
+    chance = agent.world.chance(attempt.task, attempt.fence, agent.instance, "share")
+    context = attempt.offer.context_id
+    # Under `hold` a result nobody has to confirm would wait for ever, were its decision to move.
+    keys = [_COUNT, _DECISION] if agent.town.may_leave_results else [_COUNT]
+    key = chance.choice(keys)
+    request = agent.session.request(ContextRead(context, keys))
+    yield agent.await_reply(request)
+    found = agent.replies.pop(request)
+    assert isinstance(found, ContextValues), found
+    seen = {value.key: (value.rev, int(value.payload or 0)) for value in found.values}
+    if not agent.contexts.are_open and chance.random() < 0.5:
+        agent.town.court.watches(agent, agent.contexts.watch(context, "", found.lsn))
+    rev, value = seen[key]
+    attempt.basis[key] = (rev, key == _DECISION)
+    if chance.random() < 0.3:
+        yield chance.randint(0, 5_000)  # work on what it saw, while others may move it
+        return
+    others = [Seen(name, seen[name][0]) for name in keys if name != key] if chance.random() < 0.3 else []
+    for again in range(chance.randint(1, 8)):
+        yield chance.randint(0, 500)
+        task, fence = _somebody(agent) if chance.random() < agent.manners.meddle else (attempt.task, attempt.fence)
+        name = f"{attempt.task}/{attempt.fence}/{agent.instance}/{again}"
+        is_blind = key == _DECISION and chance.random() < 0.2
+        op = ContextOp(key, None if is_blind else rev, b"%d" % (value + 1))
+        request = agent.session.request(ContextWrite(context, name, [op], others, Held(task, fence)))
+        yield agent.await_reply(request)
+        reply = agent.replies.pop(request)
+        if isinstance(reply, ContextWritten):
+            rev, value = reply.revs[key], value + 1
+            attempt.basis[key] = (rev, key == _DECISION)
+            continue
+        assert isinstance(reply, Error), reply
+        if reply.code != "conflict" or reply.data is None:
+            continue
+        if reply.data["key"] == key:
+            rev, value = reply.data["rev"], int(reply.data.get("value", 0))
+        else:
+            others = [Seen(reply.data["key"], reply.data["rev"])]
+
+
+def _somebody(agent: Agent) -> tuple[str, int]:
+    """Return an attempt that is under way, whoever has it."""
+    tasks = [task for task in agent.town.court.model.open.values() if task.is_open]
+    return (tasks[-1].id, tasks[-1].fence) if tasks else ("sim-0", 1)
+
+
+# What must hold -------------------------------------------------------------------------------------------------------
+
+
+class _ContextChecker(Checker):
+    def context(self, context_id: str) -> ContextModel:
+        """Return what the records have said about a context."""
+        return self.model.contexts.get(context_id) or ContextModel()
+
+
+class Revisions(_ContextChecker):
+    """A key's revision rises by one with each write, and who wrote had seen the one before; what it saw elsewhere still
+    stood (I21).
+    """
+
+    name = "I21"
+    records = (WrittenRecord,)
+
+    def before(self, record: WrittenRecord, lsn: int, cause: Cause) -> None:
+        context, message = self.context(record.context_id), cause.message
+        self.hold(isinstance(message, ContextWrite), f"{record.key} is written, and nobody asked for it")
+        assert isinstance(message, ContextWrite), "as was held"
+        for change, op in zip(record.changes, message.ops, strict=True):
+            known = context.values.get(op.key, [])
+            rev = len(known)
+            self.hold(change["rev"] == rev + 1, f"{op.key} becomes revision {change['rev']} after {rev}")
+            self.hold(op.if_rev in (rev, None), f"{op.key} is written for revision {op.if_rev}, it is {rev}")
+            before = int(known[-1] or 0) if known else 0
+            self.hold(int(change["value"]) == before + 1, f"{op.key} is {before}, and becomes {change['value']!r}")
+        for seen in message.depends:
+            rev = context.rev(seen.key)
+            self.hold(seen.rev == rev, f"{record.key} depends on revision {seen.rev} of {seen.key}, it is {rev}")
+
+
+class DecisionsSeen(Checker):
+    """Nobody writes a decision without saying which revision is replaced (CTX-5)."""
+
+    name = "CTX-5"
+    records = (WrittenRecord,)
+
+    def before(self, record: WrittenRecord, lsn: int, cause: Cause) -> None:
+        assert isinstance(cause.message, ContextWrite), "I21 looks first"
+        for op in cause.message.ops:
+            self.hold(op.key != _DECISION or op.if_rev is not None, f"{op.key} is written blindly")
+
+
+class WrittenOnce(_ContextChecker):
+    """A write is done once, by the one that asked and while its attempt is current (CTX-6)."""
+
+    name = "CTX-6"
+    records = (WrittenRecord,)
+
+    def before(self, record: WrittenRecord, lsn: int, cause: Cause) -> None:
+        assert isinstance(cause.message, ContextWrite), "I21 looks first"
+        self.hold(record.by == cause.agent, f"{cause.agent} writes as {record.by}")
+        is_repeat = (principal_of(record.by), record.key) in self.context(record.context_id).named
+        self.hold(not is_repeat, f"{record.key} of {record.by} is written twice")
+        attempt = cause.message.attempt
+        assert attempt is not None, "scripts write under an attempt"
+        task = self.model.tasks[attempt.task]
+        current = task.is_open and task.fence == attempt.fence and task.holder == cause.agent
+        self.hold(current, f"{cause.agent} writes under fence {attempt.fence} of {task.id}, current is {task.fence}")
+
+
+class WritersAreTold(_ContextChecker):
+    """The answer says what is so: to the one that won, also when it asks again, and to the one that lost (CTX-4)."""
+
+    name = "CTX-4"
+    requests = (ContextWrite,)
+
+    def answered(self, agent: str, message: ContextWrite, reply: Message) -> None:
+        context, op = self.context(message.context_id), message.ops[0]
+        if isinstance(reply, ContextWritten):
+            rev, known = reply.revs[op.key], context.values.get(op.key, [])
+            told = known[rev - 1] if rev <= len(known) else None
+            self.hold(told == op.value, f"{agent} was told that {op.value!r} is revision {rev} of {op.key}: {told!r}")
+        elif isinstance(reply, Error) and reply.code == "conflict":
+            is_done = (principal_of(agent), message.key) in context.named
+            self.hold(not is_done, f"{agent} is told that {message.key} lost, and it was written")
+            data = reply.data or {}
+            known = context.values.get(data.get("key", ""), [])
+            is_so = data.get("rev") == len(known) and data.get("value") == (known[-1] if known else None)
+            self.hold(is_so, f"{agent} was told {data}, which is revision {len(known)}")
+
+
+class BasisStands(_ContextChecker):
+    """What a result relies on and had moved is told; and it is not taken as reported, or by silence (CTX-10)."""
+
+    name = "CTX-10"
+    records = (Settled, Reported, GroupDecided)
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._basis: dict[str, list[dict[str, Any]]] = {}
+        """Task to what its newest result relies on."""
+        self._stale: dict[str, str] = {}
+        """Task to why somebody has to look at its newest result."""
+
+    def before(self, record: Settled | Reported | GroupDecided, lsn: int, cause: Cause) -> None:
+        if isinstance(record, Reported):
+            self._basis[record.task] = record.basis or []
+            self._look_at(record, self._basis[record.task])
+        elif isinstance(record, GroupDecided):
+            self._look_at(record, self._basis[record.member])
+        elif record.state == "completed" and record.by in ("auto", "timer"):
+            task = self.model.tasks[record.task]
+            is_held = task.id in self._stale and not task.scope.startswith("group:")
+            self.hold(not is_held, f"{task.id} is completed by {record.by} {self._stale.get(task.id)}")
+
+    def _look_at(self, record: Reported | GroupDecided, basis: list[dict[str, Any]]) -> None:
+        self._stale.pop(record.task, None)
+        context = self.context(self.model.tasks[record.task].context_id)
+        stale = []
+        for seen in basis:
+            rev = context.rev(seen["key"])
+            if seen["key"] == _DECISION and seen["rev"] != rev:
+                stale.append({"key": _DECISION, "seen": seen["rev"], "current": rev})
+                self._stale[record.task] = f"on revision {seen['rev']} of {_DECISION}, which was {rev}"
+        self.hold((record.stale_basis or []) == stale, f"{record.task} has {record.stale_basis} moved, it is {stale}")
+
+
+class WatchersMissNothing(_ContextChecker):
+    """A watcher hears of every write, in the order of the ledger and once, over all its connections (CTX-9)."""
+
+    name = "CTX-9"
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._watched: dict[Watched, tuple[Peer, int]] = {}
+        """Watch to who has it, and the newest write that was looked at."""
+
+    def watches(self, peer: Peer, watched: Watched) -> None:
+        self._watched[watched] = (peer, watched.lsn)
+
+    def heard(self, watched: Watched) -> None:
+        peer, before = self._watched[watched]
+        writes = self.context(watched.context_id).writes
+        new = writes[bisect_right(writes, before, key=_place) : bisect_right(writes, watched.lsn, key=_place)]
+        due = [(key, rev) for _, revs in new for key, rev in revs.items()]
+        got = [(value.key, value.rev) for value in watched.values]
+        self.hold(got == due, f"{peer.name} hears {got} behind {before}, it was {due}")
+        watched.values.clear()
+        self._watched[watched] = (peer, watched.lsn)
+
+    def unfinished(self) -> str | None:
+        for watched, (peer, _) in self._watched.items():
+            newest = max((lsn for lsn, _ in self.context(watched.context_id).writes[-1:]), default=0)
+            if peer.is_alive and watched.lsn < newest:
+                return f"{peer.name} has not heard of {newest} of {watched.context_id}"
+        return None
+
+
+def _place(write: tuple[int, Any]) -> int:
+    return write[0]
+
+
+CONTEXTS: tuple[type[Checker], ...] = (
+    Revisions,
+    DecisionsSeen,
+    WrittenOnce,
+    WritersAreTold,
+    BasisStands,
+    WatchersMissNothing,
+)
