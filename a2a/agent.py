@@ -161,11 +161,14 @@ class Agent:
         logging.basicConfig(
             level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
         )
+        refused: list[BaseException] = []
         try:
             run(lambda: self._serve(options.url, token, options.name))
         except* A2AError as errors:
-            for error in _leaves(errors):
-                print(f"{options.name}: {error}", file=sys.stderr)  # noqa: T201
+            refused = _leaves(errors)
+        for error in refused:
+            print(f"{options.name}: {error}", file=sys.stderr)  # noqa: T201
+        if refused:
             sys.exit(3)
 
     async def _serve(self, url: str | None, token: str | None, name: str) -> None:

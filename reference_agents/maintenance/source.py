@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -156,14 +157,26 @@ def unpack(archive: Path, target: Path) -> Path:
 
 
 def _unpack_tar(archive: Path, target: Path) -> None:
+    """Unpack folders and files, and leave links and devices out, so that nothing leads out of the target.
+
+    `extractall` has a filter for this, but not yet in the first releases of Python 3.11.
+    """
     with tarfile.open(archive) as file:
-        members = []
         size = 0
-        for member in file:  # one by one: a list of all of them may be the trap
+        for count, member in enumerate(file, 1):  # one by one: a list of all of them may be the trap
             size += member.size
-            members.append(member)
-            _check_size(archive, len(members), size)
-        file.extractall(target, members=[m for m in members if _is_wanted(m.name)], filter="data")
+            _check_size(archive, count, size)
+            _check_path(archive, member.name)
+            path = target / member.name
+            if not _is_wanted(member.name):
+                continue
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+            elif member.isfile():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with file.extractfile(member) as source, path.open("wb") as copy:  # type: ignore[union-attr]
+                    shutil.copyfileobj(source, copy)
+                path.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
 def _unpack_zip(archive: Path, target: Path) -> None:
@@ -171,14 +184,18 @@ def _unpack_zip(archive: Path, target: Path) -> None:
         infos = file.infolist()
         _check_size(archive, len(infos), sum(info.file_size for info in infos))
         for info in infos:
-            if ".." in PurePosixPath(info.filename).parts or info.filename.startswith("/"):
-                raise _refusal("bad_archive", f"{archive.name} holds the path {info.filename!r}")
+            _check_path(archive, info.filename)
         file.extractall(target, members=[info for info in infos if _is_wanted(info.filename)])
 
 
 def _is_wanted(name: str) -> bool:
     """Leave out what would make the folder look like a git repository with settings of its own."""
     return ".git" not in PurePosixPath(name).parts
+
+
+def _check_path(archive: Path, name: str) -> None:
+    if ".." in PurePosixPath(name).parts or name.startswith("/"):
+        raise _refusal("bad_archive", f"{archive.name} holds the path {name!r}")
 
 
 def _check_size(archive: Path, members: int, size: int) -> None:

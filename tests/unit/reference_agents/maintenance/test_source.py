@@ -141,16 +141,33 @@ async def test_a_source_distribution_becomes_a_repository_with_one_commit(
 
 async def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     up = tar(tmp_path / "up.tar.gz", {"x/a.py": b"", "../../up.py": b""})
-    link = tar(tmp_path / "link.tar.gz", {"x/a.py": b""}, {"x/out": "/etc"})
-    for archive in (up, link):
-        with pytest.raises(AttemptFailed) as caught:
+    root = tar(tmp_path / "root.tar.gz", {"x/a.py": b"", str(tmp_path / "up.py"): b""})
+    for archive in (up, root):
+        with pytest.raises(AttemptFailed, match="holds the path") as caught:
             unpack(archive, tmp_path / archive.stem)
         assert caught.value.error_code == "bad_archive"
+    link = tar(tmp_path / "link.tar.gz", {"x/a.py": b""}, {"x/out": "/etc"})
+    assert [path.name for path in unpack(link, tmp_path / "link").iterdir()] == ["a.py"]
     with zipfile.ZipFile(tmp_path / "up.zip", "w") as file:
         file.writestr("../up.py", "")
     with pytest.raises(AttemptFailed, match="holds the path"):
         unpack(tmp_path / "up.zip", tmp_path / "zip")
-    assert not (tmp_path.parent / "up.py").exists()
+    assert not list(tmp_path.parent.glob("**/up.py"))
+
+
+async def test_a_file_keeps_its_content_and_whether_it_can_be_run(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (tmp_path / "x" / "run.sh").chmod(0o4755)
+    (tmp_path / "x" / "read.py").write_bytes(b"a = 1\n")
+    (tmp_path / "x" / "read.py").chmod(0o400)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "x", "x")
+    folder = unpack(tmp_path / "x.tar.gz", tmp_path / "there")
+    assert {path.name: (path.read_bytes(), path.stat().st_mode & 0o7777) for path in folder.iterdir()} == {
+        "run.sh": (b"#!/bin/sh\n", 0o755),
+        "read.py": (b"a = 1\n", 0o644),
+    }
 
 
 async def test_an_archive_that_is_too_large_or_not_one_is_refused(
