@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from a2a import Agent, AttemptFailed, TaskContext
 
 from .coding import TOOL_LIMITS, Job, make_proposal
-from .findings import RULES, batches, ruff
+from .findings import RULES_OF, batches, ruff
 from .processes import run
-from .shapes import Kind, Plan, Proposal, Workspace
+from .shapes import Plan, Proposal, Workspace
 
 __all__ = ["agent", "propose_patch", "use_ruff"]
-
-RULES_OF: Final[dict[Kind, str]] = {
-    "modernise": RULES,
-    "fix-lint": ",".join(rule for rule in RULES.split(",") if rule != "UP"),
-    "remove-unused": "F401,F811,F841,RUF100",
-}
-"""Rules to mend for each kind of plan; for other kinds there is nothing to do."""
 
 agent = Agent(
     "coder-ruff", version="1.0", description="Proposes ruff's safe fixes.", concurrency=1, labels={"tool": "ruff"}

@@ -11,15 +11,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .processes import Limits, run
-from .shapes import FindingCount
+from .shapes import FindingCount, Kind
 
-__all__ = ["RULES", "SYNTAX", "batches", "count_findings", "ruff"]
+__all__ = ["RULES", "RULES_OF", "SYNTAX", "batches", "count_findings", "list_findings", "ruff"]
 
 RULES: Final = "UP,F,I,C4,SIM,B,PIE,RUF"
 """Rules for outdated, dead and clumsy code: what the squad's tools can mend."""
+RULES_OF: Final[dict[Kind, str]] = {
+    "modernise": RULES,
+    "fix-lint": ",".join(rule for rule in RULES.split(",") if rule != "UP"),
+    "remove-unused": "F401,F811,F841,RUF100",
+}
+"""Rules to mend for each kind of plan; for other kinds there is nothing to do."""
 COUNT_TARGET: Final = "py311"
 SYNTAX: Final = "invalid-syntax"
 ARGUMENTS_CHARS_MAX: Final = 100_000
@@ -50,12 +56,18 @@ def batches(paths: Sequence[str]) -> Iterator[list[str]]:
 
 async def count_findings(folder: Path, paths: Sequence[str]) -> FindingCount:
     """Count the findings in some files of a folder; a file that is gone has none."""
-    rules: Counter[str] = Counter()
-    options = ("--isolated", "--no-cache", "--exit-zero", "--target-version", COUNT_TARGET, "--select", RULES)
+    rules = Counter(finding["code"] or SYNTAX for finding in await list_findings(folder, paths))
+    return FindingCount(total=rules.total(), by_rule=dict(sorted(rules.items())))
+
+
+async def list_findings(folder: Path, paths: Sequence[str], rules: str = RULES) -> list[dict[str, Any]]:
+    """Return the findings in some files of a folder, as the linter's JSON has them."""
+    found: list[dict[str, Any]] = []
+    options = ("--isolated", "--no-cache", "--exit-zero", "--target-version", COUNT_TARGET, "--select", rules)
     for batch in batches([path for path in paths if (folder / path).is_file()]):
         command = ruff("check", *options, "--output-format", "json", "--", *batch)
         done = await run(command, cwd=folder, limits=Limits(seconds=120.0))
         if done.code != 0:
             raise RuntimeError(f"ruff ended with {done.code}: {done.err.decode(errors='replace')[-500:]}")
-        rules.update(finding["code"] or SYNTAX for finding in json.loads(done.out))
-    return FindingCount(total=rules.total(), by_rule=dict(sorted(rules.items())))
+        found += json.loads(done.out)
+    return found

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reference_agents.maintenance.coder_ruff import RULES_OF, agent, propose_patch
+from reference_agents.maintenance.coder_ruff import agent, propose_patch
 
 MAKE = Callable[..., Any]
 OLD = "# -*- coding: utf-8 -*-\nimport sys\nimport os\nclass A(object):\n    x = '%s' % os\n"
@@ -39,11 +39,6 @@ async def test_for_other_plans_there_is_nothing_to_propose(
     made = await propose_patch(workspace, plan, fake_task())
     assert made["patch"]["text"] == ""
     assert made["notes"] == ["ruff has nothing to offer for rename"]
-
-
-def test_a_request_to_fix_lint_does_not_ask_for_newer_syntax() -> None:
-    assert "UP" in RULES_OF["modernise"].split(",")
-    assert "UP" not in RULES_OF["fix-lint"].split(",")
 
 
 def test_the_card_names_the_skill_and_the_tool() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reference_agents.maintenance import findings as module
-from reference_agents.maintenance.findings import SYNTAX, batches, count_findings, ruff
+from reference_agents.maintenance.findings import RULES_OF, SYNTAX, batches, count_findings, list_findings, ruff
 
 
 async def test_findings_are_counted_by_rule_in_the_files_named(tmp_path: Path) -> None:
@@ -30,6 +30,17 @@ async def test_a_file_that_is_no_python_counts_as_such(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_gone_has_no_findings(tmp_path: Path) -> None:
     assert await count_findings(tmp_path, ["gone.py"]) == {"total": 0, "by_rule": {}}
+
+
+async def test_findings_are_listed_for_some_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("import os\nx = set([1])\n")
+    [found] = await list_findings(tmp_path, ["a.py", "gone.py"], "C4")
+    assert (found["code"], found["location"]["row"], Path(found["filename"]).name) == ("C405", 2, "a.py")
+
+
+def test_a_request_to_fix_lint_does_not_ask_for_newer_syntax() -> None:
+    assert "UP" in RULES_OF["modernise"].split(",")
+    assert "UP" not in RULES_OF["fix-lint"].split(",")
 
 
 async def test_names_that_look_like_options_are_names(tmp_path: Path) -> None:
