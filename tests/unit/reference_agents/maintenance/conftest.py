@@ -191,6 +191,8 @@ class FakeTask:
         self.calls: list[tuple[str, Any, str, dict[str, Any]]] = []
         self.artifacts: list[Any] = []
         self.checks = 0
+        self.budget: dict[str, int] = {}
+        self.used = 0
         self.agents: list[str] = []
         self.on_call: Callable[[str, Any, dict[str, Any]], Awaitable[Any]] | None = None
 
@@ -216,6 +218,9 @@ class FakeTask:
 
     def check(self) -> None:
         self.checks += 1
+
+    def use(self, *, tokens: int = 0) -> None:
+        self.used += tokens
 
 
 @pytest.fixture
