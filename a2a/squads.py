@@ -20,8 +20,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -72,6 +72,21 @@ class Definition:
     """What it does for whoever delegates to it: the skill of the agent that leads it."""
     agents: Mapping[str, str]
     """Agent id to the module that runs it."""
+    optional: Mapping[str, str] = field(default_factory=dict)
+    """The same for agents that are started only where somebody adds them by name."""
+
+    def including(self, names: Iterable[str]) -> Definition:
+        """Return the squad with some of its optional agents.
+
+        Raises:
+            SquadError: it has no such agent to add.
+        """
+        wanted = dict.fromkeys(names)
+        unknown = [name for name in wanted if name not in self.optional]
+        if unknown:
+            known = f"there are: {', '.join(self.optional)}" if self.optional else "there are none"
+            raise SquadError(f"the squad {self.name} has no {', '.join(unknown)} to add; {known}")
+        return replace(self, agents={**self.agents, **{name: self.optional[name] for name in wanted}})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +134,8 @@ def load(name: str) -> Definition:
     module = NAMED.get(name, name)
     try:
         described: Any = importlib.import_module(module).SQUAD
-        return Definition(str(described["name"]), str(described["skill"]), dict(described["agents"]))
+        agents, optional = dict(described["agents"]), dict(described.get("optional", {}))
+        return Definition(str(described["name"]), str(described["skill"]), agents, optional)
     except ImportError as exc:
         raise SquadError(f"there is no squad {name}: {exc}") from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:

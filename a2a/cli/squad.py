@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,9 @@ def chosen_url(connection: Connection) -> str | None:
 @click.option(
     "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
 )
+@click.option(
+    "--with", "added", multiple=True, metavar="AGENT", help="Add an agent of the squad that is not started by itself."
+)
 @click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are there, and leave them running.")
 @click.option(
     "--ready-json",
@@ -61,20 +65,28 @@ def chosen_url(connection: Connection) -> str | None:
 )
 @_QUIET
 @connection_options
-def up(connection: Connection, name: str, db: Path | None, is_detached: bool, ready_json: bool, is_quiet: bool) -> None:
+def up(
+    connection: Connection,
+    name: str,
+    db: Path | None,
+    added: tuple[str, ...],
+    is_detached: bool,
+    ready_json: bool,
+    is_quiet: bool,
+) -> None:
     """Start a squad and keep it running until Ctrl-C, SIGTERM or `a2a squad down`.
 
     An agent that dies is started again, and so is the coordinator, with the same ledger and port.
     """
     out = Output(ready_json, is_quiet)
-    definition, url = load(name), chosen_url(connection)
+    definition, url = load(name).including(added), chosen_url(connection)
 
     async def begin() -> None:
         place = await find_place(definition, url, token=connection.token, db=db)
         if await is_up(definition, place):
             raise SquadError(f"the squad {definition.name} is up at {place.url} already")
         if is_detached:
-            state = await asyncio.to_thread(detach, name, place)
+            state = await asyncio.to_thread(detach, name, place, added)
             _announce(out, state)
         else:
             await _stay_up(definition, place, out)
@@ -108,8 +120,11 @@ def _announce(out: Output, state: dict[str, Any]) -> None:
         out.note(f"the squad {state.get('name')} is up at {state.get('url')}; logs in {state.get('logs')}")
 
 
-def detach(name: str, place: Place) -> dict[str, Any]:
+def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]:
     """Start a supervisor that outlives this command, and return its state when all agents are there.
+
+    Args:
+        added: agents that the squad has only on demand.
 
     Raises:
         SquadError: it did not come up.
@@ -118,6 +133,8 @@ def detach(name: str, place: Place) -> dict[str, Any]:
     home = home_of(definition.name, place.url)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [sys.executable, "-m", "a2a", "squad", "up", name, "--url", place.url, "--ready-json", "--quiet"]
+    for agent in added:
+        command += ["--with", agent]
     if place.db is not None:
         command += ["--db", str(place.db.absolute())]
     env = {**os.environ, **({"A2A_TOKEN": place.token} if place.token else {})}

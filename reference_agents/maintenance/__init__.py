@@ -15,10 +15,18 @@ AGENTS: Final = (
     "lead", "intent", "retriever", "preparer", "coder-ruff", "coder-pyupgrade", "coder-libcst", "judge", "safety",
     "deployer",
 )  # fmt: skip
+ON_DEMAND: Final = ("coder-model",)
+"""What `--with` adds: these need to be told which model to talk to."""
+
+
+def _modules(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: f"{__name__}.{name.replace('-', '_')}" for name in names}
+
 
 SQUAD: Final[dict[str, Any]] = {
     "name": "maintenance",
     "skill": "maintain",
-    "agents": {name: f"{__name__}.{name.replace('-', '_')}" for name in AGENTS},
+    "agents": _modules(AGENTS),
+    "optional": _modules(ON_DEMAND),
 }
 """What `a2a squad up maintenance` keeps running: agent id to the module that is the agent."""

@@ -23,6 +23,7 @@ import pytest
 import a2a
 from a2a.squads import known
 from reference_agents.maintenance import AGENTS
+from tests.endpoint import Reply, Request, endpoint
 
 BOUND = 100.0
 FILES = {
@@ -59,6 +60,13 @@ def test_what_others_import_from_there():
     assert OrderedDict(a=1) == {"a": 1}
 """,
 }
+PAIRS = {
+    "pairs.py": "def pairs(one, other):\n    return list(zip(one, other))\n",
+    "test_pairs.py": "from pairs import pairs\n\n\ndef test_pairs():\n    assert pairs([1], [2]) == [(1, 2)]\n",
+}
+"""The linter wants to know whether the two are of one length; no tool dares to say so."""
+STRICT = "    return list(zip(one, other, strict=True))"
+KEY = "sk-" + "0123456789abcdef" * 3
 
 
 @pytest.fixture
@@ -161,10 +169,11 @@ async def command(home: Path, name: str, *arguments: str, **env: str) -> AsyncIt
 
 
 @asynccontextmanager
-async def squad_up(home: Path, **env: str) -> AsyncIterator[str]:
+async def squad_up(home: Path, *added: str, **env: str) -> AsyncIterator[str]:
     """Have a squad up inside the block, and yield where; it leaves no process behind."""
     url = free_url()
-    async with command(home, "squad", "squad", "up", "--url", url, "--ready-json", **env) as squad:
+    options = [part for name in added for part in ("--with", name)]
+    async with command(home, "squad", "squad", "up", "--url", url, "--ready-json", *options, **env) as squad:
         ready = await squad.next_line()
         assert ready is not None and ready["url"] == url, squad.errors.read_text()
         everybody = processes()
@@ -283,6 +292,64 @@ async def test_a_run_goes_on_when_its_command_is_killed_and_then_the_coordinator
     done = {key: task for key, task in before.items() if task["metadata"]["state"] == "completed"}
     assert {task["metadata"]["skill"] for task in done.values()} >= {"plan_request", "prepare", "propose_patch"}
     assert {key: after[key] for key in done} == done, "no finished task was touched again"
+
+
+def strict(request: Request) -> Reply:
+    """Answer as a model that knows."""
+    usage = {"prompt_tokens": 900, "completion_tokens": 100}
+    old = STRICT.replace(", strict=True", "")
+    if old not in request.messages[-1]["content"]:
+        return Reply("NOTHING", usage=usage)
+    return Reply(f"```diff\n--- a/pairs.py\n+++ b/pairs.py\n@@ -2 +2 @@\n-{old}\n+{STRICT}\n```", usage=usage)
+
+
+def model_at(url: str) -> dict[str, str]:
+    return {"A2A_MODEL_URL": url, "A2A_MODEL_NAME": "stand-in", "A2A_MODEL_KEY": KEY, "A2A_LOG": "DEBUG"}
+
+
+def mentions(folder: Path, words: str) -> list[str]:
+    """Return the files below a folder, but for installed ones, that have some words in them."""
+    files = (file for file in folder.rglob("*") if file.is_file() and "site-packages" not in file.parts)
+    return [str(file) for file in files if words.encode() in file.read_bytes()]
+
+
+async def test_what_a_model_proposes_is_taken_where_the_tests_hold(home: Path) -> None:
+    repository = home / "figures"
+    make_repository(repository, FILES | PAIRS)
+    with endpoint(script=strict) as model:
+        async with asyncio.timeout(BOUND), squad_up(home, "coder-model", **model_at(model.url)) as url:
+            async with command(home, "run", *run(repository, url, home / "run")) as working:
+                assert await working.end() == 0, working.errors.read_text()
+                summary, root = working.result, working.said[-1]["task"]
+            await check_ledger(url, root)
+            async with a2a.connect(url) as client:
+                used = (await client.get(root))["metadata"]["usage"]["tokens"]
+    assert summary["verdict"] == "deployed"
+    assert STRICT in git(repository, "show", f"{summary['branch']}:pairs.py")
+    assert "class Square:" in git(repository, "show", f"{summary['branch']}:figures.py"), "the tools did their part"
+    accepted = {accepted["agent"]: accepted["files"] for accepted in summary["accepted"]}
+    assert accepted["coder-model"] == ["pairs.py"]
+    assert (summary["tests_after"]["passed"], summary["tests_after"]["failed"]) == (4, 0)
+    assert "Change-By: coder-model (1 files, 1 findings)" in git(repository, "log", "-1", summary["branch"])
+    assert used == 1000 * len(model.requests) > 0, "what a model costs is in the ledger"
+    assert {request.headers["authorization"] for request in model.requests} == {f"Bearer {KEY}"}
+    assert mentions(home, "coder-model is ready"), "what it logs is among what is looked at"
+    assert not mentions(home, KEY), "neither logs nor ledger nor artifacts"
+
+
+async def test_a_model_that_answers_rubbish_costs_the_run_its_part_and_no_more(home: Path, repository: Path) -> None:
+    tampering = "--- /dev/null\n+++ b/setup.cfg\n@@ -0,0 +1 @@\n+[tool:pytest]\n"
+    with endpoint("I would rather talk about it.", tampering) as model:
+        async with asyncio.timeout(BOUND), squad_up(home, "coder-model", **model_at(model.url)) as url:
+            async with command(home, "run", *run(repository, url, home / "run")) as working:
+                assert await working.end() == 0, working.errors.read_text()
+                summary = working.result
+    check_result(summary, repository)
+    [failed] = [rejected for rejected in summary["rejected"] if rejected["agent"] == "coder-model"]
+    assert failed["reason"] == "agent_failed"
+    assert "it touches files that were not shown: setup.cfg" in failed["detail"]
+    assert len(model.requests) == 2, "one repair, and no more"
+    assert "there is no unified diff in it" in model.requests[1].messages[-1]["content"]
 
 
 async def test_what_cannot_be_worked_on_is_told_and_left_alone(home: Path) -> None:

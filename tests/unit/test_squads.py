@@ -86,6 +86,19 @@ def test_the_maintenance_squad_is_known_by_its_name() -> None:
     definition = load("maintenance")
     assert definition.skill == "maintain"
     assert {"lead", "judge", "coder-libcst"} <= set(definition.agents)
+    assert "coder-model" in definition.optional
+    assert not set(definition.optional) & set(definition.agents), "they have to be asked for"
+
+
+def test_agents_on_demand_are_added_by_name() -> None:
+    definition = Definition("tiny", "greet", {"greeter": "one"}, {"waver": "two", "nodder": "three"})
+    assert definition.including([]).agents == {"greeter": "one"}
+    assert definition.including(["waver", "waver"]).agents == {"greeter": "one", "waver": "two"}
+    assert definition.agents == {"greeter": "one"}
+    with pytest.raises(SquadError, match="the squad tiny has no shouter to add; there are: waver, nodder"):
+        definition.including(["waver", "shouter"])
+    with pytest.raises(SquadError, match="has no waver to add; there are none"):
+        Definition("tiny", "greet", {}).including(["waver"])
 
 
 def test_what_is_no_squad_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -150,3 +151,24 @@ def test_one_that_does_not_come_up_detached_says_why(
     assert done.code == 1, done.out
     assert "the squad empty did not come up" in done.err
     assert home_of("empty", URL).is_dir()
+
+
+def test_an_agent_that_the_squad_does_not_have_cannot_be_added(command: Command) -> None:
+    done = command("squad", "up", "maintenance", "--with", "coder-model", "--with", "nobody", "--url", URL)
+    assert done.code == 1
+    assert "the squad maintenance has no nobody to add; there are: coder-model" in done.err
+
+
+def test_an_added_agent_is_started_detached_as_well(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = {"name": "wider", "skill": "x", "agents": {}, "optional": {"dead": "wider_squad"}}
+    (tmp_path / "wider_squad.py").write_text(f'SQUAD = {described}\nprint("no model")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    done = command("squad", "up", "wider_squad", "--detach", "--with", "dead", "--url", url)
+    assert done.code == 1, done.out
+    assert "dead does not start: no model" in done.err
