@@ -277,7 +277,7 @@ def serve(agent: Agent, arguments: Sequence[str] | None = None) -> None:
         if options.model_key_file is not None:
             told["A2A_MODEL_KEY"] = options.model_key_file.read_text().strip()
         os.environ.update({name: value for name, value in told.items() if value})
-        Settings.of(os.environ)
+        agent.labels["model"] = Settings.of(os.environ).model  # who shares a model is not independent
     except (OSError, ValueError) as exc:
         print(f"{agent.name}: {exc}", file=sys.stderr)
         sys.exit(2)

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from . import git
 from .evidence import no_evidence
 from .hearing import Hearing, Overlap
-from .shapes import Accepted, Conflict, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
+from .shapes import Accepted, Advice, Conflict, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
 from .trials import Trial
 from .workspace import patch_of
 
@@ -56,11 +56,16 @@ class Account:
         self._record = record
         self._taken: dict[str, _Share] = {}
         self._rejected: list[Rejected] = []
+        self._advice: list[Advice] = []
 
     @property
     def first(self) -> str | None:
         """The agent whose work was taken first; None while none was."""
         return next(iter(self._taken), None)
+
+    def advise(self, advice: Advice) -> None:
+        """Write down what somebody said where the tests could not tell."""
+        self._advice.append(advice)
 
     async def take(self, name: str, before: Trial, after: Trial) -> None:
         """Write down that an agent's work leads from one tree to another."""
@@ -118,6 +123,7 @@ class Account:
             rejected=self._rejected,
             conflicts=[self._settled(overlap) for overlap in hearing.overlaps],
             agreements=hearing.agreements,
+            advice=self._advice,
             findings_before=self._workspace["findings"],
             findings_after=outcome.findings,
             best_single=outcome.best_single,

@@ -3,7 +3,7 @@
 A change holds if no test fails that did not fail before, and none is silent that said something before. Each proposal
 is tried alone and, where it breaks something, file by file. Then the best of them is the ground on which the others
 are asked again: a tool that starts from the winner's tree has no conflict with it. That goes on while findings fall
-and the tests hold.
+and the tests hold. Where the best are equally good by all of that, whoever has the skill to choose may say which.
 """
 
 from __future__ import annotations
@@ -26,18 +26,21 @@ from .hearing import Candidate, hear
 from .processes import Report, silent
 from .sandbox import detect
 from .shapes import (
+    Advice,
     Evidence,
     Judgement,
+    Patch,
     Plan,
+    Preference,
     Proposal,
     Rejected,
     RunTally,
     Workspace,
 )  # fmt: skip
 from .trials import Trial, Trials
-from .workspace import checkout, read_json, tree_of
+from .workspace import checkout, patch_of, read_json, tree_of
 
-__all__ = ["Again", "AgentUnavailable", "agent", "judge_patches", "judge_proposals"]
+__all__ = ["Again", "AgentUnavailable", "Prefer", "agent", "judge_patches", "judge_proposals"]
 
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
@@ -53,6 +56,9 @@ LOOK_AGAIN: Final = 0.25
 Again = Callable[[str, str, list[str]], Awaitable[Proposal]]
 """Asks an agent for its proposal on another tree: agent, tree, files."""
 
+Prefer = Callable[[list[str], list[Patch]], Awaitable[Advice | None]]
+"""Asks which of some patches is better: who proposed them, and the patches. None: nobody is there to be asked."""
+
 
 class AgentUnavailable(Exception):
     """An agent could not be asked again; its first proposal is all there is."""
@@ -67,7 +73,8 @@ agent = Agent(
 async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Proposal], task: TaskContext) -> Judgement:
     """Decide which parts of the proposals become the patch."""
 
-    known = {info.agent_id for info in await task.find("propose_patch")}
+    known = {info.agent_id: info for info in await task.find("propose_patch")}
+    advisers = [info for info in await task.find("choose_patch") if info.status != "away"]
 
     async def again(name: str, tree: str, files: list[str]) -> Proposal:
         if name not in known:
@@ -76,21 +83,38 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
         key = f"again-{name}-{tree}-{git.digest(json.dumps(files).encode())[:16]}"
         question = {"workspace": workspace, "plan": plan, "onto": tree, "files": files}
         try:
-            return cast(Proposal, await _call(task, question, key, name))
+            return cast(Proposal, await _call(task, "propose_patch", question, key, name))
         except (TaskError, Refused) as exc:
             raise AgentUnavailable(str(exc)) from exc
+
+    async def prefer(names: list[str], patches: list[Patch]) -> Advice | None:
+        # A model that judges its own work likes it.
+        authors = {known[name].labels.get("model") for name in names if name in known} - {None}
+        independent = [info.agent_id for info in advisers if info.labels.get("model") not in authors]
+        if not independent:
+            return None
+        name, question = min(independent), {"workspace": workspace, "plan": plan, "patches": patches}
+        key = f"choose-{name}-{git.digest(json.dumps(patches, sort_keys=True).encode())[:16]}"
+        try:
+            said = cast(Preference, await _call(task, "choose_patch", question, key, name))
+        except (TaskError, Refused) as exc:
+            return Advice(by=name, between=names, chosen="", reasons=[f"it failed: {exc}"])
+        chosen = names[said["choice"]] if 0 <= said["choice"] < len(names) else ""
+        return Advice(by=name, between=names, chosen=chosen, reasons=said["reasons"])
 
     async def record(rejected: Rejected) -> None:
         await task.artifact("rejected", rejected, append=True, last=False)
 
-    return await judge_proposals(workspace, plan, proposals, again=again, report=task.progress, record=record)
+    return await judge_proposals(
+        workspace, plan, proposals, again=again, prefer=prefer, report=task.progress, record=record
+    )
 
 
-async def _call(task: TaskContext, question: dict[str, Any], key: str, name: str) -> Any:
+async def _call(task: TaskContext, skill: str, question: dict[str, Any], key: str, name: str) -> Any:
     while True:
         try:
             return await task.call(
-                "propose_patch", question, key, to=name, deadline=AGAIN_SECONDS, timers=TIMERS, losses=LOSSES_MAX
+                skill, question, key, to=name, deadline=AGAIN_SECONDS, timers=TIMERS, losses=LOSSES_MAX
             )
         except LeaseLapsed:
             # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
@@ -103,6 +127,7 @@ async def judge_proposals(
     proposals: Sequence[Proposal],
     *,
     again: Again,
+    prefer: Prefer | None = None,
     report: Report = silent,
     record: Recorder | None = None,
 ) -> Judgement:
@@ -110,6 +135,7 @@ async def judge_proposals(
 
     Args:
         again: how to ask a coder again on another tree.
+        prefer: how to ask which patch is better where the evidence says that they are equally good.
         record: told of each refusal as it happens.
 
     Raises:
@@ -123,7 +149,7 @@ async def judge_proposals(
         await account.refuse(name, files, reason, detail, tree=tree)
 
     hearing = await hear(workspace, plan, proposals, base, refuse)
-    case = _Case(workspace, plan, base, hearing.candidates, account, again, report)
+    case = _Case(workspace, plan, base, hearing.candidates, account, again, prefer, report)
     outcome = await (case.without_evidence() if workspace["evidence"] == "none" else case.decide())
     return await account.judgement(hearing, outcome, monotonic() - started)
 
@@ -146,6 +172,7 @@ class _Case:
     _candidates: list[Candidate]
     _account: Account
     _again: Again
+    _prefer: Prefer | None
     _report: Report
 
     async def without_evidence(self) -> Outcome:
@@ -187,6 +214,7 @@ class _Case:
     async def _best_alone(self, trials: Trials, untouched: Trial) -> tuple[Trial, int]:
         """Try each proposal on its own; return the best of what holds, and the best that held as a whole."""
         best, winner, best_single = untouched, None, untouched.total
+        held: list[tuple[Candidate, Trial]] = []
         for number, candidate in enumerate(self._candidates):
             share = 0.05 + 0.45 * number / len(self._candidates)
             await self._report(share, f"trying {candidate.agent}: {len(candidate.files)} files")
@@ -200,13 +228,32 @@ class _Case:
                 )
                 trial = await self._narrow(trials, untouched, candidate, candidate.tree, sorted(candidate.files))
             candidate.alone = trial.total
+            held.append((candidate, trial))
             if self._is_better(trial, best):
                 best, winner = trial, candidate
+        # Of each tree whoever proposed it first; in the order of the trees, which says nothing about who that was.
+        equals = {trial.tree: (candidate, trial) for candidate, trial in reversed(held) if trial.total == best.total}
+        equals.pop(untouched.tree, None)
+        if winner is not None and len(equals) > 1:
+            advised = await self._advised([equals[tree] for tree in sorted(equals)])
+            best, winner = advised or (best, winner)
         # Whoever did best alone is asked first from here on, in whichever order the proposals came.
-        self._candidates.sort(key=lambda candidate: (candidate.alone, candidate.agent))
+        self._candidates.sort(key=lambda one: (one.alone, one is not winner, one.agent))
         if winner is not None:
             await self._account.take(winner.agent, untouched, best)
         return best, best_single
+
+    async def _advised(self, equals: Sequence[tuple[Candidate, Trial]]) -> tuple[Trial, Candidate] | None:
+        """Ask which of some work that holds, and is equally good, is better; None where nobody says."""
+        if self._prefer is None:
+            return None
+        patches = [await patch_of(self._workspace, trial.tree) for _, trial in equals]
+        advice = await self._prefer([candidate.agent for candidate, _ in equals], patches)
+        if advice is None:
+            return None
+        self._account.advise(advice)
+        chosen = [(trial, candidate) for candidate, trial in equals if candidate.agent == advice["chosen"]]
+        return chosen[0] if chosen else None
 
     async def _build_on(self, trials: Trials, ground: Trial) -> Trial:
         """Ask the coders again on top of what holds, for as long as that makes it better; return the best there was.

@@ -17,6 +17,7 @@ __all__ = [
     "EXCERPT_CHARS_MAX",
     "PATCH_TEXT_BYTES_MAX",
     "Accepted",
+    "Advice",
     "AgreedFile",
     "Area",
     "Baseline",
@@ -34,6 +35,7 @@ __all__ = [
     "Patch",
     "PatchedFile",
     "Plan",
+    "Preference",
     "Proposal",
     "Rejected",
     "Review",
@@ -240,6 +242,25 @@ class AgreedFile(TypedDict):
     agents: list[str]
 
 
+class Preference(TypedDict):
+    """Which of several patches is better; made by an agent that is asked where the tests cannot tell."""
+
+    choice: int
+    """Its number, from 0 on; -1 where there was no deciding."""
+    reasons: list[str]
+
+
+class Advice(TypedDict):
+    """What a judge was told where tests and findings are as good for one candidate as for another."""
+
+    by: str
+    between: list[str]
+    """The agents that proposed them; whoever gave the advice did not know."""
+    chosen: str
+    """One of them; empty where the advice was undecided, and the judge's own order decided."""
+    reasons: list[str]
+
+
 class Judgement(TypedDict):
     """The decision between proposals; made by the judge."""
 
@@ -250,6 +271,7 @@ class Judgement(TypedDict):
     rejected: list[Rejected]
     conflicts: list[Conflict]
     agreements: list[AgreedFile]
+    advice: list[Advice]
     findings_before: FindingCount
     findings_after: FindingCount
     best_single: int

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from .shapes import (
     Accepted,
+    Advice,
     AgreedFile,
     Conflict,
     Evidence,
@@ -94,6 +95,7 @@ class Summary(TypedDict):
     rejected: list[Rejected]
     conflicts: list[Conflict]
     agreements: list[AgreedFile]
+    advice: list[Advice]
     review: Review
     evidence: str
     """Digest of the judgement; the commit's trailer names it."""
@@ -115,8 +117,9 @@ def new_summary(request: str, run_dir: str) -> Summary:
         verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
         commit="", approved_by="", answer="", findings_before={"total": 0, "by_rule": {}},
         findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
-        test_runs=0, accepted=[], rejected=[], conflicts=[], agreements=[], review={"verdict": "pass", "findings": []},
-        evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0, seconds=0.0, text="",
+        test_runs=0, accepted=[], rejected=[], conflicts=[], agreements=[], advice=[],
+        review={"verdict": "pass", "findings": []}, evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0,
+        seconds=0.0, text="",
     )  # fmt: skip
 
 
@@ -145,6 +148,7 @@ def enter(
     summary["accepted"], summary["conflicts"] = judgement["accepted"], judgement["conflicts"]
     summary["rejected"] = [*unheard, *judgement["rejected"]]
     summary["agreements"], summary["evidence"] = judgement["agreements"], judgement["digest"]
+    summary["advice"] = judgement["advice"]
     summary["review"], summary["patch_path"] = review, patch_path
     summary["verdict"] = "no_evidence" if judgement["verdict"] == "no_evidence" else "held"
 
@@ -224,6 +228,10 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
     for conflict in told["conflicts"]:
         agents = " / ".join(conflict["agents"])
         yield _line("conflict", f"{agents} in {_some(conflict['files'])}: {conflict['resolution']}")
+    for advice in told["advice"]:
+        said = f"prefers {advice['chosen']} of" if advice["chosen"] else "is undecided between"
+        why = f": {advice['reasons'][0]}" if advice["reasons"] else ""
+        yield _line("advice", f"{advice['by']} {said} {' / '.join(advice['between'])}, equally good by tests{why}")
     if told["agreements"]:
         paths = [agreed["path"] for agreed in told["agreements"]]
         yield _line("agreement", f"several agents changed {_some(paths)} in exactly the same way")

@@ -274,6 +274,7 @@ def test_options_say_what_the_environment_does_not(
     named = ("--model-url", "http://127.0.0.1:1/v1", "--model", "small", "--model-key-file", str(tmp_path / "key"))
     serve(agent, [*named, "--name", "other"])
     assert started == [["--name", "other"]]
+    assert agent.labels["model"] == "small", "others can see whose judgement is whose"
     assert configured() == Settings("http://127.0.0.1:1/v1", "small", KEY)
 
 

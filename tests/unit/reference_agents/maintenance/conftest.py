@@ -194,6 +194,9 @@ class FakeTask:
         self.budget: dict[str, int] = {}
         self.used = 0
         self.agents: list[str] = []
+        self.advisers: list[str] = []
+        self.models: dict[str, str] = {}
+        """By agent, for those that have one."""
         self.on_call: Callable[[str, Any, dict[str, Any]], Awaitable[Any]] | None = None
 
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
@@ -213,8 +216,9 @@ class FakeTask:
         return await self.on_call(skill, input, options)
 
     async def find(self, skill: str) -> list[Any]:
-        assert skill == "propose_patch"
-        return [SimpleNamespace(agent_id=name) for name in self.agents]
+        names = {"propose_patch": self.agents, "choose_patch": self.advisers}[skill]
+        labels = {name: {"model": self.models[name]} if name in self.models else {} for name in names}
+        return [SimpleNamespace(agent_id=name, status="ready", labels=labels[name]) for name in names]
 
     def check(self) -> None:
         self.checks += 1

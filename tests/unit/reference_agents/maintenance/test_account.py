@@ -11,7 +11,7 @@ from reference_agents.maintenance import git
 from reference_agents.maintenance.account import Account, Outcome
 from reference_agents.maintenance.evidence import count, no_evidence
 from reference_agents.maintenance.hearing import Hearing, Overlap
-from reference_agents.maintenance.shapes import FindingCount, Judgement, Rejected, Workspace
+from reference_agents.maintenance.shapes import Advice, FindingCount, Judgement, Rejected, Workspace
 from reference_agents.maintenance.trials import Trial
 
 MAKE = Callable[..., Any]
@@ -51,12 +51,15 @@ async def test_what_was_taken_is_told_by_agent_in_the_order_of_taking(
     await kept.take("coder-b", trial(base, 2), trial(one, 1))
     await kept.take("coder-a", trial(one, 1), trial(two, 0))
     kept.accept("coder-b", ["c.py"], 5)
+    advice = Advice(by="judge-model", between=["coder-a", "coder-b"], chosen="coder-b", reasons=["shorter"])
+    kept.advise(advice)
     assert kept.first == "coder-b"
     judgement = await kept.judgement(NOTHING, outcome(two), 1.234)
     assert judgement["accepted"] == [
         {"agent": "coder-b", "files": ["b.py", "c.py"], "removed": 6},
         {"agent": "coder-a", "files": ["a.py"], "removed": 1},
     ]
+    assert judgement["advice"] == [advice]
     assert [it["path"] for it in judgement["patch"]["files"]] == ["a.py", "b.py"]
     assert (judgement["elapsed"], judgement["test_runs"], judgement["best_single"]) == (1.23, 3, 1)
 

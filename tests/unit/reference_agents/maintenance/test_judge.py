@@ -353,9 +353,98 @@ async def test_an_outage_of_the_coordinator_is_waited_out(
         return "there"
 
     task.on_call = answer
-    assert await module._call(task, {}, "key", "coder") == "there"
+    assert await module._call(task, "propose_patch", {}, "key", "coder") == "there"
     assert {key for _, _, key, _ in task.calls} == {"key"}
 
 
 def test_the_card_names_the_skill() -> None:
     assert [skill["id"] for skill in agent.card()["skills"]] == ["judge_patches"]
+
+
+EQUALS = {
+    "a.py": "import os\nimport sys\nx = [1, 2]\n",
+    "test_a.py": "import a\n\n\ndef test_a():\n    assert a.x == [1, 2]\n",
+}
+
+
+async def equals(repository: MAKE, workspace_on: MAKE, proposal_of: MAKE) -> tuple[Workspace, list[Proposal]]:
+    """Two patches that the evidence cannot tell apart, one that is worse, and one that breaks a test."""
+    workspace = await workspace_on(repository(EQUALS), baseline=True)
+    return workspace, [
+        await proposal_of(workspace, "coder-one", {"a.py": "x = [1, 2]\n"}),
+        await proposal_of(workspace, "coder-two", {"a.py": "# the two\nx = [1, 2]\n"}),
+        await proposal_of(workspace, "coder-worse", {"a.py": "import sys\nx = [1, 2]\n"}),
+        await proposal_of(workspace, "coder-wrong", {"a.py": "x = [1]\n"}),
+    ]
+
+
+class Adviser:
+    """Says which of the patches it was shown has some words in it."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+        self.asked: list[Any] = []
+
+    async def __call__(self, skill: str, question: Any, options: dict[str, Any]) -> Any:
+        if skill == "propose_patch":
+            raise TaskFailed("t1", "error")
+        self.asked.append((options["to"], question))
+        found = [number for number, patch in enumerate(question["patches"]) if self.words in patch["text"]]
+        return {"choice": found[0] if found else -1, "reasons": [f"I looked for {self.words}"]}
+
+
+@pytest.mark.parametrize(("words", "winner"), [("# the two", "coder-two"), ("nothing", "coder-one")])
+async def test_advice_decides_only_where_the_evidence_does_not(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE, words: str, winner: str
+) -> None:
+    workspace, proposals = await equals(repository, workspace_on, proposal_of)
+    task, adviser = fake_task(), Adviser(words)
+    task.advisers, task.on_call = ["judge-model"], adviser
+    judgement = await judge_patches(workspace, plan_for(), proposals, task)
+    assert [accepted["agent"] for accepted in judgement["accepted"]] == [winner]
+    [(asked, question)] = adviser.asked
+    assert asked == "judge-model"
+    assert len(question["patches"]) == 2, "not those that are worse, or do not hold"
+    assert "coder-" not in str(question["patches"]), "it does not know whose they are"
+    [advice] = judgement["advice"]
+    assert (advice["by"], sorted(advice["between"])) == ("judge-model", ["coder-one", "coder-two"])
+    assert advice["chosen"] == ("coder-two" if words == "# the two" else "")
+    assert advice["reasons"] == [f"I looked for {words}"]
+
+
+async def test_where_the_evidence_decides_nobody_is_asked(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    workspace, [one, _, *others] = await equals(repository, workspace_on, proposal_of)
+    task, adviser = fake_task(), Adviser("x = [1]")
+    task.advisers, task.on_call = ["judge-model"], adviser
+    judgement = await judge_patches(workspace, plan_for(), [one, *others], task)
+    assert [accepted["agent"] for accepted in judgement["accepted"]] == ["coder-one"]
+    assert (adviser.asked, judgement["advice"]) == ([], [])
+
+
+async def test_a_model_does_not_judge_its_own_work(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    workspace, proposals = await equals(repository, workspace_on, proposal_of)
+    for models, asked in ({"judge-model": "m", "coder-two": "m"}, []), ({"judge-model": "m", "coder-two": "n"}, ["m"]):
+        task, adviser = fake_task(), Adviser("# the two")
+        task.agents, task.advisers, task.models, task.on_call = ["coder-two"], ["judge-model"], models, adviser
+        judgement = await judge_patches(workspace, plan_for(), proposals, task)
+        assert len(judgement["advice"]) == len(adviser.asked) == len(asked)
+
+
+async def test_an_adviser_that_fails_has_said_nothing(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    workspace, proposals = await equals(repository, workspace_on, proposal_of)
+
+    async def fail(*_: Any) -> Any:
+        raise TaskFailed("t1", "error", "no model")
+
+    task = fake_task()
+    task.advisers, task.on_call = ["judge-model"], fail
+    judgement = await judge_patches(workspace, plan_for(), proposals, task)
+    assert [accepted["agent"] for accepted in judgement["accepted"]] == ["coder-one"]
+    [advice] = judgement["advice"]
+    assert advice["chosen"] == "" and "it failed" in advice["reasons"][0]

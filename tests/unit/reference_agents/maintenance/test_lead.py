@@ -95,7 +95,7 @@ class Crew:
             "accepted": [{"agent": names[0], "files": ["one.py"], "removed": 6}],
             "rejected": [] if len(names) == 1 else [refused],
             "conflicts": [{"agents": names, "files": ["one.py"], "resolution": "coder-a only"}] if names[1:] else [],
-            "agreements": [], "findings_before": {"total": 10, "by_rule": {}},
+            "agreements": [], "advice": [], "findings_before": {"total": 10, "by_rule": {}},
             "findings_after": {"total": 4, "by_rule": {}}, "best_single": 5, "tests_before": TALLY,
             "tests_after": TALLY, "test_runs": 2, "elapsed": 0.2, "digest": f"{len(self.given['judge_patches']):064}",
         }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reference_agents.maintenance.evidence import no_evidence
-from reference_agents.maintenance.shapes import Evidence, Rejected, RunTally
+from reference_agents.maintenance.shapes import Advice, Evidence, Rejected, RunTally
 from reference_agents.maintenance.summary import (
     REJECTED_SHOWN,
     Step,
@@ -136,6 +136,7 @@ def test_a_judgement_is_entered_behind_those_who_failed(summary: Summary, judged
         "findings_after": {"total": 1, "by_rule": {}},
         "tests_before": summary["tests_before"], "tests_after": summary["tests_after"], "best_single": 3,
         "test_runs": 7, "accepted": [], "conflicts": [], "rejected": [refused(["two.py"])], "agreements": [],
+        "advice": [{"by": "judge-model", "between": ["a", "b"], "chosen": "b", "reasons": ["shorter"]}],
         "digest": "d",
     }  # fmt: skip
     enter(summary, judgement, {"verdict": "warn", "findings": []}, [refused([])], "/patch")
@@ -143,6 +144,15 @@ def test_a_judgement_is_entered_behind_those_who_failed(summary: Summary, judged
     assert [it["files"] for it in summary["rejected"]] == [[], ["two.py"]]
     assert (summary["best_single"], summary["test_runs"], summary["review"]["verdict"]) == (3, 7, "warn")
     assert summary["findings_after"]["total"] == 1
+    assert summary["advice"] == judgement["advice"]
+
+
+def test_advice_is_told_with_its_first_reason(summary: Summary) -> None:
+    told = Advice(by="judge-model", between=["coder-a", "coder-b"], chosen="coder-b", reasons=["shorter", "older"])
+    summary["advice"] = [told, Advice(by="judge-model", between=["coder-a", "coder-c"], chosen="", reasons=[])]
+    text = describe(summary)
+    assert "judge-model prefers coder-b of coder-a / coder-b, equally good by tests: shorter\n" in text
+    assert "judge-model is undecided between coder-a / coder-c, equally good by tests\n" in text
 
 
 def test_the_end_of_a_run_is_counted_and_put_into_words(summary: Summary) -> None:
