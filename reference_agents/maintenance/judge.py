@@ -12,14 +12,13 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast
 
-import anyio
-
-from a2a import Agent, AttemptFailed, LeaseLapsed, Refused, TaskContext, TaskError
+from a2a import Agent, AttemptFailed, Refused, TaskContext, TaskError
 
 from . import git
 from .account import Account, Outcome, Recorder
+from .consulting import consult
 from .evidence import Baseline, RunSettings, count, no_evidence
 from .findings import count_findings
 from .hearing import Candidate, hear
@@ -44,14 +43,6 @@ __all__ = ["Again", "AgentUnavailable", "Prefer", "agent", "judge_patches", "jud
 
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
-
-AGAIN_SECONDS: Final = 1200.0
-"""Whoever has not answered by then is taken to be gone, and what it proposed first is merged."""
-TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0, "queue": 60.0}
-"""A coder is idle while the judge works; one that does not take the question in a minute is away."""
-LOSSES_MAX: Final = 10
-"""Agents may be killed under a run, more often than the coordinator's default allows for."""
-LOOK_AGAIN: Final = 0.25
 
 Again = Callable[[str, str, list[str]], Awaitable[Proposal]]
 """Asks an agent for its proposal on another tree: agent, tree, files."""
@@ -83,7 +74,7 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
         key = f"again-{name}-{tree}-{git.digest(json.dumps(files).encode())[:16]}"
         question = {"workspace": workspace, "plan": plan, "onto": tree, "files": files}
         try:
-            return cast(Proposal, await _call(task, "propose_patch", question, key, name))
+            return cast(Proposal, await consult(task, "propose_patch", question, key, name))
         except (TaskError, Refused) as exc:
             raise AgentUnavailable(str(exc)) from exc
 
@@ -96,7 +87,7 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
         name, question = min(independent), {"workspace": workspace, "plan": plan, "patches": patches}
         key = f"choose-{name}-{git.digest(json.dumps(patches, sort_keys=True).encode())[:16]}"
         try:
-            said = cast(Preference, await _call(task, "choose_patch", question, key, name))
+            said = cast(Preference, await consult(task, "choose_patch", question, key, name))
         except (TaskError, Refused) as exc:
             return Advice(by=name, between=names, chosen="", reasons=[f"it failed: {exc}"])
         chosen = names[said["choice"]] if 0 <= said["choice"] < len(names) else ""
@@ -108,17 +99,6 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
     return await judge_proposals(
         workspace, plan, proposals, again=again, prefer=prefer, report=task.progress, record=record
     )
-
-
-async def _call(task: TaskContext, skill: str, question: dict[str, Any], key: str, name: str) -> Any:
-    while True:
-        try:
-            return await task.call(
-                skill, question, key, to=name, deadline=AGAIN_SECONDS, timers=TIMERS, losses=LOSSES_MAX
-            )
-        except LeaseLapsed:
-            # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
-            await anyio.sleep(LOOK_AGAIN)
 
 
 async def judge_proposals(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from a2a import AttemptFailed, LeaseLapsed, TaskFailed
+from a2a import AttemptFailed, TaskFailed
 from reference_agents.maintenance import judge as module
 from reference_agents.maintenance import trials
 from reference_agents.maintenance.coder_pyupgrade import use_pyupgrade
@@ -339,22 +339,6 @@ async def test_nobody_is_asked_again_who_is_not_there(
     edited = await proposal_of(workspace, "human", {"a.py": "import os  # mine\n"})
     judgement = await judge_patches(workspace, plan_for(), [edited], task)
     assert (judgement["verdict"], task.calls) == ("nothing", [])
-
-
-async def test_an_outage_of_the_coordinator_is_waited_out(
-    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_AGAIN", 0.0)
-    task, away = fake_task(), [LeaseLapsed("away"), LeaseLapsed("away")]
-
-    async def answer(*_: Any) -> Any:
-        if away:
-            raise away.pop()
-        return "there"
-
-    task.on_call = answer
-    assert await module._call(task, "propose_patch", {}, "key", "coder") == "there"
-    assert {key for _, _, key, _ in task.calls} == {"key"}
 
 
 def test_the_card_names_the_skill() -> None:
