@@ -15,7 +15,7 @@ AGENTS: Final = (
     "lead", "intent", "retriever", "preparer", "coder-ruff", "coder-pyupgrade", "coder-libcst", "judge", "safety",
     "deployer",
 )  # fmt: skip
-ON_DEMAND: Final = ("coder-model", "judge-model")
+ON_DEMAND: Final = ("coder-model", "judge-model", "intent-model")
 """What `--with` adds: these need to be told which model to talk to."""
 
 

@@ -1,7 +1,8 @@
 """Intent: turns a request in words into a plan, or into a question back to the person.
 
-It works with a small vocabulary and no model. What it returns was checked against a JSON Schema, so an agent with a
-model in it can take its place. It looks at nothing but the request and whether the paths in it exist.
+It works with a small vocabulary and no model; where that is not enough, whoever has the skill to read requests is asked
+before the person is. Every plan is checked against a JSON Schema. It looks at nothing but the request and whether the
+paths in it exist.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, Final, cast
 import jsonschema
 from referencing import Registry
 
-from a2a import Agent, AttemptFailed, TaskContext
+from a2a import Agent, AttemptFailed, Refused, TaskContext, TaskError
 
+from .consulting import consult
 from .shapes import Area, Kind, Plan
 
 __all__ = ["PLAN_SCHEMA", "Unclear", "agent", "check_plan", "plan_request", "understand"]
@@ -88,6 +90,8 @@ class Unclear:
     options: tuple[str, ...] = ()
     prefix: str = ""
     """What an answer has to be put behind to be a request."""
+    is_open: bool = False
+    """Whether the words may mean something that this vocabulary does not have."""
 
 
 @agent.skill(tags=["maintenance"])
@@ -98,6 +102,9 @@ async def plan_request(request: str, task: TaskContext, repository: str = "") ->
         understood = understand(words, repository, original=request)
         if not isinstance(understood, Unclear):
             return understood
+        plan = await _read(understood, request, repository, task) if words == request else None
+        if plan is not None:
+            return plan
         options = list(understood.options) or None
         answer = str(await task.ask(understood.question, options=options))
         words = f"{understood.prefix}{answer}"
@@ -105,6 +112,28 @@ async def plan_request(request: str, task: TaskContext, repository: str = "") ->
     if isinstance(understood, Unclear):
         raise AttemptFailed(f"the request stayed unclear: {understood.question}", code="unclear", retryable=False)
     return understood
+
+
+async def _read(unclear: Unclear, request: str, repository: str, task: TaskContext) -> Plan | None:
+    """Have a request read by somebody who understands more words; None where that comes to nothing."""
+    target = _target(request)
+    readers = [info.agent_id for info in await task.find("read_request") if info.status != "away"]
+    if not (unclear.is_open and readers) or isinstance(target, Unclear):
+        return None
+    question = {"request": request[:REQUEST_CHARS_MAX], "target": target, "repository": repository}
+    try:
+        read = await consult(task, "read_request", question, "read-request", min(readers))
+        # What a plan opens is in the person's own words, or it is not opened.
+        return check_plan({**read, **_own(request, read["kind"]), "target": target})
+    except (TaskError, Refused, AttemptFailed) as exc:
+        await task.progress(None, f"nobody could read the request: {exc}")
+        return None
+
+
+def _own(request: str, kind: Kind) -> dict[str, Any]:
+    """Return the parts of a plan that nobody but the person decides."""
+    text = " ".join(request.split())[:REQUEST_CHARS_MAX]
+    return {"request": text, "may_touch": _may_touch(text, kind)}
 
 
 def understand(request: str, repository: str = "", *, original: str = "") -> Plan | Unclear:
@@ -127,7 +156,7 @@ def understand(request: str, repository: str = "", *, original: str = "") -> Pla
     if kind == "rename":
         match = RENAME.search(text) or BARE_RENAME.fullmatch(text.removeprefix("rename "))
         if match is None or match.group(1).lower() == "something":
-            return Unclear("Rename what? Answer `OLD to NEW`.", prefix="rename ")
+            return Unclear("Rename what? Answer `OLD to NEW`.", prefix="rename ", is_open=True)
         names = (match.group(1), match.group(2))
     paths = [path.rstrip("/") for path in PATH.findall(text)]
     missing = [path for path in paths if repository and not (Path(repository) / path).exists()]
@@ -157,7 +186,7 @@ def check_plan(plan: Mapping[str, Any]) -> Plan:
 def _kind(text: str) -> Kind | Unclear:
     said: list[Kind] = [kind for kind, words in WORDS.items() if re.search(words, text, re.I)]
     if not said:
-        return Unclear("What should be done? Choose, or say it in other words.", _choices())
+        return Unclear("What should be done? Choose, or say it in other words.", _choices(), is_open=True)
     if said[0] == "find" or len(said) == 1:
         return said[0]
     if "find" in said:

@@ -195,6 +195,7 @@ class FakeTask:
         self.used = 0
         self.agents: list[str] = []
         self.advisers: list[str] = []
+        self.readers: list[str] = []
         self.models: dict[str, str] = {}
         """By agent, for those that have one."""
         self.on_call: Callable[[str, Any, dict[str, Any]], Awaitable[Any]] | None = None
@@ -216,7 +217,7 @@ class FakeTask:
         return await self.on_call(skill, input, options)
 
     async def find(self, skill: str) -> list[Any]:
-        names = {"propose_patch": self.agents, "choose_patch": self.advisers}[skill]
+        names = {"propose_patch": self.agents, "choose_patch": self.advisers, "read_request": self.readers}[skill]
         labels = {name: {"model": self.models[name]} if name in self.models else {} for name in names}
         return [SimpleNamespace(agent_id=name, status="ready", labels=labels[name]) for name in names]
 

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from a2a import AttemptFailed
+from a2a import AttemptFailed, TaskFailed
 from reference_agents.maintenance.intent import PLAN_SCHEMA, Unclear, agent, check_plan, plan_request, understand
 from reference_agents.maintenance.shapes import Plan
 
@@ -128,6 +128,45 @@ async def test_a_person_who_does_not_say_is_not_asked_for_ever(fake_task: MAKE) 
         await plan_request("make it nicer", task)
     assert caught.value.error_code == "unclear"
     assert len(task.asked) == 3
+
+
+def reader(said: Any) -> Any:
+    """Somebody who reads requests."""
+
+    async def read(skill: str, question: Any, options: dict[str, Any]) -> Any:
+        assert (skill, options["to"]) == ("read_request", "intent-model")
+        assert question == {"request": "freshen up tests and ci for python 3.12", "target": "py312", "repository": "/r"}
+        if isinstance(said, BaseException):
+            raise said
+        return said
+
+    return read
+
+
+async def test_what_it_has_no_words_for_is_read_by_somebody_who_has(fake_task: MAKE) -> None:
+    task = fake_task()
+    read = {**plan_of("fix lint"), "kind": "modernise", "may_touch": ["configuration"], "target": "py38"}
+    task.readers, task.on_call = ["intent-model"], reader(read)
+    plan = await plan_request("freshen up tests and ci for python 3.12", task, repository="/r")
+    assert (plan["kind"], plan["target"], task.asked) == ("modernise", "py312", [])
+    assert plan["request"] == "freshen up tests and ci for python 3.12"
+    assert plan["may_touch"] == ["tests", "ci"], "as the person's words say, and nobody else's"
+
+
+@pytest.mark.parametrize("said", [TaskFailed("t1", "error", "no model"), {**plan_of("fix lint"), "kind": "delete"}])
+async def test_where_that_comes_to_nothing_the_person_is_asked(fake_task: MAKE, said: Any) -> None:
+    task = fake_task("fix lint findings")
+    task.readers, task.on_call = ["intent-model"], reader(said)
+    plan = await plan_request("freshen up tests and ci for python 3.12", task, repository="/r")
+    assert (plan["kind"], len(task.asked), len(task.calls)) == ("fix-lint", 1, 1)
+
+
+async def test_what_only_the_person_can_say_is_asked_of_nobody_else(fake_task: MAKE) -> None:
+    task = fake_task("rename a to b", "fix lint", "fix lint")
+    task.readers = ["intent-model"]
+    await plan_request("rename a to b and fix lint", task)
+    await plan_request("make it nicer for python 2.7", task)
+    assert task.calls == []
 
 
 def test_a_plan_is_checked_against_its_schema() -> None:
