@@ -7,32 +7,27 @@ repository's last commit and changes nothing.
 from __future__ import annotations
 
 import ast
-import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 import anyio.to_thread
 
 from a2a import Agent, AttemptFailed, TaskContext
 
+from ..bm25 import Bm25
 from . import git
 from .processes import Report, silent
 from .scope import is_python, within
 from .shapes import FoundFile, FoundSymbol, Kind, Listing, Plan
 
-__all__ = ["agent", "find_files", "rank", "retrieve", "words_of"]
+__all__ = ["agent", "find_files", "retrieve", "words_of"]
 
 FILES_SHOWN: Final = 20
 SYMBOLS_SHOWN: Final = 20
 FILE_BYTES_MAX: Final = 1024 * 1024
 """A larger file is data in the shape of code."""
 BATCH: Final = 500
-K1: Final = 1.2
-B: Final = 0.75
-"""The usual constants of BM25; nothing here is special enough to tune them."""
 IDENTIFIER: Final = re.compile(r"[^\W\d]\w*")
 PARTS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 ASKING: Final = frozenset(
@@ -151,46 +146,16 @@ def words_of(text: str) -> Iterator[str]:
             yield from parts
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """How well a document fits a query."""
-
-    index: int
-    score: float
-    matches: tuple[str, ...]
-
-
-def rank(documents: Sequence[Iterable[str]], query: Iterable[str]) -> list[Ranked]:
-    """Rank documents by BM25, the best first; those that share no word with the query are left out."""
-    counts = [Counter(words) for words in documents]
-    lengths = [count.total() for count in counts]
-    average = (sum(lengths) / len(lengths)) if lengths else 0.0
-    wanted = sorted(set(query))
-    holding = {word: sum(word in count for count in counts) for word in wanted}
-    weight = {word: math.log(1 + (len(counts) - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
-    ranked = []
-    for index, count in enumerate(counts):
-        matches = [word for word in wanted if word in count]
-        if matches:
-            norm = K1 * (1 - B + B * lengths[index] / average)
-            score = sum(weight[word] * count[word] * (K1 + 1) / (count[word] + norm) for word in matches)
-            ranked.append(Ranked(index, score, tuple(sorted(matches, key=lambda word: (holding[word], word)))))
-    return sorted(ranked, key=lambda found: (-found.score, found.index))
-
-
 def _list(sources: Sequence[tuple[str, str]], query: str) -> Listing:
     wanted = [word for word in words_of(query) if word not in ASKING] or list(words_of(query))
     # The path counts like a line of code that is there three times: names of files are chosen with care.
-    files = rank(
-        [
-            [*words_of(text), *words_of(path.removesuffix(".py")), *words_of(path.removesuffix(".py"))]
-            for path, text in sources
-        ],
-        wanted,
-    )
+    files = Bm25(
+        [*words_of(text), *words_of(path.removesuffix(".py")), *words_of(path.removesuffix(".py"))]
+        for path, text in sources
+    ).rank(wanted)
     best = {sources[found.index][0]: found.score for found in files}
     symbols = [symbol for path, text in sources if path in best for symbol in _symbols(path, text)]
-    ranked = rank([[*words_of(name), *words_of(name), *words_of(doc)] for name, _, _, _, doc in symbols], wanted)
+    ranked = Bm25([*words_of(name), *words_of(name), *words_of(doc)] for name, _, _, _, doc in symbols).rank(wanted)
     return Listing(
         files=[
             FoundFile(path=sources[found.index][0], score=round(found.score, 4), matches=list(found.matches))

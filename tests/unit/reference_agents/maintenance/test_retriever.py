@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from a2a import AttemptFailed
-from reference_agents.maintenance.retriever import agent, find_files, rank, retrieve, words_of
+from reference_agents.maintenance.retriever import agent, find_files, retrieve, words_of
 
 MAKE = Callable[..., Any]
 FILES = {
@@ -32,14 +32,6 @@ FILES = {
 )
 def test_identifiers_fall_into_words(text: str, words: list[str]) -> None:
     assert list(words_of(text)) == words
-
-
-def test_rare_words_count_more_than_common_ones_and_long_documents_less() -> None:
-    documents = [["common"] * 3, ["common", "rare"], ["common", "rare", *["filler"] * 5], ["nothing"]]
-    ranked = rank(documents, ["common", "rare"])
-    assert [found.index for found in ranked] == [1, 2, 0]
-    assert ranked[0].matches == ("rare", "common")
-    assert rank([], ["x"]) == []
 
 
 async def test_the_file_and_the_symbol_that_fit_come_first(repository: MAKE, plan_for: MAKE, fake_task: MAKE) -> None:
