@@ -1,0 +1,97 @@
+"""What the agents of the desk hand to each other, as it stands in payloads.
+
+Every retriever is given the same input and answers with the same shape, so that their ballots can be counted against
+each other.
+"""
+
+from __future__ import annotations
+
+# pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
+from typing_extensions import TypedDict
+
+__all__ = ["Answer", "Ballot", "Citation", "Found", "Skipped", "Unheard", "Vote"]
+
+
+class Skipped(TypedDict):
+    """A file that was not read."""
+
+    path: str
+    why: str
+
+
+class Found(TypedDict):
+    """A passage, as a retriever found it."""
+
+    path: str
+    line: int
+    """Where it begins, from 1."""
+    end: int
+    """Its last line."""
+    heading: str
+    """What it stands under."""
+    quote: str
+    score: float
+    """By the retriever's own measure: of two retrievers they mean different things."""
+
+
+class Ballot(TypedDict):
+    """What a retriever found for a question."""
+
+    found: list[Found]
+    """The best first."""
+    searched: int
+    """Documents."""
+    skipped: list[Skipped]
+    """The first of them."""
+    skipped_total: int
+    content: str
+    """The digest of what was searched."""
+
+
+class Vote(TypedDict):
+    """Where a retriever had a passage."""
+
+    agent: str
+    rank: int
+    """From 1."""
+
+
+class Citation(TypedDict):
+    """A passage that the squad answers with."""
+
+    path: str
+    line: int
+    end: int
+    heading: str
+    quote: str
+    score: float
+    """The fused one."""
+    votes: list[Vote]
+    """By agent: everybody who found it at all."""
+    in_favour: int
+    """How many had it among their first."""
+
+
+class Unheard(TypedDict):
+    """A retriever that did not answer."""
+
+    agent: str
+    why: str
+
+
+class Answer(TypedDict):
+    """What the squad says to a question."""
+
+    question: str
+    text: str
+    """For people."""
+    is_carried: bool
+    """Whether more than half of the retrievers that were heard have the first citation among their first."""
+    citations: list[Citation]
+    heard: list[str]
+    unheard: list[Unheard]
+    searched: int
+    skipped: list[Skipped]
+    skipped_total: int
+    has_changed: bool
+    """Whether the retrievers read different contents: somebody wrote to the folder meanwhile."""
