@@ -1,0 +1,70 @@
+"""What all retrievers have in common: an agent with the one skill of the desk, around an index and its ranking.
+
+A retriever is a way to build an index and to rank the passages in it. All of them are asked the same, so that what
+they find can be counted against each other; who else is asked, and what comes of it, none of them knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import anyio.to_thread
+
+from a2a import Agent, AttemptFailed, TaskContext
+
+from .passages import Passage
+from .shapes import Ballot, Found
+from .shelf import Shelf
+
+__all__ = ["FOUND_MAX", "Index", "Scored", "retriever"]
+
+FOUND_MAX: Final = 30
+"""Passages on a ballot: what is behind them decides nothing any more."""
+SKIPPED_MAX: Final = 20
+"""Files named that were not read; all are counted."""
+QUESTION_MAX: Final = 2_000
+"""Characters of a question that count."""
+AT_ONCE: Final = 4
+
+Scored = tuple[int, float]
+"""Number of a passage, and how well it fits."""
+
+
+class Index(Protocol):
+    """What a retriever makes of the passages of a folder."""
+
+    def rank(self, question: str) -> Sequence[Scored]:
+        """Return the passages that fit at all, the best first; equals in the order of the documents."""
+
+
+def retriever(name: str, description: str, build: Callable[[Sequence[Passage]], Index]) -> Agent:
+    """Make the agent that retrieves with an index of its own."""
+    agent = Agent(name, version="1.0", description=description, concurrency=AT_ONCE)
+    shelf = Shelf(build)
+
+    @agent.skill(tags=["desk"])
+    async def find_passages(question: str, folder: str, task: TaskContext, only: list[str] | None = None) -> Ballot:
+        """Find the passages in a folder of documents that answer a question."""
+        if not question.strip():
+            raise AttemptFailed("a question is needed", code="no_question")
+        await task.progress(0.0, "reading")
+        volume = await shelf.take(folder, only or ())
+        await task.progress(0.5, f"looking through {len(volume.passages)} passages")
+        ranked = await anyio.to_thread.run_sync(volume.index.rank, question[:QUESTION_MAX])
+        return Ballot(
+            found=[_found(volume.passages[number], score) for number, score in ranked[:FOUND_MAX]],
+            searched=volume.searched,
+            skipped=list(volume.skipped[:SKIPPED_MAX]),
+            skipped_total=len(volume.skipped),
+            content=volume.digest,
+        )
+
+    return agent
+
+
+def _found(passage: Passage, score: float) -> Found:
+    return Found(
+        path=passage.path, line=passage.line, end=passage.end, heading=passage.heading, quote=passage.text,
+        score=round(score, 6),
+    )  # fmt: skip
