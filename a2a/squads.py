@@ -49,7 +49,7 @@ __all__ = [
     "users",
 ]
 
-NAMED: Final = {"maintenance": "reference_agents.maintenance"}
+NAMED: Final = {"maintenance": "reference_agents.maintenance", "desk": "reference_agents.desk"}
 """Squads that come with this distribution, and where each is described."""
 COORDINATOR: Final = "coordinator"
 READY_WITHIN: Final = 90.0

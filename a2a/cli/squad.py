@@ -32,7 +32,7 @@ DETACHED_LOG = "supervisor.log"
 def squad() -> None:
     """Keep the agents of a squad running, each a process of its own; with a coordinator where none is running.
 
-    NAME is `maintenance`, or a module with a description of a squad (`SQUAD`).
+    NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`).
     """
 
 

@@ -7,9 +7,21 @@ that it can be used and tested without a coordinator.
 
 from __future__ import annotations
 
-from typing import Final
+from importlib.util import find_spec
+from typing import Any, Final
 
-__all__ = ["MODEL_PACKAGE"]
+__all__ = ["AGENTS", "MODEL_PACKAGE", "SQUAD"]
 
 MODEL_PACKAGE: Final = "wordllama"
 """What `by_meaning` needs. It is an extra: where it is missing, the others answer."""
+
+AGENTS: Final[dict[str, str]] = {
+    "desk": f"{__name__}.lead",
+    "desk-words": f"{__name__}.by_words",
+    "desk-ngrams": f"{__name__}.by_ngrams",
+    "desk-sections": f"{__name__}.by_sections",
+    **({"desk-meaning": f"{__name__}.by_meaning"} if find_spec(MODEL_PACKAGE) else {}),
+}
+
+SQUAD: Final[dict[str, Any]] = {"name": "desk", "skill": "answer_question", "agents": AGENTS}
+"""What `a2a squad up desk` keeps running: agent id to the module that is the agent."""

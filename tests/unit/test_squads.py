@@ -101,6 +101,12 @@ def test_agents_on_demand_are_added_by_name() -> None:
         Definition("tiny", "greet", {}).including(["waver"])
 
 
+def test_the_desk_is_known_by_its_name() -> None:
+    desk = load("desk")
+    assert (desk.name, desk.skill) == ("desk", "answer_question")
+    assert desk.agents["desk-words"] == "reference_agents.desk.by_words"
+
+
 def test_what_is_no_squad_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SquadError, match="there is no squad no_such_module"):
         load("no_such_module")

@@ -1,0 +1,52 @@
+"""How the ballots of several retrievers become one ranking, and who is for what.
+
+Reciprocal rank fusion (Cormack, Clarke and Buettcher, Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+Learning Methods, SIGIR 2009): only ranks count, since scores of different methods mean different things. It depends on
+nothing but the ballots: not on their order, and not on who came first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from .shapes import Ballot, Citation, Vote
+
+__all__ = ["FIRST", "fuse", "is_carried"]
+
+K: Final = 60
+"""The paper's: how little it matters whether one is first or second."""
+FIRST: Final = 3
+"""A retriever is for the passages it has so far up: as many as a person reads before asking otherwise."""
+
+Place = tuple[str, int, int, str]
+"""What makes two finds the same: path, lines, and words, which may have changed meanwhile."""
+
+
+def fuse(ballots: Mapping[str, Ballot]) -> list[Citation]:
+    """Fuse ballots, by agent, into one ranking, the best first.
+
+    Equals go by path and line.
+    """
+    cited: dict[Place, Citation] = {}
+    for agent in sorted(ballots):
+        for rank, found in enumerate(ballots[agent]["found"], 1):
+            place = (found["path"], found["line"], found["end"], found["quote"])
+            if place not in cited:
+                cited[place] = Citation(
+                    path=found["path"], line=found["line"], end=found["end"], heading=found["heading"],
+                    quote=found["quote"], score=0.0, votes=[], in_favour=0,
+                )  # fmt: skip
+            citation = cited[place]
+            citation["votes"].append(Vote(agent=agent, rank=rank))
+            citation["in_favour"] += rank <= FIRST
+    for citation in cited.values():
+        # Summed exactly, so that the same ranks are the same score whoever gave which.
+        citation["score"] = math.fsum(1 / (K + vote["rank"]) for vote in citation["votes"])
+    return sorted(cited.values(), key=lambda one: (-one["score"], one["path"], one["line"], one["quote"]))
+
+
+def is_carried(citation: Citation, heard: int) -> bool:
+    """Tell whether more than half of those heard are for a passage."""
+    return 2 * citation["in_favour"] > heard

@@ -1,0 +1,139 @@
+"""The lead of the desk: has every retriever there is look for an answer, and says what their ballots add up to.
+
+It reads no document. Every retriever is asked the same in a sub-task with a key of its own, so an attempt that follows
+a `kill -9` finds the ballots of the one before and asks nobody twice. One that fails is named in the answer, and the
+others are counted without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+import anyio
+
+from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
+
+from ..maintenance.errand import ErrandFailed
+from ..maintenance.steps import Steps
+from .fusion import fuse, is_carried
+from .shapes import Answer, Ballot, Citation, Unheard
+
+__all__ = ["agent", "answer_question", "sum_up"]
+
+SKILL: Final = "find_passages"
+CITED_MAX: Final = 10
+SHOWN_MAX: Final = 3
+"""Passages in the text of an answer."""
+ASSEMBLY: Final = 60.0
+"""Seconds in which a retriever has to be there; a squad comes up in a few."""
+LOOK_AGAIN: Final = 0.25
+QUEUE_HERE, QUEUE_AWAY = 600.0, 20.0
+"""Seconds a retriever may keep a question waiting: one here may be busy, one that is away has to come back soon."""
+
+agent = Agent("desk", version="1.0", description="Answers questions over a folder of documents.", concurrency=8)
+
+
+@agent.skill(tags=["desk"])
+async def answer_question(question: str, folder: str, task: TaskContext, only: list[str] | None = None) -> Answer:
+    """Answer a question with passages of the documents in a folder, each with its file and lines."""
+    steps = Steps(task, lambda words, options: task.ask(words, options=options))
+    retrievers = await _assembled(task)
+    ballots: dict[str, Ballot] = {}
+    unheard: dict[str, ErrandFailed] = {}
+
+    async def ask(one: AgentInfo) -> None:
+        name = one.agent_id
+        queue = QUEUE_AWAY if one.status == "away" else QUEUE_HERE
+        try:
+            found = await steps.run(
+                f"look {name}", SKILL, f"look-{name}",
+                to=name, queue=queue, question=question, folder=folder, only=only or [],
+            )  # fmt: skip
+        except ErrandFailed as exc:
+            await steps.story("failed", name, exc.detail)
+            unheard[name] = exc
+            return
+        ballots[name] = cast(Ballot, found)
+        await steps.story("found", name, f"{len(ballots[name]['found'])} passages in {found['searched']} documents")
+        await task.progress((len(ballots) + len(unheard)) / len(retrievers), f"{name} has answered")
+
+    async with anyio.create_task_group() as group:
+        for one in retrievers:
+            group.start_soon(ask, one)
+    if not ballots:
+        first = unheard[min(unheard)]
+        raise AttemptFailed(first.detail, code=first.code) from first
+    return sum_up(question, ballots, {name: exc.detail for name, exc in unheard.items()})
+
+
+def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -> Answer:
+    """Make the answer that ballots, by agent, add up to.
+
+    Args:
+        unheard: agents without a ballot, and why.
+    """
+    fused = fuse(ballots)
+    widest = max(ballots.values(), key=lambda ballot: ballot["searched"])
+    answer = Answer(
+        question=question,
+        text="",
+        is_carried=bool(fused) and is_carried(fused[0], len(ballots)),
+        citations=fused[:CITED_MAX],
+        heard=sorted(ballots),
+        unheard=[Unheard(agent=name, why=unheard[name]) for name in sorted(unheard)],
+        searched=widest["searched"],
+        skipped=widest["skipped"],
+        skipped_total=widest["skipped_total"],
+        has_changed=len({ballot["content"] for ballot in ballots.values()}) > 1,
+    )
+    answer["text"] = "\n".join(_lines(answer))
+    return answer
+
+
+async def _assembled(task: TaskContext) -> Sequence[AgentInfo]:
+    """Wait until there is a retriever, and return all there are."""
+    with anyio.move_on_after(ASSEMBLY):
+        while True:
+            found = await task.find(SKILL)
+            if found:
+                return found
+            await task.progress(0.0, f"waiting for an agent for {SKILL}")
+            await anyio.sleep(LOOK_AGAIN)
+    raise AttemptFailed(f"nobody is there for {SKILL}", code="no_capable_agent")
+
+
+def _lines(answer: Answer) -> list[str]:
+    heard = len(answer["heard"])
+    lines = []
+    if not answer["citations"]:
+        lines.append(f"Nothing in {answer['searched']} documents fits.")
+    elif not answer["is_carried"]:
+        lines += [f"No passage is among the first of most of {heard} retrievers; these come nearest.", ""]
+    for citation in answer["citations"][:SHOWN_MAX]:
+        lines += [*_cited(citation, heard), ""]
+    for one in answer["unheard"]:
+        lines.append(f"{one['agent']} was not heard: {one['why']}")
+    if answer["has_changed"]:
+        lines.append("Somebody wrote to the documents while they were read.")
+    if answer["skipped_total"]:
+        named = ", ".join(f"{one['path']} ({one['why']})" for one in answer["skipped"][:SHOWN_MAX])
+        more = answer["skipped_total"] - min(SHOWN_MAX, len(answer["skipped"]))
+        lines.append(f"Not read: {named}" + (f", and {more} more" if more else ""))
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _cited(citation: Citation, heard: int) -> list[str]:
+    lines = f"{citation['line']}" if citation["line"] == citation["end"] else f"{citation['line']}-{citation['end']}"
+    heading = citation["heading"].rpartition(" / ")[2]
+    where = f"{citation['path']}:{lines}" + (f" ({heading})" if heading else "")
+    return [
+        f"{where}, {citation['in_favour']} of {heard} for it",
+        *(f"  {line}" for line in citation["quote"].splitlines()),
+    ]
+
+
+if __name__ == "__main__":
+    agent.main()
