@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),
+    "ask": (".ask", "ask", "Have a squad answer a question over a folder of documents."),
     "squad": (".squad", "squad", "Start and stop the agents of a squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),

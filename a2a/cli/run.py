@@ -6,11 +6,7 @@ import asyncio
 import contextlib
 import os
 import shlex
-import signal
 import subprocess
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,15 +15,15 @@ import click
 from ..client import Client, connect
 from ..credentials import default_ledger
 from ..delegator import TaskHandle
-from ..errors import A2AError, ConnectError, Refused, TaskError
-from ..squads import Definition, Place, bring_up, find_place, is_up, load, state_of, users
+from ..errors import A2AError, Refused, TaskError
+from ..squads import Definition, Place, load, state_of
 from .asking import can_ask, question_lines, read_line
+from .at_work import ended_by_sigterm, squad_at_work
 from .board import Display, display
 from .options import Common, ExitCode, Failure, common_options
 from .output import Output, escape
-from .processes import tell_restarts
 from .runs import Run, begin
-from .squad import chosen_url, detach
+from .squad import chosen_url
 
 __all__ = ["run"]
 
@@ -112,10 +108,13 @@ def run(
 
     async def whole() -> int:
         wanted = {**given, "head": await _head(repo)}
-        with _ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
+        with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
             word = "goes on" if this.is_resumed else "begins"
             common.out.note(f"the run {word} in {this.folder}")
-            async with asyncio.timeout(common.timeout), _squad(definition, squad_name, common, url, db, keep) as up:
+            async with (
+                asyncio.timeout(common.timeout),
+                squad_at_work(definition, common, name=squad_name, url=url, db=db, keep=keep) as up,
+            ):
                 return await _through(definition, up, common, this, given)
 
     try:
@@ -137,113 +136,6 @@ async def _head(repo: Path | None) -> str:
         raise Failure(f"git is needed, and does not start: {exc}") from exc
     said, _ = await git.communicate()
     return said.decode(errors="replace").strip()
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end this command in order, as Ctrl-C does."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "called in a task"
-    was_told = False
-
-    def told() -> None:
-        nonlocal was_told
-        was_told = True
-        task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, told)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if was_told:
-            raise click.Abort from None
-        raise
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-
-
-# The squad ------------------------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _squad(
-    definition: Definition, name: str, common: Common, url: str | None, db: Path | None, keep: bool
-) -> AsyncIterator[Place]:
-    """Have a squad at work inside the block: one that is up, or one of this command's own."""
-    out, token = common.out, common.connection.token
-    async with AsyncExitStack() as stack:
-        place = await find_place(definition, url, token=token, db=db)
-        alone = stack.enter_context(users(definition.name, place.url))
-        if not place.starts_coordinator:
-            # Whoever had it up may have ended it while we waited to be counted.
-            place = await find_place(definition, place.url, token=token, db=db)
-        is_ours = False
-        if await is_up(definition, place):
-            out.note(f"the squad {definition.name} is up at {place.url}")
-            await stack.enter_async_context(_while_up(definition, place))
-        elif keep:
-            await asyncio.to_thread(detach, name, place)
-            out.note(f"the squad {definition.name} is up at {place.url}, until: a2a squad down")
-        else:
-            running = await stack.enter_async_context(bring_up(definition, place, say=out.note))
-            told = asyncio.create_task(tell_restarts(running.supervisor, out.note))
-            stack.callback(told.cancel)
-            is_ours = True
-        try:
-            yield place
-        except Exception:
-            await _last_to_leave(is_ours, alone, out)
-            raise
-        await _last_to_leave(is_ours, alone, out)
-
-
-@asynccontextmanager
-async def _while_up(definition: Definition, place: Place) -> AsyncIterator[None]:
-    """End the block with an error when whoever keeps the squad up ends it."""
-    file = state_of(definition.name, place.url)
-    if not file.is_held():
-        yield  # nobody on this machine
-        return
-    task = asyncio.current_task()
-    assert task is not None, "called in a task"
-    gone = _in_thread(file.wait_released)
-    gone.add_done_callback(lambda future: None if future.cancelled() else task.cancel())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone.done():
-            task.uncancel()
-            raise ConnectError(
-                f"the squad at {place.url} was ended by whoever started it; the same command goes on with the run"
-            ) from None
-        raise
-    finally:
-        gone.cancel()
-
-
-async def _last_to_leave(is_ours: bool, alone: Callable[[bool], bool], out: Output) -> None:
-    """Wait until nobody else uses the squad this command has up."""
-    if is_ours and not alone(False):
-        out.note("another run uses this squad: waiting for its end (Ctrl-C ends both)")
-        await _in_thread(lambda: alone(True))
-
-
-def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
-    """Make a blocking call in a thread that does not keep this process alive."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
-
-    def done() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def work() -> None:
-        call()
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(done)
-
-    threading.Thread(target=work, daemon=True).start()
-    return future
 
 
 # The task -------------------------------------------------------------------------------------------------------------
