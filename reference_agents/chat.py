@@ -52,6 +52,8 @@ ERROR_BYTES_MAX: Final = 4096
 SHOWN_CHARS_MAX: Final = 300
 CHARS_PER_TOKEN: Final = 3
 """For endpoints that do not say what was used: rather too many tokens than a budget that never ends."""
+TOKENS_TOLD_MAX: Final = 1_000_000_000
+"""More than any model reads or writes in one exchange: whoever says so does not know. The protocol has a limit too."""
 
 Message = Mapping[str, str]
 """`role` and `content`."""
@@ -94,10 +96,10 @@ class Settings:
             if not value:
                 raise ValueError(f"{name} is not set: which model is it?")
         key = environment.get("A2A_MODEL_KEY", "")
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+        if not _is_base(url):
             raise ValueError("A2A_MODEL_URL: expected http(s)://HOST[:PORT]/PATH with neither user nor query")
-        if key and parts.scheme == "http" and not _is_here(parts.hostname):
+        parts = urlsplit(url)
+        if key and parts.scheme == "http" and not _is_here(parts.hostname or ""):
             raise ValueError("A2A_MODEL_URL: a key is sent to another machine over https only")
         if not key.isascii() or not key.isprintable():
             raise ValueError("A2A_MODEL_KEY: expected printable ASCII")
@@ -240,7 +242,7 @@ class Chat:
     def _count(self, answer: Any, chars: int) -> None:
         usage = answer.get("usage") if isinstance(answer, dict) else None
         told = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if isinstance(usage, dict) else []
-        counts = [count for count in told if isinstance(count, int) and count >= 0]
+        counts = [count for count in told if isinstance(count, int) and 0 <= count <= TOKENS_TOLD_MAX]
         tokens = sum(counts) if len(counts) == 2 else math.ceil(chars / CHARS_PER_TOKEN)
         self._used(tokens=tokens)
         if self._tokens is not None:
@@ -316,6 +318,16 @@ def _positive(environment: Mapping[str, str], name: str, default: float) -> floa
     if not 1 <= value < math.inf:
         raise ValueError(f"{name}: expected a number from 1 on, not {said}")
     return value
+
+
+def _is_base(url: str) -> bool:
+    """Tell whether a path can be put behind a URL, and whether it can be shown."""
+    try:
+        parts = urlsplit(url)
+        reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a host or a port that is none
+        return False
+    return reachable and "@" not in parts.netloc and not re.search(r"[?#\s\x00-\x1f\x7f]", url)
 
 
 def _is_here(host: str) -> bool:

@@ -82,7 +82,10 @@ async def test_without_a_key_none_is_sent_and_the_limit_is_called_as_the_endpoin
     assert "max_completion_tokens" in request.body and "max_tokens" not in request.body
 
 
-@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "7", "completion_tokens": -1}, [1]])
+@pytest.mark.parametrize(
+    "usage",
+    [None, {}, {"prompt_tokens": "7", "completion_tokens": -1}, {"prompt_tokens": 7, "completion_tokens": 10**30}, [1]],
+)
 async def test_an_endpoint_that_does_not_say_what_was_used_costs_an_estimate(usage: Any) -> None:
     account = Account()
     with endpoint(Reply("fine " * 300, usage=usage)) as here:
@@ -233,6 +236,12 @@ def test_the_key_is_not_shown_with_the_settings() -> None:
         ({"A2A_MODEL_NAME": ""}, "A2A_MODEL_NAME is not set"),
         ({"A2A_MODEL_URL": "ftp://here/v1"}, r"expected http\(s\)"),
         ({"A2A_MODEL_URL": f"https://me:{KEY}@models.example/v1"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": f"https://:{KEY}@models.example/v1"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": "https://models.example/v1?x=1"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": "https://models.example/v1#x"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": "https://models.example:https/v1"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": "https://models example/v1"}, r"expected http\(s\)"),
+        ({"A2A_MODEL_URL": "https://[::1/v1"}, r"expected http\(s\)"),
         ({"A2A_MODEL_URL": "http://models.example/v1"}, "over https only"),
         ({"A2A_MODEL_KEY": f"{KEY}\nX-Other: 1"}, "expected printable ASCII"),
         ({"A2A_MODEL_SECONDS": "soon"}, "A2A_MODEL_SECONDS: expected a number from 1 on, not soon"),
