@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final, Literal, NamedTuple, cast
 
+from pydantic import TypeAdapter, ValidationError
+
 from a2a import Agent, AttemptFailed, Refused, TaskContext, TaskError
 
 from . import git
@@ -43,6 +45,9 @@ __all__ = ["Again", "AgentUnavailable", "Prefer", "agent", "judge_patches", "jud
 
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
+
+PREFERENCE: Final = TypeAdapter(Preference)
+"""Whoever gives advice may be anybody with the skill."""
 
 Again = Callable[[str, str, list[str]], Awaitable[Proposal]]
 """Asks an agent for its proposal on another tree: agent, tree, files."""
@@ -87,8 +92,8 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
         name, question = min(independent), {"workspace": workspace, "plan": plan, "patches": patches}
         key = f"choose-{name}-{git.digest(json.dumps(patches, sort_keys=True).encode())[:16]}"
         try:
-            said = cast(Preference, await consult(task, "choose_patch", question, key, name))
-        except (TaskError, Refused) as exc:
+            said = PREFERENCE.validate_python(await consult(task, "choose_patch", question, key, name))
+        except (TaskError, Refused, ValidationError) as exc:
             return Advice(by=name, between=names, chosen="", reasons=[f"it failed: {exc}"])
         chosen = names[said["choice"]] if 0 <= said["choice"] < len(names) else ""
         return Advice(by=name, between=names, chosen=chosen, reasons=said["reasons"])

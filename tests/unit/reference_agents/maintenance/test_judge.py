@@ -418,12 +418,15 @@ async def test_a_model_does_not_judge_its_own_work(
         assert len(judgement["advice"]) == len(adviser.asked) == len(asked)
 
 
-async def test_an_adviser_that_fails_has_said_nothing(
-    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+@pytest.mark.parametrize("said", [TaskFailed("t1", "error", "no model"), {"choice": "the first"}, None])
+async def test_an_adviser_that_fails_or_talks_rubbish_has_said_nothing(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE, said: Any
 ) -> None:
     workspace, proposals = await equals(repository, workspace_on, proposal_of)
 
-    async def fail(*_: Any) -> Any:
+    async def fail(skill: str, *_: Any) -> Any:
+        if skill == "choose_patch" and not isinstance(said, Exception):
+            return said
         raise TaskFailed("t1", "error", "no model")
 
     task = fake_task()
