@@ -123,14 +123,16 @@ async def _read(unclear: Unclear, request: str, repository: str, task: TaskConte
     question = {"request": request[:REQUEST_CHARS_MAX], "target": target, "repository": repository}
     try:
         read = await consult(task, "read_request", question, "read-request", min(readers))
+        if not isinstance(read, dict):
+            raise AttemptFailed(f"{type(read).__name__} is no plan", code="bad_plan", retryable=False)
         # What a plan opens is in the person's own words, or it is not opened.
-        return check_plan({**read, **_own(request, read["kind"]), "target": target})
+        return check_plan({**read, **_own(request, read.get("kind")), "target": target})
     except (TaskError, Refused, AttemptFailed) as exc:
         await task.progress(None, f"nobody could read the request: {exc}")
         return None
 
 
-def _own(request: str, kind: Kind) -> dict[str, Any]:
+def _own(request: str, kind: Any) -> dict[str, Any]:
     """Return the parts of a plan that nobody but the person decides."""
     text = " ".join(request.split())[:REQUEST_CHARS_MAX]
     return {"request": text, "may_touch": _may_touch(text, kind)}

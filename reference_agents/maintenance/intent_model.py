@@ -65,7 +65,12 @@ async def read_request(request: str, target: str, task: TaskContext, repository:
 def _is_there(repository: str, path: str) -> bool:
     """Tell whether a path is one of the repository's; where no repository is known, whether it could be."""
     pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts and (not repository or (Path(repository) / pure).exists())
+    if pure.is_absolute() or ".." in pure.parts:
+        return False
+    try:
+        return not repository or Path(repository, pure).exists()
+    except OSError:  # a name that is longer than any file's
+        return False
 
 
 if __name__ == "__main__":

@@ -153,7 +153,9 @@ async def test_what_it_has_no_words_for_is_read_by_somebody_who_has(fake_task: M
     assert plan["may_touch"] == ["tests", "ci"], "as the person's words say, and nobody else's"
 
 
-@pytest.mark.parametrize("said", [TaskFailed("t1", "error", "no model"), {**plan_of("fix lint"), "kind": "delete"}])
+@pytest.mark.parametrize(
+    "said", [TaskFailed("t1", "error", "no model"), {**plan_of("fix lint"), "kind": "delete"}, {}, "modernise"]
+)
 async def test_where_that_comes_to_nothing_the_person_is_asked(fake_task: MAKE, said: Any) -> None:
     task = fake_task("fix lint findings")
     task.readers, task.on_call = ["intent-model"], reader(said)

@@ -61,6 +61,7 @@ async def test_a_request_becomes_a_plan(read: MAKE, fake_task: MAKE) -> None:
         (said(paths=["lib"]), "there is no lib in the repository"),
         (said(paths=["../.."]), "there is no"),
         (said(paths=["/"]), "there is no"),
+        (said(paths=["x" * 5000]), "there is no"),
     ],
 )
 async def test_a_plan_that_does_not_match_is_repaired_once_and_else_a_failed_attempt(
