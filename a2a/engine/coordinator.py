@@ -17,6 +17,10 @@ from ..protocol.messages import (
     AgentFind,
     AgentUpdate,
     Bye,
+    ClaimAcquire,
+    ClaimList,
+    ClaimRelease,
+    ClaimRenew,
     ConflictAppeal,
     ConflictGet,
     ConflictList,
@@ -57,6 +61,21 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import snapshot
 from .budget import exhausted, most
+from .claimbook import owner_of
+from .claims import (
+    Alarms,
+    due_claim,
+    leave_line,
+    leave_line_unserved,
+    look_at_line,
+    next_in_line,
+    on_claim_acquire,
+    on_claim_list,
+    on_claim_release,
+    on_claim_renew,
+    outlived,
+    stuck_in_line,
+)
 from .conflicts.comparators import Compare
 from .conflicts.court import (
     on_conflict_appeal,
@@ -91,6 +110,10 @@ from .records import (
     AgentRegistered,
     Archived,
     Asked,
+    Claimed,
+    ClaimRecalled,
+    ClaimRenewed,
+    ClaimRequested,
     Classified,
     ContextWritten,
     CoordinatorStarted,
@@ -134,6 +157,7 @@ from .tasks import (
     when_due,
 )
 from .tree import cancel_children, cancel_orphan, settle_abandoned
+from .waits import resources_of
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -161,6 +185,10 @@ HANDLERS: dict[type[Message], Handler] = {
     TaskConfirm: on_task_confirm,
     TaskCancel: on_task_cancel,
     TaskYield: on_task_yield,
+    ClaimAcquire: on_claim_acquire,
+    ClaimRenew: on_claim_renew,
+    ClaimRelease: on_claim_release,
+    ClaimList: on_claim_list,
     ConflictPosition: on_conflict_position,
     ConflictVote: on_conflict_vote,
     ConflictAppeal: on_conflict_appeal,
@@ -186,7 +214,9 @@ _ACKS_APART_MS = 1_000
 _NOTHING_FETCHED = Fetched()
 """Of nearly every frame; shared, so nobody changes it."""
 _RUNS_LEASE = (Accepted, Revived)
-_SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk)
+_SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk, ClaimAcquire)
+_TIMES_CLAIM = (ClaimRequested, Claimed, ClaimRenewed, ClaimRecalled)
+"""What may bring the time nearer at which a claim has to be looked at, or put it off."""
 
 
 class Coordinator:
@@ -206,6 +236,7 @@ class Coordinator:
         """Task to its earliest entry among the timers."""
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
+        self._alarms = Alarms()
         self._waiting = Waiting()
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
@@ -238,12 +269,14 @@ class Coordinator:
         """Fold stored records back. Call it once, first; then `begin`."""
         for record in records:
             self.ledger.apply(record)
+            self.ledger.freed.clear()  # nobody waits before the fold is over
 
     def begin(self, now: int) -> None:
         """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
         self.ledger.posted.clear()
+        self.ledger.freed.clear()
         self.live.restored_lsn = self.ledger.lsn
         self._commit(CoordinatorStarted(now, self.ledger.epoch + 1))
         leases = [
@@ -262,6 +295,11 @@ class Coordinator:
         for task in self.ledger.tasks.values():
             if task.is_terminal:
                 self._retention.add(task, task.since)
+        for claim in self.ledger.claims.claims.values():
+            self._alarms.set(claim)
+            if claim.is_waiting:
+                # The tasks that stood before it in line do so no more; what is shared meets itself as `x` only.
+                self.ledger.freed.append(dict.fromkeys(claim.names, "x"))
         self._follow(now)
 
     def opened(self, connection: int, fresh_secret: str, now: int) -> None:
@@ -284,6 +322,7 @@ class Coordinator:
             self._principal_left(gone.agent, now)
             self._tell_finders(gone.agent, "left", now)
             self._forget(gone.agent, now)
+            look_at_line(self.world, gone.agent)
         self._follow(now)
 
     def step(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
@@ -365,9 +404,10 @@ class Coordinator:
             self._acked(sender, now)
         elif isinstance(message, Credit) and sender.agent is not None:
             self._capacity_changed(sender.agent)
+            look_at_line(self.world, sender.agent)
             self.ledger.posted[sender.agent] = None
         if isinstance(message, _SIGNS_OF_LIFE):
-            self._lease_changed(message.task, now)
+            self._lease_changed(message.task or "", now)
         if decision.close is not None:
             self._close(sender, decision.close, now)
         self._follow(now)
@@ -387,6 +427,8 @@ class Coordinator:
                     self._commit(record)
             self.ledger.touched[task_id] = task
             self._follow(now)
+        if now >= self.live.grace_until:
+            self._end_claims(now)
         self._archive(now)
 
     def compared(self, job: Compare, number: int, why: str, now: int) -> None:
@@ -404,10 +446,13 @@ class Coordinator:
 
     def next_deadline(self) -> int | None:
         """Return when `tick` has something to do next, or None."""
-        leaving = self._retention.next_deadline()
-        if not self._timers:
-            return leaving
-        return self._timers[0][0] if leaving is None else min(self._timers[0][0], leaving)
+        alarm = self._alarms.next()
+        times = [
+            self._timers[0][0] if self._timers else None,
+            None if alarm is None else max(alarm, self.live.grace_until),
+            self._retention.next_deadline(),
+        ]
+        return min((time for time in times if time is not None), default=None)
 
     def ready(self, now: int) -> Ready:
         """Return what is to be appended and sent since the last call. Append, and only then send."""
@@ -478,6 +523,8 @@ class Coordinator:
         lsn = self.ledger.apply(record)
         self._ready.records.append((lsn, record))
         live, ledger = self.live, self.ledger
+        if live.line.tasks:
+            self._leave_line(record)
         if isinstance(record, Offered):
             task = ledger.tasks[record.task]
             live.progress.pop(record.task, None)
@@ -500,10 +547,39 @@ class Coordinator:
             self._retention.add(ledger.tasks[record.task], record.at)
         elif isinstance(record, AgentRegistered | StatusSet):
             self._capacity_changed(record.agent)
+            look_at_line(self.world, record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
         elif isinstance(record, ContextWritten):
             self._written[record.context_id] = None
+        elif isinstance(record, _TIMES_CLAIM):
+            self._time_claim(record)
+
+    def _leave_line(self, record: Record) -> None:
+        """Have a task that is queued no longer leave the line at once: it waits for nothing any more."""
+        task = self.live.line.tasks.get(getattr(record, "task", None) or "")
+        if task is not None and task.state is not TaskState.QUEUED:
+            leave_line(self.world, task)
+
+    def _time_claim(self, record: ClaimRequested | Claimed | ClaimRenewed | ClaimRecalled) -> None:
+        book = self.ledger.claims
+        if isinstance(record, ClaimRequested):
+            claim = book.claims[self.ledger.lsn]
+        else:
+            claim = book.claims[record.claim] if isinstance(record, Claimed) else book.by_fence[record.claim_fence]
+        self._alarms.set(claim)
+
+    def _end_claims(self, now: int) -> None:
+        """Let what the clock decides about claims happen."""
+        while (claim_id := self._alarms.pop(now)) is not None:
+            claim = self.ledger.claims.claims.get(claim_id)
+            if claim is None:
+                continue
+            for record in due_claim(claim, now):
+                self._commit(record)
+            self._follow(now)
+            if claim.task is None and claim.agent not in self.live.agents:
+                self._forget(claim.agent, now)
 
     def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
         """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
@@ -557,16 +633,38 @@ class Coordinator:
                 elif task.state is TaskState.QUEUED and task.retry_at <= now:
                     self.queues.add(task)
                 self._schedule(task, now)
+                self._follow_claims(task, now)
                 if task.id in self.live.watchers:
                     self._tell_watchers(task)
             if ledger.touched:
                 continue  # what has to end is not offered before
+            if ledger.freed:
+                for record in next_in_line(self.world, now):
+                    self._commit(record)
             for task, agent in offers(self.queues, ledger, self.live, now):
+                if agent is None:
+                    for record in stuck_in_line(self.world, task, now):
+                        self._commit(record)
+                    continue
                 # Without an open lease there is no older holder to protect: the first offer is the lease itself.
                 granted = task.authority is None or not task.authority.is_open
-                self._commit(Offered(now, task.id, agent, granted))
-            if not ledger.touched:
+                self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
+            if self.live.line.called:
+                leave_line_unserved(self.world)
+            if not ledger.touched and not ledger.freed:
                 return
+
+    def _follow_claims(self, task: Task, now: int) -> None:
+        """Do what a change of a task calls for among claims: those of an attempt that is over end with it."""
+        for record in outlived(self.ledger, task, now):
+            self._commit(record)
+        line = self.live.line
+        if task.id not in line.tasks:
+            return
+        if task.state is TaskState.QUEUED and self.queues.has(task.id):
+            line.called[task.id] = task
+        else:
+            leave_line(self.world, task)
 
     def _advance(self, task: Task, now: int) -> None:
         """Take the next step of a group, or have made the comparison that comes before it."""
@@ -718,6 +816,8 @@ class Coordinator:
         for task in self.ledger.open_tasks.values():
             if task.delegator == agent or (task.results and task.results[-1].agent == agent):
                 return
+        if owner_of(None, agent) in self.ledger.claims.by_owner:
+            return
         self._commit(AgentForgotten(now, agent))
 
     # Arriving and watching --------------------------------------------------------------------------------------------

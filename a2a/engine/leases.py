@@ -14,10 +14,12 @@ from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskAccept, TaskDecline, TaskHeartbeat, TaskLease, TaskRevoke, TaskYield
 from ..protocol.states import TaskState
 from .budget import exhausted, is_low, most, plain
+from .claimbook import owner_of
 from .decision import Decision, refuse, reply
 from .ledger import Ledger, Task
 from .live import Connection, Live, Progress, World
 from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
+from .waits import deadlocks, given_up
 
 __all__ = [
     "HEARTBEAT",
@@ -196,7 +198,9 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
         )
         return reply(TaskRevoke(task.id, message.fence, reason, "skip"))
     _keep_progress(world.live, task, message, now)
-    _keep_slot(world, agent, message)
+    if _keep_slot(world, agent, message):
+        found = deadlocks(world.ledger, world.live, owner_of(task.id, agent))
+        records.extend(given_up(deadlock, now) for deadlock in found)
     if message.usage is not None:
         records.extend(_over_budget(world, task, now))
     return reply(_lease(world, task, message.fence), *records)
@@ -211,15 +215,18 @@ def _over_budget(world: World, task: Task, now: int) -> list[Record]:
     return [evict(task, "budget", now)]
 
 
-def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> None:
+def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> bool:
+    """Keep whether an attempt only waits for its sub-tasks, and tell whether it begins to."""
     released = world.live.released.setdefault(agent, {})
     before = released.pop(message.task, None)
+    begins = message.slot == "released" and before != message.fence
     if message.slot == "released":
         released[message.task] = message.fence
-        if before != message.fence and agent in world.ledger.agents:
+        if begins and agent in world.ledger.agents:
             world.queues.capacity_changed(world.ledger.agents[agent])
     if not released:
         del world.live.released[agent]
+    return begins
 
 
 def _progress(live: Live, task: Task) -> Progress:

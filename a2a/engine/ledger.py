@@ -15,7 +15,8 @@ from typing import Any
 
 from ..protocol.states import TERMINAL, TaskEvent, TaskState, advance
 from ..protocol.types import principal_of
-from . import plain
+from . import claimbook, plain
+from .claimbook import Claim, ClaimBook, granted_with, owner_of
 from .conflicts import folding
 from .conflicts.case import Conflict, Group, Terms
 from .context_state import Context, apply_written
@@ -378,6 +379,8 @@ class MailboxEntry:
     task: str
     number: int = 0
     """The fence, revision or question it is about."""
+    claim: dict[str, Any] | None = None
+    """What was to be told when it was posted, where that is about a claim: the claim may be gone when it is sent."""
 
 
 @dataclass(slots=True)
@@ -433,6 +436,7 @@ class Ledger:
         """Contexts that were written to."""
         self.context_bytes = 0
         """About what they take in memory."""
+        self.claims = ClaimBook()
         self.mail: dict[str, int] = {}
         """Task to the mailbox entries that are rendered from it and not acknowledged."""
         self.archived = KeyFilter()
@@ -443,6 +447,8 @@ class Ledger:
         """Tasks that the records since the last pass changed; the coordinator empties it."""
         self.posted: dict[str, None] = {}
         """Mailboxes with a new entry since the last pass; the coordinator empties it."""
+        self.freed: list[dict[str, str]] = []
+        """Names of claims that ended since the last pass; the coordinator empties it."""
 
     def task_id_at(self, lsn: int) -> str:
         """Return the id of the task that the record at this position creates."""
@@ -468,12 +474,20 @@ class Ledger:
 
     def post(self, agent: str, lsn: int, kind: str, task: str, number: int = 0) -> None:
         """Put a notice into an agent's mailbox."""
+        self._post(agent, MailboxEntry(0, lsn, kind, task, number))
+
+    def post_claim(self, claim: Claim, lsn: int, kind: str) -> None:
+        """Put a notice about a claim into its agent's mailbox."""
+        self._post(claim.agent, MailboxEntry(0, lsn, kind, "", claim.id, claim.facts()))
+
+    def _post(self, agent: str, entry: MailboxEntry) -> None:
         mailbox = self.mailboxes.get(agent)
         if mailbox is None:
             mailbox = self.mailboxes[agent] = Mailbox()
-        mailbox.entries.append(MailboxEntry(mailbox.next_mseq, lsn, kind, task, number))
+        entry.mseq = mailbox.next_mseq
+        mailbox.entries.append(entry)
         mailbox.next_mseq += 1
-        self.mail[task] = self.mail.get(task, 0) + 1
+        self.mail[entry.task] = self.mail.get(entry.task, 0) + 1
         self.posted[agent] = None
 
     def read_mail(self, entry: MailboxEntry) -> None:
@@ -715,6 +729,7 @@ def _agent_forgotten(ledger: Ledger, record: AgentForgotten, lsn: int) -> None:
     for entry in mailbox.entries if mailbox else ():
         ledger.read_mail(entry)
     ledger.holding.pop(record.agent, None)
+    ledger.claims.forget(owner_of(None, record.agent))
 
 
 def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
@@ -780,6 +795,8 @@ def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
         task.offer = Offer(lsn, record.agent, record.at)
         event = TaskEvent.OFFER
     ledger.hold(record.agent, task, lsn)
+    if record.claims:
+        granted_with(ledger, record, lsn)
     ledger.move(task, event, record, lsn, agent=record.agent, attempt=task.attempt, fence=lsn)
     ledger.post(record.agent, lsn, "task.offer", task.id, lsn)
 
@@ -1116,6 +1133,7 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
+    ledger.claims.forget(owner_of(task.id, ""))
     folding.moot(ledger, task, record.at, lsn)
     if task.group is None and result is not None and task.scope.partition(":")[0] in ("task", "principal"):
         ledger.count_result(result.agent, was_good=record.state == "completed")
@@ -1197,6 +1215,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     CancelRequested: _cancel_requested,
     Settled: _settled,
     ContextWritten: _context_written,
+    **claimbook.APPLY,
     Archived: _archived,
     Recalled: _recalled,
 }

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.messages import AgentFilter
-from .ledger import Ledger
+from .ledger import Ledger, Task
+from .names import NameIndex
 from .policy import Policy
 
 if TYPE_CHECKING:
     from .routing import Queues
 
-__all__ = ["Connection", "Live", "Progress", "World"]
+__all__ = ["Connection", "Line", "Live", "Progress", "World"]
 
 
 @dataclass(slots=True)
@@ -62,6 +63,37 @@ class Progress:
 
 
 @dataclass(slots=True)
+class Line:
+    """The queued tasks that an agent would take, and that wait for their resources (spec CLAIM-9)."""
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Task to its resources: name to mode."""
+    latest: tuple[int, int] = (0, 0)
+    """No task in it stands behind this place."""
+    index: NameIndex = field(default_factory=NameIndex)
+    called: dict[str, Task] = field(default_factory=dict)
+    """Those that are looked at again in this pass: one that no agent would take now loses its place."""
+
+    def join(self, task: Task, names: dict[str, str], standing: tuple[int, int]) -> bool:
+        """Have a task stand in line, and tell whether it did not before."""
+        if task.id in self.tasks:
+            return False
+        self.latest = max(self.latest, standing) if self.tasks else standing
+        self.tasks[task.id], self.names[task.id] = task, names
+        self.index.add(task.id, names)
+        return True
+
+    def leave(self, task: Task) -> dict[str, str] | None:
+        """Have a task stand in line no longer, and return its resources, or None where it did not."""
+        if self.tasks.pop(task.id, None) is None:
+            return None
+        names = self.names.pop(task.id)
+        self.index.remove(task.id, names)
+        return names
+
+
+@dataclass(slots=True)
 class Live:
     """The volatile half of the coordinator's state."""
 
@@ -79,6 +111,7 @@ class Live:
     """Connections that watch for agents."""
     released: dict[str, dict[str, int]] = field(default_factory=dict)
     """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
+    line: Line = field(default_factory=Line)
     comparing: dict[str, str] = field(default_factory=dict)
     """Group to the member whose result a job compares just now."""
     away_since: dict[str, int] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from .budget import remaining
+from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
 from .ledger import MailboxEntry, Task
@@ -32,6 +33,8 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
 
     An offer that is no longer there is told as a revocation of its fence, so that nobody starts on it.
     """
+    if entry.claim is not None:
+        return claim_notice(world.ledger, entry, now)
     ledger = world.ledger
     task = ledger.tasks[entry.task]
     match entry.kind:
@@ -115,6 +118,7 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
         checkpoint=checkpoint_for(task, ledger.agents.get(agent), agent),
         dossier=dossier(task, fence),
         budget=remaining(ledger, task) or None,  # type: ignore[arg-type]
+        claims=granted_names(ledger, task, fence),
     )
 
 

@@ -186,6 +186,14 @@ class Policy:
     """Keys that one write depends on."""
     context_answer_max_bytes: int = 1024 * 1024
     """Beyond this an answer to a read ends, at the next key, and says where to go on."""
+    claims_max: int = 1_000
+    """Claims of one task, or of one agent without a task."""
+    line_max: int = 256
+    """Waits in line before one claim."""
+    claim_ttl_ms: int = 60_000
+    """How long a claim without a task lasts unless it is renewed."""
+    claim_grace_ms: int = 10_000
+    """How long the holder of a claim has to give it back to one of higher priority."""
     frames_per_second: int = 200_000
     """Beyond this the coordinator reads a connection more slowly; nothing is refused."""
     requests_in_flight: int = 16_384

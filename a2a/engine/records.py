@@ -26,6 +26,11 @@ __all__ = [
     "Asked",
     "CancelRequested",
     "Checkpointed",
+    "ClaimEnded",
+    "ClaimRecalled",
+    "ClaimRenewed",
+    "ClaimRequested",
+    "Claimed",
     "Classified",
     "ConflictAppealed",
     "ConflictOpened",
@@ -169,6 +174,8 @@ class Offered(Record):
     task: str
     agent: str
     granted: bool
+    claims: dict[str, str] | None = None
+    """Name to mode of what is granted with it; the claim's fence is the attempt's."""
 
 
 @dataclass(slots=True)
@@ -539,6 +546,65 @@ class ContextWritten(Record):
 
 
 @dataclass(slots=True)
+class ClaimRequested(Record):
+    """Somebody may have some names, now or when its turn comes. The claim is known by the record's position."""
+
+    agent: str
+    under: str
+    """The task's fence, or without a task the agent's instance: within that its number stands for one claim."""
+    claim_no: int
+    names: dict[str, str]
+    task: str | None
+    fence: int
+    """Of the task's attempt; 0 without a task."""
+    ttl_ms: int | None
+    wait_until: int
+    priority: int
+    preemptible: bool
+
+
+@dataclass(slots=True)
+class Claimed(Record):
+    """A claim was granted; its fence is the record's position."""
+
+    claim: int
+    waited: bool
+    """Its owner was told to wait, and is told now that it need not any more."""
+
+
+@dataclass(slots=True)
+class ClaimRenewed(Record):
+    """A claim lasts this much longer."""
+
+    claim_fence: int
+    ttl_ms: int
+
+
+@dataclass(slots=True)
+class ClaimRecalled(Record):
+    """Its holder is asked to give it back, for one of higher priority; at `grace_at` it ends."""
+
+    claim_fence: int
+    reason: str
+    grace_at: int
+
+
+@dataclass(slots=True)
+class ClaimEnded(Record):
+    """A claim is held no longer, or waited for no longer."""
+
+    claim: int
+    reason: str
+    """`released`, `ttl`, `preempted` or `ended` of one that was held; `timeout`, `deadlock`, `ended` or `released` of
+    one that waited."""
+    detail: str = ""
+    data: dict[str, Any] | None = None
+    """With `deadlock`: the `cycle` it was part of."""
+    is_told: bool = False
+    """Its owner waits for word."""
+
+
+@dataclass(slots=True)
 class Archived(Record):
     """Settled tasks left memory. The archive has them, from before this record or together with it."""
 
@@ -596,6 +662,11 @@ RECORDS: dict[str, type[Record]] = {
         CancelRequested,
         Settled,
         ContextWritten,
+        ClaimRequested,
+        Claimed,
+        ClaimRenewed,
+        ClaimRecalled,
+        ClaimEnded,
         Archived,
         Recalled,
     )

@@ -46,6 +46,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import plain, snapshot
 from .budget import exhausted
+from .claimcheck import expected_instead
 from .conflicts.case import Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.procedure import advance, resolve_by_person
@@ -67,6 +68,11 @@ from .records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    Claimed,
+    ClaimEnded,
+    ClaimRecalled,
+    ClaimRenewed,
+    ClaimRequested,
     Classified,
     ConflictAppealed,
     ConflictOpened,
@@ -103,6 +109,7 @@ from .retention import may_leave
 from .routing import Queues, serves, wanted_of
 from .tasks import due
 from .tree import cancel, cancel_children, cancel_orphan, settle_abandoned
+from .waits import resources_of
 
 __all__ = ["RULES", "Difference", "Replay", "digest"]
 
@@ -115,6 +122,8 @@ _NO_LIMITS = Policy(
     asks_max=_MANY,
     steers_max=_MANY,
     checkpoint_max_bytes=_MANY,
+    claims_max=_MANY,
+    line_max=_MANY,
     watches_max=_MANY,
     contexts_max=_MANY,
     context_keys_max=_MANY,
@@ -187,6 +196,7 @@ class Replay:
                     return Difference(self.ledger.lsn + 1, applied, f"a record that fits the state: {error!r}")
                 self.ledger.touched.clear()
                 self.ledger.posted.clear()
+                self.ledger.freed.clear()
             self.decisions += 1
         return None
 
@@ -401,6 +411,8 @@ def _offered(replay: Replay, record: Offered) -> list[list[Record]]:
         _allow(agent.status == "ready", f"an agent that takes offers, {agent.id} is {agent.status}")
         _allow(serves(skill, agent, *wanted_of(task)), f"an agent that {task.id} asks for")
     _allow(task.shunned.get(record.agent, 0) <= record.at, f"another agent than {record.agent}, which is passed over")
+    expected = expected_instead(replay.ledger, record)
+    _allow(expected is None, expected or "")
     granted = task.authority is None or not task.authority.is_open
     return [[replace(record, granted=granted)]]
 
@@ -646,6 +658,8 @@ def _settled(replay: Replay, record: Settled) -> list[list[Record]]:
         for verdict, rework in (("accept", False), ("reject", False), ("reject", True)):
             word = TaskConfirm(task.id, result.rev, result.result_hash, verdict, rework, record.detail)  # type: ignore[arg-type]
             found.append(replay.controls(record.by, task, word, now))
+    if task.state is TaskState.QUEUED and record.reason == "deadlock" and resources_of(task):
+        found.append([replace(record, state="failed", by="", result_hash=None)])
     if task.state is TaskState.QUEUED and record.reason == "budget" and exhausted(replay.ledger, task):
         found.append([replace(record, state="failed", by="", result_hash=None)])
     if task.on_delegator_loss == "cancel" and record.by == "timer":
@@ -667,6 +681,12 @@ def _context_written(replay: Replay, record: ContextWritten) -> list[list[Record
     depends = [Seen(**seen) for seen in record.depends]
     message = ContextWrite(record.context_id, record.key, ops, depends, attempt, record.reason)
     return [replay.say(record.by, message, record.at)]
+
+
+def _about_claims(replay: Replay, record: Record) -> list[list[Record]]:
+    expected = expected_instead(replay.ledger, record)
+    _allow(expected is None, expected or "")
+    return [[record]]
 
 
 def _archived(replay: Replay, record: Archived) -> list[list[Record]]:
@@ -729,6 +749,11 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     CancelRequested: _cancel,
     Settled: _settled,
     ContextWritten: _context_written,
+    ClaimRequested: _about_claims,
+    Claimed: _about_claims,
+    ClaimRenewed: _about_claims,
+    ClaimRecalled: _about_claims,
+    ClaimEnded: _about_claims,
     Archived: _archived,
     Recalled: _recalled,
 }

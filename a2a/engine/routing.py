@@ -17,6 +17,7 @@ from ..protocol.messages import AgentFilter
 from ..protocol.states import TaskState
 from .ledger import Agent, Ledger, Task
 from .live import Live
+from .waits import has_to_wait, resources_of, wait_of
 
 __all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves", "wanted_of"]
 
@@ -57,6 +58,10 @@ class Queues:
     def remove(self, task: str) -> None:
         """Let a task wait for something else than an agent."""
         self._waiting.pop(task, None)
+
+    def has(self, task: str) -> bool:
+        """Tell whether a task waits for an agent."""
+        return task in self._waiting
 
     def capacity_changed(self, agent: Agent) -> None:
         """Note that the agent may take more than before."""
@@ -209,15 +214,24 @@ def _rendezvous(task: str, agent: str) -> bytes:
     return hashlib.blake2b(f"{task}\n{agent}".encode(), digest_size=8).digest()
 
 
-def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tuple[Task, str]]:
-    """Yield (task, agent) for everything that can be offered now. The caller applies each before the next is asked."""
+def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tuple[Task, str | None]]:
+    """Yield (task, agent) for everything that can be offered now. The caller applies each before the next is asked.
+
+    A task that an agent would take but whose resources are not free stands in line for them, out of the way of those
+    behind it; where it begins to, it is yielded without an agent (spec CLAIM-9).
+    """
     for skill in queues.take_changed():
         heads = queues.heads(skill, ledger, now)
         item = next(heads, None)
         while item is not None:
             task, bucket = item
             agent = choose_agent(task, bucket.wanted, ledger, live, now)
-            if agent is not None:
+            names = resources_of(task) if agent is not None else {}
+            wait = wait_of(task, names) if names else None
+            if wait is not None and has_to_wait(ledger, live, wait):
+                if live.line.join(task, names, wait.standing):
+                    yield task, None
+            elif agent is not None:
                 yield task, agent
             try:
                 item = heads.send(agent is not None)

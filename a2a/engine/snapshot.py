@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import plain
+from .claimbook import Claim, ClaimBook, Numbers
 from .conflicts.case import Conflict
 from .context_state import Context
 from .filter import KeyFilter
@@ -45,6 +46,10 @@ class _State:
     mail: dict[str, int]
     archived: KeyFilter
     recalled: list[str]
+    claims: list[Claim]
+    claim_owners: dict[str, list[int]]
+    """Owner to its claims, in their order."""
+    claim_numbers: dict[str, Numbers]
     conflicts: dict[str, Conflict]
     sealed: str
     records_of: dict[str, tuple[int, int]]
@@ -69,6 +74,9 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         mail=ledger.mail,
         archived=ledger.archived,
         recalled=list(ledger.recalled),
+        claims=list(ledger.claims.claims.values()),
+        claim_owners={owner: list(claims) for owner, claims in ledger.claims.by_owner.items()},
+        claim_numbers=ledger.claims.numbers,
         conflicts=ledger.conflicts,
         sealed=ledger.sealed,
         records_of=ledger.records_of,
@@ -107,6 +115,7 @@ def load(body: bytes, namespace: str) -> Ledger:
             ledger.attached.setdefault(task.principal, {})[task.id] = task
     ledger.mail, ledger.archived = state.mail, state.archived
     ledger.recalled = dict.fromkeys(state.recalled)
+    ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
     ledger.contexts = {context.id: context for context in state.contexts}
     ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)

@@ -27,7 +27,10 @@ from .types import (
     Key,
     Labels,
     Milliseconds,
+    Priority,
     Requirements,
+    Resource,
+    ResourceName,
     TaskSpec,
     Uint,
     Usage,
@@ -48,6 +51,15 @@ __all__ = [
     "Bye",
     "Checkpoint",
     "Child",
+    "ClaimAcquire",
+    "ClaimDenied",
+    "ClaimGranted",
+    "ClaimList",
+    "ClaimPage",
+    "ClaimPreempt",
+    "ClaimQueued",
+    "ClaimRelease",
+    "ClaimRenew",
     "ConflictAppeal",
     "ConflictFound",
     "ConflictGet",
@@ -69,6 +81,7 @@ __all__ = [
     "Dossier",
     "Error",
     "Feedback",
+    "GrantedName",
     "Held",
     "HeldVerdict",
     "Hello",
@@ -480,6 +493,15 @@ class Steer(Struct):
 
 
 @dataclass(slots=True)
+class GrantedName(Struct):
+    """A name that was granted with the lease, and the claim's fence for it (spec CLAIM-9)."""
+
+    name: str
+    mode: Literal["x", "s"]
+    fence: Uint
+
+
+@dataclass(slots=True)
 class TaskOffer(Message):
     """An attempt at a task, for this agent (spec OFFER-1)."""
 
@@ -510,6 +532,7 @@ class TaskOffer(Message):
     """Absent on the first attempt."""
     budget: Budget | None = None
     """What is left for it."""
+    claims: list[GrantedName] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -822,6 +845,130 @@ class TaskYield(Message):
     fence: Uint
     reason: Annotated[str, Field(max_length=256)] = ""
     usage: Annotated[Usage, InCanonicalForm] | None = None
+
+
+# Claims ---------------------------------------------------------------------------------------------------------------
+
+Resources = Annotated[list[Resource], Field(min_length=1, max_length=64)]
+
+
+@dataclass(slots=True)
+class ClaimAcquire(Message):
+    """Have some names, all of them or none (spec CLAIM-3). Key: (task and fence or agent's instance, `claimNo`)."""
+
+    kind = "claim.acquire"
+    claim_no: Annotated[int, Field(ge=1, le=2**53 - 1)]
+    """Grows with every new claim under the same key."""
+    claims: Resources
+    task: Identifier | None = None
+    """The task they are for; absent, they are the agent's own."""
+    fence: Uint | None = None
+    """The attempt they are for."""
+    ttl_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    """When the claim ends unless it is renewed."""
+    wait_ms: Milliseconds = 0
+    """How long to stand in line; 0: not at all."""
+    priority: Priority = 0
+    preemptible: bool = False
+    """Whether one of higher priority may have it back."""
+
+
+@dataclass(slots=True)
+class ClaimGranted(Message):
+    """The names are its owner's: the answer to an acquire or a renewal, or the end of a wait (spec CLAIM-3)."""
+
+    kind = "claim.granted"
+    claim_no: Uint
+    claim_fence: Uint
+    """For whoever guards the resources: greater than those of all claims on these names before."""
+    claims: Resources
+    task: Identifier | None = None
+    fence: Uint | None = None
+    ttl_ms: Milliseconds | None = None
+    """What is left of its time; absent, it lasts as long as the attempt."""
+
+
+@dataclass(slots=True)
+class ClaimQueued(Message):
+    """The claim stands in line; word comes by mailbox (spec CLAIM-5)."""
+
+    kind = "claim.queued"
+    claim_no: Uint
+    position: Uint
+    """1: it is the next, of those that wait for any of its names."""
+    task: Identifier | None = None
+    fence: Uint | None = None
+
+
+@dataclass(slots=True)
+class ClaimDenied(Message):
+    """A claim that stood in line will not be granted (spec CLAIM-5)."""
+
+    kind = "claim.denied"
+    claim_no: Uint
+    reason: Literal["timeout", "deadlock", "ended"]
+    detail: str = ""
+    task: Identifier | None = None
+    fence: Uint | None = None
+    cycle: list[JsonObject] = field(default_factory=list)
+    """With `deadlock`: who waits for whom (spec WAIT-3)."""
+
+
+@dataclass(slots=True)
+class ClaimRenew(Message):
+    """Keep a claim for longer (spec CLAIM-7). Key: (`claimFence`)."""
+
+    kind = "claim.renew"
+    claim_fence: Uint
+    ttl_ms: Annotated[Milliseconds, Field(ge=100)] | None = None
+    """From now on; absent, as long as it was asked for."""
+
+
+@dataclass(slots=True)
+class ClaimRelease(Message):
+    """Give a claim back, or wait for it no longer (spec CLAIM-6). Key: the claim."""
+
+    kind = "claim.release"
+    claim_fence: Uint | None = None
+    claim_no: Uint | None = None
+    """In place of its fence, which one that still waits does not have."""
+    task: Identifier | None = None
+    fence: Uint | None = None
+
+
+@dataclass(slots=True)
+class ClaimPreempt(Message):
+    """Give a claim back within the grace: one of higher priority waits for it (spec CLAIM-10)."""
+
+    kind = "claim.preempt"
+    claim_no: Uint
+    claim_fence: Uint
+    reason: str
+    grace_ms: Milliseconds
+    task: Identifier | None = None
+    fence: Uint | None = None
+
+
+@dataclass(slots=True)
+class ClaimList(Message):
+    """Who has and who waits for what."""
+
+    kind = "claim.list"
+    name: ResourceName | None = None
+    """Only what conflicts with this name, claimed alone."""
+    task: Identifier | None = None
+    """Only the claims of this task."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+@dataclass(slots=True)
+class ClaimPage(Message):
+    """Claims: first those that are held, by their fences, then those that wait, the next first."""
+
+    kind = "claim.page"
+    claims: list[JsonObject]
+    more: bool = False
+    """There are others that were not named."""
 
 
 # Conflicts ------------------------------------------------------------------------------------------------------------
@@ -1216,6 +1363,15 @@ KINDS: dict[str, type[Message]] = {
         TaskCancel,
         TaskRevoke,
         TaskYield,
+        ClaimAcquire,
+        ClaimGranted,
+        ClaimQueued,
+        ClaimDenied,
+        ClaimRenew,
+        ClaimRelease,
+        ClaimPreempt,
+        ClaimList,
+        ClaimPage,
         ConflictOpened,
         ConflictPosition,
         ConflictVote,
@@ -1260,6 +1416,10 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         TaskConfirm,
         TaskCancel,
         TaskYield,
+        ClaimAcquire,
+        ClaimRenew,
+        ClaimRelease,
+        ClaimList,
         ConflictPosition,
         ConflictVote,
         ConflictAppeal,

@@ -33,8 +33,11 @@ __all__ = [
     "Message",
     "Milliseconds",
     "Part",
+    "Priority",
     "Redundancy",
     "Requirements",
+    "Resource",
+    "ResourceName",
     "RungSpec",
     "SafeInt",
     "Task",
@@ -65,6 +68,11 @@ Uint = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Milliseconds = Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
 """A duration; ten years is a mistake in units."""
 Labels = Annotated[dict[str, str], Field(max_length=64)]
+Priority = Annotated[int, Field(ge=0, le=9)]
+ResourceName = Annotated[
+    str, Field(max_length=512, pattern=r"^[^/*\x00-\x1f\x7f]+(/[^/*\x00-\x1f\x7f]+){0,31}(/\*\*)?$")
+]
+"""Segments with `/` between them; `/**` at the end stands for all below as well."""
 
 
 def principal_of(agent: str) -> str:
@@ -202,6 +210,14 @@ class Acceptance(TypedDict, total=False):
     evaluator: Literal["auto", "delegator", "human"]
 
 
+class Resource(TypedDict, total=False):
+    """A name somebody claims, alone (`x`) or together with others who only share it (`s`) (spec CLAIM-1)."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    name: Required[ResourceName]
+    mode: Literal["x", "s"]
+
+
 class RungSpec(TypedDict, total=False):
     """One step of the ladder by which a conflict is decided (spec RUNG-1)."""
 
@@ -233,7 +249,8 @@ class TaskSpec(TypedDict, total=False):
     requires: Requirements
     acceptance: Acceptance
     effect: Literal["pure", "idempotent", "irreversible"]
-    priority: Annotated[int, Field(ge=0, le=9)]
+    priority: Priority
+    resources: Annotated[list[Resource], Field(max_length=64)]
     redundancy: Redundancy
     inputSchema: JsonObject
     outputSchema: JsonObject

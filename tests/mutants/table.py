@@ -449,7 +449,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "short-lease-behind-a-long-offer",
         "A lease that ends before its offer would have is looked at only then.",
         COORDINATOR,
-        "        if isinstance(message, _SIGNS_OF_LIFE):\n            self._lease_changed(message.task, now)",
+        '        if isinstance(message, _SIGNS_OF_LIFE):\n            self._lease_changed(message.task or "", now)',
         "",
         caught_by=("L3",),
     ),

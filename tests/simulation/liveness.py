@@ -231,7 +231,7 @@ def compare(name: str, replayed: Ledger, live: Ledger) -> None:
             raise Violation(name, f"replay and live differ at {_difference(ours, theirs, field)}")
 
 
-_PASSING = ("touched", "posted")
+_PASSING = ("touched", "posted", "freed")
 """Marks that the passes clear."""
 _SCALARS = frozenset({str, int, bytes, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}

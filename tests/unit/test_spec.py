@@ -15,6 +15,7 @@ from a2a.engine.context_state import REVISIONS_KEPT, VALUES_KEPT, WRITES_KEPT
 from a2a.engine.leases import HEARTBEAT, Case
 from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.tasks import REPORT
+from a2a.engine.waits import AGEING_MS
 from a2a.errors import CODES
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
@@ -40,6 +41,8 @@ PREFIXES = (
         "REPORT",
         "ACCEPT",
         "CANCEL",
+        "CLAIM",
+        "WAIT",
         "GROUP",
         "COMPARE",
         "CONFLICT",
@@ -250,6 +253,8 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.steers_max} words",
         f"{policy.checkpoint_max_bytes:,} bytes",
         f"{policy.depth_max} levels",
+        f"{policy.claims_max:,} claims",
+        f"{policy.line_max} others before it in line",
         f"{policy.watches_max:,} tasks",
         f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
@@ -282,6 +287,16 @@ def test_the_limits_of_contexts_are_those_of_the_code() -> None:
         f"newest {WRITES_KEPT:,} writes",
     ):
         assert words in paragraph
+
+
+def test_the_times_of_claims_are_those_of_the_code() -> None:
+    policy = Policy()
+    for promise, words in (
+        ("CLAIM-5", f"each {AGEING_MS // 1000} s of waiting"),
+        ("CLAIM-7", f"{policy.claim_ttl_ms // 1000} s where it names none"),
+        ("CLAIM-10", f"{policy.claim_grace_ms // 1000} s by default"),
+    ):
+        assert words in SPEC.partition(f"**{promise}.**")[2].split("\n\n")[0].replace("\n", " ")
 
 
 # Examples and words ---------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ BY_HINT = {
     | st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=3), max_size=3),
     list[str]: st.lists(st.text(max_size=12), max_size=3),
     dict[str, str]: st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+    dict[str, str] | None: st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
     dict[str, int]: st.dictionaries(st.text(max_size=5), st.integers(0, 99), max_size=3),
     dict[str, int] | None: st.none() | st.dictionaries(st.text(max_size=5), st.integers(0, 99), max_size=3),
     dict[str, int | None]: st.dictionaries(st.text(max_size=5), st.none() | st.integers(0, 99), max_size=3),

@@ -112,6 +112,7 @@ TYPED = {
     "Requirements": st.fixed_dictionaries({"agent": names}),
     "Budget": st.fixed_dictionaries({}, optional={"tokens": st.integers(0, 99), "depth": st.integers(0, 9)}),
     "Usage": usages,
+    "Resource": st.fixed_dictionaries({"name": st.just("repo/**")}, optional={"mode": st.sampled_from("xs")}),
 }
 payloads = json_values.map(lambda value: json.dumps(value).encode())
 BY_NAME = {"versions": st.lists(text, min_size=2, max_size=2)}

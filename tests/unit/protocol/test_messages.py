@@ -85,6 +85,17 @@ def test_what_travels_in_the_envelope_has_one_type_everywhere():
         (messages.TaskConfirm, {"task": "t", "rev": 0, "resultHash": DIGEST, "verdict": "perhaps"}),
         (messages.TaskCancel, {"task": "t", "mode": "gently"}),
         (messages.TaskDecline, {"task": "t", "fence": 1, "reason": "bored"}),
+        (messages.ClaimAcquire, {"claimNo": 0, "claims": [{"name": "a"}]}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": []}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": [{"name": "a"}] * 65}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": [{"mode": "x"}]}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": [{"name": "a", "mode": "w"}]}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": [{"name": "a"}], "priority": 10}),
+        (messages.ClaimAcquire, {"claimNo": 1, "claims": [{"name": "a"}], "ttlMs": 99}),
+        (messages.ClaimRenew, {"claimFence": 1, "ttlMs": 99}),
+        (messages.ClaimList, {"limit": 1_001}),
+        *((messages.ClaimList, {"name": name}) for name in ("", "/a", "a/", "a//b", "**", "a/*", "a/**/b", "a*")),
+        *((messages.ClaimList, {"name": name}) for name in ("a\nb", "a\n", "x" * 513, "/".join("a" * 33))),
         (messages.TaskList, {"limit": 0}),
         (messages.TaskList, {"limit": 1_001}),
         (messages.Ping, {"nonce": "x" * 65}),
@@ -93,6 +104,11 @@ def test_what_travels_in_the_envelope_has_one_type_everywhere():
 def test_what_is_beyond_a_limit_is_refused(kind, fields):
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(fields)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "repo/a/src/**", "docs/read me.md", "a/.../b", "/".join("a" * 32)])
+def test_a_name_to_claim_is_segments_and_may_stand_for_all_below(name):
+    TypeAdapter(messages.ClaimList).validate_python({"name": name})
 
 
 def test_names_on_the_wire_are_camel_case_only():

@@ -1,0 +1,120 @@
+"""Whether a record about claims could have been written in the state before it. Used by `replay`.
+
+A claim rests on facts that are not all recorded: which queued tasks stood in line, and who only waited for sub-tasks.
+They make waits longer and circles more, and never a grant that the records alone would forbid: that is what is looked
+at here. Of a circle it is looked at whether it closes, and leads through the wait that was given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .claimbook import Claim, owner_of
+from .claims import is_kept_for_next, outlived
+from .ledger import Ledger, Task
+from .live import Live
+from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Offered, Record
+from .waits import in_the_way, resources_of, wait_of
+
+__all__ = ["CHECKS", "expected_instead"]
+
+
+def expected_instead(ledger: Ledger, record: Record) -> str | None:
+    """Return what was to be expected in place of a record about claims, or None where it fits."""
+    return CHECKS[type(record)](ledger, record)
+
+
+def _requested(ledger: Ledger, record: ClaimRequested) -> str | None:
+    newest = ledger.claims.newest_no(owner_of(record.task, record.agent), record.under)
+    if record.claim_no <= newest:
+        return f"a number after {newest}"
+    if not record.names or list(record.names) != sorted(record.names):
+        return "names in canonical order"
+    if record.wait_until < record.at:
+        return "a wait that ends after it began"
+    if record.task is None:
+        return None if record.ttl_ms is not None else "a time to live, without a task"
+    task = ledger.tasks.get(record.task)
+    authority = task.authority if task is not None else None
+    is_current = authority is not None and authority.is_open and not authority.lapsed
+    if authority is None or not is_current or (authority.fence, authority.holder) != (record.fence, record.agent):
+        return f"the current attempt at {record.task}, {record.fence} of {record.agent} is not"
+    return None if record.under == str(record.fence) else f"a claim under {record.fence}"
+
+
+def _claimed(ledger: Ledger, record: Claimed) -> str | None:
+    claim = ledger.claims.claims.get(record.claim)
+    if claim is None or not claim.is_waiting:
+        return f"a claim that waits, {record.claim} does not"
+    if is_kept_for_next(ledger, claim):
+        return f"a claim on what no offer of {claim.task} has"
+    return _in_its_way(ledger, claim)
+
+
+def _in_its_way(ledger: Ledger, what: Claim | Task) -> str | None:
+    obstacles = in_the_way(ledger, Live(), wait_of(what))
+    return f"a wait for {obstacles[0].name} of {obstacles[0].owner}" if obstacles else None
+
+
+def _offered(ledger: Ledger, record: Offered) -> str | None:
+    task = ledger.tasks[record.task]
+    names = resources_of(task)
+    if (record.claims or {}) != names:
+        return f"the resources of {task.id}: {names}"
+    return _in_its_way(ledger, task) if names else None
+
+
+def _renewed(ledger: Ledger, record: ClaimRenewed) -> str | None:
+    is_held = record.claim_fence in ledger.claims.by_fence
+    return None if is_held and record.ttl_ms > 0 else f"a claim that is held, {record.claim_fence} is not"
+
+
+def _recalled(ledger: Ledger, record: ClaimRecalled) -> str | None:
+    claim = ledger.claims.by_fence.get(record.claim_fence)
+    if claim is None or not claim.preemptible or claim.recalled:
+        return f"a claim that may be called back, {record.claim_fence} may not"
+    waiting = (ledger.claims.claims[key] for key in ledger.claims.waiting.meeting(claim.names))
+    if not any(other.priority > claim.priority and not wait_of(other).is_beside(claim.owner) for other in waiting):
+        return f"somebody of higher priority who waits for claim {claim.id}"
+    return None if record.grace_at >= record.at else "a grace"
+
+
+def _ended(ledger: Ledger, record: ClaimEnded) -> str | None:
+    claim = ledger.claims.claims.get(record.claim)
+    if claim is None:
+        return f"a claim that has not ended, {record.claim} has"
+    task = ledger.tasks.get(claim.task) if claim.task is not None else None
+    over = {ended.claim for ended in outlived(ledger, task, record.at) if isinstance(ended, ClaimEnded)} if task else ()
+    fits = {
+        "timeout": claim.is_waiting and claim.wait_until <= record.at,
+        "deadlock": claim.is_waiting and is_circle((record.data or {}).get("cycle", []), claim.owner),
+        "ttl": claim.until is not None and claim.until <= record.at,
+        "preempted": bool(claim.recalled) and claim.grace_at <= record.at,
+        "ended": claim.id in over,
+        "released": True,
+    }
+    return None if fits.get(record.reason) else f"a reason for claim {claim.id} to end, {record.reason} is none"
+
+
+def is_circle(cycle: list[dict[str, Any]], owner: str) -> bool:
+    """Tell whether each step of a circle leads to the next one, and one of them is this owner's wait for a claim."""
+    waits = [_step(step, "task", "agent") for step in cycle]
+    whom = [_step(step, "waitsForTask", "waitsForAgent") for step in cycle]
+    gives_up = any(step.get("for") == "claim" and wait == owner for step, wait in zip(cycle, waits, strict=True))
+    return gives_up and whom == [*waits[1:], *waits[:1]]
+
+
+def _step(step: dict[str, Any], task: str, agent: str) -> str:
+    return owner_of(step.get(task), step.get(agent, ""))
+
+
+CHECKS: dict[type[Record], Callable[[Ledger, Any], str | None]] = {
+    ClaimRequested: _requested,
+    Claimed: _claimed,
+    ClaimRenewed: _renewed,
+    ClaimRecalled: _recalled,
+    ClaimEnded: _ended,
+    Offered: _offered,
+}
+"""Each record that has to do with claims."""

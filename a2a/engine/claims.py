@@ -1,0 +1,522 @@
+"""Claims: names that one may have alone or several may share, each grant with a fence of its own (spec CLAIM).
+
+Handlers for what peers ask, and what follows by itself: whose turn it is when names become free, what ends with an
+attempt, what the clock ends. Who is in whose way is looked up in `waits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+from ..errors import ErrorCode
+from ..protocol.messages import (
+    ClaimAcquire,
+    ClaimDenied,
+    ClaimGranted,
+    ClaimList,
+    ClaimPage,
+    ClaimPreempt,
+    ClaimQueued,
+    ClaimRelease,
+    ClaimRenew,
+    GrantedName,
+    Message,
+    Ok,
+)
+from ..protocol.states import OPEN_ENDED
+from ..protocol.types import principal_of
+from .claimbook import Claim, owner_of
+from .decision import Decision, refuse, reply
+from .leases import not_current, regain
+from .ledger import Ledger, MailboxEntry, Task
+from .live import Connection, World
+from .names import NameIndex, canonical_names, names_meet
+from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Record
+from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, wait_of
+
+__all__ = [
+    "Alarms",
+    "claim_notice",
+    "due_claim",
+    "granted_names",
+    "is_kept_for_next",
+    "leave_line",
+    "leave_line_unserved",
+    "look_at_line",
+    "next_in_line",
+    "on_claim_acquire",
+    "on_claim_list",
+    "on_claim_release",
+    "on_claim_renew",
+    "outlived",
+    "stuck_in_line",
+    "when_claim_due",
+]
+
+
+# What peers ask -------------------------------------------------------------------------------------------------------
+
+
+def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, now: int) -> Decision:
+    """Somebody wants names, all of them or none. Spec CLAIM-3 to CLAIM-5."""
+    agent, ledger = sender.agent or "", world.ledger
+    if (message.task is None) != (message.fence is None):
+        return refuse(ErrorCode.MALFORMED, "a claim for a task names the task and the attempt's fence, any other none")
+    regained: list[Record] = []
+    if message.task is not None:
+        made_for = _for_attempt(world, agent, message.task, message.fence or 0, now)
+        if isinstance(made_for, Decision):
+            return made_for
+        regained = made_for
+    claim = _wanted(world, sender, message, now)
+    claim.id = ledger.lsn + 1 + len(regained)
+    known = ledger.claims.find(claim.owner, claim.under, claim.claim_no)
+    if known is not None:
+        return _asked_before(world, known, claim, regained, now)
+    newest = ledger.claims.newest_no(claim.owner, claim.under)
+    if claim.claim_no <= newest:
+        return refuse(ErrorCode.STALE, f"claim {claim.claim_no} of {agent} has ended, the newest is {newest}")
+    if len(ledger.claims.by_owner.get(claim.owner, ())) >= world.policy.claims_max:
+        return refuse(ErrorCode.QUOTA, f"{claim.owner} has {world.policy.claims_max} claims, the most there may be")
+
+    obstacles = in_the_way(ledger, world.live, wait_of(claim))
+    if obstacles and message.wait_ms == 0:
+        return _busy(claim, obstacles, regained)
+    ahead = sum(not obstacle.is_held for obstacle in obstacles)
+    if ahead > world.policy.line_max:
+        return refuse(ErrorCode.QUOTA, f"{ahead} wait for {obstacles[0].name} already, the most there may be")
+    way, refused = _make_way(world, claim, now)
+    claim.id += len(way)  # what made way did so in records before the request
+    requested = [*regained, *way, _requested(claim)]
+    if refused is not None:
+        ended = ClaimEnded(now, claim.id, "deadlock", refused.detail, {"cycle": refused.cycle})
+        return _deadlocked(refused, [*requested, ended])
+    if not obstacles:
+        granted = ClaimGranted(claim.claim_no, claim.id + 1, *_named(claim), claim.ttl_ms)
+        return reply(granted, *requested, Claimed(now, claim.id, waited=False))
+    queued = ClaimQueued(claim.claim_no, ahead + 1, claim.task, message.fence)
+    return reply(queued, *requested, *_called_back(world, claim, obstacles, now))
+
+
+def _for_attempt(world: World, agent: str, task_id: str, fence: int, now: int) -> list[Record] | Decision:
+    """Return what makes the attempt current, or the refusal where it cannot claim."""
+    task = world.ledger.tasks.get(task_id)
+    if task is None:
+        return refuse(ErrorCode.NOT_FOUND, f"there is no task {task_id}")
+    regained = regain(world, task, agent, fence, now)
+    if regained is None:
+        return not_current(world, task, agent, fence)
+    if not regained and (task.state not in OPEN_ENDED or task.cancel is not None):
+        return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: it claims nothing any more")
+    return regained
+
+
+def _wanted(world: World, sender: Connection, message: ClaimAcquire, now: int) -> Claim:
+    of_agent = message.task is None
+    return Claim(
+        id=0,
+        at=now,
+        agent=sender.agent or "",
+        under=sender.instance if of_agent else str(message.fence),
+        claim_no=message.claim_no,
+        names=canonical_names(message.claims),
+        task=message.task,
+        task_fence=message.fence or 0,
+        # Without a task there is no attempt whose end would end it.
+        ttl_ms=world.policy.claim_ttl_ms if of_agent and message.ttl_ms is None else message.ttl_ms,
+        wait_until=now + message.wait_ms,
+        priority=message.priority,
+        preemptible=message.preemptible,
+    )
+
+
+def _requested(claim: Claim) -> ClaimRequested:
+    return ClaimRequested(
+        claim.at,
+        claim.agent,
+        claim.under,
+        claim.claim_no,
+        claim.names,
+        claim.task,
+        claim.task_fence,
+        claim.ttl_ms,
+        claim.wait_until,
+        claim.priority,
+        claim.preemptible,
+    )
+
+
+def _asked_before(world: World, known: Claim, again: Claim, regained: list[Record], now: int) -> Decision:
+    """Answer a repeat with how the claim stands now. Spec CLAIM-4."""
+    if known.names != again.names:
+        return refuse(
+            ErrorCode.IDEMPOTENCY_MISMATCH,
+            f"claim {known.claim_no} of {known.agent} is for {', '.join(known.names)}, not {', '.join(again.names)}",
+        )
+    if known.ended == "deadlock":
+        return _deadlocked(Deadlock(known, known.cycle), regained)
+    if known.ended:
+        return refuse(
+            ErrorCode.STALE, f"claim {known.claim_no} of {known.agent} has ended: {known.ended}", records=regained
+        )
+    if known.is_waiting:
+        ahead = sum(not obstacle.is_held for obstacle in in_the_way(world.ledger, world.live, wait_of(known)))
+        return reply(ClaimQueued(known.claim_no, ahead + 1, known.task, known.task_fence or None), *regained)
+    return reply(_granted(known, now), *regained)
+
+
+def _busy(claim: Claim, obstacles: list[Obstacle], regained: list[Record]) -> Decision:
+    first = obstacles[0]
+    return refuse(
+        ErrorCode.DENIED,
+        f"{first.name} is {'held' if first.is_held else 'waited for'} by {first.owner.partition(':')[2]}",
+        data={"holders": [_in_way(obstacle) for obstacle in obstacles]},
+        records=regained,
+    )
+
+
+def _in_way(obstacle: Obstacle) -> dict[str, Any]:
+    if isinstance(obstacle.what, Task):
+        return {"name": obstacle.name, "task": obstacle.what.id, "isHeld": False}
+    claim = obstacle.what
+    told: dict[str, Any] = {"name": obstacle.name, "agent": claim.agent, "isHeld": obstacle.is_held}
+    if claim.task is not None:
+        told["task"] = claim.task
+    if claim.fence:
+        told["claimFence"] = claim.fence
+    return told
+
+
+def _make_way(world: World, claim: Claim, now: int) -> tuple[list[Record], Deadlock | None]:
+    """Break the circles that this claim would close: return what others give up, and whether it is this one."""
+    records: list[Record] = []
+    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim):
+        if deadlock.victim is claim:
+            return records, deadlock
+        records.append(given_up(deadlock, now))
+    return records, None
+
+
+def _deadlocked(deadlock: Deadlock, records: list[Record]) -> Decision:
+    """Refuse a claim that would close a circle; the records keep that it did. Spec WAIT-3."""
+    return refuse(ErrorCode.DEADLOCK, deadlock.detail, data={"cycle": deadlock.cycle}, records=records)
+
+
+def on_claim_renew(world: World, sender: Connection, message: ClaimRenew, now: int) -> Decision:
+    """A holder keeps a claim for longer. Spec CLAIM-7."""
+    claim = world.ledger.claims.by_fence.get(message.claim_fence)
+    if claim is None:
+        return _no_claim(world, message.claim_fence)
+    if not _is_mine(sender, claim):
+        return _not_mine(sender, claim)
+    ttl_ms = message.ttl_ms or claim.ttl_ms
+    if ttl_ms is None:
+        return reply(_granted(claim, now))
+    granted = ClaimGranted(claim.claim_no, claim.fence, *_named(claim), ttl_ms)
+    return reply(granted, ClaimRenewed(now, claim.fence, ttl_ms))
+
+
+def on_claim_release(world: World, sender: Connection, message: ClaimRelease, now: int) -> Decision:
+    """A holder gives a claim back, or does not wait for it any longer. Spec CLAIM-6."""
+    book, agent = world.ledger.claims, sender.agent or ""
+    if (message.claim_fence is None) == (message.claim_no is None):
+        return refuse(ErrorCode.MALFORMED, "a claim is released by its fence or by its number")
+    claim: Claim | None
+    if message.claim_fence is not None:
+        claim = book.by_fence.get(message.claim_fence)
+        if claim is None and message.claim_fence > world.ledger.lsn:
+            return _no_claim(world, message.claim_fence)
+    else:
+        under = sender.instance if message.task is None else str(message.fence)
+        claim = book.find(owner_of(message.task, agent), under, message.claim_no or 0)
+    if claim is None or claim.ended:
+        return reply(Ok())  # a repeat, or it had ended by itself: nobody has it, as was wished
+    if not _is_mine(sender, claim) and sender.role != "operator":
+        return _not_mine(sender, claim)
+    return reply(Ok(), ClaimEnded(now, claim.id, "released", is_told=claim.agent != agent and claim.is_waiting))
+
+
+def _is_mine(sender: Connection, claim: Claim) -> bool:
+    """Tell whether the sender may speak for a claim: its attempt's agent, or its principal. Spec CLAIM-6."""
+    agent = sender.agent or ""
+    return claim.agent == agent or (claim.task is None and principal_of(claim.agent) == principal_of(agent))
+
+
+def _not_mine(sender: Connection, claim: Claim) -> Decision:
+    return refuse(ErrorCode.NOT_HOLDER, f"claim {claim.fence} is {claim.agent}'s, not {sender.agent}'s")
+
+
+def _no_claim(world: World, fence: int) -> Decision:
+    if fence > world.ledger.lsn:
+        return refuse(ErrorCode.MALFORMED, f"no fence {fence} was minted yet, the newest is {world.ledger.lsn}")
+    return refuse(ErrorCode.STALE, f"no claim is held under fence {fence} any more")
+
+
+def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int) -> Decision:
+    """Show who has and who waits for what. Spec CLAIM-11."""
+    book, line = world.ledger.claims, world.live.line
+    claims, tasks = list(book.claims.values()), list(line.tasks.values())
+    if message.name is not None:
+        wanted = {message.name: "x"}
+        claims = [book.claims[key] for key in (*book.held.meeting(wanted), *book.waiting.meeting(wanted))]
+        tasks = [line.tasks[key] for key in line.index.meeting(wanted)]
+    if message.task is not None:
+        claims = [claim for claim in claims if claim.task == message.task]
+        tasks = [task for task in tasks if task.id == message.task]
+    held = sorted((claim for claim in claims if claim.fence), key=lambda claim: claim.fence)
+    waits = [wait_of(claim) for claim in claims if not claim.fence]
+    waits += [wait_of(task, line.names[task.id]) for task in tasks]
+    waits.sort(key=lambda wait: wait.standing)
+    shown = [_shown(claim, now) for claim in held]
+    for position, wait in enumerate(waits, 1):
+        what = wait.what
+        told = _shown(what, now) if isinstance(what, Claim) else {"task": what.id, "claims": _listed(wait.names)}
+        told |= {"state": "waiting", "position": position}
+        told["waitsFor"] = [_in_way(obstacle) for obstacle in in_the_way(world.ledger, world.live, wait)]
+        shown.append(told)
+    return reply(ClaimPage(shown[: message.limit], len(shown) > message.limit))
+
+
+def _shown(claim: Claim, now: int) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "state": "held",
+        "claims": _listed(claim.names),
+        "agent": claim.agent,
+        "priority": claim.priority,
+        "preemptible": claim.preemptible,
+        "sinceMs": max(0, now - claim.at),
+    }
+    if claim.task is not None:
+        shown["task"], shown["fence"] = claim.task, claim.task_fence
+    if claim.fence:
+        shown["claimFence"] = claim.fence
+    if claim.until is not None:
+        shown["ttlMs"] = max(0, claim.until - now)
+    if claim.recalled:
+        shown["recalled"] = claim.recalled
+    return shown
+
+
+# What is told ---------------------------------------------------------------------------------------------------------
+
+
+def _listed(names: Any) -> list[dict[str, str]]:
+    return [{"name": name, "mode": mode} for name, mode in names.items()]
+
+
+def _named(claim: Claim) -> tuple[Any, str | None, int | None]:
+    return _listed(claim.names), claim.task, claim.task_fence or None
+
+
+def _granted(claim: Claim, now: int) -> ClaimGranted:
+    left = None if claim.until is None else max(0, claim.until - now)
+    return ClaimGranted(claim.claim_no, claim.fence, *_named(claim), left)
+
+
+def claim_notice(ledger: Ledger, entry: MailboxEntry, now: int) -> Message:
+    """Return what a mailbox entry about a claim says now: a grant that is over is told as its end. Spec CLAIM-5."""
+    claim, facts = ledger.claims.claims.get(entry.number), entry.claim or {}
+    number, task, fence = facts.get("claimNo", 0), facts.get("task"), facts.get("fence")
+    if entry.kind == "claim.preempt":
+        grace_ms = 0 if claim is None else max(0, facts["graceAt"] - now)
+        return ClaimPreempt(number, facts["claimFence"], facts["reason"], grace_ms, task, fence)
+    if entry.kind == "claim.granted" and claim is not None:
+        return _granted(claim, now)
+    reason = facts.get("reason", "ended")
+    told: Any = reason if reason in ("timeout", "deadlock") else "ended"
+    return ClaimDenied(number, told, facts.get("detail") or reason, task, fence, facts.get("cycle", []))
+
+
+def granted_names(ledger: Ledger, task: Task, fence: int) -> list[GrantedName]:
+    """Return what was granted with an offer and is still held, for the offer to name. Spec CLAIM-9."""
+    claim = ledger.claims.by_fence.get(fence)
+    if claim is None or claim.task != task.id:
+        return []
+    return [GrantedName(name, mode, fence) for name, mode in claim.names.items()]  # type: ignore[arg-type]
+
+
+# What follows by itself -----------------------------------------------------------------------------------------------
+
+
+def outlived(ledger: Ledger, task: Task, now: int) -> list[Record]:
+    """Return the ends of the claims whose attempt is over: spent, superseded, or an offer that is gone. CLAIM-8."""
+    mine = ledger.claims.by_owner.get(owner_of(task.id, ""))
+    if mine is None:
+        return []
+    alive = set()
+    if task.authority is not None and task.authority.is_open:
+        alive.add(task.authority.fence)
+    if task.offer is not None:
+        alive.add(task.offer.fence)
+    over = [claim for claim in mine.values() if claim.task_fence not in alive]
+    return [ClaimEnded(now, claim.id, "ended", is_told=claim.is_waiting) for claim in over]
+
+
+def next_in_line(world: World, now: int) -> Iterator[Record]:
+    """Yield what names that became free lead to; the caller applies each before the next is asked. Spec CLAIM-5.
+
+    A task in line that may be next is queued again: routing offers it, or finds that no agent would take it now.
+    """
+    book, line = world.ledger.claims, world.live.line
+    freed, world.ledger.freed = world.ledger.freed, []
+    called: dict[int | str, Wait] = {}
+    for names in {tuple(names.items()): names for names in freed}.values():
+        called.update((key, wait_of(book.claims[key])) for key in book.waiting.meeting(names))
+        called.update((key, wait_of(line.tasks[key], line.names[key])) for key in line.index.meeting(names))
+    behind = _Behind()
+    for wait in sorted(called.values(), key=lambda wait: wait.standing):
+        if isinstance(wait.what, Task):
+            if not behind.is_behind(wait):
+                line.called[wait.what.id] = wait.what
+                world.queues.add(wait.what)
+                behind.add(wait)
+        elif wait.what.is_waiting and not behind.is_behind(wait):
+            yield from _its_turn(world, wait, now)
+            if not wait.what.fence:
+                behind.add(wait)
+            elif wait.what.preemptible:
+                world.ledger.freed.append(wait.what.names)  # one of higher priority behind it may call it back now
+
+
+class _Behind:
+    """Whoever goes on waiting in one pass: who comes after one of them and conflicts with it need not be asked.
+
+    So that the end of a claim that many wait for costs a look at each, and not at each pair.
+    """
+
+    def __init__(self) -> None:
+        self._index = NameIndex()
+        self._owners: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        """Names and modes to the first two owners that wait for just these."""
+
+    def add(self, wait: Wait) -> None:
+        key = tuple(wait.names.items())
+        owners = self._owners.setdefault(key, [])
+        if not owners:
+            self._index.add(key, wait.names)
+        if len(owners) < 2 and wait.owner not in owners:
+            owners.append(wait.owner)
+
+    def is_behind(self, wait: Wait) -> bool:
+        alike = self._owners.get(tuple(wait.names.items()), ())
+        if "x" in wait.names.values() and any(not wait.is_beside(owner) for owner in alike):
+            return True  # most that wait for the same want just the same
+        return any(not wait.is_beside(owner) for key in self._index.meeting(wait.names) for owner in self._owners[key])
+
+
+def _its_turn(world: World, wait: Wait, now: int) -> list[Record]:
+    """Return the grant where nothing is in the way of a claim any more, or what is called back for it."""
+    obstacles, claim = in_the_way(world.ledger, world.live, wait), wait.what
+    assert isinstance(claim, Claim), "a task is offered, which is no turn of its own"
+    if obstacles:
+        return _called_back(world, claim, obstacles, now)
+    return [] if is_kept_for_next(world.ledger, claim) else [Claimed(now, claim.id, waited=True)]
+
+
+def is_kept_for_next(ledger: Ledger, claim: Claim) -> bool:
+    """Tell whether what a claim waits for is in an offer of its own task already. Spec CLAIM-9.
+
+    Granted now it would have the higher fence, with which guards turn the next attempt away.
+    """
+    task = ledger.tasks.get(claim.task or "")
+    offered = ledger.claims.by_fence.get(task.offer.fence) if task is not None and task.offer is not None else None
+    return offered is not None and names_meet(claim.names, offered.names) is not None
+
+
+def _called_back(world: World, claim: Claim, obstacles: list[Obstacle], now: int) -> list[Record]:
+    """Return what asks the holders to give way, where all that is in the way would. Spec CLAIM-10."""
+    if not all(gives_way(obstacle, claim.priority) for obstacle in obstacles):
+        return []
+    reason = f"claim {claim.claim_no} of {claim.agent} has priority {claim.priority}"
+    grace_at = now + world.policy.claim_grace_ms
+    holders = (obstacle.what for obstacle in obstacles if isinstance(obstacle.what, Claim))
+    return [ClaimRecalled(now, holder.fence, reason, grace_at) for holder in holders if not holder.recalled]
+
+
+def leave_line(world: World, task: Task) -> None:
+    """Have a task stand in line no longer: whoever waits behind it may go on."""
+    names = world.live.line.leave(task)
+    mine = world.ledger.claims.by_owner.get(owner_of(task.id, ""), {}).values()
+    if names is not None and not any(claim.fence and claim.names == names for claim in mine):
+        world.ledger.freed.append(names)  # else it has what it stood in line for
+
+
+def look_at_line(world: World, agent: str) -> None:
+    """Have the tasks that this agent might have taken looked at again: those that nobody else would take leave."""
+    known = world.ledger.agents.get(agent)
+    for task in world.live.line.tasks.values():
+        if known is not None and task.spec["skill"] in known.skills:
+            world.live.line.called[task.id] = task
+            world.queues.add(task)
+
+
+def leave_line_unserved(world: World) -> None:
+    """Have the tasks that were looked at and that no agent would take now leave the line: they wait for agents."""
+    called, world.live.line.called = world.live.line.called, {}
+    for task in called.values():
+        if world.queues.has(task.id):
+            leave_line(world, task)
+
+
+def stuck_in_line(world: World, task: Task, now: int) -> list[Record]:
+    """Return what breaks the circles that a task closes by standing in line. Spec WAIT-2."""
+    found = deadlocks(world.ledger, world.live, owner_of(task.id, ""))
+    return [given_up(deadlock, now) for deadlock in found]
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+def when_claim_due(claim: Claim) -> int | None:
+    """Return when the clock has something to decide about a claim, or None."""
+    if claim.ended:
+        return None
+    if claim.is_waiting:
+        return claim.wait_until
+    times = [time for time in (claim.until, claim.grace_at if claim.recalled else None) if time is not None]
+    return min(times) if times else None
+
+
+def due_claim(claim: Claim, now: int) -> list[Record]:
+    """Return what the clock decides about a claim now. Spec CLAIM-5, CLAIM-7, CLAIM-10."""
+    due = when_claim_due(claim)
+    if due is None or due > now:
+        return []
+    if claim.is_waiting:
+        return [ClaimEnded(now, claim.id, "timeout", "its time to wait is over", is_told=True)]
+    is_ttl = claim.until is not None and claim.until <= now
+    return [ClaimEnded(now, claim.id, "ttl" if is_ttl else "preempted")]
+
+
+class Alarms:
+    """When each claim has to be looked at next. Volatile: made again from the book after a start."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int]] = []
+        self._set: dict[int, int] = {}
+
+    def set(self, claim: Claim) -> None:
+        """Set, move or take back the alarm of a claim."""
+        due = when_claim_due(claim)
+        if due is None:
+            self._set.pop(claim.id, None)
+        elif self._set.get(claim.id) != due:
+            self._set[claim.id] = due
+            heappush(self._heap, (due, claim.id))
+
+    def next(self) -> int | None:
+        """Return when the next alarm goes off, or None."""
+        while self._heap and self._set.get(self._heap[0][1]) != self._heap[0][0]:
+            heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self, now: int) -> int | None:
+        """Return a claim whose alarm went off, and take the alarm back; None where there is none."""
+        due = self.next()
+        if due is None or due > now:
+            return None
+        claim = heappop(self._heap)[1]
+        del self._set[claim]
+        return claim

@@ -1,0 +1,302 @@
+"""Who waits for whom, in one graph for all waits, and which wait is given up where it closes a circle (spec WAIT).
+
+The graph is not kept: the waits of an owner are looked up when one begins, in the book of claims, in the line of queued
+tasks and in the tree of tasks. An owner is a task, or an agent with claims of its own. Used by the claims' handlers,
+by heartbeats that say that an attempt only waits, and by the coordinator when a task begins to stand in line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..protocol.states import TaskState
+from .claimbook import Claim, owner_of
+from .ledger import Ledger, Task
+from .live import Live
+from .names import canonical_names, names_meet
+from .records import ClaimEnded, Record, Settled
+
+__all__ = [
+    "AGEING_MS",
+    "Deadlock",
+    "Obstacle",
+    "Wait",
+    "deadlocks",
+    "given_up",
+    "gives_way",
+    "has_to_wait",
+    "in_the_way",
+    "resources_of",
+    "wait_of",
+]
+
+_FIRST = (-(2**62), 0)
+"""The standing of what is held: whoever waits comes after it."""
+AGEING_MS = 30_000
+"""A wait this long counts as much as one step of priority (spec CLAIM-5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One owner's wait for names."""
+
+    what: Claim | Task
+    owner: str
+    names: Mapping[str, str]
+    priority: int
+    lsn: int
+    at: int
+
+    def is_beside(self, owner: str) -> bool:
+        """Tell whether it is not in the way of that owner's claims: those of one task are not. Spec CLAIM-8."""
+        return self.owner == owner and owner.startswith("task:")
+
+    @property
+    def standing(self) -> tuple[int, int]:
+        """Its place in line. Both sides of a comparison age alike, so the order of two never changes."""
+        return (self.at - self.priority * AGEING_MS, self.lsn)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What stands between a wait and its names."""
+
+    what: Claim | Task
+    owner: str
+    name: str
+    """One of the obstacle's names that conflicts."""
+    is_held: bool
+    """Else it waits too, and comes first."""
+
+
+@dataclass(slots=True)
+class Deadlock:
+    """A circle of waits, and the one that is given up."""
+
+    victim: Claim | Task
+    cycle: list[dict[str, Any]]
+
+    @property
+    def detail(self) -> str:
+        """The circle in words."""
+        return "; ".join(_told(step) for step in self.cycle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One owner waits for another."""
+
+    owner: str
+    other: str
+    wait: Wait | None
+    """None: a parent waits for its sub-task."""
+    name: str = ""
+
+
+@dataclass(slots=True)
+class _Graph:
+    ledger: Ledger
+    live: Live
+    newcomer: Claim | None = None
+    """A claim that is about to wait, and is not in the book yet."""
+    given_up: list[Claim | Task] = field(default_factory=list)
+
+    def waits(self, owner: str) -> Iterator[Wait]:
+        """Yield what an owner waits for that has names."""
+        for claim in self.ledger.claims.waits_of(owner):
+            if not self.is_given_up(claim):
+                yield wait_of(claim)
+        if self.newcomer is not None and self.newcomer.owner == owner and not self.is_given_up(self.newcomer):
+            yield wait_of(self.newcomer)
+        task = self.live.line.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+        if task is not None and not self.is_given_up(task):
+            yield wait_of(task, self.live.line.names[task.id])
+
+    def is_given_up(self, what: Claim | Task) -> bool:
+        return any(known is what for known in self.given_up)
+
+    def obstacles(self, wait: Wait) -> list[Obstacle]:
+        found = in_the_way(self.ledger, self.live, wait)
+        newcomer = self.newcomer
+        if newcomer is not None and newcomer is not wait.what and not wait.is_beside(newcomer.owner):
+            name = names_meet(wait.names, newcomer.names)
+            if name is not None and wait_of(newcomer).standing < wait.standing:
+                found.append(Obstacle(newcomer, newcomer.owner, name, is_held=False))
+        return [obstacle for obstacle in found if not self.is_given_up(obstacle.what)]
+
+    def steps(self, owner: str) -> Iterator[_Step]:
+        """Yield whom an owner waits for. What gives way by itself is no wait without end.
+
+        Nor is the wait of an agent for itself: it may do several things at once.
+        """
+        for wait in self.waits(owner):
+            for obstacle in self.obstacles(wait):
+                is_passing = isinstance(wait.what, Claim) and gives_way(obstacle, wait.priority)
+                if not is_passing and obstacle.owner != owner:
+                    yield _Step(owner, obstacle.owner, wait, obstacle.name)
+        for child in _awaited(self.ledger, self.live, owner):
+            yield _Step(owner, owner_of(child, ""), None)
+
+    def is_waited_for(self, owner: str) -> bool:
+        """Tell whether anybody may wait for an owner: most that wait hold nothing, and close no circle."""
+        mine = self.ledger.claims.by_owner.get(owner, {}).values()
+        wanted: list[tuple[Mapping[str, str], tuple[int, int]]] = [
+            (claim.names, _FIRST) for claim in mine if claim.fence
+        ]
+        wanted += [(wait.names, wait.standing) for wait in self.waits(owner)]
+        for names, standing in wanted:
+            others = (wait for wait, _ in _waiting(self.ledger, self.live, names, after=standing))
+            if any(other.owner != owner and other.standing > standing for other in others):
+                return True
+        task = self.ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+        parent = self.ledger.tasks.get(task.parent or "") if task is not None else None
+        return parent is not None and _only_waits(self.live, parent)
+
+    def cycle_from(self, start: str) -> list[_Step]:
+        """Return the first way from an owner back to itself, depth first, or nothing."""
+        path: list[_Step] = []
+        seen = {start}
+        stack = [self.steps(start)]
+        while stack:
+            step = next(stack[-1], None)
+            if step is None:
+                stack.pop()
+                if path:
+                    path.pop()
+                continue
+            if step.other == start:
+                return [*path, step]
+            if step.other not in seen:
+                seen.add(step.other)
+                path.append(step)
+                stack.append(self.steps(step.other))
+        return []
+
+
+def resources_of(task: Task) -> dict[str, str]:
+    """Return what a task wants to have granted with its lease: name to mode."""
+    resources = task.spec.get("resources")
+    return canonical_names(resources) if resources else {}
+
+
+def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
+    """Return the wait of a claim, or of a queued task for its resources, which need not be looked up where known."""
+    if isinstance(what, Claim):
+        return Wait(what, what.owner, what.names, what.priority, what.id, what.at)
+    names = resources_of(what) if names is None else names
+    return Wait(what, owner_of(what.id, ""), names, what.spec.get("priority", 0), what.lsn, what.at)
+
+
+def in_the_way(ledger: Ledger, live: Live, wait: Wait) -> list[Obstacle]:
+    """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5)."""
+    book = ledger.claims
+    held = [
+        Obstacle(claim, claim.owner, name, is_held=True)
+        for claim, name in ((book.claims[key], name) for key, name in book.held.meeting(wait.names).items())
+        if not wait.is_beside(claim.owner)
+    ]
+    before: list[tuple[tuple[int, int], Obstacle]] = []
+    for other, name in _waiting(ledger, live, wait.names):
+        if not wait.is_beside(other.owner) and other.standing < wait.standing:
+            before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
+    held.sort(key=lambda obstacle: obstacle.what.id)
+    before.sort(key=lambda item: item[0])
+    return [*held, *(obstacle for _, obstacle in before)]
+
+
+def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
+    """Tell whether anything is in the way: as `in_the_way`, without telling what."""
+    held = (ledger.claims.claims[key] for key in ledger.claims.held.meeting(wait.names))
+    if any(not wait.is_beside(claim.owner) for claim in held):
+        return True
+    others = (other for other, _ in _waiting(ledger, live, wait.names))
+    return any(not wait.is_beside(other.owner) and other.standing < wait.standing for other in others)
+
+
+def _waiting(
+    ledger: Ledger, live: Live, names: Mapping[str, str], *, after: tuple[int, int] | None = None
+) -> Iterator[tuple[Wait, str]]:
+    """Yield what stands in line for something that conflicts with these names, and a name of each that does.
+
+    With `after`, only those that stand behind that place are asked for, and there may be others.
+    """
+    book, line = ledger.claims, live.line
+    for key, name in book.waiting.meeting(names).items():
+        yield wait_of(book.claims[key]), name
+    if line.tasks and (after is None or after < line.latest):
+        for task, name in line.index.meeting(names).items():
+            yield wait_of(line.tasks[task], line.names[task]), name
+
+
+def gives_way(obstacle: Obstacle, priority: int) -> bool:
+    """Tell whether an obstacle gives way to a claim of this priority: recalled, or to be recalled. Spec CLAIM-10."""
+    claim = obstacle.what
+    if not isinstance(claim, Claim) or not obstacle.is_held:
+        return False
+    return bool(claim.recalled) or (claim.preemptible and priority > claim.priority)
+
+
+def _awaited(ledger: Ledger, live: Live, owner: str) -> list[str]:
+    """Return the sub-tasks that a task's attempt says it only waits for, oldest first. Spec WAIT-1."""
+    task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+    if task is None or not _only_waits(live, task):
+        return []
+    children = (ledger.open_tasks.get(child) for child in task.children)
+    return [child.id for child in children if child is not None and child.on_parent_end == "cancel"]
+
+
+def _only_waits(live: Live, task: Task) -> bool:
+    authority = task.authority
+    if authority is None or not authority.is_open:
+        return False
+    return live.released.get(authority.holder, {}).get(task.id) == authority.fence
+
+
+def deadlocks(ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = None) -> list[Deadlock]:
+    """Return the circles that an owner's waits close, with the wait that is given up in each. Spec WAIT-2.
+
+    Args:
+        ledger: what is held and waited for.
+        live: which tasks stand in line, and who only waits for sub-tasks.
+        owner: whose wait begins.
+        newcomer: the claim that is about to wait, where it is one.
+    """
+    graph = _Graph(ledger, live, newcomer)
+    found: list[Deadlock] = []
+    if not graph.is_waited_for(owner):
+        return found
+    while cycle := graph.cycle_from(owner):
+        waits = [step.wait for step in cycle if step.wait is not None]
+        assert waits, "sub-tasks alone make no circle: a tree has none"
+        victim = min(waits, key=lambda wait: (wait.priority, -wait.lsn)).what
+        found.append(Deadlock(victim, [_spelled(step) for step in cycle]))
+        graph.given_up.append(victim)
+    return found
+
+
+def _spelled(step: _Step) -> dict[str, Any]:
+    spelled: dict[str, Any] = {}
+    for key, owner in (("", step.owner), ("waitsFor", step.other)):
+        kind, _, name = owner.partition(":")
+        spelled[f"{key}{kind.capitalize()}" if key else kind] = name
+    if step.wait is None:
+        return spelled | {"for": "sub-task"}
+    return spelled | {"for": "claim", "name": step.name, "wants": list(step.wait.names)}
+
+
+def _told(step: dict[str, Any]) -> str:
+    who = f"task {step['task']}" if "task" in step else step["agent"]
+    whom = f"task {step['waitsForTask']}" if "waitsForTask" in step else step["waitsForAgent"]
+    what = "its sub-task" if step["for"] == "sub-task" else f"{step['name']} of"
+    return f"{who} waits for {what} {whom}"
+
+
+def given_up(deadlock: Deadlock, now: int) -> Record:
+    """Return the record that breaks a circle: the claim is denied, the queued task fails. Spec WAIT-2."""
+    victim, detail = deadlock.victim, deadlock.detail
+    if isinstance(victim, Claim):
+        return ClaimEnded(now, victim.id, "deadlock", detail, {"cycle": deadlock.cycle}, is_told=True)
+    assert victim.state is TaskState.QUEUED, "only what is queued stands in line"
+    return Settled(now, victim.id, "failed", "deadlock", detail)
