@@ -17,18 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .agent import Agent
+    from .claim import Claim
     from .client import Client, connect
-    from .context import ChildTask, PriorAttempt, SyncTaskContext, TaskContext
+    from .context import ChildTask, PriorAttempt, SyncTaskContext, TaskClaim, TaskContext
     from .delegator import AgentChange, AgentInfo, TaskEvent, TaskHandle
     from .engine.policy import Admission, Bounds, Durations, Policy
     from .errors import (
         A2AError,
         AttemptFailed,
+        BranchMoved,
+        ClaimLost,
         Conflict,
         ConnectError,
         ConnectionLost,
+        Deadlock,
         Declined,
+        Denied,
         ErrorCode,
+        FencedOff,
         LeaseLapsed,
         Refused,
         StaleBasis,
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
         TaskFailed,
         TaskRejected,
     )
+    from .guards import FenceDirectory, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard
     from .link import LinkSettings
     from .server import Server
     from .shared_context import ContextChange, ContextValue, SharedContext, SyncSharedContext
@@ -57,18 +64,24 @@ if os.path.isdir(os.path.join(os.path.dirname(__file__), "server")):  # noqa: PT
 
 _ORIGINS: dict[str, tuple[str, ...]] = {
     "agent": ("Agent",),
+    "claim": ("Claim",),
     "client": ("Client", "connect"),
-    "context": ("ChildTask", "PriorAttempt", "SyncTaskContext", "TaskContext"),
+    "context": ("ChildTask", "PriorAttempt", "SyncTaskContext", "TaskClaim", "TaskContext"),
     "delegator": ("AgentChange", "AgentInfo", "TaskEvent", "TaskHandle"),
     "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
     "errors": (
         "A2AError",
         "AttemptFailed",
+        "BranchMoved",
+        "ClaimLost",
         "Conflict",
         "ConnectError",
         "ConnectionLost",
+        "Deadlock",
         "Declined",
+        "Denied",
         "ErrorCode",
+        "FencedOff",
         "LeaseLapsed",
         "Refused",
         "StaleBasis",
@@ -79,6 +92,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
         "TaskFailed",
         "TaskRejected",
     ),
+    "guards": ("FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard"),
     "link": ("LinkSettings",),
     "server": ("Server",),
     "shared_context": ("ContextChange", "ContextValue", "SharedContext", "SyncSharedContext"),
@@ -95,16 +109,27 @@ __all__ = [
     "AgentInfo",
     "AttemptFailed",
     "Bounds",
+    "BranchMoved",
     "ChildTask",
+    "Claim",
+    "ClaimLost",
     "Client",
     "Conflict",
     "ConnectError",
     "ConnectionLost",
     "ContextChange",
     "ContextValue",
+    "Deadlock",
     "Declined",
+    "Denied",
     "Durations",
     "ErrorCode",
+    "FenceDirectory",
+    "FenceFile",
+    "FencedOff",
+    "FileGuard",
+    "GitGuard",
+    "IfFence",
     "LeaseLapsed",
     "LinkSettings",
     "MemoryStore",
@@ -113,6 +138,7 @@ __all__ = [
     "Refused",
     "Server",
     "SharedContext",
+    "SqlGuard",
     "SqliteStore",
     "StaleBasis",
     "StaleFence",
@@ -120,6 +146,7 @@ __all__ = [
     "SyncSharedContext",
     "SyncTaskContext",
     "TaskCanceled",
+    "TaskClaim",
     "TaskContext",
     "TaskError",
     "TaskEvent",

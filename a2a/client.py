@@ -11,6 +11,7 @@ asked again, and the same key is the same task.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import getpass
 import os
 import re
@@ -30,6 +31,9 @@ from .protocol.messages import (
     AgentFind,
     AgentFound,
     AgentUpdate,
+    ClaimList,
+    ClaimPage,
+    ClaimRelease,
     ConflictAppeal,
     ConflictFound,
     ConflictGet,
@@ -266,6 +270,7 @@ class Client(Delegator):
             "exclude": requires.get("exclude", ()),
             "priority": spec.get("priority", 0),
             "effect": spec.get("effect"),
+            "resources": [(wanted["name"], wanted.get("mode", "x")) for wanted in spec.get("resources", ())],
             "redrive_of": task["id"],
         }
         key = key or f"redrive:{task['id']}"
@@ -284,6 +289,26 @@ class Client(Delegator):
         """
         grace_ms = None if grace is None else round(grace * 1000)
         await self.link.call(AgentUpdate(agent=agent, status="draining", grace_ms=grace_ms))
+
+    async def claims(
+        self, name: str | None = None, *, task: str | None = None, limit: int = 100
+    ) -> builtins.list[dict[str, Any]]:
+        """Return who has and who waits for what: first the claims that are held, then those in line, the next first.
+
+        Args:
+            name: only what stands in the way of this name.
+            task: only the claims of this task.
+            limit: at most so many, up to 1000.
+        """
+        return expect(await self.link.call(ClaimList(name, task, limit)), ClaimPage).claims
+
+    async def release(self, claim_fence: int) -> None:
+        """Give back a claim of this principal, from wherever it was made; an operator, anybody's.
+
+        Raises:
+            NotHolder: it is somebody else's.
+        """
+        await self.link.call(ClaimRelease(claim_fence))
 
     async def watch_agents(self, skill: str | None = None) -> AsyncIterator[AgentChange]:
         """Yield agents as they join, leave and change, beginning with those that are there."""

@@ -18,6 +18,7 @@ import anyio
 import anyio.from_thread
 from pydantic.alias_generators import to_snake
 
+from .claim import Claim, Mode, Name
 from .content import parts_payload, read_parts
 from .delegator import AgentInfo, TaskEvent, TaskHandle
 from .engine.work import Attempt, effect_key
@@ -30,7 +31,7 @@ from .shared_context import SharedContext, SyncSharedContext
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["ChildTask", "PriorAttempt", "SyncTaskContext", "TaskContext"]
+__all__ = ["ChildTask", "PriorAttempt", "SyncTaskContext", "TaskClaim", "TaskContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ class TaskContext:
         """The attempts before this one, oldest first."""
         self.budget: dict[str, int] = {to_snake(kind): amount for kind, amount in (offer.budget or {}).items()}  # type: ignore[misc]
         """What was left for the task when the attempt began, of each kind that is bounded."""
+        self.claims = {granted.name: granted.fence for granted in offer.claims}
+        """The task's own `resources`, granted with this attempt: name to the claim's fence."""
 
     @property
     def feedback(self) -> list[Any]:
@@ -336,6 +339,23 @@ class TaskContext:
         async with self.delegate(skill, input, key, **options) as child:
             return await child.result()
 
+    def claim(
+        self,
+        *names: Name,
+        mode: Mode = "x",
+        wait: float = 0.0,
+        ttl: float | None = None,
+        priority: int = 0,
+        preemptible: bool = False,
+    ) -> TaskClaim:
+        """Claim names for this attempt: as `Client.claim`, but it ends with the attempt, and with no time of its own.
+
+        A holder whose lease has lapsed has it still, until another attempt begins: give `claim.fence` to whatever
+        guards the resource.
+        """
+        options = {"mode": mode, "wait": wait, "ttl": ttl, "priority": priority, "preemptible": preemptible}
+        return TaskClaim(self, names, options)
+
     async def find(self, skill: str | None = None, **wanted: Any) -> list[AgentInfo]:
         """Return the agents that are known: as `Client.find`."""
         return await self._runner.on_link(self._runner.find(skill, **wanted))
@@ -408,6 +428,51 @@ class ChildTask:
         return await self._runner.on_link(self._handle.cancel(reason, mode=mode))
 
 
+class TaskClaim:
+    """A claim in the hands of a handler: a `Claim` in the agent's own event loop."""
+
+    def __init__(self, context: TaskContext, names: Sequence[Name], options: dict[str, Any]) -> None:
+        self._context = context
+        self._runner = context._runner
+        self._claim: Claim = self._runner._claim(names, attempt=(context.id, context.fence), **options)
+
+    async def __aenter__(self) -> Self:
+        self._context.check()
+        await self._runner.on_link(self._claim.__aenter__())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._runner.on_link(self._claim.__aexit__(kind, error, trace))
+
+    @property
+    def names(self) -> list[str]:
+        """What was claimed."""
+        return self._claim.names
+
+    @property
+    def fence(self) -> int:
+        """As `Claim.fence`."""
+        return self._claim.fence
+
+    @property
+    def stopping(self) -> str:
+        """As `Claim.stopping`."""
+        return self._claim.stopping
+
+    def check(self) -> None:
+        """Call it before an outside effect.
+
+        Raises:
+            LeaseLapsed: the lease may have ended, so another agent may be at work on the task.
+            ClaimLost: somebody else may have the names by now.
+        """
+        self._context.check()
+        self._claim.check()
+
+
 class SyncTaskContext:
     """The context for handlers that are plain functions: the same, with calls that block the handler's own thread."""
 
@@ -418,6 +483,7 @@ class SyncTaskContext:
         self.context_id, self.feedback = context.context_id, context.feedback
         self.context = SyncSharedContext(context.context, anyio.from_thread.run)
         self.restored, self.prior, self.budget = context.restored, context.prior, context.budget
+        self.claims = context.claims
 
     @property
     def is_canceled(self) -> bool:
@@ -470,6 +536,16 @@ class SyncTaskContext:
     def ask(self, question: str, **options: Any) -> Any:
         """As `TaskContext.ask`."""
         return anyio.from_thread.run(lambda: self._context.ask(question, **options))
+
+    @contextmanager
+    def claim(self, *names: Name, **options: Any) -> Iterator[TaskClaim]:
+        """As `TaskContext.claim`: `with task.claim("repo/a/**", wait=10) as claim`."""
+        claim = self._context.claim(*names, **options)
+        anyio.from_thread.run(claim.__aenter__)
+        try:
+            yield claim
+        finally:
+            anyio.from_thread.run(claim.__aexit__, None, None, None)
 
     def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """As `TaskContext.call`."""

@@ -7,6 +7,7 @@ Everything runs in the link's event loop.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +16,9 @@ from typing import Any, Literal, Self, TypeVar, cast
 
 from pydantic.alias_generators import to_camel
 
+from .claim import Claim, Name, acquire
+from .claim import Mode as ClaimMode
+from .claim import resources as resources_of
 from .content import parts_payload, read_artifacts, read_parts, result_value
 from .engine.context_watching import Watched
 from .engine.delegation import Delegation
@@ -35,6 +39,9 @@ from .protocol.messages import (
     AgentFilter,
     AgentFind,
     AgentFound,
+    ClaimDenied,
+    ClaimGranted,
+    ClaimPreempt,
     ContextValue,
     Held,
     Message,
@@ -168,6 +175,9 @@ class Delegator:
         self._handles: dict[int, TaskHandle] = {}
         self._agent_queues: list[asyncio.Queue[AgentChange]] = []
         self._written: dict[Watched, asyncio.Event] = {}
+        self._claims: dict[int, Claim] = {}
+        # Numbers grow over the starts of an agent without storage, so that no late word is taken for another claim's.
+        self._claim_no = int(time.time() * 1000)
         self.link: Link = cast(Link, None)
 
     def changed(self, delegations: list[Delegation]) -> None:
@@ -175,13 +185,19 @@ class Delegator:
         if not delegations:
             for handle in list(self._handles.values()):
                 handle._wake()
+            for claim in list(self._claims.values()):
+                claim._link_ended()
         for delegation in delegations:
             known = self._handles.get(id(delegation))
             if known is not None:
                 known._wake()
 
     def noticed(self, notice: Notice) -> None:
-        """Pass on what happened to agents."""
+        """Pass on what happened to agents and to claims."""
+        if isinstance(notice.message, ClaimGranted | ClaimDenied | ClaimPreempt):
+            claim = self._claims.get(notice.message.claim_no)
+            if claim is not None:
+                claim._noticed(notice.message)
         if isinstance(notice.message, AgentEvent):
             change = AgentChange(notice.message.change, AgentInfo.from_wire(notice.message.agent))
             for queue in self._agent_queues:
@@ -250,6 +266,7 @@ class Delegator:
         on_delegator_loss: Literal["continue", "pause", "cancel"] = "continue",
         loss: float | timedelta = 60.0,
         redrive_of: str | None = None,
+        resources: Sequence[Name] = (),
         copies: int = 1,
         agree: int | None = None,
         comparator: str | None = None,
@@ -285,6 +302,7 @@ class Delegator:
                 to nobody, `cancel` ends it after `loss` seconds.
             loss: see there.
             redrive_of: the ended task that this one tries again.
+            resources: names to claim for each attempt, as for `claim`: none begins before it has them all.
             copies: have so many agents do it, each without knowing of the others, and get one result.
             agree: how many equal answers decide; by default more than half of the copies.
             comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
@@ -311,6 +329,8 @@ class Delegator:
             spec["priority"] = priority
         if effect is not None:
             spec["effect"] = effect
+        if resources:
+            spec["resources"] = resources_of(resources)
         if copies > 1:
             spec["redundancy"] = _redundancy(copies, agree, comparator, resolve)
         elif agree is not None or comparator is not None or resolve:
@@ -330,6 +350,38 @@ class Delegator:
             redrive_of=redrive_of,
         )
         return TaskHandle(self, message, acceptance)
+
+    def claim(
+        self,
+        *names: Name,
+        mode: ClaimMode = "x",
+        wait: float = 0.0,
+        ttl: float | None = None,
+        priority: int = 0,
+        preemptible: bool = False,
+    ) -> Claim:
+        """Claim names, all of them or none. Enter the returned claim to have them for the time of the block.
+
+        Args:
+            names: `repo/a/file`, or `repo/a/**` for it and all below; or each with a mode, as `("repo/a", "s")`.
+            mode: of names without one: `x` has them alone, `s` shares them with others who do.
+            wait: seconds to stand in line while somebody else has one of them.
+            ttl: seconds after which it ends unless it is renewed, which is done while the block lasts; the
+                coordinator's default is a minute.
+            priority: 0 to 9, higher first; waiting counts too.
+            preemptible: whether one of higher priority may have it back; see `Claim.stopping`.
+
+        Raises (when entered):
+            Denied: somebody has one of them, and the time to wait is over.
+            Deadlock: the wait would never end; `data["cycle"]` says who waits for whom.
+        """
+        return self._claim(
+            names, mode=mode, wait=wait, ttl=ttl, priority=priority, preemptible=preemptible, attempt=None
+        )
+
+    def _claim(self, names: Sequence[Name], **options: Any) -> Claim:
+        self._claim_no += 1
+        return Claim(self, acquire(self._claim_no, names, **options))
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`."""

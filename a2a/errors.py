@@ -12,6 +12,9 @@
     │   ├── TaskRejected
     │   └── TaskCanceled
     ├── StaleBasis                  a result relies on decisions that have moved since
+    ├── ClaimLost                   a claim is not held any more: no further outside effects
+    │   └── FencedOff               the resource itself has seen a higher fence, and refused
+    ├── BranchMoved                 a guarded git branch is not where it was expected
     ├── AttemptError                raised inside a handler, or by it
     │   ├── AttemptFailed           a handler gives up on this attempt
     │   ├── Declined                a handler hands the attempt back untouched
@@ -38,7 +41,9 @@ __all__ = [
     "AlreadyAnswered",
     "AttemptError",
     "AttemptFailed",
+    "BranchMoved",
     "BudgetExceeded",
+    "ClaimLost",
     "CodeFacts",
     "Conflict",
     "ConnectError",
@@ -49,6 +54,7 @@ __all__ = [
     "Declined",
     "Denied",
     "ErrorCode",
+    "FencedOff",
     "Forbidden",
     "Frozen",
     "GenerationMismatch",
@@ -384,6 +390,30 @@ class StaleBasis(A2AError):
         self.task = task
         self.value = value
         self.moved = moved
+
+
+class ClaimLost(A2AError):
+    """A claim is not held any more, or may not be: nothing outside that it was for may be changed."""
+
+
+class FencedOff(ClaimLost):
+    """A guarded resource has seen a higher fence: somebody else holds the claim by now, and nothing was written.
+
+    Attributes:
+        resource: what refused.
+        fence: what was shown.
+        seen: the greatest one that was there before.
+    """
+
+    def __init__(self, resource: str, fence: int, seen: int) -> None:
+        super().__init__(f"{resource} has seen fence {seen}, and refuses {fence}")
+        self.resource = resource
+        self.fence = fence
+        self.seen = seen
+
+
+class BranchMoved(A2AError):
+    """A guarded git branch is not where it was expected: somebody moved it under the same or an older claim."""
 
 
 class AttemptError(A2AError):

@@ -25,7 +25,17 @@ from .context import SyncTaskContext, TaskContext
 from .delegator import Delegator
 from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
-from .errors import A2AError, AttemptFailed, Declined, HandedOff, LeaseLapsed, StaleFence
+from .errors import (
+    A2AError,
+    AttemptFailed,
+    ClaimLost,
+    Deadlock,
+    Declined,
+    Denied,
+    HandedOff,
+    LeaseLapsed,
+    StaleFence,
+)
 from .ids import new_suffix
 from .link import Link, LinkSettings
 from .loop import new_loop
@@ -313,6 +323,10 @@ class Runner(Delegator):
             return "failed", b"[]", AttemptError(failed.error_code[:64], failed.detail[:8000], failed.retryable)
         except (LeaseLapsed, StaleFence) as lapsed:
             return "failed", b"[]", AttemptError("lease_lapsed", str(lapsed)[:8000], retryable=True)
+        except (Denied, Deadlock) as refused:
+            return "failed", b"[]", AttemptError(refused.code.value, refused.detail[:8000], retryable=True)
+        except ClaimLost as lost:
+            return "failed", b"[]", AttemptError("claim_lost", str(lost)[:8000], retryable=True)
         except Exception as error:
             log.exception("skill %s failed on task %s", context.skill, context.id)
             detail = f"{type(error).__name__}: {error}"

@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from . import client as asynchronous
 from . import delegator
+from .claim import Claim, Name
 from .shared_context import SyncSharedContext
 
 __all__ = ["Client", "TaskHandle", "connect"]
@@ -126,6 +127,10 @@ class Client:
     def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """As `a2a.Client.call`."""
         return self._there.call(lambda: self._client.call(skill, input, key, **options))
+
+    def claim(self, *names: Name, **options: Any) -> AbstractContextManager[Claim]:
+        """As `a2a.Client.claim`."""
+        return self._there.wrap_async_context_manager(self._client.claim(*names, **options))
 
     def find(self, skill: str | None = None, **wanted: Any) -> list[delegator.AgentInfo]:
         """As `a2a.Client.find`."""

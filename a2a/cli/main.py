@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
     "answer": (".tasks", "answer", "Answer what a task asks."),
+    "claim": (".claims", "claim", "See who has and who waits for which resources."),
     "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
     "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import a2a
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 AGENT = next(block for block in BLOCKS if "agent.main()" in block)
 CLIENT = next(block for block in BLOCKS if "a2a.connect()" in block)
+CLAIM = next(block for block in BLOCKS if "FileGuard" in block)
 BOUND = 30
 
 
@@ -81,6 +84,20 @@ def test_the_agent_and_the_client_run_as_printed(home: Path) -> None:
         assert len(listed) == 1, "the same key is the same task"
     assert agent.returncode == 0
     assert "word-counter is ready: count_words\n" in (home / "said.txt").read_text()
+
+
+def test_a_claim_guards_a_file_as_printed(home: Path) -> None:
+    (home / "claim.py").write_text(CLAIM)
+    guard = a2a.FileGuard(home / "report.txt")
+    with coordinator(home):
+        run("claim.py", cwd=home)
+        first = guard.fences.seen()
+        assert (home / "report.txt").read_text() == "all is well\n"
+        run("claim.py", cwd=home)
+        assert guard.fences.seen() > first > 0
+        guard.touch(10**6)
+        with pytest.raises(AssertionError, match="FencedOff"):
+            run("claim.py", cwd=home)
 
 
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:

@@ -15,7 +15,7 @@ from a2a import Agent, Policy, Server, SqliteStore, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
 from a2a.engine.ledger import Task
-from a2a.engine.records import ContextWritten, Settled, from_bytes, to_bytes
+from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, to_bytes
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
 from a2a.stores.reader import LedgerReader
@@ -72,6 +72,26 @@ def test_a_record_that_was_touched_is_named(command: Any, ledger: Path) -> None:
     told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
     assert (told["ok"], told["lsn"]) == (False, lsn)
     assert "state='completed'" in told["expected"]
+
+
+async def test_a_claim_that_was_touched_is_named(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "claims.db"
+    async with squad(Agent("helper"), store=SqliteStore(path)) as running:
+        async with running.client.claim("repo/a/**"):
+            pass
+        async with running.client.claim("repo/**", ("doc", "s"), priority=3):
+            pass
+    assert (await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))).code == 0
+    with closing(sqlite3.connect(path)) as connection:
+        [(lsn, body)] = connection.execute("SELECT lsn, body FROM log WHERE kind = 'ClaimEnded' ORDER BY lsn LIMIT 1")
+        record = from_bytes(body, None)
+        assert isinstance(record, ClaimEnded)
+        record.reason = "ended"
+        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
+        connection.commit()
+    done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
+    assert (done.code, f"record {lsn} differs" in done.err) == (1, True)
+    assert "reason='ended'" in done.err
 
 
 def test_a_payload_that_was_touched_is_named(command: Any, ledger: Path) -> None:

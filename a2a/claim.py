@@ -1,0 +1,203 @@
+"""A claim in the hands of whoever made it: waited for on entering, renewed while it is held, given back on leaving.
+
+    async with client.claim("repo/a/src/**", wait=10) as claim:
+        guard.write(text, claim.fence)
+
+Everything runs in the link's event loop; handlers, which run in another, use `context.TaskClaim`. What it takes to keep
+a late writer out is in `guards`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused
+from .protocol.messages import (
+    ClaimAcquire,
+    ClaimDenied,
+    ClaimGranted,
+    ClaimPreempt,
+    ClaimQueued,
+    ClaimRelease,
+    ClaimRenew,
+    Message,
+)
+from .protocol.types import Resource
+
+if TYPE_CHECKING:
+    from .delegator import Delegator
+
+__all__ = ["Claim", "Mode", "Name", "acquire", "resources"]
+
+Mode = Literal["x", "s"]
+Name = str | tuple[str, Mode]
+"""What to claim: a name, or a name and its mode."""
+
+_MARGIN = 0.9
+"""Share of its time, from when it was asked for, for which a holder relies on a claim."""
+_RENEW = 1 / 3
+"""Share of its time after which a claim is renewed."""
+
+
+def resources(names: Sequence[Name], mode: Mode = "x") -> list[Resource]:
+    """Return the names as they travel; those without a mode of their own get this one."""
+    pairs = [(name, mode) if isinstance(name, str) else name for name in names]
+    return [{"name": name, "mode": its_mode} for name, its_mode in pairs]
+
+
+class Claim:
+    """Names that this side has alone, or shares, inside the block. Made by `claim`; enter it to have them."""
+
+    def __init__(self, owner: Delegator, request: ClaimAcquire) -> None:
+        self._owner = owner
+        self._request = request
+        self._word: asyncio.Future[ClaimGranted | ClaimDenied] | None = None
+        self._granted: ClaimGranted | None = None
+        self._until: int | None = None
+        """By the link's clock, when this side stops to rely on it; None: it lasts as long as the attempt."""
+        self._renewing: asyncio.Task[None] | None = None
+        self._lost = ""
+        self.stopping = ""
+        """Why it has to be given back soon, since one of higher priority waits for it, or empty."""
+
+    async def __aenter__(self) -> Self:
+        link = self._owner.link
+        if self._word is not None:
+            raise LocalProtocolError("a claim is entered once; make another one")
+        self._word = asyncio.get_running_loop().create_future()
+        self._owner._claims[self._request.claim_no] = self
+        asked_at = link.now()
+        try:
+            answer = await link.call(self._request)
+            if isinstance(answer, ClaimQueued):
+                answer = await self._word
+                asked_at = link.now()
+            self._take(answer, asked_at)
+        except Refused:
+            self._forget()
+            raise
+        except BaseException:
+            self._give_back()  # it may be granted all the same
+            raise
+        return self
+
+    def _take(self, answer: Message, asked_at: int) -> None:
+        if isinstance(answer, ClaimDenied):
+            kind = Deadlock if answer.reason == "deadlock" else Denied
+            raise kind(f"{self._named}: {answer.detail}", retryable=True, data={"cycle": answer.cycle})
+        if not isinstance(answer, ClaimGranted):
+            raise LocalProtocolError(f"expected claim.granted, the coordinator answered {answer.kind}")
+        self._granted = answer
+        if answer.ttl_ms is not None:
+            self._until = asked_at + int(answer.ttl_ms * _MARGIN)
+            self._renewing = asyncio.get_running_loop().create_task(self._renew(answer.claim_fence, answer.ttl_ms))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Say that it is not wanted any more: kept and said again like every request, and nobody waits for the answer.
+
+        By its number, which it has from the beginning.
+        """
+        self._forget()
+        link, request = self._owner.link, self._request
+        if not link.has_ended:
+            link.session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
+            link.wake()
+
+    def _forget(self) -> None:
+        self._owner._claims.pop(self._request.claim_no, None)
+        self._lost = self._lost or "it was given back"
+        if self._renewing is not None:
+            self._renewing.cancel()
+
+    @property
+    def names(self) -> list[str]:
+        """What was claimed."""
+        return [resource["name"] for resource in self._request.claims]
+
+    @property
+    def _named(self) -> str:
+        return f"the claim on {', '.join(self.names)}"
+
+    @property
+    def fence(self) -> int:
+        """Greater than that of every claim on these names before: for whoever guards the resources."""
+        if self._granted is None:
+            raise LocalProtocolError("a claim is had by entering it: async with client.claim(...) as claim")
+        return self._granted.claim_fence
+
+    def check(self) -> None:
+        """Call it before an outside effect.
+
+        Raises:
+            ClaimLost: somebody else may have the names by now.
+        """
+        if self._granted is None:
+            raise LocalProtocolError("a claim is had by entering it: async with client.claim(...) as claim")
+        if self._lost:
+            raise ClaimLost(f"{self._named} (fence {self.fence}) is not held any more: {self._lost}")
+        if self._until is not None and self._owner.link.now() >= self._until:
+            raise ClaimLost(f"{self._named} (fence {self.fence}) may have ended: it was not renewed in time")
+
+    async def _renew(self, fence: int, ttl_ms: int) -> None:
+        link = self._owner.link
+        with contextlib.suppress(ConnectionLost):
+            while True:
+                await asyncio.sleep(ttl_ms * _RENEW / 1000)
+                asked_at = link.now()
+                try:
+                    await link.call(ClaimRenew(fence))
+                except Refused as refused:
+                    self._lost = refused.detail
+                    return
+                self._until = max(self._until or 0, asked_at + int(ttl_ms * _MARGIN))
+
+    def _noticed(self, message: ClaimGranted | ClaimDenied | ClaimPreempt) -> None:
+        """In the link's loop: take what came by mailbox."""
+        if isinstance(message, ClaimPreempt):
+            self.stopping = message.reason
+            wait = message.grace_ms / 1000
+            asyncio.get_running_loop().call_later(wait, self._preempted, message.reason)
+        elif self._word is not None and not self._word.done():
+            self._word.set_result(message)
+
+    def _preempted(self, reason: str) -> None:
+        self._lost = self._lost or reason
+
+    def _link_ended(self) -> None:
+        if self._word is not None and not self._word.done():
+            self._word.set_exception(ConnectionLost("the link was closed"))
+            self._word.exception()  # it may be that nobody has begun to wait for it
+
+
+def acquire(
+    claim_no: int,
+    names: Sequence[Name],
+    *,
+    attempt: tuple[str, int] | None = None,
+    mode: Mode = "x",
+    wait: float = 0.0,
+    ttl: float | None = None,
+    priority: int = 0,
+    preemptible: bool = False,
+) -> ClaimAcquire:
+    """Return the request for a claim; durations are in seconds.
+
+    Raises:
+        LocalProtocolError: nothing is claimed.
+    """
+    if not names:
+        raise LocalProtocolError("a claim is for at least one name")
+    task, fence = attempt or (None, None)
+    ttl_ms = None if ttl is None else round(ttl * 1000)
+    return ClaimAcquire(
+        claim_no, resources(names, mode), task, fence, ttl_ms, round(wait * 1000), priority, preemptible
+    )

@@ -1,0 +1,83 @@
+"""`a2a claim ...`: who has and who waits for what, and a claim given back that nobody else gives back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import Common, common_options
+from .output import escape
+from .story import duration
+
+__all__ = ["claim"]
+
+
+@click.group()
+def claim() -> None:
+    """Look at claims on resources, and give one back."""
+
+
+@claim.command("ls")
+@click.option("--name", metavar="NAME", help="Only what stands in the way of this name, as repo/a or repo/a/**.")
+@click.option("--task", metavar="TASK", help="Only the claims of this task.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@common_options()
+def list_claims(common: Common, name: str | None, task: str | None, limit: int) -> None:
+    """Show who holds which names, then who waits for which, the next first."""
+    found = common.read(lambda client: client.claims(name, task=task, limit=limit))
+    if common.out.as_json:
+        for shown in found:
+            common.out.record(shown)
+        return
+    if not found:
+        common.out.note("nobody has or wants anything" if name is None else f"nobody has or wants {name}")
+        return
+    common.out.table(
+        ("FENCE", "STATE", "NAMES", "OWNER", "FOR", "NOTE"),
+        [
+            (
+                str(shown.get("claimFence", "-")),
+                shown["state"],
+                " ".join(_resource(resource) for resource in shown["claims"]),
+                escape(_owner(shown)),
+                duration(shown["sinceMs"] / 1000) if "sinceMs" in shown else "-",
+                escape(_note(shown)),
+            )
+            for shown in found
+        ],
+    )
+
+
+def _resource(resource: dict[str, str]) -> str:
+    shared = " (shared)" if resource["mode"] == "s" else ""
+    return escape(resource["name"]) + shared
+
+
+def _owner(shown: dict[str, Any]) -> str:
+    if "task" not in shown:
+        return str(shown["agent"])
+    return f"{shown['task']} ({shown['agent']})" if "agent" in shown else str(shown["task"])
+
+
+def _note(shown: dict[str, Any]) -> str:
+    if shown.get("recalled"):
+        return f"called back: {shown['recalled']}"
+    if shown["state"] == "waiting":
+        return "waits for " + ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
+    return f"for {duration(shown['ttlMs'] / 1000)} more" if "ttlMs" in shown else ""
+
+
+@claim.command("release")
+@click.argument("fence", type=click.IntRange(min=1), metavar="FENCE")
+@common_options()
+def release_claim(common: Common, fence: int) -> None:
+    """Give back the claim with this fence: one of your own, or with the operator's token anybody's.
+
+    Its holder is not told: whatever guards the resource refuses it as soon as somebody with a higher fence was there.
+    """
+    common.run(lambda client: client.release(fence))
+    if common.out.as_json:
+        common.out.record({"claimFence": fence, "state": "released"})
+    else:
+        common.out.note(f"the claim with fence {fence} is nobody's")

@@ -1,0 +1,342 @@
+"""Guards: they keep a late writer out of a file, a database, a git branch or an HTTP service, by the fence it shows.
+
+A coordinator can say who holds a claim, and cannot stop a process that was asleep while its claim went to another.
+Whatever it writes to can: it remembers the greatest fence it has seen and lets no lower one pass (spec CLAIM-12). Each
+guard compares and writes in one step that nobody gets in between. It knows of a new holder only when that one was
+there: `touch` the resource before you rely on having it alone.
+
+The guards know nothing of links and coordinators: a fence is a number. Calls block, for as long as another holder is in
+the middle of a write. Used by agents, and by the services they write to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import BranchMoved, FencedOff, LocalProtocolError
+from .stores.files import sync, sync_directory
+
+__all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard"]
+
+
+def _check(resource: str, fence: int, seen: int) -> None:
+    if fence < seen:
+        raise FencedOff(resource, fence, seen)
+
+
+class FenceFile:
+    """The greatest fence that was seen for one resource, in a file, under a kernel lock that goes with its process."""
+
+    def __init__(self, path: str | os.PathLike[str], resource: str | None = None) -> None:
+        self.path = Path(path)
+        self.resource = resource or str(self.path)
+        """What an error calls it."""
+
+    @contextmanager
+    def admitting(self, fence: int) -> Iterator[None]:
+        """Let a fence pass for the time of the block, with nobody else inside, and remember it before that.
+
+        Raises:
+            FencedOff: a higher one was here.
+        """
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            seen = _number(os.pread(fd, 32, 0))
+            _check(self.resource, fence, seen)
+            if fence > seen:
+                # Before the write it is for: after a crash in between an older fence is kept out all the same.
+                os.pwrite(fd, b"%020d\n" % fence, 0)
+                sync(fd)
+                sync_directory(self.path.parent)
+            yield
+        finally:
+            os.close(fd)
+
+    def seen(self) -> int:
+        """Return the greatest fence so far, 0 where there was none."""
+        try:
+            return _number(self.path.read_bytes())
+        except FileNotFoundError:
+            return 0
+
+
+def _number(written: bytes) -> int:
+    return int(written) if written.strip() else 0
+
+
+class FenceDirectory:
+    """The greatest fence that was seen for each of many resources, by their names: for a service with state of its own.
+
+    Args:
+        path: a directory for nothing else; it is made where it is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def admitting(self, resource: str, fence: int) -> Any:
+        """Let a fence pass for the time of the block: as `FenceFile.admitting`, for one resource."""
+        return self._file(resource).admitting(fence)
+
+    def seen(self, resource: str) -> int:
+        """Return the greatest fence so far, 0 where there was none."""
+        return self._file(resource).seen()
+
+    def _file(self, resource: str) -> FenceFile:
+        return FenceFile(self.path / hashlib.sha256(resource.encode()).hexdigest(), resource)
+
+
+class FileGuard:
+    """A file that is written whole or not at all, and by nobody whose fence is lower than one that was here.
+
+    The fence is in a file beside it, `.NAME.fence`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.fences = FenceFile(self.path.with_name(f".{self.path.name}.fence"), str(self.path))
+
+    def touch(self, fence: int) -> None:
+        """Be known as the holder: from now on no older one gets in.
+
+        Raises:
+            FencedOff: a newer one was here.
+        """
+        with self.fences.admitting(fence):
+            pass
+
+    def write(self, data: bytes | str, fence: int) -> None:
+        """Write the file. It is durable when this returns.
+
+        Raises:
+            FencedOff: somebody with a higher fence was here; the file is as it was.
+        """
+        self.update(lambda _: data, fence)
+
+    def update(self, change: Callable[[bytes], bytes | str], fence: int) -> None:
+        """Write what `change` makes of the file's content, empty where it is not there, with nobody in between.
+
+        Raises:
+            FencedOff: somebody with a higher fence was here; the file is as it was.
+        """
+        with self.fences.admitting(fence):
+            data = change(self.path.read_bytes() if self.path.exists() else b"")
+            self._replace(data.encode() if isinstance(data, str) else data)
+
+    def _replace(self, data: bytes) -> None:
+        # Only whoever has the lock makes this file; one that a crash left is made anew.
+        temporary = self.path.with_name(f".{self.path.name}.new")
+        temporary.unlink(missing_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with os.fdopen(fd, "wb") as file:
+            if self.path.exists():
+                os.fchmod(fd, self.path.stat().st_mode & 0o777)
+            file.write(data)
+            file.flush()
+            sync(fd)
+        temporary.replace(self.path)
+        sync_directory(self.path.parent)
+
+
+class SqlGuard:
+    """Transactions on a database that pass only with the greatest fence that was there so far, or a greater one.
+
+        with guard.writing("accounts/7", claim.fence) as cursor:
+            cursor.execute("UPDATE accounts SET balance = ? WHERE id = 7", (balance,))
+
+    Each resource has a row in a table of the guard's own. It is the first thing a transaction writes, so the row's lock
+    keeps two holders apart.
+
+    Args:
+        connection: a DB-API 2 connection that is not in autocommit mode.
+        table: made where it is not there.
+        placeholder: a parameter, in the words of the driver: `?` or `%s`.
+    """
+
+    def __init__(self, connection: Any, table: str = "a2a_fences", placeholder: str = "?") -> None:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", table):
+            raise ValueError(f"{table!r} is no name of a table")
+        commits_alone = isinstance(connection, sqlite3.Connection) and connection.isolation_level is None
+        if commits_alone or getattr(connection, "autocommit", False) is True:
+            raise LocalProtocolError("in autocommit mode the fence and what it guards would not be one transaction")
+        self._connection = connection
+        self._refused = getattr(connection, "IntegrityError", Exception)
+        self._insert = f"INSERT INTO {table} (resource, fence) VALUES ({placeholder}, {placeholder})"
+        self._raise = (
+            f"UPDATE {table} SET fence = {placeholder} WHERE resource = {placeholder} AND fence <= {placeholder}"
+        )
+        self._look = f"SELECT fence FROM {table} WHERE resource = {placeholder}"
+        cursor = connection.cursor()
+        cursor.execute(f"CREATE TABLE IF NOT EXISTS {table} (resource VARCHAR(512) PRIMARY KEY, fence BIGINT NOT NULL)")
+        connection.commit()
+
+    @contextmanager
+    def writing(self, resource: str, fence: int) -> Iterator[Any]:
+        """Begin a transaction and yield its cursor; it is committed with the block, or undone where that fails.
+
+        Raises:
+            FencedOff: somebody with a higher fence was here; nothing was changed.
+        """
+        connection = self._connection
+        cursor = connection.cursor()
+        try:
+            cursor.execute(self._raise, (fence, resource, fence))
+            if cursor.rowcount == 0:
+                self._first(cursor, resource, fence)
+            yield cursor
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def _first(self, cursor: Any, resource: str, fence: int) -> None:
+        """Enter a fence where nobody was here before: else it was somebody with a higher one, or both came at once."""
+        try:
+            cursor.execute(self._insert, (resource, fence))
+        except self._refused:
+            self._connection.rollback()
+            cursor.execute(self._raise, (fence, resource, fence))
+            if cursor.rowcount == 0:
+                raise FencedOff(resource, fence, self.seen(resource)) from None
+
+    def seen(self, resource: str) -> int:
+        """Return the greatest fence so far, 0 where there was none."""
+        cursor = self._connection.cursor()
+        cursor.execute(self._look, (resource,))
+        row = cursor.fetchone()
+        return int(row[0]) if row else 0
+
+
+class IfFence:
+    """The header `If-Fence: 42` of an HTTP request, in the manner of `If-Match`, and what a service does with it.
+
+        with guard.admitting(request.headers.get("If-Fence"), request.path):
+            ...  # change it
+
+    Answer `FencedOff` with 412 Precondition Failed, `ValueError` with 428 Precondition Required.
+
+    Args:
+        fences: where the service remembers what it has seen.
+    """
+
+    HEADER: Final = "If-Fence"
+
+    def __init__(self, fences: FenceDirectory) -> None:
+        self._fences = fences
+
+    @staticmethod
+    def format(fence: int) -> str:
+        """Return the header's value for a fence."""
+        return str(fence)
+
+    @staticmethod
+    def parse(value: str | None) -> int:
+        """Return the fence in a header's value.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if value is None or not re.fullmatch(r"[0-9]{1,16}", value.strip()):
+            raise ValueError(f"expected If-Fence with a number, got {value!r}")
+        return int(value)
+
+    def admitting(self, value: str | None, resource: str) -> Any:
+        """Let a request pass for the time of the block, with no other on the same resource inside.
+
+        Raises:
+            FencedOff: a request with a higher fence was here.
+            ValueError: it shows none.
+        """
+        return self._fences.admitting(resource, self.parse(value))
+
+
+class GitGuard:
+    """A git branch that nobody moves whose fence is lower than one that was here.
+
+    The fence is a ref of its own, `refs/a2a/fences/BRANCH`, moved in one transaction with the branch: whoever fetches
+    the repository can read it. For branches that nobody has checked out: a working tree is not touched.
+    """
+
+    def __init__(self, repository: str | os.PathLike[str], branch: str) -> None:
+        self.repository = os.fspath(repository)
+        self.branch = branch
+        self._ref, self._fence_ref = f"refs/heads/{branch}", f"refs/a2a/fences/{branch}"
+
+    def seen(self) -> int:
+        """Return the greatest fence so far, 0 where there was none."""
+        return self._read()[1]
+
+    def head(self) -> str | None:
+        """Return the commit the branch is at, or None where there is no such branch."""
+        return self._resolve(self._ref)
+
+    def touch(self, fence: int) -> None:
+        """Be known as the holder: from now on no older one gets in.
+
+        Raises:
+            FencedOff: a newer one was here.
+        """
+        self._move(fence, [])
+
+    def advance(self, commit: str, fence: int, *, old: str | None) -> None:
+        """Move the branch from one commit to another.
+
+        Args:
+            commit: where to.
+            fence: of the claim on the branch.
+            old: where it has to be now; None: nowhere, the branch is made.
+
+        Raises:
+            FencedOff: somebody with a higher fence was here; the branch is where it was.
+            BranchMoved: it is not at `old`.
+        """
+        line = f"update {self._ref} {commit} {old}" if old is not None else f"create {self._ref} {commit}"
+        self._move(fence, [line], old)
+
+    def _move(self, fence: int, lines: list[str], old: str | None = None) -> None:
+        while True:
+            blob, seen = self._read()
+            _check(f"{self.repository} {self.branch}", fence, seen)
+            mine = self._git("hash-object", "-w", "--stdin", stdin=f"{fence}\n").stdout.strip()
+            line = f"create {self._fence_ref} {mine}" if blob is None else f"update {self._fence_ref} {mine} {blob}"
+            # Both or neither, each only from where it was seen: a newer holder in between makes this fail.
+            done = self._git("update-ref", "--stdin", stdin="\n".join([*lines, line, ""]), fails=True)
+            if done.returncode == 0:
+                return
+            if self._read() == (blob, seen):
+                here = self.head()
+                if lines and here != old:
+                    raise BranchMoved(f"{self.branch} is at {here}, not at {old}")
+                raise OSError(f"git update-ref: {done.stderr.strip()}")
+
+    def _read(self) -> tuple[str | None, int]:
+        blob = self._resolve(self._fence_ref)
+        return blob, 0 if blob is None else int(self._git("cat-file", "blob", blob).stdout)
+
+    def _resolve(self, ref: str) -> str | None:
+        done = self._git("rev-parse", "--verify", "--quiet", ref, fails=True)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def _git(self, *arguments: str, stdin: str = "", fails: bool = False) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["git", "-c", "core.hooksPath=/dev/null", "-C", self.repository, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+        )
+        if done.returncode != 0 and not fails:
+            raise OSError(f"git {arguments[0]}: {done.stderr.strip()}")
+        return done

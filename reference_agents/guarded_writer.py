@@ -1,0 +1,35 @@
+"""A writer whose file nobody ruins, not even a process that was asleep while its task went to another.
+
+It claims the file, shows the claim's fence to the guard of the file, and writes. A process that stood still past its
+lease knows nothing of the attempt after it and writes as if nothing had happened; the guard has seen a higher fence by
+then and turns it away. `python -m reference_agents.guarded_writer --name NAME`, several times.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from a2a import Agent, FencedOff, FileGuard, SyncTaskContext
+
+agent = Agent("writer", version="1.0")
+
+
+@agent.skill(tags=["text"])
+def write_report(path: str, text: str, task: SyncTaskContext, seconds: float = 0.0) -> int:
+    """Write a text into a file, after some seconds of work on it, and return which attempt that was."""
+    guard = FileGuard(path)
+    with task.claim(f"files/{path.strip('/')}", wait=60) as claim:
+        guard.touch(claim.fence)  # from now on nobody with an older claim gets in
+        task.progress(note="has the file")
+        time.sleep(seconds)  # the work; whoever is stopped here goes on here
+        try:
+            guard.write(f"{text} (attempt {task.attempt})\n", claim.fence)
+        except FencedOff as refused:
+            print(f"turned away: {refused}", file=sys.stderr, flush=True)
+            raise
+    return task.attempt
+
+
+if __name__ == "__main__":
+    agent.main()

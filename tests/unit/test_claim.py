@@ -1,0 +1,402 @@
+"""Claims in the hands of whoever made them: clients, handlers, plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+import a2a.sync
+from a2a import (
+    Agent,
+    ClaimLost,
+    ConnectionLost,
+    Deadlock,
+    Denied,
+    LeaseLapsed,
+    Policy,
+    SyncTaskContext,
+    TaskContext,
+    TaskFailed,
+)
+from a2a.claim import Claim, acquire, resources
+from a2a.errors import LocalProtocolError, StaleFence
+from a2a.protocol.messages import ClaimRelease
+from a2a.testing import squad
+from a2a.testing.squad import QUICK, Squad
+
+BOUND = 20
+
+
+async def waiting(running: Squad, count: int = 1) -> None:
+    """Wait until so many claims stand in line."""
+    while sum(claim["state"] == "waiting" for claim in await running.client.claims()) < count:
+        await anyio.lowlevel.checkpoint()
+
+
+async def settled(running: Squad) -> None:
+    """Wait until nothing is claimed any more."""
+    while await running.client.claims():
+        await anyio.lowlevel.checkpoint()
+
+
+def test_names_have_a_mode_of_their_own_or_that_of_all() -> None:
+    assert resources(["a", ("b", "x")], "s") == [{"name": "a", "mode": "s"}, {"name": "b", "mode": "x"}]
+    with pytest.raises(LocalProtocolError, match="at least one name"):
+        acquire(1, [])
+    made = acquire(7, ["a"], attempt=("main-1", 2), wait=1.5, ttl=0.5, priority=3, preemptible=True)
+    assert (made.task, made.fence, made.wait_ms, made.ttl_ms, made.priority, made.preemptible) == (
+        "main-1",
+        2,
+        1_500,
+        500,
+        3,
+        True,
+    )
+
+
+async def test_a_claim_is_held_inside_the_block_with_growing_fences() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other:
+            async with running.client.claim("repo/a/src/**") as claim:
+                first = claim.fence
+                claim.check()
+                with pytest.raises(Denied) as denied:
+                    async with other.claim("repo/a/src/x"):
+                        pass
+                assert denied.value.data["holders"][0]["claimFence"] == first
+            await settled(running)
+            with pytest.raises(ClaimLost, match="given back"):
+                claim.check()
+            async with other.claim("repo/a/src/x") as later:
+                assert later.fence > first
+
+
+async def test_a_claim_waits_for_its_turn_and_no_longer_than_it_may() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other, AsyncExitStack() as held:
+            first = await held.enter_async_context(running.client.claim("a"))
+            with pytest.raises(Denied, match="time to wait is over"):
+                async with other.claim("a", wait=0.05):
+                    pass
+            entered: list[int] = []
+
+            async def second() -> None:
+                async with other.claim("a", wait=10) as claim:
+                    entered.append(claim.fence)
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(second)
+                await waiting(running)
+                assert entered == []
+                await held.aclose()
+            assert entered[0] > first.fence
+
+
+async def test_whoever_stops_waiting_is_out_of_the_line() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other:
+            async with running.client.claim("a"):
+
+                async def impatient() -> None:
+                    async with other.claim("a", wait=10):
+                        raise AssertionError("it was not free")
+
+                async with anyio.create_task_group() as group:
+                    group.start_soon(impatient)
+                    await waiting(running)
+                    group.cancel_scope.cancel()
+                while len(await running.client.claims()) > 1:
+                    await anyio.lowlevel.checkpoint()
+            await settled(running)
+
+
+async def test_a_claim_without_a_task_is_renewed_while_the_block_lasts() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other, running.client.claim("a", ttl=0.3) as claim:
+            with pytest.raises(Denied):
+                async with other.claim("a", wait=0.9):
+                    pass
+            claim.check()
+
+
+async def test_a_claim_that_is_not_renewed_in_time_is_not_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a2a.claim, "_RENEW", 1_000)
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other, running.client.claim("a", ttl=0.3) as claim:
+            async with other.claim("a", wait=5) as theirs:
+                assert theirs.fence > claim.fence
+            with pytest.raises(ClaimLost, match="not renewed in time"):
+                claim.check()
+
+
+async def test_a_claim_that_was_taken_is_known_with_the_next_renewal() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other, other.claim("a", ttl=0.3) as claim:
+            await running.client.release(claim.fence)
+            while not claim._lost:
+                await anyio.lowlevel.checkpoint()
+            with pytest.raises(ClaimLost, match="no claim is held under fence"):
+                claim.check()
+
+
+async def test_a_claim_is_called_back_and_then_lost() -> None:
+    policy = Policy(durations=QUICK, claim_grace_ms=50)
+    with anyio.fail_after(BOUND):
+        async with (
+            squad(policy=policy) as running,
+            running.connect("other") as other,
+            running.client.claim("a", preemptible=True) as low,
+            other.claim("a", wait=10, priority=1) as high,
+        ):
+            assert low.stopping.endswith("has priority 1")
+            assert high.fence > low.fence
+            with pytest.raises(ClaimLost, match="priority 1"):
+                while True:
+                    low.check()
+                    await anyio.lowlevel.checkpoint()
+
+
+async def test_a_circle_is_refused_to_one_and_the_other_goes_on() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("one") as one, running.connect("two") as two:
+            done = anyio.Event()
+
+            async def first() -> None:
+                async with one.claim("a"):
+                    ready.set()
+                    await go.wait()
+                    async with one.claim("b", wait=10, priority=1):
+                        done.set()
+
+            ready, go = anyio.Event(), anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(first)
+                await ready.wait()
+                async with two.claim("b"):
+                    go.set()
+                    await waiting(running)
+                    with pytest.raises(Deadlock) as deadlock:
+                        async with two.claim("a", wait=10):
+                            pass
+                assert [step["name"] for step in deadlock.value.data["cycle"]] == ["a", "b"]
+            assert done.is_set()
+
+
+async def test_a_wait_that_is_given_up_for_another_raises_deadlock_too() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("one") as one, running.connect("two") as two:
+            ready, caught = anyio.Event(), []
+
+            async def first() -> None:
+                async with one.claim("a"):
+                    ready.set()
+                    await go.wait()
+                    with pytest.raises(Deadlock) as deadlock:
+                        async with one.claim("b", wait=10):
+                            pass
+                    caught.append(deadlock.value)
+
+            go = anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(first)
+                await ready.wait()
+                async with two.claim("b"):
+                    go.set()
+                    await waiting(running)
+                    async with two.claim("a", wait=10, priority=1):
+                        pass
+            assert len(caught[0].data["cycle"]) == 2
+
+
+async def test_the_end_of_the_link_ends_a_wait() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.client.claim("a"):
+            other = running.connect("other")
+            async with other:
+                task = asyncio.create_task(other.claim("a", wait=10).__aenter__())
+                await waiting(running)
+            with pytest.raises(ConnectionLost):
+                await task
+
+
+async def test_a_claim_is_entered_once_and_has_no_fence_before() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            claim = running.client.claim("a")
+            with pytest.raises(LocalProtocolError, match="entering"):
+                _ = claim.fence
+            with pytest.raises(LocalProtocolError, match="entering"):
+                claim.check()
+            async with claim:
+                assert claim.names == ["a"]
+                with pytest.raises(LocalProtocolError, match="once"):
+                    await claim.__aenter__()
+
+
+async def test_a_release_of_what_is_somebody_elses_needs_an_operator() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("one") as one, running.connect("two") as two:
+            async with one.claim("a") as claim:
+                with pytest.raises(Exception, match="not two"):
+                    await two.release(claim.fence)
+                await running.client.release(claim.fence)
+                assert await two.claims() == []
+
+
+# Handlers -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_handler_claims_for_its_attempt_and_the_end_of_it_is_the_end_of_the_claim() -> None:
+    agent = Agent("careful")
+    fences: list[int] = []
+
+    @agent.skill
+    async def edit(task: TaskContext) -> list[Any]:
+        async with task.claim("repo/**", ("doc", "s"), wait=5) as claim:
+            claim.check()
+            fences.append(claim.fence)
+            assert claim.fence > task.fence
+            return [claim.names, claim.stopping]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("edit") == [["repo/**", "doc"], ""]
+            assert await running.client.call("edit") == [["repo/**", "doc"], ""]
+            await settled(running)
+            assert fences == sorted(set(fences))
+
+
+async def test_an_attempt_without_authority_claims_nothing(gate: Any) -> None:
+    agent = Agent("late")
+    caught: list[str] = []
+
+    @agent.skill
+    async def edit(task: TaskContext) -> None:
+        async with task.claim("repo") as claim:
+            gate.begun.set()
+            try:
+                await gate.open.wait()
+            finally:
+                with pytest.raises(LeaseLapsed, match="may have ended"):
+                    claim.check()
+                with pytest.raises(LeaseLapsed, match="may have ended"):
+                    async with task.claim("other"):
+                        caught.append("it was granted")
+                caught.append(task.id)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("edit") as task:
+            await gate.begun.wait()
+            await task.cancel(mode="skip")
+            while not caught:
+                await anyio.lowlevel.checkpoint()
+            assert caught == [task.id]
+            await settled(running)
+
+
+async def test_a_plain_function_claims_and_blocks() -> None:
+    agent = Agent("plain")
+
+    @agent.skill
+    def edit(task: SyncTaskContext) -> list[Any]:
+        with task.claim("repo", wait=1) as claim:
+            claim.check()
+            return [claim.fence > task.fence, claim.names, task.claims]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("edit") == [True, ["repo"], {}]
+            await settled(running)
+
+
+async def test_what_a_task_needs_is_there_when_its_handler_begins() -> None:
+    agent = Agent("careful", concurrency=4)
+    at_once: list[int] = []
+    running_now = 0
+
+    @agent.skill
+    async def edit(task: TaskContext) -> bool:
+        nonlocal running_now
+        running_now += 1
+        at_once.append(running_now)
+        await anyio.sleep(0.01)
+        running_now -= 1
+        return task.claims == {"repo/a/**": task.fence}
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, anyio.create_task_group() as group:
+            answers: list[bool] = []
+
+            async def one() -> None:
+                answers.append(await running.client.call("edit", resources=["repo/a/**"]))
+
+            for _ in range(4):
+                group.start_soon(one)
+    assert (answers, max(at_once)) == ([True] * 4, 1)
+
+
+@pytest.mark.parametrize(("error", "code"), [(ClaimLost("gone"), "claim_lost"), (Denied("taken"), "denied")])
+async def test_a_claim_that_was_not_to_be_had_is_an_attempt_to_be_made_again(error: Exception, code: str) -> None:
+    agent = Agent("unlucky")
+
+    @agent.skill
+    async def edit() -> None:
+        raise error
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("edit", attempts=1) as task:
+            with pytest.raises(TaskFailed) as failed:
+                await task.result()
+            assert failed.value.reason == "attempts"
+            assert (await running.client.get(task.id))["metadata"]["error"]["code"] == code
+            assert (await running.client.get(task.id))["metadata"]["error"]["retryable"]
+
+
+async def test_a_redriven_task_needs_what_it_needed() -> None:
+    agent = Agent("unlucky")
+
+    @agent.skill
+    async def edit(task: TaskContext) -> list[str]:
+        if task.key != "again":
+            raise StaleFence("no luck")
+        return list(task.claims)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            async with running.client.delegate("edit", attempts=1, resources=[("repo", "s"), "doc"]) as task:
+                with pytest.raises(TaskFailed):
+                    await task.result()
+            async with running.client.redrive(await running.client.get(task.id), key="again") as again:
+                assert await again.result() == ["doc", "repo"]
+
+
+# Without an event loop ------------------------------------------------------------------------------------------------
+
+
+async def test_a_script_without_an_event_loop_claims_too() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+
+            def script() -> int:
+                client = a2a.sync.connect(name="script", settings=replace(running.settings, operator=False))
+                with client, client.claim("a", wait=1) as claim:
+                    claim.check()
+                    assert isinstance(claim, Claim)
+                    return claim.fence
+
+            assert await anyio.to_thread.run_sync(script) > 0
+            await settled(running)
+
+
+def test_a_late_word_for_an_earlier_start_is_nobodys() -> None:
+    """Numbers are drawn from the clock, so those of a process before are not this one's."""
+    client = a2a.connect("ws://127.0.0.1:1", token="t")
+    first = client.claim("a")._request.claim_no
+    assert client.claim("b")._request.claim_no == first + 1
+    assert first > 1_700_000_000_000
+    assert ClaimRelease(None, first).claim_no == first
