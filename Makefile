@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate model mutants chaos clean
+.PHONY: setup test lint types check squad bench simulate model mutants chaos contest clean
 
 setup: $(STAMP)
 
@@ -62,6 +62,12 @@ SEED ?= 1
 chaos: setup
 	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
 	$(BIN)/python -m tests.chaos.steps
+
+# AGENTS agents contend for twenty hierarchical names for SECONDS of simulated time; then the ledger is judged.
+AGENTS ?= 50
+SECONDS ?= 60
+contest: setup
+	$(BIN)/python -m tests.simulation.contest --agents $(AGENTS) --seconds $(SECONDS) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,6 +29,7 @@ from a2a.protocol.messages import (
     TaskYield,
 )
 
+from .claimants import declare
 from .contexts import share
 from .disputes import TRADES
 from .peers import Peer
@@ -223,6 +224,11 @@ def _stream(agent: Agent, running: Running) -> Script:
             yield agent.chance.randint(0, 200)
 
 
+def _claim(agent: Agent, running: Running) -> Script:
+    if agent.claims.chance.random() < agent.manners.claim:
+        yield from agent.claims.hold(running.attempt)
+
+
 def _delegate_parts(agent: Agent, running: Running) -> Script:
     attempt = running.attempt
     plans = agent.world.chance(attempt.task, "plans")
@@ -353,6 +359,7 @@ def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
         limits=TaskLimits(deadline_ms=plans.choice((None, None, 20_000))),
         on_parent_end="abandon" if outlives else "cancel",
     )
+    declare(message, agent.world.chance(attempt.task, "needs", number), agent.town.profile.manners.claim)
     delegation = agent.delegations.delegate(message)
     yield lambda: delegation.task is not None or delegation.refused is not None
     if delegation.refused is not None:
@@ -396,6 +403,7 @@ def _answer_child(agent: Agent, delegation: Delegation, decided: set[int]) -> No
 STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
     _progress,
     _stream,
+    _claim,
     _ask,
     _delegate_parts,
     _dawdle,

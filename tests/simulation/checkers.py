@@ -215,7 +215,8 @@ class CompletedMeansConfirmed(Checker):
         task = self.model.tasks[record.task]
         result = task.results.get(task.rev)
         message = cause.message
-        is_word = isinstance(record, Reworked) or record.state != "canceled"
+        # What is sent back and then stands in line for its resources may close a circle, and is given up at once.
+        is_word = isinstance(record, Reworked) or (record.state != "canceled" and record.reason != "deadlock")
         if isinstance(message, TaskConfirm) and message.task == task.id and is_word:
             self.hold(result is not None and task.state == "reported", f"{task.id} is confirmed while {task.state}")
             digest = result.digest if result else ""
@@ -325,7 +326,9 @@ class GraceHolds(Checker):
     records = tuple(kind for kind in _OF_TASK if kind is not Offered)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        if cause.kind in ("tick", "restore"):
+        # A task that takes its place in line may close a circle at any time: what ends it is no timer.
+        closes_circle = isinstance(record, Settled) and record.reason == "deadlock"
+        if cause.kind in ("tick", "restore") and not closes_circle:
             left = self.model.grace_until - record.at
             self.hold(
                 left <= 0, f"{record.task}: {type(record).__name__} by the clock, {left} ms before the grace ends"

@@ -29,6 +29,7 @@ from a2a.protocol.messages import (
 )
 from a2a.protocol.types import principal_of
 
+from .claimants import run
 from .peers import Peer
 from .profiles import Profile
 
@@ -109,6 +110,8 @@ class Client(Peer):
             if not order.is_forgotten:
                 self.later(max(0, order.at - self.world.now), self._order, order)
         self._poll()
+        if town.profile.manners.claim:
+            self._contend()
 
     def unfinished(self) -> str | None:
         """Say what this process still waits for, or None."""
@@ -218,6 +221,19 @@ class Client(Peer):
         if not self.town.is_calm and not delegation.is_watched:
             order.is_forgotten = True
             self.delegations.forget(delegation)
+
+    def _contend(self) -> None:
+        """Claim for itself now and then, and give back what is somebody else's."""
+        chance, manners = self.claims.chance, self.town.manners
+        if self.town.is_calm:
+            return
+        self.later(chance.randint(500, 6_000), self._contend)
+        if chance.random() < manners.claim:
+            run(self.later, self.claims.hold(None))
+        if chance.random() < manners.claim / 4:
+            durable = self.town.disk.durable
+            held = [claim for claim in self.town.court.model.claims.values() if 0 < claim.fence <= durable]
+            self.claims.meddle([claim.fence for claim in held if principal_of(claim.agent) != principal_of(self.name)])
 
     # Looking around ---------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from a2a.engine.policy import Policy
 from a2a.engine.records import Record
 from a2a.protocol.codec import BadFrame, Frame
 from a2a.protocol.messages import (
+    ClaimAcquire,
     Credit,
     Error,
     Hello,
@@ -269,16 +270,16 @@ class Court:
         if isinstance(message, TaskLease) and isinstance(request, TaskHeartbeat | TaskAccept):
             task = model.tasks[request.task]
             task.lease_until = cause.now + message.lease_ms
-        elif isinstance(request, TaskArtifact | TaskAsk):
+        elif isinstance(request, TaskArtifact | TaskAsk | ClaimAcquire):
             self._sign_of_life(agent, request)
         elif isinstance(message, Error) and message.code in ("malformed", "unsupported_kind", "internal"):
             raise Violation("wire", f"{agent} was refused {request.kind}: {message.code} {message.detail}")
         for check in self._answered.get(type(request), ()):
             check(agent, request, message)
 
-    def _sign_of_life(self, agent: str, request: TaskArtifact | TaskAsk) -> None:
-        """A chunk or a new question of the holder makes the lease run on; a repeated question is only answered."""
-        task = self.model.tasks.get(request.task)
+    def _sign_of_life(self, agent: str, request: TaskArtifact | TaskAsk | ClaimAcquire) -> None:
+        """A chunk, a claim or a new question of the holder makes the lease run on; a repeated question is answered."""
+        task = self.model.tasks.get(request.task or "")
         if task is None or task.fence != request.fence or not task.runs or task.holder != agent:
             return
         known = task.asks.get(request.ask_no) if isinstance(request, TaskAsk) else None

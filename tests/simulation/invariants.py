@@ -33,6 +33,19 @@ from .checkers import (
     TimersNotEarly,
     TreeRules,
 )
+from .claiming import (
+    CalledBackByRight,
+    CirclesAreBroken,
+    ClaimedOnce,
+    EndsForAReason,
+    EndsWithAttempt,
+    FencesOfNames,
+    GrantIsTrue,
+    HeldAlone,
+    InTurn,
+    OnlyItsOwnerReleases,
+    WaitsEnd,
+)
 from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
 from .court import Checker
 from .liveness import (
@@ -86,6 +99,8 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "I10": (CompletedMeansConfirmed,),
     "I11": (CancelIsFinal, CancelAnswer),
     "I12": (OnlyTheHolder,),
+    "I14": (FencesOfNames,),
+    "I15": (HeldAlone,),
     "I16": (Credit,),
     "I18": (TreeRules,),
     "I19": (GraceHolds,),
@@ -106,6 +121,7 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "L4": (TimersFire,),
     "L5": (StepsInTime,),
     "L6": (TimersFire,),
+    "L7": (WaitsEnd, CirclesAreBroken),
     "L8": (RightWord,),
     "L9": (MailArrives,),
     "L10": (Bounded, EndsInOneStep),
@@ -125,6 +141,12 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
         OnlyTheSettledLeave,
         OnlyTheRecalledChange,
     ),
+    "one number is one claim": (ClaimedOnce,),
+    "a task's claims live and end with its attempt": (EndsWithAttempt,),
+    "nobody in line is overtaken": (InTurn,),
+    "a claim ends for a reason, and by those who may end it": (OnlyItsOwnerReleases, EndsForAReason),
+    "only what may be called back is, for somebody who gets it": (CalledBackByRight,),
+    "a grant is what the ledger says": (GrantIsTrue,),
     "sub-tasks end with their parent": (TreesEnd,),
     "watched events come once, in order": (WatchedInOrder,),
     "a context is written once, by who may and has seen it, and all are told what is so": (
@@ -139,9 +161,6 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
 
 LATER: dict[str, str] = {
     "I13": "checkpoints",
-    "I14": "resource claims",
-    "I15": "resource claims",
     "I17": "budgets",
-    "L7": "resource claims",
 }
 """Invariants of what the simulated agents and clients do not do yet."""

@@ -14,7 +14,9 @@ from a2a.engine.records import RECORDS, CoordinatorStarted, Record, from_bytes, 
 from a2a.protocol.codec import Frame
 
 from .checkers import suits
+from .claiming import tasks_before
 from .court import Cause, Checker, Court, LifeChecker, Violation
+from .holdings import ClaimModel
 from .model import TaskModel
 
 __all__ = ["LIVENESS", "ReplayIsLive", "compare", "fold"]
@@ -102,6 +104,8 @@ class QueuesMove(Checker):
         for task in model.open.values():
             if task.state != "queued" or task.retry_at > now - _LATE_MS:
                 continue
+            if task.resources and self._has_to_wait(task):
+                continue
             for agent, seat in model.seats.items():
                 known = model.agents.get(agent)
                 if known is None or known.status != "ready" or task.skill not in known.skills:
@@ -111,6 +115,11 @@ class QueuesMove(Checker):
                 free = seat.credit - len(model.holding.get(agent, ()))
                 if free > 0 and suits(task, agent, known.labels) and task.shunned.get(agent, 0) <= now - _LATE_MS:
                     raise Violation(self.name, f"{task.id} waits, and {agent} is here with credit for {free} more")
+
+    def _has_to_wait(self, task: TaskModel) -> bool:
+        claim = ClaimModel(task.lsn, task.at, "", task.resources, task.id, 0, priority=task.priority)
+        others = (other for other in self.model.claims.values() if claim.is_against(other))
+        return any(other.fence or other.place < claim.place for other in others) or bool(tasks_before(self, claim))
 
 
 class TreesEnd(Checker):
@@ -136,6 +145,8 @@ class ModelIsLedger(Checker):
         assert coordinator is not None, "it is up"
         ledger = coordinator.ledger
         self.hold(list(ledger.open_tasks) == list(self.model.open), "the open tasks differ")
+        claims = {claim.id: claim.fence for claim in ledger.claims.claims.values()}
+        self.hold(claims == {claim.id: claim.fence for claim in self.model.claims.values()}, "the claims differ")
         for task in ledger.open_tasks.values():
             own, authority, offer = self.model.open[task.id], task.authority, task.offer
             same = (

@@ -23,6 +23,11 @@ from a2a.engine.records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    Claimed,
+    ClaimEnded,
+    ClaimRecalled,
+    ClaimRenewed,
+    ClaimRequested,
     Classified,
     ConflictAppealed,
     ConflictOpened,
@@ -52,6 +57,8 @@ from a2a.engine.records import (
     Steered,
     Yielded,
 )
+
+from .holdings import ClaimModel, place
 
 __all__ = [
     "ENDED",
@@ -182,6 +189,14 @@ class TaskModel:
     kept: list[tuple[int, str]] = field(default_factory=list)
     """(fence, hash) of each report kept as evidence."""
     is_archived: bool = False
+    resources: dict[str, str] = field(default_factory=dict)
+    """Name to mode of what it needs to be done."""
+    priority: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Its place in the line for its resources."""
+        return place(self.at, self.priority, self.lsn)
 
     @property
     def has_ended(self) -> bool:
@@ -298,6 +313,13 @@ class Model:
         self.contexts: dict[str, ContextModel] = {}
         self.forgotten: dict[str, int] = {}
         """Agent to how often its mailbox was forgotten."""
+        self.claims: dict[int, ClaimModel] = {}
+        self.claims_granted: dict[int, ClaimModel] = {}
+        """Fence to its claim, also when that has ended."""
+        self.claim_numbers: dict[tuple[str, str], int] = {}
+        """(owner, what it claims under) to the newest number."""
+        self.fences_seen: dict[tuple[tuple[str, str], ...], int] = {}
+        """Names and modes to the greatest fence under which they were current."""
         self._fold: dict[type[Record], Callable[[Any, int], None]] = {
             CoordinatorStarted: self._started,
             PrincipalBound: self._bound,
@@ -336,6 +358,11 @@ class Model:
             ContextWritten: self._context_written,
             Archived: self._archived,
             Recalled: self._recalled,
+            ClaimRequested: self._claim_requested,
+            Claimed: self._claimed,
+            ClaimRenewed: self._claim_renewed,
+            ClaimRecalled: self._claim_recalled,
+            ClaimEnded: self._claim_ended,
         }
 
     def apply(self, record: Record, lsn: int) -> None:
@@ -470,6 +497,9 @@ class Model:
 
     def _forgotten(self, record: AgentForgotten, lsn: int) -> None:
         self.forgotten[record.agent] = self.forgotten.get(record.agent, 0) + 1
+        for owner, under in list(self.claim_numbers):
+            if owner == f"agent:{record.agent}":
+                del self.claim_numbers[owner, under]
 
     def _status(self, record: StatusSet, lsn: int) -> None:
         self.agents[record.agent].status = record.status
@@ -502,6 +532,9 @@ class Model:
             if payer is not None:
                 payer.reserved[kind] = payer.reserved.get(kind, 0) + task.budget[kind]
         self.keys[record.scope, record.key] = record.task
+        needs = record.spec.get("resources", [])
+        task.resources = {need["name"]: need.get("mode", "x") for need in needs}
+        task.priority = record.spec.get("priority", 0)
         if record.parent is not None:
             self.tasks[record.parent].children.append(record.task)
             if record.scope == f"group:{record.parent}":
@@ -520,6 +553,12 @@ class Model:
         task.minted[lsn] = record.agent
         task.offered_at = record.at
         self.holding.setdefault(record.agent, {})[task.id] = lsn
+        if record.claims:
+            claim = ClaimModel(lsn, record.at, record.agent, record.claims, task.id, lsn, priority=task.priority)
+            claim.fence = lsn
+            self.claims[lsn] = self.claims_granted[lsn] = claim
+            if record.granted:
+                self._is_current(claim)
         if record.granted:
             task.fence, task.holder, task.is_open, task.lapsed, task.evicted = lsn, record.agent, True, False, ""
             task.newest_current = lsn
@@ -535,6 +574,8 @@ class Model:
             task.dead.add(task.fence)
         task.fence, task.holder, task.is_open, task.lapsed = record.fence, task.minted[record.fence], True, False
         task.newest_current = record.fence
+        if record.fence in self.claims_granted:
+            self._is_current(self.claims_granted[record.fence])
         task.offer, task.evicted = 0, ""
         task.lease_until = record.at + (task.durations["lease_ms"] or 0)
         self._step(task, "leased", record, lsn)
@@ -760,3 +801,42 @@ class Model:
 
     def _recalled(self, record: Recalled, lsn: int) -> None:
         self.tasks[record.task].is_archived = False
+
+    # Claims -----------------------------------------------------------------------------------------------------------
+
+    def _is_current(self, claim: ClaimModel) -> None:
+        names = tuple(claim.names.items())
+        self.fences_seen[names] = max(self.fences_seen.get(names, 0), claim.fence)
+
+    def _claim_requested(self, record: ClaimRequested, lsn: int) -> None:
+        claim = self.claims[lsn] = ClaimModel(
+            lsn,
+            record.at,
+            record.agent,
+            record.names,
+            record.task,
+            record.fence,
+            record.wait_until,
+            record.priority,
+            record.preemptible,
+            record.ttl_ms,
+        )
+        self.claim_numbers[claim.owner, record.under] = record.claim_no
+
+    def _claimed(self, record: Claimed, lsn: int) -> None:
+        claim = self.claims[record.claim]
+        claim.fence = lsn
+        claim.until = None if claim.ttl_ms is None else record.at + claim.ttl_ms
+        self.claims_granted[lsn] = claim
+        self._is_current(claim)
+
+    def _claim_renewed(self, record: ClaimRenewed, lsn: int) -> None:
+        claim = self.claims_granted[record.claim_fence]
+        claim.until = record.at + record.ttl_ms
+
+    def _claim_recalled(self, record: ClaimRecalled, lsn: int) -> None:
+        claim = self.claims_granted[record.claim_fence]
+        claim.recalled, claim.grace_at = record.reason, record.grace_at
+
+    def _claim_ended(self, record: ClaimEnded, lsn: int) -> None:
+        del self.claims[record.claim]

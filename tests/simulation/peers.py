@@ -17,6 +17,8 @@ from a2a.engine.work import Event as WorkEvent
 from a2a.errors import RemoteProtocolError
 from a2a.protocol.codec import Decoder, Frame, FrameLimits, encode
 from a2a.protocol.messages import (
+    ClaimAcquire,
+    ClaimRelease,
     ConflictAppeal,
     ConflictOpened,
     ConflictPosition,
@@ -42,6 +44,7 @@ from a2a.protocol.messages import (
 from a2a.protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from a2a.protocol.types import principal_of
 
+from .claimants import Claimant
 from .court import Violation
 from .network import Connection
 from .profiles import OPERATOR_TOKEN, TOKEN
@@ -56,6 +59,8 @@ __all__ = ["Peer"]
 _BACKOFF_MS = (50, 5_000)
 _LIMITS = FrameLimits(message_max_bytes=64 << 20, frames_max=65_536, items_max=4_000_000)
 _ECHOED = (
+    ClaimAcquire,
+    ClaimRelease,
     TaskDelegate,
     TaskAccept,
     TaskDecline,
@@ -117,6 +122,7 @@ class Peer:
         self.encoding = self._link_chance.choice(town.profile.encodings)
         self.replies: dict[str, Message] = {}
         """Answers somebody waits for."""
+        self.claims = Claimant(self)
         self._awaited: set[str] = set()
         self._ids = 0
         self._greeted_at = 0
@@ -332,6 +338,8 @@ class Peer:
 
     def _take(self, event: Any, work: list[WorkEvent], changed: list[Delegation]) -> None:
         now = self.world.now
+        if isinstance(event, Reply | Notice):
+            self.claims.hear(event.message)
         if isinstance(event, Reply):
             self.town.court.told(self.name, event.message, event.request)
             if event.re in self._awaited:

@@ -26,6 +26,8 @@ class Plan:
     """The faults, one by one; nothing else goes wrong."""
     manners: frozenset[str] | None = None
     """What agents and clients may do, each as often as the seed says or, where it says never, every other time."""
+    without: frozenset[str] = frozenset()
+    """What of this they leave: a world drawn before they could do it stays what it was."""
     agents: int | None = None
     """How many there are at most."""
     clients: int | None = None
@@ -45,6 +47,8 @@ class Plan:
             profile.manners = Manners(**dict.fromkeys(MANNERS, 0.0))
             for name in self.manners:
                 setattr(profile.manners, name, getattr(drawn, name) or 0.5)
+        for name in self.without:
+            setattr(profile.manners, name, 0.0)
         if self.agents is not None:
             profile.agents = profile.agents[: self.agents]
         if self.clients is not None:

@@ -98,6 +98,8 @@ class Manners:
     """Report with a hash that is not the result's, then as it should be."""
     share: float = 0.0
     """Count up in the context of the task, together with others."""
+    claim: float = 0.0
+    """Claim names: for an attempt, for itself, and for a task that needs them from the beginning."""
 
 
 @dataclass(slots=True)

@@ -10,24 +10,25 @@ from .plan import Plan
 
 __all__ = ["WORLDS"]
 
+_THEN = Plan(without=frozenset({"share", "claim"}), disputes=False)
+"""People do what they could when a world found its bug."""
+
 WORLDS: tuple[tuple[int, Plan, str], ...] = (
-    (6, Plan(disputes=False), "an agent with skills was forgotten with its mailbox, and with what it held"),
-    (13, Plan(disputes=False), "a cold question, or a lease that revived, freed credit and nobody looked at the queue"),
+    (6, _THEN, "an agent with skills was forgotten with its mailbox, and with what it held"),
+    (13, _THEN, "a cold question, or a lease that revived, freed credit and nobody looked at the queue"),
     (
         36,
-        Plan(disputes=False),
+        _THEN,
         "a mailbox was forgotten while a task could still write to it, and the cursor skipped what came next",
     ),
-    (
-        192,
-        Plan(disputes=False),
-        "a lease shorter than the offer's patience was looked at only when that patience ended",
-    ),
-    (401, Plan(disputes=False), "an answer given while the lease had lapsed never reached the attempt that revived"),
+    (192, _THEN, "a lease shorter than the offer's patience was looked at only when that patience ended"),
+    (401, _THEN, "an answer given while the lease had lapsed never reached the attempt that revived"),
     (
         426,
         Plan(manners=frozenset({"watch"}), disputes=False),
         "a client that was told of the end by mail did not watch on, and the last event never came",
     ),
+    (297, Plan(), "a task that was just offered stood in line still, and was to be given up for a circle"),
+    (459, Plan(), "what an offer had was granted to the attempt before it as well, with a higher fence"),
 )
 """(seed, plan, what it found)."""

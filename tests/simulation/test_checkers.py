@@ -14,6 +14,7 @@ import pytest
 
 from a2a.engine.records import (
     Answered,
+    Claimed,
     Classified,
     ConflictAppealed,
     ConflictOpened,
@@ -24,6 +25,7 @@ from a2a.engine.records import (
     StageClosed,
 )
 from a2a.protocol.messages import (
+    ClaimGranted,
     ContextWritten,
     Ok,
     Pong,
@@ -38,10 +40,12 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, contexts, liveness, rulings, told
+from . import checkers, claiming, contexts, liveness, rulings, told
 from .checkers import SAFETY
+from .claiming import CLAIMING
 from .contexts import CONTEXTS
 from .court import Checker
+from .holdings import ClaimModel
 from .invariants import BESIDE, INVARIANTS, LATER
 from .liveness import LIVENESS
 from .model import Ruling, Seat
@@ -226,6 +230,33 @@ def _parent_ended(checker: Checker, now: int) -> tuple[Any, ...]:
     return (now,)
 
 
+def _held_by_another(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Claimed):
+        return None
+    names = checker.model.claims[record.claim].names
+    checker.model.claims[0] = ClaimModel(0, record.at, "stranger", dict.fromkeys(names, "x"), None, 0, fence=1)
+    return record, lsn, cause
+
+
+def _fence_seen(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    checker.model.fences_seen[("deploy", "x"),] = 10**6
+    return record, lsn, cause
+
+
+def _waits_before(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Claimed):
+        return None
+    names = checker.model.claims[record.claim].names
+    checker.model.claims[0] = ClaimModel(0, 0, "stranger", dict.fromkeys(names, "x"), None, 0)
+    return record, lsn, cause
+
+
+def _for_nobody(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    for claim in checker.model.claims.values():
+        claim.priority = 0
+    return record, lsn, cause
+
+
 def _works_on_another(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
     group = checker.model.groups.get(_task(checker, record).parent or "")
     for other in group.electorate if group is not None else ():
@@ -351,6 +382,29 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     liveness.TreesEnd: ("look", _parent_ended),
     liveness.ModelIsLedger: ("look", lambda c, now: _first_open(c, now, rev=99)),
     liveness.ReplayIsLive: ("after", lambda c, r, n, w: (replace(r, at=r.at + 10**6), n, w)),
+    claiming.HeldAlone: ("before", _held_by_another),
+    claiming.FencesOfNames: ("before", _fence_seen),
+    claiming.ClaimedOnce: ("before", lambda c, r, n, w: (replace(r, claim_no=0), n, w)),
+    claiming.EndsWithAttempt: ("before", lambda c, r, n, w: (replace(r, fence=1), n, w) if r.task else None),
+    claiming.InTurn: ("before", _waits_before),
+    claiming.OnlyItsOwnerReleases: (
+        "before",
+        lambda c, r, n, w: _by_another(c, r, n, w) if r.reason == "released" else None,
+    ),
+    claiming.EndsForAReason: (
+        "before",
+        lambda c, r, n, w: (replace(r, at=r.at - 100_000), n, w) if r.reason == "timeout" else None,
+    ),
+    claiming.CalledBackByRight: ("before", _for_nobody),
+    claiming.CirclesAreBroken: (
+        "before",
+        lambda c, r, n, w: (replace(r, data={"cycle": r.data["cycle"][1:]}), n, w) if r.reason == "deadlock" else None,
+    ),
+    claiming.WaitsEnd: ("look", lambda c, now: (now + 10**9,) if c.model.claims else None),
+    claiming.GrantIsTrue: (
+        "told",
+        lambda c, a, m, q: (a, replace(m, claim_fence=m.claim_fence - 1), q) if isinstance(m, ClaimGranted) else None,
+    ),
 }
 
 
@@ -374,7 +428,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS}
 
 
 def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
@@ -385,4 +439,4 @@ def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS}

@@ -16,6 +16,8 @@ from a2a.protocol.messages import AgentUpdate, Credit
 
 from .agents import Agent
 from .checkers import SAFETY
+from .claimants import declare
+from .claiming import CLAIMING
 from .clients import Client, Operator, Order, draw_orders
 from .contexts import CONTEXTS
 from .court import Court, Violation
@@ -72,18 +74,18 @@ class Town:
         self.plan = plan or Plan()
         chance = world.chance("profile")
         self.profile: Profile = draw(chance)
-        # A stream of its own: worlds that do not share are those they were before there was anything to share.
+        # Streams of their own: worlds that do not share or claim are those they were before there was anything to.
         if (sharing := world.chance("whiteboard").random()) < 0.28:
             self.profile.manners.share = 0.3 if sharing < 0.14 else 1.0
+        self.profile.manners.claim = world.chance("claims").choice((0.0, 0.0, 0.3, 0.9))
         self.plan.change(self.profile)
-        # Drawn apart from the rest, so that what a seed is known for stays what it was.
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
         self.profile.policy = replace(self.profile.policy, linger_ms=linger_ms)
         self.disputes: Disputes | None = draw_disputes(world, self.profile, self.plan.disputes)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *CONTEXTS, *TOLD, *LIVENESS)
+        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS)
         self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
@@ -179,6 +181,8 @@ class Town:
         for number in range(profile.clients):
             principal = f"client{number}"
             orders = draw_orders(profile, self.world.chance(principal), principal, names)
+            for order in orders:
+                declare(order.request, self.world.chance(principal, order.request.key, "claims"), profile.manners.claim)
             hosts.append(Host(principal, orders=orders))
         if profile.operator:
             hosts.append(Host("operator"))

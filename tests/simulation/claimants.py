@@ -1,0 +1,138 @@
+"""What simulated peers do with claims: they hold and wait, in circles too, change their minds, and give back or forget.
+
+All that is drawn here comes from streams of chance of its own: a seed whose people claim nothing is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from a2a.engine.work import Attempt
+from a2a.protocol.messages import (
+    ClaimAcquire,
+    ClaimDenied,
+    ClaimGranted,
+    ClaimPreempt,
+    ClaimQueued,
+    ClaimRelease,
+    ClaimRenew,
+    Message,
+    TaskDelegate,
+)
+
+if TYPE_CHECKING:
+    from .peers import Peer
+
+__all__ = ["NAMES", "Claimant", "declare"]
+
+NAMES = ("repo/**", "repo/a/**", "repo/a/x", "repo/b", "deploy", "merge:repo")
+"""Few, so that people meet."""
+Script = Generator["int | Callable[[], bool]", None, None]
+
+
+def draw_names(chance: Random, most: int) -> list[dict[str, str]]:
+    """Draw what to claim."""
+    names = chance.sample(NAMES, chance.randint(1, most))
+    return [{"name": name, "mode": "x" if chance.random() < 0.7 else "s"} for name in names]
+
+
+def declare(request: TaskDelegate, chance: Random, often: float) -> None:
+    """Have a task need names, now and then."""
+    if chance.random() < often / 2:
+        request.spec["resources"] = draw_names(chance, 2)  # type: ignore[typeddict-item]
+
+
+class Claimant:
+    """The claims of one process."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self.chance = peer.world.chance(peer.instance, "claims")
+        self._number = peer.world.now
+        self.words: dict[tuple[int, int], Message] = {}
+        """(task's fence, claim number) to what was said about it last."""
+        self.fences: list[int] = []
+        """Of claims it had at some time; the newest few."""
+
+    def hear(self, message: Message) -> None:
+        """Take what the coordinator says about claims."""
+        if isinstance(message, ClaimGranted | ClaimDenied):
+            self.words[message.fence or 0, message.claim_no] = message
+        if isinstance(message, ClaimGranted):
+            self.fences = [*self.fences[-7:], message.claim_fence]
+        elif isinstance(message, ClaimPreempt) and self.chance.random() < 0.5:
+            self._peer.later(self.chance.randint(0, 3_000), self._release, message.claim_fence)
+
+    def _release(self, fence: int) -> None:
+        self._peer.session.request(ClaimRelease(fence))
+
+    def _draw(self, attempt: Attempt | None) -> ClaimAcquire:
+        chance = self.chance
+        self._number = max(self._number + 1, self._peer.world.now)
+        ttls = (None, None, 2_000, 20_000) if attempt is not None else (1_000, 5_000, 20_000)
+        return ClaimAcquire(
+            self._number,
+            draw_names(chance, 3),  # type: ignore[arg-type]
+            attempt.task if attempt is not None else None,
+            attempt.fence if attempt is not None else None,
+            ttl_ms=chance.choice(ttls),
+            wait_ms=chance.choice((0, 500, 5_000, 20_000)),
+            priority=chance.choice((0, 0, 0, 1, 2)),
+            preemptible=chance.random() < 0.3,
+        )
+
+    def hold(self, attempt: Attempt | None, depth: int = 2) -> Script:
+        """Claim, wait for the word, perhaps claim more meanwhile, and give it back soon or late or never."""
+        chance, session = self.chance, self._peer.session
+        request = self._draw(attempt)
+        key = (request.fence or 0, request.claim_no)
+        has_answer = self._peer.await_reply(sent := session.request(request))
+        yield has_answer
+        if isinstance(self._peer.replies.pop(sent), ClaimQueued):
+            if chance.random() < 0.1:  # it changes its mind
+                yield chance.randint(1, 500)
+                session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
+                return
+            yield lambda: key in self.words
+        word = self.words.pop(key, None)
+        if not isinstance(word, ClaimGranted):
+            return
+        if depth > 1 and chance.random() < 0.6:
+            yield chance.randint(1, 500)
+            yield from self.hold(attempt, depth - 1)
+        if word.ttl_ms is not None and chance.random() < 0.3:
+            session.request(ClaimRenew(word.claim_fence))
+        yield chance.randint(0, 1_500)
+        draw = chance.random()
+        if draw < 0.6:
+            self._peer.later(chance.choice((0, 2_000)), self._release, word.claim_fence)
+        elif draw < 0.8:
+            session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
+        if chance.random() < 0.2:
+            self._release(chance.choice(self.fences))  # of an older one, too
+
+    def meddle(self, fences: list[int]) -> None:
+        """Give back what is somebody else's."""
+        if fences:
+            self._release(self.chance.choice(fences))
+
+
+def run(later: Callable[..., Any], script: Script) -> None:
+    """Go on with a script that no attempt looks after, looking every now and then whether its wait is over."""
+    for wish in script:
+        if callable(wish):
+            if not wish():
+                later(100, _wait, later, script, wish)
+                return
+        else:
+            later(wish, run, later, script)
+            return
+
+
+def _wait(later: Callable[..., Any], script: Script, wish: Callable[[], bool]) -> None:
+    if wish():
+        run(later, script)
+    else:
+        later(100, _wait, later, script, wish)

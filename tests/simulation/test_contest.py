@@ -1,0 +1,121 @@
+"""Fifty agents contend for twenty names: nobody has what another has, every circle is broken and told.
+
+In short here; `make contest` does it for a minute. Then bugs are planted, to see that the judgement finds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from a2a.engine import claims, leases, waits
+from a2a.engine.names import NameIndex
+
+from .contest import NAMES, Contest, audit
+from .holdings import overlap
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fifty_agents_over_twenty_names(seed: int) -> None:
+    assert len(NAMES) == 20
+    contest = Contest(seed, agents=50, seconds=4.0)
+    found = contest.run()
+    assert found.wrong == []
+    assert found.counts["deadlock while it waited"] == contest.told["deadlock"] > 5
+    assert contest.told["granted"] == found.counts["granted after a wait"] > 20
+    assert found.counts["task failed:deadlock"] > 0
+    assert found.counts["called back"] > 0
+    assert found.counts["granted with a lease"] > 10
+    assert contest.coordinator.ledger.claims.claims == {}
+
+
+def test_a_contest_is_the_same_when_it_is_run_again() -> None:
+    first, again = (Contest(3, agents=10, seconds=1.0) for _ in range(2))
+    first.run()
+    again.run()
+    assert first.records == again.records
+
+
+def test_the_judgement_has_its_own_idea_of_names() -> None:
+    assert overlap("a/**", "a")
+    assert overlap("a/b/c", "a/**")
+    assert overlap("a/**", "a/b/**")
+    assert not overlap("a", "a/b")
+    assert not overlap("a/b/**", "a/c")
+
+
+def judged(seed: int = 1) -> str:
+    """Return what is wrong in a small contest, as one text."""
+    contest = Contest(seed, agents=20, seconds=3.0)
+    try:
+        return "\n".join(contest.run().wrong)
+    except AssertionError as failure:
+        return "\n".join([str(failure), *audit(contest.records).wrong])
+
+
+def test_nothing_is_wrong_where_nothing_was_planted() -> None:
+    assert judged() == ""
+
+
+def test_a_name_that_is_only_found_by_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = NameIndex.meeting
+
+    def only_itself(self: NameIndex, names: Any) -> dict[Any, str]:
+        return {key: name for key, name in meeting(self, names).items() if name in names}
+
+    monkeypatch.setattr(NameIndex, "meeting", only_itself)
+    assert any("are both current" in judged(seed) for seed in range(1, 6))
+
+
+def test_a_shared_claim_that_everybody_may_have_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = NameIndex._meeting
+    monkeypatch.setattr(NameIndex, "_meeting", lambda self, name, modes: meeting(self, name, ("x",)))
+    assert any("are both current" in judged(seed) for seed in range(1, 6))
+
+
+@pytest.mark.parametrize("where", [claims, leases], ids=["a claim comes", "an attempt begins to wait"])
+def test_a_circle_that_nobody_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
+    monkeypatch.setattr(where, "deadlocks", lambda *_: [])
+    assert any("nobody broke the circle" in judged(seed) for seed in range(1, 6))
+
+
+def test_a_circle_through_the_line_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits is waited for, too: not only who holds."""
+    obstacles = waits._Graph.obstacles
+    monkeypatch.setattr(
+        waits._Graph, "obstacles", lambda self, wait: [one for one in obstacles(self, wait) if one.is_held]
+    )
+    assert any("nobody broke the circle" in judged(seed) for seed in range(1, 6))
+
+
+def test_a_victim_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = claims.given_up
+
+    def silently(deadlock: Any, now: int) -> Any:
+        record = given_up(deadlock, now)
+        if hasattr(record, "is_told"):
+            record.is_told = False
+        return record
+
+    monkeypatch.setattr(claims, "given_up", silently)
+    assert any("agents were told" in wrong or "does not end" in wrong for wrong in map(judged, range(1, 6)))
+
+
+def test_a_claim_that_overtakes_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_the_way = claims.in_the_way
+    monkeypatch.setattr(claims, "in_the_way", lambda *given: [one for one in in_the_way(*given) if one.is_held])
+    assert "overtakes" in judged()
+
+
+def test_a_wait_without_end_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = claims.due_claim
+    monkeypatch.setattr(
+        "a2a.engine.coordinator.due_claim", lambda claim, now: [] if claim.is_waiting else due(claim, now)
+    )
+    assert "waits beyond its time" in judged() or "does not end" in judged()
+
+
+def test_a_claim_that_outlives_its_attempt_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("a2a.engine.coordinator.outlived", lambda *_: [])
+    assert "outlives attempt" in judged()
