@@ -20,6 +20,8 @@ REGISTRY = "a2a/engine/registry.py"
 ROUTING = "a2a/engine/routing.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
+HANDOVER = "a2a/engine/handover.py"
+BUDGET = "a2a/engine/budget.py"
 CLAIMS = "a2a/engine/claims.py"
 CLAIMBOOK = "a2a/engine/claimbook.py"
 NAMES = "a2a/engine/names.py"
@@ -1186,6 +1188,79 @@ MUTANTS: tuple[Mutant, ...] = (
         ":",
         caught_by=("L2",),
         disputes=True,
+    ),
+    # What an attempt leaves and costs ---------------------------------------------------------------------------------
+    Mutant(
+        "checkpoint-out-of-order",
+        "A checkpoint that comes again after a later one is taken as the newest.",
+        HANDOVER,
+        "    if message.cp_no <= newest or message.base_cp != newest:\n",
+        "    if message.base_cp > newest:\n",
+        caught_by=("I13",),
+    ),
+    Mutant(
+        "checkpoint-of-another",
+        "An agent is to go on from a checkpoint that is of use only to the one that left it.",
+        HANDOVER,
+        "        return (kept.portable or kept.agent == agent_id) and",
+        "        return bool(kept.agent) and",
+        caught_by=("CHECK-3",),
+    ),
+    Mutant(
+        "checkpoint-that-is-old",
+        "An offer has the oldest checkpoint that is kept.",
+        HANDOVER,
+        "for kept in reversed(task.checkpoints) if serves_it(kept)",
+        "for kept in task.checkpoints if serves_it(kept)",
+        caught_by=("CHECK-3",),
+    ),
+    Mutant(
+        "words-not-handed-on",
+        "A later attempt hears only the newest word of the delegator.",
+        MAILBOX,
+        "        steers=[Steer(number, steer.payload) for number, steer in enumerate(task.steers, 1)],\n",
+        "        steers=[Steer(number, steer.payload) for number, steer in enumerate(task.steers, 1)][-1:],\n",
+        caught_by=("STEER-1",),
+    ),
+    Mutant(
+        "budget-not-compared",
+        "A sub-task is given more than is left.",
+        BUDGET,
+        "        if wanted > left or (kind not in budget and left == 0):\n",
+        "        if kind not in budget and left == 0:\n",
+        caught_by=("I17",),
+    ),
+    Mutant(
+        "works-on-nothing",
+        "A task of whose budget nothing is left is given to the next agent.",
+        COORDINATOR,
+        "if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:",
+        "if task.state is TaskState.PARKED and (kind := exhausted(ledger, task)) is not None:",
+        caught_by=("I17",),
+    ),
+    Mutant(
+        "usage-counted-again",
+        "What an attempt tells with its last word is counted on top of what was counted when its lease lapsed.",
+        LEDGER,
+        "            more = usage.get(kind, 0) - before.get(kind, 0)\n",
+        "            more = usage.get(kind, 0)\n",
+        caught_by=("M",),
+    ),
+    Mutant(
+        "progress-unnoticed",
+        "An attempt is taken for stalled before it had the time to get on.",
+        TASKS,
+        '        times.append((moved_at + durations.stall_ms, "stall"))',
+        '        times.append((task.since, "stall"))',
+        caught_by=("LEASE-10",),
+    ),
+    Mutant(
+        "taken-away-and-back",
+        "An attempt that was taken away comes back by a heartbeat.",
+        LEASES,
+        "task.revivals < task.bounds.revivals and not task.authority.evicted",
+        "task.revivals < task.bounds.revivals",
+        caught_by=("L8",),
     ),
     # The agent's own machine ------------------------------------------------------------------------------------------
     Mutant(

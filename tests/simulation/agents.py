@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from a2a.engine.delegation import Delegation
-from a2a.engine.work import Answered, Attempt, AttemptState, Start, Stop
+from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop
 from a2a.engine.work import Event as WorkEvent
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
@@ -31,6 +31,7 @@ from a2a.protocol.messages import (
 
 from .claimants import declare
 from .contexts import share
+from .costs import allow, hand_off, leave, spend
 from .disputes import TRADES
 from .peers import Peer
 from .profiles import Manners
@@ -108,6 +109,9 @@ class Agent(Peer):
                 known = self.running.get(key)
                 if known is not None:
                     known.answers[event.ask_no] = event.payload
+            elif isinstance(event, Steered):
+                if self.world.chance(*key, self.instance, "hears", event.steer_no).random() < 0.7:
+                    event.attempt.steer_no = max(event.attempt.steer_no, event.steer_no)
             elif isinstance(event, Stop):
                 self._stop(event)
 
@@ -133,6 +137,7 @@ class Agent(Peer):
             return
         running = Running(attempt, iter(()))  # type: ignore[arg-type]
         running.answers = {answer.ask_no: answer.payload for answer in attempt.offer.answers} | (answers or {})
+        attempt.steer_no = max((attempt.steer_no, *(word.steer_no for word in attempt.offer.steers)))
         running.script = work_on(self, running)
         self.running[key] = running
         if self.is_paused:
@@ -249,6 +254,18 @@ def _share(agent: Agent, running: Running) -> Script:
         yield from share(agent, attempt)
 
 
+def _leave(agent: Agent, running: Running) -> Script:
+    yield from leave(agent, running.attempt)
+
+
+def _spend(agent: Agent, running: Running) -> Script:
+    yield from spend(agent, running.attempt)
+
+
+def _hand_off(agent: Agent, running: Running) -> Script:
+    yield from hand_off(agent, running.attempt)
+
+
 def _misbehave(agent: Agent, running: Running) -> Script:
     attempt = running.attempt
     if agent.chance.random() < agent.manners.meddle:
@@ -359,6 +376,7 @@ def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
         limits=TaskLimits(deadline_ms=plans.choice((None, None, 20_000))),
         on_parent_end="abandon" if outlives else "cancel",
     )
+    allow(message, agent.world.chance(attempt.task, "allowed", number), agent.town.profile.manners.spend)
     declare(message, agent.world.chance(attempt.task, "needs", number), agent.town.profile.manners.claim)
     delegation = agent.delegations.delegate(message)
     yield lambda: delegation.task is not None or delegation.refused is not None
@@ -404,10 +422,13 @@ STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
     _progress,
     _stream,
     _claim,
+    _leave,
     _ask,
     _delegate_parts,
+    _spend,
     _dawdle,
     _share,
     _misbehave,
+    _hand_off,
 )
 """What an attempt may do before its last word, in this order; a manner says how often each happens."""

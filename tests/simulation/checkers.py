@@ -215,9 +215,9 @@ class CompletedMeansConfirmed(Checker):
         task = self.model.tasks[record.task]
         result = task.results.get(task.rev)
         message = cause.message
-        # What is sent back and then stands in line for its resources may close a circle, and is given up at once.
-        is_word = isinstance(record, Reworked) or (record.state != "canceled" and record.reason != "deadlock")
-        if isinstance(message, TaskConfirm) and message.task == task.id and is_word:
+        # What is sent back may at once close a circle in the line for its resources, or have nothing left to use.
+        ends_by_itself = isinstance(record, Settled) and record.reason in ("canceled", "deadlock", "budget")
+        if isinstance(message, TaskConfirm) and message.task == task.id and not ends_by_itself:
             self.hold(result is not None and task.state == "reported", f"{task.id} is confirmed while {task.state}")
             digest = result.digest if result else ""
             self.hold(
@@ -287,12 +287,12 @@ class Credit(Checker):
 
 
 def suits(task: TaskModel, agent: str, labels: dict[str, str]) -> bool:
-    """Whether an agent is what the task requires, as far as the simulator's tasks require anything."""
-    requires = task.requires
-    return (
+    """Whether an agent is what the task requires, and what it was handed on to, as far as anything is required here."""
+    return all(
         requires.get("agent", agent) == agent
         and agent not in requires.get("exclude", ())
         and all(labels.get(name) == value for name, value in requires.get("labels", {}).items())
+        for requires in (task.requires, task.handed_to)
     )
 
 
@@ -348,7 +348,7 @@ class TimersNotEarly(Checker):
                 self.hold(isinstance(cause.message, Hello), f"{task.id} is lost because of {cause.message}")
             return
         if isinstance(record, LeaseExpired):
-            due = task.lease_until
+            due = min(task.lease_until, task.evicted_until) if task.evicted else task.lease_until
         elif isinstance(record, OfferWithdrawn):
             due = task.offered_at + (task.durations["offer_ms"] or 0)
         elif isinstance(record, Answered):
@@ -382,8 +382,8 @@ class HealthyKeepsLease(Checker):
         task, calm_at = self.model.tasks[record.task], self.court.calm_at
         lease, offer = task.durations["lease_ms"] or 0, task.durations["offer_ms"] or 0
         never_heard = task.lease_until == task.offered_at + offer
-        if cause.kind != "tick" or calm_at is None or lease < 3_000 or never_heard:
-            return  # a short lease may lapse where the way is long
+        if cause.kind != "tick" or calm_at is None or lease < 3_000 or never_heard or task.evicted:
+            return  # a short lease may lapse where the way is long; what is taken away lapses however alive
         settled_down = record.at >= calm_at + 60_000 and record.at >= self.model.grace_until + lease
         here = task.holder in self.model.seats
         self.hold(not (settled_down and here), f"{task.holder} is here, and loses {task.id} in calm weather")

@@ -30,6 +30,7 @@ from a2a.protocol.messages import (
 from a2a.protocol.types import principal_of
 
 from .claimants import run
+from .costs import speak
 from .peers import Peer
 from .profiles import Profile
 
@@ -144,6 +145,7 @@ class Client(Peer):
         self.open[order.request.key] = delegation
         if order.watch:
             self.delegations.watch(delegation)
+        speak(self, delegation)
         if order.cancel_after is not None and not self.town.is_calm:
             self.later(order.cancel_after, self._cancel, order, delegation)
         if self.chance.random() < self.town.manners.forget and self.town.may_leave_results:

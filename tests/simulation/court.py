@@ -26,6 +26,7 @@ from a2a.protocol.messages import (
     TaskAccept,
     TaskArtifact,
     TaskAsk,
+    TaskCheckpoint,
     TaskEventNotice,
     TaskHeartbeat,
     TaskLease,
@@ -270,20 +271,25 @@ class Court:
         if isinstance(message, TaskLease) and isinstance(request, TaskHeartbeat | TaskAccept):
             task = model.tasks[request.task]
             task.lease_until = cause.now + message.lease_ms
-        elif isinstance(request, TaskArtifact | TaskAsk | ClaimAcquire):
+        elif isinstance(request, TaskArtifact | TaskAsk | TaskCheckpoint | ClaimAcquire):
             self._sign_of_life(agent, request)
         elif isinstance(message, Error) and message.code in ("malformed", "unsupported_kind", "internal"):
             raise Violation("wire", f"{agent} was refused {request.kind}: {message.code} {message.detail}")
         for check in self._answered.get(type(request), ()):
             check(agent, request, message)
 
-    def _sign_of_life(self, agent: str, request: TaskArtifact | TaskAsk | ClaimAcquire) -> None:
-        """A chunk, a claim or a new question of the holder makes the lease run on; a repeated question is answered."""
+    def _sign_of_life(self, agent: str, request: TaskArtifact | TaskAsk | TaskCheckpoint | ClaimAcquire) -> None:
+        """A chunk, a claim, a new question or checkpoint of the holder makes the lease run on; repeats are answered."""
         task = self.model.tasks.get(request.task or "")
         if task is None or task.fence != request.fence or not task.runs or task.holder != agent:
             return
-        known = task.asks.get(request.ask_no) if isinstance(request, TaskAsk) else None
-        repeated = known is not None and (known.fence, known.payload) == (request.fence, request.payload)
+        repeated = False
+        if isinstance(request, TaskAsk):
+            known = task.asks.get(request.ask_no)
+            repeated = known is not None and (known.fence, known.payload) == (request.fence, request.payload)
+        elif isinstance(request, TaskCheckpoint):
+            left = task.checkpoints.get(request.fence)
+            repeated = left is not None and (left.cp_no, left.payload) == (request.cp_no, request.payload)
         if not repeated or self.cause.records:
             task.lease_until = self.cause.now + (task.durations["lease_ms"] or 0)
 

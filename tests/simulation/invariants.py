@@ -1,6 +1,6 @@
 """Which checker looks after which invariant of the semantics: I are those of safety, L those of liveness.
 
-A test keeps both sides complete: every invariant has a checker or says what it waits for, every checker has a place.
+A test keeps both sides complete: every invariant has a checker, every checker has a place.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from .claiming import (
     WaitsEnd,
 )
 from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
+from .costs import BudgetsHold, CheckpointsGoOn, CheckpointsGrow, CountedOnce, TakenForAReason, WordsHeard
 from .court import Checker
 from .liveness import (
     EverythingEnds,
@@ -84,7 +85,7 @@ from .told import (
     WatchedInOrder,
 )
 
-__all__ = ["BESIDE", "INVARIANTS", "LATER"]
+__all__ = ["BESIDE", "INVARIANTS"]
 
 INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "I1": (OneTaskPerKey, CreatedOnce),
@@ -99,9 +100,11 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "I10": (CompletedMeansConfirmed,),
     "I11": (CancelIsFinal, CancelAnswer),
     "I12": (OnlyTheHolder,),
+    "I13": (CheckpointsGrow, CheckpointsGoOn),
     "I14": (FencesOfNames,),
     "I15": (HeldAlone,),
     "I16": (Credit,),
+    "I17": (BudgetsHold, CountedOnce),
     "I18": (TreeRules,),
     "I19": (GraceHolds,),
     "I20": (Chunks, Outside),
@@ -147,6 +150,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "a claim ends for a reason, and by those who may end it": (OnlyItsOwnerReleases, EndsForAReason),
     "only what may be called back is, for somebody who gets it": (CalledBackByRight,),
     "a grant is what the ledger says": (GrantIsTrue,),
+    "every attempt hears every word, and none is taken away without a reason": (WordsHeard, TakenForAReason),
     "sub-tasks end with their parent": (TreesEnd,),
     "watched events come once, in order": (WatchedInOrder,),
     "a context is written once, by who may and has seen it, and all are told what is so": (
@@ -158,9 +162,3 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "no result on a decision that has moved is taken unseen": (BasisStands,),
 }
 """Properties beyond the two lists."""
-
-LATER: dict[str, str] = {
-    "I13": "checkpoints",
-    "I17": "budgets",
-}
-"""Invariants of what the simulated agents and clients do not do yet."""

@@ -89,6 +89,10 @@ def _dues(task: TaskModel, hold_results: bool) -> list[tuple[str, int]]:
         dues.append(("L6", task.grace_at))
     if task.state in ("leased", "parked", "canceling") and task.runs:
         dues.append(("L3", task.lease_until))
+    if task.state == "leased" and task.runs and task.evicted:
+        dues.append(("L3", task.evicted_until))
+    elif task.state == "leased" and task.runs and durations["attempt_ms"] is not None:
+        dues.append(("L3", task.since + durations["attempt_ms"]))
     if task.state == "parked":
         dues.extend(("ask", ask.deadline_at) for ask in task.asks.values() if ask.is_open)
     return dues
@@ -165,7 +169,7 @@ class ModelIsLedger(Checker):
                 and task.handoffs == own.handoffs
                 and task.handed_to == own.handed_to
                 and len(task.steers) == own.words
-                and (not (task.checkpoints or own.checkpoints) or _checkpoints(task) == own.checkpoints)
+                and (not (task.checkpoints or own.checkpoints) or _checkpoints(task) == _left(own))
                 and (not (task.losses or own.lost) or task.lost_by == _lost_by(own))
                 and (not (task.spent or own.spent) or _something(task.spent) == _something(own.spent))
                 and (not (task.reserved or own.reserved) or _something(task.reserved) == _something(own.reserved))
@@ -176,6 +180,10 @@ class ModelIsLedger(Checker):
 
 def _checkpoints(task: Task) -> dict[int, int]:
     return {kept.fence: kept.cp_no for kept in task.checkpoints}
+
+
+def _left(own: TaskModel) -> dict[int, int]:
+    return {fence: left.cp_no for fence, left in own.checkpoints.items()}
 
 
 def _lost_by(own: TaskModel) -> list[str]:

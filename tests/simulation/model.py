@@ -146,6 +146,7 @@ class TaskModel:
     lapsed: bool = False
     evicted: str = ""
     """Why its holder was asked to give it back."""
+    evicted_until: int = 0
     offer: int = 0
     offered_at: int = 0
     lease_until: int = 0
@@ -179,7 +180,7 @@ class TaskModel:
     lost: list[int] = field(default_factory=list)
     """Fences of the attempts that were counted as lost."""
     handed_to: dict[str, Any] = field(default_factory=dict)
-    checkpoints: dict[int, int] = field(default_factory=dict)
+    checkpoints: dict[int, Checkpointed] = field(default_factory=dict)
     """Fence to its newest checkpoint, of the attempts that left the last four."""
     words: int = 0
     used: dict[int, dict[str, int]] = field(default_factory=dict)
@@ -639,7 +640,7 @@ class Model:
 
     def _evicted(self, record: Evicted, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.evicted = record.reason
+        task.evicted, task.evicted_until = record.reason, record.grace_at
         task.events.append((lsn, task.state))
 
     def _handed_off(self, record: HandedOff, lsn: int) -> None:
@@ -657,7 +658,7 @@ class Model:
     def _checkpointed(self, record: Checkpointed, lsn: int) -> None:
         kept = self.tasks[record.task].checkpoints
         kept.pop(record.fence, None)
-        kept[record.fence] = record.cp_no
+        kept[record.fence] = record
         for fence in list(kept)[:-4]:
             del kept[fence]
 

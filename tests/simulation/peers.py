@@ -32,12 +32,15 @@ from a2a.protocol.messages import (
     TaskArtifact,
     TaskAsk,
     TaskCancel,
+    TaskCheckpoint,
     TaskConfirm,
     TaskDecline,
     TaskDelegate,
     TaskGet,
+    TaskHandoff,
     TaskHeartbeat,
     TaskReport,
+    TaskSteer,
     TaskYield,
     Welcome,
 )
@@ -74,6 +77,9 @@ _ECHOED = (
     TaskYield,
     TaskGet,
     ContextWrite,
+    TaskCheckpoint,
+    TaskHandoff,
+    TaskSteer,
 )
 """What a link may say again: all that is known by a key. A credit or a watch is known by being the latest."""
 _REMEMBERED = 64

@@ -35,6 +35,8 @@ class Plan:
     """How many tasks clients delegate in all."""
     disputes: bool | None = None
     """Whether the world has groups and conflicts."""
+    costs: bool | None = None
+    """Whether attempts leave and cost something, and are taken away."""
     dies_at: tuple[int, Fatal] | None = None
     """The append, counted from 1 over all processes, at which the coordinator dies, and when."""
 

@@ -98,6 +98,12 @@ class Manners:
     """Report with a hash that is not the result's, then as it should be."""
     share: float = 0.0
     """Count up in the context of the task, together with others."""
+    checkpoint: float = 0.0
+    spend: float = 0.0
+    """Have a budget, and use something up."""
+    hand_off: float = 0.0
+    steer: float = 0.0
+    """Say words to work under way."""
     claim: float = 0.0
     """Claim names: for an attempt, for itself, and for a task that needs them from the beginning."""
 

@@ -10,7 +10,7 @@ from .plan import Plan
 
 __all__ = ["WORLDS"]
 
-_THEN = Plan(without=frozenset({"share", "claim"}), disputes=False)
+_THEN = Plan(without=frozenset({"share", "claim"}), disputes=False, costs=False)
 """People do what they could when a world found its bug."""
 
 WORLDS: tuple[tuple[int, Plan, str], ...] = (
@@ -25,10 +25,10 @@ WORLDS: tuple[tuple[int, Plan, str], ...] = (
     (401, _THEN, "an answer given while the lease had lapsed never reached the attempt that revived"),
     (
         426,
-        Plan(manners=frozenset({"watch"}), disputes=False),
+        Plan(manners=frozenset({"watch"}), disputes=False, costs=False),
         "a client that was told of the end by mail did not watch on, and the last event never came",
     ),
-    (297, Plan(), "a task that was just offered stood in line still, and was to be given up for a circle"),
-    (459, Plan(), "what an offer had was granted to the attempt before it as well, with a higher fence"),
+    (297, Plan(costs=False), "a task that was just offered stood in line still, and was to be given up for a circle"),
+    (459, Plan(costs=False), "what an offer had was granted to the attempt before it as well, with a higher fence"),
 )
 """(seed, plan, what it found)."""

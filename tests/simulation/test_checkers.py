@@ -40,13 +40,14 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, liveness, rulings, told
+from . import checkers, claiming, contexts, costs, liveness, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
+from .costs import COSTS
 from .court import Checker
 from .holdings import ClaimModel
-from .invariants import BESIDE, INVARIANTS, LATER
+from .invariants import BESIDE, INVARIANTS
 from .liveness import LIVENESS
 from .model import Ruling, Seat
 from .plan import Plan
@@ -317,6 +318,18 @@ def _before_its_time(checker: Checker, record: Any, lsn: int, cause: Any) -> tup
     return (replace(record, at=record.at - 10), lsn, cause) if is_silence and not record.by else None
 
 
+def _overdrawn(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Offered) or "tokens" not in _task(checker, record).budget:
+        return None
+    return _known(checker, record, lsn, cause, spent={"tokens": 10**6})
+
+
+def _counted_twice(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    for used in _task(checker, record).used.values():
+        used.update({kind: 2 * amount for kind, amount in used.items()})
+    return record, lsn, cause
+
+
 SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
     checkers.FencesGrow: ("before", lambda c, r, n, w: (r, 0, w) if isinstance(r, Offered) else None),
@@ -375,6 +388,15 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     contexts.WritersAreTold: ("answered", _lost),
     contexts.BasisStands: ("before", _moved),
     contexts.WatchersMissNothing: ("heard", _missed),
+    costs.CheckpointsGrow: ("before", lambda c, r, n, w: (replace(r, cp_no=0), n, w)),
+    costs.CheckpointsGoOn: (
+        "posted",
+        lambda c, a, m, n: (a, replace(m, checkpoint=None), n) if m.checkpoint is not None else None,
+    ),
+    costs.WordsHeard: ("posted", lambda c, a, m, n: (a, replace(m, steers=m.steers[:-1]), n) if m.steers else None),
+    costs.BudgetsHold: ("before", _overdrawn),
+    costs.CountedOnce: ("after", _counted_twice),
+    costs.TakenForAReason: ("before", lambda c, r, n, w: (replace(r, at=0), n, w) if r.reason == "stall" else None),
     liveness.EverythingEnds: ("unfinished", _never_ends),
     liveness.MailArrives: ("took", lambda c, a, f: (a, replace(f, mseq=f.mseq - 1))),
     liveness.TimersFire: ("look", lambda c, now: (now + 10**9,)),
@@ -428,15 +450,14 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS}
 
 
-def test_every_invariant_has_a_checker_or_says_what_it_waits_for() -> None:
+def test_every_invariant_has_a_checker() -> None:
     invariants = {f"I{number}" for number in range(1, 31)} | {f"L{number}" for number in range(1, 11)}
-    assert set(INVARIANTS) | set(LATER) == invariants
-    assert not set(INVARIANTS) & set(LATER)
+    assert set(INVARIANTS) == invariants
 
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS}

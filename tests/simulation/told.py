@@ -227,7 +227,7 @@ class RightWord(Checker):
             return ("ok",)
         if isinstance(message, TaskDecline):
             return ("conflict",) if current and not task.lapsed and task.state != "leased" else ("ok",)
-        can_come_back = not task.lapsed or task.revivals < task.bounds["revivals"]
+        can_come_back = not task.lapsed or (not task.evicted and task.revivals < task.bounds["revivals"])
         if offered or (current and can_come_back):
             if isinstance(message, TaskHeartbeat | TaskAccept):
                 return ("task.lease",)

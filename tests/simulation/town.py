@@ -20,6 +20,7 @@ from .claimants import declare
 from .claiming import CLAIMING
 from .clients import Client, Operator, Order, draw_orders
 from .contexts import CONTEXTS
+from .costs import COSTS, allow, draw_costs
 from .court import Court, Violation
 from .disk import Disk
 from .disputes import Arbiter, Disputes, draw_disputes
@@ -78,6 +79,7 @@ class Town:
         if (sharing := world.chance("whiteboard").random()) < 0.28:
             self.profile.manners.share = 0.3 if sharing < 0.14 else 1.0
         self.profile.manners.claim = world.chance("claims").choice((0.0, 0.0, 0.3, 0.9))
+        draw_costs(world, self.profile, self.plan.costs)
         self.plan.change(self.profile)
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
         self.profile.policy = replace(self.profile.policy, linger_ms=linger_ms)
@@ -85,7 +87,7 @@ class Town:
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *TOLD, *LIVENESS)
+        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS)
         self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
@@ -182,6 +184,7 @@ class Town:
             principal = f"client{number}"
             orders = draw_orders(profile, self.world.chance(principal), principal, names)
             for order in orders:
+                allow(order.request, self.world.chance(principal, order.request.key, "allowed"), profile.manners.spend)
                 declare(order.request, self.world.chance(principal, order.request.key, "claims"), profile.manners.claim)
             hosts.append(Host(principal, orders=orders))
         if profile.operator:
