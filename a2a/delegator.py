@@ -150,7 +150,11 @@ class TaskEvent:
 
 
 def _redundancy(
-    copies: int, agree: int | None, comparator: str | None, resolve: Sequence[str | Mapping[str, Any]]
+    copies: int,
+    agree: int | None,
+    comparator: str | None,
+    resolve: Sequence[str | Mapping[str, Any]],
+    ballot: float | timedelta | None,
 ) -> dict[str, Any]:
     redundancy: dict[str, Any] = {"n": copies}
     if agree is not None:
@@ -159,6 +163,8 @@ def _redundancy(
         redundancy["comparator"] = comparator
     if resolve:
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in resolve]
+    if ballot is not None:
+        redundancy["ballotMs"] = _ms(ballot)
     return redundancy
 
 
@@ -271,6 +277,7 @@ class Delegator:
         agree: int | None = None,
         comparator: str | None = None,
         resolve: Sequence[str | Mapping[str, Any]] = (),
+        ballot: float | timedelta | None = None,
     ) -> TaskHandle:
         """Have a task done. Enter the returned handle to send it.
 
@@ -309,9 +316,10 @@ class Delegator:
                 `pointers[/answer]`; by default the coordinator's.
             resolve: who decides where they are not, one after the other: rungs by name, as in `["majority",
                 {"strategy": "judge", "skill": "review"}, "human", "abort"]`; by default the coordinator's.
+            ballot: seconds to wait for further answers once two contradict each other; by default the coordinator's.
 
         Raises:
-            ValueError: `agree`, `comparator` or `resolve` without `copies`.
+            ValueError: `agree`, `comparator`, `resolve` or `ballot` without `copies`.
         """
         requires: dict[str, Any] = {}
         if to is not None:
@@ -332,9 +340,9 @@ class Delegator:
         if resources:
             spec["resources"] = resources_of(resources)
         if copies > 1:
-            spec["redundancy"] = _redundancy(copies, agree, comparator, resolve)
-        elif agree is not None or comparator is not None or resolve:
-            raise ValueError("agree, comparator and resolve say what decides between copies, and copies is 1")
+            spec["redundancy"] = _redundancy(copies, agree, comparator, resolve, ballot)
+        elif agree is not None or comparator is not None or resolve or ballot is not None:
+            raise ValueError("agree, comparator, resolve and ballot say what decides between copies, and copies is 1")
         message = TaskDelegate(
             key=new_id() if key is None else key,
             spec=spec,  # type: ignore[arg-type]

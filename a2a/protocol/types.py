@@ -239,6 +239,8 @@ class Redundancy(TypedDict, total=False):
     """Equal answers that decide; absent, the first rung's own rule."""
     comparator: Annotated[str, Field(max_length=512)]
     policy: Annotated[list[RungSpec], Field(max_length=12)]
+    ballotMs: Milliseconds
+    """How long further answers are waited for once two contradict each other; absent, the namespace's time."""
 
 
 class TaskSpec(TypedDict, total=False):

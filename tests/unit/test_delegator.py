@@ -171,6 +171,6 @@ async def test_copies_are_one_result_and_what_contradicts_it_is_kept() -> None:
 async def test_what_decides_between_copies_needs_copies(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
-            for wanted in ({"agree": 2}, {"comparator": "set"}, {"resolve": ["abort"]}):
+            for wanted in ({"agree": 2}, {"comparator": "set"}, {"resolve": ["abort"]}, {"ballot": 1.0}):
                 with pytest.raises(ValueError, match="copies is 1"):
                     running.client.delegate("count_words", {"text": "a"}, **wanted)

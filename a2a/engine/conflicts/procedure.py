@@ -57,7 +57,8 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
     if redundancy.get("k", 1) > redundancy["n"]:
         raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
     appeal_ms = policy.appeal_irreversible_ms if is_irreversible else policy.appeal_ms
-    return Terms(comparator, ladder, policy.ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms)
+    ballot_ms = redundancy.get("ballotMs", policy.ballot_ms)
+    return Terms(comparator, ladder, ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms)
 
 
 def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:

@@ -272,6 +272,12 @@ def test_settings_that_change_later_change_nothing_about_a_group(court, make_tow
     assert (conflict.by, conflict.closed_at - conflict.stages[0].to_at) == ("abort", 0)
 
 
+def test_a_group_may_wait_longer_for_further_answers_than_others_do(court):
+    case = court(3, policy={"ballot_ms": 1_000}, redundancy=ladder("majority", "first_wins") | {"ballotMs": 5_000})
+    case.answers("1", "2")
+    assert case.conflict.respond_at == case.town.now + 5_000
+
+
 def test_a_ballot_waits_for_the_comparison_that_is_under_way(court):
     case = court(3)
     case.answers("1", "2")
