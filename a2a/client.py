@@ -16,14 +16,14 @@ import getpass
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from .content import parts_payload, read_artifacts, read_parts, result_value
+from .content import parts_payload
 from .credentials import DEFAULT_URL
-from .delegator import AgentChange, AgentInfo, Delegator, Mode, TaskEvent, TaskHandle, expect
+from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .ids import new_id, new_suffix
 from .link import Link, LinkSettings
 from .protocol.messages import (
@@ -35,10 +35,6 @@ from .protocol.messages import (
     ClaimPage,
     ClaimRelease,
     ConflictAppeal,
-    ConflictFound,
-    ConflictGet,
-    ConflictList,
-    ConflictPage,
     ConflictPosition,
     ConflictVote,
     Ok,
@@ -47,18 +43,16 @@ from .protocol.messages import (
     TaskConfirm,
     TaskFound,
     TaskGet,
-    TaskList,
-    TaskPage,
     TaskSteer,
-    TaskWatch,
 )
 from .protocol.session import Identity
+from .reader import Reader
 from .shared_context import SharedContext
 
 __all__ = ["Client", "connect"]
 
 
-class Client(Delegator):
+class Client(Reader):
     """A peer that has work done. Made by `connect`."""
 
     def __init__(self, settings: LinkSettings, identity: Identity) -> None:
@@ -105,52 +99,6 @@ class Client(Delegator):
         welcome = self.link.session.welcome
         return welcome is not None and welcome.role == "operator"
 
-    async def get(self, task: str) -> dict[str, Any]:
-        """Return a task as an A2A Task in its JSON form; `metadata` has what A2A has no field for.
-
-        Raises:
-            NotFound: there is no such task.
-        """
-        found = expect(await self.link.call(TaskGet(task)), TaskFound)
-        shown: dict[str, Any] = dict(found.view)
-        shown["artifacts"] = read_artifacts(found.payload)
-        metadata = shown.setdefault("metadata", {})
-        metadata["input"] = read_parts(found.input)
-        metadata["asks"] = [
-            {
-                "askNo": ask["askNo"],
-                "question": read_parts(ask["payload"]),
-                "answer": read_parts(ask["answer"]) if "answer" in ask else None,
-                "isOpen": "answer" not in ask,
-            }
-            for ask in found.asks
-        ]
-        metadata["provisional"] = [
-            {**artifact, "chunks": [read_parts(chunk) for chunk in artifact["chunks"]]} for artifact in found.artifacts
-        ]
-        return shown
-
-    async def conflict(self, conflict: str) -> dict[str, Any]:
-        """Return a conflict's record: its subjects and their values, what was tried, how it ended.
-
-        Raises:
-            NotFound: there is no such conflict.
-        """
-        found = expect(await self.link.call(ConflictGet(conflict)), ConflictFound)
-        shown: dict[str, Any] = dict(found.view)
-        results = {known["ref"]: result_value(known["payload"]) for known in found.payloads if "ref" in known}
-        said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
-        shown["subjects"] = [{**subject, "value": results.get(subject["ref"])} for subject in shown["subjects"]]
-        shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
-        return shown
-
-    async def conflicts(
-        self, *, task: str | None = None, is_open: bool | None = None, limit: int = 100, before: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Return conflicts, newest first, without their values."""
-        answer = await self.link.call(ConflictList(task, is_open, before, limit))
-        return expect(answer, ConflictPage).conflicts
-
     async def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
         """Decide a conflict as a person: for the task whose result stands, or with None for none of them.
 
@@ -172,49 +120,6 @@ class Client(Delegator):
     ) -> None:
         """Appeal against an outcome that has not taken effect yet; once for a conflict."""
         await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence)))
-
-    async def list(
-        self,
-        *,
-        state: str | None = None,
-        skill: str | None = None,
-        parent: str | None = None,
-        context_id: str | None = None,
-        dead_letter: bool = False,
-        limit: int = 100,
-        before: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return tasks as A2A Tasks, newest first, without their content.
-
-        Args:
-            state: only these; the coordinator's word (`queued`) or A2A's (`TASK_STATE_SUBMITTED`).
-            skill: only tasks for this skill.
-            parent: only sub-tasks of this task.
-            context_id: only tasks of this context.
-            dead_letter: only those that were given up after several agents had lost them.
-            limit: at most so many, up to 1000.
-            before: continue behind this task.
-        """
-        answer = await self.link.call(TaskList(state, skill, parent, context_id, before, limit, dead_letter))
-        return expect(answer, TaskPage).tasks
-
-    async def watch(self, task: str, from_gen: int = 0) -> AsyncGenerator[TaskEvent, None]:
-        """Yield what happened to any task since a generation, and then what happens, until it has ended.
-
-        Raises:
-            NotFound: there is no such task.
-        """
-        delegations = self.link.delegations
-        watched = delegations.follow(task, from_gen)
-        handle = TaskHandle(self, watched.request, "human")
-        handle._delegation = watched
-        self._handles[id(watched)] = handle
-        try:
-            await self.link.call(TaskWatch(task, from_gen))
-            while (event := await handle.next_event()) is not None:
-                yield event
-        finally:
-            handle._forget()
 
     async def confirm(self, task: str) -> None:
         """Accept the result of any task this client may decide about, as it stands now.

@@ -360,6 +360,28 @@ class TaskContext:
         """Return the agents that are known: as `Client.find`."""
         return await self._runner.on_link(self._runner.find(skill, **wanted))
 
+    async def get(self, task: str) -> dict[str, Any]:
+        """Return any task: as `Client.get`."""
+        return await self._runner.on_link(self._runner.get(task))
+
+    async def conflict(self, conflict: str) -> dict[str, Any]:
+        """Return a conflict's record: as `Client.conflict`."""
+        return await self._runner.on_link(self._runner.conflict(conflict))
+
+    async def watch(self, task: str) -> AsyncIterator[TaskEvent]:
+        """Yield what happens to any task until it has ended: as `Client.watch`."""
+        events = self._runner.watch(task)
+
+        async def following() -> TaskEvent | None:
+            return await anext(events, None)
+
+        try:
+            while (event := await self._runner.on_link(following())) is not None:
+                yield event
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._runner.on_link(events.aclose())
+
 
 class ChildTask:
     """A sub-task, in the hands of the handler that delegated it: a `TaskHandle` in the agent's own event loop."""

@@ -22,7 +22,6 @@ import anyio.to_thread
 
 from .content import artifacts_payload, read_parts
 from .context import SyncTaskContext, TaskContext
-from .delegator import Delegator
 from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
 from .errors import (
@@ -41,6 +40,7 @@ from .link import Link, LinkSettings
 from .loop import new_loop
 from .protocol.messages import AgentUpdate, AttemptError, Credit
 from .protocol.session import Identity
+from .reader import Reader
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -72,7 +72,7 @@ class _Running:
     children: int = 0
 
 
-class Runner(Delegator):
+class Runner(Reader):
     """One run of an agent: the link in its thread, the handlers in the caller's loop, and what passes between."""
 
     def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:

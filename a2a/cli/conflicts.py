@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 import click
 
@@ -15,6 +16,9 @@ from .story import shortened
 
 __all__ = ["conflict"]
 
+_LINES_SHOWN: Final = 40
+_LINE_END: Final = re.compile(r"(?<!\\)\\n")
+"""A line end inside a JSON string."""
 _CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
 
 
@@ -91,17 +95,21 @@ def _story(shown: dict[str, Any]) -> list[str]:
         lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent']}")
         first.setdefault(subject["group"], subject["value"])
     for group, value in first.items():
-        lines += [f"  answer {group} is", *(f"    {line}" for line in _written(value))]
-    for group in list(first)[1:]:
-        lines += [
-            f"  from answer 0 to answer {group}",
-            *(f"    {line}" for line in _difference(first[0], first[group])),
-        ]
+        lines += [f"  answer {group} is", *_shown(_written(value))]
+    one, *others = first or [0]
+    for other in others:
+        lines += [f"  from answer {one} to answer {other}", *_shown(_difference(first[one], first[other]))]
     lines += [f"  position   {taken['agent']}: {taken['stance']}" for taken in shown["positions"]]
     for stage in shown["stages"]:
-        asked = f", asked {' '.join(stage['asked'])}" if stage["asked"] else ""
-        winner = "" if stage["winner"] is None else f" for answer {stage['winner']}"
-        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}: {stage['why']}{asked}")
+        is_answer = stage["winner"] in first
+        winner = f" for answer {stage['winner']}" if is_answer else ""
+        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}: {stage['why']}")
+        for answer in stage["answers"]:
+            lines.append(
+                f"    {answer['ref']} by {answer['agent'] or '-'}, {answer['state']}: {answer['detail']}".rstrip(": ")
+            )
+            if answer["value"] is not None:
+                lines += _shown(_written(answer["value"]), "      ")
     if "appeal" in shown:
         lines.append(f"  appeal     {shown['appeal']['by']}: {shown['appeal']['ground']}")
     if not shown["isOpen"]:
@@ -113,14 +121,26 @@ def _story(shown: dict[str, Any]) -> list[str]:
 
 
 def _written(value: Any) -> list[str]:
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    lines = text.splitlines() or [""]
-    return [shortened(line) for line in lines[:40]] + (["…"] if len(lines) > 40 else [])
+    """Return a value as lines; the lines of a text inside of it as lines too, so that a patch looks like one."""
+    if isinstance(value, str):
+        return value.splitlines() or [""]
+    lines: list[str] = []
+    for line in json.dumps(value, indent=2, ensure_ascii=False, default=str).splitlines():
+        margin = " " * (len(line) - len(line.lstrip()) + 2)
+        head, *rest = _LINE_END.split(line)
+        lines += [head, *(f"{margin}{part}" for part in rest)]
+    return lines
 
 
 def _difference(one: Any, other: Any) -> list[str]:
     compared = difflib.unified_diff(_written(one), _written(other), lineterm="", n=1)
     return [line for line in compared if not line.startswith(("---", "+++"))]
+
+
+def _shown(lines: list[str], margin: str = "    ") -> list[str]:
+    """Return as many lines as help; `--json` has them all."""
+    cut = ["…"] if len(lines) > _LINES_SHOWN else []
+    return [f"{margin}{line}" for line in [*map(shortened, lines[:_LINES_SHOWN]), *cut]]
 
 
 @conflict.command("resolve")

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from a2a import Agent, TaskFailed, connect
-from a2a.errors import ConnectError, Forbidden, NotFound
+from a2a.errors import ConnectError, Forbidden
 from a2a.link import LinkSettings
 from a2a.testing import squad
 
@@ -40,21 +40,6 @@ async def test_agents_are_found_and_watched(helper: Agent) -> None:
 
 async def _hum() -> str:
     return "hm"
-
-
-async def test_lists_are_newest_first_and_filtered(helper: Agent) -> None:
-    with anyio.fail_after(BOUND):
-        async with squad(helper) as running:
-            client = running.client
-            await client.call("count_words", {"text": "a"})
-            await client.call("draft")
-            listed = await client.list()
-            assert [task["metadata"]["skill"] for task in listed] == ["draft", "count_words"]
-            assert [task["metadata"]["skill"] for task in await client.list(skill="draft")] == ["draft"]
-            [older] = await client.list(before=listed[0]["id"])
-            assert older == listed[1]
-            with pytest.raises(NotFound, match="there is no task nowhere-1"):
-                await client.get("nowhere-1")
 
 
 async def test_only_who_may_decide_can(helper: Agent, gate: Any) -> None:

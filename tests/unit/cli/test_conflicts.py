@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent
+from a2a import Agent, AttemptFailed
+from a2a.cli.conflicts import _written
 from a2a.cli.delegate import _rungs
 
 
@@ -97,3 +98,27 @@ def test_what_decides_between_copies_needs_copies(command: Any, world: Any) -> N
     assert done.code == 2
     assert "--copies" in done.err
     assert command("task", "ls", "--json").out == ""
+
+
+def test_a_text_inside_an_answer_is_shown_line_by_line() -> None:
+    shown = _written({"patch": {"text": "-one\n+two \\n\n"}})
+    assert shown == ["{", '  "patch": {', '    "text": "-one', "      +two \\\\n", '      "', "  }", "}"]
+
+
+def test_what_a_rung_was_told_is_shown(command: Any, three: Any) -> None:
+    judging = Agent("judge")
+
+    @judging.skill(id="weigh", takes_value=True)
+    async def weigh(value: Any) -> Any:
+        raise AttemptFailed("it is all the same to me", code="unsure", retryable=False)
+
+    stop, ready = three.call(anyio.Event), threading.Event()
+    ended = three.portal.start_task_soon(partial(judging.run, three.url, stop=stop, ready=ready.set))
+    assert ready.wait(20)
+    rungs = "quorum:3,judge:weigh,majority,abort"
+    assert command("delegate", "judge_it", "--copies", "3", "--resolve", rungs).code == 0
+    (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
+    shown = command("conflict", "show", conflict["conflict"]).out
+    assert shown.count("by judge, failed: it is all the same to me") == 2
+    three.call(stop.set)
+    ended.result(20)

@@ -1,0 +1,97 @@
+"""Looking at tasks and conflicts, from a client and from inside a handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, TaskContext
+from a2a.client import Client
+from a2a.engine.policy import Policy
+from a2a.errors import NotFound
+from a2a.testing import squad
+
+BOUND = 20
+
+
+async def test_lists_are_newest_first_and_filtered(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            await client.call("count_words", {"text": "a"})
+            await client.call("draft")
+            listed = await client.list()
+            assert [task["metadata"]["skill"] for task in listed] == ["draft", "count_words"]
+            assert [task["metadata"]["skill"] for task in await client.list(skill="draft")] == ["draft"]
+            [older] = await client.list(before=listed[0]["id"])
+            assert older == listed[1]
+            with pytest.raises(NotFound, match="there is no task nowhere-1"):
+                await client.get("nowhere-1")
+
+
+def opinion(name: str, value: Any) -> Agent:
+    agent = Agent(name)
+
+    @agent.skill
+    async def opine() -> Any:
+        return value
+
+    return agent
+
+
+def boss() -> Agent:
+    """An agent that has two others disagree and a third weigh it, and tells what it saw of that."""
+    agent = Agent("boss")
+
+    @agent.skill
+    async def lead(task: TaskContext) -> dict[str, Any]:
+        rungs = [{"strategy": "judge", "skill": "weigh"}, "first_wins"]
+        async with task.delegate("opine", copies=2, resolve=rungs, ballot=9.0) as group:
+            await group.result()
+        shown = (await task.get(group.id))["metadata"]
+        events = [[event.kind async for event in task.watch(member)] for member in shown["group"]["members"]]
+        return {"events": events, "conflict": await task.conflict(shown["conflicts"][0]), "spec": shown["spec"]}
+
+    return agent
+
+
+def weigher() -> Agent:
+    agent = Agent("weigher")
+
+    @agent.skill(takes_value=True)
+    async def weigh(value: Any) -> None:
+        raise AttemptFailed("who knows", code="unsure", retryable=False)
+
+    return agent
+
+
+async def test_a_handler_reads_what_others_did_for_it_and_why_it_was_decided_so() -> None:
+    agents = boss(), opinion("one", 1), opinion("two", 2), weigher()
+    with anyio.fail_after(BOUND):
+        # Nothing stays in memory for long: what has left it is read from the archive.
+        async with squad(*agents, policy=Policy(linger_ms=1)) as running:
+            told = await running.client.call("lead")
+            shown = await running.client.conflict(told["conflict"]["conflict"])
+    assert told["spec"]["redundancy"]["ballotMs"] == 9_000
+    assert all(events[0] == "created" and events[-1] == "complete" for events in told["events"])
+    for record in (told["conflict"], shown):
+        assert {subject["agent"]: subject["value"] for subject in record["subjects"]} == {"one": 1, "two": 2}
+        answers = [[(it["agent"], it["detail"]) for it in stage["answers"]] for stage in record["stages"]]
+        assert answers == [[("weigher", "who knows")] * 2, []]
+
+
+async def test_what_is_not_kept_any_more_is_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgotten(self: Client, task: str) -> Any:
+        raise NotFound(f"there is no task {task}")
+
+    agents = opinion("one", 1), opinion("two", 2), weigher()
+    rungs = [{"strategy": "judge", "skill": "weigh"}, "first_wins"]
+    with anyio.fail_after(BOUND):
+        async with squad(*agents) as running:
+            await running.client.call("opine", copies=2, resolve=rungs)
+            (conflict,) = await running.client.conflicts()
+            monkeypatch.setattr(Client, "get", forgotten)
+            shown = await running.client.conflict(conflict["conflict"])
+    assert [it["state"] for it in shown["stages"][0]["answers"]] == ["gone", "gone"]
