@@ -364,6 +364,10 @@ class TaskContext:
         """Return any task: as `Client.get`."""
         return await self._runner.on_link(self._runner.get(task))
 
+    async def outcome(self, task: str) -> dict[str, Any]:
+        """Return what any task came to: as `Client.outcome`."""
+        return await self._runner.on_link(self._runner.outcome(task))
+
     async def conflict(self, conflict: str) -> dict[str, Any]:
         """Return a conflict's record: as `Client.conflict`."""
         return await self._runner.on_link(self._runner.conflict(conflict))

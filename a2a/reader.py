@@ -55,6 +55,18 @@ class Reader(Delegator):
         ]
         return shown
 
+    async def outcome(self, task: str) -> dict[str, Any]:
+        """Return what any task came to, as `ref`, `agent`, `state`, `value` and `detail`; one not kept is `gone`."""
+        try:
+            found = await self.get(task)
+        except NotFound:
+            return {"ref": task, "agent": "", "state": "gone", "value": None, "detail": ""}
+        metadata = found["metadata"]
+        detail = (metadata.get("error") or {}).get("detail") or metadata.get("detail", "")
+        value = artifacts_value(found["artifacts"])
+        agent, state = metadata.get("agent", ""), metadata["state"]
+        return {"ref": task, "agent": agent, "state": state, "value": value, "detail": detail}
+
     async def conflict(self, conflict: str) -> dict[str, Any]:
         """Return a conflict's record: its subjects and their values, what was tried and answered, how it ended.
 
@@ -67,25 +79,13 @@ class Reader(Delegator):
         said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
         for subject in shown["subjects"]:
             if subject["ref"] not in results:  # it has left the coordinator's memory
-                results[subject["ref"]] = (await self._answer(subject["ref"]))["value"]
+                results[subject["ref"]] = (await self.outcome(subject["ref"]))["value"]
         shown["subjects"] = [{**subject, "value": results.get(subject["ref"])} for subject in shown["subjects"]]
         shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
         shown["stages"] = [
-            {**stage, "answers": [await self._answer(asked) for asked in stage["asked"]]} for stage in shown["stages"]
+            {**stage, "answers": [await self.outcome(asked) for asked in stage["asked"]]} for stage in shown["stages"]
         ]
         return shown
-
-    async def _answer(self, task: str) -> dict[str, Any]:
-        """Return what a task came to: one that gave an answer, or was asked at a rung."""
-        try:
-            found = await self.get(task)
-        except NotFound:  # it is older than what is kept
-            return {"ref": task, "agent": "", "state": "gone", "value": None, "detail": ""}
-        metadata = found["metadata"]
-        detail = (metadata.get("error") or {}).get("detail") or metadata.get("detail", "")
-        value = artifacts_value(found["artifacts"])
-        agent, state = metadata.get("agent", ""), metadata["state"]
-        return {"ref": task, "agent": agent, "state": state, "value": value, "detail": detail}
 
     async def conflicts(
         self, *, task: str | None = None, is_open: bool | None = None, limit: int = 100, before: str | None = None

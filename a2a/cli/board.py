@@ -31,7 +31,7 @@ WORDS = {
     "evidence": "{what}",
     "refused": "contradicted by evidence: {what}",
     "unused": "not taken: {what}",
-    "conflict": "contradict each other in {what}",
+    "conflict": "contradict each other: {what}",
     "judged": "decides: {what}",
     "reviewed": "says: {what}",
     "lost": "was {what}",

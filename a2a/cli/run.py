@@ -38,6 +38,7 @@ EXIT_OF_VERDICT: Final = {
     "rejected": ExitCode.REJECTED,
     "refused": ExitCode.REJECTED,
     "no_evidence": ExitCode.FAILED,
+    "undecided": ExitCode.FAILED,
 }
 """Every other verdict is what was asked for."""
 EXIT_OF_ERROR: Final = {
@@ -89,8 +90,8 @@ def run(
     `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
     running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was.
 
-    Exit codes: 0 done, 1 no evidence to decide on, 2 this request or repository cannot be worked on, 3 no coordinator
-    or no package index, 4 timeout, 5 the task failed, 7 rejected by you or refused by safety.
+    Exit codes: 0 done, 1 no evidence or nobody to decide on, 2 this request or repository cannot be worked on, 3 no
+    coordinator or no package index, 4 timeout, 5 the task failed, 7 rejected by you or refused by safety.
     """
     if (repo is None) == (sdist is None):
         raise click.UsageError("expected one of --repo PATH and --sdist NAME==VERSION")

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from . import git
 from .evidence import no_evidence
-from .hearing import Hearing, Overlap
-from .shapes import Accepted, Advice, Conflict, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
+from .hearing import Hearing
+from .shapes import Accepted, Advice, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
 from .trials import Trial
 from .workspace import patch_of
 
@@ -121,7 +121,6 @@ class Account:
                 for name, share in self._taken.items()
             ],
             rejected=self._rejected,
-            conflicts=[self._settled(overlap) for overlap in hearing.overlaps],
             agreements=hearing.agreements,
             advice=self._advice,
             findings_before=self._workspace["findings"],
@@ -135,20 +134,6 @@ class Account:
         )
         made["digest"] = _digest_of(made)
         return made
-
-    def _settled(self, overlap: Overlap) -> Conflict:
-        """Say what became of two proposals that git cannot merge."""
-        order = [*self._taken]
-        first, second = sorted(overlap.agents, key=lambda name: order.index(name) if name in order else len(order))
-        if first not in order:
-            resolution = "neither was taken"
-        elif second not in order:
-            resolution = f"{first} only"
-        elif self._taken[second].files.intersection(overlap.paths):
-            resolution = f"{first} first; {second} was asked again on top of it and added to these files"
-        else:
-            resolution = f"{first} first; {second}, asked again on top of it, had nothing to add to these files"
-        return Conflict(agents=list(overlap.agents), files=overlap.paths, resolution=resolution)
 
 
 def _tally(run: RunTally) -> RunTally:

@@ -1,4 +1,4 @@
-"""One step of the lead: a sub-task that is followed from its first event to its result.
+"""One step of the lead: a sub-task that is followed from its first event to its result, or to its end only.
 
 Whatever happens to a sub-task is in the ledger, so an attempt after a crash sees the same events again and comes to the
 same account. It knows nothing of what the steps are about.
@@ -16,7 +16,7 @@ from a2a import ChildTask, LeaseLapsed, Refused, TaskCanceled, TaskContext, Task
 
 from .summary import Step
 
-__all__ = ["LOSSES_MAX", "TIMERS", "Ask", "Errand", "ErrandFailed", "Story"]
+__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "TIMERS", "Ask", "Course", "Errand", "ErrandFailed", "Note", "Story"]
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
 """An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
@@ -26,6 +26,8 @@ LOOK_AGAIN: Final = 0.25
 
 Story = Callable[[str, str, str], Awaitable[None]]
 """Told of what a person should see: kind, who, what."""
+Note = Callable[[float | None, str], Awaitable[None]]
+"""Told how far it is."""
 Ask = Callable[[str, list[str] | None], Awaitable[Any]]
 
 
@@ -40,19 +42,14 @@ class ErrandFailed(Exception):
 
 
 @dataclass(slots=True)
-class Errand:
-    """A step that is run once by `run`; `step` is its account at any time."""
+class Course:
+    """A sub-task somebody else made, and what is told of it; `step` is its account at any time."""
 
     context: TaskContext
     name: str
     skill: str
-    given: dict[str, Any]
-    key: str
     story: Story
-    ask: Ask
-    note: Callable[[float | None, str], Awaitable[None]]
-    to: str | None = None
-    queue: float | None = None
+    note: Note
     step: Step = field(init=False)
     began: float = 0.0
     """The coordinator's clock."""
@@ -65,37 +62,16 @@ class Errand:
             detail="",
         )  # fmt: skip
 
-    async def run(self) -> Any:
-        """Delegate, follow, and return the result.
+    async def watch(self, task: str) -> None:
+        """Follow it to its end."""
+        self.step["task"] = task
+        async for event in self.context.watch(task):
+            await self._follow(event)
+        outcome = await self.context.outcome(task)
+        self.step["state"] = "completed" if outcome["state"] == "completed" else "failed"
+        self.step["detail"] = "" if self.step["state"] == "completed" else outcome["detail"]
 
-        Raises:
-            ErrandFailed: the sub-task ended without one.
-        """
-        try:
-            async with await self._delegated() as child:
-                self.step["task"] = child.id
-                async for event in child.events():
-                    await self._follow(event, child)
-                value = await child.result()
-        except (TaskFailed, TaskRejected, TaskCanceled) as exc:
-            self.step["state"], self.step["detail"] = "failed", exc.detail or exc.reason
-            code = self._code if exc.reason in {"error", "attempts"} and self._code else exc.reason
-            raise ErrandFailed(self.step, code, self.step["detail"]) from exc
-        self.step["state"] = "completed"
-        return value
-
-    async def _delegated(self) -> ChildTask:
-        timers = TIMERS if self.queue is None else {**TIMERS, "queue": self.queue}
-        while True:
-            try:
-                return self.context.delegate(
-                    self.skill, self.given, key=self.key, to=self.to, timers=timers, losses=LOSSES_MAX
-                )
-            except LeaseLapsed:
-                # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
-                await anyio.sleep(LOOK_AGAIN)
-
-    async def _follow(self, event: TaskEvent, child: ChildTask) -> None:
+    async def _follow(self, event: TaskEvent) -> None:
         self._keep_time(event)
         who = event.agent or self.step["agent"] or self.skill
         if event.kind == "progress":
@@ -116,8 +92,6 @@ class Errand:
             self._code = (event.data.get("error") or {}).get("code", "")
         elif event.kind == "artifact" and event.data.get("name") == "rejected":
             await self._contradicted(event.value)
-        elif event.kind == "ask":
-            await self._relay(event, child)
 
     async def _lost(self, event: TaskEvent, who: str) -> None:
         if event.kind == "expire":
@@ -133,6 +107,56 @@ class Errand:
             kind = "refused" if rejected.get("reason") in {"tests", "syntax"} else "unused"
             await self.story(kind, str(rejected.get("agent", "")), f"{files}: {why}")
 
+    def _keep_time(self, event: TaskEvent) -> None:
+        self.began = self.began or event.at
+        self.ended = max(self.ended, event.at)
+        self.step["seconds"] = round(self.ended - self.began, 2)
+
+
+@dataclass(slots=True)
+class Errand(Course):
+    """A step that is run once by `run`."""
+
+    ask: Ask = field(kw_only=True)
+    given: dict[str, Any] = field(kw_only=True)
+    key: str = field(kw_only=True)
+    options: dict[str, Any] = field(kw_only=True, default_factory=dict)
+    """How it is delegated, beyond what is the same for every step."""
+
+    async def run(self) -> Any:
+        """Delegate, follow, and return the result.
+
+        Raises:
+            ErrandFailed: the sub-task ended without one.
+        """
+        try:
+            async with await self._delegated() as child:
+                self.step["task"] = child.id
+                await self._through(child)
+                value = await child.result()
+        except (TaskFailed, TaskRejected, TaskCanceled) as exc:
+            self.step["state"], self.step["detail"] = "failed", exc.detail or exc.reason
+            code = self._code if exc.reason in {"error", "attempts"} and self._code else exc.reason
+            raise ErrandFailed(self.step, code, self.step["detail"]) from exc
+        self.step["state"] = "completed"
+        return value
+
+    async def _through(self, child: ChildTask) -> None:
+        """Follow it until there is a result, and have what it asks answered."""
+        async for event in child.events():
+            await self._follow(event)
+            if event.kind == "ask":
+                await self._relay(event, child)
+
+    async def _delegated(self) -> ChildTask:
+        options = {"timers": TIMERS, "losses": LOSSES_MAX, **self.options}
+        while True:
+            try:
+                return self.context.delegate(self.skill, self.given, key=self.key, **options)
+            except LeaseLapsed:
+                # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
+                await anyio.sleep(LOOK_AGAIN)
+
     async def _relay(self, event: TaskEvent, child: ChildTask) -> None:
         """Pass a question up and the answer down. Both are kept, so a repeat after a crash asks nobody again."""
         content = event.value if isinstance(event.value, dict) else {"question": str(event.value)}
@@ -144,8 +168,3 @@ class Errand:
             if exc.code not in {"already_answered", "conflict"}:
                 raise
             # Somebody answered it directly, or an earlier attempt of ours did: that answer counts.
-
-    def _keep_time(self, event: TaskEvent) -> None:
-        self.began = self.began or event.at
-        self.ended = max(self.ended, event.at)
-        self.step["seconds"] = round(self.ended - self.began, 2)

@@ -1,4 +1,4 @@
-"""The hearing: what was proposed, where proposals agree to the letter, and where git cannot merge them.
+"""The hearing: what was proposed, and where proposals agree to the letter.
 
 What lies outside the plan is cut off here, before anybody tries it. Nothing is tried and nothing is weighed: `judge`
 does that.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from a2a import AttemptFailed
 
@@ -17,7 +16,7 @@ from .scope import in_scope
 from .shapes import AgreedFile, Plan, Proposal, Workspace
 from .workspace import tree_of
 
-__all__ = ["Candidate", "Hearing", "Overlap", "hear"]
+__all__ = ["Candidate", "Hearing", "hear"]
 
 Refuse = Callable[[str, Sequence[str], str, str, str], Awaitable[None]]
 """Told of what is not heard: agent, files, reason, detail, and the tree it is about, where there is one."""
@@ -37,20 +36,12 @@ class Candidate:
     """Files of its work that the tests cannot live with."""
 
 
-class Overlap(NamedTuple):
-    """Two proposals that git cannot merge."""
-
-    agents: tuple[str, str]
-    paths: list[str]
-
-
 @dataclass(frozen=True, slots=True)
 class Hearing:
     """All that was proposed."""
 
     candidates: list[Candidate]
     agreements: list[AgreedFile]
-    overlaps: list[Overlap]
 
 
 async def hear(
@@ -67,8 +58,7 @@ async def hear(
         for proposal in proposals
         if (candidate := await _candidate(workspace, plan, proposal, base, refuse)) is not None
     ]
-    mirror = workspace["mirror"]
-    return Hearing(candidates, await _agreements(mirror, candidates), await _overlaps(mirror, base, candidates))
+    return Hearing(candidates, await _agreements(workspace["mirror"], candidates))
 
 
 async def _candidate(
@@ -104,13 +94,3 @@ async def _agreements(mirror: str, candidates: Sequence[Candidate]) -> list[Agre
         for (path, _), agents in sorted(versions.items(), key=str)
         if len(agents) > 1
     ]  # fmt: skip
-
-
-async def _overlaps(mirror: str, base: str, candidates: Sequence[Candidate]) -> list[Overlap]:
-    found = []
-    for index, one in enumerate(candidates):
-        for other in candidates[index + 1 :]:
-            merged = await git.merge(mirror, base, one.tree, other.tree)
-            if merged.conflicts:
-                found.append(Overlap((one.agent, other.agent), list(merged.conflicts)))
-    return found

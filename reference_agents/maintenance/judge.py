@@ -1,4 +1,7 @@
-"""The judge: decides between patches that contradict each other, and believes tests, not agents.
+"""The judge: merges patches that contradict each other, or decides between them, and believes tests, not agents.
+
+Where coders contradict each other the coordinator asks it at three rungs: to merge what they proposed, to verify each
+proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is merging one.
 
 A change holds if no test fails that did not fail before, and none is silent that said something before. Each proposal
 is tried alone and, where it breaks something, file by file. Then the best of them is the ground on which the others
@@ -12,7 +15,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,6 +31,7 @@ from .processes import Report, silent
 from .sandbox import detect
 from .shapes import (
     Advice,
+    Choice,
     Evidence,
     Judgement,
     Patch,
@@ -36,16 +40,29 @@ from .shapes import (
     Proposal,
     Rejected,
     RunTally,
+    Verification,
     Workspace,
 )  # fmt: skip
 from .trials import Trial, Trials
-from .workspace import checkout, patch_of, read_json, tree_of
+from .workspace import Worktree, checkout, patch_of, read_json, tree_of
 
-__all__ = ["Again", "AgentUnavailable", "Prefer", "agent", "judge_patches", "judge_proposals"]
+__all__ = [
+    "Again",
+    "AgentUnavailable",
+    "Prefer",
+    "agent",
+    "choose_proposal",
+    "judge_patches",
+    "judge_proposals",
+    "merge_patches",
+    "verify_patch",
+    "verify_proposals",
+]
 
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
 
+PROPOSAL: Final = TypeAdapter(Proposal)
 PREFERENCE: Final = TypeAdapter(Preference)
 """Whoever gives advice may be anybody with the skill."""
 
@@ -68,7 +85,6 @@ agent = Agent(
 @agent.skill(tags=["maintenance"])
 async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Proposal], task: TaskContext) -> Judgement:
     """Decide which parts of the proposals become the patch."""
-
     known = {info.agent_id: info for info in await task.find("propose_patch")}
     advisers = [info for info in await task.find("choose_patch") if info.status != "away"]
 
@@ -106,6 +122,64 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
     )
 
 
+@agent.skill(tags=["maintenance"])
+async def merge_patches(task: dict[str, Any], input: Any, candidates: list[Any], context: TaskContext) -> Judgement:
+    """Make one patch of several that contradict each other: of each what the tests can live with, asked again.
+
+    Whom to ask again is taken from the conflict's record: what proposals say of their authors nobody has checked.
+    """
+    workspace, plan = _asked(input)
+    if workspace["evidence"] == "none":
+        raise AttemptFailed(f"no evidence: {workspace['evidence_reason']}", code="no_evidence", retryable=False)
+    group = (await context.get(context.id))["metadata"]["parent"]
+    *_, conflict = (await context.get(group))["metadata"]["conflicts"]
+    subjects = (await context.conflict(conflict))["subjects"]
+    proposals = [_read(subject["value"], subject["agent"]) for subject in subjects]
+    proposals.sort(key=lambda proposal: proposal["agent"])
+    return await judge_patches(workspace, plan, proposals, context)
+
+
+@agent.skill(tags=["maintenance"])
+async def verify_patch(task: dict[str, Any], input: Any, candidates: list[Any], context: TaskContext) -> Verification:
+    """Say whether a proposal holds by itself, and makes the code better."""
+    workspace, plan = _asked(input)
+    [verified] = await verify_proposals(workspace, plan, _shown(candidates), report=context.progress)
+    return verified
+
+
+@agent.skill(tags=["maintenance"])
+async def choose_proposal(task: dict[str, Any], input: Any, candidates: list[Any], context: TaskContext) -> Choice:
+    """Choose the proposal that leaves the fewest findings of those that hold, or of all where nothing can be tried."""
+    workspace, plan = _asked(input)
+    verified = await verify_proposals(workspace, plan, _shown(candidates), report=context.progress)
+    is_blind = workspace["evidence"] == "none"
+    left = [one["left"] if one["passed"] or is_blind else -1 for one in verified]
+    fewest = min((findings for findings in left if findings >= 0), default=-1)
+    return Choice(choice=left.index(fewest) if left.count(fewest) == 1 and fewest >= 0 else -1, left=left)
+
+
+def _asked(input: Any) -> tuple[Workspace, Plan]:
+    """Read what the coders were asked."""
+    given = input[0]["data"]
+    return given["workspace"], given["plan"]
+
+
+def _shown(candidates: list[Any]) -> list[Proposal]:
+    """Read the results that contradict each other."""
+    return [_read(candidate[0]["parts"][0].get("data"), f"candidate {at}") for at, candidate in enumerate(candidates)]
+
+
+def _read(value: Any, author: str) -> Proposal:
+    """Read a result as a proposal of its author; one that is none becomes a patch that does not apply."""
+    try:
+        return PROPOSAL.validate_python(value) | {"agent": author}
+    except ValidationError:
+        return Proposal(
+            agent=author, patch=Patch(text="no proposal\n"), onto="", findings_before=0, findings_left=0, notes=[],
+            elapsed=0.0,
+        )  # fmt: skip
+
+
 async def judge_proposals(
     workspace: Workspace,
     plan: Plan,
@@ -139,6 +213,55 @@ async def judge_proposals(
     return await account.judgement(hearing, outcome, monotonic() - started)
 
 
+async def verify_proposals(
+    workspace: Workspace, plan: Plan, proposals: Sequence[Proposal], *, report: Report = silent
+) -> list[Verification]:
+    """Try proposals, each by itself. Where tests cannot decide none passes, and only their findings are counted."""
+    base = await git.tree_id(workspace["mirror"], workspace["base"])
+    verified = []
+    refused: list[str] = []
+
+    async def refuse(name: str, files: Sequence[str], reason: str, detail: str, tree: str) -> None:
+        refused.append(f"{name}: {detail}")
+
+    async with checkout(workspace, "judge", base) as work:
+        trials = None if workspace["evidence"] == "none" else await _trials(workspace, work, report)
+        for proposal in proposals:
+            passed, left, evidence, detail = False, -1, no_evidence(), workspace["evidence_reason"]
+            heard = (await hear(workspace, plan, [proposal], base, refuse)).candidates
+            if not heard:
+                detail = refused[-1] if refused else "it changes nothing"
+            elif trials is None:
+                await work.load(heard[0].tree)
+                left = (await count_findings(work.path, workspace["files"]))["total"]
+            else:
+                trial = await trials.attempt(heard[0].tree)
+                passed = trial.holds and _is_better(plan, trial, _untouched(workspace, base))
+                left, evidence, detail = trial.total, trial.evidence, _in_words(trial.evidence)
+            verified.append(Verification(passed=passed, left=left, detail=detail, evidence=evidence))
+    return verified
+
+
+async def _trials(workspace: Workspace, work: Worktree, report: Report) -> Trials:
+    stored = read_json(workspace["tests"]["path"], workspace["tests"]["digest"])
+    baseline = Baseline(stored["outcomes"], frozenset(stored["unstable"]))
+    sandbox = await detect(workspace["run_dir"], workspace["repository"])
+    if sandbox.kind == "none" and not workspace["allow_unsandboxed"]:
+        raise AttemptFailed("no sandbox works any more", code="no_sandbox", retryable=False)
+    settings = RunSettings(workspace["python"], sandbox, workspace["import_paths"], workspace["pytest_options"])
+    return Trials(workspace, work, settings, baseline, report)
+
+
+def _untouched(workspace: Workspace, base: str) -> Trial:
+    return Trial(base, True, no_evidence(), workspace["findings"], cast(RunTally, workspace["tests"]))
+
+
+def _is_better(plan: Plan, trial: Trial, than: Trial) -> bool:
+    if plan["kind"] == "rename":  # it is after something the linter does not count
+        return trial.tree != than.tree and trial.total <= than.total
+    return trial.total < than.total
+
+
 class _Step(NamedTuple):
     """An agent's work on top of a tree that holds, which holds as well."""
 
@@ -168,7 +291,7 @@ class _Case:
             for candidate in self._candidates:
                 await work.load(candidate.tree)
                 findings = await count_findings(work.path, self._workspace["files"])
-                if findings["total"] < found["total"] or (self._changes_are_the_point and chosen is None):
+                if findings["total"] < found["total"] or (self._plan["kind"] == "rename" and chosen is None):
                     best, found, chosen = candidate.tree, findings, candidate
         if chosen is not None:
             self._account.accept(
@@ -178,19 +301,9 @@ class _Case:
 
     async def decide(self) -> Outcome:
         """Try, narrow and combine, as the module's first paragraph says."""
-        stored = read_json(self._workspace["tests"]["path"], self._workspace["tests"]["digest"])
-        baseline = Baseline(stored["outcomes"], frozenset(stored["unstable"]))
-        sandbox = await detect(self._workspace["run_dir"], self._workspace["repository"])
-        if sandbox.kind == "none" and not self._workspace["allow_unsandboxed"]:
-            raise AttemptFailed("no sandbox works any more", code="no_sandbox", retryable=False)
-        settings = RunSettings(
-            self._workspace["python"], sandbox, self._workspace["import_paths"], self._workspace["pytest_options"]
-        )
-        untouched = Trial(
-            self._base, True, no_evidence(), self._workspace["findings"], cast(RunTally, self._workspace["tests"])
-        )
+        untouched = _untouched(self._workspace, self._base)
         async with checkout(self._workspace, "judge", self._base) as work:
-            trials = Trials(self._workspace, work, settings, baseline, self._report)
+            trials = await _trials(self._workspace, work, self._report)
             ground, best_single = await self._best_alone(trials, untouched)
             result = await self._build_on(trials, ground)
         verdict: Literal["accepted", "nothing"] = "nothing" if result.tree == self._base else "accepted"
@@ -214,7 +327,7 @@ class _Case:
                 trial = await self._narrow(trials, untouched, candidate, candidate.tree, sorted(candidate.files))
             candidate.alone = trial.total
             held.append((candidate, trial))
-            if self._is_better(trial, best):
+            if _is_better(self._plan, trial, best):
                 best, winner = trial, candidate
         # Of each tree whoever proposed it first; in the order of the trees, which says nothing about who that was.
         equals = {trial.tree: (candidate, trial) for candidate, trial in reversed(held) if trial.total == best.total}
@@ -268,7 +381,7 @@ class _Case:
                 visited.add(trial.tree)
                 pending.append(_Step(candidate.agent, ground, trial))
                 ground = trial
-                if self._is_better(ground, best):
+                if _is_better(self._plan, ground, best):
                     best = ground
                     for step in pending:
                         await self._account.take(*step)
@@ -325,16 +438,6 @@ class _Case:
             await self._account.refuse(candidate.agent, [path], why, _in_words(evidence), evidence, tree=tree)
 
         return await trials.narrow(ground, target, paths, refused)
-
-    @property
-    def _changes_are_the_point(self) -> bool:
-        """Whether the plan is after something the linter does not count."""
-        return self._plan["kind"] == "rename"
-
-    def _is_better(self, trial: Trial, than: Trial) -> bool:
-        if self._changes_are_the_point:
-            return trial.tree != than.tree and trial.total <= than.total
-        return trial.total < than.total
 
 
 def _in_words(evidence: Evidence) -> str:

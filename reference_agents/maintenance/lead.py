@@ -16,23 +16,37 @@ import anyio
 from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
-from .errand import ErrandFailed
+from .contest import Rules, settled
+from .errand import LOOK_AGAIN, ErrandFailed
 from .evidence import no_evidence
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
 from .steps import Steps, both, digest
-from .summary import Summary, Verdict, enter, finish, summary_of
+from .summary import Summary, Verdict, enter, finish, new_summary, summary_of
 
 __all__ = ["agent", "maintain"]
 
 ROUNDS_MAX: Final = 5
 """How often a person may send a patch back. By then it is quicker to write it by hand."""
-NEEDED: Final = ("plan_request", "prepare", "find_files", "propose_patch", "judge_patches", "review_patch", "deploy")
+NEEDED: Final = (
+    "plan_request", "prepare", "find_files", "propose_patch", "merge_patches", "judge_patches", "review_patch",
+    "deploy",
+)  # fmt: skip
 ASSEMBLY: Final = 60.0
 """Seconds in which an agent for every skill has to be there; a squad comes up in a few."""
-LOOK_AGAIN: Final = 0.25
 QUEUE_HERE, QUEUE_AWAY = 1800.0, 20.0
 """Seconds a coder may keep its step waiting: one that is here may be busy, one that is away has to come back soon."""
+BALLOT: Final = 180.0
+"""Seconds a coder may need longer than those that contradict each other: the slowest tool needs 66 s at its worst."""
+RUNG_MS: Final = 3_600_000
+"""How long a merger may take: it runs a repository's tests many times."""
+SAME_PATCH: Final = "pointers[/patch/tree]"
+LADDER: Final = (
+    {"strategy": "merge", "skill": "merge_patches", "timeoutMs": RUNG_MS},
+    {"strategy": "verify", "skill": "verify_patch", "timeoutMs": RUNG_MS},
+    {"strategy": "judge", "skill": "choose_proposal", "timeoutMs": RUNG_MS},
+)
+"""Who decides between coders. A person comes last, where one is to be asked; else nobody's patch is taken."""
 
 agent = Agent("lead", version="1.0", description="Has a maintenance request carried out.", concurrency=8)
 
@@ -51,9 +65,15 @@ async def maintain(
     run = _Run(task, request, source, run_dir, approve, branch, allow_unsandboxed)
     try:
         return await run.through()
+    except _Undecided as exc:
+        return run.finish("undecided", str(exc))
     except ErrandFailed as exc:
         await run.steps.story("failed", exc.step["agent"] or exc.step["skill"], f"{exc.step['name']}: {exc.detail}")
         raise AttemptFailed(f"{exc.step['name']}: {exc.detail}", code=exc.code) from exc
+
+
+class _Undecided(Exception):
+    """Agents contradict each other, and no rung of the ladder has decided."""
 
 
 @dataclass(slots=True)
@@ -68,11 +88,13 @@ class _Run:
     branch: str
     allow_unsandboxed: bool
     steps: Steps = field(init=False)
+    summary: Summary = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
 
     def __post_init__(self) -> None:
         self.steps = Steps(self.task, self.ask)
+        self.summary = new_summary(self.request, self.run_dir)
 
     async def through(self) -> Summary:
         """Go through all of it."""
@@ -84,10 +106,10 @@ class _Run:
         await self._tell_workspace(workspace)
         repository = workspace["repository"]
         listing = cast(Listing, await self.steps.run("find", "find_files", "find", repository=repository, plan=plan))
-        summary = summary_of(self.request, workspace)
+        summary = self.summary = summary_of(self.request, workspace)
         if plan["kind"] == "find":
             summary["answer"] = listing["answer"]
-            return self._finish(summary, "answered")
+            return self.finish("answered")
         await self._tell_listing(listing)
         return await self._rounds(workspace, plan, summary)
 
@@ -98,20 +120,20 @@ class _Run:
         while True:
             enter(summary, judgement, review, self.unheard, self._patch_file(judgement))
             if judgement["verdict"] == "nothing" and not hint:
-                return self._finish(summary, "nothing", "no change held" if judgement["rejected"] else "")
+                return self.finish("nothing", "no change held" if judgement["rejected"] else "")
             settled = without_a_person(self.approve, judgement, review)
             if settled is not None:
-                return self._finish(summary, *settled)
+                return self.finish(*settled)
             decision = await self._decide(workspace, judgement, review, hint)
             hint = ""
             if decision.verdict == "approve" and judgement["verdict"] == "nothing":
-                return self._finish(summary, "nothing", "no change held")
+                return self.finish("nothing", "no change held")
             if decision.verdict == "approve" and review["verdict"] != "refuse":
                 summary["approved_by"] = HUMAN if self.approve == "ask" else self.approve
                 return await self._deploy(workspace, plan, judgement, review, summary)
             if decision.verdict in {"approve", "reject"} or self.steps.rounds >= ROUNDS_MAX:
                 refused = review["verdict"] == "refuse"
-                return self._finish(summary, "refused" if refused else "rejected", decision.text)
+                return self.finish("refused" if refused else "rejected", decision.text)
             if decision.verdict == "edit":
                 edited = await self._judge_edit(workspace, plan, decision.text)
                 if isinstance(edited, str):
@@ -174,52 +196,75 @@ class _Run:
 
     async def _propose_and_judge(self, workspace: Workspace, plan: Plan) -> tuple[Judgement, Review]:
         self.steps.rounds += 1
-        self.steps.span = (0.3, 0.4)
-        proposals = await self._propose(workspace, plan)
-        self.steps.span = (0.4, 0.9)
-        return await self._judge(workspace, plan, proposals)
+        self.steps.span = (0.3, 0.9)
+        return await self._review(workspace, plan, await self._propose(workspace, plan))
 
-    async def _propose(self, workspace: Workspace, plan: Plan) -> list[Proposal]:
-        """Have every coder there is propose a patch. One that fails is written down, and missed by nobody."""
-        coders = await self.task.find("propose_patch")
+    async def _propose(self, workspace: Workspace, plan: Plan) -> Judgement:
+        """Have every coder there is propose a patch, and return what was merged of them, or the judged one."""
+        last = "human" if self.approve == "ask" else "abort"
+        rules = Rules(await self._coders(), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
         self.unheard = []
-        found: dict[str, Proposal] = {}
+        contest = self.steps.contest(
+            "propose", "propose_patch", "propose", rules, self._heard, workspace=workspace, plan=plan
+        )
+        try:
+            value = await contest.run()
+        except ErrandFailed as exc:
+            if contest.record is not None:
+                raise _Undecided(exc.detail) from exc
+            reasons = "; ".join(sorted(f"{rejected['agent']}: {rejected['detail']}" for rejected in self.unheard))
+            raise AttemptFailed(f"no coder proposed anything: {reasons or exc.detail}", code="no_proposals") from exc
+        finally:
+            self.unheard.sort(key=lambda rejected: rejected["agent"])
+            await self._tell_conflict(contest.record)
+        if not contest.author:
+            return cast(Judgement, value)  # merged of several, and tried in doing so
+        return await self._judge(workspace, plan, value | {"agent": contest.author})
 
-        async def ask(coder: AgentInfo) -> None:
-            queue = QUEUE_AWAY if coder.status == "away" else QUEUE_HERE
-            try:
-                proposal = await self.steps.run(
-                    f"propose {coder.agent_id}", "propose_patch", f"propose-{coder.agent_id}",
-                    to=coder.agent_id, queue=queue, workspace=workspace, plan=plan,
-                )  # fmt: skip
-            except ErrandFailed as exc:
-                await self.steps.story("failed", coder.agent_id, exc.detail)
-                self.unheard.append(_failed(coder.agent_id, exc.detail))
-                return
-            found[coder.agent_id] = proposal
+    async def _tell_conflict(self, record: dict[str, Any] | None) -> None:
+        if record is None:
+            return
+        conflict = settled(record)
+        self.summary["conflicts"].append(conflict)
+        said = f"{conflict['conflict']}: {conflict['outcome']}: {'; '.join(conflict['tried'])}"
+        await self.steps.story("conflict", " and ".join(conflict["agents"]), said)
+
+    async def _coders(self) -> int:
+        """Return how many coders are asked; what the first attempt has found holds for all."""
+        key = f"{self.task.id}/coders/{self.steps.rounds}"
+        known = await self.task.context.get(key)
+        if known.exists:
+            return len(known.value)
+        coders: list[AgentInfo] = []
+        with anyio.move_on_after(QUEUE_AWAY):
+            while not coders or any(coder.status == "away" for coder in coders):
+                await anyio.sleep(LOOK_AGAIN if coders else 0)
+                coders = await self.task.find("propose_patch")
+        there = [coder.agent_id for coder in coders if coder.status != "away"]
+        if not there:
+            raise AttemptFailed("no coder proposed anything: none is there", code="no_proposals")
+        await self.task.context.put(key, there, if_rev=0)
+        return len(there)
+
+    async def _heard(self, outcome: dict[str, Any]) -> None:
+        """Tell what a coder came to. One that fails is written down, and missed by nobody."""
+        coder, proposal = outcome["agent"], outcome["value"]
+        if outcome["state"] != "completed":
+            await self.steps.story("failed", coder, outcome["detail"])
+            self.unheard.append(_failed(coder, outcome["detail"]))
+        elif isinstance(proposal, dict) and {"patch", "findings_before", "findings_left"} <= proposal.keys():
             before, left = proposal["findings_before"], proposal["findings_left"]
             changed = len(proposal["patch"].get("files", []))
-            await self.steps.story("found", coder.agent_id, f"proposes {changed} files: {before} -> {left} findings")
+            await self.steps.story("found", coder, f"proposes {changed} files: {before} -> {left} findings")
 
-        async with anyio.create_task_group() as group:
-            for coder in coders:
-                group.start_soon(ask, coder)
-        self.unheard.sort(key=lambda rejected: rejected["agent"])
-        if not found:
-            reasons = "; ".join(f"{rejected['agent']}: {rejected['detail']}" for rejected in self.unheard)
-            raise AttemptFailed(f"no coder proposed anything: {reasons or 'none is there'}", code="no_proposals")
-        return [found[name] for name in sorted(found)]
-
-    async def _judge(self, workspace: Workspace, plan: Plan, proposals: list[Proposal]) -> tuple[Judgement, Review]:
-        judgement = cast(
-            Judgement,
-            await self.steps.run(
-                "judge", "judge_patches", "judge", workspace=workspace, plan=plan, proposals=proposals
-            ),
+    async def _judge(self, workspace: Workspace, plan: Plan, proposal: Proposal) -> Judgement:
+        """Have one patch judged."""
+        judged = await self.steps.run(
+            "judge", "judge_patches", "judge", workspace=workspace, plan=plan, proposals=[proposal]
         )
-        for conflict in judgement["conflicts"]:
-            agents = " and ".join(conflict["agents"])
-            await self.steps.story("conflict", agents, f"{', '.join(conflict['files'][:3])}: {conflict['resolution']}")
+        return cast(Judgement, judged)
+
+    async def _review(self, workspace: Workspace, plan: Plan, judgement: Judgement) -> tuple[Judgement, Review]:
         before, after = judgement["findings_before"]["total"], judgement["findings_after"]["total"]
         await self.steps.story("judged", "judge", f"{judgement['verdict']}: {before} -> {after} findings")
         if judgement["verdict"] == "nothing":
@@ -247,7 +292,7 @@ class _Run:
         )  # fmt: skip
         await self.steps.story("feedback", HUMAN, "edited the patch")
         self.steps.span = (0.4, 0.9)
-        judgement, review = await self._judge(workspace, plan, [proposal])
+        judgement, review = await self._review(workspace, plan, await self._judge(workspace, plan, proposal))
         if judgement["verdict"] == "nothing":
             reasons = "; ".join(rejected["detail"] or rejected["reason"] for rejected in judgement["rejected"])
             return f"The edited patch does not hold: {reasons or 'it mends nothing'}."
@@ -276,7 +321,7 @@ class _Run:
                 raise
             summary["branch"], summary["commit"] = deployed["branch"], deployed["commit"]
             await self.steps.story("deployed", "deployer", f"{deployed['commit'][:12]} on {deployed['branch']}")
-            return self._finish(summary, "deployed")
+            return self.finish("deployed")
         raise AttemptFailed(f"every branch from {wanted} on is taken", code="branch_moved")
 
     # The human --------------------------------------------------------------------------------------------------------
@@ -331,8 +376,9 @@ class _Run:
             target.write_text(judgement["patch"]["text"], encoding="utf-8")
         return str(target)
 
-    def _finish(self, summary: Summary, verdict: Verdict, reason: str = "") -> Summary:
-        return finish(summary, verdict, reason, self.steps.accounts, self.steps.rounds, self.steps.seconds)
+    def finish(self, verdict: Verdict, reason: str = "") -> Summary:
+        """Sum up."""
+        return finish(self.summary, verdict, reason, self.steps.accounts, self.steps.rounds, self.steps.seconds)
 
 
 def _failed(name: str, detail: str) -> Rejected:

@@ -25,7 +25,7 @@ TITLES: Final = {
     "remove-unused": "Remove unused code",
     "rename": "Rename {old} to {new}",
 }
-TOLD: Final = frozenset({"propose_patch", "judge_patches", "review_patch"})
+TOLD: Final = frozenset({"propose_patch", "merge_patches", "judge_patches", "review_patch"})
 """Skills whose steps a commit names: who proposed it, who decided, who looked at it."""
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "AgreedFile",
     "Area",
     "Baseline",
+    "Choice",
     "Conflict",
     "Deployment",
     "Evidence",
@@ -41,6 +42,7 @@ __all__ = [
     "Review",
     "RunTally",
     "Source",
+    "Verification",
     "Workspace",
 ]
 
@@ -228,11 +230,18 @@ class Rejected(TypedDict):
 
 
 class Conflict(TypedDict):
-    """Two proposals that git cannot merge, and what became of it."""
+    """A contradiction between agents and how it was settled, in short; `a2a conflict show` has all of it."""
 
+    conflict: str
     agents: list[str]
-    files: list[str]
-    resolution: str
+    """Who contradicted whom."""
+    tried: list[str]
+    """Each rung of the ladder, what it came to and why."""
+    outcome: str
+    by: str
+    """The rung that decided, or the person."""
+    evidence: list[str]
+    """The tasks by which the last rung was decided, and who did them."""
 
 
 class AgreedFile(TypedDict):
@@ -269,7 +278,6 @@ class Judgement(TypedDict):
     patch: Patch
     accepted: list[Accepted]
     rejected: list[Rejected]
-    conflicts: list[Conflict]
     agreements: list[AgreedFile]
     advice: list[Advice]
     findings_before: FindingCount
@@ -294,6 +302,25 @@ class Finding(TypedDict):
     line: int
     """0 where no line is meant."""
     detail: str
+
+
+class Verification(TypedDict):
+    """Whether one proposal holds by itself; made by the judge where several contradict each other."""
+
+    passed: bool
+    left: int
+    """Findings with it; -1 where it does not apply."""
+    detail: str
+    evidence: Evidence
+
+
+class Choice(TypedDict):
+    """Which of several proposals is the best; made by the judge."""
+
+    choice: int
+    """Its place, from 0; -1 where none is better than all others."""
+    left: list[int]
+    """Findings with each; -1 where it does not hold."""
 
 
 class Review(TypedDict):

@@ -16,7 +16,8 @@ import anyio
 from a2a import TaskContext
 
 from . import git
-from .errand import Ask, Errand
+from .contest import Contest, Heard, Rules
+from .errand import TIMERS, Ask, Course, Errand, Note, Story
 from .summary import Step
 
 __all__ = ["Steps", "both", "digest"]
@@ -32,7 +33,7 @@ class Steps:
     task: TaskContext
     ask: Ask
     """Puts what a step asks to whoever can answer."""
-    errands: list[Errand] = field(default_factory=list)
+    courses: list[Course] = field(default_factory=list)
     rounds: int = 0
     """How often a patch was asked for: later rounds are named in the story."""
     span: tuple[float, float] = (0.0, 0.0)
@@ -53,11 +54,30 @@ class Steps:
         Raises:
             ErrandFailed: it ended without a result.
         """
-        shown = f"{name} (round {self.rounds})" if self.rounds > 1 else name
+        options: dict[str, Any] = {} if to is None else {"to": to}
+        if queue is not None:
+            options["timers"] = TIMERS | {"queue": queue}
         unique = f"{key}-{digest(given)}"
-        errand = Errand(self.task, shown, skill, given, unique, self.story, self.ask, self.note, to, queue)
-        self.errands.append(errand)
+        errand = Errand(*self._told(name, skill), ask=self.ask, given=given, key=unique, options=options)
+        self.courses.append(errand)
         return await errand.run()
+
+    def contest(self, name: str, skill: str, key: str, rules: Rules, heard: Heard, **given: Any) -> Contest:
+        """Return a step that several agents do, to be run; whoever has a part in it is a step of the account.
+
+        Args:
+            rules: how many do it, and who decides where they contradict each other.
+            heard: told what each of them came to.
+        """
+        unique = f"{key}-{digest(given)}"
+        return Contest(
+            *self._told(name, skill), ask=self.ask, given=given, key=unique, rules=rules, heard=heard,
+            enter=self.courses.append,
+        )  # fmt: skip
+
+    def _told(self, name: str, skill: str) -> tuple[TaskContext, str, str, Story, Note]:
+        shown = f"{name} (round {self.rounds})" if self.rounds > 1 else name
+        return self.task, shown, skill, self.story, self.note
 
     async def story(self, kind: str, who: str, what: str) -> None:
         """Tell whoever watches what happened, for good."""
@@ -71,13 +91,13 @@ class Steps:
     @property
     def accounts(self) -> list[Step]:
         """What became of each step so far."""
-        return [errand.step for errand in self.errands]
+        return [course.step for course in self.courses]
 
     @property
     def seconds(self) -> float:
         """How long they took in all, by the coordinator's clock."""
-        began = min((errand.began for errand in self.errands if errand.began), default=0.0)
-        ended = max((errand.ended for errand in self.errands), default=0.0)
+        began = min((course.began for course in self.courses if course.began), default=0.0)
+        ended = max((course.ended for course in self.courses), default=0.0)
         return round(max(0.0, ended - began), 2)
 
 

@@ -40,13 +40,15 @@ NAMES_SHOWN: Final = 3
 """Files and tests named in one line for people; the JSON has them all."""
 REJECTED_SHOWN: Final = 12
 WIDTH: Final = 11
+ENDS: Final = {"select": "one was chosen", "merge": "merged", "reject_all": "nothing and nobody decided"}
 
-Verdict = Literal["deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence"]
+Verdict = Literal["deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence", "undecided"]
 """How a run ended.
 
 `deployed`: the patch is a commit. `nothing`: there was nothing to change, or nothing held. `answered`: the request only
 asked. `held`: good, and nobody wanted it deployed. `rejected`: a person said no. `refused`: safety said no.
-`no_evidence`: tests cannot decide here and no person was asked.
+`no_evidence`: tests cannot decide here and no person was asked. `undecided`: agents contradict each other, and nothing
+and nobody decided between them.
 """
 
 
@@ -145,7 +147,7 @@ def enter(
     summary["findings_before"], summary["findings_after"] = judgement["findings_before"], judgement["findings_after"]
     summary["tests_before"], summary["tests_after"] = judgement["tests_before"], judgement["tests_after"]
     summary["best_single"], summary["test_runs"] = judgement["best_single"], judgement["test_runs"]
-    summary["accepted"], summary["conflicts"] = judgement["accepted"], judgement["conflicts"]
+    summary["accepted"] = judgement["accepted"]
     summary["rejected"] = [*unheard, *judgement["rejected"]]
     summary["agreements"], summary["evidence"] = judgement["agreements"], judgement["digest"]
     summary["advice"] = judgement["advice"]
@@ -188,6 +190,8 @@ def _lines(summary: Summary) -> Iterator[str]:
         else:
             yield _line("findings", str(summary["findings_before"]["total"]))
             yield _line("tests", _tests(summary["tests_before"]))
+    for conflict in summary["conflicts"]:
+        yield from _conflict(conflict)
     if summary["approved_by"]:
         yield _line("approved", summary["approved_by"])
     if summary["patch_path"]:
@@ -205,6 +209,7 @@ def _headline(summary: Summary) -> str:
         "rejected": "rejected by a person, nothing was changed",
         "refused": "refused by safety, nothing was changed",
         "no_evidence": "no evidence, nothing was changed",
+        "undecided": "agents contradict each other and nobody decided, nothing was changed",
     }
     reason = f" ({summary['reason']})" if summary["reason"] else ""
     return words[summary["verdict"]] + reason
@@ -225,9 +230,6 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
         yield from _refusal(rejected)
     if len(told["rejected"]) > REJECTED_SHOWN:
         yield _line("", f"and {len(told['rejected']) - REJECTED_SHOWN} more, in the JSON form of this summary")
-    for conflict in told["conflicts"]:
-        agents = " / ".join(conflict["agents"])
-        yield _line("conflict", f"{agents} in {_some(conflict['files'])}: {conflict['resolution']}")
     for advice in told["advice"]:
         said = f"prefers {advice['chosen']} of" if advice["chosen"] else "is undecided between"
         why = f": {advice['reasons'][0]}" if advice["reasons"] else ""
@@ -243,6 +245,14 @@ def _refusal(rejected: Rejected) -> Iterator[str]:
     evidence = _evidence(rejected["evidence"])
     if evidence:
         yield _line("", evidence)
+
+
+def _conflict(conflict: Conflict) -> Iterator[str]:
+    yield _line("conflict", f"{' / '.join(conflict['agents'])}: {ENDS.get(conflict['outcome'], conflict['outcome'])}")
+    for tried in conflict["tried"]:
+        yield _line("", tried)
+    evidence = f"{', '.join(conflict['evidence'])}; " if conflict["evidence"] else ""
+    yield _line("", f"evidence: {evidence}a2a conflict show {conflict['conflict']}")
 
 
 def _evidence(evidence: Evidence) -> str:

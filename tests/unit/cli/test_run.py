@@ -121,7 +121,7 @@ def test_the_same_folder_shows_the_same_result_again(world: Any, command: Comman
 @pytest.mark.parametrize("verdict", ["nothing", "answered", "held", *EXIT_OF_VERDICT])
 def test_every_verdict_has_its_exit_code(world: Any, command: Command, lead: Lead, verdict: str) -> None:
     lead.does = lead.ends(verdict)
-    expected = {"rejected": 7, "refused": 7, "no_evidence": 1}.get(verdict, 0)
+    expected = {"rejected": 7, "refused": 7, "no_evidence": 1, "undecided": 1}.get(verdict, 0)
     for _ in range(2):
         assert command("run", "modernise", "--sdist", "a==1", "--quiet").code == expected
     assert len(set(lead.tasks)) == 2, "the next run is another one"

@@ -10,12 +10,12 @@ from reference_agents.maintenance import account as module
 from reference_agents.maintenance import git
 from reference_agents.maintenance.account import Account, Outcome
 from reference_agents.maintenance.evidence import count, no_evidence
-from reference_agents.maintenance.hearing import Hearing, Overlap
+from reference_agents.maintenance.hearing import Hearing
 from reference_agents.maintenance.shapes import Advice, FindingCount, Judgement, Rejected, Workspace
 from reference_agents.maintenance.trials import Trial
 
 MAKE = Callable[..., Any]
-NOTHING = Hearing([], [], [])
+NOTHING = Hearing([], [])
 
 
 @pytest.fixture
@@ -106,34 +106,6 @@ async def test_only_the_first_refusals_quote_output(
         await kept.refuse(name, [], "tests", "it fails", no_evidence("a long story"))
     rejected = (await kept.judgement(NOTHING, outcome(base), 0.0))["rejected"]
     assert [it["evidence"]["excerpt"] for it in rejected] == ["a long story", ""]
-
-
-@pytest.mark.parametrize(
-    ("taken", "resolution"),
-    [
-        ({}, "neither was taken"),
-        ({"coder-two": ["a.py"]}, "coder-two only"),
-        (
-            {"coder-two": ["a.py"], "coder-one": ["a.py"]},
-            "coder-two first; coder-one was asked again on top of it and added to these files",
-        ),
-        (
-            {"coder-one": ["a.py"], "coder-two": ["b.py"]},
-            "coder-one first; coder-two, asked again on top of it, had nothing to add to these files",
-        ),
-    ],
-)  # fmt: skip
-async def test_what_became_of_proposals_that_git_cannot_merge(
-    workspace: Workspace, base: str, taken: dict[str, list[str]], resolution: str
-) -> None:
-    kept = Account(workspace, base, None)
-    for name, files in taken.items():
-        kept.accept(name, files, 1)
-    heard = Hearing([], [], [Overlap(("coder-one", "coder-two"), ["a.py"])])
-    judgement = await kept.judgement(heard, outcome(base), 0.0)
-    assert judgement["conflicts"] == [
-        {"agents": ["coder-one", "coder-two"], "files": ["a.py"], "resolution": resolution}
-    ]  # fmt: skip
 
 
 async def test_a_second_judge_comes_to_the_same_digest_in_another_time(workspace: Workspace, base: str) -> None:

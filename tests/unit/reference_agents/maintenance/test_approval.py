@@ -15,7 +15,7 @@ WORKSPACE = cast(Workspace, {"evidence_reason": "they do not start"})
 
 def judged(verdict: str) -> Judgement:
     counts = {"findings_before": {"total": 3, "by_rule": {}}, "findings_after": {"total": 1, "by_rule": {}}}
-    lists: dict[str, Any] = {name: [] for name in ("accepted", "rejected", "conflicts", "agreements", "advice")}
+    lists: dict[str, Any] = {name: [] for name in ("accepted", "rejected", "agreements", "advice")}
     rest = {"verdict": verdict, "best_single": 2, "tests_before": TALLY, "tests_after": TALLY, "test_runs": 1}
     return cast(Judgement, {**counts, **lists, **rest})
 

@@ -38,7 +38,7 @@ class Lead:
 
         @self.agent.skill
         async def lead(task: TaskContext) -> Any:
-            errand = Errand(task, "the step", "work", {}, "key", story, ask, note, **options)
+            errand = Errand(task, "the step", "work", story, note, ask=ask, given={}, key="key", options=options)
             self.steps.append(errand.step)
             try:
                 return await errand.run()
@@ -87,7 +87,7 @@ async def test_a_failure_keeps_its_code_and_words() -> None:
 
 
 async def test_a_step_that_nobody_takes_ends() -> None:
-    lead = Lead(to="nobody", queue=0.1)
+    lead = Lead(to="nobody", timers={"queue": 0.1})
     with anyio.fail_after(BOUND):
         async with squad(lead.agent) as up:
             with pytest.raises(TaskFailed):

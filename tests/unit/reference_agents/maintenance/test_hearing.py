@@ -37,7 +37,7 @@ async def test_a_proposal_is_heard_whole_where_it_stays_inside_the_plan(
     heard = await clerk.hear(await proposal_of(workspace, "coder-x", {"a.py": "", "c.py": "y = 2\n"}))
     [candidate] = heard.candidates
     assert (candidate.agent, candidate.files, candidate.refused) == ("coder-x", {"a.py", "c.py"}, set())
-    assert (heard.agreements, heard.overlaps, clerk.refused) == ([], [], [])
+    assert (heard.agreements, clerk.refused) == ([], [])
 
 
 async def test_what_the_plan_does_not_open_is_cut_off(
@@ -82,7 +82,7 @@ async def test_a_workspace_that_is_gone_is_nobodys_bad_patch(
         await hear(clerk.workspace, clerk.plan, [proposal], "0" * 40, clerk.refuse)
 
 
-async def test_where_proposals_agree_and_where_git_cannot_merge_them(
+async def test_where_proposals_agree_to_the_letter_that_is_found(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
 ) -> None:
     workspace = await workspace_on(repository({"a.py": "import os\nx = 1\n", "b.py": "import os\n", "c.py": "y = 1\n"}))
@@ -91,8 +91,3 @@ async def test_where_proposals_agree_and_where_git_cannot_merge_them(
     three = await proposal_of(workspace, "coder-three", {"c.py": "y = 2\n", "b.py": None})
     heard = await Clerk(workspace, plan_for()).hear(one, two, three)
     assert heard.agreements == [{"path": "a.py", "agents": ["coder-one", "coder-two"]}]
-    assert heard.overlaps == [
-        (("coder-one", "coder-two"), ["b.py"]),
-        (("coder-one", "coder-three"), ["b.py"]),
-        (("coder-two", "coder-three"), ["b.py"]),
-    ]

@@ -14,7 +14,15 @@ from reference_agents.maintenance import trials
 from reference_agents.maintenance.coder_pyupgrade import use_pyupgrade
 from reference_agents.maintenance.coder_ruff import use_ruff
 from reference_agents.maintenance.coding import Tool, make_proposal
-from reference_agents.maintenance.judge import AgentUnavailable, agent, judge_patches, judge_proposals
+from reference_agents.maintenance.judge import (
+    AgentUnavailable,
+    agent,
+    choose_proposal,
+    judge_patches,
+    judge_proposals,
+    merge_patches,
+    verify_patch,
+)
 from reference_agents.maintenance.sandbox import Sandbox
 from reference_agents.maintenance.shapes import Judgement, Plan, Proposal, Workspace
 from reference_agents.maintenance.workspace import checkout, patch_bytes
@@ -144,7 +152,6 @@ async def test_proposals_that_agree_are_said_to(
     other = await proposal_of(workspace, "coder-other", {"a.py": "x = 1\n", "b.py": ""})
     judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
     assert judgement["agreements"] == [{"path": "a.py", "agents": ["coder-one", "coder-other"]}]
-    assert judgement["conflicts"] == []
     assert judgement["findings_after"]["total"] == 0
     assert [it["agent"] for it in judgement["accepted"]] == ["coder-other"]
 
@@ -161,7 +168,6 @@ async def test_overlapping_changes_of_agents_that_cannot_be_asked_again(
     one = await proposal_of(workspace, "coder-one", {"a.py": "x = 1\n"})
     other = await proposal_of(workspace, "coder-other", {"a.py": "import sys\nx = 1\n", "b.py": ""})
     judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
-    assert [(it["agents"], it["files"]) for it in judgement["conflicts"]] == [(["coder-one", "coder-other"], ["a.py"])]
     assert list(refusals(judgement, "conflict")) == [("a.py",)]
     assert judgement["findings_after"]["total"] == 0, "what does not overlap is taken from both"
     assert {it["agent"]: it["files"] for it in judgement["accepted"]} == {
@@ -187,7 +193,6 @@ async def test_a_clean_merge_that_breaks_the_meaning_is_refused(
     judgement = await judge_proposals(workspace, plan_for(), [one, other], again=unavailable)
     assert judgement["verdict"] == "accepted"
     assert judgement["tests_after"]["failed"] == 0
-    assert judgement["conflicts"] == []
     [refused] = refusals(judgement, "tests").values()
     assert (refused["agent"], refused["files"]) == ("coder-other", ["b.py"])
     assert "no attribute 'json'" in refused["evidence"]["excerpt"]
@@ -342,7 +347,8 @@ async def test_nobody_is_asked_again_who_is_not_there(
 
 
 def test_the_card_names_the_skill() -> None:
-    assert [skill["id"] for skill in agent.card()["skills"]] == ["judge_patches"]
+    skills = [skill["id"] for skill in agent.card()["skills"]]
+    assert skills == ["judge_patches", "merge_patches", "verify_patch", "choose_proposal"]
 
 
 EQUALS = {
@@ -435,3 +441,70 @@ async def test_an_adviser_that_fails_or_talks_rubbish_has_said_nothing(
     assert [accepted["agent"] for accepted in judgement["accepted"]] == ["coder-one"]
     [advice] = judgement["advice"]
     assert advice["chosen"] == "" and "it failed" in advice["reasons"][0]
+
+
+async def asked(workspace: Workspace, plan: Plan, *proposals: Any) -> dict[str, Any]:
+    """Return what the coordinator gives to whoever is asked at a rung."""
+    candidates = [[{"parts": [{"data": proposal}]}] for proposal in proposals]
+    return {
+        "task": {"skill": "propose_patch"},
+        "input": [{"data": {"workspace": workspace, "plan": plan}}],
+        "candidates": candidates,
+    }
+
+
+async def test_at_the_rungs_each_proposal_is_verified_and_the_best_of_those_that_hold_is_chosen(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    files = {
+        "a.py": "import os\nimport sys\nx = 1\n",
+        "test_a.py": "import a\n\n\ndef test_a():\n    assert a.x == 1\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    good = await proposal_of(workspace, "coder-a", {"a.py": "import os\nx = 1\n"})
+    better = await proposal_of(workspace, "coder-b", {"a.py": "x = 1\n"})
+    wrong = await proposal_of(workspace, "coder-c", {"a.py": "y = 1\n"})
+    shown = [wrong, good, better, "no proposal"]
+    verified = [await verify_patch(**await asked(workspace, plan_for(), one), context=fake_task()) for one in shown]
+    assert [(one["passed"], one["left"]) for one in verified] == [(False, 0), (True, 2), (True, 0), (False, -1)]
+    assert verified[0]["evidence"]["failing"] == ["test_a.py::test_a"]
+    for order, choice in ((shown, 2), (shown[::-1], 1), ([wrong], -1), ([better, better], -1)):
+        made = await choose_proposal(**await asked(workspace, plan_for(), *order), context=fake_task())
+        assert made["choice"] == choice, "the fewest findings of those that hold; a tie is nobody's"
+
+
+async def test_where_tests_cannot_decide_nothing_is_merged_or_passes_and_findings_are_counted(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    workspace = await workspace_on(repository({"a.py": "import os\nimport sys\n"}))
+    one = await proposal_of(workspace, "coder-a", {"a.py": "import os\n"})
+    two = await proposal_of(workspace, "coder-b", {"a.py": ""})
+    question = await asked(workspace, plan_for(), one, two)
+    with pytest.raises(AttemptFailed, match="no evidence: nobody looked"):
+        await merge_patches(**question, context=fake_task())
+    verified = await verify_patch(**await asked(workspace, plan_for(), two), context=fake_task())
+    assert (verified["passed"], verified["left"], verified["detail"]) == (False, 0, "nobody looked")
+    assert await choose_proposal(**question, context=fake_task()) == {"choice": 1, "left": [1, 0]}
+
+
+async def test_a_merger_takes_from_the_record_who_proposed_what(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE
+) -> None:
+    files = {"a.py": "import os\n", "b.py": "import os\n", "test_a.py": "def test_a(): pass\n"}
+    workspace = await workspace_on(repository(files), baseline=True)
+    honest = await proposal_of(workspace, "coder-a", {"a.py": ""})
+    liar = await proposal_of(workspace, "coder-a", {"b.py": ""})
+    subjects = [{"agent": "coder-a", "value": honest}, {"agent": "liar", "value": liar}, {"agent": "x", "value": 7}]
+
+    class Task(fake_task):  # type: ignore[misc]
+        id = "t9"
+
+        async def get(self, task: str) -> Any:
+            return {"metadata": {"parent": "t1", "conflicts": ["k2"]}}
+
+        async def conflict(self, conflict: str) -> Any:
+            return {"subjects": subjects}
+
+    judgement = await merge_patches(**await asked(workspace, plan_for()), context=Task())
+    assert {it["agent"]: it["files"] for it in judgement["accepted"]} == {"coder-a": ["a.py"], "liar": ["b.py"]}
+    assert [(it["agent"], it["reason"]) for it in judgement["rejected"]] == [("x", "does_not_apply")]

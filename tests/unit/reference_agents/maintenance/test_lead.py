@@ -32,6 +32,9 @@ class Crew:
             "prepare": self.workspace,
             "find_files": lambda given, task: {"files": [], "symbols": [], "answer": "in one.py", "searched": 1},
             "propose_patch": self.proposal,
+            "merge_patches": self.merged,
+            "verify_patch": lambda given, task: {"passed": False, "detail": "it was not tried"},
+            "choose_proposal": self.choice,
             "judge_patches": self.judgement,
             "review_patch": lambda given, task: {"verdict": "pass", "findings": []},
             "deploy": lambda given, task: {"branch": given["branch"], "commit": "c" * 40, "created": True},
@@ -40,6 +43,8 @@ class Crew:
         self.evidence = "ok"
         self.sandbox = "namespaces"
         self.verdict = "accepted"
+        self.best = "coder-b"
+        """Whose proposal is chosen where nothing can be merged."""
         self.asked: list[str] = []
 
     def agents(self) -> list[Agent]:
@@ -78,9 +83,20 @@ class Crew:
 
     def proposal(self, given: Any, task: TaskContext) -> Any:
         return {
-            "agent": given["agent"], "patch": {"text": "a patch\n", "files": []}, "onto": BASE, "findings_before": 10,
-            "findings_left": 4, "notes": [], "elapsed": 0.1,
+            "agent": given["agent"], "patch": {"text": "a patch\n", "tree": given["agent"], "files": []},
+            "onto": BASE, "findings_before": 10, "findings_left": 4, "notes": [], "elapsed": 0.1,
         }  # fmt: skip
+
+    def choice(self, given: Any, task: TaskContext) -> Any:
+        agents = [candidate[0]["parts"][0]["data"]["agent"] for candidate in given["candidates"]]
+        return {"choice": agents.index(self.best) if self.best in agents else -1}
+
+    def merged(self, given: Any, task: TaskContext) -> Any:
+        if self.evidence == "none":
+            raise AttemptFailed("no evidence: they do not start", code="no_evidence", retryable=False)
+        proposals = [candidate[0]["parts"][0]["data"] for candidate in given["candidates"]]
+        proposals.sort(key=lambda proposal: str(proposal["agent"]))
+        return self.judgement(given["input"][0]["data"] | {"proposals": proposals}, task)
 
     def judgement(self, given: Any, task: TaskContext) -> Any:
         verdict = "no_evidence" if given["workspace"]["evidence"] == "none" else self.verdict
@@ -94,10 +110,9 @@ class Crew:
             "verdict": verdict, "patch": {"text": "the patch\n", "digest": "d" * 64},
             "accepted": [{"agent": names[0], "files": ["one.py"], "removed": 6}],
             "rejected": [] if len(names) == 1 else [refused],
-            "conflicts": [{"agents": names, "files": ["one.py"], "resolution": "coder-a only"}] if names[1:] else [],
             "agreements": [], "advice": [], "findings_before": {"total": 10, "by_rule": {}},
             "findings_after": {"total": 4, "by_rule": {}}, "best_single": 5, "tests_before": TALLY,
-            "tests_after": TALLY, "test_runs": 2, "elapsed": 0.2, "digest": f"{len(self.given['judge_patches']):064}",
+            "tests_after": TALLY, "test_runs": 2, "elapsed": 0.2, "digest": f"{len(names):064}",
         }  # fmt: skip
 
 
@@ -141,7 +156,7 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     assert (summary["findings_before"]["total"], summary["findings_after"]["total"]) == (10, 4)
     assert [rejected["agent"] for rejected in summary["rejected"]] == ["coder-b"]
     assert [(step["name"], step["agent"], step["attempts"]) for step in summary["steps"][-3:]] == [
-        ("judge", "judge-patches", 1),
+        ("merge", "merge-patches", 1),
         ("review", "review-patch", 1),
         ("deploy", "deploy", 1),
     ]
@@ -150,12 +165,17 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     assert deployed["title"] == "Modernise to Python 3.11"
     assert deployed["branch"].startswith("a2a/modernise-")
     trailers = deployed["trailers"]
-    assert f"Evidence: sha256:{1:064}" in trailers
+    assert f"Evidence: sha256:{2:064}" in trailers
     assert (
         "Findings: 10 -> 4" in trailers and "Tests: 5/5 -> 5/5 passed" in trailers and "Approved-By: auto" in trailers
     )
-    assert any(trailer.startswith("Step: judge_patches ") for trailer in trailers)
-    assert ("conflict", "coder-a and coder-b", "one.py: coder-a only") in story
+    assert any(trailer.startswith("Step: merge_patches ") for trailer in trailers)
+    [conflict] = summary["conflicts"]
+    assert sorted(conflict["agents"]) == ["coder-a", "coder-b"]
+    assert (conflict["outcome"], conflict["tried"]) == ("merge", ["merge: decided, merged"])
+    assert conflict["evidence"] == [f"{summary['steps'][-3]['task']} by merge-patches"]
+    assert f"a2a conflict show {conflict['conflict']}" in summary["text"]
+    assert ("conflict", "propose", f"a2a conflict show {conflict['conflict']}") in story
     assert ("found", "coder-a", "proposes 0 files: 10 -> 4 findings") in story
 
 
@@ -211,6 +231,65 @@ async def test_without_evidence_nobody_approves_for_a_person(crew: Crew) -> None
     assert "deploy" not in crew.given
 
 
+async def test_where_nothing_can_be_merged_the_ladder_goes_on_and_its_choice_is_judged(crew: Crew) -> None:
+    crew.evidence = "none"
+    summary = await carried_out(crew, "approve", approve="ask")
+    [conflict] = summary["conflicts"]
+    assert (conflict["outcome"], conflict["by"]) == ("select", "judge")
+    assert conflict["tried"] == [
+        "merge: undecided, the merger ended as failed; no evidence: they do not start",
+        "verify: undecided, 0 of 2 passed",
+        "judge: decided, chosen in both orders",
+    ]
+    assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-b"]
+
+
+async def test_what_nothing_and_nobody_decides_changes_nothing_and_is_said(crew: Crew) -> None:
+    crew.evidence, crew.best = "none", "nobody"
+    summary = await carried_out(crew)
+    assert (summary["verdict"], summary["conflicts"][0]["outcome"]) == ("undecided", "reject_all")
+    assert "nobody decided, nothing was changed" in summary["text"]
+    assert not {"judge_patches", "deploy"} & crew.given.keys()
+
+
+async def test_what_no_agent_decides_waits_for_a_person_who_is_told_how(crew: Crew) -> None:
+    crew.evidence, crew.best = "none", "nobody"
+    told: list[str] = []
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+
+            async def decide() -> None:
+                [conflict] = await up.client.conflicts(is_open=True)
+                mine = next(it["ref"] for it in conflict["subjects"] if it["agent"] == "coder-a")
+                await up.client.resolve(conflict["conflict"], mine, "I know it")
+
+            given = {"request": "modernise", "source": {"repository": "/project"}, "run_dir": crew.run_dir}
+            async with up.client.delegate("maintain", given) as task:
+                async for event in task.events():
+                    if event.kind == "artifact" and "it waits for a person" in event.value["what"]:
+                        told.append(event.value["what"])
+                        await decide()
+                    elif event.kind == "ask":
+                        await task.answer(event.data["askNo"], "approve")
+                summary = await task.result()
+    assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-a"]
+    assert summary["conflicts"][0]["tried"][-1] == "human: decided, I know it"
+    assert len(told) == 1 and "a2a conflict resolve" in told[0]
+
+
+async def test_a_coder_is_who_the_ledger_says_and_its_own_judgement_is_not_believed(crew: Crew) -> None:
+    def propose(given: Any, task: TaskContext) -> Any:
+        if given["agent"] == "coder-a":
+            raise AttemptFailed("not today", code="tool_failed", retryable=False)
+        lie = {"verdict": "accepted", "agent": "coder-ruff", "findings_after": {"total": 0, "by_rule": {}}}
+        return crew.proposal(given, task) | lie
+
+    crew.says["propose_patch"] = propose
+    summary = await carried_out(crew)
+    assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-b"]
+    assert summary["findings_after"]["total"] == 4
+
+
 async def test_without_evidence_a_person_decides(crew: Crew) -> None:
     crew.evidence = "none"
     summary = await carried_out(crew, "approve", approve="ask")
@@ -223,7 +302,7 @@ async def test_without_a_sandbox_a_person_says_whether_the_tests_run(crew: Crew)
     summary = await carried_out(crew, "yes", "approve", approve="ask")
     assert summary["verdict"] == "deployed"
     assert [given["allow_unsandboxed"] for given in crew.given["prepare"]] == [False, True]
-    assert crew.given["judge_patches"][0]["workspace"]["evidence"] == "ok"
+    assert crew.given["merge_patches"][0]["input"][0]["data"]["workspace"]["evidence"] == "ok"
 
 
 async def test_who_never_approves_gets_the_patch_and_no_commit(crew: Crew) -> None:
@@ -327,9 +406,9 @@ async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, mon
     async def judge(given: Any, task: TaskContext) -> Any:
         judging.set()
         await go_on.wait()
-        return crew.judgement(given, task)
+        return crew.merged(given, task)
 
-    crew.says["judge_patches"] = judge
+    crew.says["merge_patches"] = judge
     with anyio.fail_after(BOUND):
         async with squad(*crew.agents()) as up, anyio.create_task_group() as group:
             results: list[Any] = []
@@ -351,7 +430,7 @@ async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, mon
     summary, _ = results[0]
     assert summary["verdict"] == "deployed"
     assert {skill: len(given) for skill, given in crew.given.items()} == {
-        **dict.fromkeys(crew.says, 1),
+        **dict.fromkeys(crew.says.keys() - {"verify_patch", "choose_proposal", "judge_patches"}, 1),
         "propose_patch": 2,
     }
 

@@ -32,7 +32,7 @@ def test_a_plan_of_an_unknown_kind_is_no_plan() -> None:
 
 
 def test_the_judgement_names_everything_the_person_at_the_end_has_to_see() -> None:
-    assert {"verdict", "patch", "rejected", "conflicts", "tests_before", "tests_after"} <= Judgement.__required_keys__
+    assert {"verdict", "patch", "rejected", "agreements", "tests_before", "tests_after"} <= Judgement.__required_keys__
 
 
 def test_the_baseline_travels_as_figures_and_a_digest_not_as_a_list_of_all_tests() -> None:

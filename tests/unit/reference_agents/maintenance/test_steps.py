@@ -59,7 +59,7 @@ async def test_the_time_is_from_the_first_beginning_to_the_last_end(fake_task: M
         def __init__(self, began: float, ended: float) -> None:
             self.began, self.ended = began, ended
 
-    steps.errands = [Done(100.0, 101.0), Done(100.5, 107.25), Done(0.0, 0.0)]  # type: ignore[list-item]
+    steps.courses = [Done(100.0, 101.0), Done(100.5, 107.25), Done(0.0, 0.0)]  # type: ignore[list-item]
     assert steps.seconds == 7.25, "one that nobody took has no time"
 
 

@@ -135,7 +135,7 @@ def test_a_judgement_is_entered_behind_those_who_failed(summary: Summary, judged
         "verdict": judged, "findings_before": {"total": 5, "by_rule": {}},
         "findings_after": {"total": 1, "by_rule": {}},
         "tests_before": summary["tests_before"], "tests_after": summary["tests_after"], "best_single": 3,
-        "test_runs": 7, "accepted": [], "conflicts": [], "rejected": [refused(["two.py"])], "agreements": [],
+        "test_runs": 7, "accepted": [], "rejected": [refused(["two.py"])], "agreements": [],
         "advice": [{"by": "judge-model", "between": ["a", "b"], "chosen": "b", "reasons": ["shorter"]}],
         "digest": "d",
     }  # fmt: skip
