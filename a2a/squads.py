@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from .client import Client, connect
-from .credentials import DEFAULT_URL, coordinator_dir, state_dir
+from .credentials import DEFAULT_URL, coordinator_dir, load_tokens, state_dir
 from .errors import A2AError, ConnectError
 from .statefile import StateFile
 from .supervisor import Program, Supervisor, supervise, to_state
@@ -354,7 +354,9 @@ async def _start_coordinator(squad: Squad, say: Callable[[str], None]) -> None:
 async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
     """Start every agent and wait until the coordinator knows them all."""
     place, agents = squad.place, squad.definition.agents
-    env = {"A2A_URL": place.url} | ({"A2A_TOKEN": place.token} if place.token else {})
+    known = load_tokens(place.url)
+    token = place.token or (known.token if known else None)  # an agent may speak the wire without this package
+    env = {"A2A_URL": place.url} | ({"A2A_TOKEN": token} if token else {})
     async with connect(place.url, token=place.token) as client:
         here = {info.agent_id for info in await client.find() if info.status != "away"}
         if not place.starts_coordinator and here & set(agents):

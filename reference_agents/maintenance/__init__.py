@@ -15,8 +15,8 @@ AGENTS: Final = (
     "lead", "intent", "retriever", "preparer", "coder-ruff", "coder-pyupgrade", "coder-libcst", "judge", "safety",
     "deployer",
 )  # fmt: skip
-ON_DEMAND: Final = ("coder-model", "judge-model", "intent-model")
-"""What `--with` adds: these need to be told which model to talk to."""
+ON_DEMAND: Final = ("coder-model", "judge-model", "intent-model", "gremlin")
+"""What `--with` adds: some need to be told which model to talk to, one misbehaves."""
 
 
 def _modules(names: tuple[str, ...]) -> dict[str, str]:

@@ -126,6 +126,31 @@ async def test_a_run_ends_well_though_every_agent_is_killed_once(home: Path, rep
         assert restarts == dict.fromkeys(AGENTS, 1) | {"coordinator": 0}
 
 
+async def test_a_run_ends_well_beside_a_gremlin_and_what_it_did_is_in_the_ledger(home: Path, repository: Path) -> None:
+    async with asyncio.timeout(BOUND), squad_up(home, "--with", "gremlin") as url:
+        async with command(home, "run", *run(repository, url, home / "run")) as working:
+            assert await working.end() == 0, working.errors.read_text()
+            summary = working.result
+        async with a2a.connect(url) as client:
+            [told] = summary["conflicts"]
+            record = await client.conflict(told["conflict"])
+            of = {subject["agent"]: subject for subject in record["subjects"]}
+            kept = {
+                agent: [it["verdict"] for it in (await client.get(subject["ref"]))["metadata"].get("evidence", ())]
+                for agent, subject in of.items()
+            }
+            judge = (await client.get(record["stages"][0]["asked"][0]))["metadata"]
+    check_result(summary, repository)
+    assert "gremlin" not in [accepted["agent"] for accepted in summary["accepted"]]
+    assert [it["files"] for it in summary["rejected"] if it["agent"] == "gremlin"], "what it proposed was tried"
+    # The lie in another's name is told as its own; so is all that it said when it was not its turn.
+    assert of["gremlin"]["value"]["agent"] == "coder-ruff"
+    assert kept.pop("gremlin") == ["not_holder", "late"]
+    assert [verdicts for verdicts in kept.values() if verdicts] and set().union(*kept.values()) == {"not_holder"}
+    assert [it["stance"] for it in record["positions"] if it["agent"] == "gremlin"] == ["all others are wrong"]
+    assert record["resolution"]["by"] == "merge" and judge["agent"] == "judge"
+
+
 async def test_a_run_goes_on_when_its_command_is_killed_and_then_the_coordinator(home: Path, repository: Path) -> None:
     url = free_url()
     async with asyncio.timeout(BOUND):

@@ -156,7 +156,10 @@ def test_one_that_does_not_come_up_detached_says_why(
 def test_an_agent_that_the_squad_does_not_have_cannot_be_added(command: Command) -> None:
     done = command("squad", "up", "maintenance", "--with", "coder-model", "--with", "nobody", "--url", URL)
     assert done.code == 1
-    assert "the squad maintenance has no nobody to add; there are: coder-model, judge-model, intent-model" in done.err
+    assert (
+        "the squad maintenance has no nobody to add; there are: coder-model, judge-model, intent-model, gremlin"
+        in done.err
+    )
 
 
 def test_an_added_agent_is_started_detached_as_well(
