@@ -2,7 +2,8 @@
 
 It reads no document. Every retriever is asked the same in a sub-task with a key of its own, so an attempt that follows
 a `kill -9` finds the ballots of the one before and asks nobody twice. One that fails is named in the answer, and the
-others are counted without it.
+others are counted without it. Where what they cite contradicts itself, it has the retrievers state both sides as one
+task of several, so that the coordinator opens a conflict, and answers with both.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Final, cast
 
 import anyio
 
-from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
+from a2a import Agent, AgentInfo, AttemptFailed, LeaseLapsed, Refused, TaskContext, TaskError
 
-from ..maintenance.errand import ErrandFailed
-from ..maintenance.steps import Steps
+from ..maintenance.errand import LOSSES_MAX, TIMERS, ErrandFailed
+from ..maintenance.steps import Steps, digest
+from .contradictions import contradicting, speakers
 from .fusion import fuse, is_carried
-from .shapes import Answer, Ballot, Citation, Unheard
+from .shapes import Answer, Ballot, Citation, Fact, Unheard
 
 __all__ = ["agent", "answer_question", "sum_up"]
 
@@ -28,6 +30,8 @@ SHOWN_MAX: Final = 3
 ASSEMBLY: Final = 60.0
 """Seconds in which a retriever has to be there; a squad comes up in a few."""
 LOOK_AGAIN: Final = 0.25
+RESOLVE: Final = ("abort",)
+"""Documents are no witnesses that more of them would make it truer: nobody decides, and both sides are kept."""
 QUEUE_HERE, QUEUE_AWAY = 600.0, 20.0
 """Seconds a retriever may keep a question waiting: one here may be busy, one that is away has to come back soon."""
 
@@ -64,7 +68,39 @@ async def answer_question(question: str, folder: str, task: TaskContext, only: l
     if not ballots:
         first = unheard[min(unheard)]
         raise AttemptFailed(first.detail, code=first.code) from first
-    return sum_up(question, ballots, {name: exc.detail for name, exc in unheard.items()})
+    answer = sum_up(question, ballots, {name: exc.detail for name, exc in unheard.items()})
+    if answer["contradicting"]:
+        answer["conflict"] = await _disputed(answer, folder, only or [], steps)
+        answer["text"] = "\n".join(_lines(answer))
+    return answer
+
+
+async def _disputed(answer: Answer, folder: str, only: list[str], steps: Steps) -> str:
+    """Have each side of a contradiction stated by a retriever of its own; return the conflict that makes."""
+    task, facts = steps.task, answer["contradicting"]
+    by_agent = speakers(facts, answer["citations"], answer["heard"])
+    if not by_agent:
+        return ""  # too few were heard for one to speak for each
+    given = {"facts": facts, "speakers": by_agent, "folder": folder, "only": only}
+    conflict = ""
+    while True:
+        try:
+            async with task.delegate(
+                "state_fact", given, f"dispute-{digest(given)}", copies=len(by_agent), comparator="pointers[/says]",
+                resolve=RESOLVE, timers={**TIMERS, "queue": QUEUE_AWAY}, losses=LOSSES_MAX,
+            ) as group:  # fmt: skip
+                async for event in group.events():
+                    conflict = event.data.get("conflict", conflict) if event.kind == "dispute" else conflict
+                await group.result()
+        except LeaseLapsed:
+            await anyio.sleep(LOOK_AGAIN)  # the coordinator is away; back, it lets the lease go on or ends the attempt
+        except (TaskError, Refused) as exc:
+            # Without a decision the group fails, as it should; without a conflict the answer says what was in the way.
+            if not conflict:
+                await steps.story("failed", "state_fact", str(exc))
+            return conflict
+        else:
+            return conflict
 
 
 def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -> Answer:
@@ -74,17 +110,20 @@ def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -
         unheard: agents without a ballot, and why.
     """
     fused = fuse(ballots)
+    citations = fused[:CITED_MAX]
     widest = max(ballots.values(), key=lambda ballot: ballot["searched"])
     answer = Answer(
         question=question,
         text="",
         is_carried=bool(fused) and is_carried(fused[0], len(ballots)),
-        citations=fused[:CITED_MAX],
+        citations=citations,
         heard=sorted(ballots),
         unheard=[Unheard(agent=name, why=unheard[name]) for name in sorted(unheard)],
         searched=widest["searched"],
         skipped=widest["skipped"],
         skipped_total=widest["skipped_total"],
+        contradicting=contradicting(question, citations),
+        conflict="",
         has_changed=len({ballot["content"] for ballot in ballots.values()}) > 1,
     )
     answer["text"] = "\n".join(_lines(answer))
@@ -112,6 +151,9 @@ def _lines(answer: Answer) -> list[str]:
         lines += [f"No passage is among the first of most of {heard} retrievers; these come nearest.", ""]
     for citation in answer["citations"][:SHOWN_MAX]:
         lines += [*_cited(citation, heard), ""]
+    if answer["contradicting"]:
+        where = f" (a2a conflict show {answer['conflict']})" if answer["conflict"] else ""
+        lines += [f"These contradict each other{where}:", *map(_stated, answer["contradicting"]), ""]
     for one in answer["unheard"]:
         lines.append(f"{one['agent']} was not heard: {one['why']}")
     if answer["has_changed"]:
@@ -133,6 +175,10 @@ def _cited(citation: Citation, heard: int) -> list[str]:
         f"{where}, {citation['in_favour']} of {heard} for it",
         *(f"  {line}" for line in citation["quote"].splitlines()),
     ]
+
+
+def _stated(fact: Fact) -> str:
+    return f"  {fact['path']}:{fact['line']}: {fact['quote']}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What all retrievers have in common: an agent with the one skill of the desk, around an index and its ranking.
+"""What all retrievers have in common: an agent with the skills of the desk, around an index and its ranking.
 
 A retriever is a way to build an index and to rank the passages in it. All of them are asked the same, so that what
-they find can be counted against each other; who else is asked, and what comes of it, none of them knows.
+they find can be counted against each other; who else is asked, and what comes of it, none of them knows. Where
+documents contradict each other, each is told which of them to speak for, and looks whether it still says so.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import anyio.to_thread
 
 from a2a import Agent, AttemptFailed, TaskContext
 
+from .contradictions import sentences
 from .passages import Passage
-from .shapes import Ballot, Found
+from .shapes import Ballot, Fact, Found
 from .shelf import Shelf
 
 __all__ = ["FOUND_MAX", "Index", "Scored", "retriever"]
@@ -59,6 +61,23 @@ def retriever(name: str, description: str, build: Callable[[Sequence[Passage]], 
             skipped_total=len(volume.skipped),
             content=volume.digest,
         )
+
+    @agent.skill(tags=["desk"])
+    async def state_fact(
+        facts: list[Fact], speakers: dict[str, int], folder: str, task: TaskContext, only: list[str] | None = None
+    ) -> Fact:
+        """State the fact, of some that contradict each other, that this agent speaks for."""
+        number = speakers.get(agent.name, -1)
+        if not 0 <= number < len(facts):
+            raise AttemptFailed(f"{agent.name} speaks for none of them", code="no_speaker")
+        fact = facts[number]
+        volume = await shelf.take(folder, only or ())
+        for passage in volume.passages:
+            if passage.path == fact["path"] and fact["quote"] in sentences(passage.text):
+                return Fact(
+                    path=fact["path"], line=passage.line, end=passage.end, quote=fact["quote"], says=fact["says"]
+                )
+        raise AttemptFailed(f"{fact['path']} does not say so any more", code="gone")
 
     return agent
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 # pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
 from typing_extensions import TypedDict
 
-__all__ = ["Answer", "Ballot", "Citation", "Found", "Skipped", "Unheard", "Vote"]
+__all__ = ["Answer", "Ballot", "Citation", "Fact", "Found", "Skipped", "Unheard", "Vote"]
 
 
 class Skipped(TypedDict):
@@ -72,6 +72,19 @@ class Citation(TypedDict):
     """How many had it among their first."""
 
 
+class Fact(TypedDict):
+    """A sentence of a cited passage that another one contradicts."""
+
+    path: str
+    line: int
+    """Where the passage begins, from 1."""
+    end: int
+    quote: str
+    """The sentence, white space folded."""
+    says: str
+    """Its figures, and whether there is a "not": what the others say otherwise."""
+
+
 class Unheard(TypedDict):
     """A retriever that did not answer."""
 
@@ -93,5 +106,9 @@ class Answer(TypedDict):
     searched: int
     skipped: list[Skipped]
     skipped_total: int
+    contradicting: list[Fact]
+    """Citations that contradict each other; none, or two."""
+    conflict: str
+    """The conflict that was opened over them; empty where there is none."""
     has_changed: bool
     """Whether the retrievers read different contents: somebody wrote to the folder meanwhile."""

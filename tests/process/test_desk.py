@@ -50,6 +50,27 @@ async def test_a_question_is_answered_with_file_and_lines(home: Path, documents:
         assert (first["line"], first["quote"]) == (4, "A beat renews the lease."), "of the folder as it is now"
 
 
+async def test_documents_that_contradict_each_other_become_a_conflict(home: Path, documents: Path) -> None:
+    (documents / "old.md").write_text("A lease lasts 10 seconds.\n")
+    (documents / "new.md").write_text("News.\n\nA lease lasts 30 seconds.\n")
+    async with asyncio.timeout(BOUND), squad_up(home, "desk") as url:
+        async with command(home, "ask", *ask("how long does a lease last?", documents, url)) as asking:
+            assert await asking.end() == 0, asking.errors.read_text()
+            answer = asking.result
+        assert {fact["quote"] for fact in answer["contradicting"]} == {
+            "A lease lasts 10 seconds.", "A lease lasts 30 seconds.",
+        }  # fmt: skip
+        async with command(home, "show", "conflict", "show", answer["conflict"], "--url", url, "--json") as showing:
+            assert await showing.end() == 0, showing.errors.read_text()
+            shown = str(showing.said)
+        assert "A lease lasts 10 seconds." in shown and "A lease lasts 30 seconds." in shown
+        assert all(agent in shown for agent in answer["heard"])
+        async with a2a.connect(url) as client:
+            ended = await ledger_of(client, asking.said[-1]["task"])
+        [disputed] = [task["metadata"] for task in ended.values() if task["metadata"].get("conflicts")]
+        assert (disputed["reason"], disputed["conflicts"]) == ("unresolved", [answer["conflict"]])
+
+
 async def test_a_killed_lead_goes_on_and_no_retriever_is_asked_twice(home: Path, documents: Path) -> None:
     async with asyncio.timeout(BOUND), squad_up(home, "desk") as url:
         held, quick = processes()[HELD], set(AGENTS) - {"desk", HELD}

@@ -51,4 +51,4 @@ def test_the_model_comes_with_its_package_and_knows_what_words_mean() -> None:
 
 
 def test_the_card_names_the_skill() -> None:
-    assert [skill["id"] for skill in agent.card()["skills"]] == ["find_passages"]
+    assert [skill["id"] for skill in agent.card()["skills"]] == ["find_passages", "state_fact"]

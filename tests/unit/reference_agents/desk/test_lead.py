@@ -25,7 +25,7 @@ def ballot(*passages: Found, content: str = "c") -> Ballot:
     return Ballot(found=list(passages), searched=2, skipped=[], skipped_total=0, content=content)
 
 
-def retriever(name: str, given: list[Any], said: Ballot | AttemptFailed) -> Agent:
+def retriever(name: str, given: list[Any], said: Ballot | AttemptFailed, states: Any = None) -> Agent:
     agent = Agent(name)
 
     @agent.skill(id="find_passages", takes_value=True)
@@ -34,6 +34,12 @@ def retriever(name: str, given: list[Any], said: Ballot | AttemptFailed) -> Agen
         if isinstance(said, AttemptFailed):
             raise said
         return said
+
+    @agent.skill(id="state_fact", takes_value=True)
+    async def state(value: Any, task: TaskContext) -> Any:
+        if isinstance(states, AttemptFailed):
+            raise states
+        return states or value["facts"][value["speakers"][name]]
 
     return agent
 
@@ -85,6 +91,51 @@ async def test_it_waits_for_a_retriever_but_not_for_ever(monkeypatch: pytest.Mon
     async with squad(lead.agent) as up, up.client.delegate("answer_question", GIVEN) as task:
         with pytest.raises(TaskFailed, match="nobody is there for find_passages"):
             await task.result()
+
+
+TEN, THIRTY = found("a.md", quote="A lease lasts 10 seconds."), found("b.md", 7, 8, "A lease lasts 30 seconds.")
+LASTS = {"question": "how long does a lease last?", "folder": "/docs"}
+
+
+async def test_a_contradiction_becomes_a_conflict_with_both_quotes() -> None:
+    all_three = [retriever(name, [], ballot(TEN, THIRTY)) for name in ("r-one", "r-other", "r-third")]
+    async with squad(lead.agent, *all_three) as up:
+        async with up.client.delegate("answer_question", LASTS) as task:
+            answer = await task.result()
+        [conflict] = await up.client.conflicts()
+        record = await up.client.conflict(conflict["conflict"])
+    assert answer["conflict"] == conflict["conflict"]
+    assert [(fact["path"], fact["line"], fact["says"]) for fact in answer["contradicting"]] == [
+        ("a.md", 1, "10"), ("b.md", 7, "30"),
+    ]  # fmt: skip
+    assert f"These contradict each other (a2a conflict show {answer['conflict']}):" in answer["text"]
+    assert "  a.md:1: A lease lasts 10 seconds.\n  b.md:7: A lease lasts 30 seconds." in answer["text"]
+    assert "A lease lasts 10 seconds." in str(record) and "A lease lasts 30 seconds." in str(record)
+    assert {subject["group"] for subject in record["subjects"]} == {0, 1}
+    assert record["resolution"]["outcome"] == "reject_all", "nobody here knows which is true"
+
+
+async def test_where_nobody_states_the_other_side_both_are_told_without_a_conflict() -> None:
+    gone = AttemptFailed("b.md does not say so any more", code="gone")
+    same = [{"path": path, "says": "10"} for path in ("a.md", "c.md")]
+    for states in ([gone, gone], same):
+        names = zip(("r-one", "r-other"), states, strict=True)
+        answer, story = await asked(*(retriever(name, [], ballot(TEN, THIRTY), said) for name, said in names), **LASTS)
+        assert (answer["conflict"], len(answer["contradicting"])) == ("", 2)
+        assert "These contradict each other:\n" in answer["text"]
+        assert ("failed" in {told["kind"] for told in story}) == (states is not same)
+
+
+async def test_one_retriever_alone_makes_no_conflict() -> None:
+    answer, _ = await asked(retriever("r-one", [], ballot(TEN, THIRTY)), **LASTS)
+    assert (answer["conflict"], len(answer["contradicting"])) == ("", 2)
+
+
+async def test_without_a_contradiction_nobody_states_anything() -> None:
+    never = AttemptFailed("nobody should ask")
+    answer, story = await asked(*(retriever(name, [], ballot(TEN), never) for name in ("r-one", "r-other")), **LASTS)
+    assert (answer["conflict"], answer["contradicting"]) == ("", [])
+    assert "failed" not in {told["kind"] for told in story}
 
 
 def test_what_no_majority_is_for_is_told_so() -> None:

@@ -58,6 +58,25 @@ async def test_a_retriever_answers_with_a_ballot(folder: Path, monkeypatch: pyte
     assert built[0].asked == ["which is t"]
 
 
+async def test_it_states_the_fact_it_speaks_for_as_long_as_the_document_does(folder: Path) -> None:
+    other = {"path": "birds.txt", "line": 1, "end": 1, "quote": "Penguins swim under the ice.", "says": ""}
+    mine = {"path": "lease.md", "line": 1, "end": 1, "quote": "The task then waits for another agent.", "says": "x"}
+    given = {"facts": [other, mine], "speakers": {"longest": 1}, "folder": str(folder)}
+    async with squad(retriever("longest", "Finds the longest.", Lengths)) as up:
+        async with up.client.delegate("state_fact", given) as task:
+            assert await task.result() == mine | {"line": 5, "end": 6}, "where it stands now"
+        changed = {**mine, "quote": "The task then waits."}
+        for wrong, words in (
+            ({"speakers": {"another": 1}}, "speaks for none of them"),
+            ({"speakers": {"longest": 2}}, "speaks for none of them"),
+            ({"facts": [other, changed]}, "lease.md does not say so any more"),
+            ({"facts": [other, {**mine, "path": "birds.txt"}]}, "birds.txt does not say so any more"),
+        ):
+            with pytest.raises(TaskFailed, match=words):
+                async with up.client.delegate("state_fact", given | wrong) as task:
+                    await task.result()
+
+
 @pytest.mark.parametrize("index", [by_words.WordIndex, by_ngrams.NgramIndex, by_sections.SectionIndex])
 def test_an_index_finds_what_is_there_and_says_so_where_nothing_is(
     index: Callable[[Sequence[Passage]], module.Index],
@@ -75,4 +94,4 @@ def test_an_index_finds_what_is_there_and_says_so_where_nothing_is(
 
 @pytest.mark.parametrize("module_of", [by_words, by_ngrams, by_sections])
 def test_the_card_names_the_skill(module_of: Any) -> None:
-    assert [skill["id"] for skill in module_of.agent.card()["skills"]] == ["find_passages"]
+    assert [skill["id"] for skill in module_of.agent.card()["skills"]] == ["find_passages", "state_fact"]
