@@ -51,7 +51,6 @@ __all__ = [
     "on_claim_release",
     "on_claim_renew",
     "outlived",
-    "stuck_in_line",
     "when_claim_due",
 ]
 
@@ -255,7 +254,7 @@ def _no_claim(world: World, fence: int) -> Decision:
 
 
 def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int) -> Decision:
-    """Show who has and who waits for what. Spec CLAIM-11."""
+    """Show who has and who waits for what."""
     book, line = world.ledger.claims, world.live.line
     claims, tasks = list(book.claims.values()), list(line.tasks.values())
     if message.name is not None:
@@ -458,12 +457,6 @@ def leave_line_unserved(world: World) -> None:
     for task in called.values():
         if world.queues.has(task.id):
             leave_line(world, task)
-
-
-def stuck_in_line(world: World, task: Task, now: int) -> list[Record]:
-    """Return what breaks the circles that a task closes by standing in line. Spec WAIT-2."""
-    found = deadlocks(world.ledger, world.live, owner_of(task.id, ""))
-    return [given_up(deadlock, now) for deadlock in found]
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

@@ -74,7 +74,6 @@ from .claims import (
     on_claim_release,
     on_claim_renew,
     outlived,
-    stuck_in_line,
 )
 from .conflicts.comparators import Compare
 from .conflicts.court import (
@@ -157,7 +156,7 @@ from .tasks import (
     when_due,
 )
 from .tree import cancel_children, cancel_orphan, settle_abandoned
-from .waits import resources_of
+from .waits import circles_broken, resources_of
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -643,7 +642,7 @@ class Coordinator:
                     self._commit(record)
             for task, agent in offers(self.queues, ledger, self.live, now):
                 if agent is None:
-                    for record in stuck_in_line(self.world, task, now):
+                    for record in circles_broken(ledger, self.live, owner_of(task.id, ""), now):
                         self._commit(record)
                     continue
                 # Without an open lease there is no older holder to protect: the first offer is the lease itself.

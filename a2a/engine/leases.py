@@ -19,7 +19,7 @@ from .decision import Decision, refuse, reply
 from .ledger import Ledger, Task
 from .live import Connection, Live, Progress, World
 from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
-from .waits import deadlocks, given_up
+from .waits import circles_broken
 
 __all__ = [
     "HEARTBEAT",
@@ -199,8 +199,7 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
         return reply(TaskRevoke(task.id, message.fence, reason, "skip"))
     _keep_progress(world.live, task, message, now)
     if _keep_slot(world, agent, message):
-        found = deadlocks(world.ledger, world.live, owner_of(task.id, agent))
-        records.extend(given_up(deadlock, now) for deadlock in found)
+        records.extend(circles_broken(world.ledger, world.live, owner_of(task.id, agent), now))
     if message.usage is not None:
         records.extend(_over_budget(world, task, now))
     return reply(_lease(world, task, message.fence), *records)

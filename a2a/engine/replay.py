@@ -411,8 +411,7 @@ def _offered(replay: Replay, record: Offered) -> list[list[Record]]:
         _allow(agent.status == "ready", f"an agent that takes offers, {agent.id} is {agent.status}")
         _allow(serves(skill, agent, *wanted_of(task)), f"an agent that {task.id} asks for")
     _allow(task.shunned.get(record.agent, 0) <= record.at, f"another agent than {record.agent}, which is passed over")
-    expected = expected_instead(replay.ledger, record)
-    _allow(expected is None, expected or "")
+    _allow_claims(replay, record)
     granted = task.authority is None or not task.authority.is_open
     return [[replace(record, granted=granted)]]
 
@@ -684,9 +683,13 @@ def _context_written(replay: Replay, record: ContextWritten) -> list[list[Record
 
 
 def _about_claims(replay: Replay, record: Record) -> list[list[Record]]:
+    _allow_claims(replay, record)
+    return [[record]]
+
+
+def _allow_claims(replay: Replay, record: Record) -> None:
     expected = expected_instead(replay.ledger, record)
     _allow(expected is None, expected or "")
-    return [[record]]
 
 
 def _archived(replay: Replay, record: Archived) -> list[list[Record]]:

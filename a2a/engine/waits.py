@@ -23,6 +23,7 @@ __all__ = [
     "Deadlock",
     "Obstacle",
     "Wait",
+    "circles_broken",
     "deadlocks",
     "given_up",
     "gives_way",
@@ -274,6 +275,11 @@ def deadlocks(ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = N
         found.append(Deadlock(victim, [_spelled(step) for step in cycle]))
         graph.given_up.append(victim)
     return found
+
+
+def circles_broken(ledger: Ledger, live: Live, owner: str, now: int) -> list[Record]:
+    """Return what breaks the circles that a wait of this owner closes, where it is no new claim. Spec WAIT-2."""
+    return [given_up(deadlock, now) for deadlock in deadlocks(ledger, live, owner)]
 
 
 def _spelled(step: _Step) -> dict[str, Any]:
