@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from a2a.engine import claims, leases, waits
+from a2a.engine import claims, waits
 from a2a.engine.names import NameIndex
 
 from .contest import NAMES, Contest, audit
@@ -74,7 +74,7 @@ def test_a_shared_claim_that_everybody_may_have_is_noticed(monkeypatch: pytest.M
     assert any("are both current" in judged(seed) for seed in range(1, 6))
 
 
-@pytest.mark.parametrize("where", [claims, leases], ids=["a claim comes", "an attempt begins to wait"])
+@pytest.mark.parametrize("where", [claims, waits], ids=["a claim comes", "an owner begins to wait"])
 def test_a_circle_that_nobody_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
     monkeypatch.setattr(where, "deadlocks", lambda *_: [])
     assert any("nobody broke the circle" in judged(seed) for seed in range(1, 6))
