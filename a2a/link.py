@@ -27,8 +27,8 @@ from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Fram
 from .protocol.messages import ContextEventNotice, Credit, Error, Held, Message
 from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
-from .server import BUSY_PING, IDLE_PING, send_frames
 from .transports.base import Receiver, Transport
+from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
 __all__ = ["Dial", "Link", "LinkSettings", "refused"]

@@ -25,27 +25,22 @@ from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
 from .ids import new_secret
 from .jobs import Workbench
-from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
+from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
 from .stores.base import ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
+from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 from .transports.websocket import Listener, WebSocketSettings, serve
 
-__all__ = ["Clock", "Server", "send_frames"]
+__all__ = ["Clock", "Server"]
 
 log = logging.getLogger("a2a.server")
 
-FRAMES_PER_MESSAGE = 16
-"""Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
-BYTES_PER_MESSAGE = 256 * 1024
 SNAPSHOT_EVERY = 50_000
 """Records from one snapshot to the next: a start folds as many at most, which takes about a second."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
-BUSY_PING, IDLE_PING = 5.0, 30.0
-"""Seconds of silence before a peer is pinged: one with work is missed soon, ten thousand idle ones cost little."""
-
 Clock = Callable[[], int]
 
 
@@ -53,22 +48,6 @@ def wall_clock() -> Clock:
     """Return a clock in milliseconds since the epoch that a change of the wall clock does not move (spec TIME-2)."""
     offset = time.time() - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
-
-
-def send_frames(transport: Transport, frames: list[Frame], encoding: Encoding) -> None:
-    """Send frames in as few messages as the bounds on one message allow."""
-    batch: list[Frame] = []
-    size = 0
-    for frame in frames:
-        payload = getattr(frame.message, "payload", None)
-        weight = len(payload) if payload else 0
-        if batch and (len(batch) >= FRAMES_PER_MESSAGE or size + weight > BYTES_PER_MESSAGE):
-            transport.send(encode(batch, encoding))
-            batch, size = [], 0
-        batch.append(frame)
-        size += weight
-    if batch:
-        transport.send(encode(batch, encoding))
 
 
 @dataclass(slots=True)

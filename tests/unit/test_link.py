@@ -41,11 +41,12 @@ from a2a.protocol.messages import (
     Welcome,
 )
 from a2a.protocol.session import Identity, Notice
-from a2a.server import BUSY_PING, IDLE_PING, Server
+from a2a.server import Server
 from a2a.stores.memory import MemoryStore
 from a2a.transports import memory
 from a2a.transports.base import Receiver, Transport
 from a2a.transports.memory import pair
+from a2a.transports.sending import BUSY_PING, IDLE_PING
 from a2a.transports.websocket import WebSocketSettings
 
 BOUND = 20

@@ -1,0 +1,54 @@
+"""Frames go out in their order, in as few messages as the bounds allow."""
+
+import uuid
+
+import pytest
+
+from a2a.protocol.codec import MSGPACK, Decoder, Frame
+from a2a.protocol.messages import Ping, TaskArtifact
+from a2a.transports.sending import BYTES_PER_MESSAGE, FRAMES_PER_MESSAGE, send_frames
+
+
+class Sent:
+    """A transport that keeps what it is to send."""
+
+    def __init__(self):
+        self.messages = []
+
+    def send(self, data):
+        self.messages.append([frame.message for frame in Decoder(MSGPACK).decode(data)])
+
+
+def frame(message):
+    return Frame(str(uuid.uuid4()), message)
+
+
+def test_no_more_frames_share_a_message_than_its_bound():
+    pings = [Ping(str(number)) for number in range(2 * FRAMES_PER_MESSAGE + 1)]
+    sent = Sent()
+    send_frames(sent, [frame(ping) for ping in pings], MSGPACK)
+    assert [len(message) for message in sent.messages] == [FRAMES_PER_MESSAGE, FRAMES_PER_MESSAGE, 1]
+    assert [ping for message in sent.messages for ping in message] == pings
+
+
+@pytest.mark.parametrize(
+    ("octets", "together"),
+    [
+        ([BYTES_PER_MESSAGE // 2] * 4, [2, 2]),
+        ([10, BYTES_PER_MESSAGE, 10], [1, 1, 1]),
+        ([2 * BYTES_PER_MESSAGE], [1]),
+    ],
+)
+def test_no_more_payload_shares_a_message_than_its_bound(octets, together):
+    payloads = [b'"' + b"x" * (size - 2) + b'"' for size in octets]
+    chunks = [TaskArtifact("t", 1, "log", number, payload) for number, payload in enumerate(payloads)]
+    sent = Sent()
+    send_frames(sent, [frame(chunk) for chunk in chunks], MSGPACK)
+    assert [len(message) for message in sent.messages] == together
+    assert [chunk.chunk_no for message in sent.messages for chunk in message] == list(range(len(octets)))
+
+
+def test_nothing_is_sent_for_nothing():
+    sent = Sent()
+    send_frames(sent, [], MSGPACK)
+    assert sent.messages == []
