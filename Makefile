@@ -12,7 +12,7 @@ REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
 TEST_ARGS ?= -n 2
 
-.PHONY: setup test lint types check squad bench simulate model mutants chaos contest clean
+.PHONY: setup test lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
 
 setup: $(STAMP)
 
@@ -42,10 +42,16 @@ squad: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
-# SEEDS worlds of the seeded simulator.
+# SEEDS worlds of the seeded simulator, on all cores.
 SEEDS ?= 2000
 simulate: setup
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 0
+
+# Small worlds in which the coordinator dies before, during and after each of its appends in turn: one with conflicts,
+# one with claims, checkpoints and lost attempts.
+WORLDS ?= 19 215
+deaths: setup
+	$(BIN)/python -m tests.simulation --seed $(WORLDS) --every-append --jobs 0
 
 # Every reachable state of the task rules, and the model's own planted bugs.
 model: setup
@@ -55,19 +61,27 @@ model: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
-# CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged; then one task with
-# the coordinator killed at each of its system calls.
+# CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged.
 CYCLES ?= 300
 SEED ?= 1
 chaos: setup
 	$(BIN)/python -m tests.chaos --cycles $(CYCLES) --seed $(SEED)
-	$(BIN)/python -m tests.chaos.steps
+
+# One task with the coordinator killed at its system calls, one after the other: at each EVERY-th of a kind.
+EVERY ?= 1
+steps: setup
+	$(BIN)/python -m tests.chaos.steps --every $(EVERY)
 
 # AGENTS agents contend for twenty hierarchical names for SECONDS of simulated time; then the ledger is judged.
 AGENTS ?= 50
 SECONDS ?= 60
 contest: setup
 	$(BIN)/python -m tests.simulation.contest --agents $(AGENTS) --seconds $(SECONDS) --seed $(SEED)
+
+# Every documented way a conflict may go, in RUNS fresh processes under two hash seeds.
+RUNS ?= 100
+cases: setup
+	$(BIN)/python -m tests.process.conflict_cases --runs $(RUNS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

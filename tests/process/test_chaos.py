@@ -1,4 +1,4 @@
-"""A short run of `make chaos`: every kind of process is killed and stopped once, under load."""
+"""A short run of `make chaos`: every kind of process is killed once, under load, and one is stopped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from tests.chaos.work import LEASE, TASKS_IN_TREE
 
 PLAN = [
     Fault(2, "kill", "agent/1"),
-    Fault(2, "kill", "coordinator"),
-    Fault(2, "kill", "client"),
     Fault(2, "stop", "agent/2", 1.2 * LEASE),
+    Fault(2, "kill", "client"),
     Fault(2, "kill", "coordinator"),
-    Fault(2, "stop", "coordinator", 1.2 * LEASE),
-    Fault(2, "kill", "agent/2"),
 ]
 
 
@@ -30,8 +27,8 @@ async def test_nothing_acknowledged_is_lost_whoever_is_killed_or_stopped(
     assert found.wrong() == []
     assert found.roots == len(running.book.values) >= 2 * len(PLAN)
     assert found.tasks == TASKS_IN_TREE * found.roots
-    assert len(running.starts) == 3
-    assert len(found.recoveries) == 2
+    assert len(running.starts) == 2
+    assert len(found.recoveries) == 1
 
 
 def test_the_same_seed_is_the_same_plan() -> None:

@@ -18,7 +18,10 @@ from .timeline import Timeline
 from .town import Town
 from .world import World
 
-__all__ = ["Outcome", "every_append", "run_seed", "write_timeline"]
+__all__ = ["SMALL", "Outcome", "every_append", "run_seed", "write_timeline"]
+
+SMALL = Plan(strikes=(), tasks=3, agents=2)
+"""A world small enough to be run once for each of its appends, three times over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,11 @@ def run_seed(seed: int, plan: Plan | None = None, *, trace: bool = False) -> Out
     )
 
 
-def every_append(seed: int, plan: Plan | None = None) -> Iterator[Plan]:
-    """Yield the plans of a world in which the coordinator dies before, during and after each of its appends."""
-    quiet = plan or Plan()
-    for number in range(1, run_seed(seed, quiet).appends + 1):
+def every_append(seed: int) -> Iterator[Plan]:
+    """Yield the plans of a small world in which the coordinator dies before, during and after each of its appends."""
+    for number in range(1, run_seed(seed, SMALL).appends + 1):
         for when in FATAL:
-            yield replace(quiet, dies_at=(number, when))
+            yield replace(SMALL, dies_at=(number, when))
 
 
 @contextmanager

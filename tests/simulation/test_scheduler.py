@@ -18,7 +18,7 @@ from .plan import MANNERS, Plan
 from .run import run_seed
 
 EXAMPLES = settings(
-    max_examples=80,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,
@@ -34,14 +34,14 @@ def strikes(size: int) -> st.SearchStrategy[tuple[Strike, ...]]:
     return st.lists(strike, max_size=size).map(lambda drawn: tuple(sorted(drawn, key=lambda strike: strike.at)))
 
 
-def plans(size: int = 12) -> st.SearchStrategy[Plan]:
+def plans(size: int = 8) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan,
         strikes=strikes(size),
         manners=st.frozensets(st.sampled_from(MANNERS), max_size=size),
         agents=st.integers(1, 4),
         clients=st.integers(1, 3),
-        tasks=st.integers(1, 8),
+        tasks=st.integers(1, size),
     )
 
 

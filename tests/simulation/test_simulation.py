@@ -1,4 +1,4 @@
-"""A few seeds of the simulator with every run of the tests; `python -m tests.simulation` runs as many as one likes."""
+"""A few seeds of the simulator with every run of the tests; `make simulate` runs as many as one likes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .plan import Plan
 from .regressions import WORLDS
 from .run import every_append, run_seed
 
-SHARES = 25
-SEEDS_PER_SHARE = 20
+SHARES = 6
+SEEDS_PER_SHARE = 16
 EVERY_APPEND = (19, 215)
 """Worlds small enough to die at every append: one with conflicts, one with claims, checkpoints and lost attempts."""
-DEATH_SHARES = 6
-"""Each small enough for the time of a test on a busy machine."""
+ONE_DEATH_IN = 7
+"""No multiple of three, so that deaths before, during and after an append take turns. `make deaths` dies them all."""
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -37,11 +37,10 @@ def test_worlds_that_found_a_bug_stay_well(seed: int, plan: Plan, what: str) -> 
 
 
 @pytest.mark.parametrize("seed", EVERY_APPEND)
-@pytest.mark.parametrize("share", range(DEATH_SHARES))
-def test_a_coordinator_may_die_at_every_append(seed: int, share: int) -> None:
-    deaths = list(every_append(seed, Plan(strikes=(), tasks=3, agents=2)))
+def test_a_coordinator_may_die_at_any_append(seed: int) -> None:
+    deaths = list(every_append(seed))
     assert 200 < len(deaths) < 400, "there is something to die at, and not too much"
-    for plan in deaths[share::DEATH_SHARES]:
+    for plan in deaths[::ONE_DEATH_IN]:
         outcome = run_seed(seed, plan)
         assert outcome.failure is None, f"run_seed({seed}, {plan}, trace=True): {outcome.failure}"
         assert outcome.crashes == 1
