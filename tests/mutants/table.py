@@ -115,7 +115,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if case is Case.LAPSED and may_revive(task):",
         "    if case in (Case.LAPSED, Case.STALE) and may_revive(task):",
         caught_by=("I5", "I7"),
-        quick=True,
     ),
     Mutant(
         "withdrawn-offer-accepted",
@@ -257,7 +256,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if result.result_hash != message.result_hash:",
         "    if False:",
         caught_by=("I10",),
-        quick=True,
     ),
     Mutant(
         "confirm-not-bound-to-its-revision",
@@ -425,7 +423,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "now, now + (max(leases, default=0) if grace is None else grace)",
         "now, now",
         caught_by=("I19",),
-        quick=True,
     ),
     Mutant(
         "losses-not-counted",
@@ -700,7 +697,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "        for context_id, prefix in self._watched:\n            self._ask(context_id, prefix)",
         "        return",
         caught_by=("CTX-9",),
-        quick=True,
     ),
     Mutant(
         "watch-heard-twice",
@@ -734,7 +730,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            for mode in modes:\n                yield from node.whole[mode].items()\n",
         "",
         caught_by=("I15",),
-        quick=True,
     ),
     Mutant(
         "what-is-below-missed",
@@ -774,7 +769,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim):",
         "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim)[:0]:",
         caught_by=("L7",),
-        quick=True,
     ),
     Mutant(
         "line-is-no-wait",
@@ -823,7 +817,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "        for record in outlived(self.ledger, task, now):\n            self._commit(record)",
         "",
         caught_by=("CLAIM-8",),
-        quick=True,
     ),
     Mutant(
         "a-claim-ends-with-another-offer",
@@ -840,7 +833,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "(claim.preemptible and priority > claim.priority)",
         "(priority > claim.priority)",
         caught_by=("CLAIM-10",),
-        quick=True,
     ),
     Mutant(
         "calls-back-for-an-equal",
@@ -881,7 +873,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if not wait.is_beside(other.owner) and other.standing < wait.standing:\n            before",
         "        if False:\n            before",
         caught_by=("CLAIM-5",),
-        quick=True,
     ),
     Mutant(
         "nobody-is-next",
@@ -929,7 +920,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if wait is not None and has_to_wait(ledger, live, wait):",
         "            if False:",
         caught_by=("I15",),
-        quick=True,
     ),
     Mutant(
         "fence-of-the-request",
@@ -966,7 +956,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         caught_by=("STATE-2",),
         model=True,
-        quick=True,
     ),
     Mutant(
         "question-forgotten-when-its-lease-lapses",
