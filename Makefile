@@ -10,7 +10,8 @@ REPO    ?=
 SDIST   ?= tabulate==0.8.9
 REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
-TEST_ARGS ?= -n 2
+# A worker that is done takes from the other: a few tests last as long as a thousand others.
+TEST_ARGS ?= -n 2 --dist worksteal
 
 .PHONY: setup test lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
 
