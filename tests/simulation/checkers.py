@@ -326,9 +326,9 @@ class GraceHolds(Checker):
     records = tuple(kind for kind in _OF_TASK if kind is not Offered)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        # A task that takes its place in line may close a circle at any time: what ends it is no timer.
-        closes_circle = isinstance(record, Settled) and record.reason == "deadlock"
-        if cause.kind in ("tick", "restore") and not closes_circle:
+        # A task whose turn comes may close a circle, or have nothing left to spend: what ends it then is no timer.
+        is_its_turn = isinstance(record, Settled) and record.reason in ("deadlock", "budget")
+        if cause.kind in ("tick", "restore") and not is_its_turn:
             left = self.model.grace_until - record.at
             self.hold(
                 left <= 0, f"{record.task}: {type(record).__name__} by the clock, {left} ms before the grace ends"

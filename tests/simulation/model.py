@@ -167,7 +167,8 @@ class TaskModel:
     retry_at: int = 0
     shunned: dict[str, int] = field(default_factory=dict)
     cancel: str | None = None
-    cancel_lsn: int = 0
+    cancels: dict[str, int] = field(default_factory=dict)
+    """Mode to the first record that asked for it."""
     grace_at: int = 0
     settled: Settled | None = None
     settled_lsn: int = 0
@@ -767,7 +768,8 @@ class Model:
 
     def _cancel(self, record: CancelRequested, lsn: int) -> None:
         task = self.tasks[record.task]
-        task.cancel, task.cancel_lsn, task.grace_at = record.mode, lsn, record.grace_at
+        task.cancel, task.grace_at = record.mode, record.grace_at
+        task.cancels.setdefault(record.mode, lsn)
         self._step(task, "canceling", record, lsn)
 
     def _settled(self, record: Settled, lsn: int) -> None:

@@ -159,7 +159,8 @@ class ToldIsTrue(_Told):
     def _ok(self, agent: str, request: Message | None) -> None:
         if isinstance(request, TaskCancel):
             task = self.task(request.task, agent)
-            self.durable(task.cancel_lsn or task.settled_lsn, f"{agent}: that {task.id} is canceled or about to be")
+            asked = task.cancels.get(request.mode) or min(task.cancels.values(), default=task.settled_lsn)
+            self.durable(asked, f"{agent}: that {task.id} is canceled or about to be")
         elif isinstance(request, TaskConfirm):
             task = self.task(request.task, agent)
             if request.verdict == "accept":
