@@ -13,10 +13,11 @@ from typing import Final, cast
 
 import anyio
 
-from a2a import Agent, AgentInfo, AttemptFailed, LeaseLapsed, Refused, TaskContext, TaskError
+from a2a import Agent, AgentInfo, AttemptFailed, Refused, TaskContext, TaskError
 
-from ..maintenance.errand import LOSSES_MAX, TIMERS, ErrandFailed
-from ..maintenance.steps import Steps, digest
+from ..delegating import LOOK_AGAIN, TIMERS, delegated
+from ..errand import ErrandFailed
+from ..steps import Steps, digest
 from .contradictions import contradicting, speakers
 from .fusion import fuse, is_carried
 from .shapes import Answer, Ballot, Citation, Fact, Unheard
@@ -29,7 +30,6 @@ SHOWN_MAX: Final = 3
 """Passages in the text of an answer."""
 ASSEMBLY: Final = 60.0
 """Seconds in which a retriever has to be there; a squad comes up in a few."""
-LOOK_AGAIN: Final = 0.25
 RESOLVE: Final = ("abort",)
 """Documents are no witnesses that more of them would make it truer: nobody decides, and both sides are kept."""
 QUEUE_HERE, QUEUE_AWAY = 600.0, 20.0
@@ -83,24 +83,19 @@ async def _disputed(answer: Answer, folder: str, only: list[str], steps: Steps) 
         return ""  # too few were heard for one to speak for each
     given = {"facts": facts, "speakers": by_agent, "folder": folder, "only": only}
     conflict = ""
-    while True:
-        try:
-            async with task.delegate(
-                "state_fact", given, f"dispute-{digest(given)}", copies=len(by_agent), comparator="pointers[/says]",
-                resolve=RESOLVE, timers={**TIMERS, "queue": QUEUE_AWAY}, losses=LOSSES_MAX,
-            ) as group:  # fmt: skip
-                async for event in group.events():
-                    conflict = event.data.get("conflict", conflict) if event.kind == "dispute" else conflict
-                await group.result()
-        except LeaseLapsed:
-            await anyio.sleep(LOOK_AGAIN)  # the coordinator is away; back, it lets the lease go on or ends the attempt
-        except (TaskError, Refused) as exc:
-            # Without a decision the group fails, as it should; without a conflict the answer says what was in the way.
-            if not conflict:
-                await steps.story("failed", "state_fact", str(exc))
-            return conflict
-        else:
-            return conflict
+    try:
+        async with await delegated(
+            task, "state_fact", given, f"dispute-{digest(given)}", copies=len(by_agent), comparator="pointers[/says]",
+            resolve=RESOLVE, timers=TIMERS | {"queue": QUEUE_AWAY},
+        ) as group:  # fmt: skip
+            async for event in group.events():
+                conflict = event.data.get("conflict", conflict) if event.kind == "dispute" else conflict
+            await group.result()
+    except (TaskError, Refused) as exc:
+        # Without a decision the group fails, as it should; without a conflict the answer says what was in the way.
+        if not conflict:
+            await steps.story("failed", "state_fact", str(exc))
+    return conflict
 
 
 def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -> Answer:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import anyio
+from a2a import TaskContext
 
-from a2a import LeaseLapsed, TaskContext
+from ..delegating import TIMERS, delegated
 
 __all__ = ["consult"]
 
 SECONDS: Final = 1200.0
 """Whoever has not answered by then is taken to be gone."""
-TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0, "queue": 60.0}
+QUEUE: Final = 60.0
 """Whoever is asked is idle while the asker works; one that does not take the question in a minute is away."""
-LOSSES_MAX: Final = 10
-"""Agents may be killed under a run, more often than the coordinator's default allows for."""
-LOOK_AGAIN: Final = 0.25
 
 
 async def consult(task: TaskContext, skill: str, question: dict[str, Any], key: str, name: str) -> Any:
@@ -34,9 +31,6 @@ async def consult(task: TaskContext, skill: str, question: dict[str, Any], key: 
         TaskError: it failed, or did not answer in time.
         Refused: it cannot be asked.
     """
-    while True:
-        try:
-            return await task.call(skill, question, key, to=name, deadline=SECONDS, timers=TIMERS, losses=LOSSES_MAX)
-        except LeaseLapsed:
-            # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
-            await anyio.sleep(LOOK_AGAIN)
+    options = {"to": name, "deadline": SECONDS, "timers": TIMERS | {"queue": QUEUE}}
+    async with await delegated(task, skill, question, key, **options) as child:
+        return await child.result()

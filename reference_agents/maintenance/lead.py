@@ -15,13 +15,14 @@ import anyio
 
 from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 
+from ..contest import Rules, settled
+from ..delegating import LOOK_AGAIN
+from ..errand import ErrandFailed
+from ..steps import Steps, both, digest
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
-from .contest import Rules, settled
-from .errand import LOOK_AGAIN, ErrandFailed
 from .evidence import no_evidence
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
-from .steps import Steps, both, digest
 from .summary import Summary, Verdict, enter, finish, new_summary, summary_of
 
 __all__ = ["agent", "maintain"]

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from ..errand import Step
 from .shapes import Judgement, Plan, Review
-from .summary import Step
 
 __all__ = ["branch_names", "title_of", "trailers_of"]
 

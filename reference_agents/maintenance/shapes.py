@@ -22,7 +22,6 @@ __all__ = [
     "Area",
     "Baseline",
     "Choice",
-    "Conflict",
     "Deployment",
     "Evidence",
     "Finding",
@@ -227,21 +226,6 @@ class Rejected(TypedDict):
     patch_path: str
     """A file in the run directory with what was refused; empty where there was nothing to keep."""
     patch_digest: str
-
-
-class Conflict(TypedDict):
-    """A contradiction between agents and how it was settled, in short; `a2a conflict show` has all of it."""
-
-    conflict: str
-    agents: list[str]
-    """Who contradicted whom."""
-    tried: list[str]
-    """Each rung of the ladder, what it came to and why."""
-    outcome: str
-    by: str
-    """The rung that decided, or the person."""
-    evidence: list[str]
-    """The tasks by which the last rung was decided, and who did them."""
 
 
 class AgreedFile(TypedDict):

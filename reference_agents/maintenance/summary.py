@@ -10,11 +10,12 @@ from typing import Final, Literal
 
 from typing_extensions import TypedDict
 
+from ..contest import Conflict
+from ..errand import Step
 from .shapes import (
     Accepted,
     Advice,
     AgreedFile,
-    Conflict,
     Evidence,
     FindingCount,
     Judgement,
@@ -25,7 +26,6 @@ from .shapes import (
 )
 
 __all__ = [
-    "Step",
     "Summary",
     "Verdict",
     "describe",
@@ -50,23 +50,6 @@ asked. `held`: good, and nobody wanted it deployed. `rejected`: a person said no
 `no_evidence`: tests cannot decide here and no person was asked. `undecided`: agents contradict each other, and nothing
 and nobody decided between them.
 """
-
-
-class Step(TypedDict):
-    """One sub-task, as the lead saw it."""
-
-    name: str
-    skill: str
-    agent: str
-    """Who did it, the last one if several tried; empty if nobody took it."""
-    task: str
-    state: Literal["working", "completed", "failed"]
-    attempts: int
-    losses: int
-    """Attempts that were lost with their agent and taken up again."""
-    seconds: float
-    detail: str
-    """Why it failed."""
 
 
 class Summary(TypedDict):

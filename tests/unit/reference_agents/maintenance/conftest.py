@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -211,10 +212,12 @@ class FakeTask:
     async def artifact(self, name: str, value: Any, **_: Any) -> None:
         self.artifacts.append((name, value))
 
-    async def call(self, skill: str, input: Any, key: str, **options: Any) -> Any:
+    @contextlib.asynccontextmanager
+    async def delegate(self, skill: str, input: Any, key: str, **options: Any) -> AsyncIterator[Any]:
         self.calls.append((skill, input, key, options))
         assert self.on_call is not None
-        return await self.on_call(skill, input, options)
+        answer = self.on_call(skill, input, options)
+        yield SimpleNamespace(result=lambda: answer)
 
     async def find(self, skill: str) -> list[Any]:
         names = {"propose_patch": self.agents, "choose_patch": self.advisers, "read_request": self.readers}[skill]

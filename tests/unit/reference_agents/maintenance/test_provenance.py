@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from reference_agents.errand import Step
 from reference_agents.maintenance.deployer import TRAILER, TRAILERS_MAX
 from reference_agents.maintenance.provenance import branch_names, title_of, trailers_of
 from reference_agents.maintenance.shapes import Judgement, Plan
-from reference_agents.maintenance.summary import Step
 
 TALLY = {"total": 5, "passed": 4, "failed": 1, "skipped": 0, "seconds": 0.1}
 

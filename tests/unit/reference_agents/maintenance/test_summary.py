@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from reference_agents.errand import Step
 from reference_agents.maintenance.evidence import no_evidence
 from reference_agents.maintenance.shapes import Advice, Evidence, Rejected, RunTally
 from reference_agents.maintenance.summary import (
     REJECTED_SHOWN,
-    Step,
     Summary,
     Verdict,
     describe,

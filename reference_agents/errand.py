@@ -8,27 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Literal
 
-import anyio
+# pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
+from typing_extensions import TypedDict
 
-from a2a import ChildTask, LeaseLapsed, Refused, TaskCanceled, TaskContext, TaskEvent, TaskFailed, TaskRejected
+from a2a import ChildTask, Refused, TaskCanceled, TaskContext, TaskEvent, TaskFailed, TaskRejected
 
-from .summary import Step
+from .delegating import delegated
 
-__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "TIMERS", "Ask", "Course", "Errand", "ErrandFailed", "Note", "Story"]
-
-TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
-"""An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
-LOSSES_MAX: Final = 10
-"""Agents may be killed under a run, more often than the coordinator's default allows for."""
-LOOK_AGAIN: Final = 0.25
+__all__ = ["Ask", "Course", "Errand", "ErrandFailed", "Note", "Step", "Story"]
 
 Story = Callable[[str, str, str], Awaitable[None]]
 """Told of what a person should see: kind, who, what."""
 Note = Callable[[float | None, str], Awaitable[None]]
 """Told how far it is."""
 Ask = Callable[[str, list[str] | None], Awaitable[Any]]
+
+
+class Step(TypedDict):
+    """One sub-task, as the lead saw it."""
+
+    name: str
+    skill: str
+    agent: str
+    """Who did it, the last one if several tried; empty if nobody took it."""
+    task: str
+    state: Literal["working", "completed", "failed"]
+    attempts: int
+    losses: int
+    """Attempts that were lost with their agent and taken up again."""
+    seconds: float
+    detail: str
+    """Why it failed."""
 
 
 class ErrandFailed(Exception):
@@ -130,7 +142,7 @@ class Errand(Course):
             ErrandFailed: the sub-task ended without one.
         """
         try:
-            async with await self._delegated() as child:
+            async with await delegated(self.context, self.skill, self.given, self.key, **self.options) as child:
                 self.step["task"] = child.id
                 await self._through(child)
                 value = await child.result()
@@ -147,15 +159,6 @@ class Errand(Course):
             await self._follow(event)
             if event.kind == "ask":
                 await self._relay(event, child)
-
-    async def _delegated(self) -> ChildTask:
-        options = {"timers": TIMERS, "losses": LOSSES_MAX, **self.options}
-        while True:
-            try:
-                return self.context.delegate(self.skill, self.given, key=self.key, **options)
-            except LeaseLapsed:
-                # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
-                await anyio.sleep(LOOK_AGAIN)
 
     async def _relay(self, event: TaskEvent, child: ChildTask) -> None:
         """Pass a question up and the answer down. Both are kept, so a repeat after a crash asks nobody again."""

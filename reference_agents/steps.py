@@ -6,6 +6,7 @@ one. It does not know which steps there are, nor what comes of them: `lead` does
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -15,10 +16,9 @@ import anyio
 
 from a2a import TaskContext
 
-from . import git
 from .contest import Contest, Heard, Rules
-from .errand import TIMERS, Ask, Course, Errand, Note, Story
-from .summary import Step
+from .delegating import TIMERS
+from .errand import Ask, Course, Errand, Note, Step, Story
 
 __all__ = ["Steps", "both", "digest"]
 
@@ -119,7 +119,7 @@ async def both(first: Awaitable[One], second: Awaitable[Other]) -> tuple[One, Ot
 
 def digest(value: Any) -> str:
     """Return a short name for a JSON value."""
-    return git.digest(json.dumps(value, sort_keys=True, separators=(",", ":")).encode())[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,8 +11,7 @@ import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, TaskContext, TaskFailed
 from a2a.testing import squad
-from reference_agents.maintenance.errand import Errand, ErrandFailed
-from reference_agents.maintenance.summary import Step
+from reference_agents.errand import Errand, ErrandFailed, Step
 
 BOUND = 30.0
 

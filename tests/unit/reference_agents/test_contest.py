@@ -8,8 +8,8 @@ import anyio
 
 from a2a import Agent, AttemptFailed, TaskContext
 from a2a.testing import squad
-from reference_agents.maintenance.contest import Rules, settled
-from reference_agents.maintenance.steps import Steps
+from reference_agents.contest import Rules, settled
+from reference_agents.steps import Steps
 
 BOUND = 30.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -11,11 +10,24 @@ import pytest
 
 from a2a import Agent, AttemptFailed, TaskContext
 from a2a.testing import squad
-from reference_agents.maintenance.errand import ErrandFailed
-from reference_agents.maintenance.steps import Steps, both, digest
+from reference_agents.errand import ErrandFailed
+from reference_agents.steps import Steps, both, digest
 
 BOUND = 30.0
-MAKE = Callable[..., Any]
+
+
+class Told:
+    """The context of a task, as far as it is told anything."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[float | None, str]] = []
+        self.artifacts: list[Any] = []
+
+    async def progress(self, fraction: float | None, words: str) -> None:
+        self.notes.append((fraction, words))
+
+    async def artifact(self, name: str, value: Any, **_: Any) -> None:
+        self.artifacts.append((name, value))
 
 
 async def nobody(question: str, options: list[str] | None) -> Any:
@@ -51,8 +63,8 @@ async def test_each_step_is_a_sub_task_under_a_key_of_what_it_is_given() -> None
     assert steps.seconds >= 0.0
 
 
-async def test_the_time_is_from_the_first_beginning_to_the_last_end(fake_task: MAKE) -> None:
-    steps = Steps(fake_task(), nobody)
+async def test_the_time_is_from_the_first_beginning_to_the_last_end() -> None:
+    steps = Steps(Told(), nobody)  # type: ignore[arg-type]
     assert (steps.seconds, steps.accounts) == (0.0, [])
 
     class Done:
@@ -63,22 +75,19 @@ async def test_the_time_is_from_the_first_beginning_to_the_last_end(fake_task: M
     assert steps.seconds == 7.25, "one that nobody took has no time"
 
 
-async def test_progress_is_that_of_the_part_that_goes_on(fake_task: MAKE) -> None:
-    told: list[tuple[float | None, str]] = []
-
-    class Task:
-        async def progress(self, fraction: float | None, words: str) -> None:
-            told.append((fraction, words))
-
-    steps = Steps(Task(), nobody, span=(0.5, 0.75))  # type: ignore[arg-type]
+async def test_progress_is_that_of_the_part_that_goes_on() -> None:
+    task = Told()
+    steps = Steps(task, nobody, span=(0.5, 0.75))  # type: ignore[arg-type]
     await steps.note(0.5, "half")
     await steps.note(None, "somewhere")
-    assert told == [(0.625, "half"), (None, "somewhere")]
+    assert task.notes == [(0.625, "half"), (None, "somewhere")]
 
 
-async def test_what_happened_is_told_for_good(fake_task: MAKE) -> None:
-    task = fake_task()
-    await Steps(task, nobody).story("found", "coder", "a file")
+async def test_what_happened_is_told_for_good() -> None:
+    task = Told()
+    await Steps(task, nobody).story(  # type: ignore[arg-type]
+        "found", "coder", "a file"
+    )
     assert task.artifacts == [("story", {"kind": "found", "who": "coder", "what": "a file"})]
 
 

@@ -12,18 +12,36 @@ from typing import Any, Final
 
 import anyio
 
+# pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
+from typing_extensions import TypedDict
+
 from a2a import ChildTask
 
-from .errand import LOOK_AGAIN, TIMERS, Course, Errand
-from .shapes import Conflict
+from .delegating import LOOK_AGAIN, TIMERS
+from .errand import Course, Errand
 
-__all__ = ["Contest", "Heard", "Rules", "settled"]
+__all__ = ["Conflict", "Contest", "Heard", "Rules", "settled"]
 
 LAST_WORDS: Final = 5.0
 """Seconds in which whoever is not needed any more may end; after that nobody listens."""
 
 Heard = Callable[[dict[str, Any]], Awaitable[None]]
 """Told what a member came to: its agent, its state, and its value or why there is none."""
+
+
+class Conflict(TypedDict):
+    """A contradiction between agents and how it was settled, in short; `a2a conflict show` has all of it."""
+
+    conflict: str
+    agents: list[str]
+    """Who contradicted whom."""
+    tried: list[str]
+    """Each rung of the ladder, what it came to and why."""
+    outcome: str
+    by: str
+    """The rung that decided, or the person."""
+    evidence: list[str]
+    """The tasks by which the last rung was decided, and who did them."""
 
 
 @dataclass(frozen=True, slots=True)

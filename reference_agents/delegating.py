@@ -1,0 +1,35 @@
+"""A sub-task delegated by a handler that may have lost sight of its coordinator for a while.
+
+What becomes of the sub-task is the caller's business: `errand` follows one to its end, others only want the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import anyio
+
+from a2a import ChildTask, LeaseLapsed, TaskContext
+
+__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "TIMERS", "delegated"]
+
+TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
+"""An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
+LOSSES_MAX: Final = 10
+"""Agents may be killed under a run, more often than the coordinator's default allows for."""
+LOOK_AGAIN: Final = 0.25
+
+
+async def delegated(task: TaskContext, skill: str, given: dict[str, Any], key: str, **options: Any) -> ChildTask:
+    """Return a sub-task to be entered, as soon as the attempt is current.
+
+    Args:
+        key: names the sub-task within this task, in every attempt.
+        options: as for `TaskContext.delegate`; those above are the default.
+    """
+    while True:
+        try:
+            return task.delegate(skill, given, key, **{"timers": TIMERS, "losses": LOSSES_MAX, **options})
+        except LeaseLapsed:
+            # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
+            await anyio.sleep(LOOK_AGAIN)
