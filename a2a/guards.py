@@ -28,6 +28,20 @@ from .stores.files import sync, sync_directory
 __all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard"]
 
 
+_ELSEWHERE: Final = frozenset(
+    {
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_COMMON_DIR",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_NAMESPACE",
+    }
+)
+"""What git sets for its hooks, and would heed before the repository that is named."""
+
+
 def _check(resource: str, fence: int, seen: int) -> None:
     if fence < seen:
         raise FencedOff(resource, fence, seen)
@@ -335,7 +349,8 @@ class GitGuard:
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
+            env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+            | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
         )
         if done.returncode != 0 and not fails:
             raise OSError(f"git {arguments[0]}: {done.stderr.strip()}")

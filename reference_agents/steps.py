@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -40,7 +40,15 @@ class Steps:
     """The part of the whole that is going on, as fractions: for progress."""
 
     async def run(
-        self, name: str, skill: str, key: str, *, to: str | None = None, queue: float | None = None, **given: Any
+        self,
+        name: str,
+        skill: str,
+        key: str,
+        *,
+        to: str | None = None,
+        queue: float | None = None,
+        resources: Sequence[str] = (),
+        **given: Any,
     ) -> Any:
         """Have an agent do a step, and return its result.
 
@@ -49,12 +57,13 @@ class Steps:
             key: the beginning of the sub-task's key.
             to: the one agent that may do it.
             queue: seconds it may wait for an agent.
+            resources: names that are claimed for each attempt.
             given: the input.
 
         Raises:
             ErrandFailed: it ended without a result.
         """
-        options: dict[str, Any] = {} if to is None else {"to": to}
+        options: dict[str, Any] = {"resources": resources} if to is None else {"resources": resources, "to": to}
         if queue is not None:
             options["timers"] = TIMERS | {"queue": queue}
         unique = f"{key}-{digest(given)}"

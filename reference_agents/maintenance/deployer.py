@@ -1,8 +1,10 @@
 """The deployer: makes a branch with one commit on it, and touches nothing else.
 
 The commit is built from objects, so no working tree, index or hook of the repository has a part in it. The branch
-moves by compare-and-swap. An effect key in the commit's trailer names what was asked for, so that asking again -
-after a crash, or because a message came twice - finds the commit that is there. It never pushes.
+moves by compare-and-swap, under the fence of the claim that the attempt was granted with: one that was thought dead and
+comes back after another is turned away by the repository itself. An effect key in the commit's trailer names what was
+asked for, so that asking again - after a crash, or because a message came twice - finds the commit that is there. It
+never pushes.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from a2a import Agent, AttemptFailed, TaskContext
+import anyio.to_thread
+
+from a2a import Agent, AttemptFailed, BranchMoved, FencedOff, GitGuard, TaskContext
 
 from . import git
+from .holding import branch_of, repository_name
 from .processes import Report, silent
 from .shapes import Deployment, Patch, Workspace
 from .workspace import tree_of
@@ -39,10 +44,14 @@ async def deploy(
     task: TaskContext,
     expected: str = "",
 ) -> Deployment:
-    """Commit a patch on a new branch of the repository."""
+    """Commit a patch on a new branch of the repository, with a claim on that branch."""
+    name = branch_of(await repository_name(workspace["repository"]), branch)
+    if name not in task.claims:
+        raise _refusal("no_claim", f"moving {branch} takes a claim: delegate this with {name} among its resources")
     return await deploy_patch(
-        workspace, patch, branch, title, trailers, expected=expected, before_effect=task.check, report=task.progress
-    )
+        workspace, patch, branch, title, trailers, fence=task.claims[name], expected=expected,
+        before_effect=task.check, report=task.progress,
+    )  # fmt: skip
 
 
 async def deploy_patch(
@@ -52,6 +61,7 @@ async def deploy_patch(
     title: str,
     trailers: Sequence[str],
     *,
+    fence: int,
     expected: str = "",
     before_effect: Callable[[], object] = lambda: None,
     report: Report = silent,
@@ -60,12 +70,13 @@ async def deploy_patch(
 
     Args:
         trailers: `Key: value`, one each; they say where the commit comes from.
+        fence: of the claim on the branch.
         expected: the commit the branch is at; empty if there must be no such branch yet.
         before_effect: called right before the branch moves; raises if it must not any more.
 
     Raises:
-        AttemptFailed: `bad_branch`, `bad_title`, `bad_trailer`, `empty_patch`, `branch_moved`, `branch_checked_out`, or
-            what `workspace.tree_of` raises. Nothing was changed then.
+        AttemptFailed: `bad_branch`, `bad_title`, `bad_trailer`, `empty_patch`, `fenced_off`, `branch_moved`,
+            `branch_checked_out`, or what `workspace.tree_of` raises. The branch is where it was then.
     """
     repository, base = workspace["repository"], workspace["base"]
     ref = await _checked_ref(repository, branch)
@@ -75,6 +86,11 @@ async def deploy_patch(
     message = _message(title, trailers)
     key = git.digest(json.dumps([base, tree, ref, message]).encode())
     await report(0.3, f"committing on {branch}")
+    guard = GitGuard(repository, branch)
+    try:
+        await _guarded(lambda: guard.touch(fence))  # from now on nobody with an older claim gets in
+    except OSError as exc:
+        raise _refusal("branch_moved", f"{branch} cannot be guarded: {exc}") from exc
     there = await _tip(repository, ref)
     if there and await _carries(repository, there, base, key):
         return Deployment(branch=branch, commit=there, created=False)
@@ -88,8 +104,8 @@ async def deploy_patch(
     await _hand_over(workspace["mirror"], repository, commit, base)
     before_effect()
     try:
-        await git.git(repository, "update-ref", "-m", "a2a: deploy", ref, commit, there or "0" * len(commit))
-    except git.GitError as exc:
+        await _guarded(lambda: guard.advance(commit, fence, old=there or None))
+    except (BranchMoved, OSError) as exc:
         # Somebody was faster; perhaps an attempt of this same task that was thought dead.
         now = await _tip(repository, ref)
         if now and await _carries(repository, now, base, key):
@@ -107,6 +123,15 @@ async def _checked_ref(repository: str, branch: str) -> str:
     if branch.startswith("-"):
         raise _refusal("bad_branch", f"{branch!r} looks like an option")
     return f"refs/heads/{branch}"
+
+
+async def _guarded(move: Callable[[], None]) -> None:
+    """Do what a guard of the branch lets only the newest holder of the claim do."""
+    try:
+        await anyio.to_thread.run_sync(move)
+    except FencedOff as exc:
+        forget = "where no coordinator of yours knows that claim, delete the branch's ref in refs/a2a/fences"
+        raise _refusal("fenced_off", f"somebody with a newer claim on the branch was here: {exc}; {forget}") from exc
 
 
 def _message(title: str, trailers: Sequence[str]) -> str:

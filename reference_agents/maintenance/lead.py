@@ -21,6 +21,7 @@ from ..errand import ErrandFailed
 from ..steps import Steps, both, digest
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
 from .evidence import no_evidence
+from .holding import branch_of, repository_name
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
 from .summary import Summary, Verdict, enter, finish, new_summary, summary_of
@@ -307,13 +308,14 @@ class _Run:
         trailers = trailers_of(
             self.request, self.task.id, plan, judgement, review, self.steps.accounts, approved_by=summary["approved_by"]
         )  # fmt: skip
+        repository = await repository_name(workspace["repository"])
         for name in [wanted] if self.branch else branch_names(wanted):
             try:
                 deployed = cast(
                     Deployment,
                     await self.steps.run(
-                        "deploy", "deploy", "deploy", workspace=workspace, patch=judgement["patch"],
-                        branch=name, title=title_of(plan), trailers=trailers,
+                        "deploy", "deploy", "deploy", resources=[branch_of(repository, name)], workspace=workspace,
+                        patch=judgement["patch"], branch=name, title=title_of(plan), trailers=trailers,
                     ),
                 )  # fmt: skip
             except ErrandFailed as exc:

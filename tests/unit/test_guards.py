@@ -356,6 +356,18 @@ def test_somebody_who_comes_in_between_is_compared_with(repository: Repository, 
     assert guard.head() == one
 
 
+def test_where_git_was_called_from_does_not_matter(repository: Repository, tmp_path: Path, monkeypatch: Any) -> None:
+    """A hook is told by variables which repository it is in; the guard is of another one."""
+    one, other = repository.commit("one"), Repository(tmp_path / "other.git")
+    for name in ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE"):
+        monkeypatch.setenv(name, str(other.path))
+    guard = GitGuard(repository.path, "main")
+    guard.advance(one, 3, old=None)
+    monkeypatch.undo()
+    assert repository.git("rev-parse", "main") == one
+    assert other.git("for-each-ref") == ""
+
+
 def test_what_git_refuses_is_told(repository: Repository) -> None:
     guard = GitGuard(repository.path, "main")
     with pytest.raises(OSError, match="update-ref"):

@@ -192,6 +192,7 @@ class FakeTask:
         self.calls: list[tuple[str, Any, str, dict[str, Any]]] = []
         self.artifacts: list[Any] = []
         self.checks = 0
+        self.claims: dict[str, int] = {}
         self.budget: dict[str, int] = {}
         self.used = 0
         self.agents: list[str] = []

@@ -5,12 +5,24 @@ from typing import Any
 
 import pytest
 
-from a2a import AttemptFailed, LeaseLapsed
-from reference_agents.maintenance.deployer import EFFECT_KEY, agent, deploy, deploy_patch
+from a2a import AttemptFailed, GitGuard, LeaseLapsed, TaskFailed
+from a2a.testing import squad
+from reference_agents.maintenance import deployer
+from reference_agents.maintenance.deployer import EFFECT_KEY, agent, deploy
+from reference_agents.maintenance.holding import branch_of, repository_name
 from reference_agents.maintenance.workspace import patch_of
 
 MAKE = Callable[..., Any]
 TRAILERS = ["A2A-Task: t-1", "A2A-Evidence: 0123"]
+FENCE = 7
+
+
+async def deploy_patch(*given: Any, fence: int = FENCE, **options: Any) -> Any:
+    return await deployer.deploy_patch(*given, fence=fence, **options)
+
+
+async def claimed(repo: Any, branch: str) -> str:
+    return branch_of(await repository_name(repo.path), branch)
 
 
 @pytest.fixture
@@ -35,6 +47,7 @@ async def test_the_commit_is_on_a_branch_of_its_own_and_nothing_else_moved(case:
     repo.write({"untracked.txt": "mine"})
     files, head = repo.looks_like()[:-2], repo.git("rev-parse", "HEAD")
     task = fake_task()
+    task.claims[await claimed(repo, "a2a/modernise")] = FENCE
     made = await deploy(workspace, patch, "a2a/modernise", "Modernise", TRAILERS, task)
     assert made == {"branch": "a2a/modernise", "commit": repo.git("rev-parse", "a2a/modernise"), "created": True}
     assert repo.git("show", "a2a/modernise:a.py") == "x = 2"
@@ -42,7 +55,55 @@ async def test_the_commit_is_on_a_branch_of_its_own_and_nothing_else_moved(case:
     assert repo.looks_like()[:-2] == files
     assert repo.git("status", "--porcelain") == "?? untracked.txt"
     assert task.checks == 1
+    assert repo.git("for-each-ref", "--format=%(refname)").split() == [
+        "refs/a2a/fences/a2a/modernise", "refs/heads/a2a/modernise", "refs/heads/main",
+    ]  # fmt: skip
     repo.git("fsck", "--strict")
+
+
+async def test_one_that_was_thought_dead_is_turned_away_by_the_repository(case: Any) -> None:
+    repo, workspace, [patch, other] = case
+
+    def newer_one_comes() -> None:
+        GitGuard(repo.path, "a2a/x").touch(FENCE + 1)
+
+    assert await refused(workspace, patch, before_effect=newer_one_comes) == "fenced_off"
+    assert repo.git("branch", "--list", "a2a/x") == "", "though nobody had moved the branch"
+    assert await refused(workspace, patch) == "fenced_off"
+    made = await deploy_patch(workspace, other, "a2a/x", "A title", TRAILERS, fence=FENCE + 1)
+    assert await refused(workspace, patch, expected=made["commit"]) == "fenced_off"
+    assert repo.git("rev-parse", "a2a/x") == made["commit"]
+
+
+async def test_who_begins_is_known_to_the_repository_before_anything_else_happens(case: Any) -> None:
+    repo, workspace, [patch, _] = case
+
+    def look() -> None:
+        assert GitGuard(repo.path, "a2a/x").seen() == FENCE
+
+    await deploy_patch(workspace, patch, "a2a/x", "A title", TRAILERS, before_effect=look)
+
+
+async def test_the_fence_is_that_of_the_claim_which_came_with_the_lease(case: Any) -> None:
+    repo, workspace, [patch, _] = case
+    given = {"workspace": workspace, "patch": patch, "branch": "a2a/x", "title": "A title", "trailers": TRAILERS}
+    async with squad(agent) as up:
+        with pytest.raises(TaskFailed, match="moving a2a/x takes a claim"):
+            await up.client.call("deploy", given)
+        assert repo.git("branch", "--list", "a2a/x") == ""
+        name = await claimed(repo, "a2a/x")
+        async with up.client.claim(name) as before:
+            fence = before.fence
+        made = await up.client.call("deploy", given, resources=[name])
+    assert repo.git("rev-parse", "a2a/x") == made["commit"]
+    assert GitGuard(repo.path, "a2a/x").seen() > fence
+
+
+async def test_a_name_that_cannot_be_guarded_is_as_good_as_taken(case: Any) -> None:
+    repo, workspace, [patch, _] = case
+    await deploy_patch(workspace, patch, "a2a/x", "A title", TRAILERS)
+    repo.git("branch", "--quiet", "-D", "a2a/x")
+    assert await refused(workspace, patch, branch="a2a/x/y") == "branch_moved"
 
 
 async def test_the_trailer_says_where_the_commit_comes_from(case: Any) -> None:

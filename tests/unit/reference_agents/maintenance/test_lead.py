@@ -15,6 +15,7 @@ from a2a import Agent, AttemptFailed, TaskContext, TaskFailed
 from a2a.testing import Squad, squad
 from reference_agents.maintenance import lead
 from reference_agents.maintenance.evidence import no_evidence
+from reference_agents.maintenance.holding import branch_of, repository_name
 
 BOUND = 30.0
 TALLY = {"total": 5, "passed": 5, "failed": 0, "skipped": 0, "seconds": 0.1}
@@ -37,7 +38,7 @@ class Crew:
             "choose_proposal": self.choice,
             "judge_patches": self.judgement,
             "review_patch": lambda given, task: {"verdict": "pass", "findings": []},
-            "deploy": lambda given, task: {"branch": given["branch"], "commit": "c" * 40, "created": True},
+            "deploy": self.deployment,
         }
         self.kind = "modernise"
         self.evidence = "ok"
@@ -46,6 +47,7 @@ class Crew:
         self.best = "coder-b"
         """Whose proposal is chosen where nothing can be merged."""
         self.asked: list[str] = []
+        self.claimed: list[str] = []
 
     def agents(self) -> list[Agent]:
         names = {skill: skill.replace("_", "-") for skill in self.says if skill != "propose_patch"}
@@ -62,6 +64,10 @@ class Crew:
             return await said if hasattr(said, "__await__") else said
 
         return agent
+
+    def deployment(self, given: Any, task: TaskContext) -> Any:
+        self.claimed += task.claims
+        return {"branch": given["branch"], "commit": "c" * 40, "created": True}
 
     def plan(self, given: Any, task: TaskContext) -> Any:
         return {
@@ -164,6 +170,7 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     deployed = crew.given["deploy"][0]
     assert deployed["title"] == "Modernise to Python 3.11"
     assert deployed["branch"].startswith("a2a/modernise-")
+    assert crew.claimed == [branch_of(await repository_name("/project"), deployed["branch"])]
     trailers = deployed["trailers"]
     assert f"Evidence: sha256:{2:064}" in trailers
     assert (

@@ -1,0 +1,56 @@
+"""What of a repository only one may have at a time, and the names under which it is claimed.
+
+The names are the same for every path that leads to a repository, its linked worktrees included, and in every process on
+its machine. It claims nothing itself: the lead and whoever it delegates to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from . import git
+
+__all__ = ["branch_of", "repository_name", "turn_at"]
+
+SEGMENTS_MAX: Final = 24
+CHARS_MAX: Final = 300
+"""Of a name; a claim has room for 32 and 512."""
+LABEL_CHARS_MAX: Final = 40
+
+
+async def repository_name(path: str | Path) -> str:
+    """Return the name of a repository on this machine, or of the folder where there is none yet."""
+    folder = _expanded(path)
+    try:
+        told = await git.git(folder, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    except git.GitError:
+        return _named(folder)  # whoever works on it says what is wrong with it
+    return _named(os.fsdecode(told.removesuffix(b"\n")))
+
+
+def _expanded(path: str | Path) -> Path:
+    return Path(path).expanduser()
+
+
+def _named(folder: str | Path) -> str:
+    real = Path(folder).resolve()
+    label = real.parent.name if real.name == ".git" else real.name
+    return f"repo/{_segment(label)[:LABEL_CHARS_MAX]}-{git.digest(os.fsencode(real))[:12]}"
+
+
+def turn_at(repository: str) -> str:
+    """Return the name of the turn to work on a repository, by its name."""
+    return f"{repository}/turn"
+
+
+def branch_of(repository: str, branch: str) -> str:
+    """Return the name of a branch of a repository. Two branches may share one: that keeps apart more than it must."""
+    segments = [_segment(segment) for segment in branch.split("/") if segment]
+    return f"{repository}/branch/{'/'.join(segments[:SEGMENTS_MAX])}"[:CHARS_MAX].rstrip("/")
+
+
+def _segment(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text) or "-"
