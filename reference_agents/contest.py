@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from a2a import ChildTask
 
-from .delegating import LOOK_AGAIN, TIMERS
+from .delegating import LOOK_AGAIN, MOVED, TIMERS
 from .errand import Course, Errand
 
 __all__ = ["Conflict", "Contest", "Heard", "Rules", "settled"]
@@ -93,7 +93,7 @@ class Contest(Errand):
             return
         is_over = anyio.Event()
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._look, child.id, is_over)
+            beside.start_soon(self._look, child, is_over)
             await Errand._through(self, child)
             is_over.set()
         if self._conflict:
@@ -104,8 +104,9 @@ class Contest(Errand):
             classes = (await self.context.get(child.id))["metadata"]["group"]["classes"]
             self.author = self._parts[classes[0][0]].step["agent"] if classes else ""
 
-    async def _look(self, group: str, is_over: anyio.Event) -> None:
+    async def _look(self, child: ChildTask, is_over: anyio.Event) -> None:
         """Follow everybody who comes to have a part in it."""
+        group = child.id
         async with anyio.create_task_group() as followers:
             is_last = False
             while not is_last:
@@ -119,6 +120,8 @@ class Contest(Errand):
                         self.enter(self._parts[part])
                         followers.start_soon(self._follow_part, part)
                 await self._tell(shown)
+                if self._waits and not is_last and await self.outdated():
+                    await child.cancel(MOVED)  # what it is about is another by now: a person need not decide it
                 with anyio.move_on_after(LOOK_AGAIN):
                     await is_over.wait()
             followers.cancel_scope.deadline = anyio.current_time() + LAST_WORDS

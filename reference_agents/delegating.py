@@ -9,15 +9,17 @@ from typing import Any, Final
 
 import anyio
 
-from a2a import ChildTask, LeaseLapsed, TaskContext
+from a2a import ChildTask, LeaseLapsed, StaleBasis, TaskContext
 
-__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "TIMERS", "delegated"]
+__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "MOVED", "TIMERS", "delegated", "result_of"]
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
 """An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
 LOSSES_MAX: Final = 10
 """Agents may be killed under a run, more often than the coordinator's default allows for."""
 LOOK_AGAIN: Final = 0.25
+MOVED: Final = "decision_moved"
+"""Why something was not done, or not taken: a decision it relies on is another by now."""
 
 
 async def delegated(task: TaskContext, skill: str, given: dict[str, Any], key: str, **options: Any) -> ChildTask:
@@ -33,3 +35,16 @@ async def delegated(task: TaskContext, skill: str, given: dict[str, Any], key: s
         except LeaseLapsed:
             # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
             await anyio.sleep(LOOK_AGAIN)
+
+
+async def result_of(child: ChildTask) -> Any:
+    """Return a sub-task's result, if what it relies on still holds; else reject it for good, which its record says.
+
+    Raises:
+        TaskError: it has none. After such a rejection it is a `TaskFailed` whose detail is `MOVED`, in every attempt.
+    """
+    try:
+        return await child.result()
+    except StaleBasis:
+        await child.reject(rework=False, reason=MOVED)
+        return await child.result()

@@ -15,15 +15,22 @@ from typing_extensions import TypedDict
 
 from a2a import ChildTask, Refused, TaskCanceled, TaskContext, TaskEvent, TaskFailed, TaskRejected
 
-from .delegating import delegated
+from .delegating import MOVED, delegated, result_of
 
-__all__ = ["Ask", "Course", "Errand", "ErrandFailed", "Note", "Step", "Story"]
+__all__ = ["Ask", "Course", "Errand", "ErrandFailed", "Note", "Outdated", "Step", "Story", "never"]
 
 Story = Callable[[str, str, str], Awaitable[None]]
 """Told of what a person should see: kind, who, what."""
 Note = Callable[[float | None, str], Awaitable[None]]
 """Told how far it is."""
 Ask = Callable[[str, list[str] | None], Awaitable[Any]]
+Outdated = Callable[[], Awaitable[str]]
+"""Tells in words what has moved of what a step is for, or nothing."""
+
+
+async def never() -> str:
+    """Nothing of it moves."""
+    return ""
 
 
 class Step(TypedDict):
@@ -67,6 +74,8 @@ class Course:
     """The coordinator's clock."""
     ended: float = 0.0
     _code: str = ""
+    _moved: str = ""
+    """What its result relies on and is another by now, as far as the coordinator has told."""
 
     def __post_init__(self) -> None:
         self.step = Step(
@@ -102,6 +111,10 @@ class Course:
             await self.story("retry", who, f"{self.name} was not finished ({why}); it is handed on")
         elif event.kind == "report":
             self._code = (event.data.get("error") or {}).get("code", "")
+            self._moved = ", ".join(
+                f"{it['key']} has moved from revision {it['seen']} to {it['current']}"
+                for it in event.data.get("staleBasis", ())
+            )
         elif event.kind == "artifact" and event.data.get("name") == "rejected":
             await self._contradicted(event.value)
 
@@ -134,24 +147,47 @@ class Errand(Course):
     key: str = field(kw_only=True)
     options: dict[str, Any] = field(kw_only=True, default_factory=dict)
     """How it is delegated, beyond what is the same for every step."""
+    outdated: Outdated = field(kw_only=True, default=never)
 
     async def run(self) -> Any:
         """Delegate, follow, and return the result.
 
+        A result that relies on decisions which have moved since, or whose step is outdated, is rejected for good.
+
         Raises:
-            ErrandFailed: the sub-task ended without one.
+            ErrandFailed: the sub-task ended without one, with the code `MOVED` where it was rejected so.
         """
         try:
             async with await delegated(self.context, self.skill, self.given, self.key, **self.options) as child:
                 self.step["task"] = child.id
                 await self._through(child)
-                value = await child.result()
+                value = await self._taken(child)
         except (TaskFailed, TaskRejected, TaskCanceled) as exc:
             self.step["state"], self.step["detail"] = "failed", exc.detail or exc.reason
             code = self._code if exc.reason in {"error", "attempts"} and self._code else exc.reason
+            if exc.reason in {"rejected", "canceled"} and exc.detail == MOVED:
+                code, self.step["detail"] = MOVED, self._moved or "it relied on a decision that has moved"
+                await self.story(
+                    "moved", self.step["agent"] or self.skill, f"{self.name} counts no more: {self.step['detail']}"
+                )
             raise ErrandFailed(self.step, code, self.step["detail"]) from exc
         self.step["state"] = "completed"
         return value
+
+    async def _taken(self, child: ChildTask) -> Any:
+        """Return the result, unless what it is for is another by now."""
+        value = await result_of(child)
+        moved = await self.outdated()
+        if not moved:
+            return value
+        try:
+            await child.reject(rework=False, reason=MOVED)
+        except Refused as exc:
+            if exc.code != "conflict":
+                raise
+            return value  # an earlier attempt has taken it, and gone on from there
+        self._moved = self._moved or moved
+        return await child.result()
 
     async def _through(self, child: ChildTask) -> None:
         """Follow it until there is a result, and have what it asks answered."""

@@ -18,7 +18,7 @@ from a2a import TaskContext
 
 from .contest import Contest, Heard, Rules
 from .delegating import TIMERS
-from .errand import Ask, Course, Errand, Note, Step, Story
+from .errand import Ask, Course, Errand, Note, Outdated, Step, Story, never
 
 __all__ = ["Steps", "both", "digest"]
 
@@ -36,6 +36,8 @@ class Steps:
     courses: list[Course] = field(default_factory=list)
     rounds: int = 0
     """How often a patch was asked for: later rounds are named in the story."""
+    outdated: Outdated = never
+    """Tells what has moved of what the steps are for."""
     span: tuple[float, float] = (0.0, 0.0)
     """The part of the whole that is going on, as fractions: for progress."""
 
@@ -67,7 +69,9 @@ class Steps:
         if queue is not None:
             options["timers"] = TIMERS | {"queue": queue}
         unique = f"{key}-{digest(given)}"
-        errand = Errand(*self._told(name, skill), ask=self.ask, given=given, key=unique, options=options)
+        errand = Errand(
+            *self._told(name, skill), ask=self.ask, given=given, key=unique, options=options, outdated=self.outdated
+        )
         self.courses.append(errand)
         return await errand.run()
 
@@ -81,7 +85,7 @@ class Steps:
         unique = f"{key}-{digest(given)}"
         return Contest(
             *self._told(name, skill), ask=self.ask, given=given, key=unique, rules=rules, heard=heard,
-            enter=self.courses.append,
+            outdated=self.outdated, enter=self.courses.append,
         )  # fmt: skip
 
     def _told(self, name: str, skill: str) -> tuple[TaskContext, str, str, Story, Note]:

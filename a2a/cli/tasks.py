@@ -92,6 +92,7 @@ def _head(shown: dict[str, Any]) -> list[str]:
         f"{shown['id']}  {metadata['skill']}  {metadata['state']}",
         f"  key        {metadata['key']}",
         f"  delegator  {metadata['delegator']} (accepts: {metadata['evaluator']})",
+        f"  context    {shown['contextId']}",
     ]
     if "parent" in metadata:
         lines.append(f"  parent     {metadata['parent']}")

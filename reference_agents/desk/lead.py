@@ -15,7 +15,7 @@ import anyio
 
 from a2a import Agent, AgentInfo, AttemptFailed, Refused, TaskContext, TaskError
 
-from ..delegating import LOOK_AGAIN, TIMERS, delegated
+from ..delegating import LOOK_AGAIN, TIMERS, delegated, result_of
 from ..errand import ErrandFailed
 from ..steps import Steps, digest
 from .contradictions import contradicting, speakers
@@ -90,7 +90,7 @@ async def _disputed(answer: Answer, folder: str, only: list[str], steps: Steps) 
         ) as group:  # fmt: skip
             async for event in group.events():
                 conflict = event.data.get("conflict", conflict) if event.kind == "dispute" else conflict
-            await group.result()
+            await result_of(group)
     except (TaskError, Refused) as exc:
         # Without a decision the group fails, as it should; without a conflict the answer says what was in the way.
         if not conflict:

@@ -11,6 +11,7 @@ from typing import Final
 from a2a import Agent, AttemptFailed, TaskContext
 
 from .coding import TOOL_LIMITS, Job, make_proposal
+from .decisions import heed
 from .processes import run
 from .shapes import Kind, Plan, Proposal, Workspace
 
@@ -35,6 +36,7 @@ async def propose_patch(
     workspace: Workspace, plan: Plan, task: TaskContext, onto: str = "", files: list[str] | None = None
 ) -> Proposal:
     """Propose what the codemods would change, on the base or on another tree."""
+    await heed(task, plan)
     return await make_proposal(agent.name, use_libcst, workspace, plan, onto=onto, files=files, report=task.progress)
 
 

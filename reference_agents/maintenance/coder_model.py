@@ -19,6 +19,7 @@ from ..chat import Chat, configured, serve
 from . import git
 from .answers import Unusable, answer, read_diff
 from .coding import Job, make_proposal
+from .decisions import heed
 from .findings import RULES_OF, SYNTAX, list_findings
 from .shapes import Plan, Proposal, Workspace
 
@@ -53,6 +54,7 @@ async def propose_patch(
     workspace: Workspace, plan: Plan, task: TaskContext, onto: str = "", files: list[str] | None = None
 ) -> Proposal:
     """Propose what a model would change, on the base or on another tree."""
+    await heed(task, plan)
     async with Chat(configured(), used=task.use, tokens=task.budget.get("tokens")) as chat:
 
         async def use(job: Job) -> list[str]:

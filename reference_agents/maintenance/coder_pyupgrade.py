@@ -8,6 +8,7 @@ from typing import Final
 from a2a import Agent, AttemptFailed, TaskContext
 
 from .coding import TOOL_LIMITS, Job, make_proposal
+from .decisions import heed
 from .processes import run
 from .shapes import Plan, Proposal, Workspace
 
@@ -29,6 +30,7 @@ async def propose_patch(
     workspace: Workspace, plan: Plan, task: TaskContext, onto: str = "", files: list[str] | None = None
 ) -> Proposal:
     """Propose what pyupgrade would change, on the base or on another tree."""
+    await heed(task, plan)
     return await make_proposal(agent.name, use_pyupgrade, workspace, plan, onto=onto, files=files, report=task.progress)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from a2a import Agent, AttemptFailed, TaskContext
 
 from .coding import TOOL_LIMITS, Job, make_proposal
+from .decisions import heed
 from .findings import RULES_OF, batches, ruff
 from .processes import run
 from .shapes import Plan, Proposal, Workspace
@@ -21,6 +22,7 @@ async def propose_patch(
     workspace: Workspace, plan: Plan, task: TaskContext, onto: str = "", files: list[str] | None = None
 ) -> Proposal:
     """Propose what ruff would change, on the base or on another tree."""
+    await heed(task, plan)
     return await make_proposal(agent.name, use_ruff, workspace, plan, onto=onto, files=files, report=task.progress)
 
 

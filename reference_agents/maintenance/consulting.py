@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from a2a import TaskContext
 
-from ..delegating import TIMERS, delegated
+from ..delegating import TIMERS, delegated, result_of
 
 __all__ = ["consult"]
 
@@ -33,4 +33,4 @@ async def consult(task: TaskContext, skill: str, question: dict[str, Any], key: 
     """
     options = {"to": name, "deadline": SECONDS, "timers": TIMERS | {"queue": QUEUE}}
     async with await delegated(task, skill, question, key, **options) as child:
-        return await child.result()
+        return await result_of(child)

@@ -19,10 +19,11 @@ import anyio.to_thread
 from a2a import Agent, AttemptFailed, BranchMoved, FencedOff, GitGuard, TaskContext
 
 from . import git
+from .decisions import heed_approval
 from .holding import branch_of, repository_name
 from .processes import Report, silent
 from .shapes import Deployment, Patch, Workspace
-from .workspace import tree_of
+from .workspace import patch_bytes, tree_of
 
 __all__ = ["EFFECT_KEY", "agent", "deploy", "deploy_patch"]
 
@@ -48,6 +49,7 @@ async def deploy(
     name = branch_of(await repository_name(workspace["repository"]), branch)
     if name not in task.claims:
         raise _refusal("no_claim", f"moving {branch} takes a claim: delegate this with {name} among its resources")
+    await heed_approval(task, git.digest(patch_bytes(workspace, patch)))
     return await deploy_patch(
         workspace, patch, branch, title, trailers, fence=task.claims[name], expected=expected,
         before_effect=task.check, report=task.progress,

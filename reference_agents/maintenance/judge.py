@@ -24,6 +24,7 @@ from a2a import Agent, AttemptFailed, Refused, TaskContext, TaskError
 from . import git
 from .account import Account, Outcome, Recorder
 from .consulting import consult
+from .decisions import heed
 from .evidence import Baseline, RunSettings, count, no_evidence
 from .findings import count_findings
 from .hearing import Candidate, hear
@@ -85,6 +86,11 @@ agent = Agent(
 @agent.skill(tags=["maintenance"])
 async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Proposal], task: TaskContext) -> Judgement:
     """Decide which parts of the proposals become the patch."""
+    await heed(task, plan)
+    return await _judge(workspace, plan, proposals, task)
+
+
+async def _judge(workspace: Workspace, plan: Plan, proposals: list[Proposal], task: TaskContext) -> Judgement:
     known = {info.agent_id: info for info in await task.find("propose_patch")}
     advisers = [info for info in await task.find("choose_patch") if info.status != "away"]
 
@@ -126,7 +132,8 @@ async def judge_patches(workspace: Workspace, plan: Plan, proposals: list[Propos
 async def merge_patches(task: dict[str, Any], input: Any, candidates: list[Any], context: TaskContext) -> Judgement:
     """Make one patch of several that contradict each other: of each what the tests can live with, asked again.
 
-    Whom to ask again is taken from the conflict's record: what proposals say of their authors nobody has checked.
+    Whom to ask again is taken from the conflict's record: what proposals say of their authors nobody has checked. The
+    plan is the one they were asked to follow: whether it still is, is looked at where the step has come to its result.
     """
     workspace, plan = _asked(input)
     if workspace["evidence"] == "none":
@@ -136,7 +143,7 @@ async def merge_patches(task: dict[str, Any], input: Any, candidates: list[Any],
     subjects = (await context.conflict(conflict))["subjects"]
     proposals = [_read(subject["value"], subject["agent"]) for subject in subjects]
     proposals.sort(key=lambda proposal: proposal["agent"])
-    return await judge_patches(workspace, plan, proposals, context)
+    return await _judge(workspace, plan, proposals, context)
 
 
 @agent.skill(tags=["maintenance"])

@@ -13,6 +13,7 @@ from a2a import Agent, AttemptFailed, TaskContext
 
 from ..chat import Chat, configured, serve
 from .answers import answer, read_json
+from .decisions import heed
 from .processes import Report, silent
 from .shapes import Patch, Plan, Preference, Workspace
 from .workspace import patch_bytes
@@ -36,6 +37,7 @@ agent = Agent(
 @agent.skill(tags=["maintenance"])
 async def choose_patch(workspace: Workspace, plan: Plan, patches: list[Patch], task: TaskContext) -> Preference:
     """Choose between patches that hold, or leave it undecided."""
+    await heed(task, plan)
     if len(patches) < 2:
         raise AttemptFailed("there is nothing to choose between", code="bad_input")
     texts = [patch_bytes(workspace, patch).decode() for patch in patches]

@@ -16,10 +16,12 @@ import anyio
 from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 
 from ..contest import Rules, settled
-from ..delegating import LOOK_AGAIN
+from ..delegating import LOOK_AGAIN, MOVED
 from ..errand import ErrandFailed
 from ..steps import Steps, both, digest
+from . import git
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
+from .decisions import APPROVAL, PLAN, Decisions
 from .evidence import no_evidence
 from .holding import branch_of, repository_name
 from .provenance import branch_names, title_of, trailers_of
@@ -30,6 +32,8 @@ __all__ = ["agent", "maintain"]
 
 ROUNDS_MAX: Final = 5
 """How often a person may send a patch back. By then it is quicker to write it by hand."""
+MOVES_MAX: Final = 8
+"""How often a plan may move while it is worked on. Whoever moves it more often does not want it done yet."""
 NEEDED: Final = (
     "plan_request", "prepare", "find_files", "propose_patch", "merge_patches", "judge_patches", "review_patch",
     "deploy",
@@ -90,6 +94,12 @@ class _Run:
     branch: str
     allow_unsandboxed: bool
     steps: Steps = field(init=False)
+    decisions: Decisions = field(init=False)
+    """From when there is a plan."""
+    moves: int = 0
+    """How often something was done again because a decision had moved."""
+    again: int = 0
+    """How often of these the plan had stayed as it was."""
     summary: Summary = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
@@ -113,10 +123,36 @@ class _Run:
             summary["answer"] = listing["answer"]
             return self.finish("answered")
         await self._tell_listing(listing)
-        return await self._rounds(workspace, plan, summary)
+        self.decisions = Decisions(self.task, plan)
+        await self.decisions.begin()
+        await self.steps.story("decided", agent.name, f"a2a context get {self.task.context_id} {PLAN}")
+        self.steps.outdated = self.decisions.outdated
+        while True:
+            try:
+                return await self._rounds(workspace, summary)
+            except ErrandFailed as exc:
+                if exc.code != MOVED:
+                    raise
+                await self._look_again()
 
-    async def _rounds(self, workspace: Workspace, plan: Plan, summary: Summary) -> Summary:
+    async def _look_again(self) -> None:
+        """Go on with the plan in force, and everything that was done on another one is done again."""
+        self.moves += 1
+        if self.moves > MOVES_MAX:
+            raise AttemptFailed(f"the plan has moved {self.moves} times while it was worked on", code=MOVED)
+        before = self.decisions.rev
+        there = await self.decisions.look()
+        self.again = self.again + 1 if self.decisions.rev == before else 0
+        self.summary["decisions"] = await self.decisions.told()
+        if there.value == self.decisions.plan:
+            await self.steps.story("decided", there.author, f"wants {_described(self.decisions.plan)}")
+        else:
+            said = f"revision {there.rev} is no plan to go on with: it is as it was"
+            await self.steps.story("decided", there.author, said)
+
+    async def _rounds(self, workspace: Workspace, summary: Summary) -> Summary:
         """Propose, judge, review and ask, until there is a decision."""
+        plan = self.decisions.plan
         judgement, review = await self._propose_and_judge(workspace, plan)
         hint = ""
         while True:
@@ -131,9 +167,9 @@ class _Run:
             if decision.verdict == "approve" and judgement["verdict"] == "nothing":
                 return self.finish("nothing", "no change held")
             if decision.verdict == "approve" and review["verdict"] != "refuse":
-                summary["approved_by"] = HUMAN if self.approve == "ask" else self.approve
+                await self._approve(judgement, HUMAN if self.approve == "ask" else self.approve)
                 return await self._deploy(workspace, plan, judgement, review, summary)
-            if decision.verdict in {"approve", "reject"} or self.steps.rounds >= ROUNDS_MAX:
+            if decision.verdict in {"approve", "reject"} or self.steps.rounds - self.moves >= ROUNDS_MAX:
                 refused = review["verdict"] == "refuse"
                 return self.finish("refused" if refused else "rejected", decision.text)
             if decision.verdict == "edit":
@@ -146,8 +182,10 @@ class _Run:
             await self.steps.story("feedback", HUMAN, decision.text)
             wanted = await self._plan(f"{self.request}\n{decision.text}")
             before = judgement["patch"].get("digest")
-            judgement, review = await self._propose_and_judge(workspace, wanted)
-            plan = wanted
+            await self.decisions.change(wanted, decision.text)
+            summary["decisions"] = await self.decisions.told()
+            plan = self.decisions.plan
+            judgement, review = await self._propose_and_judge(workspace, plan)
             if judgement["patch"].get("digest") == before:
                 hint = "Nothing came out differently with that feedback."
             elif judgement["verdict"] == "nothing":
@@ -192,9 +230,15 @@ class _Run:
     async def _plan(self, words: str) -> Plan:
         repository = self.source.get("repository", "")
         plan = cast(Plan, await self.steps.run("plan", "plan_request", "plan", request=words, repository=repository))
-        where = f" in {', '.join(plan['paths'])}" if plan["paths"] else ""
-        await self.steps.story("plan", "intent", f"{plan['kind']} for {plan['target']}{where}")
+        await self.steps.story("plan", "intent", _described(plan))
         return plan
+
+    def _key(self, name: str) -> str:
+        """Return the beginning of a step's key: a step on another revision of the plan is another step."""
+        decisions = self.decisions
+        if decisions.rev == decisions.first and not self.again:
+            return name
+        return f"{name}-r{decisions.rev}.{self.again}"
 
     async def _propose_and_judge(self, workspace: Workspace, plan: Plan) -> tuple[Judgement, Review]:
         self.steps.rounds += 1
@@ -207,11 +251,15 @@ class _Run:
         rules = Rules(await self._coders(), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
         self.unheard = []
         contest = self.steps.contest(
-            "propose", "propose_patch", "propose", rules, self._heard, workspace=workspace, plan=plan
+            "propose", "propose_patch", self._key("propose"), rules, self._heard, workspace=workspace, plan=plan
         )
         try:
             value = await contest.run()
         except ErrandFailed as exc:
+            if exc.code == MOVED:
+                raise
+            if moved := await self.decisions.outdated():
+                raise ErrandFailed(exc.step, MOVED, moved) from exc  # whoever has seen that would not do it
             if contest.record is not None:
                 raise _Undecided(exc.detail) from exc
             reasons = "; ".join(sorted(f"{rejected['agent']}: {rejected['detail']}" for rejected in self.unheard))
@@ -233,7 +281,7 @@ class _Run:
 
     async def _coders(self) -> int:
         """Return how many coders are asked; what the first attempt has found holds for all."""
-        key = f"{self.task.id}/coders/{self.steps.rounds}"
+        key = f"{self.task.id}/{self._key('coders')}/{digest(self.decisions.plan)}"
         known = await self.task.context.get(key)
         if known.exists:
             return len(known.value)
@@ -262,7 +310,7 @@ class _Run:
     async def _judge(self, workspace: Workspace, plan: Plan, proposal: Proposal) -> Judgement:
         """Have one patch judged."""
         judged = await self.steps.run(
-            "judge", "judge_patches", "judge", workspace=workspace, plan=plan, proposals=[proposal]
+            "judge", "judge_patches", self._key("judge"), workspace=workspace, plan=plan, proposals=[proposal]
         )
         return cast(Judgement, judged)
 
@@ -275,7 +323,7 @@ class _Run:
         review = cast(
             Review,
             await self.steps.run(
-                "review", "review_patch", "review", workspace=workspace, plan=plan, patch=judgement["patch"]
+                "review", "review_patch", self._key("review"), workspace=workspace, plan=plan, patch=judgement["patch"]
             ),
         )  # fmt: skip
         remarks = len([finding for finding in review["findings"] if finding["verdict"] != "pass"])
@@ -300,6 +348,15 @@ class _Run:
             return f"The edited patch does not hold: {reasons or 'it mends nothing'}."
         return judgement, review
 
+    async def _approve(self, judgement: Judgement, by: str) -> None:
+        """Have the patch be deployed, if it was made on the plan in force."""
+        patch = judgement["patch"]
+        if not await self.decisions.approve(patch.get("digest") or git.digest(patch["text"].encode()), by):
+            moved = await self.decisions.outdated() or f"somebody else has written {APPROVAL}"
+            await self.steps.story("moved", by, f"the approval counts no more: {moved}")
+            raise ErrandFailed(self.steps.accounts[-1], MOVED, moved)
+        self.summary["approved_by"] = by
+
     async def _deploy(
         self, workspace: Workspace, plan: Plan, judgement: Judgement, review: Review, summary: Summary
     ) -> Summary:
@@ -314,8 +371,9 @@ class _Run:
                 deployed = cast(
                     Deployment,
                     await self.steps.run(
-                        "deploy", "deploy", "deploy", resources=[branch_of(repository, name)], workspace=workspace,
-                        patch=judgement["patch"], branch=name, title=title_of(plan), trailers=trailers,
+                        "deploy", "deploy", self._key("deploy"), resources=[branch_of(repository, name)],
+                        workspace=workspace, patch=judgement["patch"], branch=name, title=title_of(plan),
+                        trailers=trailers,
                     ),
                 )  # fmt: skip
             except ErrandFailed as exc:
@@ -382,6 +440,11 @@ class _Run:
     def finish(self, verdict: Verdict, reason: str = "") -> Summary:
         """Sum up."""
         return finish(self.summary, verdict, reason, self.steps.accounts, self.steps.rounds, self.steps.seconds)
+
+
+def _described(plan: Plan) -> str:
+    where = f" in {', '.join(plan['paths'])}" if plan["paths"] else ""
+    return f"{plan['kind']} for {plan['target']}{where}"
 
 
 def _failed(name: str, detail: str) -> Rejected:

@@ -19,6 +19,7 @@ from typing import Final, Literal
 from a2a import Agent, AttemptFailed, TaskContext
 
 from . import git
+from .decisions import heed
 from .findings import batches
 from .processes import Limits, Report, run, silent
 from .scope import area_of, in_scope, is_python
@@ -77,6 +78,7 @@ agent = Agent("safety", version="1.0", description="Looks at what a patch change
 @agent.skill(tags=["maintenance"])
 async def review_patch(workspace: Workspace, plan: Plan, patch: Patch, task: TaskContext) -> Review:
     """Say whether a patch may go on: pass, refuse, or ask a person."""
+    await heed(task, plan)
     return await review(workspace, plan, patch, report=task.progress)
 
 

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from ..contest import Conflict
 from ..errand import Step
+from .decisions import Decided
 from .shapes import (
     Accepted,
     Advice,
@@ -79,6 +80,8 @@ class Summary(TypedDict):
     accepted: list[Accepted]
     rejected: list[Rejected]
     conflicts: list[Conflict]
+    decisions: list[Decided]
+    """The revisions of the plan, where it has moved while it was worked on."""
     agreements: list[AgreedFile]
     advice: list[Advice]
     review: Review
@@ -102,7 +105,7 @@ def new_summary(request: str, run_dir: str) -> Summary:
         verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
         commit="", approved_by="", answer="", findings_before={"total": 0, "by_rule": {}},
         findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
-        test_runs=0, accepted=[], rejected=[], conflicts=[], agreements=[], advice=[],
+        test_runs=0, accepted=[], rejected=[], conflicts=[], decisions=[], agreements=[], advice=[],
         review={"verdict": "pass", "findings": []}, evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0,
         seconds=0.0, text="",
     )  # fmt: skip
@@ -175,6 +178,9 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield _line("tests", _tests(summary["tests_before"]))
     for conflict in summary["conflicts"]:
         yield from _conflict(conflict)
+    for number, decided in enumerate(summary["decisions"]):
+        why = f": {' '.join(decided['reason'].split())}" if decided["reason"] else ""
+        yield _line("" if number else "plan", f"revision {decided['rev']} by {decided['by']}{why}")
     if summary["approved_by"]:
         yield _line("approved", summary["approved_by"])
     if summary["patch_path"]:

@@ -240,6 +240,30 @@ async def test_a_model_that_answers_rubbish_costs_the_run_its_part_and_no_more(h
     assert "there is no unified diff in it" in model.requests[1].messages[-1]["content"]
 
 
+async def test_a_plan_that_a_person_changes_while_it_is_worked_on_is_the_one_that_is_carried_out(home: Path) -> None:
+    repository = home / "figures"
+    make_repository(repository, FILES | {"more.py": FILES["figures.py"]})
+    async with asyncio.timeout(BOUND), squad_up(home) as url:
+        async with command(home, "run", *run(repository, url, home / "run")) as working, a2a.connect(url) as person:
+            root = (await working.until("work", "judge"))["task"]
+            context = person.context((await person.get(root))["contextId"])
+            plan = await context.get("decisions/plan")
+            narrowed = {**plan.value, "paths": ["more.py"]}
+            await context.put("decisions/plan", narrowed, if_rev=plan.rev, reason="one file at a time")
+            assert await working.end() == 0, working.errors.read_text()
+            summary = working.result
+            tasks = (await ledger_of(person, root)).values()
+            approval = (await context.get("decisions/approval")).value
+    assert summary["verdict"] == "deployed"
+    assert git(repository, "diff", "--name-only", "main", summary["branch"]).split() == ["more.py"]
+    assert [(it["rev"], it["reason"]) for it in summary["decisions"]] == [
+        (1, "as the request was understood"), (2, "one file at a time"),
+    ]  # fmt: skip
+    assert (approval["plan"], approval["by"]) == (2, "auto")
+    ended = [(task["metadata"].get("reason"), task["metadata"].get("detail")) for task in tasks]
+    assert ended.count(("rejected", "decision_moved")) == 1, "what was made on the first plan was not taken"
+
+
 async def test_what_cannot_be_worked_on_is_told_and_left_alone(home: Path) -> None:
     make_repository(home / "dirty", {"one.py": "x = 1\n"})
     (home / "dirty" / "one.py").write_text("x = 2\n")

@@ -48,6 +48,7 @@ def test_a_task_tells_its_story(command: Any, world: Any) -> None:
     assert [state for state, _ in story] == ["queued", "leased", "reported", "completed"]
     assert story[1][1].startswith("attempt 1 by helper, fence ")
     shown = json.loads(command("task", "show", task, "--json").out)
+    assert f"  context    {shown['contextId']}" in lines
     assert [event["kind"] for event in shown["events"]] == ["created", "grant", "report", "complete"]
     assert shown["metadata"]["input"] == {"text": "a\x1b b"}
 

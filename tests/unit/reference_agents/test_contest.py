@@ -9,6 +9,8 @@ import anyio
 from a2a import Agent, AttemptFailed, TaskContext
 from a2a.testing import squad
 from reference_agents.contest import Rules, settled
+from reference_agents.delegating import MOVED
+from reference_agents.errand import ErrandFailed, Outdated, never
 from reference_agents.steps import Steps
 
 BOUND = 30.0
@@ -26,7 +28,9 @@ def guesser(name: str, value: Any) -> Agent:
     return agent
 
 
-async def contested(*values: Any, ladder: tuple[Any, ...] = ("plurality", "abort")) -> dict[str, Any]:
+async def contested(
+    *values: Any, ladder: tuple[Any, ...] = ("plurality", "abort"), outdated: Outdated = never
+) -> dict[str, Any]:
     """Have agents `a`, `b`, ... answer, and return what is known of it."""
     told: dict[str, Any] = {"stories": []}
     lead = Agent("lead")
@@ -39,9 +43,12 @@ async def contested(*values: Any, ladder: tuple[Any, ...] = ("plurality", "abort
 
     @lead.skill
     async def ask(task: TaskContext) -> Any:
-        steps = Steps(task, nobody)
+        steps = Steps(task, nobody, outdated=outdated)
         contest = steps.contest("guess", "guess", "guess", Rules(len(values), "json-c14n", ladder, 20.0, 20.0), heard)
-        told["result"] = await contest.run()
+        try:
+            told["result"] = await contest.run()
+        except ErrandFailed as failed:
+            told["failed"] = failed.code
         told["author"], told["record"], told["steps"] = contest.author, contest.record, steps.accounts
         return None
 
@@ -82,3 +89,12 @@ async def test_one_alone_is_a_plain_step() -> None:
     told = await contested(1)
     assert (told["result"], told["author"], told["record"], told["a"]) == (1, "a", None, 1)
     assert [step["agent"] for step in told["steps"]] == ["a"]
+
+
+async def test_a_person_need_not_decide_what_is_outdated() -> None:
+    async def moved() -> str:
+        return "the plan is another"
+
+    told = await contested(1, 2, ladder=("human",), outdated=moved)
+    assert told["failed"] == MOVED
+    assert told["record"]["resolution"]["outcome"] == "moot"

@@ -11,7 +11,8 @@ import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, TaskContext, TaskFailed
 from a2a.testing import squad
-from reference_agents.errand import Errand, ErrandFailed, Step
+from reference_agents.delegating import MOVED
+from reference_agents.errand import Errand, ErrandFailed, Outdated, Step, never
 
 BOUND = 30.0
 
@@ -19,7 +20,7 @@ BOUND = 30.0
 class Lead:
     """An agent whose one skill is one errand, and what became of it."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, outdated: Outdated = never, **options: Any) -> None:
         self.agent = Agent("lead")
         self.steps: list[Step] = []
         self.stories: list[tuple[str, str, str]] = []
@@ -37,7 +38,9 @@ class Lead:
 
         @self.agent.skill
         async def lead(task: TaskContext) -> Any:
-            errand = Errand(task, "the step", "work", story, note, ask=ask, given={}, key="key", options=options)
+            errand = Errand(
+                task, "the step", "work", story, note, ask=ask, given={}, key="key", options=options, outdated=outdated
+            )
             self.steps.append(errand.step)
             try:
                 return await errand.run()
@@ -120,3 +123,94 @@ async def test_an_attempt_that_is_lost_with_its_agent_is_counted_and_told() -> N
     assert (lead.steps[0]["losses"], lead.steps[0]["attempts"]) == (1, 2)
     assert ("lost", "worker", "lost during the step (the agent restarted); it is handed on") in lead.stories
     assert ("work", "worker", "the step, attempt 2") in lead.stories
+
+
+def relying(begun: anyio.Event, moved: anyio.Event) -> Agent:
+    """A worker that reads a decision, and is still at work when it moves."""
+    worker = Agent("worker")
+
+    @worker.skill
+    async def work(task: TaskContext) -> str:
+        decision = await task.context.get("decisions/way")
+        begun.set()
+        await moved.wait()
+        return f"went {decision.value}"
+
+    return worker
+
+
+async def test_a_result_that_relies_on_a_decision_which_has_moved_counts_no_more() -> None:
+    lead, begun, moved = Lead(), anyio.Event(), anyio.Event()
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, relying(begun, moved)) as up:
+            context = up.client.context("run")
+            await context.put("decisions/way", "left", if_rev=0)
+            async with up.client.delegate("lead", context_id="run") as task:
+                await begun.wait()
+                await context.put("decisions/way", "right", if_rev=1)
+                moved.set()
+                with pytest.raises(TaskFailed):
+                    await task.result()
+            step = lead.steps[0]["task"]
+            kept = (await up.client.get(step))["metadata"]
+            held = [event.data["staleBasis"] async for event in up.client.watch(step) if "staleBasis" in event.data]
+    why = "decisions/way has moved from revision 1 to 2"
+    assert (lead.failed[0].code, lead.failed[0].detail) == (MOVED, why)
+    assert lead.stories[-1] == ("moved", "worker", f"the step counts no more: {why}")
+    assert (kept["state"], kept["reason"]) == ("failed", "rejected")
+    assert held == [[{"key": "decisions/way", "seen": 1, "current": 2}]]
+
+
+async def test_a_result_of_a_step_that_is_outdated_counts_no_more_whatever_it_relies_on() -> None:
+    async def outdated() -> str:
+        return "the plan is another"
+
+    lead, worker = Lead(outdated), Agent("worker")
+
+    @worker.skill
+    async def work() -> str:
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, worker) as up:
+            with pytest.raises(TaskFailed):
+                await up.client.call("lead")
+            assert (await up.client.get(lead.steps[0]["task"]))["metadata"]["state"] == "failed"
+    assert (lead.failed[0].code, lead.failed[0].detail) == (MOVED, "the plan is another")
+
+
+async def test_what_an_earlier_attempt_has_decided_about_a_result_stays() -> None:
+    """It has taken one, and gone on from there: only what was done after that is outdated. Another it has rejected."""
+    says = ["", "moved", "", ""]
+
+    async def outdated() -> str:
+        return says.pop(0)
+
+    lead, worker, came = Agent("lead"), Agent("worker"), []
+
+    async def tell(*_: Any) -> None:
+        return
+
+    async def ask(*_: Any) -> None:
+        return
+
+    @lead.skill
+    async def go(task: TaskContext) -> None:
+        for key in ("one", "other"):
+            errand = Errand(task, key, "work", tell, tell, ask=ask, given={}, key=key, outdated=outdated)
+            try:
+                came.append((task.attempt, key, await errand.run()))
+            except ErrandFailed as failed:
+                came.append((task.attempt, key, failed.code))
+        says[0] = "moved"
+        if task.attempt == 1:
+            raise AttemptFailed("a crash", retryable=True)
+
+    @worker.skill
+    async def work() -> str:
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead, worker) as up:
+            await up.client.call("go")
+    assert came == [(1, "one", "done"), (1, "other", MOVED), (2, "one", "done"), (2, "other", MOVED)]

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,6 +182,22 @@ def plan_for() -> Callable[..., Plan]:
     return make
 
 
+class FakeContext:
+    """What tasks share, as far as a test has put something there."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.read: list[str] = []
+
+    async def get(self, key: str) -> Any:
+        self.read.append(key)
+        value = self.values.get(key)
+        return SimpleNamespace(value=value, exists=value is not None, rev=int(value is not None), author="somebody")
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        return {key: await self.get(key) for key in keys}
+
+
 class FakeTask:
     """The context of a task, as far as the agents use it: it remembers what it was told."""
 
@@ -193,6 +209,7 @@ class FakeTask:
         self.artifacts: list[Any] = []
         self.checks = 0
         self.claims: dict[str, int] = {}
+        self.context = FakeContext()
         self.budget: dict[str, int] = {}
         self.used = 0
         self.agents: list[str] = []

@@ -8,6 +8,7 @@ import pytest
 from a2a import AttemptFailed, GitGuard, LeaseLapsed, TaskFailed
 from a2a.testing import squad
 from reference_agents.maintenance import deployer
+from reference_agents.maintenance.decisions import APPROVAL, PLAN
 from reference_agents.maintenance.deployer import EFFECT_KEY, agent, deploy
 from reference_agents.maintenance.holding import branch_of, repository_name
 from reference_agents.maintenance.workspace import patch_of
@@ -97,6 +98,17 @@ async def test_the_fence_is_that_of_the_claim_which_came_with_the_lease(case: An
         made = await up.client.call("deploy", given, resources=[name])
     assert repo.git("rev-parse", "a2a/x") == made["commit"]
     assert GitGuard(repo.path, "a2a/x").seen() > fence
+
+
+async def test_only_what_was_approved_is_deployed(case: Any, fake_task: MAKE, plan_for: MAKE) -> None:
+    repo, workspace, [patch, other] = case
+    task = fake_task()
+    task.claims[await claimed(repo, "a2a/x")] = FENCE
+    task.context.values |= {PLAN: plan_for(), APPROVAL: {"patch": patch["digest"], "plan": 1, "by": "human"}}
+    with pytest.raises(AttemptFailed, match="nobody has approved patch"):
+        await deploy(workspace, other, "a2a/x", "A title", TRAILERS, task)
+    assert repo.git("for-each-ref", "--format=%(refname)") == "refs/heads/main"
+    assert (await deploy(workspace, patch, "a2a/x", "A title", TRAILERS, task))["created"]
 
 
 async def test_a_name_that_cannot_be_guarded_is_as_good_as_taken(case: Any) -> None:

@@ -13,7 +13,9 @@ import pytest
 import a2a
 from a2a import Agent, AttemptFailed, TaskContext, TaskFailed
 from a2a.testing import Squad, squad
+from reference_agents.delegating import MOVED
 from reference_agents.maintenance import lead
+from reference_agents.maintenance.decisions import APPROVAL, PLAN, heed
 from reference_agents.maintenance.evidence import no_evidence
 from reference_agents.maintenance.holding import branch_of, repository_name
 
@@ -48,6 +50,9 @@ class Crew:
         """Whose proposal is chosen where nothing can be merged."""
         self.asked: list[str] = []
         self.claimed: list[str] = []
+        self.person: a2a.Client | None = None
+        """Who has a hand in what is decided."""
+        self.kept: dict[str, a2a.ContextValue] = {}
 
     def agents(self) -> list[Agent]:
         names = {skill: skill.replace("_", "-") for skill in self.says if skill != "propose_patch"}
@@ -440,6 +445,207 @@ async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, mon
         **dict.fromkeys(crew.says.keys() - {"verify_patch", "choose_proposal", "judge_patches"}, 1),
         "propose_patch": 2,
     }
+
+
+def narrowed(crew: Crew, *paths: str) -> dict[str, Any]:
+    plan: dict[str, Any] = crew.plan({"request": "modernise"}, None)  # type: ignore[arg-type]
+    return plan | {"paths": list(paths)}
+
+
+def moves_during(crew: Crew, skill: str, *plans: Any) -> None:
+    """Have a person write a plan each time an agent is at work on it, as long as there are any."""
+    left, says = list(plans), crew.says[skill]
+
+    async def work(given: Any, task: TaskContext) -> Any:
+        await heed(task, given["plan"])
+        if left:
+            assert crew.person is not None
+            wanted, context = left.pop(0), crew.person.context(task.context_id)
+            rev = (await context.get(PLAN)).rev
+            await context.put(PLAN, wanted, if_rev=rev, reason="one thing at a time")
+        return says(given, task)
+
+    crew.says[skill] = work
+
+
+async def moved(crew: Crew) -> tuple[Any, list[tuple[str, str, str]]]:
+    """Have a request carried out while a person has a hand in the plan; see in `kept` what was decided at last."""
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            crew.person = up.client
+            told = await maintain(up, crew)
+            context = up.client.context((await up.client.list(skill="maintain"))[0]["contextId"])
+            crew.kept = await context.get_many([PLAN, APPROVAL])
+    return told
+
+
+@pytest.mark.parametrize("skill", ["propose_patch", "review_patch"])
+async def test_what_was_done_on_a_plan_that_has_moved_is_done_again_on_the_one_in_force(crew: Crew, skill: str) -> None:
+    moves_during(crew, skill, narrowed(crew, "a.py"))
+    summary, story = await moved(crew)
+    assert (summary["verdict"], summary["rounds"]) == ("deployed", 2)
+    assert [given["plan"]["paths"] for given in crew.given["propose_patch"]] == [[], [], ["a.py"], ["a.py"]]
+    assert crew.given["review_patch"][-1]["plan"]["paths"] == ["a.py"]
+    assert len(crew.given["deploy"]) == 1, "nothing of it was taken silently"
+    stale = f"{PLAN} has moved from revision 1 to 2"
+    if skill == "review_patch":
+        assert ("moved", "review-patch", f"review counts no more: {stale}") in story
+        assert [step["detail"] for step in summary["steps"] if step["state"] == "failed"] == [stale]
+    assert (crew.kept[PLAN].rev, crew.kept[APPROVAL].value["plan"]) == (2, 2)
+    [understood, edited] = summary["decisions"]
+    assert (understood["by"], edited["rev"], edited["reason"]) == ("lead", 2, "one thing at a time")
+    assert f"plan       revision 1 by lead: {understood['reason']}" in summary["text"]
+    assert f"revision 2 by {edited['by']}: one thing at a time" in summary["text"]
+    assert ("decided", edited["by"], "wants modernise for py311 in a.py") in story
+    assert any(kind == "decided" and what.endswith(PLAN) for kind, _, what in story), "who reads it can look it up"
+
+
+async def test_one_coder_alone_is_looked_at_like_several(crew: Crew) -> None:
+    moves_during(crew, "propose_patch", narrowed(crew, "a.py"))
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()[:-1]) as up:
+            crew.person = up.client
+            summary, story = await maintain(up, crew)
+    assert [given["plan"]["paths"] for given in crew.given["propose_patch"]] == [[], ["a.py"]]
+    assert ("moved", "coder-a", f"propose counts no more: {PLAN} has moved from revision 1 to 2") in story
+    assert summary["verdict"] == "deployed"
+
+
+async def test_coders_that_all_find_another_plan_are_asked_again_on_that(crew: Crew) -> None:
+    has_moved = anyio.Event()
+
+    async def propose(given: Any, task: TaskContext) -> Any:
+        if len(crew.given["propose_patch"]) == 1:
+            assert crew.person is not None
+            await crew.person.context(task.context_id).put(PLAN, narrowed(crew, "a.py"), if_rev=1)
+            has_moved.set()
+        await has_moved.wait()
+        await heed(task, given["plan"])
+        return crew.proposal(given, task)
+
+    crew.says["propose_patch"] = propose
+    summary, _ = await moved(crew)
+    assert summary["verdict"] == "deployed"
+    assert [given["plan"]["paths"] for given in crew.given["propose_patch"]] == [[], [], ["a.py"], ["a.py"]]
+
+
+async def test_a_merger_that_relies_on_nothing_is_looked_at_all_the_same(crew: Crew) -> None:
+    merged = crew.says["merge_patches"]
+
+    async def merge(given: Any, task: TaskContext) -> Any:
+        if len(crew.given["merge_patches"]) == 1:
+            assert crew.person is not None
+            await crew.person.context(task.context_id).put(PLAN, narrowed(crew, "a.py"), if_rev=1)
+        return merged(given, task)
+
+    crew.says["merge_patches"] = merge
+    summary, story = await moved(crew)
+    assert [given["plan"]["paths"] for given in crew.given["review_patch"]] == [["a.py"]]
+    assert summary["verdict"] == "deployed"
+    assert [conflict["outcome"] for conflict in summary["conflicts"]] == ["merge", "merge"]
+
+
+async def test_an_approval_of_what_was_made_on_another_plan_does_not_count(crew: Crew) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            given = {"request": "modernise", "source": {"repository": "/project"}, "run_dir": crew.run_dir}
+            stories: list[Any] = []
+            async with up.client.delegate("maintain", given) as task:
+                async for event in task.events():
+                    if event.kind == "artifact":
+                        stories.append((event.value["kind"], event.value["what"]))
+                    elif event.kind == "ask":
+                        context = up.client.context(task.context_id)
+                        if (await context.get(PLAN)).rev == 1:
+                            await context.put(PLAN, narrowed(crew, "a.py"), if_rev=1)
+                        await task.answer(event.data["askNo"], "approve")
+                summary = await task.result()
+            person = up.client.agent_id
+    assert ("moved", f"the approval counts no more: {PLAN} is at revision 2, by {person}") in stories
+    assert [given["plan"]["paths"] for given in crew.given["review_patch"]] == [[], ["a.py"]]
+    assert (len(crew.given["deploy"]), summary["verdict"], summary["approved_by"]) == (1, "deployed", "human")
+
+
+async def test_what_is_no_plan_is_put_right_and_the_work_goes_on(crew: Crew) -> None:
+    moves_during(crew, "review_patch", "leave the tests alone")
+    summary, story = await moved(crew)
+    assert summary["verdict"] == "deployed"
+    assert [decided["rev"] for decided in summary["decisions"]] == [1, 2, 3]
+    assert crew.kept[PLAN].value == narrowed(crew)
+    assert any(kind == "decided" and what.startswith("revision 2 is no plan to go on with") for kind, _, what in story)
+    assert len(crew.given["review_patch"]) == 2, "what was done meanwhile is done again"
+
+
+async def test_a_plan_that_never_stays_ends_the_run(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lead, "MOVES_MAX", 2)
+    moves_during(crew, "review_patch", *(narrowed(crew, f"{number}.py") for number in range(9)))
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            crew.person = up.client
+            with pytest.raises(TaskFailed, match="the plan has moved 3 times") as failed:
+                await maintain(up, crew)
+            assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == MOVED
+    assert len(crew.given["review_patch"]) == 3 and "deploy" not in crew.given
+
+
+async def test_another_decision_that_has_moved_has_the_step_done_again_on_the_same_plan(crew: Crew) -> None:
+    async def review(given: Any, task: TaskContext) -> Any:
+        assert crew.person is not None
+        style = await task.context.get("decisions/style")
+        if not style.exists:
+            await crew.person.context(task.context_id).put("decisions/style", "short", if_rev=0)
+        return {"verdict": "pass", "findings": []}
+
+    crew.says["review_patch"] = review
+    summary, story = await moved(crew)
+    assert summary["verdict"] == "deployed"
+    assert ("moved", "review-patch", "review counts no more: decisions/style has moved from revision 0 to 1") in story
+    assert len(crew.given["review_patch"]) == 2
+
+
+async def test_another_attempt_goes_through_the_revisions_of_the_plan_and_asks_nobody_twice(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
+    plan = crew.says["plan_request"]
+    crew.says["plan_request"] = lambda given, task: (
+        plan(given, task) | {"paths": ["a.py"] if "only a" in given["request"] else []}
+    )
+    deploying, go_on = anyio.Event(), anyio.Event()
+
+    async def deploy(given: Any, task: TaskContext) -> Any:
+        deploying.set()
+        await go_on.wait()
+        return crew.deployment(given, task)
+
+    crew.says["deploy"] = deploy
+    with anyio.fail_after(BOUND):
+        async with squad(*crew.agents()) as up, anyio.create_task_group() as group:
+            results: list[Any] = []
+
+            async def delegate() -> None:
+                results.append(await maintain(up, crew, "reject: only a", "approve", approve="ask"))
+                done.set()
+
+            first, second, done = anyio.Event(), anyio.Event(), anyio.Event()
+            group.start_soon(partial(lead.agent.run, name="lead/1", settings=up.settings, stop=first))
+            group.start_soon(delegate)
+            await deploying.wait()
+            first.set()
+            group.start_soon(partial(lead.agent.run, name="lead/2", settings=up.settings, stop=second))
+            await _taken_over(up.client)
+            go_on.set()
+            await done.wait()
+            second.set()
+    summary, _ = results[0]
+    assert summary["verdict"] == "deployed"
+    assert {skill: len(given) for skill, given in crew.given.items() if skill != "propose_patch"} == {
+        "plan_request": 2, "prepare": 1, "find_files": 1, "merge_patches": 2, "review_patch": 2, "deploy": 1,
+    }  # fmt: skip
+    assert len(crew.asked) == 2
+    assert [(decided["rev"], decided["reason"]) for decided in summary["decisions"]] == [
+        (1, "as the request was understood"), (2, "only a"),
+    ]  # fmt: skip
 
 
 async def _taken_over(client: a2a.Client) -> None:
