@@ -5,13 +5,16 @@ What becomes of the sub-task is the caller's business: `errand` follows one to i
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import anyio
 
 from a2a import ChildTask, LeaseLapsed, StaleBasis, TaskContext
 
-__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "MOVED", "TIMERS", "delegated", "result_of"]
+__all__ = ["LOOK_AGAIN", "LOSSES_MAX", "MOVED", "TIMERS", "delegated", "once_current", "result_of"]
+
+One = TypeVar("One")
 
 TIMERS: Final = {"heartbeat": 2.0, "lease": 10.0}
 """An agent that is started again gives its old leases back at once; this is for one that is not, or that hangs."""
@@ -29,9 +32,15 @@ async def delegated(task: TaskContext, skill: str, given: dict[str, Any], key: s
         key: names the sub-task within this task, in every attempt.
         options: as for `TaskContext.delegate`; those above are the default.
     """
+    options = {"timers": TIMERS, "losses": LOSSES_MAX, **options}
+    return await once_current(lambda: task.delegate(skill, given, key, **options))
+
+
+async def once_current(begin: Callable[[], One]) -> One:
+    """Do something that needs the attempt to be current, as soon as it is."""
     while True:
         try:
-            return task.delegate(skill, given, key, **{"timers": TIMERS, "losses": LOSSES_MAX, **options})
+            return begin()
         except LeaseLapsed:
             # The coordinator is away. When it is back, the lease goes on, or this attempt is told to stop.
             await anyio.sleep(LOOK_AGAIN)

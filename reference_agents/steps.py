@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import anyio
+from typing import Any
 
 from a2a import TaskContext
 
@@ -20,10 +18,7 @@ from .contest import Contest, Heard, Rules
 from .delegating import TIMERS
 from .errand import Ask, Course, Errand, Note, Outdated, Step, Story, never
 
-__all__ = ["Steps", "both", "digest"]
-
-One = TypeVar("One")
-Other = TypeVar("Other")
+__all__ = ["Steps", "digest"]
 
 
 @dataclass(slots=True)
@@ -114,27 +109,6 @@ class Steps:
         return round(max(0.0, ended - began), 2)
 
 
-async def both(first: Awaitable[One], second: Awaitable[Other]) -> tuple[One, Other]:
-    """Wait for two steps at once; where one fails, that is the failure."""
-    results: dict[int, Any] = {}
-
-    async def keep(number: int, step: Awaitable[Any]) -> None:
-        results[number] = await step
-
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(keep, 0, first)
-            group.start_soon(keep, 1, second)
-    except BaseExceptionGroup as failures:
-        raise _first_of(failures) from failures
-    return results[0], results[1]
-
-
 def digest(value: Any) -> str:
     """Return a short name for a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
-
-
-def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failures.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

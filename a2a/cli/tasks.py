@@ -206,6 +206,9 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
     if metadata.get("agent"):
         parts.append(f"{metadata['agent']} (attempt {metadata['attempt']})")
     parts.append(duration(seconds_between(metadata["createdAt"], ended)))
+    note = (metadata.get("progress") or {}).get("note")
+    if note and metadata["state"] not in ENDED:
+        parts.append(note)
     yield first + escape("  ".join(parts))
     children = await _children(client, shown)
     for child in children:

@@ -7,6 +7,8 @@ results and the human's answers.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,12 +20,13 @@ from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 from ..contest import Rules, settled
 from ..delegating import LOOK_AGAIN, MOVED
 from ..errand import ErrandFailed
-from ..steps import Steps, both, digest
+from ..steps import Steps, digest
+from ..turns import turn
 from . import git
 from .approval import HUMAN, Approval, Decision, question, read_answer, without_a_person
 from .decisions import APPROVAL, PLAN, Decisions
 from .evidence import no_evidence
-from .holding import branch_of, repository_name
+from .holding import branch_of, repository_name, turn_at
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
 from .summary import Summary, Verdict, enter, finish, new_summary, summary_of
@@ -32,6 +35,10 @@ __all__ = ["agent", "maintain"]
 
 ROUNDS_MAX: Final = 5
 """How often a person may send a patch back. By then it is quicker to write it by hand."""
+TURN_MAX: Final = 24 * 3600.0
+"""Seconds a run waits for those before it; a person may take as long to answer one."""
+WAIT_TOLD: Final = 1.0
+"""Seconds of waiting that a summary tells of."""
 MOVES_MAX: Final = 8
 """How often a plan may move while it is worked on. Whoever moves it more often does not want it done yet."""
 NEEDED: Final = (
@@ -111,14 +118,20 @@ class _Run:
     async def through(self) -> Summary:
         """Go through all of it."""
         await self._assemble()
+        plan = await self._plan(self.request)
+        async with self._turn(plan):
+            return await self._on(plan)
+
+    async def _on(self, plan: Plan) -> Summary:
+        """Go through all of it from when there is a plan, and it is this run's turn."""
         self.steps.span = (0.0, 0.25)
-        workspace, plan = await both(self._prepare(), self._plan(self.request))
+        workspace = await self._prepare()
         self.steps.span = (0.25, 0.3)
         workspace = await self._allow_tests(workspace)
         await self._tell_workspace(workspace)
         repository = workspace["repository"]
         listing = cast(Listing, await self.steps.run("find", "find_files", "find", repository=repository, plan=plan))
-        summary = self.summary = summary_of(self.request, workspace)
+        summary = self.summary = summary_of(self.request, workspace) | {"waits": self.summary["waits"]}
         if plan["kind"] == "find":
             summary["answer"] = listing["answer"]
             return self.finish("answered")
@@ -204,6 +217,28 @@ class _Run:
                 await self.task.progress(0.0, f"waiting for an agent for {', '.join(missing)}")
                 await anyio.sleep(LOOK_AGAIN)
         raise AttemptFailed(f"nobody is there for {', '.join(missing)}", code="no_capable_agent")
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, plan: Plan) -> AsyncIterator[None]:
+        """Wait until no other run works on the repository, and keep others waiting inside the block.
+
+        Who only asks changes nothing and waits for nobody; what is unpacked for a run is nobody else's.
+        """
+        path = self.source.get("repository", "")
+        if not path or plan["kind"] == "find":
+            yield
+            return
+
+        async def waits(whom: list[str]) -> None:
+            more = f", and for {len(whom) - 1} more" if len(whom) > 1 else ""
+            said = f"waits for run {whom[0]}, which works on {path}{more}"
+            await self.steps.story("waits", agent.name, said)
+            await self.task.progress(0.0, said)
+
+        async with turn(self.task, turn_at(await repository_name(path)), TURN_MAX, waits) as waited:
+            if waited["seconds"] >= WAIT_TOLD:
+                self.summary["waits"] = [waited]
+            yield
 
     async def _prepare(self) -> Workspace:
         allowed, run_dir, source = self.allow_unsandboxed, self.run_dir, self.source

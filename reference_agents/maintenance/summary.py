@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from ..contest import Conflict
 from ..errand import Step
+from ..turns import Wait
 from .decisions import Decided
 from .shapes import (
     Accepted,
@@ -80,6 +81,8 @@ class Summary(TypedDict):
     accepted: list[Accepted]
     rejected: list[Rejected]
     conflicts: list[Conflict]
+    waits: list[Wait]
+    """Other runs that were waited for, where that took long."""
     decisions: list[Decided]
     """The revisions of the plan, where it has moved while it was worked on."""
     agreements: list[AgreedFile]
@@ -105,7 +108,7 @@ def new_summary(request: str, run_dir: str) -> Summary:
         verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
         commit="", approved_by="", answer="", findings_before={"total": 0, "by_rule": {}},
         findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
-        test_runs=0, accepted=[], rejected=[], conflicts=[], decisions=[], agreements=[], advice=[],
+        test_runs=0, accepted=[], rejected=[], conflicts=[], waits=[], decisions=[], agreements=[], advice=[],
         review={"verdict": "pass", "findings": []}, evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0,
         seconds=0.0, text="",
     )  # fmt: skip
@@ -178,6 +181,8 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield _line("tests", _tests(summary["tests_before"]))
     for conflict in summary["conflicts"]:
         yield from _conflict(conflict)
+    for wait in summary["waits"]:
+        yield _line("waited", f"{wait['seconds']:.1f} s for {_some(wait['whom'])} to be done with the repository")
     for number, decided in enumerate(summary["decisions"]):
         why = f": {' '.join(decided['reason'].split())}" if decided["reason"] else ""
         yield _line("" if number else "plan", f"revision {decided['rev']} by {decided['by']}{why}")

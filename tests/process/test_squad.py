@@ -264,6 +264,32 @@ async def test_a_plan_that_a_person_changes_while_it_is_worked_on_is_the_one_tha
     assert ended.count(("rejected", "decision_moved")) == 1, "what was made on the first plan was not taken"
 
 
+async def test_two_runs_at_once_on_one_repository_queue_up_and_both_end_well(home: Path, repository: Path) -> None:
+    async with asyncio.timeout(BOUND), squad_up(home) as url:
+        async with command(home, "first", *run(repository, url, home / "first")) as first:
+            root = (await first.until("work", "judge"))["task"]
+            git(repository, "commit", "--quiet", "--allow-empty", "-m", "meanwhile")
+            async with command(home, "second", *run(repository, url, home / "second")) as second:
+                waits = await second.until("waits", "lead")
+                assert waits["value"]["what"] == f"waits for run {root}, which works on {repository}"
+                async with command(home, "tree", "task", "tree", waits["task"], "--url", url) as tree:
+                    shown, _ = await tree.process.communicate()
+                assert [await first.end(), await second.end()] == [0, 0], second.errors.read_text()
+        for done in (first, second):
+            check_result(done.result, repository)
+            await check_ledger(url, done.said[-1]["task"])
+    one, other = first.result, second.result
+    assert f"waits for run {root}" in shown.decode().splitlines()[0]
+    assert (one["waits"], [wait["whom"] for wait in other["waits"]]) == ([], [[root]])
+    assert f" s for {root} to be done with the repository" in other["text"]
+    assert one["branch"] != other["branch"]
+    # Each begins at what is checked out when its turn comes, and builds on nothing that nobody has taken over yet.
+    assert git(repository, "rev-parse", f"{one['branch']}^", "main^").split() == [one["base"]] * 2
+    assert git(repository, "rev-parse", f"{other['branch']}^", "main").split() == [other["base"]] * 2
+    fences = git(repository, "for-each-ref", "--format=%(refname:lstrip=3)", "refs/a2a/fences").split()
+    assert sorted(fences) == sorted([one["branch"], other["branch"]])
+
+
 async def test_what_cannot_be_worked_on_is_told_and_left_alone(home: Path) -> None:
     make_repository(home / "dirty", {"one.py": "x = 1\n"})
     (home / "dirty" / "one.py").write_text("x = 2\n")

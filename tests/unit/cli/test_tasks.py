@@ -134,7 +134,9 @@ async def test_a_deep_tree_is_drawn_with_lines_that_go_on(monkeypatch: pytest.Mo
 
     def shown(task: str) -> dict[str, Any]:
         metadata = {"skill": "s", "state": "queued", "createdAt": "2026-01-01T00:00:00Z", "children": below.get(task)}
-        return {"id": task, "metadata": metadata, "status": {}}
+        if task in "de":
+            metadata |= {"state": {"d": "leased", "e": "failed"}[task], "progress": {"note": "waits for b"}}
+        return {"id": task, "metadata": metadata, "status": {"timestamp": "2026-01-01T00:00:03Z"}}
 
     class Client:
         async def list(self, *, parent: str, limit: int, before: str | None) -> list[dict[str, Any]]:
@@ -145,9 +147,9 @@ async def test_a_deep_tree_is_drawn_with_lines_that_go_on(monkeypatch: pytest.Mo
     assert lines == [
         "a  s  queued  9.0 s",
         "├── b  s  queued  9.0 s",
-        "│   └── d  s  queued  9.0 s",
+        "│   └── d  s  leased  9.0 s  waits for b",
         "└── c  s  queued  9.0 s",
-        "    └── e  s  queued  9.0 s",
+        "    └── e  s  failed  3.0 s",
     ]
 
 

@@ -6,12 +6,10 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-import pytest
 
-from a2a import Agent, AttemptFailed, TaskContext
+from a2a import Agent, TaskContext
 from a2a.testing import squad
-from reference_agents.errand import ErrandFailed
-from reference_agents.steps import Steps, both, digest
+from reference_agents.steps import Steps, digest
 
 BOUND = 30.0
 
@@ -89,22 +87,3 @@ async def test_what_happened_is_told_for_good() -> None:
         "found", "coder", "a file"
     )
     assert task.artifacts == [("story", {"kind": "found", "who": "coder", "what": "a file"})]
-
-
-async def test_of_two_steps_at_once_the_failure_of_one_is_the_failure() -> None:
-    async def later(value: int) -> int:
-        await anyio.lowlevel.checkpoint()
-        return value
-
-    async def fails() -> int:
-        step: Any = {"name": "plan"}
-        raise ErrandFailed(step, "unclear", "what do you mean?")
-
-    async def for_ever() -> int:
-        await anyio.sleep_forever()
-        raise AttemptFailed("never")
-
-    with anyio.fail_after(BOUND):
-        assert await both(later(1), later(2)) == (1, 2)
-        with pytest.raises(ErrandFailed, match="what do you mean"):
-            await both(for_ever(), fails())

@@ -648,6 +648,58 @@ async def test_another_attempt_goes_through_the_revisions_of_the_plan_and_asks_n
     ]  # fmt: skip
 
 
+async def test_two_runs_on_one_repository_come_one_after_the_other(crew: Crew, tmp_path: Path) -> None:
+    working, go_on, waits = anyio.Event(), anyio.Event(), anyio.Event()
+
+    async def merge(given: Any, task: TaskContext) -> Any:
+        if len(crew.given["merge_patches"]) == 1:
+            working.set()
+            await go_on.wait()
+        return crew.merged(given, task)
+
+    crew.says["merge_patches"] = merge
+    repository = str(tmp_path)
+    told: list[Any] = []
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up, anyio.create_task_group() as group:
+
+            async def first() -> None:
+                told.append(await maintain(up, crew, source={"repository": repository}))
+
+            async def second() -> None:
+                given = {"request": "modernise again", "source": {"repository": repository}, "run_dir": f"{tmp_path}/2"}
+                async with up.client.delegate("maintain", given | {"approve": "auto"}) as task:
+                    async for event in task.events():
+                        if event.kind == "artifact" and event.value["kind"] == "waits":
+                            told.append(event.value["what"])
+                            waits.set()
+                    told.append(await task.result())
+
+            group.start_soon(first)
+            await working.wait()
+            [root] = [task["id"] for task in await up.client.list(skill="maintain")]
+            group.start_soon(second)
+            await waits.wait()
+            assert [len(crew.given[skill]) for skill in ("plan_request", "prepare")] == [2, 1], (
+                "it has prepared nothing"
+            )
+            crew.kind = "find"  # who only asks waits for nobody, and what is unpacked for a run is its own
+            summary, _ = await maintain(up, crew, request="where?", source={"repository": repository})
+            assert (summary["verdict"], summary["waits"]) == ("answered", [])
+            crew.kind = "modernise"
+            summary, _ = await maintain(up, crew, request="another", source={"sdist": "project==1"})
+            assert (summary["verdict"], summary["waits"]) == ("deployed", [])
+            await anyio.sleep(lead.WAIT_TOLD)
+            go_on.set()
+    said, (one, _), other = told
+    assert said == f"waits for run {root}, which works on {repository}"
+    assert (one["verdict"], other["verdict"], one["waits"]) == ("deployed", "deployed", [])
+    assert one["branch"] != other["branch"]
+    [wait] = other["waits"]
+    assert wait["whom"] == [root] and wait["seconds"] >= lead.WAIT_TOLD
+    assert f"waited     {wait['seconds']:.1f} s for {root} to be done with the repository" in other["text"]
+
+
 async def _taken_over(client: a2a.Client) -> None:
     """Wait until the second lead has the task."""
     root = (await client.list(skill="maintain"))[0]["id"]

@@ -1,0 +1,115 @@
+"""A name that several attempts want at the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, TaskContext, TaskFailed
+from a2a.testing import Squad, squad
+from reference_agents.turns import turn
+
+BOUND = 30.0
+
+
+class Writer:
+    """An agent that has a name alone for as long as it is let, and what it saw of the others."""
+
+    def __init__(self, seconds: float = 20.0, crashes: bool = False) -> None:
+        self.agent = Agent("writer")
+        self.let_go: dict[str, anyio.Event] = {}
+        self.inside: list[str] = []
+        self.told: dict[str, list[list[str]]] = {}
+        self.waits: dict[str, Any] = {}
+        self.waiting = anyio.Event()
+        self.entered = anyio.Event()
+
+        @self.agent.skill
+        async def write(one: str, task: TaskContext) -> None:
+            async def told(whom: list[str]) -> None:
+                self.told.setdefault(one, []).append(whom)
+                self.waiting.set()
+
+            async with turn(task, "repo/r/turn", seconds, told) as waited:
+                self.inside.append(one)
+                assert self.inside == [one], "it is alone"
+                self.waits[one] = waited
+                self.entered.set()
+                await self.let_go.setdefault(one, anyio.Event()).wait()
+                self.inside.remove(one)
+                if crashes and one == "second" and task.attempt == 1:
+                    raise AttemptFailed("a crash", retryable=True)
+
+    def let(self, one: str) -> None:
+        self.let_go.setdefault(one, anyio.Event()).set()
+
+
+async def in_line(up: Squad) -> list[dict[str, Any]]:
+    """Return the claims that wait, as soon as there are any."""
+    while True:
+        found = [it for it in await up.client.claims("repo/r/turn") if it["state"] == "waiting"]
+        if found:
+            return found
+        await anyio.sleep(0.01)  # nobody is told of it
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_the_second_waits_for_the_first_and_is_told_whom_it_waits_for(crashes: bool) -> None:
+    writer = Writer(crashes=crashes)
+    writer.let("second")
+    with anyio.fail_after(BOUND):
+        async with squad(writer.agent) as up:
+            async with up.client.delegate("write", {"one": "first"}) as first:
+                await writer.entered.wait()
+                async with up.client.delegate("write", {"one": "second"}) as second:
+                    await writer.waiting.wait()
+                    [waiting] = await in_line(up)
+                    await anyio.sleep(0.3)  # what is to be measured
+                    writer.let("first")
+                    await first.result()
+                    await second.result()
+    assert (waiting["task"], [it["task"] for it in waiting["waitsFor"]]) == (second.id, [first.id])
+    assert writer.told == {"second": [[first.id]]}
+    assert writer.waits["first"] == {"name": "repo/r/turn", "whom": [], "seconds": 0.0}
+    waited = writer.waits["second"]
+    assert waited["whom"] == [first.id], "an attempt after that knows of it as well"
+    assert 0.2 < waited["seconds"] < BOUND
+
+
+async def test_it_waits_for_so_long_and_no_longer() -> None:
+    writer = Writer(seconds=0.2)
+    with anyio.fail_after(BOUND):
+        async with squad(writer.agent) as up, up.client.delegate("write", {"one": "first"}) as first:
+            await writer.entered.wait()
+            with pytest.raises(TaskFailed, match=r"repo/r/turn was not to be had within 0\.2 s") as failed:
+                await up.client.call("write", {"one": "second"})
+            assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == "busy"
+            writer.let("first")
+            await first.result()
+
+
+async def test_all_that_come_before_are_named_the_one_that_has_it_first() -> None:
+    writer = Writer()
+    for one in ("second", "third"):
+        writer.let(one)
+    with anyio.fail_after(BOUND):
+        async with squad(writer.agent) as up, anyio.create_task_group() as group:
+
+            async def write(one: str) -> None:
+                async with up.client.delegate("write", {"one": one}) as task:
+                    tasks[one] = task.id
+                    await task.result()
+
+            tasks: dict[str, str] = {}
+            group.start_soon(write, "first")
+            await writer.entered.wait()
+            group.start_soon(write, "second")
+            await writer.waiting.wait()
+            await in_line(up)
+            writer.waiting = anyio.Event()
+            group.start_soon(write, "third")
+            await writer.waiting.wait()
+            writer.let("first")
+    assert writer.told["third"] == [[tasks["first"], tasks["second"]]]
