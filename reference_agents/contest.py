@@ -40,8 +40,14 @@ class Conflict(TypedDict):
     outcome: str
     by: str
     """The rung that decided, or the person."""
+    chosen: str
+    """Whose answer was taken; empty where it was made of several, or none was."""
     evidence: list[str]
-    """The tasks by which the last rung was decided, and who did them."""
+    """The tasks by which the last rung was decided, who did them, and what they say."""
+    dissent: list[str]
+    """Whose answers were not taken as they were; the record keeps them."""
+    seal: str
+    """The digest of the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +153,25 @@ class Contest(Errand):
             await self.story("conflict", self.name, f"it waits for a person: {how}")
 
 
-def settled(record: dict[str, Any]) -> Conflict:
-    """Say in short how a conflict was settled, and by what evidence."""
+def settled(record: dict[str, Any], in_short: Callable[[Any], str]) -> Conflict:
+    """Say in short how a conflict was settled, and by what evidence.
+
+    Args:
+        in_short: what an answer says, in words.
+    """
     tried = []
     for stage in record["stages"]:
         failed = [answer["detail"] for answer in stage["answers"] if answer["detail"]][:1]
         tried.append(f"{stage['strategy']}: {stage['outcome']}, {'; '.join([stage['why'], *failed])}")
     asked = record["stages"][-1]["answers"] if record["stages"] else []
+    resolution = record["resolution"]
+    evidence = []
+    for answer in asked:
+        words = in_short(answer["value"]) if answer["state"] == "completed" else answer["detail"]
+        evidence.append(f"{answer['ref']} by {answer['agent'] or 'nobody'}" + (f": {words}" if words else ""))
+    author = {subject["ref"]: subject["agent"] for subject in record["subjects"]}
     return Conflict(
         conflict=record["conflict"], agents=[subject["agent"] for subject in record["subjects"]], tried=tried,
-        outcome=record["resolution"]["outcome"], by=record["resolution"]["by"],
-        evidence=[f"{answer['ref']} by {answer['agent'] or 'nobody'}" for answer in asked],
+        outcome=resolution["outcome"], by=resolution["by"], chosen=author.get(resolution["ref"], ""),
+        evidence=evidence, dissent=[author[ref] for ref in record["dissent"] if ref in author], seal=record["seal"],
     )  # fmt: skip

@@ -29,7 +29,7 @@ from .evidence import no_evidence
 from .holding import branch_of, repository_name, turn_at
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
-from .summary import Summary, Verdict, enter, finish, new_summary, summary_of
+from .summary import Summary, Verdict, enter, finish, in_short, new_summary, summary_of
 
 __all__ = ["agent", "maintain"]
 
@@ -232,7 +232,9 @@ class _Run:
         async def waits(whom: list[str]) -> None:
             more = f", and for {len(whom) - 1} more" if len(whom) > 1 else ""
             said = f"waits for run {whom[0]}, which works on {path}{more}"
-            await self.steps.story("waits", agent.name, said)
+            # It may be one that somebody has given up and that waits for an answer.
+            ways = f"(a2a task show {whom[0]} tells how far that is, a2a task cancel {whom[0]} ends it)"
+            await self.steps.story("waits", agent.name, f"{said} {ways}")
             await self.task.progress(0.0, said)
 
         async with turn(self.task, turn_at(await repository_name(path)), TURN_MAX, waits) as waited:
@@ -309,7 +311,7 @@ class _Run:
     async def _tell_conflict(self, record: dict[str, Any] | None) -> None:
         if record is None:
             return
-        conflict = settled(record)
+        conflict = settled(record, in_short)
         self.summary["conflicts"].append(conflict)
         said = f"{conflict['conflict']}: {conflict['outcome']}: {'; '.join(conflict['tried'])}"
         await self.steps.story("conflict", " and ".join(conflict["agents"]), said)

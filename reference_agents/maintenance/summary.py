@@ -5,8 +5,8 @@ The lead fills it in and asks the human with the same words. It does no work and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from typing_extensions import TypedDict
 
@@ -34,6 +34,7 @@ __all__ = [
     "describe_judgement",
     "enter",
     "finish",
+    "in_short",
     "new_summary",
     "summary_of",
 ]
@@ -42,7 +43,8 @@ NAMES_SHOWN: Final = 3
 """Files and tests named in one line for people; the JSON has them all."""
 REJECTED_SHOWN: Final = 12
 WIDTH: Final = 11
-ENDS: Final = {"select": "one was chosen", "merge": "merged", "reject_all": "nothing and nobody decided"}
+SEAL_CHARS: Final = 19
+"""Of a digest, its algorithm included: enough to find the whole one in the JSON form."""
 
 Verdict = Literal["deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence", "undecided"]
 """How a run ended.
@@ -161,6 +163,25 @@ def describe(summary: Summary) -> str:
     return "\n".join(_lines(summary))
 
 
+def in_short(answer: Any) -> str:
+    """Put what was answered at a rung into a few words; nothing where it is none of the squad's own answers."""
+    if not isinstance(answer, Mapping):
+        return ""
+    try:
+        if "tests_after" in answer:
+            before, after, tests = answer["findings_before"], answer["findings_after"], answer["tests_after"]
+            return f"{before['total']} -> {after['total']} findings, {_tests(tests)}"
+        if "passed" in answer:
+            return f"it holds, {answer['left']} findings left" if answer["passed"] else str(answer["detail"])
+        if "choice" in answer:
+            return "findings left: " + ", ".join(
+                "it does not hold" if left < 0 else str(left) for left in answer["left"]
+            )
+    except (KeyError, TypeError):
+        return ""  # whoever has the skill may answer, and in any form
+    return ""
+
+
 def describe_judgement(judgement: Judgement, review: Review) -> str:
     """Put a judgement into words, for the person who has to approve it."""
     return "\n".join([*_figures(judgement), *_safety(review)])
@@ -242,11 +263,18 @@ def _refusal(rejected: Rejected) -> Iterator[str]:
 
 
 def _conflict(conflict: Conflict) -> Iterator[str]:
-    yield _line("conflict", f"{' / '.join(conflict['agents'])}: {ENDS.get(conflict['outcome'], conflict['outcome'])}")
+    ends = {
+        "select": f"that of {conflict['chosen']} was chosen by {conflict['by']}",
+        "merge": "merged",
+        "reject_all": "nothing and nobody decided",
+        "moot": "given up",
+    }
+    yield _line("conflict", f"{' / '.join(conflict['agents'])}: {ends.get(conflict['outcome'], conflict['outcome'])}")
     for tried in conflict["tried"]:
         yield _line("", tried)
-    evidence = f"{', '.join(conflict['evidence'])}; " if conflict["evidence"] else ""
-    yield _line("", f"evidence: {evidence}a2a conflict show {conflict['conflict']}")
+    for evidence in conflict["evidence"]:
+        yield _line("", f"evidence: {evidence}")
+    yield _line("", f"sealed {conflict['seal'][:SEAL_CHARS]}: a2a conflict show {conflict['conflict']}")
 
 
 def _evidence(evidence: Evidence) -> str:

@@ -29,7 +29,7 @@ def guesser(name: str, value: Any) -> Agent:
 
 
 async def contested(
-    *values: Any, ladder: tuple[Any, ...] = ("plurality", "abort"), outdated: Outdated = never
+    *values: Any, ladder: tuple[Any, ...] = ("plurality", "abort"), outdated: Outdated = never, beside: Any = ()
 ) -> dict[str, Any]:
     """Have agents `a`, `b`, ... answer, and return what is known of it."""
     told: dict[str, Any] = {"stories": []}
@@ -54,7 +54,7 @@ async def contested(
 
     agents = [guesser(chr(ord("a") + number), value) for number, value in enumerate(values)]
     with anyio.fail_after(BOUND):
-        async with squad(lead, *agents) as up:
+        async with squad(lead, *agents, *beside) as up:
             async with up.client.delegate("ask") as task:
                 async for event in task.events():
                     if event.kind == "artifact":
@@ -70,10 +70,12 @@ async def test_everybody_is_a_step_of_its_own_and_a_contradiction_is_settled_by_
     assert sorted((step["agent"], step["state"]) for step in told["steps"]) == [
         (name, "completed") for name in ("a", "b", "c")
     ]
-    conflict = settled(told["record"])
+    conflict = settled(told["record"], str)
     assert (conflict["outcome"], conflict["by"], conflict["tried"]) == (
         "select", "plurality", ["plurality: decided, a lead of 1"]
     )  # fmt: skip
+    assert (conflict["chosen"], conflict["dissent"], conflict["evidence"]) == (told["author"], ["a"], [])
+    assert conflict["seal"] == told["record"]["seal"] != ""
     assert ("conflict", f"a2a conflict show {conflict['conflict']}") in told["stories"]
 
 
@@ -98,3 +100,23 @@ async def test_a_person_need_not_decide_what_is_outdated() -> None:
     told = await contested(1, 2, ladder=("human",), outdated=moved)
     assert told["failed"] == MOVED
     assert told["record"]["resolution"]["outcome"] == "moot"
+
+
+async def test_the_evidence_is_what_was_answered_at_the_rung_that_decided() -> None:
+    chooser = Agent("chooser")
+
+    @chooser.skill
+    async def choose(task: dict[str, Any], input: Any, candidates: list[Any], context: TaskContext) -> Any:
+        values = [candidate[0]["parts"][0]["data"] for candidate in candidates]
+        return {"choice": values.index(2)}
+
+    ladder = ({"strategy": "verify", "skill": "nobody"}, {"strategy": "judge", "skill": "choose"}, "abort")
+    told = await contested(1, 2, ladder=ladder, beside=[chooser])
+    conflict = settled(told["record"], lambda value: f"place {value['choice']}")
+    assert (conflict["outcome"], conflict["by"], conflict["chosen"], conflict["dissent"]) == (
+        "select", "judge", "b", ["a"]
+    )  # fmt: skip
+    assert sorted(evidence.partition(" by ")[2] for evidence in conflict["evidence"]) == [
+        "chooser: place 0", "chooser: place 1",
+    ]  # fmt: skip
+    assert [tried.partition(",")[0] for tried in conflict["tried"]] == ["verify: undecided", "judge: decided"]

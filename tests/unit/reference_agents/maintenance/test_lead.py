@@ -185,7 +185,11 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     [conflict] = summary["conflicts"]
     assert sorted(conflict["agents"]) == ["coder-a", "coder-b"]
     assert (conflict["outcome"], conflict["tried"]) == ("merge", ["merge: decided, merged"])
-    assert conflict["evidence"] == [f"{summary['steps'][-3]['task']} by merge-patches"]
+    assert conflict["evidence"] == [
+        f"{summary['steps'][-3]['task']} by merge-patches: 10 -> 4 findings, 5 passed, 0 failed"
+    ]
+    assert sorted(conflict["dissent"]) == ["coder-a", "coder-b"] and conflict["seal"].startswith("sha256:")
+    assert f"evidence: {conflict['evidence'][0]}" in summary["text"]
     assert f"a2a conflict show {conflict['conflict']}" in summary["text"]
     assert ("conflict", "propose", f"a2a conflict show {conflict['conflict']}") in story
     assert ("found", "coder-a", "proposes 0 files: 10 -> 4 findings") in story
@@ -692,7 +696,7 @@ async def test_two_runs_on_one_repository_come_one_after_the_other(crew: Crew, t
             await anyio.sleep(lead.WAIT_TOLD)
             go_on.set()
     said, (one, _), other = told
-    assert said == f"waits for run {root}, which works on {repository}"
+    assert said.startswith(f"waits for run {root}, which works on {repository} (") and f"task cancel {root}" in said
     assert (one["verdict"], other["verdict"], one["waits"]) == ("deployed", "deployed", [])
     assert one["branch"] != other["branch"]
     [wait] = other["waits"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from reference_agents.contest import Conflict
 from reference_agents.errand import Step
 from reference_agents.maintenance.evidence import no_evidence
 from reference_agents.maintenance.shapes import Advice, Evidence, Rejected, RunTally
@@ -16,6 +17,7 @@ from reference_agents.maintenance.summary import (
     describe,
     enter,
     finish,
+    in_short,
     new_summary,
     summary_of,
 )
@@ -153,6 +155,73 @@ def test_advice_is_told_with_its_first_reason(summary: Summary) -> None:
     text = describe(summary)
     assert "judge-model prefers coder-b of coder-a / coder-b, equally good by tests: shorter\n" in text
     assert "judge-model is undecided between coder-a / coder-c, equally good by tests\n" in text
+
+
+def conflict(**changes: Any) -> Conflict:
+    told = Conflict(
+        conflict="main-k9", agents=["coder-a", "coder-b"], tried=["merge: undecided, no evidence"], outcome="select",
+        by="judge", chosen="coder-b", evidence=["main-7 by judge: findings left: 4", "main-8 by judge"],
+        dissent=["coder-a"], seal="sha256:0123456789abcdef",
+    )  # fmt: skip
+    return Conflict(**(told | changes))  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "that of coder-b was chosen by judge"),
+        ({"outcome": "merge", "chosen": ""}, "merged"),
+        ({"outcome": "reject_all", "chosen": ""}, "nothing and nobody decided"),
+        ({"outcome": "moot", "chosen": ""}, "given up"),
+    ],
+)
+def test_a_conflict_is_told_with_its_end_its_evidence_and_its_seal(
+    summary: Summary, changes: dict[str, Any], words: str
+) -> None:
+    summary["conflicts"] = [conflict(**changes)]
+    lines = [line.strip() for line in describe(summary).splitlines()]
+    at = lines.index(f"conflict   coder-a / coder-b: {words}")
+    assert lines[at + 1 : at + 5] == [
+        "merge: undecided, no evidence",
+        "evidence: main-7 by judge: findings left: 4",
+        "evidence: main-8 by judge",
+        "sealed sha256:0123456789ab: a2a conflict show main-k9",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            {
+                "findings_before": {"total": 9},
+                "findings_after": {"total": 4},
+                "tests_after": {"passed": 5, "failed": 1},
+            },
+            "9 -> 4 findings, 5 passed, 1 failed",
+        ),
+        ({"passed": True, "left": 3, "detail": ""}, "it holds, 3 findings left"),
+        ({"passed": False, "left": 3, "detail": "2 tests fail with it"}, "2 tests fail with it"),
+        ({"choice": 1, "left": [-1, 4]}, "findings left: it does not hold, 4"),
+        ({"choice": 1}, ""),
+        ({"tests_after": "all of them"}, ""),
+        ("the second", ""),
+        ({"something": "else"}, ""),
+    ],
+)
+def test_what_was_answered_at_a_rung_is_put_in_short(answer: Any, words: str) -> None:
+    assert in_short(answer) == words
+
+
+def test_moved_plans_and_waits_are_told(summary: Summary) -> None:
+    summary["decisions"] = [
+        {"rev": 1, "by": "lead", "reason": "as the request was understood"},
+        {"rev": 2, "by": "anna", "reason": ""},
+    ]
+    summary["waits"] = [{"name": "repo/r/turn", "whom": ["main-1", "main-2"], "seconds": 12.34}]
+    text = describe(summary)
+    assert "  plan       revision 1 by lead: as the request was understood\n             revision 2 by anna\n" in text
+    assert "  waited     12.3 s for main-1, main-2 to be done with the repository\n" in text
 
 
 def test_the_end_of_a_run_is_counted_and_put_into_words(summary: Summary) -> None:
