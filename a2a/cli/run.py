@@ -88,7 +88,8 @@ def run(
     """Have a squad of agents carry out REQUEST on a repository, and commit what holds on a branch of its own.
 
     `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
-    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was.
+    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was. Runs
+    on one repository come one after the other, each from what is checked out when its turn comes.
 
     Exit codes: 0 done, 1 no evidence or nobody to decide on, 2 this request or repository cannot be worked on, 3 no
     coordinator or no package index, 4 timeout, 5 the task failed, 7 rejected by you or refused by safety.
