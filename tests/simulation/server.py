@@ -63,6 +63,8 @@ class Heard(Coordinator):
 Fatal = Literal["before", "during", "after"]
 """When a process dies: before the append, while it is under way, or when it is durable and nothing was sent yet."""
 FATAL: tuple[Fatal, ...] = ("before", "during", "after")
+_JOB_LASTS = (15, 15, 4_000)
+"""Milliseconds that a comparison takes at most: soon over, or so long that other answers come meanwhile."""
 
 
 @dataclass(slots=True)
@@ -217,7 +219,8 @@ class SimServer:
         ready = self.coordinator.ready(self.clock())
         self.court.handed_out(ready)
         for job in ready.jobs:
-            self.world.after(self._jobs.randint(0, 15), self._compared, self.coordinator, job)
+            lasts = self._jobs.randint(0, self._jobs.choice(_JOB_LASTS))
+            self.world.after(lasts, self._compared, self.coordinator, job)
         if ready.records:
             entries: list[Stored] = [to_bytes(record) for _, record in ready.records]
             batch = _Batch(ready)
