@@ -13,7 +13,7 @@ APPROVE ?= auto
 # A worker that is done takes from the other: a few tests last as long as a thousand others.
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: setup test lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
+.PHONY: setup test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ $(STAMP): pyproject.toml
 
 test: setup
 	$(BIN)/python -m pytest -p xdist $(TEST_ARGS)
+
+# The tests that `make test` leaves out: they last long and are like those it runs.
+long: setup
+	$(BIN)/python -m pytest -p xdist $(TEST_ARGS) -m long --long
 
 lint: setup
 	$(BIN)/ruff check .

@@ -201,6 +201,7 @@ def mentions(folder: Path, words: str) -> list[str]:
     return [str(file) for file in files if words.encode() in file.read_bytes()]
 
 
+@pytest.mark.long
 async def test_what_a_model_proposes_is_taken_where_the_tests_hold(home: Path) -> None:
     repository = home / "figures"
     make_repository(repository, FILES | PAIRS)
@@ -225,6 +226,7 @@ async def test_what_a_model_proposes_is_taken_where_the_tests_hold(home: Path) -
     assert not mentions(home, KEY), "neither logs nor ledger nor artifacts"
 
 
+@pytest.mark.long
 async def test_a_model_that_answers_rubbish_costs_the_run_its_part_and_no_more(home: Path, repository: Path) -> None:
     tampering = "--- /dev/null\n+++ b/setup.cfg\n@@ -0,0 +1 @@\n+[tool:pytest]\n"
     with endpoint("I would rather talk about it.", tampering) as model:
@@ -240,6 +242,7 @@ async def test_a_model_that_answers_rubbish_costs_the_run_its_part_and_no_more(h
     assert "there is no unified diff in it" in model.requests[1].messages[-1]["content"]
 
 
+@pytest.mark.long
 async def test_a_plan_that_a_person_changes_while_it_is_worked_on_is_the_one_that_is_carried_out(home: Path) -> None:
     repository = home / "figures"
     make_repository(repository, FILES | {"more.py": FILES["figures.py"]})
@@ -264,6 +267,7 @@ async def test_a_plan_that_a_person_changes_while_it_is_worked_on_is_the_one_tha
     assert ended.count(("rejected", "decision_moved")) == 1, "what was made on the first plan was not taken"
 
 
+@pytest.mark.long
 async def test_two_runs_at_once_on_one_repository_queue_up_and_both_end_well(home: Path, repository: Path) -> None:
     async with asyncio.timeout(BOUND), squad_up(home) as url:
         async with command(home, "first", *run(repository, url, home / "first")) as first:

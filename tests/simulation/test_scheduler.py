@@ -53,6 +53,7 @@ def test_scheduled_worlds_keep_every_property(seed: int, plan: Plan) -> None:
 
 
 @pytest.mark.timeout(600)  # hundreds of worlds: seconds of a core, and minutes on a busy machine
+@pytest.mark.long
 def test_a_failing_world_shrinks_to_a_fault_or_two_and_one_task(monkeypatch: pytest.MonkeyPatch) -> None:
     # The planted bug: an agent that comes back as another process goes on holding what it does not have any more.
     monkeypatch.setattr(registry, "_held", lambda world, message, now: ([], []))

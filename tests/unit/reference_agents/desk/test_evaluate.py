@@ -60,6 +60,7 @@ def test_the_command_ends_with_1_where_the_squad_is_not_ahead(
     assert json.loads(capsys.readouterr().out) == {name: [1] for name in AGENTS}
 
 
+@pytest.mark.long
 def test_the_squad_is_ahead_on_the_questions_about_this_repository(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0, "the squad is no better than its best retriever alone"
     assert "the squad" in capsys.readouterr().out

@@ -425,6 +425,7 @@ async def test_a_model_does_not_judge_its_own_work(
 
 
 @pytest.mark.parametrize("said", [TaskFailed("t1", "error", "no model"), {"choice": "the first"}, None])
+@pytest.mark.long
 async def test_an_adviser_that_fails_or_talks_rubbish_has_said_nothing(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, fake_task: MAKE, said: Any
 ) -> None:
