@@ -110,7 +110,11 @@ async def test_the_evidence_is_what_was_answered_at_the_rung_that_decided() -> N
         values = [candidate[0]["parts"][0]["data"] for candidate in candidates]
         return {"choice": values.index(2)}
 
-    ladder = ({"strategy": "verify", "skill": "nobody"}, {"strategy": "judge", "skill": "choose"}, "abort")
+    ladder = (
+        {"strategy": "verify", "skill": "nobody", "timeoutMs": 200},
+        {"strategy": "judge", "skill": "choose"},
+        "abort",
+    )
     told = await contested(1, 2, ladder=ladder, beside=[chooser])
     conflict = settled(told["record"], lambda value: f"place {value['choice']}")
     assert (conflict["outcome"], conflict["by"], conflict["chosen"], conflict["dissent"]) == (
