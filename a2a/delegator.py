@@ -75,6 +75,8 @@ class AgentInfo:
     """Tasks it holds or was offered."""
     seen: float | None
     """Seconds since it was last heard; None where it is away."""
+    refused: tuple[dict[str, Any], ...] = ()
+    """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 
     @property
     def skills(self) -> list[str]:
@@ -98,6 +100,7 @@ class AgentInfo:
             info.credit,
             tuple(info.holding),
             seen,
+            tuple(dict(refusal) for refusal in info.refused),
         )
 
 

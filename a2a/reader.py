@@ -74,7 +74,7 @@ class Reader(Delegator):
             NotFound: there is no such conflict.
         """
         found = expect(await self.link.call(ConflictGet(conflict)), ConflictFound)
-        shown: dict[str, Any] = dict(found.view)
+        shown: dict[str, Any] = {**found.view, "refused": found.refused}
         results = {known["ref"]: result_value(known["payload"]) for known in found.payloads if "ref" in known}
         said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
         for subject in shown["subjects"]:

@@ -16,9 +16,10 @@ from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from .loading import load_agent
 from .options import Common, Connection, Failure, common_options, connection_options
-from .output import Output
+from .output import Output, escape
 from .processes import A2A, AGENT_GRACE, tell_restarts
 from .programs import Program, program_agent
+from .story import refused_lines
 
 __all__ = ["agent"]
 
@@ -174,7 +175,7 @@ def list_agents(common: Common, skill: str | None) -> None:
 @click.argument("agent_id", metavar="AGENT")
 @common_options()
 def show_agent(common: Common, agent_id: str) -> None:
-    """Show one agent: its card, and the tasks it holds."""
+    """Show one agent: its card, the tasks it holds, and who was refused to be it."""
 
     async def work(client: Client) -> None:
         info = await _find(client, agent_id)
@@ -196,6 +197,8 @@ def show_agent(common: Common, agent_id: str) -> None:
         for task in tasks:
             metadata = task["metadata"]
             out.line(f"  task {task['id']}: {metadata['skill']}, {metadata['state']}, attempt {metadata['attempt']}")
+        for line in refused_lines(info.refused):
+            out.line(escape(line))
 
     common.run(work)
 
@@ -235,5 +238,6 @@ def _shown(info: AgentInfo) -> dict[str, object]:
         "credit": info.credit,
         "holding": list(info.holding),
         "seen": info.seen,
+        "refused": list(info.refused),
         "card": info.card,
     }

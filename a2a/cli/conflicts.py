@@ -12,7 +12,7 @@ import click
 from ..client import Client
 from .options import Common, Failure, common_options
 from .output import escape
-from .story import shortened
+from .story import refused_lines, shortened
 
 __all__ = ["conflict"]
 
@@ -75,7 +75,7 @@ def _state(shown: dict[str, Any]) -> str:
 @_CONFLICT
 @common_options()
 def show_conflict(common: Common, conflict_id: str) -> None:
-    """Put the answers side by side: who gave which, what was tried, what each rung said, how it ended."""
+    """Put the answers side by side: who gave which, what was tried, what each rung said, who was refused, the end."""
     shown = common.read(lambda client: client.conflict(conflict_id))
     if common.out.as_json:
         common.out.record(shown)
@@ -110,6 +110,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
             )
             if answer["value"] is not None:
                 lines += _shown(_written(answer["value"]), "      ")
+    lines += refused_lines(shown["refused"])
     if "appeal" in shown:
         lines.append(f"  appeal     {shown['appeal']['by']}: {shown['appeal']['ground']}")
     if not shown["isOpen"]:

@@ -7,7 +7,7 @@ has beyond them is shown as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
@@ -18,7 +18,17 @@ from ..delegator import TaskEvent
 from ..protocol.states import TERMINAL
 from .output import Output, escape, is_terminal, paused, to_json
 
-__all__ = ["ENDED", "Follower", "describe", "duration", "event_record", "follower", "seconds_between", "shortened"]
+__all__ = [
+    "ENDED",
+    "Follower",
+    "describe",
+    "duration",
+    "event_record",
+    "follower",
+    "refused_lines",
+    "seconds_between",
+    "shortened",
+]
 
 ENDED = frozenset(state.value for state in TERMINAL)
 SHOWN_MAX = 200
@@ -81,6 +91,16 @@ def shortened(value: Any) -> str:
     """Return a value on one line, cut off where it is long."""
     text = value if isinstance(value, str) else f"{len(value)} bytes" if isinstance(value, bytes) else to_json(value)
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
+def refused_lines(refused: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what was refused, a line each: who wanted what, and why not."""
+    lines = []
+    for kept in refused:
+        times = f", {kept['times']} times" if kept["times"] > 1 else ""
+        what = f"{kept['kind']} of {kept['agent']}{times}: {kept['code']}"
+        lines.append(f"  refused    {what}: {shortened(kept['detail'])}".rstrip(": "))
+    return lines
 
 
 def event_record(event: TaskEvent) -> dict[str, Any]:

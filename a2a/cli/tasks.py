@@ -16,7 +16,7 @@ from ..errors import TaskCanceled, TaskFailed, TaskRejected
 from .asking import ask_person, can_ask, choose, parse_value, question_lines
 from .options import Common, Failure, common_options
 from .output import escape
-from .story import ENDED, describe, duration, event_record, seconds_between, shortened
+from .story import ENDED, describe, duration, event_record, refused_lines, seconds_between, shortened
 
 __all__ = ["answer", "task"]
 
@@ -70,7 +70,7 @@ def list_tasks(
 @_TASK
 @common_options()
 def show_task(common: Common, task_id: str) -> None:
-    """Tell a task's story: what was asked for, what happened, what came of it."""
+    """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what."""
 
     async def work(client: Client) -> None:
         shown = await client.get(task_id)
@@ -118,6 +118,7 @@ def _head(shown: dict[str, Any]) -> list[str]:
         f"  evidence   {kept['verdict']} report of {kept['agent']} under fence {kept['fence']}"
         for kept in metadata.get("evidence", ())
     ]
+    lines += refused_lines(metadata.get("refused", ()))
     return [escape(line) for line in lines]
 
 

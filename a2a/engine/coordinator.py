@@ -125,12 +125,14 @@ from .records import (
     OfferWithdrawn,
     Recalled,
     Record,
+    Refused,
     Reported,
     Revived,
     Settled,
     StatusSet,
     Yielded,
 )
+from .refusals import MAY_REFUSE, Refusals, refusal_of, stands
 from .registry import (
     change_notice,
     on_agent_find,
@@ -240,6 +242,7 @@ class Coordinator:
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
         self._retention = Retention(self.policy.linger_ms)
+        self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
         self._acks_recorded = 0
 
     # What the shell calls ---------------------------------------------------------------------------------------------
@@ -257,6 +260,7 @@ class Coordinator:
         now = max(now, self.ledger.at)
         for connection in self.live.agents.values():
             self._record_ack(connection, now)
+        self._keep_refusals(self._refusals.take_all(now))
         self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
     def restore(self, records: Iterable[Record], now: int) -> None:
@@ -379,6 +383,10 @@ class Coordinator:
         if decision.halt is not None:
             self._ready.halt = decision.halt
             return
+        if type(decision.reply) in MAY_REFUSE:
+            refused = refusal_of(self.world, sender, message, decision, now)
+            if refused is not None and stands(self.ledger, refused):
+                self._refusals.add(refused)
         for record in decision.records:
             if fetched.bodies:
                 self._recall_for(record, fetched, now)
@@ -428,6 +436,7 @@ class Coordinator:
             self._follow(now)
         if now >= self.live.grace_until:
             self._end_claims(now)
+        self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
     def compared(self, job: Compare, number: int, why: str, now: int) -> None:
@@ -450,6 +459,7 @@ class Coordinator:
             self._timers[0][0] if self._timers else None,
             None if alarm is None else max(alarm, self.live.grace_until),
             self._retention.next_deadline(),
+            self._refusals.next_deadline(),
         ]
         return min((time for time in times if time is not None), default=None)
 
@@ -737,6 +747,12 @@ class Coordinator:
         about = getattr(record, "task", None)
         if about in fetched.bodies and about not in self.ledger.tasks:
             self._commit(Recalled(now, about, fetched.bodies[about]))
+
+    def _keep_refusals(self, refused: list[Refused]) -> None:
+        """Record what was refused a while ago: no answer waited for it (spec ERR-7)."""
+        for record in refused:
+            if stands(self.ledger, record):
+                self._commit(record)
 
     # Leaving memory ---------------------------------------------------------------------------------------------------
 

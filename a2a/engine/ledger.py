@@ -55,6 +55,7 @@ from .records import (
     PrincipalBound,
     Recalled,
     Record,
+    Refused,
     Reported,
     ReportKept,
     Revived,
@@ -66,6 +67,7 @@ from .records import (
     Steered,
     Yielded,
 )
+from .refusals import Refusal, keep
 
 __all__ = [
     "COUNTED",
@@ -304,6 +306,8 @@ class Task:
     outcomes: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Fence to (outcome, hash) of every report that was admitted, to answer its repeats."""
     evidence: list[Evidence] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    """The newest requests about it that were refused."""
     feedback: list[tuple[int, str, bytes]] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
@@ -426,6 +430,8 @@ class Ledger:
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
         self.conflicts: dict[str, Conflict] = {}
+        self.impostures: dict[str, list[Refusal]] = {}
+        """Principal to the newest hellos in its name that were refused."""
         self.sealed = ""
         """The seal of the conflict closed last: their records are a chain."""
         self.records_of: dict[str, tuple[int, int]] = {}
@@ -1156,6 +1162,16 @@ def _context_written(ledger: Ledger, record: ContextWritten, lsn: int) -> None:
     ledger.context_bytes += apply_written(ledger.contexts, record, lsn)
 
 
+def _refused(ledger: Ledger, record: Refused, lsn: int) -> None:
+    if record.task is not None:
+        kept = ledger.tasks[record.task].refusals
+    elif record.conflict is not None:
+        kept = ledger.conflicts[record.conflict].refusals
+    else:
+        kept = ledger.impostures.setdefault(principal_of(record.agent), [])
+    keep(kept, record, lsn)
+
+
 def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
     for task_id in record.tasks:
         task = ledger.tasks.pop(task_id)
@@ -1216,6 +1232,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     Settled: _settled,
     ContextWritten: _context_written,
     **claimbook.APPLY,
+    Refused: _refused,
     Archived: _archived,
     Recalled: _recalled,
 }

@@ -43,6 +43,8 @@ class Connection:
     """Task to (id of the watch request, generation sent last)."""
     context_watches: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     """(context, prefix) to (id of the watch request, place of the write sent last)."""
+    reported: dict[tuple[str, int, str], None] = field(default_factory=dict)
+    """(task, fence, hash) of the reports answered here lately: to repeat one on the same connection has no reason."""
     finding: dict[str, AgentFilter] = field(default_factory=dict)
     """Id of an `agent.find` request with `watch` to its filter."""
 

@@ -158,6 +158,10 @@ class Policy:
     children_max: int = 10_000
     evidence_max: int = 16
     """Late and stale reports kept for one task; further ones are answered and not kept."""
+    refusals_per_minute: int = 16
+    """Refusals of one agent that are recorded one by one; further ones are counted (spec ERR-6)."""
+    refusals_alike_max: int = 2
+    """Of these with the same kind, object and code: a second one says that the first was no accident."""
     chunks_max: int = 10_000
     """Provisional artifact chunks of one task."""
     asks_max: int = 100

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskList, TaskPage, TaskWatch
 from ..protocol.states import TERMINAL, TaskState, outside
+from . import refusals
 from .decision import Decision, Page, refuse, reply
 from .ledger import Event, Ledger, Task
 from .live import Connection, Progress, World
@@ -87,6 +88,8 @@ def view(world: World, task: Task) -> dict[str, Any]:
             {"fence": kept.fence, "agent": kept.agent, "verdict": kept.verdict, "resultHash": kept.result_hash}
             for kept in task.evidence
         ]
+    if task.refusals:
+        metadata["refused"] = refusals.shown(task.refusals)
     if task.settled is not None:
         metadata["reason"] = task.settled.reason
         metadata["detail"] = task.settled.detail

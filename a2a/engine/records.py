@@ -52,6 +52,7 @@ __all__ = [
     "PrincipalBound",
     "Recalled",
     "Record",
+    "Refused",
     "ReportKept",
     "Reported",
     "Revived",
@@ -605,6 +606,22 @@ class ClaimEnded(Record):
 
 
 @dataclass(slots=True)
+class Refused(Record):
+    """A request was refused. Of a hello, `agent` is who the peer said it was."""
+
+    agent: str
+    kind: str
+    code: str
+    """Of the error; or the verdict on a report."""
+    detail: str
+    task: str | None = None
+    """What it was about, where that is a task."""
+    conflict: str | None = None
+    times: int = 1
+    """How many it stands for: more than one, where there were too many to keep each."""
+
+
+@dataclass(slots=True)
 class Archived(Record):
     """Settled tasks left memory. The archive has them, from before this record or together with it."""
 
@@ -667,6 +684,7 @@ RECORDS: dict[str, type[Record]] = {
         ClaimRenewed,
         ClaimRecalled,
         ClaimEnded,
+        Refused,
         Archived,
         Recalled,
     )

@@ -27,6 +27,7 @@ from ..protocol.messages import (
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
+from . import refusals
 from .decision import NOTHING, Decision, refuse, reply
 from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
 from .ledger import Agent
@@ -292,6 +293,7 @@ def info(world: World, agent: Agent, now: int) -> AgentInfo:
         credit=connection.credit_tasks if connection else 0,
         holding=list(world.ledger.holding.get(agent.id, ())),
         seen_ms=max(0, now - connection.seen) if connection else None,
+        refused=refusals.shown(world.ledger.impostures.get(principal_of(agent.id), [])),
     )
 
 

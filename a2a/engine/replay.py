@@ -94,6 +94,7 @@ from .records import (
     PrincipalBound,
     Recalled,
     Record,
+    Refused,
     Reported,
     ReportKept,
     Revived,
@@ -105,6 +106,7 @@ from .records import (
     Steered,
     Yielded,
 )
+from .refusals import CODES_KEPT, stands
 from .retention import may_leave
 from .routing import Queues, serves, wanted_of
 from .tasks import due
@@ -692,6 +694,13 @@ def _allow_claims(replay: Replay, record: Record) -> None:
     _allow(expected is None, expected or "")
 
 
+def _refused(replay: Replay, record: Refused) -> list[list[Record]]:
+    _allow(stands(replay.ledger, record), "a refusal about something in memory")
+    _allow(record.code in CODES_KEPT, f"a code that is kept, {record.code} is not")
+    _allow(record.times > 0, "a refusal that stands for one, or for more")
+    return [[record]]  # on which connection and in which role it was said is not recorded
+
+
 def _archived(replay: Replay, record: Archived) -> list[list[Record]]:
     for task_id in record.tasks:
         task = replay.ledger.tasks.get(task_id)
@@ -757,6 +766,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     ClaimRenewed: _about_claims,
     ClaimRecalled: _about_claims,
     ClaimEnded: _about_claims,
+    Refused: _refused,
     Archived: _archived,
     Recalled: _recalled,
 }

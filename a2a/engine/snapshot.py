@@ -17,6 +17,7 @@ from .conflicts.case import Conflict
 from .context_state import Context
 from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox, Task
+from .refusals import Refusal
 
 __all__ = ["VERSION", "load", "state_hash", "to_bytes"]
 
@@ -51,6 +52,7 @@ class _State:
     """Owner to its claims, in their order."""
     claim_numbers: dict[str, Numbers]
     conflicts: dict[str, Conflict]
+    impostures: dict[str, list[Refusal]]
     sealed: str
     records_of: dict[str, tuple[int, int]]
     contexts: list[Context]
@@ -78,6 +80,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         claim_owners={owner: list(claims) for owner, claims in ledger.claims.by_owner.items()},
         claim_numbers=ledger.claims.numbers,
         conflicts=ledger.conflicts,
+        impostures=ledger.impostures,
         sealed=ledger.sealed,
         records_of=ledger.records_of,
         contexts=list(ledger.contexts.values()),
@@ -117,6 +120,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.recalled = dict.fromkeys(state.recalled)
     ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
+    ledger.impostures = state.impostures
     ledger.contexts = {context.id: context for context in state.contexts}
     ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)
     return ledger

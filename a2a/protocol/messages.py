@@ -328,6 +328,8 @@ class AgentInfo(Struct):
     """Tasks it holds or was offered."""
     seen_ms: Uint | None = None
     """Milliseconds since its last frame; absent where it is away."""
+    refused: list[JsonObject] = field(default_factory=list)
+    """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 
 
 @dataclass(slots=True)
@@ -1072,6 +1074,8 @@ class ConflictFound(Message):
     view: JsonObject
     payloads: list[JsonObject] = field(default_factory=list)
     """`ref` or `party`, and `payload`: the results, and what parties had to say."""
+    refused: list[JsonObject] = field(default_factory=list)
+    """Requests about it that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 
 
 @dataclass(slots=True)

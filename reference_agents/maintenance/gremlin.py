@@ -1,9 +1,10 @@
 """A gremlin: an agent that keeps to no rule, to see that the others end well all the same.
 
 It speaks the wire itself, because the package would not let it: it proposes a patch in another coder's name that does
-not do what it says, reports under a fence it does not hold, says everything twice and something else afterwards, votes
-in a conflict that is not its to decide, and says hello as the judge. Started by `a2a squad up maintenance --with
-gremlin`; what the coordinator made of it is in `a2a task show` and `a2a conflict show`.
+not do what it says, reports under a fence it does not hold, says everything twice and something else afterwards, goes
+on under a fence that is spent, beats for the tasks of others, votes in a conflict that is not its to decide, and says
+hello as the judge. Started by `a2a squad up maintenance --with gremlin`; what the coordinator made of it is in `a2a
+task show`, `a2a conflict show` and `a2a agent show judge`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class _Peer:
         await self._report(task, fence, lie)
         await self._report(task, fence, lie)  # the same once more
         await self._report(task, fence, other)  # and something else, late
+        await self.send("task.checkpoint", {"cpNo": 1}, task=task, fence=fence, payload="{}")  # as if it went on
 
     async def _meddle(self, conflict: str, refs: list[str]) -> None:
         for stance in ("mine is right", "all others are wrong"):
@@ -81,6 +83,7 @@ class _Peer:
             await self.send("conflict.vote", {"conflict": conflict, "choice": refs[0], "reasons": stance})
         for ref in refs:
             await self._report(ref, self._fence, proposal(NAME))  # others' tasks, too
+            await self.send("task.heartbeat", {}, task=ref, fence=self._fence)
         async with _connected(self._url) as socket:  # not before: a name nobody has said hello under is free
             await _Peer(socket, self._url, self._token, self._say).hello(JUDGE)
             self._say(f"as {JUDGE}: {await socket.recv()!s}")

@@ -17,6 +17,7 @@ LEDGER = "a2a/engine/ledger.py"
 COORDINATOR = "a2a/engine/coordinator.py"
 MAILBOX = "a2a/engine/mailbox.py"
 REGISTRY = "a2a/engine/registry.py"
+REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
@@ -240,6 +241,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if repeated or len(task.evidence) >= world.policy.evidence_max:",
         "    if True:",
         caught_by=("R8",),
+    ),
+    Mutant(
+        "refusal-not-kept",
+        "What comes under a dead fence is answered, and leaves nothing.",
+        REFUSALS,
+        "    is_kept = answer.code in _OF_AUTHORITY or (",
+        "    is_kept = (",
+        caught_by=("ERR-5",),
+    ),
+    Mutant(
+        "impostor-leaves-nothing",
+        "A hello in another's name is turned away, and nobody can find it.",
+        REFUSALS,
+        "        if answer.code not in _OF_IDENTITY or not world.policy.admission.admits(message.token):",
+        "        if True:",
+        caught_by=("ERR-5",),
+    ),
+    Mutant(
+        "honest-repeat-kept",
+        "A report that is said again after a handshake is kept as a duplicate.",
+        REFUSALS,
+        '    return None if is_evidence or answer.verdict == "duplicate" else answer.verdict',
+        "    return None if is_evidence else answer.verdict",
+        caught_by=("ERR-5",),
+    ),
+    Mutant(
+        "refusals-without-limit",
+        "Whatever is refused is kept, however much it is.",
+        REFUSALS,
+        "        if window.kept < self._per_minute and window.alike.get(same, 0) < self._alike_max:",
+        "        if True:",
+        caught_by=("ERR-6",),
     ),
     Mutant(
         "killed-task-takes-a-result",

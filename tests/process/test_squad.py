@@ -140,6 +140,9 @@ async def test_a_run_ends_well_beside_a_gremlin_and_what_it_did_is_in_the_ledger
                 for agent, subject in of.items()
             }
             judge = (await client.get(record["stages"][0]["asked"][0]))["metadata"]
+            mine = (await client.get(of["gremlin"]["ref"]))["metadata"]
+            [claimed] = await client.find(agent="judge")
+    refused = [(it["agent"], it["kind"], it["code"]) for it in (*mine["refused"], *record["refused"], *claimed.refused)]
     check_result(summary, repository)
     assert "gremlin" not in [accepted["agent"] for accepted in summary["accepted"]]
     assert [it["files"] for it in summary["rejected"] if it["agent"] == "gremlin"], "what it proposed was tried"
@@ -149,6 +152,13 @@ async def test_a_run_ends_well_beside_a_gremlin_and_what_it_did_is_in_the_ledger
     assert [verdicts for verdicts in kept.values() if verdicts] and set().union(*kept.values()) == {"not_holder"}
     assert [it["stance"] for it in record["positions"] if it["agent"] == "gremlin"] == ["all others are wrong"]
     assert record["resolution"]["by"] == "merge" and judge["agent"] == "judge"
+    # It says the same twice, goes on under a spent fence, votes where it may not, and is not the judge.
+    assert set(refused) >= {
+        ("gremlin", "task.report", "duplicate"),
+        ("gremlin", "task.checkpoint", "stale"),
+        ("gremlin", "conflict.vote", "forbidden"),
+        ("judge", "hello", "auth"),
+    }
 
 
 async def test_a_run_goes_on_when_its_command_is_killed_and_then_the_coordinator(home: Path, repository: Path) -> None:

@@ -58,6 +58,7 @@ from .liveness import (
     TimersFire,
     TreesEnd,
 )
+from .refused import RefusalsBounded, RefusalsKept
 from .rulings import (
     Apart,
     Certain,
@@ -132,7 +133,7 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
 
 BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "append before answer; every notice says what the ledger says": (ToldIsTrue,),
-    "refusals are data": (Kept,),
+    "refusals are data": (Kept, RefusalsKept, RefusalsBounded),
     "no timer fires early": (TimersNotEarly, NotEarly),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
     "what a group or a rung comes to follows from its ballot": (Certain, CountedRight),

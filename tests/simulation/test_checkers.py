@@ -6,6 +6,7 @@ the rest: a number in a record, a name in a reply, what the model knows. The che
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -40,7 +41,7 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, costs, liveness, rulings, told
+from . import checkers, claiming, contexts, costs, liveness, refused, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
@@ -51,11 +52,12 @@ from .invariants import BESIDE, INVARIANTS
 from .liveness import LIVENESS
 from .model import Ruling, Seat
 from .plan import Plan
+from .refused import REFUSED
 from .rulings import RULINGS
 from .run import run_seed
 from .told import TOLD
 
-_TRIES = 60
+_TRIES = 100
 """Seeds until one has what a spoiler waits for."""
 
 _TIMERS = ("L3", "L4", "L6", "deadline", "queue", "offer", "ask")
@@ -330,6 +332,11 @@ def _counted_twice(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple
     return record, lsn, cause
 
 
+def _many_before(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
+    checker._kept[record.agent] = deque([record.at] * 100)
+    return record, lsn, cause
+
+
 SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
     checkers.FencesGrow: ("before", lambda c, r, n, w: (r, 0, w) if isinstance(r, Offered) else None),
@@ -382,6 +389,8 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     told.WatchedInOrder: ("happened", lambda c, n, e: (n, replace(e, generation=e.generation + 1))),
     told.Outside: ("told", _other_view),
     told.Kept: ("answered", _not_kept),
+    refused.RefusalsKept: ("before", lambda c, r, n, w: (replace(r, code="auth"), n, w)),
+    refused.RefusalsBounded: ("before", _many_before),
     contexts.Revisions: ("before", lambda c, r, n, w: _written(c, r, n, w, depends=[Seen("count", 10**6)])),
     contexts.DecisionsSeen: ("before", _blind),
     contexts.WrittenOnce: ("before", _by_another),
@@ -450,7 +459,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
 
 
 def test_every_invariant_has_a_checker() -> None:
@@ -460,4 +469,4 @@ def test_every_invariant_has_a_checker() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}

@@ -31,6 +31,7 @@ from .network import Network
 from .peers import Peer
 from .plan import Plan
 from .profiles import Manners, Profile, draw
+from .refused import REFUSED
 from .rulings import RULINGS
 from .server import SimServer
 from .told import TOLD
@@ -82,12 +83,18 @@ class Town:
         draw_costs(world, self.profile, self.plan.costs)
         self.plan.change(self.profile)
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
-        self.profile.policy = replace(self.profile.policy, linger_ms=linger_ms)
+        few = world.chance("refusals")
+        self.profile.policy = replace(
+            self.profile.policy,
+            linger_ms=linger_ms,
+            refusals_per_minute=few.choice((2, 16)),
+            refusals_alike_max=few.choice((1, 2)),
+        )
         self.disputes: Disputes | None = draw_disputes(world, self.profile, self.plan.disputes)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *LIVENESS)
+        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
         self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...protocol.canonical import canonical
+from ..refusals import Refusal
 from .rungs import Rung
 
 __all__ = ["Conflict", "Group", "Position", "Stage", "Terms", "seal"]
@@ -110,6 +111,8 @@ class Conflict:
     seal: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     """Once it is closed, all of it as it is shown: the tasks it was about leave memory before it does."""
+    refusals: list[Refusal] = field(default_factory=list)
+    """The newest requests about it that were refused; beside the record, which does not change any more."""
 
     @property
     def is_open(self) -> bool:

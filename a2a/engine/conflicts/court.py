@@ -18,6 +18,7 @@ from ...protocol.messages import (
     Subject,
 )
 from ...protocol.messages import ConflictResolved as ResolvedNotice
+from .. import refusals
 from ..decision import Decision, refuse, reply
 from ..ledger import Ledger
 from ..live import Connection, World
@@ -112,7 +113,8 @@ def on_conflict_get(world: World, sender: Connection, message: ConflictGet, now:
     if conflict is None:
         return _missing(message.conflict)
     payloads = payloads_of(world.ledger, conflict) if message.content else []
-    return reply(ConflictFound(conflict.id, view(world.ledger, conflict), payloads))
+    refused = refusals.shown(conflict.refusals)
+    return reply(ConflictFound(conflict.id, view(world.ledger, conflict), payloads, refused))
 
 
 def on_conflict_list(world: World, sender: Connection, message: ConflictList, now: int) -> Decision:

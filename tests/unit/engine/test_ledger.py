@@ -45,6 +45,7 @@ from a2a.engine.records import (
     PositionTaken,
     PrincipalBound,
     Recalled,
+    Refused,
     Reported,
     ReportKept,
     Revived,
@@ -307,7 +308,7 @@ def test_every_record_about_a_task_was_tried_above():
         ConflictAppealed,
         ConflictResolved,
     }
-    changes_no_state = {Adopted, AnswersRepeated, ArtifactAppended, Answered, HandoffLapsed, ReportKept}
+    changes_no_state = {Adopted, AnswersRepeated, ArtifactAppended, Answered, HandoffLapsed, Refused, ReportKept}
     tried = {
         Offered,
         Accepted,

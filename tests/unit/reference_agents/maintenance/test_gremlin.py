@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import pytest
 
 from a2a import Agent
+from a2a.cli.main import run
 from a2a.testing import squad
 from reference_agents.maintenance.gremlin import JUDGE, NAME, VICTIM, act, proposal
 
@@ -23,7 +26,19 @@ def coder() -> Agent:
     return agent
 
 
-async def test_whatever_it_does_is_answered_kept_as_its_own_and_changes_nothing() -> None:
+def judge() -> Agent:
+    agent = Agent(JUDGE)
+
+    @agent.skill
+    async def judge_patch() -> str:
+        return "good"
+
+    return agent
+
+
+async def test_whatever_it_does_is_answered_kept_as_its_own_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     said: list[str] = []
     tried = anyio.Event()
 
@@ -34,7 +49,7 @@ async def test_whatever_it_does_is_answered_kept_as_its_own_and_changes_nothing(
 
     ladder = [{"strategy": "human", "timeoutMs": 60_000}]
     with anyio.fail_after(BOUND):
-        async with squad(coder(), Agent(JUDGE)) as up, anyio.create_task_group() as group:
+        async with squad(coder(), judge()) as up, anyio.create_task_group() as group:
             group.start_soon(act, up.url, up.settings.token or "", say)
             async for change in up.client.watch_agents("propose_patch"):
                 if change.agent.agent_id == NAME:
@@ -50,7 +65,28 @@ async def test_whatever_it_does_is_answered_kept_as_its_own_and_changes_nothing(
                 agent: [it["verdict"] for it in (await up.client.get(ref))["metadata"].get("evidence", ())]
                 for agent, ref in mine.items()
             }
+            monkeypatch.setenv("A2A_URL", up.url)
+            monkeypatch.setenv("A2A_TOKEN", up.settings.token or "")
+
+            async def shown(*command: str) -> list[str]:
+                capsys.readouterr()
+                await anyio.to_thread.run_sync(run, list(command))
+                lines = capsys.readouterr().out.splitlines()
+                return [line.split(": ")[0].split(None, 1)[1] for line in lines if line.startswith("  refused")]
+
+            refused = {
+                "its own task": await shown("task", "show", mine[NAME]),
+                "another's": await shown("task", "show", mine["coder"]),
+                "the conflict": await shown("conflict", "show", conflict["conflict"]),
+                "the judge": await shown("agent", "show", JUDGE),
+            }
             group.cancel_scope.cancel()
+    assert refused == {
+        "its own task": [f"task.report of {NAME}", f"task.checkpoint of {NAME}", f"task.report of {NAME}"],
+        "another's": [f"task.heartbeat of {NAME}"],
+        "the conflict": [f"conflict.vote of {NAME}"] * 2,
+        "the judge": [f"hello of {JUDGE}"],
+    }
     assert {it["agent"]: it["value"] for it in record["subjects"]} == {"coder": "mine", NAME: proposal(NAME)}
     assert proposal(NAME)["agent"] == VICTIM, "it says that it is somebody else"
     assert kept == {NAME: ["not_holder", "late"], "coder": ["not_holder"]}
