@@ -641,6 +641,8 @@ class Ledger:
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
             if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
+                if node.id in self.open_tasks:
+                    self.touched[node.id] = node  # it may wait for another attempt itself
                 self._touch_below(node)
             if kind in node.budget and not node.is_terminal:
                 return

@@ -412,6 +412,16 @@ def test_what_waits_while_its_pool_is_used_up_ends(town, lead, worker, plan):
     assert other.mail() == []
 
 
+def test_a_task_that_waits_again_while_its_sub_task_uses_it_up_ends(town, lead, worker, plan):
+    lead.say(part(plan, "1"))
+    lead.say(Credit(0))
+    lead.say(TaskYield(plan.task, plan.fence))
+    assert town.task(plan.task).state == "queued"
+    worker.report(worker.offer(), usage={"tokens": 10})
+    assert town.said(Settled)[0].task == plan.task
+    assert town.task(plan.task).settled.reason == "budget"
+
+
 def test_nobody_is_offered_what_its_pool_has_nothing_left_for(town, lead, plan):
     worker = town.worker("w1")
     lead.say(part(plan, "1"))
