@@ -316,7 +316,7 @@ class Delegator:
             copies: have so many agents do it, each without knowing of the others, and get one result.
             agree: how many equal answers decide; by default more than half of the copies.
             comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
-                `pointers[/answer]`; by default the coordinator's.
+                `pointers[/answer]`, or `agent:SKILL`: an agent with that skill says so; by default the coordinator's.
             resolve: who decides where they are not, one after the other: rungs by name, as in `["majority",
                 {"strategy": "judge", "skill": "review"}, "human", "abort"]`; by default the coordinator's.
             ballot: seconds to wait for further answers once two contradict each other; by default the coordinator's.

@@ -40,7 +40,7 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 @click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
 @click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
 @click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
-@click.option("--compare", metavar="COMPARATOR", help="When copies are equal: json-c14n, text-nfc, numeric(0.01), ...")
+@click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
 @click.option(

@@ -584,19 +584,26 @@ class Ledger:
         return offer.agent
 
     def barred(self, task: Task) -> set[str]:
-        """Return the agents that may not have a task, because they work or worked on another answer to it."""
+        """Return the agents that may not have a task, because of what they do or did for its group.
+
+        Nobody gives two answers, nobody who has compared answers gives one, and nobody compares his own.
+        """
         group = self.tasks[task.parent].group if task.parent is not None and task.parent in self.tasks else None
-        if group is None or task.id not in group.electorate:
-            return set()
-        return self.workers_of(group, besides=task.id)
+        if group is not None and task.id in group.electorate:
+            return self.workers_of(group, besides=task.id) | self._workers(group.compared)
+        if group is not None and task.id in group.compared:
+            return self.workers_of(group)
+        return set()
 
     def workers_of(self, group: Group, *, besides: str = "") -> set[str]:
         """Return the agents that work or worked on an answer of a group; not those that only were offered one."""
+        return self._workers(member for member in group.electorate if member != besides)
+
+    def _workers(self, tasks: Iterable[str]) -> set[str]:
         return {
             attempt.agent
-            for member in group.electorate
-            if member != besides
-            for attempt in self.tasks[member].attempts.values()
+            for task in tasks
+            for attempt in self.tasks[task].attempts.values()
             if attempt.end not in ("declined", "unanswered")
         }
 
@@ -776,6 +783,8 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
         parent.children.append(task.id)
         if parent.group is not None and record.scope == f"group:{parent.id}":
             parent.group.electorate.append(task.id)
+        elif parent.group is not None and record.scope == f"compare:{parent.id}":
+            parent.group.compared.append(task.id)
     if record.budget:
         ledger._reserve(task)
     if record.on_delegator_loss != "continue":

@@ -376,7 +376,7 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
             appeal_ms=terms.appeal_ms,
             appeal_irreversible_ms=terms.appeal_ms,
         )
-    if record.scope.startswith("conflict:") and record.parent is not None:
+    if record.scope.startswith(("conflict:", "compare:")) and record.parent is not None:
         return replay.advanced(replay.ledger.tasks[record.parent], record.at)
     limits = TaskLimits(deadline_ms=None if record.deadline_at is None else record.deadline_at - record.at)
     message = TaskDelegate(

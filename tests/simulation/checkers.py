@@ -79,7 +79,9 @@ class OneTaskPerKey(Checker):
         self.hold(known is None, f"key {record.key} of {record.scope} is {known} and becomes {record.task}")
         scope = f"task:{record.parent}" if record.parent else f"principal:{principal_of(record.delegator)}"
         ruling = self.model.ruling(record.parent or "")
-        own = (scope, f"group:{record.parent}", f"conflict:{ruling.id}" if ruling is not None else scope)
+        own = [scope, f"group:{record.parent}", f"compare:{record.parent}"]
+        if ruling is not None:
+            own.append(f"conflict:{ruling.id}")
         self.hold(record.scope in own, f"{record.task} is in scope {record.scope}, not {scope}")
         self.hold(record.task not in self.model.tasks, f"{record.task} comes to be twice")
 

@@ -69,7 +69,19 @@ def draw_disputes(world: World, profile: Profile, wanted: bool | None) -> Disput
     for number in range(chance.choice((0, 1, 2))):
         people.append((f"judge{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8))
     orders = [_order(profile, chance, number) for number in range(chance.randint(2, 6))]
+    _compare(world, people, orders)
     return Disputes(people, orders, chance.random() < 0.5)
+
+
+def _compare(world: World, people: list[tuple[str, tuple[str, ...], int, int]], orders: list[Order]) -> None:
+    """Have some answers compared by an agent; with chance of its own, as that came later."""
+    for number, (name, skills, tasks, frames) in enumerate(people):
+        if world.chance("comparers", name).random() < (0.3 if "answer" in skills else 0.7):
+            people[number] = (name, (*skills, "same"), tasks, frames)
+    for order in orders:
+        spec: Any = order.request.spec
+        if world.chance("comparing", order.request.key).random() < 0.3:
+            spec["redundancy"]["comparator"] = "agent:same"
 
 
 def _order(profile: Profile, chance: Random, number: int) -> Order:
@@ -162,6 +174,14 @@ def _check(town: Town, name: str, attempt: Attempt) -> bytes:
     return _result(b"true" if candidate[0]["parts"][0]["data"] == 2 else b'{"passed":false}')
 
 
+def _same(town: Town, name: str, attempt: Attempt) -> bytes:
+    way = town.world.chance("way of comparing", name).choice(("by value", "nearly", "field", "nonsense"))
+    one, other = (found[0]["parts"][0]["data"] for found in json.loads(attempt.offer.payload)[0]["data"]["candidates"])
+    is_same = abs(one - other) <= (way == "nearly")
+    said = b"true" if is_same else b"false"
+    return _result({"nonsense": b'{"equal":"perhaps"}', "field": b'{"equal":%s}' % said}.get(way, said))
+
+
 def _merge(town: Town, name: str, attempt: Attempt) -> bytes:
     return _result(b"99")
 
@@ -171,6 +191,7 @@ TRADES: dict[str, Callable[[Town, str, Attempt], bytes]] = {
     "judge": _judge,
     "check": _check,
     "merge": _merge,
+    "same": _same,
 }
 """Skill to what an agent with this name comes to."""
 

@@ -62,6 +62,7 @@ from .refused import RefusalsBounded, RefusalsKept
 from .rulings import (
     Apart,
     Certain,
+    ComparedByAnother,
     CountedRight,
     DisputedStays,
     Independent,
@@ -136,6 +137,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "refusals are data": (Kept, RefusalsKept, RefusalsBounded),
     "no timer fires early": (TimersNotEarly, NotEarly),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
+    "whoever compares answers is none of those who give them": (ComparedByAnother,),
     "what a group or a rung comes to follows from its ballot": (Certain, CountedRight),
     "who beats keeps its lease": (HealthyKeepsLease,),
     "only the entitled decide": (Entitled,),

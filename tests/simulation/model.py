@@ -419,11 +419,15 @@ class Model:
         return known.k or by_rung.get(first["strategy"], asked)
 
     def tried(self, task: TaskModel) -> set[str]:
-        """Return who ever had another answer of the same group: nobody of these need be offered it."""
+        """Return who ever had another answer of the same group, or compared some: they need not be offered it."""
         group = self.groups.get(task.parent or "")
-        if group is None or task.id not in group.electorate:
+        compares = f"compare:{task.parent}"
+        if group is None or (task.id not in group.electorate and task.scope != compares):
             return set()
-        return {agent for other in group.electorate if other != task.id for agent in self.tasks[other].minted.values()}
+        others = [other for other in group.electorate if other != task.id]
+        if task.scope != compares:
+            others += [child for child in self.tasks[task.parent or ""].children if self.tasks[child].scope == compares]
+        return {agent for other in others for agent in self.tasks[other].minted.values()}
 
     def spend(self, task: TaskModel) -> None:
         """End the authority over a task, and take back the offer that is out."""

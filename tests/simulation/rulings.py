@@ -14,6 +14,7 @@ from a2a.engine.records import (
     ConflictAppealed,
     ConflictOpened,
     ConflictResolved,
+    Delegated,
     GroupDecided,
     Offered,
     PositionTaken,
@@ -24,7 +25,7 @@ from a2a.engine.records import (
 from a2a.protocol.messages import ConflictVote
 
 from .court import Cause, Checker, Court
-from .model import GroupModel, Ruling, StageModel
+from .model import GroupModel, Model, Ruling, StageModel, TaskModel
 
 __all__ = ["RULINGS"]
 
@@ -85,6 +86,12 @@ class InLedgerOrder(Checker):
         self.hold(record.member == first, f"{record.member} is compared before {first}, which came before it")
         if record.number < 0 and cause.kind == "job":
             return
+        if group.comparator.startswith("agent:"):
+            said = self._said(record, group)
+            self.hold(
+                record.number == said, f"{record.member} goes into class {record.number}, not {said}, as was said"
+            )
+            return
         same = (
             number
             for number, members in enumerate(group.classes)
@@ -96,12 +103,103 @@ class InLedgerOrder(Checker):
             record.number == expected, f"{record.member} ({value!r}) goes into class {record.number}, not {expected}"
         )
 
+    def _said(self, record: Classified, group: GroupModel) -> int:
+        """Return what those who were asked one after the other have said; equal bytes need nobody."""
+        for number, members in enumerate(group.classes):
+            if self.model.payload(members[0]) == self.model.payload(record.member):
+                return number
+        for number in range(len(group.classes)):
+            same = compared(self.model, record.task, record.member, number)
+            if same is not False:
+                return -1 if same is None else number
+        return len(group.classes)
+
     def _equal(self, comparator: str, one: str, other: str) -> bool:
         """Compare two answers of the simulated experts, which are numbers."""
         if comparator == "bytes":
             return self.model.payload(one) == self.model.payload(other)
         first, second = self.model.answer(one), self.model.answer(other)
         return bool(abs(first - second) <= 1 if comparator == "numeric(1)" else first == second)
+
+
+class ComparedByAnother(Checker):
+    """Whoever compares answers gives none, and is asked about what differs only, one class after the other, in time."""
+
+    name = "COMPARE-4"
+    records = (Delegated, Offered, Classified)
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        if isinstance(record, Delegated):
+            if record.scope.startswith("compare:"):
+                self._asks(record)
+        elif isinstance(record, Offered):
+            self._offered(record)
+        elif record.number < 0 and self.model.groups[record.task].comparator.startswith("agent:"):
+            asked = [task for task in self._open(record.task) if task.key.startswith(f"{record.member}.")]
+            for task in asked:
+                left = self._until(task) - record.at
+                self.hold(left <= 0, f"{record.member} is in no class {left} ms before {task.id} had to say")
+
+    def _asks(self, record: Delegated) -> None:
+        group_id = record.scope.partition(":")[2]
+        group = self.model.groups[group_id]
+        member, _, number = record.key.rpartition(".")
+        payload = self.model.payload(member)
+        known = [members[0] for members in group.classes if self.model.payload(members[0]) == payload]
+        self.hold(not known, f"{record.task} asks about {member}, whose bytes are those of {known}")
+        before = [compared(self.model, group_id, member, earlier) for earlier in range(int(number))]
+        self.hold(not any(before) and None not in before, f"{record.task} asks about class {number}, after {before}")
+        excluded = record.spec["requires"]["exclude"]
+        parties = {self.model.addressee(self.model.tasks[group_id]), *map(self.model.author, group.numbers)}
+        self.hold(parties <= set(excluded), f"{record.task} may be done by one of {parties - set(excluded)}")
+
+    def _offered(self, record: Offered) -> None:
+        task = self.model.tasks[record.task]
+        group = self.model.groups.get(task.parent or "")
+        if group is None:
+            return
+        asked = [other.id for other in self._asked(task.parent or "")]
+        if task.id in group.electorate:
+            others = asked
+        elif task.id in asked:
+            others = group.electorate
+        else:
+            return
+        for other in map(self.model.tasks.__getitem__, others):
+            works = (other.runs and other.holder == record.agent) or self.model.author(other.id) == record.agent
+            self.hold(not works, f"{record.agent} has {other.id}, and is offered {task.id}")
+
+    def _asked(self, group: str) -> list[TaskModel]:
+        children = map(self.model.tasks.__getitem__, self.model.tasks[group].children)
+        return [task for task in children if task.scope == f"compare:{group}"]
+
+    def _open(self, group: str) -> list[TaskModel]:
+        return [task for task in self._asked(group) if not task.has_ended]
+
+    def _until(self, task: TaskModel) -> int:
+        until = task.at + self.court.policy.judge_ms
+        ruling = self.model.ruling(task.parent or "")
+        return until if ruling is None else min(until, ruling.respond_at)
+
+    def look(self, now: int) -> None:
+        for group_id, group in self.model.groups.items():
+            if not group.comparator.startswith("agent:") or self.model.tasks[group_id].has_ended or group.decided:
+                continue
+            for task in self._open(group_id):
+                is_waited_for = task.key.rpartition(".")[0] not in group.numbers
+                ruling = self.model.ruling(group_id)
+                if is_waited_for and (ruling is None or not ruling.frozen_lsn):
+                    late = now - max(self._until(task), self.model.grace_until)
+                    self.hold(late <= _LATE_MS, f"{task.id} should not be waited for since {late} ms")
+
+
+def compared(model: Model, group: str, member: str, number: int) -> bool | None:
+    """Return what was said about a member and the first of a class, or None where nothing was."""
+    asked = model.keys.get((f"compare:{group}", f"{member}.{number}"))
+    said = model.answer(asked) if asked is not None and model.has_answer(asked) else None
+    if isinstance(said, dict):
+        said = said.get("equal")
+    return said if isinstance(said, bool) else None
 
 
 class NothingEntersTheFrozen(Checker):
@@ -343,6 +441,7 @@ RULINGS: tuple[type[Checker], ...] = (
     Apart,
     Certain,
     InLedgerOrder,
+    ComparedByAnother,
     NothingEntersTheFrozen,
     DisputedStays,
     OneResolution,

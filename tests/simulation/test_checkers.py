@@ -19,11 +19,13 @@ from a2a.engine.records import (
     Classified,
     ConflictAppealed,
     ConflictOpened,
+    Delegated,
     GroupDecided,
     LeaseExpired,
     Offered,
     Settled,
     StageClosed,
+    StageOpened,
 )
 from a2a.protocol.messages import (
     ClaimGranted,
@@ -57,7 +59,7 @@ from .rulings import RULINGS
 from .run import run_seed
 from .told import TOLD
 
-_TRIES = 100
+_TRIES = 60
 """Seeds until one has what a spoiler waits for."""
 
 _TIMERS = ("L3", "L4", "L6", "deadline", "queue", "offer", "ask")
@@ -289,6 +291,8 @@ def _still_disputed(checker: Checker, record: Any, lsn: int, cause: Any) -> tupl
 
 
 def _appealed_before(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if isinstance(record, StageOpened):
+        return replace(record, number=-1), lsn, cause  # appeals are rare; to try a rung again is no better
     if not isinstance(record, ConflictAppealed):
         return None
     _ruling(checker, record).appeal_lsn = 1
@@ -332,6 +336,12 @@ def _counted_twice(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple
     return record, lsn, cause
 
 
+def _asks_the_author(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Delegated) or not record.scope.startswith("compare:"):
+        return None
+    return replace(record, spec={**record.spec, "requires": {"exclude": []}}), lsn, cause
+
+
 def _many_before(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, ...]:
     checker._kept[record.agent] = deque([record.at] * 100)
     return record, lsn, cause
@@ -370,6 +380,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     rulings.Apart: ("before", _works_on_another),
     rulings.Certain: ("before", lambda c, r, n, w: (replace(r, member="sim-1"), n, w)),
     rulings.InLedgerOrder: ("before", lambda c, r, n, w: (replace(r, number=7), n, w)),
+    rulings.ComparedByAnother: ("before", _asks_the_author),
     rulings.NothingEntersTheFrozen: ("before", _frozen),
     rulings.DisputedStays: ("before", _still_disputed),
     rulings.OneResolution: ("before", _appealed_before),

@@ -49,6 +49,8 @@ class Group:
     """Member to its class; -1 where nobody could say."""
     decided: str | None = None
     """The member whose result is the group's."""
+    compared: list[str] = field(default_factory=list)
+    """Tasks by which an agent was asked whether two answers are the same, in their order."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,22 @@ from typing import Any
 
 from ...protocol.canonical import canonical
 
-__all__ = ["COMPARATORS", "Compare", "Incomparable", "Limits", "classify", "parse_comparator", "run", "value_of"]
+__all__ = [
+    "COMPARATORS",
+    "Compare",
+    "Incomparable",
+    "Limits",
+    "check_comparator",
+    "classify",
+    "parse_comparator",
+    "run",
+    "skill_asked",
+    "value_of",
+]
+
+_ASKS = "agent:"
+_SKILL_MAX = 128
+"""Characters: what a skill's id may have."""
 
 
 class Incomparable(Exception):
@@ -69,8 +84,26 @@ def parse_comparator(name: str) -> Comparator:
         raise ValueError(f"comparator {name!r}: {bracket!r} is not closed")
     arguments = [part.strip() for part in rest.removesuffix(closing).split(",") if part.strip()] if bracket else []
     if kind not in COMPARATORS:
-        raise ValueError(f"comparator {name!r}: expected one of {', '.join(COMPARATORS)}")
+        raise ValueError(f"comparator {name!r}: expected one of {', '.join(COMPARATORS)}, {_ASKS}SKILL")
     return COMPARATORS[kind](arguments)
+
+
+def skill_asked(name: str) -> str | None:
+    """Return the skill of the agent that compares, or None where a comparator of this file does (spec COMPARE-4)."""
+    return name.removeprefix(_ASKS) if name.startswith(_ASKS) else None
+
+
+def check_comparator(name: str) -> None:
+    """Check that there is such a comparator.
+
+    Raises:
+        ValueError: there is none, or its arguments are not what it takes.
+    """
+    skill = skill_asked(name)
+    if skill is None:
+        parse_comparator(name)
+    elif not 0 < len(skill) <= _SKILL_MAX:
+        raise ValueError(f"comparator {name!r}: expected the id of a skill, as in agent:same_meaning")
 
 
 def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> int:

@@ -30,7 +30,7 @@ from ..records import (
 )
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
-from .comparators import Compare, Incomparable, parse_comparator, value_of
+from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of
 from .rungs import COUNTED, Ballot, Outcome, Rung, count, parse_ladder, weight_of
 
 __all__ = ["advance", "due_at", "may_appeal", "members_of", "resolve_by_person", "terms_of"]
@@ -52,7 +52,7 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
     is_irreversible = spec.get("effect") == "irreversible"
     comparator = redundancy.get("comparator", policy.comparator)
     ladder = [dict(rung) for rung in redundancy.get("policy") or policy.ladder]
-    parse_comparator(comparator)
+    check_comparator(comparator)
     parse_ladder(ladder, irreversible=is_irreversible)
     if redundancy.get("k", 1) > redundancy["n"]:
         raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
@@ -99,11 +99,11 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
     conflict = _open_conflict(ledger, task)
     if conflict is not None and conflict.frozen_lsn:
         return _climb(world, task, group, conflict, now)
-    waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
-    if waiting is not None:
-        return _classify(ledger, task, group, waiting, now)
     if conflict is None and len(group.classes) > 1:
         return [_opened(ledger, task, group, now)]
+    waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
+    if waiting is not None and not _needs_no_comparing(task, group, conflict):
+        return _classify(world, task, group, waiting, conflict, now)
     return _tally(world, task, group, conflict, now)
 
 
@@ -121,8 +121,17 @@ def _completed(ledger: Ledger, group: Group) -> list[str]:
     return [member for _, member in sorted(done)]
 
 
-def _classify(ledger: Ledger, task: Task, group: Group, member: str, now: int) -> list[Record] | Compare:
-    """Put a result into its class: by its hash where that is enough, else by a job."""
+def _needs_no_comparing(task: Task, group: Group, conflict: Conflict | None) -> bool:
+    """Tell whether nobody is asked to compare any more: the group is decided, whatever comes of it."""
+    is_asked = skill_asked(group.terms.comparator) is not None
+    return is_asked and conflict is None and _early(task, group) is not None
+
+
+def _classify(
+    world: World, task: Task, group: Group, member: str, conflict: Conflict | None, now: int
+) -> list[Record] | Compare | None:
+    """Put a result into its class: by its hash where that is enough, else by a job, or by an agent that is asked."""
+    ledger = world.ledger
     result = ledger.tasks[member].results[-1]
     firsts = [ledger.tasks[members[0]].results[-1] for members in group.classes]
     for number, first in enumerate(firsts):
@@ -131,7 +140,78 @@ def _classify(ledger: Ledger, task: Task, group: Group, member: str, now: int) -
     comparator = group.terms.comparator
     if not firsts or comparator == "bytes":
         return [Classified(now, task.id, member, len(firsts), "other bytes" if firsts else "the first")]
+    skill = skill_asked(comparator)
+    if skill is not None:
+        return _compared(world, task, group, member, skill, conflict, now)
     return Compare(task.id, member, comparator, tuple(first.payload for first in firsts), result.payload)
+
+
+def _compared(
+    world: World, task: Task, group: Group, member: str, skill: str, conflict: Conflict | None, now: int
+) -> list[Record] | None:
+    """Put a result into the class that an agent says it belongs to, asked about one by one. Spec COMPARE-4."""
+    ledger = world.ledger
+    for number in range(len(group.classes)):
+        known = ledger.keys.get((f"compare:{task.id}", f"{member}.{number}"))
+        if known is None:
+            if conflict is not None and now >= conflict.respond_at:
+                return [Classified(now, task.id, member, -1, "the ballot's time was over before somebody was asked")]
+            return [_comparing(ledger, task, group, member, number, skill, now)]
+        asked = ledger.tasks[known]
+        if not asked.is_terminal:
+            if not _is_over(world, _silent_at(group, asked, conflict), now):
+                return None
+            ended = cancel(ledger, asked, "coop", f"{member} is not waited for any more", "coordinator", now)
+            return [Classified(now, task.id, member, -1, f"{known} did not say in time"), *ended]
+        answer = _answer(asked)
+        is_same = answer if isinstance(answer, bool) else _field(answer, "equal")
+        if not isinstance(is_same, bool):
+            return [Classified(now, task.id, member, -1, f"{known} ended as {asked.state}, and does not say")]
+        if is_same:
+            return [Classified(now, task.id, member, number, f"the same, says {asked.results[-1].agent} in {known}")]
+    return [Classified(now, task.id, member, len(group.classes), f"another, say those with {skill}")]
+
+
+def _waited_for(ledger: Ledger, group: Group) -> Task | None:
+    """Return the task by which an agent is comparing just now, or None."""
+    asked = ledger.tasks[group.compared[-1]] if group.compared else None
+    if asked is None or asked.is_terminal or asked.key.rpartition(".")[0] in group.numbers:
+        return None
+    return asked
+
+
+def _silent_at(group: Group, asked: Task, conflict: Conflict | None) -> int:
+    """Return from when on an agent that was asked to compare has not answered in time."""
+    silent_at = asked.at + group.terms.judge_ms
+    return silent_at if conflict is None else min(silent_at, conflict.respond_at)
+
+
+def _comparing(ledger: Ledger, task: Task, group: Group, member: str, number: int, skill: str, now: int) -> Delegated:
+    """Return the task by which an agent is asked whether a result is the same as the first of a class."""
+    pair = [ledger.tasks[one].results[-1].payload for one in (group.classes[number][0], member)]
+    payload = _question(task, [pair[at] for at in _order(f"{member}.{number}", 2)])
+    involved = {ledger.addressee(task), *ledger.workers_of(group)}
+    spec: dict[str, Any] = {
+        "skill": skill,
+        "requires": {"exclude": sorted(involved)},
+        "acceptance": {"evaluator": "auto"},
+    }
+    return Delegated(
+        at=now,
+        task=ledger.task_id_at(ledger.lsn + 1),
+        scope=f"compare:{task.id}",
+        key=f"{member}.{number}",
+        delegator=task.delegator,
+        context_id=task.context_id,
+        spec=spec,
+        spec_hash=content_hash(spec, payload),
+        durations=task.durations.to_plain(),
+        bounds=task.bounds.to_plain() | {"attempts": 2, "losses": 1},
+        payload=payload,
+        parent=task.id,
+        depth=task.depth + 1,
+        deadline_at=task.deadline_at,
+    )
 
 
 def _tally(world: World, task: Task, group: Group, conflict: Conflict | None, now: int) -> list[Record] | None:
@@ -181,7 +261,7 @@ def _decide(ledger: Ledger, task: Task, group: Group, outcome: Outcome, now: int
 def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: int) -> list[Record]:
     """Return what makes a member's result the group's, and ends what is still at work for it."""
     records: list[Record] = []
-    for other in group.electorate:
+    for other in (*group.electorate, *group.compared):
         if other != member:
             records.extend(cancel(ledger, ledger.tasks[other], "coop", f"{task.id} is decided", "coordinator", now))
     result = ledger.tasks[member].results[-1]
@@ -483,14 +563,16 @@ def resolve_by_person(
 
 def due_at(world: World, task: Task) -> int | None:
     """Return when the clock may have something to say about a group, or None."""
-    if task.group is None or task.id in world.live.comparing:
+    group = task.group
+    if group is None or task.id in world.live.comparing:
         return None  # a comparison under way comes first, and its answer moves the group
     conflict = _open_conflict(world.ledger, task)
-    if conflict is None:
-        return None
-    if not conflict.frozen_lsn:
-        return conflict.respond_at
+    if conflict is None or not conflict.frozen_lsn:
+        asked = _waited_for(world.ledger, group)
+        if asked is not None:
+            return _silent_at(group, asked, conflict)
+        return None if conflict is None else conflict.respond_at
     stage = conflict.stage
     if stage is not None:
         return None if _is_held(conflict.ladder[stage.number]) else stage.until
-    return _appeal_until(task.group, conflict) or None
+    return _appeal_until(group, conflict) or None

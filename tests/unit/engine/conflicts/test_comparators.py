@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2a.engine.conflicts.comparators import Compare, Incomparable, Limits, classify, parse_comparator, run, value_of
+from a2a.engine.conflicts.comparators import (
+    Compare,
+    Incomparable,
+    Limits,
+    check_comparator,
+    classify,
+    parse_comparator,
+    run,
+    skill_asked,
+    value_of,
+)
 
 
 def result(data, kind="data"):
@@ -74,6 +84,24 @@ def test_brackets_inside_texts_are_not_depth():
 def test_an_unknown_comparator_is_none(name):
     with pytest.raises(ValueError, match="comparator"):
         parse_comparator(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "skill"), [("agent:same", "same"), ("agent:", ""), ("bytes", None), ("agents:x", None)]
+)
+def test_a_comparator_may_ask_an_agent_with_a_skill(name, skill):
+    assert skill_asked(name) == skill
+
+
+@pytest.mark.parametrize("name", ["agent:", f"agent:{'s' * 129}", "agent", "agents:x", "guess"])
+def test_a_comparator_that_nobody_has_is_noticed_when_it_is_named(name):
+    with pytest.raises(ValueError, match="comparator"):
+        check_comparator(name)
+
+
+def test_comparators_that_there_are_may_be_named():
+    for name in ("agent:same", f"agent:{'s' * 128}", "bytes", "numeric(1)"):
+        check_comparator(name)
 
 
 def test_a_job_that_cannot_say_says_so():

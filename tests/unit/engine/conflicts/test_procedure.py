@@ -1,12 +1,16 @@
 """Groups and conflicts, step by step, as the coordinator takes them."""
 
+import json
+
 import pytest
 
 from a2a.engine.conflicts.procedure import due_at
 from a2a.engine.policy import Admission, digest
-from a2a.engine.records import ConflictOpened, ConflictResolved, GroupDecided, Settled, StageClosed
+from a2a.engine.records import Classified, ConflictOpened, ConflictResolved, GroupDecided, Settled, StageClosed
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
+    AgentUpdate,
+    AttemptError,
     ConflictGet,
     ConflictVote,
     ContextOp,
@@ -404,3 +408,190 @@ def test_a_late_answer_enters_no_frozen_ballot(court):
     view = case.boss.say(ConflictGet(case.conflict.id)).view
     assert len(view["subjects"]) == 2
     assert case.town.said(ConflictOpened)[0].rule == "r1"
+
+
+# Asking an agent whether two answers are the same ---------------------------------------------------------------------
+
+
+class Same(Court):
+    """A group whose answers an agent compares."""
+
+    def __init__(self, town, workers, **spec):
+        redundancy = {"comparator": "agent:same"} | spec.pop("redundancy", {})
+        super().__init__(town, workers, redundancy=redundancy, **spec)
+        self.comparer = town.worker("comparer", "same", tasks=4)
+
+    def asked(self):
+        """Return the offers the comparer has got since it was looked last."""
+        return [mail for mail in self.comparer.mail() if mail.kind == "task.offer"]
+
+    def says(self, *verdicts):
+        """Have what the comparer is asked answered in turn, and return what was asked."""
+        questions = []
+        for verdict in verdicts:
+            (offer,) = self.asked()
+            questions.append(json.loads(offer.payload)[0]["data"])
+            self.comparer.report(offer, payload=answer(verdict))
+        return questions
+
+    @property
+    def compared(self):
+        return [self.town.task(task) for task in self.task.group.compared]
+
+
+@pytest.fixture
+def same(make_town):
+    def make(workers=3, policy=None, **spec):
+        town = make_town(admission=Admission(operator_token=digest("op")), **(policy or {}))
+        return Same(town, workers, **spec)
+
+    return make
+
+
+def classes(case):
+    return [[case.members.index(member) for member in members] for members in case.task.group.classes]
+
+
+def test_equal_bytes_ask_nobody(same):
+    case = same(3)
+    case.answers("1", "1", "1")
+    assert case.compared == [] and case.task.state == "reported"
+
+
+@pytest.mark.parametrize("yes", ["true", '{"equal":true}'])
+def test_an_agent_says_that_two_answers_are_the_same(same, yes):
+    case = same(2)
+    case.answers("1", "2")
+    (question,) = case.says(yes)
+    assert classes(case) == [[0, 1]] and case.town.ledger.conflicts == {}
+    assert case.task.state == "reported"
+    assert sorted(part["parts"][0]["data"] for (part,) in question["candidates"]) == [1, 2]
+    assert question["task"] == {"skill": "echo"} and not any(worker.name in str(question) for worker in case.workers)
+    (record,) = [record for record in case.town.said(Classified) if record.member == case.members[1]]
+    assert record.why == f"the same, says comparer in {case.compared[0].id}"
+
+
+def test_classes_are_asked_about_in_ledger_order_until_one_is_the_same(same):
+    case = same(4, redundancy=ladder("majority", "abort") | {"ballotMs": 60_000})
+    case.answers("1", "2", "3", None)
+    case.says("false", "false", "true")
+    assert classes(case) == [[0], [1, 2]]
+    assert [task.key for task in case.compared] == [
+        f"{case.members[1]}.0",
+        f"{case.members[2]}.0",
+        f"{case.members[2]}.1",
+    ]
+    assert case.asked() == []
+
+
+def test_a_conflict_opens_as_soon_as_there_are_two_classes_though_others_wait(same):
+    case = same(3, redundancy=ladder("majority", "abort"))
+    case.answers("1", "2", "3")
+    case.says("false")
+    assert case.conflict.is_open and classes(case) == [[0], [1]]
+
+
+@pytest.mark.parametrize("word", ["1", '"yes"', '{"same":true}', '{"equal":"yes"}', "null"])
+def test_a_comparer_that_says_neither_leaves_the_answer_in_no_class(same, word):
+    case = same(2)
+    case.answers("1", "2")
+    case.says(word)
+    assert case.task.group.numbers == {case.members[0]: 0, case.members[1]: -1}
+    assert case.task.state == "reported", "nobody contradicts the first"
+
+
+def test_a_comparer_that_fails_leaves_the_answer_in_no_class(same):
+    case = same(2)
+    case.answers("1", "2")
+    (offer,) = case.asked()
+    case.comparer.report(offer, "failed", error=AttemptError("broken", "no idea"))
+    assert case.task.group.numbers[case.members[1]] == -1
+
+
+def test_a_comparer_that_says_nothing_in_time_is_not_waited_for(same):
+    case = same(2, policy={"judge_ms": 2_000})
+    case.answers("1", "2")
+    (offer,) = case.asked()
+    assert due_at(case.town.coordinator.world, case.task) == case.compared[0].at + 2_000
+    case.comparer.beat(offer)
+    case.town.pass_time(1_999)
+    assert case.members[1] not in case.task.group.numbers
+    case.comparer.beat(offer)
+    case.town.pass_time(1)
+    assert case.task.group.numbers[case.members[1]] == -1
+    assert case.compared[0].state == "canceling"
+    assert due_at(case.town.coordinator.world, case.task) is None, "nobody is waited for any more"
+    assert case.comparer.report(offer, payload=answer("true")) == "admitted"
+    assert case.task.group.numbers[case.members[1]] == -1, "too late"
+
+
+def test_where_nobody_can_compare_the_answer_is_not_waited_for_for_ever(same):
+    case = same(2, redundancy={"comparator": "agent:nobody_has_this"}, policy={"judge_ms": 2_000})
+    case.answers("1", "2")
+    case.town.pass_time(2_000)
+    assert case.task.group.numbers[case.members[1]] == -1
+    assert case.task.state == "reported"
+
+
+def test_the_ballots_time_ends_the_comparing_and_nobody_is_asked_after_it(same):
+    case = same(4, redundancy=ladder("plurality", "abort") | {"ballotMs": 1_000})
+    case.answers("1", "2", None, None)
+    case.says("false")
+    case.workers[2].report(case.offers[2], payload=answer("3"))
+    case.workers[3].report(case.offers[3], payload=answer("4"))
+    (offer,) = case.asked()
+    case.town.pass_time(999)
+    assert not case.conflict.frozen_lsn
+    case.comparer.beat(offer)
+    case.town.pass_time(1)
+    assert [case.task.group.numbers[member] for member in case.members] == [0, 1, -1, -1]
+    assert len(case.compared) == 2, "about the last one nobody was asked"
+    assert case.conflict.frozen_lsn
+
+
+def test_who_compares_gives_no_answer_and_who_answers_compares_nothing(make_town):
+    town = make_town()
+    boss = town.worker("boss", "same", tasks=4)
+    both = [town.worker(f"b{number}", "echo", "same", tasks=4) for number in range(3)]
+    redundancy = {"n": 4, "k": 4, "comparator": "agent:same"}
+    group = town.task(boss.delegate("q", spec={"redundancy": redundancy})).group
+    for number, worker in enumerate(both):
+        for offer in [mail for mail in worker.mail() if mail.kind == "task.offer"]:
+            worker.report(offer, payload=answer(str(number)))
+    (compared,) = [town.task(task) for task in group.compared]
+    assert compared.state == "queued", "all that could have answered, and the delegator is a party"
+    answering = town.task(group.electorate[3])
+    comparer = town.worker("c", "same", tasks=4)
+    assert compared.holder == "c"
+    comparer.say(AgentUpdate(card=town.ledger.agents["b0"].card))
+    assert answering.state == "queued", "it has seen two of the answers"
+    town.worker("d", "echo")
+    assert answering.holder == "d"
+
+
+def test_nobody_is_asked_where_the_group_is_decided_whatever_comes_of_it(same):
+    case = same(3, redundancy={"k": 2})
+    case.answers("1", "2", None)
+    (offer,) = case.asked()
+    case.workers[2].report(case.offers[2], payload=answer("3"))
+    case.comparer.report(offer, payload=answer("true"))
+    assert case.task.state == "reported" and classes(case) == [[0, 1]]
+    assert len(case.compared) == 1, "whatever the third is, two agree"
+
+
+def test_what_is_compared_ends_with_a_persons_word(same):
+    case = same(4, redundancy=ladder("plurality", "abort") | {"ballotMs": 60_000})
+    case.answers("1", "2", "3", None)
+    case.says("false")
+    person = case.town.join("ann", operator_token="op")
+    assert case.compared[-1].state == "leased"
+    person.say(ConflictVote(case.conflict.id, case.members[0], "it is right"))
+    assert case.compared[-1].state == "canceling"
+    assert case.task.state == "reported"
+
+
+@pytest.mark.parametrize("name", ["agent:", "agent", f"agent:{'s' * 129}"])
+def test_a_comparer_needs_a_skill(court, name):
+    case = court(2)
+    spec = {"skill": "echo", "redundancy": {"n": 2, "comparator": name}}
+    assert case.boss.refused(TaskDelegate("x", spec)) == ErrorCode.MALFORMED
