@@ -234,6 +234,7 @@ def _claim_renewed(ledger: Ledger, record: ClaimRenewed, lsn: int) -> None:
 def _claim_recalled(ledger: Ledger, record: ClaimRecalled, lsn: int) -> None:
     claim = ledger.claims.by_fence[record.claim_fence]
     claim.recalled, claim.grace_at = record.reason, record.grace_at
+    ledger.freed.append(claim.names)  # one that waits for this and for others may call those back now
     ledger.post_claim(claim, lsn, "claim.preempt")
 
 

@@ -30,7 +30,8 @@ from .model import GroupModel, Model, Ruling, StageModel, TaskModel
 __all__ = ["RULINGS"]
 
 _LATE_MS = 100
-"""A comparison under way may hold up a ballot for so long."""
+_COMPARING_MS = 16_000
+"""Comparisons under way may hold up a ballot for so long: one after the other, for as many answers as there are."""
 
 
 class Apart(Checker):
@@ -383,7 +384,8 @@ class StepsInTime(Checker):
             due = self._due(ruling) if ruling.is_open else None
             if due is not None:
                 late = now - max(due, self.model.grace_until)
-                self.hold(late <= _LATE_MS, f"{ruling.id} should have gone on {late} ms ago")
+                allowed = _LATE_MS if ruling.frozen_lsn else _COMPARING_MS
+                self.hold(late <= allowed, f"{ruling.id} should have gone on {late} ms ago")
 
     def _due(self, ruling: Ruling) -> int | None:
         if not ruling.frozen_lsn:

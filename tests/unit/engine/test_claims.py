@@ -575,6 +575,17 @@ def test_nobody_is_called_back_while_another_would_stay_in_the_way(town):
     assert isinstance(one.mail()[-1], ClaimPreempt)
 
 
+def test_the_others_are_called_back_once_the_one_that_would_have_stayed_is(town):
+    one, two = town.join("one"), town.join("two")
+    granted(one.say(wants("a", "c", preemptible=True, priority=1)))
+    granted(two.say(wants("b", preemptible=True)))
+    queued(town.join("three").say(wants("a", "b", wait_ms=60_000, priority=1)))
+    assert town.said(ClaimRecalled) == []
+    queued(town.join("four").say(wants("c", wait_ms=60_000, priority=2)))
+    assert isinstance(one.mail()[-1], ClaimPreempt)
+    assert isinstance(two.mail()[-1], ClaimPreempt), "nothing that stays is in the way of the third any more"
+
+
 def test_a_claim_that_does_not_wait_calls_nobody_back(town):
     granted(town.join("one").say(wants("a", preemptible=True)))
     assert refusal(town.join("two").say(wants("a", priority=9))) == ErrorCode.DENIED
