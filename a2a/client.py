@@ -100,7 +100,7 @@ class Client(Reader):
         return welcome is not None and welcome.role == "operator"
 
     async def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
-        """Decide a conflict as a person: for the task whose result stands, or with None for none of them.
+        """Decide a conflict as a person: for the subject that stands, by its `ref`, or with None for none of them.
 
         Raises:
             Forbidden: this client is no operator.

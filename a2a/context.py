@@ -26,6 +26,7 @@ from .errors import Conflict, HandedOff, LeaseLapsed
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
 from .protocol.messages import PriorAttempt as PriorOnTheWire
+from .reader import Kind
 from .shared_context import SharedContext, SyncSharedContext
 
 if TYPE_CHECKING:
@@ -372,6 +373,10 @@ class TaskContext:
         """Return a conflict's record: as `Client.conflict`."""
         return await self._runner.on_link(self._runner.conflict(conflict))
 
+    async def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
+        """Say that things contradict each other: as `Client.raise_conflict`."""
+        return await self._runner.on_link(self._runner.raise_conflict(kind, *subjects, **said))
+
     async def watch(self, task: str) -> AsyncIterator[TaskEvent]:
         """Yield what happens to any task until it has ended: as `Client.watch`."""
         events = self._runner.watch(task)
@@ -572,6 +577,10 @@ class SyncTaskContext:
             yield claim
         finally:
             anyio.from_thread.run(claim.__aexit__, None, None, None)
+
+    def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
+        """As `TaskContext.raise_conflict`."""
+        return anyio.from_thread.run(lambda: self._context.raise_conflict(kind, *subjects, **said))
 
     def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """As `TaskContext.call`."""

@@ -1,4 +1,4 @@
-"""Looking at tasks and conflicts from outside the coordinator: the half of a client that changes nothing.
+"""Looking at tasks and conflicts from outside the coordinator, and saying what contradicts what.
 
 Clients and agents share it; an agent that has others work together reads in the ledger what they did. Everything runs
 in the link's event loop.
@@ -6,17 +6,30 @@ in the link's event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Literal
 
-from .content import artifacts_value, read_artifacts, read_parts, result_value
+from .content import (
+    artifacts_value,
+    json_payload,
+    parts_payload,
+    read_artifacts,
+    read_json,
+    read_parts,
+    result_value,
+)
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
-from .errors import NotFound
+from .errors import Gone, NotFound
 from .protocol.messages import (
     ConflictFound,
     ConflictGet,
     ConflictList,
     ConflictPage,
+    ConflictRaise,
+    ConflictRaised,
+    ContextRead,
+    ContextValues,
+    RaisedSubject,
     TaskFound,
     TaskGet,
     TaskList,
@@ -24,7 +37,20 @@ from .protocol.messages import (
     TaskWatch,
 )
 
-__all__ = ["Reader"]
+__all__ = ["Kind", "Reader"]
+
+Kind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
+
+
+def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
+    if isinstance(subject, str):
+        return RaisedSubject(task=subject)
+    named = {**subject}
+    if "value" in named:
+        named["value"] = json_payload(named["value"])
+    if "context" in named:
+        named["context_id"] = named.pop("context")
+    return RaisedSubject(**named)
 
 
 class Reader(Delegator):
@@ -75,24 +101,72 @@ class Reader(Delegator):
         """
         found = expect(await self.link.call(ConflictGet(conflict)), ConflictFound)
         shown: dict[str, Any] = {**found.view, "refused": found.refused}
-        results = {known["ref"]: result_value(known["payload"]) for known in found.payloads if "ref" in known}
+        payloads = {known["ref"]: known["payload"] for known in found.payloads if "ref" in known}
         said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
-        for subject in shown["subjects"]:
-            if subject["ref"] not in results:  # it has left the coordinator's memory
-                results[subject["ref"]] = (await self.outcome(subject["ref"]))["value"]
-        shown["subjects"] = [{**subject, "value": results.get(subject["ref"])} for subject in shown["subjects"]]
+        raised = [read_parts(known["payload"]) for known in found.payloads if "raiser" in known]
+        shown["subjects"] = [
+            {**subject, "value": await self._value_of(subject, payloads.get(subject["ref"]))}
+            for subject in shown["subjects"]
+        ]
+        if "raises" in shown:
+            shown["raises"] = [{**told, "value": value} for told, value in zip(shown["raises"], raised, strict=True)]
         shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
         shown["stages"] = [
             {**stage, "answers": [await self.outcome(asked) for asked in stage["asked"]]} for stage in shown["stages"]
         ]
         return shown
 
+    async def _value_of(self, subject: dict[str, Any], payload: bytes | None) -> Any:
+        """Return what a subject says, from where it is if the conflict has not kept it."""
+        form = subject.get("form", "result")
+        if payload is not None:
+            return {"result": result_value, "rejection": read_parts}.get(form, read_json)(payload)
+        if form == "result":
+            return (await self.outcome(subject["ref"]))["value"]
+        try:
+            request = ContextRead(subject["contextId"], [subject["key"]], at_rev=subject["rev"])
+            return read_json(expect(await self.link.call(request), ContextValues).values[0].payload)
+        except (Gone, NotFound):
+            return None
+
     async def conflicts(
-        self, *, task: str | None = None, is_open: bool | None = None, limit: int = 100, before: str | None = None
+        self,
+        *,
+        task: str | None = None,
+        is_open: bool | None = None,
+        limit: int = 100,
+        before: str | None = None,
+        kind: Kind | None = None,
+        about: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Return conflicts, newest first, without their values."""
-        answer = await self.link.call(ConflictList(task, is_open, before, limit))
+        """Return conflicts, newest first, without their values; `about` is an object as `task:main-7`."""
+        answer = await self.link.call(ConflictList(task, is_open, before, limit, kind, about))
         return expect(answer, ConflictPage).conflicts
+
+    async def raise_conflict(
+        self, kind: Kind, *subjects: str | Mapping[str, Any], about: str = "", claim: str = "", evidence: Any = None
+    ) -> str:
+        """Say that things contradict each other, and return the conflict this is; the same words are the same one.
+
+        Where results that wait for a word are among them, nothing settles their tasks before that is decided.
+
+        Args:
+            kind: what is contended.
+            *subjects: what contradicts each other: a task's id for its result, else `{"context": id, "key": key}` with
+                a `rev` where it is not the current one, `{"resource": name, "fence": fence}` or `{"value": anything}`.
+                A single one is a result of this agent that was rejected.
+            about: the object, where the subjects do not say it, as `agent:planner`.
+            claim: in which way they do, in a few words.
+            evidence: whatever shows it.
+
+        Raises:
+            NotFound: there is no such task, or it has no result; or no such revision.
+            Denied: it is about a conflict, or a rejection is too long ago.
+            Quota: there are too many conflicts.
+        """
+        payload = b"[]" if evidence is None else parts_payload(evidence)
+        request = ConflictRaise(kind, [_subject(subject) for subject in subjects], about, claim, payload)
+        return expect(await self.link.call(request), ConflictRaised).conflict
 
     async def list(
         self,

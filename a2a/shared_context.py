@@ -196,7 +196,8 @@ class SharedContext:
             reason: for people to read in the history.
 
         Raises:
-            Conflict: a revision is another; `data` has `key`, `rev`, `author` and `value` of what is there.
+            Conflict: a revision is another; `data` has `key`, `rev`, `author` and `value` of what is there, and the
+                `conflict` that is open about the key, where one is: then nobody writes it until that is decided.
             StaleFence: the attempt has no authority any more.
             TooLarge: the value is larger than a context keeps.
         """
@@ -235,6 +236,7 @@ class SharedContext:
         depends: Mapping[str, int] | None = None,
         reason: str = "",
         key: str | None = None,
+        rebases: bool = False,
     ) -> dict[str, int]:
         """Change several keys, all or none, and return the revisions they became. Errors as for `put`.
 
@@ -243,10 +245,11 @@ class SharedContext:
             depends: other keys, and the revisions they must still have.
             reason: for people to read in the history.
             key: the same key is the same write, now and after any restart. None: a new write each time.
+            rebases: where it loses, the caller looks at what is there and tries again: no conflict opens.
         """
         ops = [change.to_wire() for change in changes]
         seen = [Seen(name, rev) for name, rev in (depends or {}).items()]
-        message = ContextWrite(self.id, key or new_id(), ops, seen, self._attempt, reason)
+        message = ContextWrite(self.id, key or new_id(), ops, seen, self._attempt, reason, rebases)
         written = await self._call(message, ContextWritten)
         # Whether a key is a decision the coordinator knows better; what was written is what was seen last.
         self._saw([ValueOnTheWire(op.key, written.revs[op.key], decision=op.decision) for op in ops])
@@ -277,11 +280,12 @@ class SharedContext:
             if isawaitable(wanted):
                 wanted = await wanted
             try:
-                await self.put(key, wanted, if_rev=rev, decision=decision, guarded=guarded, reason=reason)
+                change = ContextChange(key, wanted, if_rev=rev, decision=decision, guarded=guarded)
+                await self.write([change], reason=reason, rebases=True)
                 return wanted
             except Conflict as conflict:
                 facts = conflict.data
-                if facts.get("key") != key or facts.get("rev") == rev:
+                if facts.get("key") != key or facts.get("rev") == rev or "conflict" in facts:
                     raise
                 value, rev = read_json(facts.get("value")), facts["rev"]
 

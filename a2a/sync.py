@@ -9,7 +9,7 @@ One background thread runs the event loop of one client; every call hands its wo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,6 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from . import client as asynchronous
 from . import delegator
 from .claim import Claim, Name
+from .reader import Kind
 from .shared_context import SyncSharedContext
 
 __all__ = ["Client", "TaskHandle", "connect"]
@@ -147,6 +148,10 @@ class Client:
     def conflicts(self, **wanted: Any) -> list[dict[str, Any]]:
         """As `a2a.Client.conflicts`."""
         return self._there.call(lambda: self._client.conflicts(**wanted))
+
+    def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
+        """As `a2a.Client.raise_conflict`."""
+        return self._there.call(lambda: self._client.raise_conflict(kind, *subjects, **said))
 
     def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
         """As `a2a.Client.resolve`."""

@@ -1,4 +1,4 @@
-"""`a2a conflict ...`: look at what contradicts what, with its evidence, and decide it."""
+"""`a2a conflict ...`: look at what contradicts what, with its evidence; say that something does, and decide it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, Final
 import click
 
 from ..client import Client
+from .asking import parse_value
 from .options import Common, Failure, common_options
 from .output import escape
 from .story import refused_lines, shortened
 
 __all__ = ["conflict"]
 
+_KINDS: Final = ("result", "context", "resource", "artifact", "instruction", "identity")
 _LINES_SHOWN: Final = 40
 _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 """A line end inside a JSON string."""
@@ -24,17 +26,20 @@ _CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
 
 @click.group()
 def conflict() -> None:
-    """Look at conflicts and their evidence; decide one as a person."""
+    """Look at conflicts and their evidence; raise one, or decide one as a person."""
 
 
 @conflict.command("ls")
 @click.option("--task", metavar="TASK", help="Only those about this task.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Only those of this kind.")
+@click.option("--about", metavar="OBJECT", help="Only those about this, as context:plans/decisions/db.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
-def list_conflicts(common: Common, task: str | None, only_open: bool, limit: int) -> None:
+def list_conflicts(common: Common, task: str | None, only_open: bool, limit: int, **wanted: Any) -> None:
     """Show conflicts, the newest first."""
-    found = common.read(lambda client: client.conflicts(task=task, is_open=True if only_open else None, limit=limit))
+    is_open = True if only_open else None
+    found = common.read(lambda client: client.conflicts(task=task, is_open=is_open, limit=limit, **wanted))
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)
@@ -43,11 +48,11 @@ def list_conflicts(common: Common, task: str | None, only_open: bool, limit: int
         common.out.note("there are no such conflicts")
         return
     common.out.table(
-        ("CONFLICT", "TASK", "KIND", "ANSWERS", "STATE", "BY"),
+        ("CONFLICT", "ABOUT", "KIND", "SUBJECTS", "STATE", "BY"),
         [
             (
                 shown["conflict"],
-                shown["task"],
+                _about(shown),
                 f"{shown['kind']} {shown['rule']}",
                 _sizes(shown),
                 _state(shown),
@@ -56,6 +61,11 @@ def list_conflicts(common: Common, task: str | None, only_open: bool, limit: int
             for shown in found
         ],
     )
+
+
+def _about(shown: dict[str, Any]) -> str:
+    """Return what a conflict is about, a task by its id."""
+    return shortened(str(shown["object"]).removeprefix("task:"))
 
 
 def _sizes(shown: dict[str, Any]) -> str:
@@ -75,7 +85,7 @@ def _state(shown: dict[str, Any]) -> str:
 @_CONFLICT
 @common_options()
 def show_conflict(common: Common, conflict_id: str) -> None:
-    """Put the answers side by side: who gave which, what was tried, what each rung said, who was refused, the end."""
+    """Put side by side what contradicts: who says what, what was tried and said, who was refused, how it ended."""
     shown = common.read(lambda client: client.conflict(conflict_id))
     if common.out.as_json:
         common.out.record(shown)
@@ -87,12 +97,19 @@ def show_conflict(common: Common, conflict_id: str) -> None:
 def _story(shown: dict[str, Any]) -> list[str]:
     lines = [
         f"{shown['conflict']}  {shown['kind']} ({shown['rule']})  {_state(shown)}",
-        f"  task       {shown['task']}",
+        f"  about      {shown['object']}",
         f"  policy     {' > '.join(shown['policy'])}",
     ]
+    if shown["blocks"]:
+        lines.append(f"  holds up   {' '.join(shown['blocks'])}")
+    for raised in shown.get("raises", ()):
+        lines.append(f"  raised     by {raised['agent']}: {raised['claim']}".rstrip(": "))
+        if raised["value"]:
+            lines += _shown(_written(raised["value"]))
     first: dict[int, Any] = {}
     for subject in shown["subjects"]:
-        lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent']}")
+        where = _where(subject)
+        lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent']}{where}")
         first.setdefault(subject["group"], subject["value"])
     for group, value in first.items():
         lines += [f"  answer {group} is", *_shown(_written(value))]
@@ -121,6 +138,13 @@ def _story(shown: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _where(subject: dict[str, Any]) -> str:
+    """Return where a subject is from, if its name does not say that."""
+    if "key" in subject:
+        return f", {subject['key']} {subject['rev']} of {subject['contextId']}"
+    return f", fence {subject['fence']} of {subject['resource']}" if "resource" in subject else ""
+
+
 def _written(value: Any) -> list[str]:
     """Return a value as lines; the lines of a text inside of it as lines too, so that a patch looks like one."""
     if isinstance(value, str):
@@ -144,13 +168,65 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
     return [f"{margin}{line}" for line in [*map(shortened, lines[:_LINES_SHOWN]), *cut]]
 
 
+@conflict.command("raise")
+@click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@click.option("--kind", type=click.Choice(_KINDS), default="result", show_default=True, help="What is contended.")
+@click.option("--value", "values", metavar="VALUE", multiple=True, help="What you say yourself: JSON, else text.")
+@click.option(
+    "--revision",
+    "revisions",
+    nargs=3,
+    type=(str, str, click.IntRange(min=1)),
+    metavar="CONTEXT KEY REV",
+    multiple=True,
+    help="What a key of a context was.",
+)
+@click.option(
+    "--fence",
+    "fences",
+    nargs=2,
+    type=(str, click.IntRange(min=0)),
+    metavar="NAME FENCE",
+    multiple=True,
+    help="What was shown for a resource.",
+)
+@click.option("--about", default="", metavar="OBJECT", help="The object, where the rest does not say it.")
+@click.option("--claim", default="", help="In which way they contradict each other.")
+@click.option("--evidence", type=click.File(encoding="utf-8"), help="What shows it; - is the standard input.")
+@common_options()
+def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: Any) -> None:
+    """Say that the results of TASKs, or what the options name, contradict each other; print the conflict.
+
+    Where a result waits for its delegator's word, nothing settles its task until that is decided.
+    """
+    subjects: list[str | dict[str, Any]] = [*tasks]
+    subjects += [{"context": context, "key": key, "rev": rev} for context, key, rev in said["revisions"]]
+    subjects += [{"resource": name, "fence": fence} for name, fence in said["fences"]]
+    subjects += [{"value": parse_value(value)} for value in said["values"]]
+    if not subjects:
+        raise click.UsageError("name at least one TASK, --revision, --fence or --value")
+    evidence = said["evidence"].read() if said["evidence"] is not None else None
+
+    async def work(client: Client) -> dict[str, Any]:
+        known = await client.raise_conflict(
+            kind, *subjects, about=said["about"], claim=said["claim"], evidence=evidence
+        )
+        return await client.conflict(known)
+
+    shown = common.run(work)
+    if common.out.as_json:
+        common.out.record(shown)
+    else:
+        common.out.line(shown["conflict"])
+
+
 @conflict.command("resolve")
 @_CONFLICT
-@click.argument("choice", metavar="TASK|none")
+@click.argument("choice", metavar="SUBJECT|none")
 @click.option("--reason", default="", help="Why; it is kept with the conflict.")
 @common_options()
 def resolve_conflict(common: Common, conflict_id: str, choice: str, reason: str) -> None:
-    """Decide for the TASK whose answer stands, or for none. Needs the operator's token."""
+    """Decide for the SUBJECT that stands, as `show` names it, or for none. Needs the operator's token."""
 
     async def work(client: Client) -> dict[str, Any]:
         await client.resolve(conflict_id, None if choice == "none" else choice, reason)

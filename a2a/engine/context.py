@@ -1,7 +1,7 @@
 """Shared context: what the tasks of one context tell each other, with compare-and-set and a history (spec CTX).
 
-Handlers read, write and watch; `stale_basis` says which decisions a result relies on have moved since. Nothing here
-knows of conflicts beyond refusing a write that does not see the newest revision.
+Handlers read, write and watch; `stale_basis` says which decisions a result relies on have moved since. Of conflicts
+this knows that a key is not written while one about it is open; whether a write that lost opens one, `finding` says.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ..protocol.messages import (
     Seen,
 )
 from ..protocol.types import principal_of
+from .conflicts.finding import contest
 from .context_state import Context, Entry, Origin, Revision, Write
 from .decision import Decision, refuse, reply
 from .jsonpatch import PatchFailed, PatchLimits, apply_patch
@@ -75,9 +76,13 @@ def on_context_write(world: World, sender: Connection, message: ContextWrite, no
         return refusal
     changes: list[dict[str, Any]] = []
     for op in message.ops:
+        conflict = ledger.contested.get((message.context_id, op.key))
+        if conflict is not None:
+            return _contested(context, message.context_id, op.key, conflict)
         change = _change(world.policy, context, message.context_id, op)
         if isinstance(change, Decision):
-            return change
+            has_lost = op.if_rev is not None and op.if_rev != _rev(_entry(context, op.key))
+            return _lost(world, sender, context, message, digest, change, now) if has_lost else change
         changes.append(change)
     refusal = _check_room(world, context, message.context_id, changes)
     if refusal is not None:
@@ -95,8 +100,37 @@ def on_context_write(world: World, sender: Connection, message: ContextWrite, no
         attempt.fence if attempt else None,
         message.reason,
     )
+    for change in changes:
+        world.live.tries.pop((message.context_id, change["key"], agent), None)
     revs = {change["key"]: change["rev"] for change in changes}
     return reply(ContextWritten(message.context_id, revs), record)
+
+
+def _lost(
+    world: World,
+    sender: Connection,
+    context: Context | None,
+    message: ContextWrite,
+    digest: str,
+    refusal: Decision,
+    now: int,
+) -> Decision:
+    """Refuse a write that lost, and open a conflict where that is one. Spec CTX-4, CONFLICT-14."""
+    opened = contest(world, sender, context, message, digest, now) if context is not None else None
+    if opened is None:
+        return refusal
+    refused = _contested(context, message.context_id, message.ops[0].key, opened.conflict)
+    refused.records.append(opened)
+    return refused
+
+
+def _contested(context: Context | None, context_id: str, key: str, conflict: str) -> Decision:
+    data = _facts(context, key) | {"conflict": conflict}
+    return refuse(
+        ErrorCode.CONFLICT,
+        f"{key} of context {context_id} is not written while conflict {conflict} about it is open",
+        data=data,
+    )
 
 
 def _digest(message: ContextWrite) -> str:

@@ -25,6 +25,7 @@ from ..protocol.messages import (
     ConflictGet,
     ConflictList,
     ConflictPosition,
+    ConflictRaise,
     ConflictVote,
     ContextRead,
     ContextWatch,
@@ -75,6 +76,7 @@ from .claims import (
     on_claim_renew,
     outlived,
 )
+from .conflicts.calendar import Calendar
 from .conflicts.comparators import Compare
 from .conflicts.court import (
     on_conflict_appeal,
@@ -83,7 +85,8 @@ from .conflicts.court import (
     on_conflict_position,
     on_conflict_vote,
 )
-from .conflicts.procedure import advance
+from .conflicts.procedure import advance, proceed
+from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
 from .decision import NOTHING, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
@@ -190,6 +193,7 @@ HANDLERS: dict[type[Message], Handler] = {
     ClaimRenew: on_claim_renew,
     ClaimRelease: on_claim_release,
     ClaimList: on_claim_list,
+    ConflictRaise: on_conflict_raise,
     ConflictPosition: on_conflict_position,
     ConflictVote: on_conflict_vote,
     ConflictAppeal: on_conflict_appeal,
@@ -238,6 +242,7 @@ class Coordinator:
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
         self._alarms = Alarms()
+        self._calendar = Calendar()
         self._waiting = Waiting()
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
@@ -273,6 +278,7 @@ class Coordinator:
         for record in records:
             self.ledger.apply(record)
             self.ledger.freed.clear()  # nobody waits before the fold is over
+            self.ledger.stirred.clear()
 
     def begin(self, now: int) -> None:
         """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
@@ -280,6 +286,7 @@ class Coordinator:
         self.ledger.touched.clear()
         self.ledger.posted.clear()
         self.ledger.freed.clear()
+        self.ledger.stirred.clear()
         self.live.restored_lsn = self.ledger.lsn
         self._commit(CoordinatorStarted(now, self.ledger.epoch + 1))
         leases = [
@@ -303,6 +310,7 @@ class Coordinator:
             if claim.is_waiting:
                 # The tasks that stood before it in line do so no more; what is shared meets itself as `x` only.
                 self.ledger.freed.append(dict.fromkeys(claim.names, "x"))
+        self.ledger.stirred.update(self.ledger.open_conflicts)
         self._follow(now)
 
     def opened(self, connection: int, fresh_secret: str, now: int) -> None:
@@ -436,6 +444,9 @@ class Coordinator:
             self._follow(now)
         if now >= self.live.grace_until:
             self._end_claims(now)
+            while (conflict := self._calendar.pop(now)) is not None:
+                self.ledger.stirred[conflict] = self.ledger.conflicts[conflict]
+                self._follow(now)
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
@@ -454,10 +465,11 @@ class Coordinator:
 
     def next_deadline(self) -> int | None:
         """Return when `tick` has something to do next, or None."""
-        alarm = self._alarms.next()
+        alarm, hearing = self._alarms.next(), self._calendar.next()
         times = [
             self._timers[0][0] if self._timers else None,
             None if alarm is None else max(alarm, self.live.grace_until),
+            None if hearing is None else max(hearing, self.live.grace_until),
             self._retention.next_deadline(),
             self._refusals.next_deadline(),
         ]
@@ -645,7 +657,9 @@ class Coordinator:
                 self._follow_claims(task, now)
                 if task.id in self.live.watchers:
                     self._tell_watchers(task)
-            if ledger.touched:
+            if ledger.stirred:
+                self._proceed(now)
+            if ledger.touched or ledger.stirred:
                 continue  # what has to end is not offered before
             if ledger.freed:
                 for record in next_in_line(self.world, now):
@@ -660,7 +674,7 @@ class Coordinator:
                 self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
             if self.live.line.called:
                 leave_line_unserved(self.world)
-            if not ledger.touched and not ledger.freed:
+            if not ledger.touched and not ledger.freed and not ledger.stirred:
                 return
 
     def _follow_claims(self, task: Task, now: int) -> None:
@@ -685,6 +699,15 @@ class Coordinator:
             return
         for record in step or ():
             self._commit(record)
+
+    def _proceed(self, now: int) -> None:
+        """Take the next step of each conflict that something was said to, or whose time has come."""
+        stirred = list(self.ledger.stirred.values())
+        self.ledger.stirred.clear()
+        for conflict in stirred:
+            for record in proceed(self.world, conflict, now) or ():
+                self._commit(record)
+            self._calendar.set(conflict)
 
     def _after_parent(self, task: Task, now: int) -> list[Record]:
         """Return what follows for a sub-task from the end of its parent."""
@@ -832,6 +855,8 @@ class Coordinator:
             if task.delegator == agent or (task.results and task.results[-1].agent == agent):
                 return
         if owner_of(None, agent) in self.ledger.claims.by_owner:
+            return
+        if any(agent in conflict.parties for conflict in self.ledger.open_conflicts.values()):
             return
         self._commit(AgentForgotten(now, agent))
 

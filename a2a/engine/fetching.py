@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.codec import BadFrame, Frame
-from ..protocol.messages import ContextWrite, Hello, Message, TaskDelegate, TaskList
+from ..protocol.messages import ConflictRaise, ContextWrite, Hello, Message, TaskDelegate, TaskList
 from . import plain
 from .decision import Need
 from .ledger import Ledger, Task
@@ -72,6 +72,9 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
             key = (scope, message.key)
     elif isinstance(message, ContextWrite):
         named = (message.attempt.task,) if message.attempt is not None else ()
+    elif isinstance(message, ConflictRaise):
+        about = message.object.partition(":") if message.object.startswith("task:") else ("", "", "")
+        named = (*(subject.task for subject in message.subjects if subject.task is not None), about[2])
     elif isinstance(message, Hello):
         named = tuple(held.task for held in message.held)
     else:

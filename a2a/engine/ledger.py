@@ -36,6 +36,7 @@ from .records import (
     Checkpointed,
     Classified,
     ConflictAppealed,
+    ConflictJoined,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -182,11 +183,18 @@ class Result:
     """What it relies on in the task's context: `key`, `rev`."""
     stale_basis: list[dict[str, Any]] = field(default_factory=list)
     """Decisions among these that had moved: `key`, `seen`, `current`."""
+    overruled: str = ""
+    """The conflict that was decided against it, or empty."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether somebody has to look at it, whatever was agreed: it was written before it could be told something."""
-        return self.unseen_steer or bool(self.stale_basis)
+        """Whether somebody has to look at it, whatever was agreed: it could not be told something, or was overruled."""
+        return self.unseen_steer or self.is_contradicted
+
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether silence does not accept it: a decision it rests on has moved, or a conflict went against it."""
+        return bool(self.stale_basis) or bool(self.overruled)
 
 
 @dataclass(slots=True)
@@ -336,6 +344,11 @@ class Task:
         return self.state in TERMINAL
 
     @property
+    def is_reported(self) -> bool:
+        """Whether its work is done and waits for a word, or for the end of a conflict about it."""
+        return self.state is TaskState.REPORTED or (self.state is TaskState.DISPUTED and bool(self.results))
+
+    @property
     def evaluator(self) -> str:
         """Who says that a result is good: `auto`, `delegator` or `human`."""
         evaluator: str = self.spec.get("acceptance", {}).get("evaluator", "delegator")
@@ -430,6 +443,12 @@ class Ledger:
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
         self.conflicts: dict[str, Conflict] = {}
+        self.open_conflicts: dict[str, Conflict] = {}
+        """Those that are not over, in the order they opened."""
+        self.conflicts_about: dict[str, list[str]] = {}
+        """What conflicts are about to their ids, the newest last."""
+        self.contested: dict[tuple[str, str], str] = {}
+        """(context, key) to the conflict that is open about it: nobody writes it meanwhile."""
         self.impostures: dict[str, list[Refusal]] = {}
         """Principal to the newest hellos in its name that were refused."""
         self.sealed = ""
@@ -451,6 +470,8 @@ class Ledger:
         """Archived tasks that are back; among the tasks they stand behind newer ones."""
         self.touched: dict[str, Task] = {}
         """Tasks that the records since the last pass changed; the coordinator empties it."""
+        self.stirred: dict[str, Conflict] = {}
+        """Conflicts that the records since the last pass changed; the coordinator empties it."""
         self.posted: dict[str, None] = {}
         """Mailboxes with a new entry since the last pass; the coordinator empties it."""
         self.freed: list[dict[str, str]] = []
@@ -1115,6 +1136,7 @@ def _reworked(ledger: Ledger, record: Reworked, lsn: int) -> None:
     task.rev += 1
     task.cancel = None  # the report had come first, and the delegator chose to go on
     ledger.move(task, TaskEvent.REWORK, record, lsn, record.payload, by=record.by, rev=task.rev)
+    folding.sent_back(ledger, task, record, lsn)
 
 
 def _cancel_requested(ledger: Ledger, record: CancelRequested, lsn: int) -> None:
@@ -1146,12 +1168,12 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
         ledger.charge(task, fence, record.usage)
     ledger.spend(task)
     result = task.results[-1] if task.results else None
-    waited = task.state is TaskState.REPORTED and result is not None and result.reviewed
+    waited = task.is_reported and result is not None and result.reviewed
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
     ledger.claims.forget(owner_of(task.id, ""))
-    folding.moot(ledger, task, record.at, lsn)
+    folding.ended(ledger, task, record, lsn)
     if task.group is None and result is not None and task.scope.partition(":")[0] in ("task", "principal"):
         ledger.count_result(result.agent, was_good=record.state == "completed")
     parent = ledger.tasks.get(task.parent) if task.parent is not None else None
@@ -1234,6 +1256,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     Classified: folding.classified,
     GroupDecided: folding.group_decided,
     ConflictOpened: folding.conflict_opened,
+    ConflictJoined: folding.conflict_joined,
     PositionTaken: folding.position_taken,
     StageOpened: folding.stage_opened,
     StageClosed: folding.stage_closed,

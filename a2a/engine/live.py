@@ -114,6 +114,8 @@ class Live:
     released: dict[str, dict[str, int]] = field(default_factory=dict)
     """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
     line: Line = field(default_factory=Line)
+    tries: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
+    """(context, key, agent) to the revision its last write was for, and how often in a row it was for no newer one."""
     comparing: dict[str, str] = field(default_factory=dict)
     """Group to the member whose result a job compares just now."""
     away_since: dict[str, int] = field(default_factory=dict)

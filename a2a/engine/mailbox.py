@@ -36,6 +36,10 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
     if entry.claim is not None:
         return claim_notice(world.ledger, entry, now)
     ledger = world.ledger
+    if entry.kind.startswith("conflict."):
+        conflict = ledger.conflicts[ledger.conflict_id_at(entry.number)]
+        is_opening = entry.kind == "conflict.opened"
+        return opened_notice(ledger, conflict, agent, now) if is_opening else resolved_notice(ledger, conflict)
     task = ledger.tasks[entry.task]
     match entry.kind:
         case "task.offer":
@@ -74,10 +78,6 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
         case "task.steer":
             steer = task.steers[entry.number - 1]
             return TaskSteer(task.id, steer.key, steer.payload, steer_no=entry.number)
-        case "conflict.opened":
-            return opened_notice(ledger, ledger.conflicts[ledger.conflict_id_at(entry.number)], agent, now)
-        case "conflict.resolved":
-            return resolved_notice(ledger, ledger.conflicts[ledger.conflict_id_at(entry.number)])
         case "task.revoke":
             return _revoke(task, entry.number, now)
         case _:

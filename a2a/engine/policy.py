@@ -12,7 +12,7 @@ from typing import Any
 from ..protocol.codec import FrameLimits
 from ..protocol.messages import TaskLimits, Timers
 
-__all__ = ["Admission", "Bounds", "Durations", "Policy", "digest"]
+__all__ = ["LADDERS", "Admission", "Bounds", "Durations", "Policy", "digest"]
 
 
 def digest(secret: str) -> str:
@@ -123,6 +123,18 @@ class Admission:
         )
 
 
+_A_MINUTE = {"strategy": "human", "timeoutMs": 60_000}
+"""Meanwhile nobody writes what the conflict is about, so nobody is waited for as long as elsewhere."""
+LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "context": ({"strategy": "authority"}, _A_MINUTE, {"strategy": "abort"}),
+    "resource": ({"strategy": "authority"}, {"strategy": "human"}, {"strategy": "abort"}),
+    "artifact": ({"strategy": "majority"}, {"strategy": "human"}, {"strategy": "abort"}),
+    "instruction": ({"strategy": "authority"}, {"strategy": "first_wins"}),
+    "identity": ({"strategy": "human"}, {"strategy": "abort"}),
+}
+"""Kind of conflict to how it is decided, in a namespace that sets nothing else (spec CONFLICT-13)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Everything a coordinator is told once."""
@@ -138,6 +150,23 @@ class Policy:
     """By which the answers of a group are the same, where its task names none."""
     ladder: tuple[dict[str, Any], ...] = ({"strategy": "majority"}, {"strategy": "human"}, {"strategy": "abort"})
     """By which answers that contradict each other are decided, where their task names none."""
+    ladders: Mapping[str, tuple[dict[str, Any], ...]] = field(default_factory=lambda: LADDERS)
+    """Kind to how conflicts of it are decided. Without one for `context` writes that lose are refused, and no more."""
+    conflicts_open_max: int = 1_000
+    """Conflicts that are open, apart from those of groups."""
+    conflicts_raised_max: int = 16
+    """Open ones that agents of one principal have raised."""
+    conflicts_about_max: int = 8
+    """Conflicts raised about one thing, over or not."""
+    conflict_raises_max: int = 16
+    """Raises that are kept with one conflict; further ones are answered and not kept."""
+    conflict_subjects_max: int = 16
+    conflict_max_bytes: int = 1024 * 1024
+    """What contradicts each other in one conflict, and what was said to it when it was raised."""
+    conflict_rest_ms: int = 60_000
+    """How long after a conflict about a key a lost write to it opens no other."""
+    contest_ms: int = 60_000
+    """How long a worker may contest that its result was rejected."""
     ballot_ms: int = 60_000
     """How long further answers and positions are waited for, once answers contradict each other."""
     judge_ms: int = 300_000
@@ -202,6 +231,8 @@ class Policy:
     """Beyond this the coordinator reads a connection more slowly; nothing is refused."""
     requests_in_flight: int = 16_384
     outbox_max_bytes: int = 64 * 1024 * 1024
+    tries_max: int = 10_000
+    """Writers that lost on a key and may be about to insist: beyond this the oldest is forgotten."""
     watches_max: int = 4_096
     """Watched tasks on one connection."""
     finds_max: int = 256
@@ -213,3 +244,7 @@ class Policy:
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000
     """Agents in one answer to `agent.find`."""
+
+    def ladder_for(self, kind: str) -> tuple[dict[str, Any], ...]:
+        """Return how conflicts of a kind are decided; empty where none is set."""
+        return self.ladder if kind == "result" else self.ladders.get(kind, ())

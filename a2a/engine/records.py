@@ -33,6 +33,7 @@ __all__ = [
     "Claimed",
     "Classified",
     "ConflictAppealed",
+    "ConflictJoined",
     "ConflictOpened",
     "ConflictResolved",
     "ContextWritten",
@@ -428,16 +429,49 @@ class GroupDecided(Record):
 
 @dataclass(slots=True)
 class ConflictOpened(Record):
-    """Answers contradict each other. The conflict's id follows from the record's position."""
+    """Things contradict each other. The conflict's id follows from the record's position."""
 
     conflict: str
-    task: str
+    task: str | None
+    """The group whose answers they are, or the task whose result rests on what has moved; else none."""
     kind: str
     rule: str
     ladder: list[dict[str, Any]]
     respond_at: int
     parties: dict[str, str]
-    """Agent to its role: `author` or `delegator`."""
+    """Agent to its role: `author`, `delegator` or `raiser`."""
+    object: str = ""
+    """What they are about; of a group it is the task."""
+    candidates: list[dict[str, Any]] | None = None
+    """What contradicts each other, as it is now; of a group it is the answers of its members."""
+    terms: dict[str, Any] | None = None
+    """By what it is decided, the namespace's values of now; a group has its own."""
+    blocks: list[str] | None = None
+    """Tasks that are disputed by it."""
+    by: str = ""
+    """Who raised it, or whose write was refused."""
+    claim: str = ""
+    name: str = ""
+    """Of who says it and what it is about: the same name is a repeat."""
+    write: dict[str, Any] | None = None
+    """What was refused, as far as its candidate does not say it: its `name`, `decision`, `guarded`, `reason`."""
+    payload: bytes | None = None
+    """The evidence of who raised it."""
+
+
+@dataclass(slots=True)
+class ConflictJoined(Record):
+    """The same was raised once more: it is kept with the conflict that is open."""
+
+    conflict: str
+    by: str
+    name: str
+    kind: str
+    object: str
+    claim: str
+    subjects: list[dict[str, Any]]
+    """What contradicts each other, in its words."""
+    payload: bytes
 
 
 @dataclass(slots=True)
@@ -445,7 +479,7 @@ class PositionTaken(Record):
     """A party said what it has to say."""
 
     conflict: str
-    task: str
+    task: str | None
     party: str
     stance: str
     payload: bytes
@@ -456,7 +490,7 @@ class StageOpened(Record):
     """The next rung is tried; from the first one on no further answer enters."""
 
     conflict: str
-    task: str
+    task: str | None
     number: int
     strategy: str
     until: int
@@ -471,7 +505,7 @@ class StageClosed(Record):
     """A rung has come to an outcome: a class, or undecided."""
 
     conflict: str
-    task: str
+    task: str | None
     number: int
     winner: int | None
     why: str
@@ -484,7 +518,7 @@ class ConflictAppealed(Record):
     """A party did not accept the outcome; the ladder goes on above the rung that decided."""
 
     conflict: str
-    task: str
+    task: str | None
     party: str
     ground: str
     payload: bytes
@@ -495,7 +529,7 @@ class ConflictResolved(Record):
     """A conflict is over. What follows from it stands in the same append."""
 
     conflict: str
-    task: str
+    task: str | None
     outcome: str
     ref: str | None
     by: str
@@ -671,6 +705,7 @@ RECORDS: dict[str, type[Record]] = {
         Classified,
         GroupDecided,
         ConflictOpened,
+        ConflictJoined,
         PositionTaken,
         StageOpened,
         StageClosed,

@@ -20,11 +20,13 @@ from ..protocol.messages import (
     AttemptError,
     ConflictAppeal,
     ConflictPosition,
+    ConflictRaise,
     ConflictVote,
     ContextOp,
     ContextWrite,
     Held,
     Message,
+    RaisedSubject,
     Seen,
     TaskAccept,
     TaskAnswer,
@@ -49,7 +51,9 @@ from .budget import exhausted
 from .claimcheck import expected_instead
 from .conflicts.case import Terms
 from .conflicts.comparators import Compare, run
-from .conflicts.procedure import advance, resolve_by_person
+from .conflicts.finding import TRIES
+from .conflicts.procedure import advance, proceed, resolve_by_person
+from .conflicts.showing import subjects_of
 from .coordinator import HANDLERS
 from .handover import hand_back
 from .leases import canceled, lapse, withdraw
@@ -75,6 +79,7 @@ from .records import (
     ClaimRequested,
     Classified,
     ConflictAppealed,
+    ConflictJoined,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -137,6 +142,14 @@ _NO_LIMITS = Policy(
     context_patch_operations_max=_MANY,
     context_depth_max=_MANY,
     context_depends_max=_MANY,
+    conflicts_open_max=_MANY,
+    conflicts_raised_max=_MANY,
+    conflicts_about_max=_MANY,
+    conflict_raises_max=_MANY,
+    conflict_subjects_max=_MANY,
+    conflict_max_bytes=_MANY,
+    conflict_rest_ms=0,
+    contest_ms=_MANY,
 )
 """The limits of then are not recorded; what was refused for one of them left no record."""
 
@@ -199,6 +212,7 @@ class Replay:
                 self.ledger.touched.clear()
                 self.ledger.posted.clear()
                 self.ledger.freed.clear()
+                self.ledger.stirred.clear()
             self.decisions += 1
         return None
 
@@ -262,6 +276,14 @@ class Replay:
         """Return the next step of a group, where it does not wait."""
         step = advance(self.world, task, now)
         return [step] if isinstance(step, list) else []
+
+    def steps(self, record: Any) -> list[list[Record]]:
+        """Return the next step of a conflict, where it does not wait."""
+        conflict = self.ledger.conflicts[record.conflict]
+        if not conflict.candidates:
+            return self.advanced(self.task(record), record.at)
+        step = proceed(self.world, conflict, record.at)
+        return [step] if step is not None else []
 
     def attempt(self, task: Task, fence: int) -> str:
         """Return whose attempt a fence is."""
@@ -376,8 +398,11 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
             appeal_ms=terms.appeal_ms,
             appeal_irreversible_ms=terms.appeal_ms,
         )
-    if record.scope.startswith(("conflict:", "compare:")) and record.parent is not None:
-        return replay.advanced(replay.ledger.tasks[record.parent], record.at)
+    if record.scope.startswith(("conflict:", "compare:")):
+        if record.parent is not None:
+            return replay.advanced(replay.ledger.tasks[record.parent], record.at)
+        step = proceed(replay.world, replay.ledger.conflicts[record.scope.removeprefix("conflict:")], record.at)
+        return [step] if step is not None else []
     limits = TaskLimits(deadline_ms=None if record.deadline_at is None else record.deadline_at - record.at)
     message = TaskDelegate(
         record.key,
@@ -604,8 +629,75 @@ def _classified(replay: Replay, record: Classified) -> list[list[Record]]:
     return [[replace(record, number=number, why=why)]]
 
 
-def _advanced(replay: Replay, record: GroupDecided | ConflictOpened | ConflictResolved) -> list[list[Record]]:
+def _advanced(replay: Replay, record: GroupDecided) -> list[list[Record]]:
     return replay.advanced(replay.task(record), record.at)
+
+
+def _opened(replay: Replay, record: ConflictOpened) -> list[list[Record]]:
+    if record.candidates is None:
+        return replay.advanced(replay.task(record), record.at)
+    terms = Terms(**record.terms or {})
+    replay.world.policy = replace(
+        _NO_LIMITS,
+        ladder=tuple(terms.ladder),
+        ladders={record.kind: tuple(terms.ladder)},
+        judge_ms=terms.judge_ms,
+        human_ms=terms.human_ms,
+        appeal_ms=terms.appeal_ms,
+    )
+    if record.write is not None:
+        return [_refused_write(replay, record, record.write)]
+    subjects = [subject for candidate in record.candidates if (subject := _subject(candidate)) is not None]
+    for candidate in record.candidates:
+        if candidate["form"] == "result" and candidate["ref"] not in replay.ledger.tasks:
+            _allow(candidate["ref"] in replay.shelf, f"results that there are, {candidate['ref']} has none")
+            return [[record]]  # the archive had it, and a replay has not
+    role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
+    kind: Any = record.kind
+    message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload or b"")
+    return [replay.say(record.by, message, record.at, role=role)]
+
+
+def _refused_write(replay: Replay, record: ConflictOpened, write: dict[str, Any]) -> list[Record]:
+    """Return what follows the write that lost. How often it was tried is not recorded."""
+    _, wanted = record.candidates or ({}, {})
+    key, context_id, rev = wanted["key"], wanted["context_id"], wanted["rev"]
+    replay.world.live.tries[context_id, key, record.by] = (rev, TRIES - 1)
+    op = ContextOp(key, rev, wanted["payload"], decision=write["decision"], guarded=write["guarded"])
+    attempt = Held(wanted["task"], wanted["fence"]) if wanted["task"] is not None else None
+    message = ContextWrite(context_id, write["name"], [op], [], attempt, write["reason"])
+    role = "operator" if wanted["is_operator"] else "member"
+    return replay.say(record.by, message, record.at, role=role)
+
+
+def _subject(candidate: dict[str, Any]) -> RaisedSubject | None:
+    """Return the subject that a candidate was named as, or None where it was none."""
+    match candidate["form"]:
+        case "result":
+            return RaisedSubject(task=candidate["ref"])
+        case "revision":
+            return RaisedSubject(context_id=candidate["context_id"], key=candidate["key"], rev=candidate["rev"])
+        case "fence":
+            return RaisedSubject(resource=candidate["resource"], fence=candidate["fence"])
+        case "value":
+            return RaisedSubject(value=candidate["payload"])
+    return None
+
+
+def _joined(replay: Replay, record: ConflictJoined) -> list[list[Record]]:
+    subjects = [RaisedSubject(**subject) for subject in record.subjects]
+    kind: Any = record.kind
+    message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload)
+    found = replay.say(record.by, message, record.at)
+    if not found:
+        conflict = replay.ledger.conflicts[record.conflict]
+        _allow(conflict.is_open and conflict.climbs, f"a conflict that is open, {conflict.id} is not")
+        return [[record]]  # about a result that the archive had
+    return [found]
+
+
+def _resolved(replay: Replay, record: ConflictResolved) -> list[list[Record]]:
+    return replay.steps(record)
 
 
 def _position(replay: Replay, record: PositionTaken) -> list[list[Record]]:
@@ -614,19 +706,19 @@ def _position(replay: Replay, record: PositionTaken) -> list[list[Record]]:
 
 
 def _stage_opened(replay: Replay, record: StageOpened) -> list[list[Record]]:
-    task, conflict = replay.task(record), replay.ledger.conflicts[record.conflict]
-    found = replay.advanced(task, record.at)
+    conflict = replay.ledger.conflicts[record.conflict]
+    found = replay.steps(record)
     if conflict.stage is None:  # a person did not wait for its rung; who it was, the next record says
-        found.append(resolve_by_person(replay.ledger, task, conflict, None, "", "", record.at)[:1])
+        found.append(resolve_by_person(replay.world, conflict, None, "", "", record.at)[:1])
     return found
 
 
 def _stage_closed(replay: Replay, record: StageClosed) -> list[list[Record]]:
-    task = replay.task(record)
     if not record.by:
-        return replay.advanced(task, record.at)
-    classes = task.group.classes if task.group is not None else []
-    choice = None if record.winner is None else classes[record.winner][0]
+        return replay.steps(record)
+    conflict = replay.ledger.conflicts[record.conflict]
+    numbers = [(subject["group"], subject["ref"]) for subject in subjects_of(replay.ledger, conflict)]
+    choice = None if record.winner is None else dict(reversed(numbers)).get(record.winner)
     return [replay.say(record.by, ConflictVote(record.conflict, choice, record.why), record.at, role="operator")]
 
 
@@ -752,12 +844,13 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     Reworked: _reworked,
     Classified: _classified,
     GroupDecided: _advanced,
-    ConflictOpened: _advanced,
+    ConflictOpened: _opened,
+    ConflictJoined: _joined,
     PositionTaken: _position,
     StageOpened: _stage_opened,
     StageClosed: _stage_closed,
     ConflictAppealed: _appealed,
-    ConflictResolved: _advanced,
+    ConflictResolved: _resolved,
     CancelRequested: _cancel,
     Settled: _settled,
     ContextWritten: _context_written,

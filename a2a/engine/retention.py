@@ -31,6 +31,9 @@ def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
     """
     if not task.is_terminal or task.id in ledger.mail:
         return False
+    kind, _, conflict = task.scope.partition(":")
+    if kind == "conflict" and conflict in ledger.open_conflicts:
+        return False  # its answer counts when the others have come
     parent = ledger.tasks.get(task.parent) if task.parent else None
     if parent is not None and not parent.is_terminal:
         return False

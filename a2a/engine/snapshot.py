@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from . import plain
 from .claimbook import Claim, ClaimBook, Numbers
 from .conflicts.case import Conflict
+from .conflicts.folding import index
 from .context_state import Context
 from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox, Task
@@ -121,6 +122,8 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
     ledger.impostures = state.impostures
+    for conflict in ledger.conflicts.values():
+        index(ledger, conflict)
     ledger.contexts = {context.id: context for context in state.contexts}
     ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)
     return ledger

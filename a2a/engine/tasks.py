@@ -29,6 +29,7 @@ from ..protocol.messages import (
 from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
 from .budget import check_budget, plain
+from .conflicts.finding import stale_conflict
 from .conflicts.procedure import due_at, members_of, terms_of
 from .context import stale_basis
 from .decision import Decision, refuse, reply
@@ -55,6 +56,7 @@ from .records import (
     Answered,
     ArtifactAppended,
     Asked,
+    ConflictOpened,
     Delegated,
     Record,
     Reported,
@@ -412,6 +414,9 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
         return reply(TaskVerdict(task.id, message.fence, "invalid", missing))
     records: list[Record] = [Accepted(now, task.id, message.fence)] if case is Case.OFFERED else []
     records.extend(_admit(world, task, agent, message, now))
+    report = records[-1]
+    if isinstance(report, Reported) and report.review and report.stale_basis:
+        records.append(_on_what_moved(world, task, report, len(records) + 1))
     return reply(TaskVerdict(task.id, message.fence, "admitted"), *records)
 
 
@@ -470,6 +475,13 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
         ]
     report.retry_at = now + _backoff(world.policy, task)
     return [report]
+
+
+def _on_what_moved(world: World, task: Task, report: Reported, offset: int) -> ConflictOpened:
+    """Return the conflict of a result that rests on decisions which have moved. Spec CONFLICT-16."""
+    result = Result(task.rev, report.fence, report.agent, report.result_hash, report.payload, report.at)
+    lsn = world.ledger.lsn + offset
+    return stale_conflict(world.ledger, task, result, report.stale_basis or [], lsn, report.at)
 
 
 def _backoff(policy: Policy, task: Task) -> int:
@@ -544,6 +556,8 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
     if task.is_terminal or task.rev > message.rev:
         return _confirmed_before(task, message)
     result = task.results[-1] if task.results else None
+    if task.state is TaskState.DISPUTED and task.is_reported:
+        return _disputed(world, task)
     if task.state is not TaskState.REPORTED or result is None or result.rev != message.rev:
         return refuse(
             ErrorCode.CONFLICT, f"task {task.id} is {task.state} and has no result of revision {message.rev} to confirm"
@@ -561,6 +575,17 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
     records = _word(task, result, message, sender.agent or "", now)
     state = records[-1].state if isinstance(records[-1], Settled) else TaskState.QUEUED.value
     return reply(Ok(state=state), *records)
+
+
+def _disputed(world: World, task: Task) -> Decision:
+    """Nothing settles while a conflict about it is open. Spec CONFLICT-15."""
+    is_open = world.ledger.open_conflicts
+    conflict = next(known for known in task.conflicts if known in is_open and task.id in is_open[known].blocks)
+    return refuse(
+        ErrorCode.CONFLICT,
+        f"task {task.id} is disputed: conflict {conflict} about its result is open",
+        data={"conflict": conflict},
+    )
 
 
 def _word(task: Task, result: Result, message: TaskConfirm, by: str, now: int) -> list[Record]:
@@ -624,7 +649,7 @@ def when_due(world: World, task: Task) -> int | None:
         return None
     state, durations = task.state, task.durations
     # Work that is done and paid for is not lost to the deadline: from the report on, the confirm timer counts.
-    has_deadline = task.deadline_at is not None and state is not TaskState.REPORTED
+    has_deadline = task.deadline_at is not None and not task.is_reported
     times: list[int] = [task.deadline_at] if has_deadline and task.deadline_at is not None else []
     if state is TaskState.QUEUED:
         if durations.queue_ms is not None:
@@ -673,7 +698,7 @@ def _patience(world: World, task: Task) -> list[tuple[int, str]]:
 
 def _delegator_lost_at(world: World, task: Task) -> int | None:
     """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
-    if task.on_delegator_loss != "cancel" or task.state in (TaskState.REPORTED, TaskState.CANCELING):
+    if task.on_delegator_loss != "cancel" or task.is_reported or task.state is TaskState.CANCELING:
         return None
     since = world.live.away_since.get(task.principal)
     return None if since is None else since + task.loss_ms
@@ -689,7 +714,7 @@ def due(world: World, task: Task, now: int) -> list[Record]:
     if task.is_terminal:
         return []
     state, durations = task.state, task.durations
-    if task.deadline_at is not None and task.deadline_at <= now and state is not TaskState.REPORTED:
+    if task.deadline_at is not None and task.deadline_at <= now and not task.is_reported:
         return [Settled(now, task.id, "failed", "deadline", "the deadline has passed")]
     if state is TaskState.QUEUED and durations.queue_ms is not None and task.since + durations.queue_ms <= now:
         detail = f"no agent took {task.spec['skill']} within {durations.queue_ms} ms"
@@ -702,8 +727,9 @@ def due(world: World, task: Task, now: int) -> list[Record]:
         and _confirm_timer_runs(world.policy, task)
     ):
         result = task.results[-1]
-        if result.stale_basis:
-            detail = "it relies on decisions that have moved, and nobody said that it is good all the same"
+        if result.is_contradicted:
+            why = "it was overruled" if result.overruled else "it relies on decisions that have moved"
+            detail = f"{why}, and nobody said that it is good all the same"
             return [Settled(now, task.id, "failed", "unconfirmed", detail, "timer")]
         if world.policy.on_confirm_timeout == "accept":
             return [Settled(now, task.id, "completed", by="timer", result_hash=result.result_hash)]

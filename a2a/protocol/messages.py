@@ -67,6 +67,8 @@ __all__ = [
     "ConflictOpened",
     "ConflictPage",
     "ConflictPosition",
+    "ConflictRaise",
+    "ConflictRaised",
     "ConflictResolved",
     "ConflictVote",
     "ContextEventNotice",
@@ -92,6 +94,7 @@ __all__ = [
     "Ping",
     "Pong",
     "PriorAttempt",
+    "RaisedSubject",
     "Resume",
     "Seen",
     "StaleBasis",
@@ -978,28 +981,80 @@ class ClaimPage(Message):
 
 @dataclass(slots=True)
 class Subject(Struct):
-    """One of the answers that contradict each other."""
+    """One of the things that contradict each other."""
 
     ref: str
-    """The task whose result it is."""
+    """The task whose result it is, or its name within the conflict."""
     agent: str
     result_hash: Digest
     group: Uint
-    """Answers with the same number are the same, in the eyes of the comparator."""
+    """Those with the same number are the same, in the eyes of the comparator."""
+
+
+ConflictKind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
+Topic = Annotated[str, Field(max_length=1_024)]
+"""What a conflict is about: `task:`, `context:`, `resource:` or `agent:` and a name."""
+
+
+@dataclass(slots=True)
+class RaisedSubject(Struct):
+    """One of the things that contradict each other: a task, a key's revision, a fence or a value (spec CONFLICT-11)."""
+
+    task: Identifier | None = None
+    """Its newest result."""
+    context_id: Identifier | None = None
+    key: Key | None = None
+    rev: Uint | None = None
+    """Of the key in that context."""
+    resource: ResourceName | None = None
+    fence: Uint | None = None
+    """Shown for the resource."""
+    value: bytes | None = None
+    """What the one who raises it says itself: JSON."""
+
+
+@dataclass(slots=True)
+class ConflictRaise(Message):
+    """Somebody says that things contradict each other (spec CONFLICT-11). Key: (principal, kind, subjects)."""
+
+    kind = "conflict.raise"
+    conflict_kind: ConflictKind
+    subjects: Annotated[list[RaisedSubject], Field(min_length=1, max_length=1_000)]
+    object: Topic = ""
+    """What it is about, where the subjects do not say it."""
+    claim: Annotated[str, Field(max_length=2_000)] = ""
+    """In which way they do, in a few words."""
+    payload: bytes = b"[]"
+    """The evidence: a JSON array of A2A Parts."""
+
+
+@dataclass(slots=True)
+class ConflictRaised(Message):
+    """The conflict it is, or was before (spec CONFLICT-12)."""
+
+    kind = "conflict.raised"
+    conflict: Identifier
+    created: bool
+    """False: it was there."""
+    is_open: bool
+    object: Topic
 
 
 @dataclass(slots=True)
 class ConflictOpened(Message):
-    """Results contradict each other; to every party (spec CONFLICT-2)."""
+    """Things contradict each other; to every party (spec CONFLICT-2)."""
 
     kind = "conflict.opened"
     conflict: Identifier
-    task: Identifier
     conflict_kind: str
     rule: str
     level: Uint
     subjects: list[Subject]
-    your_role: Literal["author", "delegator"]
+    your_role: Literal["author", "delegator", "raiser"]
+    task: Identifier | None = None
+    """The task whose results they are, where there is one."""
+    object: str = ""
+    """What it is about."""
     respond_by_ms: Milliseconds = 0
     """Time left to take a position."""
 
@@ -1022,7 +1077,7 @@ class ConflictVote(Message):
     kind = "conflict.vote"
     conflict: Identifier
     choice: Identifier | None = None
-    """The task whose result stands; absent, none of them."""
+    """The subject that stands, by its `ref`; absent, none of them."""
     reasons: Annotated[str, Field(max_length=8_000)] = ""
 
 
@@ -1043,15 +1098,17 @@ class ConflictResolved(Message):
 
     kind = "conflict.resolved"
     conflict: Identifier
-    task: Identifier
     outcome: Literal["select", "merge", "reject_all", "moot"]
     rationale: str
     by: str
     """The rung that decided, or who did."""
+    task: Identifier | None = None
+    object: str = ""
+    """What it was about."""
     ref: str | None = None
-    """The task whose result stands."""
+    """The subject that stands; of a merge the task that made it."""
     dissent: list[str] = field(default_factory=list)
-    """The tasks whose results do not."""
+    """The subjects that do not."""
     appeal_by_ms: Milliseconds = 0
     """Time left to appeal."""
 
@@ -1073,7 +1130,7 @@ class ConflictFound(Message):
     conflict: Identifier
     view: JsonObject
     payloads: list[JsonObject] = field(default_factory=list)
-    """`ref` or `party`, and `payload`: the results, and what parties had to say."""
+    """`ref`, `party` or `raiser`, and `payload`: the subjects, and what parties and raisers had to say."""
     refused: list[JsonObject] = field(default_factory=list)
     """Requests about it that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 
@@ -1087,6 +1144,8 @@ class ConflictList(Message):
     is_open: bool | None = None
     before: str | None = None
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    conflict_kind: ConflictKind | None = None
+    object: Topic | None = None
 
 
 @dataclass(slots=True)
@@ -1264,6 +1323,8 @@ class ContextWrite(Message):
     attempt: Held | None = None
     """The attempt that writes: it has to be current."""
     reason: Annotated[str, Field(max_length=2_000)] = ""
+    rebases: bool = False
+    """Whether it looks at what is there and tries again, where it has lost: then no conflict opens (CONFLICT-14)."""
 
 
 @dataclass(slots=True)
@@ -1376,6 +1437,8 @@ KINDS: dict[str, type[Message]] = {
         ClaimPreempt,
         ClaimList,
         ClaimPage,
+        ConflictRaise,
+        ConflictRaised,
         ConflictOpened,
         ConflictPosition,
         ConflictVote,
@@ -1424,6 +1487,7 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         ClaimRenew,
         ClaimRelease,
         ClaimList,
+        ConflictRaise,
         ConflictPosition,
         ConflictVote,
         ConflictAppeal,

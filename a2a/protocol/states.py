@@ -29,7 +29,7 @@ class TaskState(StrEnum):
     BLOCKED = "blocked"
     """Waits for the answers of several agents."""
     DISPUTED = "disputed"
-    """They contradict each other."""
+    """What it came to contradicts something."""
     QUEUED = "queued"
     OFFERED = "offered"
     LEASED = "leased"
@@ -59,6 +59,8 @@ class TaskEvent(StrEnum):
     """The attempt ended without an outcome, and another follows: yield, retryable failure."""
     DISPUTE = "dispute"
     """Results contradict each other, and nothing settles before that is decided."""
+    RESOLVE = "resolve"
+    """It is decided, and the result waits for its delegator's word as before."""
     ASK = "ask"
     ANSWER = "answer"
     ANSWER_LATER = "answer_later"
@@ -91,6 +93,7 @@ TASK: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_S.BLOCKED, _E.FAIL): _S.FAILED,
     (_S.BLOCKED, _E.CANCEL): _S.CANCELED,
     (_S.DISPUTED, _E.REPORT): _S.REPORTED,
+    (_S.DISPUTED, _E.RESOLVE): _S.REPORTED,
     (_S.DISPUTED, _E.FAIL): _S.FAILED,
     (_S.DISPUTED, _E.CANCEL): _S.CANCELED,
     (_S.OFFERED, _E.ACCEPT): _S.LEASED,
@@ -120,6 +123,7 @@ TASK: dict[tuple[TaskState, TaskEvent], TaskState] = {
     (_S.CANCELING, _E.REPORT): _S.REPORTED,
     (_S.CANCELING, _E.FAIL): _S.FAILED,
     (_S.CANCELING, _E.CANCEL): _S.CANCELED,
+    (_S.REPORTED, _E.DISPUTE): _S.DISPUTED,
     (_S.REPORTED, _E.COMPLETE): _S.COMPLETED,
     (_S.REPORTED, _E.REWORK): _S.QUEUED,
     (_S.REPORTED, _E.FAIL): _S.FAILED,

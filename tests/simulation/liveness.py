@@ -77,7 +77,8 @@ def _dues(task: TaskModel, hold_results: bool) -> list[tuple[str, int]]:
     """Return the times by which something has to have happened to a task, and what that is."""
     durations = task.durations
     dues: list[tuple[str, int]] = []
-    if task.deadline_at is not None and task.state != "reported":
+    is_reported = task.state in ("reported", "disputed") and task.rev in task.results
+    if task.deadline_at is not None and not is_reported:
         dues.append(("deadline", task.deadline_at))
     if task.state == "queued" and durations["queue_ms"] is not None:
         dues.append(("queue", task.since + durations["queue_ms"]))
@@ -250,7 +251,7 @@ def compare(name: str, replayed: Ledger, live: Ledger) -> None:
             raise Violation(name, f"replay and live differ at {_difference(ours, theirs, field)}")
 
 
-_PASSING = ("touched", "posted", "freed")
+_PASSING = ("touched", "posted", "freed", "stirred")
 """Marks that the passes clear."""
 _SCALARS = frozenset({str, int, bytes, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}

@@ -154,6 +154,8 @@ class TaskModel:
     rev: int = 0
     results: dict[int, Held] = field(default_factory=dict)
     """Revision to its result."""
+    overruled: set[int] = field(default_factory=set)
+    """Revisions whose results a conflict went against."""
     rejected: set[int] = field(default_factory=set)
     """Fences of results that were sent back."""
     admitted: dict[int, tuple[str, str, int]] = field(default_factory=dict)
@@ -254,6 +256,32 @@ class Ruling:
     appeal_lsn: int = 0
     stages: list[StageModel] = field(default_factory=list)
     is_open: bool = True
+    kind: str = "result"
+    rule: str = "r1"
+    object: str = ""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    """What contradicts each other, where it is not the answers of a group."""
+    blocks: list[str] = field(default_factory=list)
+    appeal_ms: int = 0
+    opened_at: int = 0
+
+    @property
+    def climbs(self) -> bool:
+        """Whether it has a ladder of its own."""
+        return bool(self.candidates) and self.rule != "c3"
+
+    @property
+    def contested(self) -> tuple[str, str] | None:
+        """(context, key) that nobody writes while it is open, or None."""
+        found = [(known["context_id"], known["key"]) for known in self.candidates]
+        return found[0] if self.rule in ("c1", "c4") else None
+
+    def classes(self) -> list[list[str]]:
+        """Return the references of its own candidates, those with the same bytes together."""
+        found: dict[str, list[str]] = {}
+        for known in self.candidates:
+            found.setdefault(known["digest"], []).append(known["ref"])
+        return list(found.values())
 
 
 @dataclass(slots=True)
@@ -389,8 +417,21 @@ class Model:
         return is_left and task.evaluator == "delegator"
 
     def ruling(self, task: str) -> Ruling | None:
-        """Return the open conflict about a task, or None."""
-        return next((ruling for ruling in self.rulings.values() if ruling.task == task and ruling.is_open), None)
+        """Return the open conflict about the answers of a group, or None."""
+        return next((known for known in self._about(task) if not known.candidates), None)
+
+    def disputing(self, task: str) -> Ruling | None:
+        """Return the open conflict that somebody raised about the result of a task, or None."""
+        return next((known for known in self.rulings.values() if task in known.blocks and known.is_open), None)
+
+    def contesting(self, context: str, key: str) -> Ruling | None:
+        """Return the open conflict about a key, or None."""
+        return next(
+            (known for known in self.rulings.values() if known.is_open and known.contested == (context, key)), None
+        )
+
+    def _about(self, task: str) -> list[Ruling]:
+        return [known for known in self.rulings.values() if known.task == task and known.is_open]
 
     def has_answer(self, task: str) -> bool:
         """Whether a task has completed, so that its result counts."""
@@ -729,6 +770,8 @@ class Model:
         task.rev += 1
         task.reworks += 1
         task.cancel = None
+        for ruling in self._about(task.id):
+            ruling.is_open = False
         self._step(task, "queued", record, lsn)
 
     def _classified(self, record: Classified, lsn: int) -> None:
@@ -751,9 +794,25 @@ class Model:
 
     def _conflict_opened(self, record: ConflictOpened, lsn: int) -> None:
         self.rulings[record.conflict] = Ruling(
-            record.conflict, record.task, lsn, record.respond_at, record.ladder, set(record.parties)
+            record.conflict,
+            record.task or "",
+            lsn,
+            record.respond_at,
+            record.ladder,
+            set(record.parties),
+            kind=record.kind,
+            rule=record.rule,
+            object=record.object,
+            candidates=record.candidates or [],
+            blocks=record.blocks or [],
+            appeal_ms=(record.terms or {}).get("appeal_ms", 0),
+            opened_at=record.at,
         )
-        self._step(self.tasks[record.task], "disputed", record, lsn)
+        disputed = list(record.blocks or ())
+        if record.task is not None and not record.candidates:
+            disputed.append(record.task)
+        for task in disputed:
+            self._step(self.tasks[task], "disputed", record, lsn)
 
     def _stage_opened(self, record: StageOpened, lsn: int) -> None:
         ruling = self.rulings[record.conflict]
@@ -768,7 +827,17 @@ class Model:
         self.rulings[record.conflict].appeal_lsn = lsn
 
     def _resolved(self, record: ConflictResolved, lsn: int) -> None:
-        self.rulings[record.conflict].is_open = False
+        ruling = self.rulings[record.conflict]
+        ruling.is_open = False
+        digests = {known["ref"]: known["digest"] for known in ruling.candidates}
+        for blocked in ruling.blocks:
+            task = self.tasks[blocked]
+            if task.has_ended:
+                continue
+            stands = record.outcome == "select" and digests[blocked] == digests[record.ref or ""]
+            if record.outcome != "moot" and not stands:
+                task.overruled.add(task.rev)
+            self._step(task, "reported", record, lsn)
 
     def _cancel(self, record: CancelRequested, lsn: int) -> None:
         task = self.tasks[record.task]
@@ -790,8 +859,7 @@ class Model:
                 payer.reserved[kind] -= task.budget[kind]
             self._count(parent, kind, task.spent.get(kind, 0))
         self.open.pop(task.id, None)
-        ruling = self.ruling(task.id)
-        if ruling is not None:
+        for ruling in self._about(task.id):
             ruling.is_open = False
         self._step(task, record.state, record, lsn)
 

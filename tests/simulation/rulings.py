@@ -18,11 +18,13 @@ from a2a.engine.records import (
     GroupDecided,
     Offered,
     PositionTaken,
+    Reworked,
     Settled,
     StageClosed,
     StageOpened,
 )
 from a2a.protocol.messages import ConflictVote
+from a2a.protocol.types import principal_of
 
 from .court import Cause, Checker, Court
 from .model import GroupModel, Model, Ruling, StageModel, TaskModel
@@ -207,56 +209,61 @@ class NothingEntersTheFrozen(Checker):
     """What is decided about came before the ballot was closed, and what it is decided by after it was opened."""
 
     name = "I25"
-    records = (Classified, StageOpened, ConflictResolved)
+    records = (Classified, ConflictOpened, StageOpened, ConflictResolved)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        ruling = self.model.ruling(record.task)
+        if isinstance(record, ConflictOpened):
+            late = [known["ref"] for known in record.candidates or () if known["lsn"] > lsn]
+            self.hold(not late, f"{late} are subjects of {record.conflict}, which opens before they are there")
+            return
         if isinstance(record, Classified):
+            ruling = self.model.ruling(record.task)
             frozen = ruling is not None and ruling.frozen_lsn
             self.hold(not frozen, f"{record.member} enters a conflict of {record.task} that is frozen")
             return
-        assert ruling is not None, "there is one"
+        ruling = self.model.rulings[record.conflict]
         if isinstance(record, StageOpened):
             made = [self.model.tasks[asked] for asked in record.asked]
             own = all(task.scope == f"conflict:{ruling.id}" and task.lsn > ruling.opened_lsn for task in made)
             self.hold(own, f"rung {record.number} of {ruling.id} asks {record.asked}, which were not made for it")
         elif record.ref is not None:
             stage = ruling.stages[-1]
-            known = record.ref in self.model.groups[record.task].numbers or record.ref in stage.asked
+            if ruling.candidates:
+                subjects = {candidate["ref"] for candidate in ruling.candidates}
+            else:
+                subjects = set(self.model.groups[record.task].numbers)
+            known = record.ref in subjects or record.ref in stage.asked
             self.hold(known, f"{ruling.id} is resolved for {record.ref}, which is no subject")
 
 
 class DisputedStays(Checker):
-    """No group gets its result while a conflict about it is open (C5)."""
+    """No group gets its result, and no task settles, while a conflict about that is open (C5)."""
 
     name = "I23"
     records = (GroupDecided, Settled)
 
     def before(self, record: GroupDecided | Settled, lsn: int, cause: Cause) -> None:
-        ruling = self.model.ruling(record.task)
+        ruling = self.model.ruling(record.task) or self.model.disputing(record.task)
         if ruling is None:
             return
         ends_otherwise = isinstance(record, Settled) and (
-            record.state == "canceled" or record.reason not in ("", "unresolved")
+            record.state == "canceled" or (not ruling.blocks and record.reason not in ("", "unresolved"))
         )
         self.hold(ends_otherwise, f"{record.task} gets {record} while {ruling.id} is open")
 
 
 class OneResolution(Checker):
-    """A group has one open conflict at most, it is resolved once, and appealed once, by a party, and goes up."""
+    """One conflict at most is open about a thing, it is resolved once, and appealed once, by a party, and goes up."""
 
     name = "I24"
     records = (ConflictOpened, ConflictAppealed, ConflictResolved, StageOpened, PositionTaken)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        ruling = self.model.ruling(record.task)
         if isinstance(record, ConflictOpened):
-            self.hold(ruling is None, f"{record.task} is disputed already, and another conflict opens")
-            classes = self.model.groups[record.task].classes
-            self.hold(len(classes) > 1, f"{record.conflict} opens, and nobody contradicts {classes}")
+            self._opens(record)
             return
-        self.hold(ruling is not None and ruling.id == record.conflict, f"{record.conflict} is over, then {record}")
-        assert ruling is not None, "just seen"
+        ruling = self.model.rulings[record.conflict]
+        self.hold(ruling.is_open, f"{record.conflict} is over, then {record}")
         if isinstance(record, ConflictAppealed):
             self.hold(ruling.appeal_lsn == 0, f"{ruling.id} is appealed twice")
             decided = bool(ruling.stages) and ruling.stages[-1].winner is not None
@@ -267,6 +274,24 @@ class OneResolution(Checker):
         if isinstance(record, ConflictAppealed | PositionTaken):
             self.hold(record.party in ruling.parties, f"{record.party} is no party to {ruling.id}")
             self.hold(record.party == cause.agent, f"{cause.agent} spoke for {record.party}")
+
+    def _opens(self, record: ConflictOpened) -> None:
+        if record.candidates is None:
+            assert record.task is not None, "it is about a group"
+            self.hold(
+                self.model.ruling(record.task) is None, f"{record.task} is disputed already, and another conflict opens"
+            )
+            classes = self.model.groups[record.task].classes
+            self.hold(len(classes) > 1, f"{record.conflict} opens, and nobody contradicts {classes}")
+            return
+        about = (record.kind, record.object)
+        known = [one.id for one in self.model.rulings.values() if one.is_open and (one.kind, one.object) == about]
+        self.hold(not known, f"{record.conflict} opens about {about}, and {known} is open")
+        for task in record.blocks or ():
+            other = self.model.disputing(task)
+            self.hold(other is None, f"{task} is disputed by {other}, and by {record.conflict}")
+        says = {candidate["digest"] for candidate in record.candidates}
+        self.hold(len(says) > 1 or record.rule == "c3", f"{record.conflict} opens, and nobody contradicts {says}")
 
 
 class Independent(Checker):
@@ -291,27 +316,27 @@ class PartiesTold(Checker):
     """Each party has the opening and the outcome of its conflict in its mailbox, in the same record (C2)."""
 
     name = "I27"
-    records = (ConflictOpened, ConflictAppealed, ConflictResolved, Classified, Settled)
+    records = (ConflictOpened, ConflictAppealed, ConflictResolved, Classified, Settled, Reworked)
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
-        self._open: Ruling | None = None
-        self._parties: set[str] = set()
+        self._open: dict[str, set[str]] = {}
+        """Conflicts that were open before the record, and their parties then."""
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        self._open = self.model.ruling(record.task)
-        self._parties = set(self._open.parties) if self._open is not None else set()
+        self._open = {known.id: set(known.parties) for known in self.model.rulings.values() if known.is_open}
 
     def after(self, record: Any, lsn: int, cause: Cause) -> None:
-        ruling = self.model.ruling(record.task) or self._open
-        if ruling is None:
-            return
-        kind = "conflict.opened" if ruling.is_open else "conflict.resolved"
-        told = sorted(ruling.parties)
-        if isinstance(record, Classified):
-            told = sorted(ruling.parties - self._parties)
-        for party in told:
-            self._look(party, kind, ruling, lsn)
+        for ruling in self.model.rulings.values():
+            before = self._open.get(ruling.id)
+            if before is not None and not ruling.is_open:
+                told, kind = ruling.parties, "conflict.resolved"
+            elif isinstance(record, ConflictAppealed) and record.conflict == ruling.id:
+                told, kind = ruling.parties, "conflict.opened"
+            else:
+                told, kind = (ruling.parties - (before or set())) if ruling.is_open else set(), "conflict.opened"
+            for party in sorted(told):
+                self._look(party, kind, ruling, lsn)
 
     def _look(self, party: str, kind: str, ruling: Ruling, lsn: int) -> None:
         assert self.court.coordinator is not None, "it decided"
@@ -328,22 +353,29 @@ class CountedRight(Checker):
     records = (StageClosed,)
 
     def before(self, record: StageClosed, lsn: int, cause: Cause) -> None:
-        ruling, group = self.model.ruling(record.task), self.model.groups[record.task]
-        if ruling is None or record.by:
+        ruling = self.model.rulings[record.conflict]
+        if record.by:
             return
         stage = ruling.stages[-1]
-        known, expected = self._expected(ruling, stage, group)
+        group = self.model.groups.get(record.task or "")
+        classes = ruling.classes() if group is None or ruling.candidates else group.classes
+        electorate = len(ruling.candidates) if group is None or ruling.candidates else len(group.electorate)
+        known, expected = self._expected(ruling, stage, classes, electorate)
         what = f"rung {stage.number} ({stage.strategy}) of {ruling.id}"
         self.hold(not known or record.winner == expected, f"{what} comes to {record.winner}, by its ballot {expected}")
 
-    def _expected(self, ruling: Ruling, stage: StageModel, group: GroupModel) -> tuple[bool, int | None]:
-        sizes = [len(members) for members in group.classes]
+    def _expected(
+        self, ruling: Ruling, stage: StageModel, classes: list[list[str]], electorate: int
+    ) -> tuple[bool, int | None]:
+        sizes = [len(members) for members in classes]
         rung = ruling.ladder[stage.number]
         match stage.strategy:
             case "first_wins":
                 return True, 0
+            case "authority":
+                return True, self._highest(ruling, classes)
             case "majority":
-                return True, _only(sizes, len(group.electorate) // 2 + 1)
+                return True, _only(sizes, electorate // 2 + 1)
             case "quorum":
                 return True, _only(sizes, rung["k"])
             case "plurality":
@@ -364,6 +396,28 @@ class CountedRight(Checker):
                 passed = [number for number, asked in enumerate(stage.asked) if self._said(asked) is True]
                 return True, passed[0] if len(passed) == 1 else None
         return False, None
+
+    def _highest(self, ruling: Ruling, classes: list[list[str]]) -> int | None:
+        """Return the class one of whose authors delegated, at any level, what each author of the others worked on."""
+        by_ref = {known["ref"]: known for known in ruling.candidates}
+        for number, members in enumerate(classes):
+            others = [by_ref[ref] for ref in by_ref if ref not in members]
+            if any(all(self._outranks(by_ref[one], other) for other in others) for one in members):
+                return number
+        return None
+
+    def _outranks(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        if one["is_operator"] or other["is_operator"]:
+            return bool(one["is_operator"] and not other["is_operator"])
+        return self._is_above(one, other) and not self._is_above(other, one)
+
+    def _is_above(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        principal, task = principal_of(one["agent"]), self.model.tasks.get(other["task"] or "")
+        above = []
+        while task is not None and not task.is_archived:
+            above.append(task.principal)
+            task = self.model.tasks.get(task.parent or "")
+        return principal in above and principal != principal_of(other["agent"])
 
     def _said(self, asked: str) -> Any:
         return self.model.answer(asked) if self.model.has_answer(asked) else None
@@ -388,13 +442,16 @@ class StepsInTime(Checker):
                 self.hold(late <= allowed, f"{ruling.id} should have gone on {late} ms ago")
 
     def _due(self, ruling: Ruling) -> int | None:
+        if ruling.rule == "c3":
+            return None  # somebody's word on the task decides it, which has a time of its own
         if not ruling.frozen_lsn:
             return ruling.respond_at
         stage = ruling.stages[-1]
         if not stage.to_lsn:
             return stage.until
         is_final = ruling.appeal_lsn or stage.strategy == "human"
-        return stage.to_at + (0 if is_final else self.model.groups[ruling.task].appeal_ms)
+        appeal_ms = ruling.appeal_ms if ruling.candidates else self.model.groups[ruling.task].appeal_ms
+        return stage.to_at + (0 if is_final else appeal_ms)
 
 
 class NotEarly(Checker):
@@ -404,10 +461,13 @@ class NotEarly(Checker):
     records = (StageOpened, StageClosed, ConflictResolved)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:
-        ruling, group = self.model.ruling(record.task), self.model.groups[record.task]
-        if ruling is None or isinstance(cause.message, ConflictVote):
+        ruling = self.model.rulings[record.conflict]
+        if isinstance(cause.message, ConflictVote) or (isinstance(record, ConflictResolved) and not ruling.stages):
             return
+        group = None if ruling.candidates else self.model.groups[record.task]
         if isinstance(record, StageOpened):
+            if group is None:
+                return  # all there is to decide between was there from the beginning
             waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
             early = record.at < ruling.respond_at and waits and not self._is_certain(record.task, group)
             self.hold(ruling.frozen_lsn or not early, f"{ruling.id} is frozen at {record.at}, and {waits} may answer")
@@ -417,8 +477,8 @@ class NotEarly(Checker):
             waits = [asked for asked in stage.asked if not self.model.tasks[asked].has_ended]
             early = record.at < stage.until and (waits or stage.strategy == "human")
             self.hold(not early, f"rung {stage.number} of {ruling.id} ends {stage.until - record.at} ms early")
-        elif record.outcome != "reject_all" and stage.strategy != "human" and not ruling.appeal_lsn:
-            left = stage.to_at + group.appeal_ms - record.at
+        elif record.outcome in ("select", "merge") and stage.strategy != "human" and not ruling.appeal_lsn:
+            left = stage.to_at + (ruling.appeal_ms if group is None else group.appeal_ms) - record.at
             self.hold(left <= 0, f"{ruling.id} takes effect {left} ms before nobody can appeal any more")
 
     def _is_certain(self, task: str, group: GroupModel) -> bool:

@@ -1,7 +1,7 @@
 """A conflict as the ledger keeps it: what contradicted what, what was tried, and how it ended (spec CONFLICT-9).
 
 Data only. The records that build it are folded by `folding`; `procedure` decides what comes next, `court` lets people
-and parties have their say.
+and parties have their say. What contradicts each other is the answers of a group, or candidates of the conflict's own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from ...protocol.canonical import canonical
 from ..refusals import Refusal
 from .rungs import Rung
 
-__all__ = ["Conflict", "Group", "Position", "Stage", "Terms", "seal"]
+__all__ = ["WORD", "Candidate", "Conflict", "Group", "Position", "Raise", "Stage", "Terms", "seal"]
+
+WORD = "c3"
+"""The rule of conflicts that a delegator's word on a result decides (spec CONFLICT-16)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """By what a group is decided. Fixed when it is made: settings that change later change nothing about it."""
+    """By what a group or a conflict is decided. Fixed when it is made: settings that change later change nothing."""
 
     comparator: str
     ladder: list[dict[str, Any]]
@@ -51,6 +54,42 @@ class Group:
     """The member whose result is the group's."""
     compared: list[str] = field(default_factory=list)
     """Tasks by which an agent was asked whether two answers are the same, in their order."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One of the things that contradict each other, as it was when the conflict opened."""
+
+    ref: str
+    form: str
+    """`result`, `rejection`, `revision`, `proposal`, `fence` or `value`."""
+    agent: str
+    digest: str
+    payload: bytes
+    number: int
+    """Its class: candidates with the same bytes are the same."""
+    lsn: int
+    task: str | None = None
+    """Whose result it is, or under whose attempt it was written."""
+    fence: int | None = None
+    context_id: str | None = None
+    key: str | None = None
+    rev: int | None = None
+    resource: str | None = None
+    is_operator: bool = False
+    """Whether its author came with the operator's role."""
+
+
+@dataclass(slots=True)
+class Raise:
+    """What somebody said who raised a conflict, or raised it once more."""
+
+    by: str
+    claim: str
+    payload: bytes
+    lsn: int
+    name: str
+    """Of who says it and what it is about: the same name is a repeat."""
 
 
 @dataclass(slots=True)
@@ -87,7 +126,7 @@ class Conflict:
 
     id: str
     task: str
-    """The task whose results contradict each other."""
+    """The task whose results contradict each other, or whose result rests on what has moved; else empty."""
     kind: str
     rule: str
     ladder: list[Rung]
@@ -115,11 +154,41 @@ class Conflict:
     """Once it is closed, all of it as it is shown: the tasks it was about leave memory before it does."""
     refusals: list[Refusal] = field(default_factory=list)
     """The newest requests about it that were refused; beside the record, which does not change any more."""
+    object: str = ""
+    """What it is about: `task:…`, `context:…`, `resource:…` or `agent:…`."""
+    candidates: list[Candidate] = field(default_factory=list)
+    """What contradicts each other, where it is not the answers of a group."""
+    terms: Terms | None = None
+    """By what it is decided, where it is not about a group."""
+    blocks: list[str] = field(default_factory=list)
+    """Tasks that are disputed by it."""
+    raiser: str = ""
+    """Who raised it, or whose write was refused."""
+    write: dict[str, Any] = field(default_factory=dict)
+    """What was refused, as far as its candidate does not say it: its `name`, `decision`, `guarded`, `reason`."""
+    raises: list[Raise] = field(default_factory=list)
 
     @property
     def is_open(self) -> bool:
         """Whether it is not over."""
         return not self.outcome
+
+    @property
+    def climbs(self) -> bool:
+        """Whether it has a ladder of its own: not where a group's goes on with its task, or somebody's word decides."""
+        return bool(self.candidates) and self.rule != WORD
+
+    @property
+    def topic(self) -> str:
+        """What no second conflict is open about at the same time (spec CONFLICT-11)."""
+        return f"{self.kind} {self.object}"
+
+    @property
+    def contested(self) -> tuple[str, str] | None:
+        """The key of a context that nobody writes while it is open, or None."""
+        if self.kind != "context" or self.rule not in ("c1", "c4"):
+            return None
+        return self.candidates[0].context_id or "", self.candidates[0].key or ""
 
     @property
     def stage(self) -> Stage | None:

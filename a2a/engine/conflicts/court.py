@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 from ...errors import ErrorCode
 from ...protocol.messages import (
@@ -23,8 +23,8 @@ from ..decision import Decision, refuse, reply
 from ..ledger import Ledger
 from ..live import Connection, World
 from ..records import ConflictAppealed, PositionTaken
-from .case import Conflict
-from .procedure import may_appeal, resolve_by_person
+from .case import WORD, Conflict
+from .procedure import may_appeal, resolve_by_person, terms_for
 from .showing import dissent_of, payloads_of, subjects_of, view
 
 __all__ = [
@@ -62,7 +62,7 @@ def on_conflict_position(world: World, sender: Connection, message: ConflictPosi
         return reply(Ok())
     if not conflict.is_open:
         return _over(conflict)
-    return reply(Ok(), PositionTaken(now, conflict.id, conflict.task, agent, message.stance, message.payload))
+    return reply(Ok(), PositionTaken(now, conflict.id, conflict.task or None, agent, message.stance, message.payload))
 
 
 def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, now: int) -> Decision:
@@ -75,14 +75,16 @@ def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, no
     if not conflict.is_open:
         same = conflict.by == sender.agent and conflict.ref == message.choice
         return reply(Ok(state=conflict.outcome)) if same else _over(conflict)
+    if conflict.rule == WORD:
+        detail = f"the word on task {conflict.task} decides conflict {conflict.id}: accept its result, or reject it"
+        return refuse(ErrorCode.DENIED, detail)
     refs = [subject["ref"] for subject in subjects_of(world.ledger, conflict) if subject["group"] >= 0]
     if message.choice is not None and message.choice not in refs:
         return refuse(
             ErrorCode.NOT_FOUND,
             f"{message.choice} is no subject of conflict {conflict.id}; expected one of {', '.join(refs)}",
         )
-    task = world.ledger.tasks[conflict.task]
-    records = resolve_by_person(world.ledger, task, conflict, message.choice, message.reasons, sender.agent or "", now)
+    records = resolve_by_person(world, conflict, message.choice, message.reasons, sender.agent or "", now)
     return reply(Ok(state="reject_all" if message.choice is None else "select"), *records)
 
 
@@ -99,12 +101,12 @@ def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal
         return refuse(ErrorCode.DENIED, f"conflict {conflict.id} was appealed once, by {conflict.appeal['by']}")
     if not conflict.is_open:
         return _over(conflict)
-    task = world.ledger.tasks[conflict.task]
-    assert task.group is not None, "only groups are disputed"
     has_outcome = bool(conflict.stages) and conflict.stages[-1].winner is not None and conflict.stage is None
-    if not has_outcome or not may_appeal(world, task.group, conflict, now):
+    if not has_outcome or not may_appeal(world, terms_for(world.ledger, conflict), conflict, now):
         return refuse(ErrorCode.DENIED, f"conflict {conflict.id} has no outcome that can be appealed")
-    return reply(Ok(), ConflictAppealed(now, conflict.id, conflict.task, agent, message.ground, message.payload))
+    return reply(
+        Ok(), ConflictAppealed(now, conflict.id, conflict.task or None, agent, message.ground, message.payload)
+    )
 
 
 def on_conflict_get(world: World, sender: Connection, message: ConflictGet, now: int) -> Decision:
@@ -127,7 +129,9 @@ def on_conflict_list(world: World, sender: Connection, message: ConflictList, no
         conflict
         for conflict in reversed(conflicts.values())
         if (last is None or conflict.opened_lsn < last.opened_lsn)
-        and (message.task is None or conflict.task == message.task)
+        and (message.task is None or message.task == conflict.task or message.task in conflict.blocks)
+        and (message.conflict_kind is None or conflict.kind == message.conflict_kind)
+        and (message.object is None or conflict.object == message.object)
         and (message.is_open is None or conflict.is_open == message.is_open)
     ]
     shown = found[: message.limit]
@@ -137,25 +141,34 @@ def on_conflict_list(world: World, sender: Connection, message: ConflictList, no
 
 def opened_notice(ledger: Ledger, conflict: Conflict, agent: str, now: int) -> ConflictOpened:
     """Return what a party is told when a conflict opens."""
-    role: Literal["author", "delegator"] = "author" if conflict.parties.get(agent) == "author" else "delegator"
+    role: Any = conflict.parties.get(agent, "delegator")
     subjects = [
         Subject(subject["ref"], subject["agent"], subject["resultHash"], max(0, subject["group"]))
         for subject in subjects_of(ledger, conflict)
     ]
-    remaining = max(0, conflict.respond_at - now) if conflict.is_open else 0
     return ConflictOpened(
-        conflict.id, conflict.task, conflict.kind, conflict.rule, conflict.level, subjects, role, remaining
+        conflict.id,
+        conflict.kind,
+        conflict.rule,
+        conflict.level,
+        subjects,
+        role,
+        conflict.task or None,
+        conflict.object,
+        max(0, conflict.respond_at - now) if conflict.is_open else 0,
     )
 
 
 def resolved_notice(ledger: Ledger, conflict: Conflict) -> ResolvedNotice:
     """Return what a party is told when a conflict is over."""
+    outcome: Any = conflict.outcome
     return ResolvedNotice(
         conflict.id,
-        conflict.task,
-        conflict.outcome,  # type: ignore[arg-type]
+        outcome,
         conflict.rationale,
         conflict.by,
+        conflict.task or None,
+        conflict.object,
         conflict.ref,
         dissent_of(ledger, conflict),
     )

@@ -8,14 +8,17 @@ from ...protocol.states import TaskEvent, TaskState
 from ..records import (
     Classified,
     ConflictAppealed,
+    ConflictJoined,
     ConflictOpened,
     ConflictResolved,
     GroupDecided,
     PositionTaken,
+    Reworked,
+    Settled,
     StageClosed,
     StageOpened,
 )
-from .case import Conflict, Position, Stage, seal
+from .case import WORD, Candidate, Conflict, Position, Raise, Stage, Terms, seal
 from .rungs import parse_ladder
 from .showing import view
 
@@ -26,11 +29,14 @@ __all__ = [
     "classified",
     "close",
     "conflict_appealed",
+    "conflict_joined",
     "conflict_opened",
     "conflict_resolved",
+    "ended",
     "group_decided",
-    "moot",
+    "index",
     "position_taken",
+    "sent_back",
     "stage_closed",
     "stage_opened",
 ]
@@ -73,26 +79,82 @@ def group_decided(ledger: Ledger, record: GroupDecided, lsn: int) -> None:
         ledger.post(ledger.addressee(task), lsn, "task.review", task.id, task.rev)
 
 
+# Opening --------------------------------------------------------------------------------------------------------------
+
+
 def conflict_opened(ledger: Ledger, record: ConflictOpened, lsn: int) -> None:
     if record.conflict != ledger.conflict_id_at(lsn):
         raise ValueError(f"record {lsn} opens {record.conflict}, its position says {ledger.conflict_id_at(lsn)}")
-    task = ledger.tasks[record.task]
+    task = ledger.tasks[record.task] if record.task is not None else None
+    of_group = record.candidates is None
     conflict = Conflict(
         record.conflict,
-        task.id,
+        record.task or "",
         record.kind,
         record.rule,
-        parse_ladder(record.ladder, irreversible=task.spec.get("effect") == "irreversible"),
+        parse_ladder(
+            record.ladder,
+            irreversible=of_group and task is not None and task.spec.get("effect") == "irreversible",
+        ),
         dict(record.parties),
         lsn,
         record.at,
         record.respond_at,
+        object=record.object or f"task:{record.task}",
+        candidates=[Candidate(**candidate) for candidate in record.candidates or ()],
+        terms=Terms(**record.terms) if record.terms is not None else None,
+        blocks=list(record.blocks or ()),
+        raiser=record.by,
+        write=record.write or {},
     )
+    if any(ledger.conflicts[known].is_open for known in ledger.conflicts_about.get(conflict.topic, ())):
+        raise ValueError(f"record {lsn} opens a second conflict about {conflict.object}")
+    if record.payload is not None:
+        conflict.raises.append(Raise(record.by, record.claim, record.payload, lsn, record.name))
     ledger.conflicts[conflict.id] = conflict
-    task.conflicts.append(conflict.id)
-    ledger.move(task, TaskEvent.DISPUTE, record, lsn, conflict=conflict.id, kind=record.kind, rule=record.rule)
+    index(ledger, conflict)
+    disputed = [ledger.tasks[blocked] for blocked in conflict.blocks]
+    if task is not None:
+        task.conflicts.append(conflict.id)
+        if of_group:
+            disputed.append(task)
+    for other in disputed:
+        if other is not task:
+            other.conflicts.append(conflict.id)
+        ledger.move(other, TaskEvent.DISPUTE, record, lsn, conflict=conflict.id, kind=record.kind, rule=record.rule)
     for party in record.parties:
-        ledger.post(party, lsn, "conflict.opened", task.id, lsn)
+        ledger.post(party, lsn, "conflict.opened", _rendered_from(conflict), lsn)
+    _stir(ledger, conflict)
+
+
+def index(ledger: Ledger, conflict: Conflict) -> None:
+    """Have a conflict found by what it is about."""
+    ledger.conflicts_about.setdefault(conflict.topic, []).append(conflict.id)
+    if conflict.is_open:
+        ledger.open_conflicts[conflict.id] = conflict
+        if conflict.contested is not None:
+            ledger.contested[conflict.contested] = conflict.id
+
+
+def _rendered_from(conflict: Conflict) -> str:
+    """Return the task that has to stay in memory while a notice waits: a group, whose members have the answers."""
+    return "" if conflict.candidates else conflict.task
+
+
+def _stir(ledger: Ledger, conflict: Conflict) -> None:
+    """Have what comes next in a conflict looked at."""
+    if conflict.climbs:
+        ledger.stirred[conflict.id] = conflict
+    elif conflict.task:
+        ledger.touched[conflict.task] = ledger.tasks[conflict.task]
+
+
+def conflict_joined(ledger: Ledger, record: ConflictJoined, lsn: int) -> None:
+    conflict = _open(ledger, record.conflict, lsn)
+    conflict.raises.append(Raise(record.by, record.claim, record.payload, lsn, record.name))
+
+
+# Between --------------------------------------------------------------------------------------------------------------
 
 
 def position_taken(ledger: Ledger, record: PositionTaken, lsn: int) -> None:
@@ -109,7 +171,7 @@ def stage_opened(ledger: Ledger, record: StageOpened, lsn: int) -> None:
     if not conflict.frozen_lsn:
         conflict.frozen_lsn = lsn
     conflict.stages.append(Stage(record.number, record.strategy, lsn, record.until, record.asked, record.weights))
-    ledger.touched[conflict.task] = ledger.tasks[conflict.task]
+    _stir(ledger, conflict)
 
 
 def stage_closed(ledger: Ledger, record: StageClosed, lsn: int) -> None:
@@ -119,7 +181,7 @@ def stage_closed(ledger: Ledger, record: StageClosed, lsn: int) -> None:
         raise ValueError(f"record {lsn} closes rung {record.number} of {conflict.id}, which is not under way")
     stage.to_lsn, stage.to_at = lsn, record.at
     stage.winner, stage.why, stage.by = record.winner, record.why, record.by
-    ledger.touched[conflict.task] = ledger.tasks[conflict.task]
+    _stir(ledger, conflict)
 
 
 def conflict_appealed(ledger: Ledger, record: ConflictAppealed, lsn: int) -> None:
@@ -128,14 +190,30 @@ def conflict_appealed(ledger: Ledger, record: ConflictAppealed, lsn: int) -> Non
         raise ValueError(f"record {lsn} appeals against {conflict.id} a second time")
     conflict.level = 2
     conflict.appeal = {"by": record.party, "ground": record.ground, "lsn": lsn, "payload": record.payload}
-    ledger.touched[conflict.task] = ledger.tasks[conflict.task]
+    _stir(ledger, conflict)
     for party in conflict.parties:
-        ledger.post(party, lsn, "conflict.opened", conflict.task, conflict.opened_lsn)
+        ledger.post(party, lsn, "conflict.opened", _rendered_from(conflict), conflict.opened_lsn)
+
+
+# The end --------------------------------------------------------------------------------------------------------------
 
 
 def conflict_resolved(ledger: Ledger, record: ConflictResolved, lsn: int) -> None:
     conflict = _open(ledger, record.conflict, lsn)
     close(ledger, conflict, record.outcome, record.ref, record.by, record.rationale, record.at, lsn)
+    for task_id in conflict.blocks:
+        task = ledger.tasks.get(task_id)
+        if task is None or task.state is not TaskState.DISPUTED:
+            continue  # it has ended otherwise
+        if record.outcome != "moot" and not _is_chosen(conflict, task_id):
+            task.results[-1].overruled = conflict.id
+        ledger.move(task, TaskEvent.RESOLVE, record, lsn, conflict=conflict.id, outcome=record.outcome, ref=record.ref)
+
+
+def _is_chosen(conflict: Conflict, task: str) -> bool:
+    """Tell whether a task's result is the one that stands, or the same as that."""
+    numbers = {candidate.ref: candidate.number for candidate in conflict.candidates}
+    return conflict.outcome == "select" and numbers.get(task) == numbers[conflict.ref or ""]
 
 
 def close(
@@ -148,20 +226,53 @@ def close(
     record = view(ledger, conflict)
     conflict.seal = ledger.sealed = seal(record)
     conflict.record = record | {"seal": conflict.seal}
+    del ledger.open_conflicts[conflict.id]
+    if conflict.contested is not None:
+        del ledger.contested[conflict.contested]
     for party in conflict.parties:
-        ledger.post(party, lsn, "conflict.resolved", conflict.task, conflict.opened_lsn)
+        ledger.post(party, lsn, "conflict.resolved", _rendered_from(conflict), conflict.opened_lsn)
 
 
-def moot(ledger: Ledger, task: Task, at: int, lsn: int) -> None:
-    """Close what is open about a task that has ended for another reason."""
-    for conflict_id in task.conflicts:
-        conflict = ledger.conflicts[conflict_id]
-        if conflict.is_open:
-            close(ledger, conflict, "moot", None, "", f"the task has ended as {task.state}", at, lsn)
+def ended(ledger: Ledger, task: Task, record: Settled, lsn: int) -> None:
+    """Do what the end of a task means for what is open about it, and for the conflict it was asked about."""
+    for conflict in _open_about(ledger, task):
+        if conflict.rule == WORD:
+            _word(ledger, conflict, task, record, lsn)
+        elif conflict.climbs:
+            ledger.stirred[conflict.id] = conflict
+        else:
+            why = f"the task has ended as {task.state}"
+            close(ledger, conflict, "moot", None, "", why, record.at, lsn)
+    kind, _, asked_by = task.scope.partition(":")
+    if kind == "conflict" and asked_by in ledger.open_conflicts and ledger.open_conflicts[asked_by].climbs:
+        ledger.stirred[asked_by] = ledger.open_conflicts[asked_by]
+
+
+def sent_back(ledger: Ledger, task: Task, record: Reworked, lsn: int) -> None:
+    """Close what the delegator's word decides: it asked for another revision."""
+    for conflict in _open_about(ledger, task):
+        if conflict.rule == WORD:
+            close(ledger, conflict, "reject_all", None, record.by, "the result was sent back", record.at, lsn)
+
+
+def _open_about(ledger: Ledger, task: Task) -> list[Conflict]:
+    return [ledger.open_conflicts[known] for known in task.conflicts if known in ledger.open_conflicts]
+
+
+def _word(ledger: Ledger, conflict: Conflict, task: Task, record: Settled, lsn: int) -> None:
+    """Close a conflict with the word on the result it is about. Spec CONFLICT-16."""
+    if record.state == "completed":
+        outcome, why = "select", "the result is accepted as it stands"
+    elif record.state == "failed" and record.reason in ("rejected", "reworks", "unconfirmed"):
+        outcome, why = "reject_all", record.detail or "the result is rejected"
+    else:
+        outcome, why = "moot", f"the task has ended as {record.state}"
+    close(ledger, conflict, outcome, task.id if outcome == "select" else None, record.by, why, record.at, lsn)
 
 
 def _open(ledger: Ledger, conflict_id: str, lsn: int) -> Conflict:
     conflict = ledger.conflicts[conflict_id]
-    if not conflict.is_open or ledger.tasks[conflict.task].state is not TaskState.DISPUTED:
+    is_disputed = conflict.candidates or ledger.tasks[conflict.task].state is TaskState.DISPUTED
+    if not conflict.is_open or not is_disputed:
         raise ValueError(f"record {lsn} is about {conflict_id}, which is over")
     return conflict

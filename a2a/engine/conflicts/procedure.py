@@ -1,8 +1,9 @@
 """What follows in a group and in a conflict: compare, count, open, climb the ladder, resolve (spec GROUP, CONFLICT).
 
 `advance` is called by the coordinator's pass after whatever touched a group or a task made for one of its rungs, and by
-the clock. It decides one step at a time from the ledger alone, so that a replay takes the same steps. What has to be
-compared beyond equal bytes, and what a judge answered, is read by jobs; their answers come back as records.
+the clock; `proceed` likewise for conflicts that are not about a group. Each decides one step at a time from the ledger
+alone, so that a replay takes the same steps. What has to be compared beyond equal bytes is read by jobs; their answers
+come back as records.
 """
 
 from __future__ import annotations
@@ -31,9 +32,22 @@ from ..records import (
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
 from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of
+from .effects import follows, merged_value
+from .finding import stale_conflict
 from .rungs import COUNTED, Ballot, Outcome, Rung, count, parse_ladder, weight_of
+from .slate import Slate, of_conflict, of_group, outranks
 
-__all__ = ["advance", "due_at", "may_appeal", "members_of", "resolve_by_person", "terms_of"]
+__all__ = [
+    "advance",
+    "due_at",
+    "hearing_at",
+    "may_appeal",
+    "members_of",
+    "proceed",
+    "resolve_by_person",
+    "terms_for",
+    "terms_of",
+]
 
 _ANSWER_MAX = 64 * 1024
 """Bytes of a judge's or a verifier's answer; it is a choice, and not the work itself."""
@@ -93,18 +107,34 @@ def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
 def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None:
     """Return the next step of a group, a comparison that has to be made first, or None where it waits."""
     group = task.group
-    if group is None or task.state not in (TaskState.BLOCKED, TaskState.DISPUTED):
+    if group is None or group.decided is not None or task.state not in (TaskState.BLOCKED, TaskState.DISPUTED):
         return None
     ledger = world.ledger
     conflict = _open_conflict(ledger, task)
     if conflict is not None and conflict.frozen_lsn:
-        return _climb(world, task, group, conflict, now)
+        return _climb(world, of_group(ledger, task, group, conflict), conflict, now)
     if conflict is None and len(group.classes) > 1:
         return [_opened(ledger, task, group, now)]
     waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
     if waiting is not None and not _needs_no_comparing(task, group, conflict):
         return _classify(world, task, group, waiting, conflict, now)
     return _tally(world, task, group, conflict, now)
+
+
+def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | None:
+    """Return the next step of a conflict that is not about a group, or None where it waits. Spec CONFLICT-11."""
+    if not conflict.is_open or not conflict.climbs:
+        return None
+    ledger = world.ledger
+    blocked = [ledger.tasks[task] for task in conflict.blocks if task in ledger.open_tasks]
+    if conflict.blocks and not blocked:
+        why = f"{', '.join(conflict.blocks)} ended otherwise"
+        over: list[Record] = [ConflictResolved(now, conflict.id, None, "moot", None, "", why)]
+        return [*over, *(_dismissed(ledger, conflict, conflict.stage, now) if conflict.stage is not None else ())]
+    slate = of_conflict(ledger, conflict)
+    if not conflict.stages:
+        return _open_stage(world, slate, conflict, now)
+    return _climb(world, slate, conflict, now)
 
 
 def _open_conflict(ledger: Ledger, task: Task) -> Conflict | None:
@@ -224,7 +254,7 @@ def _tally(world: World, task: Task, group: Group, conflict: Conflict | None, no
     if early is None and not has_ended and (conflict is None or not _is_over(world, conflict.respond_at, now)):
         return None
     if conflict is not None:
-        return _open_stage(ledger, task, group, conflict, now)
+        return _open_stage(world, of_group(ledger, task, group, conflict), conflict, now)
     if group.classes:  # one class, though fewer answered than were asked: nobody contradicts it
         return _decide(ledger, task, group, Outcome(0, "no answer contradicts it"), now)
     return [Settled(now, task.id, "failed", "unresolved", "none of those asked came to a result")]
@@ -258,8 +288,11 @@ def _decide(ledger: Ledger, task: Task, group: Group, outcome: Outcome, now: int
     return _give(ledger, task, group, group.classes[outcome.winner][0], outcome.why, now)
 
 
-def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: int) -> list[Record]:
-    """Return what makes a member's result the group's, and ends what is still at work for it."""
+def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: int, ahead: int = 0) -> list[Record]:
+    """Return what makes a member's result the group's, and ends what is still at work for it.
+
+    So many records stand `ahead` of these in the same append.
+    """
     records: list[Record] = []
     for other in (*group.electorate, *group.compared):
         if other != member:
@@ -268,6 +301,9 @@ def _give(ledger: Ledger, task: Task, group: Group, member: str, why: str, now: 
     stale = stale_basis(ledger, task.context_id, [Seen(**seen) for seen in result.basis])
     settles = needs_no_word(ledger, task) and not stale
     records.append(GroupDecided(now, task.id, member, review=not settles, why=why, stale_basis=stale or None))
+    if stale:
+        lsn = ledger.lsn + ahead + len(records) + 1
+        records.append(stale_conflict(ledger, task, result, stale, lsn, now))
     if settles:
         records.append(Settled(now, task.id, "completed", by="auto", result_hash=result.result_hash))
     return records
@@ -284,23 +320,27 @@ def _opened(ledger: Ledger, task: Task, group: Group, now: int) -> ConflictOpene
     return ConflictOpened(now, conflict, task.id, "result", "r1", terms.ladder, now + terms.ballot_ms, parties)
 
 
-def _climb(world: World, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record] | None:
+def _climb(world: World, slate: Slate, conflict: Conflict, now: int) -> list[Record] | None:
     ledger, stage = world.ledger, conflict.stage
     if stage is not None:
-        outcome = _heard(world, task, group, conflict, stage, now)
+        outcome = _heard(world, slate, conflict, stage, now)
         if outcome is None:
             return None
-        closed = StageClosed(now, conflict.id, task.id, stage.number, outcome.winner, outcome.why)
+        closed = StageClosed(now, conflict.id, _task_of(slate), stage.number, outcome.winner, outcome.why)
         return [closed, *_dismissed(ledger, conflict, stage, now)]
     last = conflict.stages[-1]
     is_appealed = conflict.appeal is not None and conflict.appeal["lsn"] > last.to_lsn
     if last.winner is not None and not is_appealed:
-        if may_appeal(world, group, conflict, now):
+        if may_appeal(world, slate.terms, conflict, now):
             return None
-        return _resolve(ledger, task, group, conflict, now)
+        return _resolve(world, slate, conflict, now)
     if conflict.ladder[last.number].strategy == "abort" and not is_appealed:
-        return _abort(task, conflict, last.why, now)
-    return _open_stage(ledger, task, group, conflict, now)
+        return _abort(slate, conflict, last.why, now)
+    return _open_stage(world, slate, conflict, now)
+
+
+def _task_of(slate: Slate) -> str | None:
+    return slate.task.id if slate.task is not None else None
 
 
 def _dismissed(ledger: Ledger, conflict: Conflict, stage: Stage, now: int) -> list[Record]:
@@ -312,24 +352,41 @@ def _dismissed(ledger: Ledger, conflict: Conflict, stage: Stage, now: int) -> li
     return records
 
 
-def _open_stage(ledger: Ledger, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record]:
+def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> list[Record]:
     """Try the next rung. Those that only count are over at once."""
+    ledger, task = world.ledger, _task_of(slate)
     number = conflict.next_rung
     if number >= len(conflict.ladder):
-        return _abort(task, conflict, "no rung has decided", now)
+        return _abort(slate, conflict, "no rung has decided", now)
     rung = conflict.ladder[number]
-    until = 0 if rung.strategy in COUNTED or rung.strategy == "abort" else now + _rung_ms(group.terms, rung)
-    weights = _weights(ledger, group) if rung.strategy == "weighted" else {}
-    opened = StageOpened(now, conflict.id, task.id, number, rung.strategy, until, [], weights)
+    outcome, weights = None, {}
     if rung.strategy == "abort":
-        closed = StageClosed(now, conflict.id, task.id, number, None, "the last rung refuses all")
-        return [opened, closed]
-    if rung.strategy in COUNTED:
-        outcome = count(rung, _ballot(group, weights))
-        return [opened, StageClosed(now, conflict.id, task.id, number, outcome.winner, outcome.why)]
-    asked = _asked(ledger, task, group, conflict, number, rung, now)
+        outcome = Outcome(None, "the last rung refuses all")
+    elif rung.strategy == "authority":
+        outcome = _authority(ledger, slate)
+    elif rung.strategy == "retry" and slate.task is None:
+        outcome = Outcome(None, "there is nothing to be done again")
+    elif rung.strategy in COUNTED:
+        weights = _weights(ledger, slate) if rung.strategy == "weighted" else {}
+        votes = {number: list(members) for number, members in enumerate(slate.classes)}
+        outcome = count(rung, Ballot(slate.electorate, votes, weights))
+    until = now + _rung_ms(slate.terms, rung) if outcome is None else 0
+    opened = StageOpened(now, conflict.id, task, number, rung.strategy, until, [], weights)
+    if outcome is not None:
+        return [opened, StageClosed(now, conflict.id, task, number, outcome.winner, outcome.why)]
+    asked = _asked(world, slate, conflict, number, rung, now)
     opened.asked = [record.task for record in asked]
     return [*asked, opened]
+
+
+def _authority(ledger: Ledger, slate: Slate) -> Outcome:
+    """Decide for the class one of whose authors outranks those of all others. Spec RUNG-5."""
+    for number in range(len(slate.classes)):
+        others = [other for other in slate.candidates if other.number != number]
+        for one in slate.candidates:
+            if one.number == number and all(outranks(ledger, one, other) for other in others):
+                return Outcome(number, f"{one.agent} has more to say than all others")
+    return Outcome(None, "nobody has more to say than all others")
 
 
 def _rung_ms(terms: Terms, rung: Rung) -> int:
@@ -338,64 +395,57 @@ def _rung_ms(terms: Terms, rung: Rung) -> int:
     return terms.human_ms if rung.strategy == "human" else terms.judge_ms
 
 
-def _ballot(group: Group, weights: dict[str, int]) -> Ballot:
-    votes = {number: list(members) for number, members in enumerate(group.classes)}
-    return Ballot(len(group.electorate), votes, weights)
-
-
-def _weights(ledger: Ledger, group: Group) -> dict[str, int]:
+def _weights(ledger: Ledger, slate: Slate) -> dict[str, int]:
     """Return each answer's weight: its author's track record on the ledger before the conflict."""
-    weights = {}
-    for member in group.numbers:
-        record = ledger.records_of.get(ledger.tasks[member].results[-1].agent, (0, 0))
-        weights[member] = weight_of(*record)
-    return weights
+    return {ref: weight_of(*ledger.records_of.get(author, (0, 0))) for ref, author in slate.authors.items()}
 
 
-def _asked(
-    ledger: Ledger, task: Task, group: Group, conflict: Conflict, number: int, rung: Rung, now: int
-) -> list[Delegated]:
+def _asked(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung, now: int) -> list[Delegated]:
     """Return the tasks by which others are asked: independent of the parties, and not told whose answer is whose."""
     if rung.strategy == "human":
         return []
-    candidates = [ledger.tasks[members[0]].results[-1].payload for members in group.classes]
+    task, candidates = slate.task, slate.payloads
     order = _order(conflict.id, len(candidates))
     if rung.strategy == "retry":
+        assert task is not None, "else there is nothing to be done again"
         payloads = [task.payload]
     elif rung.strategy == "verify":
-        payloads = [_question(task, [candidate]) for candidate in candidates]
+        payloads = [_asking(slate, conflict, [candidate]) for candidate in candidates]
     elif rung.strategy == "panel":
-        payloads = [_question(task, [candidates[at] for at in _turned(order, judge)]) for judge in range(rung.k)]
+        shown = [_turned(order, judge) for judge in range(rung.k)]
+        payloads = [_asking(slate, conflict, [candidates[at] for at in turned]) for turned in shown]
     elif rung.strategy == "judge":
-        payloads = [_question(task, [candidates[at] for at in turned]) for turned in (order, order[::-1])]
+        shown = [order, order[::-1]]
+        payloads = [_asking(slate, conflict, [candidates[at] for at in turned]) for turned in shown]
     else:
-        payloads = [_question(task, [candidates[at] for at in order])]
+        payloads = [_asking(slate, conflict, [candidates[at] for at in order])]
     spec: dict[str, Any] = {"skill": rung.skill}
-    if rung.strategy == "retry":
+    if rung.strategy == "retry" and task is not None:
         spec = {name: value for name, value in task.spec.items() if name != "redundancy"}
-    involved = {*conflict.parties, *ledger.workers_of(group), *spec.get("requires", {}).get("exclude", ())}
+    involved = {*slate.involved, *spec.get("requires", {}).get("exclude", ())}
     spec["requires"] = {**spec.get("requires", {}), "exclude": sorted(involved)}
     spec["acceptance"] = {"evaluator": "auto"}
-    bounds = task.bounds.to_plain() | {"attempts": 2, "losses": 1}
+    durations = task.durations if task is not None else world.policy.durations
+    bounds = (task.bounds if task is not None else world.policy.bounds).to_plain() | {"attempts": 2, "losses": 1}
     made = []
     for offset, payload in enumerate(payloads):
-        lsn = ledger.lsn + 1 + offset
+        lsn = world.ledger.lsn + 1 + offset
         made.append(
             Delegated(
                 at=now,
-                task=ledger.task_id_at(lsn),
+                task=world.ledger.task_id_at(lsn),
                 scope=f"conflict:{conflict.id}",
                 key=f"{number}.{offset}",
-                delegator=task.delegator,
-                context_id=task.context_id,
+                delegator=task.delegator if task is not None else conflict.raiser,
+                context_id=task.context_id if task is not None else f"{world.ledger.namespace}-c{lsn}",
                 spec=spec,
                 spec_hash=content_hash(spec, payload),
-                durations=task.durations.to_plain(),
+                durations=durations.to_plain(),
                 bounds=bounds,
                 payload=payload,
-                parent=task.id,
-                depth=task.depth + 1,
-                deadline_at=task.deadline_at,
+                parent=task.id if task is not None else None,
+                depth=task.depth + 1 if task is not None else 1,
+                deadline_at=task.deadline_at if task is not None else None,
             )
         )
     return made
@@ -412,13 +462,27 @@ def _turned(order: list[int], judge: int) -> list[int]:
     return order[shift:] + order[:shift]
 
 
+def _asking(slate: Slate, conflict: Conflict, candidates: list[bytes]) -> bytes:
+    """Return what is asked at a rung."""
+    if slate.task is not None:
+        return _question(slate.task, candidates)
+    first = conflict.raises[0] if conflict.raises else None
+    claim = first.claim if first is not None else ""
+    head = {"kind": conflict.kind, "object": conflict.object, "claim": claim}
+    return _shown(head, first.payload if first is not None else b"[]", candidates)
+
+
 def _question(task: Task, candidates: list[bytes]) -> bytes:
-    """Return what is asked, and the candidates without their authors. Payloads are JSON, and stay as they came."""
-    head = canonical({"skill": task.spec["skill"]})
-    return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (b",".join(candidates), task.payload, head)
+    """Return what is asked about the answers of a group."""
+    return _shown({"skill": task.spec["skill"]}, task.payload, candidates)
 
 
-def _heard(world: World, task: Task, group: Group, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:
+def _shown(head: dict[str, Any], given: bytes, candidates: list[bytes]) -> bytes:
+    """Return the candidates as they are shown, without their authors. Payloads are JSON, and stay as they came."""
+    return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (b",".join(candidates), given, canonical(head))
+
+
+def _heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:
     """Return what a rung under way has come to, or None while it may still come to something."""
     ledger, rung = world.ledger, conflict.ladder[stage.number]
     asked = [ledger.tasks[known] for known in stage.asked]
@@ -429,9 +493,9 @@ def _heard(world: World, task: Task, group: Group, conflict: Conflict, stage: St
     if pending and not is_over:
         return None
     answers = [_answer(one) for one in asked]
-    order = _order(conflict.id, len(group.classes))
+    order = _order(conflict.id, len(slate.classes))
     if rung.strategy == "retry":
-        return _retried(ledger, group, asked[0])
+        return _retried(ledger, slate, asked[0])
     if rung.strategy == "verify":
         passed = [number for number, answer in enumerate(answers) if answer is True or _field(answer, "passed") is True]
         if len(passed) == 1:
@@ -444,13 +508,15 @@ def _heard(world: World, task: Task, group: Group, conflict: Conflict, stage: St
         return Outcome(None, f"chosen in one order {chosen[0]}, in the other {chosen[1]}")
     if rung.strategy == "panel":
         votes = [_choice(answer, _turned(order, judge)) for judge, answer in enumerate(answers)]
-        for number in range(len(group.classes)):
+        for number in range(len(slate.classes)):
             if 2 * votes.count(number) > rung.k:
                 return Outcome(number, f"{votes.count(number)} of {rung.k} judges")
         return Outcome(None, f"the judges chose {votes}")
     merged = asked[0]
     if merged.state is TaskState.COMPLETED:
-        return Outcome(len(group.classes), "merged")
+        if conflict.contested is not None and merged_value(merged) is None:
+            return Outcome(None, "what the merger came to is no value for a context")
+        return Outcome(len(slate.classes), "merged")
     return Outcome(None, f"the merger ended as {merged.state}")
 
 
@@ -465,14 +531,14 @@ def _silence(rung: Rung) -> Outcome:
     return Outcome(None, "nobody decided in time")
 
 
-def _retried(ledger: Ledger, group: Group, again: Task) -> Outcome:
+def _retried(ledger: Ledger, slate: Slate, again: Task) -> Outcome:
     """One more answer counts with those before it, by its bytes."""
     if again.state is not TaskState.COMPLETED:
         return Outcome(None, f"the further attempt ended as {again.state}")
     digest = again.results[-1].result_hash
-    for number, members in enumerate(group.classes):
+    for number, members in enumerate(slate.classes):
         agrees = ledger.tasks[members[0]].results[-1].result_hash == digest
-        if agrees and all(len(members) >= len(other) for other in group.classes):
+        if agrees and all(len(members) >= len(other) for other in slate.classes):
             return Outcome(number, "the further attempt agrees with it")
     return Outcome(None, "the further attempt does not settle it")
 
@@ -502,60 +568,83 @@ def _choice(answer: Any, order: list[int]) -> int | None:
 # The end --------------------------------------------------------------------------------------------------------------
 
 
-def may_appeal(world: World, group: Group, conflict: Conflict, now: int) -> bool:
+def terms_for(ledger: Ledger, conflict: Conflict) -> Terms:
+    """Return by what a conflict is decided."""
+    group = ledger.tasks[conflict.task].group if not conflict.candidates else None
+    terms = group.terms if group is not None else conflict.terms
+    assert terms is not None, "a conflict is about a group, or has terms of its own"
+    return terms
+
+
+def may_appeal(world: World, terms: Terms, conflict: Conflict, now: int) -> bool:
     """Tell whether an outcome may still be appealed, and so has no effect yet."""
-    until = _appeal_until(group, conflict)
+    until = _appeal_until(terms, conflict)
     return bool(until) and not _is_over(world, until, now)
 
 
-def _appeal_until(group: Group, conflict: Conflict) -> int:
+def _appeal_until(terms: Terms, conflict: Conflict) -> int:
     """Return until when the outcome may be appealed, or 0: a second one is final, and so is a person's."""
     last = conflict.stages[-1]
     if conflict.appeal is not None or conflict.ladder[last.number].strategy == "human":
         return 0
-    return last.to_at + group.terms.appeal_ms if group.terms.appeal_ms else 0
+    return last.to_at + terms.appeal_ms if terms.appeal_ms else 0
 
 
-def _resolve(ledger: Ledger, task: Task, group: Group, conflict: Conflict, now: int) -> list[Record]:
+def _resolve(world: World, slate: Slate, conflict: Conflict, now: int) -> list[Record]:
     """Return the resolution and what follows from it, for one append. Spec CONFLICT-7."""
     last = conflict.stages[-1]
     assert last.winner is not None, "a class was chosen"
-    merged = last.winner == len(group.classes)
-    member = last.asked[0] if merged else group.classes[last.winner][0]
+    merged = last.winner == len(slate.classes)
+    chosen = last.asked[0] if merged else slate.classes[last.winner][0]
     by = last.by or conflict.ladder[last.number].strategy
-    outcome = "merge" if merged else "select"
-    records: list[Record] = [ConflictResolved(now, conflict.id, task.id, outcome, member, by, last.why)]
-    records.extend(_give(ledger, task, group, member, f"{by}: {last.why}", now))
+    return _for(world, slate, conflict, "merge" if merged else "select", chosen, by, last.why, now)
+
+
+def _for(
+    world: World, slate: Slate, conflict: Conflict, outcome: str, ref: str, by: str, why: str, now: int, ahead: int = 0
+) -> list[Record]:
+    ledger, task = world.ledger, slate.task
+    records: list[Record] = [ConflictResolved(now, conflict.id, _task_of(slate), outcome, ref, by, why)]
+    if task is None:
+        return [*records, *follows(ledger, conflict, outcome, ref, why, now)]
+    assert task.group is not None, "it has the answers"
+    return [*records, *_give(ledger, task, task.group, ref, f"{by}: {why}", now, ahead + 1)]
+
+
+def _abort(slate: Slate, conflict: Conflict, why: str, now: int, by: str = "abort") -> list[Record]:
+    records: list[Record] = [ConflictResolved(now, conflict.id, _task_of(slate), "reject_all", None, by, why)]
+    if slate.task is not None:
+        records.append(Settled(now, slate.task.id, "failed", "unresolved", f"conflict {conflict.id}: {why}"))
     return records
 
 
-def _abort(task: Task, conflict: Conflict, why: str, now: int, by: str = "abort") -> list[Record]:
-    return [
-        ConflictResolved(now, conflict.id, task.id, "reject_all", None, by, why),
-        Settled(now, task.id, "failed", "unresolved", f"conflict {conflict.id}: {why}"),
-    ]
-
-
 def resolve_by_person(
-    ledger: Ledger, task: Task, conflict: Conflict, choice: str | None, reasons: str, by: str, now: int
+    world: World, conflict: Conflict, choice: str | None, reasons: str, by: str, now: int
 ) -> list[Record]:
     """Return what a person's word on a conflict comes to, at whatever rung it is. Spec CONFLICT-6."""
-    group, stage = task.group, conflict.stage
-    assert group is not None, "only groups are disputed"
+    ledger, stage = world.ledger, conflict.stage
+    slate = _slate(ledger, conflict)
     if stage is None:
         number = conflict.next_rung
-        records: list[Record] = [StageOpened(now, conflict.id, task.id, number, "human", 0, [], {})]
+        records: list[Record] = [StageOpened(now, conflict.id, _task_of(slate), number, "human", 0, [], {})]
     else:
         number, records = stage.number, []
-    winner = None if choice is None else group.numbers[choice]
-    records.append(StageClosed(now, conflict.id, task.id, number, winner, reasons, by))
+    winner = None if choice is None else next(n for n, refs in enumerate(slate.classes) if choice in refs)
+    records.append(StageClosed(now, conflict.id, _task_of(slate), number, winner, reasons, by))
     if stage is not None:
         records.extend(_dismissed(ledger, conflict, stage, now))
     if winner is None:
-        return [*records, *_abort(task, conflict, reasons or f"{by} refuses all", now, by)]
-    member = group.classes[winner][0]
-    records.append(ConflictResolved(now, conflict.id, task.id, "select", member, by, reasons))
-    return [*records, *_give(ledger, task, group, member, f"{by}: {reasons}", now)]
+        return [*records, *_abort(slate, conflict, reasons or f"{by} refuses all", now, by)]
+    chosen, ahead = slate.classes[winner][0], len(records)
+    return [*records, *_for(world, slate, conflict, "select", chosen, by, reasons, now, ahead)]
+
+
+def _slate(ledger: Ledger, conflict: Conflict) -> Slate:
+    if conflict.candidates:
+        return of_conflict(ledger, conflict)
+    task = ledger.tasks[conflict.task]
+    assert task.group is not None, "only groups are disputed for their members' answers"
+    return of_group(ledger, task, task.group, conflict)
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
@@ -564,7 +653,7 @@ def resolve_by_person(
 def due_at(world: World, task: Task) -> int | None:
     """Return when the clock may have something to say about a group, or None."""
     group = task.group
-    if group is None or task.id in world.live.comparing:
+    if group is None or group.decided is not None or task.id in world.live.comparing:
         return None  # a comparison under way comes first, and its answer moves the group
     conflict = _open_conflict(world.ledger, task)
     if conflict is None or not conflict.frozen_lsn:
@@ -572,7 +661,21 @@ def due_at(world: World, task: Task) -> int | None:
         if asked is not None:
             return _silent_at(group, asked, conflict)
         return None if conflict is None else conflict.respond_at
+    return _next_at(group.terms, conflict)
+
+
+def hearing_at(conflict: Conflict) -> int | None:
+    """Return when the clock may have something to say about a conflict that is not about a group, or None."""
+    if not conflict.is_open or not conflict.climbs or not conflict.stages:
+        return None
+    assert conflict.terms is not None, "it was opened with them"
+    return _next_at(conflict.terms, conflict)
+
+
+def _next_at(terms: Terms, conflict: Conflict) -> int | None:
+    if not conflict.frozen_lsn:
+        return conflict.respond_at
     stage = conflict.stage
     if stage is not None:
         return None if _is_held(conflict.ladder[stage.number]) else stage.until
-    return _appeal_until(group, conflict) or None
+    return _appeal_until(terms, conflict) or None

@@ -15,6 +15,7 @@ __all__ = ["COUNTED", "STRATEGIES", "Ballot", "Outcome", "Rung", "count", "parse
 
 STRATEGIES = (
     "first_wins",
+    "authority",
     "majority",
     "quorum",
     "plurality",

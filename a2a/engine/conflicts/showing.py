@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .case import Conflict
+from .case import Candidate, Conflict
 
 if TYPE_CHECKING:
     from ..ledger import Ledger
@@ -13,10 +13,12 @@ __all__ = ["dissent_of", "payloads_of", "subjects_of", "view"]
 
 
 def subjects_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
-    """Return the answers that contradict each other, in ledger order."""
+    """Return what contradicts each other, the answers of a group in ledger order."""
     if conflict.record:
         known: list[dict[str, Any]] = conflict.record["subjects"]
         return known
+    if conflict.candidates:
+        return [_shown(candidate) for candidate in conflict.candidates]
     group = ledger.tasks[conflict.task].group
     if group is None:
         return []
@@ -39,11 +41,35 @@ def subjects_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
     return found
 
 
+def _shown(candidate: Candidate) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "ref": candidate.ref,
+        "form": candidate.form,
+        "agent": candidate.agent,
+        "resultHash": candidate.digest,
+        "group": candidate.number,
+        "lsn": candidate.lsn,
+    }
+    named = {
+        "task": candidate.task,
+        "fence": candidate.fence,
+        "contextId": candidate.context_id,
+        "key": candidate.key,
+        "rev": candidate.rev,
+        "resource": candidate.resource,
+    }
+    return shown | {name: value for name, value in named.items() if value is not None}
+
+
 def dissent_of(ledger: Ledger, conflict: Conflict) -> list[str]:
-    """Return the tasks whose results were not chosen: they are kept, and told."""
+    """Return the subjects that were not chosen: they are kept, and told."""
     if conflict.record:
         told: list[str] = conflict.record["dissent"]
         return told
+    if conflict.candidates:
+        numbers = {candidate.ref: candidate.number for candidate in conflict.candidates}
+        stands = numbers.get(conflict.ref or "")
+        return [ref for ref, number in numbers.items() if stands is None or number != stands]
     group = ledger.tasks[conflict.task].group
     if group is None:
         return []
@@ -60,7 +86,8 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
         "kind": conflict.kind,
         "rule": conflict.rule,
         "level": conflict.level,
-        "task": conflict.task,
+        "object": conflict.object,
+        "blocks": conflict.blocks,
         "openedLsn": conflict.opened_lsn,
         "openedAt": conflict.opened_at,
         "frozenLsn": conflict.frozen_lsn,
@@ -87,6 +114,10 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
         ],
         "isOpen": conflict.is_open,
     }
+    if conflict.task:
+        shown["task"] = conflict.task
+    if conflict.raises:
+        shown["raises"] = [{"agent": raised.by, "claim": raised.claim, "lsn": raised.lsn} for raised in conflict.raises]
     if conflict.appeal is not None:
         shown["appeal"] = {name: value for name, value in conflict.appeal.items() if name != "payload"}
     if not conflict.is_open:
@@ -103,14 +134,23 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
 
 
 def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
-    """Return the results as far as they are in memory (else `task.get` finds them), and what parties had to say."""
-    results: list[dict[str, Any]] = [
-        {"ref": subject["ref"], "payload": ledger.tasks[subject["ref"]].results[-1].payload}
-        for subject in subjects_of(ledger, conflict)
-        if subject["ref"] in ledger.tasks
-    ]
+    """Return the subjects and what was said. Answers that have left memory are not among them; `task.get` has these."""
+    results: list[dict[str, Any]]
+    if conflict.candidates:
+        results = [{"ref": known.ref, "payload": known.payload} for known in conflict.candidates if known.payload]
+        results += [{"raiser": raised.by, "payload": raised.payload} for raised in conflict.raises]
+    else:
+        results = _answers(ledger, conflict)
     said = [{"party": party, "payload": position.payload} for party, position in conflict.positions.items()]
     appealed = (
         [] if conflict.appeal is None else [{"party": conflict.appeal["by"], "payload": conflict.appeal["payload"]}]
     )
     return results + said + appealed
+
+
+def _answers(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
+    return [
+        {"ref": subject["ref"], "payload": ledger.tasks[subject["ref"]].results[-1].payload}
+        for subject in subjects_of(ledger, conflict)
+        if subject["ref"] in ledger.tasks
+    ]

@@ -66,8 +66,45 @@ def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) ->
     assert (done.code, done.err) == (0, f"{conflict['conflict']}: select {odd}\n")
     assert command("task", "result", "--wait", task, "--timeout", "20").out == "something else\n"
     rows = command("conflict", "ls").out.splitlines()
+    assert rows[0].split() == ["CONFLICT", "ABOUT", "KIND", "SUBJECTS", "STATE", "BY"]
     assert rows[1].split()[:4] == [conflict["conflict"], task, "result", "r1"]
     assert command("conflict", "ls", "--open").err == "there are no such conflicts\n"
+
+
+def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any, tmp_path: Any) -> None:
+    tasks = [command("delegate", "count_words", f"text={text}", "--no-wait").out.strip() for text in ("a", "a b")]
+    deadline = time.monotonic() + 20
+    while command("task", "ls", "--state", "reported").out.count("main-") < 2 and time.monotonic() < deadline:
+        pass
+    seen = tmp_path / "seen.txt"
+    seen.write_text("I counted them")
+    raised = command("conflict", "raise", *tasks, "--claim", "not both", "--evidence", str(seen), "--value", "7")
+    conflict = raised.out.strip()
+    assert raised.code == 0
+    assert command("conflict", "raise", *tasks, "--value", "7").out.strip() == conflict, "the same is the same one"
+    shown = command("conflict", "show", conflict).out
+    for line in (f"holds up   {' '.join(tasks)}", "not both", "I counted them", "answer 2   value-3 by", "    7"):
+        assert line in shown, shown
+    refused = command("task", "confirm", tasks[0])
+    assert (refused.code, f"conflict {conflict} about its result is open" in refused.err) == (1, True)
+    assert command("conflict", "resolve", conflict, "value-3").code == 0
+    rows = command("conflict", "ls", "--kind", "result", "--about", f"task:{tasks[0]}").out.splitlines()
+    assert rows[1].split()[:6] == [conflict, tasks[0], "result", "raise", "1:1:1", "select"]
+    assert command("conflict", "ls", "--kind", "context").err == "there are no such conflicts\n"
+    assert command("conflict", "raise").code == 2
+
+
+def test_revisions_and_fences_are_raised_too(command: Any, world: Any) -> None:
+    for key in ("db", "orm"):
+        command("context", "put", "plans", key, f"for {key}")
+    raised = command(
+        "conflict", "raise", "--kind", "context", "--revision", "plans", "db", "1", "--revision", "plans", "orm", "1"
+    )
+    shown = command("conflict", "show", raised.out.strip()).out
+    assert "about      context:plans/db" in shown
+    assert ", orm 1 of plans" in shown
+    raised = command("conflict", "raise", "--kind", "resource", "--fence", "repo", "3", "--fence", "repo", "4")
+    assert ", fence 3 of repo" in command("conflict", "show", raised.out.strip()).out
 
 
 def test_a_conflict_that_is_not_there_is_named(command: Any, world: Any) -> None:

@@ -45,7 +45,9 @@ DURATIONS = Durations(
 
 def facts(ledger: Ledger) -> dict[str, Any]:
     """Everything a ledger holds, down to the order of its maps; without the marks that the passes clear."""
-    held = {name: value for name, value in vars(ledger).items() if name not in ("touched", "posted", "freed")}
+    held = {
+        name: value for name, value in vars(ledger).items() if name not in ("touched", "posted", "freed", "stirred")
+    }
     orders = {f"order of {name}": list(value) for name, value in held.items() if isinstance(value, dict)}
     return held | orders
 

@@ -27,6 +27,7 @@ from a2a.engine.records import (
     ClaimRequested,
     Classified,
     ConflictAppealed,
+    ConflictJoined,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -298,10 +299,11 @@ def test_every_record_about_a_task_was_tried_above():
         Archived,
         Recalled,
     }
-    of_groups = {  # tried in conflicts/test_folding.py
+    of_conflicts = {  # tried in conflicts/test_folding.py
         Classified,
         GroupDecided,
         ConflictOpened,
+        ConflictJoined,
         PositionTaken,
         StageOpened,
         StageClosed,
@@ -327,7 +329,7 @@ def test_every_record_about_a_task_was_tried_above():
         CancelRequested,
         Settled,
     }
-    assert about_others | of_groups | changes_no_state | tried == set(RECORDS.values())
+    assert about_others | of_conflicts | changes_no_state | tried == set(RECORDS.values())
 
 
 # Authority ------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,11 @@ DERIVED = {
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
     "context_bytes": "the contexts say them",
+    "open_conflicts": "the conflicts say them",
+    "conflicts_about": "the conflicts say it",
+    "contested": "the conflicts say it",
     "touched": "a mark",
+    "stirred": "a mark",
     "posted": "a mark",
     "freed": "a mark",
 }

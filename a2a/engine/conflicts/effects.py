@@ -1,0 +1,66 @@
+"""What follows from a resolution that is not about a group (spec CONFLICT-15).
+
+The tasks it disputed go on with the very record of the resolution, in `folding`; what is written to a context is a
+record of its own here, for the same append.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ...protocol.canonical import canonical
+from ...protocol.types import principal_of
+from ..ledger import Ledger, Task
+from ..records import ContextWritten, Record
+from .case import Conflict
+from .comparators import Incomparable, value_of
+
+__all__ = ["follows", "merged_value"]
+
+_MERGED_MAX = 64 * 1024
+"""Bytes of a merger's result that becomes a value: as large as one that is written may be by default."""
+
+
+def merged_value(task: Task) -> bytes | None:
+    """Return what a merger came to as a value for a context, or None where it is none."""
+    result = task.results[-1] if task.results else None
+    if result is None or len(result.payload) > _MERGED_MAX:
+        return None
+    try:
+        return canonical(value_of(result.payload))
+    except (Incomparable, ValueError):
+        return None
+
+
+def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str, why: str, now: int) -> list[Record]:
+    """Return the key's new revision, where what was chosen is not what it is already."""
+    if conflict.contested is None:
+        return []
+    context_id, key = conflict.contested
+    stands = conflict.candidates[0]
+    task: str | None
+    fence: int | None
+    if outcome == "merge":
+        result = ledger.tasks[ref].results[-1]
+        value, author, task, fence = merged_value(ledger.tasks[ref]) or b"null", result.agent, ref, result.fence
+    else:
+        chosen = next(candidate for candidate in conflict.candidates if candidate.ref == ref)
+        value, author, task, fence = chosen.payload, chosen.agent, chosen.task, chosen.fence
+    if value == stands.payload:
+        return []
+    context = ledger.contexts[context_id]
+    name = conflict.write["name"] if outcome == "select" else conflict.id
+    if context.written_as(principal_of(author), name) is not None:
+        name = conflict.id  # its author has used that name for something else meanwhile
+    change = {
+        "key": key,
+        "if_rev": stands.rev,
+        "rev": context.entries[key].rev + 1,
+        "value": value,
+        "patch": None,
+        "decision": outcome == "select" and conflict.write["decision"],
+        "guarded": outcome == "select" and conflict.write["guarded"],
+    }
+    digest = conflict.write["digest"] if name == conflict.write["name"] else hashlib.sha256(value).hexdigest()
+    reason = f"conflict {conflict.id}: {why}"
+    return [ContextWritten(now, context_id, name, digest, author, [change], [], task, fence, reason)]

@@ -1,0 +1,224 @@
+"""How conflicts about shared context are found: writes that lose, results on what has moved (spec CONFLICT-14, 16).
+
+Called by the handlers that see it happen. Nothing here decides such a conflict; that a write is refused is decided
+before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from ...protocol.messages import ContextOp, ContextWrite
+from ...protocol.types import principal_of
+from ..context_state import Context, Entry
+from ..ledger import Ledger, Result, Task
+from ..live import Connection, World
+from ..policy import Policy
+from ..records import ConflictOpened
+from .case import WORD, Candidate, Terms
+
+__all__ = ["TRIES", "about_context", "contest", "digest_of", "has_room", "stale_conflict", "terms_by"]
+
+TRIES = 3
+"""Times in a row that a writer may insist on a revision that is not there any more."""
+
+_MOVED_MAX = 15
+"""Decisions that are subjects of a conflict about a result that rests on them."""
+_SHOWN_MAX = 4 * 1024
+"""Bytes of such a decision that are kept with the conflict; larger ones are read where they are."""
+
+
+def digest_of(payload: bytes) -> str:
+    """Return the hash a candidate is known by."""
+    return f"sha256:{hashlib.sha256(payload).hexdigest()}"
+
+
+def about_context(context_id: str, key: str) -> str:
+    """Return what a conflict about a key is about."""
+    return f"context:{context_id}/{key}"
+
+
+def terms_by(policy: Policy, kind: str) -> Terms:
+    """Return by what a conflict of a kind is decided."""
+    return Terms(
+        "bytes",
+        [dict(rung) for rung in policy.ladder_for(kind)],
+        0,
+        policy.judge_ms,
+        policy.human_ms,
+        policy.appeal_ms,
+    )
+
+
+def has_room(world: World) -> bool:
+    """Tell whether another conflict may be opened."""
+    return len(world.ledger.open_conflicts) < world.policy.conflicts_open_max
+
+
+# A write that lost ----------------------------------------------------------------------------------------------------
+
+
+def contest(
+    world: World, sender: Connection, context: Context, message: ContextWrite, digest: str, now: int
+) -> ConflictOpened | None:
+    """Return the conflict that a write opens whose revision is not there any more, or None. Spec CONFLICT-14."""
+    ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
+    op, entry = message.ops[0], context.entries.get(message.ops[0].key)
+    is_alone = len(message.ops) == 1 and not message.depends and not message.rebases
+    if not is_alone or entry is None or op.value is None or op.if_rev is None or not policy.ladder_for("context"):
+        return None
+    stands = entry.newest
+    author = stands.origin.author
+    if stands.payload in (None, op.value) or principal_of(author) == principal_of(agent):
+        return None
+    is_special = entry.is_decision or entry.guarded
+    if not (is_special or _insists(world, context.id, op, agent)) or not has_room(world):
+        return None
+    topic = f"context {about_context(context.id, op.key)}"
+    before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
+    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):
+        return None
+    return _contested(world, sender, context, entry, message, digest, now)
+
+
+def _insists(world: World, context_id: str, op: ContextOp, agent: str) -> bool:
+    """Count a try that failed, and tell whether its writer insists: it has not looked, and tries again. CONFLICT-14."""
+    tries, name = world.live.tries, (context_id, op.key, agent)
+    rev, count = tries.pop(name, (-1, 0))
+    count = count + 1 if (op.if_rev or 0) <= rev else 1
+    if count >= TRIES:
+        return True
+    tries[name] = (op.if_rev or 0, count)
+    while len(tries) > world.policy.tries_max:
+        del tries[next(iter(tries))]
+    return False
+
+
+def _contested(
+    world: World, sender: Connection, context: Context, entry: Entry, message: ContextWrite, digest: str, now: int
+) -> ConflictOpened:
+    ledger, agent, op, stands = world.ledger, sender.agent or "", message.ops[0], entry.newest
+    assert stands.payload is not None and op.value is not None, "else nothing contradicts it"
+    origin, attempt = stands.origin, message.attempt
+    candidates = [
+        Candidate(
+            "revision-1",
+            "revision",
+            origin.author,
+            digest_of(stands.payload),
+            stands.payload,
+            0,
+            context.lsn,
+            origin.task,
+            origin.fence,
+            context.id,
+            op.key,
+            entry.rev,
+        ),
+        Candidate(
+            "proposal-2",
+            "proposal",
+            agent,
+            digest_of(op.value),
+            op.value,
+            1,
+            ledger.lsn + 1,
+            attempt.task if attempt is not None else None,
+            attempt.fence if attempt is not None else None,
+            context.id,
+            op.key,
+            op.if_rev,
+            is_operator=sender.role == "operator",
+        ),
+    ]
+    terms = terms_by(world.policy, "context")
+    return ConflictOpened(
+        now,
+        ledger.conflict_id_at(ledger.lsn + 1),
+        None,
+        "context",
+        "c4" if entry.is_decision else "c1",
+        terms.ladder,
+        now,
+        {origin.author: "author", agent: "author"},
+        object=about_context(context.id, op.key),
+        candidates=[asdict(candidate) for candidate in candidates],
+        terms=terms.to_plain(),
+        by=agent,
+        write={
+            "name": message.key,
+            "digest": digest,
+            "decision": op.decision,
+            "guarded": op.guarded,
+            "reason": message.reason,
+        },
+    )
+
+
+# A result on what has moved -------------------------------------------------------------------------------------------
+
+
+def stale_conflict(
+    ledger: Ledger, task: Task, result: Result, stale: list[dict[str, Any]], lsn: int, now: int
+) -> ConflictOpened:
+    """Return the conflict of a result that rests on decisions which have moved. Spec CONFLICT-16.
+
+    Args:
+        ledger: where the decisions are.
+        task: the task that has, or is about to have, the result.
+        result: it.
+        stale: which decisions have moved.
+        lsn: where the record will stand.
+        now: the current time.
+    """
+    context = ledger.contexts.get(task.context_id)
+    candidates = [
+        Candidate(
+            task.id,
+            "result",
+            result.agent,
+            result.result_hash,
+            b"",  # the task has it
+            0,
+            lsn,
+            task.id,
+            result.fence,
+        )
+    ]
+    parties = {result.agent: "author"}
+    for number, moved in enumerate(stale[:_MOVED_MAX], 2):
+        entry = context.entries.get(moved["key"]) if context is not None else None
+        if entry is None:
+            continue  # it relied on what was never there
+        payload, author = entry.newest.payload or b"null", entry.newest.origin.author
+        parties.setdefault(author, "author")
+        candidates.append(
+            Candidate(
+                f"revision-{number}",
+                "revision",
+                author,
+                digest_of(payload),
+                payload if len(payload) <= _SHOWN_MAX else b"",
+                len(candidates),
+                lsn,
+                context_id=task.context_id,
+                key=moved["key"],
+                rev=entry.rev,
+            )
+        )
+    parties.setdefault(ledger.addressee(task), "delegator")
+    return ConflictOpened(
+        now,
+        ledger.conflict_id_at(lsn),
+        task.id,
+        "context",
+        WORD,
+        [{"strategy": "abort"}],
+        now,
+        parties,
+        object=f"task:{task.id}",
+        candidates=[asdict(candidate) for candidate in candidates],
+        by=result.agent,
+    )

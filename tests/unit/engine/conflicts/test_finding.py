@@ -1,0 +1,365 @@
+"""Conflicts about shared context: which writes that lose are one, and what becomes of the key."""
+
+import pytest
+
+from a2a.engine.conflicts.finding import TRIES, about_context, digest_of
+from a2a.engine.policy import Admission, digest
+from a2a.engine.records import ConflictOpened, ConflictResolved, ContextWritten
+from a2a.errors import ErrorCode
+from a2a.protocol.messages import (
+    ConflictGet,
+    ConflictVote,
+    ContextOp,
+    ContextRead,
+    ContextWrite,
+    Error,
+    Held,
+    Ok,
+    Seen,
+)
+from a2a.protocol.messages import ContextWritten as Written
+
+C = "plans"
+DB = "decisions/db"
+
+
+class Writers:
+    """Ann and Bob, who write to one context, and somebody who decides."""
+
+    def __init__(self, town):
+        self.town = town
+        self.ann, self.bob = town.join("ann"), town.join("bob")
+        self.count = 0
+
+    def write(self, by, key, value, rev, name=None, **fields):
+        self.count += 1
+        about = {field: fields.pop(field) for field in ("decision", "guarded") if field in fields}
+        op = ContextOp(key, rev, value, **about)
+        return by.say(ContextWrite(C, name or f"w{self.count}", [op], **fields))
+
+    def lost(self, by, key, value, rev, **fields):
+        """Write what must lose, and return the conflict it is told of, if it is."""
+        answer = self.write(by, key, value, rev, **fields)
+        assert isinstance(answer, Error), answer
+        assert answer.code == ErrorCode.CONFLICT
+        return answer.data.get("conflict")
+
+    def value(self, key):
+        (found,) = self.ann.say(ContextRead(C, [key])).values
+        return found.payload, found.rev, found.author
+
+    @property
+    def conflicts(self):
+        return list(self.town.ledger.conflicts.values())
+
+
+@pytest.fixture
+def writers(make_town):
+    def make(*rungs, **policy):
+        ladder = tuple(rung if isinstance(rung, dict) else {"strategy": rung} for rung in rungs or ("human", "abort"))
+        town = make_town(
+            admission=Admission(operator_token=digest("op")), **({"ladders": {"context": ladder}} | policy)
+        )
+        return Writers(town)
+
+    return make
+
+
+# What opens one -------------------------------------------------------------------------------------------------------
+
+
+def test_two_values_for_one_decision_are_a_conflict(writers):
+    case = writers()
+    case.write(case.ann, DB, b'"postgres"', 0)
+    known = case.lost(case.bob, DB, b'"sqlite"', 0)
+    (conflict,) = case.conflicts
+    assert (conflict.id, conflict.rule, conflict.object) == (known, "c4", about_context(C, DB))
+    assert [(one.form, one.agent, one.payload, one.rev) for one in conflict.candidates] == [
+        ("revision", "ann", b'"postgres"', 1),
+        ("proposal", "bob", b'"sqlite"', 0),
+    ]
+    assert [one.digest for one in conflict.candidates] == [digest_of(one.payload) for one in conflict.candidates]
+    for peer in (case.ann, case.bob):
+        (opened,) = peer.mail()
+        assert (opened.conflict, opened.your_role, opened.conflict_kind) == (known, "author", "context")
+
+
+def test_a_guarded_key_is_one_too(writers):
+    case = writers()
+    case.write(case.ann, "plan", b"1", 0, guarded=True)
+    assert case.lost(case.bob, "plan", b"2", 0)
+    assert case.conflicts[0].rule == "c1"
+
+
+def test_who_rebases_is_told_what_is_there_and_no_more(writers):
+    case = writers()
+    for key, about in ((DB, {}), ("plan", {"guarded": True})):
+        case.write(case.ann, key, b"1", 0, **about)
+        assert case.lost(case.bob, key, b"2", 0, rebases=True) is None
+        assert isinstance(case.write(case.bob, key, b"2", 1), Written)
+    assert case.conflicts == []
+
+
+def test_who_loses_against_itself_contradicts_nobody(writers):
+    case = writers()
+    other = case.town.join("ann#2")
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(other, DB, b"2", 0) is None
+
+
+def test_the_same_value_contradicts_nothing(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(case.bob, DB, b"1", 0) is None
+
+
+def test_what_would_be_torn_apart_is_refused_and_no_more(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    both = [ContextOp(DB, 0, b"2"), ContextOp("more", 0, b"2")]
+    for message in (
+        ContextWrite(C, "both", both),
+        ContextWrite(C, "in view", both[:1], [Seen("more", 0)]),
+        ContextWrite(C, "patch", [ContextOp(DB, 0, patch=b"[]")]),
+        ContextWrite(C, "delete", [ContextOp(DB, 0, delete=True)]),
+        ContextWrite(C, "blind", [ContextOp(DB, None, b"2")]),
+    ):
+        assert case.bob.refused(message) == ErrorCode.CONFLICT
+    case.write(case.ann, "gone", b"1", 0, decision=True)
+    case.ann.say(ContextWrite(C, "gone", [ContextOp("gone", 1, delete=True)]))
+    assert case.lost(case.bob, "gone", b"2", 1) is None
+
+
+def test_on_any_other_key_who_insists_has_a_conflict(writers):
+    case = writers()
+    case.write(case.ann, "n", b"1", 0)
+    assert [case.lost(case.bob, "n", b"2", 0) is not None for _ in range(TRIES)] == [False, False, True]
+
+
+def test_who_looks_before_it_tries_again_does_not_insist(writers):
+    case = writers()
+    for rev in range(2 * TRIES):
+        case.write(case.ann, "n", b"%d" % rev, rev)
+        assert case.lost(case.bob, "n", b'"mine"', rev) is None
+    assert case.conflicts == []
+
+
+def test_a_success_between_begins_the_count_anew(writers):
+    case = writers()
+    case.write(case.ann, "n", b"1", 0)
+    for _ in range(TRIES - 1):
+        assert case.lost(case.bob, "n", b"2", 0) is None
+    assert isinstance(case.write(case.bob, "n", b"2", 1), Written)
+    case.write(case.ann, "n", b"3", 2)
+    assert case.lost(case.bob, "n", b"2", 0) is None
+
+
+def test_so_many_writers_are_remembered_that_insist(writers):
+    case = writers(tries_max=1)
+    for key in ("a", "b"):
+        case.write(case.ann, key, b"1", 0)
+    for _ in range(TRIES):
+        assert case.lost(case.bob, "a", b"2", 0) is None
+        assert case.lost(case.bob, "b", b"2", 0) is None
+
+
+def test_two_that_count_together_lose_no_step_and_quarrel_about_nothing(writers):
+    case = writers()
+    case.write(case.ann, "n", b"0", 0)
+    seen = {case.ann: (0, 1), case.bob: (0, 1)}
+    done = {case.ann: 0, case.bob: 0}
+    for turn in range(400):
+        who = case.bob if turn // 2 % 2 else case.ann  # the first try of each finds what the other did
+        value, rev = seen[who]
+        answer = case.write(who, "n", b"%d" % (value + 1), rev)
+        if isinstance(answer, Written):
+            seen[who] = (value + 1, answer.revs["n"])
+            done[who] += 1
+        else:
+            seen[who] = (int(answer.data["value"]), answer.data["rev"])
+    assert case.conflicts == []
+    assert min(done.values()) > 20
+    assert case.value("n")[0] == b"%d" % sum(done.values())
+
+
+@pytest.mark.parametrize("policy", [{"ladders": {}}, {"conflicts_open_max": 0}])
+def test_where_there_is_no_ladder_or_no_room_it_is_refused_and_no_more(writers, policy):
+    case = writers(**policy)
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(case.bob, DB, b"2", 0) is None
+
+
+# While it is open -----------------------------------------------------------------------------------------------------
+
+
+def test_nobody_writes_the_key_while_it_is_open_and_all_others_are_as_before(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0)
+    records = len(case.town.records)
+    assert case.lost(case.ann, DB, b"3", 1) == known
+    assert case.lost(case.bob, DB, b"2", 0) == known
+    assert len(case.town.records) == records
+    assert isinstance(case.write(case.bob, "decisions/other", b"1", 0), Written)
+
+
+def test_after_it_the_key_is_at_rest_for_a_while(writers):
+    case = writers("abort", conflict_rest_ms=1_000)
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(case.bob, DB, b"2", 0)
+    assert case.lost(case.bob, DB, b"3", 0) is None
+    case.town.pass_time(1_000)
+    assert case.lost(case.bob, DB, b"3", 0)
+    assert len(case.town.said(ConflictOpened)) == 2
+
+
+# What comes of it -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_chosen_is_written_with_the_resolution_in_its_authors_name(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0, name="mine", reason="smaller")
+    person = case.town.join("carl", operator_token="op")
+    before = len(case.town.records)
+    assert person.say(ConflictVote(known, "proposal-2", "we are one process")) == Ok(state="select")
+    kinds = [type(record) for _, record in case.town.records[before:]]
+    assert kinds.index(ContextWritten) == kinds.index(ConflictResolved) + 1
+    assert case.value(DB) == (b"2", 2, "bob")
+    records = len(case.town.records)
+    assert case.write(case.bob, DB, b"2", 0, name="mine", reason="smaller").revs == {DB: 2}, "so it is done"
+    assert len(case.town.records) == records
+    assert isinstance(case.write(case.ann, DB, b"3", 2), Written), "the key is free again"
+
+
+def test_what_is_not_chosen_is_dissent_and_changes_nothing(writers):
+    case = writers("abort")
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0)
+    assert case.value(DB) == (b"1", 1, "ann")
+    shown = case.ann.say(ConflictGet(known)).view
+    assert (shown["resolution"]["outcome"], shown["dissent"]) == ("reject_all", ["revision-1", "proposal-2"])
+
+
+def test_a_name_used_meanwhile_does_not_stand_for_two_writes(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0, name="mine")
+    case.write(case.bob, "other", b"9", 0, name="mine")
+    case.town.join("carl", operator_token="op").say(ConflictVote(known, "proposal-2"))
+    assert case.value(DB) == (b"2", 2, "bob")
+    assert case.write(case.bob, "other", b"9", 0, name="mine").revs == {"other": 1}
+
+
+def test_a_delegator_has_more_to_say_than_its_worker(writers):
+    case = writers("authority", "abort")
+    worker = case.town.worker("w")
+    case.ann.delegate(context_id=C)
+    offer = worker.offer()
+    case.write(worker, DB, b'"by the worker"', 0, attempt=Held(offer.task, offer.fence))
+    known = case.lost(case.ann, DB, b'"by its delegator"', 0)
+    assert case.town.ledger.conflicts[known].by == "authority"
+    assert case.value(DB) == (b'"by its delegator"', 2, "ann")
+
+
+def test_a_person_has_more_to_say_than_all_agents(writers):
+    case = writers("authority", "abort")
+    person = case.town.join("carl", operator_token="op")
+    case.write(case.ann, DB, b"1", 0)
+    assert case.lost(person, DB, b"2", 0)
+    assert case.value(DB) == (b"2", 2, "carl")
+
+
+def test_a_merger_makes_a_new_value(writers):
+    case = writers({"strategy": "merge", "skill": "merge"}, "abort")
+    merger = case.town.worker("m", "merge")
+    case.write(case.ann, DB, b'{"a":1}', 0)
+    known = case.lost(case.bob, DB, b'{"b":2}', 0)
+    offer = merger.offer()
+    merger.report(offer, payload=b'[{"artifactId":"result","parts":[{"data":{"b":2,"a":1}}]}]')
+    assert case.town.ledger.conflicts[known].outcome == "merge"
+    assert case.value(DB) == (b'{"a":1,"b":2}', 2, "m")
+
+
+@pytest.mark.parametrize("payload", [b"[]", b'[{"parts":[{"data":1e999}]}]', b"[%s]" % (b" " * 70_000)])
+def test_what_is_no_value_is_not_written(writers, payload):
+    case = writers({"strategy": "merge", "skill": "merge"}, "abort")
+    merger = case.town.worker("m", "merge")
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0)
+    merger.report(merger.offer(), payload=payload)
+    assert case.town.ledger.conflicts[known].outcome == "reject_all"
+    assert case.value(DB) == (b"1", 1, "ann")
+
+
+def test_a_key_that_is_contested_stays_so_over_a_restart(writers):
+    case = writers()
+    case.write(case.ann, DB, b"1", 0)
+    known = case.lost(case.bob, DB, b"2", 0)
+    again = case.town.restart()
+    assert again.ledger.contested == {(C, DB): known}
+
+
+# A result on what has moved -------------------------------------------------------------------------------------------
+
+
+class Stale:
+    """A result that rests on a decision which somebody has changed meanwhile."""
+
+    def __init__(self, case, **task):
+        self.case, self.town = case, case.town
+        self.boss, self.worker = self.town.join("boss"), self.town.worker("w")
+        case.write(case.ann, DB, b"1", 0)
+        self.task = self.boss.delegate(context_id=C, **task)
+        offer = self.worker.offer()
+        case.write(case.bob, DB, b"2", 1)
+        self.worker.report(offer, basis=[Seen(DB, 1)])
+        (self.review,) = [mail for mail in self.boss.mail() if mail.kind == "task.review"]
+        (self.conflict,) = self.town.ledger.conflicts.values()
+
+
+def test_a_result_on_a_decision_that_moved_is_a_conflict_of_its_own(writers):
+    stale = Stale(writers())
+    assert (stale.conflict.rule, stale.conflict.kind, stale.conflict.task) == ("c3", "context", stale.task)
+    assert stale.conflict.parties == {"w": "author", "bob": "author", "boss": "delegator"}
+    assert [(one.form, one.ref) for one in stale.conflict.candidates] == [
+        ("result", stale.task),
+        ("revision", "revision-2"),
+    ]
+    person = stale.town.join("carl", operator_token="op")
+    assert person.refused(ConflictVote(stale.conflict.id, stale.task)) == ErrorCode.DENIED
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome", "by"),
+    [
+        ({}, "select", "boss"),
+        ({"verdict": "reject"}, "reject_all", "boss"),
+        ({"verdict": "reject", "rework": True}, "reject_all", "boss"),
+        (None, "reject_all", "timer"),
+    ],
+)
+def test_the_word_on_the_result_decides_it(writers, word, outcome, by):
+    stale = Stale(writers())
+    if word is None:
+        stale.town.pass_time(10_000)
+    else:
+        stale.boss.confirm(stale.review, **word)
+    assert (stale.conflict.outcome, stale.conflict.by) == (outcome, by)
+    notices = [mail.kind for mail in stale.worker.mail() if mail.kind.startswith("conflict.")]
+    assert notices == ["conflict.opened", "conflict.resolved"]
+
+
+def test_a_task_that_ends_otherwise_leaves_it_moot(writers):
+    stale = Stale(writers())
+    stale.boss.cancel(stale.task)
+    assert stale.conflict.outcome == "moot"
+
+
+def test_what_was_never_there_is_nobodys(writers):
+    case = writers()
+    boss, worker = case.town.join("boss"), case.town.worker("w")
+    boss.delegate(context_id=C)
+    worker.report(worker.offer(), basis=[Seen("decisions/none", 3)])
+    (conflict,) = case.conflicts
+    assert [one.form for one in conflict.candidates] == ["result"]
