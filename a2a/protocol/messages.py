@@ -1015,7 +1015,7 @@ class RaisedSubject(Struct):
 
 @dataclass(slots=True)
 class ConflictRaise(Message):
-    """Somebody says that things contradict each other (spec CONFLICT-11). Key: (principal, kind, subjects)."""
+    """Somebody says that things contradict each other (spec CONFLICT-11). Key: (principal, kind, object, subjects)."""
 
     kind = "conflict.raise"
     conflict_kind: ConflictKind

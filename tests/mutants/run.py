@@ -70,6 +70,7 @@ def look_for(mutant: Mutant, *, seeds: int = 400, seconds: float = 90.0) -> Foun
         module = "tests.model.probe" if mutant.model else "tests.mutants.probe"
         bounds = ["--seconds", str(seconds), *([] if mutant.model else ["--seeds", str(seeds)])]
         bounds += ["--disputes"] if mutant.disputes else []
+        bounds += ["--quarrels"] if mutant.quarrels else []
         command = [sys.executable, "-m", module, *bounds, "--expect", ",".join(mutant.caught_by)]
         try:
             done = subprocess.run(

@@ -31,6 +31,10 @@ WORK = "a2a/engine/work.py"
 PROCEDURE = "a2a/engine/conflicts/procedure.py"
 COURT = "a2a/engine/conflicts/court.py"
 FOLDING = "a2a/engine/conflicts/folding.py"
+FINDING = "a2a/engine/conflicts/finding.py"
+RAISING = "a2a/engine/conflicts/raising.py"
+EFFECTS = "a2a/engine/conflicts/effects.py"
+SLATE = "a2a/engine/conflicts/slate.py"
 RUNGS = "a2a/engine/conflicts/rungs.py"
 CONTEXT = "a2a/engine/context.py"
 CONTEXT_WATCHING = "a2a/engine/context_watching.py"
@@ -66,6 +70,8 @@ class Mutant:
     """Found within a few seeds: runs with every run of the tests."""
     disputes: bool = False
     """About groups and conflicts: looked for in worlds with few other tasks, which all have them."""
+    quarrels: bool = False
+    """About conflicts that are not a group's: looked for in worlds in which people quarrel."""
     model: bool = False
     """Found by the model and not by the simulator: the engine never comes to what the change allows."""
 
@@ -702,8 +708,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "silence-accepts-a-stale-basis",
         "The timer accepts a result on a decision that has moved, because nobody looked.",
         TASKS,
-        "        if result.stale_basis:\n",
-        "        if result.stale_basis and result.unseen_steer:\n",
+        "        if result.is_contradicted:\n",
+        "        if result.overruled:\n",
         caught_by=("CTX-10",),
     ),
     Mutant(
@@ -1004,8 +1010,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "double-vote",
         "The first answer of each class is counted twice.",
         PROCEDURE,
-        "    votes = {number: list(members) for number, members in enumerate(group.classes)}",
-        "    votes = {number: [*members, members[0]] for number, members in enumerate(group.classes)}",
+        "        votes = {number: list(members) for number, members in enumerate(slate.classes)}",
+        "        votes = {number: [*members, members[0]] for number, members in enumerate(slate.classes)}",
         caught_by=("RUNG-4",),
         disputes=True,
     ),
@@ -1013,8 +1019,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "absent-voters-forgotten",
         "A majority is one of those who answered, and not of those who were asked.",
         PROCEDURE,
-        "    return Ballot(len(group.electorate), votes, weights)",
-        "    return Ballot(len(group.numbers), votes, weights)",
+        "        outcome = count(rung, Ballot(slate.electorate, votes, weights))",
+        "        outcome = count(rung, Ballot(len(slate.authors), votes, weights))",
         caught_by=("RUNG-4",),
         disputes=True,
     ),
@@ -1031,7 +1037,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "author-judges",
         "Whoever answered may be asked which answer is right.",
         PROCEDURE,
-        "    involved = {*conflict.parties, *ledger.workers_of(group), *",
+        "    involved = {*slate.involved, *",
         "    involved = {*",
         caught_by=("I26",),
         quick=True,
@@ -1123,7 +1129,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "effect-before-appeal",
         "An outcome takes effect while it can still be appealed.",
         PROCEDURE,
-        "        if may_appeal(world, group, conflict, now):",
+        "        if may_appeal(world, slate.terms, conflict, now):",
         "        if now < conflict.opened_at:",
         caught_by=("T2",),
         disputes=True,
@@ -1188,7 +1194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "moot-forgotten",
         "A conflict about a task that has ended otherwise stays open.",
         LEDGER,
-        "    folding.moot(ledger, task, record.at, lsn)\n",
+        "    folding.ended(ledger, task, record, lsn)\n",
         "",
         caught_by=("I27",),
         disputes=True,
@@ -1255,6 +1261,142 @@ MUTANTS: tuple[Mutant, ...] = (
         ":",
         caught_by=("L2",),
         disputes=True,
+    ),
+    # Conflicts about other things -------------------------------------------------------------------------------------
+    Mutant(
+        "contested-key-written",
+        "A key is written while a conflict about it is open.",
+        CONTEXT,
+        "        if conflict is not None:\n            return _contested(",
+        "        if conflict is not None and op.if_rev is None:\n            return _contested(",
+        caught_by=("CONFLICT-14",),
+        quarrels=True,
+    ),
+    Mutant(
+        "first-lost-race-is-a-conflict",
+        "On any key the first write that loses opens a conflict.",
+        FINDING,
+        "    if count >= TRIES:",
+        "    if count >= 1:",
+        caught_by=("CONFLICT-14",),
+        quarrels=True,
+    ),
+    Mutant(
+        "looking-counts-as-insisting",
+        "Who has looked at what is there, and lost again, is counted on.",
+        FINDING,
+        "    count = count + 1 if (op.if_rev or 0) <= rev else 1",
+        "    count = count + (rev < 2**53)",
+        caught_by=("CONFLICT-14",),
+        quarrels=True,
+    ),
+    Mutant(
+        "quarrel-with-oneself",
+        "Two writes of one principal contradict each other.",
+        FINDING,
+        " or principal_of(author) == principal_of(agent):",
+        ":",
+        caught_by=("CONFLICT-14",),
+        quarrels=True,
+    ),
+    Mutant(
+        "choice-not-written",
+        "What was chosen for a key is not written.",
+        PROCEDURE,
+        "        return [*records, *follows(ledger, conflict, outcome, ref, why, now)]",
+        "        return records",
+        caught_by=("CONFLICT-15",),
+        quarrels=True,
+    ),
+    Mutant(
+        "choice-in-anothers-name",
+        "What was chosen for a key is written in the name of whose value it replaces.",
+        EFFECTS,
+        "fence = chosen.payload, chosen.agent,",
+        "fence = chosen.payload, stands.agent,",
+        caught_by=("CONFLICT-15",),
+        quarrels=True,
+    ),
+    Mutant(
+        "overruled-and-accepted",
+        "Silence accepts a result that a conflict went against.",
+        TASKS,
+        "        if result.is_contradicted:\n",
+        "        if result.stale_basis:\n",
+        caught_by=("CONFLICT-15",),
+        quarrels=True,
+    ),
+    Mutant(
+        "settles-while-somebody-objects",
+        "A result that somebody raised a conflict about may be accepted before that is decided.",
+        RAISING,
+        "    blocks = [task.id for task in disputed if task.state is TaskState.REPORTED]",
+        "    blocks: list[str] = []",
+        caught_by=("CONFLICT-12",),
+        quarrels=True,
+    ),
+    Mutant(
+        "second-conflict-about-one-thing",
+        "What is raised about a thing does not join the conflict that is open about it.",
+        RAISING,
+        "    opened = next((conflict for conflict in known if conflict.is_open), None)",
+        "    opened = next((conflict for conflict in known if conflict.is_open and not conflict.raises), None)",
+        caught_by=("I24",),
+        quarrels=True,
+    ),
+    Mutant(
+        "raised-again-when-it-is-over",
+        "Who does not like the outcome raises the same anew.",
+        RAISING,
+        "    repeated = next((conflict for conflict in known if any(",
+        "    repeated = next((conflict for conflict in known if conflict.is_open and any(",
+        caught_by=("CONFLICT-12",),
+        quarrels=True,
+    ),
+    Mutant(
+        "rejection-contested-by-a-stranger",
+        "Anybody contests that a result was rejected.",
+        RAISING,
+        "    if result.agent != agent:",
+        "    if not agent:",
+        caught_by=("CONFLICT-12",),
+        quarrels=True,
+    ),
+    Mutant(
+        "raiser-judges",
+        "Who raised a conflict, or said one of its subjects, may be asked who is right.",
+        SLATE,
+        "    involved = {*conflict.parties, *(candidate.agent for candidate in conflict.candidates)}",
+        "    involved: set[str] = set()",
+        caught_by=("I26",),
+        quarrels=True,
+    ),
+    Mutant(
+        "worker-outranks-its-delegator",
+        "Who works on a task has more to say than who delegated it.",
+        SLATE,
+        "    return _is_above(ledger, one, other) and not _is_above(ledger, other, one)",
+        "    return _is_above(ledger, other, one) and not _is_above(ledger, one, other)",
+        caught_by=("RUNG-4",),
+        quarrels=True,
+    ),
+    Mutant(
+        "opening-not-told",
+        "One of the parties is not told that a conflict has opened.",
+        FOLDING,
+        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened"',
+        '    for party in list(record.parties)[1:]:\n        ledger.post(party, lsn, "conflict.opened"',
+        caught_by=("I27",),
+        quarrels=True,
+    ),
+    Mutant(
+        "rung-never-over",
+        "Nobody looks at a conflict again when the time of its rung has passed.",
+        COORDINATOR,
+        "            self._calendar.set(conflict)\n",
+        "",
+        caught_by=("L5",),
+        quarrels=True,
     ),
     # What an attempt leaves and costs ---------------------------------------------------------------------------------
     Mutant(

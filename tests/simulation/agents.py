@@ -35,6 +35,7 @@ from .costs import allow, hand_off, leave, spend
 from .disputes import TRADES
 from .peers import Peer
 from .profiles import Manners
+from .quarrels import quarrel
 from .world import Event, World
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Agent(Peer):
             attempt.next_beat = self.world.now
             self.work.attempts[attempt.task, attempt.fence] = attempt
             self.world.after(0, self._begin, attempt, answers)
+        if town.quarrels is not None:
+            quarrel(self)
 
     @property
     def manners(self) -> Manners:

@@ -78,10 +78,13 @@ class OneTaskPerKey(Checker):
         known = self.model.keys.get((record.scope, record.key))
         self.hold(known is None, f"key {record.key} of {record.scope} is {known} and becomes {record.task}")
         scope = f"task:{record.parent}" if record.parent else f"principal:{principal_of(record.delegator)}"
+        own = [scope, f"group:{record.parent}"]
         ruling = self.model.ruling(record.parent or "")
-        own = [scope, f"group:{record.parent}", f"compare:{record.parent}"]
+        own.append(f"compare:{record.parent}")
         if ruling is not None:
             own.append(f"conflict:{ruling.id}")
+        elif record.parent is None:
+            own += [f"conflict:{known.id}" for known in self.model.rulings.values() if known.is_open and known.climbs]
         self.hold(record.scope in own, f"{record.task} is in scope {record.scope}, not {scope}")
         self.hold(record.task not in self.model.tasks, f"{record.task} comes to be twice")
 

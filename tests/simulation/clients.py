@@ -33,6 +33,7 @@ from .claimants import run
 from .costs import speak
 from .peers import Peer
 from .profiles import Profile
+from .quarrels import quarrel
 
 if TYPE_CHECKING:
     from .town import Town
@@ -113,6 +114,8 @@ class Client(Peer):
         self._poll()
         if town.profile.manners.claim:
             self._contend()
+        if town.quarrels is not None:
+            quarrel(self)
 
     def unfinished(self) -> str | None:
         """Say what this process still waits for, or None."""

@@ -18,6 +18,7 @@ from a2a.engine.records import Record
 from a2a.protocol.codec import BadFrame, Frame
 from a2a.protocol.messages import (
     ClaimAcquire,
+    ConflictRaise,
     Credit,
     Error,
     Hello,
@@ -273,6 +274,8 @@ class Court:
             task.lease_until = cause.now + message.lease_ms
         elif isinstance(request, TaskArtifact | TaskAsk | TaskCheckpoint | ClaimAcquire):
             self._sign_of_life(agent, request)
+        elif isinstance(request, ConflictRaise):
+            pass  # people who quarrel say things that contradict nothing
         elif isinstance(message, Error) and message.code in ("malformed", "unsupported_kind", "internal"):
             raise Violation("wire", f"{agent} was refused {request.kind}: {message.code} {message.detail}")
         for check in self._answered.get(type(request), ()):

@@ -164,14 +164,21 @@ def _judge(town: Town, name: str, attempt: Attempt) -> bytes:
     way = town.world.chance("way of judging", name).choice(("by content", "by content", "by order", "nonsense"))
     if way == "nonsense":
         return _result(b'{"choice":"the best one"}')
-    candidates = json.loads(attempt.offer.payload)[0]["data"]["candidates"]
-    values = [candidate[0]["parts"][0]["data"] for candidate in candidates]
+    values = [_said(candidate) for candidate in json.loads(attempt.offer.payload)[0]["data"]["candidates"]]
+    if not all(isinstance(value, int | float) for value in values):
+        values = [json.dumps(value) for value in values]
     return _result(b'{"choice":%d}' % (0 if way == "by order" else values.index(max(values))))
+
+
+def _said(candidate: Any) -> Any:
+    """Return what a candidate says: a result its data, where it has any, a value itself."""
+    is_result = isinstance(candidate, list) and candidate and "data" in candidate[0].get("parts", [{}])[0]
+    return candidate[0]["parts"][0]["data"] if is_result else candidate
 
 
 def _check(town: Town, name: str, attempt: Attempt) -> bytes:
     candidate = json.loads(attempt.offer.payload)[0]["data"]["candidates"][0]
-    return _result(b"true" if candidate[0]["parts"][0]["data"] == 2 else b'{"passed":false}')
+    return _result(b"true" if _said(candidate) == 2 else b'{"passed":false}')
 
 
 def _same(town: Town, name: str, attempt: Attempt) -> bytes:

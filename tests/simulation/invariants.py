@@ -58,6 +58,7 @@ from .liveness import (
     TimersFire,
     TreesEnd,
 )
+from .quarrels import ConflictsClose, ContestedRight, RaisedOnce, ResolvedIsWritten
 from .refused import RefusalsBounded, RefusalsKept
 from .rulings import (
     Apart,
@@ -124,7 +125,7 @@ INVARIANTS: dict[str, tuple[type[Checker], ...]] = {
     "L2": (QueuesMove,),
     "L3": (TimersFire,),
     "L4": (TimersFire,),
-    "L5": (StepsInTime,),
+    "L5": (StepsInTime, ConflictsClose),
     "L6": (TimersFire,),
     "L7": (WaitsEnd, CirclesAreBroken),
     "L8": (RightWord,),
@@ -136,6 +137,11 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "append before answer; every notice says what the ledger says": (ToldIsTrue,),
     "refusals are data": (Kept, RefusalsKept, RefusalsBounded),
     "no timer fires early": (TimersNotEarly, NotEarly),
+    "a write that loses is a conflict only where it is one, and its key waits": (ContestedRight,),
+    "what is decided about a key is its next revision, and what was overruled is not accepted by silence": (
+        ResolvedIsWritten,
+    ),
+    "who says twice that something contradicts something says it of one conflict": (RaisedOnce,),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
     "whoever compares answers is none of those who give them": (ComparedByAnother,),
     "what a group or a rung comes to follows from its ballot": (Certain, CountedRight),

@@ -30,6 +30,7 @@ from a2a.engine.records import (
     ClaimRequested,
     Classified,
     ConflictAppealed,
+    ConflictJoined,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -262,6 +263,8 @@ class Ruling:
     candidates: list[dict[str, Any]] = field(default_factory=list)
     """What contradicts each other, where it is not the answers of a group."""
     blocks: list[str] = field(default_factory=list)
+    raised: set[str] = field(default_factory=set)
+    """What tells the raises apart that it keeps."""
     appeal_ms: int = 0
     opened_at: int = 0
 
@@ -325,6 +328,7 @@ class Model:
     """What the records said about everything."""
 
     def __init__(self) -> None:
+        self._resolved_last: tuple[int, tuple[str, str] | None] = (0, None)
         self.lsn = 0
         self.at = 0
         self.epoch = 0
@@ -379,6 +383,7 @@ class Model:
             Classified: self._classified,
             GroupDecided: self._group_decided,
             ConflictOpened: self._conflict_opened,
+            ConflictJoined: self._conflict_joined,
             StageOpened: self._stage_opened,
             StageClosed: self._stage_closed,
             ConflictAppealed: self._appealed,
@@ -429,6 +434,11 @@ class Model:
         return next(
             (known for known in self.rulings.values() if known.is_open and known.contested == (context, key)), None
         )
+
+    def is_resolving(self, record: ContextWritten, lsn: int) -> bool:
+        """Whether what is written stands behind the resolution of a conflict about it."""
+        place, contested = self._resolved_last
+        return place == lsn - 1 and contested == (record.context_id, record.changes[0]["key"])
 
     def _about(self, task: str) -> list[Ruling]:
         return [known for known in self.rulings.values() if known.task == task and known.is_open]
@@ -805,6 +815,7 @@ class Model:
             object=record.object,
             candidates=record.candidates or [],
             blocks=record.blocks or [],
+            raised={record.name} if record.name else set(),
             appeal_ms=(record.terms or {}).get("appeal_ms", 0),
             opened_at=record.at,
         )
@@ -813,6 +824,9 @@ class Model:
             disputed.append(record.task)
         for task in disputed:
             self._step(self.tasks[task], "disputed", record, lsn)
+
+    def _conflict_joined(self, record: ConflictJoined, lsn: int) -> None:
+        self.rulings[record.conflict].raised.add(record.name)
 
     def _stage_opened(self, record: StageOpened, lsn: int) -> None:
         ruling = self.rulings[record.conflict]
@@ -829,6 +843,7 @@ class Model:
     def _resolved(self, record: ConflictResolved, lsn: int) -> None:
         ruling = self.rulings[record.conflict]
         ruling.is_open = False
+        self._resolved_last = (lsn, ruling.contested)
         digests = {known["ref"]: known["digest"] for known in ruling.candidates}
         for blocked in ruling.blocks:
             task = self.tasks[blocked]

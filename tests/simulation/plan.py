@@ -35,6 +35,8 @@ class Plan:
     """How many tasks clients delegate in all."""
     disputes: bool | None = None
     """Whether the world has groups and conflicts."""
+    quarrels: bool | None = None
+    """Whether people say that things contradict each other, and writes that lose may be a conflict."""
     costs: bool | None = None
     """Whether attempts leave and cost something, and are taken away."""
     dies_at: tuple[int, Fatal] | None = None

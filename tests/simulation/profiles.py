@@ -104,6 +104,8 @@ class Manners:
     hand_off: float = 0.0
     steer: float = 0.0
     """Say words to work under way."""
+    quarrel: float = 0.0
+    """Say that results contradict each other; not look before writing again."""
     claim: float = 0.0
     """Claim names: for an attempt, for itself, and for a task that needs them from the beginning."""
 

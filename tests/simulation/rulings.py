@@ -31,6 +31,8 @@ from .model import GroupModel, Model, Ruling, StageModel, TaskModel
 
 __all__ = ["RULINGS"]
 
+_PEOPLE = ("arbiter", "operator")
+"""Who has the operator's token."""
 _LATE_MS = 100
 _COMPARING_MS = 16_000
 """Comparisons under way may hold up a ballot for so long: one after the other, for as many answers as there are."""
@@ -304,7 +306,7 @@ class Independent(Checker):
         if isinstance(record, StageClosed):
             if record.by:
                 is_person = isinstance(cause.message, ConflictVote) and cause.agent == record.by
-                self.hold(is_person and record.by == "arbiter", f"{cause.agent} decides {record.conflict} as a person")
+                self.hold(is_person and record.by in _PEOPLE, f"{cause.agent} decides {record.conflict} as a person")
             return
         task = self.model.tasks[record.task]
         if task.scope.startswith("conflict:"):

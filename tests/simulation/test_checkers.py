@@ -27,6 +27,7 @@ from a2a.engine.records import (
     StageClosed,
     StageOpened,
 )
+from a2a.engine.records import ContextWritten as WrittenRecord
 from a2a.protocol.messages import (
     ClaimGranted,
     ContextWritten,
@@ -43,7 +44,7 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, costs, liveness, refused, rulings, told
+from . import checkers, claiming, contexts, costs, liveness, quarrels, refused, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
@@ -54,6 +55,7 @@ from .invariants import BESIDE, INVARIANTS
 from .liveness import LIVENESS
 from .model import Ruling, Seat
 from .plan import Plan
+from .quarrels import QUARRELS
 from .refused import REFUSED
 from .rulings import RULINGS
 from .run import run_seed
@@ -272,7 +274,7 @@ def _works_on_another(checker: Checker, record: Any, lsn: int, cause: Any) -> tu
 
 
 def _ruling(checker: Checker, record: Any) -> Any:
-    return checker.model.ruling(record.task)
+    return checker.model.rulings.get(getattr(record, "conflict", "")) or checker.model.ruling(record.task or "")
 
 
 def _frozen(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
@@ -322,6 +324,24 @@ def _another_winner(checker: Checker, record: Any, lsn: int, cause: Any) -> tupl
 def _before_its_time(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
     is_silence = isinstance(record, StageClosed) and _ruling(checker, record).stages[-1].strategy == "human"
     return (replace(record, at=record.at - 10), lsn, cause) if is_silence and not record.by else None
+
+
+def _another_writes(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    is_due = isinstance(record, WrittenRecord) and checker._due is not None
+    return (replace(record, by="somebody else"), lsn, cause) if is_due else None
+
+
+def _said_before(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not record.name:
+        return None
+    checker.model.rulings["sim-k0"] = Ruling("sim-k0", "", 0, 0, [], set(), is_open=False, raised={record.name})
+    return record, lsn, cause
+
+
+def _over_already(checker: Checker, now: int) -> tuple[Any, ...]:
+    for ruling in checker.model.rulings.values():
+        ruling.is_open = False
+    return (now,)
 
 
 def _overdrawn(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
@@ -389,6 +409,13 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     rulings.CountedRight: ("before", _another_winner),
     rulings.StepsInTime: ("look", lambda c, now: (now + 10**9,)),
     rulings.NotEarly: ("before", _before_its_time),
+    quarrels.ContestedRight: (
+        "before",
+        lambda c, r, n, w: (replace(r, rule="c1"), n, w) if getattr(r, "rule", "") == "c4" else None,
+    ),
+    quarrels.ResolvedIsWritten: ("before", _another_writes),
+    quarrels.RaisedOnce: ("before", _said_before),
+    quarrels.ConflictsClose: ("look", _over_already),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),
     told.AdmittedIsThere: ("told", _another_report),
@@ -461,7 +488,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
         return heard(self, *(spoil(self, *what) or what))
 
     monkeypatch.setattr(checker, method, spoiled)
-    plan = Plan(disputes=True) if checker in RULINGS else Plan()
+    plan = Plan(disputes=checker in RULINGS or None, quarrels=checker in QUARRELS or None)
     failures = (run_seed(seed, plan).failure for seed in range(_TRIES))
     failure = next((failure for failure in failures if failure is not None), None)
     assert failure is not None, f"nothing is wrong in {_TRIES} worlds"
@@ -470,7 +497,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
+    assert set(SPOILERS) == {*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
 
 
 def test_every_invariant_has_a_checker() -> None:
@@ -480,4 +507,4 @@ def test_every_invariant_has_a_checker() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
+    assert placed == {*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}

@@ -31,6 +31,7 @@ from .network import Network
 from .peers import Peer
 from .plan import Plan
 from .profiles import Manners, Profile, draw
+from .quarrels import QUARRELS, Quarrels, draw_quarrels
 from .refused import REFUSED
 from .rulings import RULINGS
 from .server import SimServer
@@ -90,11 +91,12 @@ class Town:
             refusals_per_minute=few.choice((2, 16)),
             refusals_alike_max=few.choice((1, 2)),
         )
+        self.quarrels: Quarrels | None = draw_quarrels(world, self.profile, self.plan.quarrels)
         self.disputes: Disputes | None = draw_disputes(world, self.profile, self.plan.disputes)
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
+        properties = (*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
         self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
@@ -196,12 +198,13 @@ class Town:
             hosts.append(Host(principal, orders=orders))
         if profile.operator:
             hosts.append(Host("operator"))
-        if self.disputes is not None:
-            for name, skills, tasks, frames in self.disputes.people:
+        for settled in (self.disputes, self.quarrels):
+            for name, skills, tasks, frames in settled.people if settled is not None else ():
                 hosts.append(Host(name, skills=skills, credit=Credit(tasks, frames)))
+        if self.disputes is not None:
             hosts.append(Host("asker", orders=self.disputes.orders))
-            if self.disputes.has_arbiter:
-                hosts.append(Host("arbiter", is_arbiter=True))
+        if any(settled is not None and settled.has_arbiter for settled in (self.disputes, self.quarrels)):
+            hosts.append(Host("arbiter", is_arbiter=True))
         return hosts
 
     # Calm -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from ..policy import Policy
 from ..records import ConflictOpened
 from .case import WORD, Candidate, Terms
 
-__all__ = ["TRIES", "about_context", "contest", "digest_of", "has_room", "stale_conflict", "terms_by"]
+__all__ = ["TRIES", "about_context", "contest", "digest_of", "has_room", "stale_conflict", "terms_by", "written_at"]
 
 TRIES = 3
 """Times in a row that a writer may insist on a revision that is not there any more."""
@@ -38,6 +38,11 @@ def digest_of(payload: bytes) -> str:
 def about_context(context_id: str, key: str) -> str:
     """Return what a conflict about a key is about."""
     return f"context:{context_id}/{key}"
+
+
+def written_at(context: Context, key: str, rev: int) -> int:
+    """Return the place of the write that made a revision, or of the newest one where it is not kept."""
+    return next((write.lsn for write in reversed(context.writes) if write.revs.get(key) == rev), context.lsn)
 
 
 def terms_by(policy: Policy, kind: str) -> Terms:
@@ -110,7 +115,7 @@ def _contested(
             digest_of(stands.payload),
             stands.payload,
             0,
-            context.lsn,
+            written_at(context, op.key, entry.rev),
             origin.task,
             origin.fence,
             context.id,

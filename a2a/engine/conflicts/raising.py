@@ -16,7 +16,7 @@ from ..ledger import Ledger, Task
 from ..live import Connection, World
 from ..records import ConflictJoined, ConflictOpened
 from .case import Candidate, Conflict
-from .finding import about_context, digest_of, has_room, terms_by
+from .finding import about_context, digest_of, has_room, terms_by, written_at
 
 __all__ = ["on_conflict_raise"]
 
@@ -49,7 +49,7 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
             f"what contradicts each other, with its evidence, has at most {policy.conflict_max_bytes} bytes; this has "
             f"{size}: leave what it is about in artifacts, and say what matters",
         )
-    name = _name(agent, message.conflict_kind, found)
+    name = _name(agent, message.conflict_kind, about, found)
     disputed = [ledger.tasks[candidate.ref] for candidate in found if candidate.form == "result"]
     known = _known(ledger, f"{message.conflict_kind} {about}", disputed)
     repeated = next((conflict for conflict in known if any(raised.name == name for raised in conflict.raises)), None)
@@ -69,10 +69,10 @@ def _raised(conflict: Conflict) -> ConflictRaised:
     return ConflictRaised(conflict.id, False, conflict.is_open, conflict.object)
 
 
-def _name(agent: str, kind: str, candidates: list[Candidate]) -> str:
+def _name(agent: str, kind: str, about: str, candidates: list[Candidate]) -> str:
     """Return what tells raises apart: who says that what contradicts what."""
     what = sorted([candidate.digest, candidate.task or ""] for candidate in candidates)
-    return hashlib.sha256(pack([principal_of(agent), kind, what])).hexdigest()
+    return hashlib.sha256(pack([principal_of(agent), kind, about, what])).hexdigest()
 
 
 # What contradicts each other ------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def _revision(ledger: Ledger, subject: RaisedSubject, number: int) -> Candidate 
         digest_of(revision.payload),
         revision.payload,
         0,
-        context.lsn,
+        written_at(context, entry.key, subject.rev or entry.rev),
         revision.origin.task,
         revision.origin.fence,
         context.id,

@@ -1,0 +1,323 @@
+"""Conflicts that are not about a group, in a world: who raises them, who insists, and what must hold.
+
+Drawn apart from everything else, and in some worlds only, as groups are. There people say now and then that results
+contradict each other, workers contest that theirs were rejected, and who counts together in a context does not always
+look before it tries again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from a2a.engine.records import ConflictJoined, ConflictOpened, ConflictResolved, ContextWritten, Settled
+from a2a.protocol.messages import (
+    ConflictRaise,
+    ConflictRaised,
+    ContextOp,
+    ContextWrite,
+    Error,
+    Message,
+    RaisedSubject,
+)
+from a2a.protocol.messages import ContextWritten as Written
+from a2a.protocol.types import principal_of
+
+from .court import Cause, Checker, Court
+from .model import TaskModel
+from .profiles import Profile
+from .world import World
+
+if TYPE_CHECKING:
+    from .peers import Peer
+    from .town import Town
+
+__all__ = ["QUARRELS", "Quarrels", "draw_quarrels", "quarrel"]
+
+_SHARE_OF_WORLDS = 0.3
+_EVERY_MS = (500, 8_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarrels:
+    """What a world has of those who settle them."""
+
+    people: list[tuple[str, tuple[str, ...], int, int]]
+    """(name, skills, credit for tasks, credit for frames)."""
+    has_arbiter: bool
+
+
+def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarrels | None:
+    """Draw them and what the namespace's settings are for them, or None where nobody quarrels."""
+    chance = world.chance("quarrels")
+    share = chance.random()
+    if not (share < _SHARE_OF_WORLDS if wanted is None else wanted):
+        # As before there was such a thing: a write that loses is refused, and no more.
+        profile.policy = replace(profile.policy, ladders={})
+        return None
+    manners = profile.manners
+    manners.quarrel = manners.quarrel or chance.choice((0.3, 0.9))
+    manners.share = manners.share or chance.choice((0.3, 1.0))
+    silence = profile.policy.on_confirm_timeout
+    profile.policy = replace(
+        profile.policy,
+        # A word on a result that was disputed is refused, and who said it may not come back: silence has to decide.
+        on_confirm_timeout="accept" if silence == "hold" else silence,
+        ladder=chance.choice([ladder for ladder in _LADDERS if ladder[-1]["strategy"] == "abort"]),
+        ladders={"context": chance.choice(_LADDERS), "identity": chance.choice(_LADDERS)},
+        judge_ms=chance.choice((2_000, 10_000)),
+        human_ms=chance.choice((3_000, 20_000)),
+        appeal_ms=chance.choice((0, 0, 1_000)),
+        conflict_rest_ms=chance.choice((0, 2_000, 60_000)),
+        conflicts_raised_max=chance.choice((1, 16)),
+        conflicts_about_max=chance.choice((1, 8)),
+        conflict_raises_max=chance.choice((2, 16)),
+        contest_ms=chance.choice((2_000, 60_000)),
+    )
+    people = [(f"referee{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8) for number in range(2)]
+    return Quarrels(people[: chance.randint(0, 2)], chance.random() < 0.5)
+
+
+def _rungs(*strategies: str) -> tuple[dict[str, Any], ...]:
+    asks = {"verify": "check", "merge": "merge", "judge": "judge"}
+    return tuple({"strategy": name} | ({"skill": asks[name]} if name in asks else {}) for name in strategies)
+
+
+_LADDERS = (
+    _rungs("authority", "human", "abort"),
+    _rungs("authority", "first_wins"),
+    _rungs("majority", "abort"),
+    _rungs("plurality", "human", "first_wins"),
+    _rungs("human", "abort"),
+    _rungs("judge", "abort"),
+    _rungs("verify", "merge", "abort"),
+    _rungs("merge", "first_wins"),
+    _rungs("weighted", "retry", "first_wins"),
+    _rungs("first_wins"),
+)
+
+
+def quarrel(peer: Peer) -> None:
+    """Have a process say now and then that something contradicts something."""
+    chance = peer.world.chance(peer.name, peer.instance, "quarrel")
+
+    def say() -> None:
+        town = peer.town
+        peer.later(chance.randint(*_EVERY_MS), say)
+        if town.is_calm or not peer.session.is_open or chance.random() >= town.manners.quarrel:
+            return
+        draw = chance.random()
+        if draw < 0.3:
+            for write in _insisting(town, peer.instance, chance):
+                peer.session.request(write)
+            return
+        message = _about_results(town, peer.name, chance) if draw < 0.85 else _about_others(peer.name, chance)
+        for _ in range(chance.choice((1, 1, 2)) if message is not None else 0):
+            peer.session.request(message)
+
+    peer.later(chance.randint(*_EVERY_MS), say)
+
+
+def _about_results(town: Town, name: str, chance: Any) -> ConflictRaise | None:
+    model = town.court.model
+    known = [task for task in model.tasks.values() if task.results and _newest(task).lsn <= town.disk.durable]
+    if not known:
+        return None
+    rejected = [task for task in known if _is_rejected(task)]
+    if chance.random() < 0.7:
+        rejected = [task for task in rejected if _author(task) == name]
+    if rejected and chance.random() < 0.5:
+        return ConflictRaise("result", [RaisedSubject(task=rejected[-1].id)], claim="mine was good")
+    waits = [task for task in known if task.state == "reported"] or known
+    tasks = chance.sample(waits, min(len(waits), chance.randint(1, 3)))
+    subjects = [RaisedSubject(task=task.id) for task in tasks]
+    if len(subjects) == 1 or chance.random() < 0.3:
+        subjects.append(RaisedSubject(value=b"%d" % chance.randint(0, 3)))
+    chance.shuffle(subjects)
+    return ConflictRaise("result", subjects, claim=f"{name} has read them")
+
+
+def _insisting(town: Town, instance: str, chance: Any) -> list[ContextWrite]:
+    """Return writes to what everybody counts in, for a revision that was there a while ago: one, or the same again."""
+    key, known = chance.choice(("count", "decisions/count")), town.court.model.contexts.get("plans")
+    values = known.values.get(key, []) if known is not None else []
+    rev = len(values) - chance.choice((2, 2, 3))
+    if rev < 1:
+        return []
+    op = ContextOp(key, rev, b"%d" % (int(values[rev - 1] or 0) + 1))
+    names = [f"{instance}/{chance.getrandbits(32)}" for _ in range(chance.choice((1, 3, 4)))]
+    return [ContextWrite("plans", name, [op], rebases=chance.random() < 0.1) for name in names]
+
+
+def _about_others(name: str, chance: Any) -> ConflictRaise:
+    subjects = [RaisedSubject(value=b"%d" % number) for number in chance.sample(range(4), 2)]
+    about = chance.choice((f"agent:{name}", "agent:a0", "conflict:sim-k9"))
+    return ConflictRaise("identity", subjects, about)
+
+
+def _newest(task: TaskModel) -> Any:
+    return task.results[max(task.results)]
+
+
+def _author(task: TaskModel) -> str:
+    return task.minted.get(_newest(task).fence, "")
+
+
+def _is_rejected(task: TaskModel) -> bool:
+    """Whether somebody said that the newest result of a task is not good."""
+    end = task.settled
+    return (max(task.results) < task.rev) if end is None else end.reason in ("rejected", "reworks")
+
+
+# What must hold -------------------------------------------------------------------------------------------------------
+
+
+class ContestedRight(Checker):
+    """A write opens a conflict only where it lost against another's value, on a key where that is one (CONFLICT-14)."""
+
+    name = "CONFLICT-14"
+    records = (ConflictOpened, ContextWritten)
+    requests = (ContextWrite,)
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._tries: dict[tuple[str, str, str], tuple[int, int]] = {}
+        """(context, key, agent) to the revision its last write was for, and how often in a row it was for no newer."""
+
+    def before(self, record: ConflictOpened | ContextWritten, lsn: int, cause: Cause) -> None:
+        if isinstance(record, ContextWritten):
+            for change in record.changes:
+                open_about = self.model.contesting(record.context_id, change["key"])
+                what = f"{change['key']} of {record.context_id}"
+                self.hold(open_about is None, f"{what} is written while {open_about} is open")
+            return
+        if record.rule not in ("c1", "c4"):
+            return
+        message = cause.message
+        assert isinstance(message, ContextWrite), "a write opens it"
+        (op,), (stands, wanted) = message.ops, record.candidates or ({}, {})
+        known = self.model.contexts[message.context_id]
+        values = known.values[op.key]
+        self.hold(not message.rebases and not message.depends, f"{record.conflict} opens, and its write would rebase")
+        self.hold((stands["payload"], stands["rev"]) == (values[-1], len(values)), f"{stands} does not stand")
+        self.hold((wanted["payload"], wanted["agent"]) == (op.value, cause.agent), f"{wanted} was not asked for")
+        self.hold(stands["payload"] != wanted["payload"], f"{record.conflict} is about equal values")
+        others = principal_of(stands["agent"]) != principal_of(wanted["agent"])
+        self.hold(others, f"{stands['agent']} quarrels with itself")
+        _, count = self._tries.get((message.context_id, op.key, cause.agent or ""), (0, 0))
+        is_decision = op.key.startswith("decisions/")
+        self.hold(is_decision or count >= 2, f"{record.conflict} opens at try {count + 1}")
+        self.hold((record.rule == "c4") == is_decision, f"{record.conflict} about {op.key} is found by {record.rule}")
+
+    def answered(self, agent: str, message: ContextWrite, reply: Message) -> None:
+        for op in message.ops:
+            name = (message.context_id, op.key, agent)
+            if isinstance(reply, Written):
+                self._tries.pop(name, None)
+            elif isinstance(reply, Error) and reply.code == "conflict" and op.if_rev is not None:
+                rev, count = self._tries.get(name, (-1, 0))
+                self._tries[name] = (op.if_rev, count + 1 if op.if_rev <= rev else 1)
+
+
+class ResolvedIsWritten(Checker):
+    """What a conflict about a key chooses is its next revision, in the same append, or it is what stood there."""
+
+    name = "CONFLICT-15"
+    records = (ConflictResolved, ContextWritten, Settled)
+
+    def __init__(self, court: Court) -> None:
+        super().__init__(court)
+        self._due: tuple[int, bytes | None, str] | None = None
+        """Place, value (None: whatever a merger came to) and author of what has to be written next."""
+
+    def before(self, record: Any, lsn: int, cause: Cause) -> None:
+        due, self._due = self._due, None
+        if isinstance(record, ContextWritten):
+            if due is None or due[0] != lsn:
+                return
+            (change,) = record.changes
+            self.hold(due[1] in (None, change["value"]), f"{due[1]!r} was chosen, written is {change['value']!r}")
+            self.hold(record.by == due[2], f"{due[2]} was chosen, {record.by} writes")
+            return
+        self.hold(due is None, f"{due} was chosen, and not written")
+        if isinstance(record, Settled):
+            task = self.model.tasks[record.task]
+            by_silence = record.state == "completed" and record.by in ("auto", "timer")
+            self.hold(not by_silence or task.rev not in task.overruled, f"{task.id} was overruled, and {record.by}")
+            return
+        ruling = self.model.rulings[record.conflict]
+        if ruling.contested is None or record.outcome not in ("select", "merge"):
+            return
+        stands = ruling.candidates[0]
+        if record.outcome == "merge":
+            if json_of(self.model, record.ref) != stands["payload"]:
+                self._due = (lsn + 1, None, self.model.author(record.ref))
+            return
+        chosen = next(known for known in ruling.candidates if known["ref"] == record.ref)
+        if chosen["payload"] != stands["payload"]:
+            self._due = (lsn + 1, chosen["payload"], chosen["agent"])
+
+
+def json_of(model: Any, task: str) -> bytes:
+    """Return what a merger came to, as a context would hold it; mergers of this world come to numbers."""
+    return b"%d" % model.answer(task)
+
+
+class RaisedOnce(Checker):
+    """The same raise is the same conflict, and what its answer says is so (CONFLICT-12)."""
+
+    name = "CONFLICT-12"
+    records = (ConflictOpened, ConflictJoined)
+    requests = (ConflictRaise,)
+    notices = (ConflictRaised,)
+
+    def before(self, record: ConflictOpened | ConflictJoined, lsn: int, cause: Cause) -> None:
+        known = [ruling.id for ruling in self.model.rulings.values() if record.name in ruling.raised]
+        self.hold(not known, f"{record.by} has said so in {known}, and says it in {record.conflict}")
+        if isinstance(record, ConflictOpened) and record.rule == "raise":
+            results = [known["ref"] for known in record.candidates or () if known["form"] == "result"]
+            waits = [task for task in results if self.model.tasks[task].state == "reported"]
+            self.hold(set(waits) <= set(record.blocks or ()), f"{waits} may settle, {record.conflict} is about them")
+        if isinstance(record, ConflictOpened) and record.rule == "r4":
+            task = self.model.tasks[(record.candidates or [{}])[0]["ref"]]
+            is_its = _is_rejected(task) and _author(task) == record.by == cause.agent
+            self.hold(is_its, f"{record.by} contests {task.id}, which is not its to contest")
+            is_late = record.at - task.since > self.court.policy.contest_ms and task.has_ended
+            self.hold(not is_late, f"{record.by} contests {task.id} {record.at - task.since} ms later")
+
+    def answered(self, agent: str, message: ConflictRaise, reply: Message) -> None:
+        if not isinstance(reply, ConflictRaised):
+            return
+        ruling = self.model.rulings.get(reply.conflict)
+        self.hold(ruling is not None, f"{agent} was told of {reply.conflict}, which is not there")
+        assert ruling is not None, "just seen"
+        waits = [
+            task.id
+            for subject in message.subjects
+            if subject.task is not None and (task := self.model.tasks[subject.task]).state == "reported"
+        ]
+        settles = [task for task in waits if ruling.is_open and task in ruling.blocks]
+        self.hold(not settles, f"{settles} may settle while {ruling.id} is open")
+
+    def told(self, agent: str, message: ConflictRaised, request: Message | None) -> None:
+        opened = self.model.rulings[message.conflict].opened_lsn
+        self.hold(opened <= self.court.durable(), f"{agent} was told of {message.conflict}, which is not durable")
+
+
+class ConflictsClose(Checker):
+    """Every conflict that is not about a group closes, and the ledger knows the same of them as the records say."""
+
+    name = "L5o"
+
+    def look(self, now: int) -> None:
+        coordinator = self.court.coordinator
+        assert coordinator is not None, "it is up"
+        ours = [known.id for known in self.model.rulings.values() if known.is_open]
+        theirs = list(coordinator.ledger.open_conflicts)
+        self.hold(ours == theirs, f"open are {theirs}, the records say {ours}")
+
+    def unfinished(self) -> str | None:
+        return next((f"{one.id} is open" for one in self.model.rulings.values() if one.is_open and one.climbs), None)
+
+
+QUARRELS: tuple[type[Checker], ...] = (ContestedRight, ResolvedIsWritten, RaisedOnce, ConflictsClose)
