@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         TaskFailed,
         TaskRejected,
     )
-    from .guards import FenceDirectory, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard
+    from .guards import FenceDirectory, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard, reporting
     from .link import LinkSettings
     from .server import Server
     from .shared_context import ContextChange, ContextValue, SharedContext, SyncSharedContext
@@ -92,7 +92,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
         "TaskFailed",
         "TaskRejected",
     ),
-    "guards": ("FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard"),
+    "guards": ("FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard", "reporting"),
     "link": ("LinkSettings",),
     "server": ("Server",),
     "shared_context": ("ContextChange", "ContextValue", "SharedContext", "SyncSharedContext"),
@@ -155,6 +155,7 @@ __all__ = [
     "TaskRejected",
     "__version__",
     "connect",
+    "reporting",
 ]
 
 

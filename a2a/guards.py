@@ -25,7 +25,7 @@ from typing import Any, Final
 from .errors import BranchMoved, FencedOff, LocalProtocolError
 from .stores.files import sync, sync_directory
 
-__all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard"]
+__all__ = ["FenceDirectory", "FenceFile", "FileGuard", "GitGuard", "IfFence", "SqlGuard", "reporting"]
 
 
 _ELSEWHERE: Final = frozenset(
@@ -45,6 +45,26 @@ _ELSEWHERE: Final = frozenset(
 def _check(resource: str, fence: int, seen: int) -> None:
     if fence < seen:
         raise FencedOff(resource, fence, seen)
+
+
+@contextmanager
+def reporting(report: Callable[[FencedOff], object]) -> Iterator[None]:
+    """Have it told that a guard turned somebody away within the block; the error goes on from there.
+
+        with a2a.reporting(lambda refused: client.raise_fenced_off("files/report.txt", refused)):
+            report.write("all is well", claim.fence)
+
+    It is told when the guard's lock is let go. What telling fails with stands in the error's notes: nothing was written
+    either way.
+    """
+    try:
+        yield
+    except FencedOff as refused:
+        try:
+            report(refused)
+        except Exception as failed:  # noqa: BLE001 - whoever was turned away has to hear of that
+            refused.add_note(f"it could not be reported: {failed}")
+        raise
 
 
 class FenceFile:

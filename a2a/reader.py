@@ -19,7 +19,7 @@ from .content import (
     result_value,
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
-from .errors import Gone, NotFound
+from .errors import FencedOff, Gone, NotFound
 from .protocol.messages import (
     ConflictFound,
     ConflictGet,
@@ -167,6 +167,16 @@ class Reader(Delegator):
         payload = b"[]" if evidence is None else parts_payload(evidence)
         request = ConflictRaise(kind, [_subject(subject) for subject in subjects], about, claim, payload)
         return expect(await self.link.call(request), ConflictRaised).conflict
+
+    async def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
+        """Say that a guarded resource has turned a late writer away, and return the conflict: the greater fence has it.
+
+        Args:
+            resource: the name that the fences are of, as it is claimed.
+            refused: what the guard said.
+        """
+        shown = [{"resource": resource, "fence": fence} for fence in (refused.seen, refused.fence)]
+        return await self.raise_conflict("resource", *shown, claim=str(refused))
 
     async def list(
         self,

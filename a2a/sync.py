@@ -19,6 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from . import client as asynchronous
 from . import delegator
 from .claim import Claim, Name
+from .errors import FencedOff
 from .reader import Kind
 from .shared_context import SyncSharedContext
 
@@ -152,6 +153,10 @@ class Client:
     def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
         """As `a2a.Client.raise_conflict`."""
         return self._there.call(lambda: self._client.raise_conflict(kind, *subjects, **said))
+
+    def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
+        """As `a2a.Client.raise_fenced_off`."""
+        return self._there.call(self._client.raise_fenced_off, resource, refused)
 
     def resolve(self, conflict: str, choice: str | None, reasons: str = "") -> None:
         """As `a2a.Client.resolve`."""

@@ -85,6 +85,7 @@ from .conflicts.court import (
     on_conflict_position,
     on_conflict_vote,
 )
+from .conflicts.noting import circle_noted
 from .conflicts.procedure import advance, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
@@ -113,6 +114,7 @@ from .records import (
     Archived,
     Asked,
     Claimed,
+    ClaimEnded,
     ClaimRecalled,
     ClaimRenewed,
     ClaimRequested,
@@ -243,6 +245,8 @@ class Coordinator:
         """Contexts whose watchers have something to be told."""
         self._alarms = Alarms()
         self._calendar = Calendar()
+        self._broken: list[ClaimEnded | Settled] = []
+        """Circles of waits that were broken since the last pass."""
         self._waiting = Waiting()
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
@@ -575,6 +579,8 @@ class Coordinator:
             self._written[record.context_id] = None
         elif isinstance(record, _TIMES_CLAIM):
             self._time_claim(record)
+        if isinstance(record, ClaimEnded | Settled) and record.reason == "deadlock":
+            self._broken.append(record)
 
     def _leave_line(self, record: Record) -> None:
         """Have a task that is queued no longer leave the line at once: it waits for nothing any more."""
@@ -630,6 +636,9 @@ class Coordinator:
         if self._written:
             self._tell_context_watchers()
         while True:
+            while self._broken:
+                for record in circle_noted(self.world, self._broken.pop(0), now):
+                    self._commit(record)
             touched = list(ledger.touched.values())
             ledger.touched.clear()
             for task in touched:
@@ -674,7 +683,7 @@ class Coordinator:
                 self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
             if self.live.line.called:
                 leave_line_unserved(self.world)
-            if not ledger.touched and not ledger.freed and not ledger.stirred:
+            if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
                 return
 
     def _follow_claims(self, task: Task, now: int) -> None:

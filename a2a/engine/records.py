@@ -34,6 +34,7 @@ __all__ = [
     "Classified",
     "ConflictAppealed",
     "ConflictJoined",
+    "ConflictNoted",
     "ConflictOpened",
     "ConflictResolved",
     "ContextWritten",
@@ -475,6 +476,27 @@ class ConflictJoined(Record):
 
 
 @dataclass(slots=True)
+class ConflictNoted(Record):
+    """Something contradicted something, and was decided as it was found. Its id follows from the record's position."""
+
+    conflict: str
+    kind: str
+    rule: str
+    object: str
+    parties: dict[str, str]
+    candidates: list[dict[str, Any]]
+    ref: str
+    """Which of them stands."""
+    by: str
+    rationale: str
+    raiser: str = ""
+    name: str = ""
+    """Of who raised it and what it is about: the same name is a repeat."""
+    claim: str = ""
+    payload: bytes | None = None
+
+
+@dataclass(slots=True)
 class PositionTaken(Record):
     """A party said what it has to say."""
 
@@ -706,6 +728,7 @@ RECORDS: dict[str, type[Record]] = {
         GroupDecided,
         ConflictOpened,
         ConflictJoined,
+        ConflictNoted,
         PositionTaken,
         StageOpened,
         StageClosed,

@@ -28,6 +28,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
 from . import refusals
+from .conflicts.noting import instances_noted
 from .decision import NOTHING, Decision, refuse, reply
 from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
 from .ledger import Agent
@@ -86,9 +87,10 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     current_instance = there.instance if there else known.instance if known else message.instance_id
     if current_instance != message.instance_id and message.incarnation < incarnation:
         detail = f"{message.agent_id} has incarnation {incarnation}; {message.incarnation} is an older one"
-        return _turn_away(refuse(ErrorCode.DENIED, detail))
+        return _turn_away(refuse(ErrorCode.DENIED, detail, records=_twice(world, there, message, 0, detail, now)))
     if there is not None and there.instance != message.instance_id and message.incarnation == there.incarnation:
-        return _turn_away(refuse(ErrorCode.DENIED, f"{message.agent_id} is here already, with the same incarnation"))
+        detail = f"{message.agent_id} is here already, with the same incarnation"
+        return _turn_away(refuse(ErrorCode.DENIED, detail, records=_twice(world, there, message, 0, detail, now)))
 
     lost = next((held for held in message.held if _is_lost(world, held)), None)
     if bound is not None and lost is not None:
@@ -96,6 +98,7 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         detail = f"{message.agent_id} holds fence {lost.fence} of task {lost.task}, which is not in this ledger"
         return Decision(halt=f"an older copy of the ledger was restored: {detail}")
 
+    records.extend(_over(world, there, known, message, now) if not records else ())
     verdicts, kept = _held(world, message, now)
     records.extend(kept)
     card: dict[str, Any] = dict(message.card) if message.card else {}
@@ -111,6 +114,27 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         )
     resumed = _seat(world, sender, message, card, now)
     return Decision(records, _welcome(world, sender, version, issued, verdicts, resumed, message.features))
+
+
+def _twice(world: World, there: Connection | None, message: Hello, chosen: int, why: str, now: int) -> list[Record]:
+    """Note that an agent is here twice. Spec CONFLICT-17."""
+    if there is None or there.instance == message.instance_id:
+        return []
+    one = {"instance": there.instance, "incarnation": there.incarnation}
+    other = {"instance": message.instance_id, "incarnation": message.incarnation}
+    return instances_noted(world, message.agent_id, "d1", one, other, chosen, why, now)
+
+
+def _over(world: World, there: Connection | None, known: Agent | None, message: Hello, now: int) -> list[Record]:
+    """Note that a process takes an agent over from one that was heard just now, or says it is another than it was."""
+    if there is not None and now - there.seen <= world.policy.durations.heartbeat_ms:
+        return _twice(world, there, message, 1, f"incarnation {message.incarnation} is the newer one", now)
+    card = dict(message.card) if message.card else {}
+    is_other = known is not None and known.instance != message.instance_id and known.card != card
+    if known is None or not is_other or not card.get("skills") or known.card.get("version") != card.get("version"):
+        return []
+    why = f"{message.instance_id} is the newer process"
+    return instances_noted(world, message.agent_id, "d3", known.card, card, 1, why, now)
 
 
 def _is_lost(world: World, held: Held) -> bool:

@@ -52,6 +52,7 @@ from .claimcheck import expected_instead
 from .conflicts.case import Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.finding import TRIES
+from .conflicts.noting import expected_instead as unnoted
 from .conflicts.procedure import advance, proceed, resolve_by_person
 from .conflicts.showing import subjects_of
 from .coordinator import HANDLERS
@@ -80,6 +81,7 @@ from .records import (
     Classified,
     ConflictAppealed,
     ConflictJoined,
+    ConflictNoted,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -122,6 +124,7 @@ __all__ = ["RULES", "Difference", "Replay", "digest"]
 
 _MANY = 2**62
 _NO_LIMITS = Policy(
+    ladders={},
     depth_max=_MANY,
     children_max=_MANY,
     evidence_max=_MANY,
@@ -151,7 +154,8 @@ _NO_LIMITS = Policy(
     conflict_rest_ms=0,
     contest_ms=_MANY,
 )
-"""The limits of then are not recorded; what was refused for one of them left no record."""
+"""The limits of then are not recorded; what was refused for one of them left no record. What was noted beside stands
+for itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -684,6 +688,12 @@ def _subject(candidate: dict[str, Any]) -> RaisedSubject | None:
     return None
 
 
+def _noted(replay: Replay, record: ConflictNoted) -> list[list[Record]]:
+    expected = unnoted(replay.ledger, record)
+    _allow(expected is None, expected or "")
+    return [[record]]
+
+
 def _joined(replay: Replay, record: ConflictJoined) -> list[list[Record]]:
     subjects = [RaisedSubject(**subject) for subject in record.subjects]
     kind: Any = record.kind
@@ -846,6 +856,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     GroupDecided: _advanced,
     ConflictOpened: _opened,
     ConflictJoined: _joined,
+    ConflictNoted: _noted,
     PositionTaken: _position,
     StageOpened: _stage_opened,
     StageClosed: _stage_closed,

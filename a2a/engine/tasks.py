@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..errors import ErrorCode
 from ..protocol.canonical import content_hash
 from ..protocol.messages import (
+    Error,
     Ok,
     TaskAnswer,
     TaskArtifact,
@@ -30,6 +31,7 @@ from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
 from .budget import check_budget, plain
 from .conflicts.finding import stale_conflict
+from .conflicts.noting import words_noted
 from .conflicts.procedure import due_at, members_of, terms_of
 from .context import stale_basis
 from .decision import Decision, refuse, reply
@@ -304,27 +306,41 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
     if ask.answer is not None and not is_replaced:
         if ask.answer == message.payload:
             return reply(Ok(state=task.state.value))
+        said = (ask.by or "", ask.answer), (sender.agent or "", message.payload)
         return refuse(
             ErrorCode.ALREADY_ANSWERED,
             f"question {ask.ask_no} of task {task.id} was answered by {ask.by}",
             data={"askNo": ask.ask_no, "by": ask.by, "answer": ask.answer},
+            records=words_noted(world, task, "answer", *said, now),
         )
     if task.is_terminal or ask.withdrawn:
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody waits for the answer any more")
     if message.if_gen not in (None, task.generation):
-        return _moved_on(task, message.if_gen or 0)
-    return reply(Ok(), Answered(now, task.id, ask.ask_no, sender.agent or "", message.payload, rank))
+        return _moved_on(world, sender, task, message.if_gen or 0, message.payload, now)
+    before: list[Record] = []
+    if is_replaced:
+        both = (ask.by or "", ask.answer), (sender.agent or "", message.payload)
+        before = words_noted(world, task, "answer", *both, now, replaces=True)
+    return reply(Ok(), *before, Answered(now, task.id, ask.ask_no, sender.agent or "", message.payload, rank))
 
 
 def _rank(sender: Connection) -> int:
     return 1 if sender.role == "operator" else 0
 
 
-def _moved_on(task: Task, expected: int) -> Decision:
+def _moved_on(world: World, sender: Connection, task: Task, expected: int, said: bytes, now: int) -> Decision:
+    """Refuse a word on a task that has gone on; where another principal's word did that, the two contradict."""
+    words = (event for event in reversed(task.history[expected:]) if event.data.get("by") and event.payload is not None)
+    word = next(words, None)
+    noted: list[Record] = []
+    if word is not None:
+        both = (word.data["by"], word.payload), (sender.agent or "", said)
+        noted = words_noted(world, task, "word", *both, now, rule="i1")
     return refuse(
         ErrorCode.GENERATION_MISMATCH,
         f"task {task.id} has generation {task.generation}, the request is for {expected}",
         data={"generation": task.generation, "state": task.state.value},
+        records=noted,
     )
 
 
@@ -343,7 +359,7 @@ def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int
             ErrorCode.IDEMPOTENCY_MISMATCH, f"key {message.key!r} of task {task.id} stands for another word already"
         )
     if message.if_gen not in (None, task.generation):
-        return _moved_on(task, message.if_gen or 0)
+        return _moved_on(world, sender, task, message.if_gen or 0, message.payload, now)
     if task.is_terminal or task.state in (TaskState.REPORTED, TaskState.CANCELING):
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody is at work to hear it")
     if len(task.steers) >= world.policy.steers_max:
@@ -554,7 +570,10 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
     if task.evaluator == "human" and sender.role != "operator":
         return refuse(ErrorCode.FORBIDDEN, f"a human confirms task {task.id}: show the operator's token")
     if task.is_terminal or task.rev > message.rev:
-        return _confirmed_before(task, message)
+        decision = _confirmed_before(task, message)
+        if isinstance(decision.reply, Error):
+            decision.records.extend(_against(world, sender, task, message.verdict, now))
+        return decision
     result = task.results[-1] if task.results else None
     if task.state is TaskState.DISPUTED and task.is_reported:
         return _disputed(world, task)
@@ -618,6 +637,18 @@ def _confirmed_before(task: Task, message: TaskConfirm) -> Decision:
     )
 
 
+def _against(world: World, sender: Connection, task: Task, word: str, now: int) -> list[Record]:
+    """Note a word that contradicts how a task has ended, where that was another principal's. Spec CONFLICT-17."""
+    end = task.settled
+    was_said = end is not None and (
+        (end.state in ("completed", "canceled") and end.by not in ("auto", "timer", "coordinator"))
+        or end.reason in ("rejected", "reworks")
+    )
+    if end is None or not was_said or end.state == "rejected":
+        return []  # no controller of the task ended it
+    return words_noted(world, task, "word", (end.by, end.state), (sender.agent or "", word), now)
+
+
 def on_task_cancel(world: World, sender: Connection, message: TaskCancel, now: int) -> Decision:
     """Somebody entitled wants the task to end. Spec CANCEL-1 to CANCEL-5."""
     task = world.ledger.tasks.get(message.task)
@@ -629,7 +660,10 @@ def on_task_cancel(world: World, sender: Connection, message: TaskCancel, now: i
         return reply(Ok(state=task.state.value, will="canceled"))
     if task.is_terminal:
         return refuse(
-            ErrorCode.NOT_CANCELABLE, f"task {task.id} has ended as {task.state}", data={"state": task.state.value}
+            ErrorCode.NOT_CANCELABLE,
+            f"task {task.id} has ended as {task.state}",
+            data={"state": task.state.value},
+            records=_against(world, sender, task, "cancel", now),
         )
     asked_before = task.cancel is not None and task.cancel.mode == message.mode and task.cancel.by == sender.agent
     if task.state is TaskState.REPORTED and asked_before:

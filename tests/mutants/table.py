@@ -35,6 +35,7 @@ FINDING = "a2a/engine/conflicts/finding.py"
 RAISING = "a2a/engine/conflicts/raising.py"
 EFFECTS = "a2a/engine/conflicts/effects.py"
 SLATE = "a2a/engine/conflicts/slate.py"
+NOTING = "a2a/engine/conflicts/noting.py"
 RUNGS = "a2a/engine/conflicts/rungs.py"
 CONTEXT = "a2a/engine/context.py"
 CONTEXT_WATCHING = "a2a/engine/context_watching.py"
@@ -1384,8 +1385,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "opening-not-told",
         "One of the parties is not told that a conflict has opened.",
         FOLDING,
-        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened"',
-        '    for party in list(record.parties)[1:]:\n        ledger.post(party, lsn, "conflict.opened"',
+        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened", _rendered_from(',
+        "    for party in list(record.parties)[1:]:\n"
+        '        ledger.post(party, lsn, "conflict.opened", _rendered_from(',
         caught_by=("I27",),
         quarrels=True,
     ),
@@ -1396,6 +1398,51 @@ MUTANTS: tuple[Mutant, ...] = (
         "            self._calendar.set(conflict)\n",
         "",
         caught_by=("L5",),
+        quarrels=True,
+    ),
+    Mutant(
+        "smaller-fence-stands",
+        "Of two fences that were shown for a resource the smaller one stands.",
+        NOTING,
+        "    greatest = max(range(len(candidates)),",
+        "    greatest = min(range(len(candidates)),",
+        caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "one-principal-contradicts-itself",
+        "A second word of the same principal is noted as a conflict.",
+        NOTING,
+        ' or first[0] == "timer" or principal_of(first[0]) == principal_of(second[0]):',
+        ' or first[0] == "timer":',
+        caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "noted-every-time",
+        "What happens again and again is noted each time.",
+        NOTING,
+        "    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):",
+        "    if before and before[-1].is_open:",
+        caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "older-process-stands",
+        "Of two processes of an agent the older incarnation is noted as the one that stands.",
+        REGISTRY,
+        "        return _twice(world, there, message, 1,",
+        "        return _twice(world, there, message, 0,",
+        caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "noted-and-not-told",
+        "Who contradicted something hears how it ended, and not that it opened.",
+        FOLDING,
+        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened", "", lsn)',
+        "    ledger.posted.update(record.parties.fromkeys(record.parties))",
+        caught_by=("I27",),
         quarrels=True,
     ),
     # What an attempt leaves and costs ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from a2a.engine.records import (
     Classified,
     ConflictAppealed,
     ConflictJoined,
+    ConflictNoted,
     ConflictOpened,
     ConflictResolved,
     ContextWritten,
@@ -384,6 +385,7 @@ class Model:
             GroupDecided: self._group_decided,
             ConflictOpened: self._conflict_opened,
             ConflictJoined: self._conflict_joined,
+            ConflictNoted: self._conflict_noted,
             StageOpened: self._stage_opened,
             StageClosed: self._stage_closed,
             ConflictAppealed: self._appealed,
@@ -824,6 +826,23 @@ class Model:
             disputed.append(record.task)
         for task in disputed:
             self._step(self.tasks[task], "disputed", record, lsn)
+
+    def _conflict_noted(self, record: ConflictNoted, lsn: int) -> None:
+        self.rulings[record.conflict] = Ruling(
+            record.conflict,
+            "",
+            lsn,
+            record.at,
+            [],
+            set(record.parties),
+            is_open=False,
+            kind=record.kind,
+            rule=record.rule,
+            object=record.object,
+            candidates=record.candidates,
+            raised={record.name} if record.name else set(),
+            opened_at=record.at,
+        )
 
     def _conflict_joined(self, record: ConflictJoined, lsn: int) -> None:
         self.rulings[record.conflict].raised.add(record.name)

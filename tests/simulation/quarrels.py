@@ -7,10 +7,11 @@ look before it tries again.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from a2a.engine.records import ConflictJoined, ConflictOpened, ConflictResolved, ContextWritten, Settled
+from a2a.engine.records import ConflictJoined, ConflictNoted, ConflictOpened, ConflictResolved, ContextWritten, Settled
 from a2a.protocol.messages import (
     ConflictRaise,
     ConflictRaised,
@@ -19,12 +20,13 @@ from a2a.protocol.messages import (
     Error,
     Message,
     RaisedSubject,
+    TaskAnswer,
 )
 from a2a.protocol.messages import ContextWritten as Written
 from a2a.protocol.types import principal_of
 
 from .court import Cause, Checker, Court
-from .model import TaskModel
+from .model import Model, TaskModel
 from .profiles import Profile
 from .world import World
 
@@ -64,7 +66,11 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
         # A word on a result that was disputed is refused, and who said it may not come back: silence has to decide.
         on_confirm_timeout="accept" if silence == "hold" else silence,
         ladder=chance.choice([ladder for ladder in _LADDERS if ladder[-1]["strategy"] == "abort"]),
-        ladders={"context": chance.choice(_LADDERS), "identity": chance.choice(_LADDERS)},
+        ladders={
+            kind: chance.choice(_LADDERS)
+            for kind in ("context", "resource", "instruction", "identity")
+            if kind == "context" or chance.random() < 0.8
+        },
         judge_ms=chance.choice((2_000, 10_000)),
         human_ms=chance.choice((3_000, 20_000)),
         appeal_ms=chance.choice((0, 0, 1_000)),
@@ -111,7 +117,10 @@ def quarrel(peer: Peer) -> None:
             for write in _insisting(town, peer.instance, chance):
                 peer.session.request(write)
             return
-        message = _about_results(town, peer.name, chance) if draw < 0.85 else _about_others(peer.name, chance)
+        if draw < 0.8:
+            message = _about_results(town, peer.name, chance)
+        else:
+            message = _about_others(peer.name, chance) if draw < 0.9 else _about_fences(town, chance)
         for _ in range(chance.choice((1, 1, 2)) if message is not None else 0):
             peer.session.request(message)
 
@@ -125,7 +134,7 @@ def _about_results(town: Town, name: str, chance: Any) -> ConflictRaise | None:
         return None
     rejected = [task for task in known if _is_rejected(task)]
     if chance.random() < 0.7:
-        rejected = [task for task in rejected if _author(task) == name]
+        rejected = [task for task in rejected if _author(model, task) == name]
     if rejected and chance.random() < 0.5:
         return ConflictRaise("result", [RaisedSubject(task=rejected[-1].id)], claim="mine was good")
     waits = [task for task in known if task.state == "reported"] or known
@@ -155,12 +164,24 @@ def _about_others(name: str, chance: Any) -> ConflictRaise:
     return ConflictRaise("identity", subjects, about)
 
 
+def _about_fences(town: Town, chance: Any) -> ConflictRaise | None:
+    """As a guard that has refused a late writer would."""
+    known = [claim for claim in town.court.model.claims_granted.values() if claim.fence <= town.disk.durable]
+    if not known:
+        return None
+    name = chance.choice(sorted(chance.choice(known).names))
+    shown = [claim.fence for claim in known if name in claim.names]
+    fences = dict.fromkeys([*chance.sample(shown, min(2, len(shown))), chance.randint(1, 99)])
+    return ConflictRaise("resource", [RaisedSubject(resource=name, fence=fence) for fence in fences])
+
+
 def _newest(task: TaskModel) -> Any:
     return task.results[max(task.results)]
 
 
-def _author(task: TaskModel) -> str:
-    return task.minted.get(_newest(task).fence, "")
+def _author(model: Model, task: TaskModel) -> str:
+    group = model.groups.get(task.id)
+    return task.minted.get(_newest(task).fence, "") if group is None else model.author(group.decided)
 
 
 def _is_rejected(task: TaskModel) -> bool:
@@ -280,7 +301,7 @@ class RaisedOnce(Checker):
             self.hold(set(waits) <= set(record.blocks or ()), f"{waits} may settle, {record.conflict} is about them")
         if isinstance(record, ConflictOpened) and record.rule == "r4":
             task = self.model.tasks[(record.candidates or [{}])[0]["ref"]]
-            is_its = _is_rejected(task) and _author(task) == record.by == cause.agent
+            is_its = _is_rejected(task) and _author(self.model, task) == record.by == cause.agent
             self.hold(is_its, f"{record.by} contests {task.id}, which is not its to contest")
             is_late = record.at - task.since > self.court.policy.contest_ms and task.has_ended
             self.hold(not is_late, f"{record.by} contests {task.id} {record.at - task.since} ms later")
@@ -304,6 +325,46 @@ class RaisedOnce(Checker):
         self.hold(opened <= self.court.durable(), f"{agent} was told of {message.conflict}, which is not durable")
 
 
+class NotedRight(Checker):
+    """What is noted beside what happens is so, stands as its rule says, and is noted once in a while (CONFLICT-17)."""
+
+    name = "CONFLICT-17"
+    records = (ConflictNoted,)
+
+    def before(self, record: ConflictNoted, lsn: int, cause: Cause) -> None:
+        about = [one for one in self.model.rulings.values() if (one.kind, one.object) == (record.kind, record.object)]
+        rest_ms = self.court.policy.conflict_rest_ms
+        self.hold(not any(one.is_open for one in about), f"{record.conflict} is noted, and {about} is open")
+        recent = [one.id for one in about if one.rule == record.rule and record.at - one.opened_at < rest_ms]
+        self.hold(not recent, f"{record.conflict} is noted so soon after {recent}")
+        said = {known["ref"]: known for known in record.candidates}
+        stands = said[record.ref]
+        if record.rule == "s3":
+            greatest = max(known["fence"] for known in said.values())
+            self.hold(stands["fence"] == greatest, f"fence {stands['fence']} stands, {greatest} was shown")
+        elif record.rule in ("i1", "i2"):
+            first, second = said.values()
+            both = {principal_of(first["agent"]), principal_of(second["agent"])}
+            self.hold(len(both) == 2 and first["digest"] != second["digest"], f"{first} and {second} are one word")
+            self.hold(second["agent"] == cause.agent, f"{cause.agent} speaks, and {second['agent']} is noted")
+            self._is_in_force(record, first, cause.message)
+        elif record.rule == "d1":
+            one, other = (json.loads(known["payload"]) for known in said.values())
+            newer = other["incarnation"] > one["incarnation"]
+            self.hold(
+                (stands["payload"] == record.candidates[1]["payload"]) == newer, f"{record} is the wrong way round"
+            )
+
+    def _is_in_force(self, record: ConflictNoted, first: dict[str, Any], message: Message | None) -> None:
+        task = self.model.tasks[record.object.removeprefix("task:")]
+        if record.rule == "i2" and isinstance(message, TaskAnswer):
+            answer = task.asks[message.ask_no].answer
+            self.hold(answer == first["payload"], f"{first} was answered, in force is {answer!r}")
+        elif record.rule == "i2":
+            end = task.settled
+            self.hold(end is not None and end.by == first["agent"], f"{first} has ended {task.id}, it was {end}")
+
+
 class ConflictsClose(Checker):
     """Every conflict that is not about a group closes, and the ledger knows the same of them as the records say."""
 
@@ -320,4 +381,4 @@ class ConflictsClose(Checker):
         return next((f"{one.id} is open" for one in self.model.rulings.values() if one.is_open and one.climbs), None)
 
 
-QUARRELS: tuple[type[Checker], ...] = (ContestedRight, ResolvedIsWritten, RaisedOnce, ConflictsClose)
+QUARRELS: tuple[type[Checker], ...] = (ContestedRight, ResolvedIsWritten, RaisedOnce, NotedRight, ConflictsClose)

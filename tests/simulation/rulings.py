@@ -12,6 +12,7 @@ from typing import Any
 from a2a.engine.records import (
     Classified,
     ConflictAppealed,
+    ConflictNoted,
     ConflictOpened,
     ConflictResolved,
     Delegated,
@@ -318,7 +319,7 @@ class PartiesTold(Checker):
     """Each party has the opening and the outcome of its conflict in its mailbox, in the same record (C2)."""
 
     name = "I27"
-    records = (ConflictOpened, ConflictAppealed, ConflictResolved, Classified, Settled, Reworked)
+    records = (ConflictOpened, ConflictNoted, ConflictAppealed, ConflictResolved, Classified, Settled, Reworked)
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
@@ -329,6 +330,10 @@ class PartiesTold(Checker):
         self._open = {known.id: set(known.parties) for known in self.model.rulings.values() if known.is_open}
 
     def after(self, record: Any, lsn: int, cause: Cause) -> None:
+        if isinstance(record, ConflictNoted):
+            for party in record.parties:
+                self._look_twice(party, self.model.rulings[record.conflict], lsn)
+            return
         for ruling in self.model.rulings.values():
             before = self._open.get(ruling.id)
             if before is not None and not ruling.is_open:
@@ -339,6 +344,12 @@ class PartiesTold(Checker):
                 told, kind = (ruling.parties - (before or set())) if ruling.is_open else set(), "conflict.opened"
             for party in sorted(told):
                 self._look(party, kind, ruling, lsn)
+
+    def _look_twice(self, party: str, ruling: Ruling, lsn: int) -> None:
+        assert self.court.coordinator is not None, "it decided"
+        mailbox = self.court.coordinator.ledger.mailboxes.get(party)
+        told = [entry.kind for entry in mailbox.entries if entry.lsn == lsn] if mailbox is not None else []
+        self.hold(told == ["conflict.opened", "conflict.resolved"], f"{party} has {told} of {ruling.id}")
 
     def _look(self, party: str, kind: str, ruling: Ruling, lsn: int) -> None:
         assert self.court.coordinator is not None, "it decided"

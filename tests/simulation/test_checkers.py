@@ -338,6 +338,11 @@ def _said_before(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[A
     return record, lsn, cause
 
 
+def _smaller_fence(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    shown = {known["fence"]: known["ref"] for known in record.candidates}
+    return (replace(record, ref=shown[min(shown)]), lsn, cause) if record.rule == "s3" else None
+
+
 def _over_already(checker: Checker, now: int) -> tuple[Any, ...]:
     for ruling in checker.model.rulings.values():
         ruling.is_open = False
@@ -415,6 +420,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     ),
     quarrels.ResolvedIsWritten: ("before", _another_writes),
     quarrels.RaisedOnce: ("before", _said_before),
+    quarrels.NotedRight: ("before", _smaller_fence),
     quarrels.ConflictsClose: ("look", _over_already),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from a2a import FenceDirectory, FencedOff, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard
+from a2a import FenceDirectory, FencedOff, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard, reporting
 from a2a.errors import BranchMoved, ClaimLost, LocalProtocolError
 
 # One fence -----------------------------------------------------------------------------------------------------------
@@ -386,3 +386,27 @@ def test_guards_are_used_alike(tmp_path: Path) -> None:
     for admitted in made:
         with admitted:
             pass
+
+
+def test_who_wants_to_hear_of_a_refusal_does_when_the_lock_is_let_go(tmp_path: Path) -> None:
+    guard, told = FileGuard(tmp_path / "report.txt"), []
+    guard.touch(5)
+
+    def report(refused: FencedOff) -> None:
+        guard.touch(6)  # it would wait for itself inside
+        told.append((refused.seen, refused.fence))
+
+    with pytest.raises(FencedOff), reporting(report):
+        guard.write("late", 4)
+    assert told == [(5, 4)]
+    with reporting(report):
+        guard.write("in time", 6)
+    assert told == [(5, 4)]
+
+
+def test_what_telling_fails_with_hides_no_refusal(tmp_path: Path) -> None:
+    guard = FileGuard(tmp_path / "report.txt")
+    guard.touch(5)
+    with pytest.raises(FencedOff) as caught, reporting(lambda refused: 1 / 0):
+        guard.write("late", 4)
+    assert caught.value.__notes__ == ["it could not be reported: division by zero"]

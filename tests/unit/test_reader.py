@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, TaskContext
+from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext
 from a2a.client import Client
 from a2a.engine.policy import Policy
 from a2a.errors import NotFound
@@ -95,3 +95,44 @@ async def test_what_is_not_kept_any_more_is_said_to_be_gone(monkeypatch: pytest.
             monkeypatch.setattr(Client, "get", forgotten)
             shown = await running.client.conflict(conflict["conflict"])
     assert [it["state"] for it in shown["stages"][0]["answers"]] == ["gone", "gone"]
+
+
+async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
+    agent = Agent("reviewer")
+
+    @agent.skill
+    async def review(tasks: list[str], task: TaskContext) -> str:
+        return await task.raise_conflict("result", *tasks, claim="not both", evidence={"line": 3})
+
+    @agent.skill
+    def review_again(tasks: list[str], task: SyncTaskContext) -> str:
+        return task.raise_conflict("result", *tasks)
+
+    @agent.skill
+    async def say(number: int) -> int:
+        return number
+
+    ladder = ({"strategy": "first_wins"},)
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(ladder=ladder)) as running:
+            client = running.client
+            async with client.delegate("say", {"number": 1}) as first, client.delegate("say", {"number": 2}) as second:
+                await first.result()
+                await second.result()
+                raised = await client.call("review", {"tasks": [first.id, second.id]})
+                assert await client.call("review_again", {"tasks": [second.id, first.id]}) == raised
+                shown = await client.conflict(raised)
+            context = client.context("plans")
+            await context.put("db", "postgres", if_rev=0)
+            other = await client.raise_conflict("context", {"context": "plans", "key": "db"}, {"value": "sqlite"})
+            assert [subject["value"] for subject in (await client.conflict(other))["subjects"]] == [
+                "postgres",
+                "sqlite",
+            ]
+            late = await client.raise_fenced_off("repo", FencedOff("a file", 3, 7))
+            [fences] = await client.conflicts(kind="resource", about="resource:repo")
+            assert (fences["conflict"], fences["resolution"]["ref"]) == (late, "fence-1")
+    assert {subject["value"] for subject in shown["subjects"]} == {1, 2}
+    assert shown["raises"] == [
+        {"agent": "reviewer", "claim": "not both", "lsn": shown["openedLsn"], "value": {"line": 3}}
+    ]

@@ -9,6 +9,7 @@ from ..records import (
     Classified,
     ConflictAppealed,
     ConflictJoined,
+    ConflictNoted,
     ConflictOpened,
     ConflictResolved,
     GroupDecided,
@@ -30,6 +31,7 @@ __all__ = [
     "close",
     "conflict_appealed",
     "conflict_joined",
+    "conflict_noted",
     "conflict_opened",
     "conflict_resolved",
     "ended",
@@ -152,6 +154,33 @@ def _stir(ledger: Ledger, conflict: Conflict) -> None:
 def conflict_joined(ledger: Ledger, record: ConflictJoined, lsn: int) -> None:
     conflict = _open(ledger, record.conflict, lsn)
     conflict.raises.append(Raise(record.by, record.claim, record.payload, lsn, record.name))
+
+
+def conflict_noted(ledger: Ledger, record: ConflictNoted, lsn: int) -> None:
+    if record.conflict != ledger.conflict_id_at(lsn):
+        raise ValueError(f"record {lsn} notes {record.conflict}, its position says {ledger.conflict_id_at(lsn)}")
+    conflict = Conflict(
+        record.conflict,
+        "",
+        record.kind,
+        record.rule,
+        [],
+        dict(record.parties),
+        lsn,
+        record.at,
+        record.at,
+        frozen_lsn=lsn,
+        object=record.object,
+        candidates=[Candidate(**candidate) for candidate in record.candidates],
+        raiser=record.raiser,
+    )
+    if record.payload is not None:
+        conflict.raises.append(Raise(record.raiser, record.claim, record.payload, lsn, record.name))
+    ledger.conflicts[conflict.id] = conflict
+    index(ledger, conflict)
+    for party in record.parties:
+        ledger.post(party, lsn, "conflict.opened", "", lsn)
+    close(ledger, conflict, "select", record.ref, record.by, record.rationale, record.at, lsn)
 
 
 # Between --------------------------------------------------------------------------------------------------------------

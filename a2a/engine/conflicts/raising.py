@@ -17,6 +17,7 @@ from ..live import Connection, World
 from ..records import ConflictJoined, ConflictOpened
 from .case import Candidate, Conflict
 from .finding import about_context, digest_of, has_room, terms_by, written_at
+from .noting import fences_noted
 
 __all__ = ["on_conflict_raise"]
 
@@ -36,6 +37,8 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
     ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
     if len(message.subjects) > policy.conflict_subjects_max:
         return refuse(ErrorCode.TOO_LARGE, f"a conflict has at most {policy.conflict_subjects_max} subjects")
+    if not policy.ladder_for(message.conflict_kind):
+        return refuse(ErrorCode.DENIED, f"nothing says here how a conflict of kind {message.conflict_kind} is decided")
     found = _candidates(world, sender, message, now)
     if isinstance(found, Decision):
         return found
@@ -61,6 +64,11 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
     refusal = _check_room(world, agent, known, about)
     if refusal is not None:
         return refusal
+    if all(candidate.form == "fence" for candidate in found):
+        noted = fences_noted(world, about, found, agent, name, message.claim, message.payload, now)
+        if noted:
+            return reply(ConflictRaised(ledger.conflict_id_at(ledger.lsn + 1), True, False, about), *noted)
+        return reply(_raised(known[-1]))  # noted a moment ago, for what somebody else has shown
     record = _opened(world, agent, message, about, found, disputed, name, now)
     return reply(ConflictRaised(record.conflict, True, True, about), record)
 

@@ -12,7 +12,7 @@ from a2a.engine.coordinator import HANDLERS, Coordinator
 from a2a.engine.decision import Decision, Need, Shelved
 from a2a.engine.ledger import Ledger, Task
 from a2a.engine.live import Connection
-from a2a.engine.policy import Durations, Policy
+from a2a.engine.policy import LADDERS, Durations, Policy
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
 from a2a.engine.replay import Replay
 from a2a.protocol.canonical import content_hash
@@ -365,7 +365,9 @@ def make_town():
     towns: list[Town] = []
 
     def make(records: list[tuple[int, Record]] | None = None, **policy: Any) -> Town:
-        town = Town(Policy(**({"durations": DURATIONS} | policy)), records or [], START)
+        # What is noted beside what happens would stand between the records and mail of nearly every other test.
+        ladders = {"context": LADDERS["context"]}
+        town = Town(Policy(**({"durations": DURATIONS, "ladders": ladders} | policy)), records or [], START)
         towns.append(town)
         restart = town.restart
 

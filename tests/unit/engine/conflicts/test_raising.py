@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from a2a.engine.policy import Admission, digest
+from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import ConflictJoined, ConflictOpened, ConflictResolved, Recalled
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
@@ -62,7 +62,8 @@ class Dispute:
 def dispute(make_town):
     def make(*rungs, **policy):
         ladder = [rung if isinstance(rung, dict) else {"strategy": rung} for rung in rungs or ("human", "abort")]
-        return Dispute(make_town(admission=Admission(operator_token=digest("op")), ladder=tuple(ladder), **policy))
+        given = {"admission": Admission(operator_token=digest("op")), "ladder": tuple(ladder), "ladders": LADDERS}
+        return Dispute(make_town(**(given | policy)))
 
     return make
 
@@ -322,6 +323,13 @@ def test_there_is_no_conflict_about_a_conflict(dispute):
     offer = judges[0].offer()
     judges[0].report(offer, payload=text("0"))
     assert case.reader.refused(tasks(offer.task, case.tasks[0])) == ErrorCode.DENIED
+
+
+def test_what_nothing_says_how_to_decide_is_not_raised(dispute):
+    case = dispute(ladders={})
+    says = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    assert case.reader.refused(ConflictRaise("identity", says, "agent:w0")) == ErrorCode.DENIED
+    assert case.raised().created, "results are decided as the answers of groups are"
 
 
 @pytest.mark.parametrize(

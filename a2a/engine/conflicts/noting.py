@@ -1,0 +1,204 @@
+"""Contradictions that are decided as they are found: they are recorded, and what happens is what happens anyway.
+
+A broken circle of waits, a fence that was refused, contradictory words to one task, two processes of one agent: each is
+decided by a rule that needs no ladder. What is noted here costs nothing where nothing contradicts anything, and is
+noted once for a thing in a while (spec CONFLICT-17).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ...protocol.canonical import canonical
+from ...protocol.types import principal_of
+from ..ledger import Ledger, Task
+from ..live import World
+from ..records import ClaimEnded, ConflictNoted, Record, Settled
+from .case import Candidate
+from .finding import digest_of
+
+__all__ = [
+    "circle_noted",
+    "expected_instead",
+    "fences_noted",
+    "instances_noted",
+    "words_noted",
+]
+
+_STEPS_MAX = 16
+"""Waits of a circle that are its subjects; the claim that was given up tells all of them."""
+
+
+def _noted(
+    world: World,
+    kind: str,
+    rule: str,
+    about: str,
+    candidates: list[Candidate],
+    chosen: int,
+    by: str,
+    why: str,
+    now: int,
+    **said: Any,
+) -> list[Record]:
+    """Return the record, or nothing where the namespace does not look for such things, or has noted one lately."""
+    ledger, policy = world.ledger, world.policy
+    if not policy.ladder_for(kind):
+        return []
+    before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(f"{kind} {about}", ())]
+    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):
+        return []
+    for number, candidate in enumerate(candidates):
+        candidate.number = number
+    return [
+        ConflictNoted(
+            now,
+            ledger.conflict_id_at(ledger.lsn + 1),
+            kind,
+            rule,
+            about,
+            {candidate.agent: "author" for candidate in candidates if candidate.agent},
+            [asdict(candidate) for candidate in candidates],
+            candidates[chosen].ref,
+            by,
+            why,
+            **said,
+        )
+    ]
+
+
+def _said(ref: str, agent: str, payload: bytes, **where: Any) -> Candidate:
+    return Candidate(ref, "word", agent, digest_of(payload), payload, 0, 0, **where)
+
+
+# Resources ------------------------------------------------------------------------------------------------------------
+
+
+def circle_noted(world: World, record: ClaimEnded | Settled, now: int) -> list[Record]:
+    """Note a circle of waits that was broken: who gave up, and who went on. Spec CONFLICT-17, WAIT-2."""
+    ledger = world.ledger
+    if isinstance(record, Settled):
+        task = ledger.tasks[record.task]
+        names = sorted(need["name"] for need in task.spec.get("resources", ()))
+        waits = [_said("wait-1", task.delegator, canonical(record.detail), task=task.id, resource=names[0])]
+        return _noted(world, "resource", "s2", f"resource:{names[0]}", waits, 0, "victim", record.detail, now)
+    steps = [step for step in (record.data or {}).get("cycle", ()) if step["for"] == "claim"][:_STEPS_MAX]
+    waits = [
+        _said(f"wait-{number}", _owner(ledger, step), canonical(step), task=step.get("task"), resource=step["name"])
+        for number, step in enumerate(steps, 1)
+    ]
+    if not waits:
+        return []
+    about = f"resource:{min(step['name'] for step in steps)}"
+    return _noted(world, "resource", "s2", about, waits, len(waits) - 1, "victim", record.detail, now)
+
+
+def _owner(ledger: Ledger, step: dict[str, Any]) -> str:
+    """Return the agent that waits: of a task whoever has it, or else who wants it done."""
+    if "task" not in step:
+        return str(step["agent"])
+    task = ledger.tasks.get(step["task"])
+    return "" if task is None else task.holder or task.delegator
+
+
+def fences_noted(
+    world: World, about: str, candidates: list[Candidate], by: str, name: str, claim: str, payload: bytes, now: int
+) -> list[Record]:
+    """Note that a guarded resource refused a fence: the greater one has it. Spec CONFLICT-17, CLAIM-12."""
+    greatest = max(range(len(candidates)), key=lambda at: candidates[at].fence or 0)
+    why = f"{candidates[greatest].fence} is the greatest fence that was shown"
+    return _noted(
+        world,
+        "resource",
+        "s3",
+        about,
+        candidates,
+        greatest,
+        "fence",
+        why,
+        now,
+        raiser=by,
+        name=name,
+        claim=claim,
+        payload=payload,
+    )
+
+
+# Words to a task ------------------------------------------------------------------------------------------------------
+
+
+def words_noted(
+    world: World,
+    task: Task,
+    what: str,
+    first: tuple[str, Any],
+    second: tuple[str, Any],
+    now: int,
+    *,
+    replaces: bool = False,
+    rule: str = "i2",
+) -> list[Record]:
+    """Note two words to a task that contradict each other, of two principals. Spec CONFLICT-17.
+
+    Args:
+        world: where the task is.
+        task: it.
+        what: what they are about, in a word.
+        first: who said the first, and what.
+        second: the same of the second.
+        now: the current time.
+        replaces: whether the second takes the place of the first, for its author has more to say.
+        rule: what found it.
+    """
+    if not first[0] or first[0] == "timer" or principal_of(first[0]) == principal_of(second[0]):
+        return []
+    words = [
+        _said(f"{what}-{number}", by, said if isinstance(said, bytes) else canonical(said))
+        for number, (by, said) in enumerate((first, second), 1)
+    ]
+    by, why = ("authority", f"{second[0]} has more to say") if replaces else ("first_wins", f"{first[0]} said so first")
+    return _noted(world, "instruction", rule, f"task:{task.id}", words, int(replaces), by, why, now)
+
+
+# Who is who -----------------------------------------------------------------------------------------------------------
+
+
+def instances_noted(
+    world: World, agent: str, rule: str, one: dict[str, Any], other: dict[str, Any], chosen: int, why: str, now: int
+) -> list[Record]:
+    """Note that two processes say that they are one agent, or two cards that they are one version of it."""
+    both = [_said(f"instance-{number}", agent, canonical(said)) for number, said in enumerate((one, other), 1)]
+    return _noted(world, "identity", rule, f"agent:{agent}", both, chosen, "incarnation", why, now)
+
+
+# Looking at a record --------------------------------------------------------------------------------------------------
+
+_RULES = {
+    "s2": "resource",
+    "s3": "resource",
+    "i1": "instruction",
+    "i2": "instruction",
+    "d1": "identity",
+    "d3": "identity",
+}
+"""What finds these, and their kinds."""
+
+
+def expected_instead(ledger: Ledger, record: ConflictNoted) -> str | None:
+    """Return what was to be expected of a record that does not fit the state, or None where it fits."""
+    if _RULES.get(record.rule) != record.kind:
+        return f"a rule that is about {record.kind}, {record.rule} is not"
+    refs = [candidate["ref"] for candidate in record.candidates]
+    if record.ref not in refs:
+        return f"one of {refs}"
+    known = ledger.conflicts_about.get(f"{record.kind} {record.object}", ())
+    if any(ledger.conflicts[conflict].is_open for conflict in known):
+        return f"no other conflict about {record.object}, one is open"
+    if record.rule == "s3":
+        fences = {candidate["ref"]: candidate["fence"] for candidate in record.candidates}
+        return None if fences[record.ref] == max(fences.values()) else "the greatest fence"
+    if record.kind == "instruction":
+        principals = {principal_of(candidate["agent"]) for candidate in record.candidates}
+        return None if len(principals) == 2 else "words of two principals"
+    return None
