@@ -48,6 +48,7 @@ def describe(event: TaskEvent) -> str:
         "expire": lambda: f"the lease of {agent} ends",
         "release": lambda: f"{agent} {_let_go(data)}, another attempt follows",
         "dispute": lambda: f"answers contradict each other ({data.get('conflict', '?')})",
+        "resolve": lambda: f"conflict {data.get('conflict', '?')} is decided ({data.get('outcome', '?')})",
         "evict": lambda: f"taken away from {agent}",
         "steer": lambda: f"a word of {data.get('by', '?')}",
         "progress": lambda: _progress(event),
