@@ -126,7 +126,7 @@ class Admission:
 _A_MINUTE = {"strategy": "human", "timeoutMs": 60_000}
 """Meanwhile nobody writes what the conflict is about, so nobody is waited for as long as elsewhere."""
 LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
-    "context": ({"strategy": "authority"}, _A_MINUTE, {"strategy": "abort"}),
+    "context": ({"strategy": "merge"}, {"strategy": "authority"}, _A_MINUTE, {"strategy": "abort"}),
     "resource": ({"strategy": "authority"}, {"strategy": "human"}, {"strategy": "abort"}),
     "artifact": ({"strategy": "majority"}, {"strategy": "human"}, {"strategy": "abort"}),
     "instruction": ({"strategy": "authority"}, {"strategy": "first_wins"}),

@@ -86,12 +86,13 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
 
 def _rungs(*strategies: str) -> tuple[dict[str, Any], ...]:
     asks = {"verify": "check", "merge": "merge", "judge": "judge"}
-    return tuple({"strategy": name} | ({"skill": asks[name]} if name in asks else {}) for name in strategies)
+    named = ((name, {"skill": asks[name]} if name in asks else {}) for name in strategies)
+    return tuple({"strategy": name.removesuffix(" itself")} | skill for name, skill in named)
 
 
 _LADDERS = (
     _rungs("authority", "human", "abort"),
-    _rungs("authority", "first_wins"),
+    _rungs("merge itself", "authority", "first_wins"),
     _rungs("majority", "abort"),
     _rungs("plurality", "human", "first_wins"),
     _rungs("human", "abort"),
@@ -270,10 +271,12 @@ class ResolvedIsWritten(Checker):
         if ruling.contested is None or record.outcome not in ("select", "merge"):
             return
         stands = ruling.candidates[0]
-        if record.outcome == "merge":
+        if record.outcome == "merge" and record.ref is not None:
             if json_of(self.model, record.ref) != stands["payload"]:
                 self._due = (lsn + 1, None, self.model.author(record.ref))
             return
+        if record.ref is None:
+            return  # merged by itself; numbers, which this world writes, never are
         chosen = next(known for known in ruling.candidates if known["ref"] == record.ref)
         if chosen["payload"] != stands["payload"]:
             self._due = (lsn + 1, chosen["payload"], chosen["agent"])

@@ -14,8 +14,9 @@ from ..ledger import Ledger, Task
 from ..records import ContextWritten, Record
 from .case import Conflict
 from .comparators import Incomparable, value_of
+from .merging import Unmergeable, merge
 
-__all__ = ["follows", "merged_value"]
+__all__ = ["follows", "merged_by_itself", "merged_value"]
 
 _MERGED_MAX = 64 * 1024
 """Bytes of a merger's result that becomes a value: as large as one that is written may be by default."""
@@ -32,7 +33,27 @@ def merged_value(task: Task) -> bytes | None:
         return None
 
 
-def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str, why: str, now: int) -> list[Record]:
+def merged_by_itself(ledger: Ledger, conflict: Conflict) -> bytes:
+    """Return the value of a key with what both writers have changed since the revision that the later one knew.
+
+    Raises:
+        Unmergeable: it cannot be had without asking somebody.
+    """
+    if conflict.contested is None:
+        raise Unmergeable("nothing says what both have changed")
+    stands, wanted = conflict.candidates
+    context_id, key = conflict.contested
+    entry = ledger.contexts[context_id].entries[key]
+    base = entry.revision(wanted.rev or 0)
+    if wanted.rev and (base is None or base.payload is None):
+        raise Unmergeable(f"revision {wanted.rev}, which both have changed, is not kept")
+    value = merge(base.payload if base is not None else None, stands.payload, wanted.payload)
+    if len(value) > _MERGED_MAX:
+        raise Unmergeable("what has the changes of both is too large")
+    return value
+
+
+def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, why: str, now: int) -> list[Record]:
     """Return the key's new revision, where what was chosen is not what it is already."""
     if conflict.contested is None:
         return []
@@ -40,7 +61,10 @@ def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str, why: str
     stands = conflict.candidates[0]
     task: str | None
     fence: int | None
-    if outcome == "merge":
+    if outcome == "merge" and ref is None:
+        wanted = conflict.candidates[1]
+        value, author, task, fence = merged_by_itself(ledger, conflict), wanted.agent, wanted.task, wanted.fence
+    elif outcome == "merge" and ref is not None:
         result = ledger.tasks[ref].results[-1]
         value, author, task, fence = merged_value(ledger.tasks[ref]) or b"null", result.agent, ref, result.fence
     else:

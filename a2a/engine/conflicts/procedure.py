@@ -32,8 +32,9 @@ from ..records import (
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
 from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of
-from .effects import follows, merged_value
+from .effects import follows, merged_by_itself, merged_value
 from .finding import stale_conflict
+from .merging import Unmergeable
 from .rungs import COUNTED, Ballot, Outcome, Rung, count, parse_ladder, weight_of
 from .slate import Slate, of_conflict, of_group, outranks
 
@@ -67,7 +68,8 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
     comparator = redundancy.get("comparator", policy.comparator)
     ladder = [dict(rung) for rung in redundancy.get("policy") or policy.ladder]
     check_comparator(comparator)
-    parse_ladder(ladder, irreversible=is_irreversible)
+    if any(rung.strategy == "merge" and not rung.skill for rung in parse_ladder(ladder, irreversible=is_irreversible)):
+        raise ValueError("merge: expected the skill of who is asked; the answers of a group have no base")
     if redundancy.get("k", 1) > redundancy["n"]:
         raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
     appeal_ms = policy.appeal_irreversible_ms if is_irreversible else policy.appeal_ms
@@ -364,6 +366,8 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
         outcome = Outcome(None, "the last rung refuses all")
     elif rung.strategy == "authority":
         outcome = _authority(ledger, slate)
+    elif rung.strategy == "merge" and not rung.skill:
+        outcome = _by_itself(ledger, slate, conflict)
     elif rung.strategy == "retry" and slate.task is None:
         outcome = Outcome(None, "there is nothing to be done again")
     elif rung.strategy in COUNTED:
@@ -377,6 +381,15 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
     asked = _asked(world, slate, conflict, number, rung, now)
     opened.asked = [record.task for record in asked]
     return [*asked, opened]
+
+
+def _by_itself(ledger: Ledger, slate: Slate, conflict: Conflict) -> Outcome:
+    """Merge what can be, without asking anybody. Spec RUNG-6."""
+    try:
+        merged_by_itself(ledger, conflict)
+    except Unmergeable as reason:
+        return Outcome(None, str(reason))
+    return Outcome(len(slate.classes), "merged by what each has changed")
 
 
 def _authority(ledger: Ledger, slate: Slate) -> Outcome:
@@ -595,19 +608,31 @@ def _resolve(world: World, slate: Slate, conflict: Conflict, now: int) -> list[R
     last = conflict.stages[-1]
     assert last.winner is not None, "a class was chosen"
     merged = last.winner == len(slate.classes)
-    chosen = last.asked[0] if merged else slate.classes[last.winner][0]
+    chosen: str | None = None  # of a merge nobody was asked for
+    if not merged:
+        chosen = slate.classes[last.winner][0]
+    elif last.asked:
+        chosen = last.asked[0]
     by = last.by or conflict.ladder[last.number].strategy
     return _for(world, slate, conflict, "merge" if merged else "select", chosen, by, last.why, now)
 
 
 def _for(
-    world: World, slate: Slate, conflict: Conflict, outcome: str, ref: str, by: str, why: str, now: int, ahead: int = 0
+    world: World,
+    slate: Slate,
+    conflict: Conflict,
+    outcome: str,
+    ref: str | None,
+    by: str,
+    why: str,
+    now: int,
+    ahead: int = 0,
 ) -> list[Record]:
     ledger, task = world.ledger, slate.task
     records: list[Record] = [ConflictResolved(now, conflict.id, _task_of(slate), outcome, ref, by, why)]
     if task is None:
         return [*records, *follows(ledger, conflict, outcome, ref, why, now)]
-    assert task.group is not None, "it has the answers"
+    assert task.group is not None and ref is not None, "it has the answers"
     return [*records, *_give(ledger, task, task.group, ref, f"{by}: {why}", now, ahead + 1)]
 
 

@@ -45,7 +45,7 @@ class Rung:
     margin: int = 1
     """`plurality`: the lead that decides."""
     skill: str = ""
-    """`verify`, `judge`, `panel`, `merge`: the skill of who is asked."""
+    """`verify`, `judge`, `panel`, `merge`: the skill of who is asked; a merge without one asks nobody (spec RUNG-6)."""
     timeout_ms: int | None = None
     """How long the rung may take; absent, the namespace's value for the strategy."""
     on_timeout: str = "abort"
@@ -109,7 +109,7 @@ def _check(rung: Rung) -> None:
         raise ValueError("quorum: expected how many equal answers decide, as k")
     if rung.strategy == "panel" and (rung.k < 1 or rung.k % 2 == 0):
         raise ValueError(f"panel: expected an odd number of judges as k, got {rung.k}")
-    if rung.strategy in ("verify", "judge", "panel", "merge") and not rung.skill:
+    if rung.strategy in ("verify", "judge", "panel") and not rung.skill:
         raise ValueError(f"{rung.strategy}: expected the skill of who is asked")
     if rung.on_timeout not in ("abort", "first_wins", "hold"):
         raise ValueError(f"human: expected abort, first_wins or hold on a timeout, got {rung.on_timeout!r}")

@@ -281,6 +281,35 @@ def test_a_merger_makes_a_new_value(writers):
     assert case.value(DB) == (b'{"a":1,"b":2}', 2, "m")
 
 
+def test_what_each_has_changed_is_merged_where_nobody_is_asked(writers):
+    case = writers("merge", "abort")
+    case.write(case.ann, DB, b'{"a":1,"b":1}', 0)
+    case.write(case.ann, DB, b'{"a":2,"b":1}', 1)
+    known = case.lost(case.bob, DB, b'{"a":1,"b":2}', 1)
+    conflict = case.town.ledger.conflicts[known]
+    assert (conflict.outcome, conflict.ref, conflict.by) == ("merge", None, "merge")
+    assert case.value(DB) == (b'{"a":2,"b":2}', 3, "bob")
+    (opened, resolved) = case.bob.mail()
+    assert (resolved.outcome, resolved.ref, resolved.dissent) == ("merge", None, ["revision-1", "proposal-2"])
+
+
+@pytest.mark.parametrize(("values", "rev"), [((b"1",), 0), ((b'{"a":1}', b'{"a":2}'), 1)])
+def test_what_both_have_changed_is_not(writers, values, rev):
+    case = writers("merge", "abort")
+    for at, value in enumerate(values):
+        case.write(case.ann, DB, value, at)
+    known = case.lost(case.bob, DB, b'{"a":3}', rev)
+    assert case.town.ledger.conflicts[known].outcome == "reject_all"
+
+
+def test_what_both_began_with_has_to_be_kept(writers):
+    case = writers("merge", "abort")
+    for at in range(20):
+        case.write(case.ann, DB, b'{"a":%d}' % at, at)
+    known = case.lost(case.bob, DB, b'{"a":0,"b":1}', 1)
+    assert "is not kept" in case.town.ledger.conflicts[known].stages[0].why
+
+
 @pytest.mark.parametrize("payload", [b"[]", b'[{"parts":[{"data":1e999}]}]', b"[%s]" % (b" " * 70_000)])
 def test_what_is_no_value_is_not_written(writers, payload):
     case = writers({"strategy": "merge", "skill": "merge"}, "abort")

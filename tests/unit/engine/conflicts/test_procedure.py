@@ -183,6 +183,7 @@ def test_a_group_ends_with_those_who_work_for_it(court):
         {"n": 2, **ladder("majority")},
         {"n": 2, **ladder("coin", "abort")},
         {"n": 2, **ladder("judge", "abort")},
+        {"n": 2, **ladder("merge", "abort")},
     ],
 )
 def test_a_redundancy_that_cannot_be_is_refused(town, redundancy):

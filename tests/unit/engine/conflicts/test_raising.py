@@ -218,6 +218,12 @@ def test_an_outcome_is_appealed_where_the_namespace_gives_time_for_it(dispute):
     assert case.states() == ["reported", "reported"]
 
 
+def test_what_nobody_has_changed_is_merged_by_somebody_or_not_at_all(dispute):
+    case = dispute("merge", "abort")
+    case.raised()
+    assert [stage.winner for stage in case.conflict.stages] == [None, None]
+
+
 # Other things ---------------------------------------------------------------------------------------------------------
 
 

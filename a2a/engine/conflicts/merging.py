@@ -1,0 +1,98 @@
+"""Three-way merging without anybody's help: what two have made of the same base, where they changed other things.
+
+JSON by its places, texts by their lines; whatever both changed differently cannot be merged, and that is an outcome.
+Pure, and bounded by what a value of a context may be.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Any
+
+from ...protocol.canonical import canonical
+
+__all__ = ["Unmergeable", "merge"]
+
+_DEPTH_MAX = 64
+_LINES_MAX = 500
+"""Lines of all texts in one merge: comparing them takes time, at worst a twentieth of a second for so many, while
+everybody waits."""
+_NOTHING: Any = object()
+"""Stands for what is not there."""
+
+
+class Unmergeable(Exception):
+    """Both changed the same, differently; or it is nothing that can be merged."""
+
+
+def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
+    """Return what has the changes of both, in canonical form; without a base both have added all they have.
+
+    Raises:
+        Unmergeable: they changed the same place, or a value cannot be read.
+    """
+    try:
+        values = [_NOTHING if value is None else json.loads(value) for value in (base, one, other)]
+        return canonical(_Merge().of(values[0], values[1], values[2], "", 0))
+    except (ValueError, RecursionError) as error:
+        raise Unmergeable(str(error)) from error
+
+
+class _Merge:
+    """One merge, and how many lines it may still compare."""
+
+    def __init__(self) -> None:
+        self.lines = _LINES_MAX
+
+    def of(self, base: Any, one: Any, other: Any, place: str, depth: int) -> Any:
+        if _same(one, other) or _same(other, base):
+            return one
+        if _same(one, base):
+            return other
+        if depth < _DEPTH_MAX and isinstance(one, dict) and isinstance(other, dict):
+            return self.of_objects(base if isinstance(base, dict) else {}, one, other, place, depth)
+        if isinstance(base, str) and isinstance(one, str) and isinstance(other, str):
+            return self.of_texts(base, one, other, place)
+        raise Unmergeable(f"both have changed {place or 'all of it'}")
+
+    def of_objects(
+        self, base: dict[str, Any], one: dict[str, Any], other: dict[str, Any], place: str, depth: int
+    ) -> dict[str, Any]:
+        merged = {}
+        for name in sorted({*one, *other}):
+            before, mine, theirs = (known.get(name, _NOTHING) for known in (base, one, other))
+            value = self.of(before, mine, theirs, f"{place}/{name}", depth + 1)
+            if value is not _NOTHING:
+                merged[name] = value
+        return merged
+
+    def of_texts(self, base: str, one: str, other: str, place: str) -> str:
+        """Return a text with the changed lines of both; changes that touch each other are not taken for two."""
+        lines = base.splitlines(keepends=True)
+        self.lines -= max(len(text.splitlines()) for text in (base, one, other))
+        if self.lines < 0:
+            raise Unmergeable(f"at {place or 'the text'} there are more than {_LINES_MAX} lines to compare")
+        changes = sorted([*_changes(lines, one), *_changes(lines, other)])
+        changes = [change for at, change in enumerate(changes) if at == 0 or change != changes[at - 1]]
+        merged: list[str] = []
+        at = 0
+        for number, (begin, end, new) in enumerate(changes):
+            if number and begin <= changes[number - 1][1]:
+                raise Unmergeable(f"both have changed line {begin + 1} of {place or 'the text'}")
+            merged += [*lines[at:begin], *new]
+            at = end
+        return "".join([*merged, *lines[at:]])
+
+
+def _changes(lines: list[str], text: str) -> list[tuple[int, int, list[str]]]:
+    """Return (first line, line behind the last, what stands there instead)."""
+    new = text.splitlines(keepends=True)
+    steps = difflib.SequenceMatcher(None, lines, new, autojunk=False).get_opcodes()
+    return [(begin, end, new[first:last]) for kind, begin, end, first, last in steps if kind != "equal"]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is _NOTHING or other is _NOTHING:
+        return one is other
+    return canonical(one) == canonical(other)
