@@ -460,8 +460,10 @@ class Coordinator:
         if self.live.comparing.get(job.task) == job.member:
             del self.live.comparing[job.task]
         task = self.ledger.open_tasks.get(job.task)
-        if task is None or task.group is None or job.member in task.group.numbers:
-            return
+        step = advance(self.world, task, now) if task is not None else None
+        if not isinstance(step, Compare) or step.member != job.member:
+            return  # a person decided meanwhile, or it was said before: nobody wants to know any more
+        assert task is not None and task.group is not None, "it has something to compare"
         if number > len(task.group.classes):
             number, why = -1, f"the comparison came to class {number}, and there are {len(task.group.classes)}"
         self._commit(Classified(now, job.task, job.member, number, why))
