@@ -114,8 +114,9 @@ class Live:
     released: dict[str, dict[str, int]] = field(default_factory=dict)
     """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
     line: Line = field(default_factory=Line)
-    tries: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
-    """(context, key, agent) to the revision its last write was for, and how often in a row it was for no newer one."""
+    tries: dict[tuple[str, str, str], tuple[int, int, str]] = field(default_factory=dict)
+    """(context, key, agent) to the revision its last write was for, how often in a row it was for no newer one, and the
+    name of that write."""
     comparing: dict[str, str] = field(default_factory=dict)
     """Group to the member whose result a job compares just now."""
     away_since: dict[str, int] = field(default_factory=dict)

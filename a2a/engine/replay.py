@@ -666,7 +666,7 @@ def _refused_write(replay: Replay, record: ConflictOpened, write: dict[str, Any]
     """Return what follows the write that lost. How often it was tried is not recorded."""
     _, wanted = record.candidates or ({}, {})
     key, context_id, rev = wanted["key"], wanted["context_id"], wanted["rev"]
-    replay.world.live.tries[context_id, key, record.by] = (rev, TRIES - 1)
+    replay.world.live.tries[context_id, key, record.by] = (rev, TRIES - 1, "")
     op = ContextOp(key, rev, wanted["payload"], decision=write["decision"], guarded=write["guarded"])
     attempt = Held(wanted["task"], wanted["fence"]) if wanted["task"] is not None else None
     message = ContextWrite(context_id, write["name"], [op], [], attempt, write["reason"])

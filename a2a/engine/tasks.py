@@ -85,6 +85,9 @@ __all__ = [
     "when_due",
 ]
 
+_ASKED_HERE = ("group:", "conflict:", "compare:")
+"""Scopes of what the coordinator delegates: no delegator waits for its results, they count where it asked."""
+
 
 def may_control(world: World, sender: Connection, task: Task) -> bool:
     """Tell whether the sender may confirm, cancel or answer for this task (spec AUTH-5).
@@ -466,8 +469,8 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
     )
     detail = message.error.detail if message.error else ""
     if message.outcome == "completed":
-        # What a member of a group relies on is looked at where its result becomes the group's.
-        is_held = report.unseen_steer or (report.stale_basis and not task.scope.startswith("group:"))
+        # What an answer to the coordinator relies on is looked at where it becomes a group's result.
+        is_held = report.unseen_steer or (report.stale_basis and not task.scope.startswith(_ASKED_HERE))
         if needs_no_word(world.ledger, task) and not is_held:
             return [report, Settled(now, task.id, "completed", by="auto", result_hash=message.result_hash)]
         report.review = True

@@ -203,8 +203,9 @@ class ContestedRight(Checker):
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
-        self._tries: dict[tuple[str, str, str], tuple[int, int]] = {}
-        """(context, key, agent) to the revision its last write was for, and how often in a row it was for no newer."""
+        self._tries: dict[tuple[str, str, str], tuple[int, int, str]] = {}
+        """(context, key, agent) to the revision its last write was for, how often in a row it was for no newer, and the
+        name of that write."""
 
     def before(self, record: ConflictOpened | ContextWritten, lsn: int, cause: Cause) -> None:
         if isinstance(record, ContextWritten):
@@ -226,9 +227,10 @@ class ContestedRight(Checker):
         self.hold(stands["payload"] != wanted["payload"], f"{record.conflict} is about equal values")
         others = principal_of(stands["agent"]) != principal_of(wanted["agent"])
         self.hold(others, f"{stands['agent']} quarrels with itself")
-        _, count = self._tries.get((message.context_id, op.key, cause.agent or ""), (0, 0))
+        _, count, last = self._tries.get((message.context_id, op.key, cause.agent or ""), (0, 0, ""))
         is_decision = op.key.startswith("decisions/")
-        self.hold(is_decision or count >= 2, f"{record.conflict} opens at try {count + 1}")
+        insists = count >= 2 and message.key != last
+        self.hold(is_decision or insists, f"{record.conflict} opens at try {count + 1}")
         self.hold((record.rule == "c4") == is_decision, f"{record.conflict} about {op.key} is found by {record.rule}")
 
     def answered(self, agent: str, message: ContextWrite, reply: Message) -> None:
@@ -236,9 +238,13 @@ class ContestedRight(Checker):
             name = (message.context_id, op.key, agent)
             if isinstance(reply, Written):
                 self._tries.pop(name, None)
-            elif isinstance(reply, Error) and reply.code == "conflict" and op.if_rev is not None:
-                rev, count = self._tries.get(name, (-1, 0))
-                self._tries[name] = (op.if_rev, count + 1 if op.if_rev <= rev else 1)
+            elif (
+                isinstance(reply, Error) and reply.code == "conflict" and op.if_rev is not None and not message.rebases
+            ):
+                rev, count, last = self._tries.get(name, (-1, 0, ""))
+                if message.key != last:
+                    count = count + 1 if op.if_rev <= rev else 1
+                self._tries[name] = (op.if_rev, count, message.key)
 
 
 class ResolvedIsWritten(Checker):

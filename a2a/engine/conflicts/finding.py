@@ -79,7 +79,7 @@ def contest(
     if stands.payload in (None, op.value) or principal_of(author) == principal_of(agent):
         return None
     is_special = entry.is_decision or entry.guarded
-    if not (is_special or _insists(world, context.id, op, agent)) or not has_room(world):
+    if not (is_special or _insists(world, context.id, op, agent, message.key)) or not has_room(world):
         return None
     topic = f"context {about_context(context.id, op.key)}"
     before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
@@ -88,14 +88,18 @@ def contest(
     return _contested(world, sender, context, entry, message, digest, now)
 
 
-def _insists(world: World, context_id: str, op: ContextOp, agent: str) -> bool:
-    """Count a try that failed, and tell whether its writer insists: it has not looked, and tries again. CONFLICT-14."""
+def _insists(world: World, context_id: str, op: ContextOp, agent: str, write: str) -> bool:
+    """Count a try that failed, and tell whether its writer insists: it has not looked, and tries again. CONFLICT-14.
+
+    The same write once more is no other try: its answer was lost.
+    """
     tries, name = world.live.tries, (context_id, op.key, agent)
-    rev, count = tries.pop(name, (-1, 0))
-    count = count + 1 if (op.if_rev or 0) <= rev else 1
+    rev, count, last = tries.pop(name, (-1, 0, ""))
+    if write != last:
+        count = count + 1 if (op.if_rev or 0) <= rev else 1
     if count >= TRIES:
         return True
-    tries[name] = (op.if_rev or 0, count)
+    tries[name] = (op.if_rev or 0, count, write)
     while len(tries) > world.policy.tries_max:
         del tries[next(iter(tries))]
     return False

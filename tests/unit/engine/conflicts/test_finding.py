@@ -136,6 +136,14 @@ def test_on_any_other_key_who_insists_has_a_conflict(writers):
     assert [case.lost(case.bob, "n", b"2", 0) is not None for _ in range(TRIES)] == [False, False, True]
 
 
+def test_who_only_says_it_again_does_not_insist(writers):
+    case = writers()
+    case.write(case.ann, "n", b"1", 0)
+    for _ in range(2 * TRIES):
+        assert case.bob.refused(ContextWrite(C, "lost on its way", [ContextOp("n", 0, b"2")])) == ErrorCode.CONFLICT
+    assert case.conflicts == []
+
+
 def test_who_looks_before_it_tries_again_does_not_insist(writers):
     case = writers()
     for rev in range(2 * TRIES):

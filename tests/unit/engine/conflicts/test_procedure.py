@@ -130,6 +130,17 @@ def test_a_result_of_a_group_on_a_decision_that_moved_waits_for_a_word(court, wh
     assert (case.task.state, case.task.settled.reason) == ("failed", "unconfirmed")
 
 
+def test_what_is_said_at_a_rung_counts_there_whatever_it_relies_on(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("solomon", "judge")
+    case.boss.say(ContextWrite(case.task.context_id, "k", [ContextOp("decisions/x", 0, b"1")]))
+    case.answers("1", "2")
+    judged(case, judge, "2", "2", basis=[Seen("decisions/x", 0)])
+    asked = [case.town.task(known) for known in case.conflict.stages[0].asked]
+    assert [task.state for task in asked] == ["completed"] * 2
+    assert case.conflict.by == "judge"
+
+
 def test_a_result_of_a_group_on_decisions_that_stand_needs_no_word(court):
     case = court(3, acceptance={"evaluator": "auto"})
     for worker, offer in zip(case.workers[:2], case.offers, strict=False):
@@ -306,14 +317,14 @@ def test_a_comparison_that_is_over_after_a_persons_word_says_nothing(court, monk
     assert case.town.coordinator.live.comparing == {}
 
 
-def judged(case, judge, *choices):
+def judged(case, judge, *choices, **more):
     """Have a judge choose, by what each candidate says."""
     for choice in choices:
         offer = judge.offer()
         candidates = offer.payload
         first = candidates.index(b'"data":%s' % choice.encode())
         place = candidates[:first].count(b'"artifactId"') - 1
-        judge.report(offer, payload=answer(f'{{"choice":{place}}}'))
+        judge.report(offer, payload=answer(f'{{"choice":{place}}}'), **more)
 
 
 def test_an_independent_judge_sees_both_orders_and_has_to_choose_the_same(court):
