@@ -19,6 +19,7 @@ from a2a.protocol.messages import (
     Ok,
     RaisedSubject,
     TaskConfirm,
+    TaskLimits,
 )
 
 
@@ -385,3 +386,36 @@ def test_conflicts_are_listed_by_kind_and_object(dispute):
     assert [view["object"] for view in shown] == ["agent:w0"]
     assert len(case.boss.say(ConflictList(object=f"task:{case.tasks[0]}")).conflicts) == 1
     assert len(case.boss.say(ConflictList(task=case.tasks[1])).conflicts) == 1
+
+
+# What goes on meanwhile -----------------------------------------------------------------------------------------------
+
+
+def test_work_that_is_disputed_is_not_lost_to_a_deadline_or_an_absent_delegator(dispute):
+    case = dispute()
+    late = case.boss.delegate("late", limits=TaskLimits(deadline_ms=5_000), on_delegator_loss="cancel", loss_ms=1_000)
+    worker = next(worker for worker in case.workers if worker.mailbox[-1][1].task == late)
+    worker.report(worker.offer(), payload=text("late"))
+    case.raised(tasks(case.tasks[0], late))
+    case.boss.drop()
+    case.town.pass_time(6_000)
+    assert case.town.task(late).state == "disputed"
+
+
+def test_the_worker_hears_that_a_disputed_task_was_cancelled(dispute):
+    case = dispute()
+    case.raised()
+    case.boss.cancel(case.tasks[0])
+    assert [mail.state for mail in case.workers[0].mail() if mail.kind == "task.settled"] == ["canceled"]
+
+
+def test_a_passing_party_keeps_its_mailbox_until_it_is_over(dispute):
+    case = dispute()
+    passing = case.town.join("ann#1")
+    case.raised(by=passing)
+    passing.acknowledge()
+    passing.drop()
+    assert "ann#1" in case.town.ledger.mailboxes
+    again = case.town.join("ann#1", resume=None, instance_id="ann#1-2", incarnation=2)
+    case.town.join("carl", operator_token="op").say(ConflictVote(case.conflict.id, None))
+    assert again.mail()[-1].kind == "conflict.resolved"
