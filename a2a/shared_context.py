@@ -285,7 +285,7 @@ class SharedContext:
                 return wanted
             except Conflict as conflict:
                 facts = conflict.data
-                if facts.get("key") != key or facts.get("rev") == rev or "conflict" in facts:
+                if facts.get("key") != key or facts.get("rev") == rev:
                     raise
                 value, rev = read_json(facts.get("value")), facts["rev"]
 

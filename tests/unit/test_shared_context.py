@@ -131,6 +131,39 @@ async def test_two_agents_writing_one_key_a_thousand_times_each_lose_no_update()
             assert authors == {"counter/1", "counter/2"}
 
 
+async def test_who_looks_again_after_a_lost_race_quarrels_with_nobody_and_who_does_not_is_told() -> None:
+    other = Agent("other")
+
+    @other.skill
+    async def take(value: str, task: TaskContext) -> int:
+        rev = (await task.context.get("decisions/db")).rev
+        return await task.context.put("decisions/db", value, if_rev=rev)
+
+    ladders = {"context": ({"strategy": "human"}, {"strategy": "abort"})}
+    with anyio.fail_after(BOUND):
+        async with squad(other, policy=Policy(ladders=ladders)) as running:
+            client, calls = running.client, []
+            context = client.context("plans")
+
+            async def add(value: Any) -> Any:
+                if not calls:
+                    async with client.delegate("take", {"value": "postgres"}, context_id="plans") as task:
+                        await task.result()
+                calls.append(value)
+                return f"{value} and sqlite"
+
+            assert await context.update("decisions/db", add) == "postgres and sqlite"
+            assert (calls, await client.conflicts()) == ([None, "postgres"], [])
+            async with client.delegate("take", {"value": "postgres"}, context_id="plans") as task:
+                await task.result()
+            with pytest.raises(Conflict) as caught:
+                await context.put("decisions/db", "sqlite", if_rev=2)
+            [conflict] = await client.conflicts(is_open=True)
+            assert caught.value.data["conflict"] == conflict["conflict"]
+            with pytest.raises(Conflict, match="is open"):
+                await context.update("decisions/db", lambda value: "sqlite")
+
+
 async def test_update_may_call_a_coroutine_and_gives_up_where_it_makes_no_sense() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
