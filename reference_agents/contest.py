@@ -140,9 +140,11 @@ class Contest(Errand):
 
     async def _tell(self, shown: dict[str, Any]) -> None:
         """Tell of a contradiction, and of its waiting for a person, when it comes to that."""
-        if not self._conflict and "conflicts" in shown:
-            [self._conflict] = shown["conflicts"]
-            await self.story("conflict", self.name, f"a2a conflict show {self._conflict}")
+        for conflict in shown.get("conflicts", ()):
+            # Others are about what the result relies on, and are the errand's business.
+            if not self._conflict and (await self.context.conflict(conflict))["kind"] == "result":
+                self._conflict = conflict
+                await self.story("conflict", self.name, f"a2a conflict show {conflict}")
         is_idle = all(course.step["state"] != "working" for course in self._parts.values())
         if shown["state"] != "disputed" or self._waits or not is_idle:
             return

@@ -17,11 +17,15 @@ from .world import DELEGATOR, FATE, LEASE, Profile, World
 
 __all__ = ["LARGE", "SMALL", "UNMODELLED", "Sized", "missing", "walk_all", "walk_one"]
 
+_GROUPS = "A group is no attempt: what its members' answers come to is tested with the conflicts."
+_RAISED = "What somebody raises about a result holds up the word on it and no attempt: the simulator's worlds quarrel."
 UNMODELLED: dict[tuple[str, str], str] = {
-    (state, event): "A group is no attempt: what its members' answers come to is tested with the conflicts."
-    for state, events in (
-        ("blocked", ("dispute", "report", "fail", "cancel")),
-        ("disputed", ("report", "fail", "cancel")),
+    (state, event): why
+    for state, events, why in (
+        ("blocked", ("dispute", "report", "fail", "cancel"), _GROUPS),
+        ("disputed", ("report", "fail", "cancel"), _GROUPS),
+        ("reported", ("dispute",), _RAISED),
+        ("disputed", ("resolve",), _RAISED),
     )
     for event in events
 }

@@ -211,7 +211,7 @@ class BasisStands(_ContextChecker):
             self._look_at(record, self._basis[record.member])
         elif record.state == "completed" and record.by in ("auto", "timer"):
             task = self.model.tasks[record.task]
-            is_held = task.id in self._stale and not task.scope.startswith("group:")
+            is_held = task.id in self._stale and not task.scope.startswith(("group:", "conflict:", "compare:"))
             self.hold(not is_held, f"{task.id} is completed by {record.by} {self._stale.get(task.id)}")
 
     def _look_at(self, record: Reported | GroupDecided, basis: list[dict[str, Any]]) -> None:

@@ -238,9 +238,9 @@ class ContestedRight(Checker):
             name = (message.context_id, op.key, agent)
             if isinstance(reply, Written):
                 self._tries.pop(name, None)
-            elif (
-                isinstance(reply, Error) and reply.code == "conflict" and op.if_rev is not None and not message.rebases
-            ):
+            elif isinstance(reply, Error) and reply.code == "conflict" and len(message.ops) == 1:
+                if op.if_rev is None or "conflict" in (reply.data or {}):
+                    continue  # it said nothing of what it had seen, or the key is not written now whatever it says
                 rev, count, last = self._tries.get(name, (-1, 0, ""))
                 if message.key != last:
                     count = count + 1 if op.if_rev <= rev else 1

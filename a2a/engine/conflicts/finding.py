@@ -71,15 +71,17 @@ def contest(
     """Return the conflict that a write opens whose revision is not there any more, or None. Spec CONFLICT-14."""
     ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
     op, entry = message.ops[0], context.entries.get(message.ops[0].key)
-    is_alone = len(message.ops) == 1 and not message.depends and not message.rebases
-    if not is_alone or entry is None or op.value is None or op.if_rev is None or not policy.ladder_for("context"):
+    if len(message.ops) > 1 or op.if_rev is None:
+        return None
+    insists = _insists(world, context.id, op, agent, message.key)
+    is_alone = not message.depends and not message.rebases
+    if not is_alone or entry is None or op.value is None or not policy.ladder_for("context"):
         return None
     stands = entry.newest
     author = stands.origin.author
     if stands.payload in (None, op.value) or principal_of(author) == principal_of(agent):
         return None
-    is_special = entry.is_decision or entry.guarded
-    if not (is_special or _insists(world, context.id, op, agent, message.key)) or not has_room(world):
+    if not (insists or entry.is_decision or entry.guarded) or not has_room(world):
         return None
     topic = f"context {about_context(context.id, op.key)}"
     before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
