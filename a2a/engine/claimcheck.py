@@ -1,8 +1,9 @@
 """Whether a record about claims could have been written in the state before it. Used by `replay`.
 
-A claim rests on facts that are not all recorded: which queued tasks stood in line, and who only waited for sub-tasks.
-They make waits longer and circles more, and never a grant that the records alone would forbid: that is what is looked
-at here. Of a circle it is looked at whether it closes, and leads through the wait that was given up.
+A claim rests on facts that are not all recorded: which queued tasks stood in line, who only waited for sub-tasks, and
+how much each agent took. They make waits longer and circles more, and never a grant that the records alone would
+forbid: that is what is looked at here. Of a circle it is looked at whether it closes, leads through the wait that was
+given up, and has no step between tasks that could not have waited so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..protocol.states import TaskState
+from .capacity import serves
 from .claimbook import Claim, owner_of
 from .claims import is_kept_for_next, outlived
 from .ledger import Ledger, Task
@@ -88,7 +91,7 @@ def _ended(ledger: Ledger, record: ClaimEnded) -> str | None:
     over = {ended.claim for ended in outlived(ledger, task, record.at) if isinstance(ended, ClaimEnded)} if task else ()
     fits = {
         "timeout": claim.is_waiting and claim.wait_until <= record.at,
-        "deadlock": claim.is_waiting and is_circle((record.data or {}).get("cycle", []), claim.owner),
+        "deadlock": claim.is_waiting and is_circle(ledger, (record.data or {}).get("cycle", []), claim.owner),
         "ttl": claim.until is not None and claim.until <= record.at,
         "preempted": bool(claim.recalled) and claim.grace_at <= record.at,
         "ended": claim.id in over,
@@ -97,12 +100,32 @@ def _ended(ledger: Ledger, record: ClaimEnded) -> str | None:
     return None if fits.get(record.reason) else f"a reason for claim {claim.id} to end, {record.reason} is none"
 
 
-def is_circle(cycle: list[dict[str, Any]], owner: str) -> bool:
-    """Tell whether each step of a circle leads to the next one, and one of them is this owner's wait for a claim."""
+def is_circle(ledger: Ledger, cycle: list[dict[str, Any]], owner: str) -> bool:
+    """Tell whether each step of a circle leads to the next one, and one of them is this owner's wait for a claim.
+
+    A wait for a sub-task, an answer or an agent is one that the tasks of the step may have, as far as records say it.
+    """
     waits = [_step(step, "task", "agent") for step in cycle]
     whom = [_step(step, "waitsForTask", "waitsForAgent") for step in cycle]
     gives_up = any(step.get("for") == "claim" and wait == owner for step, wait in zip(cycle, waits, strict=True))
-    return gives_up and whom == [*waits[1:], *waits[:1]]
+    return gives_up and whom == [*waits[1:], *waits[:1]] and all(_may_wait(ledger, step) for step in cycle)
+
+
+def _may_wait(ledger: Ledger, step: dict[str, Any]) -> bool:
+    what = step.get("for")
+    if what == "claim":
+        return True  # who was before it in line is not recorded
+    one, other = ledger.open_tasks.get(step.get("task", "")), ledger.open_tasks.get(step.get("waitsForTask", ""))
+    if one is None or other is None:
+        return False
+    if what == "sub-task":
+        return other.parent == one.id and one.holder is not None
+    if what == "ask":
+        return one.parent == other.id and one.open_ask() is not None and None not in (one.holder, other.holder)
+    busy = ledger.agents.get(other.holder or "")
+    skill = busy.skills.get(one.spec["skill"]) if busy is not None else None
+    is_able = busy is not None and skill is not None and serves(skill, busy, one.spec.get("requires") or {})
+    return what == "capacity" and one.state is TaskState.QUEUED and is_able
 
 
 def _step(step: dict[str, Any], task: str, agent: str) -> str:

@@ -163,7 +163,7 @@ from .tasks import (
     when_due,
 )
 from .tree import cancel_children, cancel_orphan, settle_abandoned
-from .waits import circles_broken, resources_of
+from .waits import anyone_waits, circles_broken, resources_of
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -243,6 +243,8 @@ class Coordinator:
         """Task to its earliest entry among the timers."""
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
+        self._wait_begins: dict[str, Task] = {}
+        """Tasks that may have begun to wait for others while somebody waits for names."""
         self._alarms = Alarms()
         self._calendar = Calendar()
         self._broken: list[ClaimEnded | Settled] = []
@@ -423,6 +425,7 @@ class Coordinator:
             self._acked(sender, now)
         elif isinstance(message, Credit) and sender.agent is not None:
             self._capacity_changed(sender.agent)
+            self._slots_changed(sender.agent)
             look_at_line(self.world, sender.agent)
             self.ledger.posted[sender.agent] = None
         if isinstance(message, _SIGNS_OF_LIFE):
@@ -574,6 +577,7 @@ class Coordinator:
             self._retention.add(ledger.tasks[record.task], record.at)
         elif isinstance(record, AgentRegistered | StatusSet):
             self._capacity_changed(record.agent)
+            self._slots_changed(record.agent)
             look_at_line(self.world, record.agent)
             if record.agent in live.agents:
                 self._tell_finders(record.agent, "changed", record.at)
@@ -630,6 +634,14 @@ class Coordinator:
         if agent is not None:
             self.queues.capacity_changed(agent)
 
+    def _slots_changed(self, agent: str) -> None:
+        """Note who may wait for ever now that an agent does or takes something else: what it does, and who waits."""
+        if not anyone_waits(self.ledger, self.live):
+            return
+        released = (task for tasks in self.live.released.values() for task in tasks)
+        for task in (*self.ledger.holding.get(agent, ()), *released):
+            self._wait_begins[task] = self.ledger.tasks[task]
+
     # The passes that follow -------------------------------------------------------------------------------------------
 
     def _follow(self, now: int) -> None:
@@ -643,6 +655,8 @@ class Coordinator:
                     self._commit(record)
             touched = list(ledger.touched.values())
             ledger.touched.clear()
+            if touched and anyone_waits(ledger, self.live):
+                self._wait_begins.update((task.id, task) for task in touched if not task.is_terminal)
             for task in touched:
                 if task.group is not None:
                     self._advance(task, now)
@@ -684,9 +698,19 @@ class Coordinator:
                 granted = task.authority is None or not task.authority.is_open
                 self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
             if self.live.line.called:
+                self._wait_begins |= self.live.line.called  # whoever leaves the line waits for an agent
                 leave_line_unserved(self.world)
+            if self._wait_begins and not ledger.touched and not ledger.freed:
+                self._break_circles(now)
             if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
                 return
+
+    def _break_circles(self, now: int) -> None:
+        """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
+        begun, self._wait_begins = self._wait_begins, {}
+        for task in sorted(begun.values(), key=lambda task: task.lsn):
+            for record in circles_broken(self.ledger, self.live, owner_of(task.id, ""), now):
+                self._commit(record)
 
     def _follow_claims(self, task: Task, now: int) -> None:
         """Do what a change of a task calls for among claims: those of an attempt that is over end with it."""
@@ -894,6 +918,7 @@ class Coordinator:
         self._record_ack(sender, now)
         self._principal_came(sender.agent)
         self._capacity_changed(sender.agent)
+        self._slots_changed(sender.agent)
         self.ledger.posted[sender.agent] = None
         for task in self.ledger.holding.get(sender.agent, ()):
             self._lease_changed(task, now)

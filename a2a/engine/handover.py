@@ -11,12 +11,12 @@ from ..protocol.messages import Checkpoint as CheckpointLeft
 from ..protocol.messages import Dossier, Ok, PriorAttempt, TaskCheckpoint, TaskHandoff
 from ..protocol.states import TaskState
 from .budget import plain
+from .capacity import serves
 from .decision import Decision, refuse, reply
 from .leases import Case, classify, moved, not_current, regain
 from .ledger import Agent, Checkpoint, Task
 from .live import Connection, World
 from .records import Checkpointed, HandedOff, HandoffLapsed, Record
-from .routing import serves
 
 __all__ = ["checkpoint_for", "dossier", "hand_back", "on_task_checkpoint", "on_task_handoff"]
 

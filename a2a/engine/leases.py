@@ -215,17 +215,17 @@ def _over_budget(world: World, task: Task, now: int) -> list[Record]:
 
 
 def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> bool:
-    """Keep whether an attempt only waits for its sub-tasks, and tell whether it begins to."""
+    """Keep whether an attempt only waits for its sub-tasks, and tell whether that is news."""
     released = world.live.released.setdefault(agent, {})
     before = released.pop(message.task, None)
-    begins = message.slot == "released" and before != message.fence
+    is_news = (message.slot == "released") is not (before == message.fence)
     if message.slot == "released":
         released[message.task] = message.fence
-        if begins and agent in world.ledger.agents:
+        if is_news and agent in world.ledger.agents:
             world.queues.capacity_changed(world.ledger.agents[agent])
     if not released:
         del world.live.released[agent]
-    return begins
+    return is_news
 
 
 def _progress(live: Live, task: Task) -> Progress:

@@ -69,6 +69,10 @@ class NameIndex:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __bool__(self) -> bool:
+        """Tell whether there is any key."""
+        return bool(self._names)
+
     def add(self, key: Any, names: Mapping[str, str]) -> None:
         """Put a key under names."""
         self._names[key] = names

@@ -48,6 +48,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import plain, snapshot
 from .budget import exhausted
+from .capacity import serves
 from .claimcheck import expected_instead
 from .conflicts.case import Terms
 from .conflicts.comparators import Compare, run
@@ -115,7 +116,7 @@ from .records import (
 )
 from .refusals import CODES_KEPT, stands
 from .retention import may_leave
-from .routing import Queues, serves, wanted_of
+from .routing import Queues, wanted_of
 from .tasks import due
 from .tree import cancel, cancel_children, cancel_orphan, settle_abandoned
 from .waits import resources_of

@@ -15,11 +15,12 @@ from typing import Any
 from ..protocol.canonical import canonical, content_hash
 from ..protocol.messages import AgentFilter
 from ..protocol.states import TaskState
+from .capacity import serves
 from .ledger import Agent, Ledger, Task
 from .live import Live
 from .waits import has_to_wait, resources_of, wait_of
 
-__all__ = ["Queues", "choose_agent", "offers", "satisfies", "serves", "wanted_of"]
+__all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]
 
 
 @dataclass(slots=True)
@@ -126,28 +127,6 @@ class Queues:
 def wanted_of(task: Task) -> tuple[dict[str, Any], ...]:
     """Return what an agent must be to get the task now: what it asks for, and what whoever handed it on asked for."""
     return tuple(requires for requires in (task.spec.get("requires"), task.handed_to) if requires)
-
-
-def serves(skill: dict[str, Any], agent: Agent, *wanted: dict[str, Any]) -> bool:
-    """Tell whether the agent, with this skill of its card, is one that all of `wanted` describe."""
-    return all(_fits(skill, agent, requires) for requires in wanted)
-
-
-def _fits(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:
-    if "agent" in requires and requires["agent"] != agent.id:
-        return False
-    tags = requires.get("tags")
-    if tags and not set(tags) <= set(skill.get("tags", ())):
-        return False
-    labels = requires.get("labels")
-    if labels and any(agent.labels.get(name) != value for name, value in labels.items()):
-        return False
-    media_type = requires.get("mediaType")
-    if media_type is not None:
-        modes = skill.get("inputModes") or agent.card.get("defaultInputModes") or ["application/json", "text/plain"]
-        if media_type not in modes:
-            return False
-    return agent.id not in requires.get("exclude", ())
 
 
 def satisfies(agent: Agent, wanted: AgentFilter) -> bool:

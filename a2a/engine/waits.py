@@ -1,17 +1,19 @@
 """Who waits for whom, in one graph for all waits, and which wait is given up where it closes a circle (spec WAIT).
 
 The graph is not kept: the waits of an owner are looked up when one begins, in the book of claims, in the line of queued
-tasks and in the tree of tasks. An owner is a task, or an agent with claims of its own. Used by the claims' handlers,
-by heartbeats that say that an attempt only waits, and by the coordinator when a task begins to stand in line.
+tasks, in the tree of tasks and among the agents that are busy. An owner is a task, or an agent with claims of its own.
+Used by the claims' handlers, by heartbeats that say whether an attempt only waits, and by the coordinator when a task
+begins to stand in line, and for whatever else a step has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.states import TaskState
+from .capacity import Busy, all_busy
 from .claimbook import Claim, owner_of
 from .ledger import Ledger, Task
 from .live import Live
@@ -20,9 +22,11 @@ from .records import ClaimEnded, Record, Settled
 
 __all__ = [
     "AGEING_MS",
+    "STEPS_MAX",
     "Deadlock",
     "Obstacle",
     "Wait",
+    "anyone_waits",
     "circles_broken",
     "deadlocks",
     "given_up",
@@ -37,6 +41,9 @@ _FIRST = (-(2**62), 0)
 """The standing of what is held: whoever waits comes after it."""
 AGEING_MS = 30_000
 """A wait this long counts as much as one step of priority (spec CLAIM-5)."""
+STEPS_MAX = 50_000
+"""Steps from one owner to another that are looked at for one wait. Where there are more, no circle is broken, and what
+waits in one ends with its time: nobody else is decided on meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +98,38 @@ class _Step:
 
     owner: str
     other: str
-    wait: Wait | None
-    """None: a parent waits for its sub-task."""
+    wait: Wait | None = None
+    """For names; None: for something else, which is never given up."""
     name: str = ""
+    what: str = "claim"
+
+
+class _Node:
+    """What an owner waits for, less what goes on by itself."""
+
+    def __init__(self, steps: list[_Step], busy: list[Busy], owner: str) -> None:
+        kept = sorted(attempt for agent in busy for attempt in agent.attempts)
+        self.steps = [*steps, *(_Step(owner, owner_of(task, ""), what="capacity") for _, task in kept)]
+        self._all_of = {step.other for step in steps}
+        self._one_of = [(agent.slots, {owner_of(task, "") for _, task in agent.attempts}) for agent in busy]
+
+    @property
+    def others(self) -> Iterable[str]:
+        """Whom it waits for in any way, each once, in an order that does not depend on chance."""
+        return dict.fromkeys(step.other for step in self.steps)
+
+    def take_away(self, other: str) -> bool:
+        """Take away somebody who does not wait for ever, and tell whether the owner does not any more either."""
+        self._all_of.discard(other)
+        for _, attempts in self._one_of:
+            attempts.discard(other)
+        return not self.is_stuck
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for ever, as long as those that are left do: for all of some, and for one of the busy."""
+        busy = [len(attempts) >= slots for slots, attempts in self._one_of]
+        return bool(self._all_of) or (bool(busy) and all(busy))
 
 
 @dataclass(slots=True)
@@ -138,7 +174,47 @@ class _Graph:
                 if not is_passing and obstacle.owner != owner:
                     yield _Step(owner, obstacle.owner, wait, obstacle.name)
         for child in _awaited(self.ledger, self.live, owner):
-            yield _Step(owner, owner_of(child, ""), None)
+            yield _Step(owner, owner_of(child, ""), what="sub-task")
+        asked = _asked(self.ledger, self.live, owner)
+        if asked is not None:
+            yield _Step(owner, owner_of(asked, ""), what="ask")
+
+    def busy(self, owner: str) -> list[Busy]:
+        """Return the agents of which one has to be free again for an owner that is queued, and stands in no line."""
+        task = self.ledger.open_tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+        if task is None or task.id in self.live.line.tasks:
+            return []
+        return all_busy(self.ledger, self.live, task)
+
+    def stuck(self, start: str) -> dict[str, _Node]:
+        """Return who can never go on, of those that an owner waits for and of itself, and what each waits for.
+
+        Whoever waits for nobody goes on, and then whoever waits for those alone, or for one of them where one is
+        enough. What is left waits for ever (spec WAIT-1).
+        """
+        nodes: dict[str, _Node] = {}
+        waiting: dict[str, list[str]] = {}
+        known, steps = {start: None}, 0
+        ahead = [start]
+        while ahead:
+            owner = ahead.pop()
+            node = nodes[owner] = _Node(list(self.steps(owner)), self.busy(owner), owner)
+            steps += len(node.steps)
+            if steps > STEPS_MAX:
+                return {}
+            for other in node.others:
+                waiting.setdefault(other, []).append(owner)
+                if other not in known:
+                    known[other] = None
+                    ahead.append(other)
+        free = [owner for owner, node in nodes.items() if not node.is_stuck]
+        while free:
+            owner = free.pop()
+            del nodes[owner]
+            for other in waiting.get(owner, ()):
+                if other in nodes and nodes[other].is_stuck and nodes[other].take_away(owner):
+                    free.append(other)
+        return nodes
 
     def is_waited_for(self, owner: str) -> bool:
         """Tell whether anybody may wait for an owner: most that wait hold nothing, and close no circle."""
@@ -152,14 +228,23 @@ class _Graph:
             if any(other.owner != owner and other.standing > standing for other in others):
                 return True
         task = self.ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
-        parent = self.ledger.tasks.get(task.parent or "") if task is not None else None
+        if task is None:
+            return False
+        if task.holder is not None and self.live.released:
+            return True  # a sub-task that somebody only waits for may need the slot
+        if any(self.ledger.tasks[child].state is TaskState.PARKED for child in _open_children(self.ledger, task)):
+            return True
+        parent = self.ledger.tasks.get(task.parent or "")
         return parent is not None and _only_waits(self.live, parent)
 
     def cycle_from(self, start: str) -> list[_Step]:
-        """Return the first way from an owner back to itself, depth first, or nothing."""
+        """Return the first way from an owner that waits for ever back to itself, depth first, or nothing."""
+        stuck = self.stuck(start)
+        if start not in stuck:
+            return []
         path: list[_Step] = []
         seen = {start}
-        stack = [self.steps(start)]
+        stack = [iter(stuck[start].steps)]
         while stack:
             step = next(stack[-1], None)
             if step is None:
@@ -169,10 +254,10 @@ class _Graph:
                 continue
             if step.other == start:
                 return [*path, step]
-            if step.other not in seen:
+            if step.other not in seen and step.other in stuck:
                 seen.add(step.other)
                 path.append(step)
-                stack.append(self.steps(step.other))
+                stack.append(iter(stuck[step.other].steps))
         return []
 
 
@@ -244,8 +329,24 @@ def _awaited(ledger: Ledger, live: Live, owner: str) -> list[str]:
     task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
     if task is None or not _only_waits(live, task):
         return []
-    children = (ledger.open_tasks.get(child) for child in task.children)
-    return [child.id for child in children if child is not None and child.on_parent_end == "cancel"]
+    return [child for child in _open_children(ledger, task) if ledger.tasks[child].on_parent_end == "cancel"]
+
+
+def _open_children(ledger: Ledger, task: Task) -> Iterator[str]:
+    return (child for child in task.children if child in ledger.open_tasks)
+
+
+def _asked(ledger: Ledger, live: Live, owner: str) -> str | None:
+    """Return the task whose attempt is to answer what a parked attempt asks and waits for. Spec WAIT-1.
+
+    One that only waits for its sub-tasks is there to answer them.
+    """
+    task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+    if task is None or task.state is not TaskState.PARKED or task.holder is None:
+        return None
+    parent = ledger.tasks.get(task.parent or "")
+    is_kept = parent is not None and parent.holder is not None and not _only_waits(live, parent)
+    return parent.id if parent is not None and is_kept else None
 
 
 def _only_waits(live: Live, task: Task) -> bool:
@@ -255,22 +356,31 @@ def _only_waits(live: Live, task: Task) -> bool:
     return live.released.get(authority.holder, {}).get(task.id) == authority.fence
 
 
+def anyone_waits(ledger: Ledger, live: Live) -> bool:
+    """Tell whether anybody waits for names: no circle is without such a wait.
+
+    Parents wait for sub-tasks down the tree and questions up the tree, a slot is kept by who does not only wait for
+    sub-tasks, and a question is put to such a one.
+    """
+    return bool(ledger.claims.waiting) or bool(live.line.tasks)
+
+
 def deadlocks(ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = None) -> list[Deadlock]:
     """Return the circles that an owner's waits close, with the wait that is given up in each. Spec WAIT-2.
 
     Args:
         ledger: what is held and waited for.
-        live: which tasks stand in line, and who only waits for sub-tasks.
+        live: which tasks stand in line, who only waits for sub-tasks, and which agents are busy.
         owner: whose wait begins.
         newcomer: the claim that is about to wait, where it is one.
     """
     graph = _Graph(ledger, live, newcomer)
     found: list[Deadlock] = []
-    if not graph.is_waited_for(owner):
+    if (newcomer is None and not anyone_waits(ledger, live)) or not graph.is_waited_for(owner):
         return found
     while cycle := graph.cycle_from(owner):
         waits = [step.wait for step in cycle if step.wait is not None]
-        assert waits, "sub-tasks alone make no circle: a tree has none"
+        assert waits, "sub-tasks, questions and slots alone make no circle"
         victim = min(waits, key=lambda wait: (wait.priority, -wait.lsn)).what
         found.append(Deadlock(victim, [_spelled(step) for step in cycle]))
         graph.given_up.append(victim)
@@ -288,15 +398,18 @@ def _spelled(step: _Step) -> dict[str, Any]:
         kind, _, name = owner.partition(":")
         spelled[f"{key}{kind.capitalize()}" if key else kind] = name
     if step.wait is None:
-        return spelled | {"for": "sub-task"}
+        return spelled | {"for": step.what}
     return spelled | {"for": "claim", "name": step.name, "wants": list(step.wait.names)}
 
 
 def _told(step: dict[str, Any]) -> str:
     who = f"task {step['task']}" if "task" in step else step["agent"]
     whom = f"task {step['waitsForTask']}" if "waitsForTask" in step else step["waitsForAgent"]
-    what = "its sub-task" if step["for"] == "sub-task" else f"{step['name']} of"
+    what = _WORDS.get(step["for"]) or f"{step['name']} of"
     return f"{who} waits for {what} {whom}"
+
+
+_WORDS = {"sub-task": "its sub-task", "ask": "an answer of", "capacity": "an agent, and one is busy with"}
 
 
 def given_up(deadlock: Deadlock, now: int) -> Record:

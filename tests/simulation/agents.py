@@ -235,6 +235,9 @@ def _stream(agent: Agent, running: Running) -> Script:
 def _claim(agent: Agent, running: Running) -> Script:
     if agent.claims.chance.random() < agent.manners.claim:
         yield from agent.claims.hold(running.attempt)
+    keeps = agent.world.chance(running.attempt.task, running.attempt.fence, "keeps").random()
+    if keeps < agent.manners.keep:
+        yield from agent.claims.keep(running.attempt)
 
 
 def _delegate_parts(agent: Agent, running: Running) -> Script:
@@ -388,6 +391,12 @@ def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
         return
     if chance.random() < 0.3:
         agent.delegations.watch(delegation)
+    beside = agent.world.chance(attempt.task, attempt.fence, "beside", number).random()
+    if beside < agent.manners.keep / 2:
+        yield from agent.claims.keep(attempt)  # and answers nothing meanwhile
+    rests = agent.town.profile.manners.claim > 0 and beside < 0.7
+    if rests:
+        agent.work.wait(attempt, 1, agent.world.now)
     give_up = agent.world.now + chance.choice((2_000, 20_000, 60_000))
     has_canceled = False
     decided: set[int] = set()
@@ -400,6 +409,8 @@ def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
             give_up = agent.world.now + 20_000
             agent.delegations.cancel(delegation, chance.choice(("coop", "kill", "skip")), "out of patience")
         yield 250
+    if rests:
+        agent.work.wait(attempt, -1, agent.world.now)
     agent.delegations.forget(delegation)
 
 

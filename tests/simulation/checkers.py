@@ -281,7 +281,7 @@ class Credit(Checker):
         seat = self.model.seats.get(agent)
         self.hold(seat is not None, f"{record.task} is offered to {agent}, who is away")
         assert seat is not None, "just seen"
-        held = len(self.model.holding[agent])
+        held = self.model.slots_filled(agent)
         self.hold(held <= seat.credit, f"{agent} has {held} attempts and credit for {seat.credit}")
         task, known = self.model.tasks[record.task], self.model.agents[agent]
         self.hold(known.status == "ready", f"{agent} is {known.status} and is offered {task.id}")

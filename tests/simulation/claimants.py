@@ -113,6 +113,18 @@ class Claimant:
         if chance.random() < 0.2:
             self._release(chance.choice(self.fences))  # of an older one, too
 
+    def keep(self, attempt: Attempt) -> Script:
+        """Claim one of the names that everybody wants, until the attempt ends: also while it asks and waits."""
+        request = self._draw(attempt)
+        request.claims = [{"name": self.chance.choice(NAMES[-2:])}]  # type: ignore[list-item]
+        request.wait_ms, request.ttl_ms, request.preemptible = 5_000, None, False
+        key = (request.fence or 0, request.claim_no)
+        has_answer = self._peer.await_reply(sent := self._peer.session.request(request))
+        yield has_answer
+        if isinstance(self._peer.replies.pop(sent), ClaimQueued):
+            yield lambda: key in self.words
+        self.words.pop(key, None)
+
     def meddle(self, fences: list[int]) -> None:
         """Give back what is somebody else's."""
         if fences:

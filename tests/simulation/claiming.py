@@ -225,6 +225,19 @@ class CirclesAreBroken(_OfClaims):
             alike = [other for other in self.model.claims.values() if _is_step(other, owner, step)]
             is_least = any((claim.priority, -claim.id) <= (other.priority, -other.id) for other in alike)
             self.hold(is_least or not alike, f"{claim} is given up, and one of {alike} should have been")
+            self.hold(self._may_wait(step), f"{claim} is given up for a circle with {step}, which cannot be")
+
+    def _may_wait(self, step: dict[str, Any]) -> bool:
+        """Whether the tasks of a step are as they are where one waits so for the other."""
+        if step["for"] == "claim":
+            return True
+        one, other = self.model.tasks[step["task"]], self.model.tasks[step["waitsForTask"]]
+        if step["for"] == "sub-task":
+            return other.parent == one.id and one.runs
+        if step["for"] == "ask":
+            return one.parent == other.id and one.state == "parked" and one.runs and other.runs
+        known = self.model.agents.get(other.holder)
+        return one.state == "queued" and other.runs and known is not None and one.skill in known.skills
 
 
 def _is_step(claim: ClaimModel, owner: str, step: dict[str, Any]) -> bool:

@@ -2,8 +2,9 @@
 
 The coordinator is the real one; time is simulated, so that a minute takes seconds, and the same seed is the same
 contest. Agents hold and wait, wait in circles, change their minds, call each other back, fall silent in the middle of
-an attempt, and wait for sub-tasks that want what they hold. `audit` reads the records alone and shares no code with the
-engine; while the contest lasts, the graph of waits is looked at after every step by brute force.
+an attempt, and wait for sub-tasks that want what they hold, that ask them, or that only a busy agent can do. `audit`
+reads the records alone and shares no code with the engine; while the contest lasts, the graph of waits is looked at
+after every step by brute force.
 
     python -m tests.simulation.contest --seed 1 --agents 50 --seconds 60
 """
@@ -14,7 +15,7 @@ import argparse
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
@@ -52,6 +53,8 @@ from a2a.protocol.messages import (
     MailboxAck,
     Message,
     TaskAccept,
+    TaskAnswer,
+    TaskAsk,
     TaskDelegate,
     TaskHeartbeat,
     TaskOffer,
@@ -161,6 +164,7 @@ def audit(records: Iterable[Record]) -> Findings:
             found.counts[record.reason if claim.fence else f"{record.reason} while it waited"] += 1
             if record.reason == "deadlock":
                 found.wrong.extend(f"{lsn}: {fault}" for fault in circle_faults(record))
+                found.counts.update({f"circle through {step['for']}" for step in (record.data or {}).get("cycle", [])})
         elif isinstance(record, ClaimRecalled):
             found.counts["called back"] += 1
         elif isinstance(record, Offered):
@@ -205,11 +209,16 @@ class Peer:
         self.contest = contest
         self.name = name
         self.chance = random.Random(f"{contest.seed}/{name}")
+        self.part = random.Random(f"{contest.seed}/{name}/parts")
         self.words: dict[tuple[int, int], Message] = {}
         """(task's fence, claim number) to what came by mail about it."""
         self.preempted: set[int] = set()
         self.settled: dict[str, TaskSettled] = {}
         self.revoked: set[int] = set()
+        self.asked: dict[str, int] = {}
+        """Task to its question that waits for an answer."""
+        self.answered: set[int] = set()
+        """Questions that have an answer: each has the number of its attempt's fence."""
         self.claim_no = 0
         self.waiting: list[tuple[Script, Callable[[], bool]]] = []
         self._replies: dict[str, Message] = {}
@@ -251,6 +260,10 @@ class Peer:
             self.settled[message.task] = message
         elif isinstance(message, TaskRevoke):
             self.revoked.add(message.fence)
+        elif isinstance(message, TaskAsk):
+            self.asked[message.task] = message.ask_no
+        elif isinstance(message, TaskAnswer):
+            self.answered.add(message.ask_no)
         if frame.mseq is not None and frame.mseq % 16 == 0:
             self.contest.after(5, self._acknowledge, frame.mseq)
         self.contest.after(0, self.look)
@@ -280,10 +293,16 @@ class Peer:
 
     # What agents do ---------------------------------------------------------------------------------------------------
 
-    def hold(self, depth: int, attempt: TaskOffer | None = None, inside: Callable[[], Script] | None = None) -> Script:
+    def hold(
+        self,
+        depth: int,
+        attempt: TaskOffer | None = None,
+        inside: Callable[[], Script] | None = None,
+        names: Sequence[str] = (),
+    ) -> Script:
         """Claim some names, hold them for a while, perhaps claim more meanwhile, and give them back."""
         chance = self.chance
-        names = draw_names(chance, chance.choice((1, 1, 1, 2, 3)))
+        names = names or draw_names(chance, chance.choice((1, 1, 1, 2, 3)))
         self.claim_no += 1
         number, fence = self.claim_no, attempt.fence if attempt else 0
         request = ClaimAcquire(
@@ -335,7 +354,9 @@ class Peer:
             yield chance.randint(20, 100)
             state["beats"] = False  # it falls silent, and comes back when it may be too late
             yield chance.randint(LEASE_MS // 2, 3 * LEASE_MS)
-        has_child = offer.parent is None and chance.random() < 0.4
+        has_child = offer.parent is None and chance.random() < 0.8
+        if offer.parent is not None and self.part.random() < 0.8:
+            yield from self.ask(offer)
         yield from self.hold(1, offer, (lambda: self.delegate(offer, state)) if has_child else None)
         state["beats"] = False
         if chance.random() < 0.1:
@@ -352,16 +373,38 @@ class Peer:
 
     def delegate(self, offer: TaskOffer, state: dict[str, Any]) -> Script:
         """Have a part done, and only wait for it, with all that is held."""
-        created: Any = self.say(self.contest.order(self.chance, Held(offer.task, offer.fence)))
+        order = self.contest.order(self.chance, Held(offer.task, offer.fence), self.part)
+        created: Any = self.say(order)
         if isinstance(created, Error):
             return
-        state["slot"] = "released"
-        self.say(TaskHeartbeat(offer.task, offer.fence, slot="released"))
         until = self.contest.now + 5_000
         task = created.task
-        yield lambda: task in self.settled or offer.fence in self.revoked or self.contest.now >= until
+        if self.part.random() < 0.6:  # it goes on beside it, and answers no question before it has what it wants
+            yield self.part.randint(1, 100)
+            yield from self.hold(0, offer, names=[resource["name"] for resource in order.spec.get("resources", ())])
+        state["slot"] = "released"
+        self.say(TaskHeartbeat(offer.task, offer.fence, slot="released"))
+        is_over = False
+        while not is_over:
+            if task in self.asked:
+                self.say(TaskAnswer(task, self.asked.pop(task), b'["yes"]'))
+            yield (
+                lambda: (
+                    task in self.settled
+                    or task in self.asked
+                    or offer.fence in self.revoked
+                    or self.contest.now >= until
+                )
+            )
+            is_over = task in self.settled or offer.fence in self.revoked or self.contest.now >= until
         state["slot"] = "held"
         self.say(TaskHeartbeat(offer.task, offer.fence, slot="held"))
+
+    def ask(self, offer: TaskOffer) -> Script:
+        """Ask whoever wants the part done, with all that is held, and wait for the answer."""
+        ask = TaskAsk(offer.task, offer.fence, b'["sure?"]', offer.fence, timeout_ms=3_000, default=b'["no"]')
+        if not isinstance(self.say(ask), Error):
+            yield lambda: offer.fence in self.answered or offer.fence in self.revoked
 
 
 class Contest:
@@ -381,12 +424,12 @@ class Contest:
         durations = Durations(heartbeat_ms=250, lease_ms=LEASE_MS, offer_ms=500, confirm_ms=5_000)
         self.coordinator = Coordinator(Policy(durations=durations, claim_grace_ms=200, claim_ttl_ms=4_000))
         self.coordinator.restore([], self.now)
-        workers = agents * 2 // 5
+        workers = self.workers = agents * 2 // 5
         for number in range(agents - workers):
             peer = Peer(self, f"agent{number}")
             self.after(peer.chance.randint(0, 500), peer.run, peer.contend())
         for number in range(workers):
-            Peer(self, f"worker{number}", ("work",), 2)
+            Peer(self, f"worker{number}", ("work",), 1 + number % 2)
         self.boss = Peer(self, "boss")
         self.boss.run(self._keep_busy(workers))
 
@@ -395,13 +438,17 @@ class Contest:
         """Whether the contest lasts still."""
         return self.now < self.ends_at
 
-    def order(self, chance: random.Random, parent: Held | None = None) -> TaskDelegate:
-        """Return a task to delegate; every other one needs names."""
+    def order(
+        self, chance: random.Random, parent: Held | None = None, part: random.Random | None = None
+    ) -> TaskDelegate:
+        """Return a task to delegate; every other one needs names, and most parts a certain agent."""
         self._keys += 1
         spec: Any = {"skill": "work", "acceptance": {"evaluator": "auto"}, "priority": chance.choice((0, 0, 1))}
         if chance.random() < 0.5:
             names = draw_names(chance, chance.choice((1, 2)))
             spec["resources"] = [{"name": name, "mode": chance.choice("xs")} for name in names]
+        if part is not None and part.random() < 0.8:
+            spec["requires"] = {"agent": f"worker{part.randrange(self.workers)}"}
         return TaskDelegate(f"k{self._keys}", spec, parent=parent)
 
     def _keep_busy(self, workers: int) -> Script:

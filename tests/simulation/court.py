@@ -208,6 +208,11 @@ class Court:
         if isinstance(message, Credit):
             seat = self.model.seats[agent]
             seat.credit, seat.frames = message.tasks, message.frames
+        elif isinstance(message, TaskHeartbeat):
+            resting = self.model.seats[agent].resting
+            resting.pop((message.task, message.fence), None)
+            if message.slot == "released":
+                resting[message.task, message.fence] = None
         elif isinstance(message, MailboxAck):
             seat = self.model.seats[agent]
             seat.acked = max(seat.acked, message.upto)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from a2a.engine.claimbook import Claim
 from a2a.engine.coordinator import Coordinator
+from a2a.engine.ledger import Task
+from a2a.engine.live import World
 from a2a.engine.records import ClaimEnded
 
 __all__ = ["ClaimModel", "circle", "circle_faults", "conflict", "overlap", "place"]
@@ -86,6 +89,8 @@ def circle_faults(record: ClaimEnded) -> list[str]:
         return [f"claim {record.claim} was given up for the circle {cycle}"]
     faults = []
     for step, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+        if step.get("for") not in ("claim", "sub-task", "ask", "capacity"):
+            faults.append(f"the circle of claim {record.claim} has a step for nothing that is known: {step}")
         waits_for = step.get("waitsForTask") or step.get("waitsForAgent")
         if waits_for != (following.get("task") or following.get("agent")):
             faults.append(f"the circle of claim {record.claim} has a gap: {step} is followed by {following}")
@@ -94,14 +99,15 @@ def circle_faults(record: ClaimEnded) -> list[str]:
     return faults
 
 
-def circle(coordinator: Coordinator) -> list[str] | None:
-    """Look for a circle in the waits as they are now, by brute force."""
+def circle(coordinator: Coordinator | World, newcomer: Claim | None = None) -> list[str] | None:
+    """Look for a circle in the waits as they are now, by brute force: with that of a claim that is about to come."""
     book, live = coordinator.ledger.claims, coordinator.live
-    if not any(not claim.fence for claim in book.claims.values()) and not live.line.tasks:
+    claims = [*book.claims.values(), *([newcomer] if newcomer is not None else [])]
+    if not any(not claim.fence for claim in claims) and not live.line.tasks:
         return None
     tasks = coordinator.ledger.tasks
     waits: list[tuple[str, dict[str, str], tuple[int, int], int, bool]] = []
-    for claim in book.claims.values():
+    for claim in claims:
         if not claim.fence:
             where = place(claim.at, claim.priority, claim.id)
             waits.append((claim.owner, claim.names, where, claim.priority, True))
@@ -118,22 +124,70 @@ def circle(coordinator: Coordinator) -> list[str] | None:
         for other, its_names, its_place, _, _ in waits:
             if other != owner and its_place < where and conflict(names, its_names):
                 edges.setdefault(owner, set()).add(other)
+    resting = set()
+    """Tasks whose attempts only wait for their sub-tasks."""
     for agent, released in live.released.items():
         for parent, fence in released.items():
             authority = tasks[parent].authority
             if authority is None or not authority.is_open or (authority.holder, authority.fence) != (agent, fence):
                 continue
-            open_children = (child for child in tasks[parent].children if child in coordinator.ledger.open_tasks)
-            edges.setdefault(f"task:{parent}", set()).update(f"task:{child}" for child in open_children)
-    return _circle_in(edges)
+            resting.add(parent)
+            below = (coordinator.ledger.open_tasks.get(child) for child in tasks[parent].children)
+            ends_with_it = (task for task in below if task is not None and task.on_parent_end == "cancel")
+            edges.setdefault(f"task:{parent}", set()).update(f"task:{task.id}" for task in ends_with_it)
+    either: dict[str, list[tuple[int, set[str]]]] = {}
+    for task in coordinator.ledger.open_tasks.values():
+        if task.state == "queued" and task.id not in live.line.tasks:
+            either[f"task:{task.id}"] = _who_could(coordinator, task, resting)
+        above = tasks.get(task.parent or "")
+        if task.state == "parked" and task.holder and above is not None and above.holder and above.id not in resting:
+            edges.setdefault(f"task:{task.id}", set()).add(f"task:{above.id}")
+    return _circle_in(edges, either)
 
 
-def _circle_in(edges: Mapping[str, set[str]]) -> list[str] | None:
-    """Take away who waits for nobody that waits, until nobody is left or only circles and who waits for them."""
-    left = {owner: set(others) for owner, others in edges.items()}
+def _who_could(coordinator: Coordinator | World, task: Task, resting: set[str]) -> list[tuple[int, set[str]]]:
+    """Return (slots, attempts) of each agent that could do a queued task, and (1, nobody) for one that just may come.
+
+    An agent that is not here or takes nothing may come, and whoever has let the task slip may be back with it.
+    """
+    could: list[tuple[int, set[str]]] = []
+    if task.authority is not None and task.authority.is_open:
+        return could
+    wish = task.spec.get("requires", {})
+    for agent in coordinator.ledger.agents.values():
+        skill = agent.skills.get(task.spec["skill"])
+        if skill is None or wish.get("agent", agent.id) != agent.id or agent.id in wish.get("exclude", ()):
+            continue
+        fits = set(wish.get("tags", ())) <= set(skill.get("tags", ()))
+        if not fits or not wish.get("labels", {}).items() <= agent.labels.items():
+            continue
+        seat = coordinator.live.agents.get(agent.id)
+        at_work = {
+            f"task:{other.id}"
+            for other in coordinator.ledger.open_tasks.values()
+            if other.holder == agent.id
+            and other.state in ("leased", "parked")
+            and other.id not in resting
+            and other.authority is not None
+            and not other.authority.evicted
+        }
+        is_there = seat is not None and agent.status == "ready" and seat.credit_tasks > 0
+        could.append((seat.credit_tasks, at_work) if seat is not None and is_there else (1, set()))
+    return could
+
+
+def _circle_in(edges: Mapping[str, set[str]], either: Mapping[str, list[tuple[int, set[str]]]]) -> list[str] | None:
+    """Take away who waits for nobody that waits, until nobody is left or only circles and who waits for them.
+
+    Who could be served by several goes as soon as one of them has a slot that nobody keeps who is left.
+    """
+    left = set(edges) | {owner for owner, could in either.items() if could}
     while True:
-        free = [owner for owner, others in left.items() if not others & left.keys()]
+        free = [owner for owner in left if not edges.get(owner, set()) & left and not _is_kept(either.get(owner), left)]
         if not free:
             return sorted(left) or None
-        for owner in free:
-            del left[owner]
+        left.difference_update(free)
+
+
+def _is_kept(could: list[tuple[int, set[str]]] | None, left: set[str]) -> bool:
+    return bool(could) and all(len(at_work & left) >= slots for slots, at_work in could or ())

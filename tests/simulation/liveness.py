@@ -117,7 +117,7 @@ class QueuesMove(Checker):
                     continue
                 if agent in model.tried(task):
                     continue
-                free = seat.credit - len(model.holding.get(agent, ()))
+                free = seat.credit - model.slots_filled(agent)
                 if free > 0 and suits(task, agent, known.labels) and task.shunned.get(agent, 0) <= now - _LATE_MS:
                     raise Violation(self.name, f"{task.id} waits, and {agent} is here with credit for {free} more")
 

@@ -307,6 +307,8 @@ class Seat:
     frames: int
     acked: int
     """The newest mailbox entry acknowledged on this connection, or known to be there from its beginning."""
+    resting: dict[tuple[str, int], None] = field(default_factory=dict)
+    """(task, fence) of the attempts that say they only wait for sub-tasks."""
 
 
 @dataclass(slots=True)
@@ -501,6 +503,13 @@ class Model:
         held = self.holding.get(agent)
         if held is not None and held.get(task.id) == fence:
             del held[task.id]
+            if agent in self.seats:
+                self.seats[agent].resting.pop((task.id, fence), None)
+
+    def slots_filled(self, agent: str) -> int:
+        """Return how many attempts count against an agent's credit; those that only wait do not (FLOW-5)."""
+        resting = self.seats[agent].resting if agent in self.seats else {}
+        return sum(item not in resting for item in self.holding.get(agent, {}).items())
 
     def _step(self, task: TaskModel, state: str, record: Record, lsn: int, *, moved: bool = True) -> None:
         if moved:

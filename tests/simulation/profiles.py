@@ -11,7 +11,7 @@ from random import Random
 
 from a2a.engine.policy import Admission, Bounds, Durations, Policy, digest
 
-__all__ = ["OPERATOR_TOKEN", "TOKEN", "Faults", "Manners", "Profile", "draw"]
+__all__ = ["OPERATOR_TOKEN", "TOKEN", "Faults", "Manners", "Profile", "draw", "entangle"]
 
 TOKEN = "open-sesame"
 OPERATOR_TOKEN = "i-am-the-operator"
@@ -108,6 +108,8 @@ class Manners:
     """Say that results contradict each other; not look before writing again."""
     claim: float = 0.0
     """Claim names: for an attempt, for itself, and for a task that needs them from the beginning."""
+    keep: float = 0.0
+    """Claim what everybody wants, and keep it while waiting for others."""
 
 
 @dataclass(slots=True)
@@ -166,6 +168,15 @@ def draw(chance: Random) -> Profile:
         work_ms=(chance.choice((0, 20, 300)), max(400, longest)),
         evaluators=tuple(evaluators),
     )
+
+
+def entangle(profile: Profile) -> None:
+    """Have attempts wait for sub-tasks, for answers and for busy agents as well as for names."""
+    profile.manners.child, profile.manners.ask, profile.manners.ask_and_leave, profile.manners.keep = 1.0, 0.8, 0.0, 0.8
+    skills = (("plan", "work"), ("plan",))
+    profile.agents = [
+        (name, able, 1, frames) for (name, _, _, frames), able in zip(profile.agents, skills, strict=False)
+    ]
 
 
 def _policy(chance: Random, *, can_hold: bool) -> Policy:

@@ -502,6 +502,21 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
     assert failure.partition(":")[0] in names, failure
 
 
+@pytest.mark.parametrize("what", ["ask", "capacity"])
+def test_a_circle_of_tasks_that_do_not_wait_so_is_noticed(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    before = claiming.CirclesAreBroken.before
+
+    def spoiled(self: Checker, record: Any, lsn: int, cause: Any) -> None:
+        cycle = (record.data or {}).get("cycle", [])
+        steps = [step | {"for": what} if step["for"] == "sub-task" else step for step in cycle]
+        before(self, replace(record, data={"cycle": steps}) if cycle else record, lsn, cause)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(claiming.CirclesAreBroken, "before", spoiled)
+    failures = (run_seed(seed).failure for seed in range(_TRIES))
+    failure = next((failure for failure in failures if failure is not None), "")
+    assert failure.startswith("WAIT-2:") and "cannot be" in failure, failure
+
+
 def test_every_checker_is_shown_to_fail() -> None:
     assert set(SPOILERS) == {*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
 

@@ -5,15 +5,19 @@ In short here; `make contest` does it for a minute. Then bugs are planted, to se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from a2a.engine import claims, waits
+from a2a.engine.live import World
 from a2a.engine.names import NameIndex
+from a2a.engine.policy import Policy
+from a2a.engine.routing import Queues
 
 from .contest import NAMES, Contest, audit
-from .holdings import overlap
+from .holdings import circle, overlap
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -26,6 +30,7 @@ def test_fifty_agents_over_twenty_names(seed: int) -> None:
     assert contest.told["granted"] == found.counts["granted after a wait"] > 20
     assert found.counts["task failed:deadlock"] > 0
     assert found.counts["called back"] > 0
+    assert found.counts["circle through sub-task"] > 0
     assert found.counts["granted with a lease"] > 10
     assert contest.coordinator.ledger.claims.claims == {}
 
@@ -87,6 +92,58 @@ def test_a_circle_through_the_line_is_noticed(monkeypatch: pytest.MonkeyPatch) -
         waits._Graph, "obstacles", lambda self, wait: [one for one in obstacles(self, wait) if one.is_held]
     )
     assert any("nobody broke the circle" in judged(seed) for seed in range(1, 6))
+
+
+def test_circles_lead_through_busy_agents_and_through_questions() -> None:
+    found = [Contest(seed, agents=20, seconds=3.0).run() for seed in range(1, 11)]
+    assert sum(one.counts["circle through capacity"] for one in found) > 1
+    assert sum(one.counts["circle through ask"] for one in found) > 1
+
+
+def test_a_circle_through_a_busy_agent_that_nobody_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "all_busy", lambda *_: [])
+    assert any("nobody broke the circle" in judged(seed) for seed in range(1, 13))
+
+
+def test_a_circle_through_a_question_that_nobody_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waits, "_asked", lambda *_: None)
+    assert any("nobody broke the circle" in judged(seed) for seed in range(1, 13))
+
+
+@pytest.fixture
+def none_broken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the waits that are given up in a circle that is none, as long as contests run."""
+    wrong: list[str] = []
+    deadlocks = waits.deadlocks
+
+    def looked_at(ledger: Any, live: Any, owner: str, newcomer: Any = None) -> Any:
+        found = deadlocks(ledger, live, owner, newcomer)
+        stuck = circle(World(ledger, live, Policy(), Queues()), newcomer) if found else None
+        wrong.extend(
+            f"{waits.wait_of(deadlock.victim).owner} is given up for {deadlock.detail}, and {stuck} wait for ever"
+            for deadlock in found
+            if waits.wait_of(deadlock.victim).owner not in (stuck or ())
+        )
+        return found
+
+    monkeypatch.setattr(waits, "deadlocks", looked_at)
+    monkeypatch.setattr(claims, "deadlocks", looked_at)
+    return wrong
+
+
+def test_no_circle_is_broken_that_is_none(none_broken: list[str]) -> None:
+    assert [judged(seed) for seed in range(1, 5)] == [""] * 4
+    assert none_broken == []
+
+
+def test_a_wait_for_one_of_several_that_counts_as_one_for_all_is_noticed(
+    none_broken: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent's other slot would be free one day."""
+    all_busy = waits.all_busy
+    monkeypatch.setattr(waits, "all_busy", lambda *given: [replace(one, slots=1) for one in all_busy(*given)])
+    assert any(judged(seed) or none_broken for seed in range(1, 13))
+    assert none_broken
 
 
 def test_a_victim_that_is_not_told_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

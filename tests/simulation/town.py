@@ -30,7 +30,7 @@ from .liveness import LIVENESS, compare, fold
 from .network import Network
 from .peers import Peer
 from .plan import Plan
-from .profiles import Manners, Profile, draw
+from .profiles import Manners, Profile, draw, entangle
 from .quarrels import QUARRELS, Quarrels, draw_quarrels
 from .refused import REFUSED
 from .rulings import RULINGS
@@ -81,6 +81,8 @@ class Town:
         if (sharing := world.chance("whiteboard").random()) < 0.28:
             self.profile.manners.share = 0.3 if sharing < 0.14 else 1.0
         self.profile.manners.claim = world.chance("claims").choice((0.0, 0.0, 0.3, 0.9))
+        if self.profile.manners.claim and world.chance("parts").random() < 0.5:
+            entangle(self.profile)
         draw_costs(world, self.profile, self.plan.costs)
         self.plan.change(self.profile)
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))

@@ -17,7 +17,7 @@ from a2a.engine.records import (
     to_bytes,
 )
 from a2a.engine.replay import Replay
-from a2a.protocol.messages import ClaimAcquire, ClaimRelease, ClaimRenew
+from a2a.protocol.messages import ClaimAcquire, ClaimRelease, ClaimRenew, Held, TaskAsk
 
 
 def wants(name, no=1, offer=None, **fields):
@@ -145,6 +145,49 @@ def test_what_could_not_have_been_written_is_found(records, what):
     found = Replay("main").run(spoiled)
     assert found is not None
     assert (found.lsn, expected in found.expected) == (number + 1, True), found
+
+
+@pytest.fixture
+def knotted(town):
+    """Circles through a sub-task and a busy agent, and through a question."""
+    boss, parent, x = town.join("boss"), town.worker("parent", "plan"), town.worker("x", "part")
+    boss.delegate("plan", "plan")
+    above = parent.offer()
+    parent.say(wants("a", offer=above))
+    boss.delegate("fill", "part")
+    theirs = x.offer()
+    x.beat(theirs)
+    held = Held(above.task, above.fence)
+    parent.delegate("part", "part", parent=held)
+    parent.beat(above, slot="released")
+    x.say(wants("a", offer=theirs, wait_ms=60_000))
+    parent.beat(above, slot="held")
+    x.report(theirs)
+    child = x.offer()
+    x.say(wants("c", offer=child))
+    x.say(TaskAsk(child.task, 1, b"[1]", child.fence))
+    parent.say(wants("c", no=2, offer=above, wait_ms=60_000))
+    broken = [record for _, record in town.records if isinstance(record, ClaimEnded) and record.reason == "deadlock"]
+    steps = [[step["for"] for step in record.data["cycle"]] for record in broken]
+    assert steps == [["claim", "sub-task", "capacity"], ["claim", "ask"]]
+    return [record for _, record in town.records]
+
+
+@pytest.mark.parametrize("one", ["sub-task", "capacity", "ask"])
+@pytest.mark.parametrize("other", ["sub-task", "capacity", "ask", "nothing"])
+def test_a_circle_of_tasks_that_could_not_wait_so_is_found(knotted, one, other):
+    if one == other:
+        assert Replay("main").run(knotted) is None
+        return
+
+    def spoil(record):
+        cycle = (getattr(record, "data", None) or {}).get("cycle", [])
+        steps = [step | {"for": other} if step["for"] == one else step for step in cycle]
+        return replace(record, data={"cycle": steps}) if steps != cycle else record
+
+    found = Replay("main").run([spoil(record) for record in knotted])
+    assert found is not None
+    assert "a reason for claim" in found.expected
 
 
 def test_a_grant_over_another_is_found(records):

@@ -99,3 +99,12 @@ def test_the_index_finds_what_a_look_at_all_would(entries, wanted):
         index.add(key, entry)
     expected = [key for key, entry in enumerate(entries) if names_meet(wanted, entry) is not None]
     assert sorted(index.meeting(wanted)) == expected
+
+
+def test_an_index_tells_whether_it_has_any_key():
+    index = NameIndex()
+    assert not index
+    index.add("one", {"a": "x"})
+    assert index
+    index.remove("one", {"a": "x"})
+    assert not index

@@ -4,8 +4,9 @@ from itertools import permutations
 
 import pytest
 
+from a2a.engine.capacity import serves
 from a2a.engine.ledger import Agent
-from a2a.engine.routing import choose_agent, satisfies, serves
+from a2a.engine.routing import choose_agent, satisfies
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
     AgentFilter,

@@ -3,18 +3,24 @@
 import pytest
 
 from a2a.engine.records import ClaimEnded, ClaimRequested, Settled
+from a2a.engine.waits import _Graph
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
+    AgentUpdate,
     ClaimAcquire,
     ClaimDenied,
     ClaimGranted,
     ClaimQueued,
     ClaimRelease,
+    Credit,
     Error,
     Held,
     TaskAsk,
+    TaskHandoff,
     TaskSettled,
 )
+
+from .conftest import card
 
 
 def wants(*names, no=1, offer=None, **fields):
@@ -259,3 +265,391 @@ def test_a_queued_sub_task_may_wait_for_its_parent_to_begin_to_wait(town, family
     assert town.said(Settled) == []
     parent.beat(offer, slot="released")
     assert town.said(Settled)[-1].reason == "deadlock"
+
+
+# Agents that are busy -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(town, start, family):
+    """A parent that holds `a` and is to wait for a sub-task, the one agent for that, and how to fill its slot."""
+    parent, offer, _ = family
+    boss = next(peer for peer in town.peers.values() if peer.name == "boss")
+    x = town.worker("x", "do-x")
+
+    def fill(peer=x):
+        boss.delegate(f"fill-{len(town.records)}", "do-x", spec={"requires": {"agent": peer.name}})
+        theirs = peer.offer()
+        peer.beat(theirs)
+        return theirs
+
+    def queue(**fields):
+        return parent.delegate(f"part-{len(town.records)}", "do-x", parent=Held(offer.task, offer.fence), **fields)
+
+    return parent, offer, x, fill, queue
+
+
+def test_an_attempt_that_keeps_the_only_agent_busy_closes_a_circle_when_it_claims(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    child = queue()
+    parent.beat(offer, slot="released")
+    answer = x.say(waits("a", offer=theirs))
+    assert deadlock(answer) == [
+        {"task": theirs.task, "waitsForTask": offer.task, "for": "claim", "name": "a", "wants": ["a"]},
+        {"task": offer.task, "waitsForTask": child, "for": "sub-task"},
+        {"task": child, "waitsForTask": theirs.task, "for": "capacity"},
+    ]
+    assert answer.detail.endswith(f"task {child} waits for an agent, and one is busy with task {theirs.task}")
+    x.report(theirs)
+    assert x.offer().task == child
+
+
+def test_a_sub_task_that_is_queued_closes_a_circle(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    queued(x.say(waits("a", offer=theirs)))
+    parent.beat(offer, slot="released")
+    assert town.said(ClaimEnded) == []
+    child = queue()
+    (notice,) = x.mail()
+    assert [step["for"] for step in notice.cycle] == ["capacity", "claim", "sub-task"]
+    assert town.task(child).state == "queued"
+
+
+def test_a_parent_that_begins_to_wait_for_who_is_queued_closes_a_circle(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    queued(x.say(waits("a", offer=theirs)))
+    queue()
+    assert town.said(ClaimEnded) == []
+    parent.beat(offer, slot="released")
+    assert [notice.reason for notice in x.mail()] == ["deadlock"]
+
+
+def test_one_of_several_agents_is_enough(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    y = town.worker("y", "do-x")
+    others = fill(y)
+    queue()
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=theirs)))
+    assert town.said(ClaimEnded) == []
+    cycle = deadlock(y.say(waits("a", offer=others)))
+    assert [step["waitsForTask"] for step in cycle if step["for"] == "capacity"] == [others.task]
+
+
+def test_of_several_that_keep_agents_busy_the_oldest_attempt_is_named(town, busy):
+    parent, offer, x, fill, queue = busy
+    y = town.worker("y", "do-x")
+    older, younger = fill(y), fill()
+    queued(x.say(waits("a", offer=younger)))
+    queued(y.say(waits("a", offer=older)))
+    queue()
+    parent.beat(offer, slot="released")
+    cycle = town.said(ClaimEnded)[-1].data["cycle"]
+    assert [step["waitsForTask"] for step in cycle if step["for"] == "capacity"] == [older.task]
+
+
+def test_an_agent_with_two_slots_is_busy_with_two(town, busy):
+    parent, offer, x, fill, queue = busy
+    first = fill()
+    x.say(Credit(2))
+    second = fill()
+    queue()
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=first)))
+    deadlock(x.say(waits("a", offer=second)))
+
+
+def test_an_agent_that_takes_fewer_tasks_closes_a_circle(town, busy):
+    parent, offer, x, fill, queue = busy
+    x.say(Credit(2))
+    first, second = fill(), fill()
+    queue()
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=first)))
+    assert second.fence and town.said(ClaimEnded) == []
+    x.say(Credit(1))
+    assert [notice.reason for notice in x.mail()] == ["deadlock"]
+
+
+def test_an_attempt_that_takes_its_slot_back_closes_a_circle(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    x.beat(theirs, slot="released")
+    second = fill()
+    queued(x.say(waits("a", offer=theirs)))
+    queue()
+    parent.beat(offer, slot="released")
+    assert second.fence and town.said(ClaimEnded) == []
+    x.beat(theirs, slot="held")
+    assert [notice.reason for notice in x.mail()] == ["deadlock"]
+
+
+@pytest.fixture
+def free(town, busy):
+    """As `busy`, and there is another agent that may do it; tells whether X may wait for what the parent holds."""
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    y = town.worker("y", "do-x")
+    others = fill(y)
+    queue()
+    parent.beat(offer, slot="released")
+    queued(y.say(waits("a", offer=others)))
+
+    def is_free():
+        queued(x.say(waits("a", offer=theirs)))
+        assert town.said(ClaimEnded) == []
+
+    return y, is_free
+
+
+def test_an_agent_that_is_away_may_come_back_for_a_task(town, free):
+    y, is_free = free
+    y.drop()
+    is_free()
+    town.worker("y", "do-x")
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"], "it is back, and as busy as before"
+
+
+def test_an_agent_that_drains_may_take_tasks_again(town, free):
+    y, is_free = free
+    y.say(AgentUpdate(status="draining"))
+    is_free()
+    y.say(AgentUpdate(status="ready"))
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_an_agent_that_takes_nothing_may_take_tasks_again(town, free):
+    y, is_free = free
+    y.say(Credit(0))
+    is_free()
+    y.say(Credit(1))
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_an_attempt_that_the_coordinator_wants_back_keeps_nobody_busy(free):
+    y, is_free = free
+    y.say(AgentUpdate(status="draining", grace_ms=60_000))
+    y.say(AgentUpdate(status="ready"))
+    is_free()
+
+
+def test_an_agent_whose_skill_is_gone_is_counted_no_more(town, free):
+    y, is_free = free
+    y.say(AgentUpdate(status="draining"))
+    is_free()
+    y.say(AgentUpdate(card=card("something-else")))
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_circles_of_others_are_looked_for_where_an_agent_cannot_do_it_any_more(town, busy):
+    """What the agent itself does goes on: the circle leads through others."""
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    y = town.worker("y", "do-x")
+    fill(y)
+    queue()
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=theirs)))
+    assert town.said(ClaimEnded) == []
+    y.say(AgentUpdate(card=card("something-else")))
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_what_begins_to_wait_at_once_is_looked_at_the_oldest_first(town, start, busy, monkeypatch):
+    parent, offer, x, fill, queue = busy
+    other, younger = start("other")
+    queued(x.say(waits("a", offer=fill())))
+    other.beat(younger, slot="released")
+    parent.beat(offer, slot="released")
+    looked = []
+    monkeypatch.setattr("a2a.engine.coordinator.circles_broken", lambda *given: looked.append(given[2]) or [])
+    town.worker("y", "anything")
+    assert looked == [f"task:{offer.task}", f"task:{younger.task}"]
+
+
+def test_a_task_that_leaves_the_line_waits_for_an_agent(town, busy):
+    """While it stands in line it waits for names, and an agent was free when it took its place."""
+    parent, offer, x, fill, queue = busy
+    third = town.join("third")
+    fence = holds(third.say(wants("r")))
+    child = queue(spec={"resources": [{"name": "r"}]})
+    assert list(town.coordinator.live.line.tasks) == [child]
+    theirs = fill()
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=theirs)))
+    assert town.said(ClaimEnded) == []
+    third.say(ClaimRelease(fence))
+    assert town.coordinator.live.line.tasks == {}
+    assert [record.reason for record in town.said(ClaimEnded)] == ["released", "deadlock"]
+
+
+def test_a_task_that_no_agent_here_can_do_waits_for_nobody(town, busy):
+    parent, offer, x, fill, queue = busy
+    theirs = fill()
+    queue(spec={"requires": {"agent": "z"}})
+    parent.beat(offer, slot="released")
+    queued(x.say(waits("a", offer=theirs)))
+    assert town.said(ClaimEnded) == []
+
+
+def test_what_a_hand_off_asks_for_is_asked_for_a_while_only(town, busy):
+    """X is busy with what waits for ever; Y is free, and gets the task when the wish for X is over."""
+    parent, offer, x, fill, queue = busy
+    y = town.worker("y", "do-x")
+    theirs = fill()
+    queue()
+    child = y.offer()
+    y.beat(child)
+    parent.beat(offer, slot="released")
+    y.say(TaskHandoff(child.task, child.fence, "x"))
+    assert town.task(child.task).state == "queued"
+    queued(x.say(waits("a", offer=theirs)))
+    assert town.said(ClaimEnded) == []
+
+
+def test_a_task_whose_lapsed_lease_may_revive_waits_for_nobody(town, busy):
+    """Its holder comes back for it beyond its credit."""
+    parent, offer, x, fill, queue = busy
+    child = queue()
+    lost = x.offer()
+    x.beat(lost)
+    parent.beat(offer, slot="released")
+    x.say(Credit(0))
+    for _ in range(4):
+        town.pass_time(1_000)
+        parent.beat(offer, slot="released")
+    assert town.task(child).state == "queued"
+    other = town.worker("boss-2")
+    other.delegate("fill", "do-x", spec={"priority": 1})
+    x.say(Credit(1))
+    theirs = x.offer()
+    queued(x.say(waits("a", offer=theirs)))
+    x.beat(lost)
+    assert (town.task(child).state, town.task(child).holder) == ("leased", "x")
+    assert town.said(ClaimEnded) == []
+
+
+# Questions ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asker(town, family):
+    """A parent that works beside its sub-task, and that sub-task's attempt, which holds `c` and has a question."""
+    parent, offer, child = family
+    kid = child("kid")
+    theirs = kid.offer()
+    holds(kid.say(wants("c", offer=theirs)))
+    return parent, offer, kid, theirs, lambda: kid.say(TaskAsk(theirs.task, 1, b'["which?"]', theirs.fence))
+
+
+def test_a_parent_that_waits_for_what_its_asking_sub_task_holds_is_a_circle(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    ask()
+    answer = parent.say(waits("c", offer=offer))
+    assert deadlock(answer) == [
+        {"task": offer.task, "waitsForTask": theirs.task, "for": "claim", "name": "c", "wants": ["c"]},
+        {"task": theirs.task, "waitsForTask": offer.task, "for": "ask"},
+    ]
+    assert answer.detail.endswith(f"task {theirs.task} waits for an answer of task {offer.task}")
+
+
+def test_a_question_to_a_parent_that_waits_closes_a_circle(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    queued(town.join("third").say(waits("a")))
+    queued(parent.say(waits("c", offer=offer)))
+    assert town.said(ClaimEnded) == [], "who has not asked does not wait for the one above"
+    ask()
+    notices = [notice for notice in parent.mail() if isinstance(notice, ClaimDenied)]
+    assert [[step["for"] for step in notice.cycle] for notice in notices] == [["ask", "claim"]]
+    assert town.task(theirs.task).state == "parked", "a question is never given up"
+
+
+def test_a_parent_that_only_waits_for_its_sub_tasks_is_there_to_answer(town, asker):
+    """Until it does not say so any more: then what else it stands in line for keeps it from answering."""
+    parent, offer, kid, theirs, ask = asker
+    third = town.join("third")
+    holds(third.say(wants("d")))
+    parent.beat(offer, slot="released")
+    ask()
+    queued(third.say(waits("c")))
+    queued(parent.say(waits("d", offer=offer)))
+    assert town.said(ClaimEnded) == []
+    parent.beat(offer, slot="held")
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_a_parent_that_is_connected_anew_has_not_said_that_it_only_waits(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    third = town.join("third")
+    holds(third.say(wants("d")))
+    parent.beat(offer, slot="released")
+    ask()
+    queued(third.say(waits("c")))
+    queued(parent.say(waits("d", offer=offer)))
+    town.worker("parent", "do-parent", held=[Held(offer.task, offer.fence)])
+    assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
+
+
+def test_a_question_of_who_has_not_been_heard_in_time_waits_for_nobody(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    ask()
+    for _ in range(4):
+        town.pass_time(1_000)
+        parent.beat(offer)
+    assert (town.task(theirs.task).state, town.task(theirs.task).holder) == ("parked", None)
+    queued(parent.say(waits("c", offer=offer)))
+
+
+def test_a_question_to_who_has_not_been_heard_in_time_waits_for_nobody(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    queued(parent.say(waits("c", offer=offer)))
+    parent.drop()
+    for _ in range(4):
+        town.pass_time(1_000)
+        kid.beat(theirs)
+    assert town.task(offer.task).holder is None
+    ask()
+    assert town.said(ClaimEnded) == []
+
+
+def test_a_question_that_lets_go_waits_for_nobody(town, asker):
+    parent, offer, kid, theirs, ask = asker
+    kid.say(TaskAsk(theirs.task, 1, b'["which?"]', theirs.fence, "cold"))
+    holds(parent.say(waits("c", offer=offer)))
+
+
+def test_a_question_to_a_client_waits_for_nobody(town, start):
+    one, offer = start("one")
+    holds(one.say(wants("a", offer=offer)))
+    one.say(TaskAsk(offer.task, 1, b'["which?"]', offer.fence))
+    two, other = start("two")
+    queued(two.say(waits("a", offer=other)))
+    assert town.said(ClaimEnded) == []
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+def test_beyond_a_limit_no_circle_is_looked_for(start, monkeypatch):
+    (one, offer1), (two, offer2) = start("one"), start("two")
+    holds(one.say(wants("a", offer=offer1)))
+    holds(two.say(wants("b", offer=offer2)))
+    queued(one.say(waits("b", offer=offer1)))
+    monkeypatch.setattr("a2a.engine.waits.STEPS_MAX", 1)
+    queued(two.say(waits("a", offer=offer2)))
+
+
+def test_where_nobody_waits_for_names_the_graph_is_not_looked_at(town, busy, monkeypatch):
+    parent, offer, x, fill, queue = busy
+    looked = []
+    is_waited_for = _Graph.is_waited_for
+    monkeypatch.setattr(_Graph, "is_waited_for", lambda self, owner: looked.append(owner) or is_waited_for(self, owner))
+    monkeypatch.setattr("a2a.engine.coordinator.circles_broken", lambda *given: looked.append(given[2]) or [])
+    fill()
+    queue()
+    parent.beat(offer, slot="released")
+    assert looked == []

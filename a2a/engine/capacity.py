@@ -1,0 +1,79 @@
+"""Who could do a queued task, and what keeps all of them busy (spec ROUTE-1, WAIT-1).
+
+It knows cards, credit and attempts, and neither claims nor the order of the queue. Used by routing, and by the graph of
+waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..protocol.states import TaskState
+from .ledger import Agent, Ledger, Task
+from .live import Live
+
+__all__ = ["Busy", "all_busy", "serves"]
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """An agent that takes nothing more before some of its attempts end."""
+
+    slots: int
+    attempts: list[tuple[int, str]]
+    """(fence, task) of those that fill a slot each; at least as many as there are slots."""
+
+
+def serves(skill: dict[str, Any], agent: Agent, *wanted: dict[str, Any]) -> bool:
+    """Tell whether the agent, with this skill of its card, is one that all of `wanted` describe."""
+    return all(_fits(skill, agent, requires) for requires in wanted)
+
+
+def _fits(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool:
+    if "agent" in requires and requires["agent"] != agent.id:
+        return False
+    tags = requires.get("tags")
+    if tags and not set(tags) <= set(skill.get("tags", ())):
+        return False
+    labels = requires.get("labels")
+    if labels and any(agent.labels.get(name) != value for name, value in labels.items()):
+        return False
+    media_type = requires.get("mediaType")
+    if media_type is not None:
+        modes = skill.get("inputModes") or agent.card.get("defaultInputModes") or ["application/json", "text/plain"]
+        if media_type not in modes:
+            return False
+    return agent.id not in requires.get("exclude", ())
+
+
+def all_busy(ledger: Ledger, live: Live, task: Task) -> list[Busy]:
+    """Return the agents that could do a queued task, where attempts keep every one of them busy, and else nothing.
+
+    An agent that is away, drains or takes nothing at all may be back for it at any time, as may one whose lease of the
+    task has lapsed. What the task was handed on for is asked for a while only, and is not counted.
+    """
+    found: list[Busy] = []
+    if task.state is not TaskState.QUEUED or (task.authority is not None and task.authority.is_open):
+        return found
+    skill = task.spec["skill"]
+    for agent in ledger.by_skill.get(skill, {}).values():
+        if not serves(agent.skills[skill], agent, task.spec.get("requires") or {}):
+            continue
+        connection = live.agents.get(agent.id)
+        if connection is None or agent.status != "ready" or connection.credit_tasks < 1:
+            return []
+        held = ledger.holding.get(agent.id, {})
+        attempts = [(fence, other) for other, fence in held.items() if _lasts(ledger.tasks[other], fence, live)]
+        if len(attempts) < connection.credit_tasks:
+            return []
+        found.append(Busy(connection.credit_tasks, attempts))
+    return found
+
+
+def _lasts(task: Task, fence: int, live: Live) -> bool:
+    """Tell whether an attempt fills its slot, and no clock is about to end it."""
+    authority = task.authority
+    if authority is None or authority.fence != fence or task.state not in (TaskState.LEASED, TaskState.PARKED):
+        return False
+    return not authority.evicted and live.released.get(authority.holder, {}).get(task.id) != fence
