@@ -77,6 +77,10 @@ class Disk:
             World.call_off(batch.event)
             self.world.after(0, self._refused, batch)
 
+    def heal(self) -> None:
+        """Take the next batch, whatever was to become of it."""
+        self._is_full = False
+
     def crash(self, keep: int | None = None) -> None:
         """Lose the process that wrote. Of the batches under way the first `keep` are there; by default by chance."""
         count = self._chance.randint(0, len(self._pending)) if keep is None else min(keep, len(self._pending))

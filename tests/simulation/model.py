@@ -192,8 +192,8 @@ class TaskModel:
     """Fence to what its attempt was counted for."""
     spent: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
-    kept: list[tuple[int, str]] = field(default_factory=list)
-    """(fence, hash) of each report kept as evidence."""
+    kept: list[tuple[str, int, str]] = field(default_factory=list)
+    """(agent, fence, hash) of each report kept as evidence."""
     is_archived: bool = False
     resources: dict[str, str] = field(default_factory=dict)
     """Name to mode of what it needs to be done."""
@@ -783,7 +783,7 @@ class Model:
         task = self.tasks[record.task]
         if task.minted.get(record.fence) == record.agent:
             self._charge(task, record.fence, record.usage)
-        task.kept.append((record.fence, record.result_hash))
+        task.kept.append((record.agent, record.fence, record.result_hash))
 
     def _reworked(self, record: Reworked, lsn: int) -> None:
         task = self.tasks[record.task]

@@ -114,7 +114,7 @@ class RefusalsKept(LifeChecker):
 
     def _code(self, agent: str, message: Message, reply: Message) -> str | None:
         if isinstance(message, TaskReport) and isinstance(reply, TaskVerdict):
-            return self._verdict(message, reply)
+            return self._verdict(agent, message, reply)
         if isinstance(message, TaskHeartbeat) and isinstance(reply, TaskRevoke):
             known = self.model.tasks.get(message.task)
             return "not_holder" if known is not None and known.minted.get(message.fence) != agent else None
@@ -122,7 +122,7 @@ class RefusalsKept(LifeChecker):
         is_kept = isinstance(reply, Error) and (reply.code in _WHO or (is_own and reply.code in _WHAT))
         return reply.code if isinstance(reply, Error) and is_kept else None
 
-    def _verdict(self, message: TaskReport, reply: TaskVerdict) -> str | None:
+    def _verdict(self, agent: str, message: TaskReport, reply: TaskVerdict) -> str | None:
         reports = self._reports.setdefault(self.court.cause.connection, set())
         report = (message.task, message.fence, message.result_hash)
         again = report in reports
@@ -131,7 +131,7 @@ class RefusalsKept(LifeChecker):
             return None  # it is admitted, or evidence
         if again:
             return "duplicate"
-        is_evidence = (message.fence, message.result_hash) in self.model.tasks[message.task].kept
+        is_evidence = (agent, message.fence, message.result_hash) in self.model.tasks[message.task].kept
         return None if is_evidence or reply.verdict == "duplicate" else reply.verdict
 
     def before(self, record: Refused, lsn: int, cause: Cause) -> None:

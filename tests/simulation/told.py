@@ -419,7 +419,7 @@ class Kept(Checker):
         if not isinstance(reply, TaskVerdict) or reply.verdict not in ("late", "stale", "not_holder"):
             return
         kept = self.model.tasks[message.task].kept
-        mine = (message.fence, message.result_hash) in kept
+        mine = (agent, message.fence, message.result_hash) in kept
         full = len(kept) >= self.court.policy.evidence_max
         self.hold(mine or full, f"{agent}'s report under {message.fence} of {message.task} is not kept")
 

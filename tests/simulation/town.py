@@ -220,6 +220,7 @@ class Town:
             self.world.tell("weather", "CALM")
         self.server.dies_at_append = 0.0
         self.server.wall_jump = 0
+        self.disk.heal()
         self.server.start()
         for connection in self.network.connections.values():
             connection.up.heal()
