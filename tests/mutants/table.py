@@ -835,22 +835,6 @@ MUTANTS: tuple[Mutant, ...] = (
         caught_by=("L7",),
     ),
     Mutant(
-        "a-question-is-no-wait",
-        "An attempt that has asked the one above waits for nobody.",
-        WAITS,
-        "        if asked is not None:",
-        "        if asked is not None and not asked:",
-        caught_by=("L7",),
-    ),
-    Mutant(
-        "what-changes-begins-no-wait",
-        "Circles are looked for where a claim or the line begins them, and not where a task is queued or asks.",
-        COORDINATOR,
-        "            if touched and anyone_waits(ledger, self.live):",
-        "            if False:",
-        caught_by=("L7",),
-    ),
-    Mutant(
         "the-wrong-victim",
         "The most important wait of a circle is given up.",
         WAITS,
