@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import a2a
@@ -39,12 +40,15 @@ def main() -> int:
     parser.add_argument("--expect", required=True, help="checkers, with commas between them")
     parser.add_argument("--disputes", action="store_true", help="only worlds with groups and conflicts")
     parser.add_argument("--quarrels", action="store_true", help="only worlds in which people quarrel")
+    parser.add_argument("--manners", nargs="*", help="only these, in all worlds")
     options = parser.parse_args()
     here = Path.cwd().resolve()
     if here not in Path(a2a.__file__).resolve().parents:
         print(f"the package that runs is {a2a.__file__}, not the copy in {here}", file=sys.stderr)
         return 2
     plan = Plan(disputes=True, tasks=2) if options.disputes else Plan(quarrels=options.quarrels or None)
+    if options.manners:
+        plan = replace(plan, manners=frozenset(options.manners))
     expected = set(options.expect.split(","))
     others: dict[str, int] = {}
     started = time.process_time()

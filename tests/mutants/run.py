@@ -71,6 +71,7 @@ def look_for(mutant: Mutant, *, seeds: int = 400, seconds: float = 90.0) -> Foun
         bounds = ["--seconds", str(seconds), *([] if mutant.model else ["--seeds", str(seeds)])]
         bounds += ["--disputes"] if mutant.disputes else []
         bounds += ["--quarrels"] if mutant.quarrels else []
+        bounds += ["--manners", *mutant.manners] if mutant.manners else []
         command = [sys.executable, "-m", module, *bounds, "--expect", ",".join(mutant.caught_by)]
         try:
             done = subprocess.run(

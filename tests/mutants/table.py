@@ -73,6 +73,8 @@ class Mutant:
     """About groups and conflicts: looked for in worlds with few other tasks, which all have them."""
     quarrels: bool = False
     """About conflicts that are not a group's: looked for in worlds in which people quarrel."""
+    manners: tuple[str, ...] = ()
+    """Looked for in worlds in which people do just this beside their plain work."""
     model: bool = False
     """Found by the model and not by the simulator: the engine never comes to what the change allows."""
 
@@ -712,6 +714,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if result.is_contradicted:\n",
         "        if result.overruled:\n",
         caught_by=("CTX-10",),
+        manners=("share", "review_ignore"),
     ),
     Mutant(
         "watch-loses-the-write-it-begins-behind",
