@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from typing_extensions import TypedDict
 
-from a2a import AttemptFailed, Conflict, ContextValue, Refused, TaskContext
+from a2a import AttemptFailed, Conflict, ContextChange, ContextValue, Refused, TaskContext
 
 from ..delegating import MOVED
 from .shapes import Plan
@@ -88,7 +88,7 @@ class Decisions:
             reason = "as the request was understood"
             known = revisions[-1].rev if revisions else 0
             try:
-                ours = await self.task.context.put(PLAN, self.plan, if_rev=known, reason=reason)
+                ours = await self._write(self.plan, known, reason)
             except Conflict as conflict:
                 raise AttemptFailed(
                     f"somebody else has just written {PLAN} into this context", retryable=True
@@ -107,6 +107,11 @@ class Decisions:
                 detail = f"task {writer} has its plan in this context and goes on: delegate this in another one"
                 raise AttemptFailed(detail, code="context_taken", retryable=False)
 
+    async def _write(self, plan: Plan, rev: int, reason: str) -> int:
+        """Replace a revision of the plan. Where it is another by now the lead looks again, and contests nothing."""
+        change = ContextChange(PLAN, plan, if_rev=rev)
+        return (await self.task.context.write([change], reason=reason[:REASON_CHARS_MAX], rebases=True))[PLAN]
+
     async def outdated(self) -> str:
         """Return in words what has moved since the plan that is worked on, or nothing."""
         there = await self.task.context.get(PLAN)
@@ -124,7 +129,7 @@ class Decisions:
             return there
         reason = f"revision {there.rev} is no plan to go on with: {wrong}"
         with contextlib.suppress(Conflict):  # it is another one already, which the next step will find
-            self.rev = await self.task.context.put(PLAN, self.plan, if_rev=there.rev, reason=reason[:REASON_CHARS_MAX])
+            self.rev = await self._write(self.plan, there.rev, reason)
         return there
 
     async def change(self, plan: Plan, reason: str) -> None:
@@ -132,7 +137,7 @@ class Decisions:
         if plan == self.plan:
             return
         try:
-            self.rev = await self.task.context.put(PLAN, plan, if_rev=self.rev, reason=reason[:REASON_CHARS_MAX])
+            self.rev = await self._write(plan, self.rev, reason)
         except Conflict:
             await self.look()  # perhaps an earlier attempt of this run has written just that
         else:

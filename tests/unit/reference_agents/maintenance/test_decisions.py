@@ -137,6 +137,7 @@ async def test_what_a_person_makes_of_the_plan_is_gone_on_with(plan_for: MAKE) -
         await ended(task)
         approval = await context.get(APPROVAL)
         person = up.client.agent_id
+        assert await up.client.conflicts(kind="context") == [], "the lead looks again, and contests nothing"
     assert came == [(f"{PLAN} is at revision 2, by {person}", 2, True, True)]
     assert (approval.rev, approval.value) == (1, {"patch": "patch", "plan": 2, "by": "auto"})
 
