@@ -224,6 +224,8 @@ _RUNS_LEASE = (Accepted, Revived)
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk, ClaimAcquire)
 _TIMES_CLAIM = (ClaimRequested, Claimed, ClaimRenewed, ClaimRecalled)
 """What may bring the time nearer at which a claim has to be looked at, or put it off."""
+_GIVES_UP = (ClaimEnded, Settled)
+"""What ends a wait that was given up to break a circle."""
 
 
 class Coordinator:
@@ -585,7 +587,7 @@ class Coordinator:
             self._written[record.context_id] = None
         elif isinstance(record, _TIMES_CLAIM):
             self._time_claim(record)
-        if isinstance(record, ClaimEnded | Settled) and record.reason == "deadlock":
+        if isinstance(record, _GIVES_UP) and record.reason == "deadlock":
             self._broken.append(record)
 
     def _leave_line(self, record: Record) -> None:

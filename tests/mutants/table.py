@@ -1432,9 +1432,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "noted-every-time",
         "What happens again and again is noted each time.",
-        NOTING,
-        "    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):",
-        "    if before and before[-1].is_open:",
+        FINDING,
+        "    return last.is_open or now - last.closed_at < world.policy.conflict_rest_ms",
+        "    return last.is_open",
         caught_by=("CONFLICT-17",),
         quarrels=True,
     ),

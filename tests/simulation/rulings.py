@@ -412,9 +412,11 @@ class CountedRight(Checker):
 
     def _highest(self, ruling: Ruling, classes: list[list[str]]) -> int | None:
         """Return the class one of whose authors delegated, at any level, what each author of the others worked on."""
-        by_ref = {known["ref"]: known for known in ruling.candidates}
-        if not by_ref:
-            return None  # the members of a group were delegated by the same
+        by_ref = {known["ref"]: known for known in ruling.candidates} or {
+            ref: {"agent": self.model.author(ref), "task": ref, "is_operator": False}
+            for members in classes
+            for ref in members
+        }
         for number, members in enumerate(classes):
             others = [by_ref[ref] for ref in by_ref if ref not in members]
             if any(all(self._outranks(by_ref[one], other) for other in others) for one in members):

@@ -19,7 +19,17 @@ from ..policy import Policy
 from ..records import ConflictOpened
 from .case import WORD, Candidate, Terms
 
-__all__ = ["TRIES", "about_context", "contest", "digest_of", "has_room", "stale_conflict", "terms_by", "written_at"]
+__all__ = [
+    "TRIES",
+    "about_context",
+    "contest",
+    "digest_of",
+    "has_room",
+    "is_settling",
+    "stale_conflict",
+    "terms_by",
+    "written_at",
+]
 
 TRIES = 3
 """Times in a row that a writer may insist on a revision that is not there any more."""
@@ -62,6 +72,16 @@ def has_room(world: World) -> bool:
     return len(world.ledger.open_conflicts) < world.policy.conflicts_open_max
 
 
+def is_settling(world: World, kind: str, about: str, now: int) -> bool:
+    """Tell whether a conflict about a thing is open, or was a while ago: no rule opens another one so soon."""
+    ledger = world.ledger
+    known = ledger.conflicts_about.get(f"{kind} {about}")
+    if not known:
+        return False
+    last = ledger.conflicts[known[-1]]
+    return last.is_open or now - last.closed_at < world.policy.conflict_rest_ms
+
+
 # A write that lost ----------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +89,7 @@ def contest(
     world: World, sender: Connection, context: Context, message: ContextWrite, digest: str, now: int
 ) -> ConflictOpened | None:
     """Return the conflict that a write opens whose revision is not there any more, or None. Spec CONFLICT-14."""
-    ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
+    policy, agent = world.policy, sender.agent or ""
     op, entry = message.ops[0], context.entries.get(message.ops[0].key)
     if len(message.ops) > 1 or op.if_rev is None:
         return None
@@ -83,9 +103,7 @@ def contest(
         return None
     if not (insists or entry.is_decision or entry.guarded) or not has_room(world):
         return None
-    topic = f"context {about_context(context.id, op.key)}"
-    before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
-    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):
+    if is_settling(world, "context", about_context(context.id, op.key), now):
         return None
     return _contested(world, sender, context, entry, message, digest, now)
 

@@ -16,7 +16,7 @@ from ..ledger import Ledger, Task
 from ..live import World
 from ..records import ClaimEnded, ConflictNoted, Record, Settled
 from .case import Candidate
-from .finding import digest_of
+from .finding import digest_of, is_settling
 
 __all__ = [
     "circle_noted",
@@ -44,10 +44,7 @@ def _noted(
 ) -> list[Record]:
     """Return the record, or nothing where the namespace does not look for such things, or has noted one lately."""
     ledger, policy = world.ledger, world.policy
-    if not policy.ladder_for(kind):
-        return []
-    before = [ledger.conflicts[known] for known in ledger.conflicts_about.get(f"{kind} {about}", ())]
-    if before and (before[-1].is_open or now - before[-1].closed_at < policy.conflict_rest_ms):
+    if not policy.ladder_for(kind) or is_settling(world, kind, about, now):
         return []
     for number, candidate in enumerate(candidates):
         candidate.number = number
