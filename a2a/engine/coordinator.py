@@ -545,7 +545,7 @@ class Coordinator:
         decision = refuse(frame.code, frame.detail)
         assert decision.reply is not None, "a refusal has a reply"
         self._send(sender, decision.reply, re=frame.id)
-        if frame.fatal:
+        if frame.fatal or sender.agent is None:  # what is not welcomed has one try (spec HELLO-5)
             self._close(sender, frame.detail, self.ledger.at)
 
     def _commit(self, record: Record) -> None:

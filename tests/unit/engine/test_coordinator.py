@@ -96,6 +96,13 @@ def test_what_was_not_a_frame_is_answered(town, boss, fatal):
     assert ("boss" in town.coordinator.live.agents) is not fatal
 
 
+def test_a_hello_that_cannot_be_read_ends_the_connection(town):
+    """Spec HELLO-5: what is not welcomed has one try."""
+    stranger = town.dial()
+    stranger.garble(BadFrame(ErrorCode.MALFORMED, "agentId is not of that form", False, "r1"))
+    assert stranger.closed == "agentId is not of that form"
+
+
 def test_what_was_not_a_frame_and_has_no_id_is_answered_too(boss):
     boss.garble(BadFrame(ErrorCode.MALFORMED, "what?", False))
     assert boss.notices == [Error("malformed", "what?")]
