@@ -1,21 +1,22 @@
 """The workbench: jobs that read what agents wrote, in a process of their own that can be killed.
 
-A comparison decodes payloads, and a hostile one could hold up whoever decodes it. So the coordinator's loop never does:
-it hands a job to a worker process and takes the answer as an input; a worker that takes too long is killed, and the
-answer is that nobody can say. One job at a time; what waits is bounded by the groups there are, each has one. Used by
-the server's shell.
+To compare or merge payloads is to decode them, and a hostile one could hold up whoever does. So the coordinator's loop
+never does: it hands a job to a worker process and takes the answer as an input; a worker that takes too long is killed,
+and the answer is that nobody can say. One job at a time; what waits is bounded by the groups and conflicts there are,
+each has one. Used by the server's shell.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
+from dataclasses import astuple
 
-from .engine.conflicts.comparators import Compare, run
+from .engine.conflicts.bench import Answer, Job, do, from_bytes, name_of, to_bytes
+from .protocol.codec import pack, unpack
 
 __all__ = ["Workbench"]
 
@@ -30,18 +31,18 @@ class Workbench:
     """Runs jobs in a worker, which is started with the first and ends with `aclose`.
 
     Args:
-        done: called in the event loop with a job and its answer: the number of the class, or -1, and why.
+        done: called in the event loop with a job and its answer.
     """
 
-    def __init__(self, done: Callable[[Compare, int, str], None], *, budget: float = BUDGET) -> None:
+    def __init__(self, done: Callable[[Job, Answer], None], *, budget: float = BUDGET) -> None:
         self._done = done
         self._budget = budget
         # The hand-over between the loop's turn and the one task that waits for the worker.
-        self._jobs: asyncio.Queue[Compare] = asyncio.Queue()
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._worker: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def put(self, job: Compare) -> None:
+    def put(self, job: Job) -> None:
         """Have a job done."""
         self._jobs.put_nowait(job)
         if self._task is None:
@@ -59,18 +60,18 @@ class Workbench:
             job = await self._jobs.get()
             try:
                 async with asyncio.timeout(self._budget):
-                    number, why = await self._ask(job)
+                    answer = await self._ask(job)
             except TimeoutError:
-                number, why = -1, f"the comparison took longer than {self._budget:g} s"
+                answer = Answer(-1, f"it took longer than {self._budget:g} s")
                 await self._kill()
             except (OSError, ValueError, EOFError) as error:
-                number, why = -1, f"the comparison failed: {error}"
+                answer = Answer(-1, f"it failed: {error}")
                 await self._kill()
-            if number < 0:
-                log.warning("%s of %s: %s", job.member, job.task, why)
-            self._done(job, number, why)
+            if answer.number < 0:
+                log.warning("%s: %s", name_of(job), answer.why)
+            self._done(job, answer)
 
-    async def _ask(self, job: Compare) -> tuple[int, str]:
+    async def _ask(self, job: Job) -> Answer:
         if self._worker is None:
             self._worker = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "a2a.jobs"),
@@ -80,13 +81,12 @@ class Workbench:
             )
         worker = self._worker
         assert worker.stdin is not None and worker.stdout is not None, "both were asked for"
-        worker.stdin.write(_to_line(job))
+        worker.stdin.write(_line(to_bytes(job)))
         await worker.stdin.drain()
         line = await worker.stdout.readline()
-        if not line:
+        if not line.endswith(b"\n"):
             raise EOFError("the worker ended")
-        number, why = json.loads(line)
-        return int(number), str(why)
+        return Answer(*unpack(b64decode(line)))
 
     async def _kill(self) -> None:
         worker, self._worker = self._worker, None
@@ -95,22 +95,15 @@ class Workbench:
             await worker.wait()
 
 
-def _to_line(job: Compare) -> bytes:
-    firsts = [b64encode(first).decode() for first in job.firsts]
-    plain = [job.task, job.member, job.comparator, firsts, b64encode(job.payload).decode()]
-    return json.dumps(plain).encode() + b"\n"
-
-
-def _from_line(line: bytes) -> Compare:
-    task, member, comparator, firsts, payload = json.loads(line)
-    return Compare(task, member, comparator, tuple(b64decode(first) for first in firsts), b64decode(payload))
+def _line(data: bytes) -> bytes:
+    return b64encode(data) + b"\n"
 
 
 def main() -> None:
     """Be a worker: a job a line on stdin, its answer a line on stdout, until stdin ends."""
     for line in sys.stdin.buffer:
-        sys.stdout.write(json.dumps(run(_from_line(line))) + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(_line(pack(astuple(do(from_bytes(b64decode(line)))))))
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

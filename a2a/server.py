@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, field
 from socket import socket
 from ssl import SSLContext
 
-from .engine.conflicts.comparators import Compare
+from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
 from .engine.decision import Need, Ready
 from .engine.policy import Policy
@@ -92,7 +92,7 @@ class Server:
         self._is_flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Listener] = []
-        self._bench = Workbench(self._compared)
+        self._bench = Workbench(self._answered)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: asyncio.Future[None] | None = None
         self._quiet: asyncio.Event = asyncio.Event()
@@ -275,8 +275,8 @@ class Server:
             self._send(_Batch(ready, taken))
         self._arm()
 
-    def _compared(self, job: Compare, number: int, why: str) -> None:
-        self.coordinator.compared(job, number, why, self.clock())
+    def _answered(self, job: Job, answer: Answer) -> None:
+        self.coordinator.answered(job, answer, self.clock())
         self._wake()
 
     def _appended(self, error: BaseException | None) -> None:

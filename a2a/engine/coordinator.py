@@ -76,6 +76,7 @@ from .claims import (
     on_claim_renew,
     outlived,
 )
+from .conflicts.bench import Answer, Job
 from .conflicts.calendar import Calendar
 from .conflicts.comparators import Compare
 from .conflicts.court import (
@@ -85,6 +86,7 @@ from .conflicts.court import (
     on_conflict_position,
     on_conflict_vote,
 )
+from .conflicts.merging import Merge
 from .conflicts.noting import circle_noted
 from .conflicts.procedure import advance, proceed
 from .conflicts.raising import on_conflict_raise
@@ -126,6 +128,7 @@ from .records import (
     HandedOff,
     LeaseExpired,
     MailboxAcked,
+    Merged,
     Offered,
     OfferWithdrawn,
     Recalled,
@@ -459,9 +462,15 @@ class Coordinator:
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
-    def compared(self, job: Compare, number: int, why: str, now: int) -> None:
+    def answered(self, job: Job, answer: Answer, now: int) -> None:
         """Take the answer to a job: it is an input like any other, and recorded."""
         now = max(now, self.ledger.at)
+        if isinstance(job, Compare):
+            self._compared(job, answer.number, answer.why, now)
+        else:
+            self._merged(job, answer, now)
+
+    def _compared(self, job: Compare, number: int, why: str, now: int) -> None:
         if self.live.comparing.get(job.task) == job.member:
             del self.live.comparing[job.task]
         task = self.ledger.open_tasks.get(job.task)
@@ -472,6 +481,15 @@ class Coordinator:
         if number > len(task.group.classes):
             number, why = -1, f"the comparison came to class {number}, and there are {len(task.group.classes)}"
         self._commit(Classified(now, job.task, job.member, number, why))
+        self._follow(now)
+
+    def _merged(self, job: Merge, answer: Answer, now: int) -> None:
+        if self.live.merging.get(job.conflict) == job.number:
+            del self.live.merging[job.conflict]
+        conflict = self.ledger.open_conflicts.get(job.conflict)
+        if conflict is None or proceed(self.world, conflict, now) != job:
+            return  # a person decided meanwhile, or the rung's time is over: nobody wants to know any more
+        self._commit(Merged(now, job.conflict, job.number, answer.why, answer.value))
         self._follow(now)
 
     def next_deadline(self) -> int | None:
@@ -742,7 +760,13 @@ class Coordinator:
         stirred = list(self.ledger.stirred.values())
         self.ledger.stirred.clear()
         for conflict in stirred:
-            for record in proceed(self.world, conflict, now) or ():
+            step = proceed(self.world, conflict, now)
+            if isinstance(step, Merge):
+                if self.live.merging.get(conflict.id) != step.number:
+                    self.live.merging[conflict.id] = step.number
+                    self._ready.jobs.append(step)
+                step = None
+            for record in step or ():
                 self._commit(record)
             self._calendar.set(conflict)
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
 from ..protocol.messages import Error, Message
-from .conflicts.comparators import Compare
+from .conflicts.bench import Job
 from .records import Record
 
 __all__ = ["NOTHING", "Decision", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
@@ -81,8 +81,8 @@ class Ready:
     """(connection, frame), in the order they must leave."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
-    jobs: list[Compare] = field(default_factory=list)
-    """What has to be compared; the answer goes to `Coordinator.compared`."""
+    jobs: list[Job] = field(default_factory=list)
+    """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
     archived: list[Shelved] = field(default_factory=list)
     """Becomes durable with the records, which say that these tasks are to be found there."""
     needs: list[Need] = field(default_factory=list)

@@ -119,6 +119,8 @@ class Live:
     name of that write."""
     comparing: dict[str, str] = field(default_factory=dict)
     """Group to the member whose result a job compares just now."""
+    merging: dict[str, int] = field(default_factory=dict)
+    """Conflict to the rung at which a job merges just now."""
     away_since: dict[str, int] = field(default_factory=dict)
     """Principal that some open task depends on to since when no process of it is connected."""
     started_at: int = 0

@@ -48,6 +48,7 @@ __all__ = [
     "HandoffLapsed",
     "LeaseExpired",
     "MailboxAcked",
+    "Merged",
     "OfferWithdrawn",
     "Offered",
     "PositionTaken",
@@ -523,6 +524,18 @@ class StageOpened(Record):
 
 
 @dataclass(slots=True)
+class Merged(Record):
+    """What a job made of a merge that asks nobody."""
+
+    conflict: str
+    number: int
+    """Of the rung."""
+    why: str
+    payload: bytes | None = None
+    """What has the changes of both; None: there is no such thing, or nobody can say."""
+
+
+@dataclass(slots=True)
 class StageClosed(Record):
     """A rung has come to an outcome: a class, or undecided."""
 
@@ -731,6 +744,7 @@ RECORDS: dict[str, type[Record]] = {
         ConflictNoted,
         PositionTaken,
         StageOpened,
+        Merged,
         StageClosed,
         ConflictAppealed,
         ConflictResolved,

@@ -53,6 +53,8 @@ from .claimcheck import expected_instead
 from .conflicts.case import Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.finding import TRIES
+from .conflicts.merging import Merge
+from .conflicts.merging import run as merged_by
 from .conflicts.noting import expected_instead as unnoted
 from .conflicts.procedure import advance, proceed, resolve_by_person
 from .conflicts.showing import subjects_of
@@ -96,6 +98,7 @@ from .records import (
     HandoffLapsed,
     LeaseExpired,
     MailboxAcked,
+    Merged,
     Offered,
     OfferWithdrawn,
     PositionTaken,
@@ -288,7 +291,7 @@ class Replay:
         if not conflict.candidates:
             return self.advanced(self.task(record), record.at)
         step = proceed(self.world, conflict, record.at)
-        return [step] if step is not None else []
+        return [step] if isinstance(step, list) else []
 
     def attempt(self, task: Task, fence: int) -> str:
         """Return whose attempt a fence is."""
@@ -407,7 +410,7 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
         if record.parent is not None:
             return replay.advanced(replay.ledger.tasks[record.parent], record.at)
         step = proceed(replay.world, replay.ledger.conflicts[record.scope.removeprefix("conflict:")], record.at)
-        return [step] if step is not None else []
+        return [step] if isinstance(step, list) else []
     limits = TaskLimits(deadline_ms=None if record.deadline_at is None else record.deadline_at - record.at)
     message = TaskDelegate(
         record.key,
@@ -724,6 +727,17 @@ def _stage_opened(replay: Replay, record: StageOpened) -> list[list[Record]]:
     return found
 
 
+def _merged(replay: Replay, record: Merged) -> list[list[Record]]:
+    replay.world.live.grace_until = record.at + 1  # whether it was a start ago that time was up is not recorded
+    step = proceed(replay.world, replay.ledger.conflicts[record.conflict], record.at)
+    if not isinstance(step, Merge):
+        return []
+    if record.payload is None:
+        return [[replace(record, number=step.number)]]  # how long a merge takes is not recorded, as in `_classified`
+    value, why = merged_by(step)
+    return [[replace(record, number=step.number, payload=value, why=why)]]
+
+
 def _stage_closed(replay: Replay, record: StageClosed) -> list[list[Record]]:
     if not record.by:
         return replay.steps(record)
@@ -860,6 +874,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     ConflictNoted: _noted,
     PositionTaken: _position,
     StageOpened: _stage_opened,
+    Merged: _merged,
     StageClosed: _stage_closed,
     ConflictAppealed: _appealed,
     ConflictResolved: _resolved,

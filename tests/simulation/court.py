@@ -228,7 +228,7 @@ class Court:
         """The clock is about to be looked at."""
         self.cause = Cause("tick", now=max(now, self.model.at))
 
-    def comparing(self, now: int) -> None:
+    def working(self, now: int) -> None:
         """The answer to a job is about to be taken."""
         self.cause = Cause("job", now=max(now, self.model.at))
 

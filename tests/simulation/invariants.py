@@ -58,7 +58,7 @@ from .liveness import (
     TimersFire,
     TreesEnd,
 )
-from .quarrels import ConflictsClose, ContestedRight, NotedRight, RaisedOnce, ResolvedIsWritten
+from .quarrels import ConflictsClose, ContestedRight, MergedRight, NotedRight, RaisedOnce, ResolvedIsWritten
 from .refused import RefusalsBounded, RefusalsKept
 from .rulings import (
     Apart,
@@ -141,6 +141,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "what is decided about a key is its next revision, and what was overruled is not accepted by silence": (
         ResolvedIsWritten,
     ),
+    "what nobody is asked to merge has the changes of both": (MergedRight,),
     "what is noted beside what happens is so": (NotedRight,),
     "who says twice that something contradicts something says it of one conflict": (RaisedOnce,),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),

@@ -43,6 +43,7 @@ from a2a.engine.records import (
     HandedOff,
     HandoffLapsed,
     LeaseExpired,
+    Merged,
     Offered,
     OfferWithdrawn,
     PrincipalBound,
@@ -242,6 +243,9 @@ class StageModel:
     to_lsn: int = 0
     to_at: int = 0
     winner: int | None = None
+    is_answered: bool = False
+    """A merge that asks nobody: its job was."""
+    merged: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -389,6 +393,7 @@ class Model:
             ConflictJoined: self._conflict_joined,
             ConflictNoted: self._conflict_noted,
             StageOpened: self._stage_opened,
+            Merged: self._merged,
             StageClosed: self._stage_closed,
             ConflictAppealed: self._appealed,
             ConflictResolved: self._resolved,
@@ -860,6 +865,10 @@ class Model:
         ruling = self.rulings[record.conflict]
         ruling.frozen_lsn = ruling.frozen_lsn or lsn
         ruling.stages.append(StageModel(record.number, record.strategy, record.until, record.asked))
+
+    def _merged(self, record: Merged, lsn: int) -> None:
+        stage = self.rulings[record.conflict].stages[-1]
+        stage.is_answered, stage.merged = True, record.payload
 
     def _stage_closed(self, record: StageClosed, lsn: int) -> None:
         stage = self.rulings[record.conflict].stages[-1]

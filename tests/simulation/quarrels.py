@@ -11,7 +11,17 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from a2a.engine.records import ConflictJoined, ConflictNoted, ConflictOpened, ConflictResolved, ContextWritten, Settled
+from a2a.engine.records import (
+    ConflictJoined,
+    ConflictNoted,
+    ConflictOpened,
+    ConflictResolved,
+    ContextWritten,
+    Merged,
+    Settled,
+    StageClosed,
+)
+from a2a.protocol.canonical import canonical
 from a2a.protocol.messages import (
     ConflictRaise,
     ConflictRaised,
@@ -25,6 +35,7 @@ from a2a.protocol.messages import (
 from a2a.protocol.messages import ContextWritten as Written
 from a2a.protocol.types import principal_of
 
+from .contexts import BOARD
 from .court import Cause, Checker, Court
 from .model import Model, TaskModel
 from .profiles import Profile
@@ -80,6 +91,9 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
         conflict_raises_max=chance.choice((2, 16)),
         contest_ms=chance.choice((2_000, 60_000)),
     )
+    if _has_board(world) and world.chance("board", "ladder").random() < 0.7:
+        merging = _rungs("merge itself", *world.chance("board", "rungs").choice((("human", "abort"), ("first_wins",))))
+        profile.policy = replace(profile.policy, ladders={**profile.policy.ladders, "context": merging})
     people = [(f"referee{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8) for number in range(2)]
     return Quarrels(people[: chance.randint(0, 2)], chance.random() < 0.5)
 
@@ -126,6 +140,35 @@ def quarrel(peer: Peer) -> None:
             peer.session.request(message)
 
     peer.later(chance.randint(*_EVERY_MS), say)
+    if _has_board(peer.world):
+        _post(peer)
+
+
+def _has_board(world: World) -> bool:
+    """Whether this world has a key with two numbers that some change while others do."""
+    return world.chance("board").random() < 0.4
+
+
+def _post(peer: Peer) -> None:
+    """Have a process change one of the numbers on the board now and then, in view of a revision that may be old."""
+    chance = peer.world.chance(peer.name, peer.instance, "board")
+
+    def post() -> None:
+        town = peer.town
+        peer.later(chance.randint(*_EVERY_MS), post)
+        if town.is_calm or not peer.session.is_open:
+            return
+        known = town.court.model.contexts.get("plans")
+        values = known.values.get(BOARD, []) if known is not None else []
+        rev = max(0, len(values) - chance.choice((0, 0, 1, 1, 2)))
+        board = json.loads(values[rev - 1] or b"") if rev else None
+        if not isinstance(board, dict):
+            board = {"a": 0, "b": 0}  # nobody has written it, or a referee that merges has
+        board[chance.choice(("a", "b"))] += chance.choice((1, 1, 2))
+        op = ContextOp(BOARD, rev, canonical(board), guarded=True)
+        peer.session.request(ContextWrite("plans", f"{peer.instance}/{chance.getrandbits(32)}", [op]))
+
+    peer.later(chance.randint(*_EVERY_MS), post)
 
 
 def _about_results(town: Town, name: str, chance: Any) -> ConflictRaise | None:
@@ -230,7 +273,7 @@ class ContestedRight(Checker):
         _, count, last = self._tries.get((message.context_id, op.key, cause.agent or ""), (0, 0, ""))
         is_decision = op.key.startswith("decisions/")
         insists = count >= 2 and message.key != last
-        self.hold(is_decision or insists, f"{record.conflict} opens at try {count + 1}")
+        self.hold(is_decision or insists or op.key == BOARD, f"{record.conflict} opens at try {count + 1}")
         self.hold((record.rule == "c4") == is_decision, f"{record.conflict} about {op.key} is found by {record.rule}")
 
     def answered(self, agent: str, message: ContextWrite, reply: Message) -> None:
@@ -282,7 +325,9 @@ class ResolvedIsWritten(Checker):
                 self._due = (lsn + 1, None, self.model.author(record.ref))
             return
         if record.ref is None:
-            return  # merged by itself; numbers, which this world writes, never are
+            if ruling.stages[-1].merged != stands["payload"]:
+                self._due = (lsn + 1, ruling.stages[-1].merged, ruling.candidates[1]["agent"])
+            return
         chosen = next(known for known in ruling.candidates if known["ref"] == record.ref)
         if chosen["payload"] != stands["payload"]:
             self._due = (lsn + 1, chosen["payload"], chosen["agent"])
@@ -291,6 +336,42 @@ class ResolvedIsWritten(Checker):
 def json_of(model: Any, task: str) -> bytes:
     """Return what a merger came to, as a context would hold it; mergers of this world come to numbers."""
     return b"%d" % model.answer(task)
+
+
+class MergedRight(Checker):
+    """What nobody is asked to merge has what both have changed and nothing else, or is nothing; and a job says so, or
+    the rung's time was over (RUNG-6).
+    """
+
+    name = "RUNG-6"
+    records = (Merged, StageClosed)
+
+    def before(self, record: Merged | StageClosed, lsn: int, cause: Cause) -> None:
+        ruling = self.model.rulings[record.conflict]
+        stage = ruling.stages[-1]
+        if isinstance(record, StageClosed):
+            is_due = stage.strategy == "merge" and not stage.asked and not record.by and stage.until > record.at
+            self.hold(not is_due or stage.is_answered, f"{ruling.id} goes on, and a job may still merge")
+            return
+        fits = stage.number == record.number and stage.strategy == "merge" and not stage.asked
+        self.hold(fits and not stage.is_answered and not stage.to_lsn, f"{record} answers {stage}")
+        self.hold(cause.kind == "job", f"{record} is the answer to no job")
+        if record.payload is None:
+            return  # both changed the same, or a job took too long
+        stands, wanted = ruling.candidates
+        values = self.model.contexts[stands["context_id"]].values[stands["key"]]
+        base = json.loads(values[wanted["rev"] - 1] or b"{}") if wanted["rev"] else {}
+        both = [json.loads(known["payload"]) for known in (stands, wanted)]
+        if not all(isinstance(value, dict) for value in both):
+            self.hold(base in both, f"{both} are both something else than {base}")
+            return
+        base = base if isinstance(base, dict) else {}
+        expected = dict(both[0])
+        for name, value in both[1].items():
+            if value != base.get(name):
+                self.hold(both[0].get(name) in (base.get(name), value), f"{both} changed {name} of {base}")
+                expected[name] = value
+        self.hold(json.loads(record.payload) == expected, f"{record.payload!r} is merged from {both}, not {expected}")
 
 
 class RaisedOnce(Checker):
@@ -390,4 +471,11 @@ class ConflictsClose(Checker):
         return next((f"{one.id} is open" for one in self.model.rulings.values() if one.is_open and one.climbs), None)
 
 
-QUARRELS: tuple[type[Checker], ...] = (ContestedRight, ResolvedIsWritten, RaisedOnce, NotedRight, ConflictsClose)
+QUARRELS: tuple[type[Checker], ...] = (
+    ContestedRight,
+    ResolvedIsWritten,
+    MergedRight,
+    RaisedOnce,
+    NotedRight,
+    ConflictsClose,
+)

@@ -394,6 +394,8 @@ class CountedRight(Checker):
             case "plurality":
                 leads = sorted(sizes, reverse=True)
                 return True, sizes.index(leads[0]) if leads[0] - leads[1] >= rung.get("margin", 1) else None
+            case "merge" if "skill" not in rung:
+                return True, len(sizes) if stage.merged is not None else None
             case "judge":
                 order = _shown(ruling.id, len(sizes))
                 chosen = [

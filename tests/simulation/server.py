@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from a2a.engine import snapshot
-from a2a.engine.conflicts.comparators import Compare, run
+from a2a.engine.conflicts.bench import Answer, Job, do
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Decision, Need, Ready
 from a2a.engine.fetching import Fetched
@@ -64,7 +64,7 @@ Fatal = Literal["before", "during", "after"]
 """When a process dies: before the append, while it is under way, or when it is durable and nothing was sent yet."""
 FATAL: tuple[Fatal, ...] = ("before", "during", "after")
 _JOB_LASTS = (15, 15, 4_000)
-"""Milliseconds that a comparison takes at most: soon over, or so long that other answers come meanwhile."""
+"""Milliseconds that a job takes at most: soon over, or so long that other answers come meanwhile."""
 
 
 @dataclass(slots=True)
@@ -220,7 +220,7 @@ class SimServer:
         self.court.handed_out(ready)
         for job in ready.jobs:
             lasts = self._jobs.randint(0, self._jobs.choice(_JOB_LASTS))
-            self.world.after(lasts, self._compared, self.coordinator, job)
+            self.world.after(lasts, self._answered, self.coordinator, job)
         if ready.records:
             entries: list[Stored] = [to_bytes(record) for _, record in ready.records]
             batch = _Batch(ready)
@@ -295,13 +295,13 @@ class SimServer:
         asking.found(need, rows, self.clock())
         self._wake()
 
-    def _compared(self, asking: Heard, job: Compare) -> None:
+    def _answered(self, asking: Heard, job: Job) -> None:
         if not self.is_up or self.coordinator is not asking:
             return  # the process that wanted to know is gone
-        number, why = (-1, "it took too long") if self._jobs.random() < 0.02 else run(job)
+        answer = Answer(-1, "it took too long") if self._jobs.random() < 0.02 else do(job)
         now = self.clock()
-        self.court.comparing(now)
-        asking.compared(job, number, why, now)
+        self.court.working(now)
+        asking.answered(job, answer, now)
         self.court.stepped()
         self._wake()
 

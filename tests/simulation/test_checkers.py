@@ -419,6 +419,10 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
         lambda c, r, n, w: (replace(r, rule="c1"), n, w) if getattr(r, "rule", "") == "c4" else None,
     ),
     quarrels.ResolvedIsWritten: ("before", _another_writes),
+    quarrels.MergedRight: (
+        "before",
+        lambda c, r, n, w: (replace(r, payload=b'{"a":-1,"b":-1}'), n, w) if getattr(r, "payload", None) else None,
+    ),
     quarrels.RaisedOnce: ("before", _said_before),
     quarrels.NotedRight: ("before", _smaller_fence),
     quarrels.ConflictsClose: ("look", _over_already),

@@ -1,10 +1,12 @@
-"""The workbench: comparisons in a process of their own."""
+"""The workbench: comparisons and merges in a process of their own."""
 
 from __future__ import annotations
 
 import anyio
 
+from a2a.engine.conflicts.bench import Answer, Job
 from a2a.engine.conflicts.comparators import Compare
+from a2a.engine.conflicts.merging import Merge
 from a2a.jobs import Workbench
 
 BOUND = 20
@@ -13,10 +15,12 @@ BOUND = 20
 class Answers:
     def __init__(self) -> None:
         self.given: list[tuple[str, int, str]] = []
+        self.values: list[bytes | None] = []
         self.news = anyio.Event()
 
-    def take(self, job: Compare, number: int, why: str) -> None:
-        self.given.append((job.member, number, why))
+    def take(self, job: Job, answer: Answer) -> None:
+        self.given.append((job.member if isinstance(job, Compare) else job.conflict, answer.number, answer.why))
+        self.values.append(answer.value)
         self.news.set()
 
     async def until(self, count: int) -> None:
@@ -45,6 +49,18 @@ async def test_jobs_are_answered_in_order_by_one_worker() -> None:
     assert [(member, number) for member, number, _ in answers.given] == [("m1", 0), ("m2", 2), ("m3", -1)]
 
 
+async def test_what_is_merged_comes_back_whole() -> None:
+    answers = Answers()
+    bench = Workbench(answers.take)
+    with anyio.fail_after(BOUND):
+        bench.put(Merge("k1", 0, b'{"a":1}', b'{"a":2}', '{"a":1,"b":"\u00fc\\n"}'.encode()))
+        bench.put(Merge("k2", 1, None, b"1", b"2"))
+        await answers.until(2)
+        await bench.aclose()
+    assert [given[:2] for given in answers.given] == [("k1", 0), ("k2", -1)]
+    assert answers.values == ['{"a":2,"b":"\u00fc\\n"}'.encode(), None]
+
+
 async def test_a_job_that_takes_too_long_is_killed_and_the_next_one_has_a_new_worker() -> None:
     answers = Answers()
     bench = Workbench(answers.take, budget=0.001)
@@ -58,6 +74,22 @@ async def test_a_job_that_takes_too_long_is_killed_and_the_next_one_has_a_new_wo
     (slow, quick) = answers.given
     assert (slow[1], "took longer" in slow[2]) == (-1, True)
     assert quick[1] == 1
+
+
+async def test_what_a_killed_worker_would_have_said_answers_no_other_job() -> None:
+    answers = Answers()
+    bench = Workbench(answers.take)
+    with anyio.fail_after(BOUND):
+        bench.put(compare("first", result("[2]")))
+        await answers.until(1)
+        bench._budget = 0
+        bench.put(compare("slow", result("[3]")))
+        await answers.until(2)
+        bench._budget = BOUND
+        bench.put(compare("quick", result("[2]")))
+        await answers.until(3)
+        await bench.aclose()
+    assert [number for _, number, _ in answers.given] == [1, -1, 1]
 
 
 async def test_a_worker_that_ends_is_an_answer_that_nobody_can_give() -> None:

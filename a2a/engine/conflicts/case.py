@@ -118,6 +118,10 @@ class Stage:
     winner: int | None = None
     why: str = ""
     by: str = ""
+    answered_lsn: int = 0
+    """Where a merge that asks nobody was answered; 0 while it was not."""
+    merged: bytes | None = None
+    """What came of it, where it could be merged."""
 
 
 @dataclass(slots=True)

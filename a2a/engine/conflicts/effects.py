@@ -14,18 +14,15 @@ from ..ledger import Ledger, Task
 from ..records import ContextWritten, Record
 from .case import Conflict
 from .comparators import Incomparable, value_of
-from .merging import Unmergeable, merge
+from .merging import MERGED_MAX, Merge, Unmergeable
 
-__all__ = ["follows", "merged_by_itself", "merged_value"]
-
-_MERGED_MAX = 64 * 1024
-"""Bytes of a merger's result that becomes a value: as large as one that is written may be by default."""
+__all__ = ["follows", "merged_value", "to_merge"]
 
 
 def merged_value(task: Task) -> bytes | None:
     """Return what a merger came to as a value for a context, or None where it is none."""
     result = task.results[-1] if task.results else None
-    if result is None or len(result.payload) > _MERGED_MAX:
+    if result is None or len(result.payload) > MERGED_MAX:
         return None
     try:
         return canonical(value_of(result.payload))
@@ -33,11 +30,11 @@ def merged_value(task: Task) -> bytes | None:
         return None
 
 
-def merged_by_itself(ledger: Ledger, conflict: Conflict) -> bytes:
-    """Return the value of a key with what both writers have changed since the revision that the later one knew.
+def to_merge(ledger: Ledger, conflict: Conflict, number: int) -> Merge:
+    """Return the job of a rung that asks nobody: what both have changed since the revision that the later one knew.
 
     Raises:
-        Unmergeable: it cannot be had without asking somebody.
+        Unmergeable: there is nothing that a job could make of it.
     """
     if conflict.contested is None:
         raise Unmergeable("nothing says what both have changed")
@@ -47,10 +44,7 @@ def merged_by_itself(ledger: Ledger, conflict: Conflict) -> bytes:
     base = entry.revision(wanted.rev or 0)
     if wanted.rev and (base is None or base.payload is None):
         raise Unmergeable(f"revision {wanted.rev}, which both have changed, is not kept")
-    value = merge(base.payload if base is not None else None, stands.payload, wanted.payload)
-    if len(value) > _MERGED_MAX:
-        raise Unmergeable("what has the changes of both is too large")
-    return value
+    return Merge(conflict.id, number, base.payload if base is not None else None, stands.payload, wanted.payload)
 
 
 def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, why: str, now: int) -> list[Record]:
@@ -63,7 +57,8 @@ def follows(ledger: Ledger, conflict: Conflict, outcome: str, ref: str | None, w
     fence: int | None
     if outcome == "merge" and ref is None:
         wanted = conflict.candidates[1]
-        value, author, task, fence = merged_by_itself(ledger, conflict), wanted.agent, wanted.task, wanted.fence
+        value = conflict.stages[-1].merged or b"null"
+        author, task, fence = wanted.agent, wanted.task, wanted.fence
     elif outcome == "merge" and ref is not None:
         result = ledger.tasks[ref].results[-1]
         value, author, task, fence = merged_value(ledger.tasks[ref]) or b"null", result.agent, ref, result.fence

@@ -13,6 +13,7 @@ from ..records import (
     ConflictOpened,
     ConflictResolved,
     GroupDecided,
+    Merged,
     PositionTaken,
     Reworked,
     Settled,
@@ -37,6 +38,7 @@ __all__ = [
     "ended",
     "group_decided",
     "index",
+    "merged",
     "position_taken",
     "sent_back",
     "stage_closed",
@@ -200,6 +202,15 @@ def stage_opened(ledger: Ledger, record: StageOpened, lsn: int) -> None:
     if not conflict.frozen_lsn:
         conflict.frozen_lsn = lsn
     conflict.stages.append(Stage(record.number, record.strategy, lsn, record.until, record.asked, record.weights))
+    _stir(ledger, conflict)
+
+
+def merged(ledger: Ledger, record: Merged, lsn: int) -> None:
+    conflict = _open(ledger, record.conflict, lsn)
+    stage = conflict.stage
+    if stage is None or stage.number != record.number or stage.answered_lsn:
+        raise ValueError(f"record {lsn} answers rung {record.number} of {conflict.id}, which has not asked")
+    stage.answered_lsn, stage.merged, stage.why = lsn, record.payload, record.why
     _stir(ledger, conflict)
 
 

@@ -1,23 +1,29 @@
 """Three-way merging without anybody's help: what two have made of the same base, where they changed other things.
 
 JSON by its places, texts by their lines; whatever both changed differently cannot be merged, and that is an outcome.
-Pure, and bounded by what a value of a context may be.
+It reads what agents wrote, so it is run as a job, inside limits of size, depth and lines, and its answer is recorded;
+nothing here is called while a decision is made (spec RUNG-6).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from ...protocol.canonical import canonical
 
-__all__ = ["Unmergeable", "merge"]
+__all__ = ["MERGED_MAX", "Merge", "Unmergeable", "merge", "run"]
 
+MERGED_MAX = 64 * 1024
+"""Bytes of what is merged: as large as a value of a context may be by default."""
+_BYTES_MAX = 1024 * 1024
+"""Of each of the three."""
 _DEPTH_MAX = 64
 _LINES_MAX = 500
-"""Lines of all texts in one merge: comparing them takes time, at worst a twentieth of a second for so many, while
-everybody waits."""
+"""Lines of all texts in one merge: comparing them takes time, at worst a twentieth of a second for so many. A replay
+does it as well, and nobody kills that."""
 _NOTHING: Any = object()
 """Stands for what is not there."""
 
@@ -26,17 +32,43 @@ class Unmergeable(Exception):
     """Both changed the same, differently; or it is nothing that can be merged."""
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """A job: what is it with the changes of both?"""
+
+    conflict: str
+    number: int
+    """Of the rung."""
+    base: bytes | None
+    """What both have changed; None where both have added all they have."""
+    one: bytes
+    other: bytes
+
+
+def run(job: Merge) -> tuple[bytes | None, str]:
+    """Do a job, and return what is merged and why; None where it cannot be. In a worker, off the loop."""
+    try:
+        return merge(job.base, job.one, job.other), "merged by what each has changed"
+    except Unmergeable as reason:
+        return None, str(reason)
+
+
 def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:
     """Return what has the changes of both, in canonical form; without a base both have added all they have.
 
     Raises:
-        Unmergeable: they changed the same place, or a value cannot be read.
+        Unmergeable: they changed the same place, or a value cannot be read, or is beyond the limits.
     """
+    if max(len(value or b"") for value in (base, one, other)) > _BYTES_MAX:
+        raise Unmergeable(f"a value of more than {_BYTES_MAX} bytes is not merged")
     try:
         values = [_NOTHING if value is None else json.loads(value) for value in (base, one, other)]
-        return canonical(_Merge().of(values[0], values[1], values[2], "", 0))
+        both = canonical(_Merge().of(values[0], values[1], values[2], "", 0))
     except (ValueError, RecursionError) as error:
         raise Unmergeable(str(error)) from error
+    if len(both) > MERGED_MAX:
+        raise Unmergeable("what has the changes of both is too large")
+    return both
 
 
 class _Merge:

@@ -32,9 +32,9 @@ from ..records import (
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
 from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of
-from .effects import follows, merged_by_itself, merged_value
+from .effects import follows, merged_value, to_merge
 from .finding import stale_conflict
-from .merging import Unmergeable
+from .merging import Merge, Unmergeable
 from .rungs import COUNTED, Ballot, Outcome, Rung, count, parse_ladder, weight_of
 from .slate import Slate, of_conflict, of_group, outranks
 
@@ -68,7 +68,7 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
     comparator = redundancy.get("comparator", policy.comparator)
     ladder = [dict(rung) for rung in redundancy.get("policy") or policy.ladder]
     check_comparator(comparator)
-    if any(rung.strategy == "merge" and not rung.skill for rung in parse_ladder(ladder, irreversible=is_irreversible)):
+    if any(rung.merges_itself for rung in parse_ladder(ladder, irreversible=is_irreversible)):
         raise ValueError("merge: expected the skill of who is asked; the answers of a group have no base")
     if redundancy.get("k", 1) > redundancy["n"]:
         raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
@@ -123,8 +123,10 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
     return _tally(world, task, group, conflict, now)
 
 
-def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | None:
-    """Return the next step of a conflict that is not about a group, or None where it waits. Spec CONFLICT-11."""
+def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | Merge | None:
+    """Return the next step of a conflict that is not about a group, a merge that has to be made first, or None where it
+    waits. Spec CONFLICT-11.
+    """
     if not conflict.is_open or not conflict.climbs:
         return None
     ledger = world.ledger
@@ -136,7 +138,10 @@ def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | None:
     slate = of_conflict(ledger, conflict)
     if not conflict.stages:
         return _open_stage(world, slate, conflict, now)
-    return _climb(world, slate, conflict, now)
+    step = _climb(world, slate, conflict, now)
+    if step is None and conflict.stage is not None and conflict.ladder[conflict.stage.number].merges_itself:
+        return to_merge(ledger, conflict, conflict.stage.number)
+    return step
 
 
 def _open_conflict(ledger: Ledger, task: Task) -> Conflict | None:
@@ -366,8 +371,8 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
         outcome = Outcome(None, "the last rung refuses all")
     elif rung.strategy == "authority":
         outcome = _authority(ledger, slate)
-    elif rung.strategy == "merge" and not rung.skill:
-        outcome = _by_itself(ledger, slate, conflict)
+    elif rung.merges_itself:
+        outcome = _unmergeable(ledger, conflict, number)
     elif rung.strategy == "retry" and slate.task is None:
         outcome = Outcome(None, "there is nothing to be done again")
     elif rung.strategy in COUNTED:
@@ -383,13 +388,13 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
     return [*asked, opened]
 
 
-def _by_itself(ledger: Ledger, slate: Slate, conflict: Conflict) -> Outcome:
-    """Merge what can be, without asking anybody. Spec RUNG-6."""
+def _unmergeable(ledger: Ledger, conflict: Conflict, number: int) -> Outcome | None:
+    """Tell that no job could make anything of it, or None where one has to say. Spec RUNG-6."""
     try:
-        merged_by_itself(ledger, conflict)
+        to_merge(ledger, conflict, number)
     except Unmergeable as reason:
         return Outcome(None, str(reason))
-    return Outcome(len(slate.classes), "merged by what each has changed")
+    return None
 
 
 def _authority(ledger: Ledger, slate: Slate) -> Outcome:
@@ -415,7 +420,7 @@ def _weights(ledger: Ledger, slate: Slate) -> dict[str, int]:
 
 def _asked(world: World, slate: Slate, conflict: Conflict, number: int, rung: Rung, now: int) -> list[Delegated]:
     """Return the tasks by which others are asked: independent of the parties, and not told whose answer is whose."""
-    if rung.strategy == "human":
+    if rung.strategy == "human" or rung.merges_itself:
         return []
     task, candidates = slate.task, slate.payloads
     order = _order(conflict.id, len(candidates))
@@ -503,6 +508,10 @@ def _heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: in
     is_over = _is_over(world, stage.until, now)
     if rung.strategy == "human":
         return _silence(rung) if is_over and not _is_held(rung) else None
+    if rung.merges_itself:
+        if stage.answered_lsn:
+            return Outcome(None if stage.merged is None else len(slate.classes), stage.why)
+        return Outcome(None, "nobody could say in time") if is_over else None
     if pending and not is_over:
         return None
     answers = [_answer(one) for one in asked]

@@ -51,6 +51,11 @@ class Rung:
     on_timeout: str = "abort"
     """`human`: what silence means, `abort`, `first_wins` or `hold`."""
 
+    @property
+    def merges_itself(self) -> bool:
+        """Whether it is a merge that asks nobody."""
+        return self.strategy == "merge" and not self.skill
+
 
 @dataclass(slots=True)
 class Ballot:

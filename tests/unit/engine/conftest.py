@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2a.engine.conflicts.comparators import run
+from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
 from a2a.engine.decision import Decision, Need, Shelved
 from a2a.engine.ledger import Ledger, Task
@@ -259,7 +259,7 @@ class Town:
         for connection, reason in ready.closes:
             self.peers[connection].closed = reason
         for job in ready.jobs:
-            self.coordinator.compared(job, *run(job), self.now)
+            self.coordinator.answered(job, do(job), self.now)
         if ready.jobs:
             self.flush()
         self.archive.update((task.task, (task, task.body)) for task in ready.archived)

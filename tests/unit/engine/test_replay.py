@@ -18,6 +18,7 @@ from a2a.engine.records import (
     Delegated,
     GroupDecided,
     LeaseExpired,
+    Merged,
     Offered,
     Recalled,
     Record,
@@ -167,6 +168,9 @@ def disputes(make_town):
     third.report(third.offer(), payload=result("2"))
     town.pass_time(500)
     group("[1", "{", "7", comparator="numeric(1)", rungs=(abort,))
+    for by, name, value, rev in ((boss, "one", b'{"a":1}', 0), (workers["w1"], "other", b'{"b":2}', 0)):
+        by.say(ContextWrite("plans", name, [ContextOp("decisions/db", rev, value)]))
+    town.pass_time(500)
     boss.cancel(group("1", "2", rungs=(human, abort)))
     town.pass_time(5_000)
     for peer in town.peers.values():
@@ -176,7 +180,7 @@ def disputes(make_town):
     town.coordinator.stop(town.now)
     town.flush()
     found = [record for _, record in town.records]
-    assert {Archived, ConflictAppealed, Classified} <= {type(record) for record in found}
+    assert {Archived, ConflictAppealed, Classified, Merged} <= {type(record) for record in found}
     return found
 
 
@@ -270,7 +274,7 @@ def test_a_record_that_was_touched_is_found_by_the_decision_or_by_the_hash(world
 
 
 @pytest.mark.parametrize(
-    "kind", [Classified, ConflictOpened, StageOpened, StageClosed, ConflictResolved, GroupDecided, Settled]
+    "kind", [Classified, ConflictOpened, StageOpened, Merged, StageClosed, ConflictResolved, GroupDecided, Settled]
 )
 def test_a_record_of_a_conflict_that_is_missing_is_found(disputes, kind):
     position = next(number for number, record in enumerate(disputes) if type(record) is kind)

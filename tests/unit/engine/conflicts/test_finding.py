@@ -2,9 +2,10 @@
 
 import pytest
 
+from a2a.engine.conflicts.bench import Answer
 from a2a.engine.conflicts.finding import TRIES, about_context, digest_of
 from a2a.engine.policy import Admission, digest
-from a2a.engine.records import ConflictOpened, ConflictResolved, ContextWritten
+from a2a.engine.records import ConflictOpened, ConflictResolved, ContextWritten, Merged
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     ConflictGet,
@@ -299,6 +300,111 @@ def test_what_each_has_changed_is_merged_where_nobody_is_asked(writers):
     assert case.value(DB) == (b'{"a":2,"b":2}', 3, "bob")
     (opened, resolved) = case.bob.mail()
     assert (resolved.outcome, resolved.ref, resolved.dissent) == ("merge", None, ["revision-1", "proposal-2"])
+
+
+class Merging:
+    """A merge whose job is done when the test says so."""
+
+    def __init__(self, case, monkeypatch):
+        self.case, self.town, self.answers = case, case.town, []
+        coordinator = case.town.coordinator
+        self.answered = coordinator.answered
+        monkeypatch.setattr(coordinator, "answered", lambda *said: self.answers.append(said))
+        case.write(case.ann, DB, b'{"a":1,"b":1}', 0)
+        case.write(case.ann, DB, b'{"a":2,"b":1}', 1)
+        self.known = case.lost(case.bob, DB, b'{"a":1,"b":2}', 1)
+
+    def says(self):
+        for job, answer, _ in self.answers:
+            self.answered(job, answer, self.town.now)
+        self.town.flush()
+
+    @property
+    def conflict(self):
+        return self.town.ledger.conflicts[self.known]
+
+
+@pytest.fixture
+def merging(writers, monkeypatch):
+    return lambda *rungs, **policy: Merging(writers("merge", *rungs, **policy), monkeypatch)
+
+
+def test_a_merge_is_a_job_and_its_answer_a_record(merging):
+    case = merging("abort")
+    assert case.conflict.is_open and case.town.said(Merged) == []
+    assert case.case.lost(case.case.ann, DB, b"3", 2) == case.known, "meanwhile the key waits"
+    assert len(case.answers) == 1, "it is asked for once"
+    case.says()
+    (record,) = case.town.said(Merged)
+    assert (record.conflict, record.number, record.payload) == (case.known, 0, b'{"a":2,"b":2}')
+    assert case.case.value(DB) == (b'{"a":2,"b":2}', 3, "bob")
+    case.says()
+    assert len(case.town.said(Merged)) == 1
+
+
+def test_a_merge_that_nobody_can_make_is_undecided_and_recorded(merging):
+    case = merging("first_wins")
+    ((job, _, _),) = case.answers
+    case.answers[:] = [(job, Answer(-1, "it took longer than 5 s"), 0)]
+    case.says()
+    (record,) = case.town.said(Merged)
+    assert (record.payload, record.why) == (None, "it took longer than 5 s")
+    assert [(stage.winner, stage.why) for stage in case.conflict.stages][0] == (None, "it took longer than 5 s")
+    assert case.conflict.by == "first_wins" and case.case.value(DB) == (b'{"a":2,"b":1}', 2, "ann")
+
+
+def test_a_merge_has_the_time_of_its_rung(merging):
+    case = merging("abort", judge_ms=3_000)
+    case.town.pass_time(2_999)
+    assert case.conflict.is_open
+    case.town.pass_time(1)
+    assert (case.conflict.by, case.conflict.stages[0].why) == ("abort", "nobody could say in time")
+    case.says()
+    assert case.town.said(Merged) == [] and case.town.coordinator.live.merging == {}
+
+
+def test_a_merge_may_come_after_its_time_where_a_start_gives_everybody_more(merging):
+    town = merging("abort", judge_ms=1_000, recovery_grace_ms=5_000).town
+    again = town.restart(after=2_000)
+    (conflict,) = again.ledger.conflicts.values()
+    assert conflict.outcome == "merge"
+
+
+def test_a_merge_that_comes_when_another_rung_is_under_way_says_nothing(merging):
+    case = merging("human", "abort", judge_ms=3_000)
+    case.town.pass_time(3_000)
+    case.says()
+    assert case.town.said(Merged) == [] and case.conflict.stage.strategy == "human"
+
+
+def test_a_merge_under_way_is_not_asked_for_again(merging):
+    case = merging("abort")
+    case.town.ledger.stirred[case.known] = case.conflict
+    case.case.write(case.case.ann, "other", b"1", 0)
+    assert case.town.ledger.stirred == {} and len(case.answers) == 1
+
+
+def test_a_merge_that_comes_after_a_persons_word_says_nothing(merging):
+    case = merging("abort")
+    case.town.join("carl", operator_token="op").say(ConflictVote(case.known, "revision-1", "as it is"))
+    case.says()
+    assert case.town.said(Merged) == []
+    assert case.case.value(DB) == (b'{"a":2,"b":1}', 2, "ann")
+
+
+def test_a_merge_is_asked_for_again_after_a_restart(merging):
+    again = merging("abort").town.restart()
+    (conflict,) = again.ledger.conflicts.values()
+    assert (conflict.outcome, conflict.stages[0].merged) == ("merge", b'{"a":2,"b":2}')
+
+
+def test_what_was_merged_takes_effect_when_nobody_can_appeal_any_more(writers):
+    case = writers("merge", "abort", appeal_ms=1_000)
+    case.write(case.ann, DB, b'{"a":1}', 0)
+    assert case.lost(case.bob, DB, b'{"b":1}', 0)
+    assert case.value(DB)[1] == 1
+    case.town.pass_time(1_000)
+    assert case.value(DB) == (b'{"a":1,"b":1}', 2, "bob")
 
 
 @pytest.mark.parametrize(("values", "rev"), [((b"1",), 0), ((b'{"a":1}', b'{"a":2}'), 1)])

@@ -11,6 +11,7 @@ from a2a.engine.records import (
     ConflictOpened,
     ConflictResolved,
     GroupDecided,
+    Merged,
     PositionTaken,
     StageClosed,
     StageOpened,
@@ -57,6 +58,7 @@ def test_what_is_not_about_a_conflict_under_way_does_not_fit(ledger, disputed):
         ConflictOpened(1, "main-k1", disputed.id, "result", "r1", LADDER, 9, {}),
         StageOpened(1, conflict.id, disputed.id, 2, "abort", 0, [], {}),
         StageClosed(1, conflict.id, disputed.id, 0, 0, ""),
+        Merged(1, conflict.id, 0, ""),
     ):
         with pytest.raises((KeyError, ValueError)):
             ledger.apply(record)
@@ -73,6 +75,15 @@ def test_a_conflict_that_is_over_is_over(ledger, disputed):
     ):
         with pytest.raises(ValueError, match="is over"):
             ledger.apply(record)
+
+
+def test_a_rung_is_answered_once(ledger, disputed):
+    (conflict,) = ledger.conflicts.values()
+    record = Merged(1, conflict.id, conflict.stage.number, "", b"1")
+    ledger.apply(record)
+    assert conflict.stage.merged == b"1"
+    with pytest.raises(ValueError, match="has not asked"):
+        ledger.apply(record)
 
 
 def test_an_appeal_is_made_once(ledger, disputed):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from a2a.engine.conflicts.merging import Unmergeable, merge
+from a2a.engine.conflicts.merging import MERGED_MAX, Merge, Unmergeable, merge, run
 
 TEXT = "x\n" * 300
 
@@ -69,3 +69,18 @@ def test_what_is_too_deep_is_not_merged():
 
     with pytest.raises(Unmergeable):
         merged(nested({"x": 0}), nested({"x": 1}), nested({"x": 0, "y": 1}))
+
+
+def test_what_is_too_large_is_not_merged():
+    many = json.dumps({str(number): "" for number in range(100_000)}).encode()
+    with pytest.raises(Unmergeable, match="is not merged"):
+        merge(many, b"1", many)
+    half = "x" * (MERGED_MAX // 2)
+    with pytest.raises(Unmergeable, match="too large"):
+        merged(None, {"a": half}, {"b": half})
+
+
+def test_a_job_says_what_is_merged_or_why_nothing_is():
+    assert run(Merge("k", 0, None, b'{"a":1}', b'{"b":2}')) == (b'{"a":1,"b":2}', "merged by what each has changed")
+    value, why = run(Merge("k", 0, None, b"1", b"2"))
+    assert (value, "both have changed" in why) == (None, True)
