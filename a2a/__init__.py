@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .agent import Agent
     from .claim import Claim
     from .client import Client, connect
+    from .content import Patch
     from .context import ChildTask, PriorAttempt, SyncTaskContext, TaskClaim, TaskContext
     from .delegator import AgentChange, AgentInfo, TaskEvent, TaskHandle
     from .engine.policy import Admission, Bounds, Durations, Policy
@@ -66,6 +67,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "agent": ("Agent",),
     "claim": ("Claim",),
     "client": ("Client", "connect"),
+    "content": ("Patch",),
     "context": ("ChildTask", "PriorAttempt", "SyncTaskContext", "TaskClaim", "TaskContext"),
     "delegator": ("AgentChange", "AgentInfo", "TaskEvent", "TaskHandle"),
     "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
@@ -133,6 +135,7 @@ __all__ = [
     "LeaseLapsed",
     "LinkSettings",
     "MemoryStore",
+    "Patch",
     "Policy",
     "PriorAttempt",
     "Refused",

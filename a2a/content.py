@@ -8,22 +8,59 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from .engine.conflicts.patches import DIFF, JSON_PATCH
 from .protocol.canonical import canonical
 
 __all__ = [
+    "Patch",
     "artifacts_payload",
     "artifacts_value",
     "json_payload",
     "parts_payload",
+    "patches_in",
     "read_artifacts",
     "read_json",
     "read_parts",
     "result_value",
 ]
+
+
+_NAME_MAX = 256
+_PATCHES_MAX = 16
+"""Patches in one result (spec PATCH-1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What a handler returns that has changed something which others may change too, alone or in a list (spec PATCH-1).
+
+    Where two results of one context patch the same base in the same place, a conflict opens by itself.
+
+        @agent.skill
+        async def fix(issue: str) -> Patch:
+            return Patch(of="repo", base="3f2a9c1", changes=git_diff())
+
+    Args:
+        of: what it patches, by a name that all who do use.
+        base: the revision of it that was patched.
+        changes: a unified diff, or the operations of a JSON Patch.
+    """
+
+    of: str
+    base: str
+    changes: str | list[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        for name in (self.of, self.base):
+            if not 0 < len(name) <= _NAME_MAX:
+                raise ValueError(
+                    f"a patch names what it is of and its base in 1 to {_NAME_MAX} characters, not {name!r}"
+                )
 
 
 def parts_payload(value: Any) -> bytes:
@@ -57,8 +94,37 @@ def read_json(payload: bytes | str | None) -> Any:
 
 
 def artifacts_payload(value: Any) -> bytes:
-    """Encode a handler's result as a JSON array with one A2A Artifact, `result`."""
+    """Encode a handler's result as a JSON array with one A2A Artifact, `result`, or one for each of its patches."""
+    patches = _patches(value)
+    if patches:
+        return canonical([_patched(patch, number) for number, patch in enumerate(patches, 1)])
     return canonical([{"artifactId": "result", "name": "result", "parts": [_part(value)]}])
+
+
+def patches_in(value: Any) -> list[tuple[str, str]]:
+    """Return what a handler's result patches: (thing, base) of each.
+
+    Raises:
+        ValueError: there are too many, or two are of the same.
+    """
+    found = [(patch.of, patch.base) for patch in _patches(value)]
+    if len(found) > _PATCHES_MAX or len(set(found)) != len(found):
+        raise ValueError(f"a result has at most {_PATCHES_MAX} patches, each of another thing or base")
+    return found
+
+
+def _patches(value: Any) -> list[Patch]:
+    if isinstance(value, Patch):
+        return [value]
+    return value if isinstance(value, list) and value and all(isinstance(item, Patch) for item in value) else []
+
+
+def _patched(patch: Patch, number: int) -> dict[str, Any]:
+    is_text = isinstance(patch.changes, str)
+    part = {"text" if is_text else "data": patch.changes, "mediaType": DIFF if is_text else JSON_PATCH}
+    name = "result" if number == 1 else f"patch-{number}"
+    metadata = {"patch": {"of": patch.of, "base": patch.base}}
+    return {"artifactId": name, "name": name, "metadata": metadata, "parts": [part]}
 
 
 def read_artifacts(payload: bytes | None) -> list[dict[str, Any]]:

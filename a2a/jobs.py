@@ -2,8 +2,8 @@
 
 To compare or merge payloads is to decode them, and a hostile one could hold up whoever does. So the coordinator's loop
 never does: it hands a job to a worker process and takes the answer as an input; a worker that takes too long is killed,
-and the answer is that nobody can say. One job at a time; what waits is bounded by the groups and conflicts there are,
-each has one. Used by the server's shell.
+and the answer is that nobody can say. One job at a time; what waits is bounded by the groups, the conflicts and the
+patches there are, each has one. Used by the server's shell.
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ class Reader(Delegator):
     async def conflict(self, conflict: str) -> dict[str, Any]:
         """Return a conflict's record: its subjects and their values, what was tried and answered, how it ended.
 
+        What was merged without asking anybody is under `merged`: a key's value, or Artifacts that patch.
+
         Raises:
             NotFound: there is no such conflict.
         """
@@ -108,6 +110,8 @@ class Reader(Delegator):
             {**subject, "value": await self._value_of(subject, payloads.get(subject["ref"]))}
             for subject in shown["subjects"]
         ]
+        if "merged" in payloads:
+            shown["merged"] = read_json(payloads["merged"])
         if "raises" in shown:
             shown["raises"] = [{**told, "value": value} for told, value in zip(shown["raises"], raised, strict=True)]
         shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from .content import artifacts_payload, read_parts
+from .content import artifacts_payload, patches_in, read_parts
 from .context import SyncTaskContext, TaskContext
 from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
@@ -38,7 +38,7 @@ from .errors import (
 from .ids import new_suffix
 from .link import Link, LinkSettings
 from .loop import new_loop
-from .protocol.messages import AgentUpdate, AttemptError, Credit
+from .protocol.messages import AgentUpdate, AttemptError, Credit, PatchRef
 from .protocol.session import Identity
 from .reader import Reader
 
@@ -314,7 +314,9 @@ class Runner(Reader):
                 value = await anyio.to_thread.run_sync(
                     lambda: skill.function(**arguments), abandon_on_cancel=True, limiter=self._threads
                 )
-            return "completed", artifacts_payload(skill.result(value)), None
+            result = skill.result(value)
+            context._attempt.patches = [PatchRef(*patch) for patch in patches_in(result)]
+            return "completed", artifacts_payload(result), None
         except Declined as declined:
             return declined
         except HandedOff:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
+from .content import patches_in
 from .errors import AttemptFailed
 
 __all__ = ["Skill"]
@@ -120,6 +121,8 @@ class Skill:
         if isinstance(value, str | bytes) or value is None:
             return value
         try:
+            if patches_in(value):
+                return value
             return to_jsonable_python(value) if self._output is None else self._output.dump_python(value, mode="json")
         except Exception as error:
             raise AttemptFailed(f"{self.id} returned what has no JSON form: {error}", code="schema") from error

@@ -88,6 +88,8 @@ from .conflicts.court import (
 )
 from .conflicts.merging import Merge
 from .conflicts.noting import circle_noted
+from .conflicts.overlapping import collision, next_overlap
+from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
@@ -125,12 +127,14 @@ from .records import (
     CoordinatorStarted,
     CoordinatorStopped,
     Declined,
+    GroupDecided,
     HandedOff,
     LeaseExpired,
     MailboxAcked,
     Merged,
     Offered,
     OfferWithdrawn,
+    PatchesCompared,
     Recalled,
     Record,
     Refused,
@@ -322,6 +326,8 @@ class Coordinator:
                 # The tasks that stood before it in line do so no more; what is shared meets itself as `x` only.
                 self.ledger.freed.append(dict.fromkeys(claim.names, "x"))
         self.ledger.stirred.update(self.ledger.open_conflicts)
+        for patched in list(self.ledger.patches.due):
+            self._look_at_patches(patched, now)
         self._follow(now)
 
     def opened(self, connection: int, fresh_secret: str, now: int) -> None:
@@ -467,6 +473,8 @@ class Coordinator:
         now = max(now, self.ledger.at)
         if isinstance(job, Compare):
             self._compared(job, answer.number, answer.why, now)
+        elif isinstance(job, Overlap):
+            self._held_against(job, answer, now)
         else:
             self._merged(job, answer, now)
 
@@ -491,6 +499,28 @@ class Coordinator:
             return  # a person decided meanwhile, or the rung's time is over: nobody wants to know any more
         self._commit(Merged(now, job.conflict, job.number, answer.why, answer.value))
         self._follow(now)
+
+    def _held_against(self, job: Overlap, answer: Answer, now: int) -> None:
+        if self.live.overlapping.get(job.task) is not job:
+            return  # another result came meanwhile, and is being looked at
+        del self.live.overlapping[job.task]
+        if next_overlap(self.ledger, job.task) == job:
+            self._commit(PatchesCompared(now, job.task, job.other, answer.number, answer.why))
+        self._look_at_patches(job.task, now)
+        self._follow(now)
+
+    def _look_at_patches(self, task: str, now: int) -> None:
+        """Have a result held against the next that patches the same, or say what it collides with."""
+        if not self.policy.ladder_for("artifact"):
+            return
+        job = next_overlap(self.ledger, task)
+        if job is not None:
+            self.live.overlapping[task] = job
+            self._ready.jobs.append(job)
+            return
+        opened = collision(self.world, task, now)
+        if opened is not None:
+            self._commit(opened)
 
     def next_deadline(self) -> int | None:
         """Return when `tick` has something to do next, or None."""
@@ -605,6 +635,8 @@ class Coordinator:
             self._written[record.context_id] = None
         elif isinstance(record, _TIMES_CLAIM):
             self._time_claim(record)
+        if isinstance(record, Reported | GroupDecided) and record.task in ledger.patches.due:
+            self._look_at_patches(record.task, record.at)
         if isinstance(record, _GIVES_UP) and record.reason == "deadlock":
             self._broken.append(record)
 

@@ -21,6 +21,7 @@ from .conflicts import folding
 from .conflicts.case import Conflict, Group, Terms
 from .context_state import Context, apply_written
 from .filter import KeyFilter
+from .patchbook import PatchBook, Patched
 from .policy import Bounds, Durations
 from .records import (
     Accepted,
@@ -54,6 +55,7 @@ from .records import (
     Merged,
     Offered,
     OfferWithdrawn,
+    PatchesCompared,
     PositionTaken,
     PrincipalBound,
     Recalled,
@@ -187,6 +189,8 @@ class Result:
     """Decisions among these that had moved: `key`, `seen`, `current`."""
     overruled: str = ""
     """The conflict that was decided against it, or empty."""
+    patches: list[dict[str, Any]] = field(default_factory=list)
+    """What it patches: `of`, `base`."""
 
     @property
     def is_doubtful(self) -> bool:
@@ -464,6 +468,7 @@ class Ledger:
         self.context_bytes = 0
         """About what they take in memory."""
         self.claims = ClaimBook()
+        self.patches = PatchBook()
         self.mail: dict[str, int] = {}
         """Task to the mailbox entries that are rendered from it and not acknowledged."""
         self.archived = KeyFilter()
@@ -636,7 +641,35 @@ class Ledger:
         """Make a member's result the group's."""
         adopted = Result(task.rev, result.fence, result.agent, result.result_hash, result.payload, at, reviewed)
         adopted.basis, adopted.stale_basis = result.basis, stale_basis or []
+        adopted.patches = result.patches
         task.results.append(adopted)
+
+    def note_patches(self, task: Task, lsn: int) -> None:
+        """Have a task's newest result held against others that patch the same, where it patches something.
+
+        Not where it is one of a group's answers, which are no two things that shall both be so, or made for a conflict.
+        """
+        above: list[str] = []
+        at: Task | None = task
+        while at is not None:
+            if at.scope.partition(":")[0] in ("group", "conflict", "compare"):
+                return
+            above.append(at.id)
+            at = self.tasks.get(at.parent or "")
+        result = task.results[-1]
+        self.patches.add(
+            Patched(
+                task.id,
+                task.context_id,
+                [[patch["of"], patch["base"]] for patch in result.patches],
+                result.agent,
+                result.fence,
+                result.result_hash,
+                result.payload,
+                lsn,
+                above[1:],
+            )
+        )
 
     def count_result(self, agent: str, *, was_good: bool) -> None:
         """Note that somebody decided about a result of this agent."""
@@ -1112,8 +1145,10 @@ def _reported(ledger: Ledger, record: Reported, lsn: int) -> None:
                 record.unseen_steer,
                 record.basis or [],
                 record.stale_basis or [],
+                patches=record.patches or [],
             )
         )
+        ledger.note_patches(task, lsn)
     else:
         task.failures += record.outcome == "failed"
     for ask in task.asks:
@@ -1136,9 +1171,14 @@ def _reworked(ledger: Ledger, record: Reworked, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.feedback.append((record.rev, record.reason_code, record.payload))
     task.rev += 1
+    ledger.patches.drop(task.id)
     task.cancel = None  # the report had come first, and the delegator chose to go on
     ledger.move(task, TaskEvent.REWORK, record, lsn, record.payload, by=record.by, rev=task.rev)
     folding.sent_back(ledger, task, record, lsn)
+
+
+def _patches_compared(ledger: Ledger, record: PatchesCompared, lsn: int) -> None:
+    ledger.patches.compared(record.task, record.other, record.number > 0)
 
 
 def _cancel_requested(ledger: Ledger, record: CancelRequested, lsn: int) -> None:
@@ -1174,6 +1214,8 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     ledger.open_tasks.pop(task.id, None)
+    if record.state != "completed":
+        ledger.patches.drop(task.id)
     ledger.claims.forget(owner_of(task.id, ""))
     folding.ended(ledger, task, record, lsn)
     if task.group is None and result is not None and task.scope.partition(":")[0] in ("task", "principal"):
@@ -1261,6 +1303,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     ConflictJoined: folding.conflict_joined,
     ConflictNoted: folding.conflict_noted,
     PositionTaken: folding.position_taken,
+    PatchesCompared: _patches_compared,
     StageOpened: folding.stage_opened,
     Merged: folding.merged,
     StageClosed: folding.stage_closed,

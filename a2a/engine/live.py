@@ -15,6 +15,7 @@ from .names import NameIndex
 from .policy import Policy
 
 if TYPE_CHECKING:
+    from .conflicts.patches import Overlap
     from .routing import Queues
 
 __all__ = ["Connection", "Line", "Live", "Progress", "World"]
@@ -121,6 +122,8 @@ class Live:
     """Group to the member whose result a job compares just now."""
     merging: dict[str, int] = field(default_factory=dict)
     """Conflict to the rung at which a job merges just now."""
+    overlapping: dict[str, Overlap] = field(default_factory=dict)
+    """Task to the job that holds its result against another just now."""
     away_since: dict[str, int] = field(default_factory=dict)
     """Principal that some open task depends on to since when no process of it is connected."""
     started_at: int = 0

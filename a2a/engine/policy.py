@@ -128,7 +128,7 @@ _A_MINUTE = {"strategy": "human", "timeoutMs": 60_000}
 LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
     "context": ({"strategy": "merge"}, {"strategy": "authority"}, _A_MINUTE, {"strategy": "abort"}),
     "resource": ({"strategy": "authority"}, {"strategy": "human"}, {"strategy": "abort"}),
-    "artifact": ({"strategy": "majority"}, {"strategy": "human"}, {"strategy": "abort"}),
+    "artifact": ({"strategy": "merge"}, {"strategy": "authority"}, {"strategy": "human"}, {"strategy": "abort"}),
     "instruction": ({"strategy": "authority"}, {"strategy": "first_wins"}),
     "identity": ({"strategy": "human"}, {"strategy": "abort"}),
 }

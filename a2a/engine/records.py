@@ -51,6 +51,7 @@ __all__ = [
     "Merged",
     "OfferWithdrawn",
     "Offered",
+    "PatchesCompared",
     "PositionTaken",
     "PrincipalBound",
     "Recalled",
@@ -377,6 +378,8 @@ class Reported(Record):
     """What the result relies on in the task's context: `key`, `rev`."""
     stale_basis: list[dict[str, Any]] | None = None
     """Decisions among these that had moved: `key`, `seen`, `current`."""
+    patches: list[dict[str, Any]] | None = None
+    """What the result patches: `of`, `base`."""
 
 
 @dataclass(slots=True)
@@ -506,6 +509,17 @@ class PositionTaken(Record):
     party: str
     stance: str
     payload: bytes
+
+
+@dataclass(slots=True)
+class PatchesCompared(Record):
+    """A result that patches something was held against another that patches the same."""
+
+    task: str
+    other: str
+    number: int
+    """1: they collide; 0: they do not; -1: nobody can say."""
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -743,6 +757,7 @@ RECORDS: dict[str, type[Record]] = {
         ConflictJoined,
         ConflictNoted,
         PositionTaken,
+        PatchesCompared,
         StageOpened,
         Merged,
         StageClosed,

@@ -26,6 +26,7 @@ from ..protocol.messages import (
     ContextWrite,
     Held,
     Message,
+    PatchRef,
     RaisedSubject,
     Seen,
     TaskAccept,
@@ -50,12 +51,14 @@ from . import plain, snapshot
 from .budget import exhausted
 from .capacity import serves
 from .claimcheck import expected_instead
-from .conflicts.case import Terms
+from .conflicts.case import PATCHED, Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.finding import TRIES
 from .conflicts.merging import Merge
 from .conflicts.merging import run as merged_by
 from .conflicts.noting import expected_instead as unnoted
+from .conflicts.overlapping import collision, next_overlap
+from .conflicts.patches import run as overlapped_by
 from .conflicts.procedure import advance, proceed, resolve_by_person
 from .conflicts.showing import subjects_of
 from .coordinator import HANDLERS
@@ -101,6 +104,7 @@ from .records import (
     Merged,
     Offered,
     OfferWithdrawn,
+    PatchesCompared,
     PositionTaken,
     PrincipalBound,
     Recalled,
@@ -613,6 +617,7 @@ def _reported(replay: Replay, record: Reported | ReportKept) -> list[list[Record
         [ArtifactRef(name) for name in (record.artifacts if isinstance(record, Reported) else None) or ()],
         len(task.steers) if is_new else 0,
         [Seen(**seen) for seen in (record.basis if isinstance(record, Reported) else None) or ()],
+        [PatchRef(**patch) for patch in (record.patches if isinstance(record, Reported) else None) or ()],
     )
     return [replay.say(record.agent, message, record.at)]
 
@@ -653,6 +658,9 @@ def _opened(replay: Replay, record: ConflictOpened) -> list[list[Record]]:
         human_ms=terms.human_ms,
         appeal_ms=terms.appeal_ms,
     )
+    if record.rule == PATCHED:
+        found = collision(replay.world, record.object.removeprefix("task:"), record.at)
+        return [[found]] if found is not None else []
     if record.write is not None:
         return [_refused_write(replay, record, record.write)]
     subjects = [subject for candidate in record.candidates if (subject := _subject(candidate)) is not None]
@@ -717,6 +725,16 @@ def _resolved(replay: Replay, record: ConflictResolved) -> list[list[Record]]:
 def _position(replay: Replay, record: PositionTaken) -> list[list[Record]]:
     message = ConflictPosition(record.conflict, record.payload, record.stance)
     return [replay.say(record.party, message, record.at)]
+
+
+def _patches_compared(replay: Replay, record: PatchesCompared) -> list[list[Record]]:
+    job = next_overlap(replay.ledger, record.task)
+    _allow(job is not None, f"a result to be held against another, that of {record.task} is not")
+    assert job is not None, "as was allowed"
+    if record.number < 0:
+        return [[replace(record, other=job.other)]]  # how long it takes is not recorded, as in `_classified`
+    number, why = overlapped_by(job)
+    return [[replace(record, other=job.other, number=number, why=why)]]
 
 
 def _stage_opened(replay: Replay, record: StageOpened) -> list[list[Record]]:
@@ -873,6 +891,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     ConflictJoined: _joined,
     ConflictNoted: _noted,
     PositionTaken: _position,
+    PatchesCompared: _patches_compared,
     StageOpened: _stage_opened,
     Merged: _merged,
     StageClosed: _stage_closed,

@@ -18,6 +18,7 @@ from .conflicts.folding import index
 from .context_state import Context
 from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox, Task
+from .patchbook import PatchBook, Patched
 from .refusals import Refusal
 
 __all__ = ["VERSION", "load", "state_hash", "to_bytes"]
@@ -57,6 +58,7 @@ class _State:
     sealed: str
     records_of: dict[str, tuple[int, int]]
     contexts: list[Context]
+    patches: list[Patched]
 
 
 def _state(ledger: Ledger, tasks: list[Task]) -> _State:
@@ -85,6 +87,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         sealed=ledger.sealed,
         records_of=ledger.records_of,
         contexts=list(ledger.contexts.values()),
+        patches=list(ledger.patches.known.values()),
     )
 
 
@@ -124,6 +127,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.impostures = state.impostures
     for conflict in ledger.conflicts.values():
         index(ledger, conflict)
+    ledger.patches = PatchBook.of(state.patches)
     ledger.contexts = {context.id: context for context in state.contexts}
     ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)
     return ledger

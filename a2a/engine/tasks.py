@@ -466,6 +466,7 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
         unseen_steer=message.steer_no < len(task.steers),
         basis=[asdict(seen) for seen in message.basis] or None,
         stale_basis=stale_basis(world.ledger, task.context_id, message.basis) or None,
+        patches=[asdict(patch) for patch in message.patches] or None,
     )
     detail = message.error.detail if message.error else ""
     if message.outcome == "completed":

@@ -19,6 +19,7 @@ from ..protocol.messages import (
     Held,
     Message,
     Ok,
+    PatchRef,
     Seen,
     TaskAccept,
     TaskAnswer,
@@ -86,6 +87,8 @@ class Attempt:
     """The newest word of the delegator that the handler has taken."""
     basis: dict[str, tuple[int, bool]] = field(default_factory=dict)
     """Key of the task's context to the newest revision its handler has seen, and whether it is a decision."""
+    patches: list[PatchRef] = field(default_factory=list)
+    """What its result patches."""
     usage: dict[str, int] = field(default_factory=dict)
     """What it has used so far."""
     waits: int = 0
@@ -369,6 +372,7 @@ class Work:
         report = TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
         report.basis = _basis(attempt)
+        report.patches = attempt.patches if outcome == "completed" else []
         if outcome == "completed":
             report.artifacts = [ArtifactRef(name, digest) for name, digest in attempt.digests.items()]
         self._end(attempt, report)

@@ -91,6 +91,7 @@ __all__ = [
     "MailboxAck",
     "Message",
     "Ok",
+    "PatchRef",
     "Ping",
     "Pong",
     "PriorAttempt",
@@ -708,6 +709,14 @@ class ArtifactRef(Struct):
 
 
 @dataclass(slots=True)
+class PatchRef(Struct):
+    """Something that a result patches, and the revision of it that the patch was made for (spec PATCH-1)."""
+
+    of: Key
+    base: Key
+
+
+@dataclass(slots=True)
 class Seen(Struct):
     """A key of a context, and the revision of it that was seen; 0: it was not there."""
 
@@ -743,6 +752,8 @@ class TaskReport(Message):
     """The newest word of the delegator that the attempt has seen."""
     basis: Annotated[list[Seen], Field(max_length=1_000)] = field(default_factory=list)
     """Keys of the task's context that the result relies on (spec CTX-10)."""
+    patches: Annotated[list[PatchRef], Field(max_length=16)] = field(default_factory=list)
+    """What the result patches (spec PATCH-1)."""
 
 
 @dataclass(slots=True)

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2a.content import (
+    Patch,
     artifacts_payload,
     json_payload,
     parts_payload,
+    patches_in,
     read_artifacts,
     read_json,
     read_parts,
@@ -83,3 +85,32 @@ def test_nothing_is_none() -> None:
     assert read_parts(None) is None
     assert result_value(b"[]") is None
     assert read_artifacts(None) == []
+
+
+def test_a_patch_names_in_its_metadata_what_it_is_of() -> None:
+    operations = [{"op": "remove", "path": "/a"}]
+    one, other = Patch("repo", "r1", "a diff"), Patch("docs", "r2", operations)
+    payload = artifacts_payload([one, other])
+    assert [artifact["metadata"]["patch"] for artifact in read_artifacts(payload)] == [
+        {"of": "repo", "base": "r1"},
+        {"of": "docs", "base": "r2"},
+    ]
+    assert [artifact["parts"] for artifact in read_artifacts(payload)] == [
+        [{"text": "a diff", "mediaType": "text/x-diff"}],
+        [{"data": operations, "mediaType": "application/json-patch+json"}],
+    ]
+    assert (result_value(payload), result_value(artifacts_payload(other))) == ("a diff", operations)
+    assert patches_in([one, other]) == [("repo", "r1"), ("docs", "r2")]
+    assert patches_in([one, "a word"]) == patches_in("a word") == patches_in([]) == []
+
+
+@pytest.mark.parametrize("patches", [[Patch("repo", "r1", "")] * 2, [Patch(f"{n}", "r1", "") for n in range(17)]])
+def test_a_result_has_so_many_patches_and_one_of_each(patches: list[Patch]) -> None:
+    with pytest.raises(ValueError, match="at most 16 patches"):
+        patches_in(patches)
+
+
+@pytest.mark.parametrize(("of", "base"), [("", "r1"), ("repo", ""), ("x" * 257, "r1")])
+def test_what_a_patch_is_of_has_a_name(of: str, base: str) -> None:
+    with pytest.raises(ValueError, match="1 to 256"):
+        Patch(of, base, "")

@@ -19,7 +19,7 @@ class Answers:
         self.news = anyio.Event()
 
     def take(self, job: Job, answer: Answer) -> None:
-        self.given.append((job.member if isinstance(job, Compare) else job.conflict, answer.number, answer.why))
+        self.given.append((_subject(job), answer.number, answer.why))
         self.values.append(answer.value)
         self.news.set()
 
@@ -27,6 +27,10 @@ class Answers:
         while len(self.given) < count:
             self.news = anyio.Event()
             await self.news.wait()
+
+
+def _subject(job: Job) -> str:
+    return job.member if isinstance(job, Compare) else job.conflict if isinstance(job, Merge) else job.task
 
 
 def result(data: str) -> bytes:

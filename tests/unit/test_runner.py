@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, ConnectError, LinkSettings, TaskFailed
+from a2a import Agent, ConnectError, LinkSettings, Patch, TaskFailed
 from a2a.testing import squad
 
 BOUND = 20
@@ -105,3 +105,27 @@ async def test_an_agent_stopped_while_it_arrives_is_gone_at_once(helper: Agent) 
             while (await anext(changes)).change != "left":
                 pass
             await changes.aclose()
+
+
+async def test_results_that_patch_the_same_line_are_a_conflict_that_nobody_raised(helper: Agent) -> None:
+    @helper.skill
+    def fix(text: str) -> Patch:
+        return Patch("repo", "r1", f"--- a/f\n+++ b/f\n@@ -1 +1 @@\n-old\n+{text}\n")
+
+    @helper.skill
+    def fix_too_much() -> list[Patch]:
+        return [Patch("repo", "r1", "the same"), Patch("repo", "r1", "once more")]
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("fix", {"text": "x"}, context_id="c", acceptance="auto") as task:
+                assert str(await task.result()).startswith("--- a/f")
+            async with running.client.delegate("fix", {"text": "y"}, context_id="c") as task:
+                event = await task.next_event()
+                while event is not None and event.kind != "dispute":
+                    event = await task.next_event()
+                assert event is not None, "it is disputed before it ends"
+                known = await running.client.conflict(event.data["conflict"])
+            assert (known["kind"], known["rule"]) == ("artifact", "a1")
+            with pytest.raises(TaskFailed, match="at most 16 patches"):
+                await running.client.call("fix_too_much")

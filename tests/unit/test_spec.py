@@ -11,8 +11,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
+from a2a.engine.conflicts.patches import CHANGES_MAX, DIFF, JSON_PATCH
 from a2a.engine.context_state import REVISIONS_KEPT, VALUES_KEPT, WRITES_KEPT
 from a2a.engine.leases import HEARTBEAT, Case
+from a2a.engine.patchbook import BYTES_KEPT, PATCH_BYTES_MAX, PATCHES_KEPT
 from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.tasks import REPORT
 from a2a.engine.waits import AGEING_MS
@@ -46,6 +48,7 @@ PREFIXES = (
         "GROUP",
         "COMPARE",
         "CONFLICT",
+        "PATCH",
         "RUNG",
         "TIME",
         "DURABLE",
@@ -287,6 +290,23 @@ def test_the_limits_of_contexts_are_those_of_the_code() -> None:
         f"newest {WRITES_KEPT:,} writes",
     ):
         assert words in paragraph
+
+
+def test_the_limits_of_patches_are_those_of_the_code() -> None:
+    found = {
+        "PATCH-1": ("`text/x-diff`", "`application/json-patch+json`"),
+        "PATCH-2": (
+            f"the newest {PATCHES_KEPT} for one",
+            f"at most {PATCH_BYTES_MAX:,} bytes",
+            f"about {BYTES_KEPT:,} bytes in all",
+        ),
+        "PATCH-3": (f"more than {CHANGES_MAX} hunks or operations",),
+    }
+    assert found["PATCH-1"] == (f"`{DIFF}`", f"`{JSON_PATCH}`")
+    for promise, words in found.items():
+        paragraph = SPEC.partition(f"**{promise}.**")[2].split("\n\n")[0].replace("\n", " ")
+        for word in words:
+            assert word in paragraph, promise
 
 
 def test_the_times_of_claims_are_those_of_the_code() -> None:

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
 from ...protocol.codec import pack, unpack
-from . import comparators, merging
+from . import comparators, merging, patches
 from .comparators import Compare
 from .merging import Merge
+from .patches import Overlap
 
 __all__ = ["Answer", "Job", "do", "from_bytes", "name_of", "to_bytes"]
 
-Job = Compare | Merge
-_KINDS: dict[str, Callable[..., Job]] = {"compare": Compare, "merge": Merge}
+Job = Compare | Merge | Overlap
+_KINDS: dict[str, Callable[..., Job]] = {"compare": Compare, "merge": Merge, "overlap": Overlap}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Answer:
     """What a job came to."""
 
     number: int
-    """The class of what was compared; 0 for what was merged; -1 where nobody can say."""
+    """The class of what was compared; 0 for what was merged; 1 where patches collide, else 0; -1: nobody can say."""
     why: str
     value: bytes | None = None
     """What was merged."""
@@ -36,6 +37,8 @@ def do(job: Job) -> Answer:
     """Do a job. In a worker, off the loop."""
     if isinstance(job, Compare):
         return Answer(*comparators.run(job))
+    if isinstance(job, Overlap):
+        return Answer(*patches.run(job))
     value, why = merging.run(job)
     return Answer(-1 if value is None else 0, why, value)
 
@@ -44,6 +47,8 @@ def name_of(job: Job) -> str:
     """Return what a person knows a job by."""
     if isinstance(job, Compare):
         return f"comparing {job.member} of {job.task}"
+    if isinstance(job, Overlap):
+        return f"holding {job.task} against {job.other}"
     return f"merging for {job.conflict}"
 
 

@@ -14,10 +14,12 @@ from ...protocol.canonical import canonical
 from ..refusals import Refusal
 from .rungs import Rung
 
-__all__ = ["WORD", "Candidate", "Conflict", "Group", "Position", "Raise", "Stage", "Terms", "seal"]
+__all__ = ["PATCHED", "WORD", "Candidate", "Conflict", "Group", "Position", "Raise", "Stage", "Terms", "seal"]
 
 WORD = "c3"
 """The rule of conflicts that a delegator's word on a result decides (spec CONFLICT-16)."""
+PATCHED = "a1"
+"""The rule of conflicts about results that patch the same place of one base (spec PATCH-3)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ __all__ = [
     "Compare",
     "Incomparable",
     "Limits",
+    "artifacts_of",
     "check_comparator",
     "classify",
     "parse_comparator",
@@ -125,8 +126,8 @@ def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits 
     return len(firsts)
 
 
-def value_of(payload: bytes, limits: Limits | None = None) -> Any:
-    """Return what a result says: the text or data of its first artifact's only part, else its parts as they are.
+def artifacts_of(payload: bytes, limits: Limits | None = None) -> list[Any]:
+    """Return what a result consists of; the first is an object.
 
     Raises:
         Incomparable: the payload is not an array of Artifacts, or is beyond the limits.
@@ -144,6 +145,16 @@ def value_of(payload: bytes, limits: Limits | None = None) -> Any:
         raise Incomparable(f"a result is a JSON array of Artifacts: {error}") from error
     if not isinstance(artifacts, list) or not artifacts or not isinstance(artifacts[0], dict):
         raise Incomparable("a result is a JSON array of Artifacts, with one at least")
+    return artifacts
+
+
+def value_of(payload: bytes, limits: Limits | None = None) -> Any:
+    """Return what a result says: the text or data of its first artifact's only part, else its parts as they are.
+
+    Raises:
+        Incomparable: the payload is not an array of Artifacts, or is beyond the limits.
+    """
+    artifacts = artifacts_of(payload, limits)
     named = [artifact for artifact in artifacts if isinstance(artifact, dict) and artifact.get("name") == "result"]
     parts = (named or artifacts)[0].get("parts")
     if not isinstance(parts, list):

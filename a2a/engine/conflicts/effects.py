@@ -31,11 +31,17 @@ def merged_value(task: Task) -> bytes | None:
 
 
 def to_merge(ledger: Ledger, conflict: Conflict, number: int) -> Merge:
-    """Return the job of a rung that asks nobody: what both have changed since the revision that the later one knew.
+    """Return the job of a rung that asks nobody: what both have changed since the revision that the later one knew, or
+    what both patch.
 
     Raises:
         Unmergeable: there is nothing that a job could make of it.
     """
+    if conflict.kind == "artifact":
+        said = {one.number: one.payload for one in conflict.candidates}
+        if len(said) != 2:
+            raise Unmergeable("two are merged by themselves, and no more")
+        return Merge(conflict.id, number, None, said[0], said[1], are_patches=True)
     if conflict.contested is None:
         raise Unmergeable("nothing says what both have changed")
     stands, wanted = conflict.candidates

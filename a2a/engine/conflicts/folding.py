@@ -20,7 +20,7 @@ from ..records import (
     StageClosed,
     StageOpened,
 )
-from .case import WORD, Candidate, Conflict, Position, Raise, Stage, Terms, seal
+from .case import PATCHED, WORD, Candidate, Conflict, Position, Raise, Stage, Terms, seal
 from .rungs import parse_ladder
 from .showing import view
 
@@ -75,6 +75,7 @@ def group_decided(ledger: Ledger, record: GroupDecided, lsn: int) -> None:
     for member, number in task.group.numbers.items():
         ledger.count_result(ledger.tasks[member].results[-1].agent, was_good=number == chosen)
     ledger.adopt(task, result, record.review, record.at, record.stale_basis)
+    ledger.note_patches(task, lsn)
     told: dict[str, Any] = {"outcome": "completed", "agent": result.agent, "member": record.member, "why": record.why}
     if record.stale_basis:
         told["staleBasis"] = record.stale_basis
@@ -117,6 +118,8 @@ def conflict_opened(ledger: Ledger, record: ConflictOpened, lsn: int) -> None:
         conflict.raises.append(Raise(record.by, record.claim, record.payload, lsn, record.name))
     ledger.conflicts[conflict.id] = conflict
     index(ledger, conflict)
+    if record.rule == PATCHED:
+        ledger.patches.opened(conflict.candidates[-1].ref)
     disputed = [ledger.tasks[blocked] for blocked in conflict.blocks]
     if task is not None:
         task.conflicts.append(conflict.id)
@@ -247,6 +250,7 @@ def conflict_resolved(ledger: Ledger, record: ConflictResolved, lsn: int) -> Non
             continue  # it has ended otherwise
         if record.outcome != "moot" and not _is_chosen(conflict, task_id):
             task.results[-1].overruled = conflict.id
+            ledger.patches.drop(task_id)
         ledger.move(task, TaskEvent.RESOLVE, record, lsn, conflict=conflict.id, outcome=record.outcome, ref=record.ref)
 
 

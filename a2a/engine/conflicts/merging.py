@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...protocol.canonical import canonical
+from .comparators import Incomparable
+from .patches import merge_patches
 
 __all__ = ["MERGED_MAX", "Merge", "Unmergeable", "merge", "run"]
 
@@ -43,14 +45,24 @@ class Merge:
     """What both have changed; None where both have added all they have."""
     one: bytes
     other: bytes
+    are_patches: bool = False
+    """Both are results that patch something: what has both patches?"""
 
 
 def run(job: Merge) -> tuple[bytes | None, str]:
     """Do a job, and return what is merged and why; None where it cannot be. In a worker, off the loop."""
     try:
-        return merge(job.base, job.one, job.other), "merged by what each has changed"
-    except Unmergeable as reason:
+        both = _both_patches(job) if job.are_patches else merge(job.base, job.one, job.other)
+        return both, "merged by what each has changed"
+    except (Unmergeable, Incomparable) as reason:
         return None, str(reason)
+
+
+def _both_patches(job: Merge) -> bytes:
+    both = merge_patches(job.one, job.other)
+    if len(both) > MERGED_MAX:
+        raise Unmergeable("what has the changes of both is too large")
+    return both
 
 
 def merge(base: bytes | None, one: bytes, other: bytes) -> bytes:

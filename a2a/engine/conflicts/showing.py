@@ -139,6 +139,8 @@ def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
     if conflict.candidates:
         results = [{"ref": known.ref, "payload": known.payload} for known in conflict.candidates if known.payload]
         results += [{"raiser": raised.by, "payload": raised.payload} for raised in conflict.raises]
+        merged = conflict.stages[-1].merged if conflict.stages and conflict.outcome == "merge" else None
+        results += [{"ref": "merged", "payload": merged}] if merged is not None else []
     else:
         results = _answers(ledger, conflict)
     said = [{"party": party, "payload": position.payload} for party, position in conflict.positions.items()]

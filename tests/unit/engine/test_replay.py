@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from a2a.engine.policy import Admission, digest
+from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import (
     RECORDS,
     Archived,
@@ -20,6 +20,7 @@ from a2a.engine.records import (
     LeaseExpired,
     Merged,
     Offered,
+    PatchesCompared,
     Recalled,
     Record,
     Reported,
@@ -37,6 +38,7 @@ from a2a.protocol.messages import (
     ContextOp,
     ContextWrite,
     Held,
+    PatchRef,
     Seen,
     TaskAnswer,
     TaskArtifact,
@@ -118,6 +120,12 @@ def records(town):
     return found
 
 
+PATCH = (
+    b'[{"metadata":{"patch":{"of":"repo","base":"r1"}},'
+    b'"parts":[{"mediaType":"application/json-patch+json","data":%s}]}]'
+)
+
+
 def result(text: str) -> bytes:
     return b'[{"artifactId":"result","parts":[{"data":%s}]}]' % text.encode()
 
@@ -126,6 +134,7 @@ def result(text: str) -> bytes:
 def disputes(make_town):
     """A namespace in which answers agree, contradict each other, and are decided in every way there is."""
     policy = {"admission": Admission(operator_token=digest("op")), "judge_ms": 3_000, "appeal_ms": 500}
+    policy["ladders"] = {kind: LADDERS[kind] for kind in ("context", "artifact")}
     town = make_town(linger_ms=0, ballot_ms=1_000, **policy)
     boss, ann = town.join("boss"), town.join("ann", operator_token="op")
     workers = {name: town.worker(name) for name in ("w1", "w2", "w3")}
@@ -171,6 +180,12 @@ def disputes(make_town):
     for by, name, value, rev in ((boss, "one", b'{"a":1}', 0), (workers["w1"], "other", b'{"b":2}', 0)):
         by.say(ContextWrite("plans", name, [ContextOp("decisions/db", rev, value)]))
     town.pass_time(500)
+    for path in ("/a", "/b", "/a/c"):
+        made = boss.delegate(f"p{town.ledger.lsn}", context_id="plans")
+        worker = workers[town.task(made).holder]
+        change = f'[{{"op":"remove","path":"{path}"}}]'
+        worker.report(worker.offer(), payload=PATCH % change.encode(), patches=[PatchRef("repo", "r1")])
+    town.pass_time(500)
     boss.cancel(group("1", "2", rungs=(human, abort)))
     town.pass_time(5_000)
     for peer in town.peers.values():
@@ -180,7 +195,7 @@ def disputes(make_town):
     town.coordinator.stop(town.now)
     town.flush()
     found = [record for _, record in town.records]
-    assert {Archived, ConflictAppealed, Classified, Merged} <= {type(record) for record in found}
+    assert {Archived, ConflictAppealed, Classified, Merged, PatchesCompared} <= {type(record) for record in found}
     return found
 
 
@@ -243,6 +258,7 @@ FREE = {
     "Settled": {"detail", "by"},
     "Reported": {"retry_at"},
     "PositionTaken": {"stance", "payload"},
+    "Merged": {"why"},
     "StageClosed": {"why", "by"},
     "ConflictAppealed": {"ground", "payload"},
     "ContextWritten": {"context_id", "key", "by"},
@@ -274,7 +290,11 @@ def test_a_record_that_was_touched_is_found_by_the_decision_or_by_the_hash(world
 
 
 @pytest.mark.parametrize(
-    "kind", [Classified, ConflictOpened, StageOpened, Merged, StageClosed, ConflictResolved, GroupDecided, Settled]
+    "kind",
+    [
+        *(Classified, PatchesCompared, ConflictOpened, StageOpened, Merged, StageClosed, ConflictResolved),
+        *(GroupDecided, Settled),
+    ],
 )
 def test_a_record_of_a_conflict_that_is_missing_is_found(disputes, kind):
     position = next(number for number, record in enumerate(disputes) if type(record) is kind)

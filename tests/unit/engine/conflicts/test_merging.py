@@ -5,6 +5,7 @@ import json
 import pytest
 
 from a2a.engine.conflicts.merging import MERGED_MAX, Merge, Unmergeable, merge, run
+from a2a.engine.conflicts.patches import JSON_PATCH
 
 TEXT = "x\n" * 300
 
@@ -82,5 +83,9 @@ def test_what_is_too_large_is_not_merged():
 
 def test_a_job_says_what_is_merged_or_why_nothing_is():
     assert run(Merge("k", 0, None, b'{"a":1}', b'{"b":2}')) == (b'{"a":1,"b":2}', "merged by what each has changed")
+    part = {"mediaType": JSON_PATCH, "data": [{"op": "add", "path": "/a", "value": "x" * MERGED_MAX}]}
+    large = json.dumps([{"metadata": {"patch": {"of": "o", "base": "b"}}, "parts": [part]}]).encode()
+    value, why = run(Merge("k", 0, None, large, large, are_patches=True))
+    assert (value, why) == (None, "what has the changes of both is too large")
     value, why = run(Merge("k", 0, None, b"1", b"2"))
     assert (value, "both have changed" in why) == (None, True)
