@@ -34,6 +34,9 @@ FOLDING = "a2a/engine/conflicts/folding.py"
 FINDING = "a2a/engine/conflicts/finding.py"
 RAISING = "a2a/engine/conflicts/raising.py"
 EFFECTS = "a2a/engine/conflicts/effects.py"
+OVERLAPPING = "a2a/engine/conflicts/overlapping.py"
+PATCHES = "a2a/engine/conflicts/patches.py"
+PATCHBOOK = "a2a/engine/patchbook.py"
 SLATE = "a2a/engine/conflicts/slate.py"
 NOTING = "a2a/engine/conflicts/noting.py"
 RUNGS = "a2a/engine/conflicts/rungs.py"
@@ -1336,6 +1339,51 @@ MUTANTS: tuple[Mutant, ...] = (
         "base.payload if base is not None else None, stands.payload, wanted.payload)",
         "stands.payload, stands.payload, wanted.payload)",
         caught_by=("RUNG-6",),
+        quarrels=True,
+    ),
+    Mutant(
+        "context-does-not-count",
+        "Hunks that overlap in context only do not collide.",
+        PATCHES,
+        "                    if one != two and _touch(one.begin, one.end, two.begin, two.end):",
+        "                    if one != two and _touch(one.begin + 1, one.end - 1, two.begin + 1, two.end - 1):",
+        caught_by=("PATCH-3",),
+        quarrels=True,
+    ),
+    Mutant(
+        "same-hunk-collides",
+        "Two patches with the same hunk collide.",
+        PATCHES,
+        "                    if one != two and _touch(one.begin,",
+        "                    if _touch(one.begin,",
+        caught_by=("PATCH-3",),
+        quarrels=True,
+    ),
+    Mutant(
+        "collision-not-told",
+        "That a result collides with another opens no conflict.",
+        OVERLAPPING,
+        "    if entry is None or entry.others or not entry.collides:",
+        "    if entry is not None:",
+        caught_by=("PATCH-3",),
+        quarrels=True,
+    ),
+    Mutant(
+        "patches-that-wait-settle",
+        "Results that collide do not wait for the conflict's end.",
+        OVERLAPPING,
+        "task.state is TaskState.REPORTED]",
+        "task.state is TaskState.DISPUTED]",
+        caught_by=("PATCH-3",),
+        quarrels=True,
+    ),
+    Mutant(
+        "part-against-the-whole",
+        "What is made below a task is held against what the task comes to.",
+        PATCHBOOK,
+        "task not in entry.above and entry.task not in self.known[task].above",
+        "task",
+        caught_by=("PATCH-3",),
         quarrels=True,
     ),
     Mutant(

@@ -33,6 +33,7 @@ from .claimants import declare
 from .contexts import share
 from .costs import allow, hand_off, leave, spend
 from .disputes import TRADES
+from .patching import patch_of
 from .peers import Peer
 from .profiles import Manners
 from .quarrels import quarrel
@@ -196,7 +197,8 @@ def result_of(agent: Agent, attempt: Attempt) -> bytes:
         return trade(agent.town, agent.name, attempt)
     same = agent.world.chance(attempt.task, "same").random() < agent.town.profile.manners.same_result
     what = f"{attempt.task}/{attempt.offer.rev}" if same else f"{attempt.task}/{attempt.fence}/{agent.instance}"
-    return b'[{"artifactId":"result","parts":[{"text":"%s"}]}]' % what.encode()
+    patch = patch_of(agent.town, attempt, what)
+    return patch or b'[{"artifactId":"result","parts":[{"text":"%s"}]}]' % what.encode()
 
 
 def work_on(agent: Agent, running: Running) -> Script:

@@ -58,6 +58,7 @@ from .liveness import (
     TimersFire,
     TreesEnd,
 )
+from .patching import PatchesCollide
 from .quarrels import ConflictsClose, ContestedRight, MergedRight, NotedRight, RaisedOnce, ResolvedIsWritten
 from .refused import RefusalsBounded, RefusalsKept
 from .rulings import (
@@ -142,6 +143,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
         ResolvedIsWritten,
     ),
     "what nobody is asked to merge has the changes of both": (MergedRight,),
+    "results that patch the same are held against each other, and a conflict names what collides": (PatchesCollide,),
     "what is noted beside what happens is so": (NotedRight,),
     "who says twice that something contradicts something says it of one conflict": (RaisedOnce,),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),

@@ -38,6 +38,7 @@ from a2a.protocol.types import principal_of
 from .contexts import BOARD
 from .court import Cause, Checker, Court
 from .model import Model, TaskModel
+from .patching import draw_patching, is_merged
 from .profiles import Profile
 from .world import World
 
@@ -94,6 +95,7 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
     if _has_board(world) and world.chance("board", "ladder").random() < 0.7:
         merging = _rungs("merge itself", *world.chance("board", "rungs").choice((("human", "abort"), ("first_wins",))))
         profile.policy = replace(profile.policy, ladders={**profile.policy.ladders, "context": merging})
+    draw_patching(world, profile, world.chance("patching", "ladder").choice(_PATCH_LADDERS))
     people = [(f"referee{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8) for number in range(2)]
     return Quarrels(people[: chance.randint(0, 2)], chance.random() < 0.5)
 
@@ -114,6 +116,16 @@ _LADDERS = (
     _rungs("verify", "merge", "abort"),
     _rungs("merge", "first_wins"),
     _rungs("weighted", "retry", "first_wins"),
+    _rungs("first_wins"),
+)
+
+
+_PATCH_LADDERS = (
+    _rungs("merge itself", "authority", "first_wins"),
+    _rungs("merge itself", "human", "abort"),
+    _rungs("authority", "judge", "abort"),
+    _rungs("merge", "first_wins"),
+    _rungs("verify", "human", "first_wins"),
     _rungs("first_wins"),
 )
 
@@ -358,6 +370,9 @@ class MergedRight(Checker):
         self.hold(cause.kind == "job", f"{record} is the answer to no job")
         if record.payload is None:
             return  # both changed the same, or a job took too long
+        if ruling.kind == "artifact":
+            self.hold(is_merged(record.payload, ruling.candidates), f"{record.payload!r} is not of {ruling.candidates}")
+            return
         stands, wanted = ruling.candidates
         values = self.model.contexts[stands["context_id"]].values[stands["key"]]
         base = json.loads(values[wanted["rev"] - 1] or b"{}") if wanted["rev"] else {}

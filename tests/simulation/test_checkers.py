@@ -23,6 +23,7 @@ from a2a.engine.records import (
     GroupDecided,
     LeaseExpired,
     Offered,
+    PatchesCompared,
     Settled,
     StageClosed,
     StageOpened,
@@ -44,7 +45,7 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, costs, liveness, quarrels, refused, rulings, told
+from . import checkers, claiming, contexts, costs, liveness, patching, quarrels, refused, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
@@ -54,6 +55,7 @@ from .holdings import ClaimModel
 from .invariants import BESIDE, INVARIANTS
 from .liveness import LIVENESS
 from .model import Ruling, Seat
+from .patching import PATCHING
 from .plan import Plan
 from .quarrels import QUARRELS
 from .refused import REFUSED
@@ -343,6 +345,11 @@ def _smaller_fence(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple
     return (replace(record, ref=shown[min(shown)]), lsn, cause) if record.rule == "s3" else None
 
 
+def _the_other_way_round(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    is_said = isinstance(record, PatchesCompared) and record.number >= 0
+    return (replace(record, number=1 - record.number), lsn, cause) if is_said else None
+
+
 def _over_already(checker: Checker, now: int) -> tuple[Any, ...]:
     for ruling in checker.model.rulings.values():
         ruling.is_open = False
@@ -372,6 +379,10 @@ def _many_before(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, 
     return record, lsn, cause
 
 
+_ALL = {
+    *(*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS),
+    *(*CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS),
+}
 SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
     checkers.FencesGrow: ("before", lambda c, r, n, w: (r, 0, w) if isinstance(r, Offered) else None),
@@ -425,6 +436,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     ),
     quarrels.RaisedOnce: ("before", _said_before),
     quarrels.NotedRight: ("before", _smaller_fence),
+    patching.PatchesCollide: ("before", _the_other_way_round),
     quarrels.ConflictsClose: ("look", _over_already),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),
@@ -498,7 +510,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
         return heard(self, *(spoil(self, *what) or what))
 
     monkeypatch.setattr(checker, method, spoiled)
-    plan = Plan(disputes=checker in RULINGS or None, quarrels=checker in QUARRELS or None)
+    plan = Plan(disputes=checker in RULINGS or None, quarrels=checker in (*QUARRELS, *PATCHING) or None)
     failures = (run_seed(seed, plan).failure for seed in range(_TRIES))
     failure = next((failure for failure in failures if failure is not None), None)
     assert failure is not None, f"nothing is wrong in {_TRIES} worlds"
@@ -522,7 +534,7 @@ def test_a_circle_of_tasks_that_do_not_wait_so_is_noticed(monkeypatch: pytest.Mo
 
 
 def test_every_checker_is_shown_to_fail() -> None:
-    assert set(SPOILERS) == {*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
+    assert set(SPOILERS) == _ALL
 
 
 def test_every_invariant_has_a_checker() -> None:
@@ -532,4 +544,4 @@ def test_every_invariant_has_a_checker() -> None:
 
 def test_every_checker_has_a_place() -> None:
     placed = {checker for table in (INVARIANTS, BESIDE) for found in table.values() for checker in found}
-    assert placed == {*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS}
+    assert placed == _ALL

@@ -28,6 +28,7 @@ from .faults import Weather
 from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
 from .network import Network
+from .patching import PATCHING
 from .peers import Peer
 from .plan import Plan
 from .profiles import Manners, Profile, draw, entangle
@@ -98,7 +99,7 @@ class Town:
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *QUARRELS, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
+        properties = (*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
         self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at

@@ -200,10 +200,8 @@ class _Diff:
             return "the whole"
         for name, file in self.files.items():
             theirs = other.files.get(name)
-            if theirs is None or theirs == file:
-                continue
             for one in file.hunks:
-                for two in theirs.hunks:
+                for two in theirs.hunks if theirs is not None else ():
                     if one != two and _touch(one.begin, one.end, two.begin, two.end):
                         return f"lines {max(one.begin, two.begin) + 1} on of {name}"
         return ""
