@@ -133,6 +133,8 @@ def _story(shown: dict[str, Any]) -> list[str]:
     if not shown["isOpen"]:
         end = shown["resolution"]
         lines.append(f"  resolved   {end['outcome']} {end['ref'] or ''} by {end['by'] or '-'}: {end['rationale']}")
+        if "merged" in shown:
+            lines += ["  merged is", *_shown(_written(shown["merged"]))]
         lines.append(f"  dissent    {' '.join(shown['dissent']) or 'none'}")
         lines.append(f"  seal       {shown['seal']}")
     return lines

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed
+from a2a import Agent, AttemptFailed, Patch
 from a2a.cli.conflicts import _written
 from a2a.cli.delegate import _rungs
 
@@ -48,6 +48,30 @@ def test_a_majority_is_the_result_and_the_conflict_is_shown(command: Any, three:
     shown = command("conflict", "show", conflict["conflict"]).out
     assert "majority   decided for answer" in shown
     assert "resolved   select" in shown
+
+
+def test_what_was_merged_without_asking_anybody_is_shown(command: Any, world: Any) -> None:
+    def patch(line: int) -> Patch:
+        lines = [f" old {at}" if at != line else f"-old {at}\n+new {at}" for at in range(line - 2, line + 3)]
+        body = "\n".join(lines)
+        return Patch("repo", "r1", f"--- a/f\n+++ b/f\n@@ -{line - 2},5 +{line - 2},5 @@\n{body}\n")
+
+    runs = []
+    for name, answer in (("one", patch(5)), ("two", patch(8))):
+        stop, ready = world.call(anyio.Event), threading.Event()
+        run = partial(opinion(name, answer).run, world.url, stop=stop, ready=ready.set)
+        runs.append((stop, world.portal.start_task_soon(run)))
+        assert ready.wait(20)
+        assert command("delegate", "judge_it", "--context", "c", "--to", name).code == 0
+    deadline, line = time.monotonic() + 20, ""
+    while '"merge"' not in line.partition('"resolution"')[2] and time.monotonic() < deadline:
+        line = command("conflict", "ls", "--json").out
+    shown = command("conflict", "show", json.loads(line)["conflict"]).out
+    assert "artifact (a1)" in shown
+    assert "merged is" in shown and "-old 5" in shown and "+new 8" in shown
+    for stop, ended in runs:
+        world.call(stop.set)
+        ended.result(20)
 
 
 def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) -> None:
