@@ -77,6 +77,9 @@ class AgentInfo:
     """Seconds since it was last heard; None where it is away."""
     refused: tuple[dict[str, Any], ...] = ()
     """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
+    quarantine: dict[str, Any] | None = None
+    """While it gets no offers, as processes take it from each other: the `conflict` about that, and `left`, how many
+    seconds more."""
 
     @property
     def skills(self) -> list[str]:
@@ -92,6 +95,7 @@ class AgentInfo:
     def from_wire(cls, info: WireAgentInfo) -> AgentInfo:
         """Return the public form of what the coordinator sent."""
         seen = None if info.seen_ms is None else info.seen_ms / 1000
+        kept_out = info.quarantine
         return cls(
             info.agent,
             cast(dict[str, Any], info.card),
@@ -101,6 +105,7 @@ class AgentInfo:
             tuple(info.holding),
             seen,
             tuple(dict(refusal) for refusal in info.refused),
+            None if kept_out is None else {"conflict": kept_out["conflict"], "left": kept_out["leftMs"] / 1000},
         )
 
 

@@ -128,6 +128,8 @@ class Link:
         self._left: str | None = None
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
+        self._complained_of: dict[str, Any] | None = None
+        """What the newest refusal was about that a person was told of: the same is not told at every try."""
         self._is_busy = False
         self._fewer_wait = asyncio.Event()
         """Set when a request waits no longer, and at the end of the link; for `drained`, of which several may wait."""
@@ -277,6 +279,9 @@ class Link:
         error = self._refusal
         if error is not None and not self._may_try_again(error, started):
             raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {refused(error)}")
+        if error is not None and error.data != self._complained_of:
+            self._complained_of = error.data
+            log.warning("%s refused %s, trying again: %s", self.settings.url, self.identity.agent_id, refused(error))
         if error is None and not self._is_closing and self._is_too_late(started):
             raise ConnectError(f"{self.settings.url} ended the connection without a welcome")
         return self._is_let_in

@@ -191,6 +191,9 @@ def show_agent(common: Common, agent_id: str) -> None:
             out.line(f"  {label}={value}")
         heard = "away" if info.seen is None else f"heard {info.seen:.1f} s ago"
         out.line(f"  {heard}, holds {len(info.holding)} of {info.credit} tasks")
+        if info.quarantine is not None:
+            out.line(f"  gets no offers for another {info.quarantine['left']:.0f} s: processes take it from each other")
+            out.line(f"  stop all of them but one, then: a2a conflict resolve {info.quarantine['conflict']} none")
         for skill in card.get("skills", ()):
             tags = f"  [{', '.join(skill['tags'])}]" if skill.get("tags") else ""
             out.line(f"  skill {skill['id']}: {skill.get('description', '')}{tags}")
@@ -239,5 +242,6 @@ def _shown(info: AgentInfo) -> dict[str, object]:
         "holding": list(info.holding),
         "seen": info.seen,
         "refused": list(info.refused),
+        "quarantine": info.quarantine,
         "card": info.card,
     }

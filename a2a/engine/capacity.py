@@ -50,8 +50,8 @@ def _fits(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool
 def all_busy(ledger: Ledger, live: Live, task: Task) -> list[Busy]:
     """Return the agents that could do a queued task, where attempts keep every one of them busy, and else nothing.
 
-    An agent that is away, drains or takes nothing at all may be back for it at any time, as may one whose lease of the
-    task has lapsed. What the task was handed on for is asked for a while only, and is not counted.
+    An agent that is away, drains, is in quarantine or takes nothing at all may be back for it at any time, as may one
+    whose lease of the task has lapsed. What the task was handed on for is asked for a while only, and is not counted.
     """
     found: list[Busy] = []
     if task.state is not TaskState.QUEUED or (task.authority is not None and task.authority.is_open):
@@ -61,7 +61,8 @@ def all_busy(ledger: Ledger, live: Live, task: Task) -> list[Busy]:
         if not serves(agent.skills[skill], agent, task.spec.get("requires") or {}):
             continue
         connection = live.agents.get(agent.id)
-        if connection is None or agent.status != "ready" or connection.credit_tasks < 1:
+        takes_offers = agent.status == "ready" and agent.id not in ledger.quarantined
+        if connection is None or not takes_offers or connection.credit_tasks < 1:
             return []
         held = ledger.holding.get(agent.id, {})
         attempts = [(fence, other) for other, fence in held.items() if _lasts(ledger.tasks[other], fence, live)]

@@ -123,6 +123,8 @@ from .records import (
     ClaimRenewed,
     ClaimRequested,
     Classified,
+    ConflictOpened,
+    ConflictResolved,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -359,7 +361,7 @@ class Coordinator:
         sender = self.live.connections.get(connection)
         if sender is None:
             return  # it was told to close, and this was on its way already
-        sender.seen = now
+        sender.seen, sender.has_answered = now, True
         if connection in self._waiting:
             self._waiting.add(connection, frame)
         else:
@@ -420,6 +422,8 @@ class Coordinator:
             self._take_over(sender)
         if decision.reply is not None:
             self._send(sender, decision.reply, re=frame.id)
+        if decision.ping is not None:
+            self._send(self.live.connections[decision.ping], Ping())
         if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
             self._arrived(sender, now)
         elif isinstance(message, TaskWatch) and not isinstance(decision.reply, Error):
@@ -626,11 +630,11 @@ class Coordinator:
         elif isinstance(record, Recalled):
             self._retention.add(ledger.tasks[record.task], record.at)
         elif isinstance(record, AgentRegistered | StatusSet):
-            self._capacity_changed(record.agent)
-            self._slots_changed(record.agent)
-            look_at_line(self.world, record.agent)
-            if record.agent in live.agents:
-                self._tell_finders(record.agent, "changed", record.at)
+            self._agent_changed(record.agent, record.at)
+        elif isinstance(record, ConflictOpened | ConflictResolved):
+            quarantined = ledger.conflicts[record.conflict].quarantines
+            if quarantined is not None:
+                self._agent_changed(quarantined, record.at)
         elif isinstance(record, ContextWritten):
             self._written[record.context_id] = None
         elif isinstance(record, _TIMES_CLAIM):
@@ -685,6 +689,14 @@ class Coordinator:
         agent = self.ledger.agents.get(agent_id)
         if agent is not None:
             self.queues.capacity_changed(agent)
+
+    def _agent_changed(self, agent: str, now: int) -> None:
+        """Note that an agent may take other tasks than before, or none, or again some."""
+        self._capacity_changed(agent)
+        self._slots_changed(agent)
+        look_at_line(self.world, agent)
+        if agent in self.live.agents:
+            self._tell_finders(agent, "changed", now)
 
     def _slots_changed(self, agent: str) -> None:
         """Note who may wait for ever now that an agent does or takes something else: what it does, and who waits."""

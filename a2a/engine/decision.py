@@ -25,6 +25,8 @@ class Decision:
     """End the sender's connection after the reply, for this reason."""
     halt: str | None = None
     """The ledger is not the one it was: nothing is decided on it, and the shell stops, for this reason."""
+    ping: int | None = None
+    """Ask on this connection whether somebody is still there."""
 
 
 NOTHING = Decision()

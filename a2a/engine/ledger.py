@@ -455,6 +455,8 @@ class Ledger:
         """What conflicts are about to their ids, the newest last."""
         self.contested: dict[tuple[str, str], str] = {}
         """(context, key) to the conflict that is open about it: nobody writes it meanwhile."""
+        self.quarantined: dict[str, str] = {}
+        """Agent to the conflict that is open about who it is: it gets no offers meanwhile."""
         self.impostures: dict[str, list[Refusal]] = {}
         """Principal to the newest hellos in its name that were refused."""
         self.sealed = ""

@@ -40,6 +40,10 @@ class Connection:
     acked_mseq: int = 0
     """The newest one acknowledged; recorded now and then, not each time."""
     seen: int = 0
+    asked_at: int | None = None
+    """When it was last asked whether somebody is still there, as another process came; None: never."""
+    has_answered: bool = True
+    """Whether anything came since then."""
     watches: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Task to (id of the watch request, generation sent last)."""
     context_watches: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
@@ -118,6 +122,8 @@ class Live:
     tries: dict[tuple[str, str, str], tuple[int, int, str]] = field(default_factory=dict)
     """(context, key, agent) to the revision its last write was for, how often in a row it was for no newer one, and the
     name of that write."""
+    takeovers: dict[str, list[int]] = field(default_factory=dict)
+    """Agent to when another process took the place of one that was heard just then; the one of longest ago first."""
     comparing: dict[str, str] = field(default_factory=dict)
     """Group to the member whose result a job compares just now."""
     merging: dict[str, int] = field(default_factory=dict)

@@ -165,6 +165,13 @@ class Policy:
     """What contradicts each other in one conflict, and what was said to it when it was raised."""
     conflict_rest_ms: int = 60_000
     """How long after a conflict about a key a lost write to it opens no other."""
+    takeovers_max: int = 3
+    """Takeovers, within `takeovers_ms`, of an agent from a process that is still there: the last of them is refused,
+    and the agent is in quarantine (spec CONFLICT-18)."""
+    takeovers_ms: int = 60_000
+    answer_ms: int = 2_000
+    """How long a process has to answer that it is still there, before another takes its place once more."""
+    quarantine_ms: int = 300_000
     contest_ms: int = 60_000
     """How long a worker may contest that its result was rejected."""
     ballot_ms: int = 60_000

@@ -28,6 +28,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
 from . import refusals
+from .conflicts import flapping
 from .conflicts.noting import instances_noted
 from .decision import NOTHING, Decision, refuse, reply
 from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
@@ -98,6 +99,10 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         detail = f"{message.agent_id} holds fence {lost.fence} of task {lost.task}, which is not in this ledger"
         return Decision(halt=f"an older copy of the ledger was restored: {detail}")
 
+    if there is not None and there.instance != message.instance_id:
+        refusal = flapping.refusal(world, there, message.instance_id, message.incarnation, now)
+        if refusal is not None:
+            return _turn_away(refusal)
     records.extend(_over(world, there, known, message, now) if not records else ())
     verdicts, kept = _held(world, message, now)
     records.extend(kept)
@@ -128,6 +133,8 @@ def _twice(world: World, there: Connection | None, message: Hello, chosen: int, 
 def _over(world: World, there: Connection | None, known: Agent | None, message: Hello, now: int) -> list[Record]:
     """Note that a process takes an agent over from one that was heard just now, or says it is another than it was."""
     if there is not None and now - there.seen <= world.policy.durations.heartbeat_ms:
+        if there.instance != message.instance_id and there.has_answered:
+            flapping.note_takeover(world, message.agent_id, now)
         return _twice(world, there, message, 1, f"incarnation {message.incarnation} is the newer one", now)
     card = dict(message.card) if message.card else {}
     is_other = known is not None and known.instance != message.instance_id and known.card != card
@@ -318,6 +325,7 @@ def info(world: World, agent: Agent, now: int) -> AgentInfo:
         holding=list(world.ledger.holding.get(agent.id, ())),
         seen_ms=max(0, now - connection.seen) if connection else None,
         refused=refusals.shown(world.ledger.impostures.get(principal_of(agent.id), [])),
+        quarantine=flapping.told_of(world, agent.id, now),
     )
 
 

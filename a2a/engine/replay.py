@@ -9,6 +9,7 @@ no file; `a2a replay` does.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -51,9 +52,10 @@ from . import plain, snapshot
 from .budget import exhausted
 from .capacity import serves
 from .claimcheck import expected_instead
-from .conflicts.case import PATCHED, Terms
+from .conflicts.case import FLAPPING, PATCHED, Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.finding import TRIES
+from .conflicts.flapping import opened
 from .conflicts.merging import Merge
 from .conflicts.merging import run as merged_by
 from .conflicts.noting import expected_instead as unnoted
@@ -448,6 +450,8 @@ def _offered(replay: Replay, record: Offered) -> list[list[Record]]:
     _allow(agent is not None and skill is not None, f"an agent that can {task.spec['skill']}")
     if agent is not None and skill is not None:
         _allow(agent.status == "ready", f"an agent that takes offers, {agent.id} is {agent.status}")
+        kept_out = replay.ledger.quarantined.get(agent.id)
+        _allow(kept_out is None, f"an agent that takes offers, {agent.id} is in quarantine: {kept_out}")
         _allow(serves(skill, agent, *wanted_of(task)), f"an agent that {task.id} asks for")
     _allow(task.shunned.get(record.agent, 0) <= record.at, f"another agent than {record.agent}, which is passed over")
     _allow_claims(replay, record)
@@ -663,6 +667,8 @@ def _opened(replay: Replay, record: ConflictOpened) -> list[list[Record]]:
         return [[found]] if found is not None else []
     if record.write is not None:
         return [_refused_write(replay, record, record.write)]
+    if record.rule == FLAPPING:
+        return [_quarantined(replay, record)]
     subjects = [subject for candidate in record.candidates if (subject := _subject(candidate)) is not None]
     for candidate in record.candidates:
         if candidate["form"] == "result" and candidate["ref"] not in replay.ledger.tasks:
@@ -684,6 +690,16 @@ def _refused_write(replay: Replay, record: ConflictOpened, write: dict[str, Any]
     message = ContextWrite(context_id, write["name"], [op], [], attempt, write["reason"])
     role = "operator" if wanted["is_operator"] else "member"
     return replay.say(record.by, message, record.at, role=role)
+
+
+def _quarantined(replay: Replay, record: ConflictOpened) -> list[Record]:
+    """Return what follows one takeover too many. How many there were, and who is there, is not recorded."""
+    agent = record.object.removeprefix("agent:")
+    _allow(principal_of(agent) in replay.ledger.principals, f"an agent that has said hello, {agent} has not")
+    one, other = (json.loads(candidate["payload"]) for candidate in record.candidates or ())
+    replay.world.policy = replace(replay.world.policy, quarantine_ms=record.ladder[0]["timeoutMs"])
+    found = opened(replay.world, agent, one, other, record.at)
+    return [found] if found is not None else []
 
 
 def _subject(candidate: dict[str, Any]) -> RaisedSubject | None:

@@ -172,6 +172,8 @@ def choose_agent(task: Task, wanted: tuple[dict[str, Any], ...], ledger: Ledger,
     for agent in ledger.by_skill.get(task.spec["skill"], {}).values():
         if agent.status != "ready":
             continue
+        if agent.id in ledger.quarantined:
+            continue
         free = live.free_credit(agent.id, ledger)
         if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, *wanted):
             continue

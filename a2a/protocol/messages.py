@@ -334,6 +334,8 @@ class AgentInfo(Struct):
     """Milliseconds since its last frame; absent where it is away."""
     refused: list[JsonObject] = field(default_factory=list)
     """Hellos in its name that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
+    quarantine: JsonObject | None = None
+    """While it gets no offers, as processes take it from each other: `conflict`, `leftMs`."""
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ PATCHES = "a2a/engine/conflicts/patches.py"
 PATCHBOOK = "a2a/engine/patchbook.py"
 SLATE = "a2a/engine/conflicts/slate.py"
 NOTING = "a2a/engine/conflicts/noting.py"
+FLAPPING = "a2a/engine/conflicts/flapping.py"
 RUNGS = "a2a/engine/conflicts/rungs.py"
 CONTEXT = "a2a/engine/context.py"
 CONTEXT_WATCHING = "a2a/engine/context_watching.py"
@@ -1520,6 +1521,60 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return _twice(world, there, message, 1,",
         "        return _twice(world, there, message, 0,",
         caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "quarantine-unasked",
+        "An agent is in quarantine where nobody has said that its other process is still there.",
+        FLAPPING,
+        "    if is_asked and there.has_answered:",
+        "    if there.has_answered or is_asked:",
+        caught_by=("CONFLICT-18",),
+        quarrels=True,
+    ),
+    Mutant(
+        "one-takeover-is-too-often",
+        "An agent is in quarantine one takeover before it was taken over too often.",
+        FLAPPING,
+        "len(times) < policy.takeovers_max - 1:",
+        "len(times) < policy.takeovers_max - 2:",
+        caught_by=("CONFLICT-18",),
+        quarrels=True,
+    ),
+    Mutant(
+        "takeovers-never-forgotten",
+        "What happened long ago counts as if it had been a moment ago.",
+        FLAPPING,
+        " if now - at < world.policy.takeovers_ms]",
+        "]",
+        caught_by=("CONFLICT-18",),
+        quarrels=True,
+    ),
+    Mutant(
+        "takeover-in-quarantine",
+        "While an agent is in quarantine it is taken over as soon as that was not often lately.",
+        FLAPPING,
+        "    if agent not in world.ledger.quarantined and len(times)",
+        "    if len(times)",
+        caught_by=("CONFLICT-18",),
+        quarrels=True,
+    ),
+    Mutant(
+        "offered-in-quarantine",
+        "An agent in quarantine is offered tasks.",
+        ROUTING,
+        "        if agent.id in ledger.quarantined:\n            continue\n",
+        "",
+        caught_by=("CONFLICT-18",),
+        quarrels=True,
+    ),
+    Mutant(
+        "end-of-quarantine-unseen",
+        "What waits for an agent in quarantine is not offered when that is over.",
+        COORDINATOR,
+        "        elif isinstance(record, ConflictOpened | ConflictResolved):",
+        "        elif isinstance(record, ConflictOpened):",
+        caught_by=("L2",),
         quarrels=True,
     ),
     Mutant(

@@ -275,7 +275,10 @@ class WaitsEnd(_OfClaims):
     def _is_wanted(self, task: TaskModel) -> bool:
         """Whether any agent is here that might take it: else it stands in nobody's way."""
         return any(
-            known.status == "ready" and task.skill in known.skills and seat.credit
+            known.status == "ready"
+            and task.skill in known.skills
+            and seat.credit
+            and self.model.quarantine(agent) is None
             for agent, seat in self.model.seats.items()
             if (known := self.model.agents.get(agent)) is not None
         )

@@ -61,6 +61,8 @@ class Cause:
     now: int = 0
     instance: str | None = None
     """Of a hello: the instance on file before it."""
+    there: Seat | None = None
+    """Of a hello: where its agent is connected already."""
     records: int = 0
     """Records decided for this cause so far."""
 
@@ -146,6 +148,8 @@ class Court:
         """Every record of the running process's ledger, durable or not."""
         self.who: dict[int, str] = {}
         """Connection to the agent welcomed on it, in the running process."""
+        self.frames: dict[int, int] = {}
+        """Connection to how many frames have come on it."""
         self.coordinator: Coordinator | None = None
         self.checkers = [checker(self) for checker in checkers]
         self._before = _by_type(self.checkers, "records", "before")
@@ -199,11 +203,13 @@ class Court:
             raise Violation("wire", f"{agent} sent what cannot be read: {frame.detail}")
         message = frame.message
         self.cause = Cause("step", connection, agent, message, frame.id, max(now, self.model.at))
+        self.frames[connection] = self.frames.get(connection, 0) + 1
         if agent is None:
             if isinstance(message, Hello):
                 self.cause.agent = message.agent_id
                 known = self.model.agents.get(message.agent_id)
                 self.cause.instance = known.instance if known is not None else None
+                self.cause.there = self.model.seats.get(message.agent_id)
             return
         if isinstance(message, Credit):
             seat = self.model.seats[agent]

@@ -171,7 +171,8 @@ def _who_could(coordinator: Coordinator | World, task: Task, resting: set[str]) 
             and other.authority is not None
             and not other.authority.evicted
         }
-        is_there = seat is not None and agent.status == "ready" and seat.credit_tasks > 0
+        takes_offers = agent.status == "ready" and agent.id not in coordinator.ledger.quarantined
+        is_there = seat is not None and takes_offers and seat.credit_tasks > 0
         could.append((seat.credit_tasks, at_work) if seat is not None and is_there else (1, set()))
     return could
 

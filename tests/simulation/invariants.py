@@ -49,6 +49,7 @@ from .claiming import (
 from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
 from .costs import BudgetsHold, CheckpointsGoOn, CheckpointsGrow, CountedOnce, TakenForAReason, WordsHeard
 from .court import Checker
+from .flapping import TakenTooOften
 from .liveness import (
     EverythingEnds,
     MailArrives,
@@ -145,6 +146,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "what nobody is asked to merge has the changes of both": (MergedRight,),
     "results that patch the same are held against each other, and a conflict names what collides": (PatchesCollide,),
     "what is noted beside what happens is so": (NotedRight,),
+    "who takes an agent from another again and again gets no further, and the agent no offers": (TakenTooOften,),
     "who says twice that something contradicts something says it of one conflict": (RaisedOnce,),
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
     "whoever compares answers is none of those who give them": (ComparedByAnother,),

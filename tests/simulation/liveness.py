@@ -115,6 +115,8 @@ class QueuesMove(Checker):
                 known = model.agents.get(agent)
                 if known is None or known.status != "ready" or task.skill not in known.skills:
                     continue
+                if model.quarantine(agent) is not None:
+                    continue
                 if agent in model.tried(task):
                     continue
                 free = seat.credit - model.slots_filled(agent)

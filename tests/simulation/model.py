@@ -419,6 +419,14 @@ class Model:
 
     # Helpers ----------------------------------------------------------------------------------------------------------
 
+    def quarantine(self, agent: str) -> str | None:
+        """Return the conflict for which an agent gets no offers, or None."""
+        about = f"agent:{agent}"
+        open_about = (
+            one.id for one in self.rulings.values() if one.is_open and (one.rule, one.object) == ("d2", about)
+        )
+        return next(open_about, None)
+
     def addressee(self, task: TaskModel) -> str:
         """Return whom its notices go to."""
         parent = self.tasks.get(task.parent or "")

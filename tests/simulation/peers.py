@@ -371,6 +371,8 @@ class Peer:
             self._echo()
             self.on_welcome()
         elif isinstance(event, TurnedAway):
+            if event.error.retry_after_ms is not None:
+                return  # another process of it is here, or may be: a link tries again
             if not self.town.is_replaced(self):
                 raise Violation("ID", f"{self.instance} is turned away: {event.error.code} {event.error.detail}")
             self.die()

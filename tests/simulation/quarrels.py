@@ -37,6 +37,7 @@ from a2a.protocol.types import principal_of
 
 from .contexts import BOARD
 from .court import Cause, Checker, Court
+from .flapping import FLAPPING, draw_limits
 from .model import Model, TaskModel
 from .patching import draw_patching, is_merged
 from .profiles import Profile
@@ -96,6 +97,7 @@ def draw_quarrels(world: World, profile: Profile, wanted: bool | None) -> Quarre
         merging = _rungs("merge itself", *world.chance("board", "rungs").choice((("human", "abort"), ("first_wins",))))
         profile.policy = replace(profile.policy, ladders={**profile.policy.ladders, "context": merging})
     draw_patching(world, profile, world.chance("patching", "ladder").choice(_PATCH_LADDERS))
+    draw_limits(world, profile)
     people = [(f"referee{number}", ("judge", "check", "merge"), chance.choice((1, 4)), 8) for number in range(2)]
     return Quarrels(people[: chance.randint(0, 2)], chance.random() < 0.5)
 
@@ -492,5 +494,6 @@ QUARRELS: tuple[type[Checker], ...] = (
     MergedRight,
     RaisedOnce,
     NotedRight,
+    *FLAPPING,
     ConflictsClose,
 )

@@ -45,7 +45,7 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, costs, liveness, patching, quarrels, refused, rulings, told
+from . import checkers, claiming, contexts, costs, flapping, liveness, patching, quarrels, refused, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
@@ -350,6 +350,14 @@ def _the_other_way_round(checker: Checker, record: Any, lsn: int, cause: Any) ->
     return (replace(record, number=1 - record.number), lsn, cause) if is_said else None
 
 
+def _in_quarantine(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, Offered):
+        return None
+    about = f"agent:{record.agent}"
+    checker.model.rulings["sim-k0"] = Ruling("sim-k0", "", 0, 0, [], set(), rule="d2", object=about)
+    return record, lsn, cause
+
+
 def _over_already(checker: Checker, now: int) -> tuple[Any, ...]:
     for ruling in checker.model.rulings.values():
         ruling.is_open = False
@@ -437,6 +445,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     quarrels.RaisedOnce: ("before", _said_before),
     quarrels.NotedRight: ("before", _smaller_fence),
     patching.PatchesCollide: ("before", _the_other_way_round),
+    flapping.TakenTooOften: ("before", _in_quarantine),
     quarrels.ConflictsClose: ("look", _over_already),
     told.CreatedIsThere: ("told", lambda c, a, m, q: (a, replace(m, task="sim-0"), q)),
     told.CreatedOnce: ("answered", _created_before),

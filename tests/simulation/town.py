@@ -25,6 +25,7 @@ from .court import Court, Violation
 from .disk import Disk
 from .disputes import Arbiter, Disputes, draw_disputes
 from .faults import Weather
+from .flapping import plan_flapping
 from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
 from .network import Network
@@ -151,6 +152,7 @@ class Town:
         world.at(0, self._look)
         self.weather.begin(self.plan.strikes)
         plan_impostors(self)
+        plan_flapping(self)
         world.run(world.now + self.profile.weather_ms)
         self._calm_down()
         end = world.now + self._patience()

@@ -14,6 +14,7 @@ import pytest
 from a2a import link as link_module
 from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens
 from a2a.engine.delegation import Delegation
+from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
 from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, NotFound, QuotaExceeded, Unavailable
 from a2a.link import Link, LinkSettings, refused
@@ -569,6 +570,44 @@ async def test_a_link_whose_place_was_taken_ends_and_does_not_fight_for_it(coord
             await link.call(TaskGet("t1"))
     assert coordinator.tries == 1
     assert link.has_ended
+
+
+async def test_instances_that_take_each_others_place_are_told_so_and_come_in_when_the_other_leaves(
+    make_link, monkeypatch
+):
+    server = Server(MemoryStore(), Policy(takeovers_max=2))
+    await server.open()
+
+    dials: asyncio.Queue[None] = asyncio.Queue()
+
+    async def dial(receiver: Receiver) -> None:
+        dials.put_nowait(None)
+        pair(receiver, server.receiver())
+
+    secrets: dict[str, str] = {}
+    with anyio.fail_after(BOUND):
+        first, second, third = (
+            make_link(Identity("helper", f"i{number}", number), dial=dial, secrets=secrets, patience=BOUND)
+            for number in (1, 2, 3)
+        )
+        await first.open()
+        await second.open()
+        told: asyncio.Queue[Any] = asyncio.Queue()
+        monkeypatch.setattr(link_module.log, "warning", lambda *words: told.put_nowait(words))
+        coming = asyncio.create_task(third.open())
+        assert "Stop all of them but one" in str((await told.get())[-1])
+        assert list(server.coordinator.ledger.quarantined) == ["helper"]
+        while not dials.empty():
+            dials.get_nowait()
+        for _ in range(2):  # before the second of these it was refused once more
+            await dials.get()
+        assert not second.has_ended
+        await second.aclose()
+        await coming
+        assert told.empty(), "once, however often it tries"
+        assert server.coordinator.live.agents["helper"].instance == "i3"
+        await third.aclose()
+    await server.aclose()
 
 
 async def test_at_a_real_coordinator_the_newer_instance_stays(make_link):

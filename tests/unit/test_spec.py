@@ -322,6 +322,18 @@ def test_the_times_of_claims_are_those_of_the_code() -> None:
 # Examples and words ---------------------------------------------------------------------------------------------------
 
 
+def test_how_often_an_agent_is_taken_over_is_that_of_the_code() -> None:
+    policy = Policy()
+    paragraph = SPEC.partition("**CONFLICT-18.**")[2].split("\n\n")[0].replace("\n", " ")
+    assert policy.takeovers_max == 3
+    for words in (
+        f"the third takeover within {policy.takeovers_ms // 1000} s",
+        f"comes from it within {policy.answer_ms // 1000} s",
+        f"after {policy.quarantine_ms // 1000} s it ends",
+    ):
+        assert words in paragraph
+
+
 def test_the_example_frames_are_valid_and_their_hashes_right() -> None:
     blocks = re.findall(r"```jsonl\n(.*?)```", SPEC, re.DOTALL)
     lines = "".join(blocks).splitlines()

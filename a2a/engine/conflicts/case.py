@@ -14,12 +14,26 @@ from ...protocol.canonical import canonical
 from ..refusals import Refusal
 from .rungs import Rung
 
-__all__ = ["PATCHED", "WORD", "Candidate", "Conflict", "Group", "Position", "Raise", "Stage", "Terms", "seal"]
+__all__ = [
+    "FLAPPING",
+    "PATCHED",
+    "WORD",
+    "Candidate",
+    "Conflict",
+    "Group",
+    "Position",
+    "Raise",
+    "Stage",
+    "Terms",
+    "seal",
+]
 
 WORD = "c3"
 """The rule of conflicts that a delegator's word on a result decides (spec CONFLICT-16)."""
 PATCHED = "a1"
 """The rule of conflicts about results that patch the same place of one base (spec PATCH-3)."""
+FLAPPING = "d2"
+"""The rule of conflicts that put an agent into quarantine (spec CONFLICT-18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +209,11 @@ class Conflict:
         if self.kind != "context" or self.rule not in ("c1", "c4"):
             return None
         return self.candidates[0].context_id or "", self.candidates[0].key or ""
+
+    @property
+    def quarantines(self) -> str | None:
+        """The agent that gets no offers while it is open, or None."""
+        return self.object.removeprefix("agent:") if self.rule == FLAPPING else None
 
     @property
     def stage(self) -> Stage | None:

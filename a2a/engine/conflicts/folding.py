@@ -141,6 +141,8 @@ def index(ledger: Ledger, conflict: Conflict) -> None:
         ledger.open_conflicts[conflict.id] = conflict
         if conflict.contested is not None:
             ledger.contested[conflict.contested] = conflict.id
+        if conflict.quarantines is not None:
+            ledger.quarantined[conflict.quarantines] = conflict.id
 
 
 def _rendered_from(conflict: Conflict) -> str:
@@ -273,6 +275,8 @@ def close(
     del ledger.open_conflicts[conflict.id]
     if conflict.contested is not None:
         del ledger.contested[conflict.contested]
+    if conflict.quarantines is not None:
+        del ledger.quarantined[conflict.quarantines]
     for party in conflict.parties:
         ledger.post(party, lsn, "conflict.resolved", _rendered_from(conflict), conflict.opened_lsn)
 

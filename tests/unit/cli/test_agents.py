@@ -49,6 +49,20 @@ def test_an_agent_that_is_not_there_is_named(command: Any, world: Any, what: str
     assert (done.code, done.err) == (1, "a2a: there is no agent nobody\n")
 
 
+def test_an_agent_that_processes_take_from_each_other_is_shown_as_that(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"conflict": "main-k7", "leftMs": 12_000}
+    monkeypatch.setattr("a2a.engine.conflicts.flapping.told_of", lambda world, agent, now: told)
+    done = command("agent", "show", "helper")
+    assert "gets no offers for another 12 s: processes take it from each other\n" in done.out
+    assert "a2a conflict resolve main-k7 none\n" in done.out
+    shown = json.loads(command("agent", "show", "helper", "--json").out)
+    assert shown["quarantine"] == {"conflict": "main-k7", "left": 12.0}
+    monkeypatch.undo()
+    assert "gets no offers" not in command("agent", "show", "helper").out
+
+
 def test_draining_needs_the_operators_token_and_is_seen(command: Any, world: Any) -> None:
     done = command("agent", "drain", "helper")
     assert (done.code, done.err) == (0, "helper takes nothing new; it holds 0 tasks\n")

@@ -57,13 +57,19 @@ def test_where_nobody_can_do_it_nobody_is_busy(town, busy, look):
     assert look(town.task(boss.delegate("fourth", "something-else"))) == []
 
 
-@pytest.mark.parametrize("how", ["away", "draining", "no credit", "released", "evicted", "canceled"])
+@pytest.mark.parametrize("how", ["away", "draining", "quarantined", "no credit", "released", "evicted", "canceled"])
 def test_an_agent_that_may_take_it_one_day_is_not_busy(town, busy, look, how):
     boss, w, offer, task = busy
     if how == "away":
         w.drop()
     elif how == "draining":
         w.say(AgentUpdate(status="draining"))
+    elif how == "quarantined":
+        town.ledger.quarantined["w"] = "main-k7"
+        assert look(task) == []
+        del town.ledger.quarantined["w"]
+        assert look(task) != []
+        return
     elif how == "no credit":
         w.say(Credit(0))
     elif how == "released":

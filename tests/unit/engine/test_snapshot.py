@@ -29,6 +29,7 @@ DERIVED = {
     "open_conflicts": "the conflicts say them",
     "conflicts_about": "the conflicts say it",
     "contested": "the conflicts say it",
+    "quarantined": "the conflicts say it",
     "touched": "a mark",
     "stirred": "a mark",
     "posted": "a mark",
