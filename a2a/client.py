@@ -215,6 +215,14 @@ class Client(Reader):
         """
         await self.link.call(ClaimRelease(claim_fence))
 
+    async def refused_hellos(self, agent: str) -> builtins.list[dict[str, Any]]:
+        """Return the newest hellos that were refused in the name of an agent without a card on file.
+
+        Those of an agent that has one are in its `AgentInfo`: `agent`, `kind`, `code`, `detail`, `at`, `times`.
+        """
+        answer = expect(await self.link.call(AgentFind(AgentFilter(agent))), AgentFound)
+        return [dict(refusal) for refusal in answer.refused]
+
     async def watch_agents(self, skill: str | None = None) -> AsyncIterator[AgentChange]:
         """Yield agents as they join, leave and change, beginning with those that are there."""
         queue: asyncio.Queue[AgentChange] = asyncio.Queue()

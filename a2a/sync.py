@@ -138,6 +138,10 @@ class Client:
         """As `a2a.Client.find`."""
         return self._there.call(lambda: self._client.find(skill, **wanted))
 
+    def refused_hellos(self, agent: str) -> list[dict[str, Any]]:
+        """As `a2a.Client.refused_hellos`."""
+        return self._there.call(self._client.refused_hellos, agent)
+
     def get(self, task: str) -> dict[str, Any]:
         """As `a2a.Client.get`."""
         return self._there.call(self._client.get, task)

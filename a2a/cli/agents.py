@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import click
@@ -175,10 +176,14 @@ def list_agents(common: Common, skill: str | None) -> None:
 @click.argument("agent_id", metavar="AGENT")
 @common_options()
 def show_agent(common: Common, agent_id: str) -> None:
-    """Show one agent: its card, the tasks it holds, and who was refused to be it."""
+    """Show one agent: its card, the tasks it holds, and who was refused to be it, also where it has no card."""
 
     async def work(client: Client) -> None:
-        info = await _find(client, agent_id)
+        found = await client.find(agent=agent_id)
+        if not found:
+            _show_refused(common.out, agent_id, await client.refused_hellos(agent_id))
+            return
+        (info,) = found
         tasks = [await client.get(task) for task in info.holding]
         if common.out.as_json:
             common.out.record({**_shown(info), "tasks": tasks})
@@ -223,6 +228,18 @@ def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
         common.out.record(_shown(info))
     else:
         common.out.note(f"{agent_id} takes nothing new; it holds {len(info.holding)} tasks")
+
+
+def _show_refused(out: Output, agent_id: str, refused: list[dict[str, Any]]) -> None:
+    """Show who was refused to be an agent without a card on file."""
+    if not refused:
+        raise Failure(f"there is no agent {agent_id}")
+    if out.as_json:
+        out.record({"agent": agent_id, "card": None, "refused": refused})
+        return
+    out.line(f"{escape(agent_id)}  has no card on file")
+    for line in refused_lines(refused):
+        out.line(escape(line))
 
 
 async def _find(client: Client, agent_id: str) -> AgentInfo:

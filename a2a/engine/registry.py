@@ -347,7 +347,9 @@ def on_agent_find(world: World, sender: Connection, message: AgentFind, now: int
             ErrorCode.TOO_LARGE, f"{len(found)} agents match, an answer names at most {world.policy.found_max}"
         )
     found.sort(key=lambda agent: agent.id)
-    return reply(AgentFound([info(world, agent, now) for agent in found]))
+    is_unknown = wanted.agent is not None and not candidates
+    impostures = ledger.impostures.get(principal_of(wanted.agent or ""), []) if is_unknown else []
+    return reply(AgentFound([info(world, agent, now) for agent in found], refusals.shown(impostures)))
 
 
 def change_notice(world: World, agent: Agent, change: Literal["joined", "left", "changed"], now: int) -> AgentEvent:

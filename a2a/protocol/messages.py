@@ -344,6 +344,8 @@ class AgentFound(Message):
 
     kind = "agent.found"
     agents: list[AgentInfo]
+    refused: list[JsonObject] = field(default_factory=list)
+    """Hellos in the name of the agent that was asked for, where it has no card on file; as in an agent's own."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ def use(running: Squad) -> None:
         assert client.get(task.id)["metadata"]["state"] == "completed"
         assert client.call("echo", [1]) == [1]
         assert [agent.agent_id for agent in client.find("count_words")] == ["helper"]
+        assert client.refused_hellos("nobody") == []
         assert len(client.list(limit=1)) == 1
         with client.delegate("sure") as asking:
             number, _ = asking.question()

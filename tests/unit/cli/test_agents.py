@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from a2a import ConnectError
+from a2a.ids import new_suffix
+from a2a.link import Link, LinkSettings
+from a2a.protocol.session import Identity
+
 
 def test_who_is_there(command: Any, world: Any) -> None:
     done = command("agent", "ls")
@@ -47,6 +52,28 @@ def test_one_agent_with_the_tasks_it_holds(command: Any, world: Any, gate: Any) 
 def test_an_agent_that_is_not_there_is_named(command: Any, world: Any, what: str) -> None:
     done = command("agent", what, "nobody")
     assert (done.code, done.err) == (1, "a2a: there is no agent nobody\n")
+
+
+def test_who_was_refused_to_be_an_agent_without_a_card_is_shown(command: Any, world: Any, tmp_path: Path) -> None:
+    async def come(secrets: dict[str, str]) -> None:
+        settings = LinkSettings(url=world.url, token=world.hosted.tokens.token, secrets=secrets)
+        link = Link(settings, Identity("boss", new_suffix(), 1))
+        try:
+            await link.open()
+        finally:
+            await link.aclose()
+
+    world.call(come, {"boss": "its own"})
+    with pytest.raises(ConnectError, match="auth"):
+        world.call(come, {"boss": "a guess"})
+    done = command("agent", "show", "boss")
+    assert done.code == 0
+    head, line = done.out.splitlines()
+    assert head == "boss  has no card on file"
+    assert line.startswith("  refused    hello of boss: auth: boss is bound to a secret")
+    shown = json.loads(command("agent", "show", "boss", "--json").out)
+    assert (shown["agent"], shown["card"]) == ("boss", None)
+    assert [(kept["kind"], kept["code"]) for kept in shown["refused"]] == [("hello", "auth")]
 
 
 def test_an_agent_that_processes_take_from_each_other_is_shown_as_that(

@@ -196,6 +196,18 @@ def test_a_hello_in_anothers_name_is_kept_with_it(work):
     assert list(town.ledger.impostures) == ["w"]
 
 
+def test_a_hello_in_the_name_of_one_without_a_card_is_told_to_who_asks_for_it(work):
+    town = work.town
+    for name in ("boss#2", "w"):
+        assert town.dial().say(town.hello(name, token="open", secret="a guess")).code == ErrorCode.AUTH
+    kept(town)
+    for asked in ("boss", "boss#2", "boss#3"):
+        found = work.boss.say(AgentFind(AgentFilter(agent=asked)))
+        assert (found.agents, [it["agent"] for it in found.refused]) == ([], ["boss#2"])
+    for wanted in (AgentFilter(agent="w"), AgentFilter(), AgentFilter(agent="nobody")):
+        assert work.boss.say(AgentFind(wanted)).refused == []
+
+
 def test_one_without_the_token_leaves_nothing_nor_does_a_name_that_nobody_has(work):
     town = work.town
     assert town.dial().say(town.hello("w", token="wrong", secret="a guess")).code == ErrorCode.AUTH
