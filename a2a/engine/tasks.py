@@ -670,7 +670,7 @@ def on_task_cancel(world: World, sender: Connection, message: TaskCancel, now: i
             records=_against(world, sender, task, "cancel", now),
         )
     asked_before = task.cancel is not None and task.cancel.mode == message.mode and task.cancel.by == sender.agent
-    if task.state is TaskState.REPORTED and asked_before:
+    if task.is_reported and asked_before:
         # A repeat of what was answered `pending`: the report came first, and the result is the delegator's to reject.
         return reply(Ok(state=task.state.value, will="too_late"))
     records = cancel(world.ledger, task, message.mode, message.reason, sender.agent or "", now, message.grace_ms)

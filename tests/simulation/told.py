@@ -273,8 +273,9 @@ class CancelAnswer(Checker):
         ended_otherwise = self._state in ("completed", "failed", "rejected")
         if isinstance(reply, Ok):
             self.hold(not ended_otherwise, f"{task.id} was {self._state}, and its cancel was ok")
-            expected = {"canceled": "canceled", "pending": "canceling", "too_late": "reported"}[reply.will or ""]
-            self.hold(task.state == expected, f"{task.id} is {task.state}, its canceler was told {reply.will}")
+            expected = {"canceled": ("canceled",), "pending": ("canceling",), "too_late": ("reported", "disputed")}
+            is_so = task.state in expected[reply.will or ""]
+            self.hold(is_so, f"{task.id} is {task.state}, its canceler was told {reply.will}")
         elif isinstance(reply, Error) and reply.code != ErrorCode.FORBIDDEN:
             self.hold(ended_otherwise, f"{task.id} was {self._state}, and its cancel was refused: {reply.detail}")
 

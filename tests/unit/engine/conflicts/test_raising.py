@@ -91,6 +91,19 @@ def test_results_that_contradict_each_other_settle_nothing_until_that_is_decided
     assert case.states() == ["failed", "completed"], "silence does not accept what was overruled"
 
 
+def test_a_cancel_that_comes_again_after_the_result_takes_nothing_that_is_disputed(make_town):
+    town = make_town(ladders=LADDERS)
+    boss, worker, reader = town.join("boss"), town.worker("w"), town.join("reader")
+    task = boss.delegate()
+    offer = worker.offer()
+    assert boss.cancel(task).will == "pending"
+    worker.report(offer)
+    raised = reader.say(ConflictRaise("result", [RaisedSubject(task=task), RaisedSubject(value=b"7")]))
+    assert boss.cancel(task) == Ok(state="disputed", will="too_late")
+    assert town.task(task).conflicts == [raised.conflict]
+    assert boss.cancel(task, "kill") == Ok(state="canceled", will="canceled"), "another one is no repeat"
+
+
 def test_all_parties_hear_of_it_twice(dispute):
     case = dispute("first_wins")
     case.raised()
