@@ -12,7 +12,9 @@ from .world import Profile, Step, World
 
 __all__ = ["Violation", "check", "check_task"]
 
-_MAY_OUTLIVE = frozenset({*ENDED, TaskState.CANCELING.value, TaskState.REPORTED.value})
+_WAITS_FOR_A_WORD = frozenset({TaskState.REPORTED.value, TaskState.DISPUTED.value})
+"""Where a result is, that of an open conflict included."""
+_MAY_OUTLIVE = frozenset({*ENDED, TaskState.CANCELING.value, *_WAITS_FOR_A_WORD})
 """Where a sub-task may be after its parent's end: it has ended, winds down, or its result had come first."""
 _OF_FENCE = frozenset({"sign", "hello held", "decline", "yield", "hand off", "ask", "report"})
 """Inputs under a fence; the worker and the fence are the two things after the task."""
@@ -47,7 +49,7 @@ def _changes(profile: Profile, before: World, step: Step, is_known: bool) -> Non
     after, number = step.world, step.what[1]
     if before.grace and step.what[0].endswith("timer"):
         raise Violation("I19", f"the {step.what[0]} fires in the grace after a restart")
-    if step.what[0] == "deadline timer" and before.tasks[number].state == TaskState.REPORTED:
+    if step.what[0] == "deadline timer" and before.tasks[number].state in _WAITS_FOR_A_WORD:
         raise Violation("TIME-3", "a result that was reported in time is lost to the deadline")
     for old, new in zip(before.tasks, after.tasks, strict=False):
         if new is not old:
@@ -84,9 +86,11 @@ def _answer(step: Step, old: Task, new: Task) -> None:
         if word == "admitted" and old.outcomes[fence - 1]:
             raise Violation("I6", f"under fence {fence} {old.outcomes[fence - 1]} was admitted, and now {outcome}")
     elif name == "cancel":
-        said = {"canceled": "canceled", "pending": "canceling", "too_late": "reported"}.get(word)
-        if said is not None and new.state != said:
+        said = {"canceled": {"canceled"}, "pending": {"canceling"}, "too_late": _WAITS_FOR_A_WORD}.get(word)
+        if said is not None and new.state not in said:
             raise Violation("I11", f"the canceler is told {word}, and the task is {new.state}")
+        if new is not old and old.state in _WAITS_FOR_A_WORD and old.cancel == step.what[2]:
+            raise Violation("CANCEL-8", f"a cancel that comes again after the result makes the task {new.state}")
         if said is None and old.state not in ENDED:
             raise Violation("I11", f"a cancel of a task that is {old.state} is {word}")
     elif name == "sign" and word == "lease":
@@ -146,6 +150,7 @@ def check_task(limits: Limits, old: Task, new: Task) -> None:
             raise Violation("I22", f"a question was answered {was}, and now {now}")
     if "?" in new.asks and new.state in ("queued", "offered", "leased", "reported"):
         raise Violation("I22", f"a question is open while the task is {new.state}")
+    _disputed(old, new)
     _counts(limits, new)
     was_shown = outside(TaskState(old.state), was_leased=old.cur > 0)
     shown = outside(TaskState(new.state), was_leased=new.cur > 0)
@@ -166,6 +171,27 @@ def _result(old: Task, new: Task) -> None:
         raise Violation("I6", f"a result under fence {fence} is admitted, current is {old.cur}, on offer {old.offer}")
 
 
+def _disputed(old: Task, new: Task) -> None:
+    """Nothing settles while a conflict is open, which ends once, together with what follows (I23, I24, CONFLICT-7)."""
+    if not new.conflicts:
+        return
+    for was, now in zip(old.conflicts, new.conflicts, strict=False):
+        if was not in (now, "?"):
+            raise Violation("I24", f"a conflict was decided as {was}, and now as {now}")
+    if len(new.conflicts) < len(old.conflicts) or new.conflicts.count("?") > 1:
+        raise Violation("I24", f"the conflicts {old.conflicts} become {new.conflicts}")
+    if ("?" in new.conflicts) != (new.state == TaskState.DISPUTED):
+        raise Violation("CONFLICT-7", f"the task is {new.state}, and its conflicts are {new.conflicts}")
+    if old.state == TaskState.DISPUTED and new.state != TaskState.DISPUTED:
+        (decided,) = [now for was, now in zip(old.conflicts, new.conflicts, strict=True) if was != now]
+        if (new.state, decided) not in (("reported", "stands"), ("reported", "overruled"), ("canceled", "moot")):
+            raise Violation("I23", f"a task with an open conflict becomes {new.state}, the conflict is {decided}")
+        if (decided == "overruled") != new.overruled and not old.overruled:
+            raise Violation("CONFLICT-7", f"the conflict is {decided}, and the result is not marked so")
+    if new.state == "completed" and old.overruled and new.by != "delegator":
+        raise Violation("CONFLICT-15", f"a result that was overruled completes the task by {new.by}")
+
+
 def _counts(limits: Limits, task: Task) -> None:
     """No livelock: each way to go wrong is bounded (L10)."""
     for name, count, most in (
@@ -175,6 +201,7 @@ def _counts(limits: Limits, task: Task) -> None:
         ("revivals", task.revivals, limits.revivals),
         ("reworks", task.rev, limits.reworks),
         ("hand-offs", task.handoffs, limits.handoffs),
+        ("conflicts", len(task.conflicts), limits.disputes),
     ):
         if count > most:
             raise Violation("L10", f"{count} {name}, at most {most} may be")

@@ -18,14 +18,11 @@ from .world import DELEGATOR, FATE, LEASE, Profile, World
 __all__ = ["LARGE", "SMALL", "UNMODELLED", "Sized", "missing", "walk_all", "walk_one"]
 
 _GROUPS = "A group is no attempt: what its members' answers come to is tested with the conflicts."
-_RAISED = "What somebody raises about a result holds up the word on it and no attempt: the simulator's worlds quarrel."
 UNMODELLED: dict[tuple[str, str], str] = {
     (state, event): why
     for state, events, why in (
         ("blocked", ("dispute", "report", "fail", "cancel"), _GROUPS),
-        ("disputed", ("report", "fail", "cancel"), _GROUPS),
-        ("reported", ("dispute",), _RAISED),
-        ("disputed", ("resolve",), _RAISED),
+        ("disputed", ("report", "fail"), _GROUPS),
     )
     for event in events
 }
@@ -86,6 +83,7 @@ SMALL: tuple[Sized, ...] = (
     _free("questions", Limits(2, 0, 1, 1, 0, 1), "hello held, deadline timer", ("A", "retry")),
     _free("two questions", Limits(1, 1, 1, 0, 0, 2), "crash, hello held, decline, deadline timer", ("A",)),
     _free("tree", Limits(1, 0, 1, 1, 0), "crash, hello held, decline, deadline timer", ("A", "retry"), tree=True),
+    _free("disputes", Limits(1, 1, 1, 1, 0, disputes=2), "delegate, decline, yield, hello held", ("A", "B")),
     _wired("wire", 1, Limits(1, 0, 1, 0, 0), "crash, cancel", ("A", "B")),
 )
 """A few seconds in all: with every run of the tests."""
@@ -111,10 +109,19 @@ LARGE: tuple[Sized, ...] = (
         ("A",),
         tree=True,
     ),
+    _free("disputes", Limits(1, 1, 1, 1, 1, disputes=2), "delegate, decline, yield", ("A", "B")),
+    _free(
+        "tree with disputes",
+        Limits(1, 0, 1, 0, 0, disputes=1),
+        "crash, hello held, decline, yield, deadline timer",
+        ("A",),
+        tree=True,
+    ),
     _wired("wire, reworks", 1, Limits(1, 0, 1, 1, 0), "crash", ("A",)),
     _wired("wire, losses", 1, Limits(1, 1, 1, 0, 0), "crash", ("A",)),
     _wired("wire, lost memories", 1, Limits(1, 0, 1, 0, 0), "crash, hello new, delegator restarts", ("A",)),
     _wired("wire, two in flight", 2, Limits(1, 0, 1, 0, 0), "crash", ("A",)),
+    _wired("wire, disputes", 1, Limits(1, 0, 1, 0, 0, disputes=1), "crash, cancel", ("A",)),
 )
 """Less than a minute in all."""
 

@@ -21,7 +21,8 @@ OUTCOMES = (*HASHES, "retry", "broken", "rejected", "canceled")
 
 _QUEUED, _OFFERED, _LEASED = TaskState.QUEUED.value, TaskState.OFFERED.value, TaskState.LEASED.value
 _PARKED, _CANCELING, _REPORTED = TaskState.PARKED.value, TaskState.CANCELING.value, TaskState.REPORTED.value
-_CANCELED = TaskState.CANCELED.value
+_DISPUTED, _CANCELED = TaskState.DISPUTED.value, TaskState.CANCELED.value
+_WAITS_FOR_A_WORD = frozenset({_REPORTED, _DISPUTED})
 
 Answered = tuple[Task, str]
 """The task afterwards, and the word the sender gets."""
@@ -52,7 +53,8 @@ class Rules:
 
     def end(self, task: Task, event: str, by: str, digest: str = "") -> Task:
         """Settle the task; what is current is spent, what is on offer taken back."""
-        return self.take(task, event, is_open=False, offer=0, by=by, digest=digest)
+        closed = tuple(["moot" if conflict == "?" else conflict for conflict in task.conflicts])
+        return self.take(task, event, is_open=False, offer=0, by=by, digest=digest, conflicts=closed)
 
     # Authority --------------------------------------------------------------------------------------------------------
 
@@ -253,7 +255,7 @@ class Rules:
         }
         final = spent | {"asks": tuple(["-" if ask == "?" else ask for ask in task.asks])}
         if outcome in HASHES:
-            task = self.take(task, "report", results=(*task.results, (fence, outcome)), **final)
+            task = self.take(task, "report", results=(*task.results, (fence, outcome)), overruled=False, **final)
             return self.end(task, "complete", "auto", outcome) if self.auto else task
         if task.state == _CANCELING:
             return self.end(self.take(task, "report", **final), "cancel", "holder")
@@ -272,7 +274,7 @@ class Rules:
         """A word on exactly one result (ACCEPT-3 to ACCEPT-6)."""
         if task.state in ENDED or rev < task.rev:
             return task, "before"
-        if rev != task.rev or (task.state, "complete") not in NEXT:
+        if rev != task.rev or not self.waits_for_a_word(task):
             return task, "conflict"
         result = task.results[rev][1]
         if not self.is_meant(result, digest):
@@ -282,6 +284,10 @@ class Rules:
         if verdict == "reject" or task.rev >= self.limits.reworks:
             return self.end(task, "fail", "delegator"), "ok"
         return self.rework(task), "ok"
+
+    def waits_for_a_word(self, task: Task) -> bool:
+        """Whether a word counts: not while a conflict about the result is open (CONFLICT-15)."""
+        return task.state == _REPORTED
 
     def is_meant(self, result: str, digest: str) -> bool:
         return result == digest
@@ -293,9 +299,13 @@ class Rules:
         """Somebody wants the task to end (CANCEL-1, CANCEL-5, CANCEL-8)."""
         if task.state == _CANCELED:
             return task, "canceled"
-        if task.state == _REPORTED and task.cancel == mode:
+        if task.cancel == mode and self.came_too_late(task):
             return task, "too_late"
         return self.wind_down(task, mode)
+
+    def came_too_late(self, task: Task) -> bool:
+        """Whether the result was there before a cancel that comes again (CANCEL-8)."""
+        return task.state in _WAITS_FOR_A_WORD
 
     def wind_down(self, task: Task, mode: str) -> Answered:
         """End the task, or have its agent end it (CANCEL-2, CANCEL-6)."""
@@ -306,6 +316,45 @@ class Rules:
         if mode == "kill" and task.cancel == "coop":
             return task._replace(cancel=mode), "pending"
         return task, "pending"
+
+    # Conflicts about a result -----------------------------------------------------------------------------------------
+
+    def raise_conflict(self, task: Task) -> Answered:
+        """Somebody says that the result contradicts something (CONFLICT-12, CONFLICT-15)."""
+        if not self.may_dispute(task):
+            return task, "joined" if task.state == _DISPUTED else "nothing follows"
+        if not self.may_open_another(task):
+            return task, "quota"
+        return self.dispute(task), "opened"
+
+    def may_dispute(self, task: Task) -> bool:
+        """Whether a conflict about the result holds the task up: at most one at a time."""
+        return task.state == _REPORTED
+
+    def may_open_another(self, task: Task) -> bool:
+        """Whether there were not as many about the same task before (LIMIT-11)."""
+        return len(task.conflicts) < self.limits.disputes
+
+    def dispute(self, task: Task) -> Task:
+        return self.take(task, "dispute", conflicts=(*task.conflicts, "?"))
+
+    def vote(self, task: Task, stands: bool) -> Answered:
+        """A person decides (CONFLICT-6)."""
+        if not self.may_decide(task):
+            return task, "conflict"
+        return self.resolve(task, stands), "ok"
+
+    def may_decide(self, task: Task) -> bool:
+        return "?" in task.conflicts
+
+    def resolve(self, task: Task, stands: bool) -> Task:
+        """Close the conflict, and let the result wait for its word as before: one step (CONFLICT-7, CONFLICT-15)."""
+        closed = (*task.conflicts[:-1], "stands" if stands else "overruled")
+        return self.take(task, "resolve", conflicts=closed, overruled=task.overruled or not stands)
+
+    def rung_timer(self, task: Task, stands: bool) -> Task | None:
+        """The last rung always decides, if only for none (RUNG-1)."""
+        return self.resolve(task, stands) if self.may_decide(task) else None
 
     # Timers: each returns the task after it has fired, or None where it does not run ---------------------------------
 
@@ -355,7 +404,13 @@ class Rules:
     def confirm_timer(self, task: Task) -> Task | None:
         if task.state != _REPORTED:
             return None
+        if not self.accepts_silence(task):
+            return self.end(task, "fail", "timer")
         return self.end(task, "complete", "timer", task.results[-1][1])
+
+    def accepts_silence(self, task: Task) -> bool:
+        """Whether a result on which nobody says a word is good: not one that was overruled (ACCEPT-7)."""
+        return not task.overruled
 
     def ask_timer(self, task: Task, default: bool) -> Task | None:
         if task.state != _PARKED or "?" not in task.asks:
@@ -372,7 +427,7 @@ class Rules:
         return None if self.is_in_time(task) else self.end(task, "fail", "deadline")
 
     def is_in_time(self, task: Task) -> bool:
-        return task.state == _REPORTED
+        return task.state in _WAITS_FOR_A_WORD
 
     # A tree -----------------------------------------------------------------------------------------------------------
 

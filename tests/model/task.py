@@ -32,6 +32,8 @@ class Limits(NamedTuple):
     handoffs: int = 0
     drains: int = 0
     """How often the world takes an attempt away for nobody's fault; the protocol does not bound it."""
+    disputes: int = 0
+    """How often somebody says that the result contradicts something."""
 
 
 class Task(NamedTuple):
@@ -66,6 +68,10 @@ class Task(NamedTuple):
     """Who or what ended it."""
     digest: str = ""
     """The hash it completed with."""
+    conflicts: tuple[str, ...] = ()
+    """Each conflict about its results: `?` open, `stands`, `overruled`, or `moot`, where the task ended otherwise."""
+    overruled: bool = False
+    """The newest result is not the one that was chosen."""
 
 
 NEW = Task()

@@ -14,6 +14,9 @@ from .wire import Wire, WireRules
 
 __all__ = ["VARIANTS", "Variant", "walk_variant"]
 
+_DISPUTED = TaskState.DISPUTED.value
+_WAITS = frozenset({TaskState.REPORTED.value, _DISPUTED})
+
 
 class NoFenceCheck(Rules):
     """Whoever ever had an attempt at the task has the current one."""
@@ -188,6 +191,100 @@ class OrphanNotSeen(Rules):
         return False
 
 
+class WordWhileDisputed(Rules):
+    """A word on a result counts while a conflict about it is open."""
+
+    def waits_for_a_word(self, task: Task) -> bool:
+        return task.state in _WAITS
+
+
+class SilenceWhileDisputed(Rules):
+    """Silence rejects a result while a conflict about it is open."""
+
+    def confirm_timer(self, task: Task) -> Task | None:
+        return self.end(task, "fail", "timer") if task.state == _DISPUTED else super().confirm_timer(task)
+
+
+class DeadlineTakesTheDisputed(Rules):
+    """A result that a conflict is open about is lost to the deadline."""
+
+    def is_in_time(self, task: Task) -> bool:
+        return task.state != _DISPUTED and super().is_in_time(task)
+
+
+class CancelTakesTheDisputed(Rules):
+    """A cancel that comes again after the result ends the task, where a conflict about that is open."""
+
+    def came_too_late(self, task: Task) -> bool:
+        return task.state != _DISPUTED and super().came_too_late(task)
+
+
+class SecondConflictOpens(Rules):
+    """A raise opens another conflict about a result while one is open."""
+
+    def may_dispute(self, task: Task) -> bool:
+        return task.state in _WAITS
+
+    def dispute(self, task: Task) -> Task:
+        return task._replace(conflicts=(*task.conflicts, "?")) if task.conflicts else super().dispute(task)
+
+
+class RaisesUnbounded(Rules):
+    """A result is disputed as often as somebody likes."""
+
+    def may_open_another(self, task: Task) -> bool:
+        return True
+
+
+class DecidedTwice(Rules):
+    """A person's word changes how a conflict was decided."""
+
+    def vote(self, task: Task, stands: bool) -> tuple[Task, str]:
+        if task.state != TaskState.REPORTED or not task.conflicts:
+            return super().vote(task, stands)
+        return task._replace(conflicts=(*task.conflicts[:-1], "stands" if stands else "overruled")), "ok"
+
+
+class EffectAfterwards(Rules):
+    """A conflict is closed, and what follows for its task is left to the clock."""
+
+    def vote(self, task: Task, stands: bool) -> tuple[Task, str]:
+        if not self.may_decide(task):
+            return task, "conflict"
+        return task._replace(conflicts=(*task.conflicts[:-1], "stands" if stands else "overruled")), "ok"
+
+    def rung_timer(self, task: Task, stands: bool) -> Task | None:
+        return self.resolve(task, stands) if task.state == _DISPUTED else None
+
+
+class OverruledStands(Rules):
+    """The end of a conflict does not mark the result that was not chosen."""
+
+    def resolve(self, task: Task, stands: bool) -> Task:
+        return super().resolve(task, stands)._replace(overruled=task.overruled)
+
+
+class OverruledBySilenceAccepted(Rules):
+    """Silence accepts a result that was overruled."""
+
+    def accepts_silence(self, task: Task) -> bool:
+        return True
+
+
+class ConflictOutlivesItsTask(Rules):
+    """A conflict about a task that was canceled stays open."""
+
+    def end(self, task: Task, event: str, by: str, digest: str = "") -> Task:
+        return super().end(task, event, by, digest)._replace(conflicts=task.conflicts)
+
+
+class NobodyDecides(Rules):
+    """A conflict on which nobody says a word stays open for ever."""
+
+    def rung_timer(self, task: Task, stands: bool) -> Task | None:
+        return None
+
+
 class CreatedBeforeAppend(WireRules):
     """`task.created` leaves before the task is durable."""
 
@@ -246,6 +343,18 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(NobodyConfirms, "every word", ("L1",)),
     Variant(ChildOutlivesItsParent, "tree", ("TREE-4",)),
     Variant(OrphanNotSeen, "tree", ("TREE-4",)),
+    Variant(WordWhileDisputed, "disputes", ("I23", "STATE-2")),
+    Variant(SilenceWhileDisputed, "disputes", ("I23",)),
+    Variant(DeadlineTakesTheDisputed, "disputes", ("TIME-3",)),
+    Variant(CancelTakesTheDisputed, "disputes", ("CANCEL-8",)),
+    Variant(SecondConflictOpens, "disputes", ("I24",)),
+    Variant(RaisesUnbounded, "disputes", ("L10",)),
+    Variant(DecidedTwice, "disputes", ("I24",)),
+    Variant(EffectAfterwards, "disputes", ("CONFLICT-7",)),
+    Variant(OverruledStands, "disputes", ("CONFLICT-7",)),
+    Variant(OverruledBySilenceAccepted, "disputes", ("CONFLICT-15",)),
+    Variant(ConflictOutlivesItsTask, "disputes", ("CONFLICT-7",)),
+    Variant(NobodyDecides, "disputes", ("L1",)),
     Variant(CreatedBeforeAppend, "wire", ("I2",)),
     Variant(VerdictBeforeAppend, "wire", ("I3",)),
     Variant(MailBeforeAppend, "wire", ("R2",)),

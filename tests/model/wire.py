@@ -149,10 +149,15 @@ def _coordinator(profile: Profile, rules: WireRules, wire: Wire, capacity: int) 
         ("offer timer", rules.offer_timer),
         ("confirm timer", rules.confirm_timer),
         ("cancel timer", rules.cancel_timer),
+        ("rung timer", lambda task: rules.rung_timer(task, True)),
+        ("last rung timer", lambda task: rules.rung_timer(task, False)),
     ):
         fired = timer(task)
         if fired is not None:
             yield Step((name,), COORDINATOR, wire._replace(task=fired), "")
+    disputed = rules.raise_conflict(task)[0]
+    if disputed is not task:
+        yield Step(("raise",), FATE, wire._replace(task=disputed), "")
     for mail in _mail(rules.told_of(wire)):
         flying = _sent(wire, mail, capacity)
         if flying is not wire.flying:

@@ -115,6 +115,8 @@ RULES: dict[str, Callable[..., tuple[Task, str]]] = {
     "answer": lambda rules, task, number, words: rules.answer(task, number, words),
     "confirm": lambda rules, task, rev, digest, verdict: rules.confirm(task, rev, digest, verdict),
     "cancel": lambda rules, task, mode: rules.cancel(task, mode),
+    "raise": lambda rules, task: rules.raise_conflict(task),
+    "vote": lambda rules, task, stands: rules.vote(task, stands),
 }
 """Input to the rule that decides on it."""
 
@@ -129,6 +131,8 @@ _TIMERS: tuple[tuple[str, int, Callable[[Rules, Task], Task | None]], ...] = (
     ("ask timer", COORDINATOR, lambda rules, task: rules.ask_timer(task, False)),
     ("cancel timer", COORDINATOR, lambda rules, task: rules.cancel_timer(task)),
     ("deadline timer", FATE, lambda rules, task: rules.deadline(task)),
+    ("rung timer", COORDINATOR, lambda rules, task: rules.rung_timer(task, True)),
+    ("last rung timer", COORDINATOR, lambda rules, task: rules.rung_timer(task, False)),
 )
 _ONLY_WHERE_NAMED = frozenset({"stall timer", "drain", "deadline timer"})
 
@@ -165,6 +169,10 @@ def _all_inputs(profile: Profile, holders: tuple[int, ...], current: int, offer:
     if "cancel" in inputs:
         for mode in ("coop", "kill", "skip"):
             yield ("cancel", mode), FATE
+    if profile.limits.disputes:
+        yield ("raise",), FATE
+        for stands in (True, False):
+            yield ("vote", stands), FATE
 
 
 def _words(profile: Profile, worker: int, fence: int) -> Iterator[Input]:
