@@ -29,7 +29,7 @@ from ..protocol.types import principal_of
 from ..protocol.version import FEATURES, OLDEST, SPOKEN, agree
 from . import refusals
 from .conflicts import flapping
-from .conflicts.noting import instances_noted
+from .conflicts.noting import cards_noted, instance_refused, processes_noted
 from .decision import NOTHING, Decision, refuse, reply
 from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
 from .ledger import Agent
@@ -86,12 +86,12 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     there = world.live.agents.get(message.agent_id)
     incarnation = max(known.incarnation if known else 0, there.incarnation if there else 0)
     current_instance = there.instance if there else known.instance if known else message.instance_id
-    if current_instance != message.instance_id and message.incarnation < incarnation:
-        detail = f"{message.agent_id} has incarnation {incarnation}; {message.incarnation} is an older one"
-        return _turn_away(refuse(ErrorCode.DENIED, detail, records=_twice(world, there, message, 0, detail, now)))
-    if there is not None and there.instance != message.instance_id and message.incarnation == there.incarnation:
-        detail = f"{message.agent_id} is here already, with the same incarnation"
-        return _turn_away(refuse(ErrorCode.DENIED, detail, records=_twice(world, there, message, 0, detail, now)))
+    if current_instance != message.instance_id:
+        # Nobody is in the way of one that is as new as the one that was here last.
+        one = {"incarnation": there.incarnation if there is not None else -1}
+        denied = instance_refused(message.agent_id, incarnation, one, {"incarnation": message.incarnation})
+        if denied is not None:
+            return _turn_away(refuse(ErrorCode.DENIED, denied, records=_twice(world, there, message, now)))
 
     lost = next((held for held in message.held if _is_lost(world, held)), None)
     if bound is not None and lost is not None:
@@ -121,13 +121,13 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
     return Decision(records, _welcome(world, sender, version, issued, verdicts, resumed, message.features))
 
 
-def _twice(world: World, there: Connection | None, message: Hello, chosen: int, why: str, now: int) -> list[Record]:
+def _twice(world: World, there: Connection | None, message: Hello, now: int) -> list[Record]:
     """Note that an agent is here twice. Spec CONFLICT-17."""
     if there is None or there.instance == message.instance_id:
         return []
     one = {"instance": there.instance, "incarnation": there.incarnation}
     other = {"instance": message.instance_id, "incarnation": message.incarnation}
-    return instances_noted(world, message.agent_id, "d1", one, other, chosen, why, now)
+    return processes_noted(world, message.agent_id, one, other, now)
 
 
 def _over(world: World, there: Connection | None, known: Agent | None, message: Hello, now: int) -> list[Record]:
@@ -135,13 +135,9 @@ def _over(world: World, there: Connection | None, known: Agent | None, message: 
     if there is not None and now - there.seen <= world.policy.durations.heartbeat_ms:
         if there.instance != message.instance_id and there.has_answered:
             flapping.note_takeover(world, message.agent_id, now)
-        return _twice(world, there, message, 1, f"incarnation {message.incarnation} is the newer one", now)
+        return _twice(world, there, message, now)
     card = dict(message.card) if message.card else {}
-    is_other = known is not None and known.instance != message.instance_id and known.card != card
-    if known is None or not is_other or not card.get("skills") or known.card.get("version") != card.get("version"):
-        return []
-    why = f"{message.instance_id} is the newer process"
-    return instances_noted(world, message.agent_id, "d3", known.card, card, 1, why, now)
+    return cards_noted(world, known, message.instance_id, card, now) if known is not None else []
 
 
 def _is_lost(world: World, held: Held) -> bool:

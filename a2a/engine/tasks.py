@@ -31,7 +31,7 @@ from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
 from .budget import check_budget, plain
 from .conflicts.finding import stale_conflict
-from .conflicts.noting import words_noted
+from .conflicts.noting import newest_word, words_noted
 from .conflicts.procedure import due_at, members_of, terms_of
 from .context import stale_basis
 from .decision import Decision, refuse, reply
@@ -333,12 +333,10 @@ def _rank(sender: Connection) -> int:
 
 def _moved_on(world: World, sender: Connection, task: Task, expected: int, said: bytes, now: int) -> Decision:
     """Refuse a word on a task that has gone on; where another principal's word did that, the two contradict."""
-    words = (event for event in reversed(task.history[expected:]) if event.data.get("by") and event.payload is not None)
-    word = next(words, None)
+    word = newest_word(task, expected)
     noted: list[Record] = []
     if word is not None:
-        both = (word.data["by"], word.payload), (sender.agent or "", said)
-        noted = words_noted(world, task, "word", *both, now, rule="i1")
+        noted = words_noted(world, task, "word", word, (sender.agent or "", said), now, rule="i1")
     return refuse(
         ErrorCode.GENERATION_MISMATCH,
         f"task {task.id} has generation {task.generation}, the request is for {expected}",

@@ -1517,10 +1517,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "older-process-stands",
         "Of two processes of an agent the older incarnation is noted as the one that stands.",
-        REGISTRY,
-        "        return _twice(world, there, message, 1,",
-        "        return _twice(world, there, message, 0,",
+        NOTING,
+        "    chosen = 0 if why is not None else 1",
+        "    chosen = 1 if why is not None else 0",
         caught_by=("CONFLICT-17",),
+        quarrels=True,
+    ),
+    Mutant(
+        "older-incarnation-let-in",
+        "A process of an older incarnation takes the place of a newer one.",
+        NOTING,
+        '    if other["incarnation"] < incarnation:',
+        '    if other["incarnation"] < incarnation - 10**6:',
+        caught_by=("ID", "CONFLICT-17", "CONFLICT-18"),
         quarrels=True,
     ),
     Mutant(

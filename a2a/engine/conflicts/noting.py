@@ -12,20 +12,26 @@ from typing import Any
 
 from ...protocol.canonical import canonical
 from ...protocol.types import principal_of
-from ..ledger import Ledger, Task
+from ..ledger import Agent, Ledger, Task
 from ..live import World
 from ..records import ClaimEnded, ConflictNoted, Record, Settled
 from .case import Candidate
 from .finding import digest_of, is_settling
 
 __all__ = [
+    "NEWER_PROCESS",
+    "cards_noted",
     "circle_noted",
     "expected_instead",
     "fences_noted",
-    "instances_noted",
+    "instance_refused",
+    "newest_word",
+    "processes_noted",
     "words_noted",
 ]
 
+NEWER_PROCESS = " is the newer process"
+"""Said of an instance whose card stands."""
 _STEPS_MAX = 16
 """Waits of a circle that are its subjects; the claim that was given up tells all of them."""
 
@@ -158,13 +164,54 @@ def words_noted(
     return _noted(world, "instruction", rule, f"task:{task.id}", words, int(replaces), by, why, now)
 
 
+def newest_word(task: Task, expected: int) -> tuple[str, bytes] | None:
+    """Return who said the newest word to a task behind a generation, and what; None where nobody did."""
+    said = (event for event in reversed(task.history[expected:]) if event.data.get("by") and event.payload is not None)
+    word = next(said, None)
+    return None if word is None else (word.data["by"], word.payload or b"")
+
+
 # Who is who -----------------------------------------------------------------------------------------------------------
 
 
-def instances_noted(
+def instance_refused(agent: str, incarnation: int, one: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """Return why a process does not take the place of another of its agent, or None where it does. Spec ID-6, ID-7.
+
+    Args:
+        agent: the agent.
+        incarnation: the newest of it that is known.
+        one: the process that is there, or was last: its `instance` and `incarnation`.
+        other: the same of the process that comes.
+    """
+    if other["incarnation"] < incarnation:
+        return f"{agent} has incarnation {incarnation}; {other['incarnation']} is an older one"
+    if other["incarnation"] == one["incarnation"]:
+        return f"{agent} is here already, with the same incarnation"
+    return None
+
+
+def processes_noted(world: World, agent: str, one: dict[str, Any], other: dict[str, Any], now: int) -> list[Record]:
+    """Note that two processes say that they are one agent: that one is there, and the other comes. Spec CONFLICT-17."""
+    known = world.ledger.agents.get(agent)
+    incarnation = max(known.incarnation if known is not None else 0, one["incarnation"])
+    why = instance_refused(agent, incarnation, one, other)
+    chosen = 0 if why is not None else 1
+    return _instances_noted(
+        world, agent, "d1", one, other, chosen, why or f"incarnation {other['incarnation']} is the newer one", now
+    )
+
+
+def cards_noted(world: World, known: Agent, instance: str, card: dict[str, Any], now: int) -> list[Record]:
+    """Note that another process of an agent brings another card of the same version. Spec CONFLICT-17."""
+    is_other = known.instance != instance and known.card != card
+    if not is_other or not card.get("skills") or known.card.get("version") != card.get("version"):
+        return []
+    return _instances_noted(world, known.id, "d3", known.card, card, 1, f"{instance}{NEWER_PROCESS}", now)
+
+
+def _instances_noted(
     world: World, agent: str, rule: str, one: dict[str, Any], other: dict[str, Any], chosen: int, why: str, now: int
 ) -> list[Record]:
-    """Note that two processes say that they are one agent, or two cards that they are one version of it."""
     both = [_said(f"instance-{number}", agent, canonical(said)) for number, said in enumerate((one, other), 1)]
     return _noted(world, "identity", rule, f"agent:{agent}", both, chosen, "incarnation", why, now)
 
