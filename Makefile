@@ -13,7 +13,7 @@ APPROVE ?= auto
 # A worker that is done takes from the other: a few tests last as long as a thousand others.
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: setup test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
+.PHONY: setup node test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,15 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(STAMP)
+
+# The packages of the peer in JavaScript (node 20 or later, with npm). Without them its tests are left out.
+NODE_PEER := reference_agents/node
+NODE_STAMP := $(NODE_PEER)/node_modules/.set-up
+node: $(NODE_STAMP)
+
+$(NODE_STAMP): $(NODE_PEER)/package.json $(NODE_PEER)/package-lock.json
+	npm ci --prefix $(NODE_PEER) --no-audit --no-fund
+	touch $(NODE_STAMP)
 
 test: setup
 	$(BIN)/python -m pytest -p xdist $(TEST_ARGS)

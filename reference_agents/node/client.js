@@ -1,0 +1,172 @@
+// A client: an agent without skills, that delegates, answers, confirms, reads and watches.
+
+import { randomBytes } from "node:crypto";
+import { EventEmitter } from "node:events";
+
+import { resultHash } from "./canonical.js";
+import { Session } from "./session.js";
+import { Fleeting, principalOf } from "./store.js";
+
+const ENDS = new Set(["completed", "failed", "canceled", "rejected"]);
+
+/** A task that did not come to a result. */
+export class TaskEnded extends Error {
+  constructor(task, { state, reason = "", detail = "" }) {
+    super(`${task} ${state}${reason ? ` (${reason})` : ""}${detail ? `: ${detail}` : ""}`);
+    Object.assign(this, { task, state, reason, detail });
+  }
+}
+
+/** Emits `ask` (task, askNo, parts) where a worker has a question, and `over` (reason, code). */
+export class Client extends EventEmitter {
+  constructor({ principal, directory, ...settings }) {
+    super();
+    // Fresh for each process, so that several of one principal do not take the id from each other (ID-3).
+    const agentId = `${principalOf(principal)}#${randomBytes(6).toString("hex")}`;
+    this.session = new Session({ ...settings, agentId, store: new Fleeting(directory, agentId), credit: { tasks: 0, frames: 256 } });
+    this.waiting = new Map(); // by task
+    this.asked = new Set(); // questions that were shown: one may be told by the mailbox and by a reading
+    this.early = new Map(); // notices that came before the reply that names their task
+    this.session.on("notice", (frame) => this.#notice(frame));
+    this.session.on("ended", (reason, code) => this.#over(reason, code));
+    this.session.on("problem", (problem) => this.emit("problem", problem));
+    this.on("problem", () => {});
+  }
+
+  /** Connect; the promise is that of the first welcome. */
+  start() {
+    return new Promise((resolve, reject) => {
+      this.session.once("welcome", resolve);
+      this.session.once("ended", (reason) => reject(new Error(reason)));
+      this.session.start();
+    });
+  }
+
+  close() {
+    return this.session.close();
+  }
+
+  /** Have something done. The same key with the same skill and input is the same task, today and tomorrow (TASK-3). */
+  async delegate(skill, parts, { key, spec = {}, ...options }) {
+    const payload = JSON.stringify(parts);
+    const body = { key, spec: { skill, ...spec }, ...options };
+    const { task, body: created } = await this.session.request("task.delegate", { payload, body });
+    const entry = { task, review: null };
+    entry.outcome = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    entry.outcome.catch(() => {});
+    this.waiting.set(task, entry);
+    for (const frame of this.early.get(task) ?? []) this.#notice(frame);
+    this.early.delete(task);
+    if (!created.created) await this.#catchUp(entry);
+    return { task, ...created };
+  }
+
+  /** The result, an array of Artifacts, with what a confirm has to name; it waits for it. */
+  result(task) {
+    return this.waiting.get(task).outcome;
+  }
+
+  /** Say that the result is good (ACCEPT-5). One that needed no word has had it already. */
+  async accept({ task, rev, resultHash, settled }) {
+    if (settled) return "completed";
+    const { body } = await this.session.request("task.confirm", { task, body: { rev, resultHash } }, { durable: true });
+    return body.state;
+  }
+
+  /** Send the result back, for another revision with `rework`. */
+  async reject({ task, rev, resultHash }, { rework = false, parts = [], reasonCode = "" } = {}) {
+    const body = { rev, resultHash, verdict: "reject", rework, reasonCode };
+    const entry = this.waiting.get(task);
+    if (entry && rework) {
+      entry.outcome = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+      entry.outcome.catch(() => {});
+    }
+    await this.session.request("task.confirm", { task, payload: JSON.stringify(parts), body }, { durable: true });
+  }
+
+  answer(task, askNo, parts) {
+    return this.session.request("task.answer", { task, payload: JSON.stringify(parts), body: { askNo } });
+  }
+
+  async cancel(task, { mode = "coop", reason = "" } = {}) {
+    const { body } = await this.session.request("task.cancel", { task, body: { mode, reason } });
+    return body;
+  }
+
+  async get(task) {
+    const { body, payload, gen } = await this.session.request("task.get", { task });
+    return { ...body, gen, result: payload === undefined ? undefined : JSON.parse(payload) };
+  }
+
+  async list(filter = {}) {
+    const { body } = await this.session.request("task.list", { body: filter });
+    return body;
+  }
+
+  async find(filter = {}) {
+    const { body } = await this.session.request("agent.find", { body: { filter } });
+    return body.agents;
+  }
+
+  /** Every event of a task, from the first to the one that ends it. */
+  async watch(task, onEvent) {
+    let ended;
+    const end = new Promise((resolve) => (ended = resolve));
+    await this.session.watch(task, (frame) => {
+      onEvent(frame);
+      if (ENDS.has(frame.body.state)) ended(frame.body.state);
+    });
+    return end;
+  }
+
+  #notice(frame) {
+    const entry = this.waiting.get(frame.task);
+    if (!entry) {
+      // Of a task whose `task.created` is still on its way; of others this process knows nothing.
+      this.early.set(frame.task, [...(this.early.get(frame.task) ?? []), frame]);
+      return;
+    }
+    if (frame.kind === "task.ask") this.#asked(frame.task, frame.body.askNo, frame.payload);
+    if (frame.kind === "task.review") this.#reviewed(entry, frame.body.rev, frame.body.resultHash, frame.payload);
+    if (frame.kind === "task.settled") this.#settled(entry, frame);
+  }
+
+  #reviewed(entry, rev, hash, payload) {
+    // What is confirmed is what was read: the hash is worked out from these bytes.
+    if (resultHash("completed", payload) !== hash) return this.emit("problem", new Error(`${entry.task}: not the result that is named`));
+    entry.review = { task: entry.task, rev, resultHash: hash, artifacts: JSON.parse(payload) };
+    entry.resolve({ ...entry.review, settled: false });
+  }
+
+  #settled(entry, { body, payload }) {
+    if (body.state !== "completed") return entry.reject(new TaskEnded(entry.task, body));
+    const artifacts = payload === undefined ? entry.review?.artifacts : JSON.parse(payload);
+    const { rev = 0, resultHash: hash } = body;
+    if (artifacts !== undefined) return entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts, settled: true });
+    this.#catchUp(entry).catch(entry.reject); // the review went to another process
+  }
+
+  /** How a task stands that was there before: its review may have gone to the process that delegated it first. */
+  async #catchUp(entry) {
+    const { view, result, asks = [] } = await this.get(entry.task);
+    const { state, rev = 0, resultHash: hash, reason, detail } = view.metadata;
+    if (state === "completed") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: true });
+    else if (ENDS.has(state)) entry.reject(new TaskEnded(entry.task, { state, reason, detail }));
+    else if (state === "reported") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: false });
+    for (const { askNo, payload, answer } of asks) {
+      if (answer === undefined && state === "parked") this.#asked(entry.task, askNo, payload);
+    }
+  }
+
+  #asked(task, askNo, payload) {
+    const question = `${task}/${askNo}`;
+    if (this.asked.has(question)) return;
+    this.asked.add(question);
+    this.emit("ask", task, askNo, JSON.parse(payload));
+  }
+
+  #over(reason, code) {
+    for (const entry of this.waiting.values()) entry.reject(new Error(reason));
+    this.emit("over", reason, code);
+  }
+}

@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import test, { afterEach, beforeEach } from "node:test";
+
+import { resultHash } from "../canonical.js";
+import { Client, TaskEnded } from "../client.js";
+import { Sockets } from "./socket.js";
+
+let directory;
+let client;
+let socket;
+
+beforeEach(async () => {
+  directory = fs.mkdtempSync(path.join(os.tmpdir(), "a2a-node-"));
+  const sockets = new Sockets();
+  client = new Client({ url: "ws://x", principal: "desk", directory, open: sockets.open, random: () => 0 });
+  const started = client.start();
+  socket = await sockets.next();
+  await socket.welcome();
+  await started;
+});
+
+afterEach(async () => {
+  await client.close();
+  fs.rmSync(directory, { recursive: true });
+});
+
+const RESULT = '[{"artifactId":"result","parts":[{"data":{"words":3}}]}]';
+const HASH = resultHash("completed", RESULT);
+const review = { kind: "task.review", mseq: 1, task: "main-7", gen: 4, payload: RESULT, body: { rev: 0, resultHash: HASH, agent: "a", confirmMs: 1 } };
+
+async function delegated({ created = true, before = [] } = {}) {
+  const task = client.delegate("count_words", [{ text: "a" }], { key: "k" });
+  const { id } = await socket.next("task.delegate");
+  socket.say(...before, { kind: "task.created", re: id, task: "main-7", gen: 1, body: { created, state: "queued", contextId: "c" } });
+  if (created) await task;
+  return task;
+}
+
+test("a process has an id of its own under its principal, and takes no tasks", async () => {
+  const { body } = await socket.next("hello");
+  assert.match(body.agentId, /^desk#[0-9a-f]+$/);
+  assert.equal(body.credit.tasks, 0);
+});
+
+test("a result is read, and confirmed by what was read", async () => {
+  await delegated();
+  socket.say(review);
+  const result = await client.result("main-7");
+  assert.deepEqual(result.artifacts, JSON.parse(RESULT));
+  const accepted = client.accept(result);
+  const { id, task, body } = await socket.next("task.confirm");
+  assert.deepEqual([task, body], ["main-7", { rev: 0, resultHash: HASH }]);
+  socket.say({ kind: "ok", re: id, body: { state: "completed" } });
+  assert.equal(await accepted, "completed");
+});
+
+test("a review that comes before the task's name is kept for it", async () => {
+  await delegated({ before: [review] });
+  assert.equal((await client.result("main-7")).resultHash, HASH);
+});
+
+test("a result that is not the one named is not taken", async () => {
+  await delegated();
+  const problem = new Promise((resolve) => client.once("problem", resolve));
+  socket.say({ ...review, payload: "[]" });
+  assert.match((await problem).message, /not the result/);
+});
+
+test("a task that needs no word has its result with its end, and is not confirmed", async () => {
+  await delegated();
+  socket.say({ kind: "task.settled", mseq: 1, task: "main-7", gen: 4, payload: RESULT, body: { state: "completed", resultHash: HASH } });
+  const result = await client.result("main-7");
+  assert.equal(await client.accept(result), "completed");
+  assert.equal(socket.kinds().includes("task.confirm"), false);
+});
+
+test("a task that ends otherwise says how", async () => {
+  await delegated();
+  socket.say({ kind: "task.settled", mseq: 1, task: "main-7", gen: 4, body: { state: "failed", reason: "losses", detail: "d" } });
+  await assert.rejects(client.result("main-7"), (problem) => problem instanceof TaskEnded && problem.reason === "losses");
+});
+
+test("of a task that was there before is read how it stands", async () => {
+  const again = delegated({ created: false });
+  const { id } = await socket.next("task.get");
+  const metadata = { state: "reported", rev: 1, resultHash: HASH };
+  socket.say({ kind: "task.found", re: id, task: "main-7", gen: 4, payload: RESULT, body: { view: { metadata } } });
+  await again;
+  const { rev, settled } = await client.result("main-7");
+  assert.deepEqual([rev, settled], [1, false]);
+});
+
+test("a question is told once, from wherever it came", async () => {
+  const asked = [];
+  client.on("ask", (...question) => asked.push(question));
+  const question = { kind: "task.ask", mseq: 1, task: "main-7", payload: '[{"text":"Which?"}]', body: { askNo: 1 } };
+  const again = delegated({ created: false, before: [question] });
+  const { id } = await socket.next("task.get");
+  const asks = [{ askNo: 1, payload: question.payload }];
+  socket.say({ kind: "task.found", re: id, task: "main-7", gen: 4, body: { view: { metadata: { state: "parked" } }, asks } });
+  await again;
+  assert.deepEqual(asked, [["main-7", 1, [{ text: "Which?" }]]]);
+});
+
+test("after a rejection the next revision is waited for", async () => {
+  await delegated();
+  socket.say(review);
+  const rejected = client.reject(await client.result("main-7"), { rework: true, parts: [{ text: "again" }] });
+  const { id, body } = await socket.next("task.confirm");
+  assert.deepEqual([body.verdict, body.rework], ["reject", true]);
+  socket.say({ kind: "ok", re: id, body: { state: "queued" } }, { ...review, mseq: 2, body: { ...review.body, rev: 1 } });
+  await rejected;
+  assert.equal((await client.result("main-7")).rev, 1);
+});
