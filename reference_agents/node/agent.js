@@ -14,7 +14,8 @@ export class Agent extends EventEmitter {
     this.skills = new Set(skills);
     this.paceMs = paceMs;
     this.attempts = new Map(); // by task and fence
-    this.seen = new Set();
+    // A report without an answer is the end of its attempt, also where its offer comes once more.
+    this.seen = new Set(settings.store.outbox.map(placeOf));
     this.draining = false;
     this.session = new Session({ ...settings, credit: { tasks, frames: 256 }, held: () => this.#held() });
     this.session.on("welcome", (welcome) => this.#welcomed(welcome));

@@ -17,7 +17,8 @@ export class Attempt {
     this.progressNo = 0;
     this.usage = { steps: 0 };
     this.answers = new Map((body.answers ?? []).map(({ askNo, payload }) => [askNo, payload]));
-    this.steerNo = Math.max(0, ...(body.steers ?? []).map(({ steerNo }) => steerNo));
+    this.arrived = Math.max(0, ...(body.steers ?? []).map(({ steerNo }) => steerNo)); // the newest word
+    this.steerNo = 0; // the newest that the work has looked at (STEER-4)
     this.questions = new Map(); // by number: those that wait for their answer
     this.chunks = new Map(); // by artifact: the payloads streamed so far
     this.checkpoints = 0;
@@ -41,7 +42,7 @@ export class Attempt {
     this.begun = true;
     this.#heartbeat(); // at once: a grant waits no longer than `offerMs` for its first sign of life (OFFER-6)
     this.beat = setInterval(() => this.#heartbeat(), body.heartbeatMs);
-    const words = [...(body.feedback ?? []), ...(body.steers ?? [])].map(({ payload }) => payload);
+    const words = [...(body.feedback ?? []), ...(body.steers ?? [])];
     const restored = body.checkpoint && JSON.parse(body.checkpoint.payload)[0]?.data;
     const { paceMs } = this;
     this.worker = new Worker(new URL("./work.js", import.meta.url), {
@@ -60,9 +61,9 @@ export class Attempt {
 
   /** A word of the delegator's (STEER-1). */
   steered({ payload, body }) {
-    if (body.steerNo <= this.steerNo) return;
-    this.steerNo = body.steerNo;
-    this.worker?.postMessage({ word: payload });
+    if (body.steerNo <= this.arrived) return;
+    this.arrived = body.steerNo;
+    this.worker?.postMessage({ word: { steerNo: body.steerNo, payload } });
   }
 
   answered({ payload, body }) {
@@ -111,10 +112,10 @@ export class Attempt {
   async #asked({ what, id, ...args }) {
     if (this.over) return;
     if (what === "progress") return this.#progress(args);
+    if (what === "looked") return (this.steerNo = args.steerNo);
     if (what === "checkpoint") return this.#checkpoint(args.payload);
     if (what === "completed") return this.#completed(args.result);
-    if (what === "rejected") return this.#report("rejected", [], { code: "unfit", detail: args.detail });
-    if (what === "failed") return this.#failed("error", args.detail, false);
+    if (what === "failed") return this.#failed(args.code, args.detail, false);
     try {
       const value = await this[`do_${what}`](args);
       this.worker?.postMessage({ re: id, value });

@@ -1,6 +1,6 @@
 // What the skills take: documents, out of the parts of a task's input. Whoever reads a payload validates it (WIRE-5).
 
-/** Input that does not fit: the agent would not do it, and neither would another of its kind. */
+/** Input that does not fit: another attempt would not change that (REPORT-5). */
 export class Unfit extends Error {}
 
 export const DOCUMENTS_SCHEMA = {

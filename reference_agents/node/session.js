@@ -64,7 +64,7 @@ export class Session extends EventEmitter {
     this.random = random ?? Math.random;
     this.socket = null;
     this.welcome = null; // the body of this connection's welcome, while there is one
-    this.nextMseq = store.lastMseq + 1;
+    this.nextMseq = 1;
     this.pending = new Map(); // by frame id, in the order they were made (RPC-3)
     this.watches = new Map(); // by frame id: {task, generation, onEvent}
     this.failures = 0;
@@ -141,7 +141,7 @@ export class Session extends EventEmitter {
 
   #hello() {
     const { agentId, instanceId, store, token, operatorToken, card, labels, credit } = this;
-    const resume = store.lastMseq > 0 ? { lastMseq: store.lastMseq } : undefined;
+    const resume = this.lastLimits ? { lastMseq: this.nextMseq - 1 } : undefined; // only what this process has seen
     const body = {
       ...{ versions: ["1.0", "1.0"], agentId, instanceId, incarnation: store.incarnation, secret: store.secret },
       ...{ token, operatorToken, card, labels, credit, resume, held: this.held() },
@@ -175,18 +175,10 @@ export class Session extends EventEmitter {
 
   #welcomed(body) {
     clearTimeout(this.handshakeGuard);
-    if (body.epoch < this.store.epoch) {
-      // Starts of a coordinator are counted (DURABLE-6): this is another ledger, where our place means nothing.
-      this.store.arrived(0, body.epoch);
-      this.nextMseq = 1;
-      if (body.resumed) return this.#giveUp("another ledger");
-    }
     this.welcome = body;
     this.lastLimits = body.limits;
     this.connectedAt = performance.now();
     this.nextMseq = body.nextMseq; // the coordinator's count, in any case (MAIL-5)
-    this.store.arrived(body.nextMseq - 1, body.epoch);
-    this.ackedMseq = body.nextMseq - 1;
     for (const { frame } of [...this.pending.values()]) this.#send(frame); // before anything new, in their order
     this.emit("welcome", body);
     for (const watch of [...this.watches.values()]) this.#beginWatch(watch).catch(() => {});
@@ -214,14 +206,12 @@ export class Session extends EventEmitter {
     this.#acknowledgeSoon();
   }
 
-  /** One acknowledgement for all that has come in one go; our place is on disk before it is told. */
+  /** One acknowledgement for all that has come in one go. */
   #acknowledgeSoon() {
     if (this.ackPlanned) return;
     this.ackPlanned = true;
     setImmediate(() => {
       this.ackPlanned = false;
-      if (!this.welcome || this.over) return;
-      this.store.arrived(this.nextMseq - 1, this.welcome.epoch);
       this.tell("mailbox.ack", { upto: this.nextMseq - 1 });
     });
   }

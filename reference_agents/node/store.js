@@ -1,5 +1,5 @@
-// What a peer keeps on disk: the secret of its principal (spec ID-4), and for an agent its incarnation (ID-5), its place
-// in the mailbox (MAIL-5) and the requests it has not had an answer to (RPC-3).
+// What a peer keeps on disk: the secret of its principal (spec ID-4), and for an agent its incarnation (ID-5) and the
+// requests it has not had an answer to (RPC-3). Its place in the mailbox is kept by the process alone (MAIL-5).
 
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -63,15 +63,13 @@ export class Store {
     this.file = path.join(directory, `${fileName(agentId)}.json`);
     const kept = fs.existsSync(this.file) ? JSON.parse(fs.readFileSync(this.file, "utf8")) : {};
     this.incarnation = (kept.incarnation ?? 0) + 1;
-    this.epoch = kept.epoch ?? 0;
-    this.lastMseq = kept.lastMseq ?? 0;
     this.outbox = kept.outbox ?? [];
     this.write();
   }
 
   write() {
-    const { incarnation, epoch, lastMseq, outbox } = this;
-    replaceFile(this.file, JSON.stringify({ incarnation, epoch, lastMseq, outbox }));
+    const { incarnation, outbox } = this;
+    replaceFile(this.file, JSON.stringify({ incarnation, outbox }));
   }
 
   keep(frame) {
@@ -81,12 +79,6 @@ export class Store {
 
   drop(id) {
     this.outbox = this.outbox.filter((frame) => frame.id !== id);
-    this.write();
-  }
-
-  arrived(lastMseq, epoch) {
-    this.lastMseq = lastMseq;
-    this.epoch = epoch;
     this.write();
   }
 }
@@ -96,8 +88,6 @@ export class Fleeting {
   constructor(directory, agentId) {
     this.secret = secretOf(directory, agentId);
     this.incarnation = Date.now();
-    this.epoch = 0;
-    this.lastMseq = 0;
     this.outbox = [];
   }
 
@@ -107,10 +97,5 @@ export class Fleeting {
 
   drop(id) {
     this.outbox = this.outbox.filter((frame) => frame.id !== id);
-  }
-
-  arrived(lastMseq, epoch) {
-    this.lastMseq = lastMseq;
-    this.epoch = epoch;
   }
 }

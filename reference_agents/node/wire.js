@@ -102,6 +102,8 @@ function checked(value, depth, sending = false) {
   switch (typeof value) {
     case "number":
       if (!Number.isFinite(value)) throw new Malformed("a number that is none");
+      // One without a fraction would be written as an integer that others cannot hold.
+      if (sending && Number.isInteger(value) && !Number.isSafeInteger(value)) throw new Malformed("an integer beyond 2^53 - 1");
       return value;
     case "bigint":
       if (value > BigInt(MAX_NUMBER) || value < -BigInt(MAX_NUMBER)) throw new Malformed("an integer beyond 2^53 - 1");

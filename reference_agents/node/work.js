@@ -32,7 +32,10 @@ function ask(what, args) {
 const context = {
   payload,
   restored,
-  words: () => words,
+  words() {
+    parentPort.postMessage({ what: "looked", steerNo: Math.max(0, ...words.map(({ steerNo = 0 }) => steerNo)) });
+    return words.map((word) => word.payload);
+  },
   async progress(done, of, note) {
     parentPort.postMessage({ what: "progress", done, of, note });
     if (paceMs > 0) await sleep(paceMs);
@@ -52,7 +55,6 @@ try {
   const result = await SKILLS[skill].run(context);
   parentPort.postMessage({ what: "completed", result });
 } catch (problem) {
-  const unfit = problem instanceof Unfit;
-  parentPort.postMessage({ what: unfit ? "rejected" : "failed", detail: problem.message });
+  parentPort.postMessage({ what: "failed", code: problem instanceof Unfit ? "schema" : "error", detail: problem.message });
 }
 parentPort.close();

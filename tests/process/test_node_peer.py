@@ -178,7 +178,7 @@ async def test_it_asks_and_is_answered_it_is_cancelled_and_it_is_sent_back(place
             await task.reject({"ignore": ["heading-space"]})
             assert [finding["rule"] for finding in (await task.result())["findings"]] == ["trailing-space"]
         async with client.delegate("text_statistics", {"text": 7}, "unfit") as task:
-            with pytest.raises(a2a.TaskRejected, match="a document has a text"):
+            with pytest.raises(a2a.TaskFailed, match="a document has a text"):
                 await task.result()
     await agent.end()
 

@@ -23,6 +23,7 @@ from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
 from a2a.protocol.messages import KINDS, REQUESTS, Limits
 from a2a.protocol.schemas import export, state_table
+from a2a.server import HELLO_DEADLINE
 
 ROOT = Path(__file__).parents[2]
 SPEC = (ROOT / "spec" / "v1" / "protocol.md").read_text(encoding="utf-8")
@@ -307,6 +308,33 @@ def test_the_limits_of_patches_are_those_of_the_code() -> None:
         paragraph = SPEC.partition(f"**{promise}.**")[2].split("\n\n")[0].replace("\n", " ")
         for word in words:
             assert word in paragraph, promise
+
+
+def test_the_time_for_a_hello_is_that_of_the_code() -> None:
+    assert f"no hello was accepted within {HELLO_DEADLINE:g} s" in SPEC
+
+
+def test_every_payload_outside_the_envelope_is_named_for_message_pack() -> None:
+    """A peer that does not know of one sends text where bytes are wanted, and reads bytes where it wants text."""
+    paragraph = SPEC.partition("**WIRE-10.**")[2].split("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", paragraph.partition("these fields are")[2]))
+    assert payloads_in(SCHEMAS) - {"payload"} == {"default", "input", "value", "patch"}
+    assert payloads_in(SCHEMAS) <= named
+
+
+def payloads_in(schema: object) -> set[str]:
+    """Return the names of the fields that are payloads, wherever in the schemas they stand."""
+    if isinstance(schema, list):
+        return {name for item in schema for name in payloads_in(item)}
+    if not isinstance(schema, dict):
+        return set()
+    fields_here = schema.get("properties", {})
+    here = {
+        name for name, field in fields_here.items() if '"contentMediaType": "application/json"' in json.dumps(field)
+    }
+    return {name for name in here if not payloads_in(fields_here[name])} | {
+        name for item in schema.values() for name in payloads_in(item)
+    }
 
 
 def test_the_times_of_claims_are_those_of_the_code() -> None:

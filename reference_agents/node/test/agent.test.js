@@ -108,6 +108,12 @@ test("rules that a word, the feedback or the input names are left out", async ()
   assert.equal(report.body.steerNo, 3);
 });
 
+test("a word that the work never looks at is not seen", async () => {
+  const more = { steers: [{ steerNo: 3, payload: "[]" }] };
+  const { socket } = await working("text_statistics", [{ text: "One." }], more);
+  assert.equal((await socket.next("task.report")).body.steerNo, 0);
+});
+
 test("an offer that is no grant is asked for first, and not begun where it does not stand", async () => {
   const { agent, socket } = await ready();
   await socket.welcome();
@@ -138,10 +144,10 @@ test("a skill it does not have is declined", async () => {
   assert.equal((await socket.next("task.decline")).body.reason, "unsupported");
 });
 
-test("input that does not fit is rejected, and says why", async () => {
+test("input that does not fit is a failure that is not tried again, and says why", async () => {
   const { socket } = await working("text_statistics", [{ data: { text: 7 } }]);
   const { body } = await socket.next("task.report");
-  assert.deepEqual([body.outcome, body.error], ["rejected", { code: "unfit", detail: "a document has a text" }]);
+  assert.deepEqual([body.outcome, body.error], ["failed", { code: "schema", detail: "a document has a text", retryable: false }]);
 });
 
 test("a question is asked once, and its answer is worked on", async () => {
@@ -203,6 +209,8 @@ test("a report without an answer is sent again by the next process, which holds 
   const hello = await next.socket.welcome({ held: [{ task: "main-7", fence: 8, verdict: "keep", leaseMs: 1 }] });
   assert.deepEqual(hello.body.held, [{ task: "main-7", fence: 8 }]);
   assert.deepEqual(await next.socket.next("task.report"), report);
+  next.socket.say(offer("text_statistics", [{ text: "One." }])); // once more: it was acknowledged, or was not
+  assert.equal(next.agent.attempts.size, 0);
   next.socket.say(verdict(report, "admitted"));
   next.socket.close();
   assert.deepEqual((await (await sockets.next()).welcome()).body.held, []);

@@ -21,7 +21,7 @@ for (const encoding of ["json", "msgpack"]) {
   });
 
   test(`${encoding}: what no encoding can hold is not sent`, () => {
-    for (const value of [Number.NaN, Infinity, "\udc00", { "\ud800": 1 }, () => {}]) {
+    for (const value of [Number.NaN, Infinity, 1e20, 2 ** 53, "\udc00", { "\ud800": 1 }, () => {}]) {
       assert.throws(() => encode({ id: "1", kind: "x", body: { value } }, encoding), Malformed);
     }
   });
