@@ -17,7 +17,7 @@ from typing import Final
 __all__ = ["DOCUMENTS", "QUESTIONS", "Place", "Question", "flat", "read_questions"]
 
 QUESTIONS: Final = Path(__file__).with_name("questions.json")
-DOCUMENTS: Final = ("README.md", "spec/v1/*.md")
+DOCUMENTS: Final = ("README.md", "spec/v1/protocol.md", "spec/v1/glossary.md")
 """What they are about, from the root of the repository."""
 
 
