@@ -36,7 +36,7 @@ export class Agent extends EventEmitter {
   async drain(graceMs) {
     if (this.draining) return;
     this.draining = true;
-    this.session.credit = { ...this.session.credit, tasks: 0 };
+    this.session.changeCredit({ ...this.session.credit, tasks: 0 });
     this.session.request("agent.update", { body: { status: "draining" } }).catch(() => {});
     const idle = new Promise((resolve) => (this.idle = resolve));
     if (this.attempts.size > 0) await Promise.race([idle, new Promise((resolve) => setTimeout(resolve, graceMs).unref())]);
@@ -54,9 +54,9 @@ export class Agent extends EventEmitter {
   }
 
   #welcomed({ held = [] }) {
-    for (const { task, fence, verdict, leaseMs } of held) {
+    for (const { task, fence, verdict } of held) {
       const attempt = this.attempts.get(placeOf({ task, fence }));
-      if (attempt && !attempt.over) attempt.heldAs(verdict, leaseMs);
+      if (attempt && !attempt.over) attempt.heldAs(verdict);
     }
   }
 

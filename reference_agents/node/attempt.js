@@ -1,12 +1,12 @@
-// One attempt at a task, under one fence (spec 9 to 11): its heartbeats and lease, its work in a thread of its own, and
-// how it ends.
+// One attempt at a task, under one fence (spec 9 to 11): its heartbeats, its work in a thread of its own, and how it
+// ends. The work is seen by nobody outside, so that it may go on where the lease may have lapsed (LEASE-9): what it comes
+// to counts or does not, which the coordinator says.
 
 import { Worker } from "node:worker_threads";
 
 import { canonical, chunksHash, resultHash } from "./canonical.js";
 import { Refused } from "./session.js";
 
-const SAFE_SHARE = 0.9; // of a lease: from then on it is taken for lapsed (LEASE-9)
 const DETAIL_LENGTH = 8_000;
 
 export class Attempt {
@@ -17,24 +17,17 @@ export class Attempt {
     this.progressNo = 0;
     this.usage = { steps: 0 };
     this.answers = new Map((body.answers ?? []).map(({ askNo, payload }) => [askNo, payload]));
-    this.arrived = Math.max(0, ...(body.steers ?? []).map(({ steerNo }) => steerNo)); // the newest word
-    this.steerNo = 0; // the newest that the work has looked at (STEER-4)
+    this.steerNo = 0; // the newest word that the work has looked at (STEER-4)
     this.questions = new Map(); // by number: those that wait for their answer
     this.chunks = new Map(); // by artifact: the payloads streamed so far
     this.checkpoints = 0;
     this.begun = false;
     this.over = false;
-    this.validUntil = performance.now() + SAFE_SHARE * body.offerMs; // until a heartbeat was answered (LEASE-9)
   }
 
   /** What is said of it in a hello (HELLO-6). */
   get held() {
     return { task: this.task, fence: this.fence, progressNo: this.progressNo };
-  }
-
-  /** Whether another attempt may be at work by now: then nothing is to be done that is seen outside (LEASE-9). */
-  get lapsed() {
-    return performance.now() > this.validUntil;
   }
 
   begin() {
@@ -54,15 +47,12 @@ export class Attempt {
   }
 
   /** The verdict on it in a welcome (HELLO-6). */
-  heldAs(verdict, leaseMs) {
-    if (verdict === "keep") this.#renewed(performance.now(), leaseMs);
-    else this.#stop();
+  heldAs(verdict) {
+    if (verdict !== "keep") this.#stop();
   }
 
-  /** A word of the delegator's (STEER-1). */
+  /** A word of the delegator's (STEER-1); it may be in the offer as well. */
   steered({ payload, body }) {
-    if (body.steerNo <= this.arrived) return;
-    this.arrived = body.steerNo;
     this.worker?.postMessage({ word: { steerNo: body.steerNo, payload } });
   }
 
@@ -97,16 +87,11 @@ export class Attempt {
       const reply = await this.session.request("task.heartbeat", { ...this.name, body }, { volatile: true });
       if (this.over) return;
       if (reply.kind === "task.revoke") return this.revoked(reply.body);
-      this.#renewed(reply.sentAt, reply.body.leaseMs);
       if (reply.body.directives?.some((directive) => directive.startsWith("cancel:"))) this.#canceled();
     } catch (problem) {
       // Volatile: the next one counts, or the next hello. A fence that was never minted is no fence.
       if (problem instanceof Refused && problem.code === "malformed") this.#stop();
     }
-  }
-
-  #renewed(sentAt, leaseMs) {
-    this.validUntil = Math.max(this.validUntil, sentAt + SAFE_SHARE * leaseMs);
   }
 
   async #asked({ what, id, ...args }) {

@@ -1,4 +1,4 @@
-// Canonical JSON (RFC 8785) and the hashes of the protocol (spec WIRE-9, ART-4, FENCE-8).
+// Canonical JSON (RFC 8785) and the hashes of the protocol (spec WIRE-9, ART-4).
 
 import { createHash } from "node:crypto";
 
@@ -42,17 +42,7 @@ export function resultHash(outcome, payload = "[]") {
   return contentHash({ outcome }, payload);
 }
 
-/** TASK-2: by which a repeated delegation is known. */
-export function specHash(spec, payload = "[]") {
-  return contentHash(spec, payload);
-}
-
 /** ART-4: the bytes of an artifact's chunks in a row, without a header. */
 export function chunksHash(payloads) {
   return `sha256:${sha256(...payloads)}`;
-}
-
-/** FENCE-8: the same in every attempt at a revision, for effects outside that recognise repeats. */
-export function effectKey(task, revision, step) {
-  return sha256(`${task}\n${revision}\n${step}`);
 }

@@ -92,7 +92,7 @@ export class Session extends EventEmitter {
       if (Buffer.byteLength(payload ?? "") > (this.limits.payloadMaxBytes ?? Infinity)) {
         return reject(new Refused({ code: "too_large", detail: "the payload is larger than the coordinator takes" }, kind));
       }
-      this.pending.set(frame.id, { frame, durable, volatile, resolve, reject, sentAt: performance.now() });
+      this.pending.set(frame.id, { frame, durable, volatile, resolve, reject });
       if (durable) this.store.keep(frame);
       if (this.welcome) this.#send(frame);
     });
@@ -225,7 +225,6 @@ export class Session extends EventEmitter {
       const refusal = new Refused(frame.body, entry.frame.kind);
       return entry.reject ? entry.reject(refusal) : this.emit("problem", refusal);
     }
-    frame.sentAt = entry.sentAt;
     entry.resolve?.(frame);
   }
 

@@ -54,14 +54,17 @@ class Place:
         return self.node("node-text", "agent.js", *arguments, encoding=encoding)
 
     async def client(self, *arguments: str, encoding: str = "json") -> Any:
-        """Run the client to its end, and return what it printed."""
+        """Run the client to its end, and return the JSON it printed."""
+        return json.loads(await self.printed(*arguments, encoding=encoding))
+
+    async def printed(self, *arguments: str, encoding: str = "json") -> bytes:
         post = self.node("node-client", "client.js", *arguments, encoding=encoding)
         await post.start()
         assert post.process.stdin is not None
         post.process.stdin.close()
         said, _ = await post.process.communicate()
         assert post.process.returncode == 0, post.last_words()
-        return json.loads(said)
+        return said
 
     @property
     def state(self) -> Path:
@@ -196,6 +199,20 @@ async def test_its_client_delegates_to_an_agent_of_python(place: Place, encoding
         assert [task["metadata"]["state"] for task in await client.list()] == ["completed", "completed"]
         found = await place.client("find", "count_words", encoding=encoding)
         assert [agent["agent"] for agent in found] == ["counter"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_its_client_reads_and_watches_and_may_not_end_what_others_delegated(place: Place, encoding: str) -> None:
+    async with running(counter(), place.url), a2a.connect() as client:
+        async with client.delegate("count_words", {"text": "one two"}, "done") as task:
+            await task.result()
+        told = (await place.printed("watch", task.id, encoding=encoding)).splitlines()
+        assert [json.loads(line)["event"] for line in told] == ["created", "grant", "report", "complete"]
+        read = await place.client("get", task.id, encoding=encoding)
+        assert read["result"][0]["parts"] == [{"data": {"words": 2}}]
+        with pytest.raises(AssertionError, match="forbidden"):
+            await place.client("cancel", task.id, encoding=encoding)
+        assert [view["id"] for view in await place.client("list", encoding=encoding)] == [task.id]
 
 
 async def test_its_client_and_its_agent_speak_different_encodings(place: Place) -> None:

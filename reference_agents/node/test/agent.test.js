@@ -125,6 +125,27 @@ test("an offer that is no grant is asked for first, and not begun where it does 
   assert.deepEqual([agent.attempts.size, socket.kinds().includes("task.heartbeat")], [0, false]);
 });
 
+test("an offer whose acceptance has no answer yet is not held, and is asked for again", async () => {
+  const { socket } = await ready();
+  await socket.welcome();
+  socket.say(offer("text_statistics", QUESTION, { granted: false }));
+  const { id } = await socket.next("task.accept");
+  socket.close();
+  const again = await sockets.next();
+  assert.deepEqual((await again.welcome({ nextMseq: 2 })).body.held, []);
+  assert.equal((await again.next("task.accept")).id, id);
+});
+
+test("a word that comes while the work is at it is looked at", async () => {
+  const { socket } = await working("markdown_lint", QUESTION);
+  await socket.next("task.ask");
+  const word = JSON.stringify([{ data: { ignore: ["final-newline"] } }]);
+  socket.say({ kind: "task.steer", mseq: 2, task: "main-7", payload: word, body: { key: "w", steerNo: 1 } });
+  socket.say({ kind: "task.answer", mseq: 3, task: "main-7", payload: '[{"text":"One."}]', body: { askNo: 1 } });
+  const report = await socket.next("task.report");
+  assert.deepEqual([JSON.parse(report.payload)[0].parts[0].data.findings, report.body.steerNo], [[], 1]);
+});
+
 test("an accepted offer is begun", async () => {
   const { socket } = await working("text_statistics", QUESTION, { granted: false });
   await socket.next("task.accept");
@@ -248,6 +269,7 @@ test("without a grace the work stops and nothing is said; a word about another f
   await socket.next("task.ask");
   await turn();
   socket.say({ ...REVOKED, fence: 7, body: { reason: "superseded" } });
+  await turn();
   assert.equal(agent.attempts.size, 1);
   socket.sent.length = 0;
   socket.say({ ...REVOKED, mseq: 3, body: { reason: "superseded" } });

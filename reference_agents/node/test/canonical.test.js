@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { canonical, chunksHash, contentHash, effectKey, resultHash } from "../canonical.js";
+import { canonical, chunksHash, contentHash, resultHash } from "../canonical.js";
 
 test("the example of RFC 8785 has the form given there", () => {
   const value = {
@@ -42,9 +42,4 @@ test("a report without a payload has the hash of an empty array", () => {
 test("an artifact's hash covers its chunks in a row, and nothing beside", () => {
   assert.equal(chunksHash(["[1]", "[2]"]), chunksHash(["[1][2]"]));
   assert.equal(chunksHash([]), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-});
-
-test("an effect's key is the same in every attempt and another in every revision", () => {
-  assert.match(effectKey("main-7", 0, "charge"), /^[0-9a-f]{64}$/);
-  assert.notEqual(effectKey("main-7", 0, "charge"), effectKey("main-7", 1, "charge"));
 });

@@ -72,7 +72,9 @@ test("numbers and texts beyond what every language can hold are malformed", () =
   malformed(pack({ id: "1", kind: "x", payload: Buffer.from([0xff]) }), "msgpack");
   malformed(pack({ id: "1", kind: "x", body: { at: new Date() } }), "msgpack");
   malformed(pack({ id: "1", kind: "x", body: { at: new ExtData(7, new Uint8Array(1)) } }), "msgpack");
-  malformed(Buffer.from([0x81, 0x01, 0x02]), "msgpack");
+  const framed = (body) => Buffer.from([0x83, 0xa2, ...Buffer.from("id"), 0xa1, 0x31, 0xa4, ...Buffer.from("kind"), 0xa1, 0x78, 0xa4, ...Buffer.from("body"), ...body]);
+  assert.deepEqual(decode(framed([0x81, 0xa1, 0x61, 0x02]), "msgpack"), [{ id: "1", kind: "x", body: { a: 2 } }]);
+  malformed(framed([0x81, 0x01, 0x02]), "msgpack");
 });
 
 test("the largest integers are numbers", () => {
