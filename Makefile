@@ -98,4 +98,4 @@ cases: setup
 	$(BIN)/python -m tests.process.conflict_cases --runs $(RUNS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NODE_PEER)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

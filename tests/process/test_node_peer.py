@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,10 +27,21 @@ DOCUMENTS = [{"name": f"{number}.md", "text": f"# Part {number}\n\nIt has {numbe
 BECOME = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
 """A post starts Python; this process then is another one, under the same pid."""
 
+
+def missing() -> str:
+    """Return why the peer cannot run here; nothing where it can."""
+    if shutil.which("node") is None:
+        return "there is no node"
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0] or 0) < 20:
+        return f"node 20 or later is needed, this is {version or 'none'}"
+    return "" if (PEER / "node_modules").is_dir() else "its packages are missing: make node"
+
+
+MISSING = missing()
 pytestmark = [
     pytest.mark.timeout(BOUND),
-    pytest.mark.skipif(shutil.which("node") is None, reason="there is no node"),
-    pytest.mark.skipif(not (PEER / "node_modules").is_dir(), reason="its packages are missing: make node"),
+    pytest.mark.skipif(bool(MISSING), reason=MISSING),
 ]
 
 
