@@ -19,6 +19,7 @@ FLOOR_OF_FOLDER = {
     "stores": MEDIA,
     "transports": MEDIA,
     "cli": APPS,
+    "conformance": APPS,
     "testing": APPS,
 }
 FLOOR_OF_FILE = {"errors.py": PROTOCOL, "__main__.py": APPS, "__init__.py": APPS}
@@ -103,10 +104,11 @@ def test_the_two_lower_floors_are_pure(path: Path) -> None:
 
 
 def test_only_the_codec_knows_msgpack() -> None:
+    """And the conformance suite: one that shared a codec with what it judges would share its mistakes."""
     users = {
         str(path.relative_to(PACKAGE)) for path in MODULES if any(name == "msgpack" for _, name, _ in imports(path))
     }
-    assert users == {"protocol/codec.py"}
+    assert users == {"protocol/codec.py", "conformance/wire.py"}
 
 
 @pytest.mark.parametrize(
@@ -124,3 +126,10 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     assert [(level, module) for level, module, _ in imports(wrong)] == [(0, "time"), (2, "server")]
     assert target_of(PACKAGE / "engine" / "tasks.py", 2, "server") == PACKAGE / "server.py"
     assert floor_of(PACKAGE / "server.py") > floor_of(PACKAGE / "engine" / "tasks.py")
+
+
+def test_the_conformance_suite_shares_nothing_with_what_it_judges() -> None:
+    for path in sorted((PACKAGE / "conformance").rglob("*.py")):
+        for level, module, line in imports(path):
+            outside = level > len(path.relative_to(PACKAGE / "conformance").parts)
+            assert not outside, f"{path}:{line}: {module} is the implementation's; the suite speaks for itself"

@@ -21,10 +21,16 @@ PROGRAMS = {
 """Programs without functions of their own are run by the test of what starts them."""
 
 
+CASES = ("a2a/conformance/coordinator", "a2a/conformance/agent", "a2a/conformance/client")
+"""A case is tried on the implementations here, and on wrong ones, which is what its test is."""
+
+
 def mirror_of(module: Path) -> Path:
     """Return where the tests of a module are: tests/unit mirrors a2a/, the other packages keep their name."""
     if str(module) in PROGRAMS:
         return Path(PROGRAMS[str(module)])
+    if str(module.parent) in CASES:
+        return Path("tests", "conformance", f"test_{module.parent.name}.py")
     parts = module.parts[1:] if module.parts[0] == "a2a" else module.parts
     return Path("tests", "unit", *parts[:-1], f"test_{module.name}")
 

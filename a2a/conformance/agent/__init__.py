@@ -1,0 +1,1 @@
+"""Cases for an agent. The suite plays the coordinator."""

@@ -1,0 +1,107 @@
+"""Cases: what is tried on an implementation, one behaviour each, under the name of the requirement it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from .requirements import Level, requirements
+
+__all__ = ["CASES", "Case", "Failed", "Need", "Role", "Skipped", "case"]
+
+
+class Role(StrEnum):
+    """What is under test; the suite plays the other side."""
+
+    COORDINATOR = "coordinator"
+    AGENT = "agent"
+    CLIENT = "client"
+
+
+class Need(StrEnum):
+    """What a case needs beside the implementation."""
+
+    RESTART = "restart"
+    """The implementation can be killed and started again."""
+    OPERATOR = "operator"
+    """The operator's token."""
+    ALONE = "alone"
+    """No other case runs meanwhile."""
+
+
+class Failed(Exception):
+    """The implementation did something else than the requirement says."""
+
+
+class Skipped(Exception):
+    """The case cannot be tried on this implementation; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One behaviour, tried."""
+
+    requirement: str
+    name: str
+    role: Role
+    level: Level
+    says: str
+    """What is done and what has to come of it."""
+    run: Callable[[Any], Awaitable[None]] = field(repr=False, compare=False)
+    needs: frozenset[Need] = frozenset()
+    also: tuple[str, ...] = ()
+    """Further requirements it shows."""
+
+    @property
+    def id(self) -> str:
+        """As `LEASE-8/revives_once_heard_again`."""
+        return f"{self.requirement}/{self.name}"
+
+
+CASES: list[Case] = []
+"""All cases, in the order of their files. Filled when the modules with the cases are imported."""
+
+Function = TypeVar("Function", bound=Callable[[Any], Awaitable[None]])
+
+
+def case(
+    role: Role,
+    requirement: str,
+    *,
+    level: Level | None = None,
+    also: tuple[str, ...] = (),
+    needs: tuple[Need, ...] = (),
+) -> Callable[[Function], Function]:
+    """Make a function a case. Its name is the case's; its docstring says what is tried.
+
+    Args:
+        role: What is under test.
+        requirement: The paragraph it is about.
+        level: How binding this behaviour is, where it is not what the paragraph as a whole says.
+        also: Further paragraphs it shows.
+        needs: What has to be there for it.
+    """
+
+    def register(function: Function) -> Function:
+        known = requirements()
+        for name in (requirement, *also):
+            assert name in known, f"{function.__name__}: there is no requirement {name}"
+        says = " ".join((function.__doc__ or "").split())
+        assert says, f"{function.__name__} does not say what it tries"
+        CASES.append(
+            Case(
+                requirement,
+                function.__name__,
+                role,
+                level or known[requirement].level,
+                says,
+                function,
+                frozenset(needs),
+                also,
+            )
+        )
+        return function
+
+    return register

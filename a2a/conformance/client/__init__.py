@@ -1,0 +1,1 @@
+"""Cases for a client. The suite plays the coordinator."""

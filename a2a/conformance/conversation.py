@@ -1,0 +1,234 @@
+"""One connection of the suite, either side's: what is sent, what comes, and what must not come.
+
+Nothing here waits for a time to pass. That something comes is waited for with a bound; that something does not come is
+known from what is answered after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Self
+
+from .case import Failed
+from .socket import Closed, Socket
+from .wire import JSON, Frame, decode, encode
+
+__all__ = ["Conversation", "check"]
+
+PATIENCE = 5.0
+"""Seconds within which an implementation has to answer, or to do what is due at once."""
+TRACE_FRAMES = 40
+"""Frames of a conversation that are shown with a failure."""
+
+Matcher = Callable[[Frame], bool]
+
+
+def check(is_so: bool, expected: str, came: object = "") -> None:
+    """Fail the case unless it is so.
+
+    Raises:
+        Failed: with what was expected, and what came.
+    """
+    if not is_so:
+        raise Failed(f"expected {expected}; came: {came}" if came != "" else f"expected {expected}")
+
+
+class Conversation:
+    """Frames in and out over one socket. What came and was not asked for yet waits in order."""
+
+    def __init__(self, socket: Socket, name: str, encoding: str) -> None:
+        self.socket = socket
+        self.name = name
+        self.encoding = encoding
+        self.patience = PATIENCE
+        self.trace: list[str] = []
+        """What went over the connection, for a person to read."""
+        self.waiting: list[Frame] = []
+        """Frames that came and were not taken yet."""
+        self.closed: Closed | None = None
+        """Set when the other side is gone."""
+        self._changed = asyncio.Condition()
+        self._sent = 0
+        self._reader = asyncio.create_task(self._read())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    # What goes out ----------------------------------------------------------------------------------------------------
+
+    def frame(self, kind: str, /, **fields: Any) -> dict[str, Any]:
+        """Return a frame: fields of the envelope by their names, all others in its body. `None` is left out."""
+        envelope: dict[str, Any] = {"id": fields.pop("id", None) or self.next_id(), "kind": kind}
+        for name in ("re", "to", "mseq", "task", "fence", "gen", "payload", "must", "ext"):
+            if (value := fields.pop(name, None)) is not None:
+                envelope[name] = value
+        body = {name: value for name, value in fields.items() if value is not None}
+        return envelope | ({"body": body} if body else {})
+
+    def next_id(self) -> str:
+        """Return an id that this conversation has not used."""
+        self._sent += 1
+        return f"{self.name[-40:]}.{self._sent}"
+
+    async def send(self, kind: str, /, **fields: Any) -> str:
+        """Send a frame and return its id.
+
+        Raises:
+            Closed: the connection is gone.
+        """
+        frame = self.frame(kind, **fields)
+        await self.send_frames(frame)
+        return str(frame["id"])
+
+    async def send_frames(self, *frames: dict[str, Any]) -> None:
+        """Send frames as they are, in one message."""
+        for frame in frames:
+            self._note(">", Frame(frame))
+        await self.socket.send(encode(frames, self.encoding))
+
+    async def send_bytes(self, message: bytes, *, text: bool | None = None) -> None:
+        """Send one message of these bytes, whatever they are."""
+        self.trace.append(f"> {len(message)} bytes: {message[:60]!r}")
+        await self.socket.send(message, text=text)
+
+    async def request(self, kind: str, /, **fields: Any) -> Frame:
+        """Send a request and return its reply, which may be an `error`.
+
+        Raises:
+            Failed: no reply came in time, or the connection ended.
+        """
+        sent = await self.send(kind, **fields)
+        return await self.reply(sent, kind)
+
+    async def reply(self, sent: str, kind: str = "frame") -> Frame:
+        """Return the reply to a frame that was sent."""
+        return await self.take_if(lambda frame: frame.get("re") == sent, f"a reply to {kind} {sent}")
+
+    # What comes in ----------------------------------------------------------------------------------------------------
+
+    async def take(self, kind: str, /, *, within: float | None = None, **match: Any) -> Frame:
+        """Return the first frame of this kind that came or comes, whose envelope or body has these values.
+
+        Raises:
+            Failed: none came in time, or the connection ended.
+        """
+        return await self.take_if(_matcher(kind, match), _described(kind, match), within=within)
+
+    async def take_if(self, matches: Matcher, described: str, *, within: float | None = None) -> Frame:
+        """Return the first frame that matches, and take it from those that wait."""
+        found: list[Frame] = []
+
+        def look() -> bool:
+            for place, frame in enumerate(self.waiting):
+                if matches(frame):
+                    found.append(self.waiting.pop(place))
+                    return True
+            return self.closed is not None
+
+        try:
+            async with asyncio.timeout(within or self.patience), self._changed:
+                await self._changed.wait_for(look)
+        except TimeoutError:
+            raise Failed(f"expected {described}; none came within {within or self.patience:g} s") from None
+        if not found:
+            raise Failed(f"expected {described}; {self.closed}")
+        return found[0]
+
+    def holds(self, kind: str, /, **match: Any) -> list[Frame]:
+        """Return the frames of this kind that came and were not taken."""
+        matches = _matcher(kind, match)
+        return [frame for frame in self.waiting if matches(frame)]
+
+    async def settle(self) -> None:
+        """Wait until the other side has answered all that was sent so far: a ping is answered behind it (RPC-6)."""
+        sent = await self.send("ping", nonce="settle")
+        await self.reply(sent, "ping")
+
+    async def nothing(self, kind: str, /, **match: Any) -> None:
+        """Fail if such a frame came, or comes before the answer to a ping sent now.
+
+        Raises:
+            Failed: it came.
+        """
+        await self.settle()
+        came = self.holds(kind, **match)
+        check(not came, f"no {_described(kind, match)}", came[0] if came else "")
+
+    async def ended(self, *, within: float | None = None) -> Closed:
+        """Wait for the other side to end the connection, and return how.
+
+        Raises:
+            Failed: it did not in time.
+        """
+        try:
+            async with asyncio.timeout(within or self.patience), self._changed:
+                await self._changed.wait_for(lambda: self.closed is not None)
+        except TimeoutError:
+            raise Failed(f"expected the end of the connection; it is open after {self.patience:g} s") from None
+        assert self.closed is not None
+        return self.closed
+
+    def pause(self) -> None:
+        """Stop reading: what is sent now stays with the other side and in the kernel."""
+        self._reader.cancel()
+
+    # The end ----------------------------------------------------------------------------------------------------------
+
+    async def leave(self) -> None:
+        """Close the connection, without a word of the protocol."""
+        self._reader.cancel()
+        await self.socket.close()
+
+    def cut(self) -> None:
+        """End the connection as a broken network does."""
+        self._reader.cancel()
+        self.socket.cut()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                message = await self.socket.receive()
+                try:
+                    frames = decode(message, self.encoding)
+                except ValueError as exc:
+                    frames = [Frame(kind="not a frame", body={"detail": f"{exc}: {message[:200]!r}"})]
+                for frame in frames:
+                    self._note("<", frame)
+                    await self.arrived(frame)
+                async with self._changed:
+                    self.waiting.extend(frames)
+                    self._changed.notify_all()
+        except Closed as exc:
+            async with self._changed:
+                self.closed = exc
+                self._changed.notify_all()
+            self.trace.append(f"< {exc}")
+
+    async def arrived(self, frame: Frame) -> None:
+        """Do what has to be done with each frame as it comes. Nothing here; a side of its own may have more."""
+
+    def _note(self, arrow: str, frame: Frame) -> None:
+        text = str(frame)
+        self.trace.append(f"{arrow} {text if len(text) <= 600 else text[:600] + '...'}")
+        del self.trace[:-TRACE_FRAMES]
+
+    @property
+    def is_json(self) -> bool:
+        return self.encoding == JSON
+
+
+def _matcher(kind: str, match: dict[str, Any]) -> Matcher:
+    def matches(frame: Frame) -> bool:
+        return frame.kind == kind and all(
+            (frame[name] if name in frame else frame.body.get(name)) == value for name, value in match.items()
+        )
+
+    return matches
+
+
+def _described(kind: str, match: dict[str, Any]) -> str:
+    return kind + (f" with {', '.join(f'{name} {value!r}' for name, value in match.items())}" if match else "")

@@ -1,0 +1,1 @@
+"""Cases for a coordinator. The suite plays agents and clients; each module has the cases of some sections."""

@@ -1,0 +1,351 @@
+"""Cases of section 4: who is who, the handshake, who may what."""
+
+from __future__ import annotations
+
+import functools
+
+from ..case import Need, Role, Skipped, case
+from ..conversation import check
+from ..peer import Coordinator
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+
+@coordinator("HELLO-1")
+async def refuses_what_comes_before_a_hello(under: Coordinator) -> None:
+    """A frame that comes before the hello is answered `auth`, and the connection ends."""
+    stranger = await under.connect()
+    await stranger.refused("auth", "task.list")
+    await stranger.ended()
+
+
+@coordinator("HELLO-2")
+async def agrees_on_the_newest_version_both_speak(under: Coordinator) -> None:
+    """A peer that speaks 1.0 to 1.9 is welcomed with a version from 1.0 to 1.9, in the form major.minor."""
+    peer = await under.peer(versions=["1.0", "1.9"])
+    major, _, minor = str(peer.welcome.body.get("version")).partition(".")
+    check(major == "1" and minor.isdecimal(), "a version 1.x", peer.welcome)
+
+
+@coordinator("HELLO-3")
+async def refuses_a_version_it_does_not_speak(under: Coordinator) -> None:
+    """A peer of version 2 alone gets `version`, with what the coordinator speaks in `data.versions`."""
+    peer = await under.connect()
+    error = await peer.refused("version", "hello", **under.hello(under.name(), versions=["2.0", "2.4"]))
+    spoken = (error.body.get("data") or {}).get("versions")
+    check(isinstance(spoken, list) and len(spoken) == 2, "data.versions with the oldest and the newest", error)
+    await peer.ended()
+
+
+@coordinator("HELLO-3")
+async def turns_on_no_feature_it_does_not_have(under: Coordinator) -> None:
+    """A feature nobody defined is not among those that are on."""
+    peer = await under.peer(features=["no-such-feature"])
+    check("no-such-feature" not in peer.welcome.body.get("features", []), "no such feature", peer.welcome)
+
+
+@coordinator("HELLO-4")
+async def welcomes_first(under: Coordinator) -> None:
+    """The welcome of an agent for whom an entry waits in the mailbox is its first frame."""
+    name, skill = under.name("worker"), under.skill()
+    worker = await under.peer(name, skills=(skill,))
+    worker.acknowledges = False
+    client = await under.peer()
+    created = await client.delegate(skill)
+    await worker.offered(created.task)
+    worker.cut()
+    back = await under.connect(name=name)
+    back.acknowledges = False
+    await back.send("hello", **under.hello(name, skill))
+    first = await back.take_if(lambda _: True, "a frame")
+    check(first.kind == "welcome", "welcome as the first frame", first)
+
+
+@coordinator("HELLO-5")
+async def a_refused_hello_leaves_the_agent_connected(under: Coordinator) -> None:
+    """A hello with a wrong secret ends its own connection alone; the agent it names goes on."""
+    name = under.name()
+    peer = await under.peer(name)
+    thief = await under.connect()
+    await thief.refused("auth", "hello", **under.hello(name, secret="not the secret"))
+    await thief.ended()
+    await peer.settle()
+
+
+@coordinator("HELLO-6", also=("LEASE-8",))
+async def keeps_an_attempt_that_is_held(under: Coordinator) -> None:
+    """An agent that reconnects and names an attempt whose lease runs is told `keep`, and goes on with it."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    worker.cut()
+    back = await under.peer(name, skills=(skill,), held=[{"task": offer.task, "fence": offer.fence}])
+    held = back.welcome.body.get("held") or [{}]
+    check(held[0].get("verdict") == "keep", "verdict keep", back.welcome)
+    await back.admitted(offer)
+    await client.settled(created.task, state="completed")
+
+
+@coordinator("HELLO-6")
+async def tells_an_attempt_without_authority_from_a_task_nobody_knows(under: Coordinator) -> None:
+    """A held attempt that has ended is `stale`, one of no task `unknown`, in the order of the hello."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
+    offer = await worker.offered(created.task)
+    await worker.admitted(offer)
+    worker.cut()
+    held = [{"task": "no-such-task", "fence": 1}, {"task": offer.task, "fence": offer.fence}]
+    back = await under.peer(name, skills=(skill,), held=held)
+    verdicts = [entry.get("verdict") for entry in back.welcome.body.get("held") or []]
+    check(verdicts == ["unknown", "stale"], "the verdicts unknown, stale", back.welcome)
+
+
+@coordinator("HELLO-7", also=("LEASE-4",))
+async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordinator) -> None:
+    """Another instance that does not hold the attempt makes its lease lapse: the task is offered anew at once."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers={"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000})
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    worker.cut()
+    back = await under.peer(name, skills=(skill,))
+    again = await back.take_if(
+        lambda frame: frame.kind == "task.offer" and frame.fence > offer.fence, "a newer task.offer of the same task"
+    )
+    check(again.task == created.task and again.body.get("attempt") == 2, "attempt 2 of the task", again)
+
+
+@coordinator("HELLO-8")
+async def the_newest_connection_of_an_agent_is_the_one(under: Coordinator) -> None:
+    """The older connection gets `bye`, reason `taken_over`, and is closed; the newer one works."""
+    name = under.name()
+    older = await under.peer(name)
+    newer = await under.peer(name)
+    bye = await older.take("bye")
+    check(bye.body.get("reason") == "taken_over", "reason taken_over", bye)
+    await older.ended()
+    await newer.settle()
+
+
+@coordinator("HELLO-8")
+async def the_same_instance_may_connect_again(under: Coordinator) -> None:
+    """Where the same instance connects again, the older connection's `bye` has reason `connected again`."""
+    name = under.name()
+    older = await under.peer(name, instanceId="one", incarnation=9_000_000)
+    await under.peer(name, instanceId="one", incarnation=9_000_000)
+    bye = await older.take("bye")
+    check(bye.body.get("reason") == "connected again", "reason `connected again`", bye)
+    await older.ended()
+
+
+@coordinator("HELLO-9", also=("WIRE-15",))
+async def answers_bye_and_closes(under: Coordinator) -> None:
+    """`bye` is answered `ok`, and the connection is closed with the WebSocket code 1000."""
+    peer = await under.peer()
+    answer = await peer.request("bye", reason="done")
+    check(answer.kind == "ok", "ok", answer)
+    closed = await peer.ended()
+    check(closed.code == 1000, "the WebSocket code 1000", closed.code)
+
+
+@coordinator("HELLO-10")
+async def refuses_a_second_hello(under: Coordinator) -> None:
+    """A second hello on a connection is refused with `conflict`, and the connection goes on."""
+    name = under.name()
+    peer = await under.peer(name)
+    await peer.refused("conflict", "hello", **under.hello(name))
+    await peer.settle()
+
+
+@coordinator("HELLO-11")
+async def a_drained_agents_work_goes_to_another(under: Coordinator) -> None:
+    """`bye` with `drain` hands its attempt to another agent at once, and counts as no loss."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers={"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000})
+    offer = await first.offered(created.task)
+    await first.heartbeat(offer)
+    second = await under.peer(skills=(skill,))
+    await first.request("bye", drain=True)
+    await second.offered(created.task)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(counters.get("losses", 0) == 0, "no loss counted", counters)
+
+
+@coordinator("ID-1")
+async def refuses_an_id_that_is_none(under: Coordinator) -> None:
+    """An agent id with a space is `malformed`."""
+    peer = await under.connect()
+    await peer.refused("malformed", "hello", **under.hello("not an id"))
+    await peer.ended()
+
+
+@coordinator("ID-2", also=("AUTH-5",))
+async def another_process_of_the_principal_may_confirm(under: Coordinator) -> None:
+    """What `name#1` delegated is confirmed by `name#2`; `other` is refused with `forbidden`."""
+    name, skill = under.name(), under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer(f"{name}#1")
+    created = await client.delegate(skill)
+    await worker.admitted(await worker.offered(created.task))
+    review = await client.reviewed(created.task)
+    other = await under.peer()
+    named = {"task": created.task, "rev": 0, "resultHash": review.body["resultHash"]}
+    await other.refused("forbidden", "task.confirm", **named)
+    answer = await (await under.peer(f"{name}#2")).confirm(review)
+    check(answer.kind == "ok" and answer.body.get("state") == "completed", "ok, completed", answer)
+
+
+@coordinator("ID-4")
+async def issues_a_secret_once_and_holds_the_principal_to_it(under: Coordinator) -> None:
+    """A first hello without a secret is issued one; later hellos need it, and are issued none."""
+    name = under.name()
+    first = await under.peer(name, secret=None)
+    issued = first.welcome.body.get("secret")
+    check(isinstance(issued, str) and bool(issued), "a secret in the welcome", first.welcome)
+    await first.request("bye")
+    without = await under.connect()
+    await without.refused("auth", "hello", **under.hello(name, secret=None))
+    back = await under.peer(name, secret=issued)
+    check(back.welcome.body.get("secret") is None, "no secret in the second welcome", back.welcome)
+
+
+@coordinator("ID-4")
+async def binds_a_principal_to_the_secret_it_shows(under: Coordinator) -> None:
+    """A first hello that shows a secret is issued none; a hello of the principal with another one is refused."""
+    name = under.name()
+    first = await under.peer(f"{name}#1")
+    check(first.welcome.body.get("secret") is None, "no secret in the welcome", first.welcome)
+    other = await under.connect()
+    await other.refused("auth", "hello", **under.hello(f"{name}#2", secret="another secret"))
+
+
+@coordinator("ID-6")
+async def refuses_an_older_incarnation(under: Coordinator) -> None:
+    """A hello of another instance with a lower incarnation is refused with `denied`."""
+    name = under.name()
+    await under.peer(name, instanceId="newer", incarnation=8)
+    older = await under.connect()
+    await older.refused("denied", "hello", **under.hello(name, instanceId="older", incarnation=7))
+
+
+@coordinator("ID-7")
+async def refuses_another_instance_of_the_same_incarnation(under: Coordinator) -> None:
+    """A hello of another instance with the same incarnation as one that is connected is refused with `denied`."""
+    name = under.name()
+    peer = await under.peer(name, instanceId="one", incarnation=7)
+    other = await under.connect()
+    await other.refused("denied", "hello", **under.hello(name, instanceId="two", incarnation=7))
+    await peer.settle()
+
+
+@coordinator("ID-8")
+async def nothing_is_lost_with_a_connection(under: Coordinator) -> None:
+    """A client whose connection broke finds its task where it was, and gets its result by mailbox."""
+    name, skill = under.name("client"), under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer(name)
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    client.cut()
+    await worker.admitted(offer)
+    back = await under.peer(name)
+    review = await back.reviewed(created.task)
+    answer = await back.confirm(review)
+    check(answer.kind == "ok", "ok", answer)
+
+
+@coordinator("AUTH-1")
+async def refuses_a_wrong_token(under: Coordinator) -> None:
+    """A hello that does not show the namespace's token is refused with `auth`."""
+    if not under.settings.token:
+        raise Skipped("the coordinator has no token")
+    for token in (None, "", "wrong" + under.settings.token):
+        peer = await under.connect()
+        await peer.refused("auth", "hello", **under.hello(under.name(), token=token))
+        await peer.ended()
+
+
+@coordinator("AUTH-2", needs=(Need.OPERATOR,))
+async def the_operators_token_makes_an_operator(under: Coordinator) -> None:
+    """With the operator's token the role is `operator`, without it `member`."""
+    operator = await under.operator()
+    check(operator.welcome.body.get("role") == "operator", "role operator", operator.welcome)
+    member = await under.peer()
+    check(member.welcome.body.get("role", "member") == "member", "role member", member.welcome)
+
+
+@coordinator("AUTH-2")
+async def a_wrong_operators_token_admits_nobody(under: Coordinator) -> None:
+    """A hello with a wrong `operatorToken` is refused with `auth` and not taken for a member's."""
+    peer = await under.connect()
+    await peer.refused("auth", "hello", **under.hello(under.name(), operatorToken="wrong"))
+    await peer.ended()
+
+
+@coordinator("AUTH-4", also=("FENCE-5", "FENCE-7"))
+async def a_fence_in_other_hands_is_nobodys(under: Coordinator) -> None:
+    """Under the right fence an agent it was not minted for can neither keep, accept nor report the attempt."""
+    skill = under.skill()
+    worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    revoke = await thief.heartbeat(offer)
+    check(revoke.kind == "task.revoke" and revoke.body.get("reason") == "not_holder", "task.revoke not_holder", revoke)
+    await thief.refused("not_holder", "task.accept", task=offer.task, fence=offer.fence)
+    verdict = await thief.report(offer, "stolen")
+    check(verdict.body.get("verdict") == "not_holder", "verdict not_holder", verdict)
+    await worker.admitted(offer)
+
+
+@coordinator("AUTH-5")
+async def only_who_delegated_may_cancel(under: Coordinator) -> None:
+    """A member that did not delegate a task is refused with `forbidden` when it cancels or answers for it."""
+    skill = under.skill()
+    client, other = await under.peer(), await under.peer()
+    created = await client.delegate(skill)
+    await other.refused("forbidden", "task.cancel", task=created.task)
+    check(await client.state(created.task) == "queued", "the task still queued", "")
+
+
+@coordinator("AUTH-5", needs=(Need.OPERATOR,))
+async def an_operator_may_cancel(under: Coordinator) -> None:
+    """An operator cancels what another principal delegated, and the delegator is told."""
+    client, operator = await under.peer(), await under.operator()
+    created = await client.delegate(under.skill())
+    answer = await operator.request("task.cancel", task=created.task)
+    check(answer.body.get("will") == "canceled", "will canceled", answer)
+    await client.settled(created.task, state="canceled")
+
+
+@coordinator("AUTH-6")
+async def a_member_reads_every_task(under: Coordinator) -> None:
+    """A member that has nothing to do with a task reads it."""
+    client, other = await under.peer(), await under.peer()
+    created = await client.delegate(under.skill())
+    check((await other.view(created.task)).get("id") == created.task, "the task's view", "")
+
+
+@coordinator("AUTH-7", also=("REG-4",))
+async def only_an_agent_itself_updates_it(under: Coordinator) -> None:
+    """`agent.update` of another agent is refused with `forbidden`."""
+    name = under.name("worker")
+    await under.peer(name, skills=(under.skill(),))
+    other = await under.peer()
+    await other.refused("forbidden", "agent.update", agent=name, status="draining")
+
+
+@coordinator("AUTH-8", also=("ACCEPT-1",), needs=(Need.OPERATOR,))
+async def a_human_confirms_what_a_human_has_to(under: Coordinator) -> None:
+    """With the evaluator `human` the delegator's own word is `forbidden`, and the operator's counts."""
+    skill = under.skill()
+    worker, client, operator = await under.peer(skills=(skill,)), await under.peer(), await under.operator()
+    created = await client.delegate(skill, spec={"acceptance": {"evaluator": "human"}})
+    await worker.admitted(await worker.offered(created.task))
+    review = await client.reviewed(created.task)
+    named = {"task": created.task, "rev": 0, "resultHash": review.body["resultHash"]}
+    await client.refused("forbidden", "task.confirm", **named)
+    answer = await operator.confirm(review)
+    check(answer.body.get("state") == "completed", "ok, completed", answer)

@@ -1,0 +1,98 @@
+"""Brings cases and the implementation under test together."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from . import agent, client, coordinator
+from .case import CASES, Case, Role
+from .peer import Coordinator, Settings
+from .program import Program, free_port
+from .runner import JOBS, Outcome, run_cases
+from .wire import JSON
+
+__all__ = ["cases", "coordinator_from", "play_coordinator", "selected"]
+
+
+def cases(role: Role | None = None) -> list[Case]:
+    """Return the cases for a role, or all."""
+    for package in (coordinator, agent, client):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    return [known for known in CASES if role is None or known.role is role]
+
+
+def selected(known: Sequence[Case], names: Sequence[str]) -> list[Case]:
+    """Return the cases of these areas (`LEASE`), requirements (`LEASE-8`) or names; all where none is given.
+
+    Raises:
+        LookupError: a name is nobody's.
+    """
+    if not names:
+        return list(known)
+
+    def has(chosen: Case, name: str) -> bool:
+        return name in (chosen.id, chosen.name, chosen.requirement, chosen.requirement.partition("-")[0])
+
+    for name in names:
+        if not any(has(chosen, name) for chosen in known):
+            raise LookupError(f"no case is called {name}, or is about it")
+    return [chosen for chosen in known if any(has(chosen, name) for name in names)]
+
+
+async def play_coordinator(
+    chosen: Sequence[Case],
+    settings: Settings,
+    *,
+    encoding: str = JSON,
+    jobs: int = JOBS,
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Try cases on a coordinator and return what came of each, in their order."""
+    traces: dict[str, list[str]] = {}
+
+    async def try_case(known: Case) -> None:
+        under = Coordinator(settings, known.name, encoding)
+        try:
+            await known.run(under)
+        finally:
+            traces[known.id] = [f"{peer.name}: {line}" for peer in under.peers for line in peer.trace]
+            await under.aclose()
+
+    return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=jobs, told=told)
+
+
+@asynccontextmanager
+async def coordinator_from(
+    command: str, *, token_file: str = "", operator_token_file: str = "", run: str
+) -> AsyncIterator[Settings]:
+    """Start a coordinator by its command line, and end it with the block.
+
+    Args:
+        command: With `{port}` for the port to listen on, and `{state}` for a directory it may keep its ledger in.
+        token_file: Where it has left the token when it listens; may name `{state}`.
+        operator_token_file: The same for the operator's token.
+        run: Makes the names of the run its own.
+    """
+    port = free_port()
+    async with Program(command, port=port, url=f"ws://127.0.0.1:{port}") as program:
+        await program.start()
+        await program.listening(port)
+
+        async def restart() -> None:
+            await program.kill()
+            await program.start()
+            await program.listening(port)
+
+        def read(file: str) -> str:
+            if not file:
+                return ""
+            return Path(program.filled(file)).read_text(encoding="utf-8").strip()
+
+        token, operator_token = await asyncio.to_thread(lambda: (read(token_file), read(operator_token_file)))
+        yield Settings(f"ws://127.0.0.1:{port}", token=token, operator_token=operator_token, run=run, restart=restart)

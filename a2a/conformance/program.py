@@ -1,0 +1,140 @@
+"""The program under test, where the suite starts it: with a state directory of its own, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from .case import Failed
+
+__all__ = ["Program", "free_port"]
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Program:
+    """A command line with the placeholders `{url}`, `{port}`, `{state}` and whatever else a role has, and its process.
+
+    The state directory is also in the variable `A2A_STATE_DIR`, the address in `A2A_URL`.
+    """
+
+    def __init__(self, command: str, **values: str | int) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="a2a-conformance-", ignore_cleanup_errors=True)
+        self.state = Path(self._folder.name)
+        self._values = {"state": str(self.state)} | {name: str(value) for name, value in values.items()}
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        self._folder.cleanup()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def filled(self, text: str) -> str:
+        """Return a text with the placeholders filled in."""
+        for name, value in self._values.items():
+            text = text.replace("{" + name + "}", value)
+        return text
+
+    async def start(self) -> None:
+        """Start it. Its output is kept in the state directory.
+
+        Raises:
+            Failed: there is no such program.
+        """
+        assert not self.is_running
+        arguments = [self.filled(word) for word in shlex.split(self._command)]
+        variables = os.environ | {"A2A_STATE_DIR": str(self.state), "A2A_URL": self._values.get("url", "")}
+        with (self.state / "output.txt").open("ab") as output:
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=variables,
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                raise Failed(f"expected a program to start; {arguments[0]}: {exc.strerror}") from exc
+
+    def output(self) -> str:
+        """Return the end of what it has written."""
+        path = self.state / "output.txt"
+        return path.read_text(encoding="utf-8", errors="replace")[-2_000:] if path.exists() else ""
+
+    async def listening(self, port: int) -> None:
+        """Wait until it takes connections.
+
+        Raises:
+            Failed: it has ended, or does not in time.
+        """
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while True:
+                    try:
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    except OSError:
+                        if not self.is_running:
+                            raise Failed(f"expected a coordinator to listen; it has ended: {self.output()}") from None
+                        await asyncio.sleep(0.02)  # nothing tells when a foreign program listens
+                        continue
+                    writer.close()
+                    return
+        except TimeoutError:
+            raise Failed(f"expected a coordinator to listen on port {port} within {START_SECONDS:g} s") from None
+
+    async def exited(self, *, within: float = STOP_SECONDS) -> int:
+        """Wait for its end and return its code, negative for a signal.
+
+        Raises:
+            Failed: it goes on.
+        """
+        assert self._process is not None
+        try:
+            return await asyncio.wait_for(self._process.wait(), within)
+        except TimeoutError:
+            raise Failed(f"expected the program to end within {within:g} s") from None
+
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        await self._signal(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """Ask it to end, and end it if it does not."""
+        if self.is_running:
+            await self._signal(signal.SIGTERM)
+        await self.kill()
+
+    async def _signal(self, number: int) -> None:
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            pass  # nobody of it is left
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            pass  # SIGKILL follows

@@ -1,0 +1,74 @@
+"""What an implementation is held to: the numbered paragraphs of the specification, read from its text.
+
+The names of requirements are those of the paragraphs (`LEASE-8`); nothing is written down twice.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+__all__ = ["LEVELS", "Level", "Requirement", "requirements", "specification"]
+
+_HEADING = re.compile(r"^#{2,3} (?:\d+(?:\.\d+)?\.? )?(.+)$")
+_PARAGRAPH = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* (.+)$", re.DOTALL)
+
+
+class Level(StrEnum):
+    """How binding a requirement is (RFC 2119). A paragraph that has none of the words is a promise, and binds."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+    MAY = "MAY"
+
+
+LEVELS = tuple(Level)
+"""The most binding one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One numbered paragraph."""
+
+    name: str
+    """As `LEASE-8`."""
+    section: str
+    """The heading it stands under."""
+    text: str
+    level: Level
+
+    @property
+    def area(self) -> str:
+        """The part of the name in front of its number: `LEASE`."""
+        return self.name.partition("-")[0]
+
+
+def specification() -> Path:
+    """Return the folder with the text of version 1: in an installed package, or in the source tree."""
+    package = Path(__file__).parent.parent
+    installed = package / "spec" / "v1"
+    return installed if installed.is_dir() else package.parent / "spec" / "v1"
+
+
+@cache
+def requirements() -> dict[str, Requirement]:
+    """Return every requirement by its name, in the order of the text."""
+    found: dict[str, Requirement] = {}
+    section = ""
+    text = (specification() / "protocol.md").read_text(encoding="utf-8")
+    for block in text.split("\n\n"):
+        if heading := _HEADING.match(block.strip()):
+            section = heading[1]
+        elif paragraph := _PARAGRAPH.match(block.strip()):
+            words = " ".join(paragraph[2].split())
+            found[paragraph[1]] = Requirement(paragraph[1], section, words, _level(words))
+    return found
+
+
+def _level(words: str) -> Level:
+    if re.search(r"\bSHOULD\b", words) and not re.search(r"\bMUST\b", words):
+        return Level.SHOULD
+    return Level.MUST

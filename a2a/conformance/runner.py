@@ -1,0 +1,113 @@
+"""Runs cases against an implementation, several at a time, each bounded, and tells what came of each.
+
+What a run does depends on its cases alone: each has names and connections of its own, so that they do not meet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .case import Case, Failed, Need, Skipped
+from .requirements import Level
+from .socket import Closed
+
+__all__ = ["CASE_SECONDS", "Outcome", "Status", "judged", "run_cases"]
+
+CASE_SECONDS = 30.0
+"""A case that lasts longer has failed: whatever it waits for has a bound of its own."""
+JOBS = 8
+
+
+class Status(StrEnum):
+    """What came of a case."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A case, and what came of it."""
+
+    case: Case
+    status: Status
+    seconds: float
+    detail: str = ""
+    """Why it failed or was skipped."""
+    trace: tuple[str, ...] = ()
+    """The frames of a case that failed, connection by connection."""
+
+
+async def run_cases(
+    cases: Sequence[Case],
+    try_case: Callable[[Case], Awaitable[None]],
+    *,
+    trace_of: Callable[[Case], Iterable[str]] = lambda _: (),
+    jobs: int = JOBS,
+    seconds: float = CASE_SECONDS,
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Try each case, and return what came of them in the order of `cases`.
+
+    Args:
+        cases: Which.
+        try_case: Tries one on the implementation.
+        trace_of: The frames of a case that was tried.
+        jobs: How many at a time. Those that need to be alone come last, one after the other.
+        seconds: How long one may last.
+        told: Called with each outcome as it is known.
+    """
+    found: dict[str, Outcome] = {}
+    room = asyncio.Semaphore(jobs)
+
+    async def one(chosen: Case) -> None:
+        async with room:
+            found[chosen.id] = await _outcome(chosen, try_case, trace_of, seconds)
+            told(found[chosen.id])
+
+    alone = [chosen for chosen in cases if Need.ALONE in chosen.needs or Need.RESTART in chosen.needs]
+    async with asyncio.TaskGroup() as group:
+        for chosen in cases:
+            if chosen not in alone:
+                group.create_task(one(chosen))
+    for chosen in alone:
+        await one(chosen)
+    return [found[chosen.id] for chosen in cases]
+
+
+async def _outcome(
+    chosen: Case,
+    try_case: Callable[[Case], Awaitable[None]],
+    trace_of: Callable[[Case], Iterable[str]],
+    seconds: float,
+) -> Outcome:
+    started = time.monotonic()
+    status, detail = Status.PASSED, ""
+    try:
+        async with asyncio.timeout(seconds):
+            await try_case(chosen)
+    except Skipped as exc:
+        status, detail = Status.SKIPPED, str(exc)
+    except Failed as exc:
+        status, detail = Status.FAILED, str(exc)
+    except Closed as exc:
+        status, detail = Status.FAILED, f"expected an open connection; {exc}"
+    except TimeoutError:
+        status, detail = Status.FAILED, f"expected an end within {seconds:g} s; the case still goes on"
+    trace = tuple(trace_of(chosen)) if status is Status.FAILED else ()
+    return Outcome(chosen, status, time.monotonic() - started, detail, trace)
+
+
+def judged(outcomes: Iterable[Outcome], *, strict: bool = False) -> bool:
+    """Return whether an implementation conforms: no MUST failed; strictly, nothing failed and nothing was left out."""
+    for outcome in outcomes:
+        if outcome.status is Status.FAILED and (strict or outcome.case.level is Level.MUST):
+            return False
+        if outcome.status is Status.SKIPPED and strict:
+            return False
+    return True
