@@ -7,6 +7,7 @@ known from what is answered after it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -20,6 +21,8 @@ PATIENCE = 5.0
 """Seconds within which an implementation has to answer, or to do what is due at once."""
 TRACE_FRAMES = 40
 """Frames of a conversation that are shown with a failure."""
+
+_conversations = itertools.count(1)
 
 Matcher = Callable[[Frame], bool]
 
@@ -49,6 +52,7 @@ class Conversation:
         self.closed: Closed | None = None
         """Set when the other side is gone."""
         self._changed = asyncio.Condition()
+        self._number = next(_conversations)
         self._sent = 0
         self._reader = asyncio.create_task(self._read())
 
@@ -70,9 +74,9 @@ class Conversation:
         return envelope | ({"body": body} if body else {})
 
     def next_id(self) -> str:
-        """Return an id that this conversation has not used."""
+        """Return an id that nothing else of the suite has."""
         self._sent += 1
-        return f"{self.name[-40:]}.{self._sent}"
+        return f"c{self._number}.{self._sent}"
 
     async def send(self, kind: str, /, **fields: Any) -> str:
         """Send a frame and return its id.

@@ -1,0 +1,218 @@
+"""Cases of section 6: finding agents, and which of them gets a task."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..case import Role, case
+from ..conversation import check
+from ..peer import Coordinator, Peer, card
+from ..wire import digest
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+
+async def found(peer: Peer, **wanted: Any) -> list[str]:
+    """Return the ids of the agents that pass a filter, as they were listed."""
+    answer = await peer.request("agent.find", filter=wanted)
+    check(answer.kind == "agent.found", "agent.found", answer)
+    return [agent["agent"] for agent in answer.body.get("agents", [])]
+
+
+@coordinator("REG-1")
+async def finds_agents_by_every_field_of_the_filter(under: Coordinator) -> None:
+    """Agents are found by id, skill, tag, label, media type and schema; all of a filter have to hold."""
+    skill, tag, client = under.skill(), under.name("tag"), await under.peer()
+    schema = {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "integer"}}}
+    name = under.name("worker")
+    described = card(name, skill)
+    described["skills"][0] |= {"tags": [tag], "inputModes": ["text/x-odd"], "inputSchema": schema}
+    await under.peer(name, skills=(skill,), card=described, labels={"zone": tag})
+    holding: list[dict[str, Any]] = [
+        *({"agent": name}, {"skill": skill}, {"tags": [tag]}, {"labels": {"zone": tag}}),
+        {"skill": skill, "mediaType": "text/x-odd"},
+        {"skill": skill, "inputSchema": digest(schema, b"")},
+        {"skill": skill, "tags": [tag], "labels": {"zone": tag}},
+    ]
+    for wanted in holding:
+        check(await found(client, **wanted) == [name], f"{name} found by {wanted}", "")
+    failing: list[dict[str, Any]] = [
+        *({"agent": name, "skill": "other"}, {"skill": skill, "tags": [tag, "other"]}),
+        *({"skill": skill, "labels": {"zone": "other"}}, {"skill": skill, "mediaType": "text/plain"}),
+    ]
+    for wanted in failing:
+        check(await found(client, **wanted) == [], f"nobody found by {wanted}", "")
+
+
+@coordinator("REG-1")
+async def tags_and_skill_hold_of_one_and_the_same_skill(under: Coordinator) -> None:
+    """A card with the skill in one place and the tag on another skill is not found by both together."""
+    skill, other, tag, name = under.skill(), under.skill("other"), under.name("tag"), under.name("worker")
+    described = card(name, skill, other)
+    described["skills"][1]["tags"] = [tag]
+    client = await under.peer()
+    await under.peer(name, skills=(skill,), card=described)
+    check(await found(client, skill=skill, tags=[tag]) == [], "nobody", "")
+    check(await found(client, skill=other, tags=[tag]) == [name], name, "")
+
+
+@coordinator("REG-2", also=("REG-5",))
+async def lists_agents_by_id_with_those_that_are_away(under: Coordinator) -> None:
+    """Three agents are listed by id, the one that has left with the status `away`."""
+    skill, client = under.skill(), await under.peer()
+    names = sorted(under.name("worker") for _ in range(3))
+    peers = {name: await under.peer(name, skills=(skill,)) for name in reversed(names)}
+    await peers[names[1]].request("bye")
+    answer = await client.request("agent.find", filter={"skill": skill})
+    agents = answer.body["agents"]
+    check([agent["agent"] for agent in agents] == names, f"{names}", answer)
+    check([agent["status"] for agent in agents] == ["ready", "away", "ready"], "ready, away, ready", answer)
+
+
+@coordinator("REG-3")
+async def tells_a_watching_find_who_comes_and_goes(under: Coordinator) -> None:
+    """A find with `watch` is told of an agent that joins, changes and leaves, with the find's id in `re`."""
+    skill, name, client = under.skill(), under.name("worker"), await under.peer()
+    watch = await client.send("agent.find", filter={"skill": skill}, watch=True)
+    await client.reply(watch)
+    worker = await under.peer(name, skills=(skill,))
+    for change in ("joined", "changed", "left"):
+        event = await client.take("agent.event", re=watch, change=change)
+        check(event.body["agent"].get("agent") == name, name, event)
+        if change == "joined":
+            await worker.request("agent.update", labels={"a": "b"})
+        else:
+            await worker.leave()
+
+
+@coordinator("REG-4")
+async def replaces_what_an_update_gives(under: Coordinator) -> None:
+    """An update of the labels replaces them all and leaves card and status; one of an agent without a card fails."""
+    skill, name, client = under.skill(), under.name("worker"), await under.peer()
+    worker = await under.peer(name, skills=(skill,), labels={"a": "1", "b": "2"})
+    answer = await worker.request("agent.update", labels={"c": "3"})
+    check(answer.kind == "ok", "ok", answer)
+    agent = (await client.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(agent.get("labels") == {"c": "3"} and agent["status"] == "ready", "the labels c: 3, still ready", agent)
+    await client.refused("not_found", "agent.update", labels={"c": "3"})
+
+
+@coordinator("REG-5")
+async def a_hello_without_skills_leaves_the_card(under: Coordinator) -> None:
+    """A card on file stays there when its agent comes back without one."""
+    skill, name, client = under.skill(), under.name("worker"), await under.peer()
+    worker = await under.peer(name, skills=(skill,))
+    await worker.request("bye")
+    await under.peer(name)
+    check(await found(client, skill=skill) == [name], name, "")
+
+
+@coordinator("REG-6")
+async def a_draining_agent_gets_no_offers_until_it_is_ready(under: Coordinator) -> None:
+    """An agent whose status is `draining` keeps what it has and gets nothing new; `ready` brings the offer."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill)).task)
+    await worker.request("agent.update", status="draining")
+    created = await client.delegate(skill)
+    await worker.nothing("task.offer")
+    await worker.admitted(offer)
+    await worker.request("agent.update", status="ready")
+    await worker.offered(created.task)
+
+
+@coordinator("REG-6", also=("REG-4", "LEASE-10"))
+async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
+    """`draining` with `graceMs` revokes what the agent holds, and counts against nobody when it is given back."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    await worker.request("agent.update", status="draining", graceMs=5_000)
+    revoke = await worker.take("task.revoke", task=created.task)
+    check(revoke.body.get("reason") == "drain" and revoke.body.get("graceMs", 0) > 0, "drain, with a grace", revoke)
+    other = await under.peer(skills=(skill,))
+    await worker.request("task.yield", task=offer.task, fence=offer.fence)
+    await other.offered(created.task)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(not counters.get("declines") and not counters.get("losses"), "nothing counted", counters)
+
+
+@coordinator("ROUTE-1")
+async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
+    """Of four agents with the skill only the one with the wanted label, tag, id and media type is asked."""
+    skill, tag = under.skill(), under.name("tag")
+    wanted = under.name("worker")
+    described = card(wanted, skill)
+    described["skills"][0] |= {"tags": [tag], "inputModes": ["text/x-odd"]}
+    right = await under.peer(wanted, skills=(skill,), card=described, labels={"zone": "a"})
+    wrong = [await under.peer(skills=(skill,), labels={"zone": "b"}), await under.peer(skills=(skill,))]
+    client = await under.peer()
+    requirements: list[dict[str, Any]] = [
+        *({"agent": wanted}, {"tags": [tag]}, {"labels": {"zone": "a"}}, {"mediaType": "text/x-odd"}),
+        {"exclude": [peer.name for peer in wrong]},
+    ]
+    for requires in requirements:
+        created = await client.delegate(skill, spec={"requires": requires})
+        await right.admitted(await right.offered(created.task))
+    for peer in wrong:
+        await peer.nothing("task.offer")
+
+
+@coordinator("ROUTE-2", also=("OFFER-5",))
+async def does_not_ask_again_before_the_time_a_decline_named(under: Coordinator) -> None:
+    """A declined task goes to another agent at once, and comes back to the one that declined after `retryAfterMs`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    answer = await worker.request("task.decline", task=offer.task, fence=offer.fence, retryAfterMs=300)
+    check(answer.kind == "ok", "ok", answer)
+    await worker.nothing("task.offer")
+    again = await worker.offered(created.task)
+    check(again.fence > offer.fence, "a greater fence", again)
+
+
+@coordinator("ROUTE-3")
+async def the_higher_priority_and_then_the_older_goes_first(under: Coordinator) -> None:
+    """Queued tasks are offered by priority, equals in the order they were made."""
+    skill, client = under.skill(), await under.peer()
+    made = {}
+    for name, priority in (("low", 1), ("first", 5), ("second", 5), ("high", 9)):
+        made[name] = (await client.delegate(skill, spec={"priority": priority})).task
+    worker = await under.peer(skills=(skill,), credit={"tasks": 1, "frames": 256})
+    for name in ("high", "first", "second", "low"):
+        offer = await worker.offered()
+        check(offer.task == made[name], f"the task {name!r}", offer)
+        await worker.admitted(offer)
+
+
+@coordinator("ROUTE-4", also=("ACCEPT-5", "OFFER-7"))
+async def a_rework_goes_to_who_had_the_task(under: Coordinator) -> None:
+    """The agent whose result was sent back is offered the next revision, with the feedback."""
+    skill, client = under.skill(), await under.peer()
+    worker = await under.peer(skills=(skill,))
+    created = await client.delegate(skill)
+    await worker.admitted(await worker.offered(created.task))
+    await under.peer(skills=(skill,))
+    await client.confirm(await client.reviewed(created.task), "reject", rework=True, payload=b'[{"text":"again"}]')
+    offer = await worker.offered(created.task)
+    check(offer.body.get("rev") == 1, "revision 1", offer)
+    feedback = offer.body.get("feedback") or [{}]
+    check(len(feedback) == 1 and b"again" in _bytes(feedback[0].get("payload")), "the feedback", offer)
+
+
+@coordinator("ROUTE-6")
+async def a_task_waits_for_an_agent_that_is_not_there_yet(under: Coordinator) -> None:
+    """A skill nobody has is no error; the first agent that has it is offered the task."""
+    skill, client = under.skill(), await under.peer()
+    created = await client.delegate(skill)
+    check(created.body.get("state") == "queued", "state queued", created)
+    worker = await under.peer(skills=(skill,))
+    await worker.offered(created.task)
+
+
+def _bytes(payload: Any) -> bytes:
+    return payload if isinstance(payload, bytes) else str(payload).encode()

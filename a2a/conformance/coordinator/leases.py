@@ -1,0 +1,339 @@
+"""Cases of section 9: fences, offers and leases."""
+
+from __future__ import annotations
+
+import functools
+
+from ..case import Role, case
+from ..conversation import check
+from ..peer import Coordinator
+from ..wire import Frame
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+SHORT = {"leaseMs": 150, "offerMs": 150, "heartbeatMs": 50}
+"""Timers of a task whose lease is to run out."""
+LONG = {"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000}
+
+
+def at(offer: Frame) -> dict[str, object]:
+    """Return the envelope fields of what an attempt says."""
+    return {"task": offer.task, "fence": offer.fence}
+
+
+@coordinator("FENCE-1")
+async def fences_grow_from_attempt_to_attempt(under: Coordinator) -> None:
+    """The fences of two tasks and of three attempts at one are all different, and grow in the order of offers."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    seen: list[int] = []
+    created = await client.delegate(skill)
+    for _ in range(3):
+        offer = await worker.offered(created.task)
+        seen.append(offer.fence)
+        await worker.request("task.decline", retryAfterMs=0, **at(offer))
+    other = await client.delegate(skill)
+    offers = {offer.task: offer.fence for offer in [await worker.offered(), await worker.offered()]}
+    seen += [offers[created.task], offers[other.task]]
+    check(seen == sorted(set(seen)), "fences that grow", seen)
+
+
+@coordinator("FENCE-3", also=("FENCE-5", "FENCE-7", "REPORT-4", "LEASE-5"))
+async def a_spent_fence_changes_the_task_no_more(under: Coordinator) -> None:
+    """After its report an attempt can neither stream, ask, checkpoint, hand on nor go on."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    await worker.admitted(offer)
+    generation = (await client.request("task.get", task=created.task))["gen"]
+    await worker.refused("stale", "task.accept", **at(offer))
+    await worker.refused("stale", "task.artifact", artifactId="a", chunkNo=0, payload=b"[]", **at(offer))
+    await worker.refused("stale", "task.ask", askNo=1, payload=b"[]", **at(offer))
+    await worker.refused("stale", "task.checkpoint", cpNo=1, payload=b"[]", **at(offer))
+    await worker.refused("stale", "task.handoff", **at(offer))
+    revoke = await worker.heartbeat(offer)
+    check(revoke.kind == "task.revoke" and revoke.body.get("reason") == "superseded", "task.revoke superseded", revoke)
+    check((await client.request("task.get", task=created.task))["gen"] == generation, "the same generation", "")
+
+
+@coordinator("FENCE-4", also=("LEASE-8", "OFFER-3", "REPORT-6"))
+async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> None:
+    """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""
+    skill = under.skill()
+    zombie, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 400})
+    old = await zombie.offered(created.task)
+    await zombie.heartbeat(old)
+    second = await under.peer(skills=(skill,))
+    new = await second.offered(created.task)
+    check(new.body.get("granted") is False and new.fence > old.fence, "an offer that is not granted yet", new)
+    lease = await second.request("task.accept", **at(new))
+    check(lease.kind == "task.lease", "task.lease", lease)
+    verdict = await zombie.report(old, "from the grave")
+    check(verdict.body.get("verdict") == "stale", "verdict stale", verdict)
+    await second.admitted(new, "alive")
+    review = await client.reviewed(created.task)
+    check(b"alive" in review.payload and review.body.get("agent") == second.name, "the second one's result", review)
+    evidence = (await client.view(created.task))["metadata"].get("evidence") or []
+    check([item.get("verdict") for item in evidence] == ["stale"], "one stale report as evidence", evidence)
+
+
+@coordinator("FENCE-5", also=("REPORT-1",))
+async def an_impossible_fence_is_malformed(under: Coordinator) -> None:
+    """Under a fence nobody minted a report, a heartbeat and a checkpoint are `malformed`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill)).task)
+    wrong = Frame(offer | {"fence": 2**53 - 1})
+    for reply in (await worker.report(wrong), await worker.heartbeat(wrong)):
+        check(reply.kind == "error" and reply.code == "malformed", "error malformed", reply)
+    await worker.refused("malformed", "task.checkpoint", cpNo=1, payload=b"[]", **at(wrong))
+    await worker.admitted(offer)
+
+
+@coordinator("FENCE-6")
+async def a_fence_is_compared_within_its_task(under: Coordinator) -> None:
+    """Of two tasks the one offered first is reported after the other, and admitted; their fences do not mix."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    first = await worker.offered((await client.delegate(skill)).task)
+    second = await worker.offered((await client.delegate(skill)).task)
+    mixed = Frame(first | {"fence": second.fence})
+    verdict = await worker.report(mixed)
+    check(verdict.body.get("verdict") == "not_holder", "verdict not_holder: no attempt of this task", verdict)
+    await worker.admitted(second)
+    await worker.admitted(first)
+
+
+@coordinator("OFFER-1")
+async def a_task_has_one_offer_open(under: Coordinator) -> None:
+    """With three agents that could do it one is offered the task."""
+    skill = under.skill()
+    workers = [await under.peer(skills=(skill,)) for _ in range(3)]
+    client = await under.peer()
+    created = await client.delegate(skill, timers=LONG)
+    for worker in workers:
+        await worker.settle()
+    offers = sum(len(worker.holds("task.offer", task=created.task)) for worker in workers)
+    check(offers == 1, "one offer", offers)
+
+
+@coordinator("OFFER-2", also=("OFFER-7",))
+async def a_first_offer_is_granted_at_once(under: Coordinator) -> None:
+    """The first offer says `granted: true` and carries spec, input, key, context and times; its report is admitted."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, "in", key="the key", spec={"effect": "pure"})
+    offer = await worker.offered(created.task)
+    body = offer.body
+    check(body.get("granted") is True and body.get("attempt") == 1, "granted: true, attempt 1", offer)
+    check(body.get("spec") == {"skill": skill, "effect": "pure"} and b"in" in offer.payload, "spec and input", offer)
+    check(body.get("key") == "the key" and body.get("delegator") == client.name, "key and delegator", offer)
+    check(body.get("contextId") == created.body.get("contextId"), "the context", offer)
+    await worker.admitted(offer)
+
+
+@coordinator("OFFER-4")
+async def an_accept_is_answered_the_same_each_time(under: Coordinator) -> None:
+    """`task.accept` of a grant, twice, is answered `task.lease` each time."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill)).task)
+    for _ in range(2):
+        lease = await worker.request("task.accept", **at(offer))
+        check(lease.kind == "task.lease" and lease.fence == offer.fence, "task.lease of the fence", lease)
+    await worker.refused("not_found", "task.accept", task="no-such-task", fence=offer.fence)
+
+
+@coordinator("OFFER-5")
+async def a_decline_of_an_ended_attempt_does_nothing(under: Coordinator) -> None:
+    """A decline again, and one after another agent has the task, is `ok` and counts nothing."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    other = await under.peer(skills=(skill,))
+    await worker.request("task.decline", retryAfterMs=60_000, **at(offer))
+    await other.heartbeat(await other.offered(created.task))
+    again = await worker.request("task.decline", retryAfterMs=60_000, **at(offer))
+    check(again.kind == "ok", "ok", again)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(counters.get("declines") == 1, "one decline counted", counters)
+
+
+@coordinator("OFFER-6", also=("LEASE-4",))
+async def a_grant_without_a_sign_of_life_goes_to_another(under: Coordinator) -> None:
+    """An agent that says nothing within `offerMs` loses the grant, which counts as a loss."""
+    skill = under.skill()
+    silent, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT)
+    await silent.offered(created.task)
+    other = await under.peer(skills=(skill,))
+    offer = await other.offered(created.task)
+    check(offer.body.get("attempt") == 2, "attempt 2", offer)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(counters.get("losses") == 1, "one loss counted", counters)
+
+
+@coordinator("OFFER-6")
+async def an_offer_that_nobody_accepts_is_withdrawn(under: Coordinator) -> None:
+    """An offer that was not granted and is not accepted within `offerMs` is withdrawn; an accept then is `stale`."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 300})
+    await first.heartbeat(await first.offered(created.task))
+    second = await under.peer(skills=(skill,))
+    offer = await second.offered(created.task)
+    check(offer.body.get("granted") is False, "granted: false", offer)
+    await client.request("task.watch", task=created.task)
+    await client.take("task.event", event="withdraw")
+    await second.refused("stale", "task.accept", **at(offer))
+
+
+@coordinator("OFFER-8")
+async def an_offer_tells_what_became_of_earlier_attempts(under: Coordinator) -> None:
+    """The offer after a lapsed lease has a dossier: the attempt before with its agent, fence, end and last note."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT)
+    old = await first.offered(created.task)
+    await first.heartbeat(old, progressNo=3, note="half way")
+    second = await under.peer(skills=(skill,))
+    offer = await second.offered(created.task)
+    attempts = (offer.body.get("dossier") or {}).get("attempts") or [{}]
+    told = attempts[0]
+    check(told.get("agent") == first.name and told.get("fence") == old.fence, "the first attempt", offer)
+    check(told.get("end") == "lapsed" and told.get("note") == "half way", "its end and its note", told)
+
+
+@coordinator("LEASE-1", also=("LEASE-5",))
+async def heartbeats_keep_a_lease(under: Coordinator) -> None:
+    """An attempt that is heard keeps a lease of 400 ms over three times its length."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    await under.peer(skills=(skill,))
+    timers = {"leaseMs": 400, "offerMs": 400, "heartbeatMs": 100, "attemptMs": 1_200, "cancelMs": 5_000}
+    created = await client.delegate(skill, timers=timers)
+    offer = await worker.take_if(lambda frame: frame.kind == "task.offer", "task.offer")
+    while not worker.holds("task.revoke"):  # `attemptMs` says when the time is over
+        lease = await worker.heartbeat(offer)
+        if lease.kind == "task.revoke":
+            break
+        check(lease.kind == "task.lease" and lease.body.get("leaseMs") == 400, "task.lease of 400 ms", lease)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)
+
+
+@coordinator("LEASE-4", also=("LEASE-8",))
+async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None:
+    """After its lease lapsed, a heartbeat brings the attempt back as long as nobody else accepted."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT)
+    await client.request("task.watch", task=created.task)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    await client.take("task.event", event="expire")
+    lease = await worker.heartbeat(offer)
+    check(lease.kind == "task.lease" and lease.fence == offer.fence, "task.lease of the same fence", lease)
+    await client.take("task.event", event="revive")
+    await worker.admitted(offer)
+
+
+@coordinator("LEASE-4")
+async def a_cancel_ends_when_the_lease_runs_out(under: Coordinator) -> None:
+    """A task in `canceling` whose holder is not heard any more is canceled."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT | {"cancelMs": 60_000})
+    await worker.heartbeat(await worker.offered(created.task))
+    answer = await client.request("task.cancel", task=created.task)
+    check(answer.body.get("will") == "pending", "will pending", answer)
+    await client.settled(created.task, state="canceled")
+
+
+@coordinator("LEASE-5")
+async def a_heartbeat_about_nothing_is_told_to_stop(under: Coordinator) -> None:
+    """A heartbeat for a task that does not exist gets `task.revoke`, reason `unknown`; after the end `settled`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    unknown = await worker.request("task.heartbeat", task="no-such-task", fence=1)
+    check(unknown.kind == "task.revoke" and unknown.body.get("reason") == "unknown", "task.revoke unknown", unknown)
+    created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
+    offer = await worker.offered(created.task)
+    await worker.admitted(offer)
+    after = await worker.heartbeat(offer)
+    check(after.kind == "task.revoke" and after.body.get("reason") == "settled", "task.revoke settled", after)
+
+
+@coordinator("LEASE-7")
+async def a_yield_gives_the_attempt_back(under: Coordinator) -> None:
+    """A yield is `ok`, counts as a decline, and another attempt follows; again it does nothing."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    other = await under.peer(skills=(skill,))
+    for _ in range(2):
+        answer = await worker.request("task.yield", reason="another time", **at(offer))
+        check(answer.kind == "ok", "ok", answer)
+    await other.offered(created.task)
+    verdict = await worker.report(offer)
+    check(verdict.body.get("verdict") == "stale", "verdict stale: another has the task", verdict)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(counters.get("declines") == 1, "one decline counted", counters)
+
+
+@coordinator("LEASE-8", also=("REPORT-7",))
+async def the_lapsed_holders_report_withdraws_the_offer(under: Coordinator) -> None:
+    """A report under a lapsed lease is admitted while another agent has only an offer; that one is revoked."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 300, "offerMs": 5_000})
+    old = await first.offered(created.task)
+    await first.heartbeat(old)
+    second = await under.peer(skills=(skill,))
+    new = await second.offered(created.task)
+    await first.admitted(old)
+    revoke = await second.take("task.revoke", task=created.task, fence=new.fence)
+    check(revoke.body.get("graceMs", 0) == 0, "graceMs 0", revoke)
+    await second.refused("stale", "task.accept", **at(new))
+
+
+@coordinator("LEASE-10", also=("TIME-7",))
+async def takes_an_attempt_away_that_gets_nowhere(under: Coordinator) -> None:
+    """With `stallMs` an attempt that only sends heartbeats is revoked for `stall` with a grace, then lapses for good."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    timers = {"leaseMs": 5_000, "heartbeatMs": 100, "stallMs": 200, "cancelMs": 200}
+    created = await client.delegate(skill, timers=timers)
+    await client.request("task.watch", task=created.task)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    revoke = await worker.take("task.revoke", task=created.task)
+    check(revoke.body.get("reason") == "stall" and revoke.body.get("graceMs", 0) > 0, "stall with a grace", revoke)
+    await client.take("task.event", event="expire")
+    after = await worker.heartbeat(offer)
+    check(after.kind == "task.revoke", "task.revoke: no sign of life revives it", after)
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check(counters.get("losses") == 1, "one loss counted", counters)
+
+
+@coordinator("LEASE-6", also=("CANCEL-2", "CANCEL-7"))
+async def tells_how_long_there_is_to_wind_down(under: Coordinator) -> None:
+    """A cancel with a grace is told as `task.revoke` with mode and grace, and by the leases until then."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=LONG)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    await client.request("task.cancel", task=created.task, mode="coop", graceMs=60_000)
+    revoke = await worker.take("task.revoke", task=created.task)
+    told = (revoke.body.get("reason"), revoke.body.get("mode", "coop"))
+    check(told == ("cancel", "coop") and 0 < revoke.body.get("graceMs", 0) <= 60_000, "cancel, coop, a grace", revoke)
+    lease = await worker.heartbeat(offer)
+    check("cancel:coop" in (lease.body.get("directives") or []), "the directive cancel:coop", lease)
+    await worker.request("task.yield", **at(offer))
+    await client.settled(created.task, state="canceled")
