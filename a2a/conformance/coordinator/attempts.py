@@ -1,0 +1,328 @@
+"""Cases of section 10: artifacts, questions, checkpoints, words on the way, handing on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from typing import Any
+
+from ..case import Need, Role, case
+from ..conversation import check
+from ..peer import Coordinator, Peer, card
+from ..wire import Frame, as_bytes, parts
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+AUTO = {"acceptance": {"evaluator": "auto"}}
+
+
+def at(offer: Frame) -> dict[str, Any]:
+    """Return the envelope fields of what an attempt says."""
+    return {"task": offer.task, "fence": offer.fence}
+
+
+async def begun(under: Coordinator, **fields: Any) -> tuple[Peer, Peer, Frame]:
+    """Return a client, a worker and the offer of a task between them."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, **fields)
+    return client, worker, await worker.offered(created.task)
+
+
+async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
+    """Send a request that has to be answered `ok`."""
+    answer = await peer.request(kind, **fields)
+    check(answer.kind == "ok", f"ok to {kind}", answer)
+    return answer
+
+
+@coordinator("ART-1", also=("WATCH-4", "READ-1"))
+async def an_artifact_is_seen_as_it_is_made(under: Coordinator) -> None:
+    """A chunk is told to a watcher and read with the task at once, and is no part of the result."""
+    client, worker, offer = await begun(under)
+    await client.request("task.watch", task=offer.task)
+    await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("a"), lastChunk=False, **at(offer))
+    event = await client.take("task.event", event="artifact")
+    check(event.payload == parts("a"), "the chunk in the event", event)
+    found = await client.request("task.get", task=offer.task)
+    artifacts = found.body.get("artifacts") or [{}]
+    check(artifacts[0].get("artifactId") == "log" and artifacts[0].get("complete") is False, "log, incomplete", found)
+    await worker.admitted(offer, "result")
+    review = await client.reviewed(offer.task)
+    check(b"result" in review.payload and b"log" not in review.payload, "a result without the artifact", review)
+
+
+@coordinator("ART-2")
+async def chunks_are_numbered(under: Coordinator) -> None:
+    """A chunk again is `ok` and changes nothing; one that leaves a gap is refused with `conflict`."""
+    client, worker, offer = await begun(under)
+    chunk = {"artifactId": "log", "lastChunk": False} | at(offer)
+    await ok(worker, "task.artifact", chunkNo=0, payload=parts(0), **chunk)
+    for _ in range(2):
+        await ok(worker, "task.artifact", chunkNo=1, append=True, payload=parts(1), **chunk)
+    await worker.refused("conflict", "task.artifact", chunkNo=3, append=True, payload=parts(3), **chunk)
+    found = await client.request("task.get", task=offer.task)
+    chunks = [as_bytes(payload) for payload in found.body["artifacts"][0].get("chunks", [])]
+    check(chunks == [parts(0), parts(1)], "two chunks", found)
+
+
+@coordinator("ART-3")
+async def what_an_ended_attempt_streamed_is_discarded_and_readable(under: Coordinator) -> None:
+    """Once another attempt has the task, the artifact of the one before is there, marked as discarded."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("old"), **at(offer))
+    await ok(worker, "task.yield", **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    await worker.heartbeat(again)
+    artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or [{}]
+    check(artifacts[0].get("discarded") is True, "the artifact, discarded", artifacts)
+
+
+@coordinator("ART-4", also=("REPORT-2",))
+async def a_report_commits_the_artifacts_it_names(under: Coordinator) -> None:
+    """A named artifact that was not streamed to its end makes the verdict `invalid`; a whole one is committed."""
+    client, worker, offer = await begun(under, spec=AUTO)
+    digest = "sha256:" + hashlib.sha256(parts(0) + parts(1)).hexdigest()
+    chunk = {"artifactId": "data"} | at(offer)
+    await ok(worker, "task.artifact", chunkNo=0, payload=parts(0), lastChunk=False, **chunk)
+    incomplete = await worker.report(offer, artifacts=[{"artifactId": "data"}])
+    check(incomplete.body.get("verdict") == "invalid", "verdict invalid", incomplete)
+    wrong = {"chunkNo": 1, "append": True, "payload": parts(1), "digest": "sha256:" + "0" * 64}
+    await worker.refused("conflict", "task.artifact", **wrong, **chunk)
+    await ok(worker, "task.artifact", **(wrong | {"digest": digest}), **chunk)
+    await worker.admitted(offer, artifacts=[{"artifactId": "data", "digest": digest}])
+    await client.settled(offer.task, state="completed")
+    artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or [{}]
+    check(artifacts[0].get("committed") is True, "the artifact, committed", artifacts)
+
+
+@coordinator("ASK-1", also=("ASK-3", "ASK-5", "AUTH-5"))
+async def a_question_parks_the_task_until_it_is_answered(under: Coordinator) -> None:
+    """The delegator gets the question, the task shows TASK_STATE_INPUT_REQUIRED, the holder gets the answer."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    question = await client.take("task.ask", task=offer.task)
+    check(question.payload == parts("which?") and "fence" not in question, "the question, without a fence", question)
+    view = await client.view(offer.task)
+    check(view["status"]["state"] == "TASK_STATE_INPUT_REQUIRED", "TASK_STATE_INPUT_REQUIRED", view["status"])
+    lease = await worker.heartbeat(offer)
+    check(lease.kind == "task.lease", "task.lease: a hot question keeps the attempt", lease)
+    other = await under.peer()
+    await other.refused("forbidden", "task.answer", task=offer.task, askNo=1, payload=parts("mine"))
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    answer = await worker.take("task.answer", task=offer.task, askNo=1)
+    check(answer.payload == parts("this"), "the answer", answer)
+    check(await client.state(offer.task) == "leased", "the task leased again", "")
+    await worker.admitted(offer)
+
+
+@coordinator("ASK-2")
+async def a_question_is_known_by_its_number(under: Coordinator) -> None:
+    """The same question again is `ok` and asked once; its number with other words is refused with `conflict`."""
+    client, worker, offer = await begun(under)
+    for _ in range(2):
+        await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await worker.refused("conflict", "task.ask", askNo=1, payload=parts("another?"), **at(offer))
+    await client.take("task.ask", task=offer.task)
+    await client.nothing("task.ask")
+
+
+@coordinator("ASK-4")
+async def the_first_answer_counts(under: Coordinator) -> None:
+    """The same answer again is `ok`; another is refused with `already_answered`, which tells the one that counts."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    for _ in range(2):
+        await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    error = await client.refused("already_answered", "task.answer", task=offer.task, askNo=1, payload=parts("that"))
+    data = error.body.get("data") or {}
+    check(data.get("askNo") == 1 and as_bytes(data.get("answer")) == parts("this"), "askNo 1 and the answer", error)
+
+
+@coordinator("ASK-4")
+async def an_answer_may_be_for_one_generation_alone(under: Coordinator) -> None:
+    """An answer with `ifGen` of an earlier generation is refused with `generation_mismatch`."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    answer = {"task": offer.task, "askNo": 1, "payload": parts("this")}
+    await client.refused("generation_mismatch", "task.answer", ifGen=1, **answer)
+    generation = (await client.request("task.get", task=offer.task))["gen"]
+    await ok(client, "task.answer", ifGen=generation, **answer)
+
+
+@coordinator("ASK-5", also=("ASK-7", "ROUTE-4"))
+async def a_cold_question_lets_the_attempt_go(under: Coordinator) -> None:
+    """With `hold: cold` the fence is spent; the answer leads to a new offer with the answer, to who asked."""
+    client, worker, offer = await begun(under)
+    await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
+    revoke = await worker.heartbeat(offer)
+    check(revoke.kind == "task.revoke", "task.revoke", revoke)
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    again = await worker.offered(offer.task, attempt=2)
+    answers = again.body.get("answers") or [{}]
+    is_told = answers[0].get("askNo") == 1 and as_bytes(answers[0].get("payload")) == parts("this")
+    check(is_told, "the answer in the offer", again)
+    await worker.admitted(again)
+
+
+@coordinator("ASK-6", also=("TIME-1",))
+async def a_question_nobody_answers_has_its_default(under: Coordinator) -> None:
+    """After its timeout a question is answered by its `default`; without one the task fails, `unanswered`."""
+    client, worker, offer = await begun(under)
+    asked = {"askNo": 1, "payload": parts("which?"), "timeoutMs": 150}
+    await ok(worker, "task.ask", default=parts("any"), **asked, **at(offer))
+    answer = await worker.take("task.answer", task=offer.task)
+    check(answer.payload == parts("any"), "the default", answer)
+    await worker.admitted(offer)
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.ask", **asked, **at(offer))
+    await client.settled(offer.task, state="failed", reason="unanswered")
+
+
+@coordinator("ASK-8", also=("REPORT-5",))
+async def a_report_withdraws_the_open_questions(under: Coordinator) -> None:
+    """After a result that came without the answer, the answer is refused with `conflict`."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await worker.admitted(offer)
+    await client.refused("conflict", "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+
+
+@coordinator("CHECK-1", also=("CHECK-3", "OFFER-7"))
+async def the_next_attempt_goes_on_from_the_checkpoint(under: Coordinator) -> None:
+    """The offer after a lost attempt carries its newest checkpoint."""
+    client, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
+    for number in (1, 2):
+        await ok(worker, "task.checkpoint", cpNo=number, baseCp=number - 1, payload=parts(number), **at(offer))
+    second = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    again = await second.offered(offer.task)
+    checkpoint = again.body.get("checkpoint") or {}
+    check(checkpoint.get("cpNo") == 2 and as_bytes(checkpoint.get("payload")) == parts(2), "checkpoint 2", again)
+    check(checkpoint.get("fence") == offer.fence and checkpoint.get("agent") == worker.name, "whose it is", again)
+    await client.settle()
+
+
+@coordinator("CHECK-2")
+async def checkpoints_follow_one_another(under: Coordinator) -> None:
+    """A checkpoint that is not based on the newest, or not above it, is refused and told which one that is."""
+    _, worker, offer = await begun(under)
+    await ok(worker, "task.checkpoint", cpNo=3, payload=parts("three"), **at(offer))
+    await ok(worker, "task.checkpoint", cpNo=3, payload=parts("three"), **at(offer))
+    for number, base in ((4, 2), (3, 3), (2, 3)):
+        error = await worker.refused(
+            "conflict", "task.checkpoint", cpNo=number, baseCp=base, payload=parts("x"), **at(offer)
+        )
+        check((error.body.get("data") or {}).get("cpNo") == 3, "data.cpNo 3", error)
+    await ok(worker, "task.checkpoint", cpNo=4, baseCp=3, payload=parts("four"), **at(offer))
+
+
+@coordinator("CHECK-3")
+async def a_checkpoint_goes_to_whom_it_is_for(under: Coordinator) -> None:
+    """One that is not portable, or of a format the next agent does not take, is not in its offer."""
+    for fields in ({"portable": False}, {"format": "odd/2"}):
+        _, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
+        await ok(worker, "task.checkpoint", cpNo=1, payload=parts("mine"), **fields, **at(offer))
+        skill, name = str(offer.body["spec"]["skill"]), under.name("worker")
+        described = card(name, skill)
+        described["skills"][0]["checkpointFormats"] = ["even/1"]
+        second = await under.peer(name, skills=(skill,), card=described)
+        again = await second.offered(offer.task)
+        check(not again.body.get("checkpoint"), "no checkpoint", again)
+
+
+@coordinator("STEER-1", also=("OFFER-7",))
+async def a_word_gets_to_who_is_at_work(under: Coordinator) -> None:
+    """The holder gets the word by mailbox, and the next attempt in its offer."""
+    client, worker, offer = await begun(under)
+    await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
+    word = await worker.take("task.steer", task=offer.task)
+    check(word.payload == parts("faster") and word.body.get("steerNo") == 1, "the word, steerNo 1", word)
+    await ok(worker, "task.yield", **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    steers = again.body.get("steers") or [{}]
+    check(as_bytes(steers[0].get("payload")) == parts("faster"), "the word in the offer", again)
+    other = await under.peer()
+    await other.refused("forbidden", "task.steer", task=offer.task, key="two", payload=parts("slower"))
+
+
+@coordinator("STEER-2")
+async def a_word_is_known_by_its_key(under: Coordinator) -> None:
+    """The same word again is heard once; its key with another word is refused with `idempotency_mismatch`."""
+    client, worker, offer = await begun(under)
+    for _ in range(2):
+        await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
+    await client.refused("idempotency_mismatch", "task.steer", task=offer.task, key="one", payload=parts("slower"))
+    await worker.take("task.steer", task=offer.task)
+    await worker.nothing("task.steer")
+
+
+@coordinator("STEER-3", also=("LEASE-10",))
+async def a_word_may_interrupt(under: Coordinator) -> None:
+    """With `mode: interrupt` the attempt is revoked for `steer`, and the next one begins with the word."""
+    client, worker, offer = await begun(under)
+    await worker.heartbeat(offer)
+    await ok(client, "task.steer", task=offer.task, key="one", payload=parts("stop"), mode="interrupt")
+    revoke = await worker.take("task.revoke", task=offer.task, fence=offer.fence)
+    check(revoke.body.get("reason") == "steer", "reason steer", revoke)
+    await ok(worker, "task.yield", **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    check(len(again.body.get("steers") or []) == 1, "the word in the offer", again)
+
+
+@coordinator("STEER-4")
+async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
+    """With the evaluator `auto` a result that names an older `steerNo` waits for the delegator, `unseenSteer`."""
+    client, worker, offer = await begun(under, spec=AUTO)
+    await ok(client, "task.steer", task=offer.task, key="one", payload=parts("more"))
+    await worker.admitted(offer)
+    review = await client.reviewed(offer.task)
+    check(review.body.get("unseenSteer") is True, "unseenSteer: true", review)
+    client, worker, offer = await begun(under, spec=AUTO)
+    await ok(client, "task.steer", task=offer.task, key="one", payload=parts("more"))
+    await worker.take("task.steer", task=offer.task)
+    await worker.admitted(offer, steerNo=1)
+    await client.settled(offer.task, state="completed")
+
+
+@coordinator("HAND-1", also=("WATCH-4",))
+async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
+    """The agent named gets the task with the note in its dossier; the fence of the other one is spent."""
+    client, worker, offer = await begun(under)
+    skill = str(offer.body["spec"]["skill"])
+    for _ in range(2):
+        await under.peer(skills=(skill,))
+    wanted = await under.peer(skills=(skill,))
+    await ok(worker, "task.handoff", to=wanted.name, payload=parts("mind the gap"), **at(offer))
+    again = await wanted.offered(offer.task)
+    attempts = (again.body.get("dossier") or {}).get("attempts") or [{}]
+    is_told = attempts[0].get("end") == "handed_off" and as_bytes(attempts[0].get("payload")) == parts("mind the gap")
+    check(is_told, "handed_off, with the note", again)
+    revoke = await worker.heartbeat(offer)
+    check(revoke.kind == "task.revoke", "task.revoke", revoke)
+    await wanted.admitted(again)
+    await client.reviewed(offer.task)
+
+
+@coordinator("HAND-2")
+async def a_task_is_not_handed_on_to_nobody(under: Coordinator) -> None:
+    """Where no other agent would do the hand-off is refused with `no_capable_agent`, and the attempt goes on."""
+    _, worker, offer = await begun(under)
+    await worker.refused("no_capable_agent", "task.handoff", **at(offer))
+    await worker.refused("no_capable_agent", "task.handoff", to=under.name("nobody"), **at(offer))
+    await worker.admitted(offer)
+
+
+@coordinator("ASK-4", needs=(Need.OPERATOR,))
+async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -> None:
+    """An operator's answer to a cold question takes the place of one that no attempt was sent yet."""
+    client, worker, offer = await begun(under)
+    operator = await under.operator()
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
+    await worker.request("agent.update", status="draining")
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    await ok(operator, "task.answer", task=offer.task, askNo=1, payload=parts("that"))
+    await worker.request("agent.update", status="ready")
+    again = await worker.offered(offer.task, attempt=2)
+    answers = again.body.get("answers") or [{}]
+    check(as_bytes(answers[-1].get("payload")) == parts("that"), "the operator's answer", again)
