@@ -1,0 +1,277 @@
+"""Cases of section 17: values that the tasks of a context share."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from ..case import Role, case
+from ..conversation import check
+from ..peer import Coordinator, Peer
+from ..wire import Frame, as_bytes
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+
+async def write(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -> Frame:
+    """Write, and return the answer."""
+    key = fields.pop("key", None) or peer.next_id()
+    return await peer.request("context.write", contextId=context, key=key, ops=list(ops), **fields)
+
+
+async def written(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -> dict[str, int]:
+    """Write, and return the revisions that came of it."""
+    answer = await write(peer, context, *ops, **fields)
+    check(answer.kind == "context.written", "context.written", answer)
+    revs: dict[str, int] = answer.body["revs"]
+    return revs
+
+
+async def read(peer: Peer, context: str, **fields: Any) -> list[dict[str, Any]]:
+    """Return the revisions a read shows."""
+    answer = await peer.request("context.read", contextId=context, **fields)
+    check(answer.kind == "context.values", "context.values", answer)
+    values: list[dict[str, Any]] = answer.body.get("values", [])
+    return values
+
+
+def value_of(revision: dict[str, Any]) -> Any:
+    """Return the JSON value of a revision, None where it has none."""
+    payload = as_bytes(revision.get("payload"))
+    return json.loads(payload) if payload else None
+
+
+def refused_for(answer: Frame, code: str) -> dict[str, Any]:
+    """See that a write was refused with a code, and return the error's data."""
+    check(answer.kind == "error" and answer.code == code, f"error {code}", answer)
+    return answer.body.get("data") or {}
+
+
+@coordinator("CTX-1", also=("AUTH-6",))
+async def names_the_author_of_each_revision(under: Coordinator) -> None:
+    """What one member wrote another reads, with the author's name and what the reason was."""
+    one, two, context = await under.peer(), await under.peer(), under.name("context")
+    await written(one, context, {"key": "a", "value": b'{"x": 1}'}, reason="because")
+    values = await read(two, context)
+    check(len(values) == 1 and values[0].get("author") == one.name, f"one value by {one.name}", values)
+    check(value_of(values[0]) == {"x": 1} and values[0].get("reason") == "because", "value and reason", values)
+
+
+@coordinator("CTX-2")
+async def counts_revisions_over_a_delete(under: Coordinator) -> None:
+    """Three writes, the second a delete, are revisions 1, 2, 3; an unwritten key has revision 0."""
+    peer, context = await under.peer(), under.name("context")
+    for number, operation in enumerate(({"value": b"1"}, {"delete": True}, {"value": b"3"}), 1):
+        check(await written(peer, context, {"key": "a"} | operation) == {"a": number}, f"revision {number}", "")
+        if number == 2:
+            deleted = await read(peer, context, keys=["a"])
+            check(deleted[0].get("deleted") is True and not deleted[0].get("payload"), "a deleted key", deleted)
+    never = await read(peer, context, keys=["never"])
+    check(never[0].get("rev") == 0, "revision 0", never)
+
+
+@coordinator("CTX-3")
+async def applies_a_patch(under: Coordinator) -> None:
+    """A JSON Patch adds, replaces, tests and removes; what comes of it is in canonical form."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "a", "value": b'{"list": [1], "old": true, "a/b": {"~": 0}}'})
+    patch = [
+        *({"op": "test", "path": "/list/0", "value": 1}, {"op": "add", "path": "/list/-", "value": "z"}),
+        *({"op": "add", "path": "/list/0", "value": 0}, {"op": "remove", "path": "/old"}),
+        *({"op": "replace", "path": "/a~1b/~0", "value": 9}, {"op": "copy", "from": "/list/0", "path": "/first"}),
+        {"op": "move", "from": "/list/1", "path": "/second"},
+    ]
+    await written(peer, context, {"key": "a", "patch": json.dumps(patch).encode()})
+    values = await read(peer, context, keys=["a"])
+    expected = b'{"a/b":{"~":9},"first":0,"list":[0,"z"],"second":1}'
+    check(as_bytes(values[0].get("payload")) == expected, expected.decode(), values)
+
+
+@coordinator("CTX-3")
+async def a_write_is_accepted_as_a_whole_or_not_at_all(under: Coordinator) -> None:
+    """Where the second operation does not apply the first one changes nothing; the error names which."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "b", "value": b"{}"})
+    test = json.dumps([{"op": "test", "path": "", "value": {"other": 1}}]).encode()
+    data = refused_for(await write(peer, context, {"key": "a", "value": b"1"}, {"key": "b", "patch": test}), "conflict")
+    check(data.get("key") == "b" and data.get("operation") == 0, "key b, operation 0", data)
+    check((await read(peer, context, keys=["a"]))[0].get("rev") == 0, "key a unwritten", "")
+    refused_for(await write(peer, context, {"key": "c", "delete": True}), "conflict")
+    refused_for(await write(peer, context, {"key": "b", "patch": b'{"op": "add"}'}), "schema")
+    await written(peer, context, {"key": "b", "value": b"not json"})
+    refused_for(await write(peer, context, {"key": "b", "patch": b"[]"}), "schema")
+
+
+@coordinator("CTX-4")
+async def compares_and_sets_several_keys_at_once(under: Coordinator) -> None:
+    """A write for revisions that are there passes; where one is another, it is refused whole and told which."""
+    one, two, context = await under.peer(), await under.peer(), under.name("context")
+    await written(one, context, {"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
+    await written(one, context, {"key": "a", "ifRev": 1, "value": b"2"}, {"key": "new", "ifRev": 0, "value": b"2"})
+    ops = ({"key": "b", "ifRev": 1, "value": b"3"}, {"key": "a", "ifRev": 1, "value": b"3"})
+    data = refused_for(await write(two, context, *ops), "conflict")
+    told = (data.get("key"), data.get("rev"), data.get("author"), as_bytes(data.get("value")))
+    check(told == ("a", 2, one.name, b"2"), "key a, revision 2, its author and value", data)
+    check((await read(one, context, keys=["b"]))[0]["rev"] == 1, "key b as it was", "")
+
+
+@coordinator("CTX-4")
+async def a_write_may_depend_on_what_it_read(under: Coordinator) -> None:
+    """A write that depends on a revision which has moved is refused, and passes with the new one."""
+    one, two, context = await under.peer(), await under.peer(), under.name("context")
+    await written(one, context, {"key": "premise", "value": b"1"})
+    await written(one, context, {"key": "premise", "value": b"2"})
+    data = refused_for(
+        await write(two, context, {"key": "a", "value": b"1"}, depends=[{"key": "premise", "rev": 1}]), "conflict"
+    )
+    check(data.get("key") == "premise" and data.get("rev") == 2, "premise, revision 2", data)
+    await written(two, context, {"key": "a", "value": b"1"}, depends=[{"key": "premise", "rev": 2}])
+
+
+@coordinator("CTX-4", also=("CONFLICT-14",))
+async def no_update_is_lost_between_two_writers(under: Coordinator) -> None:
+    """Two agents that each count a key up 100 times by compare-and-set leave 200 there."""
+    context = under.name("context")
+    one, two = await under.peer(), await under.peer()
+    await written(one, context, {"key": "count", "value": b"0"})
+    left = {one: 100, two: 100}
+    seen = {one: (1, 0), two: (1, 0)}
+    while any(left.values()):
+        for peer in (one, two):
+            if not left[peer]:
+                continue
+            rev, value = seen[peer]
+            operation = {"key": "count", "ifRev": rev, "value": str(value + 1).encode()}
+            answer = await write(peer, context, operation, rebases=True)
+            if answer.kind == "context.written":
+                left[peer] -= 1
+                seen[peer] = (rev + 1, value + 1)
+            else:
+                data = refused_for(answer, "conflict")
+                seen[peer] = (data["rev"], json.loads(as_bytes(data["value"])))
+    values = await read(one, context, keys=["count"])
+    check(value_of(values[0]) == 200 and values[0]["rev"] == 201, "200 in revision 201", values)
+
+
+@coordinator("CTX-5")
+async def decisions_and_guarded_keys_are_written_for_a_revision(under: Coordinator) -> None:
+    """A key under `decisions/`, one marked so and a guarded one refuse a write without `ifRev`, also once deleted."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "decisions/a", "ifRev": 0, "value": b"1"})
+    await written(peer, context, {"key": "b", "ifRev": 0, "value": b"1", "decision": True})
+    await written(peer, context, {"key": "c", "ifRev": 0, "value": b"1", "guarded": True})
+    for key in ("decisions/a", "b", "c"):
+        data = refused_for(await write(peer, context, {"key": key, "value": b"2"}), "conflict")
+        check(data.get("key") == key and data.get("rev") == 1, f"{key}, revision 1", data)
+    await written(peer, context, {"key": "c", "ifRev": 1, "delete": True})
+    refused_for(await write(peer, context, {"key": "c", "value": b"2"}), "conflict")
+
+
+@coordinator("CTX-6", also=("RPC-4",))
+async def a_write_again_is_a_repeat(under: Coordinator) -> None:
+    """The same write under its key is done once; the key with another value is `idempotency_mismatch`."""
+    peer, context = await under.peer(), under.name("context")
+    for _ in range(2):
+        check(await written(peer, context, {"key": "a", "value": b"1"}, key="one") == {"a": 1}, "revision 1", "")
+    refused_for(await write(peer, context, {"key": "a", "value": b"2"}, key="one"), "idempotency_mismatch")
+    check((await read(peer, context, keys=["a"]))[0]["rev"] == 1, "one revision", "")
+
+
+@coordinator("CTX-6", also=("FENCE-7", "AUTH-4"))
+async def a_write_of_an_attempt_needs_its_fence(under: Coordinator) -> None:
+    """A write in the name of an attempt passes under its fence alone, and shows task and fence."""
+    skill, context = under.skill(), under.name("context")
+    worker, client, thief = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    created = await client.delegate(skill, contextId=context)
+    offer = await worker.offered(created.task)
+    attempt = {"task": offer.task, "fence": offer.fence}
+    await written(worker, context, {"key": "a", "value": b"1"}, attempt=attempt)
+    values = await read(client, context, keys=["a"])
+    check((values[0].get("task"), values[0].get("fence")) == (offer.task, offer.fence), "task and fence", values)
+    refused_for(await write(thief, context, {"key": "a", "value": b"2"}, attempt=attempt), "not_holder")
+    await worker.admitted(offer)
+    refused_for(await write(worker, context, {"key": "a", "value": b"2"}, attempt=attempt), "stale")
+
+
+@coordinator("CTX-7")
+async def reads_keys_prefixes_revisions_and_history(under: Coordinator) -> None:
+    """A read by keys, by prefix, of one revision and of the history shows each in the order of the keys."""
+    peer, context = await under.peer(), under.name("context")
+    for key in ("b/2", "a", "b/1"):
+        await written(peer, context, {"key": key, "value": json.dumps(key).encode()})
+    await written(peer, context, {"key": "a", "value": b'"a2"'})
+    check([value["key"] for value in await read(peer, context)] == ["a", "b/1", "b/2"], "all keys in order", "")
+    check([value["key"] for value in await read(peer, context, prefix="b/")] == ["b/1", "b/2"], "the prefix's", "")
+    check([value["key"] for value in await read(peer, context, after="a")] == ["b/1", "b/2"], "those behind a", "")
+    old = await read(peer, context, keys=["a"], atRev=1)
+    check(value_of(old[0]) == "a" and old[0]["rev"] == 1, "revision 1", old)
+    history = await read(peer, context, keys=["a"], history=True)
+    check([value_of(revision) for revision in history] == ["a", "a2"], "both revisions, the oldest first", history)
+    await peer.refused("not_found", "context.read", contextId=context, keys=["a"], atRev=9)
+
+
+@coordinator("CTX-8", also=("CTX-9",))
+async def tells_a_watcher_every_write_once_in_order(under: Coordinator) -> None:
+    """A watch with a prefix is told what was written before and after it, of its keys alone; `stop` ends it."""
+    peer, watcher, context = await under.peer(), await under.peer(), under.name("context")
+    await written(peer, context, {"key": "x/1", "value": b"1"}, {"key": "other", "value": b"1"})
+    watch = await watcher.send("context.watch", contextId=context, prefix="x/")
+    check((await watcher.reply(watch)).kind == "ok", "ok", "")
+    await written(peer, context, {"key": "other", "value": b"2"})
+    await written(peer, context, {"key": "x/2", "value": b"2"})
+    events = [await watcher.take("context.event", re=watch) for _ in range(2)]
+    keys = [[value["key"] for value in event.body["values"]] for event in events]
+    check(keys == [["x/1"], ["x/2"]] and events[0].body["lsn"] < events[1].body["lsn"], "x/1, then x/2", keys)
+    await watcher.request("context.watch", contextId=context, prefix="x/", stop=True)
+    await written(peer, context, {"key": "x/3", "value": b"3"})
+    await watcher.nothing("context.event")
+
+
+@coordinator("CTX-8")
+async def a_read_and_a_watch_from_it_miss_nothing(under: Coordinator) -> None:
+    """A watch from the `lsn` of a read tells what was written since, and nothing from before."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "a", "value": b"1"})
+    answer = await peer.request("context.read", contextId=context)
+    await written(peer, context, {"key": "a", "value": b"2"})
+    await peer.request("context.watch", contextId=context, fromLsn=answer.body["lsn"])
+    event = await peer.take("context.event")
+    check(event.body["values"][0]["rev"] == 2, "revision 2 alone", event)
+    await peer.nothing("context.event")
+
+
+@coordinator("CTX-10", also=("ACCEPT-7", "CONFLICT-16"))
+async def a_result_on_a_decision_that_moved_waits(under: Coordinator) -> None:
+    """With the evaluator `auto` a result whose basis has moved waits for its delegator, who is told what moved."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    await written(client, context, {"key": "decisions/a", "ifRev": 0, "value": b"1"})
+    auto = {"acceptance": {"evaluator": "auto"}}
+    for basis, waits in (([{"key": "decisions/a", "rev": 1}], True), ([{"key": "decisions/a", "rev": 2}], False)):
+        created = await client.delegate(skill, waits, contextId=context, spec=auto)
+        offer = await worker.offered(created.task)
+        if waits:
+            await written(client, context, {"key": "decisions/a", "ifRev": 1, "value": b"2"})
+        await worker.admitted(offer, basis=basis)
+        if not waits:
+            await client.settled(created.task, state="completed")
+            continue
+        review = await client.reviewed(created.task)
+        stale = review.body.get("staleBasis")
+        check(stale == [{"key": "decisions/a", "seen": 1, "current": 2}], "staleBasis of decisions/a", review)
+        await client.confirm(review)
+        await client.settled(created.task, state="completed")
+
+
+@coordinator("LIMIT-10")
+async def keeps_at_least_sixteen_revisions(under: Coordinator) -> None:
+    """After twenty writes the newest 16 revisions are read with their values; the first is `gone`, its author known."""
+    peer, context = await under.peer(), under.name("context")
+    for number in range(1, 21):
+        await written(peer, context, {"key": "a", "value": str(number).encode()})
+    for rev in range(5, 21):
+        check(value_of((await read(peer, context, keys=["a"], atRev=rev))[0]) == rev, f"revision {rev}", "")
+    answer = await peer.request("context.read", contextId=context, keys=["a"], atRev=1)
+    is_kept = answer.kind == "context.values" or answer.code == "gone"
+    check(is_kept, "the value, or error gone", answer)
