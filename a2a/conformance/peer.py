@@ -51,7 +51,12 @@ class Peer(Conversation):
         spec = {"skill": skill} | fields.pop("spec", {})
         timers = TIMERS | fields.pop("timers", {})
         payload = fields.pop("payload", parts(value))
-        return {"key": key or f"{self.name[-80:]} {self.next_id()}", "spec": spec, "payload": payload, "timers": timers} | fields
+        return {
+            "key": key or f"{self.name[-80:]} {self.next_id()}",
+            "spec": spec,
+            "payload": payload,
+            "timers": timers,
+        } | fields
 
     async def offered(self, task: str | None = None, **match: Any) -> Frame:
         """Return the next `task.offer`, of this task where one is named."""

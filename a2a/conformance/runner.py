@@ -99,6 +99,9 @@ async def _outcome(
         status, detail = Status.FAILED, f"expected an open connection; {exc}"
     except TimeoutError:
         status, detail = Status.FAILED, f"expected an end within {seconds:g} s; the case still goes on"
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as exc:
+        # A case takes a frame apart as the specification has it; one of another form does not get that far.
+        status, detail = Status.FAILED, f"expected a frame of the form the specification gives; {exc!r}"
     trace = tuple(trace_of(chosen)) if status is Status.FAILED else ()
     return Outcome(chosen, status, time.monotonic() - started, detail, trace)
 

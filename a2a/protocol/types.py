@@ -238,7 +238,7 @@ class Redundancy(TypedDict, total=False):
     k: Annotated[int, Field(ge=1, le=32)]
     """Equal answers that decide; absent, the first rung's own rule."""
     comparator: Annotated[str, Field(max_length=512)]
-    policy: Annotated[list[RungSpec], Field(max_length=12)]
+    policy: Annotated[list[RungSpec], Field(min_length=1, max_length=12)]
     ballotMs: Milliseconds
     """How long further answers are waited for once two contradict each other; absent, the namespace's time."""
 

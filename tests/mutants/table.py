@@ -29,6 +29,7 @@ NAMES = "a2a/engine/names.py"
 WAITS = "a2a/engine/waits.py"
 WORK = "a2a/engine/work.py"
 PROCEDURE = "a2a/engine/conflicts/procedure.py"
+COMPARATORS = "a2a/engine/conflicts/comparators.py"
 COURT = "a2a/engine/conflicts/court.py"
 FOLDING = "a2a/engine/conflicts/folding.py"
 FINDING = "a2a/engine/conflicts/finding.py"
@@ -1112,6 +1113,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if len(reached) == 1 and rest + pending < needed:",
         "    if len(reached) == 1 and rest < needed:",
         caught_by=("GROUP-2",),
+        disputes=True,
+    ),
+    Mutant(
+        "unsure-is-agreed",
+        "An answer of which nobody can say whether it is the same contradicts nothing.",
+        PROCEDURE,
+        "(len(group.classes) > 1 or -1 in group.numbers.values())",
+        "len(group.classes) > 1",
+        caught_by=("GROUP-2",),
+        disputes=True,
+    ),
+    Mutant(
+        "unreadable-is-equal",
+        "What a comparator cannot read is the same as whatever it is compared with.",
+        COMPARATORS,
+        "            why = str(reason)\n",
+        "            return number, str(reason)\n",
+        caught_by=("COMPARE-2",),
         disputes=True,
     ),
     Mutant(

@@ -70,6 +70,8 @@ class Certain(Checker):
         self.hold(chosen or is_merged, f"{record.task} gets the result of {record.member}, the first of no class")
         if last:
             return
+        unsure = [member for member, number in group.numbers.items() if number < 0]
+        self.hold(not unsure, f"{record.task} is decided without a conflict, and nobody can say what {unsure} is")
         waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
         others = max((len(members) for members in group.classes if members is not chosen[0]), default=0)
         unread = len(group.electorate) - len(group.numbers)
@@ -121,8 +123,8 @@ class InLedgerOrder(Checker):
         return len(group.classes)
 
     def _equal(self, comparator: str, one: str, other: str) -> bool:
-        """Compare two answers of the simulated experts, which are numbers."""
-        if comparator == "bytes":
+        """Compare two answers of the simulated experts, which are numbers and no texts (COMPARE-3)."""
+        if comparator in ("bytes", "text-nfc"):
             return self.model.payload(one) == self.model.payload(other)
         first, second = self.model.answer(one), self.model.answer(other)
         return bool(abs(first - second) <= 1 if comparator == "numeric(1)" else first == second)
@@ -284,8 +286,11 @@ class OneResolution(Checker):
             self.hold(
                 self.model.ruling(record.task) is None, f"{record.task} is disputed already, and another conflict opens"
             )
-            classes = self.model.groups[record.task].classes
-            self.hold(len(classes) > 1, f"{record.conflict} opens, and nobody contradicts {classes}")
+            group = self.model.groups[record.task]
+            is_unsure = -1 in group.numbers.values()
+            self.hold(
+                len(group.classes) > 1 or is_unsure, f"{record.conflict} opens, and nobody contradicts {group.classes}"
+            )
             return
         about = (record.kind, record.object)
         known = [one.id for one in self.model.rulings.values() if one.is_open and (one.kind, one.object) == about]
@@ -392,7 +397,7 @@ class CountedRight(Checker):
             case "quorum":
                 return True, _only(sizes, rung["k"])
             case "plurality":
-                leads = sorted(sizes, reverse=True)
+                leads = [*sorted(sizes, reverse=True), 0]
                 return True, sizes.index(leads[0]) if leads[0] - leads[1] >= rung.get("margin", 1) else None
             case "merge" if "skill" not in rung:
                 return True, len(sizes) if stage.merged is not None else None

@@ -237,7 +237,7 @@ async def fences_of_claims_grow_from_holder_to_holder(under: Coordinator) -> Non
     """Of one name each new holder has a greater fence, and at no time two hold it."""
     name = under.name("a")
     peers = [await under.peer() for _ in range(3)]
-    fences = []
+    fences: list[int] = []
     for peer in peers:
         fence = await granted(peer, 1, name)
         for other in peers:

@@ -62,7 +62,8 @@ async def names_the_author_of_each_revision(under: Coordinator) -> None:
 async def counts_revisions_over_a_delete(under: Coordinator) -> None:
     """Three writes, the second a delete, are revisions 1, 2, 3; an unwritten key has revision 0."""
     peer, context = await under.peer(), under.name("context")
-    for number, operation in enumerate(({"value": b"1"}, {"delete": True}, {"value": b"3"}), 1):
+    operations: tuple[dict[str, Any], ...] = ({"value": b"1"}, {"delete": True}, {"value": b"3"})
+    for number, operation in enumerate(operations, 1):
         check(await written(peer, context, {"key": "a"} | operation) == {"a": number}, f"revision {number}", "")
         if number == 2:
             deleted = await read(peer, context, keys=["a"])

@@ -304,7 +304,7 @@ async def the_lapsed_holders_report_withdraws_the_offer(under: Coordinator) -> N
 
 @coordinator("LEASE-10", also=("TIME-7",))
 async def takes_an_attempt_away_that_gets_nowhere(under: Coordinator) -> None:
-    """With `stallMs` an attempt that only sends heartbeats is revoked for `stall` with a grace, then lapses for good."""
+    """With `stallMs` an attempt that only sends heartbeats is revoked for `stall`, and then lapses for good."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 5_000, "heartbeatMs": 100, "stallMs": 200, "cancelMs": 200}

@@ -28,8 +28,12 @@ async def shows_a_task_as_a2a_does(under: Coordinator) -> None:
     metadata = view["metadata"]
     told = {name: metadata.get(name) for name in ("skill", "key", "delegator", "state", "agent", "pendingAcceptance")}
     expected = {
-        **{"skill": skill, "key": "the key", "delegator": client.name},
-        **{"state": "reported", "agent": worker.name, "pendingAcceptance": True},
+        "skill": skill,
+        "key": "the key",
+        "delegator": client.name,
+        "state": "reported",
+        "agent": worker.name,
+        "pendingAcceptance": True,
     }
     check(told == expected, f"{expected}", told)
     check(as_bytes(found.body.get("input")) == parts("in") and found.payload == result("out"), "input, result", found)

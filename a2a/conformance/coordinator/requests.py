@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from ..case import Level, Role, case
+from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..requirements import Level
 from ..wire import encode, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -257,4 +258,3 @@ async def no_event_without_its_notice(under: Coordinator) -> None:
     await worker.admitted(offer)
     review = await (await under.peer(name)).reviewed(created.task)
     check(review.get("mseq") is not None, "a mailbox entry", review)
-

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgpack
 
-from ..case import Level, Role, Skipped, case
+from ..case import Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
+from ..requirements import Level
 from ..wire import JSON, MSGPACK, encode, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -70,7 +71,13 @@ async def a_message_without_a_frame_is_malformed(under: Coordinator) -> None:
 async def passes_over_blank_lines_between_json_frames(under: Coordinator) -> None:
     """Blank lines in front of, between and behind JSON frames are no frames."""
     peer = await under.peer(encoding=JSON)
-    lines = [b"", encode([peer.frame("ping", nonce="1")], JSON), b"", encode([peer.frame("ping", nonce="2")], JSON), b""]
+    lines = [
+        b"",
+        encode([peer.frame("ping", nonce="1")], JSON),
+        b"",
+        encode([peer.frame("ping", nonce="2")], JSON),
+        b"",
+    ]
     await peer.send_bytes(b"\n".join(lines))
     for nonce in "12":
         await peer.take("pong", nonce=nonce)
@@ -298,7 +305,9 @@ async def announces_its_limits(under: Coordinator) -> None:
         *("messageMaxBytes", "payloadMaxBytes", "framesPerMessage", "framesPerSecond"),
         *("requestsInFlight", "outboxMaxBytes", "heartbeatMs", "leaseMs"),
     )
-    is_whole = isinstance(limits, dict) and all(isinstance(limits.get(name), int) and limits[name] > 0 for name in names)
+    is_whole = isinstance(limits, dict) and all(
+        isinstance(limits.get(name), int) and limits[name] > 0 for name in names
+    )
     check(is_whole, f"limits with {', '.join(names)}", peer.welcome)
 
 
@@ -383,7 +392,9 @@ async def a_task_fails_after_its_attempts(under: Coordinator) -> None:
         await worker.offered(created.task), outcome="failed", error={"code": "flaky", "retryable": True}
     )
     settled = await client.settled(created.task)
-    check(settled.body.get("state") == "failed" and settled.body.get("reason") == "attempts", "failed, attempts", settled)
+    check(
+        settled.body.get("state") == "failed" and settled.body.get("reason") == "attempts", "failed, attempts", settled
+    )
 
 
 @coordinator("LIMIT-4", also=("OFFER-5",))

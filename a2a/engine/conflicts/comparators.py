@@ -62,11 +62,8 @@ class Compare:
 
 
 def run(job: Compare) -> tuple[int, str]:
-    """Do a job, and return the number of the class and why; -1 where nobody can say. In a worker, off the loop."""
-    try:
-        return classify(job.comparator, job.firsts, job.payload), job.comparator
-    except Incomparable as reason:
-        return -1, str(reason)
+    """Do a job, and return the number of the class and why. In a worker, off the loop."""
+    return classify(job.comparator, job.firsts, job.payload)
 
 
 Comparator = Callable[[Any, Any], bool]
@@ -107,23 +104,25 @@ def check_comparator(name: str) -> None:
         raise ValueError(f"comparator {name!r}: expected the id of a skill, as in agent:same_meaning")
 
 
-def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> int:
-    """Return the number of the first class whose first member the payload equals, or that of a new class.
+def classify(name: str, firsts: Sequence[bytes], payload: bytes, limits: Limits | None = None) -> tuple[int, str]:
+    """Return the number of the first class whose first member the payload equals, or that of a new class, and why.
 
-    Raises:
-        Incomparable: one of them is not what the comparator can read, or is beyond the limits.
+    What cannot be read, or is beyond the limits, equals its own bytes alone, whoever came first (spec COMPARE-3): one
+    answer that is nonsense must not keep those behind it from being the same as each other.
     """
     for number, first in enumerate(firsts):
         if first == payload:
-            return number
+            return number, "the same bytes"
     if name == "bytes":
-        return len(firsts)
-    same = parse_comparator(name)
-    value = value_of(payload, limits)
+        return len(firsts), "other bytes"
+    same, why = parse_comparator(name), name
     for number, first in enumerate(firsts):
-        if same(value_of(first, limits), value):
-            return number
-    return len(firsts)
+        try:
+            if same(value_of(first, limits), value_of(payload, limits)):
+                return number, name
+        except Incomparable as reason:
+            why = str(reason)
+    return len(firsts), why
 
 
 def artifacts_of(payload: bytes, limits: Limits | None = None) -> list[Any]:

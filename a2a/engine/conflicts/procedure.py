@@ -115,7 +115,8 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
     conflict = _open_conflict(ledger, task)
     if conflict is not None and conflict.frozen_lsn:
         return _climb(world, of_group(ledger, task, group, conflict), conflict, now)
-    if conflict is None and len(group.classes) > 1:
+    # Where nobody could say whether an answer is the same, nobody knows that it does not contradict.
+    if conflict is None and (len(group.classes) > 1 or -1 in group.numbers.values()):
         return [_opened(ledger, task, group, now)]
     waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
     if waiting is not None and not _needs_no_comparing(task, group, conflict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .case import Candidate, Conflict
+from .case import Candidate, Conflict, Stage
 
 if TYPE_CHECKING:
     from ..ledger import Ledger
@@ -105,7 +105,7 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
                 "toLsn": stage.to_lsn,
                 "asked": stage.asked,
                 "weights": stage.weights,
-                "outcome": "open" if not stage.to_lsn else "undecided" if stage.winner is None else "decided",
+                "outcome": _outcome(conflict, stage),
                 "winner": stage.winner,
                 "why": stage.why,
                 "by": stage.by,
@@ -131,6 +131,13 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
         shown["closedLsn"], shown["closedAt"] = conflict.closed_lsn, conflict.closed_at
         shown["prev"] = conflict.prev
     return shown
+
+
+def _outcome(conflict: Conflict, stage: Stage) -> str:
+    if not stage.to_lsn:
+        return "open"
+    has_refused_all = conflict.outcome == "reject_all" and stage is conflict.stages[-1]
+    return "decided" if stage.winner is not None or has_refused_all else "undecided"
 
 
 def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:

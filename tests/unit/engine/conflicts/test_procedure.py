@@ -523,7 +523,8 @@ def test_a_comparer_that_says_neither_leaves_the_answer_in_no_class(same, word):
     case.answers("1", "2")
     case.says(word)
     assert case.task.group.numbers == {case.members[0]: 0, case.members[1]: -1}
-    assert case.task.state == "reported", "nobody contradicts the first"
+    assert case.conflict.is_open, "nobody knows that it does not contradict the first (spec CONFLICT-1)"
+    assert case.task.state == "disputed"
 
 
 def test_a_comparer_that_fails_leaves_the_answer_in_no_class(same):
@@ -546,7 +547,7 @@ def test_a_comparer_that_says_nothing_in_time_is_not_waited_for(same):
     case.town.pass_time(1)
     assert case.task.group.numbers[case.members[1]] == -1
     assert case.compared[0].state == "canceling"
-    assert due_at(case.town.coordinator.world, case.task) is None, "nobody is waited for any more"
+    assert case.conflict.is_open
     assert case.comparer.report(offer, payload=answer("true")) == "admitted"
     assert case.task.group.numbers[case.members[1]] == -1, "too late"
 
@@ -556,7 +557,7 @@ def test_where_nobody_can_compare_the_answer_is_not_waited_for_for_ever(same):
     case.answers("1", "2")
     case.town.pass_time(2_000)
     assert case.task.group.numbers[case.members[1]] == -1
-    assert case.task.state == "reported"
+    assert case.task.state == "disputed"
 
 
 def test_the_ballots_time_ends_the_comparing_and_nobody_is_asked_after_it(same):

@@ -1,0 +1,530 @@
+"""Cases of section 12: groups, equality, the procedure of a conflict and its rungs."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Self
+
+from ..case import Need, Role, case
+from ..conversation import check
+from ..peer import Coordinator, Peer
+from ..wire import Frame, as_bytes, parts, result
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+ABORT = {"strategy": "abort"}
+
+
+def ladder(*rungs: str | dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a policy of these rungs."""
+    return [{"strategy": rung} if isinstance(rung, str) else rung for rung in rungs]
+
+
+class Group:
+    """A group with `n` members, each offered to a worker of its own."""
+
+    def __init__(self, client: Peer, created: Frame, workers: list[Peer], offers: list[Frame], skill: str) -> None:
+        self.client = client
+        self.task = created.task
+        self.workers = workers
+        self.offers = offers
+        self.skill = skill
+
+    @classmethod
+    async def of(
+        cls, under: Coordinator, n: int = 3, *, value: Any = None, spec: Any = None, **redundancy: Any
+    ) -> Self:
+        """Delegate to a group, and wait until each worker is offered its member."""
+        skill = under.skill()
+        client = await under.peer()
+        workers = [await under.peer(skills=(skill,), credit={"tasks": 1, "frames": 256}) for _ in range(n)]
+        wanted = {"redundancy": {"n": n} | redundancy} | (spec or {})
+        timers = {"leaseMs": 60_000, "offerMs": 60_000, "heartbeatMs": 20_000}
+        created = await client.delegate(skill, value, spec=wanted, timers=timers)
+        offers = [await worker.offered() for worker in workers]
+        return cls(client, created, workers, offers, skill)
+
+    async def answer(self, *values: Any, start: int = 0) -> None:
+        """Have workers report these values in turn; one that is None says nothing."""
+        for place, value in enumerate(values, start):
+            if value is not None:
+                payload = value if isinstance(value, bytes) else result(value)
+                await self.workers[place].admitted(self.offers[place], payload=payload)
+
+    async def reviewed(self) -> Any:
+        """Return the value of the group's result."""
+        review = await self.client.reviewed(self.task)
+        return json.loads(review.payload)[0]["parts"][0]["data"]
+
+    async def opened(self, peer: Peer | None = None) -> Frame:
+        """Return the word that a conflict opened."""
+        return await (peer or self.client).take("conflict.opened", task=self.task)
+
+    async def resolved(self, peer: Peer | None = None, **match: Any) -> Frame:
+        """Return the word that it is over."""
+        return await (peer or self.client).take("conflict.resolved", task=self.task, **match)
+
+
+async def record(peer: Peer, conflict: str) -> dict[str, Any]:
+    """Return a conflict's record."""
+    found = await peer.request("conflict.get", conflict=conflict)
+    check(found.kind == "conflict.found", "conflict.found", found)
+    view: dict[str, Any] = found.body["view"]
+    return view
+
+
+@coordinator("GROUP-1", also=("ROUTE-1",))
+async def a_group_is_done_by_agents_that_do_not_share_members(under: Coordinator) -> None:
+    """Three members go to three agents though one of them would take all; the group is `blocked` until they report."""
+    skill = under.skill()
+    client, eager = await under.peer(), await under.peer(skills=(skill,))
+    created = await client.delegate(skill, spec={"redundancy": {"n": 3}}, timers={"offerMs": 60_000})
+    check(created.body.get("state") == "blocked", "state blocked", created)
+    first = await eager.offered()
+    await eager.nothing("task.offer")
+    second = await under.peer(skills=(skill,))
+    other = await second.offered()
+    check(len({first.task, other.task, created.task}) == 3, "tasks of their own", other)
+    check("redundancy" not in other.body["spec"] and other.body["spec"]["skill"] == skill, "the same spec", other)
+    members = ((await client.view(created.task))["metadata"].get("group") or {}).get("members")
+    check(isinstance(members, list) and len(members) == 3, "three members in the view", members)
+
+
+@coordinator("GROUP-2", also=("RUNG-1",))
+async def a_group_has_its_result_as_soon_as_it_is_sure(under: Coordinator) -> None:
+    """With two of three equal answers the group is reported; the third agent is told to stop."""
+    group = await Group.of(under)
+    await group.workers[2].heartbeat(group.offers[2])
+    await group.answer("x", "x")
+    check(await group.reviewed() == "x", "the result x", "")
+    revoke = await group.workers[2].take("task.revoke", task=group.offers[2].task)
+    check(revoke.body.get("mode", "coop") == "coop", "mode coop", revoke)
+
+
+@coordinator("GROUP-2")
+async def k_equal_answers_are_waited_for(under: Coordinator) -> None:
+    """With `k: 3` two equal answers of three are not enough, the third one is."""
+    group = await Group.of(under, k=3)
+    await group.answer("x", "x")
+    check(await group.client.state(group.task) == "blocked", "the group blocked", "")
+    await group.answer("x", start=2)
+    check(await group.reviewed() == "x", "the result x", "")
+
+
+@coordinator("GROUP-2")
+async def a_group_without_any_result_fails(under: Coordinator) -> None:
+    """Where all members failed the group fails with reason `unresolved`."""
+    group = await Group.of(under, 2)
+    for worker, offer in zip(group.workers, group.offers, strict=True):
+        await worker.admitted(offer, outcome="failed", error={"code": "no", "retryable": False})
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("GROUP-3")
+async def a_groups_result_is_not_reworked(under: Coordinator) -> None:
+    """A word with `rework` is refused with `conflict`; one without rejects the group."""
+    group = await Group.of(under)
+    await group.answer("x", "x")
+    review = await group.client.reviewed(group.task)
+    answer = await group.client.confirm(review, "reject", rework=True)
+    check(answer.kind == "error" and answer.code == "conflict", "error conflict", answer)
+    await group.client.confirm(review, "reject")
+    await group.client.settled(group.task, state="failed", reason="rejected")
+
+
+@coordinator("GROUP-4")
+async def a_redundancy_that_is_none_is_malformed(under: Coordinator) -> None:
+    """An unknown comparator or strategy, `k` above `n`, a ladder that need not decide: `malformed`."""
+    client = await under.peer()
+    for redundancy in (
+        {"n": 3, "comparator": "no-such"},
+        {"n": 3, "policy": ladder("no-such", "abort")},
+        {"n": 3, "k": 4},
+        {"n": 1},
+        {"n": 3, "policy": ladder("majority")},
+        {"n": 3, "policy": []},
+        {"n": 3, "policy": ladder("merge", "abort")},
+    ):
+        await client.refused("malformed", "task.delegate", **client.delegation("any", spec={"redundancy": redundancy}))
+
+
+@coordinator("COMPARE-1")
+async def compares_as_the_comparator_says(under: Coordinator) -> None:
+    """Pairs that are equal under each comparator make a result of two; pairs that are not open a conflict."""
+    pairs: tuple[tuple[str, Any, Any, bool], ...] = (
+        ("json-c14n", b'[{"artifactId":"r","parts":[{"data":{"b":1,"a":2.0}}]}]', {"a": 2, "b": 1}, True),
+        ("json-c14n", {"a": 1}, {"a": 2}, False),
+        ("bytes", b'[{"artifactId":"r","parts":[{"data":1}]} ]', b'[{"artifactId":"r","parts":[{"data":1}]}]', False),
+        ("text-nfc", "cafe\u0301  au\nlait", "caf\u00e9 au lait", True),
+        ("text-nfc", "cafe", "cafés", False),
+        ("pointers[/a,/b/0]", {"a": 1, "b": [2, 3], "c": 4}, {"a": 1, "b": [2, 9]}, True),
+        ("pointers[/a]", {"a": 1}, {"a": 2}, False),
+        ("set", [1, "x", 1], ["x", 1, 1], True),
+        ("set", [1, "x"], ["x", 1, 1], False),
+        ("numeric(0.5)", {"v": 1.0}, {"v": 1.4}, True),
+        ("numeric(0.5)", {"v": 1.0}, {"v": 1.6}, False),
+    )
+    for comparator, one, two, is_equal in pairs:
+        group = await Group.of(under, 2, k=2, comparator=comparator, policy=ladder("abort"))
+        await group.answer(one, two)
+        if is_equal:
+            await group.client.reviewed(group.task)
+        else:
+            await group.opened()
+            await group.client.settled(group.task, reason="unresolved")
+
+
+@coordinator("COMPARE-2", also=("RUNG-4",))
+async def a_class_is_what_equals_its_first_member(under: Coordinator) -> None:
+    """With a tolerance of 1 the answers 0, 1, 2 make the classes 0, 1 and 2 alone, whoever came first in the ledger."""
+    for order, winner in (((0, 1, 2), 0), ((1, 0, 2), 1), ((2, 1, 0), 2)):
+        group = await Group.of(under, comparator="numeric(1)", policy=ladder("plurality", "abort"), k=3)
+        await group.answer(*order)
+        check(await group.reviewed() == winner, f"the result {winner} of {order}", "")
+
+
+@coordinator("COMPARE-3")
+async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> None:
+    """Two equal answers win over one that is no JSON, in any order; two that are no JSON and differ decide nothing."""
+    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1]), ([1, 2], [2, 1], b"no JSON")):
+        group = await Group.of(under, comparator="set", policy=ladder("majority", "abort"))
+        await group.answer(*answers)
+        check(sorted(await group.reviewed()) == [1, 2], f"the two equal ones of {answers}", "")
+    group = await Group.of(under, 2, comparator="set", policy=ladder("majority", "abort"))
+    await group.answer(b"no JSON", b"no JSON either")
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("COMPARE-4", also=("RUNG-3",))
+async def an_agent_is_asked_whether_answers_are_the_same(under: Coordinator) -> None:
+    """With `agent:SKILL` an agent gets both candidates without their authors; its word puts them into one class."""
+    comparing = under.skill("compare")
+    judge = await under.peer(skills=(comparing,))
+    group = await Group.of(under, 2, k=2, comparator=f"agent:{comparing}", policy=ladder("majority", "abort"))
+    await group.answer("colour", "color")
+    asked = await judge.offered()
+    question = json.loads(asked.payload)[0]["data"]
+    check(len(question["candidates"]) == 2, "two candidates", question)
+    named = [worker.name for worker in group.workers if worker.name in asked.payload.decode()]
+    check(not named, "no author's name", named)
+    await judge.admitted(asked, True)
+    check(await group.reviewed() == "colour", "the first one's result", "")
+
+
+@coordinator("CONFLICT-1", also=("CONFLICT-2", "CONFLICT-7", "CONFLICT-9"))
+async def two_answers_against_one(under: Coordinator) -> None:
+    """2:1 opens a conflict that the majority decides; every party is told both, and the one that lost is dissent."""
+    group = await Group.of(under)
+    await group.answer("x", "y")
+    opened = await group.opened()
+    told = (opened.body.get("rule"), opened.body.get("conflictKind"), opened.body.get("level"))
+    check(told == ("r1", "result", 1), "rule r1, kind result, level 1", opened)
+    check(opened.body.get("yourRole") == "delegator", "the delegator's role", opened)
+    check(await group.client.state(group.task) == "disputed", "state disputed", "")
+    await group.answer("x", start=2)
+    resolved = await group.resolved(outcome="select")
+    check(resolved.body.get("by") == "majority", "decided by majority", resolved)
+    check(resolved.body.get("dissent") == [group.offers[1].task], "the second one's answer as dissent", resolved)
+    for worker in group.workers[:2]:
+        check((await group.opened(worker)).body.get("yourRole") == "author", "an author's role", "")
+        await group.resolved(worker)
+    check(await group.reviewed() == "x", "the result x", "")
+    view = await record(group.client, opened.body["conflict"])
+    check(view.get("isOpen") is False and str(view.get("seal", "")).startswith("sha256:"), "a sealed record", view)
+
+
+@coordinator("CONFLICT-5", also=("RUNG-1", "RUNG-4"))
+async def three_different_answers(under: Coordinator) -> None:
+    """1:1:1 is undecided by majority and plurality; the ladder's end decides: nothing, or the first."""
+    for last, expected in (("abort", None), ("first_wins", "x")):
+        group = await Group.of(under, policy=ladder("majority", "plurality", last))
+        await group.answer("x", "y", "z")
+        resolved = await group.resolved()
+        stages = (await record(group.client, resolved.body["conflict"])).get("stages") or []
+        told = [(stage["strategy"], stage["outcome"]) for stage in stages]
+        wanted = [("majority", "undecided"), ("plurality", "undecided"), (last, "decided")]
+        check(told == wanted, f"{wanted}", told)
+        if expected is None:
+            await group.client.settled(group.task, state="failed", reason="unresolved")
+        else:
+            check(await group.reviewed() == expected, "the first answer", "")
+
+
+@coordinator("RUNG-4", also=("CONFLICT-5",))
+async def a_tie_is_not_broken_by_chance(under: Coordinator) -> None:
+    """2:2 is undecided by majority, quorum, plurality and weight alike, whoever answered first."""
+    for answers in (("x", "x", "y", "y"), ("x", "y", "y", "x"), ("y", "x", "y", "x")):
+        rungs = ladder("majority", {"strategy": "quorum", "k": 2}, "plurality", "weighted", "abort")
+        group = await Group.of(under, 4, k=4, policy=rungs)
+        await group.answer(*answers)
+        await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("CONFLICT-3", also=("GROUP-2",))
+async def one_that_never_answers_counts_as_absent(under: Coordinator) -> None:
+    """After the ballot's time one answer of three against another is no majority: the electorate is three."""
+    group = await Group.of(under, ballotMs=300, policy=ladder("majority", "abort"))
+    await group.answer("x", "y")
+    await group.resolved(outcome="reject_all")
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("CONFLICT-3")
+async def what_comes_after_the_freeze_does_not_enter(under: Coordinator) -> None:
+    """An answer that comes once the ballot is over is admitted and decides nothing."""
+    rungs = ladder({"strategy": "human", "timeoutMs": 60_000, "onTimeout": "abort"}, "abort")
+    group = await Group.of(under, ballotMs=200, policy=rungs)
+    await group.answer("x", "y")
+    opened = await group.opened()
+    await group.client.request("task.watch", task=group.task)
+    view: dict[str, Any] = {}
+    while not view.get("frozenLsn"):
+        view = await record(group.client, opened.body["conflict"])
+    await group.answer("y", start=2)
+    after = await record(group.client, opened.body["conflict"])
+    check(len(after["subjects"]) == len(view["subjects"]), "no further subject", after["subjects"])
+    await group.client.request("task.cancel", task=group.task)
+
+
+@coordinator("CONFLICT-4")
+async def a_party_says_what_it_thinks(under: Coordinator) -> None:
+    """A party's last position is kept with the conflict; a stranger's is refused with `forbidden`."""
+    rungs = ladder({"strategy": "human", "timeoutMs": 60_000, "onTimeout": "abort"}, "abort")
+    group = await Group.of(under, 2, policy=rungs)
+    await group.answer("x", "y")
+    conflict = (await group.opened(group.workers[1])).body["conflict"]
+    for stance in ("first thought", "second thought"):
+        answer = await group.workers[1].request(
+            "conflict.position", conflict=conflict, stance=stance, payload=parts(stance)
+        )
+        check(answer.kind == "ok", "ok", answer)
+    stranger = await under.peer()
+    await stranger.refused("forbidden", "conflict.position", conflict=conflict, payload=b"[]")
+    positions = (await record(group.client, conflict)).get("positions") or []
+    check([position.get("stance") for position in positions] == ["second thought"], "the last one", positions)
+    await group.client.request("task.cancel", task=group.task)
+
+
+@coordinator("CONFLICT-6", needs=(Need.OPERATOR,))
+async def an_operator_may_decide_at_any_rung(under: Coordinator) -> None:
+    """A person's vote resolves the conflict; a member's is refused with `forbidden`."""
+    rungs = ladder({"strategy": "human", "timeoutMs": 60_000, "onTimeout": "abort"}, "abort")
+    group = await Group.of(under, 2, policy=rungs)
+    operator = await under.operator()
+    await group.answer("x", "y")
+    conflict = (await group.opened()).body["conflict"]
+    vote = {"conflict": conflict, "choice": group.offers[1].task, "reasons": "y it is"}
+    await group.client.refused("forbidden", "conflict.vote", **vote)
+    answer = await operator.request("conflict.vote", **vote)
+    check(answer.kind == "ok", "ok", answer)
+    resolved = await group.resolved(outcome="select")
+    check(resolved.body.get("by") == operator.name, "decided by the operator", resolved)
+    check(await group.reviewed() == "y", "the result y", "")
+    other = await operator.request("conflict.vote", conflict=conflict, choice=group.offers[0].task)
+    check(other.kind == "error" and other.code == "conflict", "error conflict: it is over", other)
+
+
+@coordinator("CONFLICT-6", also=("RUNG-1",))
+async def a_human_who_does_not_come(under: Coordinator) -> None:
+    """After the rung's time `onTimeout` decides: `abort` for none, `first_wins` for the first answer."""
+    for on_timeout, expected in (("abort", None), ("first_wins", "x")):
+        rung = {"strategy": "human", "timeoutMs": 200, "onTimeout": on_timeout}
+        group = await Group.of(under, 2, policy=ladder(rung))
+        await group.answer("x", "y")
+        if expected is None:
+            await group.client.settled(group.task, state="failed", reason="unresolved")
+        else:
+            check(await group.reviewed() == expected, "the first answer", "")
+
+
+@coordinator("CONFLICT-10", also=("CANCEL-2",))
+async def a_conflict_about_a_task_that_is_cancelled_is_moot(under: Coordinator) -> None:
+    """A cancel of the disputed group closes the conflict as `moot`, and every party is told."""
+    rungs = ladder({"strategy": "human", "timeoutMs": 60_000, "onTimeout": "abort"}, "abort")
+    group = await Group.of(under, 2, policy=rungs)
+    await group.answer("x", "y")
+    await group.opened()
+    await group.client.request("task.cancel", task=group.task)
+    await group.client.settled(group.task, state="canceled")
+    for peer in (group.client, *group.workers):
+        await group.resolved(peer, outcome="moot")
+
+
+@coordinator("RUNG-3", also=("RUNG-1",))
+async def a_judge_is_asked_in_both_orders(under: Coordinator) -> None:
+    """A judge gets the candidates in an order and its reverse, without authors; the same choice twice decides."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    group = await Group.of(
+        under, 2, value="the question", policy=ladder({"strategy": "judge", "skill": judging}, "abort")
+    )
+    await group.answer("x", "y")
+    orders = []
+    for _ in range(2):
+        asked = await judge.offered()
+        data = json.loads(asked.payload)[0]["data"]
+        text = asked.payload.decode()
+        check(not any(worker.name in text for worker in group.workers), "no author's name", text)
+        candidates = [json.dumps(candidate) for candidate in data["candidates"]]
+        orders.append(candidates)
+        choice = next(place for place, candidate in enumerate(candidates) if '"y"' in candidate)
+        await judge.admitted(asked, {"choice": choice})
+    check(orders[0] == orders[1][::-1], "one order and its reverse", orders)
+    check(await group.reviewed() == "y", "the judge's choice", "")
+
+
+@coordinator("RUNG-3", also=("CONFLICT-5",))
+async def a_judge_that_flips_decides_nothing(under: Coordinator) -> None:
+    """A judge that chooses the first place in both orders leaves it undecided, and the ladder goes on."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    group = await Group.of(under, 2, policy=ladder({"strategy": "judge", "skill": judging}, "abort"))
+    await group.answer("x", "y")
+    for _ in range(2):
+        await judge.admitted(await judge.offered(), {"choice": 0})
+    await group.resolved(outcome="reject_all")
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("RUNG-3", also=("CONFLICT-5",))
+async def a_judge_that_dies_decides_nothing(under: Coordinator) -> None:
+    """A judge that takes the question and is never heard again is undecided after its time; late it decides nothing."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    rung = {"strategy": "judge", "skill": judging, "timeoutMs": 300}
+    group = await Group.of(under, 2, policy=ladder(rung, "abort"))
+    await group.answer("x", "y")
+    asked = await judge.offered()
+    await group.resolved(outcome="reject_all")
+    await judge.report(asked, {"choice": 0})
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+    check(await group.client.state(group.task) == "failed", "the group failed", "")
+
+
+@coordinator("RUNG-3", also=("RUNG-1", "GROUP-1"))
+async def no_author_judges(under: Coordinator) -> None:
+    """Where only the authors have the judge's skill nobody is asked, and the rung is undecided after its time."""
+    skill, judging = under.skill(), under.skill("judge")
+    client = await under.peer()
+    workers = [await under.peer(skills=(skill, judging)) for _ in range(2)]
+    policy = ladder({"strategy": "judge", "skill": judging, "timeoutMs": 300}, "abort")
+    created = await client.delegate(
+        skill, spec={"redundancy": {"n": 2, "policy": policy}}, timers={"offerMs": 60_000, "leaseMs": 60_000}
+    )
+    for worker, answer in zip(workers, "xy", strict=True):
+        await worker.admitted(await worker.offered(), answer)
+    await client.settled(created.task, state="failed", reason="unresolved")
+    for worker in workers:
+        await worker.nothing("task.offer")
+
+
+@coordinator("RUNG-1")
+async def a_verifier_passes_one(under: Coordinator) -> None:
+    """A verifier is given one candidate each time; the only class it passes wins."""
+    verifying = under.skill("verify")
+    verifier = await under.peer(skills=(verifying,))
+    group = await Group.of(under, 2, policy=ladder({"strategy": "verify", "skill": verifying}, "abort"))
+    await group.answer("x", "y")
+    for _ in range(2):
+        asked = await verifier.offered()
+        await verifier.admitted(asked, {"passed": '"y"' in asked.payload.decode()})
+    check(await group.reviewed() == "y", "the one that passed", "")
+
+
+@coordinator("RUNG-1")
+async def a_merger_makes_a_new_subject(under: Coordinator) -> None:
+    """What an agent with the skill makes of both is the group's result."""
+    merging = under.skill("merge")
+    merger = await under.peer(skills=(merging,))
+    group = await Group.of(under, 2, policy=ladder({"strategy": "merge", "skill": merging}, "abort"))
+    await group.answer("x", "y")
+    await merger.admitted(await merger.offered(), "xy")
+    await group.resolved(outcome="merge")
+    check(await group.reviewed() == "xy", "what was merged", "")
+
+
+@coordinator("RUNG-1")
+async def an_irreversible_task_ends_with_abort(under: Coordinator) -> None:
+    """A ladder that ends in `first_wins` is `malformed` where the task's effect is irreversible."""
+    client = await under.peer()
+    spec = {"redundancy": {"n": 2, "policy": ladder("majority", "first_wins")}, "effect": "irreversible"}
+    await client.refused("malformed", "task.delegate", **client.delegation(under.skill(), spec=spec))
+
+
+@coordinator("CONFLICT-8", also=("CONFLICT-7",))
+async def an_irreversible_outcome_waits_for_an_appeal(under: Coordinator) -> None:
+    """Where the effect is irreversible the outcome waits; an author appeals once, and the ladder goes on above."""
+    rungs = ladder("majority", {"strategy": "human", "timeoutMs": 300, "onTimeout": "abort"}, "abort")
+    group = await Group.of(under, policy=rungs, spec={"effect": "irreversible"})
+    await group.answer("x", "y", "x")
+    conflict = (await group.opened(group.workers[1])).body["conflict"]
+    check(await group.client.state(group.task) == "disputed", "the group disputed still", "")
+    appeal = {"conflict": conflict, "ground": "new_evidence", "payload": parts("look again")}
+    stranger = await under.peer()
+    await stranger.refused("forbidden", "conflict.appeal", **appeal)
+    answer = await group.workers[1].request("conflict.appeal", **appeal)
+    check(answer.kind == "ok", "ok", answer)
+    second = await group.workers[0].request("conflict.appeal", **appeal)
+    check(second.kind == "error", "an error: one appeal for a conflict", second)
+    await group.resolved(outcome="reject_all")
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("CONFLICT-11", also=("CONFLICT-12", "CONFLICT-15"))
+async def a_raised_conflict_disputes_the_results_it_is_about(under: Coordinator) -> None:
+    """Two results that a member says contradict each other are disputed; a repeat is the same conflict."""
+    skill = under.skill()
+    worker, client, witness = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    tasks = []
+    for value in ("x", "y"):
+        created = await client.delegate(skill, value)
+        await worker.admitted(await worker.offered(created.task), value)
+        await client.reviewed(created.task)
+        tasks.append(created.task)
+    raised = {"conflictKind": "result", "subjects": [{"task": task} for task in tasks], "claim": "x is not y"}
+    first = await witness.request("conflict.raise", **raised)
+    check(first.kind == "conflict.raised" and first.body.get("created") is True, "conflict.raised, created", first)
+    again = await witness.request("conflict.raise", **raised)
+    same = (again.body.get("conflict"), again.body.get("created"))
+    check(same == (first.body["conflict"], False), "the same conflict", again)
+    opened = await client.take("conflict.opened", conflict=first.body["conflict"])
+    check(opened.body.get("rule") == "raise" and len(opened.body["subjects"]) == 2, "rule raise, two subjects", opened)
+    page = await client.request("conflict.list", task=tasks[0])
+    check([view.get("conflict") for view in page.body["conflicts"]] == [first.body["conflict"]], "it is listed", page)
+    for task in tasks:
+        await client.request("task.cancel", task=task)
+
+
+@coordinator("CONFLICT-12", also=("ERR-1",))
+async def a_raise_about_nothing_is_refused(under: Coordinator) -> None:
+    """A raise about a task nobody knows is `not_found`, one of no kind `malformed`."""
+    peer = await under.peer()
+    await peer.refused(
+        "not_found", "conflict.raise", conflictKind="result", subjects=[{"task": "no-such"}, {"task": "nor-this"}]
+    )
+    await peer.refused("malformed", "conflict.raise", conflictKind="mood", subjects=[{"value": b"1"}])
+
+
+@coordinator("CONFLICT-14", also=("CONFLICT-11", "RUNG-6", "CTX-5"))
+async def two_values_for_a_decision_are_a_conflict(under: Coordinator) -> None:
+    """Another value for a decision that has moved opens a conflict about the key, which is blocked; a merge ends it."""
+    one, two, context = await under.peer(), await under.peer(), under.name("context")
+
+    async def write(peer: Peer, rev: int, value: bytes) -> Frame:
+        operation = {"key": "decisions/a", "ifRev": rev, "value": value}
+        return await peer.request("context.write", contextId=context, key=peer.next_id(), ops=[operation])
+
+    await write(one, 0, b'{"base":1}')
+    await write(one, 1, b'{"base":1,"one":1}')
+    lost = await write(two, 1, b'{"base":1,"two":2}')
+    check(lost.kind == "error" and lost.code == "conflict", "error conflict", lost)
+    conflict = (lost.body.get("data") or {}).get("conflict")
+    check(bool(conflict), "the conflict in data", lost)
+    opened = await two.take("conflict.opened", conflict=conflict)
+    told = (opened.body.get("rule"), opened.body.get("conflictKind"))
+    check(told == ("c4", "context"), "rule c4, kind context", opened)
+    await two.take("conflict.resolved", conflict=conflict, outcome="merge")
+    values = await one.request("context.read", contextId=context, keys=["decisions/a"])
+    value = json.loads(as_bytes(values.body["values"][0]["payload"]))
+    check(value == {"base": 1, "one": 1, "two": 2}, "both changes", values)

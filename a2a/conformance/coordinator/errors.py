@@ -1,0 +1,154 @@
+"""Cases of sections 13 and 19: time, and what a refusal is."""
+
+from __future__ import annotations
+
+import functools
+
+from ..case import Role, case
+from ..conversation import check
+from ..peer import Coordinator
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+CODES = (
+    *("version", "unsupported_kind", "auth", "forbidden", "malformed", "schema", "not_found", "gone", "stale"),
+    *("not_holder", "generation_mismatch", "idempotency_mismatch", "conflict", "denied", "deadlock", "cycle", "depth"),
+    *("budget", "quota", "no_capable_agent", "deadline", "too_large", "already_answered", "not_cancelable", "frozen"),
+    "unavailable",
+)
+RETRYABLE = ("generation_mismatch", "conflict", "denied", "deadlock", "quota", "no_capable_agent", "unavailable")
+
+
+@coordinator("TIME-1", also=("ROUTE-6",))
+async def a_task_nobody_takes_fails_after_its_time(under: Coordinator) -> None:
+    """With `queueMs` a task that no agent takes fails with `no_capable_agent`."""
+    client = await under.peer()
+    created = await client.delegate(under.skill(), timers={"queueMs": 150})
+    await client.settled(created.task, state="failed", reason="no_capable_agent")
+
+
+@coordinator("TIME-3", also=("FENCE-3",))
+async def a_task_fails_at_its_deadline(under: Coordinator) -> None:
+    """A task under way at its deadline fails, its holder is told to stop, and its report is `late`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, limits={"deadlineMs": 200})
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    await client.settled(created.task, state="failed", reason="deadline")
+    revoke = await worker.take("task.revoke", task=created.task)
+    check(revoke.body.get("reason") == "deadline", "reason deadline", revoke)
+    verdict = await worker.report(offer)
+    check(verdict.body.get("verdict") == "late", "verdict late", verdict)
+
+
+@coordinator("TIME-3")
+async def a_result_in_time_is_not_lost_to_the_deadline(under: Coordinator) -> None:
+    """A result that was reported before the deadline waits for its word behind it."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, limits={"deadlineMs": 300}, timers={"confirmMs": 60_000})
+    await worker.admitted(await worker.offered(created.task))
+    review = await client.reviewed(created.task)
+    other = await client.delegate(under.skill(), limits={"deadlineMs": 400})
+    await client.settled(other.task, reason="deadline")  # a later deadline than the first one's has passed
+    answer = await client.confirm(review)
+    check(answer.body.get("state") == "completed", "completed", answer)
+
+
+@coordinator("TIME-6", also=("MAIL-6",))
+async def what_travels_is_what_remains(under: Coordinator) -> None:
+    """An offer that is sent again names less time until the deadline than the first time."""
+    name, skill = under.name("worker"), under.skill()
+    client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    worker.acknowledges = False
+    created = await client.delegate(skill, limits={"deadlineMs": 60_000}, timers={"offerMs": 30_000, "leaseMs": 30_000})
+    first = await worker.offered(created.task)
+    worker.cut()
+    other = await client.delegate(under.skill(), timers={"queueMs": 100})
+    await client.settled(other.task)  # so that some time has passed
+    back = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    again = await back.offered(created.task)
+    check(0 < again.body["deadlineMs"] <= first.body["deadlineMs"] - 100, "at least 100 ms less", again)
+
+
+@coordinator("TIME-7")
+async def an_attempt_has_its_time(under: Coordinator) -> None:
+    """With `attemptMs` an attempt that gets on is revoked for `attempt` all the same."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers={"attemptMs": 200, "leaseMs": 5_000, "heartbeatMs": 1_000})
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer, progressNo=1)
+    revoke = await worker.take("task.revoke", task=created.task)
+    check(revoke.body.get("reason") == "attempt", "reason attempt", revoke)
+
+
+@coordinator("ERR-1", also=("ERR-2",))
+async def refusals_have_a_code_of_the_list_and_a_detail(under: Coordinator) -> None:
+    """Refusals of many kinds have a code of the list, a detail in words, and are retryable as the list says."""
+    client = await under.peer()
+    created = await client.delegate(under.skill())
+    refusals = [
+        await client.request("task.get", task="no-such-task"),
+        await client.request("no.such.kind"),
+        await client.request("task.get"),
+        await client.request("task.answer", task=created.task, askNo=1, payload=b"[]"),
+        await client.request("task.confirm", task=created.task, rev=0, resultHash="sha256:" + "0" * 64),
+        await client.request("task.handoff", task=created.task, fence=1),
+        await client.request("conflict.vote", conflict="no-such-conflict"),
+        await client.request("agent.update", agent=under.name("nobody"), status="draining"),
+    ]
+    for error in refusals:
+        check(error.kind == "error" and error.code in CODES, "an error with a code of the list", error)
+        check(bool(error.body.get("detail")), "a detail", error)
+        is_retryable = error.body.get("retryable", False)
+        check(is_retryable == (error.code in RETRYABLE), f"retryable as the list says of {error.code}", error)
+
+
+@coordinator("ERR-3")
+async def a_frame_that_is_wrong_inside_does_not_stop_the_others(under: Coordinator) -> None:
+    """Of three frames in one message the middle one is `malformed`, with its id; the others are answered."""
+    peer = await under.peer()
+    frames = [peer.frame("ping", nonce="1"), peer.frame("task.get", task=7), peer.frame("ping", nonce="2")]
+    await peer.send_frames(*frames)
+    answers = [await peer.reply(frame["id"]) for frame in frames]
+    kinds = [answer.kind for answer in answers]
+    check(kinds == ["pong", "error", "pong"] and answers[1].code == "malformed", "pong, error malformed, pong", answers)
+
+
+@coordinator("ERR-4")
+async def a_refused_request_changes_nothing(under: Coordinator) -> None:
+    """Refused requests of many kinds leave a task's generation and state."""
+    skill = under.skill()
+    worker, client, other = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    generation = (await client.request("task.get", task=created.task))["gen"]
+    digest = "sha256:" + "0" * 64
+    for kind, fields in (
+        ("task.cancel", {}),
+        ("task.steer", {"key": "k", "payload": b"[]"}),
+        ("task.confirm", {"rev": 0, "resultHash": digest}),
+        ("task.ask", {"fence": offer.fence, "askNo": 1, "payload": b"[]"}),
+        ("task.yield", {"fence": offer.fence}),
+        ("task.decline", {"fence": offer.fence}),
+        ("task.artifact", {"fence": offer.fence, "artifactId": "a", "chunkNo": 0, "payload": b"[]"}),
+    ):
+        answer = await other.request(kind, task=created.task, **fields)
+        check(answer.kind == "error", f"an error to {kind}", answer)
+    found = await client.request("task.get", task=created.task)
+    state = found.body["view"]["metadata"]["state"]
+    check(found["gen"] == generation and state == "leased", f"generation {generation}, leased", found)
+
+
+@coordinator("ERR-5", also=("ERR-6", "ERR-7"))
+async def keeps_who_wanted_what_and_might_not(under: Coordinator) -> None:
+    """A cancel by a stranger is shown with the task; of fifty the same within a minute at most two are."""
+    client, other = await under.peer(), await under.peer()
+    created = await client.delegate(under.skill())
+    for _ in range(50):
+        await other.refused("forbidden", "task.cancel", task=created.task)
+    refused = (await client.view(created.task))["metadata"].get("refused") or []
+    kept = [item for item in refused if item.get("kind") == "task.cancel" and item.get("agent") == other.name]
+    check(1 <= len(kept) <= 2 and kept[0].get("code") == "forbidden", "one or two forbidden task.cancel", refused)
