@@ -20,6 +20,8 @@ __all__ = ["CASE_SECONDS", "Outcome", "Status", "judged", "run_cases"]
 CASE_SECONDS = 30.0
 """A case that lasts longer has failed: whatever it waits for has a bound of its own."""
 JOBS = 8
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""What a case runs into where a field is missing or of another type: that is the implementation's failure."""
 
 
 class Status(StrEnum):
@@ -41,6 +43,8 @@ class Outcome:
     """Why it failed or was skipped."""
     trace: tuple[str, ...] = ()
     """The frames of a case that failed, connection by connection."""
+    encoding: str = ""
+    """The encoding it was tried in."""
 
 
 async def run_cases(
@@ -97,6 +101,8 @@ async def _outcome(
         status, detail = Status.FAILED, str(exc)
     except Closed as exc:
         status, detail = Status.FAILED, f"expected an open connection; {exc}"
+    except _ODD as exc:
+        status, detail = Status.FAILED, f"expected what the specification describes; {type(exc).__name__}: {exc}"
     except TimeoutError:
         status, detail = Status.FAILED, f"expected an end within {seconds:g} s; the case still goes on"
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as exc:

@@ -19,6 +19,9 @@ JSON = "json"
 MSGPACK = "msgpack"
 SUBPROTOCOLS = {JSON: "a2a.coord+json", MSGPACK: "a2a.coord+msgpack"}
 
+_OPENS_DOORS = ("token", "operatorToken", "secret")
+"""Fields of hello and welcome; a trace goes into reports, and those are passed on."""
+
 
 class Frame(dict[str, Any]):
     """A frame that came, or is to be sent: a map with names for the fields that are looked at most."""
@@ -55,7 +58,10 @@ class Frame(dict[str, Any]):
         return str(self.body.get("code", ""))
 
     def __str__(self) -> str:
-        return json.dumps(self, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
+        """For a person to read, and to show to others: without what opens a door."""
+        hidden = {name: "(hidden)" for name in _OPENS_DOORS if isinstance(self.body.get(name), str)}
+        shown = {**self, "body": {**self.body, **hidden}} if hidden else self
+        return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
 
 
 def as_bytes(payload: Any) -> bytes:
