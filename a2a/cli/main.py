@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ask": (".ask", "ask", "Have a squad answer a question over a folder of documents."),
     "squad": (".squad", "squad", "Start and stop the agents of a squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
+    "conformance": (".conformance", "conformance", "Try any implementation of the protocol on its specification."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
     "completion": (".completion", "completion", "Write the script that has a shell complete commands."),
 }

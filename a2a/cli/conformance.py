@@ -1,0 +1,358 @@
+"""`a2a conformance`: the suite against any implementation of the protocol, in any language."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from ..conformance import playing, reports
+from ..conformance.case import Case, Failed, Role
+from ..conformance.conversation import PATIENCE
+from ..conformance.page import as_html
+from ..conformance.peer import Coordinator, Settings
+from ..conformance.requirements import LEVELS, Level, requirements
+from ..conformance.restarting import restarting
+from ..conformance.runner import JOBS, Outcome
+from ..conformance.socket import Closed
+from ..conformance.uncovered import REASONS
+from ..conformance.wire import JSON, MSGPACK
+from ..credentials import load_tokens
+from ..errors import ConnectError
+from .options import ExitCode, Failure, read_token
+from .output import Output
+
+__all__ = ["conformance"]
+
+T = TypeVar("T")
+
+ENCODINGS = {JSON: (JSON,), MSGPACK: (MSGPACK,), "both": (JSON, MSGPACK)}
+
+
+@click.group()
+def conformance() -> None:
+    """Try an implementation of the protocol on the specification, case by case."""
+
+
+def _directory_is_there(_: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse before the run what could not be written after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no directory {path.parent}", param=parameter)
+    return path
+
+
+def _words(_: click.Context, parameter: click.Parameter, command: str | None) -> str | None:
+    try:
+        if command is not None and not shlex.split(command):
+            raise ValueError("it is empty")
+    except ValueError as error:
+        raise click.BadParameter(f"{command!r} is no command line: {error}", param=parameter) from error
+    return command
+
+
+def _websocket(_: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    try:
+        parts = urlsplit(url or "")
+        is_good = url is None or (parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0)
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise click.BadParameter(f"{url!r}; expected ws://HOST:PORT or wss://HOST:PORT", param=parameter)
+    return url
+
+
+_ROLE = click.Choice([role.value for role in Role])
+_REPORT = click.Path(dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be tried on whom."""
+
+    role: Role
+    cases: Sequence[Case]
+    encodings: tuple[str, ...]
+    jobs: int
+    url: str | None
+    command: str | None
+    restart: str | None
+    token_file: str
+    operator_token_file: str
+    listen: str
+    out: Output
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def peer(self) -> str:
+        """What is tried, for the report."""
+        return self.command or self.url or f"who came to {self.listen}"
+
+
+@conformance.command()
+@click.argument("names", nargs=-1, metavar="[AREA|REQUIREMENT|CASE]...")
+@click.option("--role", type=_ROLE, default=Role.COORDINATOR.value, show_default=True, help="What is tried.")
+@click.option("--url", metavar="URL", callback=_websocket, help="Where the coordinator to try listens.")
+@click.option("--token-file", default="", metavar="FILE", help="The token; with --cmd it may name {state} and {port}.")
+@click.option("--operator-token-file", default="", metavar="FILE", help="The operator's token, in the same way.")
+@click.option("--cmd", "command", callback=_words, help="Starts what is tried: {port}, {state}; {url} for a peer.")
+@click.option("--restart", metavar="COMMAND", help="Has a shell kill the coordinator at --url and start it again.")
+@click.option(
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the suite waits for an agent or a client.",
+)
+@click.option("--encoding", type=click.Choice(list(ENCODINGS)), default=JSON, show_default=True, help="Of the frames.")
+@click.option(
+    "--strict", "is_strict", is_flag=True, help="A SHOULD or a MAY that fails counts too, and so does a skip."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=JOBS, show_default=True, help="Cases at a time.")
+@click.option("--json", "as_json", is_flag=True, help="The report as one JSON object to stdout.")
+@click.option("--json-file", type=_REPORT, callback=_directory_is_there, help="And into a file.")
+@click.option("--junit", type=_REPORT, callback=_directory_is_there, help="The report as JUnit XML.")
+@click.option("--html", type=_REPORT, callback=_directory_is_there, help="The report as a page, complete in itself.")
+@click.option("--md", type=_REPORT, callback=_directory_is_there, help="The report as Markdown, to be pasted.")
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="A line for each case as it is known.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the verdict and errors.")
+def run(
+    names: tuple[str, ...],
+    role: str,
+    command: str | None,
+    encoding: str,
+    is_strict: bool,
+    as_json: bool,
+    json_file: Path | None,
+    junit: Path | None,
+    html: Path | None,
+    md: Path | None,
+    is_verbose: bool,
+    is_quiet: bool,
+    **given: Any,
+) -> None:
+    """Try cases on a coordinator, an agent or a client; all of its role where none is named.
+
+    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. For agents and
+    clients the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does
+    not conform, a MUST failed.
+    """
+    out = Output(as_json, is_quiet)
+    plan = Plan(Role(role), _chosen(Role(role), names), ENCODINGS[encoding], command=command, out=out, **given)
+    _check(plan)
+    began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    say = out.note if as_json else out.line
+
+    def told(outcome: Outcome) -> None:
+        if is_verbose and not is_quiet:
+            say(reports.line(outcome))
+
+    out.note(f"{len(plan.cases)} cases on {plan.peer}, in {' and '.join(plan.encodings)}")
+    outcomes, version = _run_to_the_end(_play(plan, told))
+    facts = reports.Facts(plan.role, plan.peer, plan.encodings, began, time.monotonic() - started, version, is_strict)
+    report = reports.Report.of(facts, outcomes, playing.cases())
+    files = ((json_file, reports.as_json), (junit, reports.as_junit), (html, as_html), (md, reports.as_markdown))
+    for path, made in files:
+        if path is not None:
+            path.write_text(made(report), encoding="utf-8")
+    if as_json:
+        click.echo(reports.as_json(report))
+    else:
+        out.line(reports.summary(report) if is_quiet else reports.as_text(report).rstrip("\n"))
+    if not report.conforms:
+        click.get_current_context().exit(ExitCode.NOT_CONFORMANT)
+
+
+def _chosen(role: Role | None, names: Sequence[str]) -> list[Case]:
+    try:
+        found = playing.selected(playing.cases(role), names)
+    except LookupError as error:
+        raise click.UsageError(f"{error.args[0]}; `a2a conformance ls` names them") from error
+    if not found:
+        raise click.UsageError(f"there is no case for the role {role}")
+    return found
+
+
+def _check(plan: Plan) -> None:
+    """Refuse options that do not go together."""
+    if plan.role is not Role.COORDINATOR:
+        for name, value in (("--url", plan.url), ("--restart", plan.restart)):
+            if value:
+                raise click.UsageError(f"{name} is for a coordinator; the suite listens for this role (--listen)")
+    elif (plan.url is None) == (plan.command is None):
+        # No default: a run leaves its tasks and agents in the ledger of whom it is tried on.
+        raise click.UsageError("a coordinator is tried at --url, or started by --cmd; expected one of them")
+    elif plan.command and plan.restart:
+        raise click.UsageError("what --cmd has started is restarted by it too; --restart goes with --url")
+
+
+def _run_to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Run it; at Ctrl-C and SIGTERM end what it has started, and then this command."""
+
+    async def stoppable() -> T:
+        current = asyncio.current_task()
+        assert current is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
+        return await work
+
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        raise click.Abort from None
+
+
+async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outcome], str]:
+    """Try the cases in each encoding, and return what came of them and the version that was agreed on."""
+    if plan.role is Role.COORDINATOR:
+        async with _coordinator(plan) as settings:
+            return await _play_coordinator(plan, settings, told)
+    play = playing.play_agent if plan.role is Role.AGENT else playing.play_client  # type: ignore[attr-defined]
+    # Whoever is to come by themselves has to know where to, whatever else is not said.
+    announce = plan.out.note if plan.command else Output().note
+    token = read_token(Path(plan.token_file) if plan.token_file else None) or ""
+    outcomes: list[Outcome] = []
+    for encoding in plan.encodings:
+        settings = playing.PeerSettings(  # type: ignore[attr-defined]
+            plan.command, listen=plan.listen, token=token, run=f"{plan.run}{encoding[0]}", announce=announce
+        )
+        found = await play(plan.cases, settings, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding))
+        outcomes += [replace(outcome, encoding=encoding) for outcome in found]
+    return outcomes, ""
+
+
+async def _play_coordinator(
+    plan: Plan, settings: Settings, told: Callable[[Outcome], None]
+) -> tuple[list[Outcome], str]:
+    outcomes: list[Outcome] = []
+    version = ""
+    for encoding in plan.encodings:
+        # In one ledger, names of one encoding must not meet those of the other.
+        own = Settings(
+            settings.url,
+            token=settings.token,
+            operator_token=settings.operator_token,
+            run=f"{settings.run}{encoding[0]}",
+            restart=settings.restart,
+        )
+        version = await _version(own, encoding) or version
+        found = await playing.play_coordinator(
+            plan.cases, own, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding)
+        )
+        outcomes += [replace(outcome, encoding=encoding) for outcome in found]
+    return outcomes, version
+
+
+def _marking(told: Callable[[Outcome], None], encoding: str) -> Callable[[Outcome], None]:
+    return lambda outcome: told(replace(outcome, encoding=encoding))
+
+
+@asynccontextmanager
+async def _coordinator(plan: Plan) -> AsyncIterator[Settings]:
+    """Find the coordinator to try, or start it."""
+    if plan.command is None:
+        assert plan.url is not None
+        restart = restarting(plan.restart, plan.url) if plan.restart else None
+        token, operator_token = _tokens(plan, plan.url)
+        yield Settings(plan.url, token=token, operator_token=operator_token, run=plan.run, restart=restart)
+        return
+    starting = playing.coordinator_from(
+        plan.command, token_file=plan.token_file, operator_token_file=plan.operator_token_file, run=plan.run
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            settings = await stack.enter_async_context(starting)
+        except Failed as error:
+            raise Failure(str(error)) from error
+        yield settings
+
+
+def _tokens(plan: Plan, url: str) -> tuple[str, str]:
+    """Return what opens the doors of the coordinator at a URL, as other commands find it."""
+    kept = load_tokens(url)
+    token, operator_token = os.environ.get("A2A_TOKEN", ""), ""
+    if kept is not None:
+        token, operator_token = token or kept.token, kept.operator_token
+    if plan.token_file:
+        token = read_token(Path(plan.token_file)) or ""
+    if plan.operator_token_file:
+        operator_token = read_token(Path(plan.operator_token_file)) or ""
+    return token, operator_token
+
+
+async def _version(settings: Settings, encoding: str) -> str:
+    """Say hello and return the version agreed on; nothing where no welcome came, which the cases will tell.
+
+    Raises:
+        ConnectError: nobody listens there.
+        Failure: the token is the wrong one.
+    """
+    under = Coordinator(settings, "greeting", encoding)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            peer = await under.connect()
+            answer = await peer.request("hello", **under.hello(under.name()))
+    except TimeoutError:
+        return ""
+    except (Failed, Closed) as error:
+        # A handshake that was refused is a plain ConnectionError.
+        if isinstance(error.__cause__, OSError) and type(error.__cause__) is not ConnectionError:
+            raise ConnectError(f"nothing listens at {settings.url}: {error.__cause__}") from error
+        return ""
+    finally:
+        await under.aclose()
+    if answer.code == "auth":
+        detail = answer.body.get("detail", "auth")
+        raise Failure(f"{settings.url} turns the suite away: {detail} (--token-file)", ExitCode.NOT_CONNECTED)
+    return str(answer.body.get("version", "")) if answer.kind == "welcome" else ""
+
+
+@conformance.command()
+@click.argument("names", nargs=-1, metavar="[AREA|REQUIREMENT|CASE]...")
+@click.option("--role", type=_ROLE, help="Those for this role.")
+@click.option("--level", type=click.Choice([level.value for level in LEVELS]), help="Those of this level.")
+@click.option(
+    "--requirements", "by_requirement", is_flag=True, help="Each requirement, with its cases or why it has none."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+def ls(names: tuple[str, ...], role: str | None, level: str | None, by_requirement: bool, as_json: bool) -> None:
+    """List the cases, or the requirements they are about."""
+    out = Output(as_json)
+    if by_requirement:
+        _list_requirements(out, names, Role(role) if role else None, Level(level) if level else None)
+        return
+    found = [case for case in _chosen(Role(role) if role else None, names) if level in (None, case.level)]
+    if not as_json:
+        out.table(("CASE", "ROLE", "LEVEL", "TRIES"), [(case.id, case.role, case.level, case.says) for case in found])
+        return
+    for case in found:
+        named = {"id": case.id, "requirement": case.requirement, "also": list(case.also), "role": case.role}
+        out.record({**named, "level": case.level, "needs": sorted(case.needs), "says": case.says})
+
+
+def _list_requirements(out: Output, names: Sequence[str], role: Role | None, level: Level | None) -> None:
+    rows = []
+    for requirement in requirements().values():
+        about = [case for case in playing.cases() if requirement.name in (case.requirement, *case.also)]
+        own = [case.id for case in about if role in (None, case.role)]
+        is_named = not names or requirement.name in names or requirement.area in names
+        if not is_named or level not in (None, requirement.level) or (about and not own):
+            continue
+        reason = "" if about else REASONS.get(requirement.name, "")
+        if out.as_json:
+            named = {"requirement": requirement.name, "level": requirement.level, "section": requirement.section}
+            out.record({**named, "text": requirement.text, "cases": own, "reason": reason})
+        else:
+            rows.append((requirement.name, requirement.level, ", ".join(own) or reason or "no case"))
+    if not out.as_json:
+        out.table(("REQUIREMENT", "LEVEL", "CASES, OR WHY THERE IS NONE"), rows)

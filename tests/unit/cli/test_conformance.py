@@ -1,0 +1,330 @@
+"""`a2a conformance run` and `a2a conformance ls`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import a2a.cli.conformance as module
+from a2a.conformance import playing
+from a2a.conformance.case import Case, Failed, Need, Role, Skipped
+from a2a.conformance.peer import Coordinator
+from a2a.conformance.requirements import Level, requirements
+from a2a.conformance.runner import Outcome, Status
+from a2a.conformance.uncovered import REASONS
+from a2a.credentials import load_tokens
+
+Write = Callable[..., None]
+
+SERVER = f"{sys.executable} -m a2a coordinator run --listen 127.0.0.1:{{port}} --db {{state}}/ledger.db"
+TOKEN_FILE = "{state}/coordinators/127.0.0.1_{port}/token"
+SILENT = """
+import os, pathlib, socket, sys, time
+pathlib.Path(sys.argv[2]).write_text(str(os.getpid()))
+listening = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def write(monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Have the suite consist of the cases that are written with this."""
+    written: list[Case] = []
+    monkeypatch.setattr(playing, "CASES", written)
+
+    def add(run: Any, requirement: str = "ID-1", role: Role = Role.COORDINATOR, **fields: Any) -> None:
+        level = fields.pop("level", Level.MUST)
+        written.append(Case(requirement, run.__name__, role, level, "It is tried.", run, **fields))
+
+    return add
+
+
+async def passes(under: Any) -> None:
+    pass
+
+
+async def fails(under: Any) -> None:
+    raise Failed("expected ok; came: \x1b[2J")
+
+
+async def is_skipped(under: Any) -> None:
+    raise Skipped("nobody can")
+
+
+# A coordinator --------------------------------------------------------------------------------------------------------
+
+
+def test_our_coordinator_is_found_with_its_tokens(command: Any, world: Any) -> None:
+    done = command("conformance", "run", "HELLO-1", "AUTH-2", "--url", world.url, "--verbose", "--encoding", "both")
+    assert done.code == 0, done.out + done.err
+    assert f"3 cases on {world.url}, in json and msgpack" in done.err
+    lines = done.out.splitlines()
+    assert len([line for line in lines if line.startswith("passed   MUST")]) == 6, "the operator's token was found"
+    assert any(line.endswith("HELLO-1/refuses_what_comes_before_a_hello [msgpack]") for line in lines)
+    assert lines[-1] == "conforms: 6 of 6 MUST passed"
+
+
+def test_the_report_is_written_in_every_form(command: Any, world: Any, tmp_path: Path) -> None:
+    forms = {"--json-file": "r.json", "--junit": "r.xml", "--html": "r.html", "--md": "r.md"}
+    options = [word for option, name in forms.items() for word in (option, str(tmp_path / name))]
+    done = command("conformance", "run", "HELLO-1", "--url", world.url, "--json", *options)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["conforms"], told["version"], told["peer"]) == (True, "1.0", world.url)
+    assert [case["encoding"] for case in told["cases"]] == ["json"]
+    assert (tmp_path / "r.json").read_text() == done.out.rstrip("\n")
+    assert ElementTree.parse(tmp_path / "r.xml").getroot().get("tests") == "1"
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "r.md").read_text().startswith("## a2a conformance: coordinator")
+    tokens = load_tokens(world.url)
+    assert tokens is not None
+    for name in forms.values():
+        assert tokens.token not in (tmp_path / name).read_text(), "a report is passed on"
+
+
+def test_the_exit_code_is_the_verdict(command: Any, world: Any, write: Write) -> None:
+    write(passes)
+    write(fails, level=Level.SHOULD)
+    write(is_skipped)
+    run = ("conformance", "run", "--url", world.url)
+    assert command(*run).code == 0
+    strict = command(*run, "--strict")
+    assert strict.code == 8
+    assert "does not conform (strict): 1 of 2 MUST passed, 0 of 1 SHOULD passed, 1 skipped" in strict.out
+    assert "nobody can" in strict.out
+    write(fails, "ID-2")
+    done = command(*run, "--quiet")
+    assert (done.code, done.err) == (8, "")
+    assert done.out == "does not conform: 1 of 3 MUST passed, 0 of 1 SHOULD passed, 1 skipped\n"
+    assert "\\u001b[2J" in command(*run, "--verbose").out
+
+
+def test_encodings_do_not_meet_in_one_ledger(command: Any, world: Any, write: Write) -> None:
+    names = []
+
+    async def is_named(under: Coordinator) -> None:
+        names.append(under.name())
+
+    write(is_named)
+    assert command("conformance", "run", "--url", world.url, "--encoding", "both").code == 0
+    assert command("conformance", "run", "--url", world.url).code == 0
+    assert len(set(names)) == 3
+
+
+def test_tokens_may_come_from_files_and_the_environment(
+    command: Any, world: Any, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    async def sees(under: Coordinator) -> None:
+        seen.append((under.settings.token, under.settings.operator_token))
+
+    async def greeted(*_: Any) -> str:
+        return "1.0"
+
+    write(sees)
+    monkeypatch.setattr(module, "_version", greeted)
+    run = ("conformance", "run", "--url", world.url)
+    kept = load_tokens(world.url)
+    assert kept is not None
+    (tmp_path / "token").write_text("one\n")
+    (tmp_path / "operator").write_text("two\n")
+    monkeypatch.setenv("A2A_TOKEN", "three")
+    assert command(*run).code == 0
+    files = ("--token-file", str(tmp_path / "token"), "--operator-token-file", str(tmp_path / "operator"))
+    assert command(*run, *files).code == 0
+    assert seen == [("three", kept.operator_token), ("one", "two")]
+    assert command(*run, "--token-file", str(tmp_path / "none")).code == 2
+
+
+def test_a_wrong_token_is_told_before_every_case_fails_of_it(command: Any, world: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("wrong")
+    done = command("conformance", "run", "--url", world.url, "--token-file", str(tmp_path / "token"))
+    assert done.code == 3
+    assert "turns the suite away" in done.err
+    assert "--token-file" in done.err
+
+
+def test_where_nobody_listens_there_is_nothing_to_try(command: Any) -> None:
+    done = command("conformance", "run", "--url", "ws://127.0.0.1:1")
+    assert done.code == 3
+    assert "nothing listens at ws://127.0.0.1:1" in done.err
+
+
+def test_the_suite_starts_a_coordinator_and_starts_it_again(command: Any, write: Write) -> None:
+    async def comes_back(under: Coordinator) -> None:
+        name = under.name()
+        await under.peer(name)
+        await under.restart()
+        await under.peer(name)
+
+    write(comes_back, needs=frozenset({Need.RESTART}))
+    done = command("conformance", "run", "--cmd", SERVER, "--token-file", TOKEN_FILE)
+    assert done.code == 0, done.out + done.err
+
+
+def test_a_foreign_coordinator_is_restarted_by_a_command(
+    command: Any, world: Any, write: Write, tmp_path: Path
+) -> None:
+    async def restarts(under: Coordinator) -> None:
+        await under.restart()
+        await under.peer()
+
+    write(restarts, needs=frozenset({Need.RESTART}))
+    run = ("conformance", "run", "--url", world.url)
+    assert "no command was given that restarts the coordinator" in command(*run).out
+    done = command(*run, "--restart", f"touch '{tmp_path / 'done'}'", "--strict")
+    assert done.code == 0, done.out
+    assert (tmp_path / "done").exists()
+
+
+def test_a_program_that_does_not_listen_is_no_coordinator(command: Any) -> None:
+    done = command("conformance", "run", "--cmd", f"{sys.executable} -c 'print(\"no thanks\")'")
+    assert done.code == 1
+    assert "no thanks" in done.err
+    assert command("conformance", "run", "--cmd", "/no/such/program").code == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_was_started(
+    command: Any, write: Write, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_interrupted(under: Coordinator) -> None:
+        os.kill(os.getpid(), number)
+        await under.connect()  # which nobody answers
+
+    write(is_interrupted)
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    (tmp_path / "silent.py").write_text(SILENT)
+    pid = tmp_path / "pid"
+    done = command("conformance", "run", "--cmd", f"{sys.executable} {tmp_path / 'silent.py'} {{port}} {pid}")
+    assert done.code == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+# Agents and clients ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", [Role.AGENT, Role.CLIENT])
+def test_for_agents_and_clients_the_suite_listens(
+    command: Any, write: Write, tmp_path: Path, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def settings(command: str | None, **fields: Any) -> dict[str, Any]:
+        fields["announce"]("listening at ws://127.0.0.1:1")
+        return {"command": command, **fields}
+
+    async def play(chosen: list[Case], settings: Any, *, encoding: str, jobs: int, told: Any) -> list[Outcome]:
+        asked.append((settings["command"], settings["listen"], settings["token"], settings["run"], encoding, jobs))
+        outcomes = [Outcome(case, Status.PASSED, 0.5) for case in chosen]
+        for outcome in outcomes:
+            told(outcome)
+        return outcomes
+
+    write(passes, role=role)
+    monkeypatch.setattr(playing, "PeerSettings", settings, raising=False)
+    monkeypatch.setattr(playing, f"play_{role}", play, raising=False)
+    (tmp_path / "token").write_text("door")
+    run = ("conformance", "run", "--role", role.value, "--jobs", "3", "--encoding", "both", "--verbose")
+    done = command(*run, "--cmd", "peer {url}", "--token-file", str(tmp_path / "token"))
+    assert done.code == 0, done.err
+    first, second = asked
+    assert (first[:3], first[4:]) == (("peer {url}", "127.0.0.1:0", "door"), ("json", 3))
+    assert second[4] == "msgpack"
+    assert first[3] != second[3]
+    assert "ID-1/passes [msgpack]" in done.out
+    done = command(*run, "--listen", "127.0.0.1:7", "--quiet")
+    assert done.err == "listening at ws://127.0.0.1:1\n" * 2, "who is to come has to know where to"
+    assert asked[-1][:3] == (None, "127.0.0.1:7", "")
+
+
+# Usage ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "expected one of them"),
+        (("--url", "ws://127.0.0.1:1", "--cmd", "x"), "expected one of them"),
+        (("--cmd", "x", "--restart", "y"), "--restart goes with --url"),
+        (("--cmd", "'x"), "is no command line"),
+        (("--cmd", ""), "is no command line"),
+        (("--url", "http://127.0.0.1:1"), "expected ws://HOST:PORT"),
+        (("--url", "ws://127.0.0.1:high"), "expected ws://HOST:PORT"),
+        (("--url", "ws://127.0.0.1:1", "NO-1"), "no case is called NO-1"),
+        (("--url", "ws://127.0.0.1:1", "--html", "/no/such/place/r.html"), "there is no directory /no/such/place"),
+        (("--url", "ws://127.0.0.1:1", "--jobs", "0"), "--jobs"),
+    ],
+)
+def test_what_does_not_go_together_is_told_before_anything_is_tried(
+    command: Any, options: tuple[str, ...], says: str
+) -> None:
+    done = command("conformance", "run", *options)
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_a_url_is_for_a_coordinator(command: Any, write: Write) -> None:
+    write(passes, role=Role.AGENT)
+    for option in ("--url", "--restart"):
+        done = command("conformance", "run", "--role", "agent", option, "ws://127.0.0.1:1")
+        assert done.code == 2
+        assert f"{option} is for a coordinator" in " ".join(done.err.split())
+    done = command("conformance", "run", "--role", "client")
+    assert done.code == 2
+    assert "there is no case for the role client" in done.err
+
+
+# Lists ----------------------------------------------------------------------------------------------------------------
+
+
+def test_cases_are_listed(command: Any, write: Write) -> None:
+    write(passes)
+    write(fails, "LEASE-8", Role.AGENT, level=Level.SHOULD, also=("FENCE-1",), needs=frozenset({Need.ALONE}))
+    assert "ID-1/passes" in command("conformance", "ls").out
+    assert "LEASE-8" not in command("conformance", "ls", "ID").out
+    assert "ID-1" not in command("conformance", "ls", "--level", "SHOULD").out
+    [told] = [json.loads(line) for line in command("conformance", "ls", "--role", "agent", "--json").out.splitlines()]
+    assert told == {
+        "id": "LEASE-8/fails",
+        "requirement": "LEASE-8",
+        "also": ["FENCE-1"],
+        "role": "agent",
+        "level": "SHOULD",
+        "needs": ["alone"],
+        "says": "It is tried.",
+    }
+    assert command("conformance", "ls", "NO-1").code == 2
+
+
+def test_requirements_are_listed_with_their_cases_or_why_there_is_none(
+    command: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(passes)
+    write(fails, "LEASE-8", Role.AGENT, also=("FENCE-1",))
+    monkeypatch.setattr(module, "REASONS", {**REASONS, "ID-2": "nobody sees it"})
+
+    def listed(*options: str) -> dict[str, Any]:
+        done = command("conformance", "ls", "--requirements", "--json", *options)
+        assert done.code == 0
+        return {told["requirement"]: told for told in map(json.loads, done.out.splitlines())}
+
+    found = listed()
+    assert list(found) == list(requirements())
+    assert (found["ID-1"]["cases"], found["FENCE-1"]["cases"]) == (["ID-1/passes"], ["LEASE-8/fails"])
+    assert (found["ID-2"]["cases"], found["ID-2"]["reason"]) == ([], "nobody sees it")
+    assert found["ID-1"]["text"] == requirements()["ID-1"].text
+    assert "LEASE-8" not in listed("--role", "coordinator")
+    assert listed("LEASE-8", "TREE").keys() == {"LEASE-8", *(name for name in requirements() if "TREE-" in name)}
+    assert {told["level"] for told in listed("--level", "SHOULD").values()} == {"SHOULD"}
+    assert "nobody sees it" in command("conformance", "ls", "--requirements").out
