@@ -61,7 +61,10 @@ class Frame(dict[str, Any]):
         """For a person to read, and to show to others: without what opens a door."""
         hidden = {name: "(hidden)" for name in _OPENS_DOORS if isinstance(self.body.get(name), str)}
         shown = {**self, "body": {**self.body, **hidden}} if hidden else self
-        return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
+        try:
+            return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
+        except TypeError:
+            return repr(shown)  # with a key that is no string, which only a wrong peer sends
 
 
 def as_bytes(payload: Any) -> bytes:
@@ -85,18 +88,29 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
     Raises:
         ValueError: it is not of the encoding, or holds no frame.
     """
-    found: list[Any]
-    if encoding == JSON:
-        found = [json.loads(line) for line in message.decode().split("\n") if line.strip()]
-    else:
-        unpacker = msgpack.Unpacker(None, max_buffer_size=len(message) or 1)
-        unpacker.feed(message)
-        found = list(unpacker)
-        if unpacker.tell() != len(message):
-            raise ValueError("the message ends in the middle of a frame")
+    try:
+        found = _json(message) if encoding == JSON else _msgpack(message)
+    except RecursionError as exc:
+        raise ValueError("the message is nested too deep to be read") from exc
     if not found or not all(isinstance(frame, dict) for frame in found):
         raise ValueError("a message carries one or more maps (WIRE-2)")
     return [Frame(frame) for frame in found]
+
+
+def _json(message: bytes) -> list[Any]:
+    return [json.loads(line) for line in message.decode().split("\n") if line.strip()]
+
+
+def _msgpack(message: bytes) -> list[Any]:
+    unpacker = msgpack.Unpacker(None, max_buffer_size=len(message) or 1)
+    unpacker.feed(message)
+    found, end = [], 0
+    for value in unpacker:
+        found.append(value)
+        end = unpacker.tell()  # behind a whole value; later it also counts the beginning of one that is cut off
+    if end != len(message):
+        raise ValueError("the message ends in the middle of a frame")
+    return found
 
 
 def parts(value: Any) -> bytes:

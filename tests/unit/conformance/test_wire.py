@@ -1,0 +1,93 @@
+"""Frames in both encodings, and the hashes over them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgpack
+import pytest
+
+from a2a.conformance.wire import JSON, MSGPACK, Frame, decode, digest, encode, parts, result, result_hash
+
+FRAMES = [{"id": "ä", "kind": "ping", "body": {"nonce": "1"}}, {"id": "2", "kind": "bye", "payload": b"[1]"}]
+
+
+def test_json_has_a_line_for_each_frame() -> None:
+    message = encode(FRAMES, JSON)
+    assert message.decode().split("\n") == [
+        '{"id": "ä", "kind": "ping", "body": {"nonce": "1"}}',
+        '{"id": "2", "kind": "bye", "payload": "[1]"}',
+    ]
+    assert decode(message + b"\n\n", JSON) == [FRAMES[0], {**FRAMES[1], "payload": "[1]"}]
+
+
+def test_msgpack_has_one_map_behind_the_other() -> None:
+    message = encode(FRAMES, MSGPACK)
+    assert message == msgpack.packb(FRAMES[0]) + msgpack.packb(FRAMES[1])
+    assert decode(message, MSGPACK) == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("message", "encoding"),
+    [
+        (b"", JSON),
+        (b"\n", JSON),
+        (b"[1]", JSON),
+        (b"{} 1", JSON),
+        (b'{"a": 1', JSON),
+        (b"\xff", JSON),
+        (b"[" * 1_000_000, JSON),
+        (b"", MSGPACK),
+        (msgpack.packb(7), MSGPACK),
+        (msgpack.packb({}) + msgpack.packb([]), MSGPACK),
+        (msgpack.packb({"a": "long"})[:-2], MSGPACK),
+        (msgpack.packb({}) + b"\x81", MSGPACK),
+        (b"\xc1", MSGPACK),
+        (b"\x91" * 1_000_000, MSGPACK),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_no_frame_is_a_value_error(message: bytes, encoding: str) -> None:
+    with pytest.raises(ValueError):
+        decode(message, encoding)
+
+
+def test_a_frame_has_names_for_its_fields() -> None:
+    frame = Frame(id="1", kind="error", task="t", fence=3, payload="[ä]", body={"code": "auth"})
+    assert (frame.id, frame.kind, frame.task, frame.fence, frame.code) == ("1", "error", "t", 3, "auth")
+    assert frame.payload == "[ä]".encode()
+    assert Frame(payload=b"\xff").payload == b"\xff"
+    empty = Frame(body=[])
+    assert (empty.id, empty.kind, empty.task, empty.fence, empty.code, empty.payload, empty.body) == (
+        *("", "", "", 0, "", b""),
+        {},
+    )
+
+
+def test_a_frame_is_shown_without_what_opens_a_door() -> None:
+    body = {"agentId": "worker", "token": "t-1", "operatorToken": "t-2", "secret": "t-3"}
+    frame = Frame(kind="hello", payload=b"\xff", body=body)
+    shown = str(frame)
+    assert "worker" in shown
+    assert "�" in shown
+    assert "t-" not in shown
+    assert frame.body == body, "it is sent as it is"
+
+
+def test_a_frame_with_a_key_that_is_no_string_can_be_shown() -> None:
+    [frame] = decode(msgpack.packb({"kind": "ping", "body": {b"\xff": 1}}), MSGPACK)
+    assert "ping" in str(frame)
+
+
+def test_hashes_are_over_the_canonical_header_and_the_payload() -> None:
+    # RFC 8785: keys by their code units, no space, characters as they are.
+    written = b'{"a":[1,{"\xc3\xa4":true}],"b":"\xe2\x82\xac"}\n[]'
+    assert digest({"b": "€", "a": [1, {"ä": True}]}, b"[]") == f"sha256:{hashlib.sha256(written).hexdigest()}"
+    expected = hashlib.sha256(b'{"outcome":"completed"}\n[1]').hexdigest()
+    assert result_hash("completed", b"[1]") == f"sha256:{expected}"
+    assert result_hash("completed", b"[1]") != result_hash("failed", b"[1]")
+
+
+def test_payloads_are_canonical() -> None:
+    assert parts({"b": 1, "a": "ä"}) == '[{"data":{"a":"ä","b":1}}]'.encode()
+    assert result(7, name="x") == b'[{"artifactId":"x","parts":[{"data":7}]}]'
