@@ -90,6 +90,7 @@ class Socket:
             if events and isinstance(events[0], wanted):
                 for event in events[1:]:  # frames that came right behind it
                     self._take(event)
+                await self._flush()  # a ping may have been among them
                 return events[0]
             if self._protocol.handshake_exc is not None:
                 raise ConnectionError(str(self._protocol.handshake_exc)) from self._protocol.handshake_exc

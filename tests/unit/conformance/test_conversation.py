@@ -1,0 +1,142 @@
+"""One connection of the suite: what is taken, what is waited for, and what must not come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from a2a.conformance.case import Failed
+from a2a.conformance.conversation import TRACE_FRAMES, Conversation, check
+from a2a.conformance.socket import Closed, Socket
+from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS
+
+BOUND = 20
+Other = Callable[[Conversation], Awaitable[None]]
+
+
+@asynccontextmanager
+async def talking(other: Other, encoding: str = JSON) -> AsyncIterator[Conversation]:
+    """Have a conversation with a side of the suite that is played by a function."""
+    done: asyncio.Queue[None] = asyncio.Queue()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        socket = await Socket.accept(reader, writer, (SUBPROTOCOLS[encoding],))
+        async with Conversation(socket, "other", encoding) as conversation:
+            try:
+                await other(conversation)
+            finally:
+                await done.put(None)
+
+    async with asyncio.timeout(BOUND), await asyncio.start_server(play, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        socket = await Socket.connect(f"ws://127.0.0.1:{port}", SUBPROTOCOLS[encoding])
+        async with Conversation(socket, "one", encoding) as conversation:
+            yield conversation
+        await done.get()
+
+
+async def answers(conversation: Conversation) -> None:
+    """Answer pings until the connection ends."""
+    try:
+        while True:
+            ping = await conversation.take("ping")
+            await conversation.send("pong", re=ping.id, **ping.body)
+    except Failed:
+        pass  # the other side has left
+
+
+@pytest.mark.parametrize("encoding", [JSON, MSGPACK])
+async def test_a_request_gets_its_own_reply(encoding: str) -> None:
+    async def in_wrong_order(conversation: Conversation) -> None:
+        first, second = await conversation.take("ping"), await conversation.take("ping")
+        await conversation.send("pong", re=second.id, nonce="second")
+        await conversation.send("pong", re=first.id, nonce="first")
+        await conversation.ended()
+
+    async with talking(in_wrong_order, encoding) as conversation:
+        one, two = await conversation.send("ping"), await conversation.send("ping")
+        assert (await conversation.reply(one)).body == {"nonce": "first"}
+        assert (await conversation.reply(two)).body == {"nonce": "second"}
+        assert conversation.waiting == []
+        assert one != two
+
+
+async def test_a_frame_has_its_fields_where_they_belong() -> None:
+    async with talking(answers) as conversation:
+        frame = conversation.frame("task.report", id="7", task="t", fence=1, payload=b"[]", outcome="failed", note=None)
+        body = {"outcome": "failed"}
+        assert frame == {"id": "7", "kind": "task.report", "task": "t", "fence": 1, "payload": b"[]", "body": body}
+        assert "body" not in conversation.frame("ping")
+
+
+async def test_frames_wait_until_they_are_taken_by_kind_and_value() -> None:
+    async def talks(conversation: Conversation) -> None:
+        await conversation.send_frames(
+            conversation.frame("task.offer", task="a", attempt=1), conversation.frame("task.offer", task="b", attempt=2)
+        )
+        await answers(conversation)
+
+    async with talking(talks) as conversation:
+        assert (await conversation.take("task.offer", attempt=2)).task == "b"
+        assert [frame.task for frame in conversation.holds("task.offer")] == ["a"]
+        with pytest.raises(Failed, match="expected no task.offer with task 'a'; came: "):
+            await conversation.nothing("task.offer", task="a")
+        await conversation.nothing("task.offer", task="b")
+        assert (await conversation.take("task.offer", task="a")).body["attempt"] == 1
+
+
+async def test_what_does_not_come_fails_in_bounded_time() -> None:
+    async with talking(answers) as conversation:
+        conversation.patience = 0.05
+        with pytest.raises(Failed, match=r"expected task.offer with task 't'; none came within 0.05 s"):
+            await conversation.take("task.offer", task="t")
+        with pytest.raises(Failed, match="expected the end of the connection; it is open"):
+            await conversation.ended()
+
+
+async def test_the_end_of_the_connection_ends_each_wait() -> None:
+    async def closes(conversation: Conversation) -> None:
+        await conversation.take("ping")
+        await conversation.send("bye", reason="enough")
+        await conversation.leave()
+
+    async with talking(closes) as conversation:
+        with pytest.raises(Failed, match=r"expected a reply to ping \S+; the connection is closed \(1000\)"):
+            await conversation.request("ping")
+        assert (await conversation.ended()).code == 1000
+        assert (await conversation.take("bye")).body == {"reason": "enough"}, "what came before is there"
+        assert conversation.trace[-1].startswith("< the connection is closed")
+        with pytest.raises(Closed):
+            await conversation.send("ping")
+
+
+async def test_what_is_no_frame_is_shown_as_what_it_is() -> None:
+    async def babbles(conversation: Conversation) -> None:
+        await conversation.send_bytes(b"what?")
+        conversation.cut()
+
+    async with talking(babbles) as conversation:
+        came = await conversation.take("not a frame")
+        assert "what?" in str(came.body["detail"])
+        assert (await conversation.ended()).code is None
+
+
+async def test_the_trace_keeps_the_last_frames_and_no_secret() -> None:
+    async with talking(answers) as conversation:
+        for _ in range(TRACE_FRAMES):
+            await conversation.settle()
+        await conversation.request("ping", nonce="x" * 1000, token="open sesame")
+        assert len(conversation.trace) == TRACE_FRAMES
+        assert all(line[:2] in ("> ", "< ") and len(line) < 650 for line in conversation.trace)
+        assert "sesame" not in "".join(conversation.trace)
+
+
+def test_a_check_tells_what_was_expected_and_what_came() -> None:
+    check(True, "ok")
+    with pytest.raises(Failed, match=r"^expected ok; came: 7$"):
+        check(False, "ok", 7)
+    with pytest.raises(Failed, match=r"^expected ok$"):
+        check(False, "ok")
