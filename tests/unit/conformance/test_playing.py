@@ -1,0 +1,85 @@
+"""Cases and the implementation under test, brought together."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from a2a.conformance.case import CASES, Case, Failed, Need, Role
+from a2a.conformance.peer import Coordinator, Settings
+from a2a.conformance.playing import cases, coordinator_from, play_coordinator, selected
+from a2a.conformance.runner import Status
+from a2a.hosting import host
+
+SERVER = f"{sys.executable} -m a2a coordinator run --listen 127.0.0.1:{{port}} --db {{state}}/ledger.db"
+TOKENS = "{state}/coordinators/127.0.0.1_{port}"
+
+
+def test_every_case_has_a_name_of_its_own_and_is_found_once() -> None:
+    found = cases()
+    assert found == cases() == CASES
+    assert len({case.id for case in found}) == len(found)
+    assert [case for role in Role for case in cases(role)] == sorted(
+        found, key=lambda case: list(Role).index(case.role)
+    )
+
+
+def test_cases_are_chosen_by_area_requirement_and_name(outcome: Any) -> None:
+    known = [outcome(*names).case for names in (("ID-1", "a"), ("ID-10", "b"), ("LEASE-1", "c"), ("LEASE-1", "d"))]
+
+    def chosen(*names: str) -> str:
+        return "".join(case.name for case in selected(known, names))
+
+    assert chosen() == "abcd"
+    assert chosen("ID") == "ab"
+    assert chosen("ID-1") == "a"
+    assert chosen("d", "ID-10") == "bd", "in the order of the cases"
+    assert chosen("LEASE-1/c") == "c"
+    for nobody in ("I", "LEASE-2", "ID-1/b", ""):
+        with pytest.raises(LookupError, match="no case is called"):
+            chosen("ID", nobody)
+
+
+async def test_each_case_has_a_side_of_its_own_and_its_trace_where_it_failed(outcome: Any) -> None:
+    seen: list[Coordinator] = []
+
+    async def fails(under: Coordinator) -> None:
+        seen.append(under)
+        await under.peer("worker")
+        raise Failed("expected more")
+
+    async def passes(under: Coordinator) -> None:
+        seen.append(under)
+        await under.peer()
+
+    first = replace(outcome("ID-1", "fails").case, run=fails)
+    second = replace(outcome("ID-2", "passes").case, run=passes)
+    told: list[Case] = []
+    async with host() as hosted:
+        settings = Settings(hosted.url, token=hosted.tokens.token)
+        found = await play_coordinator([first, second], settings, told=lambda known: told.append(known.case))
+    assert [known.status for known in found] == [Status.FAILED, Status.PASSED]
+    assert found[0].trace[0].startswith('worker: > {"id":')
+    assert found[0].trace[1].startswith("worker: < {")
+    assert found[1].trace == ()
+    assert {known.id for known in told} == {first.id, second.id}
+    assert seen[0] is not seen[1]
+    assert all(peer.socket._writer.is_closing() for under in seen for peer in under.peers), "nothing stays open"
+
+
+async def test_a_coordinator_that_the_suite_has_started_comes_back_with_its_ledger(outcome: Any) -> None:
+    async def stays(under: Coordinator) -> None:
+        client = await under.peer()
+        created = await client.delegate(under.skill())
+        await under.restart()
+        assert await (await under.peer()).state(created.task) == "queued"
+        await under.operator()
+
+    case = replace(outcome("ID-8", "stays").case, run=stays, needs=frozenset({Need.RESTART}))
+    files = {"token_file": f"{TOKENS}/token", "operator_token_file": f"{TOKENS}/operator-token"}
+    async with coordinator_from(SERVER, **files, run="1") as settings:
+        [found] = await play_coordinator([case], settings)
+    assert found.status is Status.PASSED, found.detail

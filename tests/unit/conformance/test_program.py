@@ -1,0 +1,112 @@
+"""The program under test, where the suite starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from a2a.conformance import program as module
+from a2a.conformance.case import Failed
+from a2a.conformance.program import Program, free_port
+
+BOUND = 30
+PYTHON = shlex.quote(sys.executable)
+
+LISTENS = """
+import os, pathlib, socket, sys, time
+state, port = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+with (state / "starts").open("a") as starts:
+    print(os.getpid(), os.environ["A2A_STATE_DIR"], os.environ["A2A_URL"], file=starts)
+listening = socket.create_server(("127.0.0.1", port))
+time.sleep(600)
+"""
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(pathlib.Path(sys.argv[1]) / "deaf").touch()
+time.sleep(600)
+"""
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def listens(tmp_path: Path) -> str:
+    (tmp_path / "listens.py").write_text(LISTENS)
+    return f"{PYTHON} '{tmp_path / 'listens.py'}' {{state}} {{port}}"
+
+
+async def test_a_program_is_killed_and_started_again_on_its_state(listens: str) -> None:
+    port, url = free_port(), "ws://127.0.0.1:1"
+    async with asyncio.timeout(BOUND), Program(listens, port=port, url=url) as program:
+        state = program.state
+        assert not program.is_running
+        await program.start()
+        await program.listening(port)
+        assert program.is_running
+        await program.kill()
+        assert not program.is_running
+        assert await program.exited() == -9
+        await program.start()
+        await program.listening(port)
+        starts = [line.split() for line in (state / "starts").read_text().splitlines()]
+    assert [start[1:] for start in starts] == [[str(state), url]] * 2
+    assert not any(is_there(int(start[0])) for start in starts)
+    assert not state.exists(), "nothing is left behind"
+
+
+def test_placeholders_are_filled_in_and_nothing_else() -> None:
+    program = Program("x", port=7, url="ws://127.0.0.1:7")
+    assert program.filled("{port} {url} {other} {") == "7 ws://127.0.0.1:7 {other} {"
+    assert program.filled("{state}/token") == f"{program.state}/token"
+
+
+async def test_a_program_that_ends_tells_what_it_said(tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text("import sys; print('no port for me'); sys.exit(3)")
+    async with asyncio.timeout(BOUND), Program(f"{PYTHON} '{tmp_path / 'ends.py'}'") as program:
+        await program.start()
+        with pytest.raises(Failed, match="it has ended: no port for me"):
+            await program.listening(free_port())
+        assert await program.exited() == 3
+        assert program.output() == "no port for me\n"
+
+
+async def test_what_does_not_come_fails_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "START_SECONDS", 0.1)
+    async with asyncio.timeout(BOUND), Program("sleep 600") as program:
+        await program.start()
+        with pytest.raises(Failed, match=r"to listen on port \d+ within 0.1 s"):
+            await program.listening(free_port())
+        with pytest.raises(Failed, match="to end within 0.1 s"):
+            await program.exited(within=0.1)
+
+
+async def test_a_program_that_is_not_there_fails() -> None:
+    async with Program("/no/such/program --port {port}") as program:
+        with pytest.raises(Failed, match="/no/such/program: No such file or directory"):
+            await program.start()
+
+
+async def test_a_program_that_does_not_listen_to_signals_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS", 0.2)
+    (tmp_path / "deaf.py").write_text(DEAF)
+    async with asyncio.timeout(BOUND), Program(f"{PYTHON} '{tmp_path / 'deaf.py'}' {{state}}") as program:
+        await program.start()
+        while not (program.state / "deaf").exists():  # noqa: ASYNC110  # another process makes it
+            await asyncio.sleep(0.01)
+        await program.stop()
+        assert not program.is_running
+        assert await program.exited() == -9
