@@ -116,9 +116,8 @@ def _findings(area: str, outcomes: Sequence[Outcome]) -> Iterable[Finding]:
         if not levels:
             # A case about something else that passed has shown it; one that failed says nothing about it.
             shown = [outcome for outcome in outcomes if requirement.name in outcome.case.also]
-            passed = [outcome for outcome in shown if outcome.status is Status.PASSED]
-            if passed or any(outcome.status is Status.SKIPPED for outcome in shown):
-                yield _finding(requirement, requirement.level, passed or shown)
+            if any(outcome.status is not Status.FAILED for outcome in shown):
+                yield _finding(requirement, requirement.level, shown)
 
 
 def _finding(requirement: Requirement, level: Level, about: Sequence[Outcome]) -> Finding:

@@ -52,6 +52,8 @@ def test_what_was_not_tried_says_why_once(outcome: Any) -> None:
 def test_a_case_shows_what_it_also_names_only_where_it_passed(outcome: Any) -> None:
     assert verdicts(outcome("LEASE-8", also=("FENCE-1",)))["FENCE-1", Level.MUST] is Verdict.MET
     assert ("FENCE-1", Level.MUST) not in verdicts(outcome("LEASE-8", "x", FAILED, also=("FENCE-1",)))
+    both = verdicts(outcome("LEASE-8", also=("FENCE-1",)), outcome("LEASE-8", "x", FAILED, also=("FENCE-1",)))
+    assert both["FENCE-1", Level.MUST] is Verdict.MET, "what failed may be the other thing"
     assert verdicts(outcome("LEASE-8", "x", SKIPPED, also=("FENCE-1",)))["FENCE-1", Level.MUST] is Verdict.UNTRIED
 
 
