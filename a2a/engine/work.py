@@ -367,7 +367,13 @@ class Work:
         payload: bytes = b"[]",
         error: AttemptError | None = None,
     ) -> None:
-        """Report how the attempt ended. It goes out also where the lease seems lost: the coordinator decides."""
+        """Report how the attempt ended. It goes out also where the lease seems lost: the coordinator decides.
+
+        A result that is larger than the coordinator takes is a failure that another attempt would not mend.
+        """
+        if len(payload) > (most := self.session.payload_max):
+            detail = f"the result has {len(payload)} bytes, a payload at most {most} (spec LIMIT-1): stream an artifact"
+            outcome, payload, error = "failed", b"[]", AttemptError("too_large", detail)
         digest = content_hash({"outcome": outcome}, payload)
         report = TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import LocalProtocolError, RemoteProtocolError
+from ..errors import ErrorCode, LocalProtocolError, RemoteProtocolError, TooLarge
 from .codec import BadFrame, Frame
 from .messages import (
     REQUESTS,
@@ -95,6 +95,8 @@ class Left:
 
 Event = Welcomed | TurnedAway | Reply | Notice | Left
 
+_UNBOUNDED = 2**53 - 1
+"""The largest number that travels (spec WIRE-8)."""
 _VOLATILE = (TaskEventNotice, ContextEventNotice, AgentEvent, TaskLease, TaskRevoke, Error, Pong)
 
 
@@ -146,14 +148,29 @@ class PeerSession:
 
         Raises:
             LocalProtocolError: the message is not one that gets a reply.
+            TooLarge: its payload is larger than the coordinator takes (spec LIMIT-1).
         """
         if type(message) not in REQUESTS:
             raise LocalProtocolError(f"{message.kind} gets no reply; say it with tell()")
+        if excess := self.excess(message):
+            raise TooLarge(excess)
         frame = Frame(self._new_id(), message, ttl_ms=ttl_ms)
         self._outbox[frame.id] = frame
         if self.is_open:
             self._out.append(frame)
         return frame.id
+
+    def excess(self, message: Message) -> str:
+        """Return in words by how much a payload is larger than the coordinator takes, or nothing. Spec LIMIT-1."""
+        size, most = len(getattr(message, "payload", None) or b""), self.payload_max
+        if size <= most:
+            return ""
+        return f"{message.kind}: expected a payload of at most {most} bytes, this has {size}"
+
+    @property
+    def payload_max(self) -> int:
+        """How many bytes a payload may have, as far as it is known: before the first welcome it is not."""
+        return _UNBOUNDED if self.welcome is None else self.welcome.limits.payload_max_bytes
 
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
@@ -230,7 +247,7 @@ class PeerSession:
             request = self._outbox.pop(frame.re)
             return [Reply(frame.re, request.message, message)]
         if isinstance(message, Ping):
-            self.tell(Pong(message.nonce))
+            self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))
             return []
         if isinstance(message, Bye):
             self.state = SESSION[self.state, "bye"]
@@ -259,8 +276,16 @@ class PeerSession:
         self._cursor = self._acked = message.next_mseq - 1
         if self.credit != self._hello_credit:
             self.tell(self.credit)  # it changed while the hello was on its way
+        # What was made before it was known how much is taken is answered here: sent, it would end the connection.
+        replies = [
+            Reply(request, frame.message, Error(ErrorCode.TOO_LARGE, excess))
+            for request, frame in self._outbox.items()
+            if (excess := self.excess(frame.message))
+        ]
+        for reply in replies:
+            del self._outbox[reply.re]
         self._out.extend(self._outbox.values())
-        return [Welcomed(message)]
+        return [Welcomed(message), *replies]
 
     def _mail(self, mseq: int, message: Message) -> list[Event]:
         if mseq <= self._cursor:

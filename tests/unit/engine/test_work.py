@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
+from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
     ArtifactRef,
@@ -38,7 +39,7 @@ from a2a.protocol.session import Identity, PeerSession, Reply
 
 
 def welcome(held: list[HeldVerdict] | None = None) -> Welcome:
-    return Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), 1, held=held or [])
+    return Welcome("1.0", "main", 1, "fsync", Limits(1_000, 100, 1, 1, 1, 1, 1, 1), 1, held=held or [])
 
 
 def offer(fence: int = 5, *, granted: bool = True, task: str = "t-1", **more: Any) -> TaskOffer:
@@ -208,6 +209,16 @@ def test_a_report_is_repeated_until_its_verdict_and_held_until_then(bench: Bench
     assert [held.fence for held in bench.work.held()] == [5]
     bench.reply(again, TaskVerdict("t-1", 5, "duplicate"))
     assert bench.work.held() == []
+
+
+def test_a_result_that_is_larger_than_the_coordinator_takes_is_a_failure(bench: Bench) -> None:
+    """Spec LIMIT-1."""
+    bench.work.report(bench.start(), "completed", b"x" * 101)
+    [frame] = bench.sent()
+    report = frame.message
+    assert isinstance(report, TaskReport) and report.error is not None
+    assert (report.outcome, report.payload, report.error.code) == ("failed", b"[]", "too_large")
+    assert report.result_hash == content_hash({"outcome": "failed"}, b"[]")
 
 
 def test_a_revocation_does_not_take_back_the_last_word(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from a2a.errors import LocalProtocolError, RemoteProtocolError
+from a2a.errors import LocalProtocolError, RemoteProtocolError, TooLarge
 from a2a.protocol.codec import BadFrame, ErrorCode, Frame
 from a2a.protocol.messages import (
     Bye,
@@ -20,6 +20,7 @@ from a2a.protocol.messages import (
     Ok,
     Ping,
     Pong,
+    TaskDelegate,
     TaskGet,
     TaskHeartbeat,
     TaskList,
@@ -37,7 +38,7 @@ def make(held: list[Held] | None = None) -> PeerSession:
 
 
 def welcome(next_mseq: int = 1, secret: str | None = None) -> Welcome:
-    return Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), next_mseq, secret=secret)
+    return Welcome("1.0", "main", 1, "fsync", Limits(1_000, 100, 1, 1, 1, 1, 1, 1), next_mseq, secret=secret)
 
 
 def greet(session: PeerSession, next_mseq: int = 1, secret: str | None = None) -> Hello:
@@ -78,6 +79,22 @@ def test_a_request_waits_for_the_welcome_and_is_sent_once() -> None:
     session.receive(Frame("w", welcome(), re=hello.id))
     assert [frame.id for frame in session.outgoing()] == [request]
     assert session.outgoing() == []
+
+
+def test_a_payload_that_is_larger_than_the_coordinator_takes_is_not_sent() -> None:
+    """Spec LIMIT-1. Sent it would end the connection, and be sent again on the next one."""
+    session = make()
+    early = session.request(TaskDelegate("k", {"skill": "s"}, b"x" * 101))
+    fits = session.request(TaskDelegate("l", {"skill": "s"}, b"x" * 100))
+    session.connected()
+    [hello] = session.outgoing()
+    _, reply = session.receive(Frame("w", welcome(), re=hello.id))
+    assert isinstance(reply, Reply) and isinstance(reply.message, Error)
+    assert (reply.re, reply.message.code) == (early, "too_large")
+    assert [frame.id for frame in session.outgoing()] == [fits]
+    with pytest.raises(TooLarge, match="at most 100 bytes, this has 101"):
+        session.request(TaskDelegate("m", {"skill": "s"}, b"x" * 101))
+    assert session.waiting == 1
 
 
 def test_a_request_without_a_reply_is_repeated_with_the_same_id_after_a_new_handshake() -> None:
@@ -191,7 +208,8 @@ def test_a_ping_is_answered_and_a_bye_is_told() -> None:
     session = make()
     greet(session)
     assert session.receive(Frame("p", Ping("n"))) == []
-    assert sent(session) == [Pong("n")]
+    [pong] = session.outgoing()
+    assert (pong.message, pong.re) == (Pong("n"), "p"), "an answer says to what (spec RPC-2)"
     assert session.receive(Frame("b", Bye("taken_over"))) == [Left("taken_over")]
     assert not session.is_open
 
