@@ -49,8 +49,8 @@ def test_a_case_is_about_what_there_is_and_says_what_it_tries(registered: list[C
     with pytest.raises(AssertionError, match="does not say"):
         case(Role.CLIENT, "LEASE-8")(silent)
     silent.__doc__ = "It tries."
-    with pytest.raises(AssertionError, match="no requirement LEASE-99"):
-        case(Role.CLIENT, "LEASE-99")(silent)
-    with pytest.raises(AssertionError, match="no requirement LEASE-99"):
-        case(Role.CLIENT, "LEASE-8", also=("LEASE-99",))(silent)
+    with pytest.raises(AssertionError, match="no requirement NOWHERE-1"):
+        case(Role.CLIENT, "NOWHERE-1")(silent)
+    with pytest.raises(AssertionError, match="no requirement NOWHERE-1"):
+        case(Role.CLIENT, "LEASE-8", also=("NOWHERE-1",))(silent)
     assert registered == []

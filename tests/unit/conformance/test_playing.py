@@ -28,19 +28,19 @@ def test_every_case_has_a_name_of_its_own_and_is_found_once() -> None:
 
 
 def test_cases_are_chosen_by_area_requirement_and_name(outcome: Any) -> None:
-    known = [outcome(*names).case for names in (("ID-1", "a"), ("ID-10", "b"), ("LEASE-1", "c"), ("LEASE-1", "d"))]
+    known = [outcome(*names).case for names in (("WIRE-1", "a"), ("WIRE-10", "b"), ("LEASE-1", "c"), ("LEASE-1", "d"))]
 
     def chosen(*names: str) -> str:
         return "".join(case.name for case in selected(known, names))
 
     assert chosen() == "abcd"
-    assert chosen("ID") == "ab"
-    assert chosen("ID-1") == "a"
-    assert chosen("d", "ID-10") == "bd", "in the order of the cases"
+    assert chosen("WIRE") == "ab"
+    assert chosen("WIRE-1") == "a"
+    assert chosen("d", "WIRE-10") == "bd", "in the order of the cases"
     assert chosen("LEASE-1/c") == "c"
-    for nobody in ("I", "LEASE-2", "ID-1/b", ""):
+    for nobody in ("W", "LEASE-2", "WIRE-1/b", ""):
         with pytest.raises(LookupError, match="no case is called"):
-            chosen("ID", nobody)
+            chosen("WIRE", nobody)
 
 
 async def test_each_case_has_a_side_of_its_own_and_its_trace_where_it_failed(outcome: Any) -> None:
