@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import click
 
 from ..conformance import playing, reports
-from ..conformance.case import Case, Failed, Role
+from ..conformance.case import Case, Failed, Need, Role
 from ..conformance.conversation import PATIENCE
 from ..conformance.page import as_html
 from ..conformance.peer import Coordinator, Settings
@@ -234,22 +234,30 @@ async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outco
 async def _play_coordinator(
     plan: Plan, settings: Settings, told: Callable[[Outcome], None]
 ) -> tuple[list[Outcome], str]:
-    outcomes: list[Outcome] = []
     version = ""
-    for encoding in plan.encodings:
-        # In one ledger, names of one encoding must not meet those of the other.
-        own = Settings(
-            settings.url,
-            token=settings.token,
-            operator_token=settings.operator_token,
-            run=f"{settings.run}{encoding[0]}",
-            restart=settings.restart,
-        )
-        version = await _version(own, encoding) or version
-        found = await playing.play_coordinator(
-            plan.cases, own, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding)
-        )
-        outcomes += [replace(outcome, encoding=encoding) for outcome in found]
+    found: dict[str, list[Outcome]] = {encoding: [] for encoding in plan.encodings}
+    # After a restart no timer fires for a while (TIME-4): what waits for one in any encoding comes before.
+    for is_restarted in (False, True):
+        part = [case for case in plan.cases if (Need.RESTART in case.needs) is is_restarted]
+        for encoding in plan.encodings if part else ():
+            # In one ledger, names of one encoding must not meet those of the other.
+            own = Settings(
+                settings.url,
+                token=settings.token,
+                operator_token=settings.operator_token,
+                run=f"{settings.run}{encoding[0]}",
+                restart=settings.restart,
+            )
+            version = await _version(own, encoding) or version
+            found[encoding] += await playing.play_coordinator(
+                part, own, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding)
+            )
+    order = {case.id: place for place, case in enumerate(plan.cases)}
+    outcomes = [
+        replace(outcome, encoding=encoding)
+        for encoding in plan.encodings
+        for outcome in sorted(found[encoding], key=lambda outcome: order[outcome.case.id])
+    ]
     return outcomes, version
 
 
@@ -297,7 +305,7 @@ async def _version(settings: Settings, encoding: str) -> str:
         ConnectError: nobody listens there.
         Failure: the token is the wrong one.
     """
-    under = Coordinator(settings, "greeting", encoding)
+    under = Coordinator(settings, "greeting", encoding)  # as the same peer before each part: that is a reconnect
     try:
         async with asyncio.timeout(PATIENCE):
             peer = await under.connect()

@@ -119,6 +119,23 @@ def test_encodings_do_not_meet_in_one_ledger(command: Any, world: Any, write: Wr
     assert len(set(names)) == 3
 
 
+def test_restarts_come_behind_all_that_may_wait_for_a_timer(command: Any, world: Any, write: Write) -> None:
+    tried = []
+
+    async def restarts(under: Coordinator) -> None:
+        tried.append(("restarts", under.encoding))
+
+    async def waits(under: Coordinator) -> None:
+        tried.append(("waits", under.encoding))
+
+    write(restarts, needs=frozenset({Need.RESTART}))
+    write(waits)
+    done = command("conformance", "run", "--url", world.url, "--encoding", "both", "--json")
+    assert tried == [("waits", "json"), ("waits", "msgpack"), ("restarts", "json"), ("restarts", "msgpack")]
+    reported = [(case["id"], case["encoding"]) for case in json.loads(done.out)["cases"]]
+    assert reported == [(f"ID-1/{name}", how) for how in ("json", "msgpack") for name in ("restarts", "waits")]
+
+
 def test_tokens_may_come_from_files_and_the_environment(
     command: Any, world: Any, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
