@@ -27,6 +27,7 @@ from ..conformance.requirements import LEVELS, Level, requirements
 from ..conformance.restarting import restarting
 from ..conformance.runner import JOBS, Outcome
 from ..conformance.socket import Closed
+from ..conformance.stand_in import PeerSettings
 from ..conformance.uncovered import REASONS
 from ..conformance.wire import JSON, MSGPACK
 from ..credentials import load_tokens
@@ -217,16 +218,20 @@ async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outco
     if plan.role is Role.COORDINATOR:
         async with _coordinator(plan) as settings:
             return await _play_coordinator(plan, settings, told)
-    play = playing.play_agent if plan.role is Role.AGENT else playing.play_client  # type: ignore[attr-defined]
+    play = playing.play_agent if plan.role is Role.AGENT else playing.play_client
     # Whoever is to come by themselves has to know where to, whatever else is not said.
-    announce = plan.out.note if plan.command else Output().note
+    say = (lambda _: None) if plan.command else Output().note
     token = read_token(Path(plan.token_file) if plan.token_file else None) or ""
     outcomes: list[Outcome] = []
     for encoding in plan.encodings:
-        settings = playing.PeerSettings(  # type: ignore[attr-defined]
-            plan.command, listen=plan.listen, token=token, run=f"{plan.run}{encoding[0]}", announce=announce
+        comes = PeerSettings(
+            command=plan.command,
+            listen=plan.listen,
+            token=token,
+            run=f"{plan.run}{encoding[0]}",
+            announce=lambda url: say(f"listening at {url}"),
         )
-        found = await play(plan.cases, settings, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding))
+        found = await play(plan.cases, comes, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding))
         outcomes += [replace(outcome, encoding=encoding) for outcome in found]
     return outcomes, ""
 

@@ -67,7 +67,7 @@ class Conversation:
     def frame(self, kind: str, /, **fields: Any) -> dict[str, Any]:
         """Return a frame: fields of the envelope by their names, all others in its body. `None` is left out."""
         envelope: dict[str, Any] = {"id": fields.pop("id", None) or self.next_id(), "kind": kind}
-        for name in ("re", "to", "mseq", "task", "fence", "gen", "payload", "must", "ext"):
+        for name in ("re", "mseq", "task", "fence", "gen", "payload", "must", "ext"):
             if (value := fields.pop(name, None)) is not None:
                 envelope[name] = value
         body = {name: value for name, value in fields.items() if value is not None}

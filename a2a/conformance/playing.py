@@ -14,9 +14,10 @@ from .case import CASES, Case, Role
 from .peer import Coordinator, Settings
 from .program import Program, free_port
 from .runner import JOBS, Outcome, run_cases
+from .stand_in import PeerSettings, UnderTest
 from .wire import JSON
 
-__all__ = ["cases", "coordinator_from", "play_coordinator", "selected"]
+__all__ = ["cases", "coordinator_from", "play_agent", "play_client", "play_coordinator", "selected"]
 
 
 def cases(role: Role | None = None) -> list[Case]:
@@ -65,6 +66,49 @@ async def play_coordinator(
             await under.aclose()
 
     return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=jobs, told=told)
+
+
+async def play_agent(
+    chosen: Sequence[Case],
+    settings: PeerSettings,
+    *,
+    encoding: str | None = None,
+    jobs: int = JOBS,
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Try cases on an agent, each with a process of its own where there is a command, and return what came of each."""
+    return await _play_peer(chosen, settings, encoding, jobs, told)
+
+
+async def play_client(
+    chosen: Sequence[Case],
+    settings: PeerSettings,
+    *,
+    encoding: str | None = None,
+    jobs: int = JOBS,
+    told: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Try cases on a client that delegates one task and confirms its result, and return what came of each."""
+    return await _play_peer(chosen, settings, encoding, jobs, told)
+
+
+async def _play_peer(
+    chosen: Sequence[Case], settings: PeerSettings, encoding: str | None, jobs: int, told: Callable[[Outcome], None]
+) -> list[Outcome]:
+    traces: dict[str, list[str]] = {}
+
+    async def try_case(known: Case) -> None:
+        under = UnderTest(settings, known.name, encoding)
+        try:
+            await under.open()
+            await known.run(under)
+        finally:
+            traces[known.id] = under.trace()
+            await under.aclose()
+
+    # Without a command one process serves all cases in turn, and on one port at most one case can listen.
+    many = jobs if settings.command is not None and settings.listen.endswith(":0") else 1
+    return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=many, told=told)
 
 
 @asynccontextmanager

@@ -44,7 +44,7 @@ class Program:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.stop()
+        await self.kill()
         self._folder.cleanup()
 
     @property
@@ -65,7 +65,11 @@ class Program:
         """
         assert not self.is_running
         arguments = [self.filled(word) for word in shlex.split(self._command)]
-        variables = os.environ | {"A2A_STATE_DIR": str(self.state), "A2A_URL": self._values.get("url", "")}
+        variables = os.environ | {
+            "A2A_STATE_DIR": str(self.state),
+            "A2A_URL": self._values.get("url", ""),
+            "A2A_TOKEN": self._values.get("token", ""),
+        }
         with (self.state / "output.txt").open("ab") as output:
             try:
                 self._process = await asyncio.create_subprocess_exec(

@@ -4,5 +4,20 @@ from __future__ import annotations
 
 __all__ = ["REASONS"]
 
-REASONS: dict[str, str] = {}
+REASONS: dict[str, str] = {
+    "ROUTE-5": "which of two equals gets a task cannot be told to be a hash from outside",
+    "FENCE-8": "the effect key is shown to services outside, and never travels",
+    "LEASE-9": "what a worker leaves undone after nine tenths of a lease it does outside the protocol, or not at all",
+    "RUNG-2": "the weights follow from all that is in the ledger, and a run begins in one it does not know",
+    "TIME-2": "the suite does not set the clock of the machine the implementation runs on",
+    "TIME-5": "when a deadline that passed during a crash fires depends on the leases of the whole ledger (TIME-4)",
+    "DURABLE-3": "the suite does not fill the disk of the implementation, nor take it away",
+    "DURABLE-7": "it takes a copy of the ledger from before, put in the place of the one that is there",
+    "DURABLE-8": "when a task leaves memory cannot be told from outside: it is answered as before",
+    "DURABLE-9": "what is said about an archived task is answered as about any ended one, which other cases try",
+    "DURABLE-10": "the hash is in the ledger, whose form is the implementation's own",
+    "READ-5": "it allows an order of answers on different connections, and asks for none",
+    "CLAIM-12": "it binds who guards a resource, and those do not speak the protocol",
+    "WAIT-4": "its circles need all agents of a skill at work; those of WAIT-1 and WAIT-2 are tried with fewer",
+}
 """The reason by the requirement's name."""

@@ -326,3 +326,34 @@ async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -
     again = await worker.offered(offer.task, attempt=2)
     answers = again.body.get("answers") or [{}]
     check(as_bytes(answers[-1].get("payload")) == parts("that"), "the operator's answer", again)
+
+
+@coordinator("HAND-3")
+async def the_wish_of_a_hand_off_does_not_hold_for_ever(under: Coordinator) -> None:
+    """Handed on to an agent that is away, the task is anybody's after `leaseMs`: the first one gets it back."""
+    _, worker, offer = await begun(under, timers={"leaseMs": 1_200})
+    wanted = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    await wanted.request("bye")
+    await ok(worker, "task.handoff", to=wanted.name, **at(offer))
+    await worker.nothing("task.offer")
+    await worker.offered(offer.task, attempt=2)
+
+
+@coordinator("CHECK-4")
+async def keeps_the_checkpoints_of_several_attempts(under: Coordinator) -> None:
+    """Of three attempts the first one's checkpoint is offered to who can read no other."""
+    skill = under.skill()
+    client = await under.peer()
+    created = await client.delegate(skill)
+    for number, format in enumerate(("even/1", "odd/1", "odd/1"), 1):
+        worker = await under.peer(skills=(skill,))
+        offer = await worker.offered(created.task)
+        await ok(worker, "task.checkpoint", cpNo=1, payload=parts(number), format=format, **at(offer))
+        await worker.request("bye", drain=True)
+    name = under.name("worker")
+    described = card(name, skill)
+    described["skills"][0]["checkpointFormats"] = ["even/1"]
+    last = await under.peer(name, skills=(skill,), card=described)
+    again = await last.offered(created.task)
+    checkpoint = again.body.get("checkpoint") or {}
+    check(as_bytes(checkpoint.get("payload")) == parts(1), "the first attempt's checkpoint", again)

@@ -528,3 +528,37 @@ async def two_values_for_a_decision_are_a_conflict(under: Coordinator) -> None:
     values = await one.request("context.read", contextId=context, keys=["decisions/a"])
     value = json.loads(as_bytes(values.body["values"][0]["payload"]))
     check(value == {"base": 1, "one": 1, "two": 2}, "both changes", values)
+
+
+@coordinator("CONFLICT-17", also=("CONFLICT-13", "ID-6"))
+async def two_processes_of_one_agent_are_a_conflict(under: Coordinator) -> None:
+    """A second instance takes over: recorded by rule `d1` as a conflict of kind `identity`, which is over at once."""
+    name = under.name("worker")
+    await under.peer(name, skills=(under.skill(),))
+    newer = await under.peer(name, skills=(under.skill(),))
+    page = await newer.request("conflict.list", conflictKind="identity", object=f"agent:{name}")
+    views = page.body.get("conflicts") or [{}]
+    told = (views[0].get("rule"), views[0].get("isOpen"))
+    check(told == ("d1", False), "a closed conflict by rule d1", page)
+
+
+@coordinator("RUNG-5", also=("CONFLICT-13", "CONFLICT-14", "RUNG-1"))
+async def who_delegated_outranks_who_works(under: Coordinator) -> None:
+    """Of two values for a decision, neither of which can be merged, the delegator's stands over its worker's."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, contextId=context)
+    offer = await worker.offered(created.task)
+
+    async def write(peer: Peer, rev: int, value: bytes, **fields: Any) -> Frame:
+        operation = {"key": "decisions/a", "ifRev": rev, "value": value}
+        return await peer.request("context.write", contextId=context, key=peer.next_id(), ops=[operation], **fields)
+
+    await write(client, 0, b'"first"')
+    await write(worker, 1, b'"worker"', attempt={"task": offer.task, "fence": offer.fence})
+    lost = await write(client, 1, b'"delegator"')
+    conflict = (lost.body.get("data") or {}).get("conflict")
+    resolved = await client.take("conflict.resolved", conflict=conflict)
+    check(resolved.body.get("by") == "authority", "decided by authority", resolved)
+    values = await client.request("context.read", contextId=context, keys=["decisions/a"])
+    check(as_bytes(values.body["values"][0]["payload"]) == b'"delegator"', "the delegator's value", values)

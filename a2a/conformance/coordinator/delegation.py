@@ -21,7 +21,7 @@ def under_fence(offer: Frame) -> dict[str, Any]:
     return {"task": offer.task, "fence": offer.fence}
 
 
-@coordinator("STATE-1", also=("STATE-3", "STATE-5", "WATCH-2"))
+@coordinator("STATE-1", also=("STATE-2", "STATE-3", "STATE-5", "WATCH-2"))
 async def goes_through_its_states_one_generation_at_a_time(under: Coordinator) -> None:
     """The events of a task that is reworked once lead from state to state, each with the next generation."""
     skill = under.skill()

@@ -58,7 +58,7 @@ async def a_spent_fence_changes_the_task_no_more(under: Coordinator) -> None:
     check((await client.request("task.get", task=created.task))["gen"] == generation, "the same generation", "")
 
 
-@coordinator("FENCE-4", also=("LEASE-8", "OFFER-3", "REPORT-6"))
+@coordinator("FENCE-4", also=("FENCE-2", "LEASE-8", "OFFER-3", "REPORT-6"))
 async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> None:
     """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""
     skill = under.skill()
@@ -210,16 +210,16 @@ async def an_offer_tells_what_became_of_earlier_attempts(under: Coordinator) -> 
 
 @coordinator("LEASE-1", also=("LEASE-5",))
 async def heartbeats_keep_a_lease(under: Coordinator) -> None:
-    """An attempt that is heard keeps a lease of 400 ms over three times its length."""
+    """An attempt that is heard keeps a lease of 1.5 s over twice its length."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers={"leaseMs": 400, "offerMs": 400, "heartbeatMs": 100})
+    created = await client.delegate(skill, timers={"leaseMs": 1_500, "offerMs": 1_500, "heartbeatMs": 250})
     offer = await worker.offered(created.task)
     other = await under.peer(skills=(skill,))
     for _ in range(12):
         lease = await worker.heartbeat(offer)
-        check(lease.kind == "task.lease" and lease.body.get("leaseMs") == 400, "task.lease of 400 ms", lease)
-        await asyncio.sleep(0.1)  # the heartbeat's own interval
+        check(lease.kind == "task.lease" and lease.body.get("leaseMs") == 1_500, "task.lease of 1,500 ms", lease)
+        await asyncio.sleep(0.25)  # the heartbeat's own interval
     await other.nothing("task.offer")
     counters = (await client.view(created.task))["metadata"].get("counters") or {}
     check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)

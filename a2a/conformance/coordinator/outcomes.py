@@ -119,10 +119,11 @@ async def an_agent_that_will_not_ends_the_task(under: Coordinator) -> None:
 @coordinator("REPORT-5")
 async def an_unasked_canceled_counts_as_given_back(under: Coordinator) -> None:
     """The outcome `canceled` of a task nobody cancelled leads to another attempt."""
-    _, worker, offer = await begun(under)
-    other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    client, worker, offer = await begun(under)
     await worker.admitted(offer, outcome="canceled")
-    await other.offered(offer.task, attempt=2)
+    again = await worker.offered(offer.task, attempt=2)
+    await worker.admitted(again)
+    await client.reviewed(offer.task)
 
 
 @coordinator("REPORT-6", also=("LIMIT-7",))

@@ -43,7 +43,7 @@ async def a_verdict_that_came_is_true_after_a_crash(under: Coordinator) -> None:
     check(answer.body.get("state") == "completed", "completed", answer)
 
 
-@coordinator("DURABLE-5", also=("HELLO-6", "TIME-4", "FENCE-1"))
+@coordinator("DURABLE-5", also=("HELLO-6", "LEASE-3", "TIME-4", "FENCE-1"))
 async def a_crash_interrupts_no_attempt(under: Coordinator) -> None:
     """A worker that holds an attempt over the crash is told `keep`, and its report under the old fence is admitted."""
     name, skill = under.name("worker"), under.skill()

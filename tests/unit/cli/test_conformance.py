@@ -19,6 +19,7 @@ from a2a.conformance.case import Case, Failed, Need, Role, Skipped
 from a2a.conformance.peer import Coordinator
 from a2a.conformance.requirements import Level, requirements
 from a2a.conformance.runner import Outcome, Status
+from a2a.conformance.stand_in import PeerSettings
 from a2a.conformance.uncovered import REASONS
 from a2a.credentials import load_tokens
 
@@ -237,20 +238,16 @@ def test_for_agents_and_clients_the_suite_listens(
 ) -> None:
     asked: list[Any] = []
 
-    def settings(command: str | None, **fields: Any) -> dict[str, Any]:
-        fields["announce"]("listening at ws://127.0.0.1:1")
-        return {"command": command, **fields}
-
-    async def play(chosen: list[Case], settings: Any, *, encoding: str, jobs: int, told: Any) -> list[Outcome]:
-        asked.append((settings["command"], settings["listen"], settings["token"], settings["run"], encoding, jobs))
+    async def play(chosen: list[Case], settings: PeerSettings, *, encoding: str, jobs: int, told: Any) -> list[Outcome]:
+        settings.announce("ws://127.0.0.1:1")
+        asked.append((settings.command, settings.listen, settings.token, settings.run, encoding, jobs))
         outcomes = [Outcome(case, Status.PASSED, 0.5) for case in chosen]
         for outcome in outcomes:
             told(outcome)
         return outcomes
 
     write(passes, role=role)
-    monkeypatch.setattr(playing, "PeerSettings", settings, raising=False)
-    monkeypatch.setattr(playing, f"play_{role}", play, raising=False)
+    monkeypatch.setattr(playing, f"play_{role}", play)
     (tmp_path / "token").write_text("door")
     run = ("conformance", "run", "--role", role.value, "--jobs", "3", "--encoding", "both", "--verbose")
     done = command(*run, "--cmd", "peer {url}", "--token-file", str(tmp_path / "token"))

@@ -42,7 +42,7 @@ class Bench:
     def connect(self) -> None:
         self.session.connected()
         [hello] = self.session.outgoing()
-        welcome = Welcome("1.0", "main", 1, "fsync", Limits(1, 1, 1, 1, 1, 1, 1, 1), 1)
+        welcome = Welcome("1.0", "main", 1, "fsync", Limits(1_000, 100, 1, 1, 1, 1, 1, 1), 1)
         self.session.receive(Frame("w", welcome, re=hello.id))
         self.delegations.on_welcome()
 

@@ -1,0 +1,244 @@
+"""Cases for an agent's work: offers, leases, fences, reports, questions, and what it does when it is told to stop."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from ..case import Role, case
+from ..conversation import check
+from ..requirements import Level
+from ..stand_in import UnderTest
+from ..wire import parts, result_hash
+from .sessions import ECHO, WORK, begun, echoes, said
+
+agent = functools.partial(case, Role.AGENT)
+
+FAIL = "conformance.fail"
+ASK = "conformance.ask"
+LONG_MS = 60_000
+"""A piece of work that is never over by itself within a case."""
+
+
+@agent("REPORT-1", also=("REPORT-2", "WIRE-9", "OFFER-2"))
+async def reports_its_result_with_its_hash(under: UnderTest) -> None:
+    """A granted offer is done and reported under its fence; the hash is that of outcome and payload."""
+    line = await begun(under)
+    offer = await line.offer(ECHO, {"b": 1, "a": [True, None]})
+    report = await line.reported(offer)
+    check(report.body.get("outcome") == "completed" and report.fence == offer.fence, "completed, the fence", report)
+    expected = result_hash("completed", report.payload)
+    check(report.body.get("resultHash") == expected, f"resultHash {expected}", report)
+    artifacts = json.loads(report.payload)
+    is_list = isinstance(artifacts, list) and all({"artifactId", "parts"} <= artifact.keys() for artifact in artifacts)
+    check(is_list, "a JSON array of Artifacts", report)
+    check(said(report) == {"b": 1, "a": [True, None]}, "the input", artifacts)
+
+
+@agent("REPORT-5")
+async def says_whether_a_failure_may_be_retried(under: UnderTest) -> None:
+    """A failing task is reported as failed, with the `retryable` that is so, and a hash that is right."""
+    line = await begun(under, FAIL)
+    for retryable in (True, False):
+        report = await line.reported(await line.offer(FAIL, {"retryable": retryable}))
+        check(report.body.get("outcome") == "failed", "outcome failed", report)
+        error = report.body.get("error") or {}
+        check(error.get("retryable", False) is retryable, f"retryable {retryable}", report)
+        check(report.body.get("resultHash") == result_hash("failed", report.payload or b"[]"), "the hash", report)
+
+
+@agent("OFFER-3", also=("OFFER-4",))
+async def does_not_begin_before_it_may(under: UnderTest) -> None:
+    """An offer that is not granted is accepted first; while the accept has no answer nothing is begun."""
+    line = await begun(under)
+    line.answers = False
+    offer = await line.offer(ECHO, "x", granted=False)
+    accept = await line.take("task.accept", task=offer.task, fence=offer.fence)
+    await line.nothing("task.report", task=offer.task)
+    await line.nothing("task.heartbeat", task=offer.task)
+    await line.send("task.lease", re=accept.id, task=offer.task, fence=offer.fence, leaseMs=30_000)
+    line.answers = True
+    await line.reported(offer)
+
+
+@agent("OFFER-3")
+async def does_not_begin_what_it_was_too_late_for(under: UnderTest) -> None:
+    """Where the accept is answered `stale` the task is not done."""
+    line = await begun(under)
+    line.answers = False
+    offer = await line.offer(ECHO, "x", granted=False)
+    accept = await line.take("task.accept", task=offer.task, fence=offer.fence)
+    await line.send("error", re=accept.id, code="stale", detail="somebody else has it", retryable=False)
+    line.answers = True
+    await echoes(line)
+    begun_all_the_same = [frame for frame in line.waiting if frame.get("task") == offer.task]
+    check(not begun_all_the_same, "nothing more about the task", begun_all_the_same)
+
+
+@agent("LEASE-2", level=Level.SHOULD)
+async def sends_heartbeats_while_it_works(under: UnderTest) -> None:
+    """An attempt with a heartbeat of 100 ms is heard at least five times within two seconds."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100, leaseMs=1_000)
+    for _ in range(5):
+        await line.take("task.heartbeat", task=offer.task, fence=offer.fence, within=2.0)
+
+
+@agent("LEASE-6")
+async def stops_when_its_authority_is_gone(under: UnderTest) -> None:
+    """After `task.revoke` with no grace nothing is heard of the attempt: neither heartbeats nor a completed report."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": 400}, heartbeatMs=50)
+    await line.take("task.heartbeat", task=offer.task)
+    await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="superseded", graceMs=0)
+    await line.acknowledged_up_to(len(line.mailbox))
+    line.waiting = [frame for frame in line.waiting if frame.get("task") != offer.task]
+    await line.reported(await line.offer(WORK, {"ms": 800}, heartbeatMs=10_000))
+    late = [frame for frame in line.holds("task.report") if frame.body.get("outcome") == "completed"]
+    check(not late, "no completed report of the revoked attempt", late)
+    beats = line.holds("task.heartbeat", task=offer.task)
+    check(len(beats) <= 1, "no heartbeats, but for one that was on its way", beats)
+
+
+@agent("LEASE-5", also=("LEASE-6",))
+async def stops_when_a_heartbeat_is_answered_so(under: UnderTest) -> None:
+    """A heartbeat that is answered by `task.revoke` is the last one, and the attempt is not reported as completed."""
+    line = await begun(under, WORK)
+    line.answers = False
+    offer = await line.offer(WORK, {"ms": 400}, heartbeatMs=50)
+    beat = await line.take("task.heartbeat", task=offer.task)
+    await line.send("task.revoke", re=beat.id, task=offer.task, fence=offer.fence, reason="superseded", graceMs=0)
+    await line.settle()
+    line.waiting = [frame for frame in line.waiting if frame.get("task") != offer.task]
+    line.answers = True
+    await line.reported(await line.offer(WORK, {"ms": 800}, heartbeatMs=10_000))
+    late = [frame for frame in line.holds("task.report") if frame.body.get("outcome") == "completed"]
+    check(not late and len(line.holds("task.heartbeat", task=offer.task)) <= 1, "nothing of the attempt", late)
+
+
+@agent("LEASE-6", also=("CANCEL-3",), level=Level.SHOULD)
+async def winds_down_when_it_is_asked_to(under: UnderTest) -> None:
+    """A cancel with a grace is answered within it by a report or a yield."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
+    await line.take("task.heartbeat", task=offer.task)
+    await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="cancel", mode="coop", graceMs=4_000)
+    end = await line.take_if(
+        lambda frame: frame.kind in ("task.report", "task.yield") and frame.task == offer.task,
+        "task.report or task.yield",
+        within=4.0,
+    )
+    check(end.fence == offer.fence, "under the attempt's fence", end)
+
+
+@agent("HELLO-6")
+async def names_what_it_holds_when_it_comes_back(under: UnderTest) -> None:
+    """After its connection was cut in the middle of an attempt, the hello names it in `held`."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
+    await line.take("task.heartbeat", task=offer.task)
+    line.cut()
+    again = await under.line(welcomed=False)
+    held = [(known.get("task"), known.get("fence")) for known in again.hello.body.get("held") or []]
+    check(held == [(offer.task, offer.fence)], f"held: {offer.task} under {offer.fence}", again.hello)
+    verdict = {"task": offer.task, "fence": offer.fence, "verdict": "keep", "leaseMs": 30_000}
+    await again.welcome(held=[verdict])
+    await again.take("task.heartbeat", task=offer.task, fence=offer.fence)
+
+
+@agent("HELLO-6")
+async def drops_what_it_is_told_is_stale(under: UnderTest) -> None:
+    """An attempt with the verdict `stale` is stopped: nothing is heard of it, and it is not reported as completed."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": 400}, heartbeatMs=50)
+    await line.take("task.heartbeat", task=offer.task)
+    line.cut()
+    again = await under.line(welcomed=False)
+    await again.welcome(held=[{"task": offer.task, "fence": offer.fence, "verdict": "stale"}])
+    await again.reported(await again.offer(WORK, {"ms": 800}, heartbeatMs=10_000))
+    late = [frame for frame in again.holds("task.report") if frame.body.get("outcome") == "completed"]
+    check(not late and not again.holds("task.heartbeat", task=offer.task), "nothing of the attempt", late)
+
+
+@agent("HELLO-6", also=("OFFER-1", "MAIL-6"))
+async def drops_an_offer_that_was_withdrawn(under: UnderTest) -> None:
+    """An offer that comes again as the `task.revoke` of its fence is not done."""
+    line = await begun(under)
+    offer = line.offer_of(ECHO, "withdrawn")
+    line.mailbox.append(line.frame("task.offer", mseq=1, **offer))
+    await line.send_frames(
+        line.frame("task.revoke", mseq=1, task=offer["task"], fence=offer["fence"], reason="superseded")
+    )
+    await echoes(line)
+    done = line.holds("task.report", task=offer["task"])
+    check(not done, "no report of it", done)
+
+
+@agent("ID-5", also=("HELLO-7", "OFFER-7"))
+async def does_what_it_is_offered_after_a_crash(under: UnderTest) -> None:
+    """Killed in the middle of an attempt it comes back, and does the next attempt under the new fence."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
+    await line.take("task.heartbeat", task=offer.task)
+    await under.restart()
+    again = await under.line(welcomed=False)
+    held = [
+        {"task": known.get("task"), "fence": known.get("fence"), "verdict": "stale"}
+        for known in again.hello.body.get("held") or []
+    ]
+    await again.welcome(held=held)
+    next_one = await again.offer(ECHO, "second attempt", task=offer.task, attempt=2)
+    report = await again.reported(next_one)
+    check(report.fence == next_one.fence, "a report under the new fence", report)
+
+
+@agent("ASK-1", also=("ASK-2", "ASK-3"))
+async def asks_and_goes_on_with_the_answer(under: UnderTest) -> None:
+    """A question has a number, the fence and parts; the answer is what the task makes of it."""
+    line = await begun(under, ASK)
+    offer = await line.offer(ASK, {"question": "which?"})
+    question = await line.take("task.ask", task=offer.task)
+    check(question.fence == offer.fence, "the attempt's fence", question)
+    check(isinstance(question.body.get("askNo"), int) and b"which?" in question.payload, "askNo, the words", question)
+    await line.post("task.answer", task=offer.task, askNo=question.body["askNo"], payload=parts("this one"))
+    report = await line.reported(offer)
+    check(b"this one" in report.payload, "a result that has the answer", report)
+
+
+@agent("ASK-7", also=("OFFER-7",))
+async def does_not_ask_what_was_answered_before(under: UnderTest) -> None:
+    """An offer that carries the answer to its question is done without asking."""
+    line = await begun(under, ASK)
+    offer = await line.offer(ASK, {"question": "which?"})
+    question = await line.take("task.ask", task=offer.task)
+    await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="superseded", graceMs=0)
+    answers = [{"askNo": question.body["askNo"], "payload": parts("known already")}]
+    again = await line.offer(ASK, {"question": "which?"}, task=offer.task, attempt=2, answers=answers)
+    report = await line.reported(again)
+    check(b"known already" in report.payload, "a result that has the answer", report)
+
+
+@agent("FENCE-1", also=("FENCE-6",))
+async def keeps_attempts_apart_by_their_fences(under: UnderTest) -> None:
+    """Two tasks at once are each reported under their own fence."""
+    line = await begun(under)
+    credit = (line.hello.body.get("credit") or {}).get("tasks", 1)
+    offers = [await line.offer(ECHO, f"number {number}") for number in range(min(2, credit))]
+    for number, offer in enumerate(offers):
+        report = await line.reported(offer)
+        check(report.fence == offer.fence and f"number {number}".encode() in report.payload, "its own", report)
+
+
+@agent("OFFER-2", also=("OFFER-5",))
+async def tells_when_it_cannot_read_its_input(under: UnderTest) -> None:
+    """An offer whose payload is no JSON is declined, or reported as failed or rejected: it does not hang."""
+    line = await begun(under)
+    offer = await line.offer(ECHO, payload=b"this is {no JSON")
+    end = await line.take_if(
+        lambda frame: frame.kind in ("task.report", "task.decline", "task.yield") and frame.task == offer.task,
+        "task.report, task.decline or task.yield",
+    )
+    check(end.body.get("outcome", "failed") in ("failed", "rejected"), "failed or rejected", end)
+    if end.kind == "task.report":
+        await line.send("task.verdict", re=end.id, task=offer.task, fence=offer.fence, verdict="admitted")
+    await echoes(line)

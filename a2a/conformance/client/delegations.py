@@ -1,0 +1,249 @@
+"""Cases for a client that delegates one task, waits for its result and confirms it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..case import Role, case
+from ..conversation import check
+from ..requirements import Level
+from ..stand_in import Line, UnderTest
+from ..wire import Frame, encode, result, result_hash
+
+client = functools.partial(case, Role.CLIENT)
+
+TASK = "conformance-1"
+
+
+async def created(line: Line, delegation: Frame, *, is_new: bool = True) -> None:
+    """Answer a delegation, and let an agent begin."""
+    await line.happens(TASK, "created", "queued", data={"delegator": line.name})
+    await line.happens(TASK, "grant", "leased", data={"agent": "worker", "attempt": 1, "fence": 2})
+    await line.send(
+        "task.created", re=delegation.id, task=TASK, gen=1, created=is_new, state="queued", contextId="context-1"
+    )
+
+
+def review_of(**fields: Any) -> dict[str, Any]:
+    """Return the fields of a review of the task's result."""
+    payload = result({"words": 3})
+    return {
+        "task": TASK,
+        "gen": 3,
+        "rev": 0,
+        "resultHash": result_hash("completed", payload),
+        "payload": payload,
+        "agent": "worker",
+        "confirmMs": 60_000,
+    } | fields
+
+
+async def reports(line: Line) -> None:
+    """Let the agent report its result."""
+    line.told.result = review_of()["payload"]
+    await line.happens(TASK, "report", "reported", data={"outcome": "completed", "agent": "worker", "fence": 2})
+
+
+async def reviews(line: Line, **fields: Any) -> dict[str, Any]:
+    """Let the agent report its result, and show it to the client."""
+    await reports(line)
+    return await line.post("task.review", **review_of(**fields))
+
+
+async def settle(line: Line, confirm: Frame) -> None:
+    """Answer the word on the result, and tell that the task has ended."""
+    await line.send("ok", re=confirm.id, state="completed")
+    await line.happens(TASK, "complete", "completed", data={"by": line.name})
+    await line.post("task.settled", task=TASK, gen=4, state="completed", confirmedBy=line.name)
+
+
+async def delegated(under: UnderTest) -> tuple[Line, Frame]:
+    """Start the client and return its connection with the delegation it made, not answered yet."""
+    await under.start()
+    line = await under.line()
+    return line, await line.take("task.delegate", within=10.0)
+
+
+@client("HELLO-1", also=("HELLO-2", "ID-1", "ID-5", "AUTH-1"))
+async def says_hello_first(under: UnderTest) -> None:
+    """The first frame is a hello with versions, an agent id, an instance and the token it was given."""
+    await under.start()
+    line = await under.line(welcomed=False)
+    body = line.hello.body
+    check(len(body.get("versions") or []) == 2 and bool(body.get("agentId")), "versions and an agentId", line.hello)
+    check(bool(body.get("instanceId")) and isinstance(body.get("incarnation"), int), "an instance", line.hello)
+    check(body.get("token", "") == under.settings.token, "the token it was given", line.hello)
+
+
+@client("TASK-1", also=("TASK-3",))
+async def delegates_with_the_key_it_was_given(under: UnderTest) -> None:
+    """The delegation has the key, the skill, and an input that is a JSON array of Parts."""
+    _, delegation = await delegated(under)
+    body = delegation.body
+    check(body.get("key") == under.values["key"], f"the key {under.values['key']!r}", delegation)
+    check((body.get("spec") or {}).get("skill") == under.values["skill"], "the skill", delegation)
+    check(delegation.payload.startswith(b"["), "a JSON array of Parts", delegation)
+
+
+@client("ACCEPT-3", also=("ACCEPT-2", "MAIL-3"))
+async def confirms_the_result_it_was_shown(under: UnderTest) -> None:
+    """The word names the task, the revision and the hash of the review, and the mailbox is acknowledged."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    review = await reviews(line)
+    confirm = await line.take("task.confirm", task=TASK)
+    body = confirm.body
+    is_right = body.get("rev") == 0 and body.get("resultHash") == review["body"]["resultHash"]
+    check(is_right and body.get("verdict", "accept") == "accept", "accept of revision 0 and its hash", confirm)
+    await settle(line, confirm)
+    await line.acknowledged_up_to(1)
+
+
+@client("RPC-3", also=("TASK-3",))
+async def sends_the_same_delegation_again(under: UnderTest) -> None:
+    """A delegation that had no answer is sent again after the next handshake: same key, same spec, same input."""
+    line, first = await delegated(under)
+    line.cut()
+    again = await under.line()
+    second = await again.take("task.delegate")
+    same = [first.body.get(name) == second.body.get(name) for name in ("key", "spec")]
+    check(all(same) and first.payload == second.payload, "the same key, spec and input", second)
+
+
+@client("RPC-3", also=("ACCEPT-6",))
+async def sends_the_same_word_again(under: UnderTest) -> None:
+    """A confirm that had no answer is sent again after the next handshake, for the same revision and hash."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await reviews(line)
+    first = await line.take("task.confirm", task=TASK)
+    line.cut()
+    again = await under.line(resumed=True)
+    second = await again.take("task.confirm", task=TASK)
+    same = [first.body.get(name) == second.body.get(name) for name in ("rev", "resultHash", "verdict")]
+    check(all(same), "the same word", second)
+    await settle(again, second)
+
+
+@client("TASK-3", also=("RPC-4",))
+async def waits_for_a_task_that_was_there(under: UnderTest) -> None:
+    """Where the delegation is answered `created: false` the client waits for that task, and confirms its result."""
+    line, delegation = await delegated(under)
+    await created(line, delegation, is_new=False)
+    await reviews(line)
+    await settle(line, await line.take("task.confirm", task=TASK))
+
+
+@client("MAIL-4")
+async def passes_over_a_review_it_has_seen(under: UnderTest) -> None:
+    """A review that comes again with its number is not confirmed with another word."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    review = await reviews(line)
+    first = await line.take("task.confirm", task=TASK)
+    line.cut()
+    again = await under.line(nextMseq=1, resumed=False)
+    await again.send_frames(review)
+    second = await again.take("task.confirm", task=TASK)
+    check(second.body.get("resultHash") == first.body.get("resultHash"), "the same hash", second)
+    await settle(again, second)
+    later = again.holds("task.confirm")
+    check(all(frame.body == second.body for frame in later), "no other word", later)
+
+
+@client("MAIL-7")
+async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
+    """An entry beyond the one that comes next ends the connection; on the next one the review is confirmed."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await line.send_frames(line.frame("task.review", mseq=2, **review_of()))
+    await line.ended()
+    again = await under.line(nextMseq=1)
+    await reviews(again)
+    await settle(again, await again.take("task.confirm", task=TASK))
+
+
+@client("WIRE-6", also=("WIRE-7",))
+async def passes_over_what_it_does_not_know(under: UnderTest) -> None:
+    """Unknown fields, in answers and in the review, and a frame of an unknown kind change nothing."""
+    line, delegation = await delegated(under)
+    fields = {"task": TASK, "gen": 1, "created": True, "state": "queued", "contextId": "c", "later": [1]}
+    await line.send("task.created", re=delegation.id, **fields)
+    await line.send("no.such.kind", anything=1)
+    await reviews(line, laterField={"x": None})
+    await settle(line, await line.take("task.confirm", task=TASK))
+
+
+@client("RPC-5")
+async def answers_pings(under: UnderTest) -> None:
+    """A `ping` is answered with its nonce."""
+    line, _ = await delegated(under)
+    sent = await line.send("ping", nonce="here")
+    pong = await line.reply(sent, "ping")
+    check(pong.kind == "pong" and pong.body.get("nonce") == "here", "pong with the nonce", pong)
+
+
+@client("RPC-3", also=("WIRE-2",))
+async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
+    """Half a review and the end of the connection do nothing; the whole one on the next connection is confirmed."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    entry = line.frame("task.review", mseq=1, **review_of())
+    whole = line.socket.framed(encode([entry], line.encoding))
+    await line.socket.write(whole[: len(whole) // 2])
+    line.cut()
+    again = await under.line(nextMseq=1)
+    again.mailbox.append(entry)
+    await reports(again)
+    await again.send_frames(entry)
+    await settle(again, await again.take("task.confirm", task=TASK))
+
+
+@client("WIRE-10", also=("WIRE-1", "WIRE-12"))
+async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
+    """The input is `bin` in MessagePack and a string in JSON."""
+    line, delegation = await delegated(under)
+    wanted = str if line.is_json else bytes
+    check(isinstance(delegation.get("payload"), wanted), f"a payload that is {wanted.__name__}", delegation)
+
+
+@client("ACCEPT-3", level=Level.SHOULD)
+async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> None:
+    """A review whose payload has another hash than it names is not confirmed under that hash."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await reviews(line, resultHash="sha256:" + "0" * 64)
+    await line.acknowledged_up_to(1)
+    await line.nothing("task.confirm", verdict="accept")
+
+
+@client("TASK-10")
+async def takes_the_end_from_the_coordinator(under: UnderTest) -> None:
+    """A task that fails ends the client's wait: it says nothing more about it, and leaves."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await line.happens(TASK, "fail", "failed", data={"reason": "error"})
+    await line.post("task.settled", task=TASK, gen=3, state="failed", reason="error", detail="it did not work")
+    await line.acknowledged_up_to(1)
+    check(not line.holds("task.confirm"), "no word on a result", line.waiting)
+
+
+@client("ID-3", level=Level.SHOULD)
+async def each_run_is_a_process_of_its_own(under: UnderTest) -> None:
+    """Started twice, the client comes as one principal with another part behind `#`."""
+    await under.start()
+    first = str((await under.line()).hello.body.get("agentId"))
+    await under.restart()
+    second = str((await under.line()).hello.body.get("agentId"))
+    check(first.partition("#")[0] == second.partition("#")[0], "one principal", (first, second))
+    check(first != second and "#" in first, "ids that differ behind #", (first, second))
+
+
+@client("WIRE-11", level=Level.SHOULD)
+async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
+    """Neither the hello nor the delegation has a field that is `null`, in the envelope or in the body."""
+    line, delegation = await delegated(under)
+    for frame in (line.hello, delegation):
+        empty = [name for name, value in [*frame.items(), *frame.body.items()] if value is None]
+        check(not empty, "no field that is null", empty)

@@ -1,0 +1,291 @@
+"""The suite as a coordinator: what is played against an agent or a client under test.
+
+It decides nothing by itself but the answers to what comes all the time (heartbeats, pings, accepts); a case says the
+rest, and says wrong things on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from .case import Failed, Skipped
+from .conversation import Conversation, check
+from .program import Program, free_port
+from .socket import Closed, Socket
+from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts
+
+__all__ = ["Line", "PeerSettings", "Told", "UnderTest"]
+
+ARRIVES_WITHIN = 20.0
+"""Seconds for a program to start and say hello."""
+LIMITS = {
+    "messageMaxBytes": 4 * 1024 * 1024,
+    "payloadMaxBytes": 2 * 1024 * 1024,
+    "framesPerMessage": 1_024,
+    "framesPerSecond": 200_000,
+    "requestsInFlight": 16_384,
+    "outboxMaxBytes": 64 * 1024 * 1024,
+    "heartbeatMs": 10_000,
+    "leaseMs": 30_000,
+}
+OK_KINDS = (
+    *("agent.update", "task.decline", "task.checkpoint", "task.artifact", "task.ask", "task.steer", "task.yield"),
+    *("task.watch", "context.watch", "claim.release", "bye"),
+)
+"""What the stand-in answers with `ok` where a case does not say otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerSettings:
+    """How the agent or client under test comes to the suite."""
+
+    command: str | None
+    """Its command line, with `{url}`, `{token}`, `{state}` and for clients `{skill}`, `{key}` and `{input}`; None: it
+    is started by hand, and connects again for every case."""
+    listen: str = "127.0.0.1:0"
+    token: str = ""
+    run: str = "0"
+    announce: Callable[[str], None] = field(default=lambda _: None)
+    """Called with each address the suite listens on."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What the stand-in has said to a peer, over all its connections."""
+
+    mailbox: list[dict[str, Any]] = field(default_factory=list)
+    """Every entry, the first with `mseq` 1."""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What happened to the task a client delegated, generation by generation."""
+    result: bytes | None = None
+    """Its newest result."""
+
+
+class Line(Conversation):
+    """One connection of the implementation under test, from its hello on."""
+
+    hello: Frame
+    answers: bool = True
+    """Whether what comes all the time is answered as it comes."""
+    lease_ms: int = 30_000
+
+    def __init__(self, socket: Socket, name: str, encoding: str, told: Told) -> None:
+        super().__init__(socket, name, encoding)
+        self.told = told
+        self.mailbox = told.mailbox
+        self._watches: dict[str, str] = {}
+        self.acknowledged = 0
+
+    async def arrived(self, frame: Frame) -> None:
+        if frame.kind == "mailbox.ack":
+            self.acknowledged = max(self.acknowledged, int(frame.body.get("upto", 0)))
+        if not self.answers:
+            return
+        try:
+            if frame.kind == "ping":
+                await self.send("pong", re=frame.id, nonce=frame.body.get("nonce"))
+            elif frame.kind in ("task.heartbeat", "task.accept"):
+                at = {"task": frame.task, "fence": frame.fence}
+                await self.send("task.lease", re=frame.id, leaseMs=self.lease_ms, **at)
+            elif frame.kind == "task.get":
+                await self._show(frame)
+            elif frame.kind in OK_KINDS:
+                await self.send("ok", re=frame.id)
+                if frame.kind == "task.watch" and not frame.body.get("stop"):
+                    self._watches[frame.task] = frame.id
+                    for event in self.told.events[int(frame.body.get("fromGen", 0)) :]:
+                        await self.send("task.event", re=frame.id, **event)
+        except Closed:
+            pass  # the case sees the end of the connection where it waits for something
+
+    async def welcome(self, **fields: Any) -> None:
+        """Welcome the peer; fields of the welcome replace what it says by default, and None leaves one out."""
+        last = int((self.hello.body.get("resume") or {}).get("lastMseq", 0))
+        known = min(max(last, self.acknowledged), len(self.mailbox))
+        body: dict[str, Any] = {
+            "version": "1.0",
+            "namespace": "conformance",
+            "epoch": 1,
+            "durability": "memory",
+            "limits": LIMITS,
+            "nextMseq": known + 1,
+            "resumed": last > 0,
+            "held": [],
+        }
+        await self.send("welcome", re=self.hello.id, **(body | fields))
+
+    async def post(self, kind: str, /, **fields: Any) -> dict[str, Any]:
+        """Send a mailbox entry with the number that comes next."""
+        entry = self.frame(kind, mseq=len(self.mailbox) + 1, **fields)
+        self.mailbox.append(entry)
+        await self.send_frames(entry)
+        return entry
+
+    async def happens(self, task: str, event: str, state: str, **fields: Any) -> None:
+        """Let something happen to a task, and tell it who watches."""
+        body = {"task": task, "gen": len(self.told.events) + 1, "event": event, "state": state, "at": 0, "data": {}}
+        self.told.events.append(body | fields)
+        if task in self._watches:
+            await self.send("task.event", re=self._watches[task], **self.told.events[-1])
+
+    async def _show(self, frame: Frame) -> None:
+        state = self.told.events[-1]["state"] if self.told.events else "queued"
+        shown = {"completed": "TASK_STATE_COMPLETED", "failed": "TASK_STATE_FAILED"}.get(state, "TASK_STATE_WORKING")
+        view = {
+            "id": frame.task,
+            "contextId": "context-1",
+            "status": {"state": shown},
+            "metadata": {"state": state, "generation": len(self.told.events), "rev": 0},
+        }
+        generation = max(1, len(self.told.events))
+        await self.send("task.found", re=frame.id, task=frame.task, gen=generation, view=view, payload=self.told.result)
+
+    def offer_of(self, skill: str, value: Any = None, **fields: Any) -> dict[str, Any]:
+        """Return the fields of an offer that is granted, of a task of its own."""
+        number = next(_numbers)
+        fence = 1_000 + number
+        return {
+            "task": f"conformance-{number}",
+            "fence": fence,
+            "attempt": 1,
+            "granted": True,
+            "offerMs": 10_000,
+            "leaseMs": self.lease_ms,
+            "heartbeatMs": 10_000,
+            "spec": {"skill": skill},
+            "payload": parts(value),
+            "key": f"key-{number}",
+            "contextId": f"context-{number}",
+            "delegator": "suite",
+            "rev": 0,
+        } | fields
+
+    async def offer(self, skill: str, value: Any = None, **fields: Any) -> Frame:
+        """Offer a task by mailbox, granted where nothing else is said, and return the offer."""
+        return Frame(await self.post("task.offer", **self.offer_of(skill, value, **fields)))
+
+    async def reported(self, offer: Frame, *, verdict: str | None = "admitted", within: float | None = None) -> Frame:
+        """Return the report of an attempt, and answer it with a verdict; None: leave it unanswered."""
+        report = await self.take("task.report", task=offer.task, fence=offer.fence, within=within)
+        if verdict is not None:
+            await self.send("task.verdict", re=report.id, task=offer.task, fence=offer.fence, verdict=verdict)
+        return report
+
+    async def acknowledged_up_to(self, mseq: int) -> None:
+        """Wait until the peer has acknowledged its mailbox up to this entry."""
+        if self.acknowledged < mseq:
+            await self.take_if(
+                lambda frame: frame.kind == "mailbox.ack" and frame.body.get("upto", 0) >= mseq,
+                f"mailbox.ack up to {mseq}",
+            )
+
+
+_numbers = itertools.count(1)
+
+
+class UnderTest:
+    """The agent or client under test, as one case sees it: its process, and each connection it makes."""
+
+    def __init__(self, settings: PeerSettings, case: str, encoding: str | None = None, **values: str) -> None:
+        self.settings = settings
+        self.encodings = (encoding,) if encoding else (MSGPACK, JSON)
+        self.lines: list[Line] = []
+        """Every connection that was made, in order."""
+        self.values = {"key": f"key of {case} {settings.run}", "skill": "conformance.echo", "input": "{}"} | values
+        self.program: Program | None = None
+        self.told = Told()
+        self.port = 0
+        self._case = case
+        self._arrived: asyncio.Queue[Socket] = asyncio.Queue()
+        self._stack = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        """Listen for it."""
+        host, _, port = self.settings.listen.rpartition(":")
+        self.port = int(port) or free_port()
+        server = await asyncio.start_server(self._accept, host, self.port)
+        self._stack.callback(server.close)
+        self.settings.announce(self.url)
+
+    async def aclose(self) -> None:
+        """End its process and every connection."""
+        await self._stack.aclose()
+        for line in self.lines:
+            await line.leave()
+
+    def trace(self) -> list[str]:
+        """Return what went over its connections, and what the program has written."""
+        frames = [f"{line.name}: {text}" for line in self.lines for text in line.trace]
+        output = self.program.output() if self.program is not None else ""
+        return [*frames, *(f"output: {text}" for text in output.splitlines()[-10:])]
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        names = tuple(SUBPROTOCOLS[encoding] for encoding in self.encodings)
+        try:
+            socket = await Socket.accept(reader, writer, names)
+        except (ConnectionError, OSError):
+            writer.close()  # no WebSocket, or a probe of the port
+            return
+        self._arrived.put_nowait(socket)
+
+    async def start(self, **values: str) -> None:
+        """Start the program; without a command somebody has to."""
+        if self.settings.command is None:
+            return
+        if self.program is None:
+            filled = {"url": self.url, "token": self.settings.token} | self.values | values
+            self.program = Program(self.settings.command, **filled)
+            self._stack.push_async_exit(self.program)
+        await self.program.start()
+
+    async def restart(self) -> None:
+        """Kill the program and start it again with its state.
+
+        Raises:
+            Skipped: the suite has not started it.
+        """
+        if self.program is None:
+            raise Skipped("the suite was given no command to start it with")
+        await self.program.kill()
+        await self.program.start()
+
+    async def line(self, *, within: float = ARRIVES_WITHIN, welcomed: bool = True, **welcome: Any) -> Line:
+        """Return the next connection it makes, once it has said hello there, and welcome it.
+
+        Raises:
+            Failed: it did not come, or its first frame is no hello.
+        """
+        try:
+            socket = await asyncio.wait_for(self._arrived.get(), within)
+        except TimeoutError:
+            told = f": {self.program.output()}" if self.program is not None else ""
+            raise Failed(f"expected a connection within {within:g} s; none came{told}") from None
+        encoding = next(name for name, protocol in SUBPROTOCOLS.items() if protocol == socket.subprotocol)
+        line = Line(socket, f"connection {len(self.lines) + 1}", encoding, self.told)
+        line.acknowledged = self.lines[-1].acknowledged if self.lines else 0
+        self.lines.append(line)
+        first = await line.take_if(lambda _: True, "a frame")
+        check(first.kind == "hello", "hello as the first frame (HELLO-1)", first)
+        line.hello = first
+        if welcomed:
+            await line.welcome(**welcome)
+        return line
+
+    async def has_skill(self, line: Line, skill: str) -> None:
+        """Leave the case out where the card in the hello has no such skill.
+
+        Raises:
+            Skipped: it has none.
+        """
+        skills = [known.get("id") for known in (line.hello.body.get("card") or {}).get("skills", [])]
+        if skill not in skills:
+            raise Skipped(f"the agent does not offer the skill {skill}")

@@ -1,0 +1,33 @@
+"""The suite, and the implementations it is tried on here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from a2a.conformance.runner import Outcome, Status
+
+COORDINATOR = f"{sys.executable} -m a2a coordinator run --quiet --listen 127.0.0.1:{{port}} --db {{state}}/ledger.db"
+TOKEN = "{state}/coordinators/127.0.0.1_{port}/token"
+OPERATOR_TOKEN = "{state}/coordinators/127.0.0.1_{port}/operator-token"
+AGENT = f"{sys.executable} -m reference_agents.testee --url {{url}}"
+CLIENT = f"{sys.executable} -m a2a delegate {{skill}} --text {{input}} --key {{key}} --url {{url}} --quiet"
+
+
+def unmet(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what did not pass, in words."""
+    return [
+        f"{outcome.case.id}: {outcome.status}: {outcome.detail}"
+        for outcome in outcomes
+        if outcome.status is not Status.PASSED
+    ]
+
+
+@pytest.fixture(autouse=True)
+def from_the_tree(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What a case starts is the code of this tree, and nothing of the surroundings leads anywhere else."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(request.config.rootpath), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.delenv("A2A_TOKEN", raising=False)

@@ -1,0 +1,18 @@
+"""Our own client passes every case there is, in both encodings."""
+
+from __future__ import annotations
+
+import pytest
+
+from a2a.conformance.case import Role
+from a2a.conformance.playing import cases, play_client
+from a2a.conformance.stand_in import PeerSettings
+from a2a.conformance.wire import JSON
+
+from .conftest import CLIENT, unmet
+
+
+@pytest.mark.parametrize("encoding", [None, JSON])
+async def test_our_client_conforms(encoding: str | None) -> None:
+    settings = PeerSettings(command=CLIENT, token="the token of the suite")
+    assert unmet(await play_client(cases(Role.CLIENT), settings, encoding=encoding, jobs=2)) == []
