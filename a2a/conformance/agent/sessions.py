@@ -265,9 +265,7 @@ async def takes_its_count_from_the_welcome(under: UnderTest) -> None:
 async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
     """An entry beyond the one that comes next ends the connection; on the next one both come and are done."""
     line = await begun(under)
-    entries = [
-        line.frame("task.offer", mseq=mseq, **line.offer_of(ECHO, f"number {mseq}")) for mseq in (1, 2)
-    ]
+    entries = [line.frame("task.offer", mseq=mseq, **line.offer_of(ECHO, f"number {mseq}")) for mseq in (1, 2)]
     await line.send_frames(entries[1])
     await line.ended()
     again = await under.line(nextMseq=1)

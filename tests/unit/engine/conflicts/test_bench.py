@@ -18,7 +18,7 @@ JOBS = [
     (Overlap("t2", "t1", PATCHES[0], PATCHES[2]), 0, None, "holding t2 against t1"),
     (Overlap("t2", "t1", PATCHES[0], b""), -1, None, "holding t2 against t1"),
     (Merge("k", 2, None, PATCHES[0], PATCHES[1], are_patches=True), -1, None, "merging for k"),
-    (Compare("g", "m", "json-c14n", (b"[]", ONE), b"\x00"), -1, None, "comparing m of g"),
+    (Compare("g", "m", "json-c14n", (b"[]", ONE), b"\x00"), 2, None, "comparing m of g"),
     (Compare("g", "m", "bytes", (b"[]", ONE), ONE), 1, None, "comparing m of g"),
     (Merge("k", 2, None, b'{"a":1}', b'{"b":1}'), 0, b'{"a":1,"b":1}', "merging for k"),
     (Merge("k", 2, b"1", b"2", b"3"), -1, None, "merging for k"),

@@ -1,0 +1,129 @@
+"""The suite as a coordinator: what it says by itself, and what a case has it say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from a2a.conformance.case import Failed, Skipped
+from a2a.conformance.peer import Peer
+from a2a.conformance.socket import Socket
+from a2a.conformance.stand_in import Line, PeerSettings, UnderTest
+from a2a.conformance.wire import JSON, SUBPROTOCOLS
+
+BY_HAND = PeerSettings(command=None)
+
+
+@asynccontextmanager
+async def listening(settings: PeerSettings = BY_HAND) -> AsyncIterator[UnderTest]:
+    under = UnderTest(settings, "a_case")
+    await under.open()
+    try:
+        yield under
+    finally:
+        await under.aclose()
+
+
+@asynccontextmanager
+async def arrived(under: UnderTest, **hello: Any) -> AsyncIterator[tuple[Peer, Line]]:
+    """Connect by hand, say hello, and be welcomed."""
+    peer = Peer(await Socket.connect(under.url, SUBPROTOCOLS[JSON]), "worker", JSON)
+    async with peer:
+        sent = await peer.send("hello", agentId="worker", **hello)
+        line = await under.line()
+        peer.welcome = await peer.reply(sent, "hello")
+        yield peer, line
+
+
+async def test_whoever_comes_is_welcomed_and_its_hello_kept() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        assert line.hello.body["agentId"] == "worker"
+        assert (peer.welcome.kind, peer.welcome.body["nextMseq"], peer.welcome.body["resumed"]) == ("welcome", 1, False)
+        assert (line.encoding, under.trace()[0][:16]) == (JSON, "connection 1: < ")
+
+
+async def test_what_comes_all_the_time_is_answered() -> None:
+    async with listening() as under, arrived(under) as (peer, _):
+        lease = await peer.request("task.heartbeat", task="t", fence=5)
+        assert (lease.kind, lease.fence, lease.body["leaseMs"]) == ("task.lease", 5, 30_000)
+        assert (await peer.request("ping", nonce="n")).body["nonce"] == "n"
+        assert (await peer.request("task.checkpoint", task="t", fence=5)).kind == "ok"
+
+
+async def test_a_case_may_have_it_say_nothing() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        line.answers = False
+        await peer.send("task.heartbeat", task="t", fence=5)
+        await line.take("task.heartbeat")
+        line.answers = True
+        await peer.settle()
+        assert not peer.waiting
+
+
+async def test_the_mailbox_is_numbered_over_all_connections() -> None:
+    async with listening() as under:
+        async with arrived(under) as (peer, line):
+            offers = [await line.offer("s", number) for number in range(2)]
+            assert [(await peer.offered())["mseq"] for _ in offers] == [1, 2]
+            await line.acknowledged_up_to(2)
+        async with arrived(under) as (peer, line):
+            assert peer.welcome.body["nextMseq"] == 3, "where it has acknowledged"
+            third = await line.offer("s")
+            assert (third["mseq"], third.fence > offers[1].fence) == (3, True)
+
+
+async def test_a_report_is_answered_with_the_verdict_of_the_case() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        await line.offer("s")
+        offer = await peer.offered()
+        sent = await peer.send("task.report", task=offer.task, fence=offer.fence, outcome="completed")
+        await line.reported(offer, verdict="late")
+        assert (await peer.reply(sent)).body["verdict"] == "late"
+
+
+async def test_a_task_is_watched_and_read_as_the_case_has_it_happen() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        await line.happens("t", "created", "queued")
+        watch = await peer.send("task.watch", task="t")
+        line.told.result = b"[]"
+        assert (await peer.take("task.event", re=watch)).body["event"] == "created"
+        await line.happens("t", "report", "reported")
+        event = await peer.take("task.event", re=watch)
+        assert (event["gen"], event.body["state"]) == (2, "reported")
+        found = await peer.request("task.get", task="t")
+        assert (found.payload, found.body["view"]["metadata"]["state"]) == (b"[]", "reported")
+
+
+async def test_a_case_is_left_out_where_a_skill_is_not_there() -> None:
+    async with listening() as under:
+        card = {"name": "w", "skills": [{"id": "here"}]}
+        async with arrived(under, card=card) as (_, line):
+            await under.has_skill(line, "here")
+            with pytest.raises(Skipped, match="the skill there"):
+                await under.has_skill(line, "there")
+        with pytest.raises(Skipped, match="no command"):
+            await under.restart()
+
+
+async def test_nobody_who_comes_is_told_with_what_the_program_said() -> None:
+    async with listening() as under:
+        with pytest.raises(Failed, match="none came"):
+            await under.line(within=0.01)
+    program = PeerSettings(command="sh -c 'echo {url} {token} >&2'", token="door")
+    async with listening(program) as under:
+        await under.start()
+        assert under.program is not None
+        await under.program.exited()
+        with pytest.raises(Failed, match=f"{under.url} door"):
+            await under.line(within=0.01)
+
+
+async def test_a_first_frame_that_is_no_hello_fails_the_case() -> None:
+    async with listening() as under:
+        async with Peer(await Socket.connect(under.url, SUBPROTOCOLS[JSON]), "worker", JSON) as peer:
+            await peer.send("ping")
+            with pytest.raises(Failed, match="hello as the first frame"):
+                await under.line()
