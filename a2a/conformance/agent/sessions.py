@@ -6,7 +6,7 @@ import functools
 import json
 import re
 
-from ..case import Role, case
+from ..case import Failed, Role, case
 from ..conversation import check
 from ..requirements import Level
 from ..stand_in import LIMITS, Line, UnderTest
@@ -323,3 +323,16 @@ async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
     for frame in (line.hello, report):
         empty = [name for name, value in [*frame.items(), *frame.body.items()] if value is None]
         check(not empty, "no field that is null", empty)
+
+
+@agent("HELLO-12", level=Level.SHOULD)
+async def does_not_fight_for_its_name(under: UnderTest) -> None:
+    """After a `bye` that another instance took its place it does not come back by itself."""
+    line = await begun(under)
+    await line.send("bye", reason="taken_over")
+    await line.leave()
+    try:
+        await under.line(within=2.0)
+    except Failed:
+        return
+    raise Failed("expected no connection after `taken_over`; it came back within 2 s")

@@ -562,3 +562,71 @@ async def who_delegated_outranks_who_works(under: Coordinator) -> None:
     check(resolved.body.get("by") == "authority", "decided by authority", resolved)
     values = await client.request("context.read", contextId=context, keys=["decisions/a"])
     check(as_bytes(values.body["values"][0]["payload"]) == b'"delegator"', "the delegator's value", values)
+
+
+@coordinator("CONFLICT-18", also=("CONFLICT-17",))
+async def an_agent_that_is_taken_again_and_again_is_kept_from_both(under: Coordinator) -> None:
+    """The third takeover of a process that answers is refused with `denied`, and names a conflict by rule `d2`."""
+    name, skill = under.name("worker"), under.skill()
+    for _ in range(2):
+        await under.peer(name, skills=(skill,))
+    seated = await under.peer(name, skills=(skill,))
+    one = await under.connect(name=name)
+    await one.refused("denied", "hello", **under.hello(name, skill))
+    ping = await seated.take("ping")
+    await seated.send("pong", re=ping.id, nonce=ping.body.get("nonce", ""))
+    await seated.settle()
+    two = await under.connect(name=name)
+    error = await two.refused("denied", "hello", **under.hello(name, skill))
+    conflict = str((error.body.get("data") or {}).get("conflict"))
+    view = await record(seated, conflict)
+    told = (view.get("kind"), view.get("rule"), view.get("isOpen"))
+    check(told == ("identity", "d2", True), "an open conflict of kind identity by rule d2", view)
+    client = await under.peer()
+    await client.delegate(skill)
+    await seated.nothing("task.offer")
+
+
+def patch_of(of: str, path: str, *, base: str = "r1", value: int = 1) -> bytes:
+    """Return a result: one artifact that is a JSON Patch of one place."""
+    operations = [{"op": "replace", "path": path, "value": value}]
+    parts = [{"data": operations, "mediaType": "application/json-patch+json"}]
+    artifact = {"artifactId": "patch", "metadata": {"patch": {"of": of, "base": base}}, "parts": parts}
+    return json.dumps([artifact], separators=(",", ":")).encode()
+
+
+@coordinator("PATCH-3", also=("PATCH-1", "PATCH-2", "CONFLICT-11", "COMPARE-3"))
+async def two_patches_of_one_place_collide(under: Coordinator) -> None:
+    """Two results of one context that patch the same place of one base are a conflict by rule `a1`, told to both."""
+    skill, context, thing = under.skill(), under.name("context"), under.name("thing")
+    credit = {"tasks": 1, "frames": 256}
+    worker, other = [await under.peer(skills=(skill,), credit=credit) for _ in range(2)]
+    client = await under.peer()
+    for number in range(2):
+        await client.delegate(skill, number, contextId=context)
+    offers = [(peer, await peer.offered()) for peer in (worker, other)]
+    for number, (peer, offer) in enumerate(offers):
+        named = [{"of": thing, "base": "r1"}]
+        await peer.admitted(offer, payload=patch_of(thing, "/a/b", value=number), patches=named)
+    opened = await client.take("conflict.opened")
+    told = (opened.body.get("rule"), opened.body.get("conflictKind"), len(opened.body["subjects"]))
+    check(told == ("a1", "artifact", 2), "rule a1, kind artifact, two subjects", opened)
+    for _, offer in offers:
+        await client.request("task.cancel", task=offer.task)
+
+
+@coordinator("PATCH-2", also=("PATCH-3",))
+async def patches_of_other_places_or_bases_do_not_collide(under: Coordinator) -> None:
+    """Of results that patch another place, another base or another thing each is accepted by itself."""
+    skill, context, thing = under.skill(), under.name("context"), under.name("thing")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    for number, (of, path, base) in enumerate(
+        ((thing, "/a", "r1"), (thing, "/b", "r1"), (thing, "/a", "r2"), (thing + "2", "/a", "r1"))
+    ):
+        created = await client.delegate(skill, number, contextId=context)
+        offer = await worker.offered(created.task)
+        named = [{"of": of, "base": base}]
+        await worker.admitted(offer, payload=patch_of(of, path, base=base), patches=named)
+        answer = await client.confirm(await client.reviewed(created.task))
+        check(answer.body.get("state") == "completed", "completed", answer)
+    await client.nothing("conflict.opened")

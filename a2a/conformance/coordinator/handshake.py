@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 
 from ..case import Need, Role, Skipped, case
@@ -174,6 +175,16 @@ async def a_drained_agents_work_goes_to_another(under: Coordinator) -> None:
     await second.offered(created.task)
     counters = (await client.view(created.task))["metadata"].get("counters") or {}
     check(counters.get("losses", 0) == 0, "no loss counted", counters)
+
+
+@coordinator("HELLO-13")
+async def closes_a_connection_that_says_nothing(under: Coordinator) -> None:
+    """A connection on which no hello came is closed after 5 s, and not before."""
+    silent = await under.connect()
+    started = asyncio.get_running_loop().time()
+    await silent.ended(within=10.0)
+    lasted = asyncio.get_running_loop().time() - started
+    check(lasted >= 4.5, "the end after 5 s", f"{lasted:.1f} s")
 
 
 @coordinator("ID-1")

@@ -21,7 +21,7 @@ TOKENS = "{state}/coordinators/127.0.0.1_{port}"
 def test_every_case_has_a_name_of_its_own_and_is_found_once() -> None:
     found = cases()
     assert found == cases() == CASES
-    assert len({case.id for case in found}) == len(found)
+    assert len({(case.role, case.id) for case in found}) == len(found)
     assert [case for role in Role for case in cases(role)] == sorted(
         found, key=lambda case: list(Role).index(case.role)
     )
