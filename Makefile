@@ -13,7 +13,7 @@ APPROVE ?= auto
 # A worker that is done takes from the other: a few tests last as long as a thousand others.
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: setup node test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
+.PHONY: setup node conformance test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,21 @@ $(NODE_STAMP): $(NODE_PEER)/package.json $(NODE_PEER)/package-lock.json
 
 test: setup
 	$(BIN)/python -m pytest -p xdist $(TEST_ARGS)
+
+# The conformance suite as a user runs it: on the coordinator, the agents and the clients that are here.
+CONFORM := $(BIN)/a2a conformance run --encoding both --strict --quiet
+KEPT    := {state}/coordinators/127.0.0.1_{port}
+SKILLS  := --skill conformance.echo --skill conformance.work --skill conformance.fail --skill conformance.ask
+JS      := --url {url} --state {state} --encoding {encoding}
+conformance: setup
+	$(CONFORM) --cmd '$(BIN)/a2a coordinator run --listen 127.0.0.1:{port} --db {state}/ledger.db' \
+		--token-file '$(KEPT)/token' --operator-token-file '$(KEPT)/operator-token'
+	$(CONFORM) --role agent --cmd '$(BIN)/python -m reference_agents.testee --url {url}'
+	$(CONFORM) --role client --cmd '$(BIN)/a2a delegate {skill} --text {input} --key {key} --url {url}'
+	@if [ -d $(NODE_PEER)/node_modules ]; then set -x; \
+		$(CONFORM) --role agent --cmd 'node $(NODE_PEER)/bin/agent.js $(JS) $(SKILLS)' && \
+		$(CONFORM) --role client --cmd 'node $(NODE_PEER)/bin/client.js $(JS) --key {key} --json {input} delegate {skill}'; \
+	else echo "the peer in JavaScript is left out: make node"; fi
 
 # The tests that `make test` leaves out: they last long and are like those it runs.
 long: setup

@@ -45,8 +45,8 @@ class PeerSettings:
     """How the agent or client under test comes to the suite."""
 
     command: str | None
-    """Its command line, with `{url}`, `{token}`, `{state}` and for clients `{skill}`, `{key}` and `{input}`; None: it
-    is started by hand, and connects again for every case."""
+    """Its command line, with `{url}`, `{token}`, `{encoding}`, `{state}` and for clients `{skill}`, `{key}` and
+    `{input}`; None: it is started by hand, and connects again for every case."""
     listen: str = "127.0.0.1:0"
     token: str = ""
     run: str = "0"
@@ -242,7 +242,8 @@ class UnderTest:
         if self.settings.command is None:
             return
         if self.program is None:
-            filled = {"url": self.url, "token": self.settings.token} | self.values | values
+            named = {"url": self.url, "token": self.settings.token, "encoding": self.encodings[0]}
+            filled = named | self.values | values
             self.program = Program(self.settings.command, **filled)
             self._stack.push_async_exit(self.program)
         await self.program.start()

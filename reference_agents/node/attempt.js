@@ -100,7 +100,7 @@ export class Attempt {
     if (what === "looked") return (this.steerNo = args.steerNo);
     if (what === "checkpoint") return this.#checkpoint(args.payload);
     if (what === "completed") return this.#completed(args.result);
-    if (what === "failed") return this.#failed(args.code, args.detail, false);
+    if (what === "failed") return this.#failed(args.code, args.detail, args.retryable);
     try {
       const value = await this[`do_${what}`](args);
       this.worker?.postMessage({ re: id, value });

@@ -1,9 +1,10 @@
-// The two skills: what the card says of them, and how they are done. `context` is what the attempt offers its work:
+// The skills: what the card says of them, and how they are done. `context` is what the attempt offers its work:
 // `payload`, `restored`, `words()`, `progress`, `artifact`, `checkpoint` and `ask`.
 
 import { DOCUMENTS_SCHEMA, documentsOf, Unfit } from "./documents.js";
 import { anchorsOf, FINDINGS_SCHEMA, findingsOf, RULES } from "./lint.js";
 import { STATISTICS_SCHEMA, statisticsOf, totalOf } from "./statistics.js";
+import { TESTEE } from "./testee.js";
 
 const TEXT_MODES = { inputModes: ["text/plain", "text/markdown", "application/json"], outputModes: ["application/json"] };
 const WHICH_TEXT = [{ text: "There is no text in the input. Which text is meant?" }];
@@ -87,6 +88,9 @@ export const SKILLS = {
   },
 };
 
+/** Those above, which an agent has by default, and those it has where it is asked to. */
+export const KNOWN = { ...SKILLS, ...TESTEE };
+
 /** The card of an agent with these skills (spec REG-5). */
 export function cardOf(names = Object.keys(SKILLS)) {
   return {
@@ -97,6 +101,6 @@ export function cardOf(names = Object.keys(SKILLS)) {
     capabilities: { streaming: true },
     defaultInputModes: TEXT_MODES.inputModes,
     defaultOutputModes: TEXT_MODES.outputModes,
-    skills: names.map((name) => SKILLS[name].card),
+    skills: names.map((name) => KNOWN[name].card),
   };
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { Unfit } from "./documents.js";
-import { SKILLS } from "./skills.js";
+import { KNOWN } from "./skills.js";
 
 const { skill, payload, restored, words, paceMs } = workerData;
 const waiting = new Map();
@@ -52,9 +52,10 @@ const context = {
 };
 
 try {
-  const result = await SKILLS[skill].run(context);
+  const result = await KNOWN[skill].run(context);
   parentPort.postMessage({ what: "completed", result });
 } catch (problem) {
-  parentPort.postMessage({ what: "failed", code: problem instanceof Unfit ? "schema" : "error", detail: problem.message });
+  const { message: detail, retryable = false } = problem;
+  parentPort.postMessage({ what: "failed", code: problem instanceof Unfit ? "schema" : "error", detail, retryable });
 }
 parentPort.close();

@@ -180,6 +180,7 @@ async def does_what_it_is_offered_after_a_crash(under: UnderTest) -> None:
     line = await begun(under, WORK)
     offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
     await line.take("task.heartbeat", task=offer.task)
+    await line.acknowledged_up_to(1)
     await under.restart()
     again = await under.line(welcomed=False)
     held = [

@@ -3,7 +3,7 @@
 
 import { Agent } from "../agent.js";
 import { COMMON_HELP, number, optionsOf, shown, tokenOf } from "../options.js";
-import { cardOf, SKILLS } from "../skills.js";
+import { cardOf, KNOWN, SKILLS } from "../skills.js";
 import { Store } from "../store.js";
 
 const HELP = `Usage: agent.js [OPTIONS]
@@ -14,7 +14,7 @@ new, ends what it can within the grace and hands back the rest. Exit codes: 0 dr
 Options:
 ${COMMON_HELP}
   --id ID              The agent's id.  [node-text]
-  --skill NAME         Only this skill; may be given again.
+  --skill NAME         Only this skill; may be given again. Those of the conformance suite are there only so.
   --tasks NUMBER       How many tasks at once.  [4]
   --grace SECONDS      How long to let work end when it is asked to stop.  [10]
   --pace MS            Wait so long after each document, to watch it at work.  [0]
@@ -31,9 +31,9 @@ const { values } = optionsOf(
   },
   HELP,
 );
-const unknown = values.skill.find((name) => !(name in SKILLS));
+const unknown = values.skill.find((name) => !(name in KNOWN));
 if (unknown) {
-  process.stderr.write(`there is no skill ${unknown}: ${Object.keys(SKILLS).join(", ")}\n`);
+  process.stderr.write(`there is no skill ${unknown}: ${Object.keys(KNOWN).join(", ")}\n`);
   process.exit(2);
 }
 

@@ -1,0 +1,40 @@
+"""The peer in JavaScript passes every case there is for agents and clients, in both encodings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from a2a.conformance.case import Role
+from a2a.conformance.playing import cases, play_agent, play_client
+from a2a.conformance.stand_in import PeerSettings
+from a2a.conformance.wire import JSON, MSGPACK
+
+from .conftest import unmet
+
+PEER = Path(__file__).parents[2] / "reference_agents" / "node"
+SKILLS = ("conformance.echo", "conformance.work", "conformance.fail", "conformance.ask")
+WHERE = "--url {url} --state {state}"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (PEER / "node_modules").is_dir(),
+    reason="needs node and the peer's packages: make node",
+)
+
+
+@pytest.mark.parametrize("encoding", [JSON, MSGPACK])
+async def test_the_node_agent_conforms(encoding: str) -> None:
+    skills = " ".join(f"--skill {skill}" for skill in SKILLS)
+    command = f"node {PEER / 'bin' / 'agent.js'} {WHERE} {skills} --encoding {encoding}"
+    settings = PeerSettings(command=command, token="the token of the suite")
+    assert unmet(await play_agent(cases(Role.AGENT), settings, jobs=2)) == []
+
+
+@pytest.mark.parametrize("encoding", [JSON, MSGPACK])
+async def test_the_node_client_conforms(encoding: str) -> None:
+    task = "--key {key} --json {input} delegate {skill}"
+    command = f"node {PEER / 'bin' / 'client.js'} {WHERE} --encoding {encoding} {task}"
+    settings = PeerSettings(command=command, token="the token of the suite")
+    assert unmet(await play_client(cases(Role.CLIENT), settings, jobs=2)) == []
