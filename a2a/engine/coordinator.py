@@ -258,6 +258,7 @@ class Coordinator:
         """Tasks that may have begun to wait for others while somebody waits for names."""
         self._alarms = Alarms()
         self._calendar = Calendar()
+        self._has_resolved = False  # a conflict ended since what patches the same was looked at
         self._broken: list[ClaimEnded | Settled] = []
         """Circles of waits that were broken since the last pass."""
         self._waiting = Waiting()
@@ -632,6 +633,7 @@ class Coordinator:
         elif isinstance(record, AgentRegistered | StatusSet):
             self._agent_changed(record.agent, record.at)
         elif isinstance(record, ConflictOpened | ConflictResolved):
+            self._has_resolved = self._has_resolved or isinstance(record, ConflictResolved)
             quarantined = ledger.conflicts[record.conflict].quarantines
             if quarantined is not None:
                 self._agent_changed(quarantined, record.at)
@@ -748,6 +750,8 @@ class Coordinator:
                     self._tell_watchers(task)
             if ledger.stirred:
                 self._proceed(now)
+            if self._has_resolved and ledger.patches.due:
+                self._look_at_patches_again(now)
             if ledger.touched or ledger.stirred:
                 continue  # what has to end is not offered before
             if ledger.freed:
@@ -787,6 +791,13 @@ class Coordinator:
             line.called[task.id] = task
         else:
             leave_line(self.world, task)
+
+    def _look_at_patches_again(self, now: int) -> None:
+        """Open what could not be opened before a conflict ended: one of the results was disputed (spec PATCH-3)."""
+        self._has_resolved = False
+        for task in list(self.ledger.patches.due):
+            if task not in self.live.overlapping:
+                self._look_at_patches(task, now)
 
     def _advance(self, task: Task, now: int) -> None:
         """Take the next step of a group, or have made the comparison that comes before it."""

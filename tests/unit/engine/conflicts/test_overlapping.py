@@ -200,6 +200,18 @@ def test_what_is_disputed_already_is_not_disputed_again(coders):
     assert [conflict.rule for conflict in case.conflicts] == ["raise"]
 
 
+def test_what_stands_after_a_conflict_is_looked_at_again(coders):
+    case = coders()
+    person = case.town.join("ann", operator_token="op")
+    first, second = case.reports(patch(5, "x")), case.reports(patch(9, "x"))
+    subjects = [RaisedSubject(task=first), RaisedSubject(task=second)]
+    raised = case.boss.say(ConflictRaise("artifact", subjects, claim="one of them is wrong"))
+    third = case.reports(patch(5, "y"))
+    person.say(ConflictVote(raised.conflict, first))
+    assert [conflict.rule for conflict in case.conflicts] == ["raise", "a1"]
+    assert [one.ref for one in case.conflicts[-1].candidates] == [first, third]
+
+
 # Jobs -----------------------------------------------------------------------------------------------------------------
 
 
