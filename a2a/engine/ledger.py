@@ -536,15 +536,13 @@ class Ledger:
 
     def may_have_archived(self, task: str) -> bool:
         """Tell whether this may be the id of a task that was here and left."""
+        return bool(self.archived.layers) and task not in self.tasks and 0 < self.position_of(task) <= self.lsn
+
+    def position_of(self, task: str) -> int:
+        """Return the position of the record that made a task, as its id has it; 0 where it is no id of this ledger."""
         namespace, _, number = task.rpartition("-")
-        return (
-            bool(self.archived.layers)
-            and task not in self.tasks
-            and namespace == self.namespace
-            and number.isdecimal()
-            and task == self.task_id_at(int(number))
-            and 0 < int(number) <= self.lsn
-        )
+        is_ours = namespace == self.namespace and number.isdecimal() and task == self.task_id_at(int(number))
+        return int(number) if is_ours else 0
 
     @contextmanager
     def lending(self, tasks: Iterable[Task]) -> Iterator[None]:

@@ -143,8 +143,16 @@ def _over(world: World, there: Connection | None, known: Agent | None, message: 
 def _is_lost(world: World, held: Held) -> bool:
     """Tell whether a fence was minted behind the end of what this process found: the rest of the ledger is missing."""
     ledger, task = world.ledger, world.ledger.tasks.get(held.task)
-    minted_since = held.fence > world.live.restored_lsn
-    return held.fence > ledger.lsn or (task is not None and minted_since and held.fence not in task.attempts)
+    if held.fence > ledger.lsn:
+        return True
+    restored = world.live.restored_lsn
+    if held.fence <= restored:
+        return False
+    if task is not None:
+        return held.fence not in task.attempts
+    # What was decided since the start may have grown past both. A task that left memory may be the one.
+    made_at = ledger.position_of(held.task)
+    return restored < made_at < held.fence and not ledger.may_have_archived(held.task)
 
 
 def _turn_away(decision: Decision) -> Decision:

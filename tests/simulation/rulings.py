@@ -508,7 +508,7 @@ class NotEarly(Checker):
     def _is_certain(self, task: str, group: GroupModel) -> bool:
         """Whether no answer that may still come can change which class reaches what is needed."""
         needed, unread = self.model.needed(task), len(group.electorate) - len(group.numbers)
-        sizes = sorted((len(members) for members in group.classes), reverse=True)
+        sizes = [*sorted((len(members) for members in group.classes), reverse=True), 0]
         return sizes[0] >= needed > sizes[1] + unread
 
 

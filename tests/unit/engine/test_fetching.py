@@ -367,6 +367,13 @@ def test_a_pruned_task_is_gone_and_not_unknown(town, boss, worker, gone):
     assert worker.say(TaskHeartbeat(gone.task, gone.offer.fence)).reason == "unknown"
 
 
+def test_a_pruned_task_that_is_held_is_not_taken_for_one_that_the_ledger_has_lost(town, worker, gone):
+    """Spec DURABLE-7."""
+    worker.drop()
+    welcome = town.dial().say(town.hello("w1", held=[Held(gone.task, gone.offer.fence)]))
+    assert [held.verdict for held in welcome.held] == ["unknown"]
+
+
 def test_the_key_of_a_pruned_task_may_be_used_again(town, boss, gone):
     answer = boss.say(TaskDelegate("k", {"skill": "other"}))
     assert isinstance(answer, TaskCreated)
