@@ -559,6 +559,7 @@ class TaskHandle:
         Raises:
             TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
             StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
+            RemoteProtocolError: what the coordinator shows is not what its hash says.
             ConnectionLost: the client was closed.
         """
         delegation = self._known
@@ -567,7 +568,10 @@ class TaskHandle:
             if settled is not None and settled.state != "completed":
                 raise _ended(settled.state, self.id, settled.reason, settled.detail)
             if delegation.review is not None and (settled is not None or self._is_mine_to_confirm):
-                value = result_value(delegation.review.payload)
+                review = delegation.review
+                if not review.is_what_its_hash_says:
+                    raise RemoteProtocolError(f"the result of {self.id} has not the hash {review.result_hash}")
+                value = result_value(review.payload)
                 if settled is None and self.stale_basis and not self._was_confirmed:
                     raise StaleBasis(self.id, value, self.stale_basis)
                 self._was_read = True

@@ -11,14 +11,14 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-__all__ = ["LEVELS", "Level", "Requirement", "requirements", "specification"]
+__all__ = ["LEVELS", "Level", "Requirement", "level_of", "requirements", "specification"]
 
 _HEADING = re.compile(r"^#{2,3} (?:\d+(?:\.\d+)?\.? )?(.+)$")
 _PARAGRAPH = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* (.+)$", re.DOTALL)
 
 
 class Level(StrEnum):
-    """How binding a requirement is (RFC 2119). A paragraph that has none of the words is a promise, and binds."""
+    """How binding a requirement is (RFC 2119). A sentence that has none of the words is a promise, and binds."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -64,11 +64,13 @@ def requirements() -> dict[str, Requirement]:
             section = heading[1]
         elif paragraph := _PARAGRAPH.match(block.strip()):
             words = " ".join(paragraph[2].split())
-            found[paragraph[1]] = Requirement(paragraph[1], section, words, _level(words))
+            found[paragraph[1]] = Requirement(paragraph[1], section, words, level_of(words))
     return found
 
 
-def _level(words: str) -> Level:
-    if re.search(r"\bSHOULD\b", words) and not re.search(r"\bMUST\b", words):
-        return Level.SHOULD
-    return Level.MUST
+def level_of(words: str) -> Level:
+    """Return how binding a paragraph is as a whole: as its most binding sentence."""
+    sentences = re.split(r"(?<=[.;:]) ", words)
+    said = [re.search(r"\b(MUST|SHOULD|MAY)\b", sentence) for sentence in sentences]
+    found = {Level(word[1]) if word else Level.MUST for word in said}
+    return next(level for level in LEVELS if level in found)

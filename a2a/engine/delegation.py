@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..protocol.canonical import content_hash
 from ..protocol.messages import (
     Error,
     Message,
@@ -46,6 +47,11 @@ class Review:
     """It was written before the delegator's newest word was seen, and waits for one whatever was agreed."""
     stale_basis: list[StaleBasis] = field(default_factory=list)
     """Decisions that it relies on and that have moved since; it waits for a word as well."""
+
+    @property
+    def is_what_its_hash_says(self) -> bool:
+        """Whether the payload is the one that is named: nobody says a word on another (spec ACCEPT-3)."""
+        return content_hash({"outcome": "completed"}, self.payload) == self.result_hash
 
 
 @dataclass(slots=True)

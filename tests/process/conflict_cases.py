@@ -74,12 +74,12 @@ def _judged_by(skill: str, **more: Any) -> dict[str, Any]:
 BY_VALUE, BY_ORDER = _judged_by("by-value"), _judged_by("by-order")
 CASES = (
     Case("two-one", (1, 1, 2), (MAJORITY, ABORT), 1, "+", ("select", "majority")),
-    Case("one-one-one", (1, 2, 3), (MAJORITY, ABORT), "unresolved", "--", REFUSED),
+    Case("one-one-one", (1, 2, 3), (MAJORITY, ABORT), "unresolved", "-+", REFUSED),
     Case("two-two", (1, 1, 2, 2), (MAJORITY, BY_VALUE, ABORT), 2, "-+", ("select", "judge")),
     Case("silent", (1, 2, _SILENT), (MAJORITY, BY_VALUE, ABORT), 2, "-+", ("select", "judge")),
-    Case("flips", (1, 2), (BY_ORDER, ABORT), "unresolved", "--", REFUSED),
-    Case("dies", (1, 2), (_judged_by("mortal", timeoutMs=5_000), ABORT), "unresolved", "--", REFUSED),
-    Case("nobody-comes", (1, 2), ({"strategy": "human", "timeoutMs": 200}, ABORT), "unresolved", "--", REFUSED),
+    Case("flips", (1, 2), (BY_ORDER, ABORT), "unresolved", "-+", REFUSED),
+    Case("dies", (1, 2), (_judged_by("mortal", timeoutMs=5_000), ABORT), "unresolved", "-+", REFUSED),
+    Case("nobody-comes", (1, 2), ({"strategy": "human", "timeoutMs": 200}, ABORT), "unresolved", "-+", REFUSED),
 )
 
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskFailed
-from a2a.errors import IdempotencyMismatch, LocalProtocolError, Unauthenticated
+from a2a.errors import IdempotencyMismatch, LocalProtocolError, RemoteProtocolError, Unauthenticated
 from a2a.testing import squad
 
 BOUND = 20
@@ -29,6 +29,21 @@ async def test_delegate_follow_read_confirm(helper: Agent) -> None:
             assert shown["metadata"]["confirmedBy"] == running.client.agent_id
             assert shown["metadata"]["input"] == {"text": "a b c"}
             assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confirmed(helper: Agent) -> None:
+    """Spec ACCEPT-3."""
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with pytest.raises(RemoteProtocolError, match="has not the hash"):
+                async with running.client.delegate("count_words", {"text": "a b c"}) as task:
+                    await task.result()
+                    assert task._known.review is not None
+                    task._known.review.payload = b"[]"
+                    task._was_read = False
+                    await task.result()
+            shown = await running.client.get(task.id)
+            assert shown["metadata"]["state"] == "reported"
 
 
 async def test_the_same_key_is_the_same_task_and_another_input_is_refused(helper: Agent) -> None:

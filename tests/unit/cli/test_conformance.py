@@ -340,5 +340,6 @@ def test_requirements_are_listed_with_their_cases_or_why_there_is_none(
     assert found["ID-1"]["text"] == requirements()["ID-1"].text
     assert "LEASE-8" not in listed("--role", "coordinator")
     assert listed("LEASE-8", "TREE").keys() == {"LEASE-8", *(name for name in requirements() if "TREE-" in name)}
-    assert {told["level"] for told in listed("--level", "SHOULD").values()} == {"SHOULD"}
+    assert {told["level"] for told in listed("--level", "MUST").values()} == {"MUST"}
+    assert listed("--level", "MAY") == {}
     assert "nobody sees it" in command("conformance", "ls", "--requirements").out

@@ -35,11 +35,11 @@ def test_a_case_may_be_less_binding_than_its_paragraph(registered: list[Case]) -
     async def may(under: Any) -> None:
         """It may."""
 
-    @case(Role.CLIENT, "LEASE-10")
-    async def should(under: Any) -> None:
-        """It should."""
+    @case(Role.CLIENT, "LEASE-8")
+    async def must(under: Any) -> None:
+        """It must."""
 
-    assert [found.level for found in registered] == [Level.MAY, Level.SHOULD]
+    assert [found.level for found in registered] == [Level.MAY, Level.MUST]
 
 
 def test_a_case_is_about_what_there_is_and_says_what_it_tries(registered: list[Case]) -> None:
