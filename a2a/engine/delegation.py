@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..protocol.canonical import content_hash
+from ..protocol.canonical import result_hash
 from ..protocol.messages import (
     Error,
     Message,
@@ -51,7 +51,7 @@ class Review:
     @property
     def is_what_its_hash_says(self) -> bool:
         """Whether the payload is the one that is named: nobody says a word on another (spec ACCEPT-3)."""
-        return content_hash({"outcome": "completed"}, self.payload) == self.result_hash
+        return result_hash("completed", self.payload) == self.result_hash
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from ..errors import ErrorCode
-from ..protocol.canonical import content_hash
+from ..protocol.canonical import content_hash, result_hash
 from ..protocol.messages import (
     Error,
     Ok,
@@ -394,7 +394,7 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return _missing(message.task)
-    if message.result_hash != content_hash({"outcome": message.outcome}, message.payload):
+    if message.result_hash != result_hash(message.outcome, message.payload):
         return reply(
             TaskVerdict(task.id, message.fence, "invalid", "resultHash is not the hash of this outcome and payload")
         )

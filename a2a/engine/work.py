@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Literal
 
-from ..protocol.canonical import content_hash
+from ..protocol.canonical import result_hash
 from ..protocol.messages import (
     ArtifactRef,
     AttemptError,
@@ -374,7 +374,7 @@ class Work:
         if len(payload) > (most := self.session.payload_max):
             detail = f"the result has {len(payload)} bytes, a payload at most {most} (spec LIMIT-1): stream an artifact"
             outcome, payload, error = "failed", b"[]", AttemptError("too_large", detail)
-        digest = content_hash({"outcome": outcome}, payload)
+        digest = result_hash(outcome, payload)
         report = TaskReport(attempt.task, attempt.fence, outcome, digest, payload, error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
         report.basis = _basis(attempt)

@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any
 
-__all__ = ["canonical", "content_hash"]
+__all__ = ["canonical", "content_hash", "result_hash"]
 
 _SAFE = 2**53 - 1
 _quote = json.encoder.encode_basestring
@@ -34,6 +34,14 @@ def canonical(value: Any) -> bytes:
 def content_hash(header: Any, payload: bytes) -> str:
     """Return `sha256:` and the hex digest of the canonical header, a line feed, and the payload (spec WIRE-9)."""
     return "sha256:" + hashlib.sha256(canonical(header) + b"\n" + payload).hexdigest()
+
+
+def result_hash(outcome: str, payload: bytes) -> str:
+    """Return the hash that names a result (spec REPORT-2): that of its outcome and its payload."""
+    head = _RESULT_HEADS.get(outcome)
+    if head is None:
+        return content_hash({"outcome": outcome}, payload)
+    return "sha256:" + hashlib.sha256(head + payload).hexdigest()
 
 
 def _write(value: Any, out: list[str]) -> None:
@@ -98,3 +106,9 @@ def _number(value: float) -> str:
         sign = "-" if value < 0 else ""
         return f"{sign}0.{'0' * (-power - 1)}{digits}"
     return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
+
+
+_RESULT_HEADS = {
+    outcome: canonical({"outcome": outcome}) + b"\n" for outcome in ("completed", "failed", "rejected", "canceled")
+}
+"""Each task has this hash computed three times: by who reports, by the coordinator, and by who confirms."""

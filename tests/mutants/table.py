@@ -244,7 +244,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "hash-not-computed-anew",
         "A report's hash is taken as it comes.",
         TASKS,
-        '    if message.result_hash != content_hash({"outcome": message.outcome}, message.payload):',
+        "    if message.result_hash != result_hash(message.outcome, message.payload):",
         "    if False:",
         caught_by=("L8",),
     ),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from a2a.protocol.canonical import canonical, content_hash
+from a2a.protocol.canonical import canonical, content_hash, result_hash
 
 # RFC 8785, appendix B: the bits of a double, and what ECMAScript writes for it.
 NUMBERS = [
@@ -191,3 +191,8 @@ def test_a_content_hash_is_over_the_header_and_the_payload_as_it_came():
 
 def test_header_and_payload_do_not_run_together():
     assert content_hash("a", b"b") != content_hash("a\nb", b"")
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed", "rejected", "canceled", "another"])
+def test_the_hash_of_a_result_is_that_of_its_outcome_and_its_payload(outcome):
+    assert result_hash(outcome, b"[1]") == content_hash({"outcome": outcome}, b"[1]")
