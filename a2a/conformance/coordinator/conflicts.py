@@ -196,6 +196,24 @@ async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> 
     await group.client.settled(group.task, state="failed", reason="unresolved")
 
 
+@coordinator("COMPARE-3", also=("WIRE-5", "LIMIT-2"))
+async def hostile_answers_hold_nobody_up(under: Coordinator) -> None:
+    """Answers of 300,000 brackets, of a number with 100,000 digits and of 500,000 items are held against each other
+    while others are served, and none of them is taken for another."""
+    deep = b"[" * 300_000 + b"]" * 300_000
+    long = b'[{"artifactId":"r","parts":[{"data":' + b"9" * 100_000 + b"}]}]"
+    wide = b'[{"artifactId":"r","parts":[{"data":[' + b"0," * 500_000 + b"0]}]}]"
+    group = await Group.of(under, ballotMs=20_000, policy=ladder("majority", "abort"))
+    for peer in (group.client, *group.workers):
+        peer.patience = 20.0
+    await group.answer(deep, long, wide)
+    other = await under.peer()
+    other.patience = 2.0
+    for _ in range(20):
+        await other.settle()
+    await group.client.settled(group.task, within=25.0, state="failed", reason="unresolved")
+
+
 @coordinator("COMPARE-4", also=("RUNG-3",))
 async def an_agent_is_asked_whether_answers_are_the_same(under: Coordinator) -> None:
     """With `agent:SKILL` an agent gets both candidates without their authors; its word puts them into one class."""

@@ -43,15 +43,32 @@ async def a_request_that_was_cut_off_may_be_sent_again(under: Coordinator) -> No
     check(len(page.body.get("tasks", [])) == 1, "one task", page)
 
 
+@coordinator("RPC-3", also=("RPC-4", "TASK-3"), level=Level.MUST)
+async def what_comes_again_in_another_order_is_done_once(under: Coordinator) -> None:
+    """Ten delegations that were cut off in the midst of their replies come again in reverse, and make ten tasks."""
+    name, skill = under.name("client"), under.skill()
+    client = await under.peer(name)
+    delegations = [client.delegation(skill, number, key=f"{number}") for number in range(10)]
+    sent = [await client.send("task.delegate", **delegation) for delegation in delegations]
+    first = await client.reply(sent[0])
+    client.cut()
+    back = await under.peer(name)
+    again = [await back.request("task.delegate", **delegation) for delegation in reversed(delegations)]
+    check(again[-1].task == first.task, "the first one's task", again[-1])
+    page = await back.request("task.list", skill=skill)
+    made = {answer.task for answer in again}
+    check(len(made) == 10 and {view["id"] for view in page.body["tasks"]} == made, "ten tasks", page)
+
+
 @coordinator("RPC-4", also=("RPC-3",))
 async def a_frame_cut_in_the_middle_does_nothing(under: Coordinator) -> None:
-    """A delegation of which all but the last byte arrived makes no task; sent whole it makes one."""
+    """A delegation that is cut off behind its first byte, in the middle and before its last one makes no task."""
     name, skill = under.name("client"), under.skill()
-    for left_out in (1, 40):
+    for left_out in (1, 2, 40, 100, -1, -2, -9):
         client = await under.peer(name)
         frame = client.frame("task.delegate", **client.delegation(skill, key=f"cut {left_out}"))
         whole = client.socket.framed(encode([frame], client.encoding))
-        await client.socket.write(whole[:-left_out])
+        await client.socket.write(whole[:-left_out])  # of a negative one so many bytes arrive
         client.cut()
         back = await under.peer(name)
         page = await back.request("task.list", skill=skill)
