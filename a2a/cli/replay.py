@@ -164,7 +164,8 @@ def _print(out: Output, entries: Iterator[Entry]) -> None:
         record = from_bytes(entry.body, entry.payload)
         named = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in ("at", "task")}
         if out.as_json:
-            out.record({"lsn": entry.lsn, "kind": entry.kind, "task": entry.task, "at": entry.at, **_readable(named)})
+            what = {"lsn": entry.lsn, "record": entry.kind, "version": record.version}
+            out.record(what | {"kind": entry.kind, "task": entry.task, "at": entry.at, **_readable(named)})
             continue
         clock = datetime.fromtimestamp(entry.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         told = "  ".join(f"{name}={shortened(value)}" for name, value in named.items() if value not in (None, "", {}))

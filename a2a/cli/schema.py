@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..engine.record_schemas import export_records
 from ..protocol.schemas import export as export_schemas
 from ..protocol.schemas import to_text
 from .options import Failure
@@ -22,11 +23,12 @@ def schema() -> None:
 @schema.command()
 @click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each.")
 @click.option("--check", is_flag=True, help="Write nothing; fail where a file in --dir is not as it would be.")
+@click.option("--records", "is_records", is_flag=True, help="The schemas of the ledger's records, not of frames.")
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
-def export(directory: Path | None, check: bool, is_quiet: bool) -> None:
+def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool) -> None:
     """Write the JSON Schema of each kind of frame; without --dir all of them as one JSON object to stdout."""
     out = Output(is_quiet=is_quiet)
-    schemas = export_schemas()
+    schemas = export_records() if is_records else export_schemas()
     if directory is None:
         if check:
             raise click.UsageError("--check needs --dir")

@@ -21,10 +21,10 @@ from .messages import KINDS, Message
 from .states import TASK, TaskState, outside
 from .types import AgentCard
 
-__all__ = ["DIALECT", "export", "state_table", "to_text"]
+__all__ = ["DIALECT", "NAMES", "described", "export", "state_table", "to_text"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_NAMES = "urn:a2a-coordinator:v1:"
+NAMES = "urn:a2a-coordinator:v1:"
 """Schemas are named, not located: nothing is ever fetched to validate a frame."""
 
 _UINT = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
@@ -57,11 +57,16 @@ class _Generator(GenerateJsonSchema):
         return False
 
 
+def described(kind: type) -> JsonSchemaValue:
+    """Return the schema of a class as the JSON encoding has its values."""
+    return TypeAdapter[Any](kind).json_schema(schema_generator=_Generator)
+
+
 def export() -> dict[str, JsonSchemaValue]:
     """Return file name to schema: one for each kind of frame, and one for the agent card."""
     schemas = {f"{kind}.json": _frame(message) for kind, message in KINDS.items()}
-    card = TypeAdapter(AgentCard).json_schema(schema_generator=_Generator)
-    schemas["agent-card.json"] = {"$schema": DIALECT, "$id": f"{_NAMES}agent-card", **card}
+    card = described(AgentCard)
+    schemas["agent-card.json"] = {"$schema": DIALECT, "$id": f"{NAMES}agent-card", **card}
     return schemas
 
 
@@ -72,7 +77,7 @@ def to_text(schema: JsonSchemaValue) -> str:
 
 def _frame(message: type[Message]) -> JsonSchemaValue:
     """Describe a frame: the message's schema with the lifted fields moved from the body into the envelope."""
-    body = TypeAdapter[Message](message).json_schema(schema_generator=_Generator)
+    body = described(message)
     definitions = body.pop("$defs", {})
     title, description = message.kind, body.pop("description", "")
     body.pop("title", None)
@@ -93,7 +98,7 @@ def _frame(message: type[Message]) -> JsonSchemaValue:
 
     schema: JsonSchemaValue = {
         "$schema": DIALECT,
-        "$id": f"{_NAMES}{message.kind}",
+        "$id": f"{NAMES}{message.kind}",
         "title": title,
         "description": description,
         "type": "object",

@@ -10,11 +10,13 @@ from typing import Any
 
 import anyio
 import pytest
+from jsonschema import Draft202012Validator
 
 from a2a import Agent, Policy, Server, SqliteStore, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
 from a2a.engine.ledger import Task
+from a2a.engine.record_schemas import export_records
 from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, to_bytes
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
@@ -224,6 +226,9 @@ def test_the_log_is_printed_one_line_a_record(command: Any, ledger: Path) -> Non
     shown = [json.loads(line) for line in command("replay", str(ledger), "--json").out.splitlines()]
     assert [line["kind"] for line in shown] == kinds
     assert next(line["payload"] for line in shown if line["kind"] == "Reported").startswith("[")
+    schemas = export_records()
+    for line in shown:
+        Draft202012Validator(schemas[f"{line['record']}.json"]).validate(line)
 
 
 def test_what_is_no_ledger_says_so(command: Any, tmp_path: Path) -> None:

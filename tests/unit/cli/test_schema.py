@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from a2a.engine.record_schemas import export_records
 from a2a.protocol.schemas import export, to_text
 
 ROOT = Path(__file__).parents[3]
@@ -44,3 +45,11 @@ def test_the_schemas_of_the_specification_are_as_the_code_has_them(command: Any)
 
 def test_checking_needs_something_to_check(command: Any) -> None:
     assert command("schema", "export", "--check").code == 2
+
+
+def test_the_schemas_of_records_are_written_and_checked_alike(command: Any, tmp_path: Path) -> None:
+    done = command("schema", "export", "--records", "--dir", str(ROOT / "spec/v1/records"), "--check")
+    assert done.code == 0, done.err
+    assert json.loads(command("schema", "export", "--records").out) == export_records()
+    assert command("schema", "export", "--records", "--dir", str(tmp_path)).code == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(export_records())
