@@ -71,6 +71,8 @@ from .tree import cancel, check_place, deadline_below, needs_no_word
 
 __all__ = [
     "REPORT",
+    "artifact_digest",
+    "backoff_ceiling",
     "due",
     "may_control",
     "on_task_answer",
@@ -224,7 +226,7 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
             ErrorCode.QUOTA, f"a task has at most {world.policy.chunks_max} artifact chunks, {task.id} has them"
         )
     before = known.chunks if known is not None and mine and message.append else []
-    if message.last_chunk and message.digest not in (None, digest := _digest([*before, message.payload])):
+    if message.last_chunk and message.digest not in (None, digest := artifact_digest([*before, message.payload])):
         return refuse(
             ErrorCode.CONFLICT,
             f"artifact {message.artifact_id} of task {task.id} has {digest}, the worker says {message.digest}",
@@ -245,7 +247,7 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
     return reply(Ok(), *regained, record)
 
 
-def _digest(chunks: list[bytes]) -> str:
+def artifact_digest(chunks: list[bytes]) -> str:
     """Return the hash of an artifact: of its chunks' bytes in a row. Spec ART-4."""
     return f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
 
@@ -443,7 +445,7 @@ def _missing_artifacts(task: Task, message: TaskReport) -> str:
         artifact = task.artifacts.get(named.artifact_id)
         if artifact is None or artifact.fence != message.fence or not artifact.complete:
             return f"artifact {named.artifact_id} was not streamed to its end under fence {message.fence}"
-        if named.digest not in (None, digest := _digest(artifact.chunks)):
+        if named.digest not in (None, digest := artifact_digest(artifact.chunks)):
             return f"artifact {named.artifact_id} has {digest}, not {named.digest}"
     return ""
 
@@ -502,9 +504,14 @@ def _on_what_moved(world: World, task: Task, report: Reported, offset: int) -> C
     return stale_conflict(world.ledger, task, result, report.stale_basis or [], lsn, report.at)
 
 
+def backoff_ceiling(policy: Policy, failures: int) -> int:
+    """Return how long the pause is at most after one more failure than these. Spec REPORT-8."""
+    return min(policy.backoff_max_ms, policy.backoff_ms << min(failures, 30))
+
+
 def _backoff(policy: Policy, task: Task) -> int:
     """Return the pause before the next attempt: exponential, with full jitter drawn from (task, attempt)."""
-    ceiling = min(policy.backoff_max_ms, policy.backoff_ms << min(task.failures, 30))
+    ceiling = backoff_ceiling(policy, task.failures)
     draw = int.from_bytes(hashlib.blake2b(f"{task.id}\n{task.attempt}".encode(), digest_size=4).digest(), "big")
     return draw * ceiling >> 32
 
