@@ -34,7 +34,7 @@ from .messages import (
     Welcome,
 )
 from .states import SESSION, SessionState
-from .version import FEATURES, OLDEST, SPOKEN
+from .version import FEATURES, OLDEST, SPOKEN, agree
 
 __all__ = ["Event", "Identity", "Left", "Notice", "PeerSession", "Reply", "TurnedAway", "Welcomed"]
 
@@ -241,6 +241,8 @@ class PeerSession:
             return self._greeted(frame)
         if not self.is_open:
             return []
+        if isinstance(message, Unknown) and frame.must:
+            raise RemoteProtocolError(f"the coordinator insists on {message.name}, which is not spoken here")
         if frame.mseq is not None:
             return self._mail(frame.mseq, message)
         if frame.re is not None and frame.re in self._outbox:
@@ -254,11 +256,7 @@ class PeerSession:
             return [Left(message.reason)]
         if isinstance(message, _VOLATILE):
             return [Notice(message, frame.re)]
-        if isinstance(message, Unknown):
-            if frame.must:
-                raise RemoteProtocolError(f"the coordinator insists on {message.name}, which is not spoken here")
-            return []
-        return []  # the reply to a request that was forgotten
+        return []  # the reply to a request that was forgotten, or a kind that is not known here
 
     def _greeted(self, frame: Frame) -> list[Event]:
         message = frame.message
@@ -269,6 +267,9 @@ class PeerSession:
             return [TurnedAway(message)]
         if not isinstance(message, Welcome):
             raise RemoteProtocolError(f"a hello is answered by welcome or error, not {message.kind}")
+        if agree(message.version, message.version) is None:
+            spoken = f"{OLDEST} to {SPOKEN}"
+            raise RemoteProtocolError(f"the coordinator answers with version {message.version}, not one of {spoken}")
         self.state = SESSION[self.state, "welcome"]
         self.welcome = message
         if message.secret is not None:

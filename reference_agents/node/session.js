@@ -7,6 +7,7 @@ import WebSocket from "ws";
 
 import { decode, encode, SUBPROTOCOLS } from "./wire.js";
 
+const VERSION = "1.0"; // the only one spoken here (HELLO-2)
 const MAX_MESSAGE_BYTES = 256 * 1024 * 1024; // more than a peer may send (LIMIT-1)
 const HANDSHAKE_MS = 10_000;
 const BACK_OFF = { firstMs: 100, mostMs: 10_000, settledMs: 5_000 };
@@ -143,7 +144,7 @@ export class Session extends EventEmitter {
     const { agentId, instanceId, store, token, operatorToken, card, labels, credit } = this;
     const resume = this.lastLimits ? { lastMseq: this.nextMseq - 1 } : undefined; // only what this process has seen
     const body = {
-      ...{ versions: ["1.0", "1.0"], agentId, instanceId, incarnation: store.incarnation, secret: store.secret },
+      ...{ versions: [VERSION, VERSION], agentId, instanceId, incarnation: store.incarnation, secret: store.secret },
       ...{ token, operatorToken, card, labels, credit, resume, held: this.held() },
     };
     return { id: randomUUID(), kind: "hello", body };
@@ -166,6 +167,7 @@ export class Session extends EventEmitter {
   }
 
   #answerToHello(frame) {
+    if (frame.kind === "welcome" && frame.body.version !== VERSION) return this.#giveUp(`version ${frame.body.version} is not spoken here`);
     if (frame.kind === "welcome") return this.#welcomed(frame.body);
     if (frame.kind !== "error") return this.#giveUp(`${frame.kind} before welcome`);
     const refusal = new Refused(frame.body, "hello");

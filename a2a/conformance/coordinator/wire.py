@@ -145,6 +145,17 @@ async def keeps_unknown_fields_of_a_spec_and_a_card(under: Coordinator) -> None:
     check(card.get("later") == {"deep": [1, "two", None, True]}, "the unknown field in the card", found)
 
 
+@coordinator("WIRE-16")
+async def a_word_that_is_none_is_malformed(under: Coordinator) -> None:
+    """A mode, and an evaluator in a `spec`, that are none are refused, and the connection goes on."""
+    skill, client = under.skill(), await under.peer()
+    created = await client.delegate(skill)
+    await client.refused("malformed", "task.cancel", task=created.task, mode="softly")
+    spec = {"skill": skill, "acceptance": {"evaluator": "jury"}}
+    await client.refused("malformed", "task.delegate", key=under.name("key"), spec=spec)
+    check(await client.state(created.task) == "queued", "the task still queued", "")
+
+
 @coordinator("WIRE-7")
 async def refuses_a_kind_it_does_not_take(under: Coordinator) -> None:
     """A kind nobody defined gets `unsupported_kind`, and the connection goes on."""

@@ -246,3 +246,13 @@ test("a coordinator that says nothing any more is given up", async () => {
   assert.ok(socket.closed);
   assert.ok(socket.kinds().includes("ping"));
 });
+
+test("a welcome in a version that was not offered is none: the connection is given up", async () => {
+  const { session, socket } = await greeting();
+  const reasons = [];
+  session.on("lost", (reason) => reasons.push(reason));
+  await socket.welcome({ version: "2.0" });
+  await turn();
+  assert.equal(socket.closed, true);
+  assert.match(reasons[0], /2\.0/);
+});

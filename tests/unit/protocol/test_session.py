@@ -64,6 +64,18 @@ def test_the_first_frame_is_a_hello_with_papers_and_credit() -> None:
     assert session.is_open
 
 
+@pytest.mark.parametrize("version", ["1.1", "2.0", "0.9", "", "x"])
+def test_a_welcome_in_a_version_that_was_not_offered_is_none(version: str) -> None:
+    session = make()
+    session.connected()
+    [hello] = session.outgoing()
+    answer = welcome()
+    answer.version = version
+    with pytest.raises(RemoteProtocolError, match="not one of 1.0 to 1.0"):
+        session.receive(Frame("w", answer, re=hello.id))
+    assert not session.is_open
+
+
 def test_a_secret_that_is_issued_is_shown_from_then_on() -> None:
     session = make()
     greet(session, secret="s3cret")
@@ -220,6 +232,16 @@ def test_an_unknown_kind_is_ignored_unless_it_must_be_understood() -> None:
     assert session.receive(Frame("u", Unknown("task.dance", {}))) == []
     with pytest.raises(RemoteProtocolError, match=r"insists on task\.dance"):
         session.receive(Frame("u", Unknown("task.dance", {}), must=True))
+
+
+def test_an_unknown_notice_of_the_mailbox_has_its_place_and_must_be_understood_where_it_says_so() -> None:
+    session = make()
+    greet(session)
+    session.receive(Frame("m1", Unknown("task.dance", {}), mseq=1))
+    assert sent(session) == [MailboxAck(1)]
+    with pytest.raises(RemoteProtocolError, match=r"insists on task\.dance"):
+        session.receive(Frame("m2", Unknown("task.dance", {}), mseq=2, must=True))
+    assert sent(session) == []
 
 
 def test_what_cannot_be_read_ends_the_connection() -> None:
