@@ -1,0 +1,126 @@
+"""Ledgers of every version that was released open in the code of today, and say what they said."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from a2a import Policy, SqliteStore
+from a2a.cli.replay import verify
+from a2a.engine import records as records_module
+from a2a.engine import replay
+from a2a.engine.coordinator import Coordinator
+from a2a.engine.records import Record, Settled, from_bytes
+from a2a.errors import StoreError
+from a2a.protocol.codec import pack, unpack
+from a2a.stores import database
+from a2a.stores.database import MIGRATIONS
+from a2a.stores.reader import LedgerReader
+from a2a.testing import squad
+
+FROZEN = Path(__file__).parents[3] / "spec" / "frozen"
+VERSIONS = sorted(path.name for path in FROZEN.iterdir() if path.is_dir())
+FORMS = [
+    pytest.param(version, form, id=f"{version}-form{form}") for version in VERSIONS for form in (1, len(MIGRATIONS))
+]
+ENDS = {"main-10": "completed", "main-22": "failed", "main-39": "canceled", "main-52": "completed", "main-74": "queued"}
+"""What became of the tasks of the ledger of 1.0."""
+
+
+def lines(version: str, name: str) -> list[dict[str, Any]]:
+    text = (FROZEN / version / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def stored(line: dict[str, Any]) -> tuple[bytes, bytes | None]:
+    return bytes.fromhex(line["body"]), None if line["payload"] is None else bytes.fromhex(line["payload"])
+
+
+def read(version: str) -> list[Record]:
+    return [from_bytes(*stored(line)) for line in lines(version, "ledger")]
+
+
+def write(path: Path, entries: list[dict[str, Any]], form: int) -> Path:
+    """Make a ledger's file as the software did whose database had the first so many migrations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:form])
+        database.create(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (form,)
+        rows = [(line["lsn"], line["kind"], line["task"], line["at"], *stored(line)) for line in entries]
+        connection.executemany("INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.commit()
+    return path
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_each_record_of_a_released_version_is_read(version: str) -> None:
+    """And where its form is that of today, with every field as it was."""
+    for line in lines(version, "records"):
+        record = from_bytes(*stored(line))
+        assert type(record).__name__ == line["record"]
+        if type(record).version == line["version"]:
+            values = {item.name: getattr(record, item.name) for item in fields(record)}
+            shown = {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+            assert line["fields"].items() <= shown.items()
+
+
+def test_all_records_that_are_written_now_will_be_read_later() -> None:
+    """A record that came since is asked for when its version is released."""
+    assert {line["record"] for line in lines(VERSIONS[-1], "records")} <= set(records_module.RECORDS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_released_ledger_is_decided_again_as_it_was(version: str) -> None:
+    assert replay.Replay("main").run(read(version)) is None
+
+
+@pytest.mark.parametrize(("version", "form"), FORMS)
+async def test_a_released_ledger_opens_and_work_goes_on(version: str, form: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "ledger.db", lines(version, "ledger"), form)
+    async with squad(store=SqliteStore(path), policy=Policy(linger_ms=10**12)) as running:
+        for task, state in ENDS.items():
+            shown = await running.client.get(task)
+            assert shown["metadata"]["state"] == state, task
+        assert shown["metadata"]["skill"] == "nobody-has-it"
+        assert await running.client.cancel("main-74") == "canceled"
+        plan = await running.client.context("plans").get("plan")
+        assert (plan.value, plan.rev) == ({"a": 1, "b": 2}, 2)
+    with LedgerReader(path) as reader:
+        assert reader.end > len(lines(version, "ledger"))
+        assert verify(reader).is_good
+
+
+def test_a_record_whose_form_has_changed_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No record has changed yet; this one has two older forms for the time of the test."""
+    monkeypatch.setattr(Settled, "version", 3)
+    upgrades = {
+        ("Settled", 1): lambda named: named | {"by": named["by"].upper()},
+        ("Settled", 2): lambda named: named | {"detail": f"by {named['by']}"},
+    }
+    monkeypatch.setattr(records_module, "_UPGRADES", upgrades)
+    ledger = read("1.0")
+    ended = {record.task: record for record in ledger if isinstance(record, Settled)}
+    assert ended["main-10"].detail == "by DESK"
+    coordinator = Coordinator(Policy())
+    coordinator.restore(ledger, ledger[-1].at)
+    end = coordinator.ledger.tasks["main-10"].settled
+    assert end is not None and (end.state, end.by) == ("completed", "DESK")
+
+
+async def test_a_record_of_a_newer_form_is_refused_and_the_ledger_left_as_it_is(tmp_path: Path) -> None:
+    entries = lines("1.0", "ledger")
+    name, version, values = unpack(bytes.fromhex(entries[-1]["body"]))
+    entries[-1]["body"] = pack([name, version + 1, values]).hex()
+    path = write(tmp_path / "ledger.db", entries, len(MIGRATIONS))
+    with pytest.raises(StoreError):
+        async with squad(store=SqliteStore(path)):
+            pass
+    with LedgerReader(path) as reader:
+        assert [entry.body for entry in reader.entries()] == [stored(line)[0] for line in entries]
