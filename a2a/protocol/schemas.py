@@ -1,4 +1,4 @@
-"""What the specification takes from the code: a JSON Schema for each kind of frame, and the table of task states.
+"""What the specification takes from the code: a JSON Schema for each kind of frame, and the states with their diagram.
 
 The schemas describe the JSON form of a frame, envelope and body, as a sender writes it: unknown fields pass, absent
 fields have their defaults. They are built from the dataclasses of `messages`; nothing here writes a file. Used by
@@ -18,10 +18,10 @@ from pydantic_core import core_schema
 
 from .codec import _LIFTED
 from .messages import KINDS, Message
-from .states import TASK, TaskState, outside
+from .states import SESSION, TASK, TERMINAL, TaskState, outside
 from .types import AgentCard
 
-__all__ = ["DIALECT", "NAMES", "described", "export", "state_table", "to_text"]
+__all__ = ["DIALECT", "NAMES", "described", "export", "session_table", "state_diagram", "state_table", "to_text"]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NAMES = "urn:a2a-coordinator:v1:"
@@ -118,4 +118,25 @@ def state_table() -> str:
         shown = f"`{fresh}`" if fresh == worked_on else f"`{fresh}`, once it was leased `{worked_on}`"
         steps = [f"`{event}` → `{after}`" for (before, event), after in TASK.items() if before is state]
         lines.append(f"| `{state}` | {shown} | {', '.join(steps) or 'nothing: the end'} |")
+    return "\n".join(lines) + "\n"
+
+
+def state_diagram() -> str:
+    """Return the same as a Mermaid diagram: one arrow from a state to the next, with all events that lead there."""
+    lines = ["```mermaid", "stateDiagram-v2", "    [*] --> queued: created", "    [*] --> blocked: created as a group"]
+    for state in TaskState:
+        arrows: dict[TaskState, list[str]] = {}
+        for (before, event), after in TASK.items():
+            if before is state:
+                arrows.setdefault(after, []).append(event)
+        lines += [f"    {state} --> {after}: {', '.join(events)}" for after, events in arrows.items()]
+        if state in TERMINAL:
+            lines.append(f"    {state} --> [*]")
+    return "\n".join([*lines, "```"]) + "\n"
+
+
+def session_table() -> str:
+    """Return what moves a connection on, as the Markdown table of the specification."""
+    lines = ["| A connection is | After | It is |", "|--|--|--|"]
+    lines += [f"| `{before}` | `{kind}` | `{after}` |" for (before, kind), after in SESSION.items()]
     return "\n".join(lines) + "\n"

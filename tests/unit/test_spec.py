@@ -22,7 +22,7 @@ from a2a.errors import CODES
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
 from a2a.protocol.messages import KINDS, REQUESTS, Limits
-from a2a.protocol.schemas import export, state_table
+from a2a.protocol.schemas import export, session_table, state_diagram, state_table
 from a2a.server import HELLO_DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -149,9 +149,22 @@ def test_the_lines_are_no_longer_than_those_of_the_code() -> None:
 
 
 def test_the_state_table_is_that_of_the_code() -> None:
-    block = re.search(r"<!-- generated [^\n]* begin -->\n(.*?)<!-- end -->", SPEC, re.DOTALL)
-    assert block, "the marks of the generated block are gone"
-    assert block[1] == state_table(), f"put this between the marks:\n{state_table()}"
+    assert generated("state_table") == state_table(), f"put this between the marks:\n{state_table()}"
+
+
+def test_the_state_diagram_is_that_of_the_code() -> None:
+    assert generated("state_diagram") == state_diagram(), f"put this between the marks:\n{state_diagram()}"
+
+
+def test_the_table_of_a_connection_is_that_of_the_code() -> None:
+    assert generated("session_table") == session_table(), f"put this between the marks:\n{session_table()}"
+
+
+def generated(function: str) -> str:
+    marks = rf"<!-- generated [^\n]*\b{function}; begin -->\n(.*?)<!-- end -->"
+    block = re.search(marks, SPEC, re.DOTALL)
+    assert block, f"the marks of the block that {function} generates are gone"
+    return block[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
