@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 
-from a2a import ConnectError
+from a2a import Agent, ConnectError, Policy, Server, TaskContext, connect
 from a2a.engine import registry
 from a2a.engine.work import Start, Work
 from a2a.errors import RemoteProtocolError, Unavailable
@@ -19,6 +20,7 @@ from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Encoding, Frame, encode, pack
 from a2a.protocol.messages import Credit, Error, TaskEventNotice, TaskGet, TaskLease, Unknown, Welcome
 from a2a.protocol.session import Identity, Notice, PeerSession, Reply, TurnedAway, Welcomed
+from a2a.stores.memory import MemoryStore
 from a2a.transports.base import Receiver, Transport
 from a2a.transports.memory import pair
 
@@ -293,3 +295,87 @@ async def test_a_link_to_a_2_0_coordinator_says_so_and_does_not_try_again() -> N
 def test_the_welcome_of_1_1_is_read_with_what_1_0_knows(session: PeerSession) -> None:
     assert isinstance(session.welcome, Welcome)
     assert session.welcome.limits.heartbeat_ms == 10_000
+
+
+class Newer:
+    """The coordinator's end of a connection, which says more than a peer of 1.0 knows in every frame and between."""
+
+    def __init__(self, inner: Receiver) -> None:
+        self._inner = inner
+        self.said = 0
+
+    def opened(self, transport: Transport) -> None:
+        self._inner.opened(Overheard(transport, self))  # type: ignore[arg-type]
+
+    def received(self, data: bytes) -> None:
+        self._inner.received(data)
+
+    def closed(self, reason: str) -> None:
+        self._inner.closed(reason)
+
+    def more(self, data: bytes) -> bytes:
+        lines = []
+        for line in data.splitlines():
+            frame = json.loads(line)
+            frame |= {"shard": 7, "hints": {"a": [None]}}
+            frame["body"] |= {"tomorrow": {"x": [1, 2.5]}, "yesterday": None}
+            if "limits" in frame["body"]:
+                frame["body"]["limits"]["moodMaxBytes"] = 3
+            lines.append(json.dumps(frame))
+            if frame["kind"] != "welcome" and "error" not in frame["kind"]:
+                lines.append(json.dumps({"id": f"x{self.said}", "kind": "weather.report", "body": {"rain": True}}))
+                self.said += 1
+        return "\n".join(lines).encode()
+
+
+class Overheard:
+    """A transport whose messages become those of a newer coordinator."""
+
+    def __init__(self, transport: Transport, newer: Newer) -> None:
+        self._transport = transport
+        self._newer = newer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def send(self, data: bytes) -> None:
+        self._transport.send(self._newer.more(data))
+
+
+async def test_our_agent_and_client_do_a_task_with_a_coordinator_that_says_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    helper = Agent("helper")
+
+    @helper.skill()
+    async def double(number: int, task: TaskContext) -> int:
+        await task.progress(0.5, "half")
+        return 2 * number
+
+    server, ends = Server(MemoryStore(), Policy()), list[Newer]()
+    as_it_was = server.receiver
+
+    def receiver() -> Receiver:
+        ends.append(Newer(as_it_was()))
+        return ends[-1]
+
+    monkeypatch.setattr(server, "receiver", receiver)
+    await server.open()
+    listener = await server.listen()
+    settings = LinkSettings(url=listener.url, token="", secrets={}, encodings=(JSON,))
+    stop, ready = anyio.Event(), anyio.Event()
+    try:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: helper.run(settings=settings, stop=stop, ready=ready.set))
+                await ready.wait()
+                async with connect(name="desk", settings=settings) as client:
+                    async with client.delegate("double", {"number": 4}) as task:
+                        assert await task.result() == 8
+                    shown = await client.get(task.id)
+                    assert shown["metadata"]["state"] == "completed"
+                stop.set()
+    finally:
+        await server.aclose()
+    assert len(ends) == 2, "no connection was given up"
+    assert all(end.said for end in ends)
