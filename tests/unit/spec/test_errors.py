@@ -40,7 +40,8 @@ def test_a_code_is_listed_with_the_requests_that_name_it() -> None:
         for word in words(" ".join(head.split()).partition("Errors: ")[2]):
             if word in expected:
                 expected[word].append(kind)
-    assert {words(code)[0]: words(kinds) for code, kinds in rows(PAGE, "## Which requests")} == expected
+    written = {words(code)[0]: words(kinds) for code, kinds in rows(PAGE, "## Which requests")}
+    assert written == expected, "name each request in errors.md with the codes of its `Errors:` in protocol.md"
 
 
 def test_the_data_is_what_the_engine_sends() -> None:

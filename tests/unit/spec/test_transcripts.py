@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry
 
 from a2a.protocol.messages import KINDS
+from a2a.protocol.schemas import export
 
 from .transcript import FOLDER, Mismatch, play
 
 FILES = sorted(FOLDER.glob("*.txt"))
 SPEC = (FOLDER.parent / "protocol.md").read_text(encoding="utf-8")
 LINKED = re.findall(r"\]\(transcripts/([\w-]+\.txt)\)", SPEC)
+SCHEMAS = export()
 RACES = [line for line in SPEC.partition("\n## 14. Races\n")[2].partition("\n## ")[0].splitlines() if line[:2] == "| "]
+
+
+@cache
+def validator(kind: str) -> Draft202012Validator:
+    return Draft202012Validator(SCHEMAS[f"{kind}.json"], registry=Registry())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_transcript_is_what_happens(path: Path) -> None:
+    """And each of its frames is of the form that its schema gives."""
     text = path.read_text(encoding="utf-8")
-    assert play(text) == text
+    frames: list[dict[str, Any]] = []
+    assert play(text, frames=frames) == text
+    for frame in frames:
+        if frame["kind"] in KINDS:
+            validator(frame["kind"]).validate(frame)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

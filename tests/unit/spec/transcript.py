@@ -43,6 +43,8 @@ class _Player:
     def __init__(self) -> None:
         self.stage = Stage(Policy(admission=Admission(digest(TOKEN), digest(OPERATOR_TOKEN))))
         self.known: dict[str, Any] = {}
+        self.frames: list[dict[str, Any]] = []
+        """All that went over the wire, either way."""
 
     # What is done
 
@@ -50,7 +52,8 @@ class _Player:
         frame, advance = _FRAME.fullmatch(line), _ADVANCE.fullmatch(line)
         words = line.split()
         if frame and frame["way"] == ">":
-            self.stage.say(frame["name"], self.filled(json.loads(frame["frame"])))
+            self.frames.append(self.filled(json.loads(frame["frame"])))
+            self.stage.say(frame["name"], self.frames[-1])
         elif advance:
             self.stage.pass_time(int(advance[1]) * _UNITS[advance[2]])
         elif words[0] == "connect" and words[2:] in ([], ["msgpack"]):
@@ -111,6 +114,7 @@ class _Player:
     def hear(self, name: str) -> dict[str, Any] | None:
         """Return the next frame of a connection, without its id, which is the coordinator's own."""
         frame = self.stage.hear(name)
+        self.frames += [] if frame is None else [frame]
         return None if frame is None else {key: value for key, value in frame.items() if key != "id"}
 
     def written(self, value: Any, key: str = "") -> Any:
@@ -141,8 +145,13 @@ class _Player:
         return f"${name}"
 
 
-def play(text: str, *, is_recording: bool = False) -> str:
+def play(text: str, *, is_recording: bool = False, frames: list[dict[str, Any]] | None = None) -> str:
     """Play a conversation, and return it; when recording, with what came in place of what it says has to come.
+
+    Args:
+        text: the conversation.
+        is_recording: write what comes.
+        frames: gets every frame that went over the wire.
 
     Raises:
         Mismatch: it went otherwise, with the line.
@@ -179,6 +188,8 @@ def play(text: str, *, is_recording: bool = False) -> str:
         if (rest := player.hear(name)) is not None:
             raise Mismatch(f"at the end {name} has got {rest}, which is not told")
     player.stage.check()
+    if frames is not None:
+        frames.extend(player.frames)
     return "\n".join(out) + "\n"
 
 
