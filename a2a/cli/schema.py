@@ -29,6 +29,7 @@ def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool
     """Write the JSON Schema of each kind of frame; without --dir all of them as one JSON object to stdout."""
     out = Output(is_quiet=is_quiet)
     schemas = export_records() if is_records else export_schemas()
+    hint = "a2a schema export --records" if is_records else "a2a schema export"
     if directory is None:
         if check:
             raise click.UsageError("--check needs --dir")
@@ -39,7 +40,7 @@ def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool
     differing = sorted(name for name in texts.keys() | there.keys() if texts.get(name) != there.get(name))
     if check:
         if differing:
-            raise Failure(f"{directory}: not as the code has it: {', '.join(differing)} (a2a schema export --dir)")
+            raise Failure(f"{directory}: not as the code has it: {', '.join(differing)} ({hint} --dir)")
         out.note(f"{directory}: {len(texts)} schemas are as the code has them")
         return
     directory.mkdir(parents=True, exist_ok=True)
