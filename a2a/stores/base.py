@@ -146,6 +146,26 @@ class Store(Protocol):
         Those that are gone are left out.
         """
 
+    async def list_ended(
+        self,
+        *,
+        behind: tuple[int, int] | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        context_id: str | None = None,
+        since: int = 0,
+    ) -> tuple[list[ArchivedTask], int]:
+        """Return archived tasks that are not gone and pass, the one that settled last first, and how many pass in all.
+
+        Args:
+            behind: a time and a position: only tasks that settled before that time, or at it and were created before
+                that position.
+            limit: how many are returned at most.
+            state: only tasks that ended so.
+            context_id: only tasks of this context.
+            since: only tasks that settled at this time or later.
+        """
+
     async def prune(self, settled_before: int, limit: int) -> int:
         """Have the oldest archived tasks that settled before this time be gone; return how many, `limit` at most.
 

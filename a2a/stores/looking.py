@@ -67,6 +67,19 @@ class LookingStore(Store):
         wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
         return self._reader.list_archived({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
 
+    async def list_ended(
+        self,
+        *,
+        behind: tuple[int, int] | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        context_id: str | None = None,
+        since: int = 0,
+    ) -> tuple[list[ArchivedTask], int]:
+        settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
+        place = {"settled_at": settled_at, "before": before, "limit": limit}
+        return self._reader.list_ended(place, {"state": state, "context_id": context_id, "since": since})
+
     async def prune(self, settled_before: int, limit: int) -> int:
         return 0
 

@@ -130,6 +130,27 @@ class MemoryStore(Store):
         ]
         return sorted(passing, key=_age, reverse=True)[:limit]
 
+    async def list_ended(
+        self,
+        *,
+        behind: tuple[int, int] | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        context_id: str | None = None,
+        since: int = 0,
+    ) -> tuple[list[ArchivedTask], int]:
+        self._require_open()
+        passing = [
+            task
+            for task in self.medium.archive.values()
+            if task.body
+            and task.settled_at >= since
+            and state in (None, task.state)
+            and context_id in (None, task.context_id)
+        ]
+        passing.sort(key=_end, reverse=True)
+        return [task for task in passing if behind is None or _end(task) < behind][:limit], len(passing)
+
     async def prune(self, settled_before: int, limit: int) -> int:
         self._require_sound()
         old = [task for task in self.medium.archive.values() if task.body and task.settled_at < settled_before]
@@ -192,6 +213,10 @@ class MemoryStore(Store):
         self._require_open()
         if self._failure is not None:
             raise self._failure
+
+
+def _end(task: ArchivedTask) -> tuple[int, int]:
+    return task.settled_at, task.lsn
 
 
 def _age(task: ArchivedTask) -> int:

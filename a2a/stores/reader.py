@@ -84,6 +84,11 @@ class LedgerReader:
         """Return archived tasks as `Store.list_archived` does; `wanted` names all its arguments."""
         return list(starmap(ArchivedTask, self._run("list_archived", wanted)))
 
+    def list_ended(self, place: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[ArchivedTask], int]:
+        """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
+        ((count,),) = self._run("count_ended", wanted)
+        return list(starmap(ArchivedTask, self._run("list_ended", place | wanted))), count
+
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():
             return run(self._connection, name, parameters)

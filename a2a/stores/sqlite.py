@@ -128,6 +128,22 @@ class SqliteStore(Store):
         rows = await self._query("list_archived", {"before": before, "limit": limit, **wanted})
         return list(starmap(ArchivedTask, rows))
 
+    async def list_ended(
+        self,
+        *,
+        behind: tuple[int, int] | None = None,
+        limit: int = 100,
+        state: str | None = None,
+        context_id: str | None = None,
+        since: int = 0,
+    ) -> tuple[list[ArchivedTask], int]:
+        wanted = {"state": state, "context_id": context_id, "since": since}
+        settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
+        place = {"settled_at": settled_at, "before": before, "limit": limit}
+        rows = await self._query("list_ended", {**place, **wanted})
+        ((count,),) = await self._query("count_ended", wanted)
+        return list(starmap(ArchivedTask, rows)), count
+
     async def prune(self, settled_before: int, limit: int) -> int:
         rows = await self._query("find_prunable", (settled_before, limit))
         await self._write("prune_tasks", rows)

@@ -97,6 +97,20 @@ WHERE gone = 0 AND lsn < :before AND (:state IS NULL OR state = :state) AND (:sk
   AND (:parent IS NULL OR parent = :parent) AND (:context_id IS NULL OR context_id = :context_id)
 ORDER BY lsn DESC LIMIT :limit;
 
+-- list_ended --
+-- Archived tasks that are not gone and pass, the one that settled last first
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+WHERE gone = 0 AND settled_at >= :since AND settled_at <= :settled_at
+  AND (settled_at < :settled_at OR lsn < :before)
+  AND (:state IS NULL OR state = :state) AND (:context_id IS NULL OR context_id = :context_id)
+ORDER BY settled_at DESC, lsn DESC LIMIT :limit;
+
+-- count_ended --
+-- How many archived tasks are not gone and pass
+SELECT count(*) FROM archive
+WHERE gone = 0 AND settled_at >= :since
+  AND (:state IS NULL OR state = :state) AND (:context_id IS NULL OR context_id = :context_id);
+
 -- find_prunable --
 -- The oldest archived tasks that settled before a time and are not gone yet
 SELECT task FROM archive WHERE gone = 0 AND settled_at < ? ORDER BY settled_at LIMIT ?;

@@ -338,8 +338,50 @@ async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
     assert await store.list_archived(before=passing[1].lsn, limit=3, **wanted) == passing[2:5]
 
 
+async def test_the_archive_is_listed_by_when_tasks_ended_page_by_page(store, archive):
+    # Those with an even number ended in pairs in the same millisecond; the others before all of them.
+    ends = [100 + number // 4 if number % 2 == 0 else number for number in range(24)]
+    tasks = [replace(settled(f"t{number:02}", number), settled_at=end) for number, end in enumerate(ends)]
+    await archive(*tasks)
+    expected = sorted(tasks, key=lambda task: (task.settled_at, task.lsn), reverse=True)
+    seen: list[ArchivedTask] = []
+    behind = None
+    while (page := await store.list_ended(behind=behind, limit=5))[0]:
+        assert len(page[0]) <= 5
+        assert page[1] == 24, "how many there are on all pages"
+        seen += page[0]
+        behind = page[0][-1].settled_at, page[0][-1].lsn
+    assert seen == expected
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"state": "failed"}, {"context_id": "c2"}, {"since": 7}, {"state": "failed", "since": 7}], ids="-".join
+)
+async def test_the_archive_is_listed_by_what_is_wanted_of_those_that_ended(store, archive, wanted):
+    tasks = [
+        replace(
+            settled(f"t{number}", number, state="failed" if number % 2 else "completed"),
+            settled_at=number,
+            context_id=f"c{number % 4}",
+        )
+        for number in range(12)
+    ]
+    await archive(*tasks)
+    passing = [
+        task
+        for task in tasks[::-1]
+        if wanted.get("state") in (None, task.state)
+        and wanted.get("context_id") in (None, task.context_id)
+        and task.settled_at >= wanted.get("since", 0)
+    ]
+    assert 2 < len(passing) < 12
+    assert await store.list_ended(**wanted) == (passing, len(passing))
+    assert await store.list_ended(limit=2, **wanted) == (passing[:2], len(passing))
+
+
 async def test_an_empty_archive_lists_nothing(store):
     assert await store.list_archived() == []
+    assert await store.list_ended() == ([], 0)
     assert await store.prune(2**60, 10) == 0
 
 
@@ -351,6 +393,7 @@ async def test_what_is_pruned_is_gone_and_was_there(store, archive):
     assert await store.find_archived(task="t4") == replace(settled("t4", 4), body=b"")
     assert await store.find_archived(key=("alice", "key of t1")) == replace(settled("t1", 1), body=b"")
     assert [task.task for task in await store.list_archived()] == ["t7", "t6", "t5"]
+    assert [task.task for task in (await store.list_ended())[0]] == ["t7", "t6", "t5"]
 
 
 async def test_a_task_archived_again_is_not_gone(store, archive):
@@ -459,6 +502,7 @@ async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
             store.prune(0, 1),
             store.find_archived(task="t1"),
             store.list_archived(),
+            store.list_ended(),
             store.put_blob(digest(b""), b""),
             store.get_blob(digest(b"")),
         ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -88,17 +89,19 @@ def test_a_task_is_read_by_its_index(path):
             ("read_task_entries", "log_by_task"),
             ("find_archived_by_key", "archive_by_key"),
             ("list_archived", "archive_by_lsn"),
+            ("list_ended", "archive_by_time"),
             ("find_prunable", "archive_by_time"),
         ):
             statement = f"EXPLAIN QUERY PLAN {QUERIES[name].split(chr(10), 1)[1]}"
             holes = (
-                dict.fromkeys(("task", "after", "upto", "limit", "before", "state", "skill", "parent", "context_id"), 1)
+                dict.fromkeys(re.findall(r":(\w+)", statement), 1)
                 if ":limit" in statement
                 else (1,) * statement.count("?")
             )
             plan = " ".join(row[3] for row in connection.execute(statement, holes))
             assert f"INDEX {index}" in plan, plan
-            assert "TEMP B-TREE" not in plan, plan
+            # Those that settled in the same millisecond are put in order apart.
+            assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART)", "", plan), plan
 
 
 def test_a_statement_that_was_run_keeps_nothing_locked(filled):

@@ -43,6 +43,8 @@ async def test_it_reads_the_file_and_forgets_what_is_written(path, append, make_
         assert await store.find_archived(task="main-2") is None
         assert await store.list_archived(skill="echo") == [TASK]
         assert await store.list_archived(before=1) == []
+        assert await store.list_ended() == ([TASK], 1)
+        assert await store.list_ended(behind=(TASK.settled_at, TASK.lsn)) == ([], 1)
         assert await store.prune(99, 9) == 0
         await store.aclose()
     assert path.read_bytes() == before
