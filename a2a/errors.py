@@ -37,6 +37,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "CODES",
+    "FAULTS",
     "A2AError",
     "AlreadyAnswered",
     "AttemptError",
@@ -522,3 +523,21 @@ CODES: dict[ErrorCode, CodeFacts] = {
     )
 }
 """Every code, the class a client raises for it, and what it becomes at an HTTP or JSON-RPC border."""
+
+FAULTS: dict[int, str] = {
+    -32700: "JSONParseError",
+    -32600: "InvalidRequestError",
+    -32601: "MethodNotFoundError",
+    -32602: "InvalidParamsError",
+    -32603: "InternalError",
+    -32001: "TaskNotFoundError",
+    -32002: "TaskNotCancelableError",
+    -32003: "PushNotificationNotSupportedError",
+    -32004: "UnsupportedOperationError",
+    -32005: "ContentTypeNotSupportedError",
+    -32006: "InvalidAgentResponseError",
+    -32007: "ExtendedAgentCardNotConfiguredError",
+    -32008: "ExtensionSupportRequiredError",
+    -32009: "VersionNotSupportedError",
+}
+"""JSON-RPC's and A2A's codes, and what A2A 1.0.1 calls them (spec BIND-13)."""

@@ -19,7 +19,7 @@ from ssl import SSLContext
 
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
-from .engine.decision import Need, Ready
+from .engine.decision import EndedPage, Need, Ready
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
@@ -159,6 +159,7 @@ class Server:
         )
         listener = await serve(host, port, self.receiver, chosen, ssl=ssl, sock=sock)
         self._listeners.append(listener)
+        self.coordinator.live.addresses.append(listener.url)
         return listener
 
     def receiver(self) -> Receiver:
@@ -330,15 +331,24 @@ class Server:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
         rows: list[tuple[str, bytes]] | None
         try:
-            rows = [(found.task, found.body) for found in await self._find(need)]
+            if need.ended is not None:
+                found, passing = await self._find_ended(need.ended)
+            else:
+                found, passing = await self._find(need), 0
+            rows = [(task.task, task.body) for task in found]
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
-            rows = None
-        self.coordinator.found(need, rows, self.clock())
+            rows, passing = None, 0
+        self.coordinator.found(need, rows, self.clock(), passing)
         peer = self._peers.get(need.connection)
         if peer is not None:
             peer.go_on()
         self._wake()
+
+    async def _find_ended(self, page: EndedPage) -> tuple[list[ArchivedTask], int]:
+        return await self.store.list_ended(
+            behind=page.behind, limit=page.limit, state=page.state, context_id=page.context_id, since=page.since
+        )
 
     async def _find(self, need: Need) -> list[ArchivedTask]:
         if need.page is not None:

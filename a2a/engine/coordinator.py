@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import ErrorCode
 from ..protocol.codec import BadFrame, Frame
 from ..protocol.messages import (
+    A2ACall,
     AgentFind,
     AgentUpdate,
     Bye,
@@ -61,7 +62,9 @@ from ..protocol.messages import (
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import snapshot
+from .binding import listed, on_a2a_call, on_list
 from .budget import exhausted, most
+from .calls import answers, begin, leave_calls, progress_answers
 from .claimbook import owner_of
 from .claims import (
     Alarms,
@@ -93,7 +96,7 @@ from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
-from .decision import NOTHING, Decision, Need, Ready, refuse, reply
+from .decision import NOTHING, Called, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
@@ -216,6 +219,7 @@ HANDLERS: dict[type[Message], Handler] = {
     ContextRead: on_context_read,
     ContextWrite: on_context_write,
     ContextWatch: on_context_watch,
+    A2ACall: on_a2a_call,
 }
 """What a peer may send, and who decides on it."""
 
@@ -264,6 +268,8 @@ class Coordinator:
         self._waiting = Waiting()
         self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
         """What the pages that wait for the archive show from memory."""
+        self._listed: dict[Need, list[Task]] = {}
+        """The same, of A2A's pages."""
         self._retention = Retention(self.policy.linger_ms)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
         self._acks_recorded = 0
@@ -347,6 +353,7 @@ class Coordinator:
         for task in gone.watches:
             self._unwatch(task, connection)
         leave_contexts(self.live, gone)
+        leave_calls(self.live, gone)
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._record_ack(gone, now)
             del self.live.agents[gone.agent]
@@ -368,19 +375,23 @@ class Coordinator:
         else:
             self._take(sender, frame, now)
 
-    def found(self, need: Need, rows: Sequence[tuple[str, bytes]] | None, now: int) -> None:
+    def found(self, need: Need, rows: Sequence[tuple[str, bytes]] | None, now: int, passing: int = 0) -> None:
         """Go on where a frame needed archived tasks: `rows` are those there are, (task, body) each.
 
-        None says that the archive could not be read: the frame is answered so, and may come again.
+        None says that the archive could not be read: the frame is answered so, and may come again. `passing` is how
+        many there are on all pages, where a page of those that ended was asked for.
         """
         now = max(now, self.ledger.at)
         frames = self._waiting.end(need)
-        views = self._views.pop(need, None)
+        views, candidates = self._views.pop(need, None), self._listed.pop(need, ())
         sender = self.live.connections.get(need.connection)
         if sender is None:
             return  # nobody is left to answer
         first = Fetched.read(rows)
         first.views = views
+        if need.ended is not None:
+            first.passing = passing
+            first.tasks |= {task.id: task for task in candidates}
         fetched: Fetched | None = first
         while frames and sender.id in self.live.connections:
             if sender.id in self._waiting:
@@ -401,6 +412,8 @@ class Coordinator:
                 self._waiting.begin(need, frame)
                 if isinstance(frame.message, TaskList):
                     self._views[need] = in_memory(self.world, frame.message)
+                elif isinstance(frame.message, A2ACall) and need.ended is not None:
+                    self._listed[need] = listed(self.ledger, frame.message)
                 self._ready.needs.append(need)
                 return
         self._conclude(sender, frame, decision, now, fetched or _NOTHING_FETCHED)
@@ -437,6 +450,8 @@ class Coordinator:
             self.live.finders[sender.id] = sender
         elif isinstance(message, TaskHeartbeat) and isinstance(decision.reply, TaskLease):
             self._tell_progress(message.task)
+        elif isinstance(decision, Called) and decision.task is not None:
+            self._begin_call(sender, frame.id, decision, fetched)
         elif isinstance(message, MailboxAck):
             self._acked(sender, now)
         elif isinstance(message, Credit) and sender.agent is not None:
@@ -567,7 +582,10 @@ class Coordinator:
                 return refuse(ErrorCode.GONE, f"task {fetched.gone[0]} ended long ago, and is not kept any more")
         if isinstance(message, TaskList) and fetched.views is not None:
             return self._list(message, fetched)
+        lent = [task for task in fetched.tasks if task not in self.ledger.tasks]
         with self.ledger.lending(fetched.tasks.values()):
+            if isinstance(message, A2ACall) and fetched.passing is not None:
+                return on_list(self.world, message, lent, fetched.passing)
             return HANDLERS[type(message)](self.world, sender, message, now)
 
     def _list(self, message: TaskList, fetched: Fetched) -> Decision:
@@ -748,6 +766,9 @@ class Coordinator:
                 self._follow_claims(task, now)
                 if task.id in self.live.watchers:
                     self._tell_watchers(task)
+                if task.id in self.live.calls:
+                    for connection, request, message in answers(self.world, task):
+                        self._send(connection, message, re=request)
             if ledger.stirred:
                 self._proceed(now)
             if self._has_resolved and ledger.patches.due:
@@ -991,6 +1012,7 @@ class Coordinator:
             for task in older.watches:
                 self._unwatch(task, older.id)
             leave_contexts(self.live, older)
+            leave_calls(self.live, older)
         self.live.agents[sender.agent] = sender
         self.live.released.pop(sender.agent, None)
 
@@ -1031,6 +1053,13 @@ class Coordinator:
         if progress is not None and progress.at and not task.is_terminal:
             self._send(sender, progress_notice(task, progress), re=request)
 
+    def _begin_call(self, sender: Connection, request: str, called: Called, fetched: Fetched) -> None:
+        """Answer a call with its task, as far as there is something to answer already."""
+        assert called.task is not None, "the call is about a task"
+        task = self.ledger.tasks.get(called.task) or fetched.tasks[called.task]
+        for message in begin(self.world, sender, request, called, task):
+            self._send(sender, message, re=request)
+
     def _unwatch(self, task: str, connection: int) -> None:
         watching = self.live.watchers.get(task)
         if watching is not None:
@@ -1060,9 +1089,14 @@ class Coordinator:
         watching = self.live.watchers.get(task_id)
         task = self.ledger.tasks.get(task_id)
         progress = self.live.progress.get(task_id)
-        if watching and task is not None and progress is not None:
+        if task is None or progress is None:
+            return
+        if watching:
             for connection in watching.values():
                 self._send(connection, progress_notice(task, progress), re=connection.watches[task_id][0])
+        if task_id in self.live.calls:
+            for connection, request, message in progress_answers(self.world, task, progress):
+                self._send(connection, message, re=request)
 
 
 def _is_about(message: Message, tasks: list[str]) -> bool:

@@ -11,7 +11,7 @@ from ..protocol.messages import Error, Message
 from .conflicts.bench import Job
 from .records import Record
 
-__all__ = ["NOTHING", "Decision", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
+__all__ = ["NOTHING", "Called", "Decision", "EndedPage", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
 
 
 @dataclass(slots=True)
@@ -62,6 +62,19 @@ class Page:
     context_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedPage:
+    """What is asked of the archive for one page of tasks: those that ended last, behind a position, that pass."""
+
+    limit: int
+    behind: tuple[int, int] | None = None
+    """Tasks that ended before this time, or at it and were created before this position, only."""
+    state: str | None = None
+    context_id: str | None = None
+    since: int = 0
+    """Tasks that ended at this time or later only."""
+
+
 @dataclass(eq=False, slots=True)
 class Need:
     """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive."""
@@ -71,6 +84,25 @@ class Need:
     key: tuple[str, str] | None = None
     """(scope, key) that a task may have had."""
     page: Page | None = None
+    ended: EndedPage | None = None
+
+
+@dataclass(slots=True)
+class Called(Decision):
+    """What comes of an `a2a.call`. What it shows of a task it shows once the records are true."""
+
+    task: str | None = None
+    """The task to answer with; None: the reply says all."""
+    waits: bool = False
+    """Answer when the task stands still."""
+    streams: bool = False
+    from_gen: int | None = None
+    as_response: bool = False
+    """The answer is a SendMessageResponse, which has the task in it; else the task itself."""
+    said: Message | None = None
+    """What the call was among this protocol's own messages, where that was refused, ..."""
+    refusal: Error | None = None
+    """... and what it was refused with: this is what is kept of it (spec ERR-5)."""
 
 
 @dataclass(slots=True)

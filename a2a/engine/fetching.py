@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.codec import BadFrame, Frame
-from ..protocol.messages import ConflictRaise, ContextWrite, Hello, Message, TaskDelegate, TaskList
+from ..protocol.messages import A2ACall, ConflictRaise, ContextWrite, Hello, Message, TaskDelegate, TaskList
 from . import plain
+from .binding import need_of
 from .decision import Need
 from .ledger import Ledger, Task
 from .live import Connection
@@ -37,6 +38,8 @@ class Fetched:
     """Why the archive could not be read, if so."""
     views: list[tuple[int, dict[str, Any]]] | None = None
     """Of a page: what it shows of the tasks that were in memory when it was asked for."""
+    passing: int | None = None
+    """Of a page of A2A's: how many tasks in the archive pass."""
 
     @staticmethod
     def read(rows: Sequence[tuple[str, bytes]] | None) -> Fetched:
@@ -63,6 +66,8 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
     if isinstance(message, TaskList):
         page = page_wanted(ledger, message)
         return None if page is None else Need(sender.id, page=page)
+    if isinstance(message, A2ACall):
+        return need_of(ledger, sender, message)
     key: tuple[str, str] | None = None
     named: tuple[str, ...]
     if isinstance(message, TaskDelegate):

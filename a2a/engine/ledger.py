@@ -229,6 +229,8 @@ class Ask:
     answer: bytes | None = None
     by: str | None = None
     rank: int = 0
+    key: str = ""
+    """The id of the A2A message that answered it, where one did."""
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
     offered: bool = False
@@ -1084,7 +1086,7 @@ def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
 def _answered(ledger: Ledger, record: Answered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     ask = next(ask for ask in task.asks if ask.ask_no == record.ask_no)
-    ask.answer, ask.by, ask.rank = record.payload, record.by, record.rank
+    ask.answer, ask.by, ask.rank, ask.key = record.payload, record.by, record.rank, record.key
     holder = task.holder
     if holder is not None:
         ask.told = True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .conflicts.patches import Overlap
     from .routing import Queues
 
-__all__ = ["Connection", "Line", "Live", "Progress", "World"]
+__all__ = ["Connection", "Line", "Live", "OpenCall", "Progress", "World"]
 
 
 @dataclass(slots=True)
@@ -52,6 +52,19 @@ class Connection:
     """(task, fence, hash) of the reports answered here lately: to repeat one on the same connection has no reason."""
     finding: dict[str, AgentFilter] = field(default_factory=dict)
     """Id of an `agent.find` request with `watch` to its filter."""
+    calls: dict[str, str] = field(default_factory=dict)
+    """Id of an `a2a.call` that waits, or whose stream goes on, to its task."""
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """An `a2a.call` that is answered when its task stands still, or whose stream goes on (spec BIND-9, BIND-15)."""
+
+    connection: Connection
+    request: str
+    is_stream: bool
+    told: int = 0
+    """Of a stream: the generation sent last."""
 
 
 @dataclass(slots=True)
@@ -116,6 +129,10 @@ class Live:
     """Context to the connections that watch it."""
     finders: dict[int, Connection] = field(default_factory=dict)
     """Connections that watch for agents."""
+    calls: dict[str, dict[tuple[int, str], OpenCall]] = field(default_factory=dict)
+    """Task to the open calls about it, by their connection and request."""
+    addresses: list[str] = field(default_factory=list)
+    """Where the coordinator listens."""
     released: dict[str, dict[str, int]] = field(default_factory=dict)
     """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
     line: Line = field(default_factory=Line)

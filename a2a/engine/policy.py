@@ -244,6 +244,10 @@ class Policy:
     """Watched tasks on one connection."""
     finds_max: int = 256
     """Finds with `watch` on one connection. Each costs a look at every agent that comes or goes."""
+    calls_max: int = 1_024
+    """Calls of A2A's operations that wait, or whose streams go on, on one connection."""
+    call_page_max_bytes: int = 1024 * 1024
+    """Beyond this a page of A2A's tasks ends, and says where to go on."""
     linger_ms: int = 60_000
     """How long a settled task stays in memory; late reports and repeated keys mostly come soon. Later ones find it in
     the archive."""

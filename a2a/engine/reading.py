@@ -22,11 +22,13 @@ __all__ = [
     "page_of",
     "page_wanted",
     "progress_notice",
+    "timestamp",
     "view",
 ]
 
 
-def _timestamp(ms: int) -> str:
+def timestamp(ms: int) -> str:
+    """Return a time as A2A writes it."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -38,7 +40,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
         "generation": task.generation,
         "key": task.key,
         "delegator": task.delegator,
-        "createdAt": _timestamp(task.at),
+        "createdAt": timestamp(task.at),
         "attempt": task.attempt,
         "rev": task.rev,
         "evaluator": task.evaluator,
@@ -56,7 +58,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
     if task.children:
         metadata["children"] = list(task.children)
     if task.deadline_at is not None:
-        metadata["deadlineAt"] = _timestamp(task.deadline_at)
+        metadata["deadlineAt"] = timestamp(task.deadline_at)
     if task.authority is not None:
         metadata["fence"] = task.authority.fence
     if task.last_agent is not None:
@@ -100,7 +102,7 @@ def view(world: World, task: Task) -> dict[str, Any]:
     return {
         "id": task.id,
         "contextId": task.context_id,
-        "status": {"state": outside(task.state, was_leased=task.was_leased), "timestamp": _timestamp(task.since)},
+        "status": {"state": outside(task.state, was_leased=task.was_leased), "timestamp": timestamp(task.since)},
         "metadata": metadata,
     }
 

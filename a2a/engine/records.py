@@ -341,6 +341,8 @@ class Answered(Record):
     payload: bytes
     rank: int = 0
     """How much its author outranks others; a higher one replaces an answer nobody has read yet."""
+    key: str = ""
+    """The id of the A2A message that it was, so that a repeat answers no other question (spec BIND-8)."""
 
 
 @dataclass(slots=True)

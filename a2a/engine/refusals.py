@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ErrorCode
 from ..protocol.messages import (
+    A2AFault,
     ContextWrite,
     Error,
     Hello,
@@ -26,6 +27,7 @@ from ..protocol.messages import (
     TaskWatch,
 )
 from ..protocol.types import principal_of
+from .decision import Called
 from .records import Refused
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ _OF_STATE = frozenset(
 _OF_IDENTITY = frozenset({ErrorCode.AUTH.value, ErrorCode.DENIED.value})
 _OF_REPORTS = frozenset({"duplicate", "invalid", "late", "stale", "not_holder"})
 CODES_KEPT = _OF_AUTHORITY | _OF_STATE | _OF_IDENTITY | _OF_REPORTS
-MAY_REFUSE: frozenset[type] = frozenset({Error, TaskVerdict, TaskRevoke})
+MAY_REFUSE: frozenset[type] = frozenset({Error, TaskVerdict, TaskRevoke, A2AFault})
 """Answers among which refusals are; looked at for every frame, so that all others cost nothing more."""
 _ONLY_READ = (TaskGet, TaskList, TaskWatch)
 
@@ -116,7 +118,9 @@ def stands(ledger: Ledger, record: Refused) -> bool:
 
 def refusal_of(world: World, sender: Connection, message: Message, decision: Decision, now: int) -> Refused | None:
     """Return what is to be kept of an answer, or None."""
-    answer = decision.reply
+    answer: Message | None = decision.reply
+    if isinstance(decision, Called) and decision.said is not None:
+        message, answer = decision.said, decision.refusal
     if isinstance(message, TaskReport) and isinstance(answer, TaskVerdict):
         code = _refused_report(world, sender, message, answer, has_records=bool(decision.records))
         return _refused(sender, message, code, answer.reason, now, task=message.task) if code is not None else None

@@ -607,9 +607,11 @@ def _answered(replay: Replay, record: Answered) -> list[list[Record]]:
     if record.by == "timer":
         return [replay.clock(task, record.at)]
     message = TaskAnswer(task.id, record.ask_no, record.payload)
-    if record.rank:
-        return [replay.say(record.by, message, record.at, role="operator")]
-    return [replay.say(record.by, message, record.at)]
+    said = replay.say(record.by, message, record.at, role="operator" if record.rank else "member")
+    for answered in said:
+        if isinstance(answered, Answered):
+            answered.key = record.key  # which A2A message an answer was, only its author says
+    return [said]
 
 
 def _reported(replay: Replay, record: Reported | ReportKept) -> list[list[Record]]:

@@ -39,6 +39,10 @@ from .types import (
 __all__ = [
     "KINDS",
     "REQUESTS",
+    "A2ACall",
+    "A2AEvent",
+    "A2AFault",
+    "A2AResult",
     "AgentEvent",
     "AgentFilter",
     "AgentFind",
@@ -1375,6 +1379,62 @@ class ContextEventNotice(Message):
     """What it wrote, as far as it is watched; without the payload of what was overwritten since."""
 
 
+# A2A's own operations -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class A2ACall(Message):
+    """One of A2A's operations (spec BIND-2). Its request is the payload, and the coordinator reads it."""
+
+    kind = "a2a.call"
+    operation: Annotated[str, Field(min_length=1, max_length=64)]
+    """By A2A's name: `SendMessage`."""
+    payload: bytes = b"{}"
+    """The operation's request, as A2A's JSON has it."""
+    version: Annotated[str, Field(max_length=32)] = "1.0"
+    """Of A2A; its service parameter `A2A-Version`."""
+    extensions: Annotated[list[str], Field(max_length=64)] = field(default_factory=list)
+    """The URIs of its service parameter `A2A-Extensions`."""
+    from_gen: Uint | None = None
+    """With `SubscribeToTask`: the newest generation the caller has (spec BIND-17)."""
+
+
+@dataclass(slots=True)
+class A2AResult(Message):
+    """The operation's response."""
+
+    kind = "a2a.result"
+    payload: bytes
+    """As A2A's JSON has it."""
+
+
+@dataclass(slots=True)
+class A2AFault(Message):
+    """One of A2A's errors (spec BIND-13)."""
+
+    kind = "a2a.fault"
+    code: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+    """JSON-RPC's or A2A's."""
+    name: str
+    """What A2A calls it: `TaskNotFoundError`."""
+    message: str
+    data: list[JsonObject] = field(default_factory=list)
+    """Details, each with its `@type`."""
+
+
+@dataclass(slots=True)
+class A2AEvent(Message):
+    """A piece of a stream (spec BIND-15)."""
+
+    kind = "a2a.event"
+    task: Identifier
+    generation: Uint
+    payload: bytes
+    """A StreamResponse, as A2A's JSON has it."""
+    last: bool = False
+    """Nothing follows."""
+
+
 # Answers that many requests share -------------------------------------------------------------------------------------
 
 
@@ -1475,6 +1535,10 @@ KINDS: dict[str, type[Message]] = {
         ContextWritten,
         ContextWatch,
         ContextEventNotice,
+        A2ACall,
+        A2AResult,
+        A2AFault,
+        A2AEvent,
         Ok,
         Error,
     )
@@ -1514,6 +1578,7 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         ContextRead,
         ContextWrite,
         ContextWatch,
+        A2ACall,
     }
 )
 """What gets exactly one reply, again on every repeat, and stays in the sender's outbox until then (spec RPC-1)."""

@@ -15,6 +15,8 @@ from ..errors import ErrorCode, LocalProtocolError, RemoteProtocolError, TooLarg
 from .codec import BadFrame, Frame
 from .messages import (
     REQUESTS,
+    A2AEvent,
+    A2AFault,
     AgentEvent,
     Bye,
     ContextEventNotice,
@@ -97,7 +99,10 @@ Event = Welcomed | TurnedAway | Reply | Notice | Left
 
 _UNBOUNDED = 2**53 - 1
 """The largest number that travels (spec WIRE-8)."""
-_VOLATILE = (TaskEventNotice, ContextEventNotice, AgentEvent, TaskLease, TaskRevoke, Error, Pong)
+_VOLATILE = (
+    *(TaskEventNotice, ContextEventNotice, AgentEvent, A2AEvent, A2AFault),
+    *(TaskLease, TaskRevoke, Error, Pong),
+)
 
 
 class PeerSession:

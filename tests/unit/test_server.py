@@ -18,7 +18,7 @@ from a2a.engine.policy import Admission, digest
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
-from a2a.protocol.messages import Held, Hello, MailboxAck, Ping, TaskCancel, TaskDelegate, TaskGet, TaskList
+from a2a.protocol.messages import A2ACall, Held, Hello, MailboxAck, Ping, TaskCancel, TaskDelegate, TaskGet, TaskList
 from a2a.stores.base import Appended, ArchivedTask, Entry, Store
 from a2a.testing import squad
 from a2a.transports.memory import pair
@@ -313,6 +313,37 @@ async def test_a_task_that_left_memory_is_there_for_readers_and_repeats(store: S
         await server.aclose()
 
 
+async def test_a2a_lists_and_gets_tasks_that_left_memory(store: Store) -> None:
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        tasks = [await finished(server, peer, f"k{number}") for number in range(3)]
+        peer.send(
+            Frame("list", A2ACall("ListTasks", b'{"pageSize":2,"status":"TASK_STATE_CANCELED"}')),
+            Frame("get", A2ACall("GetTask", json.dumps({"id": tasks[0]}).encode())),
+        )
+        page = json.loads((await peer.reply("list")).payload)
+        assert [task["id"] for task in page["tasks"]] == [tasks[2], tasks[1]]
+        assert (page["totalSize"], bool(page["nextPageToken"])) == (3, True)
+        assert json.loads((await peer.reply("get")).payload)["id"] == tasks[0]
+        await server.aclose()
+
+
+async def test_the_card_names_where_the_server_listens() -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    listener = await server.listen()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO), Frame("card", A2ACall("GetExtendedAgentCard")))
+        card = json.loads((await peer.reply("card")).payload)
+        assert [interface["url"] for interface in card["supportedInterfaces"]] == [listener.url]
+        await server.aclose()
+
+
 async def test_a_peer_that_waits_for_the_archive_is_not_read_and_others_are(store: Store) -> None:
     server = Server(store, Policy(linger_ms=0))
     await server.open()
@@ -357,8 +388,10 @@ async def test_an_archive_that_cannot_be_read_is_unavailable_and_the_server_goes
             raise StoreError("the disk makes noises")
 
         store.find_archived = broken  # type: ignore[method-assign]
-        peer.send(Frame("get", TaskGet(task)), Frame("ping", Ping("n")))
+        store.list_ended = broken  # type: ignore[method-assign, assignment]
+        peer.send(Frame("get", TaskGet(task)), Frame("list", A2ACall("ListTasks")), Frame("ping", Ping("n")))
         assert (await peer.reply("get")).code == "unavailable"
+        assert (await peer.reply("list")).code == "unavailable"
         await peer.reply("ping")
         await server.aclose()
 

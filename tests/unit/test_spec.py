@@ -11,22 +11,26 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
+from a2a.engine.binding import RELAYED_DEPTH, RELAYED_ITEMS
 from a2a.engine.conflicts.patches import CHANGES_MAX, DIFF, JSON_PATCH
 from a2a.engine.context_state import REVISIONS_KEPT, VALUES_KEPT, WRITES_KEPT
 from a2a.engine.leases import HEARTBEAT, Case
+from a2a.engine.listing import PAGE
 from a2a.engine.patchbook import BYTES_KEPT, PATCH_BYTES_MAX, PATCHES_KEPT
 from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.tasks import REPORT
 from a2a.engine.waits import AGEING_MS
-from a2a.errors import CODES
+from a2a.errors import CODES, FAULTS
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
 from a2a.protocol.messages import KINDS, REQUESTS, Limits
+from a2a.protocol.operations import BINDING, DEPTH_MAX, OPERATIONS, VERSION, read_request
 from a2a.protocol.schemas import export, session_table, state_diagram, state_table
 from a2a.server import HELLO_DEADLINE
 
 ROOT = Path(__file__).parents[2]
-SPEC = (ROOT / "spec" / "v1" / "protocol.md").read_text(encoding="utf-8")
+BINDING_TEXT = (ROOT / "spec" / "v1" / "a2a-binding.md").read_text(encoding="utf-8")
+SPEC = (ROOT / "spec" / "v1" / "protocol.md").read_text(encoding="utf-8") + "\n\n" + BINDING_TEXT
 GLOSSARY = (ROOT / "spec" / "v1" / "glossary.md").read_text(encoding="utf-8")
 
 PREFIXES = (
@@ -57,6 +61,7 @@ PREFIXES = (
         "WATCH",
         "CTX",
         "ERR",
+        "BIND",
     ),
 )
 PROMISE = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* ", re.MULTILINE)
@@ -212,7 +217,7 @@ def test_a_message_table_names_the_defaults(kind: str) -> None:
 
 
 def test_each_request_is_named_with_its_reply() -> None:
-    named = set(re.findall(r"`([a-z.]+)`", SPEC.partition("**RPC-1.**")[2].split("\n\n")[0])) - {"error"}
+    named = set(re.findall(r"`([a-z0-9.]+)`", SPEC.partition("**RPC-1.**")[2].split("\n\n")[0])) - {"error"}
     assert named == {request.kind for request in REQUESTS}
     for kind in named:
         assert "Reply: `" in SPEC.partition(f"\n#### `{kind}`\n")[2].split("\n| ")[0], kind
@@ -358,6 +363,49 @@ def test_the_times_of_claims_are_those_of_the_code() -> None:
         ("CLAIM-10", f"{policy.claim_grace_ms // 1000} s by default"),
     ):
         assert words in SPEC.partition(f"**{promise}.**")[2].split("\n\n")[0].replace("\n", " ")
+
+
+# The binding of A2A ---------------------------------------------------------------------------------------------------
+
+
+def test_the_operations_of_a2a_are_those_of_the_code() -> None:
+    assert [name.strip("`") for name, *_ in rows("**BIND-4.**")] == list(OPERATIONS)
+
+
+def test_the_faults_are_those_of_the_code_and_every_error_becomes_one() -> None:
+    written = {
+        int(code): (name.strip("`"), set(re.findall(r"`(\w+)`", ours))) for code, name, ours in rows("**BIND-13.**")
+    }
+    assert {code: name for code, (name, _) in written.items()} == FAULTS
+    for code, facts in CODES.items():
+        assert [number for number, (_, ours) in written.items() if code.value in ours] == [facts.jsonrpc], code
+
+
+def test_the_numbers_of_the_binding_are_those_of_the_code() -> None:
+    policy = Policy()
+    for promise, words in (
+        ("BIND-1", f"`{BINDING}`, and carries A2A {VERSION}"),
+        ("BIND-7", f"nests at most {RELAYED_DEPTH} deep and has at most {RELAYED_ITEMS:,} keys"),
+        ("BIND-11", f"{PAGE} where none is named"),
+        ("BIND-11", f"more than {policy.call_page_max_bytes:,} bytes"),
+        ("BIND-18", f"at most {policy.calls_max:,} of them"),
+        ("BIND-19", f"nests deeper than {DEPTH_MAX} is"),
+    ):
+        assert words in SPEC.partition(f"**{promise}.**")[2].split("\n\n")[0].replace("\n", " "), promise
+
+
+def test_the_samples_of_the_binding_have_payloads_of_their_kind() -> None:
+    lines = "".join(re.findall(r"```jsonl\n(.*?)```", BINDING_TEXT, re.DOTALL)).splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert set(kinds) == {"a2a.call", "a2a.result", "a2a.fault", "a2a.event"}
+    for line in lines:
+        frame = json.loads(line)
+        if frame["kind"] == "a2a.call":
+            read_request(frame["body"]["operation"], "1.0", frame["payload"].encode())
+        elif frame["kind"] == "a2a.fault":
+            assert FAULTS[frame["body"]["code"]] == frame["body"]["name"]
+        else:
+            assert set(json.loads(frame["payload"])) <= {"task", "statusUpdate", "artifactUpdate"}
 
 
 # Examples and words ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import Decision, Need, Shelved
+from a2a.engine.decision import Decision, EndedPage, Need, Shelved
 from a2a.engine.ledger import Ledger, Task
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
@@ -271,7 +271,8 @@ class Town:
         """Have the archive answer everything that waits for it."""
         while self.needs:
             need = self.needs.pop(0)
-            self.coordinator.found(need, self.stored(need), self.now)
+            rows, passing = (self.stored(need), 0) if need.ended is None else self.ended(need.ended)
+            self.coordinator.found(need, rows, self.now, passing)
             self.flush()
 
     def stored(self, need: Need) -> list[tuple[str, bytes]]:
@@ -286,6 +287,20 @@ class Town:
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
+
+    def ended(self, page: EndedPage) -> tuple[list[tuple[str, bytes]], int]:
+        """Return (task, body) of a page of those that ended, and how many there are on all pages, as the stores do."""
+        passing = [
+            task
+            for task, body in self.archive.values()
+            if body
+            and task.settled_at >= page.since
+            and page.state in (None, task.state)
+            and page.context_id in (None, task.context_id)
+        ]
+        passing.sort(key=lambda task: (task.settled_at, task.lsn), reverse=True)
+        behind = [task for task in passing if page.behind is None or (task.settled_at, task.lsn) < page.behind]
+        return [(task.task, task.body) for task in behind[: page.limit]], len(passing)
 
     def _check_credit(self, record: Offered) -> None:
         live = self.coordinator.live.agents.get(record.agent)

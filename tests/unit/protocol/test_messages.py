@@ -28,8 +28,8 @@ def test_every_message_and_struct_is_public():
 
 @pytest.mark.parametrize("kind, message", KINDS.items(), ids=KINDS)
 def test_a_kind_and_its_class_are_the_same_words(kind, message):
-    assert re.fullmatch(r"[a-z]+(\.[a-z]+)?", kind)
-    words = "".join(word.capitalize() for word in kind.split("."))
+    assert re.fullmatch(r"[a-z0-9]+(\.[a-z]+)?", kind)
+    words = "".join("A2A" if word == "a2a" else word.capitalize() for word in kind.split("."))
     assert message.__name__ in (words, words + "Notice")
 
 

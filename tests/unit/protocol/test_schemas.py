@@ -14,6 +14,10 @@ from referencing import Registry
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
 from a2a.protocol.messages import (
     KINDS,
+    A2ACall,
+    A2AEvent,
+    A2AFault,
+    A2AResult,
     AgentEvent,
     AgentFilter,
     AgentFind,
@@ -207,6 +211,10 @@ LEAST: list[Message] = [
     ContextWritten("main-c7", {"plan": 1}),
     ContextWatch("main-c7"),
     ContextEventNotice("main-c7", 9),
+    A2ACall("GetTask"),
+    A2AResult(b"{}"),
+    A2AFault(-32001, "TaskNotFoundError", "there is no task main-7"),
+    A2AEvent("main-7", 3, b"{}"),
     Ok(),
     Error("stale", "fence 8 of task main-7 is stale"),
 ]
@@ -390,6 +398,11 @@ MOST: list[Message] = [
     ),
     ContextWatch("main-c7", "plan", 9, True),
     ContextEventNotice("main-c7", 9, [VALUE]),
+    A2ACall("SubscribeToTask", b'{"id":"main-7"}', "1.0", ["urn:x"], 3),
+    A2AFault(
+        -32001, "TaskNotFoundError", "there is no task main-7", [{"@type": "x", "metadata": {"taskId": "main-7"}}]
+    ),
+    A2AEvent("main-7", 3, b"{}", last=True),
     Ok("canceling", "pending"),
     Error("already_answered", "question 1", True, 100, {"askNo": 1, "answer": PARTS}),
 ]

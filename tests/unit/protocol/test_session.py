@@ -9,6 +9,9 @@ import pytest
 from a2a.errors import LocalProtocolError, RemoteProtocolError, TooLarge
 from a2a.protocol.codec import BadFrame, ErrorCode, Frame
 from a2a.protocol.messages import (
+    A2ACall,
+    A2AEvent,
+    A2AFault,
     Bye,
     Credit,
     Error,
@@ -156,6 +159,17 @@ def test_what_was_to_be_told_over_a_lost_connection_is_not_told_over_the_next() 
     session.disconnected()
     greet(session)
     assert sent(session) == []
+
+
+def test_a_stream_of_a2a_answers_its_call_and_goes_on() -> None:
+    session = make()
+    greet(session)
+    call = A2ACall("SubscribeToTask")
+    request = session.request(call)
+    first, second, end = A2AEvent("t-1", 1, b"{}"), A2AEvent("t-1", 2, b"{}"), A2AFault(-32006, "x", "y")
+    assert session.receive(Frame("1", first, re=request)) == [Reply(request, call, first)]
+    assert session.receive(Frame("2", second, re=request)) == [Notice(second, request)]
+    assert session.receive(Frame("3", end, re=request)) == [Notice(end, request)]
 
 
 def test_mail_is_seen_once_and_acknowledged_once_for_all() -> None:

@@ -17,7 +17,7 @@ from a2a.protocol.schemas import export
 from .transcript import FOLDER, Mismatch, play
 
 FILES = sorted(FOLDER.glob("*.txt"))
-SPEC = (FOLDER.parent / "protocol.md").read_text(encoding="utf-8")
+SPEC = "".join((FOLDER.parent / name).read_text(encoding="utf-8") for name in ("protocol.md", "a2a-binding.md"))
 LINKED = re.findall(r"\]\(transcripts/([\w-]+\.txt)\)", SPEC)
 SCHEMAS = export()
 RACES = [line for line in SPEC.partition("\n## 14. Races\n")[2].partition("\n## ")[0].splitlines() if line[:2] == "| "]
@@ -114,5 +114,5 @@ def test_what_comes_is_written_down_and_then_is_what_happens() -> None:
 
 
 def test_the_transcripts_show_every_kind() -> None:
-    shown = {kind for path in FILES for kind in re.findall(r'"kind": "([a-z.]+)"', path.read_text(encoding="utf-8"))}
+    shown = {kind for path in FILES for kind in re.findall(r'"kind": "([a-z0-9.]+)"', path.read_text(encoding="utf-8"))}
     assert set(KINDS) <= shown, "have a conversation in which it is said"

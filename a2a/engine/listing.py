@@ -1,0 +1,134 @@
+"""Pages of tasks as A2A lists them: those whose status changed last come first (spec BIND-11).
+
+Memory has the open tasks and those that ended lately, the archive all others. A page is put together of both, by the
+time and the position of each task, which is also what a page token says.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..protocol.messages import A2AResult
+from ..protocol.operations import Fault, encode, milliseconds_of
+from ..protocol.states import TERMINAL, outside
+from .decision import EndedPage
+from .ledger import Task
+from .live import World
+from .showing import shown
+
+__all__ = ["PAGE", "Query", "in_archive", "newest", "page_of", "query_of"]
+
+PAGE = 50
+"""Tasks on a page, where none are asked for."""
+_TOKEN = re.compile(r"(\d{1,15})\.(\d{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which tasks, and how many."""
+
+    size: int
+    behind: tuple[int, int] | None
+    """Those that changed before this time, or at it and stand before this position."""
+    state: str | None
+    context_id: str | None
+    since: int
+    with_artifacts: bool
+
+    def passes(self, task: Task) -> bool:
+        """Tell whether a task is one of those that are listed, on whichever page."""
+        return (
+            task.since >= self.since
+            and self.context_id in (None, task.context_id)
+            and self.state in (None, outside(task.state, was_leased=task.was_leased))
+        )
+
+
+def query_of(request: dict[str, Any]) -> Query:
+    """Return what a ListTasksRequest asks for.
+
+    Raises:
+        Fault: its page token or its time is none.
+    """
+    behind, since = None, 0
+    if token := request.get("pageToken"):
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            raise Fault(-32602, "pageToken is none that came with a page", fields=[("pageToken", "is unknown")])
+        behind = int(found[1]), int(found[2])
+    if after := request.get("statusTimestampAfter"):
+        try:
+            since = milliseconds_of(after)
+        except ValueError as error:
+            fields = [("statusTimestampAfter", str(error))]
+            raise Fault(-32602, f"statusTimestampAfter: {error}", fields=fields) from None
+    state = request.get("status")
+    return Query(
+        request.get("pageSize", PAGE),
+        behind,
+        None if state == "TASK_STATE_UNSPECIFIED" else state,
+        request.get("contextId") or None,
+        since,
+        request.get("includeArtifacts", False),
+    )
+
+
+def in_archive(query: Query) -> EndedPage | None:
+    """Return what to ask the archive for, or None where no archived task passes."""
+    ended = {outside(kind, was_leased=True): kind.value for kind in TERMINAL}
+    if query.state is not None and query.state not in ended:
+        return None
+    state = None if query.state is None else ended[query.state]
+    return EndedPage(query.size + 1, query.behind, state, query.context_id, query.since)
+
+
+def _place(task: Task) -> tuple[int, int]:
+    return task.since, task.lsn
+
+
+def newest(tasks: Iterable[Task], query: Query) -> list[Task]:
+    """Return the tasks of a page, and one more where there is one."""
+    passing = (task for task in tasks if query.passes(task) and (query.behind is None or _place(task) < query.behind))
+    return heapq.nlargest(query.size + 1, passing, key=_place)
+
+
+def page_of(world: World, query: Query, lent: Collection[str], archived: int) -> A2AResult:
+    """Return a page.
+
+    Args:
+        world: its ledger has what the archive found as well.
+        query: what is asked for.
+        lent: the tasks that are there for this decision only.
+        archived: how many tasks in the archive pass.
+    """
+    ledger = world.ledger
+    found = newest(ledger.tasks.values(), query)
+    total = archived + sum(
+        query.passes(task) for task in ledger.tasks.values() if task.id not in lent and task.id not in ledger.recalled
+    )
+    tasks: list[bytes] = []
+    size = 0
+    for task in found[: query.size]:
+        one = encode(_one(world, task, query))
+        size += len(one)
+        if tasks and size > world.policy.call_page_max_bytes:
+            break
+        tasks.append(one)
+    last = found[len(tasks) - 1] if 0 < len(tasks) < len(found) else None
+    token = "" if last is None else "{}.{}".format(*_place(last))
+    rest = encode({"nextPageToken": token, "pageSize": query.size, "totalSize": total})
+    return A2AResult(b'{"tasks":[' + b",".join(tasks) + b"]," + rest[1:])
+
+
+def _one(world: World, task: Task, query: Query) -> dict[str, Any]:
+    """Return a task as a page shows it. One whose result cannot be shown does not keep the others from being."""
+    if query.with_artifacts:
+        try:
+            return shown(world, task)
+        except Fault:
+            return shown(world, task, with_artifacts=False) | {"artifacts": []}
+    return shown(world, task, with_artifacts=False)

@@ -1,0 +1,293 @@
+"""What A2A's operations are asked with, and how a request is read and an error told (spec BIND).
+
+The shapes are those of A2A's protocol buffers in their JSON form; unknown fields stay. What came wrong raises `Fault`,
+which is told as `a2a.fault`. Nothing here knows what an operation does: that is the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Literal, Required
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from ..errors import FAULTS
+from .messages import A2AFault
+from .types import Identifier, JsonObject, Key, Uint
+
+__all__ = [
+    "BINDING",
+    "DEPTH_MAX",
+    "OPERATIONS",
+    "PUSH_OPERATIONS",
+    "VERSION",
+    "Fault",
+    "decode",
+    "encode",
+    "milliseconds_of",
+    "read_request",
+    "weight",
+]
+
+BINDING = "urn:a2a-coordinator:binding:websocket:v1"
+"""Names this binding in an agent card, and in a message's metadata what is said to it alone."""
+VERSION = "1.0"
+DEPTH_MAX = 100
+"""Nesting of a request or a result, the same as protocol buffers allow."""
+_VIOLATIONS_MAX = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPEN = ConfigDict(extra="allow", strict=True)
+
+
+class Fault(Exception):
+    """An operation that is answered with one of A2A's errors.
+
+    Attributes:
+        told: the error.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        detail: str,
+        *,
+        fields: Sequence[tuple[str, str]] = (),
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        reason = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=N)(?=P)", "_", FAULTS[code].removesuffix("Error")).upper()
+        info: JsonObject = {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": reason,
+            "domain": "a2a-protocol.org",
+        }
+        data = [info | ({"metadata": dict(facts)} if facts else {})]
+        if fields:
+            violations = [{"field": name, "description": why} for name, why in fields]
+            data.append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
+        self.told = A2AFault(code, FAULTS[code], detail, data)
+
+
+# Shapes ---------------------------------------------------------------------------------------------------------------
+
+
+def _has_one_content(part: JsonObject) -> JsonObject:
+    if sum(name in part for name in ("text", "raw", "url", "data")) != 1:
+        raise ValueError("a part has one of text, raw, url and data")
+    for name in ("text", "raw", "url", "mediaType", "filename"):
+        if not isinstance(part.get(name, ""), str):
+            raise ValueError(f"{name} is text")
+    return part
+
+
+class SendConfiguration(TypedDict, total=False):
+    """How a message is to be answered (A2A 3.2.2)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    acceptedOutputModes: list[str]
+    taskPushNotificationConfig: JsonObject
+    historyLength: Uint
+    returnImmediately: bool
+
+
+class SentMessage(TypedDict, total=False):
+    """A message of a client (A2A 4.1.4)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    messageId: Required[Key]
+    role: Required[Literal["ROLE_USER"]]
+    parts: Required[Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1)]]
+    contextId: Identifier
+    taskId: Identifier
+    metadata: JsonObject
+    extensions: list[str]
+    referenceTaskIds: list[str]
+
+
+class SendMessageRequest(TypedDict, total=False):
+    """Of SendMessage and SendStreamingMessage (A2A 3.2.1)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    message: Required[SentMessage]
+    configuration: SendConfiguration
+    metadata: JsonObject
+
+
+class GetTaskRequest(TypedDict, total=False):
+    """Of GetTask (A2A 3.1.3)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    id: Required[Identifier]
+    historyLength: Uint
+
+
+class ListTasksRequest(TypedDict, total=False):
+    """Of ListTasks (A2A 3.1.4)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    contextId: str
+    status: Literal[
+        "TASK_STATE_UNSPECIFIED",
+        "TASK_STATE_SUBMITTED",
+        "TASK_STATE_WORKING",
+        "TASK_STATE_COMPLETED",
+        "TASK_STATE_FAILED",
+        "TASK_STATE_CANCELED",
+        "TASK_STATE_INPUT_REQUIRED",
+        "TASK_STATE_REJECTED",
+        "TASK_STATE_AUTH_REQUIRED",
+    ]
+    pageSize: Annotated[int, Field(ge=1, le=100)]
+    pageToken: str
+    historyLength: Uint
+    statusTimestampAfter: str
+    includeArtifacts: bool
+
+
+class TaskRequest(TypedDict, total=False):
+    """Of CancelTask and SubscribeToTask (A2A 3.1.5, 3.1.6)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    id: Required[Identifier]
+    metadata: JsonObject
+
+
+PUSH_OPERATIONS = (
+    "CreateTaskPushNotificationConfig",
+    "GetTaskPushNotificationConfig",
+    "ListTaskPushNotificationConfigs",
+    "DeleteTaskPushNotificationConfig",
+)
+OPERATIONS: dict[str, Any] = {
+    "SendMessage": SendMessageRequest,
+    "SendStreamingMessage": SendMessageRequest,
+    "GetTask": GetTaskRequest,
+    "ListTasks": ListTasksRequest,
+    "CancelTask": TaskRequest,
+    "SubscribeToTask": TaskRequest,
+    **dict.fromkeys(PUSH_OPERATIONS, JsonObject),
+    "GetExtendedAgentCard": JsonObject,
+}
+"""A2A's operations, and the shape of each request (spec BIND-4)."""
+
+
+@cache
+def _adapter(operation: str) -> TypeAdapter[Any]:
+    return TypeAdapter(OPERATIONS[operation])
+
+
+# Reading and writing --------------------------------------------------------------------------------------------------
+
+
+def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]:
+    """Return an operation's request.
+
+    Raises:
+        Fault: there is no such operation, or not in this version, or the request is not of its form.
+    """
+    if re.fullmatch(r"1\.0(\.\d+)?", version) is None:
+        detail = f"A2A {version or '(no version)'} is not spoken here, {VERSION} is"
+        raise Fault(-32009, detail, facts={"requested": version, "supported": VERSION})
+    if operation not in OPERATIONS:
+        raise Fault(-32601, f"A2A {VERSION} has no operation {operation}, it has {', '.join(OPERATIONS)}")
+    try:
+        request = decode(payload)
+    except ValueError as error:
+        raise Fault(-32700, f"the request of {operation} is no JSON: {error}") from None
+    if not isinstance(request, dict):
+        raise Fault(-32602, f"the request of {operation} is an object, this is {type(request).__name__}")
+    request = _without_nulls(request)
+    for name in ("message", "configuration"):
+        if isinstance(request.get(name), dict):
+            request[name] = _without_nulls(request[name])
+    try:
+        _adapter(operation).validate_python(request)
+    except ValidationError as error:
+        found = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors(include_url=False)]
+        described = "; ".join(f"{name}: {why}" for name, why in found[:_VIOLATIONS_MAX])
+        raise Fault(-32602, f"{operation}: {described}", fields=found[:_VIOLATIONS_MAX]) from None
+    return request
+
+
+def _without_nulls(known: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is null: in the JSON of protocol buffers that is the same as absent."""
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def decode(text: bytes) -> Any:
+    """Read JSON; what was read `encode` can write.
+
+    Raises:
+        ValueError: it is none, or none that every language reads: a key repeats, it nests too deep, a number is
+            beyond all bounds, or a surrogate stands alone.
+    """
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError(f"it nests deeper than {DEPTH_MAX}") from None
+    if weight(value)[0] > DEPTH_MAX:
+        raise ValueError(f"it nests deeper than {DEPTH_MAX}")
+    if b"\\u" in text:
+        encode(value)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key repeats")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}")
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number} is beyond all bounds")
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Write JSON.
+
+    Raises:
+        ValueError: there is none for it.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def weight(value: Any) -> tuple[int, int]:
+    """Return how deep a value nests, and how many keys and items it has in all."""
+    depth, items, level = 0, 0, [value]
+    while level:
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner.extend(one.values())
+            elif isinstance(one, list):
+                inner.extend(one)
+        items += len(inner)
+        depth += any(isinstance(one, dict | list) for one in level)
+        level = inner
+    return depth, items
+
+
+def milliseconds_of(timestamp: str) -> int:
+    """Return a timestamp of A2A in milliseconds since 1970, rounded up.
+
+    Raises:
+        ValueError: it is none, or not in UTC.
+    """
+    time = datetime.fromisoformat(timestamp)
+    if time.utcoffset() != timedelta(0):
+        raise ValueError(f"{timestamp} is not in UTC")
+    return -((_EPOCH - time) // timedelta(milliseconds=1))

@@ -1,0 +1,224 @@
+"""How the requests of A2A's operations are read, and how an error is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from a2a.errors import FAULTS
+from a2a.protocol.operations import (
+    DEPTH_MAX,
+    OPERATIONS,
+    Fault,
+    decode,
+    encode,
+    milliseconds_of,
+    read_request,
+    weight,
+)
+
+MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}
+
+
+def read(operation, request, version="1.0"):
+    return read_request(operation, version, json.dumps(request).encode())
+
+
+def code_of(operation, payload, version="1.0"):
+    with pytest.raises(Fault) as raised:
+        read_request(operation, version, payload)
+    return raised.value.told.code
+
+
+# Requests -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_keeps_what_is_not_known_and_loses_what_is_null():
+    request = {
+        "message": MESSAGE | {"taskId": None, "contextId": "c", "tomorrow": {"a": None}},
+        "configuration": {"historyLength": None, "returnImmediately": True},
+        "metadata": None,
+        "x": 1,
+    }
+    assert read("SendMessage", request) == {
+        "message": MESSAGE | {"contextId": "c", "tomorrow": {"a": None}},
+        "configuration": {"returnImmediately": True},
+        "x": 1,
+    }
+
+
+def test_a_part_may_be_anything_that_json_has():
+    parts = [{"data": None}, {"data": [1.5, "x"]}, {"raw": "aGk=", "mediaType": "image/png", "own": 1}, {"url": "u"}]
+    assert read("SendStreamingMessage", {"message": MESSAGE | {"parts": parts}})["message"]["parts"] == parts
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"messageId": None},
+        {"messageId": ""},
+        {"messageId": "m" * 257},
+        {"messageId": 7},
+        {"role": "ROLE_AGENT"},
+        {"role": None},
+        {"parts": None},
+        {"parts": []},
+        {"parts": {}},
+        {"parts": ["text"]},
+        {"parts": [{}]},
+        {"parts": [{"text": "a", "url": "b"}]},
+        {"parts": [{"text": 1}]},
+        {"parts": [{"raw": 1}]},
+        {"parts": [{"text": "a", "mediaType": 1}]},
+        {"taskId": ""},
+        {"taskId": "t" * 129},
+        {"contextId": 1},
+        {"metadata": []},
+        {"extensions": "urn:x"},
+        {"referenceTaskIds": [1]},
+    ],
+    ids=json.dumps,
+)
+def test_a_message_is_of_its_form(wrong):
+    assert code_of("SendMessage", json.dumps({"message": MESSAGE | wrong}).encode()) == -32602
+
+
+@pytest.mark.parametrize(
+    "configuration", [{"returnImmediately": "true"}, {"historyLength": -1}, {"acceptedOutputModes": "text"}, []]
+)
+def test_a_configuration_is_of_its_form(configuration):
+    request = {"message": MESSAGE, "configuration": configuration}
+    assert code_of("SendMessage", json.dumps(request).encode()) == -32602
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"7", b"null", b'"x"'])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_request_is_an_object(operation, payload):
+    assert code_of(operation, payload) == -32602
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"nonsense",
+        b"{} {}",
+        b'{"a":1,"a":2}',
+        b'{"a":NaN}',
+        b'{"a":1e999}',
+        b'{"a":"\\ud800"}',
+        b"\xff",
+        b'{"a":' + b"[" * 100 + b"]" * 100 + b"}",
+        b"[" * 100_000,
+        b'{"a":' + b"1" * 5_000 + b"}",
+    ],
+    ids=lambda payload: repr(payload[:20]),
+)
+def test_what_is_no_json_is_told_so(payload):
+    assert code_of("GetExtendedAgentCard", payload) == -32700
+
+
+def test_the_deepest_request_is_read():
+    depth = DEPTH_MAX - 1
+    assert read_request("GetExtendedAgentCard", "1.0", b'{"a":' + b"[" * depth + b"]" * depth + b"}")
+
+
+@pytest.mark.parametrize("version", ["", "0.3", "1", "1.1", "10.0", "2.0", "1.0-beta", "1.0.x", " 1.0"])
+def test_another_version_is_refused_before_anything_else(version):
+    assert code_of("Nonsense", b"nonsense", version) == -32009
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.0.0", "1.0.12"])
+def test_a_version_is_taken_by_its_first_two_numbers(version):
+    assert read("GetTask", {"id": "t"}, version) == {"id": "t"}
+
+
+def test_another_operation_is_named_with_those_there_are():
+    with pytest.raises(Fault) as raised:
+        read("message/send", {})
+    assert raised.value.told.code == -32601
+    assert all(operation in raised.value.told.message for operation in OPERATIONS)
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_has_its_code_its_name_and_its_details():
+    told = Fault(-32001, "there is none", facts={"taskId": "t"}).told
+    assert (told.code, told.name, told.message) == (-32001, "TaskNotFoundError", "there is none")
+    assert told.data == [
+        {
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "TASK_NOT_FOUND",
+            "domain": "a2a-protocol.org",
+            "metadata": {"taskId": "t"},
+        }
+    ]
+
+
+def test_the_reasons_are_a2as():
+    reasons = [Fault(code, "").told.data[0]["reason"] for code in FAULTS]
+    assert reasons == [
+        "JSON_PARSE",
+        "INVALID_REQUEST",
+        "METHOD_NOT_FOUND",
+        "INVALID_PARAMS",
+        "INTERNAL",
+        "TASK_NOT_FOUND",
+        "TASK_NOT_CANCELABLE",
+        "PUSH_NOTIFICATION_NOT_SUPPORTED",
+        "UNSUPPORTED_OPERATION",
+        "CONTENT_TYPE_NOT_SUPPORTED",
+        "INVALID_AGENT_RESPONSE",
+        "EXTENDED_AGENT_CARD_NOT_CONFIGURED",
+        "EXTENSION_SUPPORT_REQUIRED",
+        "VERSION_NOT_SUPPORTED",
+    ]
+
+
+def test_wrong_fields_are_named_and_not_too_many():
+    with pytest.raises(Fault) as raised:
+        read("SendMessage", {"message": MESSAGE | {"parts": [{}] * 50}})
+    violations = raised.value.told.data[1]["fieldViolations"]
+    assert violations[0] == {
+        "field": "message.parts.0",
+        "description": "Value error, a part has one of text, raw, url and data",
+    }
+    assert len(violations) == 8
+    assert "parts.8" not in raised.value.told.message
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_read_can_be_written():
+    text = '{"a":[1,2.5,"ä",null,true,{"b":"\\u00e4\\ud83d\\ude00"}]}'.encode()
+    assert decode(encode(decode(text))) == decode(text)
+    assert encode({"ä": 1}) == '{"ä":1}'.encode()
+
+
+def test_a_value_is_weighed():
+    assert weight(7) == (0, 0)
+    assert weight([]) == (1, 0)
+    assert weight({"a": [1, {"b": 2}], "c": 3}) == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+        ("2023-11-14T22:13:20.001Z", 1_700_000_000_001),
+        ("2023-11-14T22:13:20.000001Z", 1_700_000_000_001),
+        ("2023-11-14T22:13:20+00:00", 1_700_000_000_000),
+    ],
+)
+def test_a_timestamp_is_rounded_up(text, expected):
+    assert milliseconds_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "now", "2023-11-14T22:13:20", "2023-11-14T22:13:20+01:00"])
+def test_a_timestamp_is_in_utc(text):
+    with pytest.raises(ValueError, match=r"UTC|isoformat"):
+        milliseconds_of(text)
