@@ -11,7 +11,10 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-__all__ = ["LEVELS", "Level", "Requirement", "level_of", "requirements", "specification"]
+__all__ = ["LEVELS", "TEXTS", "Level", "Requirement", "level_of", "requirements", "specification"]
+
+TEXTS = ("protocol.md", "a2a-binding.md")
+"""The files of the specification that have numbered paragraphs."""
 
 _HEADING = re.compile(r"^#{2,3} (?:\d+(?:\.\d+)?\.? )?(.+)$")
 _PARAGRAPH = re.compile(r"^\*\*([A-Z]+-\d+)\.\*\* (.+)$", re.DOTALL)
@@ -58,7 +61,7 @@ def requirements() -> dict[str, Requirement]:
     """Return every requirement by its name, in the order of the text."""
     found: dict[str, Requirement] = {}
     section = ""
-    text = (specification() / "protocol.md").read_text(encoding="utf-8")
+    text = "\n\n".join((specification() / name).read_text(encoding="utf-8") for name in TEXTS)
     for block in text.split("\n\n"):
         if heading := _HEADING.match(block.strip()):
             section = heading[1]

@@ -6,12 +6,13 @@ import re
 
 import pytest
 
-from a2a.conformance.requirements import LEVELS, Level, level_of, requirements, specification
+from a2a.conformance.requirements import LEVELS, TEXTS, Level, level_of, requirements, specification
 
 
 def test_every_numbered_paragraph_is_one() -> None:
-    text = (specification() / "protocol.md").read_text(encoding="utf-8")
+    text = "".join((specification() / name).read_text(encoding="utf-8") for name in TEXTS)
     assert list(requirements()) == re.findall(r"^\*\*([A-Z]+-\d+)\.\*\*", text, re.MULTILINE)
+    assert {"LEASE-8", "BIND-2"} <= set(requirements())
 
 
 def test_a_requirement_has_its_words_its_heading_and_its_area() -> None:

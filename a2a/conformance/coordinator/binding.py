@@ -1,0 +1,514 @@
+"""Cases of A2A's operations on this wire: sending messages, tasks, errors, the card."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from ..case import Need, Role, Skipped, case
+from ..conversation import check
+from ..peer import Coordinator, Peer
+from ..wire import Frame, parts, result
+
+__all__ = ["BINDING", "answered", "call", "faulted", "message", "send"]
+
+coordinator = functools.partial(case, Role.COORDINATOR)
+
+BINDING = "urn:a2a-coordinator:binding:websocket:v1"
+AT_ONCE = {"returnImmediately": True}
+
+
+def message(under: Coordinator, skill: str = "", value: Any = "in", **fields: Any) -> dict[str, Any]:
+    """Return a message for a skill, with an id of its own."""
+    own = {"metadata": {BINDING: {"skill": skill}}} if skill else {}
+    return {"messageId": under.name("message"), "role": "ROLE_USER", "parts": [{"data": value}]} | own | fields
+
+
+async def call(peer: Peer, operation: str, request: Any = None, **fields: Any) -> str:
+    """Send a call and return its id."""
+    payload = request if isinstance(request, bytes) else json.dumps(request or {}).encode()
+    return await peer.send("a2a.call", operation=operation, payload=payload, **fields)
+
+
+def response(frame: Frame, operation: str = "a call") -> dict[str, Any]:
+    """Return what an `a2a.result` holds."""
+    check(frame.kind == "a2a.result", f"a2a.result to {operation}", frame)
+    found = json.loads(frame.payload)
+    check(isinstance(found, dict), "an object", frame)
+    return dict(found)
+
+
+async def answered(peer: Peer, operation: str, request: Any = None, **fields: Any) -> dict[str, Any]:
+    """Make a call and return its response."""
+    return response(await peer.reply(await call(peer, operation, request, **fields), operation), operation)
+
+
+async def send(peer: Peer, sent: dict[str, Any], **configuration: Any) -> dict[str, Any]:
+    """Send a message without waiting for its task and return the task."""
+    request = {"message": sent, "configuration": AT_ONCE | configuration}
+    task = (await answered(peer, "SendMessage", request)).get("task")
+    check(isinstance(task, dict), "a SendMessageResponse with a task", task)
+    assert isinstance(task, dict)
+    return task
+
+
+async def faulted(peer: Peer, code: int, operation: str, request: Any = None, **fields: Any) -> Frame:
+    """Make a call that has to be answered with this fault and return it."""
+    reply = await peer.reply(await call(peer, operation, request, **fields), operation)
+    check(reply.kind == "a2a.fault" and reply.body.get("code") == code, f"a2a.fault {code} to {operation}", reply)
+    return reply
+
+
+def state_of(task: dict[str, Any]) -> str:
+    """Return a task's state in A2A's words, without what they all begin with."""
+    return str((task.get("status") or {}).get("state")).removeprefix("TASK_STATE_")
+
+
+# The binding ----------------------------------------------------------------------------------------------------------
+
+
+@coordinator("BIND-2", also=("RPC-1", "WIRE-10"))
+async def a_call_is_answered_by_a_result_or_a_fault(under: Coordinator) -> None:
+    """`ListTasks` is answered by a2a.result with JSON, `GetTask` of no task by a2a.fault, each with the call's id."""
+    client = await under.peer()
+    page = await answered(client, "ListTasks", {"contextId": under.name("context")})
+    check(page.get("tasks") == [], "an empty page", page)
+    await faulted(client, -32001, "GetTask", {"id": "no-such-task"})
+
+
+@coordinator("BIND-2", also=("BIND-20", "HELLO-5"))
+async def a_call_before_the_hello_is_refused_by_the_protocol(under: Coordinator) -> None:
+    """A call that comes first gets `error auth`, and the connection ends."""
+    peer = await under.connect()
+    reply = await peer.reply(await call(peer, "ListTasks"), "a2a.call")
+    check(reply.kind == "error" and reply.code == "auth", "error auth", reply)
+    await peer.ended()
+
+
+@coordinator("BIND-2", also=("LIMIT-2",))
+async def a_call_whose_payload_is_too_large_is_refused_by_the_protocol(under: Coordinator) -> None:
+    """A request beyond `payloadMaxBytes` gets `error too_large`, and the connection goes on."""
+    client = await under.peer()
+    limit = int((client.welcome.body.get("limits") or {}).get("payloadMaxBytes", 0))
+    reply = await client.reply(await call(client, "GetTask", b'{"id":"' + b"x" * limit + b'"}'))
+    check(reply.kind == "error" and reply.code == "too_large", "error too_large", reply)
+    await client.settle()
+
+
+@coordinator("BIND-3", also=("BIND-13", "BIND-14"))
+async def another_version_is_not_supported(under: Coordinator) -> None:
+    """Version 0.3, even of an operation that is none, is -32009; 1.0.7 and an unknown extension are taken."""
+    client = await under.peer()
+    for operation in ("ListTasks", "Nonsense"):
+        fault = await faulted(client, -32009, operation, version="0.3")
+        check(fault.body.get("name") == "VersionNotSupportedError", "VersionNotSupportedError", fault)
+    context = {"contextId": under.name("context")}
+    await answered(client, "ListTasks", context, version="1.0.7", extensions=["urn:unknown"])
+    await answered(client, "ListTasks", context, ext={"a2a-trace": "1"})
+
+
+@coordinator("BIND-4", also=("BIND-13",))
+async def an_operation_that_is_none_is_told_so(under: Coordinator) -> None:
+    """`message/send`, the name of another version, is -32601."""
+    await faulted(await under.peer(), -32601, "message/send", {})
+
+
+# Sending --------------------------------------------------------------------------------------------------------------
+
+
+@coordinator("BIND-5", also=("BIND-1", "BIND-6", "TASK-1", "ACCEPT-1"))
+async def a_message_is_a_delegation(under: Coordinator) -> None:
+    """A worker gets an offer with the parts and the evaluator `auto`; its result completes the task."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = message(under, skill, {"b": 1, "a": 2}, contextId=context)
+    task = await send(client, sent)
+    offer = await worker.offered(task["id"])
+    check(offer.payload == parts({"b": 1, "a": 2}), "the parts in canonical form", offer)
+    spec, key = offer.body.get("spec") or {}, offer.body.get("key")
+    check((spec.get("skill"), key) == (skill, sent["messageId"]), "the skill, and the message's id as the key", offer)
+    check((spec.get("acceptance") or {}).get("evaluator") == "auto", "the evaluator auto", offer)
+    check(task.get("contextId") == context == offer.body.get("contextId"), "the context", task)
+    await worker.admitted(offer, "out")
+    done = await client.settled(task["id"])
+    check(done.body.get("state") == "completed", "completed", done)
+
+
+@coordinator("BIND-5", also=("TASK-3", "TASK-4", "BIND-14"))
+async def a_message_again_makes_no_second_task(under: Coordinator) -> None:
+    """The same message is the same task, on another connection and in another order of keys; another one is refused."""
+    skill, client = under.skill(), await under.peer()
+    sent = message(under, skill, {"a": 1, "b": 2})
+    task = await send(client, sent)
+    turned = dict(reversed(list((sent | {"parts": [{"data": {"b": 2, "a": 1}}]}).items())))
+    again = await send(await under.peer(f"{client.name}#2"), turned)
+    check(again["id"] == task["id"], "the same task", again)
+    other = sent | {"parts": [{"data": "other"}]}
+    fault = await faulted(client, -32600, "SendMessage", {"message": other})
+    info = (fault.body.get("data") or [{}])[0]
+    check((info.get("metadata") or {}).get("code") == "idempotency_mismatch", "its code in metadata", fault)
+    page = await client.request("task.list", skill=skill)
+    check(len(page.body["tasks"]) == 1, "one task", page)
+
+
+@coordinator("BIND-5", also=("BIND-18", "DURABLE-1"), needs=(Need.RESTART,))
+async def a_message_is_the_same_task_after_a_crash(under: Coordinator) -> None:
+    """A message whose answer was not waited for is sent again after the coordinator was killed: it is one task."""
+    name, skill = under.name("client"), under.skill()
+    client = await under.peer(name)
+    sent = message(under, skill)
+    task = await send(client, sent)
+    await under.restart()
+    worker, back = await under.peer(skills=(skill,)), await under.peer(name)
+    again = await call(back, "SendMessage", {"message": sent})
+    await worker.admitted(await worker.offered(task["id"]), "out")
+    found = response(await back.reply(again)).get("task") or {}
+    check((found.get("id"), state_of(found)) == (task["id"], "COMPLETED"), "the same task, completed", found)
+
+
+@coordinator("BIND-6", also=("BIND-14",))
+async def a_message_for_no_skill_is_told_what_to_do(under: Coordinator) -> None:
+    """With two skills on file a message that names none is -32602, and so is one whose metadata name no text."""
+    one, two = under.skill("one"), under.skill("two")
+    await under.peer(skills=(one, two))
+    client = await under.peer()
+    fault = await faulted(client, -32602, "SendMessage", {"message": message(under)})
+    check(BINDING in str(fault.body.get("message")), "the place where the skill is named", fault)
+    kinds = [detail.get("@type", "").rpartition(".")[2] for detail in fault.body.get("data") or []]
+    check(kinds == ["ErrorInfo", "BadRequest"], "ErrorInfo and BadRequest", fault)
+    for wrong in ({"skill": 7}, "text", {}):
+        await faulted(client, -32602, "SendMessage", {"message": message(under, metadata={BINDING: wrong})})
+
+
+@coordinator("BIND-7", also=("WIRE-6",))
+async def what_a_message_says_beside_its_parts_is_relayed(under: Coordinator) -> None:
+    """The worker sees the message's metadata and unknown fields, the request's metadata, and the accepted modes."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = message(under, skill, referenceTaskIds=["t"], tomorrow={"x": [1]})
+    sent["metadata"]["own"] = {"k": None}
+    request = {"message": sent, "metadata": {"m": 1}}
+    request["configuration"] = AT_ONCE | {"acceptedOutputModes": ["text/plain"]}
+    await answered(client, "SendMessage", request)
+    spec = (await worker.offered()).body.get("spec") or {}
+    expected = {name: value for name, value in sent.items() if name != "parts"}
+    check(spec.get("message") == expected, "the message without its parts", spec)
+    check((spec.get("metadata"), spec.get("acceptedOutputModes")) == ({"m": 1}, ["text/plain"]), "the others", spec)
+
+
+@coordinator("BIND-7", also=("LIMIT-2",))
+async def what_a_message_says_beside_its_parts_is_bounded(under: Coordinator) -> None:
+    """1,001 items in metadata are -32602; as many in a part are taken."""
+    skill, client = under.skill(), await under.peer()
+    large = message(under, skill)
+    large["metadata"]["many"] = list(range(1_001))
+    await faulted(client, -32602, "SendMessage", {"message": large})
+    await send(client, message(under, skill, list(range(5_000))))
+
+
+@coordinator("BIND-7", also=("ROUTE-1",))
+async def a_media_type_nobody_takes_is_refused(under: Coordinator) -> None:
+    """A part of a type that no agent with the skill takes is -32005; one that some agent takes goes to it."""
+    skill, client = under.skill(), await under.peer()
+    name = under.name("worker")
+    card = under.hello(name, skill)["card"] | {"defaultInputModes": ["image/png"]}
+    painter = await under.peer(name, skills=(skill,), card=card)
+    plain = await under.peer(skills=(skill,))
+    await faulted(client, -32005, "SendMessage", {"message": _media(under, skill, "image/gif")})
+    task = await send(client, _media(under, skill, "image/png"))
+    await painter.offered(task["id"])
+    await plain.nothing("task.offer", task=task["id"])
+
+
+def _media(under: Coordinator, skill: str, media_type: str) -> dict[str, Any]:
+    return message(under, skill, parts=[{"raw": "aGk=", "mediaType": media_type}])
+
+
+@coordinator("BIND-8", also=("ASK-3", "BIND-10"))
+async def a_message_to_a_task_that_asks_answers_it(under: Coordinator) -> None:
+    """The question is in `status.message`; a message with `taskId` reaches the worker as its answer."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    task = await send(client, message(under, skill))
+    offer = await worker.offered(task["id"])
+    await worker.request("task.ask", task=offer.task, fence=offer.fence, askNo=1, payload=parts("which?"))
+    asked = await answered(client, "GetTask", {"id": offer.task})
+    words = (asked["status"].get("message") or {}).get("parts")
+    check((state_of(asked), words) == ("INPUT_REQUIRED", [{"data": "which?"}]), "the question", asked)
+    after = await send(client, message(under, value="that", taskId=offer.task))
+    check(state_of(after) == "WORKING", "TASK_STATE_WORKING", after)
+    answer = await worker.take("task.answer", task=offer.task)
+    check(answer.payload == parts("that"), "the parts as the answer", answer)
+
+
+@coordinator("BIND-8", also=("BIND-18",))
+async def an_answer_again_answers_no_later_question(under: Coordinator) -> None:
+    """A message that was an answer is sent again while a second question is open: that one stays open."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    task = await send(client, message(under, skill))
+    offer = await worker.offered(task["id"])
+    at = {"task": offer.task, "fence": offer.fence}
+    await worker.request("task.ask", **at, askNo=1, payload=parts("one?"))
+    answer = message(under, value="first", taskId=offer.task)
+    await send(client, answer)
+    await worker.request("task.ask", **at, askNo=2, payload=parts("two?"))
+    again = await send(client, answer)
+    check(state_of(again) == "INPUT_REQUIRED", "the second question open", again)
+    await send(client, message(under, value="second", taskId=offer.task))
+    await worker.admitted(offer)
+    ended = await send(client, answer)
+    check(state_of(ended) == "COMPLETED", "the task, also after its end", ended)
+
+
+@coordinator("BIND-8", also=("STEER-1",))
+async def a_message_to_a_task_at_work_is_a_word(under: Coordinator) -> None:
+    """A message to a task that asks nothing reaches the worker as one `task.steer`, also where it is sent twice."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    task = await send(client, message(under, skill))
+    offer = await worker.offered(task["id"])
+    await worker.heartbeat(offer)
+    word = message(under, value="hurry", taskId=task["id"], contextId=task["contextId"])
+    await send(client, word)
+    await send(client, word)
+    steer = await worker.take("task.steer", task=offer.task)
+    check(steer.payload == parts("hurry"), "the parts as the word", steer)
+    await worker.nothing("task.steer")
+
+
+@coordinator("BIND-8", also=("BIND-13", "BIND-14", "AUTH-5", "ERR-5"))
+async def a_message_to_a_task_may_be_refused(under: Coordinator) -> None:
+    """To no task -32001, with another context -32602, by a stranger -32600 with `forbidden`, to an ended one -32004."""
+    skill = under.skill()
+    worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    task = await send(client, message(under, skill))
+    offer = await worker.offered(task["id"])
+    more = message(under, taskId=task["id"])
+    await faulted(client, -32001, "SendMessage", {"message": message(under, taskId="no-such-task")})
+    await faulted(client, -32602, "SendMessage", {"message": more | {"contextId": under.name("context")}})
+    fault = await faulted(stranger, -32600, "SendMessage", {"message": more})
+    info = (fault.body.get("data") or [{}])[0]
+    check((info.get("metadata") or {}).get("code") == "forbidden", "the code forbidden", fault)
+    await worker.admitted(offer)
+    await faulted(client, -32004, "SendMessage", {"message": more})
+
+
+@coordinator("BIND-9", also=("BIND-10", "TASK-10"))
+async def a_message_is_answered_when_its_task_has_ended(under: Coordinator) -> None:
+    """Nothing is answered while the worker is at work; then the completed task comes with its artifacts."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = await call(client, "SendMessage", {"message": message(under, skill)})
+    offer = await worker.offered()
+    await worker.heartbeat(offer)
+    await client.nothing("a2a.result")
+    own = b'[{"artifactId":"a","parts":[{"text":"out","tomorrow":1}],"own":{"x":1}}]'
+    await worker.admitted(offer, payload=own)
+    task = response(await client.reply(sent)).get("task") or {}
+    check(state_of(task) == "COMPLETED", "TASK_STATE_COMPLETED", task)
+    check(task.get("artifacts") == json.loads(own), "the artifacts, unknown fields included", task)
+    check("history" not in task, "no history", task)
+    await client.settled(offer.task)
+
+
+@coordinator("BIND-9")
+async def a_message_is_answered_when_its_task_asks(under: Coordinator) -> None:
+    """A message is answered by the question; the answer to it is answered by the end."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = await call(client, "SendMessage", {"message": message(under, skill)})
+    offer = await worker.offered()
+    await worker.request("task.ask", task=offer.task, fence=offer.fence, askNo=1, payload=parts("which?"))
+    asked = response(await client.reply(sent)).get("task") or {}
+    check(state_of(asked) == "INPUT_REQUIRED", "TASK_STATE_INPUT_REQUIRED", asked)
+    answer = await call(client, "SendMessage", {"message": message(under, taskId=offer.task)})
+    await client.nothing("a2a.result")
+    await worker.admitted(offer)
+    ended = response(await client.reply(answer)).get("task") or {}
+    check(state_of(ended) == "COMPLETED", "TASK_STATE_COMPLETED", ended)
+
+
+# Tasks ----------------------------------------------------------------------------------------------------------------
+
+
+@coordinator("BIND-10", also=("READ-3",))
+async def a_failed_task_says_why(under: Coordinator) -> None:
+    """A task whose worker has failed for good shows TASK_STATE_FAILED, no artifacts, and words beside its status."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    task = await send(client, message(under, skill))
+    error = {"code": "broken", "detail": "it broke", "retryable": False}
+    await worker.admitted(await worker.offered(task["id"]), outcome="failed", error=error)
+    await client.settled(task["id"])
+    shown = await answered(client, "GetTask", {"id": task["id"], "historyLength": 5})
+    check((state_of(shown), shown.get("artifacts")) == ("FAILED", []), "failed, without artifacts", shown)
+    said = shown["status"].get("message") or {}
+    check(said.get("role") == "ROLE_AGENT" and bool(said.get("parts")), "words of the agent's role", shown)
+    check((shown.get("metadata") or {}).get("state") == "failed", "the view's metadata", shown)
+
+
+@coordinator("BIND-10", also=("BIND-13",))
+async def a_result_that_is_no_list_of_artifacts_is_told_so(under: Coordinator) -> None:
+    """A worker reports what is no list of artifacts: the call that waits, and GetTask, get -32006."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = await call(client, "SendMessage", {"message": message(under, skill)})
+    offer = await worker.offered()
+    await worker.admitted(offer, payload=b'["out"]')
+    fault = await client.reply(sent)
+    check(fault.kind == "a2a.fault" and fault.body.get("code") == -32006, "a2a.fault -32006", fault)
+    await faulted(client, -32006, "GetTask", {"id": offer.task})
+
+
+@coordinator("BIND-11", also=("READ-2", "AUTH-6"))
+async def lists_tasks_by_when_they_changed(under: Coordinator) -> None:
+    """Five tasks of one context, of which the first changed last, in pages of two: each once, and `totalSize` is 5."""
+    skill, context, client = under.skill(), under.name("context"), await under.peer()
+    made = [(await send(client, message(under, skill, contextId=context)))["id"] for _ in range(5)]
+    await answered(client, "CancelTask", {"id": made[0]})
+    listed: list[tuple[str, str]] = []
+    token = ""
+    for size in (2, 2, 1):
+        request = {"contextId": context, "pageSize": 2, "pageToken": token}
+        page = await answered(client, "ListTasks", request)
+        check((len(page["tasks"]), page["totalSize"], page["pageSize"]) == (size, 5, 2), f"{size} of 5", page)
+        listed += [(task["status"]["timestamp"], task["id"]) for task in page["tasks"]]
+        token = page["nextPageToken"]
+        check(bool(token) is (size == 2), "a token, and none at the end", page)
+    times = [time for time, _ in listed]
+    check(times == sorted(times, reverse=True), "the newest status first", listed)
+    check([task for _, task in listed] == [made[0], *made[:0:-1]], "each once, the one that was canceled first", listed)
+    other = await answered(await under.peer(), "ListTasks", {"contextId": context})
+    check(len(other["tasks"]) == 5, "what every member may read", other)
+
+
+@coordinator("BIND-11")
+async def lists_what_passes_with_artifacts_where_they_are_asked_for(under: Coordinator) -> None:
+    """`status`, `contextId` and `statusTimestampAfter` leave what passes; artifacts need `includeArtifacts`."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    done = await send(client, message(under, skill, contextId=context))
+    await worker.admitted(await worker.offered(done["id"]), "out")
+    await client.settled(done["id"])
+    waiting = await send(client, message(under, under.skill("nobody"), contextId=context))
+    for status, expected in (("COMPLETED", [done["id"]]), ("SUBMITTED", [waiting["id"]]), ("REJECTED", [])):
+        page = await answered(client, "ListTasks", {"contextId": context, "status": f"TASK_STATE_{status}"})
+        check([task["id"] for task in page["tasks"]] == expected, f"{expected} for {status}", page)
+        check(all("artifacts" not in task for task in page["tasks"]), "no artifacts", page)
+    page = await answered(client, "ListTasks", {"contextId": context, "includeArtifacts": True})
+    shown = {task["id"]: task.get("artifacts") for task in page["tasks"]}
+    check(shown == {done["id"]: json.loads(result("out")), waiting["id"]: []}, "artifacts", page)
+    late = {"contextId": context, "statusTimestampAfter": "2999-01-01T00:00:00Z"}
+    check((await answered(client, "ListTasks", late))["totalSize"] == 0, "nothing in a thousand years", late)
+
+
+@coordinator("BIND-11", also=("BIND-14",))
+async def a_page_that_is_none_is_refused(under: Coordinator) -> None:
+    """A size of 0 or 101, an unknown state, token or time are -32602, and the field is named."""
+    client = await under.peer()
+    for field, value in (
+        ("pageSize", 0),
+        ("pageSize", 101),
+        ("status", "working"),
+        ("pageToken", "nonsense"),
+        ("statusTimestampAfter", "yesterday"),
+    ):
+        fault = await faulted(client, -32602, "ListTasks", {field: value})
+        named = [
+            violation.get("field")
+            for detail in fault.body.get("data") or []
+            for violation in detail.get("fieldViolations", [])
+        ]
+        check(field in named, f"{field} named", fault)
+
+
+@coordinator("BIND-12", also=("CANCEL-2", "CANCEL-3"))
+async def cancels_a_task(under: Coordinator) -> None:
+    """One that waits is canceled at once, and again; one at work is asked for; one that has completed is -32002."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    waiting = await send(client, message(under, under.skill("nobody")))
+    for _ in range(2):
+        canceled = await answered(client, "CancelTask", {"id": waiting["id"]})
+        check(state_of(canceled) == "CANCELED", "TASK_STATE_CANCELED", canceled)
+    held = await send(client, message(under, skill))
+    offer = await worker.offered(held["id"])
+    await worker.heartbeat(offer)
+    shown = await answered(client, "CancelTask", {"id": held["id"]})
+    check(state_of(shown) == "WORKING", "TASK_STATE_WORKING", shown)
+    await worker.take("task.revoke", task=offer.task)
+    await worker.admitted(offer)
+    await client.settled(held["id"])
+    fault = await faulted(client, -32002, "CancelTask", {"id": held["id"]})
+    check(fault.body.get("name") == "TaskNotCancelableError", "TaskNotCancelableError", fault)
+    await faulted(client, -32001, "CancelTask", {"id": "no-such-task"})
+
+
+# Types and errors -----------------------------------------------------------------------------------------------------
+
+
+@coordinator("BIND-19", also=("BIND-13",))
+async def wrong_requests_are_told_apart(under: Coordinator) -> None:
+    """What is no JSON is -32700, what is not of the request's form -32602; null and unknown fields are no error."""
+    skill, client = under.skill(), await under.peer()
+    deep = b'{"x":' + b"[" * 200 + b"]" * 200 + b"}"
+    for wrong in (b"nonsense", b'{"id":"a","id":"b"}', deep, b"1 2"):
+        await faulted(client, -32700, "GetTask", wrong)
+    for wrong in (b"[]", b"{}", b'{"id":7}', b'{"id":""}'):
+        await faulted(client, -32602, "GetTask", wrong)
+    good = message(under, skill)
+    for field, value in (
+        ("messageId", None),
+        ("role", "ROLE_AGENT"),
+        ("parts", []),
+        ("parts", [{}]),
+        ("parts", [{"text": "a", "data": 1}]),
+        ("metadata", "text"),
+    ):
+        await faulted(client, -32602, "SendMessage", {"message": good | {field: value}})
+    page = await client.request("task.list", skill=skill)
+    check(page.body["tasks"] == [], "no task of what was refused", page)
+    await send(client, good | {"taskId": None, "tomorrow": 1}, historyLength=None, tomorrow=1)
+
+
+@coordinator("BIND-20", also=("AUTH-1", "HELLO-5"))
+async def a_hello_without_the_token_is_the_challenge(under: Coordinator) -> None:
+    """A hello with another token gets `error auth` with words, and the connection ends."""
+    if not under.settings.token:
+        raise Skipped("the coordinator admits everybody")
+    peer = await under.connect()
+    reply = await peer.request("hello", **under.hello(under.name(), token="another"))
+    check(reply.kind == "error" and reply.code == "auth", "error auth", reply)
+    check(bool(reply.body.get("detail")), "words", reply)
+    await peer.ended()
+
+
+@coordinator("BIND-21", also=("BIND-1",))
+async def the_card_names_the_binding_and_the_skills(under: Coordinator) -> None:
+    """The card has an interface with the binding's URI and 1.0, the skills on file once, and what is supported."""
+    one, two, client = under.skill("one"), under.skill("two"), await under.peer()
+    await under.peer(skills=(one, two))
+    await under.peer(skills=(one,))
+    card = await answered(client, "GetExtendedAgentCard")
+    named = [(shown.get("protocolBinding"), shown.get("protocolVersion")) for shown in card["supportedInterfaces"]]
+    check((BINDING, "1.0") in named, "the binding among the interfaces", card["supportedInterfaces"])
+    listed = [skill["id"] for skill in card["skills"]]
+    check(listed.count(one) == 1 and listed.count(two) == 1, "each skill once", listed)
+    told = card["capabilities"]
+    check(told.get("streaming") is True and not told.get("pushNotifications"), "streaming, and no pushing", told)
+    required = {"name", "description", "version", "defaultInputModes", "defaultOutputModes"}
+    check(required <= set(card), f"{sorted(required)}", sorted(card))
+
+
+@coordinator("BIND-22", also=("BIND-4", "BIND-13"))
+async def nothing_is_pushed(under: Coordinator) -> None:
+    """The four operations on push configurations, and a message that brings one along, are -32003."""
+    client = await under.peer()
+    for name in ("Create", "Get", "List", "Delete"):
+        operation = f"{name}TaskPushNotificationConfig{'s' if name == 'List' else ''}"
+        await faulted(client, -32003, operation, {"taskId": "no-such-task", "id": "1"})
+    configuration = {"taskPushNotificationConfig": {"url": "https://example.com/"}}
+    request = {"message": message(under, under.skill()), "configuration": configuration}
+    await faulted(client, -32003, "SendMessage", request)
