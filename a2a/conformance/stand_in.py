@@ -17,7 +17,7 @@ from .case import Failed, Skipped
 from .conversation import Conversation, check
 from .program import Program, free_port
 from .socket import Closed, Socket
-from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts
+from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts, result_hash
 
 __all__ = ["Line", "PeerSettings", "Told", "UnderTest"]
 
@@ -136,12 +136,14 @@ class Line(Conversation):
     async def _show(self, frame: Frame) -> None:
         state = self.told.events[-1]["state"] if self.told.events else "queued"
         shown = {"completed": "TASK_STATE_COMPLETED", "failed": "TASK_STATE_FAILED"}.get(state, "TASK_STATE_WORKING")
-        view = {
+        view: dict[str, Any] = {
             "id": frame.task,
             "contextId": "context-1",
             "status": {"state": shown},
             "metadata": {"state": state, "generation": len(self.told.events), "rev": 0},
         }
+        if self.told.result is not None:
+            view["metadata"] |= {"resultHash": result_hash("completed", self.told.result), "agent": "worker"}
         generation = max(1, len(self.told.events))
         await self.send("task.found", re=frame.id, task=frame.task, gen=generation, view=view, payload=self.told.result)
 
