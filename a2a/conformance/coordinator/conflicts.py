@@ -290,19 +290,19 @@ async def one_that_never_answers_counts_as_absent(under: Coordinator) -> None:
 
 @coordinator("CONFLICT-3")
 async def what_comes_after_the_freeze_does_not_enter(under: Coordinator) -> None:
-    """An answer that comes once the ballot is over is admitted and decides nothing."""
-    rungs = ladder({"strategy": "human", "timeoutMs": 60_000, "onTimeout": "abort"}, "abort")
-    group = await Group.of(under, ballotMs=200, policy=rungs)
+    """Answers that come once the ballot is over are admitted, and make no majority of what had none."""
+    rungs = ladder({"strategy": "human", "timeoutMs": 2_000}, "majority", "abort")
+    group = await Group.of(under, 5, ballotMs=200, policy=rungs)
     await group.answer("x", "y")
     opened = await group.opened()
     await group.client.request("task.watch", task=group.task)
     view: dict[str, Any] = {}
     while not view.get("frozenLsn"):
         view = await record(group.client, opened.body["conflict"])
-    await group.answer("y", start=2)
+    await group.answer("z", "y", "y", start=2)
     after = await record(group.client, opened.body["conflict"])
     check(len(after["subjects"]) == len(view["subjects"]), "no further subject", after["subjects"])
-    await group.client.request("task.cancel", task=group.task)
+    await group.client.settled(group.task, state="failed", reason="unresolved")
 
 
 @coordinator("CONFLICT-4")

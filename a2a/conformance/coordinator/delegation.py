@@ -302,6 +302,21 @@ async def what_is_below_an_ended_task_is_cancelled_unless_it_says_otherwise(unde
     check(answer.kind == "ok", "ok", answer)
 
 
+@coordinator("TREE-4", also=("CANCEL-2",))
+async def who_works_below_an_ended_task_is_told_to_stop(under: Coordinator) -> None:
+    """With the end of the parent the agent at work on a sub-task gets a cooperative `task.revoke`."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
+    created = await client.delegate(skill, timers=LONG)
+    child = await worker.delegate(inner, parent=under_fence(await worker.offered(created.task)), timers=LONG)
+    offer = await helper.offered(child.task)
+    await helper.heartbeat(offer)
+    await client.request("task.cancel", task=created.task, mode="skip")
+    revoke = await helper.take("task.revoke", task=child.task)
+    is_right = (revoke.fence, revoke.body.get("reason"), revoke.body.get("mode")) == (offer.fence, "cancel", "coop")
+    check(is_right, "task.revoke of its fence, for a cancel, coop", revoke)
+
+
 @coordinator("TREE-5", also=("TASK-7",))
 async def the_next_attempt_finds_the_sub_tasks_by_their_keys(under: Coordinator) -> None:
     """A second attempt is offered with the sub-tasks made so far, and delegates one again without making another."""

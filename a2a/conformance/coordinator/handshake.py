@@ -14,10 +14,14 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 @coordinator("HELLO-1")
 async def refuses_what_comes_before_a_hello(under: Coordinator) -> None:
-    """A frame that comes before the hello is answered `auth`, and the connection ends."""
+    """A frame before the hello is answered `auth`, and the connection ends: a hello behind it comes too late."""
     stranger = await under.connect()
-    await stranger.refused("auth", "task.list")
+    early = stranger.frame("task.list")
+    await stranger.send_frames(early, stranger.frame("hello", **under.hello(under.name())))
+    error = await stranger.reply(early["id"])
+    check(error.kind == "error" and error.code == "auth", "error auth to task.list", error)
     await stranger.ended()
+    check(not stranger.holds("welcome"), "no welcome", stranger.waiting)
 
 
 @coordinator("HELLO-2")

@@ -58,6 +58,21 @@ async def a_spent_fence_changes_the_task_no_more(under: Coordinator) -> None:
     check((await client.request("task.get", task=created.task))["gen"] == generation, "the same generation", "")
 
 
+@coordinator("FENCE-3", also=("LEASE-7", "REPORT-3", "REPORT-6"))
+async def a_report_behind_a_yield_is_late(under: Coordinator) -> None:
+    """What an attempt reports after it was given back has verdict `late`, and the task goes on to wait."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    await worker.request("agent.update", status="draining")
+    await worker.request("task.yield", reason="another time", **at(offer))
+    verdict = await worker.report(offer)
+    check(verdict.body.get("verdict") == "late", "verdict late", verdict)
+    check(await client.state(created.task) == "queued", "the task queued", "")
+    await client.nothing("task.review")
+
+
 @coordinator("FENCE-4", also=("FENCE-2", "LEASE-8", "OFFER-3", "REPORT-6"))
 async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> None:
     """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""

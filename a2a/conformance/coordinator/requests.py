@@ -109,13 +109,16 @@ async def answers_in_the_order_of_the_requests(under: Coordinator) -> None:
 
 @coordinator("MAIL-1")
 async def numbers_a_mailbox_without_gaps(under: Coordinator) -> None:
-    """The entries of an agent's mailbox are numbered 1, 2, 3, and come in that order."""
-    skill = under.skill()
-    worker, client = await under.peer(skills=(skill,)), await under.peer()
-    for _ in range(5):
-        await client.delegate(skill)
+    """Entries are numbered 1, 2, 3 as what they tell of happened, and come in that order: also those that waited."""
+    skill, client = under.skill(), await under.peer()
+    worker = await under.peer(skills=(skill,), credit={"tasks": 8, "frames": 1})
+    worker.acknowledges = False
+    timers = {"offerMs": 60_000, "leaseMs": 60_000}
+    tasks = [(await client.delegate(skill, number, timers=timers)).task for number in range(5)]
+    await worker.send("credit", tasks=8, frames=64)
     entries = [await worker.take_if(lambda frame: "mseq" in frame, "a mailbox entry") for _ in range(5)]
     check([entry["mseq"] for entry in entries] == [1, 2, 3, 4, 5], "mseq 1 to 5", [e["mseq"] for e in entries])
+    check([entry.task for entry in entries] == tasks, "the offers as they were made", [e.task for e in entries])
 
 
 @coordinator("MAIL-3")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from typing import Any
 
 from ..case import Need, Role, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..requirements import Level
 from ..wire import parts, result
 
 coordinator = functools.partial(case, Role.COORDINATOR, needs=(Need.RESTART,))
@@ -129,6 +131,22 @@ async def nobody_loses_a_lease_to_the_crash(under: Coordinator) -> None:
     check((back.welcome.body.get("held") or [{}])[0].get("verdict") == "keep", "the verdict keep", back.welcome)
     counters = (await (await under.peer(who)).view(created.task))["metadata"].get("counters") or {}
     check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)
+
+
+@coordinator("TIME-4", level=Level.SHOULD, also=("TIME-1",))
+async def timers_wait_until_everybody_could_be_back(under: Coordinator) -> None:
+    """A task whose time to be taken ends in the crash has not failed while a lease of six seconds runs anew."""
+    skill, who = under.skill(), under.name("client")
+    worker, client = await under.peer(skills=(skill,)), await under.peer(who)
+    held = await client.delegate(skill, timers={"leaseMs": 6_000, "offerMs": 6_000, "heartbeatMs": 1_000})
+    await worker.heartbeat(await worker.offered(held.task))
+    waiting = await client.delegate(under.skill("nobody"), timers={"queueMs": 1_500})
+    is_over = asyncio.get_running_loop().time() + 1.6
+    await under.restart()
+    back = await under.peer(who)
+    await asyncio.sleep(is_over - asyncio.get_running_loop().time())  # a time that is over is what is tried
+    state = await back.state(waiting.task)
+    check(state == "queued", "state queued", state)
 
 
 @coordinator("ID-4", also=("AUTH-3", "DURABLE-5"))
