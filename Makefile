@@ -13,7 +13,8 @@ APPROVE ?= auto
 # A worker that is done takes from the other: a few tests last as long as a thousand others.
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: setup node conformance test long lint types check squad bench simulate deaths model mutants chaos steps contest cases clean
+.PHONY: setup node conformance test long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
+	contest cases clean
 
 setup: $(STAMP)
 
@@ -90,6 +91,10 @@ model: setup
 mutants: setup
 	$(BIN)/python -m tests.mutants
 
+# Wrong coordinators, agents and clients, each of which the conformance suite has to find.
+wrong-peers: setup
+	$(BIN)/python -m tests.conformance
+
 # CYCLES faults, drawn from SEED, over real processes under load, after which the ledger is judged.
 CYCLES ?= 300
 SEED ?= 1
@@ -100,6 +105,11 @@ chaos: setup
 EVERY ?= 1
 steps: setup
 	$(BIN)/python -m tests.chaos.steps --every $(EVERY)
+
+# SECONDS of fuzzing guided by coverage, shared by all targets; what is found is kept in fuzz-findings/.
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # AGENTS agents contend for twenty hierarchical names for SECONDS of simulated time; then the ledger is judged.
 AGENTS ?= 50

@@ -52,9 +52,9 @@ def planted(text: str, edit: Edit) -> str:
     return text.replace(edit.before, edit.after)
 
 
-def apply(mutant: Mutant, root: Path) -> None:
+def apply(edits: Iterable[Edit], root: Path) -> None:
     """Change the files below `root`."""
-    for edit in mutant.edits:
+    for edit in edits:
         path = root / edit.file
         path.write_text(planted(path.read_text(encoding="utf-8"), edit), encoding="utf-8")
 
@@ -66,7 +66,7 @@ def look_for(mutant: Mutant, *, seeds: int = 400, seconds: float = 90.0) -> Foun
         copy = Path(folder)
         for part in _COPIED:
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        apply(mutant, copy)
+        apply(mutant.edits, copy)
         module = "tests.model.probe" if mutant.model else "tests.mutants.probe"
         bounds = ["--seconds", str(seconds), *([] if mutant.model else ["--seeds", str(seeds)])]
         bounds += ["--disputes"] if mutant.disputes else []

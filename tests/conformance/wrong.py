@@ -1,0 +1,782 @@
+"""Wrong peers: our own coordinator, agent and client with one bug each, all of which the suite has to find.
+
+A suite that fails nobody proves nothing; it is judged by what it finds. To add a peer, add a row: a name, a role, a
+sentence, what is changed, and the requirements that cases which fail have to name. What is changed stands exactly once
+in its file, as in the table of planted bugs; where that has the same bug already, the row takes it from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from a2a.conformance.case import Role
+from tests.mutants.table import MUTANTS, Edit
+
+__all__ = ["WRONG", "Wrong"]
+
+AGENT, CLIENT, COORDINATOR = Role.AGENT, Role.CLIENT, Role.COORDINATOR
+
+SERVER = "a2a/server.py"
+STEPS = "a2a/engine/coordinator.py"
+TASKS = "a2a/engine/tasks.py"
+REGISTRY = "a2a/engine/registry.py"
+CODEC = "a2a/protocol/codec.py"
+SESSION = "a2a/protocol/session.py"
+WORK = "a2a/engine/work.py"
+DELEGATION = "a2a/engine/delegation.py"
+RUNNER = "a2a/runner.py"
+LINK = "a2a/link.py"
+CLIENT_FILE = "a2a/client.py"
+
+
+_AT_ALL = {
+    AGENT: "HELLO-1/says_hello_first",
+    CLIENT: "HELLO-1/says_hello_first",
+    COORDINATOR: "HELLO-4/welcomes_first",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """One wrong peer."""
+
+    name: str
+    role: Role
+    says: str
+    """What is wrong, in a sentence."""
+    edits: tuple[Edit, ...]
+    broken: tuple[str, ...]
+    """The requirements it breaks: for each of them a case that is about it has to fail."""
+    areas: tuple[str, ...] = ()
+    """What is tried of it: areas, requirements or cases. Without any, the areas of what is broken."""
+    quick: bool = False
+    """Runs with every run of the tests."""
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """What is tried of it where not everything is: with it what shows that it does something at all."""
+        chosen = self.areas or tuple(dict.fromkeys(name.partition("-")[0] for name in self.broken))
+        return (_AT_ALL[self.role], *chosen)
+
+
+def the_bug(name: str) -> tuple[Edit, ...]:
+    """Return the changes of a planted bug."""
+    (found,) = (mutant for mutant in MUTANTS if mutant.name == name)
+    return found.edits
+
+
+def one(file: str, before: str, after: str) -> tuple[Edit, ...]:
+    """Return a change at one place."""
+    return (Edit(file, before, after),)
+
+
+WRONG: tuple[Wrong, ...] = (
+    # The coordinator: what was said before ----------------------------------------------------------------------------
+    Wrong(
+        "forgets-keys",
+        COORDINATOR,
+        "The same key makes another task.",
+        the_bug("no-idempotency-check"),
+        broken=("TASK-3",),
+        areas=("TASK-3",),
+        quick=True,
+    ),
+    Wrong(
+        "takes-other-work-under-a-key",
+        COORDINATOR,
+        "Other work under a key that is taken is answered with the task that is there.",
+        one(TASKS, "    if task.spec_hash != spec_hash:", "    if False:"),
+        broken=("TASK-4",),
+    ),
+    Wrong(
+        "another-error-code",
+        COORDINATOR,
+        "Other work under a key that is taken is refused as a conflict.",
+        one(
+            TASKS,
+            '            ErrorCode.IDEMPOTENCY_MISMATCH,\n            f"key {key!r} is',
+            '            ErrorCode.CONFLICT,\n            f"key {key!r} is',
+        ),
+        broken=("TASK-4",),
+    ),
+    Wrong(
+        "answers-before-storing",
+        COORDINATOR,
+        "Answers leave at once, and what they tell of is stored a second later.",
+        (
+            Edit(
+                SERVER,
+                "            self.store.append(entries, expected, self._appended, archived)",
+                "            self._in_flight[-1] = _Batch(Ready(), {})\n"
+                "            self._send(batch)\n"
+                "            asyncio.get_running_loop().call_later(\n"
+                "                1.0, self.store.append, entries, expected, self._appended, archived\n"
+                "            )",
+            ),
+            Edit(SERVER, "        elif self._in_flight:", "        elif False:"),
+        ),
+        broken=("DURABLE-1", "DURABLE-2"),
+    ),
+    Wrong(
+        "loses-the-mail-in-a-crash",
+        COORDINATOR,
+        "Mailboxes begin anew with the process.",
+        the_bug("mail-lost-at-restart"),
+        broken=("DURABLE-2",),
+    ),
+    Wrong(
+        "times-go-on-while-it-is-away",
+        COORDINATOR,
+        "After a restart timers fire at once, before anybody can be back.",
+        the_bug("timer-fires-in-the-grace"),
+        broken=("TIME-4",),
+    ),
+    # The coordinator: authority ---------------------------------------------------------------------------------------
+    Wrong(
+        "accepts-stale-fences",
+        COORDINATOR,
+        "Whoever ever had an attempt at the task has the current one.",
+        the_bug("no-fence-check"),
+        broken=("FENCE-4",),
+    ),
+    Wrong(
+        "accepts-another-agents-fence",
+        COORDINATOR,
+        "A fence in the wrong hands is as good as in the right ones.",
+        the_bug("owner-not-checked"),
+        broken=("AUTH-4",),
+        areas=("AUTH-4",),
+        quick=True,
+    ),
+    Wrong(
+        "accepts-a-withdrawn-offer",
+        COORDINATOR,
+        "A sign of life under a fence that was withdrawn or superseded gets the task back.",
+        the_bug("stale-heartbeat-revives"),
+        broken=("OFFER-6",),
+    ),
+    Wrong(
+        "lets-nothing-lapse",
+        COORDINATOR,
+        "An agent that is dead keeps its task for ever.",
+        the_bug("lease-never-expires"),
+        broken=("LEASE-4",),
+    ),
+    Wrong(
+        "lets-a-lapsed-lease-go-for-good",
+        COORDINATOR,
+        "Who comes back after its lease has lapsed is told to stop, though nobody else has the task.",
+        one("a2a/engine/leases.py", "    if case is Case.LAPSED and may_revive(task):", "    if False:"),
+        broken=("LEASE-4",),
+    ),
+    Wrong(
+        "anybody-is-anybody",
+        COORDINATOR,
+        "Whoever has the token is whoever it says it is.",
+        the_bug("secret-not-checked"),
+        broken=("ID-4",),
+    ),
+    Wrong(
+        "lets-an-older-process-in",
+        COORDINATOR,
+        "A process of an older incarnation takes the place of a newer one.",
+        one("a2a/engine/conflicts/noting.py", '    if other["incarnation"] < incarnation:', "    if False:"),
+        broken=("ID-6",),
+    ),
+    Wrong(
+        "keeps-two-connections",
+        COORDINATOR,
+        "An agent that connects again speaks on both connections.",
+        (
+            Edit(STEPS, '            self._ready.closes.append((older.id, "taken over"))\n', ""),
+            Edit(
+                STEPS,
+                '            self._send(older, Bye("connected again" if same else "taken_over"))\n',
+                "            del same\n",
+            ),
+        ),
+        broken=("HELLO-8",),
+    ),
+    Wrong(
+        "needs-no-hello",
+        COORDINATOR,
+        "What comes before a hello is refused, and the connection stays.",
+        one(STEPS, '            decision.close = "no hello"\n', ""),
+        broken=("HELLO-1",),
+    ),
+    Wrong(
+        "everybody-decides",
+        COORDINATOR,
+        "Whoever likes confirms, cancels and answers.",
+        the_bug("everybody-decides"),
+        broken=("AUTH-5",),
+    ),
+    # The coordinator: mail and credit ---------------------------------------------------------------------------------
+    Wrong(
+        "reorders-a-mailbox",
+        COORDINATOR,
+        "Two entries that wait are told in the wrong order, under the right numbers.",
+        one(
+            STEPS,
+            "                message = render(self.world, agent, entry, now)\n",
+            "                other = index ^ 1 if max(0, start) <= index ^ 1 < stop else index\n"
+            "                message = render(self.world, agent, mailbox.entries[other], now)\n",
+        ),
+        broken=("MAIL-1",),
+    ),
+    Wrong(
+        "leaves-a-gap-in-a-mailbox",
+        COORDINATOR,
+        "Every other entry of a mailbox is passed over.",
+        the_bug("gap-in-the-mail"),
+        broken=("MAIL-1",),
+    ),
+    Wrong(
+        "sends-mail-once",
+        COORDINATOR,
+        "An agent that comes back gets what is posted from then on.",
+        the_bug("mail-of-the-absent-skipped"),
+        broken=("MAIL-4",),
+    ),
+    Wrong(
+        "ignores-the-credit-for-tasks",
+        COORDINATOR,
+        "An agent is given one task more than it takes.",
+        the_bug("credit-exceeded"),
+        broken=("FLOW-1",),
+    ),
+    Wrong(
+        "ignores-the-credit-for-mail",
+        COORDINATOR,
+        "An agent is sent one entry more than it takes unacknowledged.",
+        the_bug("frames-beyond-their-credit"),
+        broken=("FLOW-1",),
+    ),
+    Wrong(
+        "offers-to-who-drains",
+        COORDINATOR,
+        "An agent that drains is offered more.",
+        the_bug("draining-agent-asked"),
+        broken=("REG-6",),
+    ),
+    Wrong(
+        "answers-no-ping",
+        COORDINATOR,
+        "A ping gets no pong.",
+        one(STEPS, "    Ping: on_ping,\n", "    Ping: lambda *_: NOTHING,\n"),
+        broken=("RPC-5",),
+    ),
+    # The coordinator: frames ------------------------------------------------------------------------------------------
+    Wrong(
+        "drops-unknown-fields-of-a-spec",
+        COORDINATOR,
+        "What a newer delegator says in a specification does not get to the worker.",
+        one(
+            TASKS,
+            "    spec: dict[str, Any] = {**message.spec}\n",
+            "    spec: dict[str, Any] = {\n"
+            "        name: value for name, value in message.spec.items() if name in TaskSpec.__annotations__\n"
+            "    }\n",
+        )
+        + one(
+            TASKS,
+            "from ..protocol.types import principal_of\n",
+            "from ..protocol.types import TaskSpec, principal_of\n",
+        ),
+        broken=("WIRE-6",),
+    ),
+    Wrong(
+        "drops-unknown-fields-of-a-card",
+        COORDINATOR,
+        "What a newer agent says in its card does not get to who looks for it.",
+        one(
+            REGISTRY,
+            "    card: dict[str, Any] = dict(message.card) if message.card else {}\n",
+            '    known_fields = ("name", "description", "version", "skills")\n'
+            "    card: dict[str, Any] = {k: v for k, v in (message.card or {}).items() if k in known_fields}\n",
+        ),
+        broken=("WIRE-6",),
+    ),
+    Wrong(
+        "goes-on-after-what-is-malformed",
+        COORDINATOR,
+        "What cannot be read is answered, and the connection stays.",
+        one(STEPS, "        if frame.fatal or sender.agent is None:  #", "        if sender.agent is None:  #"),
+        broken=("WIRE-12", "WIRE-15"),
+    ),
+    Wrong(
+        "takes-what-is-no-number",
+        COORDINATOR,
+        "NaN is a number like any other.",
+        (
+            Edit(CODEC, "        fits = math.isfinite(item)", "        fits = True"),
+            Edit(
+                CODEC, "object_pairs_hook=self._pairs, parse_constant=_no_constant)", "object_pairs_hook=self._pairs)"
+            ),
+        ),
+        broken=("WIRE-8",),
+        areas=("WIRE-8",),
+        quick=True,
+    ),
+    Wrong(
+        "reads-text-as-a-number",
+        COORDINATOR,
+        'A field with "3" is one with 3.',
+        one(CODEC, '        return exact | {"strict": True} if', '        return exact | {"strict": False} if'),
+        broken=("WIRE-8",),
+    ),
+    Wrong(
+        "passes-over-what-must-be-understood",
+        COORDINATOR,
+        "A kind that must be understood is refused like any other, and the connection goes on.",
+        one(STEPS, "        if frame.must:\n", "        if False:\n"),
+        broken=("WIRE-7",),
+    ),
+    Wrong(
+        "takes-payloads-of-any-size",
+        COORDINATOR,
+        "A payload may be as large as a message.",
+        one(
+            CODEC,
+            "        if isinstance(payload, bytes) and len(payload) > self.limits.payload_max_bytes:",
+            "        if False:",
+        ),
+        broken=("LIMIT-2",),
+    ),
+    # The coordinator: results -----------------------------------------------------------------------------------------
+    Wrong(
+        "believes-a-hash",
+        COORDINATOR,
+        "A report's hash is taken as it comes.",
+        the_bug("hash-not-computed-anew"),
+        broken=("REPORT-2", "WIRE-9"),
+    ),
+    Wrong(
+        "admits-a-late-report",
+        COORDINATOR,
+        "A report of an attempt that was given back is taken for its result.",
+        one(TASKS, '    Case.SPENT: "duplicate_or_late",', '    Case.SPENT: "admit",'),
+        broken=("FENCE-3",),
+    ),
+    Wrong(
+        "admits-two-reports",
+        COORDINATOR,
+        "A second report under one fence is admitted like the first.",
+        the_bug("report-admitted-twice"),
+        broken=("REPORT-4",),
+    ),
+    Wrong(
+        "throws-evidence-away",
+        COORDINATOR,
+        "A report without authority is answered and thrown away.",
+        the_bug("late-report-not-kept"),
+        broken=("REPORT-6",),
+    ),
+    Wrong(
+        "takes-the-result-of-what-was-killed",
+        COORDINATOR,
+        "A result that comes after a kill is admitted.",
+        the_bug("killed-task-takes-a-result"),
+        broken=("CANCEL-4",),
+    ),
+    Wrong(
+        "takes-a-word-on-another-result",
+        COORDINATOR,
+        "A word on another result settles this one.",
+        the_bug("confirm-not-bound-to-its-hash"),
+        broken=("ACCEPT-4",),
+    ),
+    Wrong(
+        "sends-back-without-end",
+        COORDINATOR,
+        "A result is sent back as often as the delegator likes.",
+        the_bug("reworks-unbounded"),
+        broken=("LIMIT-4",),
+    ),
+    Wrong(
+        "lets-a-later-answer-count",
+        COORDINATOR,
+        "A second answer takes the place of the first.",
+        the_bug("second-answer-counts"),
+        broken=("ASK-4",),
+    ),
+    Wrong(
+        "leaves-sub-tasks-at-work",
+        COORDINATOR,
+        "Nobody cancels the sub-tasks of a task that has ended.",
+        the_bug("children-outlive-their-parent"),
+        broken=("TREE-4",),
+    ),
+    Wrong(
+        "leaves-a-gap-in-a-watch",
+        COORDINATOR,
+        "A watcher misses every event that came together with another one.",
+        the_bug("watch-with-a-gap"),
+        broken=("WATCH-2",),
+    ),
+    # The coordinator: conflicts, names and values ---------------------------------------------------------------------
+    Wrong(
+        "settles-what-is-disputed",
+        COORDINATOR,
+        "A result that somebody raised a conflict about may be accepted before that is decided.",
+        the_bug("settles-while-somebody-objects"),
+        broken=("CONFLICT-11",),
+    ),
+    Wrong(
+        "lets-a-late-answer-enter",
+        COORDINATOR,
+        "An answer that comes after the ballot was closed is counted with the others.",
+        the_bug("late-answer-enters"),
+        broken=("CONFLICT-3",),
+    ),
+    Wrong(
+        "breaks-a-tie-by-order",
+        COORDINATOR,
+        "Of two classes of one size the one that came first has won.",
+        the_bug("tie-goes-to-the-first"),
+        broken=("RUNG-4",),
+    ),
+    Wrong(
+        "lets-an-author-judge",
+        COORDINATOR,
+        "Whoever answered may be asked which answer is right.",
+        the_bug("author-judges"),
+        broken=("RUNG-3",),
+    ),
+    Wrong(
+        "asks-a-judge-in-one-order",
+        COORDINATOR,
+        "What a judge chose in one order of the candidates decides.",
+        the_bug("judge-in-one-order"),
+        broken=("RUNG-3",),
+    ),
+    Wrong(
+        "sees-no-collision",
+        COORDINATOR,
+        "That a result collides with another opens no conflict.",
+        the_bug("collision-not-told"),
+        broken=("PATCH-3",),
+    ),
+    Wrong(
+        "writes-over-what-was-not-seen",
+        COORDINATOR,
+        "A write for an older revision replaces the newer one.",
+        the_bug("stale-compare-and-set-accepted"),
+        broken=("CTX-4",),
+    ),
+    Wrong(
+        "lets-a-zombie-write",
+        COORDINATOR,
+        "An attempt that was superseded or spent still writes.",
+        the_bug("zombie-writes-a-context"),
+        broken=("CTX-6",),
+    ),
+    Wrong(
+        "leaves-a-gap-in-a-watched-context",
+        COORDINATOR,
+        "A watcher is told the newest of several writes only.",
+        the_bug("watch-loses-the-write-it-begins-behind"),
+        broken=("CTX-8",),
+    ),
+    Wrong(
+        "grants-a-claim-twice",
+        COORDINATOR,
+        "A claim is granted whatever others hold, so long as nobody waits for it.",
+        the_bug("claim-granted-twice"),
+        broken=("CLAIM-1",),
+    ),
+    Wrong(
+        "sees-no-deadlock",
+        COORDINATOR,
+        "A claim that closes a circle waits like any other.",
+        the_bug("deadlock-missed"),
+        broken=("WAIT-2",),
+    ),
+    # The agent --------------------------------------------------------------------------------------------------------
+    Wrong(
+        "sends-no-heartbeat",
+        AGENT,
+        "The agent works and says nothing until it is done.",
+        one(
+            WORK,
+            "            if attempt.state is AttemptState.RUNNING and attempt.next_beat <= now:",
+            "            if False and attempt.next_beat <= now:",
+        ),
+        broken=("LEASE-2",),
+    ),
+    Wrong(
+        "ignores-a-revoke",
+        AGENT,
+        "The agent works on when its attempt is taken away.",
+        one(
+            WORK,
+            "        if isinstance(message, TaskRevoke):\n            return self._revoked(message)\n",
+            "        if isinstance(message, TaskRevoke):\n            return []\n",
+        ),
+        broken=("LEASE-6",),
+    ),
+    Wrong(
+        "begins-before-it-may",
+        AGENT,
+        "The agent begins when it accepts, and not when it hears that the offer still stands.",
+        one(
+            WORK,
+            "        self.session.request(TaskAccept(offer.task, offer.fence))\n        return []",
+            "        self.session.request(TaskAccept(offer.task, offer.fence))\n"
+            "        attempt.state = AttemptState.RUNNING\n"
+            "        return [Start(attempt)]",
+        ),
+        broken=("OFFER-3",),
+    ),
+    Wrong(
+        "does-the-work-twice",
+        AGENT,
+        "A mailbox entry that comes again is taken again.",
+        (
+            Edit(
+                SESSION,
+                "        if mseq <= self._cursor:\n            return []",
+                "        if mseq <= self._cursor:\n            return [Notice(message)]",
+            ),
+            Edit(WORK, "        if (offer.task, offer.fence) in self.attempts:\n            return []\n", ""),
+        ),
+        broken=("MAIL-4",),
+    ),
+    Wrong(
+        "forgets-what-was-not-answered",
+        AGENT,
+        "What had no answer when the connection ended is not said again.",
+        one(SESSION, "        self._out.extend(self._outbox.values())\n", ""),
+        broken=("RPC-3",),
+    ),
+    Wrong(
+        "reports-a-wrong-hash",
+        AGENT,
+        "The hash of a report is that of its payload alone.",
+        one(
+            WORK,
+            "digest = result_hash(outcome, payload)",
+            'digest = f"sha256:{hashlib.sha256(payload).hexdigest()}"',
+        ),
+        broken=("REPORT-1",),
+        areas=("REPORT-1",),
+        quick=True,
+    ),
+    Wrong(
+        "takes-what-comes-behind-a-gap",
+        AGENT,
+        "The agent goes on when an entry of its mailbox is missing.",
+        one(SESSION, "        if mseq != self._cursor + 1:", "        if False:"),
+        broken=("MAIL-7",),
+    ),
+    Wrong(
+        "acknowledges-nothing",
+        AGENT,
+        "The agent does not say what it has of its mailbox.",
+        one(SESSION, "        if self.is_open and self._cursor > self._acked:", "        if False:"),
+        broken=("MAIL-3",),
+    ),
+    Wrong(
+        "has-nothing-of-its-mailbox",
+        AGENT,
+        "The agent does not say where its mailbox goes on when it comes back.",
+        one(SESSION, "Resume(self._cursor) if self.welcome is not None else None", "None"),
+        broken=("MAIL-5",),
+    ),
+    Wrong(
+        "is-dumb-to-pings",
+        AGENT,
+        "A ping gets no pong.",
+        one(SESSION, "            self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))\n", ""),
+        broken=("RPC-5",),
+    ),
+    Wrong(
+        "is-never-a-newer-process",
+        AGENT,
+        "Every start of the agent says the same incarnation.",
+        one(RUNNER, "            incarnation=int(time.time() * 1000),", "            incarnation=1,"),
+        broken=("ID-5",),
+    ),
+    Wrong(
+        "is-another-process-each-time",
+        AGENT,
+        "Every connection of the agent says another instance.",
+        (
+            Edit(
+                LINK,
+                "        identity.token = settings.token if",
+                "        identity.instance_id = new_id()\n        identity.token = settings.token if",
+            ),
+        ),
+        broken=("ID-5",),
+    ),
+    Wrong(
+        "ignores-limits",
+        AGENT,
+        "The agent sends a result however large it is.",
+        one(
+            SESSION,
+            "        return _UNBOUNDED if self.welcome is None else self.welcome.limits.payload_max_bytes",
+            "        return _UNBOUNDED",
+        ),
+        broken=("LIMIT-1",),
+    ),
+    Wrong(
+        "forgets-its-secret",
+        AGENT,
+        "The agent draws another secret at each start.",
+        one(
+            LINK,
+            "                self.identity.secret = provide_secret(self.settings.url, principal)",
+            "                self.identity.secret = new_secret()",
+        ),
+        broken=("ID-4",),
+    ),
+    Wrong(
+        "forgets-what-it-holds",
+        AGENT,
+        "The agent comes back and names no attempt, though it is at work.",
+        one(SESSION, "            held=self._held(),", "            held=[],"),
+        broken=("HELLO-6",),
+    ),
+    Wrong(
+        "works-on-what-is-stale",
+        AGENT,
+        "An agent that is told by the welcome that its attempt is stale works on.",
+        the_bug("worker-goes-on-without-authority"),
+        broken=("HELLO-6",),
+    ),
+    Wrong(
+        "fights-for-its-name",
+        AGENT,
+        "An agent whose place was taken comes back and takes it again.",
+        one(LINK, '        if self._left == "taken_over":', "        if False:"),
+        broken=("HELLO-12",),
+    ),
+    Wrong(
+        "gives-up-at-the-first-end",
+        AGENT,
+        "The agent leaves when its connection ends.",
+        one(
+            LINK,
+            "                if self._was_let_in(started):\n                    pause = _BACKOFF[0]",
+            "                self._was_let_in(started)\n                return",
+        ),
+        broken=("HELLO-8",),
+    ),
+    Wrong(
+        "passes-over-what-it-has-to-understand",
+        AGENT,
+        "The agent goes on after a kind that it must understand and does not.",
+        one(SESSION, "        if isinstance(message, Unknown) and frame.must:\n", "        if False:\n"),
+        broken=("WIRE-7",),
+    ),
+    Wrong(
+        "asks-what-was-answered",
+        AGENT,
+        "The answers that come with an offer are not looked at.",
+        one(
+            "a2a/context.py",
+            "{answer.ask_no: read_parts(answer.payload) for answer in offer.answers},",
+            "{},",
+        ),
+        broken=("ASK-7",),
+    ),
+    # The client -------------------------------------------------------------------------------------------------------
+    Wrong(
+        "confirms-another-hash",
+        CLIENT,
+        "The client confirms a hash that it has made up.",
+        one(
+            DELEGATION,
+            "            TaskConfirm(delegation.task, review.rev, review.result_hash, verdict,",
+            '            TaskConfirm(delegation.task, review.rev, "sha256:" + 64 * "0", verdict,',
+        ),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "believes-what-a-review-names",
+        CLIENT,
+        "The client confirms the hash that came with a result, whatever the result is.",
+        one(
+            "a2a/delegator.py", "                if not review.is_what_its_hash_says:\n", "                if False:\n"
+        ),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "draws-a-new-key-each-time",
+        CLIENT,
+        "A delegation that is said again has another key.",
+        one(
+            SESSION,
+            "        self._out.extend(self._outbox.values())\n",
+            "        for frame in self._outbox.values():\n"
+            '            if frame.message.kind == "task.delegate" and self._sent_before:\n'
+            "                frame.message.key = self._new_id()\n"
+            "        self._sent_before = True\n"
+            "        self._out.extend(self._outbox.values())\n",
+        )
+        + one(
+            SESSION, '        self._hello_id = ""\n', '        self._hello_id = ""\n        self._sent_before = False\n'
+        ),
+        broken=("RPC-3",),
+    ),
+    Wrong(
+        "says-its-word-once",
+        CLIENT,
+        "A confirmation that had no answer when the connection ended is not said again.",
+        one(
+            SESSION,
+            "        self._out.extend(self._outbox.values())\n",
+            "        self._out.extend(\n"
+            '            frame for frame in self._outbox.values() if frame.message.kind != "task.confirm"\n'
+            "        )\n",
+        ),
+        broken=("RPC-3",),
+        areas=("RPC-3",),
+        quick=True,
+    ),
+    Wrong(
+        "takes-a-review-behind-a-gap",
+        CLIENT,
+        "The client goes on when an entry of its mailbox is missing.",
+        one(SESSION, "        if mseq != self._cursor + 1:", "        if False:"),
+        broken=("MAIL-7",),
+    ),
+    Wrong(
+        "leaves-pings-unanswered",
+        CLIENT,
+        "A ping gets no pong.",
+        one(SESSION, "            self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))\n", ""),
+        broken=("RPC-5",),
+    ),
+    Wrong(
+        "waits-for-what-was-told-before",
+        CLIENT,
+        "A client whose key stands for a task that is there does not look what became of it.",
+        one(DELEGATION, "            if not message.created:\n", "            if False:\n"),
+        broken=("TASK-7",),
+    ),
+    Wrong(
+        "is-the-same-process-each-time",
+        CLIENT,
+        "All runs of the client have one id.",
+        one(
+            CLIENT_FILE,
+            '    identity = Identity(f"{principal}#{suffix}", instance_id',
+            '    identity = Identity(f"{principal}#0", instance_id',
+        ),
+        broken=("ID-3",),
+    ),
+    Wrong(
+        "writes-nil-for-what-it-does-not-say",
+        CLIENT,
+        "A field that is not said is written as nil.",
+        one(
+            CODEC,
+            "        item = getattr(message, attribute)\n        if item is None or (skip_empty and not item):",
+            "        item = getattr(message, attribute)\n        if skip_empty and not item:",
+        ),
+        broken=("WIRE-11",),
+    ),
+)
