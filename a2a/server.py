@@ -105,6 +105,7 @@ class Server:
 
         Raises:
             StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
+            StoreError: it cannot be read, or its records do not fold.
         """
         self._loop = asyncio.get_running_loop()
         self._failure = self._loop.create_future()
@@ -114,7 +115,10 @@ class Server:
             entries = self.store.read(self.coordinator.ledger.lsn)
             self.coordinator.fold(from_bytes(entry.body, entry.payload) for entry in entries)
             self.coordinator.begin(self.clock())
-        except (ValueError, KeyError) as error:
+        except StoreError:
+            await self.store.aclose()
+            raise
+        except Exception as error:  # a record that was changed on the disk runs into anything
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error
         behind = self.coordinator.ledger.at - self.clock()
@@ -141,7 +145,7 @@ class Server:
         try:
             self.coordinator.load(kept.body)
         except ValueError as error:
-            log.warning("the snapshot of record %d cannot be used, all records are folded: %s", kept.lsn, error)
+            log.warning("the snapshot of record %s cannot be used, all records are folded: %s", kept.lsn, error)
         self._snapshots.newest = self.coordinator.ledger.lsn
 
     async def listen(

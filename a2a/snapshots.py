@@ -38,7 +38,7 @@ def fold(reader: LedgerReader) -> Ledger:
     """Return what the ledger's records add up to, by way of its snapshot where there is one that can be used.
 
     Raises:
-        ValueError, KeyError: the records do not fold.
+        ValueError: the records do not fold.
     """
     namespace, kept = reader.namespace(), reader.snapshot()
     ledger = Ledger(namespace)
@@ -46,9 +46,12 @@ def fold(reader: LedgerReader) -> Ledger:
         try:
             ledger = snapshot.load(kept.body, namespace)
         except ValueError as error:
-            log.warning("the snapshot of record %d cannot be used: %s", kept.lsn, error)
+            log.warning("the snapshot of record %s cannot be used: %s", kept.lsn, error)
     for entry in reader.entries(ledger.lsn):
-        ledger.apply(from_bytes(entry.body, entry.payload))
+        try:
+            ledger.apply(from_bytes(entry.body, entry.payload))
+        except Exception as error:  # a record that was changed on the disk runs into anything
+            raise ValueError(f"record {entry.lsn} does not fold: {error}") from error
         ledger.touched.clear()
         ledger.posted.clear()
     return ledger

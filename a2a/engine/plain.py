@@ -3,6 +3,9 @@
 One generic codec, by the fields' names and types: a new field needs no line here, and a body written before it has
 the field's default. Enums are stored by value, bytes as they are. A body says which fields its classes had, once and
 not with every object. It knows nothing of tasks; `_UPGRADES` is where a change that names alone do not bridge goes.
+
+What is kept on a disk has a checksum behind it: the types of what is read are not looked at, so that a body which was
+changed there would be found out only by whatever ran into it.
 """
 
 from __future__ import annotations
@@ -20,10 +23,14 @@ from typing import Any, TypeVar, cast
 
 from ..protocol.codec import pack, unpack
 
-__all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes"]
+__all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes", "with_checksum"]
 
 FORMAT = 1
 """Of the bodies written; older ones are read by way of `_UPGRADES`."""
+
+_MARK = b"a2a\x00sum="
+_SUM = 16
+"""Bytes of a checksum, which stands behind the mark."""
 
 T = TypeVar("T")
 Shapes = dict[str, list[str]]
@@ -81,6 +88,25 @@ def to_bytes(value: object) -> bytes:
     return pack([FORMAT, shapes, body])
 
 
+def with_checksum(body: bytes) -> bytes:
+    """Return a stored form with its checksum behind it, which `from_bytes` looks at."""
+    return body + _MARK + _checksum(body)
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_SUM).digest()
+
+
+def _checked(data: bytes) -> bytes:
+    """Return a stored form without its checksum; one that an older version wrote has none."""
+    body, mark = data[: -_SUM - len(_MARK)], data[-_SUM - len(_MARK) : -_SUM]
+    if mark != _MARK:
+        return data
+    if _checksum(body) != data[-_SUM:]:
+        raise ValueError("it is not what was written")
+    return body
+
+
 @cache
 def fingerprint(kind: type) -> str:
     """Return what tells whether a dataclass, or one of those it is made of, has other fields than it had."""
@@ -113,7 +139,7 @@ def from_bytes(kind: type[T], data: bytes) -> T:
         ValueError: the bytes are not that, or a newer version wrote them.
     """
     try:
-        version, packed, body = unpack(data)
+        version, packed, body = unpack(_checked(data))
         if version > FORMAT:
             raise ValueError(f"it has format {version}, this software reads up to {FORMAT}")
         value = unpack(body)

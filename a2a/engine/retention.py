@@ -50,7 +50,7 @@ def shelved(task: Task) -> Shelved:
         key=task.key,
         state=task.state.value,
         settled_at=task.since,
-        body=plain.to_bytes(task),
+        body=plain.with_checksum(plain.to_bytes(task)),
         lsn=task.lsn,
         skill=task.spec["skill"],
         parent=task.parent,

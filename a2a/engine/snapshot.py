@@ -93,7 +93,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
 
 def to_bytes(ledger: Ledger) -> bytes:
     """Return the ledger's state."""
-    return plain.to_bytes(_state(ledger, list(ledger.tasks.values())))
+    return plain.with_checksum(plain.to_bytes(_state(ledger, list(ledger.tasks.values()))))
 
 
 def load(body: bytes, namespace: str) -> Ledger:

@@ -104,6 +104,8 @@ def check(path: Path) -> int:
     try:
         with closing(connect_reader(path)) as connection:
             return _check(connection, path)
+    except UnicodeDecodeError as exc:  # a name in the damaged schema, which SQLite quotes in what it finds
+        raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc
     except sqlite3.Error as exc:
         if exc.sqlite_errorcode & 0xFF in _DAMAGED:
             raise StoreCorrupt(f"{path}: the ledger is damaged ({exc}); it was left as it is") from exc

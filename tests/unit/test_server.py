@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect as ws_connect
 from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError
 from a2a import server as server_module
 from a2a.engine.policy import Admission, digest
+from a2a.engine.records import AgentRegistered, Settled, to_bytes
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
@@ -406,15 +407,40 @@ async def test_a_second_coordinator_on_the_same_ledger_is_refused(tmp_path: Path
     await second.aclose()
 
 
-async def test_a_ledger_that_does_not_fold_is_left_alone() -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x91\x01",  # no record
+        to_bytes(Settled(1, "main-1", "failed", "error"))[0],  # of a task that is not there
+        to_bytes(AgentRegistered(1, "w", "i", 1, {"skills": 7}, {}))[0],  # what a card cannot be
+    ],
+)
+async def test_a_ledger_that_does_not_fold_is_left_alone(body: bytes) -> None:
     store = MemoryStore()
     await store.open()
     done = anyio.Event()
-    store.append([Entry(1, "Nonsense", None, 1, b"\x91\x01")], 0, lambda error: done.set())
+    store.append([Entry(1, "Nonsense", None, 1, body)], 0, lambda error: done.set())
     await done.wait()
     await store.aclose()
     with pytest.raises(StoreError, match="cannot be folded"):
         await Server(store).open()
+    await store.open()  # it was closed
+    await store.aclose()
+
+
+async def test_a_ledger_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SqliteStore(tmp_path / "l.db")
+
+    async def broken() -> None:
+        raise StoreError("the disk makes noises")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "load_snapshot", broken)
+        with pytest.raises(StoreError, match="^the disk makes noises$"):
+            await Server(store).open()
+    other = Server(SqliteStore(tmp_path / "l.db"))
+    await other.open()  # nobody holds its lock
+    await other.aclose()
 
 
 async def test_a_json_peer_and_a_msgpack_peer_work_on_one_task(helper: Agent) -> None:

@@ -16,7 +16,7 @@ import pytest
 from a2a import MemoryStore, Policy, Server, SqliteStore
 from a2a.engine import snapshot
 from a2a.engine.ledger import Ledger
-from a2a.engine.records import CoordinatorStarted, Settled, from_bytes, to_bytes
+from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, from_bytes, to_bytes
 from a2a.snapshots import Snapshots, fold
 from a2a.stores.base import Entry, Snapshot
 from a2a.stores.reader import LedgerReader
@@ -181,6 +181,21 @@ async def test_a_fold_goes_on_from_the_snapshot_where_it_can_be_used(tmp_path, c
     with LedgerReader(path) as reader:
         assert snapshot.to_bytes(fold(reader)) == by_snapshot
     assert "cannot be used" in caplog.text
+
+
+async def test_a_fold_says_which_record_does_not_fold(tmp_path):
+    path = tmp_path / "ledger.db"
+    await filled(path, 1)
+    await drop_snapshot(path)
+    store = SqliteStore(path)
+    end = await store.open()
+    done = anyio.Event()
+    body, _ = to_bytes(AgentRegistered(1, "w", "i", 1, {"skills": 7}, {}))
+    store.append([Entry(end + 1, "AgentRegistered", None, 1, body)], end, lambda error: done.set())
+    await done.wait()
+    await store.aclose()
+    with LedgerReader(path) as reader, pytest.raises(ValueError, match=f"record {end + 1} does not fold"):
+        fold(reader)
 
 
 async def test_nothing_is_recorded_behind_the_stop():

@@ -103,6 +103,20 @@ def test_what_cannot_be_read_says_why(stored, reason):
         plain.from_bytes(Leaf, stored)
 
 
+def test_a_body_that_was_changed_on_the_disk_is_not_read_as_another():
+    kept = plain.with_checksum(plain.to_bytes(Leaf("leaf", 1)))
+    assert plain.from_bytes(Leaf, kept) == Leaf("leaf", 1)
+    for place in range(len(kept)):
+        for changed in (
+            kept[:place] + bytes([kept[place] ^ 1]) + kept[place + 1 :],
+            kept[:place] + b"x" + kept[place:],
+        ):
+            with pytest.raises(ValueError, match="not the stored form of a Leaf"):
+                plain.from_bytes(Leaf, changed)
+    without = plain.to_bytes(Leaf("leaf", 1))
+    assert plain.from_bytes(Leaf, without) == Leaf("leaf", 1), "an older version wrote no checksum"
+
+
 def test_a_body_of_an_older_format_is_brought_up_to_date(monkeypatch):
     def rename(shapes: plain.Shapes, value: Any) -> tuple[plain.Shapes, Any]:
         return {"Leaf": ["name" if name == "title" else name for name in shapes["Leaf"]]}, value

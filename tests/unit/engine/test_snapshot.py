@@ -167,6 +167,13 @@ def test_what_is_no_snapshot_is_refused(body):
         snapshot.load(body, "main")
 
 
+def test_a_snapshot_that_was_changed_on_the_disk_is_refused(town):
+    body = snapshot.to_bytes(town.ledger)
+    place = body.index(b"main-")
+    with pytest.raises(ValueError, match="it is not what was written"):
+        snapshot.load(body[:place] + b"m" + body[place + 1 :].replace(b"main-", b"gain-", 1), "main")
+
+
 def test_a_snapshot_of_another_version_is_refused(town, monkeypatch):
     body = snapshot.to_bytes(town.ledger)
     monkeypatch.setattr(snapshot, "VERSION", snapshot.VERSION + 1)

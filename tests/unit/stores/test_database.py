@@ -254,6 +254,16 @@ def test_a_damaged_page_is_found(filled):
     refused(path, StoreCorrupt, "damaged")
 
 
+def test_a_damaged_schema_whose_words_are_no_text_is_found(filled):
+    path = filled(1)
+    name, statement = b"archive_by_keyarchive", b"CREATE INDEX archive_by_key"
+    content = path.read_bytes()
+    assert content.count(name) == content.count(statement) == 1
+    # SQLite quotes the name where it says that the statement is none.
+    path.write_bytes(content.replace(statement, b"X" + statement[1:]).replace(name, b"\xfc" + name[1:]))
+    refused(path, StoreCorrupt, "damaged")
+
+
 def test_damage_that_no_statement_of_ours_would_meet_is_found(filled):
     path = filled(1)
     with path.open("r+b") as file:
