@@ -453,8 +453,9 @@ class Link:
 
 
 _OUR_LIMITS = FrameLimits(
-    message_max_bytes=_FROM_OURS, payload_max_bytes=_FROM_OURS, frames_max=65_536, items_max=4_000_000
+    message_max_bytes=_FROM_OURS, payload_max_bytes=_FROM_OURS, frames_max=65_536, depth_max=40, items_max=4_000_000
 )
+"""What is taken from the coordinator: more than it takes itself, of which it is put together (spec LIMIT-2)."""
 
 
 class _Receiver:

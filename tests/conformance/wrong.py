@@ -622,6 +622,13 @@ WRONG: tuple[Wrong, ...] = (
         broken=("LIMIT-1",),
     ),
     Wrong(
+        "takes-nothing-deeper-than-it-sends",
+        AGENT,
+        "A frame of the coordinator that nests deeper than what the agent may send ends the connection.",
+        one(LINK, "frames_max=65_536, depth_max=40, items", "frames_max=65_536, items"),
+        broken=("LIMIT-2",),
+    ),
+    Wrong(
         "forgets-its-secret",
         AGENT,
         "The agent draws another secret at each start.",

@@ -38,6 +38,18 @@ async def test_agents_are_found_and_watched(helper: Agent) -> None:
             await changes.aclose()
 
 
+async def test_a_card_that_is_as_deep_as_it_may_be_is_found(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep: list[Any] = []
+    for _ in range(28):
+        deep = [deep]
+    card = helper.card() | {"x-deep": deep}
+    monkeypatch.setattr(helper, "card", lambda: card)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            [found] = await running.client.find(skill="count_words")
+            assert found.agent_id == "helper"
+
+
 async def _hum() -> str:
     return "hm"
 

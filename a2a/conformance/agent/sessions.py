@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from typing import Any
 
 from ..case import Failed, Role, case
 from ..conversation import check
@@ -211,6 +212,18 @@ async def takes_more_than_it_may_send(under: UnderTest) -> None:
     line.patience = 15.0
     report = await echoes(line, "x" * 1_048_576)
     check(len(report.payload) > 1_048_576, "the whole text", len(report.payload))
+
+
+@agent("LIMIT-2")
+async def takes_frames_that_nest_deeper_than_it_may_send(under: UnderTest) -> None:
+    """An offer that nests 40 deep, in a field of its specification that nobody knows, is done."""
+    line = await begun(under)
+    offer = line.offer_of("conformance.echo", "deep")
+    deep: list[Any] = []
+    for _ in range(36):  # the frame, its body and the specification are around it
+        deep = [deep]
+    await line.post("task.offer", **offer | {"spec": offer["spec"] | {"later": deep}})
+    await line.take("task.report", task=offer["task"])
 
 
 @agent("RPC-5")
