@@ -26,6 +26,7 @@ __all__ = [
     "read_artifacts",
     "read_json",
     "read_parts",
+    "read_word",
     "result_value",
 ]
 
@@ -77,6 +78,17 @@ def read_parts(payload: bytes | None) -> Any:
     if not payload:
         return None
     return _value(json.loads(payload))
+
+
+def read_word(payload: bytes | None) -> Any:
+    """Return the value of what somebody said beside the input: of a payload of Parts, or its text where it is none.
+
+    Nobody looks into a payload on its way (spec WIRE-5), and who hears it is not the one to end for that.
+    """
+    try:
+        return read_parts(payload)
+    except (LookupError, TypeError, ValueError, RecursionError):
+        return (payload or b"").decode(errors="replace")
 
 
 def json_payload(value: Any) -> bytes:

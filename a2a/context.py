@@ -19,7 +19,7 @@ import anyio.from_thread
 from pydantic.alias_generators import to_snake
 
 from .claim import Claim, Mode, Name
-from .content import parts_payload, read_parts
+from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
@@ -56,7 +56,7 @@ class PriorAttempt:
     def from_wire(cls, prior: PriorOnTheWire) -> PriorAttempt:
         """Return the public form of what the coordinator sent."""
         usage = dict(prior.usage or {})
-        ran, message = prior.ran_ms / 1000, read_parts(prior.payload)
+        ran, message = prior.ran_ms / 1000, read_word(prior.payload)
         return cls(prior.agent, prior.fence, prior.end, ran, prior.detail, prior.note or "", usage, message)
 
 
@@ -76,11 +76,11 @@ class TaskContext:
         self._runner = runner
         self._attempt = attempt
         self._prior = _Prior(
-            [read_parts(feedback.payload) for feedback in offer.feedback],
-            {answer.ask_no: read_parts(answer.payload) for answer in offer.answers},
+            [read_word(feedback.payload) for feedback in offer.feedback],
+            {answer.ask_no: read_word(answer.payload) for answer in offer.answers},
         )
         self._asked = 0
-        self._steers = [(steer.steer_no, read_parts(steer.payload)) for steer in offer.steers]
+        self._steers = [(steer.steer_no, read_word(steer.payload)) for steer in offer.steers]
         self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
@@ -111,7 +111,7 @@ class TaskContext:
         """Whether somebody wants the task to end; an `async` handler is cancelled as well."""
         self.stopping = ""
         """Why the attempt is to be given back soon (`drain`, `attempt`), or empty: leave a checkpoint."""
-        self.restored: Any = None if offer.checkpoint is None else read_parts(offer.checkpoint.payload)
+        self.restored: Any = None if offer.checkpoint is None else read_word(offer.checkpoint.payload)
         """The state that an earlier attempt left with `checkpoint`, or None."""
         self.prior = [PriorAttempt.from_wire(prior) for prior in (offer.dossier.attempts if offer.dossier else ())]
         """The attempts before this one, oldest first."""
@@ -254,7 +254,7 @@ class TaskContext:
 
     def _was_steered(self, steer_no: int, payload: bytes) -> None:
         if steer_no > (self._steers[-1][0] if self._steers else 0):
-            self._steers.append((steer_no, read_parts(payload)))
+            self._steers.append((steer_no, read_word(payload)))
             self._steered.set()
 
     @contextmanager
@@ -319,7 +319,7 @@ class TaskContext:
     def _answered(self, ask_no: int, payload: bytes) -> None:
         waiting = self._waiting.setdefault(ask_no, asyncio.get_running_loop().create_future())
         if not waiting.done():
-            waiting.set_result(read_parts(payload))
+            waiting.set_result(read_word(payload))
 
     def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> ChildTask:
         """Have a part of this task done: as `Client.delegate`, for a sub-task of this one.

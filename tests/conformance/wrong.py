@@ -622,6 +622,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("LIMIT-1",),
     ),
     Wrong(
+        "stumbles-over-a-word",
+        AGENT,
+        "An attempt does not begin where somebody's word beside the input cannot be read, and keeps its lease.",
+        one(
+            "a2a/content.py",
+            "    except (LookupError, TypeError, ValueError, RecursionError):\n",
+            "    except ZeroDivisionError:\n",
+        ),
+        broken=("WIRE-5",),
+    ),
+    Wrong(
         "takes-nothing-deeper-than-it-sends",
         AGENT,
         "A frame of the coordinator that nests deeper than what the agent may send ends the connection.",
@@ -684,7 +695,7 @@ WRONG: tuple[Wrong, ...] = (
         "The answers that come with an offer are not looked at.",
         one(
             "a2a/context.py",
-            "{answer.ask_no: read_parts(answer.payload) for answer in offer.answers},",
+            "{answer.ask_no: read_word(answer.payload) for answer in offer.answers},",
             "{},",
         ),
         broken=("ASK-7",),

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-TARGETS = ("decoder", "handshake", "session", "cards", "store")
+TARGETS = ("decoder", "handshake", "session", "cards", "offers", "store")
 FINDINGS = Path("fuzz-findings")
 _GRACE = 60
 """Seconds a process may take over its time to begin and to end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .ledgers import store
-from .targets import cards, decoder, handshake, session
+from .targets import cards, decoder, handshake, offers, session
 from .watch import Target
 
 __all__ = ["TARGETS"]
@@ -13,6 +13,7 @@ TARGETS: dict[str, Target] = {
     "handshake": handshake,
     "session": session,
     "cards": cards,
+    "offers": offers,
     "store": store,
 }
 """What is fuzzed, by the name `make fuzz` knows it by."""

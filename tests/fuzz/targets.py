@@ -5,20 +5,23 @@ A target takes bytes and returns; whatever it raises is a finding. Where an erro
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+from a2a.context import TaskContext
 from a2a.engine.policy import Policy
+from a2a.engine.work import Attempt, AttemptState
 from a2a.errors import RemoteProtocolError, TooLarge
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import MSGPACK, SUBPROTOCOLS, Decoder, Frame, FrameLimits, encode
-from a2a.protocol.messages import KINDS, TaskDelegate
+from a2a.protocol.messages import KINDS, TaskDelegate, TaskOffer
 from a2a.protocol.session import Identity, PeerSession
 
 from .making import OUTCOMES, PAYLOADS, Heard, body_of, envelope_of, junk, to_wire
 from .play import CARD, Play, checked, papers_of
 from .source import Source
 
-__all__ = ["cards", "decoder", "handshake", "session"]
+__all__ = ["cards", "decoder", "handshake", "offers", "session"]
 
 _FRAMES = 48
 """How many frames one input makes at most."""
@@ -193,6 +196,17 @@ def cards(data: bytes) -> None:
             _schemas(source, body)
         play.say(source.below(2), {"id": play.next_id(), "kind": kind, "body": body}, source.pick(SUBPROTOCOLS))
     play.close()
+
+
+def offers(data: bytes) -> None:
+    """Offer an agent a task with anything beside it: its handler begins, whatever others have said."""
+    source = Source(data)
+    frame = envelope_of(source, Heard(), 1, "task.offer")
+    for read in Decoder(MSGPACK).decode(to_wire([frame], MSGPACK)):
+        if isinstance(read, Frame) and isinstance(read.message, TaskOffer):
+            attempt = Attempt(read.message, AttemptState.RUNNING, 0, 0)
+            context = TaskContext(SimpleNamespace(on_link=None), attempt)  # type: ignore[arg-type]
+            context._was_steered(10**6, source.rest())
 
 
 def _schemas(source: Source, body: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from a2a.content import (
     read_artifacts,
     read_json,
     read_parts,
+    read_word,
     result_value,
 )
 
@@ -40,6 +41,17 @@ def test_text_travels_as_text_and_bytes_as_base64() -> None:
     assert json.loads(parts_payload("hi")) == [{"text": "hi"}]
     assert json.loads(parts_payload(b"\x00\xff"))[0]["raw"] == "AP8="
     assert read_parts(parts_payload(b"\x00\xff")) == b"\x00\xff"
+
+
+@pytest.mark.parametrize(
+    "payload", [b"no JSON", b"7", b"[7]", b"[null]", b'["text"]', b'{"a":1}', b'[{"raw":"x"}]', b"[" * 100_000, b"\xff"]
+)
+def test_a_word_that_is_no_parts_is_its_text(payload: bytes) -> None:
+    assert read_word(payload) == payload.decode(errors="replace")
+
+
+def test_a_word_of_parts_is_their_value() -> None:
+    assert (read_word(parts_payload({"a": 1})), read_word(None), read_word(b"")) == ({"a": 1}, None, None)
 
 
 def test_several_parts_stand_for_the_list() -> None:

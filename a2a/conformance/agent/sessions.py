@@ -194,6 +194,22 @@ async def reads_and_writes_any_text(under: UnderTest) -> None:
     check(value == odd, odd, value)
 
 
+@agent("WIRE-5")
+async def goes_on_with_words_it_cannot_read(under: UnderTest) -> None:
+    """An offer whose feedback, answer and word are no JSON is done: they are not the input."""
+    line = await begun(under)
+    said = {
+        "rev": 1,
+        "feedback": [{"rev": 0, "payload": b"no JSON"}],
+        "answers": [{"askNo": 1, "payload": b"[7]"}],
+        "steers": [{"steerNo": 1, "payload": b'{"a":1}'}],
+    }
+    offer = line.offer_of(ECHO, "here", **said)
+    await line.post("task.offer", **offer)
+    report = await line.take("task.report", task=offer["task"])
+    check(report.body.get("outcome") == "completed", "outcome completed", report)
+
+
 @agent("LIMIT-1")
 async def keeps_within_the_limits_it_was_told(under: UnderTest) -> None:
     """Where a payload may have 2,000 bytes, a result of 10,000 is not sent; the task is reported as failed instead."""
