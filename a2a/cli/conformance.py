@@ -218,7 +218,6 @@ async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outco
     if plan.role is Role.COORDINATOR:
         async with _coordinator(plan) as settings:
             return await _play_coordinator(plan, settings, told)
-    play = playing.play_agent if plan.role is Role.AGENT else playing.play_client
     # Whoever is to come by themselves has to know where to, whatever else is not said.
     say = (lambda _: None) if plan.command else Output().note
     token = read_token(Path(plan.token_file) if plan.token_file else None) or ""
@@ -231,7 +230,9 @@ async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outco
             run=f"{plan.run}{encoding[0]}",
             announce=lambda url: say(f"listening at {url}"),
         )
-        found = await play(plan.cases, comes, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding))
+        found = await playing.play_peer(
+            plan.cases, comes, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding)
+        )
         outcomes += [replace(outcome, encoding=encoding) for outcome in found]
     return outcomes, ""
 

@@ -17,7 +17,7 @@ from .runner import JOBS, Outcome, run_cases
 from .stand_in import PeerSettings, UnderTest
 from .wire import JSON
 
-__all__ = ["cases", "coordinator_from", "play_agent", "play_client", "play_coordinator", "selected"]
+__all__ = ["cases", "coordinator_from", "play_coordinator", "play_peer", "selected"]
 
 
 def cases(role: Role | None = None) -> list[Case]:
@@ -68,7 +68,7 @@ async def play_coordinator(
     return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=jobs, told=told)
 
 
-async def play_agent(
+async def play_peer(
     chosen: Sequence[Case],
     settings: PeerSettings,
     *,
@@ -76,25 +76,10 @@ async def play_agent(
     jobs: int = JOBS,
     told: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Try cases on an agent, each with a process of its own where there is a command, and return what came of each."""
-    return await _play_peer(chosen, settings, encoding, jobs, told)
+    """Try cases on an agent, or a client that delegates one task and confirms its result; return what came of each.
 
-
-async def play_client(
-    chosen: Sequence[Case],
-    settings: PeerSettings,
-    *,
-    encoding: str | None = None,
-    jobs: int = JOBS,
-    told: Callable[[Outcome], None] = lambda _: None,
-) -> list[Outcome]:
-    """Try cases on a client that delegates one task and confirms its result, and return what came of each."""
-    return await _play_peer(chosen, settings, encoding, jobs, told)
-
-
-async def _play_peer(
-    chosen: Sequence[Case], settings: PeerSettings, encoding: str | None, jobs: int, told: Callable[[Outcome], None]
-) -> list[Outcome]:
+    Each case has a process of its own, where there is a command.
+    """
     traces: dict[str, list[str]] = {}
 
     async def try_case(known: Case) -> None:

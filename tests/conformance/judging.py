@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2a.conformance.case import Case, Failed, Role
-from a2a.conformance.playing import cases, coordinator_from, play_agent, play_client, play_coordinator, selected
+from a2a.conformance.playing import cases, coordinator_from, play_coordinator, play_peer, selected
 from a2a.conformance.runner import Outcome, Status
 from a2a.conformance.stand_in import PeerSettings
 from tests.mutants.run import ROOT, apply
@@ -81,7 +81,7 @@ async def play(role: Role, tree: Path, chosen: list[Case]) -> list[Outcome]:
         ) as settings:
             return await play_coordinator(chosen, settings)
     peer = PeerSettings(command=known.agent if role is Role.AGENT else known.client, token=_TOKEN)
-    return await (play_agent if role is Role.AGENT else play_client)(chosen, peer, jobs=_CASES)
+    return await play_peer(chosen, peer, jobs=_CASES)
 
 
 async def judge(wrong: Wrong, *, whole: bool = False) -> Judged:

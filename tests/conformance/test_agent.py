@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from a2a.conformance.case import Role
-from a2a.conformance.playing import cases, play_agent
+from a2a.conformance.playing import cases, play_peer
 from a2a.conformance.stand_in import PeerSettings
 from a2a.conformance.wire import JSON
 
@@ -15,4 +15,4 @@ from .conftest import AGENT, unmet
 @pytest.mark.parametrize("encoding", [None, JSON])
 async def test_our_agent_conforms(encoding: str | None) -> None:
     settings = PeerSettings(command=AGENT, token="the token of the suite")
-    assert unmet(await play_agent(cases(Role.AGENT), settings, encoding=encoding, jobs=2)) == []
+    assert unmet(await play_peer(cases(Role.AGENT), settings, encoding=encoding, jobs=2)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from a2a.conformance.case import Role
-from a2a.conformance.playing import cases, play_agent, play_client
+from a2a.conformance.playing import cases, play_peer
 from a2a.conformance.stand_in import PeerSettings
 from a2a.conformance.wire import JSON, MSGPACK
 
@@ -29,7 +29,7 @@ async def test_the_node_agent_conforms(encoding: str) -> None:
     skills = " ".join(f"--skill {skill}" for skill in SKILLS)
     command = f"node {PEER / 'bin' / 'agent.js'} {WHERE} {skills} --encoding {encoding}"
     settings = PeerSettings(command=command, token="the token of the suite")
-    assert unmet(await play_agent(cases(Role.AGENT), settings, jobs=2)) == []
+    assert unmet(await play_peer(cases(Role.AGENT), settings, jobs=2)) == []
 
 
 @pytest.mark.parametrize("encoding", [JSON, MSGPACK])
@@ -37,4 +37,4 @@ async def test_the_node_client_conforms(encoding: str) -> None:
     task = "--key {key} --json {input} delegate {skill}"
     command = f"node {PEER / 'bin' / 'client.js'} {WHERE} --encoding {encoding} {task}"
     settings = PeerSettings(command=command, token="the token of the suite")
-    assert unmet(await play_client(cases(Role.CLIENT), settings, jobs=2)) == []
+    assert unmet(await play_peer(cases(Role.CLIENT), settings, jobs=2)) == []

@@ -247,7 +247,7 @@ def test_for_agents_and_clients_the_suite_listens(
         return outcomes
 
     write(passes, role=role)
-    monkeypatch.setattr(playing, f"play_{role}", play)
+    monkeypatch.setattr(playing, "play_peer", play)
     (tmp_path / "token").write_text("door")
     run = ("conformance", "run", "--role", role.value, "--jobs", "3", "--encoding", "both", "--verbose")
     done = command(*run, "--cmd", "peer {url}", "--token-file", str(tmp_path / "token"))
