@@ -7,6 +7,8 @@ story with `trace=True`.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
@@ -57,7 +59,9 @@ def test_scheduled_worlds_keep_every_property(seed: int, plan: Plan) -> None:
 def test_a_failing_world_shrinks_to_a_fault_or_two_and_one_task(monkeypatch: pytest.MonkeyPatch) -> None:
     # The planted bug: an agent that comes back as another process goes on holding what it does not have any more.
     monkeypatch.setattr(registry, "_held", lambda world, message, now: ([], []))
-    worlds = st.tuples(st.integers(0, 9), plans(size=4))
+    # Where people quarrel, agents are started once more by themselves, and it takes no fault.
+    peaceful = plans(size=4).map(lambda plan: replace(plan, quarrels=False))
+    worlds = st.tuples(st.integers(0, 9), peaceful)
     settled = settings(EXAMPLES, max_examples=1_000, phases=[Phase.generate, Phase.shrink])
     seed, plan = find(worlds, lambda world: run_seed(*world).failure is not None, settings=settled)
     assert "HELLO-7" in (run_seed(seed, plan).failure or "")
