@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
+from zlib import crc32
 
 from ..protocol.codec import pack, unpack
 
@@ -790,11 +791,37 @@ _NAMES: dict[str, tuple[str, ...]] = {
 """Stored name to the fields stored, in order: a new one goes to the end, with a default."""
 
 
+_CHECKED = b"\x00"
+"""In front of a stored form with a checksum. One without, of an older version, begins with an array of MessagePack."""
+_SUM = 4
+"""Bytes of the checksum: CRC-32 of the form and the payload."""
+
+
 def to_bytes(record: Record) -> tuple[bytes, bytes | None]:
-    """Return the record's stored form and its payload, which is stored beside it, untouched."""
+    """Return the record's stored form, with its checksum, and its payload, which is stored beside it, untouched."""
     kind: type[Any] = type(record)
     values = [getattr(record, name) for name in _NAMES[kind.__name__]]
-    return pack([kind.__name__, kind.version, values]), getattr(record, "payload", None)
+    form, payload = pack([kind.__name__, kind.version, values]), getattr(record, "payload", None)
+    return _CHECKED + _checksum(form, payload) + form, payload
+
+
+def _checksum(form: bytes, payload: bytes | None) -> bytes:
+    return crc32(payload or b"", crc32(form)).to_bytes(_SUM, "big")
+
+
+def _checked(body: bytes, payload: bytes | None) -> bytes:
+    """Return a stored form without its checksum.
+
+    Raises:
+        ValueError: it was changed since it was written. The types of what is read are not looked at, so that whatever
+            ran into it would find that out.
+    """
+    if body[:1] != _CHECKED:
+        return body
+    form = body[1 + _SUM :]
+    if _checksum(form, payload) != body[1 : 1 + _SUM]:
+        raise ValueError("it is not what was written")
+    return form
 
 
 def from_bytes(body: bytes, payload: bytes | None) -> Record:
@@ -804,7 +831,7 @@ def from_bytes(body: bytes, payload: bytes | None) -> Record:
         ValueError: the bytes are not a record this version knows.
     """
     try:
-        name, version, values = unpack(body)
+        name, version, values = unpack(_checked(body, payload))
         kind: type[Any] = RECORDS[name]
         if version > kind.version:
             raise ValueError(f"record {name} has version {version}, this software reads up to {kind.version}")

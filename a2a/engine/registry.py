@@ -144,7 +144,7 @@ def _is_lost(world: World, held: Held) -> bool:
     """Tell whether a fence was minted behind the end of what this process found: the rest of the ledger is missing."""
     ledger, task = world.ledger, world.ledger.tasks.get(held.task)
     if held.fence > ledger.lsn:
-        return True
+        return ledger.position_of(held.task) > 0  # a task of another namespace has fences of another ledger
     restored = world.live.restored_lsn
     if held.fence <= restored:
         return False

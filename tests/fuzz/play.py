@@ -144,7 +144,7 @@ class Play:
                 self.coordinator.answered(job, answer, self.now)
             for need in ready.needs:
                 self.coordinator.found(need, [], self.now)
-            if not ready:
+            if not ready or ready.halt is not None:
                 return
         raise AssertionError("the coordinator does not come to rest")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -36,7 +37,9 @@ def test_a_schema_is_one_and_has_the_fields_in_the_order_they_are_stored(name: s
 def test_the_stored_form_is_the_values_in_the_order_of_the_schema() -> None:
     """As `records/README.md` tells who reads a ledger."""
     body, payload = to_bytes(Settled(5, "main-1", "failed", "losses", by="coordinator"))
-    name, version, values = unpack(body)
+    assert body[0] == 0
+    assert int.from_bytes(body[1:5], "big") == crc32(body[5:])
+    name, version, values = unpack(body[5:])
     assert (name, version, payload) == ("Settled", 1, None)
     named = dict(zip(list(export_records()["Settled.json"]["properties"])[3:], values, strict=True))
     assert (named["at"], named["task"], named["reason"], named["by"]) == (5, "main-1", "losses", "coordinator")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from a2a.engine import ledger as ledger_module
 from a2a.engine import records as records_module
-from a2a.engine.records import RECORDS, Answered, Record, Settled, Yielded, from_bytes, to_bytes
+from a2a.engine.records import RECORDS, Answered, Record, Reported, Settled, Yielded, from_bytes, to_bytes
 from a2a.protocol.codec import pack, unpack
 
 json_values = st.recursive(
@@ -106,8 +106,20 @@ def test_bytes_that_are_not_a_record_are_refused_and_nothing_else_happens(data):
 
 def test_a_field_that_came_later_has_its_default_in_older_records():
     body, _ = to_bytes(Settled(5, "main-1", "completed", "", "", "auto", "sha256:0"))
-    name, version, values = unpack(body)
+    name, version, values = unpack(body[5:])
     assert from_bytes(pack([name, version, values[:3]]), None) == Settled(5, "main-1", "completed")
+
+
+def test_a_record_that_was_changed_on_the_disk_is_none():
+    body, payload = to_bytes(Reported(5, "main-1", 3, "w", "completed", "sha256:0", payload=b"[1]"))
+    assert from_bytes(body, payload).payload == b"[1]"
+    for place in range(1, len(body)):
+        changed = bytes([*body[:place], body[place] ^ 1, *body[place + 1 :]])
+        with pytest.raises(ValueError, match="is not what was written"):
+            from_bytes(changed, payload)
+    for other in (b"[2]", None, b""):
+        with pytest.raises(ValueError, match="is not what was written"):
+            from_bytes(body, other)
 
 
 def test_an_older_version_is_brought_up_to_date_step_by_step(monkeypatch):

@@ -339,6 +339,14 @@ def test_fences_that_were_minted_since_the_start_are_not_lost_ones(town, boss):
     assert [verdict.verdict for verdict in answer.held] == ["keep", "stale"], "a number from before the start is a slip"
 
 
+def test_a_fence_of_another_namespace_says_nothing_about_this_ledger(town):
+    """Spec DURABLE-7."""
+    worker = town.worker("w1")
+    answer = town.dial().say(town.hello("w1", held=[Held("elsewhere-5", 10**6), Held("no task", 10**6)]))
+    assert [verdict.verdict for verdict in answer.held] == ["unknown", "unknown"]
+    assert worker.closed is not None
+
+
 def test_a_principal_the_ledger_does_not_know_may_come_from_another_one(town):
     answer = town.dial().say(town.hello("w1", secret="kept", held=[Held("main-99", 100)]))
     assert [verdict.verdict for verdict in answer.held] == ["unknown"]
