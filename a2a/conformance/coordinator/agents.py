@@ -8,7 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer, card
-from ..wire import digest
+from ..wire import as_bytes, digest
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -201,7 +201,7 @@ async def a_rework_goes_to_who_had_the_task(under: Coordinator) -> None:
     offer = await worker.offered(created.task)
     check(offer.body.get("rev") == 1, "revision 1", offer)
     feedback = offer.body.get("feedback") or [{}]
-    check(len(feedback) == 1 and b"again" in _bytes(feedback[0].get("payload")), "the feedback", offer)
+    check(len(feedback) == 1 and b"again" in as_bytes(feedback[0].get("payload")), "the feedback", offer)
 
 
 @coordinator("ROUTE-6")
@@ -212,7 +212,3 @@ async def a_task_waits_for_an_agent_that_is_not_there_yet(under: Coordinator) ->
     check(created.body.get("state") == "queued", "state queued", created)
     worker = await under.peer(skills=(skill,))
     await worker.offered(created.task)
-
-
-def _bytes(payload: Any) -> bytes:
-    return payload if isinstance(payload, bytes) else str(payload).encode()

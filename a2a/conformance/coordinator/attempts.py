@@ -4,36 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Any
 
 from ..case import Need, Role, case
 from ..conversation import check
-from ..peer import Coordinator, Peer, card
-from ..wire import Frame, as_bytes, parts
+from ..peer import Coordinator, card
+from ..scenes import AUTO, at, begun, ok
+from ..wire import as_bytes, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
-
-AUTO = {"acceptance": {"evaluator": "auto"}}
-
-
-def at(offer: Frame) -> dict[str, Any]:
-    """Return the envelope fields of what an attempt says."""
-    return {"task": offer.task, "fence": offer.fence}
-
-
-async def begun(under: Coordinator, **fields: Any) -> tuple[Peer, Peer, Frame]:
-    """Return a client, a worker and the offer of a task between them."""
-    skill = under.skill()
-    worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, **fields)
-    return client, worker, await worker.offered(created.task)
-
-
-async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
-    """Send a request that has to be answered `ok`."""
-    answer = await peer.request(kind, **fields)
-    check(answer.kind == "ok", f"ok to {kind}", answer)
-    return answer
 
 
 @coordinator("ART-1", also=("WATCH-4", "READ-1"))

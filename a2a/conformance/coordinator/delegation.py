@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..wire import Frame, digest, parts
+from ..scenes import LONG, at
+from ..wire import digest, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
-
-LONG = {"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000}
-"""Timers of a task that has to outlast its case."""
-
-
-def under_fence(offer: Frame) -> dict[str, Any]:
-    """Return the `parent` of a sub-task that an attempt makes."""
-    return {"task": offer.task, "fence": offer.fence}
 
 
 @coordinator("STATE-1", also=("STATE-2", "STATE-3", "STATE-5", "WATCH-2"))
@@ -150,12 +142,12 @@ async def a_sub_task_needs_the_parents_fence(under: Coordinator) -> None:
     created = await client.delegate(skill)
     offer = await worker.offered(created.task)
     sub = client.delegation("anything")
-    await thief.refused("not_holder", "task.delegate", **(sub | {"parent": under_fence(offer)}))
+    await thief.refused("not_holder", "task.delegate", **(sub | {"parent": at(offer)}))
     impossible = {"task": offer.task, "fence": 9_007_199_254_740_991}
     await worker.refused("malformed", "task.delegate", **(sub | {"parent": impossible}))
     await worker.refused("not_found", "task.delegate", **(sub | {"parent": {"task": "no-such-task", "fence": 1}}))
     await worker.admitted(offer)
-    await worker.refused("stale", "task.delegate", **(sub | {"parent": under_fence(offer)}))
+    await worker.refused("stale", "task.delegate", **(sub | {"parent": at(offer)}))
 
 
 @coordinator("TASK-7")
@@ -250,7 +242,7 @@ async def a_tree_has_so_many_levels(under: Coordinator) -> None:
     for level in range(1, 100):
         offer = await worker.offered(created.task)
         created = await worker.request(
-            "task.delegate", **worker.delegation(skill, level, parent=under_fence(offer), timers=LONG)
+            "task.delegate", **worker.delegation(skill, level, parent=at(offer), timers=LONG)
         )
         if created.kind == "error":
             check(created.code == "depth" and level >= 2, "error depth", created)
@@ -265,7 +257,7 @@ async def the_same_work_below_itself_is_a_cycle(under: Coordinator) -> None:
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, "same")
     offer = await worker.offered(created.task)
-    below = under_fence(offer)
+    below = at(offer)
     await worker.refused("cycle", "task.delegate", **worker.delegation(skill, "same", parent=below))
     await worker.delegate(skill, "other", parent=below)
 
@@ -278,7 +270,7 @@ async def a_sub_task_has_no_later_deadline_than_its_parent(under: Coordinator) -
     created = await client.delegate(skill, limits={"deadlineMs": 60_000})
     offer = await worker.offered(created.task)
     check(0 < offer.body.get("deadlineMs", 0) <= 60_000, "deadlineMs of at most a minute", offer)
-    sub = await worker.delegate(inner, parent=under_fence(offer), limits={"deadlineMs": 3_600_000})
+    sub = await worker.delegate(inner, parent=at(offer), limits={"deadlineMs": 3_600_000})
     offered = await worker.offered(sub.task)
     check(0 < offered.body.get("deadlineMs", 0) <= 60_000, "deadlineMs of at most a minute", offered)
 
@@ -290,8 +282,8 @@ async def what_is_below_an_ended_task_is_cancelled_unless_it_says_otherwise(unde
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
     offer = await worker.offered(created.task)
-    bound = await worker.delegate(inner, 1, parent=under_fence(offer))
-    detached = await worker.delegate(inner, 2, parent=under_fence(offer), onParentEnd="detach")
+    bound = await worker.delegate(inner, 1, parent=at(offer))
+    detached = await worker.delegate(inner, 2, parent=at(offer), onParentEnd="detach")
     await client.request("task.cancel", task=created.task, mode="skip")
     await client.settled(created.task)
     check(await client.state(bound.task) == "canceled", "the bound sub-task canceled", "")
@@ -308,7 +300,7 @@ async def who_works_below_an_ended_task_is_told_to_stop(under: Coordinator) -> N
     skill, inner = under.skill(), under.skill("inner")
     worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
     created = await client.delegate(skill, timers=LONG)
-    child = await worker.delegate(inner, parent=under_fence(await worker.offered(created.task)), timers=LONG)
+    child = await worker.delegate(inner, parent=at(await worker.offered(created.task)), timers=LONG)
     offer = await helper.offered(child.task)
     await helper.heartbeat(offer)
     await client.request("task.cancel", task=created.task, mode="skip")
@@ -324,13 +316,13 @@ async def the_next_attempt_finds_the_sub_tasks_by_their_keys(under: Coordinator)
     first, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
     offer = await first.offered(created.task)
-    made = await first.delegate(inner, "x", key="part", parent=under_fence(offer))
+    made = await first.delegate(inner, "x", key="part", parent=at(offer))
     second = await under.peer(skills=(skill,))
     await first.request("bye", drain=True)
     again = await second.offered(created.task)
     children = [child.get("task") for child in again.body.get("children") or []]
     check(children == [made.task], "the sub-task in `children`", again)
-    found = await second.delegate(inner, "x", key="part", parent=under_fence(again))
+    found = await second.delegate(inner, "x", key="part", parent=at(again))
     check(found.task == made.task and found.body.get("created") is False, "the sub-task there is", found)
     helper = await under.peer(skills=(inner,))
     await helper.admitted(await helper.offered(made.task))
@@ -344,7 +336,7 @@ async def a_task_may_end_before_its_sub_tasks(under: Coordinator) -> None:
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
     offer = await worker.offered(created.task)
-    await worker.delegate(under.skill("inner"), parent=under_fence(offer))
+    await worker.delegate(under.skill("inner"), parent=at(offer))
     await worker.admitted(offer)
     await client.settled(created.task, state="completed")
 
@@ -370,7 +362,7 @@ async def a_sub_task_reserves_what_it_may_use(under: Coordinator) -> None:
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"tokens": 100})
     offer = await worker.offered(created.task)
-    below = under_fence(offer)
+    below = at(offer)
     await worker.delegate(inner, 1, parent=below, budget={"tokens": 80})
     error = await worker.refused(
         "budget", "task.delegate", **worker.delegation(inner, 2, parent=below, budget={"tokens": 30})
@@ -387,8 +379,8 @@ async def bounds_how_many_sub_tasks_there_are(under: Coordinator) -> None:
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, budget={"children": 1})
     offer = await worker.offered(created.task)
-    await worker.delegate(inner, 1, parent=under_fence(offer))
-    await worker.refused("budget", "task.delegate", **worker.delegation(inner, 2, parent=under_fence(offer)))
+    await worker.delegate(inner, 1, parent=at(offer))
+    await worker.refused("budget", "task.delegate", **worker.delegation(inner, 2, parent=at(offer)))
 
 
 @coordinator("BUDGET-4", also=("LEASE-10",))

@@ -8,18 +8,13 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..scenes import LONG, at
 from ..wire import Frame
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
 SHORT = {"leaseMs": 150, "offerMs": 150, "heartbeatMs": 50}
 """Timers of a task whose lease is to run out."""
-LONG = {"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000}
-
-
-def at(offer: Frame) -> dict[str, object]:
-    """Return the envelope fields of what an attempt says."""
-    return {"task": offer.task, "fence": offer.fence}
 
 
 @coordinator("FENCE-1")

@@ -8,25 +8,12 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
+from ..scenes import AUTO, begun
 from ..wire import Frame, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
-AUTO = {"acceptance": {"evaluator": "auto"}}
 RETRY = {"code": "flaky", "detail": "try again", "retryable": True}
-
-
-def at(offer: Frame) -> dict[str, Any]:
-    """Return the envelope fields of what an attempt says."""
-    return {"task": offer.task, "fence": offer.fence}
-
-
-async def begun(under: Coordinator, **fields: Any) -> tuple[Peer, Peer, Frame]:
-    """Return a client, a worker and the offer of a task between them."""
-    skill = under.skill()
-    worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, **fields)
-    return client, worker, await worker.offered(created.task)
 
 
 async def verdict(worker: Peer, offer: Frame, expected: str, value: Any = "done", **fields: Any) -> None:

@@ -7,11 +7,10 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..scenes import AUTO
 from ..wire import as_bytes, parts, result
 
 coordinator = functools.partial(case, Role.COORDINATOR)
-
-AUTO = {"acceptance": {"evaluator": "auto"}}
 
 
 @coordinator("READ-1", also=("READ-3",))
