@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
             seen.add(finding.kind)
             keep(finding, data, Path(folder))
 
-    target(b"")  # what is made once is not counted against the first input
+    watch(target, b"")  # what is made once is not counted against the first input
     atheris.Setup(["fuzz", corpus, *options], take)
     atheris.Fuzz()
 

@@ -5,6 +5,7 @@ A target takes bytes and returns; whatever it raises is a finding. Where an erro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,8 +118,8 @@ def _answer_a_hello(source: Source) -> None:
         peer.disconnected()
 
 
-def session(data: bytes) -> None:
-    """Have four peers say whatever they like to a coordinator, come and go, and time pass."""
+def session(data: bytes) -> Iterator[None]:
+    """Have four peers say whatever they like to a coordinator, come and go, and time pass: each is a turn."""
     source = Source(data)
     play = Play(Policy(conflict_rest_ms=0, frame_limits=_LIMITS))
     for number, name in enumerate(_NAMES):
@@ -144,6 +145,7 @@ def session(data: bytes) -> None:
             frame = envelope_of(source, play.heard, play.next_id(), kind)
             number = _mend(source, play, frame, number)
             play.say(number, frame, source.pick(SUBPROTOCOLS))
+        yield
     play.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,24 @@ def circling(data: bytes) -> None:
         pass
 
 
+def circling_twice(data: bytes) -> Iterator[None]:
+    for _ in range(2):
+        circling(data)
+        yield
+
+
 def growing(data: bytes) -> None:
     bytearray(b"x") * (256 * 1024 * 1024)
 
 
 @pytest.mark.parametrize(
-    "target, kind", [(raising, "KeyError-test_fuzz-raising"), (circling, "slow"), (growing, "memory")]
+    "target, kind",
+    [
+        (raising, "KeyError-test_fuzz-raising"),
+        (circling, "slow"),
+        (circling_twice, "slow"),
+        (growing, "memory"),
+    ],
 )
 def test_what_is_wrong_is_found_and_kept(target: Target, kind: str, tmp_path: Path) -> None:
     finding = watch(target, b"data", seconds=0.01 if kind == "slow" else 5.0, memory=1024 * 1024)
@@ -58,6 +71,10 @@ def test_what_is_wrong_is_found_and_kept(target: Target, kind: str, tmp_path: Pa
 
 def test_an_input_without_anything_wrong_is_no_finding() -> None:
     assert watch(lambda data: None, b"data") is None
+
+
+def test_the_time_is_that_of_one_turn_and_not_of_all() -> None:
+    assert watch(circling_twice, b"data", seconds=0.035) is None
 
 
 def test_the_same_bytes_are_the_same_choices_and_none_are_the_least() -> None:
