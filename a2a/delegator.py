@@ -163,6 +163,7 @@ def _redundancy(
     comparator: str | None,
     resolve: Sequence[str | Mapping[str, Any]],
     ballot: float | timedelta | None,
+    cost_micro: int | None,
 ) -> dict[str, Any]:
     redundancy: dict[str, Any] = {"n": copies}
     if agree is not None:
@@ -173,6 +174,8 @@ def _redundancy(
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in resolve]
     if ballot is not None:
         redundancy["ballotMs"] = _ms(ballot)
+    if cost_micro is not None:
+        redundancy["costMicro"] = cost_micro
     return redundancy
 
 
@@ -286,6 +289,7 @@ class Delegator:
         comparator: str | None = None,
         resolve: Sequence[str | Mapping[str, Any]] = (),
         ballot: float | timedelta | None = None,
+        resolve_cost: int | None = None,
     ) -> TaskHandle:
         """Have a task done. Enter the returned handle to send it.
 
@@ -323,11 +327,14 @@ class Delegator:
             comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
                 `pointers[/answer]`, or `agent:SKILL`: an agent with that skill says so; by default the coordinator's.
             resolve: who decides where they are not, one after the other: rungs by name, as in `["majority",
-                {"strategy": "judge", "skill": "review"}, "human", "abort"]`; by default the coordinator's.
+                {"strategy": "judge", "skill": "review", "costMicro": 5000}, "human", "abort"]`; by default the
+                coordinator's.
             ballot: seconds to wait for further answers once two contradict each other; by default the coordinator's.
+            resolve_cost: what all who are asked to decide may use, in millionths as `cost_micro` of a budget; once it
+                is used the last rung decides. By default the coordinator's.
 
         Raises:
-            ValueError: `agree`, `comparator`, `resolve` or `ballot` without `copies`.
+            ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`.
         """
         requires: dict[str, Any] = {}
         if to is not None:
@@ -348,9 +355,11 @@ class Delegator:
         if resources:
             spec["resources"] = resources_of(resources)
         if copies > 1:
-            spec["redundancy"] = _redundancy(copies, agree, comparator, resolve, ballot)
-        elif agree is not None or comparator is not None or resolve or ballot is not None:
-            raise ValueError("agree, comparator, resolve and ballot say what decides between copies, and copies is 1")
+            spec["redundancy"] = _redundancy(copies, agree, comparator, resolve, ballot, resolve_cost)
+        elif resolve or any(given is not None for given in (agree, comparator, ballot, resolve_cost)):
+            raise ValueError(
+                "agree, comparator, resolve, ballot and resolve_cost say what decides between copies, and copies is 1"
+            )
         message = TaskDelegate(
             key=new_id() if key is None else key,
             spec=spec,  # type: ignore[arg-type]

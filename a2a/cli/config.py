@@ -97,7 +97,9 @@ _NAMES = ("hosts", "origins")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
 _FRAMES = frozenset(item.name for item in fields(FrameLimits))
-_POLICY = frozenset(item.name for item in fields(Policy) if item.type == "int" and not item.name.endswith("_ms"))
+_NUMBERS = ("int", "int | None")
+_POLICY = frozenset(item.name for item in fields(Policy) if item.type in _NUMBERS and not item.name.endswith("_ms"))
+_MAY_BE_ZERO = _BOUNDS - {"attempts"} | {"conflict_cost_micro"}
 _SOCKET = frozenset({"connections_max"})
 
 
@@ -206,7 +208,7 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         if key not in known:
             raise ConfigError(f"[limits] {key}: there is no such key; expected one of {', '.join(sorted(known))}")
         number = _checked(f"[limits] {key}", value, int)
-        if number < (0 if key in _BOUNDS - {"attempts"} else 1):
+        if number < (0 if key in _MAY_BE_ZERO else 1):
             raise ConfigError(f"[limits] {key}: {number} is too small")
         change = {key: number}
         if key in _BOUNDS:

@@ -120,7 +120,8 @@ def _story(shown: dict[str, Any]) -> list[str]:
     for stage in shown["stages"]:
         is_answer = stage["winner"] in first
         winner = f" for answer {stage['winner']}" if is_answer else ""
-        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}: {stage['why']}")
+        cost = f", for {stage['costMicro']} micro" if stage.get("costMicro") else ""
+        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}{cost}: {stage['why']}")
         for answer in stage["answers"]:
             lines.append(
                 f"    {answer['ref']} by {answer['agent'] or '-'}, {answer['state']}: {answer['detail']}".rstrip(": ")

@@ -40,6 +40,9 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 @click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
 @click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
 @click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
+@click.option(
+    "--resolve-cost", type=click.IntRange(0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO."
+)
 @click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
 @click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
@@ -72,8 +75,9 @@ def delegate(
     Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, and waits to be
     confirmed or rejected, 7: it was rejected. Ctrl-C leaves the task to go on.
     """
-    if options["copies"] == 1 and (options["agree"] or resolve or compare):
-        raise click.UsageError("--agree, --resolve and --compare say what decides between copies: give --copies too")
+    told = options["agree"] or resolve or compare or options["resolve_cost"] is not None
+    if options["copies"] == 1 and told:
+        raise click.UsageError("--agree, --resolve... and --compare say what decides between copies: give --copies too")
     value = read_input(pairs, file, text)
     options |= {
         "acceptance": acceptance,
@@ -136,11 +140,16 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
 
 
 def _rungs(text: str | None) -> list[dict[str, Any]]:
-    """Read `majority,judge:review,quorum:2,abort`: a rung, and after a colon its skill or its number."""
+    """Read `majority,judge:review=5000,quorum:2,abort`: a rung, after a colon its skill or number, then its cost."""
     rungs = []
     for part in text.split(",") if text else ():
-        strategy, _, argument = part.strip().partition(":")
+        named, _, cost = part.strip().rpartition("=")
+        if not named or not cost.isdecimal():
+            named, cost = part.strip(), ""
+        strategy, _, argument = named.partition(":")
         rung: dict[str, Any] = {"strategy": strategy}
+        if cost:
+            rung["costMicro"] = int(cost)
         if argument.isdecimal():
             rung["margin" if strategy == "plurality" else "k"] = int(argument)
         elif argument:

@@ -705,6 +705,7 @@ class Ledger:
         node: Task | None = task
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
+            folding.used(self, node)
             if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
                 if node.id in self.open_tasks:
                     self.touched[node.id] = node  # it may wait for another attempt itself

@@ -178,6 +178,8 @@ class Policy:
     """How long further answers and positions are waited for, once answers contradict each other."""
     judge_ms: int = 300_000
     human_ms: int = 86_400_000
+    conflict_cost_micro: int | None = None
+    """What the tasks of all rungs of one conflict may use together, where its task says nothing; None: any amount."""
     appeal_ms: int = 0
     """How long an outcome may be appealed before it takes effect."""
     appeal_irreversible_ms: int = 600_000

@@ -418,6 +418,7 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
             human_ms=terms.human_ms,
             appeal_ms=terms.appeal_ms,
             appeal_irreversible_ms=terms.appeal_ms,
+            conflict_cost_micro=terms.cost_micro,
         )
     if record.scope.startswith(("conflict:", "compare:")):
         if record.parent is not None:
@@ -670,6 +671,7 @@ def _opened(replay: Replay, record: ConflictOpened) -> list[list[Record]]:
         judge_ms=terms.judge_ms,
         human_ms=terms.human_ms,
         appeal_ms=terms.appeal_ms,
+        conflict_cost_micro=terms.cost_micro,
     )
     if record.rule == PATCHED:
         found = collision(replay.world, record.object.removeprefix("task:"), record.at)

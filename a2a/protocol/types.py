@@ -228,6 +228,8 @@ class RungSpec(TypedDict, total=False):
     skill: Identifier
     timeoutMs: Milliseconds
     onTimeout: Literal["abort", "first_wins", "hold"]
+    costMicro: Uint
+    """What the tasks asked at it may use all together (spec RUNG-7)."""
 
 
 class Redundancy(TypedDict, total=False):
@@ -241,6 +243,8 @@ class Redundancy(TypedDict, total=False):
     policy: Annotated[list[RungSpec], Field(min_length=1, max_length=12)]
     ballotMs: Milliseconds
     """How long further answers are waited for once two contradict each other; absent, the namespace's time."""
+    costMicro: Uint
+    """What the tasks of all rungs may use together (spec RUNG-7); absent, what the namespace says."""
 
 
 class TaskSpec(TypedDict, total=False):

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskFailed
+from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
 from a2a.errors import IdempotencyMismatch, LocalProtocolError, RemoteProtocolError, Unauthenticated
 from a2a.testing import squad
 
@@ -183,9 +183,29 @@ async def test_copies_are_one_result_and_what_contradicts_it_is_kept() -> None:
             assert shown["resolution"]["by"] == "majority"
 
 
+async def test_what_it_may_cost_to_decide_goes_with_the_task() -> None:
+    agents = [_of_the_opinion(name, answer) for name, answer in (("a", "Paris"), ("b", "Lyon"))]
+    judge = Agent("judge")
+
+    @judge.skill(takes_value=True)
+    async def choose(value: Any, task: TaskContext) -> dict[str, int]:
+        task.use(cost_micro=5)
+        return {"choice": 0}
+
+    with anyio.fail_after(BOUND):
+        async with squad(*agents, judge) as running:
+            rungs = [{"strategy": "judge", "skill": "choose", "costMicro": 9}, "human", "first_wins"]
+            async with running.client.delegate("capital", copies=2, resolve=rungs, resolve_cost=10) as task:
+                await task.result()
+            (conflict,) = await running.client.conflicts(task=task.id)
+            costs = [(stage["strategy"], stage["costMicro"]) for stage in conflict["stages"]]
+            assert costs == [("judge", 10), ("human", 0), ("first_wins", 0)]
+
+
 async def test_what_decides_between_copies_needs_copies(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
-            for wanted in ({"agree": 2}, {"comparator": "set"}, {"resolve": ["abort"]}, {"ballot": 1.0}):
+            said = ({"agree": 2}, {"comparator": "set"}, {"resolve": ["abort"]}, {"ballot": 1.0}, {"resolve_cost": 0})
+            for wanted in said:
                 with pytest.raises(ValueError, match="copies is 1"):
                     running.client.delegate("count_words", {"text": "a"}, **wanted)

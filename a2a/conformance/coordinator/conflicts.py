@@ -9,6 +9,7 @@ from typing import Any, Self
 from ..case import Need, Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
+from ..scenes import at, ok
 from ..wire import Frame, as_bytes, parts, result
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -33,7 +34,14 @@ class Group:
 
     @classmethod
     async def of(
-        cls, under: Coordinator, n: int = 3, *, value: Any = None, spec: Any = None, **redundancy: Any
+        cls,
+        under: Coordinator,
+        n: int = 3,
+        *,
+        value: Any = None,
+        spec: Any = None,
+        budget: Any = None,
+        **redundancy: Any,
     ) -> Self:
         """Delegate to a group, and wait until each worker is offered its member."""
         skill = under.skill()
@@ -41,7 +49,8 @@ class Group:
         workers = [await under.peer(skills=(skill,), credit={"tasks": 1, "frames": 256}) for _ in range(n)]
         wanted = {"redundancy": {"n": n} | redundancy} | (spec or {})
         timers = {"leaseMs": 60_000, "offerMs": 60_000, "heartbeatMs": 20_000}
-        created = await client.delegate(skill, value, spec=wanted, timers=timers)
+        bounded = {} if budget is None else {"budget": budget}
+        created = await client.delegate(skill, value, spec=wanted, timers=timers, **bounded)
         offers = [await worker.offered() for worker in workers]
         return cls(client, created, workers, offers, skill)
 
@@ -460,6 +469,85 @@ async def a_merger_makes_a_new_subject(under: Coordinator) -> None:
     await merger.admitted(await merger.offered(), "xy")
     await group.resolved(outcome="merge")
     check(await group.reviewed() == "xy", "what was merged", "")
+
+
+async def _gives_up(judge: Peer, asked: Frame, cost: int) -> None:
+    """Have a judge say what it used, and give its task back."""
+    await ok(judge, "task.yield", **at(asked), usage={"costMicro": cost})
+
+
+@coordinator("RUNG-7")
+async def who_is_asked_has_a_share_of_what_a_rung_may_cost(under: Coordinator) -> None:
+    """Of the smaller of two limits, 7 millionths, two judges have 4 and 3; without a limit they have no budget."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    rung = {"strategy": "judge", "skill": judging}
+    for limits, shares in (({"costMicro": 7}, [4, 3]), ({}, [None, None])):
+        ladders = {"policy": ladder(rung | limits, "abort")} | ({"costMicro": 100} if limits else {})
+        group = await Group.of(under, 2, **ladders)
+        await group.answer("x", "y")
+        asked = [await judge.offered() for _ in range(2)]
+        budgets = [(offer.body.get("budget") or {}).get("costMicro") for offer in asked]
+        check(budgets == shares, f"budgets of {shares}", budgets)
+        for offer in asked:
+            await judge.admitted(offer, {"choice": 0})
+        await group.resolved(outcome="reject_all")
+
+
+@coordinator("RUNG-8", also=("CONFLICT-9",))
+async def a_rung_that_has_used_its_limit_is_over(under: Coordinator) -> None:
+    """One judge uses all that the rung may: the other is told to stop, and the next rung is tried."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    rung = {"strategy": "judge", "skill": judging, "costMicro": 10}
+    group = await Group.of(under, 2, policy=ladder(rung, "human", "abort"))
+    await group.answer("x", "y")
+    conflict = (await group.opened()).body["conflict"]
+    first, second = [await judge.offered() for _ in range(2)]
+    await judge.heartbeat(second)
+    await _gives_up(judge, first, 10)
+    await judge.take("task.revoke", task=second.task)
+    judged, waiting = (await record(group.client, conflict))["stages"]
+    seen = [judged["outcome"], judged["costMicro"], judged["why"][:4], waiting["strategy"], waiting["outcome"]]
+    check(
+        seen == ["undecided", 10, "cost", "human", "open"], "undecided for its cost, then a person", [judged, waiting]
+    )
+
+
+@coordinator("RUNG-8")
+async def a_ladder_that_has_used_its_limit_goes_to_its_last_rung(under: Coordinator) -> None:
+    """Once the ladder's limit is used nobody is asked or waited for any more, and the last rung decides."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    rung = {"strategy": "judge", "skill": judging}
+    group = await Group.of(under, 2, policy=ladder(rung, "human", rung, "first_wins"), costMicro=10)
+    await group.answer("x", "y")
+    conflict = (await group.opened()).body["conflict"]
+    asked = [await judge.offered() for _ in range(2)]
+    await _gives_up(judge, asked[0], 10)
+    await group.resolved(outcome="select", by="first_wins")
+    await judge.nothing("task.offer")
+    stages = (await record(group.client, conflict))["stages"]
+    seen = [(stage["outcome"], stage["why"].startswith("cost")) for stage in stages]
+    check(seen == [("undecided", True)] * 3 + [("decided", False)], "three rungs undecided for the cost", stages)
+
+
+@coordinator("RUNG-9", also=("BUDGET-3",))
+async def what_a_rungs_task_used_is_counted_once_above(under: Coordinator) -> None:
+    """A judge's budget is no more than the group has left, and what both used is what the group has used."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    rung = {"strategy": "judge", "skill": judging, "costMicro": 100}
+    group = await Group.of(under, 2, policy=ladder(rung, "abort"), budget={"costMicro": 9})
+    await group.answer("x", "y")
+    asked = [await judge.offered() for _ in range(2)]
+    budgets = [offer.body["budget"]["costMicro"] for offer in asked]
+    check(budgets == [5, 4], "budgets of 5 and 4, of the 9 there are", budgets)
+    for offer in asked:
+        await judge.admitted(offer, {"choice": 0}, usage={"costMicro": 3})
+    await group.resolved(outcome="reject_all")
+    usage = (await group.client.view(group.task))["metadata"].get("usage") or {}
+    check(usage.get("costMicro") == 6, "6 millionths used", usage)
 
 
 @coordinator("RUNG-1")

@@ -49,10 +49,15 @@ class Terms:
     human_ms: int
     appeal_ms: int
     """How long an outcome may be appealed before it takes effect."""
+    cost_micro: int | None = None
+    """What the tasks of all rungs may use together; None: any amount."""
 
     def to_plain(self) -> dict[str, Any]:
-        """Return the terms by name, for a record."""
-        return asdict(self)
+        """Return the terms by name, for a record. Where nothing limits the cost, that is not said."""
+        plain = asdict(self)
+        if self.cost_micro is None:
+            del plain["cost_micro"]
+        return plain
 
 
 @dataclass(slots=True)

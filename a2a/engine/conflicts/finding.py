@@ -64,6 +64,7 @@ def terms_by(policy: Policy, kind: str) -> Terms:
         policy.judge_ms,
         policy.human_ms,
         policy.appeal_ms,
+        policy.conflict_cost_micro,
     )
 
 

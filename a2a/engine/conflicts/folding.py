@@ -43,6 +43,7 @@ __all__ = [
     "sent_back",
     "stage_closed",
     "stage_opened",
+    "used",
 ]
 
 
@@ -156,6 +157,13 @@ def _stir(ledger: Ledger, conflict: Conflict) -> None:
         ledger.stirred[conflict.id] = conflict
     elif conflict.task:
         ledger.touched[conflict.task] = ledger.tasks[conflict.task]
+
+
+def used(ledger: Ledger, task: Task) -> None:
+    """Have a conflict looked at that a task was asked in, as that has used more: there may be a limit (spec RUNG-8)."""
+    kind, _, asked_by = task.scope.partition(":")
+    if kind == "conflict" and asked_by in ledger.open_conflicts:
+        _stir(ledger, ledger.open_conflicts[asked_by])
 
 
 def conflict_joined(ledger: Ledger, record: ConflictJoined, lsn: int) -> None:

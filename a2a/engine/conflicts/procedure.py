@@ -32,6 +32,7 @@ from ..records import (
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
 from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of
+from .costs import exceeded, ladder_exceeded, shares
 from .effects import follows, merged_value, to_merge
 from .finding import stale_conflict
 from .merging import Merge, Unmergeable
@@ -74,7 +75,8 @@ def terms_of(policy: Policy, spec: dict[str, Any]) -> Terms:
         raise ValueError(f"k is {redundancy['k']}, more than the {redundancy['n']} that are asked")
     appeal_ms = policy.appeal_irreversible_ms if is_irreversible else policy.appeal_ms
     ballot_ms = redundancy.get("ballotMs", policy.ballot_ms)
-    return Terms(comparator, ladder, ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms)
+    cost_micro = redundancy.get("costMicro", policy.conflict_cost_micro)
+    return Terms(comparator, ladder, ballot_ms, policy.judge_ms, policy.human_ms, appeal_ms, cost_micro)
 
 
 def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
@@ -368,7 +370,10 @@ def _open_stage(world: World, slate: Slate, conflict: Conflict, now: int) -> lis
         return _abort(slate, conflict, "no rung has decided", now)
     rung = conflict.ladder[number]
     outcome, weights = None, {}
-    if rung.strategy == "abort":
+    is_last = number == len(conflict.ladder) - 1
+    if not is_last and (why := ladder_exceeded(ledger, conflict, slate.terms)):
+        outcome = Outcome(None, why)
+    elif rung.strategy == "abort":
         outcome = Outcome(None, "the last rung refuses all")
     elif rung.strategy == "authority":
         outcome = _authority(ledger, slate)
@@ -446,8 +451,9 @@ def _asked(world: World, slate: Slate, conflict: Conflict, number: int, rung: Ru
     spec["acceptance"] = {"evaluator": "auto"}
     durations = task.durations if task is not None else world.policy.durations
     bounds = (task.bounds if task is not None else world.policy.bounds).to_plain() | {"attempts": 2, "losses": 1}
+    budgets = shares(world.ledger, conflict, slate.terms, rung, task, len(payloads))
     made = []
-    for offset, payload in enumerate(payloads):
+    for offset, (payload, budget) in enumerate(zip(payloads, budgets, strict=True)):
         lsn = world.ledger.lsn + 1 + offset
         made.append(
             Delegated(
@@ -465,6 +471,7 @@ def _asked(world: World, slate: Slate, conflict: Conflict, number: int, rung: Ru
                 parent=task.id if task is not None else None,
                 depth=task.depth + 1 if task is not None else 1,
                 deadline_at=task.deadline_at if task is not None else None,
+                budget=budget,
             )
         )
     return made
@@ -513,8 +520,15 @@ def _heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: in
         if stage.answered_lsn:
             return Outcome(None if stage.merged is None else len(slate.classes), stage.why)
         return Outcome(None, "nobody could say in time") if is_over else None
-    if pending and not is_over:
+    too_much = exceeded(ledger, conflict, slate.terms, stage)
+    if pending and not is_over and not too_much:
         return None
+    outcome = _answered(ledger, slate, conflict, rung, asked)
+    return Outcome(None, too_much) if too_much and outcome.winner is None else outcome
+
+
+def _answered(ledger: Ledger, slate: Slate, conflict: Conflict, rung: Rung, asked: list[Task]) -> Outcome:
+    """Return what the answers of those who were asked come to; who has not answered has said nothing."""
     answers = [_answer(one) for one in asked]
     order = _order(conflict.id, len(slate.classes))
     if rung.strategy == "retry":

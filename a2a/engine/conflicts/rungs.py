@@ -50,6 +50,8 @@ class Rung:
     """How long the rung may take; absent, the namespace's value for the strategy."""
     on_timeout: str = "abort"
     """`human`: what silence means, `abort`, `first_wins` or `hold`."""
+    cost_micro: int | None = None
+    """What the tasks asked at it may use all together; absent, what the ladder may."""
 
     @property
     def merges_itself(self) -> bool:
@@ -97,6 +99,7 @@ def parse_ladder(rungs: list[dict[str, Any]], *, irreversible: bool) -> list[Run
             plain.get("skill", ""),
             plain.get("timeoutMs"),
             plain.get("onTimeout", "abort"),
+            plain.get("costMicro"),
         )
         _check(rung)
         ladder.append(rung)

@@ -9,7 +9,7 @@ from .case import Candidate, Conflict, Stage
 if TYPE_CHECKING:
     from ..ledger import Ledger
 
-__all__ = ["dissent_of", "payloads_of", "subjects_of", "view"]
+__all__ = ["cost_of", "dissent_of", "payloads_of", "subjects_of", "view"]
 
 
 def subjects_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
@@ -109,6 +109,7 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
                 "winner": stage.winner,
                 "why": stage.why,
                 "by": stage.by,
+                "costMicro": cost_of(ledger, stage),
             }
             for stage in conflict.stages
         ],
@@ -131,6 +132,11 @@ def view(ledger: Ledger, conflict: Conflict) -> dict[str, Any]:
         shown["closedLsn"], shown["closedAt"] = conflict.closed_lsn, conflict.closed_at
         shown["prev"] = conflict.prev
     return shown
+
+
+def cost_of(ledger: Ledger, stage: Stage) -> int:
+    """Return what the tasks that were asked at a rung have used, as far as it is in the ledger (spec RUNG-8)."""
+    return sum(ledger.tasks[asked].spent.get("costMicro", 0) for asked in stage.asked)
 
 
 def _outcome(conflict: Conflict, stage: Stage) -> str:

@@ -160,6 +160,12 @@ def test_what_an_attempt_leaves_is_bounded(tmp_path: Path) -> None:
     assert (policy.checkpoint_max_bytes, policy.steers_max, policy.bounds.handoffs) == (99, 3, 0)
 
 
+@pytest.mark.parametrize("cost", [0, 5_000])
+def test_what_deciding_a_conflict_may_cost_is_bounded_where_it_is_said(tmp_path: Path, cost: int) -> None:
+    assert read(tmp_path, f"[limits]\nconflict_cost_micro = {cost}").policy.conflict_cost_micro == cost
+    assert read(tmp_path, "").policy.conflict_cost_micro is None
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none.toml"):
         read_settings(tmp_path / "none.toml")

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, Patch
+from a2a import Agent, AttemptFailed, Patch, TaskContext
 from a2a.cli.conflicts import _written
 from a2a.cli.delegate import _rungs
 
@@ -145,6 +145,11 @@ def test_rungs_are_read_with_their_skill_or_number() -> None:
         {"strategy": "plurality", "margin": 3},
         {"strategy": "abort"},
     ]
+    assert _rungs("panel:a=b=50,retry=0,verify:a=b") == [
+        {"strategy": "panel", "skill": "a=b", "costMicro": 50},
+        {"strategy": "retry", "costMicro": 0},
+        {"strategy": "verify", "skill": "a=b"},
+    ]
     assert _rungs(None) == []
 
 
@@ -155,9 +160,10 @@ def test_a_policy_that_decides_nothing_is_refused(command: Any, world: Any) -> N
 
 
 def test_what_decides_between_copies_needs_copies(command: Any, world: Any) -> None:
-    done = command("delegate", "count_words", "--text", "a", "--resolve", "majority,abort")
-    assert done.code == 2
-    assert "--copies" in done.err
+    for wanted in (("--resolve", "majority,abort"), ("--resolve-cost", "0")):
+        done = command("delegate", "count_words", "--text", "a", *wanted)
+        assert done.code == 2
+        assert "--copies" in done.err
     assert command("task", "ls", "--json").out == ""
 
 
@@ -170,16 +176,18 @@ def test_what_a_rung_was_told_is_shown(command: Any, three: Any) -> None:
     judging = Agent("judge")
 
     @judging.skill(id="weigh", takes_value=True)
-    async def weigh(value: Any) -> Any:
+    async def weigh(value: Any, task: TaskContext) -> Any:
+        task.use(cost_micro=3)
         raise AttemptFailed("it is all the same to me", code="unsure", retryable=False)
 
     stop, ready = three.call(anyio.Event), threading.Event()
     ended = three.portal.start_task_soon(partial(judging.run, three.url, stop=stop, ready=ready.set))
     assert ready.wait(20)
-    rungs = "quorum:3,judge:weigh,majority,abort"
-    assert command("delegate", "judge_it", "--copies", "3", "--resolve", rungs).code == 0
+    rungs = "quorum:3,judge:weigh=5,majority,abort"
+    assert command("delegate", "judge_it", "--copies", "3", "--resolve", rungs, "--resolve-cost", "100").code == 0
     (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
     shown = command("conflict", "show", conflict["conflict"]).out
+    assert "judge      undecided, for 6 micro: cost: the rung has used 6 of 5" in shown
     assert shown.count("by judge, failed: it is all the same to me") == 2
     three.call(stop.set)
     ended.result(20)
