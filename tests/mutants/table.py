@@ -29,6 +29,7 @@ NAMES = "a2a/engine/names.py"
 WAITS = "a2a/engine/waits.py"
 WORK = "a2a/engine/work.py"
 PROCEDURE = "a2a/engine/conflicts/procedure.py"
+COST_LIMITS = "a2a/engine/conflicts/costs.py"
 COMPARATORS = "a2a/engine/conflicts/comparators.py"
 COURT = "a2a/engine/conflicts/court.py"
 FOLDING = "a2a/engine/conflicts/folding.py"
@@ -1150,6 +1151,89 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if len(pending) == len(asked) and not is_over and not too_much:",
         caught_by=("T2",),
         disputes=True,
+    ),
+    Mutant(
+        "rung-gives-all-to-each",
+        "Each task of a rung may use all that the rung may.",
+        COST_LIMITS,
+        "left // count + (number < left % count)",
+        "left",
+        caught_by=("RUNG-7",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "ladder-forgets-what-it-used",
+        "A rung may use the whole of the ladder's limit, whatever was used before.",
+        COST_LIMITS,
+        "terms.cost_micro - _used_by_all(ledger, conflict)",
+        "terms.cost_micro",
+        caught_by=("RUNG-7",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "rung-overdraws-what-is-above",
+        "The tasks of a rung may use more than is left above them.",
+        COST_LIMITS,
+        "    if above is not None:",
+        "    if above is None:",
+        caught_by=(
+            "RUNG-7",
+            "I17",
+        ),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "spent-ladder-goes-on",
+        "A ladder that has used its limit tries all its rungs.",
+        PROCEDURE,
+        "    if not is_last and (why := ",
+        "    if not number and (why := ",
+        caught_by=("RUNG-8",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "rung-outlives-its-limit",
+        "A rung that has used its limit waits for those who are still at work.",
+        PROCEDURE,
+        " and not is_over and not too_much:",
+        " and not is_over:",
+        caught_by=("RUNG-8",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "usage-of-a-rung-not-noticed",
+        "What a rung's task used is looked at when the next thing happens.",
+        LEDGER,
+        "            folding.used(self, node)\n",
+        "",
+        caught_by=("RUNG-8",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "nothing-used-is-a-limit-reached",
+        "A limit of nothing is reached before anybody has used something.",
+        COST_LIMITS,
+        " and 0 < spent >= limit",
+        " and spent >= limit",
+        caught_by=("RUNG-8",),
+        disputes=True,
+        manners=("charge",),
+    ),
+    Mutant(
+        "answers-too-dear-to-count",
+        "What was answered when the limit was reached does not count.",
+        PROCEDURE,
+        "if too_much and outcome.winner is None else",
+        "if too_much else",
+        caught_by=("RUNG-4",),
+        disputes=True,
+        manners=("charge",),
     ),
     Mutant(
         "rung-without-a-timer",

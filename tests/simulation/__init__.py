@@ -15,6 +15,7 @@ What can go wrong; each seed draws which of it does, and how often (`profiles.Fa
   of the same start, changing credit, draining; one alone with credit for one task that delegates to itself;
 - clients: crashes, pauses, gone for ever;
 - claims: names wanted by many, at run time and declared, in circles, called back, kept by those who fall silent;
+- conflicts: those who are asked charge for it, and may use no more than so much, or nothing at all;
 - manners: late, wrong, repeated, contradictory or missing words of all of them (`profiles.Manners`).
 
 Then it is calm, and everything has to come to its end. `invariants` maps what must hold to the checkers that look.

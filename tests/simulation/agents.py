@@ -33,6 +33,7 @@ from .claimants import declare
 from .contexts import share
 from .costs import allow, hand_off, leave, spend
 from .disputes import TRADES
+from .fees import charge
 from .patching import patch_of
 from .peers import Peer
 from .profiles import Manners
@@ -270,6 +271,10 @@ def _spend(agent: Agent, running: Running) -> Script:
     yield from spend(agent, running.attempt)
 
 
+def _charge(agent: Agent, running: Running) -> Script:
+    yield from charge(agent, running.attempt)
+
+
 def _hand_off(agent: Agent, running: Running) -> Script:
     yield from hand_off(agent, running.attempt)
 
@@ -442,6 +447,7 @@ STEPS: tuple[Callable[[Agent, Running], Script], ...] = (
     _ask,
     _delegate_parts,
     _spend,
+    _charge,
     _dawdle,
     _share,
     _misbehave,

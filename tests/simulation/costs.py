@@ -205,7 +205,7 @@ class BudgetsHold(Checker):
             payer = self.model.payer(parent, kind) if kind in COUNTED else None
             if payer is not None:
                 gone = payer.spent.get(kind, 0) + payer.reserved.get(kind, 0)
-                fits = gone + wanted <= payer.budget[kind]
+                fits = not wanted or gone + wanted <= payer.budget[kind]
                 self.hold(fits, f"{record.task} may use {wanted} {kind}, of {payer.budget[kind]} {gone} are gone")
 
     def _left(self, task: TaskModel) -> None:

@@ -49,6 +49,7 @@ from .claiming import (
 from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
 from .costs import BudgetsHold, CheckpointsGoOn, CheckpointsGrow, CountedOnce, TakenForAReason, WordsHeard
 from .court import Checker
+from .fees import Frugal, SharedOut
 from .flapping import TakenTooOften
 from .liveness import (
     EverythingEnds,
@@ -151,6 +152,10 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "answers are made apart from each other, and compared in the order they came": (Apart, InLedgerOrder),
     "whoever compares answers is none of those who give them": (ComparedByAnother,),
     "what a group or a rung comes to follows from its ballot": (Certain, CountedRight),
+    "those who decide may use what is left of the limits, and a ladder that has used its own asks nobody more": (
+        SharedOut,
+        Frugal,
+    ),
     "who beats keeps its lease": (HealthyKeepsLease,),
     "only the entitled decide": (Entitled,),
     "nobody is let in as somebody else": (Identified,),

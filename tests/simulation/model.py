@@ -226,6 +226,7 @@ class GroupModel:
     ladder: list[dict[str, Any]]
     appeal_ms: int
     k: int | None
+    cost_micro: int | None
     electorate: list[str] = field(default_factory=list)
     classes: list[list[str]] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
@@ -272,6 +273,7 @@ class Ruling:
     """What tells the raises apart that it keeps."""
     appeal_ms: int = 0
     opened_at: int = 0
+    cost_micro: int | None = None
 
     @property
     def climbs(self) -> bool:
@@ -460,6 +462,34 @@ class Model:
     def _about(self, task: str) -> list[Ruling]:
         return [known for known in self.rulings.values() if known.task == task and known.is_open]
 
+    def cost_of(self, stage: StageModel) -> int:
+        """Return what the tasks of a rung have used."""
+        return sum(self.tasks[asked].spent.get("costMicro", 0) for asked in stage.asked)
+
+    def cost(self, ruling: Ruling) -> int:
+        """Return what the tasks of all its rungs have used."""
+        return sum(map(self.cost_of, ruling.stages))
+
+    def cost_limit(self, ruling: Ruling) -> int | None:
+        """Return what they may, or None."""
+        return ruling.cost_micro if ruling.candidates else self.groups[ruling.task].cost_micro
+
+    def is_spent(self, ruling: Ruling) -> bool:
+        """Whether the ladder has used its limit (RUNG-8)."""
+        limit, used = self.cost_limit(ruling), self.cost(ruling)
+        return limit is not None and used > 0 and used >= limit
+
+    def is_used_up(self, ruling: Ruling, stage: StageModel) -> bool:
+        """Whether a rung that has asked somebody is over for what that cost (RUNG-8)."""
+        limit, used = ruling.ladder[stage.number].get("costMicro"), self.cost_of(stage)
+        own = limit is not None and used > 0 and used >= limit
+        return bool(stage.asked) and (own or self.is_spent(ruling))
+
+    def is_skipped(self, ruling: Ruling, stage: StageModel) -> bool:
+        """Whether a rung was not tried, as the ladder had used its limit before (RUNG-8)."""
+        waited = stage.asked or stage.until
+        return not waited and stage.number < len(ruling.ladder) - 1 and self.is_spent(ruling)
+
     def has_answer(self, task: str) -> bool:
         """Whether a task has completed, so that its result counts."""
         end = self.tasks[task].settled
@@ -622,7 +652,9 @@ class Model:
                 self.groups[record.parent].electorate.append(record.task)
         if record.terms is not None:
             terms, k = record.terms, record.spec["redundancy"].get("k")
-            self.groups[record.task] = GroupModel(terms["comparator"], terms["ladder"], terms["appeal_ms"], k)
+            self.groups[record.task] = GroupModel(
+                terms["comparator"], terms["ladder"], terms["appeal_ms"], k, terms.get("cost_micro")
+            )
             task.state = "blocked"
         task.events.append((lsn, task.state))
 
@@ -842,6 +874,7 @@ class Model:
             raised={record.name} if record.name else set(),
             appeal_ms=(record.terms or {}).get("appeal_ms", 0),
             opened_at=record.at,
+            cost_micro=(record.terms or {}).get("cost_micro"),
         )
         disputed = list(record.blocks or ())
         if record.task is not None and not record.candidates:

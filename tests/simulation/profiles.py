@@ -101,6 +101,8 @@ class Manners:
     checkpoint: float = 0.0
     spend: float = 0.0
     """Have a budget, and use something up."""
+    charge: float = 0.0
+    """Use something up to say something in a conflict, which may cost no more than so much."""
     hand_off: float = 0.0
     steer: float = 0.0
     """Say words to work under way."""

@@ -378,7 +378,8 @@ class CountedRight(Checker):
         group = self.model.groups.get(record.task or "")
         classes = ruling.classes() if group is None or ruling.candidates else group.classes
         electorate = len(ruling.candidates) if group is None or ruling.candidates else len(group.electorate)
-        known, expected = self._expected(ruling, stage, classes, electorate)
+        is_skipped = self.model.is_skipped(ruling, stage)
+        known, expected = (True, None) if is_skipped else self._expected(ruling, stage, classes, electorate)
         what = f"rung {stage.number} ({stage.strategy}) of {ruling.id}"
         self.hold(not known or record.winner == expected, f"{what} comes to {record.winner}, by its ballot {expected}")
 
@@ -499,7 +500,8 @@ class NotEarly(Checker):
         stage = ruling.stages[-1]
         if isinstance(record, StageClosed):
             waits = [asked for asked in stage.asked if not self.model.tasks[asked].has_ended]
-            early = record.at < stage.until and (waits or stage.strategy == "human")
+            is_human, is_used_up = stage.strategy == "human", self.model.is_used_up(ruling, stage)
+            early = record.at < stage.until and (is_human or (waits and not is_used_up))
             self.hold(not early, f"rung {stage.number} of {ruling.id} ends {stage.until - record.at} ms early")
         elif record.outcome in ("select", "merge") and stage.strategy != "human" and not ruling.appeal_lsn:
             left = stage.to_at + (ruling.appeal_ms if group is None else group.appeal_ms) - record.at

@@ -45,12 +45,13 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-from . import checkers, claiming, contexts, costs, flapping, liveness, patching, quarrels, refused, rulings, told
+from . import checkers, claiming, contexts, costs, fees, flapping, liveness, patching, quarrels, refused, rulings, told
 from .checkers import SAFETY
 from .claiming import CLAIMING
 from .contexts import CONTEXTS
 from .costs import COSTS
 from .court import Checker
+from .fees import FEES
 from .holdings import ClaimModel
 from .invariants import BESIDE, INVARIANTS
 from .liveness import LIVENESS
@@ -376,6 +377,22 @@ def _counted_twice(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple
     return record, lsn, cause
 
 
+def _one_more(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    budgets = [checker.model.tasks[asked].budget for asked in record.asked]
+    if not budgets or "costMicro" not in budgets[0]:
+        return None
+    budgets[0]["costMicro"] += 1
+    return record, lsn, cause
+
+
+def _cheap(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, StageClosed) or not record.why.startswith("cost"):
+        return None
+    for task in checker.model.tasks.values():
+        task.spent.pop("costMicro", None)
+    return record, lsn, cause
+
+
 def _asks_the_author(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
     if not isinstance(record, Delegated) or not record.scope.startswith("compare:"):
         return None
@@ -389,7 +406,7 @@ def _many_before(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, 
 
 _ALL = {
     *(*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS),
-    *(*CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS),
+    *(*CLAIMING, *COSTS, *FEES, *TOLD, *REFUSED, *LIVENESS),
 }
 SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.OneTaskPerKey: ("before", lambda c, r, n, w: (replace(r, scope="principal:nobody"), n, w)),
@@ -474,6 +491,8 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     costs.WordsHeard: ("posted", lambda c, a, m, n: (a, replace(m, steers=m.steers[:-1]), n) if m.steers else None),
     costs.BudgetsHold: ("before", _overdrawn),
     costs.CountedOnce: ("after", _counted_twice),
+    fees.SharedOut: ("before", _one_more),
+    fees.Frugal: ("before", _cheap),
     costs.TakenForAReason: ("before", lambda c, r, n, w: (replace(r, at=0), n, w) if r.reason == "stall" else None),
     liveness.EverythingEnds: ("unfinished", _never_ends),
     liveness.MailArrives: ("took", lambda c, a, f: (a, replace(f, mseq=f.mseq - 1))),
@@ -519,7 +538,7 @@ def test_a_checker_says_so_when_one_thing_is_not_as_it_was(
         return heard(self, *(spoil(self, *what) or what))
 
     monkeypatch.setattr(checker, method, spoiled)
-    plan = Plan(disputes=checker in RULINGS or None, quarrels=checker in (*QUARRELS, *PATCHING) or None)
+    plan = Plan(disputes=checker in (*RULINGS, *FEES) or None, quarrels=checker in (*QUARRELS, *PATCHING) or None)
     failures = (run_seed(seed, plan).failure for seed in range(_TRIES))
     failure = next((failure for failure in failures if failure is not None), None)
     assert failure is not None, f"nothing is wrong in {_TRIES} worlds"

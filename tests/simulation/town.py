@@ -25,6 +25,7 @@ from .court import Court, Violation
 from .disk import Disk
 from .disputes import Arbiter, Disputes, draw_disputes
 from .faults import Weather
+from .fees import FEES, draw_fees, limit
 from .flapping import plan_flapping
 from .impostor import plan_impostors
 from .liveness import LIVENESS, compare, fold
@@ -71,6 +72,12 @@ class Host:
         return bool(self.skills)
 
 
+_PROPERTIES = (
+    *(*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS, *CLAIMING),
+    *(*COSTS, *FEES, *TOLD, *REFUSED, *LIVENESS),
+)
+
+
 class Town:
     """Everything in one world."""
 
@@ -86,6 +93,7 @@ class Town:
         if self.profile.manners.claim and world.chance("parts").random() < 0.5:
             entangle(self.profile)
         draw_costs(world, self.profile, self.plan.costs)
+        draw_fees(world, self.profile, self.plan.costs)
         self.plan.change(self.profile)
         linger_ms = world.chance("linger").choice((0, 0, 500, 5_000, 60_000))
         few = world.chance("refusals")
@@ -97,11 +105,11 @@ class Town:
         )
         self.quarrels: Quarrels | None = draw_quarrels(world, self.profile, self.plan.quarrels)
         self.disputes: Disputes | None = draw_disputes(world, self.profile, self.plan.disputes)
+        limit(world, self.profile, self.disputes.orders if self.disputes is not None else ())
         self.manners: Manners = self.profile.manners
         self.is_calm = False
         self.disk = Disk(world, self.profile.disk_latency)
-        properties = (*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS, *CLAIMING, *COSTS, *TOLD, *REFUSED, *LIVENESS)
-        self.court = Court(self.profile.policy, properties, lambda: self.disk.durable)
+        self.court = Court(self.profile.policy, _PROPERTIES, lambda: self.disk.durable)
         self.server = SimServer(world, self.profile, self.disk, self.court)
         self.server.dies_at = self.plan.dies_at
         self.network = Network(world, self.server)
