@@ -451,6 +451,27 @@ WRONG: tuple[Wrong, ...] = (
         broken=("RUNG-3",),
     ),
     Wrong(
+        "gives-all-of-a-limit-to-each",
+        COORDINATOR,
+        "Each judge of a rung may use all that the rung may.",
+        the_bug("rung-gives-all-to-each"),
+        broken=("RUNG-7",),
+    ),
+    Wrong(
+        "goes-on-with-a-spent-ladder",
+        COORDINATOR,
+        "A ladder that has used its limit waits for a person still.",
+        the_bug("spent-ladder-goes-on"),
+        broken=("RUNG-8",),
+    ),
+    Wrong(
+        "overdraws-what-is-above",
+        COORDINATOR,
+        "The judges of a rung may use more than their group has left.",
+        the_bug("rung-overdraws-what-is-above"),
+        broken=("RUNG-9",),
+    ),
+    Wrong(
         "sees-no-collision",
         COORDINATOR,
         "That a result collides with another opens no conflict.",

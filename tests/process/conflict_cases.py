@@ -21,7 +21,7 @@ from typing import Any
 
 import anyio
 
-from a2a import Agent, LinkSettings, TaskFailed
+from a2a import Agent, LinkSettings, TaskContext, TaskFailed
 from a2a.engine.policy import Durations, Policy
 from a2a.stores.sqlite import SqliteStore
 from a2a.testing import Squad, squad
@@ -50,6 +50,8 @@ class Case:
     """Each rung that was tried: + decided, - undecided."""
     outcome: tuple[str, str]
     """How it ended, and by whom."""
+    cost: int | None = None
+    """What all who are asked may use."""
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -79,6 +81,8 @@ CASES = (
     Case("silent", (1, 2, _SILENT), (MAJORITY, BY_VALUE, ABORT), 2, "-+", ("select", "judge")),
     Case("flips", (1, 2), (BY_ORDER, ABORT), "unresolved", "-+", REFUSED),
     Case("dies", (1, 2), (_judged_by("mortal", timeoutMs=5_000), ABORT), "unresolved", "-+", REFUSED),
+    Case("dear", (1, 2), (_judged_by("at-a-price", costMicro=6), BY_VALUE, ABORT), 2, "-+", ("select", "judge")),
+    Case("too-dear", (1, 2), (_judged_by("at-a-price"), BY_VALUE, ABORT), "unresolved", "--+", REFUSED, 6),
     Case("nobody-comes", (1, 2), ({"strategy": "human", "timeoutMs": 200}, ABORT), "unresolved", "-+", REFUSED),
 )
 
@@ -152,6 +156,11 @@ def _judge() -> Agent:
     async def by_order(task: dict[str, Any], input: list[Any], candidates: list[Any]) -> dict[str, int]:
         return {"choice": 0}
 
+    @agent.skill(id="at-a-price", takes_value=True)
+    async def at_a_price(value: Any, task: TaskContext) -> dict[str, int]:
+        task.use(cost_micro=3)
+        return {"choice": 0}
+
     return agent
 
 
@@ -160,7 +169,7 @@ async def _try(case: Case, town: Squad) -> dict[str, Any]:
     value: Any
     try:
         async with town.client.delegate(
-            case.name, {}, copies=copies, agree=copies, resolve=case.ladder, acceptance="auto"
+            case.name, {}, copies=copies, agree=copies, resolve=case.ladder, resolve_cost=case.cost, acceptance="auto"
         ) as task:
             value = await task.result()
     except TaskFailed as error:
