@@ -17,6 +17,7 @@
     [limits]
     attempts = 3
     checkpoint_max_bytes = 65536
+    conflict_cost_micro = 20000     # what those who decide one conflict may use; absent: any amount
 
     [retention]
     linger = 60                     # seconds a settled task stays in memory
