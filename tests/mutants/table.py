@@ -1213,7 +1213,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         caught_by=("RUNG-8",),
         disputes=True,
-        manners=("charge",),
+        manners=("charge", "dawdle", "stubborn"),
     ),
     Mutant(
         "nothing-used-is-a-limit-reached",
