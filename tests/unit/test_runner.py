@@ -85,6 +85,28 @@ async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any, m
                     await task.cancel()
 
 
+async def test_a_run_that_ends_ends_its_handlers(helper: Agent, gate: Any) -> None:
+    ended: list[list[str]] = []
+
+    async def first() -> None:
+        with pytest.raises(ConnectError, match="another instance"):
+            await helper.run(settings=running.settings)
+        ended.append(list(gate.ended))
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running, anyio.create_task_group() as group:
+            group.start_soon(first)
+            async with running.client.delegate("wait") as task:
+                await gate.begun.wait()
+                stop = anyio.Event()
+                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                while not ended:
+                    await anyio.lowlevel.checkpoint()
+                assert ended == [[task.id]], "its handler had ended before the run did"
+                await task.cancel(mode="kill")
+            stop.set()
+
+
 async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
