@@ -39,6 +39,11 @@ log = logging.getLogger("a2a.server")
 
 SNAPSHOT_EVERY = 50_000
 """Records from one snapshot to the next: a start folds as many at most, which takes about a second."""
+FRAMES_PER_TURN = 64
+"""Frames decided in one turn of the loop, before what was made durable meanwhile is sent. With all that came there are
+convoys: what is open stands at the same place of its way, and client, coordinator, disk and worker take turns."""
+INBOX_MAX = 256
+"""Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 Clock = Callable[[], int]
@@ -88,8 +93,10 @@ class Server:
         self._numbers = 0
         self._end = 0
         self._in_flight: deque[_Batch] = deque()
+        self._inbox: deque[tuple[_Peer, bytes]] = deque()
+        """Messages that were read and not looked at yet, in the order they came."""
         self._taken: dict[int, int] = {}
-        self._is_flushing = False
+        self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: list[Listener] = []
         self._bench = Workbench(self._answered)
@@ -218,32 +225,54 @@ class Server:
     # Steps ------------------------------------------------------------------------------------------------------------
 
     def _received(self, peer: _Peer, data: bytes) -> None:
+        self._inbox.append((peer, data))
+        if len(self._inbox) > INBOX_MAX:
+            self._take_all()
+        self._wake()
+
+    def _take_all(self) -> None:
+        while self._inbox:
+            self._take(*self._inbox.popleft())
+
+    def _take(self, peer: _Peer, data: bytes) -> int:
+        """Decide on the frames of a message, and return how many it had."""
         if not self._is_serving:
-            return
+            return 0
         assert peer.decoder is not None, "a message comes after opened()"
         step, number, now = self.coordinator.step, peer.number, self.clock()
         frames = peer.decoder.decode(data)
-        for frame in frames:
-            if log.isEnabledFor(logging.DEBUG):
+        if log.isEnabledFor(logging.DEBUG):
+            for frame in frames:
                 log.debug("< %d %s", number, frame)
+        for frame in frames:
             step(number, frame, now)
         self._taken[number] = self._taken.get(number, 0) + len(frames)
         peer.take(len(frames))
-        self._wake()
+        return len(frames)
 
     def _closed(self, number: int) -> None:
         if self._is_serving:
+            self._take_all()  # what it had said before
             self.coordinator.closed(number, self.clock())
             self._wake()
 
     def _wake(self) -> None:
-        """Flush at the end of this turn of the loop, so that all that arrived in it shares one append."""
-        if not self._is_flushing and self._loop is not None and self._is_serving:
-            self._is_flushing = True
-            self._loop.call_soon(self._flush)
+        """Take a turn soon: all that arrives until then and is decided in it shares one append."""
+        if not self._is_awake and self._loop is not None and self._is_serving:
+            self._is_awake = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Decide on some of what came, have it made durable, and leave the rest for the next turn."""
+        self._is_awake = False
+        count = 0
+        while self._inbox and count < FRAMES_PER_TURN:
+            count += self._take(*self._inbox.popleft())
+        self._flush()
+        if self._inbox:
+            self._wake()
 
     def _flush(self) -> None:
-        self._is_flushing = False
         ready = self.coordinator.ready(self.clock())
         if ready.halt is not None:
             self._fail(StoreError(ready.halt))
@@ -255,13 +284,13 @@ class Server:
             if (waiting := self._peers.get(need.connection)) is not None:
                 waiting.wait()
         if ready.records:
-            entries = []
-            for lsn, record in ready.records:
-                log.debug("= %d %s", lsn, record)
-                body, payload = to_bytes(record)
-                entries.append(
-                    Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, body, payload)
-                )
+            if log.isEnabledFor(logging.DEBUG):
+                for lsn, record in ready.records:
+                    log.debug("= %d %s", lsn, record)
+            entries = [
+                Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, *to_bytes(record))
+                for lsn, record in ready.records
+            ]
             expected, self._end = self._end, entries[-1].lsn
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)

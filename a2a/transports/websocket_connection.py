@@ -34,8 +34,9 @@ SUBPROTOCOLS: tuple[str, ...] = (MSGPACK, JSON)
 FRAME_OVERHEAD_BYTES = 14
 """The longest frame header and mask (RFC 6455, 5.2): what a message costs in the outbox beside its own bytes."""
 
-GATHER_MAX_BYTES = 256 * 1024
-"""More than this is written before the turn ends: a larger write is no cheaper, and the kernel may take some of it."""
+GATHER_MAX_BYTES = 8 * 1024
+"""More than this is written before the turn ends: about 16 frames, which the peer can begin with. All of a turn in one
+write costs a fifth less of a processor, and a seventh of the throughput: whoever gets it was waiting for it."""
 
 WRITE_BUFFER_MAX_BYTES = 64 * 1024
 """Above this asyncio says `pause_writing` and messages wait here instead; asyncio's own default."""

@@ -200,6 +200,67 @@ async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
         await server.aclose()
 
 
+async def welcomed_by(store: HeldStore) -> tuple[Server, Peer]:
+    server = Server(store)
+    await server.open()
+    peer = await join(server)
+    peer.send(Frame("1", HELLO))
+    await peer.until("welcome")
+    store.is_holding = True
+    return server, peer
+
+
+def delegates(*numbers: int) -> list[Frame]:
+    return [Frame(f"d{number}", TaskDelegate(f"k{number}", {"skill": "x"})) for number in numbers]
+
+
+async def test_a_turn_decides_on_so_many_frames_and_leaves_the_rest_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 2)
+    store = HeldStore()
+    with anyio.fail_after(BOUND):
+        server, peer = await welcomed_by(store)
+        for numbers in ((1, 2), (3, 4), (5, 6)):
+            server._received(server._peers[1], encode(delegates(*numbers), MSGPACK))
+        while len(store.held) < 3:
+            await anyio.lowlevel.checkpoint()
+        assert [len(entries) for entries, *_ in store.held] == [2, 2, 2]
+        store.let_go()
+        for number in range(1, 7):
+            await peer.reply(f"d{number}")
+        await server.aclose()
+
+
+async def test_more_messages_than_may_wait_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 1)
+    monkeypatch.setattr(server_module, "INBOX_MAX", 1)
+    store = HeldStore()
+    with anyio.fail_after(BOUND):
+        server, _ = await welcomed_by(store)
+        for number in (1, 2, 3):
+            server._received(server._peers[1], encode(delegates(number), MSGPACK))
+        while not store.held:
+            await anyio.lowlevel.checkpoint()
+        assert [len(entries) for entries, *_ in store.held] == [3]
+        store.let_go()
+        await server.aclose()
+
+
+async def test_what_a_peer_said_before_it_left_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 1)
+    store = HeldStore()
+    with anyio.fail_after(BOUND):
+        server, _ = await welcomed_by(store)
+        leaving = server._peers[1]
+        for number in (1, 2, 3):
+            server._received(leaving, encode(delegates(number), MSGPACK))
+        leaving.closed("gone")
+        assert [task.key for task in server.coordinator.ledger.tasks.values()] == ["k1", "k2", "k3"]
+        store.let_go()
+        await server.aclose()
+
+
 async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
     store = HeldStore()
     server = Server(store)
