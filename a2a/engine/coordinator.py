@@ -225,7 +225,7 @@ HANDLERS: dict[type[Message], Handler] = {
 
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
-_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded, HandedOff, Asked, Reported, Settled)
+_FreesCredit = Declined | OfferWithdrawn | LeaseExpired | Revived | Yielded | HandedOff | Asked | Reported | Settled
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
 _TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
@@ -233,12 +233,13 @@ _ACKS_APART_MS = 1_000
 """Where mail alone keeps tasks in memory, what was acknowledged is recorded at once, but not more often than this."""
 _NOTHING_FETCHED = Fetched()
 """Of nearly every frame; shared, so nobody changes it."""
-_RUNS_LEASE = (Accepted, Revived)
+_FOLLOWED = frozenset({MailboxAck, TaskHeartbeat, TaskWatch, ContextWatch, AgentFind, A2ACall, Credit})
+"""What may ask for something beside its records and its reply."""
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk, ClaimAcquire)
-_TIMES_CLAIM = (ClaimRequested, Claimed, ClaimRenewed, ClaimRecalled)
+
+
+_TimesClaim = ClaimRequested | Claimed | ClaimRenewed | ClaimRecalled
 """What may bring the time nearer at which a claim has to be looked at, or put it off."""
-_GIVES_UP = (ClaimEnded, Settled)
-"""What ends a wait that was given up to break a circle."""
 
 
 class Coordinator:
@@ -432,38 +433,48 @@ class Coordinator:
             if fetched.bodies:
                 self._recall_for(record, fetched, now)
             self._commit(record)
-        if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
+        is_welcome = type(decision.reply) is Welcome
+        if is_welcome:
             self._take_over(sender)
         if decision.reply is not None:
             self._send(sender, decision.reply, re=frame.id)
         if decision.ping is not None:
             self._send(self.live.connections[decision.ping], Ping())
-        if isinstance(message, Hello) and isinstance(decision.reply, Welcome):
+        if is_welcome:
             self._arrived(sender, now)
-        elif isinstance(message, TaskWatch) and not isinstance(decision.reply, Error):
-            self._watch(sender, frame.id, message, fetched.tasks.get(message.task))
-        elif isinstance(message, ContextWatch) and not isinstance(decision.reply, Error):
-            watch_context(self.live, sender, frame.id, message)
-            self._written[message.context_id] = None
-        elif isinstance(message, AgentFind) and message.watch and not isinstance(decision.reply, Error):
-            sender.finding[frame.id] = message.filter
-            self.live.finders[sender.id] = sender
-        elif isinstance(message, TaskHeartbeat) and isinstance(decision.reply, TaskLease):
-            self._tell_progress(message.task)
-        elif isinstance(decision, Called) and decision.task is not None:
-            self._begin_call(sender, frame.id, decision, fetched)
-        elif isinstance(message, MailboxAck):
-            self._acked(sender, now)
-        elif isinstance(message, Credit) and sender.agent is not None:
-            self._capacity_changed(sender.agent)
-            self._slots_changed(sender.agent)
-            look_at_line(self.world, sender.agent)
-            self.ledger.posted[sender.agent] = None
+        elif type(message) in _FOLLOWED and not isinstance(decision.reply, Error):
+            self._go_on(sender, frame, decision, now, fetched)
         if isinstance(message, _SIGNS_OF_LIFE):
             self._lease_changed(message.task or "", now)
         if decision.close is not None:
             self._close(sender, decision.close, now)
         self._follow(now)
+
+    def _go_on(self, sender: Connection, frame: Frame, decision: Decision, now: int, fetched: Fetched) -> None:
+        """Do what a message that was not refused asks for beside its records and its reply."""
+        message = frame.message
+        if isinstance(message, MailboxAck):
+            self._acked(sender, now)
+        elif isinstance(message, TaskHeartbeat):
+            if isinstance(decision.reply, TaskLease):
+                self._tell_progress(message.task)
+        elif isinstance(message, TaskWatch):
+            self._watch(sender, frame.id, message, fetched.tasks.get(message.task))
+        elif isinstance(message, ContextWatch):
+            watch_context(self.live, sender, frame.id, message)
+            self._written[message.context_id] = None
+        elif isinstance(message, AgentFind):
+            if message.watch:
+                sender.finding[frame.id] = message.filter
+                self.live.finders[sender.id] = sender
+        elif isinstance(message, A2ACall):
+            if isinstance(decision, Called) and decision.task is not None:
+                self._begin_call(sender, frame.id, decision, fetched)
+        elif isinstance(message, Credit) and sender.agent is not None:
+            self._capacity_changed(sender.agent)
+            self._slots_changed(sender.agent)
+            look_at_line(self.world, sender.agent)
+            self.ledger.posted[sender.agent] = None
 
     def tick(self, now: int) -> None:
         """Let everything that is due happen."""
@@ -625,43 +636,56 @@ class Coordinator:
             self._add_heard(record)
         lsn = self.ledger.apply(record)
         self._ready.records.append((lsn, record))
-        live, ledger = self.live, self.ledger
-        if live.line.tasks:
+        if self.live.line.tasks:
             self._leave_line(record)
-        if isinstance(record, Offered):
-            task = ledger.tasks[record.task]
+        for follow in _AFTER.get(type(record), ()):
+            follow(self, record)
+
+    def _offered(self, record: Offered) -> None:
+        self.live.progress.pop(record.task, None)
+        if record.granted:
+            task = self.ledger.tasks[record.task]
+            self.live.lease_until[record.task] = record.at + task.durations.offer_ms
+
+    def _lease_runs(self, record: Accepted | Revived) -> None:
+        self.live.lease_until[record.task] = record.at + self.ledger.tasks[record.task].durations.lease_ms
+
+    def _frees_credit(self, record: _FreesCredit) -> None:
+        live, task = self.live, self.ledger.tasks[record.task]
+        if task.last_agent is not None:
+            self._capacity_changed(task.last_agent)
+        if task.authority is not None and task.authority.holder != task.last_agent:
+            self._capacity_changed(task.authority.holder)
+        if task.is_terminal:
+            live.lease_until.pop(record.task, None)
             live.progress.pop(record.task, None)
-            if record.granted:
-                live.lease_until[record.task] = record.at + task.durations.offer_ms
-        elif isinstance(record, _RUNS_LEASE):
-            live.lease_until[record.task] = record.at + ledger.tasks[record.task].durations.lease_ms
-        if isinstance(record, _FREES_CREDIT):
-            task = ledger.tasks[record.task]
-            if task.last_agent is not None:
-                self._capacity_changed(task.last_agent)
-            if task.authority is not None and task.authority.holder != task.last_agent:
-                self._capacity_changed(task.authority.holder)
-            if task.is_terminal:
-                live.lease_until.pop(record.task, None)
-                live.progress.pop(record.task, None)
-                self._retention.add(task, record.at)
+            self._retention.add(task, record.at)
+        if live.released:
             self._take_slot_back(task)
-        elif isinstance(record, Recalled):
-            self._retention.add(ledger.tasks[record.task], record.at)
-        elif isinstance(record, AgentRegistered | StatusSet):
-            self._agent_changed(record.agent, record.at)
-        elif isinstance(record, ConflictOpened | ConflictResolved):
-            self._has_resolved = self._has_resolved or isinstance(record, ConflictResolved)
-            quarantined = ledger.conflicts[record.conflict].quarantines
-            if quarantined is not None:
-                self._agent_changed(quarantined, record.at)
-        elif isinstance(record, ContextWritten):
-            self._written[record.context_id] = None
-        elif isinstance(record, _TIMES_CLAIM):
-            self._time_claim(record)
-        if isinstance(record, Reported | GroupDecided) and record.task in ledger.patches.due:
+
+    def _is_back(self, record: Recalled) -> None:
+        self._retention.add(self.ledger.tasks[record.task], record.at)
+
+    def _card_changed(self, record: AgentRegistered | StatusSet) -> None:
+        self._agent_changed(record.agent, record.at)
+
+    def _quarantine_changed(self, record: ConflictOpened | ConflictResolved) -> None:
+        quarantined = self.ledger.conflicts[record.conflict].quarantines
+        if quarantined is not None:
+            self._agent_changed(quarantined, record.at)
+
+    def _has_ended(self, record: ConflictResolved) -> None:
+        self._has_resolved = True
+
+    def _was_written(self, record: ContextWritten) -> None:
+        self._written[record.context_id] = None
+
+    def _has_result(self, record: Reported | GroupDecided) -> None:
+        if record.task in self.ledger.patches.due:
             self._look_at_patches(record.task, record.at)
-        if isinstance(record, _GIVES_UP) and record.reason == "deadlock":
+
+    def _gives_up(self, record: ClaimEnded | Settled) -> None:
+        if record.reason == "deadlock":
             self._broken.append(record)
 
     def _leave_line(self, record: Record) -> None:
@@ -670,7 +694,7 @@ class Coordinator:
         if task is not None and task.state is not TaskState.QUEUED:
             leave_line(self.world, task)
 
-    def _time_claim(self, record: ClaimRequested | Claimed | ClaimRenewed | ClaimRecalled) -> None:
+    def _time_claim(self, record: _TimesClaim) -> None:
         book = self.ledger.claims
         if isinstance(record, ClaimRequested):
             claim = book.claims[self.ledger.lsn]
@@ -1097,6 +1121,34 @@ class Coordinator:
         if task_id in self.live.calls:
             for connection, request, message in progress_answers(self.world, task, progress):
                 self._send(connection, message, re=request)
+
+
+_AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
+    AgentRegistered: (Coordinator._card_changed,),
+    StatusSet: (Coordinator._card_changed,),
+    Offered: (Coordinator._offered,),
+    Accepted: (Coordinator._lease_runs,),
+    Revived: (Coordinator._lease_runs, Coordinator._frees_credit),
+    Declined: (Coordinator._frees_credit,),
+    OfferWithdrawn: (Coordinator._frees_credit,),
+    LeaseExpired: (Coordinator._frees_credit,),
+    Yielded: (Coordinator._frees_credit,),
+    HandedOff: (Coordinator._frees_credit,),
+    Asked: (Coordinator._frees_credit,),
+    Reported: (Coordinator._frees_credit, Coordinator._has_result),
+    Settled: (Coordinator._frees_credit, Coordinator._gives_up),
+    Recalled: (Coordinator._is_back,),
+    GroupDecided: (Coordinator._has_result,),
+    ConflictOpened: (Coordinator._quarantine_changed,),
+    ConflictResolved: (Coordinator._has_ended, Coordinator._quarantine_changed),
+    ContextWritten: (Coordinator._was_written,),
+    ClaimRequested: (Coordinator._time_claim,),
+    Claimed: (Coordinator._time_claim,),
+    ClaimRenewed: (Coordinator._time_claim,),
+    ClaimRecalled: (Coordinator._time_claim,),
+    ClaimEnded: (Coordinator._gives_up,),
+}
+"""What the coordinator keeps beside the ledger that a record changes, in this order."""
 
 
 def _is_about(message: Message, tasks: list[str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, ClassVar, cast
 from zlib import crc32
 
@@ -791,6 +792,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
 """Stored name to the fields stored, in order: a new one goes to the end, with a default."""
 
 
+_STORED: dict[type[Record], tuple[str, int, Callable[[Record], tuple[Any, ...]]]] = {
+    kind: (name, kind.version, attrgetter(*_NAMES[name])) for name, kind in RECORDS.items()
+}
+"""Class to its stored name, its version, and what reads the values stored; each has two at least."""
+
 _CHECKED = b"\x00"
 """In front of a stored form with a checksum. One without, of an older version, begins with an array of MessagePack."""
 _SUM = 4
@@ -799,9 +805,8 @@ _SUM = 4
 
 def to_bytes(record: Record) -> tuple[bytes, bytes | None]:
     """Return the record's stored form, with its checksum, and its payload, which is stored beside it, untouched."""
-    kind: type[Any] = type(record)
-    values = [getattr(record, name) for name in _NAMES[kind.__name__]]
-    form, payload = pack([kind.__name__, kind.version, values]), getattr(record, "payload", None)
+    name, version, values_of = _STORED[type(record)]
+    form, payload = pack((name, version, values_of(record))), getattr(record, "payload", None)
     return _CHECKED + _checksum(form, payload) + form, payload
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 __all__ = ["Appended", "ArchivedTask", "Durability", "Entry", "Snapshot", "Store"]
 
@@ -24,9 +24,8 @@ Appended = Callable[[BaseException | None], None]
 """Called once in the event loop: with None when the batch is durable, else with what went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One record in the log."""
+class Entry(NamedTuple):
+    """One record in the log, as the row it is: a frozen dataclass takes six times as long to make."""
 
     lsn: int
     """Position in the log, from 1, without gaps."""

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ from .base import Appended, Entry
 from .database import QUERIES, run
 
 __all__ = ["GroupWriter", "Job"]
-
-_COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
 
 
 @dataclass(slots=True)
@@ -156,7 +153,7 @@ class GroupWriter:
         return jobs, end, None
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        rows = [_COLUMNS(entry) for job in jobs for entry in job.entries]
+        rows = [entry for job in jobs for entry in job.entries]
         others = [job for job in jobs if job.rows]
         if not rows and not others:
             return

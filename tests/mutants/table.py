@@ -526,8 +526,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "freed-credit-not-noticed",
         "An agent that has credit again is not looked at.",
         COORDINATOR,
-        "_FREES_CREDIT = (Declined, OfferWithdrawn, LeaseExpired, Revived, Yielded,",
-        "_FREES_CREDIT = (",
+        "    Declined: (Coordinator._frees_credit,),\n"
+        "    OfferWithdrawn: (Coordinator._frees_credit,),\n"
+        "    LeaseExpired: (Coordinator._frees_credit,),\n"
+        "    Yielded: (Coordinator._frees_credit,),\n",
+        "",
         caught_by=("L2",),
     ),
     # Mail -------------------------------------------------------------------------------------------------------------
@@ -1684,8 +1687,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "end-of-quarantine-unseen",
         "What waits for an agent in quarantine is not offered when that is over.",
         COORDINATOR,
-        "        elif isinstance(record, ConflictOpened | ConflictResolved):",
-        "        elif isinstance(record, ConflictOpened):",
+        "ConflictResolved: (Coordinator._has_ended, Coordinator._quarantine_changed),",
+        "ConflictResolved: (Coordinator._has_ended,),",
         caught_by=("L2",),
         quarrels=True,
     ),
