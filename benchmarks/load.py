@@ -17,10 +17,26 @@ from typing import Any
 
 from benchmarks.machine import cpu_seconds
 
-__all__ = ["ANSWER", "TEXT", "Call", "Figures", "Phase", "answer_to", "measure", "run_role", "serve_phases"]
+__all__ = [
+    "ANSWER",
+    "CHILDREN",
+    "CHUNKS",
+    "TEXT",
+    "Call",
+    "Figures",
+    "Phase",
+    "answer_to",
+    "measure",
+    "run_role",
+    "serve_phases",
+]
 
 TEXT = ("Look at what the task asks, do the smallest thing that answers it, and say so. " * 4)[:256]
 ANSWER = TEXT[::-1]
+CHUNKS = 100
+"""Of a task that streams, each as long as the text."""
+CHILDREN = (1, 4, 16, 64)
+"""How many a task is split into."""
 
 Call = Callable[[str], Awaitable[str]]
 
@@ -35,6 +51,8 @@ class Phase:
     seconds: float
     router_pid: int
     """Whose processor time to read around the phase."""
+    repeats: int = 1
+    """How often `TEXT` is in the text of a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +73,18 @@ def answer_to(text: str) -> str:
 async def measure(call: Call, phase: Phase) -> Figures:
     """Keep `phase.in_flight` calls open for `phase.seconds`, then wait for the last of them."""
     durations: list[float] = []
+    text = TEXT * phase.repeats
+    expected = answer_to(text)
     router_cpu = cpu_seconds(phase.router_pid)
     begin = time.perf_counter()
     end = begin + phase.seconds
 
     async def lane() -> None:
         while (start := time.perf_counter()) < end:
-            answer = await call(TEXT)
+            answer = await call(text)
             durations.append(time.perf_counter() - start)
-            if answer != ANSWER:
-                raise ValueError(f"expected the text reversed, got {answer!r}")
+            if answer != expected:
+                raise ValueError(f"expected the text reversed, got {answer[:1000]!r}")
 
     async with asyncio.TaskGroup() as lanes:
         for _ in range(phase.in_flight):

@@ -2,7 +2,7 @@
 
 One frame per WebSocket message, msgpack, no compression, nothing validated, nothing stored: the relay unpacks the
 envelope to find the receiver and forwards the bytes as they came. It is the figure others are a ratio of. Roles, each a
-process of its own: `relay`, `worker`, `client`; `start` starts the three.
+process of its own: `relay`, `worker`, `client`; `start` starts the three. Worker and client may have many connections.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import itertools
 import json
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -20,9 +22,9 @@ from websockets.asyncio.client import connect as websocket_connect
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websocket_serve
 
-from benchmarks.load import answer_to, run_role, serve_phases
+from benchmarks.load import CHILDREN, CHUNKS, Call, answer_to, run_role, serve_phases
 from benchmarks.processes import Processes
-from benchmarks.rounds import Side
+from benchmarks.rounds import Routed
 
 __all__ = ["client", "connect", "relay", "serve", "start", "worker"]
 
@@ -63,75 +65,115 @@ async def relay() -> None:
         await server.serve_forever()
 
 
-async def worker(url: str) -> None:
-    """Answer every task at once."""
-    async with connect(url) as connection:
-        await join(connection, "worker")
+async def worker(url: str, connections: int) -> None:
+    """Answer every task at once, on each of so many connections."""
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+        for number in range(1, connections + 1):
+            connection = await stack.enter_async_context(connect(url))
+            await join(connection, f"worker/{number}")
+            tasks.create_task(answer(connection))
         print(json.dumps({"ready": True}), flush=True)
-        async for frame in connection:
-            task = msgpack.unpackb(frame)
-            await connection.send(
-                msgpack.packb(
-                    envelope("task.result", "worker", task["from"], task["id"], answer_to(task["payload"]["text"]))
-                )
-            )
 
 
-def envelope(kind: str, sender: str, receiver: str, number: int, text: str) -> dict[str, Any]:
-    """The fields a message between agents needs at least."""
-    return {
-        "v": 1,
-        "kind": kind,
-        "id": number,
-        "from": sender,
-        "to": receiver,
-        "task": f"task-{number:012d}",
-        "payload": {"text": text},
-    }
+async def answer(connection: ClientConnection) -> None:
+    """Answer what comes on one connection until it ends: as many chunks as the task asks for, then the result."""
+    async for frame in connection:
+        task = msgpack.unpackb(frame)
+        payload = task["payload"]
+        for _ in range(payload.get("chunks", 0)):
+            await connection.send(packed("task.artifact", task["to"], task["from"], task["id"], payload))
+        result = {"text": answer_to(payload["text"])}
+        await connection.send(packed("task.result", task["to"], task["from"], task["id"], result))
+
+
+def packed(kind: str, sender: str, receiver: str, number: int, payload: dict[str, Any]) -> bytes:
+    """Return a frame with the fields a message between agents needs at least."""
+    frame: bytes = msgpack.packb(
+        {
+            "v": 1,
+            "kind": kind,
+            "id": number,
+            "from": sender,
+            "to": receiver,
+            "task": f"task-{number:012d}",
+            "payload": payload,
+        }
+    )
+    return frame
 
 
 class Caller:
-    """Sends tasks to the worker and matches answers to them by number."""
+    """Sends tasks to one worker over one connection and matches answers to them by number."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, name: str, receiver: str) -> None:
         self._connection = connection
+        self._name = name
+        self._receiver = receiver
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[str]] = {}
 
-    async def call(self, text: str) -> str:
-        """Have the worker answer `text`."""
+    async def call(self, text: str, chunks: int = 0) -> str:
+        """Have the worker answer `text`, after so many chunks of the same text."""
         number = next(self._numbers)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        await self._connection.send(msgpack.packb(envelope("task.submit", "client", "worker", number, text)))
+        payload: dict[str, Any] = {"text": text, "chunks": chunks} if chunks else {"text": text}
+        await self._connection.send(packed("task.submit", self._name, self._receiver, number, payload))
         return await answer
 
     async def read(self) -> None:
         """Hand answers out until cancelled; the end of the connection before that is an error."""
         async for frame in self._connection:
             message = msgpack.unpackb(frame)
-            self._waiting.pop(message["id"]).set_result(message["payload"]["text"])
+            if message["kind"] == "task.result":
+                self._waiting.pop(message["id"]).set_result(message["payload"]["text"])
         raise ConnectionError("the relay closed the connection")
 
 
-async def client(url: str) -> None:
+def calls_of(callers: Sequence[Caller]) -> dict[str, Call]:
+    """Return what the client can be ordered to do: over all its connections in turn."""
+    turns = itertools.cycle(callers)
+
+    async def relay(text: str) -> str:
+        return await next(turns).call(text)
+
+    async def stream(text: str) -> str:
+        return await next(turns).call(text, CHUNKS)
+
+    def spread(children: int) -> Call:
+        async def call(text: str) -> str:
+            answers = await asyncio.gather(*(next(turns).call(text) for _ in range(children)))
+            return answers[0]
+
+        return call
+
+    return {"relay": relay, "stream": stream} | {f"fanout.{children}": spread(children) for children in CHILDREN}
+
+
+async def client(url: str, connections: int) -> None:
     """Run the phases the runner orders."""
-    async with connect(url) as connection:
-        await join(connection, "client")
-        caller = Caller(connection)
+    async with AsyncExitStack() as stack:
+        callers = []
+        for number in range(1, connections + 1):
+            connection = await stack.enter_async_context(connect(url))
+            await join(connection, f"client/{number}")
+            callers.append(Caller(connection, f"client/{number}", f"worker/{number}"))
         async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(caller.read())
-            await serve_phases({"relay": caller.call})
-            reader.cancel()
+            readers = [tasks.create_task(caller.read()) for caller in callers]
+            await serve_phases(calls_of(callers))
+            for reader in readers:
+                reader.cancel()
 
 
-async def start(processes: Processes, loop: str) -> Side:
+async def start(processes: Processes, loop: str, connections: int = 1) -> Routed:
     """Start relay, worker and client, in this order, each when the one before is ready."""
+    name = "relay" if connections == 1 else f"relay of {connections}"
     role = ("-m", "benchmarks.relay", "--loop", loop)
-    router, ready = await processes.start_ready("relay", *role, "relay")
-    await processes.start_ready("relay worker", *role, "worker", "--url", ready["url"])
-    load, _ = await processes.start_ready("relay client", *role, "client", "--url", ready["url"])
-    return Side("relay", router, load, "relay")
+    router, ready = await processes.start_ready(name, *role, "relay")
+    reach = ("--url", ready["url"], "--connections", str(connections))
+    await processes.start_ready(f"{name}: worker", *role, "worker", *reach)
+    load, _ = await processes.start_ready(f"{name}: client", *role, "client", *reach)
+    return Routed(router, load)
 
 
 def main() -> None:
@@ -139,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("role", choices=["relay", "worker", "client"])
     parser.add_argument("--url", help="address of the relay, for worker and client")
+    parser.add_argument("--connections", type=int, default=1, help="how many the worker and the client each have")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     arguments = parser.parse_args()
     if arguments.role == "relay":
@@ -146,7 +189,9 @@ def main() -> None:
     elif arguments.url is None:
         parser.error("worker and client need --url")
     else:
-        run_role({"worker": worker, "client": client}[arguments.role](arguments.url), arguments.loop)
+        run_role(
+            {"worker": worker, "client": client}[arguments.role](arguments.url, arguments.connections), arguments.loop
+        )
 
 
 if __name__ == "__main__":

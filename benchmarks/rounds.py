@@ -16,7 +16,7 @@ from benchmarks.machine import event_loop_of
 from benchmarks.processes import Process
 from benchmarks.report import BenchmarkError, Options
 
-__all__ = ["IN_FLIGHT", "Sample", "Side", "expect_event_loop", "interleave", "median"]
+__all__ = ["IN_FLIGHT", "Routed", "Sample", "Side", "expect_event_loop", "interleave", "median"]
 
 IN_FLIGHT = 64
 PHASE_GRACE = 60.0
@@ -28,7 +28,7 @@ class Sample:
     """What one round says of one side."""
 
     throughput: float
-    """Tasks per second with `IN_FLIGHT` open."""
+    """Tasks per second with as many open as the side has in flight."""
     router_cpu: float
     """Microseconds of the router's processor time per task, in the same phase."""
     sequential_p50: float
@@ -36,23 +36,38 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """A router that runs, and a client that can put load on it."""
+
+    router: Process
+    client: Process
+
+    def side(self, name: str, call: str, *, in_flight: int = IN_FLIGHT, repeats: int = 1) -> Side:
+        """Name one way of putting load on it."""
+        return Side(name, self.router, self.client, call, in_flight, repeats)
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
-    """Something to measure: a router that runs, and a client that can put load on it."""
+    """Something to measure: a router, and one thing its client can do with it."""
 
     name: str
     router: Process
     client: Process
     call: str
     """The client's call that makes this side; two sides may share their processes."""
+    in_flight: int = IN_FLIGHT
+    repeats: int = 1
+    """How often the text of 256 bytes is in the text of a task."""
 
     async def warm_up(self, seconds: float) -> None:
         """Put load on the side and forget the figures."""
-        await self._run(IN_FLIGHT, seconds)
+        await self._run(self.in_flight, seconds)
 
     async def sample(self, options: Options) -> Sample:
         """Measure one round."""
-        load = await self._run(IN_FLIGHT, options.throughput_seconds)
-        alone = await self._run(1, options.sequential_seconds)
+        load = await self._run(self.in_flight, options.throughput_seconds)
+        alone = load if self.in_flight == 1 else await self._run(1, options.sequential_seconds)
         return Sample(
             throughput=load.tasks / load.seconds,
             router_cpu=load.router_cpu_seconds / load.tasks * 1e6,
@@ -60,7 +75,7 @@ class Side:
         )
 
     async def _run(self, in_flight: int, seconds: float) -> Figures:
-        phase = Phase(self.call, in_flight, seconds, self.router.pid)
+        phase = Phase(self.call, in_flight, seconds, self.router.pid, self.repeats)
         return Figures(**await self.client.ask(asdict(phase), within=seconds + PHASE_GRACE))
 
 
@@ -80,13 +95,14 @@ async def interleave(sides: Sequence[Side], options: Options) -> dict[str, list[
         for process in (side.router, side.client):
             expect_event_loop(process, options.loop)
         await side.warm_up(options.warm_up_seconds)
+    width = max(len(side.name) for side in sides)
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
     for number in range(1, options.rounds + 1):
         for side in sides:
             sample = await side.sample(options)
             samples[side.name].append(sample)
             print(
-                f"round {number} of {options.rounds}: {side.name:<9} {sample.throughput:9,.0f} tasks/s"
+                f"round {number} of {options.rounds}: {side.name:<{width}} {sample.throughput:9,.0f} tasks/s"
                 f"  {sample.router_cpu:6.1f} us/task  {sample.sequential_p50:7.3f} ms",
                 file=sys.stderr,
             )

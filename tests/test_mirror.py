@@ -15,7 +15,6 @@ MODULES = sorted(
 )
 
 PROGRAMS = {
-    "benchmarks/agent.py": "tests/unit/benchmarks/test_delegate.py",
     "reference_agents/json_peer.py": "tests/process/test_readme.py",
     "reference_agents/testee.py": "tests/conformance/test_agent.py",
 }

@@ -40,6 +40,18 @@ async def test_that_many_calls_are_open_at_once(in_flight: int) -> None:
     assert figures.router_cpu_seconds >= 0
 
 
+async def test_a_text_is_as_long_as_the_phase_says() -> None:
+    seen = set()
+
+    async def call(text: str) -> str:
+        seen.add(text)
+        await asyncio.sleep(0)
+        return answer_to(text)
+
+    await measure(call, Phase("any", 1, seconds=0.01, router_pid=os.getpid(), repeats=4096))
+    assert [len(text) for text in seen] == [1024 * 1024]
+
+
 async def test_a_wrong_answer_ends_the_phase() -> None:
     async def call(text: str) -> str:
         return text

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import rounds
 from benchmarks.processes import Process
 from benchmarks.report import BenchmarkError, Options
-from benchmarks.rounds import IN_FLIGHT, Sample, Side, expect_event_loop, interleave, median
+from benchmarks.rounds import IN_FLIGHT, Routed, Sample, Side, expect_event_loop, interleave, median
 
 
 @dataclass
@@ -55,6 +55,17 @@ async def test_sides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     warm_up = [("one", IN_FLIGHT), ("two", IN_FLIGHT)]
     turn = [("one", IN_FLIGHT), ("one", 1), ("two", IN_FLIGHT), ("two", 1)]
     assert [(asked["call"], asked["in_flight"]) for asked in process.asked] == warm_up + 3 * turn
+
+
+async def test_one_in_flight_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "event_loop_of", lambda pid: "asyncio")
+    process = FakeProcess()
+    routed = Routed(cast(Process, process), cast(Process, process))
+    large = routed.side("large", "any", in_flight=1, repeats=4096)
+    samples = await interleave([large], Options(tmp_path, "asyncio", rounds=1))
+
+    assert samples == {"large": [Sample(100.0, 50.0, 4.0)]}
+    assert [(asked["in_flight"], asked["repeats"]) for asked in process.asked] == 2 * [(1, 4096)]
 
 
 def test_the_median_is_taken_of_each_figure() -> None:

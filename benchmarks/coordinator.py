@@ -1,0 +1,55 @@
+"""A coordinator with a durable ledger, agents and a client, as processes: the measured side of most benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.agent import HOSTED, VOTERS
+from benchmarks.processes import Process, Processes
+from benchmarks.report import BenchmarkError
+from benchmarks.rounds import Routed, expect_event_loop
+
+__all__ = ["start"]
+
+
+async def start(
+    processes: Processes, directory: Path, loop: str, *, hosts: Sequence[str] = ("worker",), connections: int = 1
+) -> Routed:
+    """Start a coordinator, the agents and a client that is connected to it.
+
+    Args:
+        processes: what ends them.
+        directory: where the ledger lies, and the tokens.
+        loop: the event loop they must be on.
+        hosts: what agents there are, see `benchmarks.agent`; each of them a process.
+        connections: of the client; with more than one there are as many workers.
+    """
+    name = "coordinator" if connections == 1 else f"coordinator of {connections}"
+    # Tokens and secrets go with the run, not into the user's own state directory.
+    environment = {"A2A_STATE_DIR": str(directory / "state")}
+    coordinator, ready = await processes.start_ready(
+        name,
+        *("-m", "a2a", "coordinator", "run", "--listen", "127.0.0.1:0"),
+        *("--db", str(directory / f"{name.replace(' ', '-')}.db"), "--ready-json"),
+        environment=environment,
+    )
+    reach = ("--url", ready["url"], "--token-file", ready["tokenFile"], "--loop", loop)
+    agents: list[Process] = []
+    expected: list[str] = []
+    for host in hosts:
+        role = ("-m", "benchmarks.agent", *reach, "--hosts", host, "--agents", str(connections))
+        agents.append(await processes.start(f"{name}: {host}", *role, environment=environment, talks=False))
+        number = {"worker": connections, "voters": VOTERS}.get(host, 1)
+        expected += ("--expect", f"{HOSTED[host]}={number}")
+    try:
+        role = ("-m", "benchmarks.client", *reach, *expected, "--connections", str(connections))
+        load, _ = await processes.start_ready(f"{name}: client", *role, environment=environment)
+    except BenchmarkError:
+        for agent in agents:
+            agent.check()  # the client only knows that nobody came
+        raise
+    # The client is ready when it has found the agents, so their event loops are up by now.
+    for agent in agents:
+        expect_event_loop(agent, loop)
+    return Routed(coordinator, load)
