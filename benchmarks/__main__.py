@@ -14,12 +14,20 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import delegate, machine
+from benchmarks import big, conflict, delegate, discover, fanout, machine, micro, stream
 from benchmarks.report import BenchmarkError, Options, Result, as_facts, as_json, as_table
 
 __all__ = ["BENCHMARKS", "main"]
 
-BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {"delegate": delegate.run}
+BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {
+    "delegate": delegate.run,
+    "big": big.run,
+    "stream": stream.run,
+    "fanout": fanout.run,
+    "conflict": conflict.run,
+    "discover": discover.run,
+    "micro": micro.run,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

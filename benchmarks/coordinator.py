@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.agent import HOSTED, VOTERS
 from benchmarks.processes import Process, Processes
-from benchmarks.report import BenchmarkError
 from benchmarks.rounds import Routed, expect_event_loop
 
 __all__ = ["start"]
@@ -42,13 +42,17 @@ async def start(
         agents.append(await processes.start(f"{name}: {host}", *role, environment=environment, talks=False))
         number = {"worker": connections, "voters": VOTERS}.get(host, 1)
         expected += ("--expect", f"{HOSTED[host]}={number}")
+    role = ("-m", "benchmarks.client", *reach, *expected, "--connections", str(connections))
+    joining = asyncio.create_task(processes.start_ready(f"{name}: client", *role, environment=environment))
+    ends = [asyncio.create_task(agent.wait()) for agent in agents]
     try:
-        role = ("-m", "benchmarks.client", *reach, *expected, "--connections", str(connections))
-        load, _ = await processes.start_ready(f"{name}: client", *role, environment=environment)
-    except BenchmarkError:
+        await asyncio.wait([joining, *ends], return_when=asyncio.FIRST_COMPLETED)
         for agent in agents:
-            agent.check()  # the client only knows that nobody came
-        raise
+            agent.check()  # the client would only know that nobody comes
+        load, _ = await joining
+    finally:
+        for waiting in (joining, *ends):
+            waiting.cancel()
     # The client is ready when it has found the agents, so their event loops are up by now.
     for agent in agents:
         expect_event_loop(agent, loop)

@@ -9,14 +9,13 @@ are still one process each, with a connection for every agent and for every clie
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import coordinator, relay
-from benchmarks.processes import Processes
+from benchmarks.processes import Processes, running
 from benchmarks.report import Options, Result
-from benchmarks.rounds import Sample, Side, interleave, median
+from benchmarks.rounds import Sample, Side, beside, interleave
 
 __all__ = ["results", "run", "start"]
 
@@ -32,38 +31,18 @@ async def start(processes: Processes, directory: Path, loop: str) -> list[Side]:
 
 async def run(options: Options) -> list[Result]:
     """Measure all sides in one run."""
-    with tempfile.TemporaryDirectory(prefix="a2a-benchmark-", dir=options.directory) as name:
-        directory = Path(name)
-        async with Processes(directory) as processes:
-            sides = [
-                (await relay.start(processes, options.loop)).side("relay", "relay"),
-                *await start(processes, directory, options.loop),
-            ]
-            relayed = await relay.start(processes, options.loop, CONNECTIONS)
-            delegated = await coordinator.start(processes, directory, options.loop, connections=CONNECTIONS)
-            sides += [relayed.side("relay.many", "relay"), delegated.side("delegate.many", "delegate")]
-            return results(await interleave(sides, options))
+    async with running(options.directory) as (processes, directory):
+        sides = [
+            (await relay.start(processes, options.loop)).side("relay", "relay"),
+            *await start(processes, directory, options.loop),
+        ]
+        relayed = await relay.start(processes, options.loop, CONNECTIONS)
+        delegated = await coordinator.start(processes, directory, options.loop, connections=CONNECTIONS)
+        sides += [relayed.side("relay.many", "relay"), delegated.side("delegate.many", "delegate")]
+        return results(await interleave(sides, options))
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:
     """Medians of the rounds, each beside the relay's on as many connections."""
-    found: list[Result] = []
-    for of, sides in {
-        "relay": {"delegate": "delegate", "confirmed": "delegate.confirmed"},
-        "relay.many": {"delegate.many": "delegate.many"},
-    }.items():
-        base = of_side(of, median(samples[of]))
-        found += base
-        for side, name in sides.items():
-            measured = of_side(name, median(samples[side]))
-            found += [each.against(other) for each, other in zip(measured, base, strict=True)]
-    return found
-
-
-def of_side(name: str, sample: Sample) -> list[Result]:
-    """Return the three figures of a side: tasks per second, a task's time alone, the router's processor time."""
-    return [
-        Result(f"{name}.throughput", round(sample.throughput, 1), "tasks/s"),
-        Result(f"{name}.sequential.p50", round(sample.sequential_p50, 4), "ms"),
-        Result(f"{name}.cpu", round(sample.router_cpu, 1), "us/task"),
-    ]
+    one = beside(samples, "relay", {"delegate": "delegate", "confirmed": "delegate.confirmed"})
+    return one + beside(samples, "relay.many", {"delegate.many": "delegate.many"})

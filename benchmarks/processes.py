@@ -11,15 +11,17 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.report import BenchmarkError
 
-__all__ = ["Process", "Processes"]
+__all__ = ["Process", "Processes", "running"]
 
 READY_WITHIN = 30.0
 """An interpreter with all imports starts in about a second; thirty of them is a machine that is stuck."""
@@ -160,3 +162,12 @@ class Processes:
                 process.kill()
             for process in self._started:
                 await process.wait()
+
+
+@asynccontextmanager
+async def running(parent: Path) -> AsyncIterator[tuple[Processes, Path]]:
+    """Yield what starts the processes of a run, and a new directory for it; at the end of the block all is gone."""
+    with tempfile.TemporaryDirectory(prefix="a2a-benchmark-", dir=parent) as name:
+        directory = Path(name)
+        async with Processes(directory) as processes:
+            yield processes, directory

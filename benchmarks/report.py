@@ -33,7 +33,7 @@ class Options:
     @classmethod
     def quick(cls, directory: Path, loop: str) -> Options:
         """One short round: shows that everything works; the figures are rough."""
-        return cls(directory, loop, rounds=1, warm_up_seconds=0.2, throughput_seconds=0.5, sequential_seconds=0.2)
+        return cls(directory, loop, rounds=1, warm_up_seconds=0.1, throughput_seconds=0.3, sequential_seconds=0.1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.load import Figures, Phase
 from benchmarks.machine import event_loop_of
 from benchmarks.processes import Process
-from benchmarks.report import BenchmarkError, Options
+from benchmarks.report import BenchmarkError, Options, Result
 
-__all__ = ["IN_FLIGHT", "Routed", "Sample", "Side", "expect_event_loop", "interleave", "median"]
+__all__ = ["IN_FLIGHT", "Routed", "Sample", "Side", "beside", "expect_event_loop", "interleave", "median"]
 
 IN_FLIGHT = 64
 PHASE_GRACE = 60.0
@@ -33,6 +33,14 @@ class Sample:
     """Microseconds of the router's processor time per task, in the same phase."""
     sequential_p50: float
     """Milliseconds of one task at a time, the median."""
+
+    def results(self, name: str) -> list[Result]:
+        """Return the three figures as results of the side of that name."""
+        return [
+            Result(f"{name}.throughput", round(self.throughput, 1), "tasks/s"),
+            Result(f"{name}.sequential.p50", round(self.sequential_p50, 4), "ms"),
+            Result(f"{name}.cpu", round(self.router_cpu, 1), "us/task"),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +124,18 @@ def median(samples: Sequence[Sample]) -> Sample:
         router_cpu=statistics.median(sample.router_cpu for sample in samples),
         sequential_p50=statistics.median(sample.sequential_p50 for sample in samples),
     )
+
+
+def beside(samples: Mapping[str, Sequence[Sample]], base: str, others: Mapping[str, str]) -> list[Result]:
+    """Return the medians of the side `base`, then those of others with their ratio to it.
+
+    Args:
+        samples: of each side, by its name.
+        base: what the others are a ratio of.
+        others: the name of a side to what its results are called.
+    """
+    first = median(samples[base]).results(base)
+    found = list(first)
+    for side, name in others.items():
+        found += [each.against(to) for each, to in zip(median(samples[side]).results(name), first, strict=True)]
+    return found

@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import pytest
-
 from benchmarks import delegate
-from benchmarks.__main__ import main
-from benchmarks.machine import disk_directory
 from benchmarks.report import Result
 from benchmarks.rounds import Sample
 
@@ -38,25 +31,3 @@ def test_every_figure_of_the_coordinator_stands_beside_the_relay_with_as_many_co
         Result("delegate.many.cpu", 100.0, "us/task", 2.0, "relay.many.cpu"),
     ]
     assert all(result.ratio is None and result.ratio_to is None for result in results[:3])
-
-
-def test_a_quick_run_measures_every_side_and_leaves_nothing_behind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    try:
-        disk_directory(tmp_path)
-    except ValueError as exc:
-        pytest.skip(str(exc))
-    directory, own_state = tmp_path / "ledgers", tmp_path / "state"
-    directory.mkdir()
-    monkeypatch.setenv("A2A_STATE_DIR", str(own_state))
-
-    code = main(["delegate", "--quick", "--json", "--dir", str(directory)])
-    output, errors = capsys.readouterr()
-    assert code == 0, errors
-    machine, *results = [json.loads(line) for line in output.splitlines()]
-    assert machine["name"] == "machine"
-    assert [result["name"] for result in results] == NAMES
-    assert all(result["value"] > 0 for result in results)
-    assert not list(directory.iterdir())
-    assert not own_state.exists()

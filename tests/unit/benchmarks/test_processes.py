@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import processes
-from benchmarks.processes import Process, Processes
+from benchmarks.processes import Process, Processes, running
 from benchmarks.report import BenchmarkError
 
 ECHO = "import sys\nprint('{}', flush=True)\nfor line in sys.stdin: print(line, end='', flush=True)"
@@ -105,3 +105,11 @@ async def test_children_are_out_of_reach_of_the_terminal(tmp_path: Path) -> None
     async with Processes(tmp_path) as started:
         process, _ = await started.start_ready("any", "-c", SILENT)
         assert os.getsid(process.pid) == process.pid != os.getsid(0)
+
+
+async def test_a_run_leaves_neither_process_nor_directory(tmp_path: Path) -> None:
+    async with running(tmp_path) as (started, directory):
+        process, _ = await started.start_ready("any", "-c", SILENT)
+        assert list(tmp_path.iterdir()) == [directory]
+    assert is_gone(process)
+    assert not list(tmp_path.iterdir())

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import rounds
 from benchmarks.processes import Process
-from benchmarks.report import BenchmarkError, Options
-from benchmarks.rounds import IN_FLIGHT, Routed, Sample, Side, expect_event_loop, interleave, median
+from benchmarks.report import BenchmarkError, Options, Result
+from benchmarks.rounds import IN_FLIGHT, Routed, Sample, Side, beside, expect_event_loop, interleave, median
 
 
 @dataclass
@@ -71,3 +71,15 @@ async def test_one_in_flight_is_measured_once(tmp_path: Path, monkeypatch: pytes
 def test_the_median_is_taken_of_each_figure() -> None:
     samples = [Sample(1.0, 30.0, 5.0), Sample(3.0, 10.0, 4.0), Sample(2.0, 20.0, 9.0)]
     assert median(samples) == Sample(2.0, 20.0, 5.0)
+
+
+def test_the_figures_of_a_side_stand_beside_those_of_another() -> None:
+    samples = {"one": [Sample(100.0, 10.0, 4.0)] * 3, "other.side": [Sample(50.0, 30.0, 2.0)] * 3}
+    assert beside(samples, "one", {"other.side": "other"}) == [
+        Result("one.throughput", 100.0, "tasks/s"),
+        Result("one.sequential.p50", 4.0, "ms"),
+        Result("one.cpu", 10.0, "us/task"),
+        Result("other.throughput", 50.0, "tasks/s", 0.5, "one.throughput"),
+        Result("other.sequential.p50", 2.0, "ms", 0.5, "one.sequential.p50"),
+        Result("other.cpu", 30.0, "us/task", 3.0, "one.cpu"),
+    ]

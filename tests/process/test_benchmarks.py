@@ -1,0 +1,47 @@
+"""Every benchmark runs, in its short form. What it measures is another matter: here nothing is held against a clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.machine import disk_directory
+
+ROOT = Path(__file__).parents[2]
+WITHIN = 100.0
+"""Seconds: each takes less than ten of them on a machine that has nothing else to do."""
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_quick_run_has_figures_and_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
+    try:
+        disk_directory(tmp_path)
+    except ValueError as exc:
+        pytest.skip(str(exc))
+    directory, own_state = tmp_path / "ledgers", tmp_path / "state"
+    directory.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", name, "--quick", "--json", "--dir", str(directory)],
+        cwd=ROOT,
+        env=os.environ | {"A2A_STATE_DIR": str(own_state)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    machine, *results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert machine["name"] == "machine"
+    assert results
+    assert all(result["value"] > 0 for result in results)
+    names = [result["name"] for result in results]
+    assert len(set(names)) == len(names)
+    assert {result["ratio_to"] for result in results} <= {None, *names}
+    assert not list(directory.iterdir())
+    assert not own_state.exists()
