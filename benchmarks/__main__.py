@@ -1,4 +1,4 @@
-"""The runner: `python -m benchmarks [NAME ...] [--quick] [--json] [--dir DIR]`.
+"""The runner: `python -m benchmarks [NAME ...] [--quick] [--json] [--dir DIR] [--slow-sync US]`.
 
 Prints what the machine is, then the results of each benchmark named, or of all. Exit codes: 0 measured, 1 failed,
 2 usage, 130 on Ctrl-C, 143 on SIGTERM.
@@ -30,6 +30,10 @@ BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {
 }
 
 
+SLOW_SYNC_MAX_US = 100_000
+"""A disk that takes longer is broken."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmarks named on the command line and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the coordinator.")
@@ -37,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round; the figures are rough")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--dir", type=Path, help="where the ledger lies while measuring; must be on a disk")
+    parser.add_argument(
+        "--slow-sync",
+        type=_microseconds,
+        default=0,
+        metavar="US",
+        help="add so many microseconds to each sync of a coordinator: a slower disk (needs a C compiler)",
+    )
     arguments = parser.parse_args(argv)
     names = arguments.names or list(BENCHMARKS)
     if unknown := [name for name in names if name not in BENCHMARKS]:
@@ -46,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as exc:
         parser.error(f"--dir: {exc}")
     make_options = Options.quick if arguments.quick else Options
-    options = make_options(directory, machine.installed_event_loop())
+    options = make_options(directory, machine.installed_event_loop(), slow_sync_us=arguments.slow_sync)
     try:
         asyncio.run(_run(names, options, in_json=arguments.json))
     except BenchmarkError as exc:
@@ -59,12 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _microseconds(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= SLOW_SYNC_MAX_US:
+        raise argparse.ArgumentTypeError(f"expected 0 to {SLOW_SYNC_MAX_US}, got {number}")
+    return number
+
+
 async def _run(names: Sequence[str], options: Options, *, in_json: bool) -> None:
     me = asyncio.current_task()
     assert me is not None, "a coroutine runs in a task"
     # Ctrl-C cancels this task already; SIGTERM must take the same way, past the ends of the processes started.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
-    facts = machine.facts(options.directory, options.loop)
+    facts = machine.facts(options.directory, options.loop) | {"slow_sync_us": options.slow_sync_us}
     print(json.dumps({"name": "machine", **facts}) if in_json else as_facts(facts) + "\n", flush=True)
     for name in names:
         results = await BENCHMARKS[name](options)

@@ -19,7 +19,7 @@ __all__ = ["results", "run"]
 async def run(options: Options) -> list[Result]:
     """Measure both sides in one run."""
     async with running(options.directory) as (processes, directory):
-        routed = await coordinator.start(processes, directory, options.loop, hosts=("worker", "voters"))
+        routed = await coordinator.start(processes, directory, options, hosts=("worker", "voters"))
         sides = [routed.side("delegate", "delegate"), routed.side("conflict", "conflict")]
         return results(await interleave(sides, options))
 

@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import disk
 from benchmarks.agent import HOSTED, VOTERS
 from benchmarks.processes import Process, Processes
+from benchmarks.report import Options
 from benchmarks.rounds import Routed, expect_event_loop
 
 __all__ = ["start"]
 
 
 async def start(
-    processes: Processes, directory: Path, loop: str, *, hosts: Sequence[str] = ("worker",), connections: int = 1
+    processes: Processes, directory: Path, options: Options, *, hosts: Sequence[str] = ("worker",), connections: int = 1
 ) -> Routed:
     """Start a coordinator, the agents and a client that is connected to it.
 
     Args:
         processes: what ends them.
         directory: where the ledger lies, and the tokens.
-        loop: the event loop they must be on.
+        options: the event loop they must be on, and the coordinator's disk.
         hosts: what agents there are, see `benchmarks.agent`; each of them a process.
         connections: of the client; with more than one there are as many workers.
     """
@@ -32,9 +34,9 @@ async def start(
         name,
         *("-m", "a2a", "coordinator", "run", "--listen", "127.0.0.1:0"),
         *("--db", str(directory / f"{name.replace(' ', '-')}.db"), "--ready-json"),
-        environment=environment,
+        environment=environment | await disk.environment(directory, options),
     )
-    reach = ("--url", ready["url"], "--token-file", ready["tokenFile"], "--loop", loop)
+    reach = ("--url", ready["url"], "--token-file", ready["tokenFile"], "--loop", options.loop)
     agents: list[Process] = []
     expected: list[str] = []
     for host in hosts:
@@ -55,5 +57,5 @@ async def start(
             waiting.cancel()
     # The client is ready when it has found the agents, so their event loops are up by now.
     for agent in agents:
-        expect_event_loop(agent, loop)
+        expect_event_loop(agent, options.loop)
     return Routed(coordinator, load)

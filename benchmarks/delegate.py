@@ -5,6 +5,8 @@ whose ledger is SQLite on a disk with fsync. The sides of one run, interleaved: 
 `delegate` (automatic acceptance), `confirmed` (the client reviews the result and confirms it), and the same load spread
 over many connections: 50 of clients and 50 of workers, `relay.many` and `delegate.many`. There both worker and client
 are still one process each, with a connection for every agent and for every client.
+
+`sync.p50` is what one sync costs on the disk of the run: under each sequential delegation there are several.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import coordinator, relay
+from benchmarks import coordinator, disk, relay
 from benchmarks.processes import Processes, running
 from benchmarks.report import Options, Result
 from benchmarks.rounds import Sample, Side, beside, interleave
@@ -23,9 +25,9 @@ CONNECTIONS = 50
 """Of `many`, on either side: more than are open at once on each, so that batches stay small."""
 
 
-async def start(processes: Processes, directory: Path, loop: str) -> list[Side]:
+async def start(processes: Processes, directory: Path, options: Options) -> list[Side]:
     """Start coordinator, worker and client; the two sides share them."""
-    routed = await coordinator.start(processes, directory, loop)
+    routed = await coordinator.start(processes, directory, options)
     return [routed.side("delegate", "delegate"), routed.side("confirmed", "confirmed")]
 
 
@@ -34,12 +36,15 @@ async def run(options: Options) -> list[Result]:
     async with running(options.directory) as (processes, directory):
         sides = [
             (await relay.start(processes, options.loop)).side("relay", "relay"),
-            *await start(processes, directory, options.loop),
+            *await start(processes, directory, options),
         ]
         relayed = await relay.start(processes, options.loop, CONNECTIONS)
-        delegated = await coordinator.start(processes, directory, options.loop, connections=CONNECTIONS)
+        delegated = await coordinator.start(processes, directory, options, connections=CONNECTIONS)
         sides += [relayed.side("relay.many", "relay"), delegated.side("delegate.many", "delegate")]
-        return results(await interleave(sides, options))
+        before = await disk.sync_p50_ms(processes, directory, options)
+        samples = await interleave(sides, options)
+        after = await disk.sync_p50_ms(processes, directory, options)
+        return [Result("sync.p50", round((before + after) / 2, 4), "ms"), *results(samples)]
 
 
 def results(samples: Mapping[str, list[Sample]]) -> list[Result]:

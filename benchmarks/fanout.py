@@ -21,7 +21,7 @@ async def run(options: Options) -> list[Result]:
     """Measure every width on both sides, one task at a time."""
     async with running(options.directory) as (processes, directory):
         relayed = await relay.start(processes, options.loop)
-        delegated = await coordinator.start(processes, directory, options.loop, hosts=("worker", "lead"))
+        delegated = await coordinator.start(processes, directory, options, hosts=("worker", "lead"))
         sides = [
             routed.side(f"{prefix}fanout.{children}", f"fanout.{children}", in_flight=1)
             for children in CHILDREN

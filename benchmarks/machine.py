@@ -23,6 +23,7 @@ __all__ = [
     "facts",
     "filesystem_of",
     "installed_event_loop",
+    "sync_seconds",
 ]
 
 MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "devtmpfs"})
@@ -133,7 +134,7 @@ def facts(directory: Path, loop: str) -> dict[str, Any]:
         "versions": _versions(),
         "event_loop": loop,
         "filesystem": asdict(filesystem_of(directory)),
-        "fsync_p50_ms": round(_fsync_seconds(directory) * 1000, 3),
+        "fsync_p50_ms": round(sync_seconds(directory) * 1000, 3),
     }
 
 
@@ -154,7 +155,7 @@ def _versions() -> dict[str, str]:
     return found | {"sqlite": sqlite3.sqlite_version}
 
 
-def _fsync_seconds(directory: Path) -> float:
+def sync_seconds(directory: Path) -> float:
     """The median of appending a page and syncing it: the floor under every durable answer."""
     durations = []
     with tempfile.TemporaryFile(dir=directory) as file:

@@ -29,11 +29,13 @@ class Options:
     warm_up_seconds: float = 1.0
     throughput_seconds: float = 2.0
     sequential_seconds: float = 1.0
+    slow_sync_us: int = 0
+    """Added to each sync of a coordinator, for a slower disk."""
 
     @classmethod
-    def quick(cls, directory: Path, loop: str) -> Options:
+    def quick(cls, directory: Path, loop: str, slow_sync_us: int = 0) -> Options:
         """One short round: shows that everything works; the figures are rough."""
-        return cls(directory, loop, rounds=1, warm_up_seconds=0.1, throughput_seconds=0.3, sequential_seconds=0.1)
+        return cls(directory, loop, 1, 0.1, 0.3, 0.1, slow_sync_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ async def run(options: Options) -> list[Result]:
     """Measure the three sides in one run."""
     async with running(options.directory) as (processes, directory):
         relayed = await relay.start(processes, options.loop)
-        delegated = await coordinator.start(processes, directory, options.loop)
+        delegated = await coordinator.start(processes, directory, options)
         sides = [
             relayed.side("relay.stream", "stream", in_flight=IN_FLIGHT),
             delegated.side("stream.artifact", "artifact", in_flight=IN_FLIGHT),

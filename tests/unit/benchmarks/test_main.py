@@ -75,10 +75,13 @@ def test_quick_and_directory_reach_the_benchmark(monkeypatch: pytest.MonkeyPatch
     assert main(["--quick", "--dir", str(tmp_path)]) == 0
     assert main(["--dir", str(tmp_path)]) == 0
     loop = machine.installed_event_loop()
-    assert seen == [Options.quick(tmp_path, loop), Options(tmp_path, loop)]
+    assert main(["--slow-sync", "1000", "--dir", str(tmp_path)]) == 0
+    assert seen == [Options.quick(tmp_path, loop), Options(tmp_path, loop), Options(tmp_path, loop, slow_sync_us=1000)]
 
 
-@pytest.mark.parametrize("arguments", [["nothing"], ["--dir", "/nowhere/at/all"]])
+@pytest.mark.parametrize(
+    "arguments", [["nothing"], ["--dir", "/nowhere/at/all"], ["--slow-sync", "-1"], ["--slow-sync", "100001"]]
+)
 def test_what_cannot_be_measured_is_a_usage_error(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as exit:
         main(arguments)
