@@ -15,11 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from benchmarks import big, conflict, delegate, discover, fanout, machine, micro, stream
-from benchmarks.report import BenchmarkError, Options, Result, as_facts, as_json, as_table
+from benchmarks.peers import runner as peers
+from benchmarks.report import BenchmarkError, Note, Options, Result, as_facts, as_json, as_table
 
 __all__ = ["BENCHMARKS", "main"]
 
-BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {
+BENCHMARKS: dict[str, Callable[[Options], Awaitable[Sequence[Result | Note]]]] = {
     "delegate": delegate.run,
     "big": big.run,
     "stream": stream.run,
@@ -27,7 +28,10 @@ BENCHMARKS: dict[str, Callable[[Options], Awaitable[list[Result]]]] = {
     "conflict": conflict.run,
     "discover": discover.run,
     "micro": micro.run,
+    "peers": peers.run,
 }
+NOT_QUICK = frozenset({"peers"})
+"""Left out of a quick run unless they are named: to set them up takes longer than all others."""
 
 
 SLOW_SYNC_MAX_US = 100_000
@@ -49,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="add so many microseconds to each sync of a coordinator: a slower disk (needs a C compiler)",
     )
     arguments = parser.parse_args(argv)
-    names = arguments.names or list(BENCHMARKS)
+    names = arguments.names or [name for name in BENCHMARKS if not (arguments.quick and name in NOT_QUICK)]
     if unknown := [name for name in names if name not in BENCHMARKS]:
         parser.error(f"no benchmark {', '.join(unknown)}; there is: {', '.join(BENCHMARKS)}")
     try:

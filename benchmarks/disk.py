@@ -7,14 +7,12 @@ compiler. Run as a program, this tells the median of a sync, with the library or
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 from benchmarks.machine import sync_seconds
-from benchmarks.processes import Processes
+from benchmarks.processes import Processes, output
 from benchmarks.report import BenchmarkError, Options
 
 __all__ = ["environment", "sync_p50_ms"]
@@ -42,23 +40,7 @@ async def _compile(library: Path) -> None:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise BenchmarkError(f"a slower disk needs a C compiler, and none of {', '.join(COMPILERS)} is here")
-    child = await asyncio.create_subprocess_exec(
-        *(compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl"),
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-        stderr=PIPE,
-    )
-    try:
-        async with asyncio.timeout(COMPILED_WITHIN):
-            _, said = await child.communicate()
-    except TimeoutError:
-        raise BenchmarkError(f"{compiler} did not end within {COMPILED_WITHIN:g} s") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode:
-        raise BenchmarkError(f"{compiler} failed: {said.decode(errors='replace').strip()}")
+    await output(compiler, "-shared", "-fPIC", "-O2", "-o", library, SOURCE, "-ldl", within=COMPILED_WITHIN)
 
 
 async def sync_p50_ms(processes: Processes, directory: Path, options: Options) -> float:

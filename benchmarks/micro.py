@@ -13,7 +13,6 @@ import re
 import statistics
 import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from a2a.engine.ledger import Ledger
 from a2a.engine.records import to_bytes
 from a2a.stores.base import Entry
 from benchmarks.engine import Engine
-from benchmarks.processes import PROJECT, running
+from benchmarks.processes import PROJECT, output, running
 from benchmarks.report import BenchmarkError, Options, Result
 
 __all__ = ["delegations", "run", "starts"]
@@ -129,7 +128,7 @@ async def starts(rounds: int) -> list[Result]:
     for number in range(rounds + 1):
         for name, arguments in STARTS.items():
             begin = time.perf_counter()
-            await _output(arguments, START_WITHIN)
+            await output(sys.executable, *arguments, within=START_WITHIN)
             if number:  # the first writes compiled modules and fills the disk's cache
                 times[name].append(time.perf_counter() - begin)
     found = {name: Result(f"micro.{name}", round(statistics.median(times[name]) * 1e3, 2), "ms") for name in STARTS}
@@ -139,27 +138,9 @@ async def starts(rounds: int) -> list[Result]:
 async def _simulate(seeds: int) -> list[Result]:
     if not (PROJECT / "tests" / "simulation").is_dir():
         return []
-    output = await _output(("-m", "tests.simulation", "--seeds", str(seeds)), SIMULATION_WITHIN)
-    told = re.search(r"(\d+) steps/s", output)
+    role = ("-m", "tests.simulation", "--seeds", str(seeds))
+    said = await output(sys.executable, *role, within=SIMULATION_WITHIN)
+    told = re.search(r"(\d+) steps/s", said)
     if told is None:
-        raise BenchmarkError(f"expected the simulator to tell its steps/s, got {output[-500:]!r}")
+        raise BenchmarkError(f"expected the simulator to tell its steps/s, got {said[-500:]!r}")
     return [Result("micro.simulate", float(told[1]), "steps/s")]
-
-
-async def _output(arguments: Sequence[str], within: float) -> str:
-    """Run this interpreter to its end and return what it printed."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=PROJECT
-    )
-    try:
-        async with asyncio.timeout(within):
-            out, errors = await child.communicate()
-    except TimeoutError:
-        raise BenchmarkError(f"python {' '.join(arguments)} did not end within {within:g} s") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-    if child.returncode:
-        raise BenchmarkError(f"python {' '.join(arguments)} failed: {errors.decode(errors='replace')[-500:]}")
-    return out.decode()

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from benchmarks.report import BenchmarkError
 
-__all__ = ["Process", "Processes", "running"]
+__all__ = ["PROJECT", "Process", "Processes", "output", "running"]
 
 READY_WITHIN = 30.0
 """An interpreter with all imports starts in about a second; thirty of them is a machine that is stuck."""
@@ -111,35 +111,47 @@ class Processes:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         talks: bool = True,
+        program: Sequence[str] = (sys.executable,),
     ) -> Process:
-        """Start this interpreter with `arguments`.
+        """Start a program with `arguments`.
 
         Args:
             name: for messages, and for the log that takes the process's stderr.
             environment: variables on top of the runner's own.
             talks: whether the process speaks JSON lines on stdout; if not, stdout goes to the log too.
+            program: what to start; this interpreter by default.
+
+        Raises:
+            BenchmarkError: it is not there.
         """
         log = self._directory / f"{name.replace(' ', '-')}.log"
         with log.open("ab") as output:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *arguments,
-                stdin=PIPE if talks else DEVNULL,
-                stdout=PIPE if talks else output,
-                stderr=output,
-                cwd=PROJECT,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,
-            )
+            try:
+                child = await asyncio.create_subprocess_exec(
+                    *program,
+                    *arguments,
+                    stdin=PIPE if talks else DEVNULL,
+                    stdout=PIPE if talks else output,
+                    stderr=output,
+                    cwd=PROJECT,
+                    env={**os.environ, **(environment or {})},
+                    start_new_session=True,
+                )
+            except OSError as exc:
+                raise BenchmarkError(f"the {name} cannot be started: {exc}") from exc
         process = Process(name, child, log)
         self._started.append(process)
         return process
 
     async def start_ready(
-        self, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable,),
     ) -> tuple[Process, dict[str, Any]]:
         """Start a process and read its first line, by which it says that it is ready."""
-        process = await self.start(name, *arguments, environment=environment)
+        process = await self.start(name, *arguments, environment=environment, program=program)
         return process, await process.read(within=READY_WITHIN)
 
     async def __aenter__(self) -> Self:
@@ -171,3 +183,30 @@ async def running(parent: Path) -> AsyncIterator[tuple[Processes, Path]]:
         directory = Path(name)
         async with Processes(directory) as processes:
             yield processes, directory
+
+
+async def output(*command: str | Path, within: float) -> str:
+    """Run a program to its end, and return what it printed.
+
+    Raises:
+        BenchmarkError: it is not there, it failed, or it did not end within that many seconds.
+    """
+    said = " ".join(map(str, command))
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=PROJECT, start_new_session=True
+        )
+    except OSError as exc:
+        raise BenchmarkError(f"{said} cannot be started: {exc}") from exc
+    try:
+        async with asyncio.timeout(within):
+            out, errors = await child.communicate()
+    except TimeoutError:
+        raise BenchmarkError(f"{said} did not end within {within:g} s") from None
+    finally:
+        if child.returncode is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+    if child.returncode:
+        raise BenchmarkError(f"{said} failed: {errors.decode(errors='replace').strip()[-LOG_TAIL_CHARACTERS:]}")
+    return out.decode()

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BenchmarkError", "Options", "Result", "as_facts", "as_json", "as_table"]
+__all__ = ["BenchmarkError", "Note", "Options", "Result", "as_facts", "as_json", "as_table"]
 
 
 class BenchmarkError(Exception):
@@ -54,16 +55,28 @@ class Result:
         return Result(self.name, self.value, self.unit, round(self.value / other.value, 3), other.name)
 
 
-def as_json(result: Result) -> str:
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Words beside the figures: what was left out and why, or what a figure does not say."""
+
+    name: str
+    """What it is about."""
+    note: str
+
+
+def as_json(result: Result | Note) -> str:
     """One line of JSON."""
     return json.dumps(asdict(result))
 
 
-def as_table(results: list[Result]) -> str:
+def as_table(results: Sequence[Result | Note]) -> str:
     """Aligned columns for a person to read."""
     width = max(len(result.name) for result in results)
     lines = []
     for result in results:
+        if isinstance(result, Note):
+            lines.append(f"{result.name:<{width}}  {result.note}")
+            continue
         ratio = "" if result.ratio is None else f"   {result.ratio:6.2f} x {result.ratio_to}"
         lines.append(f"{result.name:<{width}}  {result.value:>12,.3f} {result.unit:<8}{ratio}".rstrip())
     return "\n".join(lines)

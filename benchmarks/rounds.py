@@ -67,6 +67,8 @@ class Side:
     in_flight: int = IN_FLIGHT
     repeats: int = 1
     """How often the text of 256 bytes is in the text of a task."""
+    is_on_loop: bool = True
+    """Whether the router runs on the event loop of the run; another system's may have none."""
 
     async def warm_up(self, seconds: float) -> None:
         """Put load on the side and forget the figures."""
@@ -100,7 +102,7 @@ async def interleave(sides: Sequence[Side], options: Options) -> dict[str, list[
         The samples of each side by its name, one for each round.
     """
     for side in sides:
-        for process in (side.router, side.client):
+        for process in (side.router, side.client) if side.is_on_loop else (side.client,):
             expect_event_loop(process, options.loop)
         await side.warm_up(options.warm_up_seconds)
     width = max(len(side.name) for side in sides)

@@ -79,6 +79,23 @@ def test_quick_and_directory_reach_the_benchmark(monkeypatch: pytest.MonkeyPatch
     assert seen == [Options.quick(tmp_path, loop), Options(tmp_path, loop), Options(tmp_path, loop, slow_sync_us=1000)]
 
 
+def test_a_quick_run_leaves_out_what_takes_long_to_set_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    async def peers(options: Options) -> list[Result]:
+        seen.append("peers")
+        return [THROUGHPUT]
+
+    monkeypatch.setitem(BENCHMARKS, "delegate", measured)
+    monkeypatch.setitem(BENCHMARKS, "peers", peers)
+    assert main(["--quick"]) == 0
+    assert seen == []
+    assert main(["--quick", "peers"]) == main([]) == 0
+    assert seen == ["peers", "peers"]
+
+
 @pytest.mark.parametrize(
     "arguments", [["nothing"], ["--dir", "/nowhere/at/all"], ["--slow-sync", "-1"], ["--slow-sync", "100001"]]
 )

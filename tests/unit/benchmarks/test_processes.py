@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks import processes
-from benchmarks.processes import Process, Processes, running
+from benchmarks.processes import Process, Processes, output, running
 from benchmarks.report import BenchmarkError
 
 ECHO = "import sys\nprint('{}', flush=True)\nfor line in sys.stdin: print(line, end='', flush=True)"
@@ -113,3 +114,33 @@ async def test_a_run_leaves_neither_process_nor_directory(tmp_path: Path) -> Non
         assert list(tmp_path.iterdir()) == [directory]
     assert is_gone(process)
     assert not list(tmp_path.iterdir())
+
+
+async def test_another_program_is_started_where_it_is_there(tmp_path: Path) -> None:
+    async with Processes(tmp_path) as started:
+        process, _ = await started.start_ready("shell", "-c", "echo '{}'; read line; echo $line", program=["/bin/sh"])
+        assert await process.ask({"a": 1}, within=30) == {"a": 1}
+        with pytest.raises(BenchmarkError, match="the other cannot be started: .*/no/such/program"):
+            await started.start("other", program=["/no/such/program"])
+
+
+async def test_what_a_program_prints_is_returned() -> None:
+    assert await output(sys.executable, "-c", "print('hello')", within=30) == "hello\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "within", "said"),
+    [
+        ("raise ValueError('what went wrong')", 30, r"(?s)failed: .*what went wrong"),
+        ("import time; time.sleep(60)", 0.2, r"did not end within 0\.2 s"),
+    ],
+)
+async def test_a_program_that_fails_or_does_not_end_is_told(code: str, within: float, said: str) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(BenchmarkError, match=said):
+            await output(sys.executable, "-c", code, within=within)
+
+
+async def test_a_program_that_is_not_there_is_told() -> None:
+    with pytest.raises(BenchmarkError, match="/no/such/program cannot be started"):
+        await output("/no/such/program", within=30)

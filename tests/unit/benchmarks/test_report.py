@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.report import Options, Result, as_facts, as_json, as_table
+from benchmarks.report import Note, Options, Result, as_facts, as_json, as_table
 
 
 def test_a_result_in_json_has_the_five_keys() -> None:
@@ -39,3 +39,11 @@ def test_facts_are_one_line_each() -> None:
 def test_quick_is_one_round_and_the_default_at_least_five(tmp_path: Path) -> None:
     assert Options.quick(tmp_path, "asyncio").rounds == 1
     assert Options(tmp_path, "asyncio").rounds >= 5
+
+
+def test_a_note_stands_among_the_figures() -> None:
+    note = Note("peers.some", "skipped, it is not there")
+    assert json.loads(as_json(note)) == {"name": "peers.some", "note": "skipped, it is not there"}
+    figure, words = as_table([Result("peers.another.cpu", 10.0, "us/task"), note]).splitlines()
+    assert figure.split() == ["peers.another.cpu", "10.000", "us/task"]
+    assert words == "peers.some         skipped, it is not there"

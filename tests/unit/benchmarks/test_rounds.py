@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +44,19 @@ async def test_a_side_on_another_event_loop_is_not_measured(tmp_path: Path, monk
     with pytest.raises(BenchmarkError):
         await interleave([side("one", process)], Options(tmp_path, "uvloop"))
     assert process.asked == []
+
+
+async def test_a_router_without_an_event_loop_of_the_run_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "event_loop_of", lambda pid: "uvloop" if pid == 2 else "asyncio")
+    router, client = cast(Process, FakeProcess(pid=1)), cast(Process, FakeProcess(pid=2))
+    other = Side("other", router, client, "any", is_on_loop=False)
+    assert await interleave([other], Options(tmp_path, "uvloop", rounds=1))
+    with pytest.raises(BenchmarkError):
+        await interleave([replace(other, is_on_loop=True)], Options(tmp_path, "uvloop", rounds=1))
+    with pytest.raises(BenchmarkError):
+        await interleave([replace(other, client=router)], Options(tmp_path, "uvloop", rounds=1))
 
 
 async def test_sides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
