@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "squad": (".squad", "squad", "Start and stop the agents of a squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
     "conformance": (".conformance", "conformance", "Try any implementation of the protocol on its specification."),
+    "bench": (".bench", "bench", "Measure how many tasks a coordinator carries, and how long one takes."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
     "completion": (".completion", "completion", "Write the script that has a shell complete commands."),
 }

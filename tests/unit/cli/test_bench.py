@@ -1,0 +1,111 @@
+"""`a2a bench`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from a2a import Agent
+from a2a.cli import bench as bench_module
+from a2a.cli.bench import Measured, percentile
+
+SHORT = ("--seconds", "0.1", "--in-flight", "4")
+
+
+@pytest.fixture(autouse=True)
+def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_module, "WARM_UP", 0.0)
+
+
+@pytest.fixture
+def helper() -> Agent:
+    agent = Agent("helper")
+
+    @agent.skill
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @agent.skill
+    async def fail() -> None:
+        raise ValueError("what went wrong")
+
+    return agent
+
+
+@pytest.mark.parametrize(("percent", "value"), [(1, 1.0), (50, 50.0), (51, 51.0), (95, 95.0), (99, 99.0), (100, 100.0)])
+def test_a_percentile_is_a_value_that_was_measured(percent: int, value: float) -> None:
+    assert percentile([float(number) for number in range(100, 0, -1)], percent) == value
+
+
+def test_of_a_few_values_the_high_percentiles_are_the_longest() -> None:
+    assert [percentile([1.0, 2.0, 3.0], percent) for percent in (50, 95, 99)] == [2.0, 3.0, 3.0]
+
+
+def test_a_phase_in_plain_form() -> None:
+    assert Measured(2, 4.0, [0.001] * 94 + [0.002] * 5 + [0.0304567]).to_plain() == {
+        "inFlight": 2,
+        "tasks": 100,
+        "seconds": 4.0,
+        "tasksPerSecond": 25.0,
+        "p50Ms": 1.0,
+        "p95Ms": 2.0,
+        "p99Ms": 2.0,
+    }
+
+
+def test_an_own_agent_does_the_tasks_and_leaves(command: Any, world: Any) -> None:
+    done = command("bench", *SHORT, "--json")
+    assert done.code == 0, done.err
+    throughput, sequential = map(json.loads, done.out.splitlines())
+    assert (throughput["name"], throughput["inFlight"]) == ("throughput", 4)
+    assert (sequential["name"], sequential["inFlight"]) == ("sequential", 1)
+    for phase in (throughput, sequential):
+        assert phase["durability"] == "memory"
+        assert phase["tasks"] >= phase["inFlight"]
+        assert 0 < phase["p50Ms"] <= phase["p95Ms"] <= phase["p99Ms"]
+    agents = [json.loads(line) for line in command("agent", "ls", "--json").out.splitlines()]
+    (own,) = [agent for agent in agents if agent["agent"] != "helper"]
+    assert own["agent"].endswith("#bench")
+    assert own["status"] == "away"
+    states = {json.loads(line)["metadata"]["state"] for line in command("task", "ls", "--json").out.splitlines()}
+    assert states == {"completed"}
+
+
+def test_for_a_person_it_is_a_table(command: Any, world: Any) -> None:
+    done = command("bench", *SHORT)
+    heads, throughput, sequential = done.out.splitlines()
+    assert heads.split() == ["in", "flight", "tasks/s", "p50", "ms", "p95", "ms", "p99", "ms", "tasks"]
+    assert throughput.split()[:2] == ["throughput", "4"]
+    assert sequential.split()[:2] == ["sequential", "1"]
+    assert done.err == "what the coordinator answers is worth: memory\n"
+
+
+def test_agents_with_a_skill_do_the_tasks(command: Any, world: Any) -> None:
+    done = command("bench", "--skill", "double", "number=21", "--acceptance", "delegator", *SHORT, "--json")
+    assert done.code == 0, done.err
+    tasks = [json.loads(line) for line in command("task", "ls", "--json").out.splitlines()]
+    assert {(task["metadata"]["skill"], task["metadata"]["state"]) for task in tasks} == {("double", "completed")}
+    assert {task["metadata"]["evaluator"] for task in tasks} == {"delegator"}
+
+
+def test_where_nobody_has_the_skill_nothing_is_delegated(command: Any, world: Any) -> None:
+    done = command("bench", "--skill", "nothing", *SHORT)
+    assert (done.code, done.err) == (1, "a2a: no agent with the skill nothing is ready: the tasks would wait for one\n")
+    assert command("task", "ls", "--json").out == ""
+
+
+def test_a_task_that_fails_ends_it(command: Any, world: Any) -> None:
+    done = command("bench", "--skill", "double", "number=x", *SHORT)
+    assert done.code == 5, done.err
+
+
+def test_it_ends_with_the_time_it_has(command: Any, world: Any) -> None:
+    done = command("bench", "--seconds", "60", "--timeout", "0.5")
+    assert (done.code, done.err) == (4, "a2a: not done within 0.5 s\n")
+
+
+@pytest.mark.parametrize("given", [("a=1",), ("--in-flight", "0"), ("--seconds", "0")])
+def test_what_does_not_go_together(command: Any, given: tuple[str, ...]) -> None:
+    assert command("bench", *given).code == 2
