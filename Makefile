@@ -69,8 +69,10 @@ check: lint types test
 squad: setup
 	$(BIN)/a2a run "$(REQUEST)" $(if $(REPO),--repo "$(REPO)",--sdist "$(SDIST)") --approve $(APPROVE)
 
+# BENCH names some of them, with what they take: BENCH='delegate --slow-sync 1000'.
+BENCH ?=
 bench: setup
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # SEEDS worlds of the seeded simulator, on all cores.
 SEEDS ?= 2000

@@ -59,7 +59,7 @@ async def run(options: Options) -> list[Result]:
     parts = {part: statistics.median(each[part] for each in rounds[1:]) for part in rounds[0]}
     found = [Result(f"micro.{part}", round(seconds * 1e6, 2), "us") for part, seconds in parts.items()]
     found += await starts(options.rounds)
-    return found + await _simulate(SEEDS_QUICK if options.rounds == 1 else SEEDS)
+    return found + await _simulate(SEEDS_QUICK if options.is_quick else SEEDS)
 
 
 async def delegations(ledger: Path) -> dict[str, float]:

@@ -30,13 +30,16 @@ class Options:
     warm_up_seconds: float = 1.0
     throughput_seconds: float = 2.0
     sequential_seconds: float = 1.0
+    is_quick: bool = False
+    """Whether small numbers will do: fewer agents, tasks and records than a benchmark is about."""
     slow_sync_us: int = 0
     """Added to each sync of a coordinator, for a slower disk."""
 
     @classmethod
     def quick(cls, directory: Path, loop: str, slow_sync_us: int = 0) -> Options:
         """One short round: shows that everything works; the figures are rough."""
-        return cls(directory, loop, 1, 0.1, 0.3, 0.1, slow_sync_us)
+        short = {"warm_up_seconds": 0.1, "throughput_seconds": 0.3, "sequential_seconds": 0.1}
+        return cls(directory, loop, rounds=1, is_quick=True, slow_sync_us=slow_sync_us, **short)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,10 @@ def test_facts_are_one_line_each() -> None:
 
 
 def test_quick_is_one_round_and_the_default_at_least_five(tmp_path: Path) -> None:
-    assert Options.quick(tmp_path, "asyncio").rounds == 1
+    quick = Options.quick(tmp_path, "asyncio")
+    assert quick.rounds == 1
+    assert quick.is_quick
+    assert not Options(tmp_path, "asyncio").is_quick
     assert Options(tmp_path, "asyncio").rounds >= 5
 
 
