@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self, cast
 
 import anyio
@@ -10,8 +10,7 @@ import pytest
 
 import a2a
 from a2a.hosting import host
-from benchmarks import client
-from benchmarks.agent import HOSTED, hosted
+from benchmarks import agent, client
 from benchmarks.load import ANSWER, CHUNKS, TEXT
 from benchmarks.report import BenchmarkError
 
@@ -46,11 +45,17 @@ async def test_agents_that_do_not_join_are_given_up(monkeypatch: pytest.MonkeyPa
         await client.client("ws://127.0.0.1:1", "token", {"reverse": 2}, connections=1)
 
 
+def squad(monkeypatch: pytest.MonkeyPatch, state: str, *hosts: str) -> AbstractAsyncContextManager[list[a2a.Client]]:
+    """Have the agents of these hosts join; see `joined`."""
+    return joined(monkeypatch, state, {name: each for one in hosts for name, each in agent.hosted(one, 1).items()})
+
+
 @asynccontextmanager
-async def squad(monkeypatch: pytest.MonkeyPatch, state: str, *hosts: str) -> AsyncIterator[list[a2a.Client]]:
+async def joined(
+    monkeypatch: pytest.MonkeyPatch, state: str, agents: Mapping[str, a2a.Agent]
+) -> AsyncIterator[list[a2a.Client]]:
     """Yield two clients of a coordinator that these agents have joined."""
     monkeypatch.setenv("A2A_STATE_DIR", state)
-    agents: Mapping[str, a2a.Agent] = {name: each for one in hosts for name, each in hosted(one, 1).items()}
     stop = anyio.Event()
     waiting = set(agents)
     joined = asyncio.Event()
@@ -62,7 +67,7 @@ async def squad(monkeypatch: pytest.MonkeyPatch, state: str, *hosts: str) -> Asy
 
     async with host() as coordinator, asyncio.TaskGroup() as tasks:
         for name, each in agents.items():
-            tasks.create_task(each.run(coordinator.url, stop=stop, ready=lambda name=name: ready(name)))  # type: ignore[misc]
+            tasks.create_task(each.run(coordinator.url, name=name, stop=stop, ready=lambda name=name: ready(name)))  # type: ignore[misc]
         await joined.wait()
         async with a2a.connect(coordinator.url, name="one") as one, a2a.connect(coordinator.url, name="two") as two:
             yield [one, two]
@@ -71,7 +76,7 @@ async def squad(monkeypatch: pytest.MonkeyPatch, state: str, *hosts: str) -> Asy
 
 @pytest.mark.parametrize("call", ["delegate", "confirmed", "conflict", "artifact", "progress", "fanout.1", "fanout.4"])
 async def test_each_call_brings_the_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: str, call: str) -> None:
-    async with asyncio.timeout(60), squad(monkeypatch, str(tmp_path), *HOSTED) as sessions:
+    async with asyncio.timeout(60), squad(monkeypatch, str(tmp_path), *agent.HOSTED) as sessions:
         assert await client.calls_of(sessions)[call](TEXT) == ANSWER
 
 
@@ -92,12 +97,25 @@ async def test_the_connections_take_turns() -> None:
     assert asked == ["one", "two", "one", "two"]
 
 
-async def test_the_votes_contradict_each_other_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: str) -> None:
-    async with asyncio.timeout(60), squad(monkeypatch, str(tmp_path), "voters") as sessions:
-        calls = client.calls_of(sessions)
-        for _ in range(3):
-            await calls["conflict"](TEXT)
-        assert len(await sessions[0].conflicts()) == 3
+async def test_the_votes_contradict_each_other_even_where_the_wrong_one_comes_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: str
+) -> None:
+    others_are_done = asyncio.Event()
+    late = a2a.Agent("late")
+
+    @late.skill
+    async def vote(text: str) -> str:
+        await others_are_done.wait()
+        return text
+
+    voters = {"one": agent.voter(1), "two": agent.voter(2), "late": late}
+    async with asyncio.timeout(60), joined(monkeypatch, str(tmp_path), voters) as (session, _):
+        answer = asyncio.create_task(client.calls_of([session])["conflict"](TEXT))
+        while [task["metadata"]["state"] for task in await session.list()].count("completed") < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        others_are_done.set()
+        assert await answer == ANSWER
+        assert len(await session.conflicts()) == 1
 
 
 async def test_a_stream_is_followed_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch, tmp_path: str) -> None:

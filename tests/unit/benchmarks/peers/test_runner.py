@@ -49,3 +49,11 @@ async def test_peers_that_cannot_be_had_or_do_not_start_are_left_out(
         "delegate.sequential.p50",
         "delegate.cpu",
     ]
+
+
+async def test_a_slower_disk_for_one_of_them_is_no_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "PEERS", {})
+    monkeypatch.setattr(machine, "MEMORY_FILESYSTEMS", frozenset())
+    assert await runner.run(Options.quick(tmp_path, "asyncio", slow_sync_us=1)) == [
+        Note("peers", "skipped: a slower disk would be the coordinator's alone")
+    ]
