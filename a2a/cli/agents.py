@@ -15,8 +15,9 @@ from ..client import Client
 from ..delegator import AgentInfo
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
+from .exits import Failure
 from .loading import load_agent
-from .options import Common, Connection, Failure, common_options, connection_options
+from .options import Common, Connection, common_options, connection_options
 from .output import Output, escape
 from .processes import A2A, AGENT_GRACE, tell_restarts
 from .programs import Program, program_agent

@@ -13,7 +13,8 @@ from ..errors import TaskError
 from ..squads import Definition, Place, load
 from .at_work import ended_by_sigterm, squad_at_work
 from .board import display
-from .options import Common, ExitCode, common_options
+from .exits import ExitCode
+from .options import Common, common_options
 from .squad import chosen_url
 
 __all__ = ["ask"]

@@ -22,7 +22,8 @@ from ..client import Client
 from ..loop import run as run_loop
 from ..protocol.types import principal_of
 from .delegate import read_input
-from .options import Common, Connection, Failure, common_options
+from .exits import Failure
+from .options import Common, Connection, common_options
 
 __all__ = ["Measured", "bench", "percentile"]
 

@@ -11,7 +11,8 @@ import click
 
 from ..client import Client
 from .asking import parse_value
-from .options import Common, Failure, common_options
+from .exits import Failure
+from .options import Common, common_options
 from .output import escape
 from .story import refused_lines, shortened
 

@@ -32,7 +32,8 @@ from ..conformance.uncovered import REASONS
 from ..conformance.wire import JSON, MSGPACK
 from ..credentials import load_tokens
 from ..errors import ConnectError
-from .options import ExitCode, Failure, read_token
+from .exits import ExitCode, Failure
+from .options import read_token
 from .output import Output
 
 __all__ = ["conformance"]

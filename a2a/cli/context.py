@@ -13,7 +13,8 @@ from ..content import read_json
 from ..errors import Conflict
 from ..shared_context import ContextValue
 from .asking import parse_value
-from .options import Common, ExitCode, Failure, common_options
+from .exits import ExitCode, Failure
+from .options import Common, common_options
 from .output import escape, to_json
 from .story import shortened
 

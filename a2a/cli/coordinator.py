@@ -21,7 +21,8 @@ from ..hosting import Hosted, UnsafeAddress, host
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from .config import ConfigError, Settings, read_settings
-from .options import ExitCode, Failure, read_token
+from .exits import ExitCode, Failure
+from .options import read_token
 from .output import Output
 
 __all__ = ["announce", "coordinator", "hosting", "until_stopped"]

@@ -16,7 +16,8 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, StaleBasis, TaskError
 from .asking import ask_person, can_ask, parse_value, read_line
-from .options import Common, ExitCode, Failure, common_options
+from .exits import ExitCode, Failure
+from .options import Common, common_options
 from .output import Output, is_terminal
 from .story import ENDED, Follower, follower
 

@@ -21,7 +21,8 @@ from ..credentials import coordinator_dir, load_tokens, state_dir
 from ..errors import ConnectError, StoreError, StoreLocked
 from ..stores.database import check
 from ..stores.lock import LedgerLock
-from .options import Common, Connection, ExitCode, Failure, common_options
+from .exits import ExitCode, Failure
+from .options import Common, Connection, common_options
 
 __all__ = ["Finding", "doctor"]
 

@@ -1,27 +1,26 @@
 """The command `a2a`: what commands there are, and what becomes of their errors.
 
 A command's module is loaded when the command is used; `a2a --help` knows the rest from the table. Exceptions are
-turned into a sentence on stderr and an exit code here and nowhere else.
+turned into a sentence on stderr and an exit code here and nowhere else. What only a command needs is imported when
+there is one: the help page is to be there at once.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
-from .. import errors
-from .options import ExitCode
-from .output import escape
+from .exits import ExitCode
 
 __all__ = ["COMMANDS", "cli", "exit_code", "main", "run"]
 
-log = logging.getLogger("a2a.cli")
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "dev": (".dev", "dev", "A coordinator and the agents you are writing, started again when they change."),
@@ -55,11 +54,14 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        _log_to_stderr()
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module, __package__), attribute)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         found = [CompletionItem(name, help=text) for name, (_, _, text) in COMMANDS.items()]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [item for item in found if item.value.startswith(incomplete)] + options
@@ -93,18 +95,41 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    try:
+        return int(cli.main(arguments, prog_name="a2a", standalone_mode=False, terminal_width=_width()) or 0)
+    except Exception as error:
+        import logging
+
+        logging.getLogger("a2a.cli").debug("the command failed", exc_info=True)
+        return _explain(_first_leaf(error))
+
+
+def _width() -> int:
+    """Return how wide help is written: as click would, without the module it asks, which takes 2 ms to import."""
+    named = os.environ.get("COLUMNS", "")
+    columns = int(named) if named.isdecimal() else 0
+    if not columns:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+        except (AttributeError, ValueError, OSError):  # there is no such stream, or it is no terminal
+            columns = 80
+    return max(min(columns, 80) - 2, 50)
+
+
+def _log_to_stderr() -> None:
+    """Have what is logged told, from the level that A2A_LOG names."""
+    import logging
+
     logging.basicConfig(
         level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
     )
-    try:
-        return int(cli.main(arguments, prog_name="a2a", standalone_mode=False) or 0)
-    except Exception as error:
-        log.debug("the command failed", exc_info=True)
-        return _explain(_first_leaf(error))
 
 
 def _explain(cause: BaseException) -> int:
     """Say what went wrong, and return the exit code for it."""
+    from ..errors import A2AError
+    from .output import escape
+
     code = exit_code(cause)
     if isinstance(cause, click.UsageError):
         cause.show()
@@ -115,7 +140,7 @@ def _explain(cause: BaseException) -> int:
         text = cause.format_message()
     elif isinstance(cause, OSError) and cause.strerror:
         text = f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
-    elif isinstance(cause, errors.A2AError | OSError):
+    elif isinstance(cause, A2AError | OSError):
         text = str(cause) or type(cause).__name__
     elif isinstance(cause, ImportError) and cause.name:
         text = f"{cause.name} is missing here: {cause}"
@@ -133,20 +158,20 @@ def _first_leaf(error: BaseException) -> BaseException:
     return error
 
 
-_CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
-    (click.Abort, ExitCode.INTERRUPTED),
-    (errors.ConnectError, ExitCode.NOT_CONNECTED),
-    (errors.ConnectionLost, ExitCode.NOT_CONNECTED),
-    (errors.Unauthenticated, ExitCode.NOT_CONNECTED),
-    (TimeoutError, ExitCode.TIMEOUT),
-    (errors.TaskRejected, ExitCode.REJECTED),
-    (errors.TaskError, ExitCode.TASK_FAILED),
-)
-"""The first that fits counts; what does not fit has failed."""
-
-
 def exit_code(error: BaseException) -> int:
     """Return the exit code for an exception."""
+    from .. import errors
+
     if isinstance(error, click.ClickException):
         return error.exit_code
-    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
+    codes: tuple[tuple[type[BaseException], ExitCode], ...] = (
+        (click.Abort, ExitCode.INTERRUPTED),
+        (errors.ConnectError, ExitCode.NOT_CONNECTED),
+        (errors.ConnectionLost, ExitCode.NOT_CONNECTED),
+        (errors.Unauthenticated, ExitCode.NOT_CONNECTED),
+        (TimeoutError, ExitCode.TIMEOUT),
+        (errors.TaskRejected, ExitCode.REJECTED),
+        (errors.TaskError, ExitCode.TASK_FAILED),
+    )
+    # The first that fits counts; what does not fit has failed.
+    return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)

@@ -9,46 +9,21 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..credentials import DEFAULT_URL
+from .exits import Failure
 from .output import Output
 
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["Common", "Connection", "ExitCode", "Failure", "common_options", "connection_options", "read_token"]
+__all__ = ["Common", "Connection", "common_options", "connection_options", "read_token"]
 
 T = TypeVar("T")
-
-
-class ExitCode(IntEnum):
-    """What a command ends with; scripts and supervisors go by these numbers."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    NOT_CONNECTED = 3
-    TIMEOUT = 4
-    TASK_FAILED = 5
-    CONFLICT_OPEN = 6
-    REJECTED = 7
-    NOT_CONFORMANT = 8
-    LEDGER_LOST = 70
-    """The ledger cannot be written any more (EX_SOFTWARE of sysexits.h): start the coordinator again."""
-    INTERRUPTED = 130
-
-
-class Failure(click.ClickException):
-    """The command cannot do it, for a reason that no other exception has."""
-
-    def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
-        super().__init__(message)
-        self.exit_code = int(code)  # type: ignore[misc]  # click means a default for a subclass
 
 
 @dataclass(frozen=True, slots=True)

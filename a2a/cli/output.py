@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -161,6 +160,8 @@ class Output:
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write a table for people; without a first line where all headers are empty."""
+        import shutil
+
         width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
         is_colored = uses_color(sys.stdout)
         head, *body = table(headers, rows, width=width)

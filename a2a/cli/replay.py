@@ -17,7 +17,7 @@ from ..engine.replay import Replay, digest
 from ..errors import StoreError
 from ..stores.base import Entry
 from ..stores.reader import LedgerReader
-from .options import ExitCode, Failure
+from .exits import ExitCode, Failure
 from .output import Output, escape
 from .story import shortened
 

@@ -20,7 +20,8 @@ from ..squads import Definition, Place, load, state_of
 from .asking import can_ask, question_lines, read_line
 from .at_work import ended_by_sigterm, squad_at_work
 from .board import Display, display
-from .options import Common, ExitCode, Failure, common_options
+from .exits import ExitCode, Failure
+from .options import Common, common_options
 from .output import Output, escape
 from .runs import Run, begin
 from .squad import chosen_url

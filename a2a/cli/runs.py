@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..credentials import state_dir
-from .options import ExitCode, Failure
+from .exits import ExitCode, Failure
 
 __all__ = ["Run", "begin", "runs_dir"]
 

@@ -9,7 +9,7 @@ import click
 from ..engine.record_schemas import export_records
 from ..protocol.schemas import export as export_schemas
 from ..protocol.schemas import to_text
-from .options import Failure
+from .exits import Failure
 from .output import Output
 
 __all__ = ["schema"]

@@ -18,7 +18,8 @@ import click
 
 from ..loop import stop_on_signals
 from ..squads import Definition, Place, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
-from .options import Connection, ExitCode, Failure, connection_options
+from .exits import ExitCode, Failure
+from .options import Connection, connection_options
 from .output import Output
 from .processes import tell_restarts
 from .story import duration

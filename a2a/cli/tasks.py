@@ -14,7 +14,8 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent
 from ..errors import TaskCanceled, TaskFailed, TaskRejected
 from .asking import ask_person, can_ask, choose, parse_value, question_lines
-from .options import Common, Failure, common_options
+from .exits import Failure
+from .options import Common, common_options
 from .output import escape
 from .story import ENDED, describe, duration, event_record, refused_lines, seconds_between, shortened
 

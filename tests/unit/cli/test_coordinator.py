@@ -14,7 +14,7 @@ import pytest
 
 from a2a import Server, connect
 from a2a.cli.coordinator import announce, hosting, until_stopped
-from a2a.cli.options import Failure
+from a2a.cli.exits import Failure
 from a2a.cli.output import Output
 from a2a.credentials import load_tokens
 from a2a.errors import StoreError

@@ -11,20 +11,30 @@ import pytest
 
 from a2a import errors
 from a2a.cli import main as main_module
+from a2a.cli.exits import ExitCode, Failure
 from a2a.cli.main import COMMANDS, cli, exit_code, main
-from a2a.cli.options import ExitCode, Failure
 
 
 def test_help_loads_nothing_that_costs_time() -> None:
     program = (
         "import sys; from a2a.cli.main import run; code = run(['--help'])\n"
-        "heavy = {'pydantic', 'websockets', 'msgpack', 'anyio', 'asyncio', 'rich'} & set(sys.modules)\n"
+        "heavy = {'pydantic', 'websockets', 'msgpack', 'anyio', 'asyncio', 'rich', 'json', 'logging', 'a2a.errors'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded: {heavy}' if heavy or code else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     for name in COMMANDS:
         assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("columns, width", [("60", 58), ("20", 50), ("500", 78), ("0", 78), ("many", 78)])
+def test_help_is_as_wide_as_the_terminal_within_reason(
+    command: Any, monkeypatch: pytest.MonkeyPatch, columns: str, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = command("--help").out.splitlines()
+    assert width - 12 < max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a2a.cli.options import Failure
+from a2a.cli.exits import Failure
 from a2a.cli.runs import begin, runs_dir
 
 WANTED = {"request": "modernise", "source": {"sdist": "tabulate==0.8.9"}}
