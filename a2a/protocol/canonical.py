@@ -11,10 +11,14 @@ import json
 import math
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 __all__ = ["canonical", "content_hash", "result_hash"]
 
 _SAFE = 2**53 - 1
-_quote = json.encoder.encode_basestring
+_quote_short = json.encoder.encode_basestring
+_SHORT = 128
+"""Characters up to which the encoder of the standard library is the faster one; a mebibyte takes it 2.3 ms, and 0.5."""
 
 
 def canonical(value: Any) -> bytes:
@@ -42,6 +46,15 @@ def result_hash(outcome: str, payload: bytes) -> str:
     if head is None:
         return content_hash({"outcome": outcome}, payload)
     return "sha256:" + hashlib.sha256(head + payload).hexdigest()
+
+
+def _quote(text: str) -> str:
+    if len(text) <= _SHORT:
+        return _quote_short(text)
+    try:
+        return to_json(text).decode()
+    except PydanticSerializationError:
+        return _quote_short(text)  # a lone surrogate, about which whoever encodes the whole has better words
 
 
 def _write(value: Any, out: list[str]) -> None:

@@ -159,6 +159,14 @@ def test_what_json_has_no_form_for_is_refused(value):
         canonical(value)
 
 
+def test_a_long_text_is_written_as_a_short_one():
+    every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
+    pieces = [every[at : at + 100] for at in range(0, len(every), 100)]
+    assert canonical(every) == b'"' + b"".join(canonical(piece)[1:-1] for piece in pieces) + b'"'
+    with pytest.raises(ValueError, match="lone surrogate"):
+        canonical("x" * 1000 + "\ud800")
+
+
 def test_words_and_numbers_with_names_are_words_and_numbers():
     assert canonical([StrEnum("Word", "ABLE").ABLE, IntEnum("Number", "ONE").ONE, True]) == b'["able",1,true]'
 
