@@ -301,7 +301,7 @@ class _ServerHandshake(asyncio.Protocol):
         connection = listener._upgraded(self, self._transport, protocol, receiver)
         write_out(self._transport, protocol)
         self._transport.set_protocol(connection)
-        connection.open(data=rest)
+        connection.open(rest)
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         if self._is_answered:
@@ -338,6 +338,8 @@ class _ClientHandshake(asyncio.Protocol):
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._failure = ""
+        self._head = bytearray()  # what came so far; gone with this object
+        self._is_behind_head = False
         self._protocol = ClientProtocol(
             uri,
             subprotocols=cast(Sequence[Subprotocol], subprotocols),
@@ -355,12 +357,22 @@ class _ClientHandshake(asyncio.Protocol):
         write_out(self._transport, self._protocol)
 
     def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        self._take(self._protocol.events_received())
+        # Fed up to the end of the answer's head: what is behind it are frames, or a refusal's body.
+        before = len(self._head)
+        self._head += data
+        blank_line = self._head.find(b"\r\n\r\n", max(0, before - 3)) if not self._is_behind_head else -1
+        size = blank_line + 4 - before if blank_line >= 0 else len(data)
+        self._is_behind_head = self._is_behind_head or blank_line >= 0
+        self._protocol.receive_data(data[:size])
+        events, rest = self._protocol.events_received(), data[size:]
+        if rest and not events:
+            self._protocol.receive_data(rest)
+            events, rest = self._protocol.events_received(), b""
+        self._take(events, rest)
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()
-        self._take(self._protocol.events_received())  # an answer without a length ends here
+        self._take(self._protocol.events_received(), b"")  # an answer without a length ends here
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.opened.done():
@@ -375,7 +387,7 @@ class _ClientHandshake(asyncio.Protocol):
             self._transport.abort()
         self.opened.cancel()
 
-    def _take(self, events: Sequence[Event]) -> None:
+    def _take(self, events: Sequence[Event], rest: bytes) -> None:
         assert self._transport is not None
         if self._failure or self._transport.is_closing():
             return
@@ -389,7 +401,7 @@ class _ClientHandshake(asyncio.Protocol):
             connection = WebSocketConnection(self._transport, self._protocol, self._receiver, self._settings)
             self._transport.set_protocol(connection)
             self.opened.set_result(connection)
-            connection.open(events[1:])
+            connection.open(rest)
 
     def _fail(self, failure: str) -> None:
         assert self._transport is not None

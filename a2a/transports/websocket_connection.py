@@ -1,9 +1,10 @@
 """One open WebSocket: frames in and out of a byte stream, and the deadlines that end it.
 
 It starts after the handshake (`websocket.py`) and knows no HTTP, no listener and nothing of what a message says.
-websockets' sans-I/O protocol parses and writes the frames; this class owns the socket, gathers the writes of a loop
-turn into one, bounds what waits, and decides when a peer is dead. It runs on callbacks and at most two timers; it has
-no task, so a connection costs nothing while nothing happens and leaves nothing behind.
+websockets' sans-I/O protocol writes the frames, and reads those that are no whole message (`cutting.py`); this class
+owns the socket, gathers the writes of a loop turn, bounds what waits, and decides when a peer is dead. It runs on
+callbacks and at most two timers; it has no task, so a connection costs nothing while nothing happens and leaves nothing
+behind.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
-from websockets.protocol import Event, State
+from websockets.protocol import SERVER, Event, State
 from websockets.protocol import Protocol as WebSocketProtocol
 
 from ..errors import LocalProtocolError
 from .base import Receiver
+from .cutting import Cutter
 
 __all__ = ["JSON", "MSGPACK", "SUBPROTOCOLS", "WebSocketConnection", "WebSocketSettings", "write_out"]
 
@@ -85,6 +87,7 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_cutter",
         "_drained",
         "_fragments",
         "_fragments_are_text",
@@ -134,6 +137,8 @@ class WebSocketConnection(asyncio.Protocol):
 
         self._is_open = True  # until either side begins to close; then nothing more is queued or delivered
         self._reason = ""  # why this side gave the connection up, where the closing frames do not say it
+        is_server = protocol.side is SERVER
+        self._cutter = Cutter(is_masked=is_server, message_max_bytes=settings.message_max_bytes)
         self._fragments: bytearray | None = None  # bytes, not a list: empty fragments must not add up
         self._fragments_are_text = False
 
@@ -157,14 +162,13 @@ class WebSocketConnection(asyncio.Protocol):
             tcp: socket.socket = transport.get_extra_info("socket")
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MAX_BYTES)
 
-    def open(self, events: Sequence[Event] = (), data: bytes = b"") -> None:
-        """Tell the receiver, then take what arrived behind the handshake: parsed already, or as bytes."""
+    def open(self, data: bytes = b"") -> None:
+        """Tell the receiver, then take what arrived behind the handshake."""
         try:
             self._receiver.opened(self)
         except Exception:
             logger.exception("%s: the receiver failed in opened()", self.peer)
             self._close(CloseCode.INTERNAL_ERROR, "internal error")
-        self._take(events)
         if data:
             self.data_received(data)
 
@@ -209,8 +213,13 @@ class WebSocketConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received_at = self._loop.time()
-        self._protocol.receive_data(data)
-        self._take(self._protocol.events_received())
+        protocol = self._protocol
+        for frame in self._cutter.cut(data):
+            if frame.is_message and protocol.current_size is None:
+                self._deliver(frame.payload, frame.is_text)
+            else:
+                protocol.receive_data(frame.raw)
+                self._take(protocol.events_received())
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()

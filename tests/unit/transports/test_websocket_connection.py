@@ -271,10 +271,11 @@ async def test_what_is_sent_to_a_dead_connection_is_not_kept(listening, raw_webs
         assert recorder.transport._protocol.data_to_send() == []
 
 
-async def test_an_answer_to_a_message_that_came_with_a_closing_frame_is_dropped(listening, raw_websocket, caplog):
+async def test_a_message_that_came_with_a_closing_frame_is_answered_before_that(listening, raw_websocket, caplog):
     async with listening() as listener, raw_websocket(listener) as (peer, recorder):
         recorder.on_message = recorder.transport.send
         await peer.write(bytes([FIN | BINARY, 0x81]) + bytes(4) + b"1" + bytes([FIN | CLOSE, 0x80]) + bytes(4))
+        assert await peer.read_frame() == (FIN | BINARY, b"1")
         assert await peer.read_frame() == (FIN | CLOSE, b"")
         peer.sock.shutdown(socket.SHUT_WR)
         assert (await recorder.until_closed()).startswith("closed by the peer: 1005 ")

@@ -1,0 +1,119 @@
+"""Cuts the bytes of an open WebSocket into frames (RFC 6455, 5.2), and takes whole messages out of theirs.
+
+websockets reads each part of a header with a generator of its own, and copies what it was fed several times: 30 us a
+frame, and 1.4 ms a mebibyte. Nearly every frame here is a message, whole and of data, and is taken without it; whatever
+else there is, such as control frames, fragments and what breaks a rule, its parser gets as it came, frame by frame.
+`websocket_connection` uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # there is no compiled module for this platform
+    from websockets.utils import apply_mask
+
+__all__ = ["Cut", "Cutter"]
+
+_WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
+"""First byte of a frame that is the last of its message, has no reserved bit, and is of data."""
+_MASKED = 0x80
+
+
+@dataclass(slots=True)
+class Cut:
+    """A frame with all its bytes; or, without a header, what nobody can cut any further."""
+
+    _data: bytes
+    _start: int
+    _header: int
+    _end: int
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is a message by itself, unless fragments of another one came before."""
+        return self._header > 0 and self._data[self._start] in (_WHOLE_TEXT, _WHOLE_BINARY)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether that message is text."""
+        return self._data[self._start] == _WHOLE_TEXT
+
+    @property
+    def payload(self) -> bytes:
+        """What the frame carries."""
+        start = self._start + self._header
+        if not self._data[self._start + 1] & _MASKED:
+            return self._data[start : self._end]
+        return apply_mask(memoryview(self._data)[start : self._end], self._data[start - 4 : start])
+
+    @property
+    def raw(self) -> bytes:
+        """The frame as it came."""
+        return self._data[self._start : self._end]
+
+
+class Cutter:
+    """The bytes of one direction of a connection, from behind its handshake.
+
+    Args:
+        is_masked: whether frames have to be masked, as those of a client have.
+        message_max_bytes: a longer frame is not waited for.
+    """
+
+    __slots__ = ("_has_given_up", "_mask_bytes", "_masked", "_max", "_needed", "_pending", "_size")
+
+    def __init__(self, *, is_masked: bool, message_max_bytes: int) -> None:
+        self._masked = _MASKED if is_masked else 0
+        self._mask_bytes = 4 if is_masked else 0
+        self._max = message_max_bytes
+        self._pending: list[bytes] = []
+        """What came of a frame that is not there whole: joined once, when it is."""
+        self._size = 0
+        self._needed = 0
+        self._has_given_up = False
+
+    def cut(self, data: bytes) -> Iterator[Cut]:
+        """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
+        if self._pending:
+            self._pending.append(data)
+            self._size += len(data)
+            if self._size < self._needed:
+                return
+            data = b"".join(self._pending)
+            self._pending.clear()
+        start, end = 0, len(data)
+        while start < end:
+            header, size = self._measure(data, start)
+            if not header:
+                yield Cut(data, start, 0, end)
+                return
+            if start + size > end:
+                self._needed, self._size = size, end - start
+                self._pending.append(data[start:])
+                return
+            yield Cut(data, start, header, start + size)
+            start += size
+
+    def _measure(self, data: bytes, start: int) -> tuple[int, int]:
+        """Return the length of a header, and of the frame as far as it can be told; no header: it breaks a rule."""
+        left = len(data) - start
+        if self._has_given_up:
+            return 0, left
+        if left < 2:
+            return 2, 2
+        length = data[start + 1] & ~_MASKED
+        header = 2 + self._mask_bytes
+        if length > 125:
+            more = 2 if length == 126 else 8
+            if left < 2 + more:
+                return header, 2 + more
+            length = int.from_bytes(data[start + 2 : start + 2 + more], "big")
+            header += more
+        if data[start + 1] & _MASKED != self._masked or length > self._max:
+            self._has_given_up = True
+            return 0, left
+        return header, header + length
