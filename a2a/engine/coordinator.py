@@ -358,6 +358,7 @@ class Coordinator:
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._record_ack(gone, now)
             del self.live.agents[gone.agent]
+            self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
             self._tell_finders(gone.agent, "left", now)
             self._forget(gone.agent, now)
@@ -643,6 +644,7 @@ class Coordinator:
 
     def _offered(self, record: Offered) -> None:
         self.live.progress.pop(record.task, None)
+        self.queues.slots.moved(record.agent)
         if record.granted:
             task = self.ledger.tasks[record.task]
             self.live.lease_until[record.task] = record.at + task.durations.offer_ms
@@ -786,6 +788,8 @@ class Coordinator:
                     self.queues.remove(task.id)
                 elif task.state is TaskState.QUEUED and task.retry_at <= now:
                     self.queues.add(task)
+                elif task.is_terminal:
+                    self.queues.remove(task.id)
                 self._schedule(task, now)
                 self._follow_claims(task, now)
                 if task.id in self.live.watchers:

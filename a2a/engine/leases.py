@@ -223,6 +223,8 @@ def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> bool:
         released[message.task] = message.fence
         if is_news and agent in world.ledger.agents:
             world.queues.capacity_changed(world.ledger.agents[agent])
+    elif is_news:
+        world.queues.slots.moved(agent)
     if not released:
         del world.live.released[agent]
     return is_news

@@ -1,12 +1,12 @@
 """Who gets a queued task: one pass after every change, and a pure ranking (spec ROUTE).
 
 Queued tasks that ask for the same kind of agent wait in one bucket, oldest first inside a priority. A pass looks only
-at skills where something changed, so its cost does not grow with what merely waits.
+at buckets that changed, and at those that an agent which may take more could serve, so its cost does not grow with what
+merely waits; whom it asks comes from `slots`, so neither does it with who merely is there.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -18,6 +18,7 @@ from ..protocol.states import TaskState
 from .capacity import serves
 from .ledger import Agent, Ledger, Task
 from .live import Live
+from .slots import FreeSlots, share_in_use
 from .waits import has_to_wait, resources_of, wait_of
 
 __all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]
@@ -27,38 +28,92 @@ __all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]
 class _Bucket:
     """Tasks that any of the same agents could do: those that all of `wanted` describe."""
 
+    key: bytes
     wanted: tuple[dict[str, Any], ...]
+    named: str | None
+    """The one agent that they are for, or None."""
+    excluded: tuple[str, ...]
+    """Agents that they are not for."""
+    kind: tuple[dict[str, Any], ...]
+    """What else is wanted: the pool of agents is that of all buckets with the same."""
+    kind_key: bytes
     heap: list[tuple[int, int, str]] = field(default_factory=list)
     """(negative priority, lsn, task)."""
 
+    @classmethod
+    def of(cls, key: bytes, wanted: tuple[dict[str, Any], ...]) -> _Bucket:
+        """Make the bucket for what these tasks ask for."""
+        named = next((requires["agent"] for requires in wanted if "agent" in requires), None)
+        excluded = tuple(agent for requires in wanted for agent in requires.get("exclude", ()))
+        others = ({name: requires[name] for name in requires if name != "exclude"} for requires in wanted)
+        kind = tuple(requires for requires in others if requires)
+        return cls(key, wanted, named, excluded, kind, canonical(kind) if kind else b"")
+
+
+@dataclass(slots=True)
+class _Skill:
+    """The buckets of one skill."""
+
+    buckets: dict[bytes, _Bucket] = field(default_factory=dict)
+    named: dict[str, dict[bytes, _Bucket]] = field(default_factory=dict)
+    """Agent to the buckets of tasks for it alone."""
+    unnamed: dict[bytes, _Bucket] = field(default_factory=dict)
+    """Those of all other tasks."""
+
+    def add(self, bucket: _Bucket) -> None:
+        self.buckets[bucket.key] = bucket
+        self._beside(bucket)[bucket.key] = bucket
+
+    def drop(self, bucket: _Bucket) -> None:
+        del self.buckets[bucket.key]
+        beside = self._beside(bucket)
+        del beside[bucket.key]
+        if bucket.named is not None and not beside:
+            del self.named[bucket.named]
+
+    def _beside(self, bucket: _Bucket) -> dict[bytes, _Bucket]:
+        return self.unnamed if bucket.named is None else self.named.setdefault(bucket.named, {})
+
+
+@dataclass(slots=True)
+class _Change:
+    """What a pass looks at in one skill."""
+
+    buckets: dict[bytes, None] = field(default_factory=dict)
+    agents: dict[str, None] = field(default_factory=dict)
+
 
 class Queues:
-    """The queued tasks that could be offered now, by skill and by what they require."""
+    """The queued tasks that could be offered now, by skill and by what they require, and who has a slot free."""
 
     def __init__(self) -> None:
-        self._skills: dict[str, dict[bytes, _Bucket]] = {}
-        self._waiting: dict[str, bytes] = {}
-        """Task to the bucket it waits in."""
-        self._changed: dict[str, None] = {}
+        self.slots = FreeSlots()
+        self._skills: dict[str, _Skill] = {}
+        self._waiting: dict[str, tuple[str, bytes]] = {}
+        """Task to the skill and the bucket it waits in."""
+        self._changed: dict[str, _Change] = {}
 
     def add(self, task: Task) -> None:
-        """Queue a task, once; either way its skill is looked at in the next pass."""
+        """Queue a task, once; either way its bucket is looked at in the next pass."""
         wanted = wanted_of(task)
         skill = task.spec["skill"]
         key = canonical(wanted) if wanted else b""
-        self._changed[skill] = None
-        if self._waiting.get(task.id) == key:
+        self._change(skill).buckets[key] = None
+        if self._waiting.get(task.id) == (skill, key):
             return
-        self._waiting[task.id] = key
-        buckets = self._skills.setdefault(skill, {})
-        bucket = buckets.get(key)
+        self._waiting[task.id] = (skill, key)
+        buckets = self._skills.setdefault(skill, _Skill())
+        bucket = buckets.buckets.get(key)
         if bucket is None:
-            bucket = buckets[key] = _Bucket(wanted)
+            bucket = _Bucket.of(key, wanted)
+            buckets.add(bucket)
         heappush(bucket.heap, (-task.spec.get("priority", 0), task.lsn, task.id))
 
     def remove(self, task: str) -> None:
-        """Let a task wait for something else than an agent."""
-        self._waiting.pop(task, None)
+        """Let a task wait for something else than an agent, or for nothing: its bucket is tidied in the next pass."""
+        place = self._waiting.pop(task, None)
+        if place is not None:
+            self._change(place[0]).buckets[place[1]] = None
 
     def has(self, task: str) -> bool:
         """Tell whether a task waits for an agent."""
@@ -66,35 +121,54 @@ class Queues:
 
     def capacity_changed(self, agent: Agent) -> None:
         """Note that the agent may take more than before."""
+        self.slots.moved(agent.id)
         for skill in agent.skills:
             if skill in self._skills:
-                self._changed[skill] = None
+                self._change(skill).agents[agent.id] = None
 
-    def take_changed(self) -> list[str]:
+    def take_changed(self) -> dict[str, _Change]:
         """Return the skills to look at, and start afresh."""
-        changed, self._changed = list(self._changed), {}
+        changed, self._changed = self._changed, {}
         return changed
 
-    def heads(self, skill: str, ledger: Ledger, now: int) -> Generator[tuple[Task, _Bucket], bool, None]:
+    def _change(self, skill: str) -> _Change:
+        change = self._changed.get(skill)
+        if change is None:
+            change = self._changed[skill] = _Change()
+        return change
+
+    def heads(
+        self, skill: str, change: _Change, ledger: Ledger, now: int
+    ) -> Generator[tuple[Task, _Bucket], bool, None]:
         """Yield the task to offer next of each bucket, best first; the caller sends True back where it was taken.
+
+        Of the buckets that did not change, those are looked at that an agent which may take more could serve: for the
+        others nobody was free when they were looked at last.
 
         Tasks that are no longer queued, or that wait for a later time, leave the bucket on the way. One that some
         agent does not want to see for a while, or may not have, steps aside: those behind it do not wait with it.
         """
-        buckets = self._skills.get(skill, {})
+        buckets = self._skills.get(skill)
+        if buckets is None:
+            return
         aside: list[tuple[_Bucket, tuple[int, int, str]]] = []
-        open_buckets = list(buckets.items())
+        looked_at = {key: buckets.buckets[key] for key in change.buckets if key in buckets.buckets}
+        if change.agents:
+            looked_at.update(buckets.unnamed)
+            for agent in change.agents:
+                looked_at.update(buckets.named.get(agent, {}))
+        open_buckets = list(looked_at.values())
         while open_buckets:
-            best: tuple[tuple[int, int, str], bytes, _Bucket] | None = None
-            for key, bucket in list(open_buckets):
-                head = self._head(key, bucket, ledger, now)
+            best: tuple[tuple[int, int, str], _Bucket] | None = None
+            for bucket in list(open_buckets):
+                head = self._head((skill, bucket.key), bucket, ledger, now)
                 if head is None:
-                    open_buckets.remove((key, bucket))
+                    open_buckets.remove(bucket)
                 elif best is None or head < best[0]:
-                    best = (head, key, bucket)
+                    best = (head, bucket)
             if best is None:
                 break
-            head, key, bucket = best
+            head, bucket = best
             task = ledger.tasks[head[2]]
             taken = yield task, bucket
             if taken:
@@ -103,18 +177,19 @@ class Queues:
             elif any(until > now for until in task.shunned.values()) or ledger.barred(task):
                 aside.append((bucket, heappop(bucket.heap)))
             else:
-                open_buckets.remove((key, bucket))
+                open_buckets.remove(bucket)
         for bucket, head in aside:
             heappush(bucket.heap, head)
-        for key in [key for key, bucket in buckets.items() if not bucket.heap]:
-            del buckets[key]
-        if not buckets:
+        for bucket in looked_at.values():
+            if not bucket.heap:
+                buckets.drop(bucket)
+        if not buckets.buckets:
             self._skills.pop(skill, None)
 
-    def _head(self, key: bytes, bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
+    def _head(self, place: tuple[str, bytes], bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
         heap = bucket.heap
         while heap:
-            waits_here = self._waiting.get(heap[0][2]) == key
+            waits_here = self._waiting.get(heap[0][2]) == place
             task = ledger.tasks.get(heap[0][2])
             if waits_here and task is not None and task.state is TaskState.QUEUED and task.retry_at <= now:
                 return heap[0]
@@ -158,41 +233,29 @@ def _schema_hash(skill: dict[str, Any]) -> str | None:
     return None if schema is None else content_hash(schema, b"")
 
 
-def choose_agent(task: Task, wanted: tuple[dict[str, Any], ...], ledger: Ledger, live: Live, now: int) -> str | None:
+def choose_agent(task: Task, bucket: _Bucket, slots: FreeSlots, ledger: Ledger, live: Live, now: int) -> str | None:
     """Return the agent to offer the task to, or None where nobody suitable has credit.
 
     In this order: the one who knows it already (a rework, an answer), those who did not lose or decline it before,
     the least loaded. Ties go by rendezvous hashing of (task, agent), so neither the order of arrival nor of iteration
     matters.
     """
-    best: tuple[bool, bool, int] | None = None
-    tied: list[str] = []
-    knows = task.last_agent if task.rev or task.asks else None
     barred = ledger.barred(task)
-    for agent in ledger.by_skill.get(task.spec["skill"], {}).values():
-        if agent.status != "ready":
-            continue
-        if agent.id in ledger.quarantined:
-            continue
-        free = live.free_credit(agent.id, ledger)
-        if free <= 0 or not serves(agent.skills[task.spec["skill"]], agent, *wanted):
-            continue
-        shunned_until = task.shunned.get(agent.id)
-        if agent.id in barred or (shunned_until is not None and shunned_until > now):
-            continue
-        credit = live.agents[agent.id].credit_tasks
-        score = (shunned_until is not None and agent.id != knows, agent.id != knows, (credit - free) * 1000 // credit)
-        if best is None or score < best:
-            best, tied = score, [agent.id]
-        elif score == best:
-            tied.append(agent.id)
-    if not tied:
+    first = bucket.named or (task.last_agent if task.rev or task.asks else None)
+    if first is not None and first not in barred and task.shunned.get(first, now) <= now:
+        agent = ledger.agents.get(first)
+        if agent is not None and share_in_use(agent, task.spec["skill"], bucket.wanted, ledger, live) is not None:
+            return first
+    pool = slots.pool(task.spec["skill"], bucket.kind_key, bucket.kind, ledger, live) if not bucket.named else None
+    if pool is None or not pool.share_of:
         return None
-    return tied[0] if len(tied) == 1 else max(tied, key=lambda agent: (_rendezvous(task.id, agent), agent))
-
-
-def _rendezvous(task: str, agent: str) -> bytes:
-    return hashlib.blake2b(f"{task}\n{agent}".encode(), digest_size=8).digest()
+    never = (*bucket.excluded, *sorted(barred))
+    chosen = pool.least_used(task.id, dict.fromkeys((*never, *task.shunned)))
+    if chosen is None and task.shunned:
+        # Who is in the pool has lost or declined it, or is not to have it: these are few.
+        again = {agent for agent, until in task.shunned.items() if until <= now}
+        chosen = pool.least_used(task.id, (agent for agent in pool.share_of if agent not in again or agent in never))
+    return chosen
 
 
 def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tuple[Task, str | None]]:
@@ -201,12 +264,12 @@ def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tup
     A task that an agent would take but whose resources are not free stands in line for them, out of the way of those
     behind it; where it begins to, it is yielded without an agent (spec CLAIM-9).
     """
-    for skill in queues.take_changed():
-        heads = queues.heads(skill, ledger, now)
+    for skill, change in queues.take_changed().items():
+        heads = queues.heads(skill, change, ledger, now)
         item = next(heads, None)
         while item is not None:
             task, bucket = item
-            agent = choose_agent(task, bucket.wanted, ledger, live, now)
+            agent = choose_agent(task, bucket, queues.slots, ledger, live, now)
             names = resources_of(task) if agent is not None else {}
             wait = wait_of(task, names) if names else None
             if wait is not None and has_to_wait(ledger, live, wait):

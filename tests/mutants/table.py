@@ -19,6 +19,7 @@ MAILBOX = "a2a/engine/mailbox.py"
 REGISTRY = "a2a/engine/registry.py"
 REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
+SLOTS = "a2a/engine/slots.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
 HANDOVER = "a2a/engine/handover.py"
@@ -517,10 +518,35 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "draining-agent-asked",
         "An agent that drains is offered more.",
-        ROUTING,
-        '        if agent.status != "ready":\n            continue',
+        SLOTS,
+        '    if agent.status != "ready":\n        return None\n',
         "",
         caught_by=("I16",),
+    ),
+    Mutant(
+        "offer-takes-no-slot",
+        "Whoever was just offered a task stands among the agents as before.",
+        COORDINATOR,
+        "        self.queues.slots.moved(record.agent)\n",
+        "",
+        caught_by=("I16",),
+        quick=True,
+    ),
+    Mutant(
+        "gone-agent-keeps-its-place",
+        "An agent that has gone is still asked.",
+        COORDINATOR,
+        "            self.queues.slots.moved(gone.agent)\n",
+        "",
+        caught_by=("I16",),
+    ),
+    Mutant(
+        "free-agent-serves-the-changed-only",
+        "An agent that has credit again is looked at for tasks that came since.",
+        ROUTING,
+        "            looked_at.update(buckets.unnamed)\n",
+        "",
+        caught_by=("L2",),
     ),
     Mutant(
         "freed-credit-not-noticed",
@@ -1325,8 +1351,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "one-agent-answers-twice",
         "Whoever works on one answer of a group may be given another.",
         ROUTING,
-        "        if agent.id in barred or (",
-        "        if (",
+        "    barred = ledger.barred(task)\n",
+        "    barred: set[str] = set()\n",
         caught_by=("GROUP-1",),
         disputes=True,
     ),
@@ -1677,8 +1703,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "offered-in-quarantine",
         "An agent in quarantine is offered tasks.",
-        ROUTING,
-        "        if agent.id in ledger.quarantined:\n            continue\n",
+        SLOTS,
+        "    if agent.id in ledger.quarantined:\n        return None\n",
         "",
         caught_by=("CONFLICT-18",),
         quarrels=True,

@@ -6,7 +6,8 @@ import pytest
 
 from a2a.engine.capacity import serves
 from a2a.engine.ledger import Agent
-from a2a.engine.routing import choose_agent, satisfies
+from a2a.engine.routing import Queues, _Bucket, choose_agent, satisfies
+from a2a.engine.slots import FreeSlots
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
     AgentFilter,
@@ -277,13 +278,53 @@ def test_a_choice_may_be_made_again_with_the_same_outcome(town, boss):
         town.worker(name, "other")
     task = town.task(boss.delegate("k", "other", spec={"requires": {"labels": {"no": "body"}}}))
     live, ledger = town.coordinator.live, town.ledger
-    choices = {choose_agent(task, (), ledger, live, town.now) for _ in range(3)}
+    bucket = _Bucket.of(b"", ())
+    choices = {choose_agent(task, bucket, town.coordinator.queues.slots, ledger, live, town.now) for _ in range(3)}
     assert len(choices) == 1
     backwards = dict(reversed(ledger.by_skill["other"].items()))
     ledger.by_skill["other"], forwards = backwards, ledger.by_skill["other"]
-    choices.add(choose_agent(task, (), ledger, live, town.now))
+    choices.add(choose_agent(task, bucket, FreeSlots(), ledger, live, town.now))
     ledger.by_skill["other"] = forwards
     assert len(choices) == 1
+
+
+def test_a_slot_that_is_taken_back_is_free_no_more(town, boss):
+    worker = town.worker("w1", tasks=1)
+    boss.delegate("1")
+    offer = worker.offer()
+    worker.beat(offer, slot="released")
+    worker.beat(offer, slot="held")
+    assert holders(town, boss.delegate("2")) == [None]
+
+
+# What a pass looks at -------------------------------------------------------------------------------------------------
+
+
+def test_tasks_for_one_agent_are_looked_at_when_it_may_take_more(town, boss, monkeypatch):
+    workers = [town.worker(f"w{number}", tasks=1) for number in range(4)]
+    for number in range(8):
+        boss.delegate(str(number), spec={"requires": {"agent": f"w{number % 4}"}})
+    looked_at = []
+    head = Queues._head
+
+    def noted(self, place, *rest):
+        looked_at.append(place)
+        return head(self, place, *rest)
+
+    monkeypatch.setattr(Queues, "_head", noted)
+    first = workers[2].offer()
+    workers[2].report(first)
+    assert workers[2].offer().task != first.task
+    assert len(set(looked_at)) == 1, "tasks for others do not wait for this one"
+
+
+def test_a_task_that_ends_in_the_queue_leaves_nothing_behind(town, boss):
+    plain, named = boss.delegate("1"), boss.delegate("2", spec={"requires": {"agent": "w1"}})
+    queues = town.coordinator.queues
+    assert queues.has(plain) and queues.has(named) and list(queues._skills) == ["echo"]
+    boss.cancel(plain)
+    boss.cancel(named)
+    assert not queues._waiting and not queues._skills
 
 
 # In which order -------------------------------------------------------------------------------------------------------
