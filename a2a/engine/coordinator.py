@@ -1010,15 +1010,15 @@ class Coordinator:
     def _forget(self, agent: str, now: int) -> None:
         """Let go of the mailbox of a process that had an id of its own and took its mail with it.
 
-        Not while something may still write to it before it is back and has heard that: a task, or for an agent with
-        skills an offer. A new mailbox counts from one again, and an older cursor would pass over what is in it.
+        Not while something may still write to it before it is back and has heard that: a task it delegated, or for an
+        agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
+        would pass over what is in it.
         """
         mailbox = self.ledger.mailboxes.get(agent)
         if "#" not in agent or agent in self.ledger.agents or mailbox is None or mailbox.entries:
             return
-        for task in self.ledger.open_tasks.values():
-            if task.delegator == agent or (task.results and task.results[-1].agent == agent):
-                return
+        if agent in self.ledger.delegating:
+            return
         if owner_of(None, agent) in self.ledger.claims.by_owner:
             return
         if any(agent in conflict.parties for conflict in self.ledger.open_conflicts.values()):

@@ -450,6 +450,8 @@ class Ledger:
         self.by_skill: dict[str, dict[str, Agent]] = {}
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
+        self.delegating: dict[str, int] = {}
+        """Agent to how many open tasks it is the delegator of."""
         self.conflicts: dict[str, Conflict] = {}
         self.open_conflicts: dict[str, Conflict] = {}
         """Those that are not over, in the order they opened."""
@@ -586,6 +588,14 @@ class Ledger:
         if parent is not None and parent.authority is not None and parent.authority.is_open:
             return parent.authority.holder
         return task.delegator
+
+    def count_open(self, delegator: str, change: int) -> None:
+        """Count one more open task of an agent, or one less."""
+        count = self.delegating.get(delegator, 0) + change
+        if count:
+            self.delegating[delegator] = count
+        else:
+            del self.delegating[delegator]
 
     def hold(self, agent: str, task: Task, fence: int) -> None:
         """Count the attempt against the agent's credit."""
@@ -834,6 +844,7 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
         since=record.at,
     )
     ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
+    ledger.count_open(task.delegator, 1)
     ledger.keys[record.scope, record.key] = task.id
     if record.terms is not None:
         task.state, task.group = TaskState.BLOCKED, Group(Terms(**record.terms))
@@ -852,8 +863,12 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
 
 
 def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
-    ledger.tasks[record.task].delegator = record.delegator
-    ledger.touched[record.task] = ledger.tasks[record.task]
+    task = ledger.tasks[record.task]
+    if not task.is_terminal:
+        ledger.count_open(task.delegator, -1)
+        ledger.count_open(record.delegator, 1)
+    task.delegator = record.delegator
+    ledger.touched[record.task] = task
 
 
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
@@ -1216,7 +1231,8 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     waited = task.is_reported and result is not None and result.reviewed
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
-    ledger.open_tasks.pop(task.id, None)
+    if ledger.open_tasks.pop(task.id, None) is not None:
+        ledger.count_open(task.delegator, -1)
     if record.state != "completed":
         ledger.patches.drop(task.id)
     ledger.claims.forget(owner_of(task.id, ""))

@@ -46,6 +46,7 @@ class _State:
     by_skill: dict[str, list[str]]
     """Skill to its agents, in their order."""
     open_tasks: list[str]
+    delegating: dict[str, int]
     mail: dict[str, int]
     archived: KeyFilter
     recalled: list[str]
@@ -76,6 +77,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         holding=ledger.holding,
         by_skill={skill: list(agents) for skill, agents in ledger.by_skill.items()},
         open_tasks=list(ledger.open_tasks),
+        delegating=ledger.delegating,
         mail=ledger.mail,
         archived=ledger.archived,
         recalled=list(ledger.recalled),
@@ -117,6 +119,7 @@ def load(body: bytes, namespace: str) -> Ledger:
         skill: {agent: ledger.agents[agent] for agent in agents} for skill, agents in state.by_skill.items()
     }
     ledger.open_tasks = {task: ledger.tasks[task] for task in state.open_tasks}
+    ledger.delegating = state.delegating
     for task in ledger.open_tasks.values():
         if task.on_delegator_loss != "continue":
             ledger.attached.setdefault(task.principal, {})[task.id] = task

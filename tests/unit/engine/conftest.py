@@ -3,6 +3,7 @@
 Whatever a test did, its records must build the same ledger again; the fixture looks when the test is over.
 """
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ def check_history(ledger: Ledger) -> None:
         assert [event.event for event in task.history if event.state in _ENDED][1:] == [], "an end is an end"
         fences.extend(task.attempts)
     assert len(fences) == len(set(fences)), "a fence is minted once"
+    assert ledger.delegating == Counter(task.delegator for task in ledger.open_tasks.values())
 
 
 _ENDED = ("completed", "failed", "canceled", "rejected")
