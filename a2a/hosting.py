@@ -14,6 +14,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ _DOOR = 100
 
 
 _FOR_EVER_MS = 1_000 * 366 * 86_400_000
-"""Nothing leaves the memory of a coordinator that is only asked."""
+"""Nothing leaves the memory of a coordinator that is only asked, however much there is."""
 
 
 class UnsafeAddress(ValueError):
@@ -128,7 +129,7 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
     with LedgerReader(db) as reader:
         LedgerLock(reader.path).release()  # nobody has it; whoever takes it later does not mind being looked at
         newest = max((entry.at for entry in reader.entries(reader.end - 1)), default=0)
-        policy = Policy(namespace=reader.namespace(), linger_ms=_FOR_EVER_MS)
+        policy = Policy(namespace=reader.namespace(), linger_ms=_FOR_EVER_MS, linger_tasks_max=sys.maxsize)
         server = Server(LookingStore(reader), policy, clock=lambda: newest)
         await server.open()
 

@@ -253,6 +253,8 @@ class Policy:
     linger_ms: int = 60_000
     """How long a settled task stays in memory; late reports and repeated keys mostly come soon. Later ones find it in
     the archive."""
+    linger_tasks_max: int = 10_000
+    """Settled tasks in memory. Beyond this the oldest leave sooner; a small one takes five kilobytes."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000

@@ -62,11 +62,15 @@ class Retention:
     """The settled tasks in memory, by when they are to be looked at.
 
     Args:
-        linger_ms: how long a settled task stays, at least.
+        linger_ms: how long a settled task stays, at least, where there is room.
+        tasks_max: beyond so many the oldest leave sooner.
     """
 
-    def __init__(self, linger_ms: int) -> None:
+    def __init__(self, linger_ms: int, tasks_max: int) -> None:
         self._linger_ms = linger_ms
+        self._tasks_max = tasks_max
+        self._crowded_at = 0
+        """When to look again where there are too many: those looked at last could not leave."""
         self._heap: list[tuple[int, int, str]] = []
         """(time, lsn of the task, task)."""
 
@@ -77,7 +81,10 @@ class Retention:
 
     def next_deadline(self) -> int | None:
         """Return when `take` may have something next, or None."""
-        return self._heap[0][0] if self._heap else None
+        if not self._heap:
+            return None
+        due = self._heap[0][0]
+        return min(due, self._crowded_at) if len(self._heap) > self._tasks_max else due
 
     def take(self, ledger: Ledger, wanted: Container[object], now: int) -> tuple[list[Task], bool]:
         """Return tasks that leave now, a batch at most; and whether mail alone kept one back.
@@ -90,7 +97,9 @@ class Retention:
         leaving: dict[str, Task] = {}
         again: list[Task] = []
         has_mail = False
-        while self._heap and self._heap[0][0] <= now and len(leaving) < _BATCH:
+        crowded = min(len(self._heap) - self._tasks_max, _BATCH)
+        while self._heap and (self._heap[0][0] <= now or crowded > 0) and len(leaving) < _BATCH:
+            crowded -= 1
             task = ledger.tasks.get(heappop(self._heap)[2])
             if task is None or task.id in leaving:
                 continue
@@ -103,4 +112,5 @@ class Retention:
         later = now + max(0, _LOOK_AGAIN_MS - self._linger_ms)
         for task in again:
             self.add(task, later)
+        self._crowded_at = now if leaving else now + _TOGETHER_MS
         return list(leaving.values()), has_mail

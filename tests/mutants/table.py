@@ -20,6 +20,7 @@ REGISTRY = "a2a/engine/registry.py"
 REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
 SLOTS = "a2a/engine/slots.py"
+RETENTION = "a2a/engine/retention.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
 HANDOVER = "a2a/engine/handover.py"
@@ -558,6 +559,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "    Yielded: (Coordinator._frees_credit,),\n",
         "",
         caught_by=("L2",),
+    ),
+    Mutant(
+        "leaves-before-it-is-crowded",
+        "Settled tasks leave early while there is room for them.",
+        RETENTION,
+        "        crowded = min(len(self._heap) - self._tasks_max, _BATCH)\n",
+        "        crowded = min(len(self._heap) - self._tasks_max + 1, _BATCH)\n",
+        caught_by=("DURABLE-7",),
     ),
     # Mail -------------------------------------------------------------------------------------------------------------
     Mutant(

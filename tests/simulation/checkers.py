@@ -569,11 +569,17 @@ class OnlyTheSettledLeave(Checker):
             return
         assert self.court.coordinator is not None, "it decided"
         mail = {entry.task for mailbox in self.court.coordinator.ledger.mailboxes.values() for entry in mailbox.entries}
+        policy = self.court.policy
+        early = [name for name in record.tasks if record.at - self.model.tasks[name].since < policy.linger_ms]
+        there = sum(task.has_ended and not task.is_archived for task in self.model.tasks.values()) if early else 0
+        room = policy.linger_tasks_max
+        fits = len(early) <= max(0, there - room)
+        self.hold(
+            fits, f"{early} leave within {policy.linger_ms} ms, with room for {room} of the {there} that have ended"
+        )
         for name in record.tasks:
             task = self.model.tasks[name]
             self.hold(task.has_ended and not task.is_archived, f"{name} is {task.state} and leaves")
-            lingered = record.at - task.since
-            self.hold(lingered >= self.court.policy.linger_ms, f"{name} leaves {lingered} ms after its end")
             parent = self.model.tasks.get(task.parent or "")
             self.hold(parent is None or parent.has_ended, f"{name} leaves before its parent has ended")
             below = [child for child in task.children if not self.model.tasks[child].is_archived]

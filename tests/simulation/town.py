@@ -100,6 +100,7 @@ class Town:
         self.profile.policy = replace(
             self.profile.policy,
             linger_ms=linger_ms,
+            linger_tasks_max=world.chance("room").choice((0, 3, 10_000)),
             refusals_per_minute=few.choice((2, 16)),
             refusals_alike_max=few.choice((1, 2)),
         )

@@ -79,6 +79,39 @@ def test_a_record_has_a_bounded_number_of_tasks(town, boss, worker):
     assert town.ledger.tasks == {}
 
 
+def test_the_oldest_leave_sooner_where_more_have_settled_than_there_is_room_for(make_town):
+    town = make_town(linger_ms=600_000, linger_tasks_max=3)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=8)
+    tasks = [done(boss, worker, f"k{number}") for number in range(3)]
+    read_all(boss, worker)
+    town.pass_time(5_000)
+    assert list(town.ledger.tasks) == tasks, "there is room for these"
+    for number in range(300):
+        tasks.append(done(boss, worker, f"m{number}"))
+        read_all(boss, worker)
+    town.pass_time(5_000)
+    assert list(town.ledger.tasks) == tasks[-3:]
+    assert [len(record.tasks) for record in town.said(Archived)] == [256, 44]
+
+
+def test_those_for_whom_there_is_no_room_and_who_cannot_leave_are_not_looked_at_all_the_time(make_town):
+    town = make_town(linger_ms=600_000, linger_tasks_max=1)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=8)
+    tasks = [done(boss, worker, f"k{number}") for number in range(4)]
+    worker.acknowledge()
+    town.pass_time(500)
+    looks = []
+    for _ in range(6):
+        due = town.coordinator.next_deadline()
+        looks.append(due - town.now)
+        town.pass_time(due - town.now)
+    assert list(town.ledger.tasks) == tasks, "their mail was not read"
+    assert min(looks) >= 250
+    boss.acknowledge()
+    town.pass_time(5_000)
+    assert len(town.ledger.tasks) == 1
+
+
 def test_a_task_stays_while_somebody_has_not_read_its_mail(town, boss, worker):
     task = done(boss, worker)
     worker.acknowledge()
