@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 import pytest
 
 from a2a import Server, connect
-from a2a.cli.coordinator import announce, hosting, until_stopped
+from a2a.cli.coordinator import _COLLECTED_AFTER, _allow_files, _uncollected, announce, hosting, until_stopped
 from a2a.cli.exits import Failure
 from a2a.cli.output import Output
 from a2a.credentials import load_tokens
@@ -64,6 +65,39 @@ def test_the_collector_stays_away_while_the_ledger_is_folded(
     monkeypatch.setattr(Server, "open", fold)
     done = command("coordinator", "run", "--db", str(tmp_path / "l.db"), "--listen", "127.0.0.1:0")
     assert (done.code, seen, gc.isenabled()) == (1, [False], True)
+
+
+def test_the_collector_comes_less_often_once_the_coordinator_is_ready() -> None:
+    before = gc.get_threshold()
+    try:
+        with _uncollected() as collect:
+            assert not gc.isenabled()
+            collect()
+            assert (gc.isenabled(), gc.get_threshold()) == (True, _COLLECTED_AFTER)
+            assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+    assert gc.get_threshold() == before
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised"),
+    [
+        ((1_024, 4_096), (2_000, 4_096)),
+        ((1_024, 1_500), (1_500, 1_500)),
+        ((1_024, resource.RLIM_INFINITY), (2_000, resource.RLIM_INFINITY)),
+        ((3_000, 4_096), None),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None),
+    ],
+)
+def test_a_coordinator_may_have_as_many_open_files_as_connections_where_the_system_lets_it(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: tuple[int, int] | None
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, pair: asked.append(pair))
+    _allow_files(2_000)
+    assert asked == ([] if raised is None else [raised])
 
 
 async def test_an_address_in_use_is_told_as_a_sentence(command: Any, tmp_path: Path) -> None:
