@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import big, conflict, delegate, discover, fanout, machine, micro, stream
+from benchmarks import backlog, big, conflict, delegate, discover, fanout, idle, long, machine, micro, restart, stream
 from benchmarks.peers import runner as peers
 from benchmarks.report import BenchmarkError, Note, Options, Result, as_facts, as_json, as_table
 
@@ -27,6 +27,10 @@ BENCHMARKS: dict[str, Callable[[Options], Awaitable[Sequence[Result | Note]]]] =
     "fanout": fanout.run,
     "conflict": conflict.run,
     "discover": discover.run,
+    "idle": idle.run,
+    "backlog": backlog.run,
+    "restart": restart.run,
+    "long": long.run,
     "micro": micro.run,
     "peers": peers.run,
 }

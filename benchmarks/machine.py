@@ -23,6 +23,7 @@ __all__ = [
     "facts",
     "filesystem_of",
     "installed_event_loop",
+    "memory_mb",
     "sync_seconds",
 ]
 
@@ -121,6 +122,14 @@ def _processes() -> Iterator[tuple[int, list[str]]]:
             except OSError:
                 continue  # it ended between the listing and the reading
             yield int(entry.name), text[text.rindex(")") + 2 :].split()
+
+
+def memory_mb(pid: int) -> float:
+    """What a process has in memory, without its children, in 10**6 bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ProcessLookupError(f"process {pid} has ended")
 
 
 def facts(directory: Path, loop: str) -> dict[str, Any]:

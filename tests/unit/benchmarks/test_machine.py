@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks import machine
-from benchmarks.machine import FileSystem, cpu_seconds, disk_directory, event_loop_of, facts, filesystem_of
+from benchmarks.machine import (
+    FileSystem,
+    cpu_seconds,
+    disk_directory,
+    event_loop_of,
+    facts,
+    filesystem_of,
+    memory_mb,
+)
 
 BURN = "import time\nend = time.process_time() + 0.2\nwhile time.process_time() < end: pass\n"
 
@@ -103,3 +111,10 @@ def test_the_facts_name_machine_versions_loop_and_filesystem(tmp_path: Path) -> 
     assert 0 <= found["fsync_p50_ms"] < (time.perf_counter() - start) * 1000
     assert not list(tmp_path.iterdir())
     json.dumps(found)
+
+
+def test_what_a_process_has_in_memory_is_what_it_took() -> None:
+    before = memory_mb(os.getpid())
+    taken = bytearray(64 * 1024 * 1024)
+    taken[::4096] = b"x" * len(taken[::4096])
+    assert 55 < memory_mb(os.getpid()) - before < 90
