@@ -2,7 +2,8 @@
 
 One generic codec, by the fields' names and types: a new field needs no line here, and a body written before it has
 the field's default. Enums are stored by value, bytes as they are. A body says which fields its classes had, once and
-not with every object. It knows nothing of tasks; `_UPGRADES` is where a change that names alone do not bridge goes.
+not with every object, and most names by a number. Beside `_NAMES` it knows nothing of tasks; `_UPGRADES` is where a
+change that names alone do not bridge goes.
 
 What is kept on a disk has a checksum behind it: the types of what is read are not looked at, so that a body which was
 changed there would be found out only by whatever ran into it.
@@ -25,7 +26,7 @@ from ..protocol.codec import pack, unpack
 
 __all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes", "with_checksum"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the bodies written; older ones are read by way of `_UPGRADES`."""
 
 _MARK = b"a2a\x00sum="
@@ -33,12 +34,32 @@ _SUM = 16
 """Bytes of a checksum, which stands behind the mark."""
 
 T = TypeVar("T")
+_IN_ORDER = """
+    Task id lsn at scope key delegator principal context_id spec spec_hash payload durations bounds parent
+    on_parent_end depth deadline_at budget on_delegator_loss loss_ms redrive_of state since generation attempt
+    attempts rev authority offer retry_at was_leased losses failures declines revivals handoffs shunned last_agent
+    last_error results outcomes evidence refusals feedback asks artifacts chunks checkpoints steers handed_to spent
+    reserved children group conflicts cancel settled history Durations heartbeat_ms lease_ms offer_ms queue_ms
+    confirm_ms ask_ms cancel_ms stall_ms attempt_ms Bounds reworks Attempt agent end lost ended_at detail usage
+    progress_no note heard Authority fence holder is_open lapsed evicted grace_at Offer Result result_hash reviewed
+    unseen_steer basis stale_basis overruled patches Evidence verdict outcome Refusal kind code times Ask ask_no
+    default auth answer by rank told offered withdrawn Artifact artifact name last_no complete is_named Checkpoint
+    cp_no format portable Steer Group terms electorate classes numbers decided compared Terms comparator ladder
+    ballot_ms judge_ms human_ms appeal_ms cost_micro CancelRequested task mode reason Settled Event event data
+"""
+_NAMES = tuple(_IN_ORDER.split())
+"""Names of classes and fields, each with a number for ever: never take one away, and add others at the end. Written out
+they were two fifths of the 2.5 kB of a small task, so that a page of the database held one task and not two. A name
+that is not here is written out."""
+_NUMBERS = {name: number for number, name in enumerate(_NAMES)}
+
 Shapes = dict[str, list[str]]
 """Class to the names of its fields, in the order in which their values stand."""
 Reader = Callable[[Any], Any]
 
-_UPGRADES: dict[int, Callable[[Shapes, Any], tuple[Shapes, Any]]] = {}
-"""Format to a function that turns the shapes and the value of a body into those of the next format."""
+_UPGRADES: dict[int, Callable[[Shapes, Any], tuple[Shapes, Any]]] = {1: lambda shapes, value: (shapes, value)}
+"""Format to a function that turns the shapes and the value of a body into those of the next format. In those of format
+1 all names are written out."""
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -84,8 +105,25 @@ def to_bytes(value: object) -> bytes:
     shapes = _SHAPES.get(met)
     if shapes is None:
         named: Shapes = {kind.__name__: [item.name for item in fields(kind)] for kind in met}
-        shapes = _SHAPES[met] = pack(named)
+        shapes = _SHAPES[met] = _pack_shapes(named)
     return pack([FORMAT, shapes, body])
+
+
+def _pack_shapes(shapes: Shapes) -> bytes:
+    return pack({_NUMBERS.get(kind, kind): [_NUMBERS.get(name, name) for name in shapes[kind]] for kind in shapes})
+
+
+def _unpack_shapes(packed: bytes) -> Shapes:
+    shapes: dict[str | int, list[str | int]] = unpack(packed)
+    return {_name(kind): [_name(name) for name in names] for kind, names in shapes.items()}
+
+
+def _name(number: str | int) -> str:
+    if isinstance(number, str):
+        return number
+    if number >= len(_NAMES):
+        raise ValueError(f"it has name {number}, this software knows {len(_NAMES)}")
+    return _NAMES[number]
 
 
 def with_checksum(body: bytes) -> bytes:
@@ -109,10 +147,10 @@ def _checked(data: bytes) -> bytes:
 
 @cache
 def fingerprint(kind: type) -> str:
-    """Return what tells whether a dataclass, or one of those it is made of, has other fields than it had."""
+    """Return what tells whether a dataclass, or one of those it is made of, is stored otherwise than it was."""
     found: dict[str, str] = {}
     _collect(kind, found)
-    return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((FORMAT, _NAMES, sorted(found.items()))).encode()).hexdigest()[:16]
 
 
 def _collect(hint: Any, found: dict[str, str]) -> None:
@@ -144,14 +182,14 @@ def from_bytes(kind: type[T], data: bytes) -> T:
             raise ValueError(f"it has format {version}, this software reads up to {FORMAT}")
         value = unpack(body)
         if version < FORMAT:
-            shapes = unpack(packed)
+            shapes = _unpack_shapes(packed)
             while version < FORMAT:
                 shapes, value = _UPGRADES[version](shapes, value)
                 version += 1
-            packed = pack(shapes)
+            packed = _pack_shapes(shapes)
         reader = _READERS.get((kind, packed))
         if reader is None:
-            reader = _reader(kind, unpack(packed))
+            reader = _reader(kind, _unpack_shapes(packed))
             if len(_READERS) < _READERS_MAX:
                 _READERS[kind, packed] = reader
         return cast(T, reader(value))
