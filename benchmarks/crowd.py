@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -74,7 +74,6 @@ class Crowd:
         self._url, self._token, self._name = url, token, name
         self._agents: list[Peer] = []
         self._client: Peer | None = None
-        self._keys = itertools.count(1)
         self._hash = result_hash("completed", RESULT)
         self._unanswered = self._open = self._settled = 0
         self._goal = 0
@@ -154,7 +153,7 @@ class Crowd:
     def _delegate(self, client: Peer, count: int) -> None:
         self._open += count
         self._unanswered += count
-        tasks = [{"payload": PAYLOAD, "body": {"key": f"key-{next(self._keys)}", "spec": SPEC}} for _ in range(count)]
+        tasks = [{"payload": PAYLOAD, "body": {"key": os.urandom(8).hex(), "spec": SPEC}} for _ in range(count)]
         client.send_all([("task.delegate", task) for task in tasks])
 
     # --- called for each frame ----------------------------------------------------------------------------------------
