@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
 
@@ -295,7 +295,7 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            archived = [ArchivedTask(*astuple(task)) for task in ready.archived]
+            archived = [ArchivedTask(*task) for task in ready.archived]
             self.store.append(entries, expected, self._appended, archived)
         elif self._in_flight:
             # Nothing new to keep, but what these frames say may rest on a batch that is not durable yet.

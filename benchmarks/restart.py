@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import astuple
 from pathlib import Path
 
 from a2a.engine import snapshot
@@ -82,7 +81,7 @@ class _Town:
             task = getattr(record, "task", None)
             entries.append(Entry(lsn, type(record).__name__, task, record.at, body, payload))
         if entries:
-            archived = [ArchivedTask(*astuple(task)) for task in ready.archived]
+            archived = [ArchivedTask(*task) for task in ready.archived]
             self._behind += 1
             self._store.append(entries, entries[0].lsn - 1, self._appended, archived)
         for need in ready.needs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
@@ -33,8 +33,7 @@ NOTHING = Decision()
 """No record and no reply; shared, so nobody changes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shelved:
+class Shelved(NamedTuple):
     """A settled task on its way into the archive, with what it can be found by."""
 
     task: str

@@ -48,8 +48,7 @@ class Snapshot:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedTask:
+class ArchivedTask(NamedTuple):
     """A settled task in the archive, found by its id or by (scope, key)."""
 
     task: str

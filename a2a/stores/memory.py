@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..errors import StoreConflict, StoreError, StoreLocked
 from .appending import Outcome, end_after, tell
@@ -155,7 +155,7 @@ class MemoryStore(Store):
         self._require_sound()
         old = [task for task in self.medium.archive.values() if task.body and task.settled_at < settled_before]
         old = sorted(old, key=lambda task: task.settled_at)[:limit]
-        self.medium.archive.update((task.task, replace(task, body=b"")) for task in old)
+        self.medium.archive.update((task.task, task._replace(body=b"")) for task in old)
         return len(old)
 
     async def put_blob(self, sha256: str, data: bytes) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import starmap
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,8 +28,6 @@ from .writer import GroupWriter, Job
 __all__ = ["SqliteStore"]
 
 T = TypeVar("T")
-
-_COLUMNS = attrgetter("task", "scope", "key", "state", "settled_at", "body", "lsn", "skill", "parent", "context_id")
 
 _LSN_MAX = 2**63 - 1
 
@@ -85,10 +82,8 @@ class SqliteStore(Store):
     def append(
         self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
     ) -> None:
-        rows = list(map(_COLUMNS, archived))
-        self._require_open().writer.put(
-            Job(done, tuple(entries), expected, statement="archive_tasks" if rows else "", rows=rows)
-        )
+        job = Job(done, tuple(entries), expected, statement="archive_tasks" if archived else "", rows=archived)
+        self._require_open().writer.put(job)
 
     def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
         ledger = self._require_open()

@@ -11,7 +11,6 @@ import asyncio
 import sqlite3
 import tempfile
 from contextlib import closing
-from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -199,7 +198,7 @@ async def _write(path: Path, play: Play, kept: Snapshot) -> None:
         assert error is None, error
         done.set_result(None)
 
-    ledger.append(entries, end, appended, [ArchivedTask(*astuple(task)) for task in play.archived])
+    ledger.append(entries, end, appended, [ArchivedTask(*task) for task in play.archived])
     await done
     await ledger.save_snapshot(kept)
     await ledger.aclose()

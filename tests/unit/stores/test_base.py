@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,8 +322,7 @@ async def test_the_archive_is_listed_newest_first_page_by_page(store, archive):
 )
 async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
     tasks = [
-        replace(
-            settled(f"t{number}", number, state="failed" if number % 2 else "completed"),
+        settled(f"t{number}", number, state="failed" if number % 2 else "completed")._replace(
             skill="plan" if number % 3 else "work",
             parent="t0" if number % 5 else None,
             context_id=f"c{number % 4}",
@@ -341,7 +339,7 @@ async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
 async def test_the_archive_is_listed_by_when_tasks_ended_page_by_page(store, archive):
     # Those with an even number ended in pairs in the same millisecond; the others before all of them.
     ends = [100 + number // 4 if number % 2 == 0 else number for number in range(24)]
-    tasks = [replace(settled(f"t{number:02}", number), settled_at=end) for number, end in enumerate(ends)]
+    tasks = [settled(f"t{number:02}", number)._replace(settled_at=end) for number, end in enumerate(ends)]
     await archive(*tasks)
     expected = sorted(tasks, key=lambda task: (task.settled_at, task.lsn), reverse=True)
     seen: list[ArchivedTask] = []
@@ -359,8 +357,7 @@ async def test_the_archive_is_listed_by_when_tasks_ended_page_by_page(store, arc
 )
 async def test_the_archive_is_listed_by_what_is_wanted_of_those_that_ended(store, archive, wanted):
     tasks = [
-        replace(
-            settled(f"t{number}", number, state="failed" if number % 2 else "completed"),
+        settled(f"t{number}", number, state="failed" if number % 2 else "completed")._replace(
             settled_at=number,
             context_id=f"c{number % 4}",
         )
@@ -390,8 +387,8 @@ async def test_what_is_pruned_is_gone_and_was_there(store, archive):
     assert await store.prune(5, 3) == 3
     assert await store.prune(5, 3) == 1
     assert await store.prune(5, 3) == 0
-    assert await store.find_archived(task="t4") == replace(settled("t4", 4), body=b"")
-    assert await store.find_archived(key=("alice", "key of t1")) == replace(settled("t1", 1), body=b"")
+    assert await store.find_archived(task="t4") == settled("t4", 4)._replace(body=b"")
+    assert await store.find_archived(key=("alice", "key of t1")) == settled("t1", 1)._replace(body=b"")
     assert [task.task for task in await store.list_archived()] == ["t7", "t6", "t5"]
     assert [task.task for task in (await store.list_ended())[0]] == ["t7", "t6", "t5"]
 
