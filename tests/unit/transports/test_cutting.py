@@ -41,7 +41,9 @@ def test_frames_come_out_whole_wherever_the_bytes_were_parted(frames, mask, plac
 
 
 @pytest.mark.parametrize(
-    "first", [frame(Opcode.BINARY, b"part", fin=False), b"\xc2" + frame(Opcode.BINARY, b"compressed")[1:]]
+    "first",
+    [frame(Opcode.BINARY, b"part", fin=False), b"\xc2" + frame(Opcode.BINARY, b"compressed")[1:]],
+    ids=["part", "reserved bit"],  # their masks are drawn
 )
 def test_a_part_of_a_message_and_a_reserved_bit_are_no_message(first):
     (cut,) = cutter().cut(first)
@@ -56,6 +58,7 @@ def test_a_part_of_a_message_and_a_reserved_bit_are_no_message(first):
         b"\x82\xff" + struct.pack("!Q", 2**63 - 1) + bytes(4),
         b"\x82\xfe" + struct.pack("!H", 1001),
     ],
+    ids=["not masked", "too long", "far too long", "too long for a short header"],
 )
 def test_from_a_frame_that_breaks_a_rule_on_all_comes_as_it_is_and_at_once(broken):
     taken = cutter(message_max_bytes=1000)
