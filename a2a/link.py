@@ -37,6 +37,8 @@ log = logging.getLogger("a2a.link")
 
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
+_ACK_WITHIN = 0.05
+"""Seconds an acknowledgement may wait for something to go along with."""
 _FROM_OURS = 64 * 1024 * 1024
 
 Dial = Callable[[Receiver], Any]
@@ -131,6 +133,8 @@ class Link:
         self._complained_of: dict[str, Any] | None = None
         """What the newest refusal was about that a person was told of: the same is not told at every try."""
         self._is_busy = False
+        self._ack_timer: asyncio.TimerHandle | None = None
+        """Runs while an acknowledgement waits for something that goes out anyway."""
         self._fewer_wait = asyncio.Event()
         """Set when a request waits no longer, and at the end of the link; for `drained`, of which several may wait."""
         self._greeted_at = 0
@@ -221,7 +225,7 @@ class Link:
     async def aclose(self) -> None:
         """Close the connection and end the link."""
         self._is_closing = True
-        self._flush()
+        self._acknowledge()
         if self._transport is not None:
             self._transport.close(1000, "bye")  # and the runner goes on when it is over
         else:
@@ -234,8 +238,9 @@ class Link:
                 self._transport.abort()  # it had its time; a loop must not end under an open connection
             self._runner.cancel()
             await asyncio.wait([self._runner])
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._ack_timer):
+            if timer is not None:
+                timer.cancel()
         self._fail_replies(ConnectionLost("the link was closed"))
         if not self._welcomed.done():
             self._welcomed.cancel()
@@ -415,12 +420,21 @@ class Link:
         self.session.disconnected()
         self._gone.set()
 
-    def _flush(self) -> None:
+    def _acknowledge(self) -> None:
+        """Send what is to be sent, and an acknowledgement if there is nothing else."""
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        self._flush(is_ack_due=True)
+
+    def _flush(self, *, is_ack_due: bool = False) -> None:
         self._is_flushing = False
         self.work.tick(self.now())
         if self._transport is not None:
             self._watch_closely()
-            frames = self.session.outgoing()
+            frames = self.session.outgoing(is_ack_due=is_ack_due)
+            if self.session.owes_ack and self._ack_timer is None:
+                self._ack_timer = self._loop.call_later(_ACK_WITHIN, self._acknowledge)
             if frames:
                 if log.isEnabledFor(logging.DEBUG):
                     for frame in frames:

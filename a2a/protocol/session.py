@@ -97,6 +97,8 @@ class Left:
 
 Event = Welcomed | TurnedAway | Reply | Notice | Left
 
+_ACK_SHARE = 8
+"""An acknowledgement waits for no company once it covers this part of the frames that may be under way."""
 _UNBOUNDED = 2**53 - 1
 """The largest number that travels (spec WIRE-8)."""
 _VOLATILE = (
@@ -194,9 +196,21 @@ class PeerSession:
         self.credit = credit
         self.tell(credit)
 
-    def outgoing(self) -> list[Frame]:
-        """Return what is to be sent now, in order. One acknowledgement covers all mailbox entries received since."""
-        if self.is_open and self._cursor > self._acked:
+    @property
+    def owes_ack(self) -> bool:
+        """Whether mailbox entries have come that were not acknowledged on this connection."""
+        return self.is_open and self._cursor > self._acked
+
+    def outgoing(self, *, is_ack_due: bool = True) -> list[Frame]:
+        """Return what is to be sent now, in order. One acknowledgement covers all mailbox entries received since.
+
+        Args:
+            is_ack_due: else it only goes along with something else, or where it covers a good part of the credit: who
+                got an entry mostly has something to say soon, and a message of its own costs both sides a wake-up.
+        """
+        owed = self._cursor - self._acked
+        is_due = is_ack_due or bool(self._out) or owed * _ACK_SHARE >= self.credit.frames
+        if self.owes_ack and is_due:
             self._out.append(Frame(self._new_id(), MailboxAck(self._cursor)))
             self._acked = self._cursor
         frames, self._out = self._out, []

@@ -27,6 +27,7 @@ from a2a.protocol.messages import (
     Error,
     HeldVerdict,
     Limits,
+    MailboxAck,
     Message,
     Ok,
     TaskCreated,
@@ -538,6 +539,27 @@ async def test_a_new_connection_goes_on_behind_the_mail_that_came(coordinator, m
         connection.send(mail(6, event("b")), mail(7, event("c")))
         await coordinator.asked(1, number=1)
     assert [notice.message.agent.agent for notice in noticed] == ["a", "b", "c"]
+
+
+async def test_an_acknowledgement_goes_along_with_what_is_said_next(coordinator, make_link, monkeypatch):
+    monkeypatch.setattr(link_module, "_ACK_WITHIN", 1000.0)
+    noticed: asyncio.Queue[Notice] = asyncio.Queue()
+    link = make_link(listeners={"on_notice": noticed.put_nowait})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        connection = coordinator.connections[0]
+        connection.send(mail(1, event("a")))
+        await noticed.get()
+        assert connection.requests == [], "by itself it has time"
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        request, ack = await coordinator.asked(2)
+        assert (request.message, ack.message) == (TaskGet("t1"), MailboxAck(1))
+        connection.answer(request, found("t1"))
+        await call
+        connection.send(mail(2, event("b")))
+        await noticed.get()
+        await link.aclose()
+        assert connection.requests[-1].message == MailboxAck(2), "nothing follows that it could go along with"
 
 
 async def test_another_goodbye_than_a_take_over_is_followed_by_a_new_connection(coordinator, make_link, haste):

@@ -34,10 +34,10 @@ from a2a.protocol.messages import (
 from a2a.protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 
 
-def make(held: list[Held] | None = None) -> PeerSession:
+def make(held: list[Held] | None = None, credit: Credit | None = None) -> PeerSession:
     numbers = itertools.count(1)
     identity = Identity("worker", "i1", 7, token="t")
-    return PeerSession(identity, lambda: f"f{next(numbers)}", credit=Credit(2), held=lambda: held or [])
+    return PeerSession(identity, lambda: f"f{next(numbers)}", credit=credit or Credit(2), held=lambda: held or [])
 
 
 def welcome(next_mseq: int = 1, secret: str | None = None) -> Welcome:
@@ -181,6 +181,24 @@ def test_mail_is_seen_once_and_acknowledged_once_for_all() -> None:
     assert session.receive(Frame("m2", revoke, mseq=2)) == [Notice(revoke)]
     assert sent(session) == [MailboxAck(2)]
     assert sent(session) == []
+
+
+def test_an_acknowledgement_may_wait_for_company_but_not_for_long() -> None:
+    session = make(credit=Credit(1, 16))
+    greet(session)
+    revoke = TaskRevoke("t-1", 1, "cancel")
+    assert not session.owes_ack
+    session.receive(Frame("m1", revoke, mseq=1))
+    assert session.owes_ack
+    assert session.outgoing(is_ack_due=False) == []
+    session.tell(Ping())
+    assert [frame.message for frame in session.outgoing(is_ack_due=False)] == [Ping(), MailboxAck(1)]
+    assert not session.owes_ack
+    session.receive(Frame("m2", revoke, mseq=2))
+    assert session.outgoing(is_ack_due=False) == []
+    session.receive(Frame("m3", revoke, mseq=3))
+    [alone] = session.outgoing(is_ack_due=False)
+    assert alone.message == MailboxAck(3), "it covers an eighth of the frames that may be under way"
 
 
 def test_a_gap_in_the_mailbox_ends_the_connection() -> None:
