@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -38,8 +39,10 @@ def test_a_quick_run_has_figures_and_leaves_nothing_behind(tmp_path: Path, name:
     assert done.returncode == 0, done.stderr
     machine, *results = [json.loads(line) for line in done.stdout.splitlines()]
     assert machine["name"] == "machine"
-    assert results
-    assert all(result["value"] > 0 for result in results)
+    values = [result["value"] for result in results]
+    assert any(value > 0 for value in values)
+    # In so short a run an idle process may use no processor time that is counted, and a long one need not grow.
+    assert all(math.isfinite(value) for value in values)
     names = [result["name"] for result in results]
     assert len(set(names)) == len(names)
     assert {result["ratio_to"] for result in results} <= {None, *names}
