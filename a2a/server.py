@@ -38,7 +38,8 @@ __all__ = ["Clock", "Server"]
 log = logging.getLogger("a2a.server")
 
 SNAPSHOT_EVERY = 50_000
-"""Records from one snapshot to the next: a start folds as many at most, which takes about a second."""
+"""Records from one snapshot to the next, and four more for each task in memory: a start folds as many at most, which
+takes about a second."""
 FRAMES_PER_TURN = 64
 """Frames decided in one turn of the loop, before what was made durable meanwhile is sent. With all that came there are
 convoys: what is open stands at the same place of its way, and client, coordinator, disk and worker take turns."""
@@ -318,7 +319,7 @@ class Server:
             self._fail(error if isinstance(error, StoreError) else StoreError(f"an append failed: {error}"))
             return
         self._send(self._in_flight.popleft())
-        self._snapshots.appended(self._end)
+        self._snapshots.appended(self._end, len(self.coordinator.ledger.tasks))
         if not self._in_flight:
             self._quiet.set()
 

@@ -26,6 +26,9 @@ __all__ = ["Snapshots", "fold", "main"]
 
 log = logging.getLogger("a2a.snapshots")
 
+_RECORDS_PER_TASK = 4
+"""A task in a snapshot is about as much work as so many records: what is there has to be read and written again for
+each, so with many tasks there they are made less often. Else a hundred thousand that wait double what a task costs."""
 _NICE = 10
 """What the process gives way by: agents and the coordinator come first."""
 _HEAD = 8
@@ -80,7 +83,7 @@ class Snapshots:
 
     Args:
         store: where they are kept; one without a file gets none, but the one at the end.
-        every: records from one to the next.
+        every: records from one to the next, where few tasks are in memory.
     """
 
     def __init__(self, store: Store, every: int) -> None:
@@ -91,10 +94,11 @@ class Snapshots:
         self._making: asyncio.Task[None] | None = None
         """While a process makes one: the loop cannot wait for it."""
 
-    def appended(self, end: int) -> None:
-        """Look whether it is time again; called when the log has grown."""
+    def appended(self, end: int, tasks: int) -> None:
+        """Look whether it is time again; called when the log has grown, with how many tasks are in memory."""
         path = self._store.path
-        if path is None or end - self.newest < self._every or self._making is not None:
+        due = self.newest + self._every + tasks * _RECORDS_PER_TASK
+        if path is None or end < due or self._making is not None:
             return
         self.newest = end
         self._making = asyncio.get_running_loop().create_task(self._make(path))

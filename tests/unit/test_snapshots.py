@@ -85,15 +85,17 @@ async def test_another_process_makes_the_snapshot_the_server_would(tmp_path):
     store = SqliteStore(path)
     await store.open()
     keeper = Snapshots(store, every=5)
-    keeper.appended(4)
+    keeper.appended(4, 0)
     assert keeper._making is None, "not yet"
-    keeper.appended(5)
+    keeper.appended(8, 1)
+    assert keeper._making is None, "a task in memory is worth four records"
+    keeper.appended(5, 0)
     with anyio.fail_after(BOUND):
         await keeper._making
     with LedgerReader(path) as reader:
         kept = reader.snapshot()
         assert kept == Snapshot(6, snapshot.to_bytes(fold(reader)))
-    keeper.appended(9)
+    keeper.appended(9, 0)
     assert keeper._making is None, "the next one is due five records after it"
     await store.aclose()
 
@@ -121,7 +123,7 @@ async def test_a_process_that_fails_is_told_to_the_log_and_to_nobody_else(tmp_pa
     await store.open()
     monkeypatch.setattr(sys, "executable", "/bin/false")
     keeper = Snapshots(store, every=1)
-    keeper.appended(9)
+    keeper.appended(9, 0)
     with anyio.fail_after(BOUND):
         await keeper._making
     assert "no snapshot was made" in caplog.text
@@ -144,7 +146,7 @@ async def test_the_process_ends_with_the_server_that_waits_for_it(tmp_path):
     store = SqliteStore(path)
     await store.open()
     keeper = Snapshots(store, every=1)
-    keeper.appended(9)
+    keeper.appended(9, 0)
     making = keeper._making
     for _ in range(3):
         await asyncio.sleep(0)
@@ -167,7 +169,7 @@ def test_the_process_does_nothing_for_a_parent_that_is_gone(tmp_path):
 async def test_a_store_without_a_file_has_none_made_aside():
     store = MemoryStore()
     keeper = Snapshots(store, every=1)
-    keeper.appended(9)
+    keeper.appended(9, 0)
     assert keeper._making is None
 
 
