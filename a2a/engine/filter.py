@@ -1,8 +1,9 @@
-"""A set of keys that says "surely not" or "maybe", in about ten bits a key (a scalable Bloom filter).
+"""A set of keys that says "surely not" or "maybe", in about two bytes a key (a scalable Bloom filter).
 
 The ledger remembers with it which keys its archived tasks had: a fresh key is known to be fresh without asking the
-store, and one in a hundred is asked about in vain. It is a part of the state, so it is built the same in every fold:
-no seed, no randomness, and it grows at the same count. It does not know what the keys stand for.
+store, and of a thousand less than one is asked about in vain, for which its connection waits. It is a part of the
+state, so it is built the same in every fold: no seed, no randomness, and it grows at the same count. It does not know
+what the keys stand for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _FIRST = 4096
 """Keys the first layer takes."""
 _GROWTH = 4
 """How many times as many each further one takes: a look at a million keys is one at five layers."""
-_BITS_PER_KEY = 10
+_BITS_PER_KEY = 16
 """Of the first layer; each further one takes a bit more, so that all of them together err in few of a hundred."""
 _PROBES = 7
 

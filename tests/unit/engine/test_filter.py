@@ -25,12 +25,12 @@ def test_what_was_added_is_always_found_over_every_layer():
 def test_what_was_not_added_is_rarely_found():
     keys = filled(30_000)
     found = sum(keys.may_have("principal:boss", f"other-{number}") for number in range(20_000))
-    assert found < 20_000 * 0.03
+    assert found < 20_000 * 0.002
 
 
 def test_it_takes_a_few_bits_for_each_key():
     full = 4096 + 4 * 4096 + 16 * 4096
-    assert sum(map(len, filled(full).layers)) * 8 <= 14 * full
+    assert sum(map(len, filled(full).layers)) * 8 <= 20 * full
 
 
 def test_a_scope_and_a_key_are_two_things():
