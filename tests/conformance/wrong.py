@@ -594,7 +594,7 @@ WRONG: tuple[Wrong, ...] = (
         "acknowledges-nothing",
         AGENT,
         "The agent does not say what it has of its mailbox.",
-        one(SESSION, "        if self.is_open and self._cursor > self._acked:", "        if False:"),
+        one(SESSION, "        if self.owes_ack and is_due:", "        if False:"),
         broken=("MAIL-3",),
     ),
     Wrong(
