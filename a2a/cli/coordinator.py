@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -34,8 +33,6 @@ _COLLECTED_AFTER = (20_000, 10, 5)
 and rounds of those before all are. A task is sixty objects, none of them in a circle, that stay for a while: as often
 as by default took 38 us of the 190 of a task, and 160 ms at a time with ten thousand settled ones; this takes 2 us.
 What nothing else frees is 17 objects of each closed connection, two kilobytes: a hundred megabytes at most."""
-_SWITCH_SECONDS = 0.0005
-"""How long the loop's thread may go on while the ledger's has something to say, such as that a group is durable."""
 
 
 @click.group()
@@ -102,7 +99,6 @@ async def _serve(settings: Settings, out: Output) -> None:
     if db is None:
         db = default_ledger(settings.policy.namespace)
         db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sys.setswitchinterval(_SWITCH_SECONDS)
     _allow_files(settings.websocket.connections_max + _OTHER_FILES)
     with _uncollected() as collect:
         async with hosting(
