@@ -31,6 +31,9 @@ TOTAL_BYTES_MAX: Final = 8 * 1024 * 1024
 ENTRIES_MAX: Final = 200_000
 """Names looked at: somebody may point at the root of a file system."""
 
+OTHERS: Final = frozenset({"node_modules"})
+"""Folders of what others wrote, which a package manager has put there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -129,11 +132,11 @@ def _read(path: Path) -> str | _NoText:
 
 
 def _matching(root: Path, patterns: Sequence[str]) -> list[str]:
-    """Return the paths that match, sorted. What begins with a dot is nobody's document."""
+    """Return the paths that match, sorted. What begins with a dot, or came with a package, is nobody's document."""
     found = []
     seen = 0
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in OTHERS)
         seen += len(folders) + len(files)
         if seen > ENTRIES_MAX:
             raise AttemptFailed(f"{root} has more than {ENTRIES_MAX} files and folders", code="folder_too_large")

@@ -37,7 +37,9 @@ def test_patterns_are_of_paths_or_of_names(folder: Path) -> None:
     assert [path for path, _ in read(folder, "a/*.py", "lease.md").documents] == ["a/code.py", "lease.md"]
 
 
-def test_what_begins_with_a_dot_is_nobodys_document(folder: Path) -> None:
+def test_what_begins_with_a_dot_or_came_with_a_package_is_nobodys_document(folder: Path) -> None:
+    (folder / "node_modules" / "ws").mkdir(parents=True)
+    (folder / "node_modules" / "ws" / "README.md").write_text("x")
     (folder / ".hidden").mkdir()
     (folder / ".hidden" / "a.md").write_text("x")
     (folder / ".b.md").write_text("x")
