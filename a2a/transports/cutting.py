@@ -64,26 +64,23 @@ class Cutter:
         message_max_bytes: a longer frame is not waited for.
     """
 
-    __slots__ = ("_has_given_up", "_mask_bytes", "_masked", "_max", "_needed", "_pending", "_size")
+    __slots__ = ("_has_given_up", "_mask_bytes", "_masked", "_max", "_needed", "_pending")
 
     def __init__(self, *, is_masked: bool, message_max_bytes: int) -> None:
         self._masked = _MASKED if is_masked else 0
         self._mask_bytes = 4 if is_masked else 0
         self._max = message_max_bytes
-        self._pending: list[bytes] = []
-        """What came of a frame that is not there whole: joined once, when it is."""
-        self._size = 0
+        self._pending = bytearray()  # bytes, not a list: a peer may send them one by one
         self._needed = 0
         self._has_given_up = False
 
     def cut(self, data: bytes) -> Iterator[Cut]:
         """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
         if self._pending:
-            self._pending.append(data)
-            self._size += len(data)
-            if self._size < self._needed:
+            self._pending += data
+            if len(self._pending) < self._needed:
                 return
-            data = b"".join(self._pending)
+            data = bytes(self._pending)
             self._pending.clear()
         start, end = 0, len(data)
         while start < end:
@@ -92,8 +89,8 @@ class Cutter:
                 yield Cut(data, start, 0, end)
                 return
             if start + size > end:
-                self._needed, self._size = size, end - start
-                self._pending.append(data[start:])
+                self._needed = size
+                self._pending += memoryview(data)[start:]
                 return
             yield Cut(data, start, header, start + size)
             start += size

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -76,3 +77,17 @@ def test_a_frame_of_the_largest_size_is_waited_for():
     assert list(taken.cut(raw[:-1])) == []
     (cut,) = taken.cut(raw[-1:])
     assert cut.payload == bytes(1000)
+
+
+def test_a_frame_that_comes_byte_by_byte_takes_no_more_room_than_its_bytes():
+    taken = cutter(message_max_bytes=1_000_000)
+    raw = frame(Opcode.BINARY, bytes(200_000))
+    parts = [raw[at : at + 1] for at in range(len(raw) - 1)]
+    tracemalloc.start()
+    for part in parts:
+        assert list(taken.cut(bytes(bytearray(part)))) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * len(raw)
+    (cut,) = taken.cut(raw[-1:])
+    assert cut.raw == raw
