@@ -36,6 +36,8 @@ logger = logging.getLogger("a2a.transport")
 HANDSHAKE_MAX_BYTES = 8 * 1024
 """A whole upgrade request; the usual bound of HTTP servers for one line of it. websockets alone would take 1 MiB."""
 
+_BLANK_LINE = b"\r\n\r\n"
+
 BACKLOG = 1024
 """Connections the kernel completes before we look: after a restart all agents come back at once."""
 
@@ -250,18 +252,16 @@ class _ServerHandshake(asyncio.Protocol):
             return
         # The protocol is fed the request and not a byte more: it would take frames behind it as if the connection were
         # open already, and answer them before the upgrade.
-        before = len(self._head)
-        self._head += data
-        blank_line = self._head.find(b"\r\n\r\n", max(0, before - 3))
-        size = blank_line + 4 if blank_line >= 0 else len(self._head)
-        if size > HANDSHAKE_MAX_BYTES:
+        size = _size_in_head(self._head, data)
+        self._head += data[:size]
+        if len(self._head) > HANDSHAKE_MAX_BYTES:
             text = f"A request may have {HANDSHAKE_MAX_BYTES} bytes."
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text)
             return
-        self._protocol.receive_data(data[: size - before])
+        self._protocol.receive_data(data[:size])
         events = self._protocol.events_received()
         if events:
-            self._answer(cast(Request, events[0]), data[size - before :])
+            self._answer(cast(Request, events[0]), data[size:])
         elif self._protocol.handshake_exc is not None:
             logger.info("refused a connection: %s", self._protocol.handshake_exc)
             self._end()
@@ -338,8 +338,7 @@ class _ClientHandshake(asyncio.Protocol):
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._failure = ""
-        self._head = bytearray()  # what came so far; gone with this object
-        self._is_behind_head = False
+        self._head = bytearray()  # gone with this object
         self._protocol = ClientProtocol(
             uri,
             subprotocols=cast(Sequence[Subprotocol], subprotocols),
@@ -358,11 +357,8 @@ class _ClientHandshake(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         # Fed up to the end of the answer's head: what is behind it are frames, or a refusal's body.
-        before = len(self._head)
-        self._head += data
-        blank_line = self._head.find(b"\r\n\r\n", max(0, before - 3)) if not self._is_behind_head else -1
-        size = blank_line + 4 - before if blank_line >= 0 else len(data)
-        self._is_behind_head = self._is_behind_head or blank_line >= 0
+        size = _size_in_head(self._head, data)
+        self._head += data[:size]
         self._protocol.receive_data(data[:size])
         events, rest = self._protocol.events_received(), data[size:]
         if rest and not events:
@@ -407,6 +403,15 @@ class _ClientHandshake(asyncio.Protocol):
         assert self._transport is not None
         self._failure = failure
         self._transport.abort()
+
+
+def _size_in_head(head: bytearray, data: bytes) -> int:
+    """Return how many of these bytes belong to a head of HTTP that came so far: those up to its blank line."""
+    if head.endswith(_BLANK_LINE):
+        return 0
+    seam = head[-3:]
+    found = (seam + data).find(_BLANK_LINE)
+    return len(data) if found < 0 else found + len(_BLANK_LINE) - len(seam)
 
 
 def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol:

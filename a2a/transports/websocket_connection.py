@@ -38,7 +38,7 @@ FRAME_OVERHEAD_BYTES = 14
 
 GATHER_MAX_BYTES = 8 * 1024
 """More than this is written before the turn ends: about 16 frames, which the peer can begin with. All of a turn in one
-write costs a fifth less of a processor, and a seventh of the throughput: whoever gets it was waiting for it."""
+write took, in one run, a seventh less of a processor and a seventh of the throughput: whoever gets it was waiting."""
 
 WRITE_BUFFER_MAX_BYTES = 64 * 1024
 """Above this asyncio says `pause_writing` and messages wait here instead; asyncio's own default."""
