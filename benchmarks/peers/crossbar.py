@@ -5,15 +5,15 @@ The router is crossbar's node controller with its worker process; caller and cal
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import answer_to, run_role, serve_phases
+from benchmarks.load import answer_to, serve_phases
 from benchmarks.peers.environments import interpreter
 from benchmarks.peers.ports import free_port
+from benchmarks.peers.roles import play
 from benchmarks.processes import Processes
 from benchmarks.rounds import Side
 
@@ -108,15 +108,5 @@ async def client(port: int) -> None:
     await serve_phases({"delegate": call})
 
 
-def main() -> None:
-    """Run one role."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("role", choices=["worker", "client"])
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
-    arguments = parser.parse_args()
-    run_role({"worker": worker, "client": client}[arguments.role](arguments.port), arguments.loop)
-
-
 if __name__ == "__main__":
-    main()
+    play(__doc__, {"worker": worker, "client": client})
