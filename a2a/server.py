@@ -233,12 +233,22 @@ class Server:
 
     def _take_all(self) -> None:
         while self._inbox:
-            self._take(*self._inbox.popleft())
+            self._take_next()
 
-    def _take(self, peer: _Peer, data: bytes) -> int:
-        """Decide on the frames of a message, and return how many it had."""
+    def _take_next(self) -> int:
+        """Decide on the frames of the message that came first, and return how many it had."""
+        peer, data = self._inbox.popleft()
         if not self._is_serving:
             return 0
+        try:
+            return self._take(peer, data)
+        except Exception:  # a bug; it costs this connection and no other
+            log.exception("connection %d: its message could not be taken", peer.number)
+            if peer.transport is not None:
+                peer.transport.close(1011, "internal error")
+            return 1
+
+    def _take(self, peer: _Peer, data: bytes) -> int:
         assert peer.decoder is not None, "a message comes after opened()"
         step, number, now = self.coordinator.step, peer.number, self.clock()
         frames = peer.decoder.decode(data)
@@ -268,7 +278,7 @@ class Server:
         self._is_awake = False
         count = 0
         while self._inbox and count < FRAMES_PER_TURN:
-            count += self._take(*self._inbox.popleft())
+            count += self._take_next()
         self._flush()
         if self._inbox:
             self._wake()

@@ -261,6 +261,31 @@ async def test_what_a_peer_said_before_it_left_is_heard(monkeypatch: pytest.Monk
         await server.aclose()
 
 
+async def test_a_message_that_runs_into_a_bug_costs_its_connection_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        unlucky, other = await join(server), await join(server)
+        step = server.coordinator.step
+
+        def stumble(connection: int, *taken: Any) -> None:
+            if connection == 1:
+                raise KeyError("a bug")
+            step(connection, *taken)
+
+        monkeypatch.setattr(server.coordinator, "step", stumble)
+        unlucky.send(Frame("1", HELLO))
+        other.send(Frame("1", replace(HELLO, agent_id="peer#2")))
+        await other.until("welcome")
+        while unlucky.end is None:
+            await anyio.lowlevel.checkpoint()
+        await server.aclose()
+    assert unlucky.frames == []
+    assert "connection 1: its message could not be taken" in caplog.text
+
+
 async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
     store = HeldStore()
     server = Server(store)
