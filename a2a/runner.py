@@ -94,6 +94,7 @@ class Runner(Reader):
         self._to_link: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._is_waking_link = False
         self._idle: asyncio.Event | None = None
+        self._is_over = False
         self._threads: anyio.CapacityLimiter | None = None
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
@@ -143,7 +144,8 @@ class Runner(Reader):
                 await self._end_handlers()
 
     async def _end_handlers(self) -> None:
-        """End the handlers that are still at work; nobody hears them any more."""
+        """End the handlers that are still at work, and begin no other: nobody hears them any more."""
+        self._is_over = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for running in self._running.values():
             running.scope.cancel()
@@ -261,6 +263,8 @@ class Runner(Reader):
     def _take(self, events: list[WorkEvent]) -> None:
         """In the caller's loop: start and stop handlers."""
         assert self._loop is not None, "made by run()"
+        if self._is_over:
+            return  # it came while the link was being closed, and goes to another agent
         for event in events:
             key = (event.attempt.task, event.attempt.fence)
             if isinstance(event, Start):

@@ -9,6 +9,8 @@ import anyio
 import pytest
 
 from a2a import Agent, ConnectError, LinkSettings, Patch, TaskFailed
+from a2a.engine.work import Start
+from a2a.runner import Runner
 from a2a.testing import squad
 
 BOUND = 20
@@ -105,6 +107,28 @@ async def test_a_run_that_ends_ends_its_handlers(helper: Agent, gate: Any) -> No
                 assert ended == [[task.id]], "its handler had ended before the run did"
                 await task.cancel(mode="kill")
             stop.set()
+
+
+async def test_a_run_that_is_over_begins_nothing(helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[Runner] = []
+    events: list[Any] = []
+    take = Runner._take
+
+    def kept(runner: Runner, came: list[Any]) -> None:
+        runs.append(runner)
+        events.extend(came)
+        take(runner, came)
+
+    monkeypatch.setattr(Runner, "_take", kept)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("wait") as task:
+                await gate.begun.wait()
+                gate.open.set()
+                await task.result()
+        take(runs[0], [event for event in events if isinstance(event, Start)])
+        assert not runs[0]._running
+        assert gate.ended == [task.id], "once"
 
 
 async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None:
