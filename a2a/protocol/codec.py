@@ -469,7 +469,7 @@ def _whole(value: Any) -> Any:
 def _typed(value: Any, name: str, kind: type[Any]) -> Any:
     if type(value) is kind:
         return value
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE:
         return int(value)
     raise TypeError(f"{name} is {kind.__name__}, not {_named(value)}")
 

@@ -700,3 +700,10 @@ def test_plain_data_is_the_same_after_storage():
 def test_what_pack_did_not_write_is_refused(data):
     with pytest.raises(ValueError, match=r".*"):
         unpack(data)
+
+
+@pytest.mark.parametrize("name", ["ttlMs", "mseq"])
+def test_a_number_of_the_envelope_is_one_that_every_language_can_hold(name):
+    assert isinstance(one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 5.0}), MSGPACK), Frame)
+    beyond = one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 1e300}), MSGPACK)
+    assert refusal(beyond) == (ErrorCode.MALFORMED, False)
