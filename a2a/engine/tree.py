@@ -86,8 +86,8 @@ def needs_no_word(ledger: Ledger, task: Task) -> bool:
     if task.evaluator == "auto":
         return True
     parent = ledger.tasks.get(task.parent) if task.parent else None
-    is_abandoned = task.on_parent_end == "abandon" and task.parent is not None
-    return is_abandoned and task.evaluator == "delegator" and (parent is None or parent.is_terminal)
+    is_left = task.on_parent_end != "detach" and task.parent is not None
+    return is_left and task.evaluator == "delegator" and (parent is None or parent.is_terminal)
 
 
 def settle_abandoned(ledger: Ledger, task: Task, now: int) -> list[Record]:

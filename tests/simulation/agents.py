@@ -374,9 +374,7 @@ def _delegate(agent: Agent, attempt: Attempt, number: int) -> Script:
     plans = agent.world.chance(attempt.task, "child", number)
     chance = agent.chance
     skill = plans.choice(("work", "work", "plan"))
-    # Under `hold` a result nobody is left to confirm waits for ever, and the attempt that delegated it may be gone.
-    evaluators = ("auto", "delegator") if agent.town.may_leave_results else ("auto",)
-    spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": plans.choice(evaluators)}}
+    spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": plans.choice(("auto", "delegator"))}}
     payload = b'[{"text":"part %d of %s"}]' % (number, attempt.task.encode())
     if plans.random() < 0.1:
         spec, payload = dict(attempt.offer.spec), attempt.offer.payload  # its own work again: a cycle

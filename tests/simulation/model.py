@@ -437,7 +437,7 @@ class Model:
     def is_abandoned(self, task: TaskModel) -> bool:
         """Whether nobody is left to say a word on its result."""
         parent = self.tasks.get(task.parent or "")
-        is_left = parent is not None and parent.has_ended and task.on_parent_end == "abandon"
+        is_left = parent is not None and parent.has_ended and task.on_parent_end != "detach"
         return is_left and task.evaluator == "delegator"
 
     def ruling(self, task: str) -> Ruling | None:

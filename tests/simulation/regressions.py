@@ -30,5 +30,10 @@ WORLDS: tuple[tuple[int, Plan, str], ...] = (
     ),
     (297, Plan(costs=False), "a task that was just offered stood in line still, and was to be given up for a circle"),
     (459, Plan(costs=False), "what an offer had was granted to the attempt before it as well, with a higher fence"),
+    (
+        61,
+        Plan(tasks=4, disputes=True, costs=True),
+        "what was reported while it was cancelled with its parent waited for a word that nobody was left to say",
+    ),
 )
 """(seed, plan, what it found)."""

@@ -343,6 +343,16 @@ def test_an_abandoned_result_on_a_decision_that_moved_waits_for_a_word(family, e
     assert chain.states()[2] == "reported"
 
 
+def test_a_result_that_comes_while_it_is_cancelled_with_its_parent_is_taken_as_reported(make_town, family):
+    town = make_town(on_confirm_timeout="hold")  # else silence would decide, a while later
+    chain = family(of=town)
+    end_parent(chain)
+    assert chain.states()[2] == "canceling"
+    chain.workers[2].report(chain.offers[2])
+    assert chain.states()[2] == "completed"
+    assert town.task(chain.tasks[2]).settled.by == "auto"
+
+
 def test_a_root_has_no_parent_to_be_abandoned_by(town):
     boss, worker = town.join("boss"), town.worker("w1")
     task = boss.delegate(on_parent_end="abandon")
