@@ -73,17 +73,20 @@ def test_without_an_installation_it_runs_from_its_source(monkeypatch: pytest.Mon
 
 def test_another_package_named_a2a_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [found.verdict for found in others_named_a2a()] == ["ok"]
-    info = tmp_path / "a2a_sdk-1.3.0.dist-info"
-    info.mkdir()
+    site = tmp_path / "site"
+    info = site / "a2a_sdk-1.3.0.dist-info"
+    info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a2a-sdk\nVersion: 1.3.0\n")
     (info / "RECORD").write_text("a2a/__init__.py,,\na2a/types.py,,\n")
-    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    # Of the files that a package names, newer versions of Python list those only that are there.
+    (site / "a2a").mkdir()
+    (site / "a2a" / "types.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
     [found] = others_named_a2a()
     assert found.verdict == "wrong"
     assert "a2a-sdk 1.3.0" in found.detail
-    (tmp_path / "a2a").mkdir()
-    (tmp_path / "a2a" / "__init__.py").write_text("")
-    assert str(tmp_path / "a2a") in list(others_named_a2a())[-1].detail
+    (site / "a2a" / "__init__.py").write_text("")
+    assert str(site / "a2a") in list(others_named_a2a())[-1].detail
 
 
 def test_what_others_may_read_is_wrong() -> None:

@@ -126,17 +126,17 @@ async def test_a_test_that_vanishes_is_refused_though_everything_that_runs_passe
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
 ) -> None:
     files = {
-        "code.py": "import os\nx = 1\n",
-        "test_code.py": "import os\nimport code\n\ndef test_one():\n    pass\n\ndef test_two():\n    assert code\n",
+        "sums.py": "import os\nx = 1\n",
+        "test_sums.py": "import os\nimport sums\n\ndef test_one():\n    pass\n\ndef test_two():\n    assert sums\n",
     }
     workspace = await workspace_on(repository(files), baseline=True)
     dropped = "def test_one():\n    pass\n"
-    proposal = await proposal_of(workspace, "coder-x", {"code.py": "x = 1\n", "test_code.py": dropped})
+    proposal = await proposal_of(workspace, "coder-x", {"sums.py": "x = 1\n", "test_sums.py": dropped})
     judgement = await judge_proposals(workspace, plan_for(), [proposal], again=unavailable)
     [refused] = refusals(judgement, "tests").values()
-    assert refused["files"] == ["test_code.py"]
-    assert refused["evidence"]["vanished"] == ["test_code.py::test_two"]
-    assert [it["path"] for it in judgement["patch"]["files"]] == ["code.py"]
+    assert refused["files"] == ["test_sums.py"]
+    assert refused["evidence"]["vanished"] == ["test_sums.py::test_two"]
+    assert [it["path"] for it in judgement["patch"]["files"]] == ["sums.py"]
 
 
 async def test_proposals_that_agree_are_said_to(
