@@ -81,8 +81,8 @@ class _Patch:
     context: str
     base: str
     hunk: str
-    line: int
-    """0: it cannot be read."""
+    line: int | None
+    """0: it cannot be read; None: the result says that it patches something, and has nothing of it."""
     waits: list[str]
     """What it was not held against yet."""
     collides: list[str] = field(default_factory=list)
@@ -90,8 +90,10 @@ class _Patch:
     """A conflict has to say so."""
 
     def expected(self, other: _Patch) -> int:
-        if not self.line or not other.line:
+        if 0 in (self.line, other.line):
             return -1
+        if self.line is None or other.line is None:
+            return 0
         return int(self.hunk != other.hunk and abs(self.line - other.line) <= 2)
 
 
@@ -169,8 +171,10 @@ class PatchesCollide(LifeChecker):
             return
         self._drop(record.task)
         (named,) = record.patches
-        text = json.loads(record.payload)[0]["parts"][0]["text"]
-        line = int(text.split("@@ -")[1].split(",")[0]) + 1 if "@@ -" in text else 0
+        artifact = json.loads(record.payload)[0]
+        text = artifact["parts"][0]["text"]
+        shown = int(text.split("@@ -")[1].split(",")[0]) + 1 if "@@ -" in text else 0
+        line = shown if "metadata" in artifact else None
         context = self.model.tasks[record.task].context_id
         beside = [
             task for task, known in self._known.items() if (known.context, known.base) == (context, named["base"])
