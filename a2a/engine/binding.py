@@ -24,12 +24,13 @@ from ..protocol.messages import (
 )
 from ..protocol.operations import BINDING, PUSH_OPERATIONS, Fault, encode, read_request, weight
 from .decision import Called, Decision, Need
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .listing import in_archive, newest, page_of, query_of
 from .live import Connection, World
 from .records import Answered
 from .routing import satisfies
 from .showing import card, shown
+from .task_state import Task
 from .tasks import on_task_answer, on_task_cancel, on_task_delegate, on_task_steer, scope_of
 
 __all__ = ["RELAYED_DEPTH", "RELAYED_ITEMS", "listed", "need_of", "on_a2a_call", "on_list"]

@@ -11,7 +11,8 @@ from typing import Any, cast
 from ..errors import ErrorCode
 from ..protocol.types import Budget, Usage
 from .decision import Decision, refuse
-from .ledger import COUNTED, Ledger, Task
+from .ledger import Ledger
+from .task_state import COUNTED, Task
 
 __all__ = ["check_budget", "exhausted", "is_low", "most", "plain", "remaining"]
 

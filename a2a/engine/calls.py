@@ -12,9 +12,9 @@ from ..protocol.messages import A2AEvent, A2AResult, Message
 from ..protocol.operations import Fault, encode
 from ..protocol.states import TaskState
 from .decision import Called
-from .ledger import Task
 from .live import Connection, Live, OpenCall, Progress, World
 from .showing import progress_update, shown, updates
+from .task_state import Task
 
 __all__ = ["answers", "begin", "leave_calls", "progress_answers"]
 

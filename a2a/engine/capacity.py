@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..protocol.states import TaskState
-from .ledger import Agent, Ledger, Task
+from .ledger import Agent, Ledger
 from .live import Live
+from .task_state import Task
 
 __all__ = ["Busy", "all_busy", "serves"]
 

@@ -15,9 +15,10 @@ from ..protocol.states import TaskState
 from .capacity import serves
 from .claimbook import Claim, owner_of
 from .claims import is_kept_for_next, outlived
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Live
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Offered, Record
+from .task_state import Task
 from .waits import in_the_way, resources_of, wait_of
 
 __all__ = ["CHECKS", "expected_instead"]

@@ -30,10 +30,11 @@ from ..protocol.types import principal_of
 from .claimbook import Claim, owner_of
 from .decision import Decision, refuse, reply
 from .leases import not_current, regain
-from .ledger import Ledger, MailboxEntry, Task
+from .ledger import Ledger, MailboxEntry
 from .live import Connection, World
 from .names import NameIndex, canonical_names, names_meet
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Record
+from .task_state import Task
 from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, wait_of
 
 __all__ = [

@@ -100,7 +100,7 @@ from .decision import NOTHING, Called, Decision, Need, Ready, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Connection, Live, World
 from .mailbox import render
 from .policy import Policy
@@ -162,6 +162,7 @@ from .registry import (
 )
 from .retention import Retention, shelved
 from .routing import Queues, offers, satisfies
+from .task_state import Task
 from .tasks import (
     due,
     on_task_answer,

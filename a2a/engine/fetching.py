@@ -17,9 +17,10 @@ from ..protocol.messages import A2ACall, ConflictRaise, ContextWrite, Hello, Mes
 from . import plain
 from .binding import need_of
 from .decision import Need
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Connection
 from .reading import page_wanted
+from .task_state import Task
 from .tasks import scope_of
 
 __all__ = ["Fetched", "Waiting", "need_for"]

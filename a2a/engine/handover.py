@@ -14,9 +14,10 @@ from .budget import plain
 from .capacity import serves
 from .decision import Decision, refuse, reply
 from .leases import Case, classify, moved, not_current, regain
-from .ledger import Agent, Checkpoint, Task
+from .ledger import Agent
 from .live import Connection, World
 from .records import Checkpointed, HandedOff, HandoffLapsed, Record
+from .task_state import Checkpoint, Task
 
 __all__ = ["checkpoint_for", "dossier", "hand_back", "on_task_checkpoint", "on_task_handoff"]
 

@@ -16,9 +16,10 @@ from ..protocol.states import TaskState
 from .budget import exhausted, is_low, most, plain
 from .claimbook import owner_of
 from .decision import Decision, refuse, reply
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Connection, Live, Progress, World
 from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
+from .task_state import Task
 from .waits import circles_broken
 
 __all__ = [

@@ -16,9 +16,9 @@ from ..protocol.messages import A2AResult
 from ..protocol.operations import Fault, encode, milliseconds_of
 from ..protocol.states import TERMINAL, outside
 from .decision import EndedPage
-from .ledger import Task
 from .live import World
 from .showing import shown
+from .task_state import Task
 
 __all__ = ["PAGE", "Query", "in_archive", "newest", "page_of", "query_of"]
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.messages import AgentFilter
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .names import NameIndex
 from .policy import Policy
+from .task_state import Task
 
 if TYPE_CHECKING:
     from .conflicts.patches import Overlap

@@ -21,8 +21,9 @@ from .budget import remaining
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
-from .ledger import MailboxEntry, Task
+from .ledger import MailboxEntry
 from .live import World
+from .task_state import Task
 from .tasks import settled_notice
 
 __all__ = ["render"]

@@ -10,8 +10,9 @@ from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskLis
 from ..protocol.states import TERMINAL, TaskState, outside
 from . import refusals
 from .decision import Decision, Page, refuse, reply
-from .ledger import Event, Ledger, Task
+from .ledger import Ledger
 from .live import Connection, Progress, World
+from .task_state import Event, Task
 
 __all__ = [
     "event_notice",

@@ -67,7 +67,7 @@ from .conflicts.showing import subjects_of
 from .coordinator import HANDLERS
 from .handover import hand_back
 from .leases import canceled, lapse, withdraw
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Connection, Live, World
 from .policy import Bounds, Durations, Policy
 from .records import (
@@ -127,6 +127,7 @@ from .records import (
 from .refusals import CODES_KEPT, stands
 from .retention import may_leave
 from .routing import Queues, wanted_of
+from .task_state import Task
 from .tasks import due
 from .tree import cancel, cancel_children, cancel_orphan, settle_abandoned
 from .waits import resources_of

@@ -11,7 +11,8 @@ from heapq import heappop, heappush
 
 from . import plain
 from .decision import Shelved
-from .ledger import Ledger, Task
+from .ledger import Ledger
+from .task_state import Task
 
 __all__ = ["Retention", "may_leave", "shelved"]
 

@@ -16,9 +16,10 @@ from ..protocol.canonical import canonical, content_hash
 from ..protocol.messages import AgentFilter
 from ..protocol.states import TaskState
 from .capacity import serves
-from .ledger import Agent, Ledger, Task
+from .ledger import Agent, Ledger
 from .live import Live
 from .slots import FreeSlots, share_in_use
+from .task_state import Task
 from .waits import has_to_wait, resources_of, wait_of
 
 __all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]

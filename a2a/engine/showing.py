@@ -12,9 +12,10 @@ from typing import Any
 
 from ..protocol.operations import BINDING, VERSION, Fault, decode
 from ..protocol.states import TERMINAL, TaskState, outside
-from .ledger import Event, Ledger, Task
+from .ledger import Ledger
 from .live import Progress, World
 from .reading import timestamp, view
+from .task_state import Event, Task
 
 __all__ = ["card", "progress_update", "shown", "updates"]
 

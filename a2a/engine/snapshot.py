@@ -17,9 +17,10 @@ from .conflicts.case import Conflict
 from .conflicts.folding import index
 from .context_state import Context
 from .filter import KeyFilter
-from .ledger import Agent, Ledger, Mailbox, Task
+from .ledger import Agent, Ledger, Mailbox
 from .patchbook import PatchBook, Patched
 from .refusals import Refusal
+from .task_state import Task
 
 __all__ = ["VERSION", "load", "state_hash", "to_bytes"]
 

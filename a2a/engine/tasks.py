@@ -49,7 +49,6 @@ from .leases import (
     regain,
     withdraw,
 )
-from .ledger import Ask, Result, Task
 from .live import Connection, World
 from .policy import Policy
 from .records import (
@@ -67,6 +66,7 @@ from .records import (
     Settled,
     Steered,
 )
+from .task_state import Ask, Result, Task
 from .tree import cancel, check_place, deadline_below, needs_no_word
 
 __all__ = [

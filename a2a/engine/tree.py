@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..errors import ErrorCode
 from ..protocol.states import OPEN_ENDED, TaskState
 from .decision import Decision, refuse
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .policy import Policy
 from .records import CancelRequested, Record, Settled
+from .task_state import Task
 
 __all__ = [
     "cancel",

@@ -15,10 +15,11 @@ from typing import Any
 from ..protocol.states import TaskState
 from .capacity import Busy, all_busy
 from .claimbook import Claim, owner_of
-from .ledger import Ledger, Task
+from .ledger import Ledger
 from .live import Live
 from .names import canonical_names, names_meet
 from .records import ClaimEnded, Record, Settled
+from .task_state import Task
 
 __all__ = [
     "AGEING_MS",

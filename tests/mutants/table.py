@@ -14,6 +14,7 @@ __all__ = ["MUTANTS", "Edit", "Mutant"]
 TASKS = "a2a/engine/tasks.py"
 LEASES = "a2a/engine/leases.py"
 LEDGER = "a2a/engine/ledger.py"
+TASK_FOLDING = "a2a/engine/task_folding.py"
 COORDINATOR = "a2a/engine/coordinator.py"
 MAILBOX = "a2a/engine/mailbox.py"
 REGISTRY = "a2a/engine/registry.py"
@@ -153,7 +154,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rework-keeps-the-fence-open",
         "A result that is sent back leaves its fence open.",
-        LEDGER,
+        TASK_FOLDING,
         "    task.cancel = None  # the report had come first, and the delegator chose to go on",
         "    task.cancel = None\n    if task.authority is not None:\n        task.authority.is_open = True",
         caught_by=("I7", "L8", "M"),
@@ -363,7 +364,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "holder-not-told-of-the-cancel",
         "The agent at work is not told that its task is to end.",
-        LEDGER,
+        TASK_FOLDING,
         '    ledger.post(task.authority.holder, lsn, "task.revoke", task.id, task.authority.fence)',
         "",
         caught_by=("MAIL-2",),
@@ -388,7 +389,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answer-lost-while-lapsed",
         "An answer given while the lease had lapsed does not reach the attempt that revives.",
-        LEDGER,
+        TASK_FOLDING,
         '            ledger.post(authority.holder, lsn, "task.answer", task.id, ask.ask_no)',
         "            pass",
         caught_by=("MAIL-2",),
@@ -477,7 +478,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "losses-not-counted",
         "A lease that lapses is no loss.",
-        LEDGER,
+        TASK_FOLDING,
         "    task.losses += record.counted",
         "",
         caught_by=("M",),
@@ -1350,7 +1351,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "moot-forgotten",
         "A conflict about a task that has ended otherwise stays open.",
-        LEDGER,
+        TASK_FOLDING,
         "    folding.ended(ledger, task, record, lsn)\n",
         "",
         caught_by=("I27",),

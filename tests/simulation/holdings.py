@@ -13,9 +13,9 @@ from typing import Any
 
 from a2a.engine.claimbook import Claim
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.ledger import Task
 from a2a.engine.live import World
 from a2a.engine.records import ClaimEnded
+from a2a.engine.task_state import Task
 
 __all__ = ["ClaimModel", "circle", "circle_faults", "conflict", "overlap", "place"]
 

@@ -9,8 +9,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.ledger import Ledger, Task
+from a2a.engine.ledger import Ledger
 from a2a.engine.records import RECORDS, CoordinatorStarted, Record, from_bytes, to_bytes
+from a2a.engine.task_state import Task
 from a2a.protocol.codec import Frame
 
 from .checkers import suits

@@ -7,7 +7,8 @@ Each of them is made with a budget of its own, so that budgets stop it and nothi
 from __future__ import annotations
 
 from ..budget import remaining
-from ..ledger import Ledger, Task
+from ..ledger import Ledger
+from ..task_state import Task
 from .case import Conflict, Stage, Terms
 from .rungs import Rung
 from .showing import cost_of

@@ -10,8 +10,9 @@ import hashlib
 
 from ...protocol.canonical import canonical
 from ...protocol.types import principal_of
-from ..ledger import Ledger, Task
+from ..ledger import Ledger
 from ..records import ContextWritten, Record
+from ..task_state import Task
 from .case import Conflict
 from .comparators import Incomparable, value_of
 from .merging import MERGED_MAX, Merge, Unmergeable

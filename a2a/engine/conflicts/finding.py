@@ -13,10 +13,11 @@ from typing import Any
 from ...protocol.messages import ContextOp, ContextWrite
 from ...protocol.types import principal_of
 from ..context_state import Context, Entry
-from ..ledger import Ledger, Result, Task
+from ..ledger import Ledger
 from ..live import Connection, World
 from ..policy import Policy
 from ..records import ConflictOpened
+from ..task_state import Result, Task
 from .case import WORD, Candidate, Terms
 
 __all__ = [

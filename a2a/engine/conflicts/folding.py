@@ -25,7 +25,8 @@ from .rungs import parse_ladder
 from .showing import view
 
 if TYPE_CHECKING:
-    from ..ledger import Ledger, Task
+    from ..ledger import Ledger
+    from ..task_state import Task
 
 __all__ = [
     "classified",

@@ -12,9 +12,10 @@ from typing import Any
 
 from ...protocol.canonical import canonical
 from ...protocol.types import principal_of
-from ..ledger import Agent, Ledger, Task
+from ..ledger import Agent, Ledger
 from ..live import World
 from ..records import ClaimEnded, ConflictNoted, Record, Settled
+from ..task_state import Task
 from .case import Candidate
 from .finding import digest_of, is_settling
 

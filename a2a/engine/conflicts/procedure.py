@@ -15,7 +15,7 @@ from ...protocol.canonical import canonical, content_hash
 from ...protocol.messages import Seen
 from ...protocol.states import TaskState
 from ..context import stale_basis
-from ..ledger import Ledger, Task
+from ..ledger import Ledger
 from ..live import World
 from ..policy import Policy
 from ..records import (
@@ -29,6 +29,7 @@ from ..records import (
     StageClosed,
     StageOpened,
 )
+from ..task_state import Task
 from ..tree import cancel, needs_no_word
 from .case import Conflict, Group, Stage, Terms
 from .comparators import Compare, Incomparable, check_comparator, skill_asked, value_of

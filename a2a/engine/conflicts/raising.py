@@ -12,9 +12,10 @@ from ...protocol.messages import ConflictRaise, ConflictRaised, RaisedSubject
 from ...protocol.states import TaskState
 from ...protocol.types import principal_of
 from ..decision import Decision, refuse, reply
-from ..ledger import Ledger, Task
+from ..ledger import Ledger
 from ..live import Connection, World
 from ..records import ConflictJoined, ConflictOpened
+from ..task_state import Task
 from .case import Candidate, Conflict
 from .finding import about_context, digest_of, has_room, terms_by, written_at
 from .noting import fences_noted

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...protocol.messages import ConflictRaise, Message, RaisedSubject, TaskAnswer, TaskCancel, TaskConfirm
-from ..ledger import Task
 from ..live import World
 from ..records import ClaimEnded, ConflictNoted, Record, Settled
+from ..task_state import Task
 from .noting import NEWER_PROCESS, cards_noted, circle_noted, newest_word, processes_noted, words_noted
 
 __all__ = ["noted_again"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...protocol.types import principal_of
-from ..ledger import Ledger, Task
+from ..ledger import Ledger
+from ..task_state import Task
 from .case import Candidate, Conflict, Group, Terms
 
 __all__ = ["Slate", "of_conflict", "of_group", "outranks"]

@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from a2a import Agent, Policy, Server, SqliteStore, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
-from a2a.engine.ledger import Task
 from a2a.engine.record_schemas import export_records
 from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, to_bytes
+from a2a.engine.task_state import Task
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
 from a2a.stores.reader import LedgerReader

@@ -11,11 +11,12 @@ import pytest
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
 from a2a.engine.decision import Decision, EndedPage, Need, Shelved
-from a2a.engine.ledger import Ledger, Task
+from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
 from a2a.engine.replay import Replay
+from a2a.engine.task_state import Task
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Frame, encode
 from a2a.protocol.messages import (
@@ -37,6 +38,7 @@ from a2a.protocol.messages import (
     TaskVerdict,
     Welcome,
 )
+from tests.unit.engine.recorded import delegated
 
 START = 1_700_000_000_000
 DURATIONS = Durations(
@@ -406,6 +408,28 @@ def make_town():
 def town(make_town):
     """A coordinator on an empty ledger."""
     return make_town()
+
+
+@pytest.fixture
+def ledger():
+    return Ledger("main")
+
+
+@pytest.fixture
+def keep(ledger):
+    """Apply records one after another, and return the position of the last."""
+
+    def apply(*records):
+        return [ledger.apply(record) for record in records][-1]
+
+    return apply
+
+
+@pytest.fixture
+def leased(ledger, keep):
+    """A task whose first attempt has fence 2."""
+    keep(delegated("main-1"), Offered(11, "main-1", "w1", granted=True))
+    return ledger.tasks["main-1"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from a2a.engine import plain
-from a2a.engine.ledger import Attempt
+from a2a.engine.task_state import Attempt
 from a2a.protocol.codec import pack, unpack
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from a2a.engine import plain
-from a2a.engine.ledger import Task
 from a2a.engine.records import Archived, MailboxAcked, Recalled
 from a2a.engine.retention import may_leave
+from a2a.engine.task_state import Task
 from a2a.protocol.messages import Held, TaskDelegate, TaskWatch
 
 LINGER = 2_000
