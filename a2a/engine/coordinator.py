@@ -8,7 +8,6 @@ shell appends first. `restore` folds the stored records back. Nothing here does 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ..errors import ErrorCode
@@ -62,9 +61,10 @@ from ..protocol.messages import (
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import snapshot
+from .agenda import Agenda
 from .binding import listed, on_a2a_call, on_list
 from .budget import exhausted, most
-from .calls import answers, begin, leave_calls, progress_answers
+from .calls import Told, answers, begin, leave_calls, progress_answers
 from .claimbook import owner_of
 from .claims import (
     Alarms,
@@ -102,16 +102,14 @@ from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
 from .ledger import Ledger
 from .live import Connection, Live, World
-from .mailbox import render
+from .mailbox import may_forget, unsent
 from .policy import Policy
 from .reading import (
-    event_notice,
     in_memory,
     on_task_get,
     on_task_list,
     on_task_watch,
     page_of,
-    progress_notice,
     view,
 )
 from .records import (
@@ -151,7 +149,6 @@ from .records import (
 )
 from .refusals import MAY_REFUSE, Refusals, refusal_of, stands
 from .registry import (
-    change_notice,
     on_agent_find,
     on_agent_update,
     on_bye,
@@ -161,7 +158,7 @@ from .registry import (
     on_ping,
 )
 from .retention import Retention, shelved
-from .routing import Queues, offers, satisfies
+from .routing import Queues, offers
 from .task_state import Task
 from .tasks import (
     due,
@@ -177,6 +174,7 @@ from .tasks import (
 )
 from .tree import cancel_children, cancel_orphan, settle_abandoned
 from .waits import anyone_waits, circles_broken, resources_of
+from .watching import agent_told, archived_told, leave_watches, progress_told, watch, watchers_told
 
 __all__ = ["HANDLERS", "Coordinator"]
 
@@ -254,10 +252,7 @@ class Coordinator:
         self.world = World(self.ledger, self.live, self.policy, self.queues)
         self._ready = Ready()
         self._sequence = 0
-        self._timers: list[tuple[int, int, str]] = []
-        """(time, lsn of the task, task): an earliest time to look at the task again."""
-        self._scheduled: dict[str, int] = {}
-        """Task to its earliest entry among the timers."""
+        self._agenda = Agenda()
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
         self._wait_begins: dict[str, Task] = {}
@@ -351,9 +346,7 @@ class Coordinator:
         gone = self.live.connections.pop(connection, None)
         if gone is None:
             return
-        self.live.finders.pop(connection, None)
-        for task in gone.watches:
-            self._unwatch(task, connection)
+        leave_watches(self.live, gone)
         leave_contexts(self.live, gone)
         leave_calls(self.live, gone)
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
@@ -361,7 +354,7 @@ class Coordinator:
             del self.live.agents[gone.agent]
             self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
-            self._tell_finders(gone.agent, "left", now)
+            self._tell(agent_told(self.world, gone.agent, "left", now))
             self._forget(gone.agent, now)
             look_at_line(self.world, gone.agent)
         self._follow(now)
@@ -481,10 +474,7 @@ class Coordinator:
     def tick(self, now: int) -> None:
         """Let everything that is due happen."""
         now = max(now, self.ledger.at)
-        while self._timers and self._timers[0][0] <= now:
-            at, _, task_id = heappop(self._timers)
-            if self._scheduled.get(task_id) == at:
-                del self._scheduled[task_id]
+        while (task_id := self._agenda.pop(now)) is not None:
             task = self.ledger.open_tasks.get(task_id)
             if task is None:
                 continue
@@ -559,7 +549,7 @@ class Coordinator:
         """Return when `tick` has something to do next, or None."""
         alarm, hearing = self._alarms.next(), self._calendar.next()
         times = [
-            self._timers[0][0] if self._timers else None,
+            self._agenda.next(),
             None if alarm is None else max(alarm, self.live.grace_until),
             None if hearing is None else max(hearing, self.live.grace_until),
             self._retention.next_deadline(),
@@ -743,7 +733,7 @@ class Coordinator:
         self._slots_changed(agent)
         look_at_line(self.world, agent)
         if agent in self.live.agents:
-            self._tell_finders(agent, "changed", now)
+            self._tell(agent_told(self.world, agent, "changed", now))
 
     def _slots_changed(self, agent: str) -> None:
         """Note who may wait for ever now that an agent does or takes something else: what it does, and who waits."""
@@ -794,10 +784,9 @@ class Coordinator:
                 self._schedule(task, now)
                 self._follow_claims(task, now)
                 if task.id in self.live.watchers:
-                    self._tell_watchers(task)
+                    self._tell(watchers_told(self.live, task))
                 if task.id in self.live.calls:
-                    for connection, request, message in answers(self.world, task):
-                        self._send(connection, message, re=request)
+                    self._tell(answers(self.world, task))
             if ledger.stirred:
                 self._proceed(now)
             if self._has_resolved and ledger.patches.due:
@@ -905,31 +894,15 @@ class Coordinator:
             later = [time for time in (task.retry_at, *task.shunned.values(), self._paused_from(task)) if time > now]
             if later:
                 at = min(later) if at is None else min(at, *later)
-        if at is None:
-            return
-        known = self._scheduled.get(task.id)
-        if known is None or at < known:
-            self._scheduled[task.id] = at
-            heappush(self._timers, (at, task.lsn, task.id))
-            if len(self._timers) > 1024 and len(self._timers) > 4 * len(self.ledger.open_tasks):
-                self._prune_timers()
+        if at is not None:
+            self._agenda.bring_forward(task, at, self.ledger.open_tasks)
 
     def _lease_changed(self, task_id: str, now: int) -> None:
         """Look at the task earlier where its lease now ends earlier: an offer may wait longer than a lease runs."""
         task = self.ledger.open_tasks.get(task_id)
-        ends, planned = self.live.lease_until.get(task_id), self._scheduled.get(task_id)
+        ends, planned = self.live.lease_until.get(task_id), self._agenda.at(task_id)
         if task is not None and ends is not None and (planned is None or ends < planned):
             self._schedule(task, now)
-
-    def _prune_timers(self) -> None:
-        """Drop entries of tasks that have ended; they would lie here until their time."""
-        open_tasks, scheduled = self.ledger.open_tasks, self._scheduled
-        self._timers = [
-            entry for entry in self._timers if entry[2] in open_tasks and scheduled.get(entry[2]) == entry[0]
-        ]
-        heapify(self._timers)
-        for task_id in [task_id for task_id in scheduled if task_id not in open_tasks]:
-            del scheduled[task_id]
 
     def _recall_for(self, record: Record, fetched: Fetched, now: int) -> None:
         """Bring the archived task back that something is about to be added to."""
@@ -969,6 +942,10 @@ class Coordinator:
         self._sequence += 1
         self._ready.frames.append((to.id, Frame(f"{self.ledger.epoch}.{self._sequence}", message, re, to=to.agent)))
 
+    def _tell(self, told: Iterable[Told]) -> None:
+        for connection, request, message in told:
+            self._send(connection, message, re=request)
+
     def _close(self, connection: Connection, reason: str, now: int) -> None:
         self._ready.closes.append((connection.id, reason))
         self.closed(connection.id, now)
@@ -982,16 +959,8 @@ class Coordinator:
             mailbox = self.ledger.mailboxes.get(agent)
             if connection is None or mailbox is None or not mailbox.entries:
                 continue
-            start = connection.sent_mseq + 1 - mailbox.entries[0].mseq
-            stop = min(
-                len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - mailbox.entries[0].mseq
-            )
-            for index in range(max(0, start), stop):
-                entry = mailbox.entries[index]
-                message = render(self.world, agent, entry, now)
-                frame = Frame(f"m{entry.mseq}", message, to=agent, mseq=entry.mseq)
+            for frame in unsent(self.world, connection, mailbox, now):
                 self._ready.frames.append((connection.id, frame))
-                connection.sent_mseq = entry.mseq
 
     def _acked(self, sender: Connection, now: int) -> None:
         mailbox = self.ledger.mailboxes.get(sender.agent or "")
@@ -1009,22 +978,9 @@ class Coordinator:
             self._commit(MailboxAcked(now, connection.agent or "", connection.acked_mseq))
 
     def _forget(self, agent: str, now: int) -> None:
-        """Let go of the mailbox of a process that had an id of its own and took its mail with it.
-
-        Not while something may still write to it before it is back and has heard that: a task it delegated, or for an
-        agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
-        would pass over what is in it.
-        """
-        mailbox = self.ledger.mailboxes.get(agent)
-        if "#" not in agent or agent in self.ledger.agents or mailbox is None or mailbox.entries:
-            return
-        if agent in self.ledger.delegating:
-            return
-        if owner_of(None, agent) in self.ledger.claims.by_owner:
-            return
-        if any(agent in conflict.parties for conflict in self.ledger.open_conflicts.values()):
-            return
-        self._commit(AgentForgotten(now, agent))
+        """Let go of the mailbox of a process that is not expected back."""
+        if may_forget(self.ledger, agent):
+            self._commit(AgentForgotten(now, agent))
 
     # Arriving and watching --------------------------------------------------------------------------------------------
 
@@ -1037,9 +993,7 @@ class Coordinator:
             self._send(older, Bye("connected again" if same else "taken_over"))
             self._ready.closes.append((older.id, "taken over"))
             self.live.connections.pop(older.id, None)
-            self.live.finders.pop(older.id, None)
-            for task in older.watches:
-                self._unwatch(task, older.id)
+            leave_watches(self.live, older)
             leave_contexts(self.live, older)
             leave_calls(self.live, older)
         self.live.agents[sender.agent] = sender
@@ -1054,33 +1008,7 @@ class Coordinator:
         self.ledger.posted[sender.agent] = None
         for task in self.ledger.holding.get(sender.agent, ()):
             self._lease_changed(task, now)
-        self._tell_finders(sender.agent, "joined", now)
-
-    def _tell_finders(self, agent_id: str, change: Any, now: int) -> None:
-        agent = self.ledger.agents.get(agent_id)
-        if agent is None:
-            return
-        for connection in self.live.finders.values():
-            for request, wanted in connection.finding.items():
-                if satisfies(agent, wanted):
-                    self._send(connection, change_notice(self.world, agent, change, now), re=request)
-
-    def _watch(self, sender: Connection, request: str, message: TaskWatch, archived: Task | None) -> None:
-        if archived is not None and message.task not in self.ledger.tasks:
-            for event in archived.history[message.from_gen :] if not message.stop else ():
-                self._send(sender, event_notice(archived, event), re=request)
-            return
-        if message.stop:
-            sender.watches.pop(message.task, None)
-            self._unwatch(message.task, sender.id)
-            return
-        sender.watches[message.task] = (request, message.from_gen)
-        self.live.watchers.setdefault(message.task, {})[sender.id] = sender
-        task = self.ledger.tasks[message.task]
-        self._tell_watchers(task)
-        progress = self.live.progress.get(task.id)
-        if progress is not None and progress.at and not task.is_terminal:
-            self._send(sender, progress_notice(task, progress), re=request)
+        self._tell(agent_told(self.world, sender.agent, "joined", now))
 
     def _begin_call(self, sender: Connection, request: str, called: Called, fetched: Fetched) -> None:
         """Answer a call with its task, as far as there is something to answer already."""
@@ -1089,43 +1017,24 @@ class Coordinator:
         for message in begin(self.world, sender, request, called, task):
             self._send(sender, message, re=request)
 
-    def _unwatch(self, task: str, connection: int) -> None:
-        watching = self.live.watchers.get(task)
-        if watching is not None:
-            watching.pop(connection, None)
-            if not watching:
-                del self.live.watchers[task]
-
-    def _tell_watchers(self, task: Task) -> None:
-        for connection in self.live.watchers.get(task.id, {}).values():
-            request, sent = connection.watches[task.id]
-            for event in task.history[sent:]:
-                self._send(connection, event_notice(task, event), re=request)
-            connection.watches[task.id] = (request, task.generation)
-        if task.is_terminal:
-            for connection in self.live.watchers.pop(task.id, {}).values():
-                del connection.watches[task.id]
+    def _watch(self, sender: Connection, request: str, message: TaskWatch, archived: Task | None) -> None:
+        if archived is not None and message.task not in self.ledger.tasks:
+            self._tell(archived_told(sender, request, message, archived))
+        else:
+            self._tell(watch(self.world, sender, request, message))
 
     def _tell_context_watchers(self) -> None:
         for context_id in self._written:
             context = self.ledger.contexts.get(context_id)
             if context is not None:
-                for connection, request, event in context_events(self.live, context):
-                    self._send(connection, event, re=request)
+                self._tell(context_events(self.live, context))
         self._written.clear()
 
     def _tell_progress(self, task_id: str) -> None:
-        watching = self.live.watchers.get(task_id)
-        task = self.ledger.tasks.get(task_id)
-        progress = self.live.progress.get(task_id)
-        if task is None or progress is None:
-            return
-        if watching:
-            for connection in watching.values():
-                self._send(connection, progress_notice(task, progress), re=connection.watches[task_id][0])
-        if task_id in self.live.calls:
-            for connection, request, message in progress_answers(self.world, task, progress):
-                self._send(connection, message, re=request)
+        task, progress = self.ledger.tasks.get(task_id), self.live.progress.get(task_id)
+        if task is not None and progress is not None:
+            self._tell(progress_told(self.live, task, progress))
+            self._tell(progress_answers(self.world, task, progress))
 
 
 _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {

@@ -1,7 +1,10 @@
-"""Rendering: a mailbox entry becomes a message when it is sent, from the task it is about (spec MAIL)."""
+"""Mailboxes: what is sent of them and when one may go; an entry becomes a message when it is sent (spec MAIL)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ..protocol.codec import Frame
 from ..protocol.messages import (
     Answer,
     Child,
@@ -18,15 +21,42 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from .budget import remaining
+from .claimbook import owner_of
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
-from .ledger import MailboxEntry
-from .live import World
+from .ledger import Ledger, Mailbox, MailboxEntry
+from .live import Connection, World
 from .task_state import Task
 from .tasks import settled_notice
 
-__all__ = ["render"]
+__all__ = ["may_forget", "render", "unsent"]
+
+
+def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> Iterator[Frame]:
+    """Return the entries that go out now, as far as the peer's credit for frames goes, and count them as sent."""
+    agent, first = connection.agent or "", mailbox.entries[0].mseq
+    start = connection.sent_mseq + 1 - first
+    stop = min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first)
+    for index in range(max(0, start), stop):
+        entry = mailbox.entries[index]
+        connection.sent_mseq = entry.mseq
+        yield Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
+
+
+def may_forget(ledger: Ledger, agent: str) -> bool:
+    """Tell whether a process that had an id of its own went, and took its mail with it.
+
+    Not while something may still write to its mailbox before it is back and has heard that: a task it delegated, or for
+    an agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
+    would pass over what is in it.
+    """
+    mailbox = ledger.mailboxes.get(agent)
+    if "#" not in agent or agent in ledger.agents or mailbox is None or mailbox.entries:
+        return False
+    if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
+        return False
+    return not any(agent in conflict.parties for conflict in ledger.open_conflicts.values())
 
 
 def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:

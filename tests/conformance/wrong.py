@@ -217,10 +217,10 @@ WRONG: tuple[Wrong, ...] = (
         COORDINATOR,
         "Two entries that wait are told in the wrong order, under the right numbers.",
         one(
-            STEPS,
-            "                message = render(self.world, agent, entry, now)\n",
-            "                other = index ^ 1 if max(0, start) <= index ^ 1 < stop else index\n"
-            "                message = render(self.world, agent, mailbox.entries[other], now)\n",
+            "a2a/engine/mailbox.py",
+            "render(world, agent, entry, now), to=agent",
+            "render(world, agent, mailbox.entries[index ^ 1 if max(0, start) <= index ^ 1 < stop else index], now), "
+            "to=agent",
         ),
         broken=("MAIL-1",),
     ),

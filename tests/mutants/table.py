@@ -17,6 +17,7 @@ LEDGER = "a2a/engine/ledger.py"
 TASK_FOLDING = "a2a/engine/task_folding.py"
 COORDINATOR = "a2a/engine/coordinator.py"
 MAILBOX = "a2a/engine/mailbox.py"
+WATCHING = "a2a/engine/watching.py"
 REGISTRY = "a2a/engine/registry.py"
 REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
@@ -573,9 +574,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "gap-in-the-mail",
         "Every other entry of a mailbox is passed over.",
-        COORDINATOR,
-        "            for index in range(max(0, start), stop):",
-        "            for index in range(max(0, start), stop, 2):",
+        MAILBOX,
+        "    for index in range(max(0, start), stop):",
+        "    for index in range(max(0, start), stop, 2):",
         caught_by=("I29",),
     ),
     Mutant(
@@ -597,17 +598,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "frames-beyond-their-credit",
         "An agent is sent one entry more than it takes unacknowledged.",
-        COORDINATOR,
-        "connection.acked_mseq + connection.credit_frames + 1 - mailbox",
-        "connection.acked_mseq + connection.credit_frames + 2 - mailbox",
+        MAILBOX,
+        "connection.acked_mseq + connection.credit_frames + 1 - first",
+        "connection.acked_mseq + connection.credit_frames + 2 - first",
         caught_by=("FLOW-1",),
     ),
     Mutant(
         "watch-with-a-gap",
         "A watcher misses every event that came together with another one.",
-        COORDINATOR,
-        "            for event in task.history[sent:]:",
-        "            for event in task.history[sent:][-1:]:",
+        WATCHING,
+        "        for event in task.history[sent:]:",
+        "        for event in task.history[sent:][-1:]:",
         caught_by=("WATCH",),
     ),
     Mutant(

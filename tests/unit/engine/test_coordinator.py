@@ -208,19 +208,6 @@ def test_a_lease_shorter_than_the_offer_it_began_with_ends_in_time(make_town, me
     assert town.task(task).holder is None
 
 
-def test_timers_of_what_has_ended_do_not_pile_up(town, boss):
-    town.worker("w1", tasks=2_000, frames=4_000)
-    for number in range(1_200):
-        boss.delegate(str(number), limits=TaskLimits(deadline_ms=10**9))
-    for task in list(town.ledger.open_tasks)[:1_100]:
-        boss.cancel(task, "skip")
-    boss.delegate("last", limits=TaskLimits(deadline_ms=10**8))
-    assert len(town.coordinator._timers) < 2 * len(town.ledger.open_tasks)
-    assert set(town.coordinator._scheduled) <= set(town.ledger.open_tasks)
-    town.pass_time(10**9)
-    assert not town.ledger.open_tasks
-
-
 # Starting again -------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,86 @@
+"""Who watches tasks, and agents that come and go, and what each is told (spec WATCH-1 to WATCH-4).
+
+Watches belong to their connection, and nothing of them is stored: after a new handshake a watch is asked for again,
+from where it stood. The coordinator looks here when a task has changed; what its calls are told is in `calls`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from ..protocol.messages import TaskWatch
+from .calls import Told
+from .live import Connection, Live, Progress, World
+from .reading import event_notice, progress_notice
+from .registry import change_notice
+from .routing import satisfies
+from .task_state import Task
+
+__all__ = ["agent_told", "archived_told", "leave_watches", "progress_told", "unwatch", "watch", "watchers_told"]
+
+
+def watch(world: World, sender: Connection, request: str, message: TaskWatch) -> Iterator[Told]:
+    """Begin a watch of a task in memory, and return what it has missed; or end it."""
+    if message.stop:
+        sender.watches.pop(message.task, None)
+        unwatch(world.live, message.task, sender.id)
+        return
+    task = world.ledger.tasks[message.task]
+    sender.watches[task.id] = (request, message.from_gen)
+    world.live.watchers.setdefault(task.id, {})[sender.id] = sender
+    yield from watchers_told(world.live, task)
+    progress = world.live.progress.get(task.id)
+    if progress is not None and progress.at and not task.is_terminal:
+        yield sender, request, progress_notice(task, progress)
+
+
+def archived_told(sender: Connection, request: str, message: TaskWatch, task: Task) -> Iterator[Told]:
+    """Return what a watch of a task that has left memory has missed: nothing more will come."""
+    for event in task.history[message.from_gen :] if not message.stop else ():
+        yield sender, request, event_notice(task, event)
+
+
+def watchers_told(live: Live, task: Task) -> Iterator[Told]:
+    """Return what a task's watchers are told now that it has changed; with its end their watches are over."""
+    for connection in live.watchers.get(task.id, {}).values():
+        request, sent = connection.watches[task.id]
+        for event in task.history[sent:]:
+            yield connection, request, event_notice(task, event)
+        connection.watches[task.id] = (request, task.generation)
+    if task.is_terminal:
+        for connection in live.watchers.pop(task.id, {}).values():
+            del connection.watches[task.id]
+
+
+def progress_told(live: Live, task: Task, progress: Progress) -> Iterator[Told]:
+    """Return what a task's watchers are told of progress."""
+    for connection in live.watchers.get(task.id, {}).values():
+        yield connection, connection.watches[task.id][0], progress_notice(task, progress)
+
+
+def unwatch(live: Live, task: str, connection: int) -> None:
+    """Forget one connection's watch of a task."""
+    watching = live.watchers.get(task)
+    if watching is not None:
+        watching.pop(connection, None)
+        if not watching:
+            del live.watchers[task]
+
+
+def leave_watches(live: Live, gone: Connection) -> None:
+    """Forget the watches of a connection that is over, of tasks and of agents."""
+    live.finders.pop(gone.id, None)
+    for task in gone.watches:
+        unwatch(live, task, gone.id)
+
+
+def agent_told(world: World, agent_id: str, change: Literal["joined", "left", "changed"], now: int) -> Iterator[Told]:
+    """Return what those who watch for agents are told of one that came, went or changed."""
+    agent = world.ledger.agents.get(agent_id)
+    if agent is None:
+        return
+    for connection in world.live.finders.values():
+        for request, wanted in connection.finding.items():
+            if satisfies(agent, wanted):
+                yield connection, request, change_notice(world, agent, change, now)
