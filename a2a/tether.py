@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["main", "tie"]
+__all__ = ["kernel_tie", "main", "tie"]
 
 PR_SET_PDEATHSIG = 1
 LOOK_AGAIN = 1.0
@@ -35,15 +35,25 @@ def main(arguments: list[str]) -> int:
 def tie(parent: int, *, platform: str = sys.platform) -> None:
     """Have this process killed when its parent ends."""
     if platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        kernel_tie()()
         return
     program = os.getpid()
     if os.fork() == 0:
         os.setsid()
         watch(program, parent)
         os._exit(0)
+
+
+def kernel_tie() -> Callable[[], object]:
+    """Return what has Linux kill the process that calls it when its parent ends.
+
+    In two steps for a copy of a process with threads, which must not import any more. What counts as the parent's end
+    is that of the thread that has forked.
+    """
+    import ctypes
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def watch(program: int, parent: int, *, pause: Callable[[float], None] = time.sleep) -> None:

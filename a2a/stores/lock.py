@@ -20,7 +20,7 @@ class LedgerLock:
     """Hold the lock of the ledger at `path` from construction to `release`.
 
     The lock belongs to the open file, not to the process: a second open in one process is refused as well. A child
-    forked without exec shares it until it ends.
+    forked without exec shares it until it closes the file or ends.
 
     Raises:
         StoreLocked: another holder has it; the message names its process where that is known.
