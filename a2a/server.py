@@ -308,6 +308,8 @@ class Server:
             self._quiet.clear()
             archived = [ArchivedTask(*task) for task in ready.archived]
             self.store.append(entries, expected, self._appended, archived)
+            # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
+            self._snapshots.appended(self.coordinator.ledger)
         elif self._in_flight:
             # Nothing new to keep, but what these frames say may rest on a batch that is not durable yet.
             last = self._in_flight[-1]
@@ -329,7 +331,6 @@ class Server:
             self._fail(error if isinstance(error, StoreError) else StoreError(f"an append failed: {error}"))
             return
         self._send(self._in_flight.popleft())
-        self._snapshots.appended(self._end, len(self.coordinator.ledger.tasks))
         if not self._in_flight:
             self._quiet.set()
 

@@ -1,8 +1,10 @@
 """Snapshots made aside, so that a start need not fold the whole log and nobody waits for them.
 
-A snapshot is what the records add up to: another process reads them from the file, folds them behind the snapshot
-before, and hands the result back through a pipe; the server has its store keep it. That process is this module:
-`python -m a2a.snapshots PATH PID`. It ends with the server, and where it fails the next start only takes longer.
+A snapshot is what the records add up to, which is what the server has in memory: a copy of its process writes that
+down. Where a process must not be copied, or could not be, another one reads the records from the file and folds them
+behind the snapshot before; it is this module: `python -m a2a.snapshots PATH PID`. Both hand the result back through a
+pipe, and the server has its store keep it. Both end with the server, and where they fail the next start only takes
+longer.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from .engine import snapshot
 from .engine.ledger import Ledger
 from .engine.records import from_bytes
 from .errors import StoreError
+from .forking import NICE, Copy, is_safe
 from .stores.base import Snapshot, Store
 from .stores.reader import LedgerReader
 from .tether import tie
@@ -27,10 +30,10 @@ __all__ = ["Snapshots", "fold", "main"]
 log = logging.getLogger("a2a.snapshots")
 
 _RECORDS_PER_TASK = 4
-"""A task in a snapshot is about as much work as so many records: what is there has to be read and written again for
-each, so with many tasks there they are made less often. Else a hundred thousand that wait double what a task costs."""
-_NICE = 10
-"""What the process gives way by: agents and the coordinator come first."""
+"""A task in memory is written down with every snapshot, 20 us of a copy's time: with many tasks there they are made
+less often. Four records is what a task comes to, and so it never costs more than that once more."""
+_COPY_DEADLINE = 60.0
+"""Seconds a copy may take, enough for a million tasks. One that waits for a lock would wait for ever."""
 _HEAD = 8
 """Bytes before the snapshot's body that say which position it stands for."""
 
@@ -67,7 +70,7 @@ def main(arguments: list[str]) -> int:
     tie(parent)
     if os.getppid() != parent:
         return 1  # it ended before the tie was there
-    os.nice(_NICE)
+    os.nice(NICE)
     gc.disable()  # a third of the work is to look through what was folded, and nothing that is dropped is a ring
     with LedgerReader(path) as reader:
         ledger = fold(reader)
@@ -84,24 +87,35 @@ class Snapshots:
     Args:
         store: where they are kept; one without a file gets none, but the one at the end.
         every: records from one to the next, where few tasks are in memory.
+        platform: what decides whether a copy of this process may make them.
     """
 
-    def __init__(self, store: Store, every: int) -> None:
+    def __init__(self, store: Store, every: int, *, platform: str = sys.platform) -> None:
         self._store = store
         self._every = every
         self.newest = 0
         """The position of the newest snapshot, or of the last try."""
+        self._may_copy = is_safe(platform)
+        self._is_next_a_copy = self._may_copy
+        """Not after one that failed: what is in the way of it may be there again."""
+        self._copy: Copy | None = None
         self._making: asyncio.Task[None] | None = None
-        """While a process makes one: the loop cannot wait for it."""
+        """While one is made: the loop cannot wait for it."""
+        self._is_closed = False
 
-    def appended(self, end: int, tasks: int) -> None:
-        """Look whether it is time again; called when the log has grown, with how many tasks are in memory."""
+    def appended(self, ledger: Ledger) -> None:
+        """Look whether it is time again; called when all records of the ledger were handed to the store, and no more.
+
+        A copy stands for the ledger as it is now. The store takes what comes of it behind the records, so that a
+        snapshot is never ahead of what is durable.
+        """
         path = self._store.path
-        due = self.newest + self._every + tasks * _RECORDS_PER_TASK
-        if path is None or end < due or self._making is not None:
+        due = self.newest + self._every + len(ledger.tasks) * _RECORDS_PER_TASK
+        if path is None or ledger.lsn < due or self._making is not None or self._is_closed:
             return
-        self.newest = end
-        self._making = asyncio.get_running_loop().create_task(self._make(path))
+        self.newest = ledger.lsn
+        self._copy = self._copied(ledger) if self._is_next_a_copy else None
+        self._making = asyncio.get_running_loop().create_task(self._make(path, ledger.lsn))
 
     async def keep(self, ledger: Ledger) -> None:
         """Keep a snapshot of a ledger that changes no more. A failure is told to the log and to nobody else."""
@@ -112,20 +126,35 @@ class Snapshots:
         self.newest = ledger.lsn
 
     async def aclose(self) -> None:
-        """End the process, if there is one."""
+        """End the process that makes one, if there is one. None is made any more."""
+        self._is_closed = True
         if self._making is not None:
             self._making.cancel()
             await asyncio.gather(self._making, return_exceptions=True)
+        if self._copy is not None:
+            self._copy.close()  # a task that was cancelled before it began has not
 
-    async def _make(self, path: Path) -> None:
+    def _copied(self, ledger: Ledger) -> Copy | None:
+        # What is imported or worked out at the first use is so here: in a copy the lock for it may be held for ever.
+        snapshot.to_bytes(Ledger(ledger.namespace))
         try:
-            made = await _run_aside(path)
+            return Copy(lambda: snapshot.to_bytes(ledger))
+        except OSError as error:
+            log.info("this process cannot be copied, another one folds the records: %s", error)
+            return None
+
+    async def _make(self, path: Path, lsn: int) -> None:
+        copy = self._copy
+        self._is_next_a_copy = self._may_copy and copy is None
+        try:
+            made = await _run_aside(path) if copy is None else Snapshot(lsn, await copy.result(_COPY_DEADLINE))
+            self._is_next_a_copy = self._may_copy
             await self._store.save_snapshot(made)
             log.info("snapshot at record %d, %d bytes", made.lsn, len(made.body))
         except (OSError, StoreError) as error:
             log.warning("no snapshot was made: %s", error)
         finally:
-            self._making = None
+            self._copy = self._making = None
 
 
 async def _run_aside(path: Path) -> Snapshot:

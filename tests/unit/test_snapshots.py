@@ -1,4 +1,4 @@
-"""Snapshots: made by another process while the server goes on, kept at the end, and used at the start."""
+"""Snapshots: made by a copy of the server's process or by another one, kept at the end, and used at the start."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from a2a import MemoryStore, Policy, Server, SqliteStore
 from a2a.engine import snapshot
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, from_bytes, to_bytes
+from a2a.forking import Copy, is_safe
 from a2a.snapshots import Snapshots, fold
 from a2a.stores.base import Entry, Snapshot
 from a2a.stores.reader import LedgerReader
+from a2a.testing import squad
 
 BOUND = 60
+ELSEWHERE = "an operating system where no process is copied"
+on_linux = pytest.mark.skipif(not is_safe(), reason="only Linux lets a process with threads be copied")
 
 
 async def filled(path: Path, starts: int) -> None:
@@ -30,6 +35,31 @@ async def filled(path: Path, starts: int) -> None:
         server = Server(SqliteStore(path))
         await server.open()
         await server.aclose()
+
+
+def ledger_at(lsn: int, tasks: int = 0) -> Ledger:
+    """Return a ledger that says it is at a position, with tasks of which nothing but their number counts."""
+    ledger = Ledger()
+    ledger.lsn = lsn
+    ledger.tasks = dict.fromkeys(map(str, range(tasks)))  # type: ignore[arg-type]
+    return ledger
+
+
+def folded(path: Path, upto: int) -> bytes:
+    """Return what the records up to a position add up to."""
+    ledger = Ledger()
+    with LedgerReader(path) as reader:
+        for entry in reader.entries():
+            if entry.lsn <= upto:
+                ledger.apply(from_bytes(entry.body, entry.payload))
+    return snapshot.to_bytes(ledger)
+
+
+async def made(keeper: Snapshots) -> None:
+    """Wait until the one that is being made is there, or is not going to be."""
+    assert keeper._making is not None
+    with anyio.fail_after(BOUND):
+        await keeper._making
 
 
 async def drop_snapshot(path: Path, instead: bytes | None = None) -> None:
@@ -84,20 +114,171 @@ async def test_another_process_makes_the_snapshot_the_server_would(tmp_path):
     await drop_snapshot(path)
     store = SqliteStore(path)
     await store.open()
-    keeper = Snapshots(store, every=5)
-    keeper.appended(4, 0)
+    keeper = Snapshots(store, every=5, platform=ELSEWHERE)
+    keeper.appended(ledger_at(4))
     assert keeper._making is None, "not yet"
-    keeper.appended(8, 1)
+    keeper.appended(ledger_at(8, tasks=1))
     assert keeper._making is None, "a task in memory is worth four records"
-    keeper.appended(5, 0)
-    with anyio.fail_after(BOUND):
-        await keeper._making
+    keeper.appended(ledger_at(5))
+    await made(keeper)
     with LedgerReader(path) as reader:
         kept = reader.snapshot()
         assert kept == Snapshot(6, snapshot.to_bytes(fold(reader)))
-    keeper.appended(9, 0)
+    keeper.appended(ledger_at(9))
     assert keeper._making is None, "the next one is due five records after it"
     await store.aclose()
+
+
+@on_linux
+async def test_a_copy_makes_the_snapshot_of_the_ledger_as_it_is_at_that_moment(tmp_path):
+    path = tmp_path / "ledger.db"
+    await filled(path, 3)
+    store = SqliteStore(path)
+    await store.open()
+    keeper = Snapshots(store, every=5)
+    with LedgerReader(path) as reader:
+        ledger = fold(reader)
+    body = snapshot.to_bytes(ledger)
+    keeper.appended(ledger)
+    assert keeper._copy is not None
+    ledger.apply(CoordinatorStarted(9, 9))
+    await made(keeper)
+    assert await store.load_snapshot() == Snapshot(6, body)
+    assert keeper._copy is None
+    await store.aclose()
+
+
+@on_linux
+async def test_what_copies_of_a_busy_server_make_is_what_the_records_add_up_to(tmp_path, helper, monkeypatch):
+    path, kept = tmp_path / "ledger.db", []
+    store = SqliteStore(path)
+    save = store.save_snapshot
+
+    async def keep(made: Snapshot) -> None:
+        kept.append(made)
+        await save(made)
+
+    monkeypatch.setattr(store, "save_snapshot", keep)
+    # It has to be copies all along: another process would come to the same.
+    monkeypatch.setattr("a2a.snapshots._run_aside", None)
+    monkeypatch.setattr("a2a.snapshots._RECORDS_PER_TASK", 0)
+    with anyio.fail_after(BOUND):
+        async with squad(helper, store=store) as running:
+            running.server._snapshots._every = 1
+            limiter = anyio.CapacityLimiter(20)
+
+            async def call(number: int) -> None:
+                async with limiter:
+                    assert await running.client.call("count_words", {"text": "a " * number}) == {"words": number}
+
+            # How many are made while so many calls are answered is for the machine to say.
+            while len(kept) < 4 or not any(snapshot.load(made.body, "main").open_tasks for made in kept):
+                async with anyio.create_task_group() as group:
+                    for number in range(50):
+                        group.start_soon(call, number)
+    for made in kept:
+        assert made.body == folded(path, made.lsn), made.lsn
+
+
+async def test_a_snapshot_is_begun_only_where_the_store_has_got_every_record(monkeypatch):
+    server = Server(MemoryStore())
+    await server.open()
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(server._snapshots, "appended", lambda ledger: seen.append((ledger.lsn, server._end)))
+    server.coordinator.stop(server.clock())
+    server._flush()
+    server.coordinator.stop(server.clock())  # decided while the one before is on its way, and handed over in a turn
+    with anyio.fail_after(BOUND):
+        await server._quiet.wait()
+        server._flush()
+        await server._quiet.wait()
+    assert seen == [(2, 2), (3, 3)]
+    await server.aclose()
+
+
+@on_linux
+async def test_after_a_copy_that_failed_another_process_makes_the_next(tmp_path, caplog):
+    path = tmp_path / "ledger.db"
+    await filled(path, 3)
+    store = SqliteStore(path)
+    await store.open()
+    keeper = Snapshots(store, every=1)
+    wrong = ledger_at(7, tasks=1)
+    wrong.tasks["0"] = object()
+    keeper.appended(wrong)
+    await made(keeper)
+    assert "no snapshot was made: the copy of this process ended with 1: TypeError" in caplog.text
+    keeper.appended(ledger_at(9))
+    assert keeper._copy is None
+    await made(keeper)
+    assert (await store.load_snapshot()).lsn == 6, "that of the file"
+    with LedgerReader(path) as reader:
+        ledger = fold(reader)
+    keeper.newest = 0
+    keeper.appended(ledger)
+    assert keeper._copy is not None, "and then it is tried again"
+    await made(keeper)
+    await store.aclose()
+
+
+@on_linux
+async def test_a_copy_that_hangs_is_killed(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("a2a.snapshots._COPY_DEADLINE", 0.01)
+    store = SqliteStore(tmp_path / "ledger.db")
+    await store.open()
+    keeper = Snapshots(store, every=1)
+    monkeypatch.setattr(keeper, "_copied", lambda ledger: Copy(lambda: time.sleep(1000)))
+    keeper.appended(ledger_at(1))
+    copy = keeper._copy
+    await made(keeper)
+    assert "no snapshot was made: the copy of this process did not end within 0.01 s" in caplog.text
+    assert not Path(f"/proc/{copy.pid}").exists()
+    await store.aclose()
+
+
+@on_linux
+async def test_where_no_copy_can_be_made_another_process_makes_the_snapshot(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.db"
+    await filled(path, 3)
+    await drop_snapshot(path)
+    store = SqliteStore(path)
+    await store.open()
+
+    def fail() -> int:
+        raise BlockingIOError("too many processes")
+
+    keeper = Snapshots(store, every=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fork", fail)
+        keeper.appended(ledger_at(6))
+    assert keeper._copy is None
+    await made(keeper)
+    assert await store.load_snapshot() == Snapshot(6, folded(path, 6))
+    await store.aclose()
+
+
+@on_linux
+@pytest.mark.parametrize("turns", [0, 3])
+async def test_the_copy_ends_with_the_server_that_waits_for_it(tmp_path, monkeypatch, turns):
+    store = SqliteStore(tmp_path / "ledger.db")
+    await store.open()
+    keeper = Snapshots(store, every=1)
+    monkeypatch.setattr(keeper, "_copied", lambda ledger: Copy(lambda: time.sleep(1000)))
+    keeper.appended(ledger_at(1))
+    copy = keeper._copy
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await keeper.aclose()
+    assert not Path(f"/proc/{copy.pid}").exists()
+    await store.aclose()
+
+
+async def test_none_is_begun_behind_the_end(tmp_path):
+    store = SqliteStore(tmp_path / "ledger.db")
+    keeper = Snapshots(store, every=1)
+    await keeper.aclose()
+    keeper.appended(ledger_at(1))
+    assert keeper._making is None
 
 
 async def test_a_server_has_one_made_while_it_goes_on(tmp_path):
@@ -122,10 +303,9 @@ async def test_a_process_that_fails_is_told_to_the_log_and_to_nobody_else(tmp_pa
     store = SqliteStore(path)
     await store.open()
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    keeper = Snapshots(store, every=1)
-    keeper.appended(9, 0)
-    with anyio.fail_after(BOUND):
-        await keeper._making
+    keeper = Snapshots(store, every=1, platform=ELSEWHERE)
+    keeper.appended(ledger_at(9))
+    await made(keeper)
     assert "no snapshot was made" in caplog.text
     await store.aclose()
 
@@ -145,8 +325,8 @@ async def test_the_process_ends_with_the_server_that_waits_for_it(tmp_path):
     await filled(path, 1)
     store = SqliteStore(path)
     await store.open()
-    keeper = Snapshots(store, every=1)
-    keeper.appended(9, 0)
+    keeper = Snapshots(store, every=1, platform=ELSEWHERE)
+    keeper.appended(ledger_at(9))
     making = keeper._making
     for _ in range(3):
         await asyncio.sleep(0)
@@ -169,7 +349,7 @@ def test_the_process_does_nothing_for_a_parent_that_is_gone(tmp_path):
 async def test_a_store_without_a_file_has_none_made_aside():
     store = MemoryStore()
     keeper = Snapshots(store, every=1)
-    keeper.appended(9, 0)
+    keeper.appended(ledger_at(9))
     assert keeper._making is None
 
 
