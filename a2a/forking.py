@@ -64,7 +64,7 @@ class Copy:
         os.set_blocking(self._pipe, False)
 
     async def result(self, within: float) -> bytes:
-        """Return what it has computed, and close it. Call it once.
+        """Return what it has computed, and close it. Call it once; `close` is for where it may never begin.
 
         Raises:
             OSError: it failed, was killed, or has not ended within so many seconds; then it is killed.

@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from mmap import mmap
 from pathlib import Path
 
@@ -32,18 +33,27 @@ def flags() -> mmap:
     return mmap(-1, 8)
 
 
-def files_of(process: int) -> set[Path]:
-    return set(Path(f"/proc/{process}/fd").iterdir())
+def open_in(process: int) -> set[str]:
+    """Return what a process has open, without the listing itself."""
+    found = set()
+    for file in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(str(file.readlink()))
+    return found
+
+
+def pipes() -> set[str]:
+    return {name for name in open_in(os.getpid()) if name.startswith("pipe:")}
 
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before = files_of(os.getpid())
+    before = pipes()
     forked: list[int] = []
     fork = os.fork
     monkeypatch.setattr("os.fork", lambda: forked.append(pid := fork()) or pid)
     yield
-    assert files_of(os.getpid()) <= before
+    assert pipes() <= before
     assert not any(Path(f"/proc/{pid}").exists() for pid in forked), "not even one that nobody has waited for"
 
 
@@ -62,7 +72,8 @@ async def until(flags: mmap, place: int = 0) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-async def test_a_copy_computes_from_what_was_in_memory_when_it_was_made() -> None:
+async def test_a_copy_computes_from_what_was_in_memory_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.kill", None)  # it ends by itself
     state = [bytes(1_000_000), b"then"]
     copy = Copy(lambda: b"".join(state))
     state[1] = b"now"
@@ -97,6 +108,7 @@ async def test_a_copy_that_hangs_is_killed_when_its_time_is_over(flags: mmap) ->
 async def test_a_copy_that_nobody_waits_for_any_more_is_killed(flags: mmap) -> None:
     copy = Copy(hanging(flags))
     waiting = asyncio.create_task(copy.result(BOUND))
+    await anyio.lowlevel.checkpoint()  # it has begun; what never has cannot close anything
     await until(flags)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,6 +127,7 @@ async def test_the_loop_goes_on_while_a_copy_computes(flags: mmap) -> None:
         return bytes(1_000_000)
 
     copy = Copy(wait)
+    copy._read(asyncio.get_running_loop().create_future())  # whoever says that there is something may be wrong
     waiting = asyncio.create_task(copy.result(BOUND))
     await anyio.lowlevel.checkpoint()
     flags[1] = 1  # which nobody could say if the loop waited for the pipe
@@ -159,7 +172,7 @@ async def test_a_copy_holds_neither_connections_nor_the_port_nor_the_lock(flags:
     theirs, _ = listening.accept()
     copy = Copy(hanging(flags))
     await until(flags)
-    assert [str(file.readlink())[:5] for file in files_of(copy.pid)] == ["pipe:"]
+    assert [name[:5] for name in open_in(copy.pid)] == ["pipe:"]
     theirs.close()
     ours.settimeout(BOUND)
     assert ours.recv(1) == b"", "the peer is told that the connection has ended"

@@ -145,7 +145,12 @@ async def test_a_copy_makes_the_snapshot_of_the_ledger_as_it_is_at_that_moment(t
     await made(keeper)
     assert await store.load_snapshot() == Snapshot(6, body)
     assert keeper._copy is None
+    keeper.newest = 0
+    keeper.appended(ledger)
+    second = keeper._copy
+    await keeper.aclose()
     await store.aclose()
+    assert second is not None, "and so it goes on"
 
 
 @on_linux
