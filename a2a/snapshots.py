@@ -30,8 +30,9 @@ __all__ = ["Snapshots", "fold", "main"]
 log = logging.getLogger("a2a.snapshots")
 
 _RECORDS_PER_TASK = 4
-"""A task in memory is written down with every snapshot, 20 us of a copy's time: with many tasks there they are made
-less often. Four records is what a task comes to, and so it never costs more than that once more."""
+"""A task in memory is written down with every snapshot, which takes a copy 20 us, 5 us of this process's loop, and
+what the disk takes for 1.5 kB: with many tasks there they are made less often. Four records are what a small task comes
+to, so that however many there are, each is written down once for every one that is done."""
 _COPY_DEADLINE = 60.0
 """Seconds a copy may take, enough for a million tasks. One that waits for a lock would wait for ever."""
 _HEAD = 8

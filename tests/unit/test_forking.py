@@ -185,11 +185,14 @@ async def test_a_copy_holds_neither_connections_nor_the_port_nor_the_lock(flags:
 
 
 PARENT = """\
-import asyncio, sys, time
+import asyncio, socket, sys, time
 from mmap import mmap
 from a2a.forking import Copy
+from a2a.stores.lock import LedgerLock
 
 flags = mmap(-1, 8)
+lock = LedgerLock(sys.argv[1])
+listening = socket.create_server(("127.0.0.1", 0))
 
 def hang():
     flags[0] = 1
@@ -199,20 +202,22 @@ async def main():
     copy = Copy(hang)
     while not flags[0]:
         await asyncio.sleep(0)
-    print(copy.pid, flush=True)
+    print(copy.pid, listening.getsockname()[1], flush=True)
     sys.stdin.read()
 
 asyncio.run(main())
 """
 
 
-def test_a_copy_ends_with_its_process() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with parent:
+def test_a_copy_ends_with_its_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "ledger.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        copied = int(parent.stdout.readline())
+        copied, port = map(int, parent.stdout.readline().split())
         assert Path(f"/proc/{copied}").exists()
         parent.kill()
+    LedgerLock(tmp_path / "ledger.db").release()
+    socket.create_server(("127.0.0.1", port)).close()
     last = time.monotonic() + BOUND
     while _is_running(copied):
         assert time.monotonic() < last
