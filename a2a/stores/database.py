@@ -29,6 +29,9 @@ _MAGIC = b"SQLite format 3\x00"
 _APPLICATION = int.from_bytes(b"a2aL", "big")
 """Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
 
+_WAL_BYTES = 8_192_000
+"""Bytes of the write-ahead log at which it is checkpointed."""
+
 _DAMAGED = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
@@ -76,6 +79,7 @@ def create(path: Path) -> int:
     # SQLite gives the files beside a database the mode of the database.
     os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(_connect(new)) as connection:
+        connection.executescript(QUERIES["set_page_size"])  # before anything is written
         connection.executescript(QUERIES["set_application"])
         connection.executescript(QUERIES["use_wal"])
         _migrate(connection, path)
@@ -117,6 +121,8 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         connection.executescript(QUERIES["configure_writer"])
+        [(page_bytes,)] = run(connection, "get_page_size")
+        connection.execute(QUERIES["limit_wal"].format(pages=_WAL_BYTES // page_bytes))
         _migrate(connection, path)
     except BaseException:
         connection.close()

@@ -3,16 +3,27 @@
 -- than SQLite 3.34: that is what some distributions still give a Python 3.11.
 
 -- configure_writer --
--- Make every commit survive a power failure, on macOS too; checkpoint at 8 MB, for it holds up the next group
+-- Make every commit survive a power failure, on macOS too; `limit_wal` follows
 PRAGMA synchronous = FULL;
 PRAGMA fullfsync = ON;
 PRAGMA checkpoint_fullfsync = ON;
-PRAGMA wal_autocheckpoint = 2000;
 PRAGMA journal_size_limit = 67108864;
+
+-- limit_wal --
+-- Checkpoint when the log has this many pages; it holds up the next group. A pragma takes no parameters
+PRAGMA wal_autocheckpoint = {pages};
 
 -- configure_reader --
 -- Keep a connection that only reads from ever writing
 PRAGMA query_only = ON;
+
+-- set_page_size --
+-- Write a payload in few pages: each costs a checksum and four calls of the system, whatever is in it
+PRAGMA page_size = 8192;
+
+-- get_page_size --
+-- Bytes of a page; a ledger of an older version has 4096
+PRAGMA page_size;
 
 -- use_wal --
 -- Keep a write-ahead log, so that readers and the writer do not wait for each other; the file remembers it

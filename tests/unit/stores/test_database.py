@@ -20,6 +20,7 @@ from a2a.stores import database
 from a2a.stores.base import Entry
 from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
 
+PAGE_BYTES = 8_192
 COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
 
 
@@ -128,6 +129,24 @@ def test_the_writer_asks_sqlite_for_stable_storage(path):
         assert not connection.in_transaction, "transactions begin where the code says so"
         connection.execute("INSERT INTO snapshot VALUES (1, 0, x'')")
         assert not connection.in_transaction
+
+
+def wal_of(path: Path) -> tuple[int, int]:
+    """Bytes of a page, and how many pages the write-ahead log has when it is checkpointed."""
+    with closing(connect_writer(path)) as connection:
+        [(page,)], [(pages,)] = (
+            connection.execute(f"PRAGMA {name}").fetchall() for name in ("page_size", "wal_autocheckpoint")
+        )
+    return page, pages
+
+
+def test_a_new_ledger_has_large_pages_and_one_that_is_there_keeps_its_own(path, monkeypatch):
+    create(path)
+    assert wal_of(path) == (PAGE_BYTES, 1000)
+    older = path.with_name("older.db")
+    monkeypatch.setitem(QUERIES, "set_page_size", "PRAGMA page_size = 4096;")
+    create(older)
+    assert wal_of(older) == (4096, 2000)
 
 
 def test_a_reader_cannot_write(filled):
@@ -249,8 +268,8 @@ def test_a_database_of_another_program_is_refused(path):
 def test_a_damaged_page_is_found(filled):
     path = filled(2000)
     with path.open("r+b") as file:
-        file.seek(10 * 4096)
-        file.write(b"\xff" * 4096)
+        file.seek(3 * PAGE_BYTES)
+        file.write(b"\xff" * PAGE_BYTES)
     refused(path, StoreCorrupt, "damaged")
 
 

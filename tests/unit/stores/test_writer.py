@@ -209,7 +209,7 @@ async def test_a_full_disk_fails_the_group_and_everything_behind_it(shut, monkey
     monkeypatch.setitem(database.QUERIES, "configure_writer", limited)
     shut.start()
     assert await all_of(shut.put(make_entries(1), 0)) == [None]
-    [full] = await all_of(shut.put(make_entries(2, payload=b"x" * 200_000), 1))
+    [full] = await all_of(shut.put(make_entries(2, payload=b"x" * 800_000), 1))
     assert type(full) is StoreError
     assert str(full).startswith(f"{shut.path}: could not write behind entry 1: ") and "full" in str(full)
     assert isinstance(full.__cause__, sqlite3.OperationalError)
