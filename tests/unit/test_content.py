@@ -82,6 +82,28 @@ def test_what_is_not_json_itself_takes_the_form_it_has_there() -> None:
         json_payload(2**53)
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xef\xbb\xbf[1]",
+        json.dumps(["an umlaut: \u00e4"]).encode("utf-16"),
+        b'["\\ud800"]',
+        b"[" * 300 + b"]" * 300,
+        b'{"a":1,"a":2}',
+        b"[1e400,-0,-0.0,1e-320,123456789012345678901234567890]",
+    ],
+    ids=["byte order mark", "UTF-16", "half a pair", "deep", "a key twice", "numbers"],
+)
+def test_what_others_wrote_is_read_as_the_standard_library_does(payload: bytes) -> None:
+    assert repr(read_json(payload)) == repr(json.loads(payload))
+
+
+@pytest.mark.parametrize("payload", [b"", b"[1,]", b"tru", b'"\xff"', b"[1] 2", b"01"])
+def test_what_is_no_json_is_refused_with_the_place(payload: bytes) -> None:
+    with pytest.raises(ValueError, match=r"column|position"):
+        read_json(payload)
+
+
 def test_the_artifact_named_result_is_the_value() -> None:
     payload = json.dumps(
         [
