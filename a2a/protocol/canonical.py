@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -18,7 +20,9 @@ __all__ = ["canonical", "content_hash", "result_hash"]
 _SAFE = 2**53 - 1
 _quote_short = json.encoder.encode_basestring
 _SHORT = 128
-"""Characters up to which the encoder of the standard library is the faster one; a mebibyte takes it 2.3 ms, and 0.5."""
+"""Characters up to which the encoder of the standard library is the faster one; a mebibyte takes it 2.3 ms, and 0.4."""
+_LARGE = 64 * 1024
+"""Bytes from which on a text is not decoded to be encoded again with the rest, which takes a mebibyte 0.13 ms."""
 
 
 def canonical(value: Any) -> bytes:
@@ -27,10 +31,13 @@ def canonical(value: Any) -> bytes:
     Raises:
         ValueError: NaN, an infinity, an integer beyond 2**53 - 1, a lone surrogate, or something JSON does not have.
     """
-    pieces: list[str] = []
+    pieces: list[str | bytes] = []
     _write(value, pieces)
     try:
-        return "".join(pieces).encode()
+        try:
+            return "".join(cast(list[str], pieces)).encode()
+        except TypeError:  # there is a large text among them
+            return b"".join([_joined(kind, run) for kind, run in groupby(pieces, type)])
     except UnicodeEncodeError as error:
         raise ValueError(f"text with a lone surrogate has no UTF-8 form: {error}") from error
 
@@ -48,16 +55,22 @@ def result_hash(outcome: str, payload: bytes) -> str:
     return "sha256:" + hashlib.sha256(head + payload).hexdigest()
 
 
-def _quote(text: str) -> str:
+def _joined(kind: type, run: Iterable[Any]) -> bytes:
+    return b"".join(run) if kind is bytes else "".join(run).encode()
+
+
+def _quote(text: str) -> str | bytes:
+    """Return a text as JSON has it; a large one as the bytes it becomes."""
     if len(text) <= _SHORT:
         return _quote_short(text)
     try:
-        return to_json(text).decode()
+        quoted = to_json(text)
+        return quoted if len(quoted) > _LARGE else quoted.decode()
     except PydanticSerializationError:
         return _quote_short(text)  # a lone surrogate, about which whoever encodes the whole has better words
 
 
-def _write(value: Any, out: list[str]) -> None:
+def _write(value: Any, out: list[str | bytes]) -> None:
     if value is None:
         out.append("null")
     elif value is True:

@@ -159,6 +159,18 @@ def test_what_json_has_no_form_for_is_refused(value):
         canonical(value)
 
 
+def test_large_texts_are_written_among_short_ones():
+    value = {
+        "ü" * 50_000: ["short", "x\n" * 50_000, "x" * 200_000, 7],
+        "a": "ü\x01" * 40_000,
+        "z": [True, '"' * 200_000],
+    }
+    expected = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    assert canonical(value) == expected
+    with pytest.raises(ValueError, match="lone surrogate"):
+        canonical(["x" * 100_000, "\ud800"])
+
+
 def test_a_long_text_is_written_as_a_short_one():
     every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
     pieces = [every[at : at + 100] for at in range(0, len(every), 100)]
