@@ -27,7 +27,7 @@ _MASKED = 0x80
 class Cut:
     """A frame with all its bytes; or, without a header, what nobody can cut any further."""
 
-    _data: bytes
+    _data: bytes | bytearray
     _start: int
     _header: int
     _end: int
@@ -46,14 +46,15 @@ class Cut:
     def payload(self) -> bytes:
         """What the frame carries."""
         start = self._start + self._header
+        covered = memoryview(self._data)[start : self._end]
         if not self._data[self._start + 1] & _MASKED:
-            return self._data[start : self._end]
-        return apply_mask(memoryview(self._data)[start : self._end], self._data[start - 4 : start])
+            return bytes(covered)
+        return apply_mask(covered, self._data[start - 4 : start])
 
     @property
     def raw(self) -> bytes:
         """The frame as it came."""
-        return self._data[self._start : self._end]
+        return bytes(memoryview(self._data)[self._start : self._end])
 
 
 class Cutter:
@@ -74,14 +75,13 @@ class Cutter:
         self._needed = 0
         self._has_given_up = False
 
-    def cut(self, data: bytes) -> Iterator[Cut]:
+    def cut(self, data: bytes | bytearray) -> Iterator[Cut]:
         """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
         if self._pending:
             self._pending += data
             if len(self._pending) < self._needed:
                 return
-            data = bytes(self._pending)
-            self._pending.clear()
+            data, self._pending = self._pending, bytearray()  # taken as it is: a large message is not copied for it
         start, end = 0, len(data)
         while start < end:
             header, size = self._measure(data, start)
@@ -95,7 +95,7 @@ class Cutter:
             yield Cut(data, start, header, start + size)
             start += size
 
-    def _measure(self, data: bytes, start: int) -> tuple[int, int]:
+    def _measure(self, data: bytes | bytearray, start: int) -> tuple[int, int]:
         """Return the length of a header, and of the frame as far as it can be told; no header: it breaks a rule."""
         left = len(data) - start
         if self._has_given_up:

@@ -35,6 +35,7 @@ def test_frames_come_out_whole_wherever_the_bytes_were_parted(frames, mask, plac
     cuts = [cut for start, end in itertools.pairwise(borders) for cut in taken.cut(stream[start:end])]
     assert [cut.raw for cut in cuts] == [raw for raw, *_ in raws]
     assert [cut.payload for cut in cuts] == [data for _, data, _ in raws]
+    assert all(type(cut.payload) is type(cut.raw) is bytes for cut in cuts)
     assert [cut.is_message for cut in cuts] == [opcode in (Opcode.TEXT, Opcode.BINARY) for *_, opcode in raws]
     assert [cut.is_text for cut in cuts if cut.is_message] == [
         opcode is Opcode.TEXT for *_, opcode in raws if opcode in (Opcode.TEXT, Opcode.BINARY)
