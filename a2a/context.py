@@ -28,6 +28,7 @@ from .protocol.messages import Held
 from .protocol.messages import PriorAttempt as PriorOnTheWire
 from .reader import Kind
 from .shared_context import SharedContext, SyncSharedContext
+from .streaming import ChunkStream
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -83,6 +84,7 @@ class TaskContext:
         self._steers = [(steer.steer_no, read_word(steer.payload)) for steer in offer.steers]
         self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._stream: ChunkStream | None = None
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
         self.id = offer.task
         """The task's id."""
@@ -157,16 +159,28 @@ class TaskContext:
     async def artifact(self, name: str, value: Any, *, append: bool = False, last: bool = True) -> None:
         """Stream a provisional artifact, or with `append` another chunk of it, to whoever watches.
 
+        With `last`, it is durable as a whole when this returns. A chunk before the last is only on its way then, as are
+        a few before it; `checkpoint`, `ask`, `hand_off` and the result wait until all of them are durable.
+
+        Args:
+            name: of the artifact.
+            value: any JSON value.
+            append: whether it goes on; else it begins anew.
+            last: whether nothing is to follow.
+
         Raises:
             StaleFence: the attempt has no authority any more.
+            QuotaExceeded, TooLarge: this chunk was refused, or one before it: the artifact has to begin anew. What no
+                call of this artifact told, the next of those who wait raises; the attempt fails by it after the last.
         """
-        payload = parts_payload(value)
+        if self._stream is None:
+            self._stream = ChunkStream(self._runner, self._attempt)
+        await self._stream.send(name, parts_payload(value), append=append, last=last)
 
-        async def send() -> None:
-            link = self._runner.link
-            await link.reply_to(link.work.artifact(self._attempt, name, payload, append=append, last=last))
-
-        await self._runner.on_link(send())
+    async def _streamed(self) -> None:
+        """Wait until what was streamed is durable: what is said next may rest on it."""
+        if self._stream is not None:
+            await self._stream.confirmed()
 
     async def checkpoint(self, state: Any, *, format: str = "", portable: bool = True) -> None:
         """Leave where the attempt stands: the next one finds it in `restored`. Durable when this returns.
@@ -181,6 +195,7 @@ class TaskContext:
             StaleFence: the attempt has no authority any more.
         """
         payload = parts_payload(state)
+        await self._streamed()
 
         async def send() -> None:
             link = self._runner.link
@@ -214,6 +229,7 @@ class TaskContext:
         if labels:
             requires["labels"] = dict(labels)
         payload = None if message is None else parts_payload(message)
+        await self._streamed()
 
         async def send() -> None:
             link = self._runner.link
@@ -297,6 +313,7 @@ class TaskContext:
         payload = parts_payload(content)
         fallback = None if default is None else parts_payload(default)
         timeout_ms = None if timeout is None else round(timeout * 1000)
+        await self._streamed()
 
         while True:
             ask_no = self._asked = self._asked + 1

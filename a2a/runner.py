@@ -331,6 +331,7 @@ class Runner(Reader):
                 value = await anyio.to_thread.run_sync(
                     lambda: skill.function(**arguments), abandon_on_cancel=True, limiter=self._threads
                 )
+            await context._streamed()
             result = skill.result(value)
             context._attempt.patches = [PatchRef(*patch) for patch in patches_in(result)]
             return "completed", artifacts_payload(result), None
