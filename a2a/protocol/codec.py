@@ -509,6 +509,8 @@ def _check(item: Any) -> None:
     elif kind is float:
         fits = math.isfinite(item)
     elif kind is bytes:
+        if item.isascii():  # it is UTF-8 then, and no text of the same length has to be made to see it
+            return
         try:
             item.decode()
         except UnicodeDecodeError as error:
