@@ -32,6 +32,10 @@ __all__ = [
 
 
 _NAME_MAX = 256
+_RESULT_HEAD, _, _RESULT_TAIL = canonical([{"artifactId": "result", "name": "result", "parts": [None]}]).partition(
+    b"null"
+)
+"""What stands around the one part of nearly every result."""
 _PATCHES_MAX = 16
 """Patches in one result (spec PATCH-1)."""
 
@@ -110,7 +114,7 @@ def artifacts_payload(value: Any) -> bytes:
     patches = _patches(value)
     if patches:
         return canonical([_patched(patch, number) for number, patch in enumerate(patches, 1)])
-    return canonical([{"artifactId": "result", "name": "result", "parts": [_part(value)]}])
+    return _RESULT_HEAD + canonical(_part(value)) + _RESULT_TAIL
 
 
 def patches_in(value: Any) -> list[tuple[str, str]]:

@@ -71,45 +71,52 @@ def _quote(text: str) -> str | bytes:
 
 
 def _write(value: Any, out: list[str | bytes]) -> None:
-    if value is None:
+    kind = type(value)  # nearly always one of JSON's own, of which a comparison tells sooner than `isinstance`
+    if kind is str:
+        out.append(_quote(value))
+    elif kind is dict:
+        mark = "{"
+        for key in _sorted_keys(value):
+            out.append(f"{mark}{_quote_short(key)}:")
+            _write(value[key], out)
+            mark = ","
+        out.append("}" if value else "{}")
+    elif kind is list or kind is tuple:
+        mark = "["
+        for item in value:
+            out.append(mark)
+            _write(item, out)
+            mark = ","
+        out.append("]" if value else "[]")
+    elif value is None:
         out.append("null")
     elif value is True:
         out.append("true")
     elif value is False:
         out.append("false")
-    elif isinstance(value, str):
-        out.append(_quote(value))
     elif isinstance(value, int):
         if not -_SAFE <= value <= _SAFE:
             raise ValueError(f"{value} is beyond 2**53 - 1: send it as a string")
         out.append(str(value))
     elif isinstance(value, float):
         out.append(_number(value))
-    elif isinstance(value, list | tuple):
-        out.append("[")
-        for index, item in enumerate(value):
-            if index:
-                out.append(",")
-            _write(item, out)
-        out.append("]")
+    elif isinstance(value, str):  # from here on subclasses of what is above
+        out.append(_quote(value))
     elif isinstance(value, dict):
-        out.append("{")
-        for index, key in enumerate(_sorted_keys(value)):
-            if index:
-                out.append(",")
-            out.append(_quote(key))
-            out.append(":")
-            _write(value[key], out)
-        out.append("}")
+        _write(dict(value), out)
+    elif isinstance(value, list | tuple):
+        _write(list(value), out)
     else:
-        raise ValueError(f"JSON has no form for {type(value).__name__}")
+        raise ValueError(f"JSON has no form for {kind.__name__}")
 
 
 def _sorted_keys(value: dict[Any, Any]) -> list[str]:
     for key in value:
         if not isinstance(key, str):
             raise ValueError(f"a JSON object's keys are strings, not {type(key).__name__}")
-    if all(key.isascii() for key in value):
+    if len(value) == 1:
+        return list(value)
+    if "".join(value).isascii():
         return sorted(value)
     return sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))  # RFC 8785 3.2.3
 
