@@ -158,6 +158,9 @@ class Work:
         self.session = session
         self.attempts: dict[tuple[str, int], Attempt] = {}
         self.is_draining = False
+        self._due: int | None = None
+        """No heartbeat is due before; None: of no attempt. Kept, for an agent may have thousands of attempts, and looks
+        with every message that it gets or sends."""
 
     def held(self) -> list[Held]:
         """Name the attempts still at work, for the hello."""
@@ -202,7 +205,7 @@ class Work:
                 sent = attempt.beat_sent.pop("accept", now)
                 attempt.state = AttemptState.RUNNING
                 attempt.lease_until = sent + int(message.lease_ms * _WATCHDOG)
-                attempt.next_beat = now + attempt.offer.heartbeat_ms
+                self._beat_at(attempt, now + attempt.offer.heartbeat_ms)
                 return [Start(attempt)]
             del self.attempts[request.task, request.fence]  # the offer no longer stood
             return []
@@ -230,6 +233,7 @@ class Work:
             del self.attempts[request.task, request.fence]
             return []
         attempt.state = AttemptState.RUNNING  # nobody else would do, or the fence is not current: it goes on or is lost
+        self._beat_at(attempt, attempt.next_beat)
         return self._lost(request.task, request.fence, "superseded") if message.code == "stale" else []
 
     def on_welcome(self, welcome: Welcome, greeted_at: int, now: int) -> list[Event]:
@@ -248,7 +252,7 @@ class Work:
             attempt.beat_sent.clear()
             if held.verdict == "keep":
                 attempt.lease_until = greeted_at + int((held.lease_ms or 0) * _WATCHDOG)
-                attempt.next_beat = now
+                self._beat_at(attempt, now)
             elif attempt.state is AttemptState.RUNNING:
                 events.extend(self._lost(held.task, held.fence, held.verdict))
         return events
@@ -260,6 +264,7 @@ class Work:
         first_beat = now + min(offer.offer_ms // 4, offer.heartbeat_ms)
         attempt = Attempt(offer, AttemptState.RUNNING, now + int(offer.offer_ms * _WATCHDOG), first_beat)
         self.attempts[offer.task, offer.fence] = attempt
+        self._beat_at(attempt, first_beat)
         if self.is_draining:
             self.decline(attempt, "busy", 1000)
             return []
@@ -302,7 +307,7 @@ class Work:
         attempt.progress_no += 1
         attempt.progress_bp = attempt.progress_bp if progress_bp is None else progress_bp
         attempt.note = attempt.note if note is None else note
-        attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
+        self._beat_soon(attempt, now)
 
     def artifact(self, attempt: Attempt, artifact_id: str, payload: bytes, *, append: bool, last: bool) -> str:
         """Stream a chunk of a provisional artifact, and return the request's id."""
@@ -338,13 +343,13 @@ class Work:
         """Add to what the attempt has used; it is told with a heartbeat soon, and with the last word."""
         for kind, amount in used.items():
             attempt.usage[kind] = attempt.usage.get(kind, 0) + amount
-        attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
+        self._beat_soon(attempt, now)
 
     def wait(self, attempt: Attempt, change: int, now: int) -> None:
         """Count a sub-task that the attempt begins or ends to wait for; its slot is free meanwhile (FLOW-5)."""
         attempt.waits += change
         if (attempt.waits > 0) is not (attempt.slot == "released"):
-            attempt.next_beat = min(attempt.next_beat, now + _NOTE_EVERY_MS)
+            self._beat_soon(attempt, now)
 
     def ask(
         self,
@@ -418,8 +423,9 @@ class Work:
 
     def tick(self, now: int) -> None:
         """Send the heartbeats that are due."""
-        if not self.session.is_open:
+        if self._due is None or now < self._due or not self.session.is_open:
             return
+        self._due = None
         for attempt in self.attempts.values():
             if attempt.state is AttemptState.RUNNING and attempt.next_beat <= now:
                 fresh = attempt.progress_no > attempt.told_no
@@ -441,11 +447,20 @@ class Work:
                     if len(attempt.beat_sent) > 16:
                         attempt.beat_sent.clear()  # answers that will not come any more
                     attempt.beat_sent[beat] = now
+            if attempt.state is AttemptState.RUNNING:
+                self._beat_at(attempt, attempt.next_beat)
 
     def next_deadline(self) -> int | None:
-        """Return when `tick` has something to do next, or None."""
-        times = [attempt.next_beat for attempt in self.attempts.values() if attempt.state is AttemptState.RUNNING]
-        return min(times) if times and self.session.is_open else None
+        """Return when to call `tick` again, or None. What was due then may have ended meanwhile."""
+        return self._due if self.session.is_open else None
+
+    def _beat_soon(self, attempt: Attempt, now: int) -> None:
+        self._beat_at(attempt, min(attempt.next_beat, now + _NOTE_EVERY_MS))
+
+    def _beat_at(self, attempt: Attempt, due: int) -> None:
+        attempt.next_beat = due
+        if self._due is None or due < self._due:
+            self._due = due
 
 
 def _basis(attempt: Attempt) -> list[Seen]:

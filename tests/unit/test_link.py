@@ -888,7 +888,7 @@ async def test_work_that_the_coordinator_gave_to_another_meanwhile_is_stopped(co
     assert link.work.attempts == {}
 
 
-async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator, make_link):
+async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator, make_link, monkeypatch):
     link = make_link()
     with anyio.fail_after(BOUND):
         await link.open()
@@ -898,9 +898,15 @@ async def test_heartbeats_leave_by_themselves_and_end_with_the_work(coordinator,
         link.work.report(attempt, "completed")
         link.wake()
         await coordinator.until(lambda: said(coordinator, TaskReport))
+        link._timer.cancel()  # it was set for the next heartbeat, and finds nothing to say
+        beats = len(said(coordinator, TaskHeartbeat))
+        later = link.now() + 1000
+        monkeypatch.setattr(link, "now", lambda: later)
+        link._ticked()
         assert link._timer is None
         coordinator.connections[0].answer(said(coordinator, TaskReport)[0], TaskVerdict("t1", 1, "admitted"))
         assert await link.drained(BOUND)
+        assert len(said(coordinator, TaskHeartbeat)) == beats
     assert link.work.attempts == {}
 
 

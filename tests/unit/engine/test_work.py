@@ -311,6 +311,55 @@ def test_a_hand_off_that_is_refused_lets_the_attempt_go_on(bench: Bench) -> None
     assert bench.work.attempts == {}
 
 
+def test_an_attempt_that_goes_on_after_a_hand_off_was_refused_has_its_heartbeats_again(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.hand_off(attempt, None, None, None)
+    [frame] = bench.sent()
+    bench.work.tick(2000)
+    assert bench.messages() == []
+    bench.reply(frame, Error("no_capable_agent", "nobody"), now=2500)
+    assert bench.work.next_deadline() == 2000
+    bench.work.tick(2500)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5)]
+
+
+def test_an_attempt_whose_lease_was_asked_for_has_heartbeats_from_then_on(bench: Bench) -> None:
+    bench.work.on_notice(offer(granted=False), None, 1000)
+    [accept] = bench.sent()
+    bench.work.tick(2000)
+    assert bench.work.next_deadline() is None, "it waits for the answer"
+    bench.reply(accept, TaskLease("t-1", 5, 30_000), now=3000)
+    assert bench.work.next_deadline() == 13_000
+    bench.work.tick(13_000)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5)]
+
+
+def test_an_attempt_that_is_kept_over_a_new_connection_says_so_at_once(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.session.disconnected()
+    bench.work.tick(2000)
+    assert attempt.next_beat == 2000, "nobody was there to be told"
+    bench.work.tick(2000)
+    bench.connect()
+    bench.work.on_welcome(welcome([HeldVerdict("t-1", 5, "keep", 30_000)]), 1_800, 1_900)
+    assert bench.work.next_deadline() == 1_900
+    bench.work.tick(1_900)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5)]
+
+
+def test_each_attempt_has_its_heartbeat_when_it_is_due(bench: Bench) -> None:
+    first, second = bench.start(fence=5, now=1000), bench.start(fence=6, task="t-2", now=1500)
+    assert bench.work.next_deadline() == 2000
+    bench.work.report(first, "completed")
+    assert isinstance(bench.messages()[0], TaskReport)
+    bench.work.tick(2000)
+    assert bench.messages() == [], "the one that was due has ended"
+    assert bench.work.next_deadline() == 2500
+    bench.work.tick(2500)
+    assert bench.messages() == [TaskHeartbeat("t-2", 6)]
+    assert second.next_beat == bench.work.next_deadline() == 12_500
+
+
 def test_a_hand_off_under_a_fence_that_is_gone_ends_the_attempt(bench: Bench) -> None:
     attempt = bench.start()
     bench.work.hand_off(attempt, None, None, None)
