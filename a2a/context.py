@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
@@ -61,14 +62,6 @@ class PriorAttempt:
         return cls(prior.agent, prior.fence, prior.end, ran, prior.detail, prior.note or "", usage, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Prior:
-    """What earlier attempts and the delegator left for this one."""
-
-    feedback: list[Any]
-    answers: dict[int, Any]
-
-
 class TaskContext:
     """What a handler knows of its task, and what it may do with it. Made by the agent, one for each attempt."""
 
@@ -76,10 +69,9 @@ class TaskContext:
         offer = attempt.offer
         self._runner = runner
         self._attempt = attempt
-        self._prior = _Prior(
-            [read_word(feedback.payload) for feedback in offer.feedback],
-            {answer.ask_no: read_word(answer.payload) for answer in offer.answers},
-        )
+        self.feedback = [read_word(feedback.payload) for feedback in offer.feedback]
+        """What the delegator said about earlier revisions, oldest first."""
+        self._answers = {answer.ask_no: read_word(answer.payload) for answer in offer.answers}
         self._asked = 0
         self._steers = [(steer.steer_no, read_word(steer.payload)) for steer in offer.steers]
         self._steered = asyncio.Event()
@@ -100,11 +92,6 @@ class TaskContext:
         """Counts the revisions the delegator sent back, from 0."""
         self.context_id = offer.context_id
         """Tasks with the same context belong together."""
-        self.context = SharedContext(
-            runner, offer.context_id, across=runner.on_link, attempt=Held(self.id, self.fence), on_seen=self._has_seen
-        )
-        """What they share. A result names what its handler has read there: if a decision among it has moved by then,
-        the delegator looks before it counts."""
         self.delegator = offer.delegator
         """The agent id of whoever delegated it."""
         self.spec: dict[str, Any] = dict(offer.spec)
@@ -122,10 +109,14 @@ class TaskContext:
         self.claims = {granted.name: granted.fence for granted in offer.claims}
         """The task's own `resources`, granted with this attempt: name to the claim's fence."""
 
-    @property
-    def feedback(self) -> list[Any]:
-        """What the delegator said about earlier revisions, oldest first."""
-        return self._prior.feedback
+    @cached_property
+    def context(self) -> SharedContext:
+        """What the tasks of its context share. A result names what its handler has read there: if a decision among it
+        has moved by then, the delegator looks before it counts."""
+        attempt = Held(self.id, self.fence)
+        return SharedContext(
+            self._runner, self.context_id, across=self._runner.on_link, attempt=attempt, on_seen=self._has_seen
+        )
 
     @property
     def deadline(self) -> float | None:
@@ -329,8 +320,8 @@ class TaskContext:
                 await self._runner.on_link(send())
             except Conflict:
                 continue  # an earlier attempt asked something else under this number: take the next
-            if ask_no in self._prior.answers:
-                return self._prior.answers[ask_no]
+            if ask_no in self._answers:
+                return self._answers[ask_no]
             return await answer
 
     def _answered(self, ask_no: int, payload: bytes) -> None:

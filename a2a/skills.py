@@ -53,7 +53,7 @@ class Skill:
         text = description if description is not None else inspect.getdoc(function) or ""
         return cls(id or function.__name__, function, text, tags, context, takes_value)
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)
@@ -70,6 +70,10 @@ class Skill:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[name] = (hints.get(name, Any), default)
         return create_model(self.id, __config__=ConfigDict(extra="forbid"), **fields)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._input.model_fields)
 
     @cached_property
     def _output(self) -> TypeAdapter[Any] | None:
@@ -110,7 +114,7 @@ class Skill:
             where = ".".join(str(part) for part in first["loc"]) or "input"
             detail = f"{self.id} does not take this input: {where}: {first['msg']}"
             raise AttemptFailed(detail, code="schema", retryable=False) from error
-        return {name: getattr(model, name) for name in self._input.model_fields}
+        return {name: getattr(model, name) for name in self._names}
 
     def result(self, value: Any) -> Any:
         """Return a handler's result as a JSON value.

@@ -716,8 +716,8 @@ WRONG: tuple[Wrong, ...] = (
         "The answers that come with an offer are not looked at.",
         one(
             "a2a/context.py",
-            "{answer.ask_no: read_word(answer.payload) for answer in offer.answers},",
-            "{},",
+            "{answer.ask_no: read_word(answer.payload) for answer in offer.answers}",
+            "{}",
         ),
         broken=("ASK-7",),
     ),
