@@ -349,7 +349,9 @@ class Server:
         for number, frame in batch.ready.frames:
             by_peer.setdefault(number, []).append(frame)
         debug = log.isEnabledFor(logging.DEBUG)
-        for number, frames in by_peer.items():
+        # Who is told of something comes before who asked: work goes on with the one, while the other, woken first,
+        # would take the processor from this process. One delegation at a time took 3 % longer with the answers first.
+        for number, frames in sorted(by_peer.items(), key=lambda each: each[0] in batch.taken):
             peer = self._peers.get(number)
             if peer is None or peer.transport is None:
                 continue  # gone; what mattered is in its mailbox, or will be asked for again

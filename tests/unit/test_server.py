@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -18,8 +18,21 @@ from a2a.engine.policy import Admission, digest
 from a2a.engine.records import AgentRegistered, Settled, to_bytes
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
+from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
-from a2a.protocol.messages import A2ACall, Held, Hello, MailboxAck, Ping, TaskCancel, TaskDelegate, TaskGet, TaskList
+from a2a.protocol.messages import (
+    A2ACall,
+    Credit,
+    Held,
+    Hello,
+    MailboxAck,
+    Ping,
+    TaskCancel,
+    TaskDelegate,
+    TaskGet,
+    TaskList,
+    TaskReport,
+)
 from a2a.stores.base import Appended, ArchivedTask, Entry, Store
 from a2a.testing import squad
 from a2a.transports.memory import pair
@@ -129,6 +142,44 @@ async def test_nothing_is_answered_before_it_is_durable() -> None:
         await peer.until("task.found")
         assert [frame.re for frame in peer.frames] == ["1", "2", "3"]
         await server.aclose()
+
+
+async def test_who_is_told_of_something_comes_before_who_asked() -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    heard: list[tuple[str, str]] = []
+    with anyio.fail_after(BOUND):
+        boss, worker = await join(server), await join(server)
+        boss.send(Frame("1", HELLO))
+        await boss.until("welcome")
+        card = Agent("worker", version="1.0").card() | {
+            "skills": [{"id": "x", "name": "x", "description": "", "tags": []}]
+        }
+        worker.send(Frame("1", Hello(["1.0", "1.0"], "worker", "i2", 1, card=card, credit=Credit(1))))  # type: ignore[arg-type]
+        await worker.until("welcome")
+        for name, peer in (("boss", boss), ("worker", worker)):
+            take_note(name, peer, heard)
+        boss.send(Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}})))
+        await boss.until("task.created")
+        offer = await worker.until("task.offer")
+        report = TaskReport(offer.task, offer.fence, "completed", result_hash("completed", b"[]"))
+        worker.send(Frame("2", report))
+        await worker.until("task.verdict")
+        await boss.until("task.settled")
+        await server.aclose()
+    assert heard[:2] == [("worker", "task.offer"), ("boss", "task.created")]
+    assert heard[2:4] == [("boss", "task.settled"), ("worker", "task.verdict")]
+
+
+def take_note(name: str, peer: Peer, heard: list[tuple[str, str]]) -> None:
+    """Have what a peer gets from now on noted together with what others get."""
+    received = peer.received
+
+    def noting(data: bytes) -> None:
+        heard.extend((name, cast(Frame, frame).message.kind) for frame in Decoder(peer.encoding).decode(data)[:1])
+        received(data)
+
+    peer.received = noting  # type: ignore[method-assign]
 
 
 async def test_an_epoch_has_begun_when_its_record_is_durable() -> None:
