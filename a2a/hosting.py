@@ -129,7 +129,12 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
     with LedgerReader(db) as reader:
         LedgerLock(reader.path).release()  # nobody has it; whoever takes it later does not mind being looked at
         newest = max((entry.at for entry in reader.entries(reader.end - 1)), default=0)
-        policy = Policy(namespace=reader.namespace(), linger_ms=_FOR_EVER_MS, linger_tasks_max=sys.maxsize)
+        policy = Policy(
+            namespace=reader.namespace(),
+            linger_ms=_FOR_EVER_MS,
+            linger_tasks_max=sys.maxsize,
+            linger_bytes_max=sys.maxsize,
+        )
         server = Server(LookingStore(reader), policy, clock=lambda: newest)
         await server.open()
 

@@ -267,7 +267,7 @@ class Coordinator:
         """What the pages that wait for the archive show from memory."""
         self._listed: dict[Need, list[Task]] = {}
         """The same, of A2A's pages."""
-        self._retention = Retention(self.policy.linger_ms, self.policy.linger_tasks_max)
+        self._retention = Retention(self.policy.linger_ms, self.policy.linger_tasks_max, self.policy.linger_bytes_max)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
         self._acks_recorded = 0
 

@@ -255,6 +255,8 @@ class Policy:
     the archive."""
     linger_tasks_max: int = 10_000
     """Settled tasks in memory. Beyond this the oldest leave sooner; a small one takes five kilobytes."""
+    linger_bytes_max: int = 64 * 1024 * 1024
+    """Bytes of their payloads; likewise. A snapshot has them all."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000

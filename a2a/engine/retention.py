@@ -1,4 +1,4 @@
-"""Which settled tasks leave memory, and when (spec DURABLE-7).
+"""Which settled tasks leave memory, and when (spec DURABLE-8).
 
 `may_leave` is the rule, `Retention` the queue of those that have settled, in the order in which they are due: nothing
 here ever walks all tasks. It decides nothing itself; the coordinator records what it takes from here.
@@ -20,6 +20,8 @@ _TOGETHER_MS = 250
 """Tasks due within this time leave together: a record for each would be one more on every task."""
 _BATCH = 256
 """Tasks in one record: each is written out, and the loop has other things to do."""
+_BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes of their payloads from which on a record names no further one."""
 _LOOK_AGAIN_MS = 1_000
 """A task that was not ready is looked at again after its time to linger, but not sooner than this."""
 
@@ -65,27 +67,31 @@ class Retention:
     Args:
         linger_ms: how long a settled task stays, at least, where there is room.
         tasks_max: beyond so many the oldest leave sooner.
+        bytes_max: beyond so many bytes of their payloads likewise.
     """
 
-    def __init__(self, linger_ms: int, tasks_max: int) -> None:
+    def __init__(self, linger_ms: int, tasks_max: int, bytes_max: int) -> None:
         self._linger_ms = linger_ms
         self._tasks_max = tasks_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._crowded_at = 0
         """When to look again where there are too many: those looked at last could not leave."""
-        self._heap: list[tuple[int, int, str]] = []
-        """(time, lsn of the task, task)."""
+        self._heap: list[tuple[int, int, str, int]] = []
+        """(time, lsn of the task, task, bytes of its payloads)."""
 
     def add(self, task: Task, since: int) -> None:
         """Note a task that has settled, or is back, at this time."""
-        due = since + self._linger_ms
-        heappush(self._heap, (due + -due % _TOGETHER_MS, task.lsn, task.id))
+        due, size = since + self._linger_ms, task.kept_bytes
+        self._bytes += size
+        heappush(self._heap, (due + -due % _TOGETHER_MS, task.lsn, task.id, size))
 
     def next_deadline(self) -> int | None:
         """Return when `take` may have something next, or None."""
         if not self._heap:
             return None
         due = self._heap[0][0]
-        return min(due, self._crowded_at) if len(self._heap) > self._tasks_max else due
+        return min(due, self._crowded_at) if self._is_crowded() else due
 
     def take(self, ledger: Ledger, wanted: Container[object], now: int) -> tuple[list[Task], bool]:
         """Return tasks that leave now, a batch at most; and whether mail alone kept one back.
@@ -98,15 +104,20 @@ class Retention:
         leaving: dict[str, Task] = {}
         again: list[Task] = []
         has_mail = False
-        crowded = min(len(self._heap) - self._tasks_max, _BATCH)
-        while self._heap and (self._heap[0][0] <= now or crowded > 0) and len(leaving) < _BATCH:
-            crowded -= 1
-            task = ledger.tasks.get(heappop(self._heap)[2])
+        looks = left = 0
+        while self._heap and len(leaving) < _BATCH and left < _BATCH_BYTES:
+            if self._heap[0][0] > now and (looks >= _BATCH or not self._is_crowded()):
+                break
+            looks += 1
+            _, _, task_id, size = heappop(self._heap)
+            self._bytes -= size
+            task = ledger.tasks.get(task_id)
             if task is None or task.id in leaving:
                 continue
             is_wanted = task.id in wanted or (task.scope, task.key) in wanted
             if not is_wanted and may_leave(ledger, task, leaving):
                 leaving[task.id] = task
+                left += size
             else:
                 has_mail = has_mail or task.id in ledger.mail
                 again.append(task)
@@ -115,3 +126,6 @@ class Retention:
             self.add(task, later)
         self._crowded_at = now if leaving else now + _TOGETHER_MS
         return list(leaving.values()), has_mail
+
+    def _is_crowded(self) -> bool:
+        return len(self._heap) > self._tasks_max or self._bytes > self._bytes_max

@@ -325,6 +325,13 @@ class Task:
         """Whether it was given up after several agents had lost it (spec LIMIT-8)."""
         return self.settled is not None and self.settled.reason == "losses" and len(self.lost_by) > 1
 
+    @property
+    def kept_bytes(self) -> int:
+        """About what its payloads take in memory."""
+        chunks = sum(len(chunk) for artifact in self.artifacts.values() for chunk in artifact.chunks)
+        kept = (self.results, self.evidence, self.checkpoints)
+        return len(self.payload) + chunks + sum(len(item.payload) for items in kept for item in items)
+
     def open_ask(self) -> Ask | None:
         """The oldest question without an answer."""
         return next((ask for ask in self.asks if ask.is_open), None)

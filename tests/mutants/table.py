@@ -566,9 +566,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "leaves-before-it-is-crowded",
         "Settled tasks leave early while there is room for them.",
         RETENTION,
-        "        crowded = min(len(self._heap) - self._tasks_max, _BATCH)\n",
-        "        crowded = min(len(self._heap) - self._tasks_max + 1, _BATCH)\n",
-        caught_by=("DURABLE-7",),
+        "        return len(self._heap) > self._tasks_max or",
+        "        return len(self._heap) >= self._tasks_max or",
+        caught_by=("DURABLE-8",),
     ),
     # Mail -------------------------------------------------------------------------------------------------------------
     Mutant(

@@ -558,9 +558,9 @@ class RestartLetsGo(Checker):
 
 
 class OnlyTheSettledLeave(Checker):
-    """What leaves memory has ended, nobody above or below it needs it, and no mail about it waits (DURABLE-7)."""
+    """What leaves memory has ended, nobody above or below it needs it, and no mail about it waits (DURABLE-8)."""
 
-    name = "DURABLE-7"
+    name = "DURABLE-8"
     records = (Archived, Recalled)
 
     def before(self, record: Archived | Recalled, lsn: int, cause: Cause) -> None:
@@ -590,7 +590,7 @@ class OnlyTheSettledLeave(Checker):
 class OnlyTheRecalledChange(Checker):
     """Nothing is decided about a task that has left memory before it is back."""
 
-    name = "DURABLE-8"
+    name = "DURABLE-9"
     records = (*_OF_TASK, ReportKept, Adopted)
 
     def before(self, record: Any, lsn: int, cause: Cause) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from a2a.engine import plain
+from a2a.engine import plain, retention
 from a2a.engine.records import Archived, MailboxAcked, Recalled
 from a2a.engine.retention import may_leave
 from a2a.engine.task_state import Task
@@ -94,6 +94,19 @@ def test_the_oldest_leave_sooner_where_more_have_settled_than_there_is_room_for(
     assert [len(record.tasks) for record in town.said(Archived)] == [256, 44]
 
 
+def test_the_oldest_leave_sooner_where_their_payloads_are_more_than_there_is_room_for(make_town):
+    room = 3 * 1024 * 1024
+    town = make_town(linger_ms=600_000, linger_bytes_max=room)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=8)
+    payload = b'["%s"]' % (b"x" * 1024 * 1024)
+    tasks = [done(boss, worker, f"k{number}", payload=payload) for number in range(12)]
+    read_all(boss, worker)
+    town.pass_time(5_000)
+    assert list(town.ledger.tasks) == tasks[-2:], "three are a little more than that"
+    assert [len(record.tasks) for record in town.said(Archived)] == [4, 4, 2], "each batch is written out at once"
+    assert town.coordinator.next_deadline() > town.now + 1_000
+
+
 def test_those_for_whom_there_is_no_room_and_who_cannot_leave_are_not_looked_at_all_the_time(make_town):
     town = make_town(linger_ms=600_000, linger_tasks_max=1)
     boss, worker = town.join("boss"), town.worker("w1", tasks=8)
@@ -110,6 +123,19 @@ def test_those_for_whom_there_is_no_room_and_who_cannot_leave_are_not_looked_at_
     boss.acknowledge()
     town.pass_time(5_000)
     assert len(town.ledger.tasks) == 1
+
+
+def test_of_those_for_whom_there_is_no_room_a_bounded_number_is_looked_at_at_once(make_town, monkeypatch):
+    town = make_town(linger_ms=600_000, linger_tasks_max=1)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=8)
+    looks = []
+    monkeypatch.setattr(retention, "may_leave", lambda ledger, task, leaving: looks.append(task.id))
+    for number in range(300):
+        done(boss, worker, f"k{number}")
+        read_all(boss, worker)
+    looks.clear()
+    town.coordinator.tick(town.now + 1_000)
+    assert len(looks) == 256
 
 
 def test_a_task_stays_while_somebody_has_not_read_its_mail(town, boss, worker):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from a2a.engine.records import Declined, LeaseExpired, Offered, Settled
+from a2a.engine.records import ArtifactAppended, Declined, LeaseExpired, Offered, Settled
 from a2a.protocol.states import TaskState
 from tests.unit.engine.recorded import delegated, reported
 
@@ -42,3 +42,9 @@ def test_a_delegator_says_the_word_where_nobody_else_is_named(ledger, keep, acce
 def test_a_task_given_up_after_one_agent_lost_it_is_no_dead_letter(ledger, keep, leased):
     keep(LeaseExpired(20, "main-1", 2, ""), Settled(21, "main-1", "failed", "losses"))
     assert not leased.is_dead_letter, "it may be the agent"
+
+
+def test_a_task_takes_what_its_payloads_take(ledger, keep, leased):
+    assert leased.kept_bytes == len(b"[]")
+    keep(ArtifactAppended(12, "main-1", 2, "a", "a", 0, False, True, b"[12345]"), reported(review=True))
+    assert leased.kept_bytes == len(b"[]") + len(b"[12345]") + len(b"[1]")
