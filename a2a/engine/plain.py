@@ -46,6 +46,7 @@ _IN_ORDER = """
     default auth answer by rank told offered withdrawn Artifact artifact name last_no complete is_named Checkpoint
     cp_no format portable Steer Group terms electorate classes numbers decided compared Terms comparator ladder
     ballot_ms judge_ms human_ms appeal_ms cost_micro CancelRequested task mode reason Settled Event event data
+    chunk_bytes
 """
 _NAMES = tuple(_IN_ORDER.split())
 """Names of classes and fields, each with a number for ever: never take one away, and add others at the end. Written out

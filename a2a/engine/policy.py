@@ -202,6 +202,8 @@ class Policy:
     """Of these with the same kind, object and code: a second one says that the first was no accident."""
     chunks_max: int = 10_000
     """Provisional artifact chunks of one task."""
+    chunks_max_bytes: int = 64 * 1024 * 1024
+    """Bytes in them: a task is in memory whole until it has ended, and in one piece in the archive."""
     asks_max: int = 100
     steers_max: int = 100
     """Words of the delegator to one task."""

@@ -141,6 +141,7 @@ _NO_LIMITS = Policy(
     children_max=_MANY,
     evidence_max=_MANY,
     chunks_max=_MANY,
+    chunks_max_bytes=_MANY,
     asks_max=_MANY,
     steers_max=_MANY,
     checkpoint_max_bytes=_MANY,

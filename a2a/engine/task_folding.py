@@ -316,6 +316,7 @@ def _artifact_appended(ledger: Ledger, record: ArtifactAppended, lsn: int) -> No
     artifact.last_no = record.chunk_no
     artifact.complete = record.last
     task.chunks += 1
+    task.chunk_bytes += len(record.payload)
     ledger.note(
         task,
         "artifact",

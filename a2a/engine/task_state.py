@@ -264,6 +264,8 @@ class Task:
     asks: list[Ask] = field(default_factory=list)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     chunks: int = 0
+    """Of all its artifacts, those that were begun anew among them."""
+    chunk_bytes: int = 0
     checkpoints: list[Checkpoint] = field(default_factory=list)
     """The newest of each attempt, oldest first; a few (spec CHECK-4)."""
     steers: list[Steer] = field(default_factory=list)

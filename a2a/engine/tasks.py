@@ -225,6 +225,12 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
         return refuse(
             ErrorCode.QUOTA, f"a task has at most {world.policy.chunks_max} artifact chunks, {task.id} has them"
         )
+    if task.chunk_bytes + len(message.payload) > world.policy.chunks_max_bytes:
+        return refuse(
+            ErrorCode.QUOTA,
+            f"a task has artifact chunks of at most {world.policy.chunks_max_bytes} bytes together, {task.id} has"
+            f" {task.chunk_bytes}, and this one {len(message.payload)}",
+        )
     before = known.chunks if known is not None and mine and message.append else []
     if message.last_chunk and message.digest not in (None, digest := artifact_digest([*before, message.payload])):
         return refuse(

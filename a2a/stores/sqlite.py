@@ -31,6 +31,9 @@ T = TypeVar("T")
 
 _LSN_MAX = 2**63 - 1
 
+_SNAPSHOT_MAX_BYTES = 999_000_000
+"""SQLite takes a thousand million bytes in a row, unless it was built for more."""
+
 _PAGE_ROWS = 256
 """Entries `read` holds at a time: with payloads of the size that is kept inline, some 16 MB at most."""
 
@@ -91,6 +94,11 @@ class SqliteStore(Store):
         return ledger.read(after, ledger.writer.end, task)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
+        if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # as a write that fails it would be the end of all others
+            raise StoreError(
+                f"{self.path}: the snapshot of record {snapshot.lsn} has {len(snapshot.body)} bytes, the file takes"
+                f" {_SNAPSHOT_MAX_BYTES}"
+            )
         await self._write("save_snapshot", [(snapshot.lsn, snapshot.body)], reaches=snapshot.lsn)
 
     async def load_snapshot(self) -> Snapshot | None:

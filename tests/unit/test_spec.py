@@ -270,7 +270,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
     paragraph = SPEC.partition("**LIMIT-7.**")[2].split("\n\n")[0].replace("\n", " ")
     for words in (
         f"{policy.children_max:,} sub-tasks",
-        f"{policy.chunks_max:,} artifact chunks",
+        f"{policy.chunks_max:,} artifact chunks with {policy.chunks_max_bytes:,} bytes together",
         f"{policy.asks_max} questions",
         f"{policy.steers_max} words",
         f"{policy.checkpoint_max_bytes:,} bytes",

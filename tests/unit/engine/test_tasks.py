@@ -291,6 +291,17 @@ def test_a_task_has_a_bounded_number_of_chunks(make_town):
     assert worker.say(TaskArtifact(task, offer.fence, "a", 1, b"[]")) == Ok(), "a repeat is no further chunk"
 
 
+def test_a_tasks_chunks_have_a_bounded_number_of_bytes(make_town):
+    town = make_town(chunks_max_bytes=8)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    assert worker.say(TaskArtifact(task, offer.fence, "a", 0, b"[123]")) == Ok()
+    assert worker.refused(TaskArtifact(task, offer.fence, "a", 1, b"[12]", append=True)) == ErrorCode.QUOTA
+    assert worker.say(TaskArtifact(task, offer.fence, "a", 1, b"[1]")) == Ok(), "what was begun anew counts as well"
+    assert worker.refused(TaskArtifact(task, offer.fence, "b", 0, b"1")) == ErrorCode.QUOTA
+
+
 # Questions ------------------------------------------------------------------------------------------------------------
 
 

@@ -173,6 +173,18 @@ async def test_it_promises_stable_storage(path):
     assert SqliteStore(path).durability == "fsync"
 
 
+async def test_a_snapshot_that_is_too_large_for_the_file_is_refused_and_nothing_else(
+    store, append, make_entries, monkeypatch
+):
+    monkeypatch.setattr("a2a.stores.sqlite._SNAPSHOT_MAX_BYTES", 4)
+    await append(store, make_entries(1), 0)
+    await store.save_snapshot(Snapshot(1, b"1234"))
+    with pytest.raises(StoreError, match="the snapshot of record 1 has 5 bytes, the file takes 4"):
+        await store.save_snapshot(Snapshot(1, b"12345"))
+    assert await store.load_snapshot() == Snapshot(1, b"1234")
+    await append(store, make_entries(2), 1)
+
+
 async def test_it_counts_the_groups_committed_since_it_was_opened(path, append, make_entries):
     store = SqliteStore(path)
     for lsn in (1, 2):
