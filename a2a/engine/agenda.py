@@ -1,45 +1,48 @@
-"""When each open task has to be looked at next. Volatile: made again after a start."""
+"""When something has to be looked at next: tasks, claims and conflicts have one each.
+
+It knows nothing of what it holds, and the rules say the times. Volatile: made again after a start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
 from heapq import heapify, heappop, heappush
-
-from .task_state import Task
+from typing import Generic, TypeVar
 
 __all__ = ["Agenda"]
 
 _PRUNED_FROM = 1024
-"""Entries from which those of tasks that have ended are looked for, where they are most of them."""
+"""Entries from which those that count no more are looked for, where they are most of them."""
+
+K = TypeVar("K", int, str)
 
 
-class Agenda:
-    """The earliest time of each task at which the clock may decide something about it.
-
-    A time is only ever brought forward: whoever looks at a task then says when to look again.
-    """
+class Agenda(Generic[K]):
+    """The next time of each of some things, and the one that is due first."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, str]] = []
-        """(time, place of the task in the ledger, task)."""
-        self._set: dict[str, int] = {}
+        self._heap: list[tuple[int, int, K]] = []
+        """(time, place, thing): of those due together the one with the lowest place is first."""
+        self._set: dict[K, int] = {}
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def at(self, task: str) -> int | None:
-        """Return when a task is looked at, or None."""
-        return self._set.get(task)
+    def at(self, key: K) -> int | None:
+        """Return the time of a thing, or None."""
+        return self._set.get(key)
 
-    def bring_forward(self, task: Task, due: int, open_tasks: dict[str, Task]) -> None:
-        """Have a task looked at by this time, unless it is sooner anyway."""
-        known = self._set.get(task.id)
-        if known is not None and known <= due:
-            return
-        self._set[task.id] = due
-        heappush(self._heap, (due, task.lsn, task.id))
-        if len(self._heap) > _PRUNED_FROM and len(self._heap) > 4 * len(open_tasks):
-            self._prune(open_tasks)
+    def set(self, key: K, due: int | None, place: int) -> None:
+        """Set, move or take back the time of a thing."""
+        if due is None:
+            self._set.pop(key, None)
+        elif self._set.get(key) != due:
+            self._put(key, due, place)
+
+    def bring_forward(self, key: K, due: int, place: int) -> None:
+        """Set the time of a thing, unless it has an earlier one."""
+        known = self._set.get(key)
+        if known is None or due < known:
+            self._put(key, due, place)
 
     def next(self) -> int | None:
         """Return when the next one is due, or None."""
@@ -47,17 +50,19 @@ class Agenda:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop(self, now: int) -> str | None:
-        """Return a task that is due, and take its time back; None where there is none."""
+    def pop(self, now: int) -> K | None:
+        """Return what is due, and take its time back; None where there is none."""
         due = self.next()
         if due is None or due > now:
             return None
-        task = heappop(self._heap)[2]
-        del self._set[task]
-        return task
+        key = heappop(self._heap)[2]
+        del self._set[key]
+        return key
 
-    def _prune(self, open_tasks: Container[str]) -> None:
-        """Drop the entries of tasks that have ended; they would lie here until their time."""
-        self._set = {task: due for task, due in self._set.items() if task in open_tasks}
-        self._heap = [entry for entry in self._heap if self._set.get(entry[2]) == entry[0]]
-        heapify(self._heap)
+    def _put(self, key: K, due: int, place: int) -> None:
+        self._set[key] = due
+        heappush(self._heap, (due, place, key))
+        if len(self._heap) > _PRUNED_FROM and len(self._heap) > 4 * len(self._set):
+            # What was moved or taken back would lie here until its time.
+            self._heap = [entry for entry in self._heap if self._set.get(entry[2]) == entry[0]]
+            heapify(self._heap)

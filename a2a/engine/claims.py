@@ -7,7 +7,6 @@ attempt, what the clock ends. Who is in whose way is looked up in `waits`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from typing import Any
 
 from ..errors import ErrorCode
@@ -38,7 +37,6 @@ from .task_state import Task
 from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, wait_of
 
 __all__ = [
-    "Alarms",
     "claim_notice",
     "due_claim",
     "granted_names",
@@ -482,35 +480,3 @@ def due_claim(claim: Claim, now: int) -> list[Record]:
         return [ClaimEnded(now, claim.id, "timeout", "its time to wait is over", is_told=True)]
     is_ttl = claim.until is not None and claim.until <= now
     return [ClaimEnded(now, claim.id, "ttl" if is_ttl else "preempted")]
-
-
-class Alarms:
-    """When each claim has to be looked at next. Volatile: made again from the book after a start."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int]] = []
-        self._set: dict[int, int] = {}
-
-    def set(self, claim: Claim) -> None:
-        """Set, move or take back the alarm of a claim."""
-        due = when_claim_due(claim)
-        if due is None:
-            self._set.pop(claim.id, None)
-        elif self._set.get(claim.id) != due:
-            self._set[claim.id] = due
-            heappush(self._heap, (due, claim.id))
-
-    def next(self) -> int | None:
-        """Return when the next alarm goes off, or None."""
-        while self._heap and self._set.get(self._heap[0][1]) != self._heap[0][0]:
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-    def pop(self, now: int) -> int | None:
-        """Return a claim whose alarm went off, and take the alarm back; None where there is none."""
-        due = self.next()
-        if due is None or due > now:
-            return None
-        claim = heappop(self._heap)[1]
-        del self._set[claim]
-        return claim

@@ -67,7 +67,6 @@ from .budget import exhausted, most
 from .calls import Told, answers, begin, leave_calls, progress_answers
 from .claimbook import owner_of
 from .claims import (
-    Alarms,
     due_claim,
     leave_line,
     leave_line_unserved,
@@ -78,9 +77,9 @@ from .claims import (
     on_claim_release,
     on_claim_renew,
     outlived,
+    when_claim_due,
 )
 from .conflicts.bench import Answer, Job
-from .conflicts.calendar import Calendar
 from .conflicts.comparators import Compare
 from .conflicts.court import (
     on_conflict_appeal,
@@ -93,7 +92,7 @@ from .conflicts.merging import Merge
 from .conflicts.noting import circle_noted
 from .conflicts.overlapping import collision, next_overlap
 from .conflicts.patches import Overlap
-from .conflicts.procedure import advance, proceed
+from .conflicts.procedure import advance, hearing_at, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
 from .decision import NOTHING, Called, Decision, Need, Ready, refuse, reply
@@ -252,13 +251,16 @@ class Coordinator:
         self.world = World(self.ledger, self.live, self.policy, self.queues)
         self._ready = Ready()
         self._sequence = 0
-        self._agenda = Agenda()
+        self._agenda = Agenda[str]()
+        """When each open task is looked at next."""
+        self._alarms = Agenda[int]()
+        """The same of each claim."""
+        self._calendar = Agenda[str]()
+        """The same of each conflict that is not about a group."""
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
         self._wait_begins: dict[str, Task] = {}
         """Tasks that may have begun to wait for others while somebody waits for names."""
-        self._alarms = Alarms()
-        self._calendar = Calendar()
         self._has_resolved = False  # a conflict ended since what patches the same was looked at
         self._broken: list[ClaimEnded | Settled] = []
         """Circles of waits that were broken since the last pass."""
@@ -327,7 +329,7 @@ class Coordinator:
             if task.is_terminal:
                 self._retention.add(task, task.since)
         for claim in self.ledger.claims.claims.values():
-            self._alarms.set(claim)
+            self._alarms.set(claim.id, when_claim_due(claim), claim.id)
             if claim.is_waiting:
                 # The tasks that stood before it in line do so no more; what is shared meets itself as `x` only.
                 self.ledger.freed.append(dict.fromkeys(claim.names, "x"))
@@ -693,7 +695,7 @@ class Coordinator:
             claim = book.claims[self.ledger.lsn]
         else:
             claim = book.claims[record.claim] if isinstance(record, Claimed) else book.by_fence[record.claim_fence]
-        self._alarms.set(claim)
+        self._alarms.set(claim.id, when_claim_due(claim), claim.id)
 
     def _end_claims(self, now: int) -> None:
         """Let what the clock decides about claims happen."""
@@ -862,7 +864,7 @@ class Coordinator:
                 step = None
             for record in step or ():
                 self._commit(record)
-            self._calendar.set(conflict)
+            self._calendar.set(conflict.id, hearing_at(conflict), conflict.opened_lsn)
 
     def _after_parent(self, task: Task, now: int) -> list[Record]:
         """Return what follows for a sub-task from the end of its parent."""
@@ -895,7 +897,9 @@ class Coordinator:
             if later:
                 at = min(later) if at is None else min(at, *later)
         if at is not None:
-            self._agenda.bring_forward(task, at, self.ledger.open_tasks)
+            self._agenda.bring_forward(task.id, at, task.lsn)
+        elif task.is_terminal:
+            self._agenda.set(task.id, None, task.lsn)
 
     def _lease_changed(self, task_id: str, now: int) -> None:
         """Look at the task earlier where its lease now ends earlier: an offer may wait longer than a lease runs."""

@@ -1625,7 +1625,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rung-never-over",
         "Nobody looks at a conflict again when the time of its rung has passed.",
         COORDINATOR,
-        "            self._calendar.set(conflict)\n",
+        "            self._calendar.set(conflict.id, hearing_at(conflict), conflict.opened_lsn)\n",
         "",
         caught_by=("L5",),
         quarrels=True,

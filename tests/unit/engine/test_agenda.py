@@ -1,48 +1,63 @@
-"""The agenda: when each open task is looked at next."""
+"""The agenda: what has to be looked at next, and when."""
 
 import pytest
 
 from a2a.engine.agenda import Agenda
 from a2a.protocol.messages import TaskLimits
-from tests.unit.engine.recorded import delegated
-
-
-@pytest.fixture
-def tasks(keep, ledger):
-    keep(*(delegated(f"main-{number}") for number in (1, 2)))
-    return ledger.open_tasks
 
 
 @pytest.fixture
 def agenda():
-    return Agenda()
+    return Agenda[str]()
 
 
-def test_a_time_is_only_brought_forward(agenda, tasks):
+def test_what_is_due_first_comes_first_and_once(agenda):
+    agenda.set("a", 20, 1)
+    agenda.set("b", 10, 2)
+    assert agenda.next() == 10
+    assert agenda.pop(9) is None
+    assert (agenda.pop(30), agenda.pop(30), agenda.pop(30)) == ("b", "a", None)
+
+
+def test_of_those_due_together_the_one_with_the_lowest_place_is_first(agenda):
+    agenda.set("a", 10, 7)
+    agenda.set("b", 10, 3)
+    assert [agenda.pop(10), agenda.pop(10)] == ["b", "a"]
+
+
+def test_a_time_is_moved_and_taken_back(agenda):
+    agenda.set("a", 10, 1)
+    agenda.set("a", 30, 1)
+    assert (agenda.at("a"), agenda.next(), agenda.pop(29)) == (30, 30, None)
+    agenda.set("a", None, 1)
+    assert (agenda.at("a"), agenda.next()) == (None, None)
+
+
+def test_a_time_can_only_be_brought_forward(agenda):
     for due in (30, 40, 20):
-        agenda.bring_forward(tasks["main-1"], due, tasks)
-    assert (agenda.at("main-1"), agenda.next()) == (20, 20)
-    assert agenda.pop(19) is None
-    assert agenda.pop(20) == "main-1"
-    assert (agenda.at("main-1"), agenda.next(), agenda.pop(100)) == (None, None, None)
+        agenda.bring_forward("a", due, 1)
+    assert (agenda.at("a"), agenda.next()) == (20, 20)
+    assert (agenda.pop(20), agenda.next()) == ("a", None), "it is looked at once"
 
 
-def test_whoever_has_a_new_time_is_looked_at_then_and_not_at_an_older_one(agenda, tasks):
-    agenda.bring_forward(tasks["main-1"], 30, tasks)
-    agenda.bring_forward(tasks["main-1"], 20, tasks)
-    assert agenda.pop(20) == "main-1"
-    agenda.bring_forward(tasks["main-1"], 40, tasks)
+def test_what_has_a_new_time_is_looked_at_then_and_not_at_an_older_one(agenda):
+    agenda.bring_forward("a", 30, 1)
+    agenda.bring_forward("a", 20, 1)
+    assert agenda.pop(20) == "a"
+    agenda.bring_forward("a", 40, 1)
     assert agenda.pop(30) is None
-    assert agenda.pop(40) == "main-1"
+    assert agenda.pop(40) == "a"
 
 
-def test_of_those_due_together_the_one_that_came_first_is_first(agenda, tasks):
-    for task in reversed(tasks.values()):
-        agenda.bring_forward(task, 20, tasks)
-    assert [agenda.pop(20), agenda.pop(20)] == ["main-1", "main-2"]
+def test_what_was_moved_does_not_pile_up(agenda):
+    agenda.set("a", 1, 1)
+    for due in range(10_000, 20_000):
+        agenda.set("b", due, 2)
+    assert len(agenda) < 2_000
+    assert [agenda.pop(20_000), agenda.pop(20_000), agenda.pop(20_000)] == ["a", "b", None]
 
 
-def test_timers_of_what_has_ended_do_not_pile_up(town):
+def test_times_of_tasks_that_have_ended_do_not_pile_up(town):
     boss = town.join("boss")
     town.worker("w1", tasks=2_000, frames=4_000)
     for number in range(1_200):
