@@ -931,10 +931,6 @@ class Coordinator:
         if leaving:
             self._ready.archived.extend(map(shelved, leaving))
             self._commit(Archived(now, [task.id for task in leaving]))
-            for task in leaving:
-                # The end of a task ends its watches: nothing follows it.
-                for connection in self.live.watchers.pop(task.id, {}).values():
-                    connection.watches.pop(task.id, None)
         if has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now
             for connection in self.live.agents.values():

@@ -17,14 +17,14 @@ from .registry import change_notice
 from .routing import satisfies
 from .task_state import Task
 
-__all__ = ["agent_told", "archived_told", "leave_watches", "progress_told", "unwatch", "watch", "watchers_told"]
+__all__ = ["agent_told", "archived_told", "leave_watches", "progress_told", "watch", "watchers_told"]
 
 
 def watch(world: World, sender: Connection, request: str, message: TaskWatch) -> Iterator[Told]:
     """Begin a watch of a task in memory, and return what it has missed; or end it."""
     if message.stop:
         sender.watches.pop(message.task, None)
-        unwatch(world.live, message.task, sender.id)
+        _unwatch(world.live, message.task, sender.id)
         return
     task = world.ledger.tasks[message.task]
     sender.watches[task.id] = (request, message.from_gen)
@@ -59,7 +59,7 @@ def progress_told(live: Live, task: Task, progress: Progress) -> Iterator[Told]:
         yield connection, connection.watches[task.id][0], progress_notice(task, progress)
 
 
-def unwatch(live: Live, task: str, connection: int) -> None:
+def _unwatch(live: Live, task: str, connection: int) -> None:
     """Forget one connection's watch of a task."""
     watching = live.watchers.get(task)
     if watching is not None:
@@ -72,7 +72,7 @@ def leave_watches(live: Live, gone: Connection) -> None:
     """Forget the watches of a connection that is over, of tasks and of agents."""
     live.finders.pop(gone.id, None)
     for task in gone.watches:
-        unwatch(live, task, gone.id)
+        _unwatch(live, task, gone.id)
 
 
 def agent_told(world: World, agent_id: str, change: Literal["joined", "left", "changed"], now: int) -> Iterator[Told]:
