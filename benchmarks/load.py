@@ -7,6 +7,7 @@ phases as JSON lines on stdin and answers each with a JSON line of figures; the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -33,6 +34,8 @@ __all__ = [
 
 TEXT = ("Look at what the task asks, do the smallest thing that answers it, and say so. " * 4)[:256]
 ANSWER = TEXT[::-1]
+NUMBER_DIGITS = 20
+"""Each text begins with a number of its own: a coordinator that keeps equal payloads once must not gain by it."""
 CHUNKS = 100
 """Of a task that streams, each as long as the text."""
 CHILDREN = (1, 4, 16, 64)
@@ -52,7 +55,7 @@ class Phase:
     router_pid: int
     """Whose processor time to read around the phase."""
     repeats: int = 1
-    """How often `TEXT` is in the text of a task."""
+    """How often `TEXT` is in the text of a task, whose beginning is a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +76,19 @@ def answer_to(text: str) -> str:
 async def measure(call: Call, phase: Phase) -> Figures:
     """Keep `phase.in_flight` calls open for `phase.seconds`, then wait for the last of them."""
     durations: list[float] = []
-    text = TEXT * phase.repeats
-    expected = answer_to(text)
+    numbers = itertools.count(time.time_ns())  # those of another phase are others
+    text = (TEXT * phase.repeats)[NUMBER_DIGITS:]
+    answered = answer_to(text)
     router_cpu = cpu_seconds(phase.router_pid)
     begin = time.perf_counter()
     end = begin + phase.seconds
 
     async def lane() -> None:
         while (start := time.perf_counter()) < end:
-            answer = await call(text)
+            number = str(next(numbers)).zfill(NUMBER_DIGITS)
+            answer = await call(number + text)
             durations.append(time.perf_counter() - start)
-            if answer != expected:
+            if not (answer.startswith(answered) and answer.removeprefix(answered) == answer_to(number)):
                 raise ValueError(f"expected the text reversed, got {answer[:1000]!r}")
 
     async with asyncio.TaskGroup() as lanes:

@@ -41,7 +41,7 @@ async def test_that_many_calls_are_open_at_once(in_flight: int) -> None:
 
 
 async def test_a_text_is_as_long_as_the_phase_says() -> None:
-    seen = set()
+    seen: set[str] = set()
 
     async def call(text: str) -> str:
         seen.add(text)
@@ -49,7 +49,29 @@ async def test_a_text_is_as_long_as_the_phase_says() -> None:
         return answer_to(text)
 
     await measure(call, Phase("any", 1, seconds=0.01, router_pid=os.getpid(), repeats=4096))
-    assert [len(text) for text in seen] == [1024 * 1024]
+    assert {len(text) for text in seen} == {1024 * 1024}
+
+
+async def test_no_two_texts_are_the_same_whatever_the_phase() -> None:
+    seen = []
+
+    async def call(text: str) -> str:
+        seen.append(text)
+        await asyncio.sleep(0)
+        return answer_to(text)
+
+    for _ in range(2):
+        await measure(call, phase(4))
+    assert len(set(seen)) == len(seen) > 8
+
+
+@pytest.mark.parametrize("wrong", ["9", ""])
+async def test_an_answer_to_another_text_ends_the_phase(wrong: str) -> None:
+    async def call(text: str) -> str:
+        return answer_to(text)[:-1] + wrong
+
+    with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="expected the text reversed")):
+        await measure(call, phase(1))
 
 
 async def test_a_wrong_answer_ends_the_phase() -> None:
