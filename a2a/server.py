@@ -19,7 +19,7 @@ from ssl import SSLContext
 
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
-from .engine.decision import EndedPage, Need, Ready
+from .engine.decision import EndedPage, Need, Ready, Row
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
@@ -376,13 +376,13 @@ class Server:
 
     async def _look_up(self, need: Need) -> None:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
-        rows: list[tuple[str, bytes]] | None
+        rows: list[Row] | None
         try:
             if need.ended is not None:
                 found, passing = await self._find_ended(need.ended)
             else:
                 found, passing = await self._find(need), 0
-            rows = [(task.task, task.body) for task in found]
+            rows = [(task.task, task.body, task.beside) for task in found]
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
             rows, passing = None, 0

@@ -97,7 +97,7 @@ def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Ver
     while rows := reader.list_archived({**wanted, "before": before}):
         for row in rows:
             verdict.archived += 1
-            if shelf.get(row.task) != digest(row.body):
+            if shelf.get(row.task) != digest(row.body, row.beside):
                 verdict.lsn, verdict.stands = row.lsn, f"task {row.task} in the archive"
                 verdict.expected = "the task as the records tell it"
                 return

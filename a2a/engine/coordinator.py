@@ -60,7 +60,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from . import snapshot
+from . import plain, snapshot
 from .agenda import Agenda
 from .binding import listed, on_a2a_call, on_list
 from .budget import exhausted, most
@@ -95,7 +95,7 @@ from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, hearing_at, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
-from .decision import NOTHING, Called, Decision, Need, Ready, refuse, reply
+from .decision import NOTHING, Called, Decision, Need, Ready, Row, refuse, reply
 from .fetching import Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
@@ -373,8 +373,8 @@ class Coordinator:
         else:
             self._take(sender, frame, now)
 
-    def found(self, need: Need, rows: Sequence[tuple[str, bytes]] | None, now: int, passing: int = 0) -> None:
-        """Go on where a frame needed archived tasks: `rows` are those there are, (task, body) each.
+    def found(self, need: Need, rows: Sequence[Row] | None, now: int, passing: int = 0) -> None:
+        """Go on where a frame needed archived tasks: `rows` are those there are.
 
         None says that the archive could not be read: the frame is answered so, and may come again. `passing` is how
         many there are on all pages, where a page of those that ended was asked for.
@@ -427,7 +427,7 @@ class Coordinator:
             if refused is not None and stands(self.ledger, refused):
                 self._refusals.add(refused)
         for record in decision.records:
-            if fetched.bodies:
+            if fetched.stored:
                 self._recall_for(record, fetched, now)
             self._commit(record)
         is_welcome = type(decision.reply) is Welcome
@@ -911,8 +911,8 @@ class Coordinator:
     def _recall_for(self, record: Record, fetched: Fetched, now: int) -> None:
         """Bring the archived task back that something is about to be added to."""
         about = getattr(record, "task", None)
-        if about in fetched.bodies and about not in self.ledger.tasks:
-            self._commit(Recalled(now, about, fetched.bodies[about]))
+        if about in fetched.stored and about not in self.ledger.tasks:
+            self._commit(Recalled(now, about, plain.whole(Task, *fetched.stored[about])))
 
     def _keep_refusals(self, refused: list[Refused]) -> None:
         """Record what was refused a while ago: no answer waited for it (spec ERR-7)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from ..protocol.messages import Error, Message
 from .conflicts.bench import Job
 from .records import Record
 
-__all__ = ["NOTHING", "Called", "Decision", "EndedPage", "Need", "Page", "Ready", "Shelved", "refuse", "reply"]
+__all__ = ["NOTHING", "Called", "Decision", "EndedPage", "Need", "Page", "Ready", "Row", "Shelved", "refuse", "reply"]
 
 
 @dataclass(slots=True)
@@ -46,6 +47,12 @@ class Shelved(NamedTuple):
     skill: str
     parent: str | None
     context_id: str
+    beside: tuple[bytes, ...] = ()
+    """Large byte strings that the body refers to, see `plain.to_parts`."""
+
+
+Row = tuple[str, bytes, Sequence[bytes]]
+"""An archived task as it is found: its id, its body, empty when it is gone, and what is kept beside that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ..protocol.codec import BadFrame, Frame
 from ..protocol.messages import A2ACall, ConflictRaise, ContextWrite, Hello, Message, TaskDelegate, TaskList
 from . import plain
 from .binding import need_of
-from .decision import Need
+from .decision import Need, Row
 from .ledger import Ledger
 from .live import Connection
 from .reading import page_wanted
@@ -31,8 +31,8 @@ class Fetched:
     """What the archive had."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
-    bodies: dict[str, bytes] = field(default_factory=dict)
-    """The stored forms they were read from."""
+    stored: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
+    """The stored forms they were read from, and what was kept beside these."""
     gone: list[str] = field(default_factory=list)
     """Tasks that were there and are no more."""
     failure: str = ""
@@ -43,20 +43,20 @@ class Fetched:
     """Of a page of A2A's: how many tasks in the archive pass."""
 
     @staticmethod
-    def read(rows: Sequence[tuple[str, bytes]] | None) -> Fetched:
-        """Read (task, body) as the archive has them; without a body the task is gone."""
+    def read(rows: Sequence[Row] | None) -> Fetched:
+        """Read tasks as the archive has them; without a body a task is gone."""
         if rows is None:
             return Fetched(failure="the archive cannot be read")
         fetched = Fetched()
-        for task_id, body in rows:
+        for task_id, body, beside in rows:
             if not body:
                 fetched.gone.append(task_id)
                 continue
             try:
-                fetched.tasks[task_id] = plain.from_bytes(Task, body)
+                fetched.tasks[task_id] = plain.from_bytes(Task, body, beside)
             except ValueError as error:
                 return Fetched(failure=f"task {task_id} cannot be read from the archive: {error}")
-            fetched.bodies[task_id] = body
+            fetched.stored[task_id] = body, beside
         return fetched
 
 

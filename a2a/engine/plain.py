@@ -15,19 +15,22 @@ import hashlib
 import types
 import typing
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
-from ..protocol.codec import pack, unpack
+from ..protocol.codec import aside, pack, unpack
 
-__all__ = ["FORMAT", "fingerprint", "from_bytes", "to_bytes", "with_checksum"]
+__all__ = ["FORMAT", "LARGE_BYTES", "fingerprint", "from_bytes", "to_bytes", "to_parts", "whole", "with_checksum"]
 
 FORMAT = 2
 """Of the bodies written; older ones are read by way of `_UPGRADES`."""
+
+LARGE_BYTES = 64 * 1024
+"""Of a byte string that is kept beside a body, once, and not written out again with whatever has it."""
 
 _MARK = b"a2a\x00sum="
 _SUM = 16
@@ -98,9 +101,51 @@ def _getter(kind: type) -> Callable[[Any], Any]:
     return _GETTERS[kind]
 
 
+class _Parter(_Writer):
+    """A writer that leaves large byte strings out, and keeps them in the order in which it met them."""
+
+    __slots__ = ("beside",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside: list[bytes] = []
+
+    def __call__(self, value: Any) -> Any:
+        return [self._without(item) for item in super().__call__(value)]
+
+    def _without(self, item: Any) -> Any:
+        if type(item) is bytes:
+            return self._place(item) if len(item) >= LARGE_BYTES else item
+        if type(item) is list and item and type(item[0]) is bytes:
+            return [self._without(each) for each in item]
+        return item
+
+    def _place(self, item: bytes) -> object:
+        # A result is the payload of its event as well: the same object, whose bytes nobody has to compare.
+        for place, other in enumerate(self.beside):
+            if other is item:
+                return aside(place)
+        self.beside.append(item)
+        return aside(len(self.beside) - 1)
+
+
 def to_bytes(value: object) -> bytes:
     """Return the stored form of an instance of a dataclass."""
-    writer = _Writer()
+    return _written(value, _Writer())
+
+
+def to_parts(value: object) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the stored form without the large byte strings in it, and these, as `from_bytes` wants them."""
+    parter = _Parter()
+    return _written(value, parter), tuple(parter.beside)
+
+
+def whole(kind: type, data: bytes, beside: Sequence[bytes]) -> bytes:
+    """Return a stored form of an instance of `kind` with everything in it that is kept beside it, and its checksum."""
+    return with_checksum(to_bytes(from_bytes(kind, data, beside))) if beside else data
+
+
+def _written(value: object, writer: _Writer) -> bytes:
     body = pack(value, writer)
     met = tuple(writer.met)
     shapes = _SHAPES.get(met)
@@ -171,8 +216,13 @@ _READERS_MAX = 1024
 """Shapes differ by which classes a body needs: a few dozen combinations, and those of older versions."""
 
 
-def from_bytes(kind: type[T], data: bytes) -> T:
+def from_bytes(kind: type[T], data: bytes, beside: Sequence[bytes] = ()) -> T:
     """Read the stored form of an instance of `kind`, of this version or an older one.
+
+    Args:
+        kind: what it is of.
+        data: the stored form.
+        beside: what `to_parts` left out of it.
 
     Raises:
         ValueError: the bytes are not that, or a newer version wrote them.
@@ -181,7 +231,7 @@ def from_bytes(kind: type[T], data: bytes) -> T:
         version, packed, body = unpack(_checked(data))
         if version > FORMAT:
             raise ValueError(f"it has format {version}, this software reads up to {FORMAT}")
-        value = unpack(body)
+        value = unpack(body, beside)
         if version < FORMAT:
             shapes = _unpack_shapes(packed)
             while version < FORMAT:

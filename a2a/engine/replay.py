@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -887,10 +887,10 @@ def _recalled(replay: Replay, record: Recalled) -> list[list[Record]]:
     return [[record]]
 
 
-def digest(body: bytes) -> bytes:
+def digest(body: bytes, beside: Sequence[bytes] = ()) -> bytes:
     """Return what stands for an archived task on the shelf of a replay."""
     if body:
-        body = plain.to_bytes(plain.from_bytes(Task, body))  # whichever version wrote it
+        body = plain.to_bytes(plain.from_bytes(Task, body, beside))  # whichever version wrote it
     return hashlib.blake2b(body, digest_size=12).digest()
 
 

@@ -47,17 +47,19 @@ def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
 
 def shelved(task: Task) -> Shelved:
     """Return a settled task as the archive keeps it."""
+    body, beside = plain.to_parts(task) if task.kept_bytes >= plain.LARGE_BYTES else (plain.to_bytes(task), ())
     return Shelved(
         task=task.id,
         scope=task.scope,
         key=task.key,
         state=task.state.value,
         settled_at=task.since,
-        body=plain.with_checksum(plain.to_bytes(task)),
+        body=plain.with_checksum(body),
         lsn=task.lsn,
         skill=task.spec["skill"],
         parent=task.parent,
         context_id=task.context_id,
+        beside=beside,
     )
 
 

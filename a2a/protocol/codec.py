@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, Literal, cast
 
@@ -31,6 +31,7 @@ __all__ = [
     "Encoding",
     "Frame",
     "FrameLimits",
+    "aside",
     "encode",
     "pack",
     "unpack",
@@ -543,16 +544,33 @@ def _explain(error: ValidationError) -> str:
 
 # Storage --------------------------------------------------------------------------------------------------------------
 
+_ASIDE = 1
+"""MessagePack's extension type for a byte string that is kept elsewhere. On the wire no extension is spoken."""
+
 
 def pack(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Encode plain data for the ledger; `default` turns what is not plain into something that is."""
     return cast(bytes, _PACKER.pack(value) if default is None else msgpack.packb(value, default=default))
 
 
-def unpack(data: bytes) -> Any:
-    """Decode what `pack` wrote. The ledger is our own file, so only its form is checked.
+def aside(number: int) -> object:
+    """Return what `pack` writes for a byte string that is kept beside the bytes, and `unpack` puts in again."""
+    return msgpack.ExtType(_ASIDE, number.to_bytes(4, "big"))
+
+
+def unpack(data: bytes, beside: Sequence[bytes] = ()) -> Any:
+    """Decode what `pack` wrote, with the byte strings that are kept beside it in their places.
+
+    The ledger is our own file, so only its form is checked.
 
     Raises:
-        ValueError: not what `pack` wrote.
+        ValueError: not what `pack` wrote, or a byte string is not there.
     """
-    return msgpack.unpackb(data, strict_map_key=False)
+
+    def put_in(code: int, number: bytes) -> bytes:
+        place = int.from_bytes(number, "big")
+        if code != _ASIDE or place >= len(beside):
+            raise ValueError(f"a part is missing: number {place} of {len(beside)}")
+        return beside[place]
+
+    return msgpack.unpackb(data, strict_map_key=False, ext_hook=put_in)

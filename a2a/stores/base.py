@@ -1,7 +1,7 @@
 """The contract every ledger store keeps.
 
-A store is an append-only log with a known end, plus three things beside it: the newest snapshot, an indexed archive
-of settled tasks, and write-once blobs. It knows nothing of tasks or messages: an entry is bytes with a few columns to
+A store is an append-only log with a known end, plus two things beside it: the newest snapshot and an indexed archive
+of settled tasks. It knows nothing of tasks or messages: an entry is bytes with a few columns to
 look it up by. The server owns exactly one store; one contract test covers every implementation.
 
 The contract is narrow enough for a replicated log: an append names the position it expects, as a stream with an
@@ -63,6 +63,8 @@ class ArchivedTask(NamedTuple):
     skill: str = ""
     parent: str | None = None
     context_id: str = ""
+    beside: tuple[bytes, ...] = ()
+    """Large byte strings that the body refers to by their place here; kept once, whatever else has them."""
 
 
 class Store(Protocol):
@@ -109,6 +111,9 @@ class Store(Protocol):
         """Yield the entries behind position `after` in order, those of one task only where `task` is given.
 
         Sees what was durable at the call. May be slow: call it at start or off the event loop.
+
+        Raises:
+            StoreCorrupt: what belongs to an entry is missing or damaged.
         """
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
@@ -168,20 +173,6 @@ class Store(Protocol):
         """Have the oldest archived tasks that settled before this time be gone; return how many, `limit` at most.
 
         Their rows stay, without the body.
-        """
-
-    async def put_blob(self, sha256: str, data: bytes) -> None:
-        """Keep `data` under its SHA-256 in lower-case hex, durable before this returns. Twice is once.
-
-        Raises:
-            ValueError: the digest is not that of the data.
-        """
-
-    async def get_blob(self, sha256: str) -> bytes | None:
-        """Return the blob with this SHA-256, or None.
-
-        Raises:
-            StoreCorrupt: the bytes are not what the digest says.
         """
 
     async def aclose(self) -> None:

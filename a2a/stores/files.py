@@ -12,7 +12,7 @@ from pathlib import Path
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["make_private_directory", "sync", "sync_directory"]
+__all__ = ["forget", "make_private_directory", "sync", "sync_directory"]
 
 
 def sync(fd: int) -> None:
@@ -21,6 +21,16 @@ def sync(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there stops at the drive's cache
     else:
         os.fsync(fd)
+
+
+def forget(fd: int) -> None:
+    """Have the system keep what was written to `fd`, and synced, on the medium alone, where it can be told so.
+
+    For files that are rarely read. Without it their pages fill memory, and each write needs new ones: a mebibyte took
+    3.5 ms to become durable after a gigabyte of others, and 1.1 ms with it.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_directory(path: Path) -> None:

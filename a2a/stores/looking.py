@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from ..errors import StoreError
 from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
 from .reader import LedgerReader
 
@@ -82,12 +81,6 @@ class LookingStore(Store):
 
     async def prune(self, settled_before: int, limit: int) -> int:
         return 0
-
-    async def put_blob(self, sha256: str, data: bytes) -> None:
-        raise StoreError("this ledger is only looked at")
-
-    async def get_blob(self, sha256: str) -> bytes | None:
-        raise StoreError("this ledger is only looked at")
 
     async def aclose(self) -> None:
         return

@@ -8,7 +8,6 @@ there. `crash` stands in for a kill -9.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ class Medium:
     log_by_task: dict[str, list[Entry]] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     archive: dict[str, ArchivedTask] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
     holder: MemoryStore | None = None
     """The store that has it open; set by `open`, cleared by `aclose` and `crash`."""
 
@@ -155,19 +153,8 @@ class MemoryStore(Store):
         self._require_sound()
         old = [task for task in self.medium.archive.values() if task.body and task.settled_at < settled_before]
         old = sorted(old, key=lambda task: task.settled_at)[:limit]
-        self.medium.archive.update((task.task, task._replace(body=b"")) for task in old)
+        self.medium.archive.update((task.task, task._replace(body=b"", beside=())) for task in old)
         return len(old)
-
-    async def put_blob(self, sha256: str, data: bytes) -> None:
-        self._require_open()
-        actual = hashlib.sha256(data).hexdigest()
-        if actual != sha256:
-            raise ValueError(f"the blob was announced as {sha256!r}, its SHA-256 is {actual!r}")
-        self.medium.blobs.setdefault(sha256, bytes(data))
-
-    async def get_blob(self, sha256: str) -> bytes | None:
-        self._require_open()
-        return self.medium.blobs.get(sha256)
 
     async def aclose(self) -> None:
         if self._loop is None:

@@ -10,13 +10,14 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import starmap
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import StoreError, StoreTooNew
 from .base import ArchivedTask, Entry, Snapshot
+from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
+from .rows import archived_from, entries_from
 
 __all__ = ["LedgerReader"]
 
@@ -43,6 +44,7 @@ class LedgerReader:
             if version < len(MIGRATIONS):
                 raise StoreError(f"{self.path}: an older version wrote it; start a coordinator on it once")
             [(end,)] = self._run("find_end")
+            self._blobs = BlobDirectory.beside(self.path)
             self.end = int(end)
             """The position of the last entry when it was opened."""
         except BaseException:
@@ -65,7 +67,7 @@ class LedgerReader:
         name = "read_entries" if task is None else "read_task_entries"
         while after < self.end:
             rows = self._run(name, {"after": after, "upto": self.end, "task": task, "limit": _PAGE_ROWS})
-            yield from starmap(Entry, rows)
+            yield from entries_from(rows, self._blobs)
             if len(rows) < _PAGE_ROWS:
                 return
             after = rows[-1][0]
@@ -78,16 +80,16 @@ class LedgerReader:
     def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None."""
         rows = self._run("find_archived_by_task", (task,)) if key is None else self._run("find_archived_by_key", key)
-        return ArchivedTask(*rows[0]) if rows else None
+        return next(iter(archived_from(rows, self._blobs)), None)
 
     def list_archived(self, wanted: dict[str, Any]) -> list[ArchivedTask]:
         """Return archived tasks as `Store.list_archived` does; `wanted` names all its arguments."""
-        return list(starmap(ArchivedTask, self._run("list_archived", wanted)))
+        return archived_from(self._run("list_archived", wanted), self._blobs)
 
     def list_ended(self, place: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[ArchivedTask], int]:
         """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
         ((count,),) = self._run("count_ended", wanted)
-        return list(starmap(ArchivedTask, self._run("list_ended", place | wanted))), count
+        return archived_from(self._run("list_ended", place | wanted), self._blobs), count
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

@@ -1,8 +1,9 @@
 """A ledger in an SQLite file, durable against power failure, for the one process that holds its lock.
 
-Beside `ledger.db` it keeps `ledger.db.lock` (never deleted), `ledger.db.blobs/` and SQLite's own `-wal` and `-shm`. It
-puts together what has a file each: the lock, the file and its schema (`database`), the thread that writes (`writer`)
-and the blobs. It knows nothing of tasks or messages. The server makes it when the settings name a path.
+Beside `ledger.db` it keeps `ledger.db.lock` (never deleted), `ledger.db.blobs/` with the large payloads, and SQLite's
+own `-wal` and `-shm`. It puts together what has a file each: the lock, the file and its schema (`database`), the thread
+that writes (`writer`) and the blobs. It knows nothing of tasks or messages. The server makes it when the settings name
+a path.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
+from .rows import archived_from, entries_from
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -38,7 +39,7 @@ _PAGE_ROWS = 256
 """Entries `read` holds at a time: with payloads of the size that is kept inline, some 16 MB at most."""
 
 _ASIDE_THREADS = 4
-"""For reads and blobs, so that a few syncs of blobs overlap and a read does not wait for all of them."""
+"""For reads, so that a short one does not wait for a long one."""
 
 
 class SqliteStore(Store):
@@ -85,8 +86,7 @@ class SqliteStore(Store):
     def append(
         self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
     ) -> None:
-        job = Job(done, tuple(entries), expected, statement="archive_tasks" if archived else "", rows=archived)
-        self._require_open().writer.put(job)
+        self._require_open().writer.put(Job(done, tuple(entries), expected, archived))
 
     def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
         ledger = self._require_open()
@@ -111,10 +111,10 @@ class SqliteStore(Store):
         if (task is None) == (key is None):
             raise ValueError("find_archived needs either a task or a key")
         if key is not None:
-            rows = await self._query("find_archived_by_key", key)
+            found = await self._archived("find_archived_by_key", key)
         else:
-            rows = await self._query("find_archived_by_task", (task,))
-        return ArchivedTask(*rows[0]) if rows else None
+            found = await self._archived("find_archived_by_task", (task,))
+        return next(iter(found), None)
 
     async def list_archived(
         self,
@@ -128,8 +128,7 @@ class SqliteStore(Store):
     ) -> list[ArchivedTask]:
         wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
         before = _LSN_MAX if before is None else before
-        rows = await self._query("list_archived", {"before": before, "limit": limit, **wanted})
-        return list(starmap(ArchivedTask, rows))
+        return await self._archived("list_archived", {"before": before, "limit": limit, **wanted})
 
     async def list_ended(
         self,
@@ -143,22 +142,14 @@ class SqliteStore(Store):
         wanted = {"state": state, "context_id": context_id, "since": since}
         settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
         place = {"settled_at": settled_at, "before": before, "limit": limit}
-        rows = await self._query("list_ended", {**place, **wanted})
+        found = await self._archived("list_ended", {**place, **wanted})
         ((count,),) = await self._query("count_ended", wanted)
-        return list(starmap(ArchivedTask, rows)), count
+        return found, count
 
     async def prune(self, settled_before: int, limit: int) -> int:
         rows = await self._query("find_prunable", (settled_before, limit))
         await self._write("prune_tasks", rows)
         return len(rows)
-
-    async def put_blob(self, sha256: str, data: bytes) -> None:
-        ledger = self._require_open()
-        await ledger.aside(lambda: ledger.blobs.put(sha256, data))
-
-    async def get_blob(self, sha256: str) -> bytes | None:
-        ledger = self._require_open()
-        return await ledger.aside(lambda: ledger.blobs.get(sha256))
 
     async def aclose(self) -> None:
         if self._ledger is not None:
@@ -183,6 +174,10 @@ class SqliteStore(Store):
         ledger.writer.put(Job(done, statement=statement, rows=rows, reaches=reaches))
         await written
 
+    async def _archived(self, name: str, parameters: Parameters) -> list[ArchivedTask]:
+        ledger = self._require_open()
+        return await ledger.aside(lambda: archived_from(ledger.query(name, parameters), ledger.blobs))
+
     async def _query(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         ledger = self._require_open()
         return await ledger.aside(lambda: ledger.query(name, parameters))
@@ -198,7 +193,7 @@ class _OpenLedger:
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self.path = path
-        self.blobs = BlobDirectory(Path(f"{path}.blobs"))
+        self.blobs = BlobDirectory.beside(path)
         self._loop = loop
         self._threads = ThreadPoolExecutor(_ASIDE_THREADS, thread_name_prefix=f"ledger aside {path.name}")
         self._idle: list[sqlite3.Connection] = []
@@ -206,7 +201,7 @@ class _OpenLedger:
         self._released = False
         # A reader may be in any thread, and must not give a connection back behind the release.
         self._idle_lock = threading.Lock()
-        self.writer = GroupWriter(path, loop, self._prepare)
+        self.writer = GroupWriter(path, loop, self.blobs, self._prepare)
 
     def _prepare(self, stack: ExitStack) -> tuple[sqlite3.Connection, int]:
         """Lock, make or check, and open; what is pushed last is released first."""
@@ -216,6 +211,7 @@ class _OpenLedger:
             end = check(self.path) if self.path.exists() else create(self.path)
             connection = connect_writer(self.path)
             stack.callback(connection.close)
+            self.blobs.check(digest for (digest,) in run(connection, "list_blobs"))
             self.blobs.open()
         except (OSError, sqlite3.Error) as exc:
             raise StoreError(f"{self.path}: the ledger cannot be opened: {exc}") from exc
@@ -223,7 +219,7 @@ class _OpenLedger:
         return connection, end
 
     def _release_readers(self) -> None:
-        self._threads.shutdown()  # waits for the reads and blobs that are under way
+        self._threads.shutdown()  # waits for the reads that are under way
         with self._idle_lock:
             self._released = True
             while self._idle:
@@ -250,7 +246,7 @@ class _OpenLedger:
                 rows = self.query(name, parameters)
             except sqlite3.Error as exc:
                 raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
-            yield from starmap(Entry, rows)
+            yield from entries_from(rows, self.blobs)
             if len(rows) < _PAGE_ROWS:
                 return
             after = rows[-1][0]

@@ -1,4 +1,4 @@
-"""The one thread that writes a ledger's SQLite file: it takes everything queued and commits it as one group.
+"""The one thread that writes a ledger's files: it takes everything queued and commits it as one group.
 
 While a group is being synced the next one collects, so a busy ledger pays for few syncs and an idle one waits for one
 only. It owns the connection that writes, and everything else the ledger holds open is released at its end, in its
@@ -20,8 +20,10 @@ from typing import Any
 
 from ..errors import StoreConflict, StoreError
 from .appending import Outcome, end_after, tell
-from .base import Appended, Entry
+from .base import Appended, ArchivedTask, Entry
+from .blobs import BlobDirectory
 from .database import QUERIES, run
+from .rows import to_rows
 
 __all__ = ["GroupWriter", "Job"]
 
@@ -34,6 +36,8 @@ class Job:
     entries: Sequence[Entry] = ()
     expected: int | None = None
     """Where the log must end before this job; None where the job does not care."""
+    archived: Sequence[ArchivedTask] = ()
+    """Settled tasks that the entries say are in the archive."""
     reaches: int = 0
     """How far the log must have come at least: a snapshot must not be ahead of it."""
     statement: str = ""
@@ -51,6 +55,7 @@ class GroupWriter:
     Args:
         path: the ledger, for messages.
         loop: where callbacks run.
+        blobs: where large payloads go; `prepare` opens it.
         prepare: called first, in the thread; makes the connection, and pushes what is to be released onto the stack.
     """
 
@@ -58,6 +63,7 @@ class GroupWriter:
         self,
         path: Path,
         loop: asyncio.AbstractEventLoop,
+        blobs: BlobDirectory,
         prepare: Callable[[ExitStack], tuple[sqlite3.Connection, int]],
     ) -> None:
         self.end = 0
@@ -70,6 +76,7 @@ class GroupWriter:
         """Done when everything is released, with the end of the log; the last thing the thread says."""
         self._path = path
         self._loop = loop
+        self._blobs = blobs
         self._prepare = prepare
         self._failure: StoreError | None = None
         # The queue is the hand-over between two threads; a direct call would make the event loop wait for the disk.
@@ -153,13 +160,18 @@ class GroupWriter:
         return jobs, end, None
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
-        rows = [entry for job in jobs for entry in job.entries]
+        entries = [entry for job in jobs for entry in job.entries]
+        archived = [task for job in jobs for task in job.archived]
         others = [job for job in jobs if job.rows]
-        if not rows and not others:
+        if not entries and not archived and not others:
             return
+        # Before the transaction: a row never names a blob that is not durable.
+        small, large, tasks = to_rows(entries, archived, self._blobs)
         try:
             run(connection, "begin")
-            connection.executemany(QUERIES["append_entries"], rows)
+            connection.executemany(QUERIES["append_entries"], small)
+            connection.executemany(QUERIES["append_large_entries"], large)
+            connection.executemany(QUERIES["archive_tasks"], tasks)
             for job in others:
                 connection.executemany(QUERIES[job.statement], job.rows)
             run(connection, "commit")

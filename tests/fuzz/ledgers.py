@@ -36,9 +36,9 @@ __all__ = ["store"]
 
 _TABLES = ("log", "snapshot", "archive")
 _COLUMNS = {
-    "log": ("body", "body", "payload", "kind", "at"),
+    "log": ("body", "body", "payload", "kind", "at", "blob"),
     "snapshot": ("body", "lsn"),
-    "archive": ("body", "lsn", "state"),
+    "archive": ("body", "lsn", "state", "blobs"),
 }
 
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from a2a.engine.decision import Need, Shelved
+from a2a.engine.decision import Need, Row, Shelved
 from a2a.engine.records import Record, from_bytes
 
 from .world import Event, World
@@ -95,8 +95,8 @@ class Disk:
         """Return the stored records, as a new process reads them."""
         return [from_bytes(*entry) for entry in self.entries]
 
-    def look_up(self, need: Need) -> list[tuple[str, bytes]]:
-        """Return (task, body) of what is needed, as far as it is there."""
+    def look_up(self, need: Need) -> list[Row]:
+        """Return what is needed, as far as it is there."""
         if need.page is not None:
             page = need.page
             passing = [
@@ -109,10 +109,10 @@ class Disk:
                 and page.context_id in (None, task.context_id)
             ]
             passing.sort(key=lambda task: -task.lsn)
-            return [(task.task, task.body) for task in passing[: page.limit]]
+            return [(task.task, task.body, task.beside) for task in passing[: page.limit]]
         found = [self.archive[task] for task in need.tasks if task in self.archive]
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
-        return [(task.task, task.body) for task in found]
+        return [(task.task, task.body, task.beside) for task in found]
 
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"

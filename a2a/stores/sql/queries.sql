@@ -45,6 +45,10 @@ PRAGMA user_version;
 -- Look for damage in every page; a single row "ok" if there is none
 PRAGMA quick_check(3);
 
+-- list_blobs --
+-- What files the log names
+SELECT DISTINCT blob FROM log WHERE blob IS NOT NULL;
+
 -- check_log --
 -- How many entries there are and which is the last; the two differ when one is missing
 SELECT count(*), coalesce(max(lsn), 0) FROM log;
@@ -69,14 +73,18 @@ COMMIT;
 -- Put an entry at the end of the log
 INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?);
 
+-- append_large_entries --
+-- Put an entry at the end of the log whose payload is a file
+INSERT INTO log (lsn, kind, task, at, body, blob) VALUES (?, ?, ?, ?, ?, ?);
+
 -- read_entries --
 -- One page of the log, oldest first
-SELECT lsn, kind, task, at, body, payload FROM log
+SELECT lsn, kind, task, at, body, payload, blob FROM log
 WHERE lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
 
 -- read_task_entries --
 -- One page of the entries about one task, oldest first
-SELECT lsn, kind, task, at, body, payload FROM log
+SELECT lsn, kind, task, at, body, payload, blob FROM log
 WHERE task = :task AND lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
 
 -- save_snapshot --
@@ -89,28 +97,28 @@ SELECT lsn, body FROM snapshot;
 
 -- archive_tasks --
 -- Put a settled task into the archive, or replace it there
-INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- find_archived_by_task --
 -- The archived task with this id, or no row
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive WHERE task = ?;
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive WHERE task = ?;
 
 -- find_archived_by_key --
 -- The archived task with this scope and key, the newest where a key was used again, or no row
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
 WHERE scope = ? AND key = ? ORDER BY lsn DESC LIMIT 1;
 
 -- list_archived --
 -- Archived tasks that are not gone and pass, newest first
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
 WHERE gone = 0 AND lsn < :before AND (:state IS NULL OR state = :state) AND (:skill IS NULL OR skill = :skill)
   AND (:parent IS NULL OR parent = :parent) AND (:context_id IS NULL OR context_id = :context_id)
 ORDER BY lsn DESC LIMIT :limit;
 
 -- list_ended --
 -- Archived tasks that are not gone and pass, the one that settled last first
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
 WHERE gone = 0 AND settled_at >= :since AND settled_at <= :settled_at
   AND (settled_at < :settled_at OR lsn < :before)
   AND (:state IS NULL OR state = :state) AND (:context_id IS NULL OR context_id = :context_id)
@@ -128,4 +136,4 @@ SELECT task FROM archive WHERE gone = 0 AND settled_at < ? ORDER BY settled_at L
 
 -- prune_tasks --
 -- Let an archived task be gone: its row says that it was there
-UPDATE archive SET body = x'', gone = 1 WHERE task = ?;
+UPDATE archive SET body = x'', blobs = x'', gone = 1 WHERE task = ?;

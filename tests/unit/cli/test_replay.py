@@ -21,6 +21,7 @@ from a2a.engine.task_state import Task
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
 from a2a.stores.reader import LedgerReader
+from a2a.stores.rows import LARGE_BYTES
 from a2a.testing import squad
 
 
@@ -189,6 +190,42 @@ def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger
     done = command("replay", str(ledger), "--verify")
     assert done.code == 1
     assert f"task {task} in the archive" in done.err
+
+
+@pytest.fixture
+async def heavy(tmp_path: Path) -> Path:
+    """A ledger of one task with large payloads."""
+    helper = Agent("helper")
+
+    @helper.skill()
+    async def double(text: str) -> str:
+        return 2 * text
+
+    path = tmp_path / "heavy.db"
+    async with squad(helper, store=SqliteStore(path)) as running:
+        async with running.client.delegate("double", {"text": "x" * LARGE_BYTES}, key="k1") as task:
+            assert await task.result() == "x" * 2 * LARGE_BYTES
+    return path
+
+
+def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(command: Any, heavy: Path) -> None:
+    task = archive_first(heavy)
+    assert "1 archived tasks are as the records tell them" in command("replay", str(heavy), "--verify").out
+    with closing(sqlite3.connect(heavy)) as connection:
+        [(size, payloads)] = connection.execute("SELECT length(archive.body), total(length(payload)) FROM archive, log")
+    assert (size < 4_096, payloads < 4_096) == (True, True), "what is large is not in it"
+
+    async def look() -> dict[str, Any]:
+        async with reading(heavy) as settings, connect(name="reader", settings=settings) as client:
+            return await client.get(task)
+
+    [artifact] = anyio.run(look)["artifacts"]
+    assert "x" * 2 * LARGE_BYTES in str(artifact)
+    blob = next(file for file in Path(f"{heavy}.blobs").rglob("*") if file.is_file())
+    blob.write_bytes(b"damaged")
+    done = command("replay", str(heavy), "--verify")
+    assert done.code == 1
+    assert f"{blob}: a large payload of this ledger is damaged" in done.err
 
 
 def test_an_archived_task_tells_its_story_without_a_coordinator(ledger: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import Decision, EndedPage, Need, Shelved
+from a2a.engine.decision import Decision, EndedPage, Need, Row, Shelved
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
@@ -279,21 +279,22 @@ class Town:
             self.coordinator.found(need, rows, self.now, passing)
             self.flush()
 
-    def stored(self, need: Need) -> list[tuple[str, bytes]]:
-        """Return (task, body) of what is needed, as the stores do."""
+    def stored(self, need: Need) -> list[Row]:
+        """Return what is needed, as the stores do."""
         page = need.page
         if page is not None:
             behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
             behind = [task for task in behind if page.state in (None, task.state) and page.skill in (None, task.skill)]
-            return [(task.task, task.body) for task in sorted(behind, key=lambda task: -task.lsn)[: page.limit]]
+            behind = sorted(behind, key=lambda task: -task.lsn)[: page.limit]
+            return [(task.task, task.body, task.beside) for task in behind]
         return [
-            (task.task, body)
+            (task.task, body, task.beside)
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
 
-    def ended(self, page: EndedPage) -> tuple[list[tuple[str, bytes]], int]:
-        """Return (task, body) of a page of those that ended, and how many there are on all pages, as the stores do."""
+    def ended(self, page: EndedPage) -> tuple[list[Row], int]:
+        """Return a page of those that ended, and how many there are on all pages, as the stores do."""
         passing = [
             task
             for task, body in self.archive.values()
@@ -304,7 +305,7 @@ class Town:
         ]
         passing.sort(key=lambda task: (task.settled_at, task.lsn), reverse=True)
         behind = [task for task in passing if page.behind is None or (task.settled_at, task.lsn) < page.behind]
-        return [(task.task, task.body) for task in behind[: page.limit]], len(passing)
+        return [(task.task, task.body, task.beside) for task in behind[: page.limit]], len(passing)
 
     def _check_credit(self, record: Offered) -> None:
         live = self.coordinator.live.agents.get(record.agent)

@@ -125,6 +125,45 @@ def test_what_cannot_be_read_says_why(stored, reason):
         plain.from_bytes(Leaf, stored)
 
 
+@dataclass(slots=True)
+class Load:
+    payload: bytes
+    chunks: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Heavy:
+    payload: bytes
+    chunks: list[bytes] = field(default_factory=list)
+    again: bytes = b""
+    loads: list[Load] = field(default_factory=list)
+
+
+def test_what_is_large_is_kept_beside_the_body_once_and_comes_back_in_its_places():
+    large, other = b"a" * plain.LARGE_BYTES, b"b" * plain.LARGE_BYTES
+    small = large[1:]
+    heavy = Heavy(large, [other, b"", large], small, [Load(other), Load(b"light", [b"light"])])
+    body, beside = plain.to_parts(heavy)
+    # In the order in which they were met, the inner ones when their turn comes.
+    assert beside == (large, other)
+    assert len(body) < len(small) + 200
+    assert plain.from_bytes(Heavy, body, beside) == heavy
+    assert plain.from_bytes(Heavy, plain.with_checksum(body), beside) == heavy
+    assert plain.whole(Heavy, body, beside) == plain.with_checksum(plain.to_bytes(heavy))
+
+
+def test_a_body_without_large_things_is_as_it_always_was():
+    body = plain.to_bytes(Heavy(b"light", [b"light"]))
+    assert plain.to_parts(Heavy(b"light", [b"light"])) == (body, ())
+    assert plain.whole(Heavy, body, ()) is body
+
+
+def test_a_body_is_not_read_without_what_is_beside_it():
+    body, _ = plain.to_parts(Heavy(b"a" * plain.LARGE_BYTES))
+    with pytest.raises(ValueError, match="a part is missing: number 0 of 0"):
+        plain.from_bytes(Heavy, body)
+
+
 def test_a_body_that_was_changed_on_the_disk_is_not_read_as_another():
     kept = plain.with_checksum(plain.to_bytes(Leaf("leaf", 1)))
     assert plain.from_bytes(Leaf, kept) == Leaf("leaf", 1)

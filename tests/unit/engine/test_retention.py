@@ -62,6 +62,24 @@ def test_the_archive_has_the_whole_task_and_what_it_is_found_by(town, boss, work
     assert (kept.skill, kept.parent, kept.context_id, kept.settled_at) == ("echo", None, "c7", was.since)
 
 
+def test_the_archive_has_what_is_large_in_a_task_beside_it_and_a_recall_has_it_whole(town, boss, worker):
+    payload = b'["' + b"a" * plain.LARGE_BYTES + b'"]'
+    task = boss.delegate("k", acceptance="auto", payload=payload)
+    offer = worker.offer()
+    worker.report(offer, payload=payload + b" ")
+    was = town.task(task)
+    read_all(boss, worker)
+    town.pass_time(6_000)
+    kept, body = town.archive[task]
+    assert (kept.beside, len(body) < 4_096) == ((payload, payload + b" "), True)
+    assert plain.from_bytes(Task, body, kept.beside) == was
+    assert worker.report(offer, payload=b'["late"]') == "late"
+    [recalled] = town.said(Recalled)
+    assert plain.from_bytes(Task, recalled.body) == was
+    again = town.restart()
+    assert again.task(task).payload == payload
+
+
 def test_tasks_due_together_leave_in_one_record(town, boss, worker):
     tasks = [done(boss, worker, f"k{number}") for number in range(5)]
     read_all(boss, worker)

@@ -19,6 +19,7 @@ from a2a.protocol.codec import (
     Decoder,
     Frame,
     FrameLimits,
+    aside,
     encode,
     pack,
     unpack,
@@ -696,7 +697,14 @@ def test_plain_data_is_the_same_after_storage():
     assert unpack(pack(value)) == value
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01", b"\x01\x01"])
+def test_what_is_kept_aside_is_put_in_again():
+    stored = pack({"a": [aside(1), b"inline"], "b": aside(0), "c": aside(1)})
+    assert unpack(stored, [b"first", b"second"]) == {"a": [b"second", b"inline"], "b": b"first", "c": b"second"}
+    with pytest.raises(ValueError, match="a part is missing: number 1 of 1"):
+        unpack(stored, [b"first"])
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01", b"\x01\x01", b"\xd6\x02\0\0\0\0"])
 def test_what_pack_did_not_write_is_refused(data):
     with pytest.raises(ValueError, match=r".*"):
         unpack(data)

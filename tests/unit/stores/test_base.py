@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from a2a.errors import StoreConflict, StoreError, StoreLocked
 from a2a.stores.base import ArchivedTask, Entry, Snapshot, Store
 from a2a.stores.memory import Medium, MemoryStore
+from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
 
@@ -44,10 +44,6 @@ def archive(store: Store, append: Any, make_entries: Any) -> Callable[..., Any]:
         end += 1
 
     return archive_with_an_entry
-
-
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def settled(task: str, at: int, *, key: str = "", state: str = "completed") -> ArchivedTask:
@@ -401,34 +397,33 @@ async def test_a_task_archived_again_is_not_gone(store, archive):
     assert await store.prune(5, 3) == 1
 
 
-# --- blobs
+# --- what is large
+
+LARGE = b"\x00\xff" * (LARGE_BYTES // 2)
 
 
-async def test_a_blob_is_kept_under_its_digest_and_twice_is_once(store):
-    data = b"\x00" * 100_000
-    assert await store.get_blob(digest(data)) is None
-    await store.put_blob(digest(data), data)
-    await store.put_blob(digest(data), data)
-    assert await store.get_blob(digest(data)) == data
-    assert await store.get_blob(digest(b"other")) is None
+async def test_a_large_payload_comes_back_as_it_was(store, append, make_entries):
+    entries = [
+        *make_entries(1),
+        *make_entries(2, payload=LARGE),
+        *make_entries(3, payload=b""),
+        *make_entries(4, 2, payload=LARGE + b"x"),
+        *make_entries(6, payload=LARGE[:-1]),
+    ]
+    await append(store, entries, 0)
+    assert list(store.read()) == entries
+    assert list(store.read(2, task="t1")) == entries[2:]
 
 
-async def test_the_same_blob_put_many_times_at_once_is_kept_once(store):
-    await asyncio.gather(*(store.put_blob(digest(b"same"), b"same") for _ in range(20)))
-    assert await store.get_blob(digest(b"same")) == b"same"
-
-
-async def test_a_blob_under_a_wrong_digest_is_refused(store):
-    with pytest.raises(ValueError, match="SHA-256"):
-        await store.put_blob(digest(b"other"), b"data")
-    with pytest.raises(ValueError, match="SHA-256"):
-        await store.put_blob(digest(b"data").upper(), b"data")
-    assert await store.get_blob(digest(b"other")) is None
-
-
-@pytest.mark.parametrize("name", ["", "abc", "../../etc/passwd", "A" * 64, "0" * 64 + "\n"])
-async def test_there_is_no_blob_under_what_is_not_a_digest(store, name):
-    assert await store.get_blob(name) is None
+async def test_a_task_comes_back_with_what_is_large_in_it(store, append, make_entries):
+    task = settled("t1", 1)._replace(beside=(LARGE, b"small", LARGE + b"x"))
+    await append(store, make_entries(1, payload=LARGE), 0, [task, settled("t2", 2)])
+    for found in (await store.list_archived(), (await store.list_ended())[0]):
+        assert found == [settled("t2", 2), task]
+    assert await store.find_archived(task="t1") == await store.find_archived(key=(task.scope, task.key)) == task
+    await store.prune(2, 3)
+    assert await store.find_archived(task="t1") == task._replace(body=b"", beside=())
+    assert list(store.read()) == make_entries(1, payload=LARGE), "the log keeps what it has"
 
 
 # --- open and close
@@ -439,7 +434,6 @@ async def test_everything_is_there_after_the_ledger_is_opened_again(make_store, 
     assert await store.open() == 0
     await append(store, make_entries(1, 3), 0, [settled("t1", 5)])
     await store.save_snapshot(Snapshot(2, b"state"))
-    await store.put_blob(digest(b"blob"), b"blob")
     await store.aclose()
 
     for again in (store, make_store()):
@@ -447,7 +441,6 @@ async def test_everything_is_there_after_the_ledger_is_opened_again(make_store, 
         assert list(again.read()) == make_entries(1, 3)
         assert await again.load_snapshot() == Snapshot(2, b"state")
         assert await again.find_archived(task="t1") == settled("t1", 5)
-        assert await again.get_blob(digest(b"blob")) == b"blob"
         await again.aclose()
 
 
@@ -500,8 +493,6 @@ async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
             store.find_archived(task="t1"),
             store.list_archived(),
             store.list_ended(),
-            store.put_blob(digest(b""), b""),
-            store.get_blob(digest(b"")),
         ):
             with pytest.raises(StoreError, match="not open"):
                 await request

@@ -17,8 +17,10 @@ import pytest
 
 from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
 from a2a.stores import database
-from a2a.stores.base import Entry
+from a2a.stores.base import ArchivedTask, Entry
+from a2a.stores.blobs import BlobDirectory
 from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
+from a2a.stores.rows import archived_from, entries_from
 
 PAGE_BYTES = 8_192
 COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
@@ -88,6 +90,7 @@ def test_a_task_is_read_by_its_index(path):
     with closing(connect_reader(path)) as connection:
         for name, index in (
             ("read_task_entries", "log_by_task"),
+            ("list_blobs", "log_by_blob"),
             ("find_archived_by_key", "archive_by_key"),
             ("list_archived", "archive_by_lsn"),
             ("list_ended", "archive_by_time"),
@@ -365,6 +368,28 @@ def test_an_older_ledger_is_migrated_with_all_that_is_in_it_and_a_newer_one_refu
         assert version_of(path) == len(today) + 2
         assert check(path) == 4
     refused(path, StoreTooNew, f"schema {len(today) + 2}; this version knows those up to {len(today)}")
+
+
+def test_a_ledger_from_before_blobs_keeps_its_entries_and_its_archive(path, monkeypatch, make_entries):
+    payloads = make_entries(1, 2, payload=b"x" * 100_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
+        create(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(QUERIES["append_entries"], payloads)
+        connection.execute(
+            "INSERT INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id)"
+            " VALUES ('t1', 's', 'k', 'failed', 5, x'01', 1, '', NULL, '')"
+        )
+        connection.commit()
+    assert check(path) == 2
+    with closing(connect_writer(path)) as connection:
+        rows = run(connection, "read_entries", {"after": 0, "upto": 2, "limit": 9})
+        [task] = run(connection, "find_archived_by_task", ("t1",))
+    assert list(entries_from(rows, BlobDirectory.beside(path))) == payloads
+    assert archived_from([task], BlobDirectory.beside(path)) == [
+        ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")
+    ]
 
 
 def test_a_migration_runs_once(filled, monkeypatch):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from a2a.errors import StoreError
 from a2a.stores.base import ArchivedTask, Snapshot
 from a2a.stores.looking import LookingStore
 from a2a.stores.reader import LedgerReader
@@ -48,13 +46,3 @@ async def test_it_reads_the_file_and_forgets_what_is_written(path, append, make_
         assert await store.prune(99, 9) == 0
         await store.aclose()
     assert path.read_bytes() == before
-
-
-async def test_it_keeps_no_blobs(path):
-    with LedgerReader(path) as reader:
-        for request in (
-            LookingStore(reader).get_blob(hashlib.sha256(b"").hexdigest()),
-            LookingStore(reader).put_blob(hashlib.sha256(b"").hexdigest(), b""),
-        ):
-            with pytest.raises(StoreError, match="only looked at"):
-                await request

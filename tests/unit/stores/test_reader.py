@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from a2a.errors import StoreError, StoreTooNew
+from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
 from a2a.stores.base import ArchivedTask, Snapshot
 from a2a.stores.reader import LedgerReader
+from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
 TASK = ArchivedTask("main-1", "s", "k", "completed", 5, b"body", 1, "echo", None, "c")
@@ -50,6 +51,26 @@ async def test_it_reads_while_a_coordinator_writes_and_stays_where_it_was(path, 
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader._connection.execute("DELETE FROM log")
     await store.aclose()
+
+
+async def test_it_reads_what_is_large_and_says_where_that_is_missing(path, append, make_entries):
+    store = SqliteStore(path)
+    await store.open()
+    large = b"x" * LARGE_BYTES
+    task = TASK._replace(beside=(large,))
+    await append(store, make_entries(2_501, payload=large), 2_500, [task])
+    await store.aclose()
+    with LedgerReader(path) as reader:
+        assert list(reader.entries(2_500)) == make_entries(2_501, payload=large)
+        assert reader.find_archived(task="main-1") == task
+        assert reader.list_archived(ANY) == [task]
+    [blob] = (file for file in Path(f"{path}.blobs").rglob("*") if file.is_file())
+    blob.unlink()
+    with LedgerReader(path) as reader:
+        with pytest.raises(StoreCorrupt, match=f"{blob}: a large payload of this ledger is missing"):
+            list(reader.entries(2_500))
+        with pytest.raises(StoreCorrupt, match="is missing"):
+            reader.list_archived(ANY)
 
 
 async def test_an_empty_ledger_has_nothing(tmp_path):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from a2a.errors import StoreCorrupt, StoreError, StoreLocked
-from a2a.stores import blobs, database, sqlite
-from a2a.stores.base import Snapshot
+from a2a.stores import blobs, database, sqlite, writer
+from a2a.stores.base import ArchivedTask, Snapshot
+from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
 
@@ -60,8 +60,11 @@ async def join_threads_of(path: Path) -> None:
                 await asyncio.to_thread(thread.join, 10)
 
 
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+LARGE = b"large" * LARGE_BYTES
+
+
+def blobs_in(path: Path) -> Iterator[Path]:
+    return (file for file in Path(f"{path}.blobs").rglob("*") if file.is_file())
 
 
 # --- the lock
@@ -254,9 +257,6 @@ async def test_a_disk_that_fails_is_an_error_of_the_store_and_disturbs_nobody_el
     def fail(*call: object) -> list:
         raise sqlite3.OperationalError("disk I/O error")
 
-    def full(fd: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     await append(store, make_entries(1), 0)
     with monkeypatch.context() as patch:
         patch.setattr(sqlite, "run", fail)
@@ -264,11 +264,79 @@ async def test_a_disk_that_fails_is_an_error_of_the_store_and_disturbs_nobody_el
             list(store.read())
         with pytest.raises(StoreError, match=f"{store.path}: disk I/O error"):
             await store.load_snapshot()
-        patch.setattr(blobs, "sync", full)
-        with pytest.raises(StoreError, match=f"{store.path}: .*No space left"):
-            await store.put_blob(digest(b"data"), b"data")
     await append(store, make_entries(2), 1)
     assert list(store.read()) == make_entries(1, 2)
+
+
+async def test_a_payload_the_disk_has_no_room_for_fails_its_batch_and_is_named_by_none(
+    store, path, monkeypatch, append, make_entries
+):
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await append(store, make_entries(1), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs, "sync", full)
+        with pytest.raises(StoreError, match=f"{store.path}: could not write behind entry 1: .*No space left"):
+            await append(store, make_entries(2, payload=LARGE), 1)
+    assert list(store.read()) == make_entries(1)
+    assert list(blobs_in(path)) == []
+
+
+# --- large payloads
+
+
+async def test_what_is_large_is_a_file_that_the_log_and_the_archive_share(store, path, append, make_entries):
+    task = ArchivedTask("t1", "s", "k", "completed", 5, b"body", 1, beside=(LARGE,))
+    await append(store, make_entries(1, 2, payload=LARGE), 0)
+    await append(store, make_entries(3), 2, [task])
+    assert [file.stat().st_size for file in blobs_in(path)] == [len(LARGE)]
+    assert path.stat().st_size + Path(f"{path}-wal").stat().st_size < 2 * len(LARGE)
+    assert await store.find_archived(task="t1") == task
+
+
+async def test_what_is_large_is_durable_before_a_row_names_it(store, path, monkeypatch, append, make_entries):
+    events: list[str] = []
+    monkeypatch.setattr(blobs, "sync_directory", lambda folder: events.append("the blob"))
+    monkeypatch.setattr(writer, "run", lambda connection, name: events.append(name) or database.run(connection, name))
+    await append(store, make_entries(1, payload=LARGE), 0)
+    assert events == ["the blob", "begin", "commit"]
+
+
+async def test_a_ledger_without_one_of_its_payloads_is_refused(path, append, make_entries):
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, [*make_entries(1, payload=LARGE), *make_entries(2, payload=LARGE + b"x")], 0)
+    await store.aclose()
+    [kept, *_] = files = list(blobs_in(path))
+    assert len(files) == 2
+    away = kept.rename(path.parent / "away")
+    before = contents(path.parent)
+    with pytest.raises(StoreCorrupt, match=f"{kept}: a large payload of this ledger is missing"):
+        await store.open()
+    assert contents(path.parent) == before
+    away.rename(kept)
+    assert await store.open() == 2
+    kept.write_bytes(b"something else")
+    with pytest.raises(StoreCorrupt, match=f"{kept}: a large payload of this ledger is damaged"):
+        list(store.read())
+    await store.aclose()
+
+
+async def test_a_payload_whose_row_was_lost_is_in_nobodys_way(path, append, make_entries, tmp_path):
+    store = SqliteStore(path)
+    await store.open()
+    await store.aclose()
+    older = shutil.copy(path, tmp_path / "older")
+    await store.open()
+    await append(store, make_entries(1, payload=LARGE), 0)
+    await store.aclose()
+    shutil.copy(older, path)
+    assert await store.open() == 0
+    await append(store, make_entries(1, payload=LARGE), 0)
+    assert list(store.read()) == make_entries(1, payload=LARGE)
+    assert len(list(blobs_in(path))) == 1
+    await store.aclose()
 
 
 # --- after a crash
@@ -293,8 +361,8 @@ async def test_a_torn_end_of_the_write_ahead_log_loses_the_torn_batch_only(store
 
 
 async def test_all_files_are_for_their_owner_only(store, path, append, make_entries):
-    await append(store, make_entries(1), 0)
-    await store.put_blob(digest(b"data"), b"data")
+    await append(store, make_entries(1, payload=LARGE), 0)
+    assert len(list(blobs_in(path))) == 1
     assert (path.parent / "ledger.db-wal").exists()
     for file in path.parent.rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600), file

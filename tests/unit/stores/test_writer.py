@@ -14,7 +14,8 @@ import pytest
 
 from a2a.errors import StoreConflict, StoreError
 from a2a.stores import database
-from a2a.stores.base import Entry
+from a2a.stores.base import ArchivedTask, Entry
+from a2a.stores.blobs import BlobDirectory
 from a2a.stores.writer import GroupWriter, Job
 
 BOUND = 20
@@ -27,6 +28,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.blobs = BlobDirectory.beside(path)
         self.released: list[str] = []
         self.threads: set[str] = set()
         self.failure: Exception | None = None
@@ -34,7 +36,7 @@ class Ledger:
         self.writer: GroupWriter
 
     def start(self) -> GroupWriter:
-        self.writer = GroupWriter(self.path, asyncio.get_running_loop(), self.prepare)
+        self.writer = GroupWriter(self.path, asyncio.get_running_loop(), self.blobs, self.prepare)
         return self.writer
 
     async def end(self) -> int:
@@ -48,6 +50,7 @@ class Ledger:
             raise self.failure
         end = database.check(self.path) if self.path.exists() else database.create(self.path)
         connection = database.connect_writer(self.path)
+        self.blobs.open()
         stack.callback(connection.close)
         stack.callback(self.release, "the readers")
         return connection, end
@@ -120,14 +123,14 @@ async def test_what_is_told_as_durable_is_committed_and_counted(ledger, make_ent
     assert (ledger.entries, ledger.writer.end, ledger.writer.commits) == ([1, 2, 3], 3, 1)
 
 
-_ARCHIVED = ("t", "a", "k", "s", 1, b"", 1, "skill", None, "c")
+_ARCHIVED = ArchivedTask("t", "a", "k", "s", 1, b"", 1, "skill", None, "c")
 
 
 async def test_batches_that_wait_for_a_commit_are_committed_together(ledger, make_entries):
     with ledger.outsider() as outsider:
         outsider.execute("BEGIN IMMEDIATE")
         outcomes = [ledger.put(make_entries(lsn), lsn - 1) for lsn in range(1, 1001)]
-        outcomes += [ledger.snapshot(1000), ledger.put(statement="archive_tasks", rows=[_ARCHIVED])]
+        outcomes += [ledger.snapshot(1000), ledger.put(archived=[_ARCHIVED])]
         outsider.execute("ROLLBACK")
     assert await all_of(*outcomes) == [None] * 1002
     # One group for what the thread found when it woke, one for all that came while it waited.
@@ -138,7 +141,7 @@ async def test_batches_that_wait_for_a_commit_are_committed_together(ledger, mak
 
 
 async def test_a_job_with_nothing_in_it_costs_no_commit(ledger):
-    assert await all_of(ledger.put([], 0), ledger.put(statement="archive_tasks", rows=[])) == [None, None]
+    assert await all_of(ledger.put([], 0), ledger.put(statement="prune_tasks", rows=[])) == [None, None]
     assert ledger.writer.commits == 0
 
 
@@ -209,7 +212,7 @@ async def test_a_full_disk_fails_the_group_and_everything_behind_it(shut, monkey
     monkeypatch.setitem(database.QUERIES, "configure_writer", limited)
     shut.start()
     assert await all_of(shut.put(make_entries(1), 0)) == [None]
-    [full] = await all_of(shut.put(make_entries(2, payload=b"x" * 800_000), 1))
+    [full] = await all_of(shut.put(make_entries(2, 40, payload=b"x" * 20_000), 1))
     assert type(full) is StoreError
     assert str(full).startswith(f"{shut.path}: could not write behind entry 1: ") and "full" in str(full)
     assert isinstance(full.__cause__, sqlite3.OperationalError)
@@ -231,7 +234,7 @@ async def test_an_entry_that_cannot_be_stored_fails_its_batch_and_not_the_thread
 async def test_an_entry_somebody_else_wrote_is_a_conflict(ledger, make_entries):
     assert await all_of(ledger.put(make_entries(1), 0)) == [None]
     with ledger.outsider() as outsider:
-        outsider.execute("INSERT INTO log VALUES (2, 'Reported', 't1', 5, x'00', NULL)")
+        outsider.execute("INSERT INTO log VALUES (2, 'Reported', 't1', 5, x'00', NULL, NULL)")
     [error] = await all_of(ledger.put(make_entries(2), 1))
     assert type(error) is StoreConflict
     assert f"{ledger.path}: somebody else wrote behind entry 1" in str(error)
@@ -264,7 +267,7 @@ async def test_a_release_that_fails_is_raised_at_the_end_and_the_others_go_on(sh
         stack.callback(lambda: 1 / 0)
         return prepared
 
-    writer = GroupWriter(shut.path, asyncio.get_running_loop(), prepare)
+    writer = GroupWriter(shut.path, asyncio.get_running_loop(), shut.blobs, prepare)
     writer.stop()
     with pytest.raises(ZeroDivisionError):
         async with asyncio.timeout(BOUND):
