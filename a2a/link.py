@@ -38,7 +38,7 @@ log = logging.getLogger("a2a.link")
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _ACK_WITHIN = 0.05
-"""Seconds an acknowledgement may wait for something to go along with."""
+"""Seconds an acknowledgement may wait for others that it can stand for."""
 _FROM_OURS = 64 * 1024 * 1024
 
 Dial = Callable[[Receiver], Any]

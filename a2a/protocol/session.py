@@ -98,7 +98,7 @@ class Left:
 Event = Welcomed | TurnedAway | Reply | Notice | Left
 
 _ACK_SHARE = 8
-"""An acknowledgement waits for no company once it covers this part of the frames that may be under way."""
+"""An acknowledgement is due once it covers this part of the frames that may be under way."""
 _UNBOUNDED = 2**53 - 1
 """The largest number that travels (spec WIRE-8)."""
 _VOLATILE = (
@@ -205,11 +205,11 @@ class PeerSession:
         """Return what is to be sent now, in order. One acknowledgement covers all mailbox entries received since.
 
         Args:
-            is_ack_due: else it only goes along with something else, or where it covers a good part of the credit: who
-                got an entry mostly has something to say soon, and a message of its own costs both sides a wake-up.
+            is_ack_due: else it waits until it covers a good part of the credit. Along with whatever else is sent it
+                would be a frame on each task's way: one at a time took 3 % longer so.
         """
         owed = self._cursor - self._acked
-        is_due = is_ack_due or bool(self._out) or owed * _ACK_SHARE >= self.credit.frames
+        is_due = is_ack_due or owed * _ACK_SHARE >= self.credit.frames
         if self.owes_ack and is_due:
             self._out.append(Frame(self._new_id(), MailboxAck(self._cursor)))
             self._acked = self._cursor

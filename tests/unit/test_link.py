@@ -541,7 +541,7 @@ async def test_a_new_connection_goes_on_behind_the_mail_that_came(coordinator, m
     assert [notice.message.agent.agent for notice in noticed] == ["a", "b", "c"]
 
 
-async def test_an_acknowledgement_goes_along_with_what_is_said_next(coordinator, make_link, monkeypatch):
+async def test_an_acknowledgement_waits_for_others_and_goes_with_the_goodbye(coordinator, make_link, monkeypatch):
     monkeypatch.setattr(link_module, "_ACK_WITHIN", 1000.0)
     noticed: asyncio.Queue[Notice] = asyncio.Queue()
     link = make_link(listeners={"on_notice": noticed.put_nowait})
@@ -552,14 +552,14 @@ async def test_an_acknowledgement_goes_along_with_what_is_said_next(coordinator,
         await noticed.get()
         assert connection.requests == [], "by itself it has time"
         call = asyncio.create_task(link.call(TaskGet("t1")))
-        request, ack = await coordinator.asked(2)
-        assert (request.message, ack.message) == (TaskGet("t1"), MailboxAck(1))
+        [request] = await coordinator.asked(1)
+        assert request.message == TaskGet("t1")
         connection.answer(request, found("t1"))
         await call
         connection.send(mail(2, event("b")))
         await noticed.get()
         await link.aclose()
-        assert connection.requests[-1].message == MailboxAck(2), "nothing follows that it could go along with"
+        assert connection.requests[-1].message == MailboxAck(2), "one for both: nothing follows"
 
 
 async def test_another_goodbye_than_a_take_over_is_followed_by_a_new_connection(coordinator, make_link, haste):
