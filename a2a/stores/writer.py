@@ -170,8 +170,10 @@ class GroupWriter:
         try:
             run(connection, "begin")
             connection.executemany(QUERIES["append_entries"], small)
-            connection.executemany(QUERIES["append_large_entries"], large)
-            connection.executemany(QUERIES["archive_tasks"], tasks)
+            if large:
+                connection.executemany(QUERIES["append_large_entries"], large)
+            if tasks:
+                connection.executemany(QUERIES["archive_tasks"], tasks)
             for job in others:
                 connection.executemany(QUERIES[job.statement], job.rows)
             run(connection, "commit")

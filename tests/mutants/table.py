@@ -566,8 +566,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "leaves-before-it-is-crowded",
         "Settled tasks leave early while there is room for them.",
         RETENTION,
-        "        return len(self._heap) > self._tasks_max or",
-        "        return len(self._heap) >= self._tasks_max or",
+        "        return len(self._heap) > self._tasks_max + tasks or",
+        "        return len(self._heap) >= self._tasks_max + tasks or",
         caught_by=("DURABLE-8",),
     ),
     # Mail -------------------------------------------------------------------------------------------------------------

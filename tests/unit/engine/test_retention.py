@@ -125,6 +125,23 @@ def test_the_oldest_leave_sooner_where_their_payloads_are_more_than_there_is_roo
     assert town.coordinator.next_deadline() > town.now + 1_000
 
 
+def test_those_for_whom_there_is_no_room_leave_together_and_not_one_by_one(make_town, monkeypatch):
+    monkeypatch.setattr(retention, "_CROWD_SHARE", 2)
+    town = make_town(linger_ms=600_000, linger_tasks_max=8)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=8)
+    tasks = []
+    for number in range(12):
+        tasks.append(done(boss, worker, f"k{number}"))
+        read_all(boss, worker)
+    town.pass_time(5_000)
+    assert list(town.ledger.tasks) == tasks, "half as many again as there is room for"
+    tasks.append(done(boss, worker, "one more"))
+    read_all(boss, worker)
+    town.pass_time(5_000)
+    assert len(town.ledger.tasks) == 8
+    assert [len(record.tasks) for record in town.said(Archived)] == [5]
+
+
 def test_those_for_whom_there_is_no_room_and_who_cannot_leave_are_not_looked_at_all_the_time(make_town):
     town = make_town(linger_ms=600_000, linger_tasks_max=1)
     boss, worker = town.join("boss"), town.worker("w1", tasks=8)
