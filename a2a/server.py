@@ -99,6 +99,7 @@ class Server:
         self._taken: dict[int, int] = {}
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
         self._listeners: list[Listener] = []
         self._bench = Workbench(self._answered)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -414,13 +415,16 @@ class Server:
         return [task for task in found if task is not None]
 
     def _arm(self) -> None:
-        """Set the one timer to the coordinator's next deadline."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Have the one timer run out at the coordinator's next deadline, or before: deadlines mostly move away."""
         deadline = self.coordinator.next_deadline()
-        if deadline is not None and self._loop is not None and self._is_serving:
-            self._timer = self._loop.call_later(max(0, deadline - self.clock()) / 1000, self._tick)
+        if deadline is None or self._loop is None or not self._is_serving:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_later(max(0, deadline - self.clock()) / 1000, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
