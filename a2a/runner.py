@@ -1,7 +1,7 @@
-"""One run of an agent: the link in a thread of its own, the handlers in the caller's loop, and what passes between.
+"""One run of an agent: its link in the thread of the links, its handlers in the caller's loop.
 
-The link beats whatever a handler does, because it shares no thread with one. What crosses between the two loops is
-gathered: one wake-up for all that came or ended in one turn. Used by `Agent.run`.
+What passes between the two goes by way of `crossing`, and so the link beats whatever a handler does. Used by
+`Agent.run`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import asyncio
 import contextlib
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,6 +20,7 @@ import anyio.to_thread
 
 from .content import artifacts_payload, patches_in, read_parts
 from .context import SyncTaskContext, TaskContext
+from .crossing import Crossing
 from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
 from .errors import (
@@ -37,7 +36,6 @@ from .errors import (
 )
 from .ids import new_suffix
 from .link import Link, LinkSettings
-from .loop import new_loop
 from .protocol.messages import AgentUpdate, AttemptError, Credit, PatchRef
 from .protocol.session import Identity
 from .reader import Reader
@@ -74,7 +72,7 @@ class _Running:
 
 
 class Runner(Reader):
-    """One run of an agent: the link in its thread, the handlers in the caller's loop, and what passes between."""
+    """One run of an agent: its link in the links' thread, its handlers in the caller's loop."""
 
     def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
         super().__init__()
@@ -88,11 +86,10 @@ class Runner(Reader):
             card=agent.card(),
             labels=agent.labels,
         )
-        self._link_loop: asyncio.AbstractEventLoop | None = None
+        self._crossing: Crossing | None = None
+        self._made: Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[tuple[str, int], _Running] = {}
-        self._to_link: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
-        self._is_waking_link = False
         self._idle: asyncio.Event | None = None
         self._is_over = False
         self._threads: anyio.CapacityLimiter | None = None
@@ -103,25 +100,19 @@ class Runner(Reader):
         self._idle.set()
         # Credit bounds how many run; one whose slot is free while it waits keeps its thread, and others come beside it.
         self._threads = anyio.CapacityLimiter(math.inf)
-        started: Future[Link] = Future()
-        thread = threading.Thread(
-            target=self._link_thread, args=(started,), name=f"link of {self._identity.agent_id}", daemon=True
-        )
-        thread.start()
+        self._crossing = crossing = Crossing.enter()
         refusal: A2AError | None = None
         try:
-            self.link = await asyncio.wrap_future(started)
+            self.link = await self.on_link(self._make_link())
             await self._serve(stop, ready)
         except* A2AError as errors:
             refusal = _only(errors)
         finally:
             with anyio.CancelScope(shield=True):
-                if started.done() and not started.cancelled() and started.exception() is None:
+                if self._made is not None:
                     # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
-                    await self.on_link(started.result().aclose())
-                if self._link_loop is not None:
-                    self._link_loop.call_soon_threadsafe(self._link_loop.stop)
-                await anyio.to_thread.run_sync(thread.join, 5.0)
+                    await self.on_link(self._made.aclose())
+                await crossing.leave()
         if refusal is not None:
             raise refusal
 
@@ -167,55 +158,35 @@ class Runner(Reader):
             group.cancel_scope.cancel()
         return is_open
 
-    # The link's thread ------------------------------------------------------------------------------------------------
+    # Both loops -------------------------------------------------------------------------------------------------------
 
-    def _link_thread(self, started: Future[Link]) -> None:
-        loop = new_loop()
-        self._link_loop = loop
-        asyncio.set_event_loop(loop)
-
-        async def make() -> Link:
-            return Link(
-                self._settings,
-                self._identity,
-                credit=Credit(self._agent.concurrency),
-                on_work=self._came,
-                on_change=self.changed,
-                on_written=self.written,
-                on_notice=self.noticed,
-            )
-
-        try:
-            started.set_result(loop.run_until_complete(make()))
-            loop.run_forever()
-        finally:
-            loop.run_until_complete(_wind_up())
-            loop.close()
+    async def _make_link(self) -> Link:
+        """In the links' loop."""
+        self._made = Link(
+            self._settings,
+            self._identity,
+            credit=Credit(self._agent.concurrency),
+            on_work=self._came,
+            on_change=self.changed,
+            on_written=self.written,
+            on_notice=self.noticed,
+        )
+        return self._made
 
     def _came(self, events: list[WorkEvent]) -> None:
-        """In the link's loop: pass on what has to be started and stopped, all of it with one wake-up."""
-        assert self._loop is not None, "the link is made by run()"
-        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody is there to start anything
-            self._loop.call_soon_threadsafe(self._take, events)
+        """In the links' loop: pass on what has to be started and stopped."""
+        assert self._crossing is not None, "the link is made by run()"
+        self._crossing.in_handlers(self._take, events)
 
     async def on_link(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the link's loop and return its result here."""
-        assert self._link_loop is not None, "the link is made by run()"
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._link_loop))
+        """Run a coroutine in the links' loop and return its result here."""
+        assert self._crossing is not None, "the link is made by run()"
+        return await self._crossing.on_link(work)
 
     def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """Have a call made in the link's loop soon, together with all others of this turn."""
-        self._to_link.append((call, arguments))
-        if not self._is_waking_link and self._loop is not None:
-            self._is_waking_link = True
-            self._loop.call_soon(self._wake_link)
-
-    def _wake_link(self) -> None:
-        self._is_waking_link = False
-        calls, self._to_link = self._to_link, []
-        assert self._link_loop is not None, "the link is made by run()"
-        with contextlib.suppress(RuntimeError):  # the link has ended; the coordinator will hear so
-            self._link_loop.call_soon_threadsafe(_call_all, calls)
+        """Have a call made in the links' loop soon, together with all others of this turn."""
+        assert self._crossing is not None, "the link is made by run()"
+        self._crossing.in_link(call, *arguments)
 
     async def _watch_link(self) -> None:
         """End the run when the link ends for good."""
@@ -246,7 +217,8 @@ class Runner(Reader):
             running.scope.cancel()
         with anyio.move_on_after(2.0):
             await idle.wait()
-        self._wake_link()
+        if self._crossing is not None:
+            self._crossing.wake_links()
 
         async def end() -> None:
             await self.link.drained(2.0 if self.link.session.is_open else 0.0)
@@ -353,7 +325,7 @@ class Runner(Reader):
             return "failed", b"[]", AttemptError("exception", detail[:8000], retryable=True)
 
     def _last_word(self, attempt: Attempt, outcome: _Outcome) -> None:
-        """In the link's loop: report how the attempt ended."""
+        """In the links' loop: report how the attempt ended."""
         work = self.link.work
         if isinstance(outcome, Declined):
             work.decline(attempt, cast(Any, outcome.reason), round(outcome.retry_after * 1000))
@@ -372,17 +344,3 @@ def _only(errors: BaseExceptionGroup[A2AError]) -> A2AError:
     """Return the error that ended the run: task groups wrap it, and it is the only one of ours."""
     first = errors.exceptions[0]
     return _only(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-async def _wind_up() -> None:
-    """Cancel what is left in this loop, and let connections that were closed tell so before the loop ends."""
-    leftover = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in leftover:
-        task.cancel()
-    await asyncio.gather(*leftover, return_exceptions=True)
-    await asyncio.sleep(0)
-
-
-def _call_all(calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-    for call, arguments in calls:
-        call(*arguments)
