@@ -155,6 +155,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     version = _version(connection)
     if version > len(MIGRATIONS):
         raise StoreTooNew(f"{path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+    if version < 0:
+        raise StoreCorrupt(f"{path}: schema {version}, which there never was; it was left as it is")
     findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
     if findings != ["ok"]:
         raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left as it is")

@@ -392,6 +392,12 @@ def test_a_ledger_from_before_blobs_keeps_its_entries_and_its_archive(path, monk
     ]
 
 
+def test_a_version_that_never_was_is_damage(filled):
+    path = filled(1)
+    edit(path, "PRAGMA user_version = -3")
+    refused(path, StoreCorrupt, "schema -3, which there never was")
+
+
 def test_a_migration_runs_once(filled, monkeypatch):
     path, today = filled(1), list(MIGRATIONS)
     monkeypatch.setattr(database, "MIGRATIONS", [*today, "CREATE TABLE extra (name TEXT);"])
