@@ -1,8 +1,8 @@
 """The contract every ledger store keeps.
 
 A store is an append-only log with a known end, plus two things beside it: the newest snapshot and an indexed archive
-of settled tasks. It knows nothing of tasks or messages: an entry is bytes with a few columns to
-look it up by. The server owns exactly one store; one contract test covers every implementation.
+of settled tasks. It knows nothing of tasks or messages: an entry is bytes with a name and a time for
+whoever looks. The server owns exactly one store; one contract test covers every implementation.
 
 The contract is narrow enough for a replicated log: an append names the position it expects, as a stream with an
 expected last sequence does, and nothing but `append` moves the end.
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     kind: str
     """The record's name; for people and audits, the body names it too."""
     task: str | None
-    """The task it is about, so that a task's story can be read without folding the log."""
+    """The task it is about, if it is about one."""
     at: int
     """Milliseconds since the epoch, the coordinator's clock at the decision."""
     body: bytes
@@ -107,8 +107,8 @@ class Store(Protocol):
         The queue has no bound of its own: the server stops reading while too many appends are unanswered.
         """
 
-    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
-        """Yield the entries behind position `after` in order, those of one task only where `task` is given.
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries behind position `after` in order.
 
         Sees what was durable at the call. May be slow: call it at start or off the event loop.
 

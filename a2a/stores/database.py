@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import StoreCorrupt, StoreError, StoreTooNew
 from .files import sync, sync_directory
+from .rows import as_group
 
 __all__ = ["MIGRATIONS", "QUERIES", "Parameters", "check", "connect_reader", "connect_writer", "create", "run"]
 
@@ -28,6 +29,9 @@ _MAGIC = b"SQLite format 3\x00"
 
 _APPLICATION = int.from_bytes(b"a2aL", "big")
 """Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
+
+_GROUPS_SINCE = 4
+"""The schema from which on a row of the log has the entries of a group."""
 
 _WAL_BYTES = 8_192_000
 """Bytes of the write-ahead log at which it is checkpointed."""
@@ -160,7 +164,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
     findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
     if findings != ["ok"]:
         raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left as it is")
-    [(count, end)] = run(connection, "check_log")
+    [(count, end)] = run(connection, "check_log" if version >= _GROUPS_SINCE else "check_log_of_entries")
     if count != end:
         raise StoreCorrupt(f"{path}: the log ends at entry {end} and has only {count} entries; it was left as it is")
     return int(end)
@@ -168,6 +172,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Run the migrations the file has not seen, each whole or not at all."""
+    connection.create_function("as_group", 6, as_group, deterministic=True)
     for version in range(_version(connection) + 1, len(MIGRATIONS) + 1):
         script = f"BEGIN IMMEDIATE;\n{MIGRATIONS[version - 1]}\nPRAGMA user_version = {version};\nCOMMIT;"
         try:

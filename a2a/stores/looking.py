@@ -39,8 +39,8 @@ class LookingStore(Store):
     ) -> None:
         asyncio.get_running_loop().call_soon(done, None)
 
-    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
-        return self._reader.entries(after, task=task)
+    def read(self, after: int = 0) -> Iterator[Entry]:
+        return self._reader.entries(after)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         return

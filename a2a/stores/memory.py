@@ -24,7 +24,6 @@ class Medium:
     """What a memory store has stored: the stand-in for the file."""
 
     log: list[Entry] = field(default_factory=list)
-    log_by_task: dict[str, list[Entry]] = field(default_factory=dict)
     snapshot: Snapshot | None = None
     archive: dict[str, ArchivedTask] = field(default_factory=dict)
     holder: MemoryStore | None = None
@@ -75,11 +74,9 @@ class MemoryStore(Store):
             loop.call_soon(self._tell)
         self._outcomes.append((done, self._failure))
 
-    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+    def read(self, after: int = 0) -> Iterator[Entry]:
         self._require_open()
-        if task is None:
-            return iter(self.medium.log[max(after, 0) :])
-        return iter([entry for entry in self.medium.log_by_task.get(task, ()) if entry.lsn > after])
+        return iter(self.medium.log[max(after, 0) :])
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         self._require_sound()
@@ -176,9 +173,6 @@ class MemoryStore(Store):
         except StoreConflict as conflict:
             return conflict
         self.medium.log.extend(entries)
-        for entry in entries:
-            if entry.task is not None:
-                self.medium.log_by_task.setdefault(entry.task, []).append(entry)
         return None
 
     def _tell(self) -> None:

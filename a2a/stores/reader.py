@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import StoreError, StoreTooNew
+from ..errors import StoreCorrupt, StoreError, StoreTooNew
 from .base import ArchivedTask, Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
@@ -21,7 +21,7 @@ from .rows import archived_from, entries_from
 
 __all__ = ["LedgerReader"]
 
-_PAGE_ROWS = 1_000
+_PAGE_ROWS = 64
 
 
 class LedgerReader:
@@ -59,18 +59,21 @@ class LedgerReader:
 
     def namespace(self) -> str:
         """Return what the ids of this ledger's tasks begin with: nothing else in it names the namespace."""
-        rows = self._run("find_named")
-        return str(rows[0][0]).rpartition("-")[0] if rows else "main"
+        named = next((entry.task for entry in self.entries() if entry.task), None)
+        return named.rpartition("-")[0] if named else "main"
 
-    def entries(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
-        """Yield the entries behind a position in order, those of one task only where it is given."""
-        name = "read_entries" if task is None else "read_task_entries"
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries behind a position in order.
+
+        Raises:
+            StoreCorrupt: one is missing or damaged.
+        """
         while after < self.end:
-            rows = self._run(name, {"after": after, "upto": self.end, "task": task, "limit": _PAGE_ROWS})
-            yield from entries_from(rows, self._blobs)
-            if len(rows) < _PAGE_ROWS:
-                return
-            after = rows[-1][0]
+            rows = self._run("read_groups", {"after": after, "upto": self.end, "limit": _PAGE_ROWS})
+            yield from entries_from(rows, after, self.end, self._blobs)
+            if not rows:
+                raise StoreCorrupt(f"{self.path}: entry {after + 1} is missing")
+            after = rows[-1][1]
 
     def snapshot(self) -> Snapshot | None:
         """Return the newest snapshot, or None."""

@@ -1,51 +1,68 @@
-"""What a row of a ledger's file is: an entry or an archived task, with what is large in it in a file of its own.
+"""What a row of a ledger's file is: a group of entries or an archived task, with what is large in files of its own.
 
-Both ways: entries and tasks to rows, for the thread that writes, and back, for whoever reads. It knows the columns'
-order in `sql/queries.sql` and nothing of transactions.
+Both ways: entries and tasks to rows, for the thread that writes, and back, for whoever reads. A group is a MessagePack
+list with `[kind, task, at, body, payload]` of each entry; a large payload, and a large byte string of a task, is there
+by its place among the digests in the row. It knows the columns' order in `sql/queries.sql` and nothing of transactions.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
+from ..protocol.codec import aside, pack, unpack
 from .base import ArchivedTask, Entry
 from .blobs import DIGEST_BYTES, BlobDirectory
 
-__all__ = ["LARGE_BYTES", "Row", "archived_from", "entries_from", "to_rows"]
+__all__ = ["LARGE_BYTES", "Row", "archived_from", "as_group", "digests_in", "entries_from", "to_rows"]
 
 Row = tuple[Any, ...]
+
+_FORMS = frozenset(
+    (str, of_task, int, bytes, of_payload) for of_task in (str, type(None)) for of_payload in (bytes, type(None))
+)
+"""The types that the fields of an entry in a row may have."""
 
 
 def to_rows(
     entries: Sequence[Entry], archived: Sequence[ArchivedTask], blobs: BlobDirectory
-) -> tuple[list[Entry], list[Row], list[Row]]:
-    """Return the rows of entries, of entries with a large payload, and of archived tasks; what is large is durable.
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of consecutive entries, one at most, and of archived tasks; what is large is durable.
 
     Raises:
         OSError: a blob could not be written.
+        ValueError: an entry has what no row can hold.
     """
-    large = [entry for entry in entries if entry.payload is not None and len(entry.payload) >= LARGE_BYTES]
-    pieces = [piece for task in archived for piece in task.beside]
-    if not large and not pieces:
-        return list(entries), [], [(*task[:-1], b"") for task in archived]
-    digests = iter(blobs.put([*(entry.payload for entry in large if entry.payload is not None), *pieces]))
-    named: list[Row] = [(*entry[:-1], next(digests)) for entry in large]
-    aside = {entry.lsn for entry in large}
-    small = [entry for entry in entries if entry.lsn not in aside]
-    return small, named, [(*task[:-1], b"".join(next(digests) for _ in task.beside)) for task in archived]
+    pieces = [payload for entry in entries if (payload := entry.payload) is not None and len(payload) >= LARGE_BYTES]
+    of_tasks = [piece for task in archived for piece in task.beside]
+    digests = blobs.put([*pieces, *of_tasks]) if pieces or of_tasks else []
+    groups = [_group(entries, b"".join(digests[: len(pieces)]))] if entries else []
+    rest = iter(digests[len(pieces) :])
+    return groups, [(*task[:-1], b"".join(next(rest) for _ in task.beside)) for task in archived]
 
 
-def entries_from(rows: Iterable[Row], blobs: BlobDirectory) -> Iterator[Entry]:
-    """Yield the entries that rows of the log stand for.
+def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory) -> Iterator[Entry]:
+    """Yield the entries behind one position up to another that rows of the log have, the first of which has the next.
 
     Raises:
-        StoreCorrupt: a large payload is missing or damaged.
+        StoreCorrupt: a row does not have what it says, or a large payload is missing or damaged.
     """
-    for row in rows:
-        yield Entry._make(row[:-1] if row[-1] is None else (*row[:-2], blobs.get(row[-1])))
+    for first, last, body, digests in rows:
+        try:
+            values = unpack(body, _pieces(digests, blobs))
+            if not _FORMS.issuperset(tuple(map(type, value)) for value in values):
+                raise ValueError("a field of an entry has a type that it cannot have")
+            entries = [Entry(lsn, *value) for lsn, value in enumerate(values, first)]
+            is_whole = first <= after + 1 and len(entries) == last - first + 1
+        except (TypeError, ValueError) as error:
+            raise StoreCorrupt(f"entry {after + 1} cannot be read: {error}") from error
+        if not is_whole:
+            raise StoreCorrupt(f"entry {after + 1} is missing: a row has {len(entries)}, from {first} to {last}")
+        yield from entries[after + 1 - first : upto + 1 - first]
+        after = max(after, last)
 
 
 def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTask]:
@@ -57,8 +74,32 @@ def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTas
     return [ArchivedTask._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
 
 
-def _pieces(digests: bytes, blobs: BlobDirectory) -> tuple[bytes, ...]:
-    if type(digests) is not bytes:  # a row that was changed on the disk
-        raise StoreCorrupt(f"expected digests in a row of the archive, got {digests!r}")
-    starts = range(0, len(digests), DIGEST_BYTES)
-    return tuple(blobs.get(digests[start : start + DIGEST_BYTES]) for start in starts)
+def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None, is_aside: int) -> bytes:
+    """Return the body of a row with one entry; for the migration of rows that had one each."""
+    return pack([[kind, task, at, body, aside(0) if is_aside else payload]])
+
+
+def digests_in(blobs: object) -> list[bytes]:
+    """Return the digests in a row's column, one behind the other there.
+
+    Raises:
+        StoreCorrupt: it is something else.
+    """
+    if type(blobs) is not bytes or len(blobs) % DIGEST_BYTES:  # a row that was changed on the disk
+        raise StoreCorrupt(f"expected digests of large payloads in a row of the ledger, got {blobs!r}")
+    return [blobs[start : start + DIGEST_BYTES] for start in range(0, len(blobs), DIGEST_BYTES)]
+
+
+def _group(entries: Sequence[Entry], digests: bytes) -> Row:
+    values: list[Any] = [entry[1:] for entry in entries]
+    if digests:
+        places = itertools.count()
+        values = [
+            (*value[:-1], aside(next(places))) if value[-1] and len(value[-1]) >= LARGE_BYTES else value
+            for value in values
+        ]
+    return entries[0].lsn, entries[-1].lsn, pack(values), digests
+
+
+def _pieces(digests: object, blobs: BlobDirectory) -> tuple[bytes, ...]:
+    return tuple(map(blobs.get, digests_in(digests)))

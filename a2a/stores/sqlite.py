@@ -18,12 +18,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import StoreError
+from ..errors import StoreCorrupt, StoreError
 from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import archived_from, entries_from
+from .rows import archived_from, digests_in, entries_from
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -35,8 +35,8 @@ _LSN_MAX = 2**63 - 1
 _SNAPSHOT_MAX_BYTES = 999_000_000
 """SQLite takes a thousand million bytes in a row, unless it was built for more."""
 
-_PAGE_ROWS = 256
-"""Entries `read` holds at a time: with payloads of the size that is kept inline, some 16 MB at most."""
+_PAGE_ROWS = 16
+"""Groups `read` holds at a time, each with what was committed together."""
 
 _ASIDE_THREADS = 4
 """For reads, so that a short one does not wait for a long one."""
@@ -88,10 +88,10 @@ class SqliteStore(Store):
     ) -> None:
         self._require_open().writer.put(Job(done, tuple(entries), expected, archived))
 
-    def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
+    def read(self, after: int = 0) -> Iterator[Entry]:
         ledger = self._require_open()
         # Taken here, not at the first entry: the contract says "at the call".
-        return ledger.read(after, ledger.writer.end, task)
+        return ledger.read(max(after, 0), ledger.writer.end)
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # as a write that fails it would be the end of all others
@@ -211,7 +211,8 @@ class _OpenLedger:
             end = check(self.path) if self.path.exists() else create(self.path)
             connection = connect_writer(self.path)
             stack.callback(connection.close)
-            self.blobs.check(digest for (digest,) in run(connection, "list_blobs"))
+            for (digests,) in run(connection, "list_blobs"):
+                self.blobs.check(digests_in(digests))
             self.blobs.open()
         except (OSError, sqlite3.Error) as exc:
             raise StoreError(f"{self.path}: the ledger cannot be opened: {exc}") from exc
@@ -237,19 +238,18 @@ class _OpenLedger:
         with self._reader() as connection:
             return run(connection, name, parameters)
 
-    def read(self, after: int, upto: int, task: str | None) -> Iterator[Entry]:
+    def read(self, after: int, upto: int) -> Iterator[Entry]:
         # Page by page: a statement left open between two entries would keep the write-ahead log from starting over.
-        name = "read_entries" if task is None else "read_task_entries"
         while after < upto:
-            parameters = {"after": after, "upto": upto, "task": task, "limit": _PAGE_ROWS}
+            parameters = {"after": after, "upto": upto, "limit": _PAGE_ROWS}
             try:
-                rows = self.query(name, parameters)
+                rows = self.query("read_groups", parameters)
             except sqlite3.Error as exc:
                 raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
-            yield from entries_from(rows, self.blobs)
-            if len(rows) < _PAGE_ROWS:
-                return
-            after = rows[-1][0]
+            yield from entries_from(rows, after, upto, self.blobs)
+            if not rows:
+                raise StoreCorrupt(f"{self.path}: entry {after + 1} is missing")
+            after = rows[-1][1]
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

@@ -166,12 +166,10 @@ class GroupWriter:
         if not entries and not archived and not others:
             return
         # Before the transaction: a row never names a blob that is not durable.
-        small, large, tasks = to_rows(entries, archived, self._blobs)
+        groups, tasks = to_rows(entries, archived, self._blobs)
         try:
             run(connection, "begin")
-            connection.executemany(QUERIES["append_entries"], small)
-            if large:
-                connection.executemany(QUERIES["append_large_entries"], large)
+            connection.executemany(QUERIES["append_group"], groups)
             if tasks:
                 connection.executemany(QUERIES["archive_tasks"], tasks)
             for job in others:

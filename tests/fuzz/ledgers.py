@@ -36,7 +36,7 @@ __all__ = ["store"]
 
 _TABLES = ("log", "snapshot", "archive")
 _COLUMNS = {
-    "log": ("body", "body", "payload", "kind", "at", "blob"),
+    "log": ("body", "body", "body", "last", "blobs"),
     "snapshot": ("body", "lsn"),
     "archive": ("body", "lsn", "state", "blobs"),
 }

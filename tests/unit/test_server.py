@@ -211,8 +211,8 @@ async def test_leases_run_from_the_end_of_the_fold() -> None:
     now = [1_000]
 
     class LargeStore(MemoryStore):
-        def read(self, after: int = 0, *, task: str | None = None) -> Iterator[Entry]:
-            yield from super().read(after, task=task)
+        def read(self, after: int = 0) -> Iterator[Entry]:
+            yield from super().read(after)
             now[0] += 60_000
 
     store = LargeStore()

@@ -46,20 +46,20 @@ PRAGMA user_version;
 PRAGMA quick_check(3);
 
 -- list_blobs --
--- What files the log names
-SELECT DISTINCT blob FROM log WHERE blob IS NOT NULL;
+-- What files the log names, a row's digests one behind the other
+SELECT DISTINCT blobs FROM log WHERE blobs != x'';
 
 -- check_log --
 -- How many entries there are and which is the last; the two differ when one is missing
+SELECT coalesce(sum(last - first + 1), 0), coalesce(max(last), 0) FROM log;
+
+-- check_log_of_entries --
+-- The same of a log of an older version, with a row for each entry
 SELECT count(*), coalesce(max(lsn), 0) FROM log;
 
 -- find_end --
 -- The last entry's position, 0 in an empty log
-SELECT coalesce(max(lsn), 0) FROM log;
-
--- find_named --
--- A task that the log names, or no row: task ids begin with the namespace
-SELECT task FROM log WHERE task IS NOT NULL ORDER BY lsn LIMIT 1;
+SELECT coalesce((SELECT last FROM log ORDER BY first DESC LIMIT 1), 0);
 
 -- begin --
 -- Start a group; take the write lock at once, not at the first row
@@ -69,23 +69,15 @@ BEGIN IMMEDIATE;
 -- Make a group durable
 COMMIT;
 
--- append_entries --
--- Put an entry at the end of the log
-INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?);
+-- append_group --
+-- Put entries at the end of the log that are committed together
+INSERT INTO log (first, last, body, blobs) VALUES (?, ?, ?, ?);
 
--- append_large_entries --
--- Put an entry at the end of the log whose payload is a file
-INSERT INTO log (lsn, kind, task, at, body, blob) VALUES (?, ?, ?, ?, ?, ?);
-
--- read_entries --
--- One page of the log, oldest first
-SELECT lsn, kind, task, at, body, payload, blob FROM log
-WHERE lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
-
--- read_task_entries --
--- One page of the entries about one task, oldest first
-SELECT lsn, kind, task, at, body, payload, blob FROM log
-WHERE task = :task AND lsn > :after AND lsn <= :upto ORDER BY lsn LIMIT :limit;
+-- read_groups --
+-- One page of the log, oldest first, from the row on that has the entry behind a position
+SELECT first, last, body, blobs FROM log
+WHERE first >= coalesce((SELECT max(first) FROM log WHERE first <= :after + 1), 0) AND first <= :upto
+ORDER BY first LIMIT :limit;
 
 -- save_snapshot --
 -- Keep a snapshot in the place of the one before

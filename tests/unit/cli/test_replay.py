@@ -23,6 +23,7 @@ from a2a.protocol.codec import pack, unpack
 from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
 from a2a.testing import squad
+from tests.ledger_file import change_entry, change_record, entries_of, write_entries
 
 
 @pytest.fixture
@@ -44,14 +45,7 @@ async def ledger(tmp_path: Path) -> Path:
 
 def settle_otherwise(path: Path) -> int:
     """Say in the stored record that the first task ended in another way, and return the record's position."""
-    with closing(sqlite3.connect(path)) as connection:
-        [(lsn, body)] = connection.execute("SELECT lsn, body FROM log WHERE kind = 'Settled' ORDER BY lsn LIMIT 1")
-        record = from_bytes(body, None)
-        assert isinstance(record, Settled)
-        record.state = "canceled"
-        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
-        connection.commit()
-    return int(lsn)
+    return change_record(path, Settled, lambda record: setattr(record, "state", "canceled"))
 
 
 def test_a_sound_ledger_adds_up(command: Any, ledger: Path) -> None:
@@ -85,23 +79,15 @@ async def test_a_claim_that_was_touched_is_named(command: Any, tmp_path: Path) -
         async with running.client.claim("repo/**", ("doc", "s"), priority=3):
             pass
     assert (await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))).code == 0
-    with closing(sqlite3.connect(path)) as connection:
-        [(lsn, body)] = connection.execute("SELECT lsn, body FROM log WHERE kind = 'ClaimEnded' ORDER BY lsn LIMIT 1")
-        record = from_bytes(body, None)
-        assert isinstance(record, ClaimEnded)
-        record.reason = "ended"
-        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
-        connection.commit()
+    lsn = change_record(path, ClaimEnded, lambda record: setattr(record, "reason", "ended"))
     done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
     assert (done.code, f"record {lsn} differs" in done.err) == (1, True)
     assert "reason='ended'" in done.err
 
 
 def test_a_payload_that_was_touched_is_named(command: Any, ledger: Path) -> None:
-    with closing(sqlite3.connect(ledger)) as connection:
-        [(lsn,)] = connection.execute("SELECT min(lsn) FROM log WHERE kind = 'Reported'")
-        connection.execute("UPDATE log SET payload = x'5b335d' WHERE lsn = ?", (lsn,))
-        connection.commit()
+    lsn = next(entry.lsn for entry in entries_of(ledger) if entry.kind == "Reported")
+    change_entry(ledger, lsn, payload=b"[3]")
     done = command("replay", str(ledger), "--verify")
     assert (done.code, f"record {lsn} differs" in done.err) == (1, True)
 
@@ -117,13 +103,11 @@ def test_a_value_of_a_context_that_was_touched_is_named(command: Any, tmp_path: 
 
     anyio.run(write)
     assert command("replay", str(path), "--verify").code == 0
-    with closing(sqlite3.connect(path)) as connection:
-        [(lsn, body)] = connection.execute("SELECT max(lsn), body FROM log WHERE kind = 'ContextWritten'")
-        record = from_bytes(body, None)
-        assert isinstance(record, ContextWritten)
-        record.changes[0]["value"] = b'{"engine":"mysql"}'
-        connection.execute("UPDATE log SET body = ? WHERE lsn = ?", (to_bytes(record)[0], lsn))
-        connection.commit()
+    entry = [entry for entry in entries_of(path) if entry.kind == "ContextWritten"][-1]
+    record, lsn = from_bytes(entry.body, entry.payload), entry.lsn
+    assert isinstance(record, ContextWritten)
+    record.changes[0]["value"] = b'{"engine":"mysql"}'
+    change_entry(path, lsn, body=to_bytes(record)[0])
     done = command("replay", str(path), "--verify")
     assert done.code == 1
     assert f"record {lsn} differs" in done.err
@@ -131,20 +115,22 @@ def test_a_value_of_a_context_that_was_touched_is_named(command: Any, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("statement", "reason"),
-    [
-        ("DELETE FROM log WHERE lsn = 3", "a record at this position"),
-        ("UPDATE log SET body = x'91' WHERE lsn = 3", "a record this version knows"),
-        ("UPDATE log SET kind = 'Offered' WHERE lsn = 1", "CoordinatorStarted"),
-    ],
+    ("lsn", "fields", "reason"),
+    [(3, {"body": b"\x91"}, "a record this version knows"), (1, {"kind": "Offered"}, "CoordinatorStarted")],
 )
-def test_what_is_no_record_is_named(command: Any, ledger: Path, statement: str, reason: str) -> None:
-    with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute(statement)
-        connection.commit()
+def test_what_is_no_record_is_named(command: Any, ledger: Path, lsn: int, fields: dict[str, Any], reason: str) -> None:
+    change_entry(ledger, lsn, **fields)
     done = command("replay", str(ledger), "--verify")
     assert done.code == 1
     assert reason in done.err
+
+
+def test_a_record_that_is_missing_is_named(command: Any, ledger: Path) -> None:
+    entries = entries_of(ledger)
+    write_entries(ledger, [entries[:2], entries[3:]])
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 1
+    assert "entry 3 is missing" in done.err
 
 
 def test_a_snapshot_that_says_something_else_is_named(ledger: Path) -> None:
@@ -212,8 +198,9 @@ def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(comman
     task = archive_first(heavy)
     assert "1 archived tasks are as the records tell them" in command("replay", str(heavy), "--verify").out
     with closing(sqlite3.connect(heavy)) as connection:
-        [(size, payloads)] = connection.execute("SELECT length(archive.body), total(length(payload)) FROM archive, log")
-    assert (size < 4_096, payloads < 4_096) == (True, True), "what is large is not in it"
+        [(archived,)] = connection.execute("SELECT length(body) FROM archive")
+        [(logged,)] = connection.execute("SELECT total(length(body)) FROM log")
+    assert (archived < 4_096, logged < 16_384) == (True, True), "what is large is not in it"
 
     async def look() -> dict[str, Any]:
         async with reading(heavy) as settings, connect(name="reader", settings=settings) as client:

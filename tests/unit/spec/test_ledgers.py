@@ -20,16 +20,18 @@ from a2a.engine.records import Record, Settled, from_bytes
 from a2a.errors import StoreError
 from a2a.protocol.codec import pack, unpack
 from a2a.stores import database
+from a2a.stores.base import Entry
 from a2a.stores.database import MIGRATIONS
 from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
+from tests.ledger_file import insert
 
 from . import ledgers
 
 FROZEN = Path(__file__).parents[3] / "spec" / "frozen"
 VERSIONS = sorted(path.name for path in FROZEN.iterdir() if path.is_dir())
 FORMS = [
-    pytest.param(version, form, id=f"{version}-form{form}") for version in VERSIONS for form in (1, len(MIGRATIONS))
+    pytest.param(version, form, id=f"{version}-form{form}") for version in VERSIONS for form in (1, 3, len(MIGRATIONS))
 ]
 ENDS = {"main-10": "completed", "main-22": "failed", "main-38": "canceled", "main-50": "completed", "main-72": "queued"}
 """What became of the tasks of the ledger of 1.0."""
@@ -55,8 +57,12 @@ def write(path: Path, entries: list[dict[str, Any]], form: int) -> Path:
         database.create(path)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (form,)
-        rows = [(line["lsn"], line["kind"], line["task"], line["at"], *stored(line)) for line in entries]
-        connection.executemany("INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)", rows)
+        rows = [Entry(line["lsn"], line["kind"], line["task"], line["at"], *stored(line)) for line in entries]
+        if form < 4:  # a row for each entry
+            statement = "INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)"
+            connection.executemany(statement, rows)
+        else:
+            insert(connection, [rows], path)
         connection.commit()
     return path
 

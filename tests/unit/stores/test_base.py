@@ -96,15 +96,6 @@ async def test_entries_are_read_in_order_from_behind_a_position(store, append, m
     assert list(store.read(9000)) == []
 
 
-async def test_the_entries_of_one_task_are_read_without_the_others(store, append, make_entries):
-    for lsn in range(1, 601):
-        store.append(make_entries(lsn, task=f"t{lsn % 2}"), lsn - 1, lambda error: None)
-    await append(store, make_entries(601, task=None), 600)
-    assert [entry.lsn for entry in store.read(task="t1")] == list(range(1, 601, 2))
-    assert [entry.lsn for entry in store.read(590, task="t0")] == [592, 594, 596, 598, 600]
-    assert list(store.read(task="unknown")) == []
-
-
 async def test_a_read_sees_the_log_as_it_was_at_the_call(store, append, make_entries):
     await append(store, make_entries(1), 0)
     reading = store.read()
@@ -412,7 +403,7 @@ async def test_a_large_payload_comes_back_as_it_was(store, append, make_entries)
     ]
     await append(store, entries, 0)
     assert list(store.read()) == entries
-    assert list(store.read(2, task="t1")) == entries[2:]
+    assert list(store.read(2)) == entries[2:]
 
 
 async def test_a_task_comes_back_with_what_is_large_in_it(store, append, make_entries):

@@ -10,7 +10,6 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,9 @@ from a2a.stores.base import ArchivedTask, Entry
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
 from a2a.stores.rows import archived_from, entries_from
+from tests.ledger_file import insert
 
 PAGE_BYTES = 8_192
-COLUMNS = attrgetter("lsn", "kind", "task", "at", "body", "payload")
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def filled(path: Path, make_entries: Callable[..., list[Entry]]) -> Callable[[in
 
 def append(connection: sqlite3.Connection, entries: list[Entry]) -> None:
     run(connection, "begin")
-    connection.executemany(QUERIES["append_entries"], map(COLUMNS, entries))
+    insert(connection, [[entry] for entry in entries], Path("unused"))
     run(connection, "commit")
 
 
@@ -89,8 +88,7 @@ def test_a_task_is_read_by_its_index(path):
     create(path)
     with closing(connect_reader(path)) as connection:
         for name, index in (
-            ("read_task_entries", "log_by_task"),
-            ("list_blobs", "log_by_blob"),
+            ("list_blobs", "log_by_blobs"),
             ("find_archived_by_key", "archive_by_key"),
             ("list_archived", "archive_by_lsn"),
             ("list_ended", "archive_by_time"),
@@ -108,12 +106,21 @@ def test_a_task_is_read_by_its_index(path):
             assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART)", "", plan), plan
 
 
+def test_a_page_of_the_log_begins_where_it_is_wanted(path):
+    create(path)
+    with closing(connect_reader(path)) as connection:
+        statement = f"EXPLAIN QUERY PLAN {QUERIES['read_groups'].split(chr(10), 1)[1]}"
+        plan = [row[3] for row in connection.execute(statement, {"after": 5, "upto": 9, "limit": 2})]
+    looks = [step for step in plan if " log" in step]
+    assert len(looks) == 2 and all("SEARCH" in look and "INTEGER PRIMARY KEY" in look for look in looks), plan
+
+
 def test_a_statement_that_was_run_keeps_nothing_locked(filled):
     """Open, it would keep the write-ahead log from starting over."""
     path = filled(300)
-    page = {"after": 0, "upto": 300, "task": None, "limit": 300}
+    page = {"after": 0, "upto": 300, "limit": 300}
     with closing(connect_reader(path)) as reading, closing(connect_writer(path)) as writing:
-        assert len(run(reading, "read_entries", page)) == 300
+        assert len(run(reading, "read_groups", page)) == 300
         [(is_busy, _, _)] = writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         assert not is_busy
 
@@ -314,7 +321,7 @@ def test_damage_is_found_before_the_write_ahead_log_of_a_killed_process_is_touch
 @pytest.mark.parametrize("lsn", [1, 2])
 def test_an_entry_that_is_missing_is_found(filled, lsn):
     path = filled(3)
-    edit(path, f"DELETE FROM log WHERE lsn = {lsn}")
+    edit(path, f"DELETE FROM log WHERE first = {lsn}")
     refused(path, StoreCorrupt, "ends at entry 3 and has only 2 entries")
 
 
@@ -370,26 +377,39 @@ def test_an_older_ledger_is_migrated_with_all_that_is_in_it_and_a_newer_one_refu
     refused(path, StoreTooNew, f"schema {len(today) + 2}; this version knows those up to {len(today)}")
 
 
-def test_a_ledger_from_before_blobs_keeps_its_entries_and_its_archive(path, monkeypatch, make_entries):
-    payloads = make_entries(1, 2, payload=b"x" * 100_000)
+OF_ENTRIES = "INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_ledger_with_a_row_for_each_entry_keeps_all_that_is_in_it(path, monkeypatch, make_entries, form):
+    blobs = BlobDirectory.beside(path)
+    blobs.open()
+    inline = [*make_entries(1, 2, payload=b"x" * 100_000), *make_entries(3, task=None)]
+    large = make_entries(4, payload=b"y" * 100_000)
     with monkeypatch.context() as patch:
-        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:form])
         create(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executemany(QUERIES["append_entries"], payloads)
+        connection.executemany(OF_ENTRIES, inline)
+        if form == 3:
+            [digest] = blobs.put([large[0].payload])
+            connection.execute(OF_ENTRIES, (*large[0][:-1], None))
+            connection.execute("UPDATE log SET blob = ? WHERE lsn = 4", (digest,))
         connection.execute(
             "INSERT INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id)"
             " VALUES ('t1', 's', 'k', 'failed', 5, x'01', 1, '', NULL, '')"
         )
         connection.commit()
-    assert check(path) == 2
+    entries = inline if form == 2 else inline + large
+    assert check(path) == len(entries)
     with closing(connect_writer(path)) as connection:
-        rows = run(connection, "read_entries", {"after": 0, "upto": 2, "limit": 9})
+        rows = run(connection, "read_groups", {"after": 0, "upto": 9, "limit": 9})
         [task] = run(connection, "find_archived_by_task", ("t1",))
-    assert list(entries_from(rows, BlobDirectory.beside(path))) == payloads
-    assert archived_from([task], BlobDirectory.beside(path)) == [
-        ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")
-    ]
+        named = [digests for (digests,) in run(connection, "list_blobs")]
+    assert list(entries_from(rows, 0, 9, blobs)) == entries
+    assert named == ([] if form == 2 else [digest])
+    assert archived_from([task], blobs) == [ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")]
+    assert check(path) == len(entries)
 
 
 def test_a_version_that_never_was_is_damage(filled):

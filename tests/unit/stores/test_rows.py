@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from a2a.errors import StoreCorrupt
+from a2a.protocol.codec import aside, pack
 from a2a.stores.base import ArchivedTask
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.rows import LARGE_BYTES, archived_from, entries_from, to_rows
@@ -24,21 +25,52 @@ def blobs(tmp_path: Path) -> BlobDirectory:
     return blobs
 
 
-def test_what_is_small_stays_in_its_row_and_makes_no_file(blobs, make_entries, tmp_path):
-    entries = [*make_entries(1), *make_entries(2, payload=b""), *make_entries(3, payload=LARGE[1:])]
-    assert to_rows(entries, [TASK], blobs) == (entries, [], [(*TASK[:-1], b"")])
-    assert not list((tmp_path / "ledger.db.blobs").glob("??"))
+def test_what_is_committed_together_is_one_row(blobs, make_entries, tmp_path):
+    entries = [*make_entries(7), *make_entries(8, payload=b""), *make_entries(9, task=None, payload=LARGE[1:])]
+    [(first, last, body, digests)], archived = to_rows(entries, [TASK], blobs)
+    assert (first, last, digests, archived) == (7, 9, b"", [(*TASK[:-1], b"")])
+    assert not list((tmp_path / "ledger.db.blobs").glob("??")), "what is small makes no file"
+    rows = [(first, last, body, digests)]
+    assert list(entries_from(rows, 6, 9, blobs)) == entries
+    assert list(entries_from(rows, 7, 8, blobs)) == entries[1:2], "from the middle to the middle"
+    assert to_rows([], [], blobs) == ([], [])
 
 
 def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
     entries = [*make_entries(1, payload=LARGE), *make_entries(2), *make_entries(3, payload=LARGE + b"y")]
     task = TASK._replace(beside=(LARGE + b"y", b"small", LARGE))
-    small, large, archived = to_rows(entries, [TASK, task], blobs)
-    assert small == entries[1:2]
-    assert [row[-1] for row in large] == [DIGEST, hashlib.sha256(LARGE + b"y").digest()]
-    rows = [(*row[:-1], None, row[-1]) for row in large] + [(*row, None) for row in small]
-    assert sorted(entries_from(rows, blobs)) == entries
+    groups, archived = to_rows(entries, [TASK, task], blobs)
+    [(_, _, body, digests)] = groups
+    assert (len(body) < 1_000, digests) == (True, DIGEST + hashlib.sha256(LARGE + b"y").digest())
+    assert list(entries_from(groups, 0, 3, blobs)) == entries
     assert archived_from(archived, blobs) == [TASK, task]
+
+
+def test_rows_follow_each_other(blobs, make_entries):
+    groups = [to_rows(make_entries(first, 3), [], blobs)[0][0] for first in (1, 4, 7)]
+    assert list(entries_from(groups, 0, 8, blobs)) == make_entries(1, 8)
+    with pytest.raises(StoreCorrupt, match="entry 4 is missing"):
+        list(entries_from([groups[0], groups[2]], 0, 9, blobs))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ((1, 3, pack([["K", None, 5, b"", None]]), b""), "entry 1 is missing: a row has 1, from 1 to 3"),
+        ((1, 1, b"\xc1", b""), "entry 1 cannot be read"),
+        ((1, 1, pack(5), b""), "entry 1 cannot be read"),
+        ((1, 1, pack([["K"]]), b""), "entry 1 cannot be read"),
+        ((1, 1, pack([["K", 7, 5, b"", None]]), b""), "has a type that it cannot have"),
+        ((1, 1, pack([["K", None, 5, "text", None]]), b""), "has a type that it cannot have"),
+        ((1, 1, pack([["K", None, 5, b"", aside(0)]]), b""), "a part is missing"),
+        (("x", 1, pack([["K", None, 5, b"", None]]), b""), "entry 1 cannot be read"),
+        ((1, "x", pack([["K", None, 5, b"", None]]), b""), "entry 1 cannot be read"),
+        ((1, 1, pack([["K", None, 5, b"", None]]), b"short"), "expected digests"),
+    ],
+)
+def test_a_row_of_the_log_that_was_changed_on_the_disk_says_so(blobs, row, reason):
+    with pytest.raises(StoreCorrupt, match=reason):
+        list(entries_from([row], 0, 9, blobs))
 
 
 @pytest.mark.parametrize("named", [None, 5, "text", DIGEST[:-1], DIGEST + b"x"])

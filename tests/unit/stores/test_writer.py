@@ -77,7 +77,8 @@ class Ledger:
 
     @property
     def entries(self) -> list[int]:
-        return [lsn for (lsn,) in self.query("SELECT lsn FROM log ORDER BY lsn")]
+        rows = self.query("SELECT first, last FROM log ORDER BY first")
+        return [lsn for first, last in rows for lsn in range(first, last + 1)]
 
 
 @pytest.fixture
@@ -234,7 +235,7 @@ async def test_an_entry_that_cannot_be_stored_fails_its_batch_and_not_the_thread
 async def test_an_entry_somebody_else_wrote_is_a_conflict(ledger, make_entries):
     assert await all_of(ledger.put(make_entries(1), 0)) == [None]
     with ledger.outsider() as outsider:
-        outsider.execute("INSERT INTO log VALUES (2, 'Reported', 't1', 5, x'00', NULL, NULL)")
+        outsider.execute("INSERT INTO log VALUES (2, 2, x'90', x'')")
     [error] = await all_of(ledger.put(make_entries(2), 1))
     assert type(error) is StoreConflict
     assert f"{ledger.path}: somebody else wrote behind entry 1" in str(error)
