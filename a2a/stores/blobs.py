@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -128,21 +127,22 @@ class BlobDirectory:
 
     def _write(self, missing: dict[Path, bytes]) -> None:
         """Write all, then have all synced, and only then give them their names."""
-        unfinished: list[tuple[int, str]] = []
+        unfinished: dict[Path, int] = {}
         try:
-            for piece in missing.values():
-                fd, name = tempfile.mkstemp(dir=self._unfinished)  # mode 0600
-                unfinished.append((fd, name))
-                _write_all(fd, piece)
-            for fd, _ in unfinished:
+            for number, piece in enumerate(missing.values()):
+                name = self._unfinished / str(number)  # its owner is alone here, and `open` has cleared it
+                unfinished[name] = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                _write_all(unfinished[name], piece)
+            for fd in unfinished.values():
                 sync(fd)
                 forget(fd)
-            for path, (_, name) in zip(missing, unfinished, strict=True):
-                Path(name).rename(path)
+            for name, path in zip(list(unfinished), missing, strict=True):
+                name.rename(path)
+                os.close(unfinished.pop(name))
         finally:
-            for fd, name in unfinished:
+            for name, fd in unfinished.items():
                 os.close(fd)
-                Path(name).unlink(missing_ok=True)
+                name.unlink()
 
 
 def _write_all(fd: int, data: bytes) -> None:
