@@ -165,16 +165,19 @@ def _print(out: Output, entries: Iterator[Entry]) -> None:
         named = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in ("at", "task")}
         if out.as_json:
             what = {"lsn": entry.lsn, "record": entry.kind, "version": record.version}
-            out.record(what | {"kind": entry.kind, "task": entry.task, "at": entry.at, **_readable(named)})
+            readable = {name: _readable(value) for name, value in named.items()}
+            out.record(what | {"kind": entry.kind, "task": entry.task, "at": entry.at, **readable})
             continue
         clock = datetime.fromtimestamp(entry.at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        told = "  ".join(f"{name}={shortened(value)}" for name, value in named.items() if value not in (None, "", {}))
+        shown = {name: value if isinstance(value, bytes) else _readable(value) for name, value in named.items()}
+        told = "  ".join(f"{name}={shortened(value)}" for name, value in shown.items() if value not in (None, "", {}))
         out.line(escape(f"{entry.lsn:>8}  {clock}  {entry.kind:<18}  {entry.task or '-':<12}  {told}"))
 
 
-def _readable(named: dict[str, Any]) -> dict[str, Any]:
-    """Return fields as JSON has them: bytes as text where they are text."""
-    return {
-        name: value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-        for name, value in named.items()
-    }
+def _readable(value: Any) -> Any:
+    """Return a value as JSON has it: bytes as text where they are text, also inside of others."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {name: _readable(item) for name, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list | tuple) else value

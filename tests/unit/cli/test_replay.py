@@ -103,6 +103,11 @@ def test_a_value_of_a_context_that_was_touched_is_named(command: Any, tmp_path: 
 
     anyio.run(write)
     assert command("replay", str(path), "--verify").code == 0
+    printed = command("replay", str(path))
+    assert (printed.code, "changes=[{" in printed.out) == (0, True)
+    written = [json.loads(line) for line in command("replay", str(path), "--json").out.splitlines()]
+    [change] = next(record["changes"] for record in written if record["record"] == "ContextWritten")
+    assert json.loads(change["value"]) == {"engine": "sqlite"}
     entry = [entry for entry in entries_of(path) if entry.kind == "ContextWritten"][-1]
     record, lsn = from_bytes(entry.body, entry.payload), entry.lsn
     assert isinstance(record, ContextWritten)
