@@ -33,6 +33,9 @@ _APPLICATION = int.from_bytes(b"a2aL", "big")
 _GROUPS_SINCE = 4
 """The schema from which on a row of the log has the entries of a group."""
 
+_COLUMN_SINCE = {("archive", "gone"): 2, ("log", "first"): _GROUPS_SINCE}
+"""A table and its column to the schema that has had it first."""
+
 _WAL_BYTES = 8_192_000
 """Bytes of the write-ahead log at which it is checkpointed."""
 
@@ -161,6 +164,10 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
         raise StoreTooNew(f"{path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
     if version < 0:
         raise StoreCorrupt(f"{path}: schema {version}, which there never was; it was left as it is")
+    for (table, column), since in _COLUMN_SINCE.items():
+        # A number that was changed on the disk would have a migration run again, and one of them drops the archive.
+        if ((column,) in run(connection, "list_columns", (table,))) is not (version >= since):
+            raise StoreCorrupt(f"{path}: it says schema {version}, and has other tables; it was left as it is")
     findings = [" ".join(row[0].split()) for row in run(connection, "check_pages")]
     if findings != ["ok"]:
         raise StoreCorrupt(f"{path}: the ledger is damaged ({'; '.join(findings)}); it was left as it is")

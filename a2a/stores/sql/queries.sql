@@ -41,6 +41,10 @@ PRAGMA application_id;
 -- The number of the last migration this file has seen
 PRAGMA user_version;
 
+-- list_columns --
+-- What columns a table has
+SELECT name FROM pragma_table_info(?);
+
 -- check_pages --
 -- Look for damage in every page; a single row "ok" if there is none
 PRAGMA quick_check(3);

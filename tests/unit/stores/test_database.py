@@ -328,7 +328,9 @@ def test_an_entry_that_is_missing_is_found(filled, lsn):
 def test_a_table_that_is_missing_is_found(filled):
     path = filled(1)
     edit(path, "DROP TABLE log")
-    refused(path, StoreCorrupt, "no such table")
+    refused(path, StoreCorrupt, "has other tables")
+    edit(path, "DROP TABLE snapshot; CREATE TABLE log (first INTEGER PRIMARY KEY)")
+    refused(path, StoreCorrupt, "no such column")
 
 
 def test_damage_that_sqlite_names_more_closely_is_damage(filled, monkeypatch):
@@ -416,6 +418,13 @@ def test_a_version_that_never_was_is_damage(filled):
     path = filled(1)
     edit(path, "PRAGMA user_version = -3")
     refused(path, StoreCorrupt, "schema -3, which there never was")
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+def test_a_version_that_the_tables_are_not_of_is_damage_and_migrates_nothing(filled, version):
+    path = filled(1)
+    edit(path, f"PRAGMA user_version = {version}")
+    refused(path, StoreCorrupt, f"it says schema {version}, and has other tables")
 
 
 def test_a_migration_runs_once(filled, monkeypatch):
