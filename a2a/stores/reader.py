@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew
+from ..errors import StoreError, StoreTooNew
 from .base import ArchivedTask, Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
-from .rows import archived_from, entries_from
+from .rows import Row, archived_from, entries_in
 
 __all__ = ["LedgerReader"]
 
@@ -68,12 +68,11 @@ class LedgerReader:
         Raises:
             StoreCorrupt: one is missing or damaged.
         """
-        while after < self.end:
-            rows = self._run("read_groups", {"after": after, "upto": self.end, "limit": _PAGE_ROWS})
-            yield from entries_from(rows, after, self.end, self._blobs)
-            if not rows:
-                raise StoreCorrupt(f"{self.path}: entry {after + 1} is missing")
-            after = rows[-1][1]
+
+        def page(after: int) -> list[Row]:
+            return self._run("read_groups", {"after": after, "upto": self.end, "limit": _PAGE_ROWS})
+
+        return entries_in(page, after, self.end, self._blobs)
 
     def snapshot(self) -> Snapshot | None:
         """Return the newest snapshot, or None."""

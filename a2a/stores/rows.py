@@ -8,7 +8,7 @@ by its place among the digests in the row. It knows the columns' order in `sql/q
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..engine.plain import LARGE_BYTES
@@ -17,7 +17,7 @@ from ..protocol.codec import aside, pack, unpack
 from .base import ArchivedTask, Entry
 from .blobs import DIGEST_BYTES, BlobDirectory
 
-__all__ = ["LARGE_BYTES", "Row", "archived_from", "as_group", "digests_in", "entries_from", "to_rows"]
+__all__ = ["LARGE_BYTES", "Row", "archived_from", "as_group", "digests_in", "entries_from", "entries_in", "to_rows"]
 
 Row = tuple[Any, ...]
 
@@ -63,6 +63,26 @@ def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirector
             raise StoreCorrupt(f"entry {after + 1} is missing: a row has {len(entries)}, from {first} to {last}")
         yield from entries[after + 1 - first : upto + 1 - first]
         after = max(after, last)
+
+
+def entries_in(page: Callable[[int], Sequence[Row]], after: int, upto: int, blobs: BlobDirectory) -> Iterator[Entry]:
+    """Yield the entries behind one position up to another, from a page of rows after the other.
+
+    Args:
+        page: returns rows of the log, from the one on that has the entry behind a position.
+        after: the first position.
+        upto: the last.
+        blobs: where large payloads are.
+
+    Raises:
+        StoreCorrupt: an entry is missing or damaged.
+    """
+    while after < upto:
+        rows = page(after)
+        yield from entries_from(rows, after, upto, blobs)
+        if not rows:
+            raise StoreCorrupt(f"entry {after + 1} is missing, and all behind it")
+        after = rows[-1][1]
 
 
 def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTask]:

@@ -18,12 +18,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..errors import StoreCorrupt, StoreError
+from ..errors import StoreError
 from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import archived_from, digests_in, entries_from
+from .rows import Row, archived_from, digests_in, entries_in
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -240,16 +240,13 @@ class _OpenLedger:
 
     def read(self, after: int, upto: int) -> Iterator[Entry]:
         # Page by page: a statement left open between two entries would keep the write-ahead log from starting over.
-        while after < upto:
-            parameters = {"after": after, "upto": upto, "limit": _PAGE_ROWS}
+        def page(after: int) -> list[Row]:
             try:
-                rows = self.query("read_groups", parameters)
+                return self.query("read_groups", {"after": after, "upto": upto, "limit": _PAGE_ROWS})
             except sqlite3.Error as exc:
                 raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
-            yield from entries_from(rows, after, upto, self.blobs)
-            if not rows:
-                raise StoreCorrupt(f"{self.path}: entry {after + 1} is missing")
-            after = rows[-1][1]
+
+        return entries_in(page, after, upto, self.blobs)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
