@@ -26,21 +26,25 @@ from a2a.testing import squad
 from tests.ledger_file import change_entry, change_record, entries_of, write_entries
 
 
-@pytest.fixture
-async def ledger(tmp_path: Path) -> Path:
-    """A ledger of two tasks that were done, under a coordinator that stopped in good order."""
+async def doubled(path: Path, *values: Any) -> Path:
+    """Have values doubled, a task each, under a coordinator that stops in good order, and return its ledger."""
     helper = Agent("helper")
 
     @helper.skill()
-    async def double(number: int) -> int:
-        return 2 * number
+    async def double(value: Any) -> Any:
+        return 2 * value
 
-    path = tmp_path / "ledger.db"
     async with squad(helper, store=SqliteStore(path)) as running:
-        for number in (1, 2):
-            async with running.client.delegate("double", {"number": number}, key=f"k{number}") as task:
-                assert await task.result() == 2 * number
+        for number, value in enumerate(values, 1):
+            async with running.client.delegate("double", {"value": value}, key=f"k{number}") as task:
+                assert await task.result() == 2 * value
     return path
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> Path:
+    """A ledger of two tasks that were done."""
+    return await doubled(tmp_path / "ledger.db", 1, 2)
 
 
 def settle_otherwise(path: Path) -> int:
@@ -186,17 +190,7 @@ def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger
 @pytest.fixture
 async def heavy(tmp_path: Path) -> Path:
     """A ledger of one task with large payloads."""
-    helper = Agent("helper")
-
-    @helper.skill()
-    async def double(text: str) -> str:
-        return 2 * text
-
-    path = tmp_path / "heavy.db"
-    async with squad(helper, store=SqliteStore(path)) as running:
-        async with running.client.delegate("double", {"text": "x" * LARGE_BYTES}, key="k1") as task:
-            assert await task.result() == "x" * 2 * LARGE_BYTES
-    return path
+    return await doubled(tmp_path / "heavy.db", "x" * LARGE_BYTES)
 
 
 def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(command: Any, heavy: Path) -> None:
