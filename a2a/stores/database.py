@@ -30,7 +30,7 @@ _MAGIC = b"SQLite format 3\x00"
 _APPLICATION = int.from_bytes(b"a2aL", "big")
 """Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
 
-_GROUPS_SINCE = 4
+_GROUPS_SINCE = 3
 """The schema from which on a row of the log has the entries of a group."""
 
 _COLUMN_SINCE = {("archive", "gone"): 2, ("log", "first"): _GROUPS_SINCE}
@@ -179,7 +179,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Run the migrations the file has not seen, each whole or not at all."""
-    connection.create_function("as_group", 6, as_group, deterministic=True)
+    connection.create_function("as_group", 5, as_group, deterministic=True)
     for version in range(_version(connection) + 1, len(MIGRATIONS) + 1):
         script = f"BEGIN IMMEDIATE;\n{MIGRATIONS[version - 1]}\nPRAGMA user_version = {version};\nCOMMIT;"
         try:

@@ -94,9 +94,9 @@ def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTas
     return [ArchivedTask._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
 
 
-def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None, is_aside: int) -> bytes:
+def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None) -> bytes:
     """Return the body of a row with one entry; for the migration of rows that had one each."""
-    return pack([[kind, task, at, body, aside(0) if is_aside else payload]])
+    return pack([[kind, task, at, body, payload]])
 
 
 def digests_in(blobs: object) -> list[bytes]:

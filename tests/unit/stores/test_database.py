@@ -382,34 +382,25 @@ def test_an_older_ledger_is_migrated_with_all_that_is_in_it_and_a_newer_one_refu
 OF_ENTRIES = "INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)"
 
 
-@pytest.mark.parametrize("form", [2, 3])
-def test_a_ledger_with_a_row_for_each_entry_keeps_all_that_is_in_it(path, monkeypatch, make_entries, form):
+def test_a_ledger_with_a_row_for_each_entry_keeps_all_that_is_in_it(path, monkeypatch, make_entries):
     blobs = BlobDirectory.beside(path)
-    blobs.open()
-    inline = [*make_entries(1, 2, payload=b"x" * 100_000), *make_entries(3, task=None)]
-    large = make_entries(4, payload=b"y" * 100_000)
+    entries = [*make_entries(1, 2, payload=b"x" * 100_000), *make_entries(3, task=None)]
     with monkeypatch.context() as patch:
-        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:form])
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:2])
         create(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executemany(OF_ENTRIES, inline)
-        if form == 3:
-            [digest] = blobs.put([large[0].payload])
-            connection.execute(OF_ENTRIES, (*large[0][:-1], None))
-            connection.execute("UPDATE log SET blob = ? WHERE lsn = 4", (digest,))
+        connection.executemany(OF_ENTRIES, entries)
         connection.execute(
             "INSERT INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id)"
             " VALUES ('t1', 's', 'k', 'failed', 5, x'01', 1, '', NULL, '')"
         )
         connection.commit()
-    entries = inline if form == 2 else inline + large
     assert check(path) == len(entries)
     with closing(connect_writer(path)) as connection:
         rows = run(connection, "read_groups", {"after": 0, "upto": 9, "limit": 9})
         [task] = run(connection, "find_archived_by_task", ("t1",))
-        named = [digests for (digests,) in run(connection, "list_blobs")]
+        assert run(connection, "list_blobs") == []
     assert list(entries_from(rows, 0, 9, blobs)) == entries
-    assert named == ([] if form == 2 else [digest])
     assert archived_from([task], blobs) == [ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")]
     assert check(path) == len(entries)
 
@@ -420,7 +411,7 @@ def test_a_version_that_never_was_is_damage(filled):
     refused(path, StoreCorrupt, "schema -3, which there never was")
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 3])
+@pytest.mark.parametrize("version", [0, 1, 2])
 def test_a_version_that_the_tables_are_not_of_is_damage_and_migrates_nothing(filled, version):
     path = filled(1)
     edit(path, f"PRAGMA user_version = {version}")
