@@ -1,9 +1,9 @@
 """The coordinator's shell: receive, step, append, send.
 
 It owns one pure `Coordinator`, one store and any number of connections. Whatever arrives in one turn of the event loop
-is stepped at once and appended as one batch; frames leave when everything decided before them is durable. Appends
-overlap: while one batch is being written the next is decided. If an append fails, memory is ahead of the ledger, so
-the server stops; whoever supervises it starts it again.
+is stepped at once and appended as one batch; frames leave when everything decided before them is durable. Where the
+store takes its time, appends overlap: while one batch is being written the next is decided. If an append fails, memory
+is ahead of the ledger, so the server stops; whoever supervises it starts it again.
 """
 
 from __future__ import annotations

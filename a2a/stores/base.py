@@ -93,7 +93,9 @@ class Store(Protocol):
     def append(
         self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
     ) -> None:
-        """Queue a batch for the log; it becomes durable whole or not at all, in the order of the calls.
+        """Have a batch made durable at the end of the log, whole or not at all, in the order of the calls.
+
+        Returns soon: what takes long, or waits for a slow medium, goes on behind the call.
 
         Args:
             entries: consecutive entries; the first has `lsn == expected + 1`.
@@ -104,7 +106,7 @@ class Store(Protocol):
             archived: settled tasks that the batch says are in the archive: they are, when it is durable. One already
                 there is replaced.
 
-        The queue has no bound of its own: the server stops reading while too many appends are unanswered.
+        What waits has no bound of its own: the server stops reading while too many appends are unanswered.
         """
 
     def read(self, after: int = 0) -> Iterator[Entry]:

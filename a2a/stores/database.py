@@ -124,8 +124,11 @@ def check(path: Path) -> int:
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """Open the ledger at `path`, which `check` has passed, for writing, and bring it to the newest schema."""
-    connection = _connect(path)
+    """Open the ledger at `path`, which `check` has passed, for writing, and bring it to the newest schema.
+
+    Whoever owns the connection sees to it that one thread uses it at a time.
+    """
+    connection = _connect(path, check_same_thread=False)
     try:
         connection.executescript(QUERIES["configure_writer"])
         [(page_bytes,)] = run(connection, "get_page_size")

@@ -45,8 +45,8 @@ _ASIDE_THREADS = 4
 class SqliteStore(Store):
     """A store in the SQLite file at `path`, made where there is none; files are for their owner only.
 
-    `append` puts the batch into the queue of the writer thread and returns; see `GroupWriter` for what bounds it. An
-    append that was told of an error may be there after the next open all the same, as after any failed sync.
+    `append` writes the batch, or queues it for a thread; see `GroupWriter`. An append that was told of an error may be
+    there after the next open all the same, as after any failed sync.
 
     Cancelling a method that writes gives up the wait, not the write. `open` after `aclose` works.
     """

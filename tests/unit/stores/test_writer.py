@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a2a.errors import StoreConflict, StoreError
-from a2a.stores import database
+from a2a.stores import database, writer
 from a2a.stores.base import ArchivedTask, Entry
 from a2a.stores.blobs import BlobDirectory
+from a2a.stores.rows import to_rows
 from a2a.stores.writer import GroupWriter, Job
 
 BOUND = 20
@@ -72,8 +74,17 @@ class Ledger:
             return outsider.execute(sql).fetchall()
 
     def outsider(self) -> closing[sqlite3.Connection]:
-        """Somebody else's connection; while it holds the write lock the writer waits, as for a slow disk."""
+        """Somebody else's connection."""
         return closing(sqlite3.connect(self.path, isolation_level=None))
+
+    @contextmanager
+    def stuck(self) -> Iterator[None]:
+        """Hold the write lock, so that the thread waits as for a slow disk, and what is put behind it does."""
+        with self.outsider() as outsider:
+            outsider.execute("BEGIN IMMEDIATE")
+            self.put(statement="prune_tasks", rows=[("nobody",)])
+            yield
+            outsider.execute("ROLLBACK")
 
     @property
     def entries(self) -> list[int]:
@@ -128,11 +139,9 @@ _ARCHIVED = ArchivedTask("t", "a", "k", "s", 1, b"", 1, "skill", None, "c")
 
 
 async def test_batches_that_wait_for_a_commit_are_committed_together(ledger, make_entries):
-    with ledger.outsider() as outsider:
-        outsider.execute("BEGIN IMMEDIATE")
+    with ledger.stuck():
         outcomes = [ledger.put(make_entries(lsn), lsn - 1) for lsn in range(1, 1001)]
         outcomes += [ledger.snapshot(1000), ledger.put(archived=[_ARCHIVED])]
-        outsider.execute("ROLLBACK")
     assert await all_of(*outcomes) == [None] * 1002
     # One group for what the thread found when it woke, one for all that came while it waited.
     assert ledger.writer.commits <= 2
@@ -141,17 +150,75 @@ async def test_batches_that_wait_for_a_commit_are_committed_together(ledger, mak
     assert ledger.query("SELECT task FROM archive") == [("t",)]
 
 
+@pytest.fixture
+def threads(ledger, monkeypatch) -> list[str]:
+    """The threads that wrote, one for each group."""
+    names: list[str] = []
+
+    def noted(*call: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return to_rows(*call)
+
+    monkeypatch.setattr(writer, "to_rows", noted)
+    return names
+
+
+async def test_what_is_small_is_written_where_it_is_put_while_the_thread_has_nothing_to_do(
+    ledger, threads, make_entries
+):
+    here, thread = threading.current_thread().name, f"ledger {ledger.path.name}"
+    outcome = ledger.put(make_entries(1), 0)
+    assert (ledger.entries, outcome.done()) == ([1], False)
+    await all_of(outcome)
+    assert threads == [here]
+    await all_of(ledger.put(make_entries(2, payload=b"x" * (writer.SMALL_BYTES + 1)), 1))
+    await all_of(ledger.put(archived=[_ARCHIVED._replace(body=b"x" * (writer.SMALL_BYTES + 1))]))
+    await all_of(ledger.put(archived=[_ARCHIVED._replace(beside=(b"x" * (writer.SMALL_BYTES + 1),))]))
+    assert threads == [here, thread, thread, thread]
+    snapshot, behind = ledger.snapshot(2), ledger.put(make_entries(3), 2)
+    assert ledger.writer.end == 2
+    await all_of(snapshot, behind)
+    await all_of(ledger.put(make_entries(4), 3))
+    assert (ledger.entries, threads[-1]) == ([1, 2, 3, 4], here)
+
+
+async def test_a_disk_that_is_slow_again_and_again_is_left_to_the_thread_for_a_while(
+    ledger, threads, monkeypatch, make_entries
+):
+    here, thread = threading.current_thread().name, f"ledger {ledger.path.name}"
+    monkeypatch.setattr(writer, "GROUPS_BY_THREAD", 3)
+    lsns = itertools.count(1)
+
+    async def append(count: int, *, slow: bool) -> list[str]:
+        """Have so many groups written, each by itself, and return in which threads."""
+        del threads[:]
+        monkeypatch.setattr(writer, "SLOW_COMMIT", 0.0 if slow else BOUND)
+        for _ in range(count):
+            lsn = next(lsns)
+            await all_of(ledger.put(make_entries(lsn), lsn - 1))
+        return list(threads)
+
+    slow = writer.SLOW_COMMITS
+    assert await append(slow - 1, slow=True) == [here] * (slow - 1)
+    assert await append(1, slow=False) == [here]
+    assert await append(2, slow=True) == [here] * 2
+    assert await append(3, slow=True) == [thread] * 3
+    assert await append(1, slow=True) == [here]
+    assert await append(3, slow=False) == [thread] * 3
+    assert await append(slow, slow=False) == [here] * slow
+    assert await append(slow, slow=True) == [here] * slow
+    assert ledger.entries == list(range(1, next(lsns)))
+
+
 async def test_a_job_with_nothing_in_it_costs_no_commit(ledger):
     assert await all_of(ledger.put([], 0), ledger.put(statement="prune_tasks", rows=[])) == [None, None]
     assert ledger.writer.commits == 0
 
 
 async def test_the_end_of_the_log_moves_when_it_is_durable_and_not_before(ledger, make_entries):
-    with ledger.outsider() as outsider:
-        outsider.execute("BEGIN IMMEDIATE")
+    with ledger.stuck():
         outcome = ledger.put(make_entries(1), 0)
         assert (ledger.writer.end, ledger.writer.commits) == (0, 0)
-        outsider.execute("ROLLBACK")
     await all_of(outcome)
     assert ledger.writer.end == 1
 
@@ -182,11 +249,9 @@ async def test_a_callback_that_raises_is_reported_and_the_writer_goes_on(ledger,
 
 
 async def test_what_fits_before_a_conflict_is_kept_and_nothing_behind_it(ledger, make_entries):
-    with ledger.outsider() as outsider:
-        outsider.execute("BEGIN IMMEDIATE")  # so that all of them share a group, or two
+    with ledger.stuck():  # so that all of them share a group, or two
         good, snapshot = ledger.put(make_entries(1, 2), 0), ledger.snapshot(2)
         bad, behind = ledger.put(make_entries(7), 6), ledger.put(make_entries(3), 2)
-        outsider.execute("ROLLBACK")
     first, second, conflict, same = await all_of(good, snapshot, bad, behind)
     assert (first, second) == (None, None)
     assert isinstance(conflict, StoreConflict)
@@ -197,10 +262,8 @@ async def test_what_fits_before_a_conflict_is_kept_and_nothing_behind_it(ledger,
 
 
 async def test_a_snapshot_ahead_of_the_log_stops_it(ledger, make_entries):
-    with ledger.outsider() as outsider:
-        outsider.execute("BEGIN IMMEDIATE")
+    with ledger.stuck():
         outcomes = [ledger.snapshot(1), ledger.put(make_entries(1), 0)]
-        outsider.execute("ROLLBACK")
     early, late = await all_of(*outcomes)
     assert isinstance(early, StoreConflict)
     assert "reaches to entry 1, the log ends at 0" in str(early)
@@ -292,6 +355,7 @@ async def test_a_ledger_whose_event_loop_is_gone_is_written_and_released(ledger,
 
     async def leave_a_batch_behind() -> None:
         await orphan.start().opened
+        orphan.put(statement="prune_tasks", rows=[("nobody",)])  # for the thread, so that what follows waits behind it
         orphan.writer.put(Job(told.append, make_entries(1), 0))
 
     with ledger.outsider() as outsider:
