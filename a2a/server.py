@@ -45,6 +45,10 @@ FRAMES_PER_TURN = 64
 convoys: what is open stands at the same place of its way, and client, coordinator, disk and worker take turns."""
 INBOX_MAX = 256
 """Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile."""
+HELD_UP_MS = 1_000
+"""A timer as late as this says that the loop was held up, by a disk without an answer or a stopped process."""
+HEAR_MS = 100
+"""How long no timer fires then: what peers said meanwhile lies in the sockets, and may be signs of life."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 Clock = Callable[[], int]
@@ -100,6 +104,8 @@ class Server:
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
+        self._hears_until = 0
+        """Before this no timer fires: the loop was held up."""
         self._listeners: list[Listener] = []
         self._bench = Workbench(self._answered)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -419,6 +425,7 @@ class Server:
         deadline = self.coordinator.next_deadline()
         if deadline is None or self._loop is None or not self._is_serving:
             return
+        deadline = max(deadline, self._hears_until)
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
@@ -428,8 +435,13 @@ class Server:
 
     def _tick(self) -> None:
         self._timer = None
-        self.coordinator.tick(self.clock())
-        self._wake()
+        now = self.clock()
+        if now - self._timer_at >= HELD_UP_MS:
+            self._hears_until = now + HEAR_MS
+            self._arm()
+        else:
+            self.coordinator.tick(now)
+            self._wake()
 
 
 class _Peer:

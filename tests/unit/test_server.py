@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +14,9 @@ import anyio
 import pytest
 from websockets.asyncio.client import connect as ws_connect
 
-from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError
+from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError, connect
 from a2a import server as server_module
-from a2a.engine.policy import Admission, digest
+from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, Settled, to_bytes
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
@@ -406,6 +408,31 @@ async def test_timers_run_on_where_the_wall_clock_was_set_back() -> None:
     wall[0] += 5
     assert second.clock() == hour + 5
     await second.aclose()
+
+
+async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_lapses(
+    helper: Agent, gate: Any
+) -> None:
+    store, lease = MemoryStore(), server_module.HELD_UP_MS // 4
+    policy = Policy(durations=Durations(heartbeat_ms=lease // 5, lease_ms=lease, offer_ms=lease), recovery_grace_ms=0)
+    server = Server(store, policy)
+    await server.open()
+    listener = await server.listen()
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as tasks, connect(url=listener.url, token="", name="asker") as client:
+            stop = anyio.Event()
+            tasks.start_soon(partial(helper.run, listener.url, token="", stop=stop))
+            async with client.delegate("wait") as task:
+                await gate.begun.wait()
+                # The agent's heartbeats go out all the while, from a thread of their own, and nobody reads them.
+                time.sleep((server_module.HELD_UP_MS + 2 * lease) / 1000)  # noqa: ASYNC251
+                gate.open.set()
+                await task.result()
+            stop.set()
+    kinds = [entry.kind for entry in store.read()]
+    await server.aclose()
+    assert "Settled" in kinds
+    assert "LeaseExpired" not in kinds
 
 
 @pytest.fixture(params=["memory", "sqlite"])
