@@ -39,9 +39,9 @@ class Durations:
 
     def with_timers(self, timers: Timers) -> Durations:
         """Return these durations with those a task names in their place."""
-        named = {item.name: value for item in fields(timers) if (value := getattr(timers, item.name)) is not None}
-        if not named:
+        if timers == _NO_TIMERS:  # as nearly always
             return self
+        named = {item.name: value for item in fields(timers) if (value := getattr(timers, item.name)) is not None}
         merged = replace(self, **named)
         # A lease shorter than three heartbeats would lapse under a healthy agent.
         return replace(merged, heartbeat_ms=min(merged.heartbeat_ms, max(20, merged.lease_ms // 3)))
@@ -69,6 +69,8 @@ class Bounds:
 
     def with_limits(self, limits: TaskLimits) -> Bounds:
         """Return these bounds with those a task names in their place."""
+        if limits == _NO_LIMITS:  # as nearly always
+            return self
         named = {
             name: value
             for name in ("attempts", "losses", "declines", "reworks")
@@ -84,6 +86,9 @@ class Bounds:
     def from_plain(plain: dict[str, int]) -> Bounds:
         """Return the bounds a record holds."""
         return _bounds(tuple(plain.items()))
+
+
+_NO_TIMERS, _NO_LIMITS = Timers(), TaskLimits()
 
 
 @lru_cache(maxsize=1024)

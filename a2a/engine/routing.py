@@ -44,6 +44,8 @@ class _Bucket:
     @classmethod
     def of(cls, key: bytes, wanted: tuple[dict[str, Any], ...]) -> _Bucket:
         """Make the bucket for what these tasks ask for."""
+        if not wanted:
+            return cls(key, (), None, (), (), b"")
         named = next((requires["agent"] for requires in wanted if "agent" in requires), None)
         excluded = tuple(agent for requires in wanted for agent in requires.get("exclude", ()))
         others = ({name: requires[name] for name in requires if name != "exclude"} for requires in wanted)
