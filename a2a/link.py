@@ -180,13 +180,26 @@ class Link:
         request = self.session.request(message)
         return await self.reply_to(request)
 
-    async def reply_to(self, request: str) -> Message:
-        """Return the answer to a request that was made already; see `call`."""
+    def expect(self, request: str) -> asyncio.Future[Message]:
+        """Have the answer to a request kept from here on: it may come before anybody awaits it in `reply_to`.
+
+        Raises:
+            ConnectionLost: the link is closed.
+        """
         self.wake()
-        future: asyncio.Future[Message] = self._loop.create_future()
         if self.has_ended:
             raise ConnectionLost("the link is closed")
-        self._replies[request] = future
+        future = self._replies[request] = self._loop.create_future()
+        return future
+
+    async def reply_to(self, request: str, expected: asyncio.Future[Message] | None = None) -> Message:
+        """Return the answer to a request that was made already; see `call`.
+
+        Args:
+            request: its id.
+            expected: what `expect` returned; None: it was made just now, and the loop has not turned since.
+        """
+        future = expected or self.expect(request)
         try:
             answer = await future
         finally:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from .engine.work import Attempt
 from .errors import A2AError, ConnectionLost
+from .protocol.messages import Message
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -114,18 +115,18 @@ class ChunkStream:
         link = self._runner.link
         try:
             request = link.work.artifact(self._attempt, name, payload, append=append, last=last)
+            reply = link.expect(request)  # here: the task below begins later, and the answer may be there by then
         except A2AError as error:
             self._tell(name, len(payload), error)
             return
-        answer = asyncio.get_running_loop().create_task(self._wait_for(request, name, len(payload)))
+        answer = asyncio.get_running_loop().create_task(self._wait_for(request, reply, name, len(payload)))
         self._answers.add(answer)
         answer.add_done_callback(self._answers.discard)
-        link.wake()
 
-    async def _wait_for(self, request: str, name: str, size: int) -> None:
+    async def _wait_for(self, request: str, reply: asyncio.Future[Message], name: str, size: int) -> None:
         error: A2AError | None = ConnectionLost("the link was closed")
         try:
-            await self._runner.link.reply_to(request)
+            await self._runner.link.reply_to(request, reply)
             error = None
         except A2AError as refusal:
             error = refusal

@@ -245,6 +245,26 @@ async def test_chunks_of_a_handler_are_kept_in_order_before_any_is_confirmed() -
             assert await running.client.call("stream", acceptance="auto") == "done"
 
 
+async def test_an_answer_that_comes_before_anybody_awaits_it_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent("streamer")
+    begin = ChunkStream._wait_for
+
+    async def late(stream: ChunkStream, *arguments: Any) -> None:
+        assert await stream._runner.link.drained(BOUND)
+        await begin(stream, *arguments)
+
+    monkeypatch.setattr(ChunkStream, "_wait_for", late)
+
+    @agent.skill
+    async def stream(task: TaskContext) -> str:
+        await task.artifact("log", 1, append=True)
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(durations=PATIENT)) as running:
+            assert await running.client.call("stream", acceptance="auto") == "done"
+
+
 async def test_what_was_not_confirmed_is_sent_again_in_order_and_kept_once() -> None:
     agent, store = Agent("streamer"), HeldStore()
     streamed, seen = anyio.Event(), anyio.Event()
