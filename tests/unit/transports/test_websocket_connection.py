@@ -38,12 +38,14 @@ async def test_messages_leave_in_the_frames_of_their_encoding(listening, raw_web
         assert await peer.read_frame() == (FIN | opcode, "ü".encode())
 
 
-async def test_messages_of_one_turn_leave_in_one_write(listening, raw_websocket):
+async def test_a_message_is_written_when_it_is_sent(listening, raw_websocket):
     async with listening() as listener, raw_websocket(listener) as (peer, recorder):
-        for number in range(100):
-            recorder.transport.send(b"%02d" % number)
-        data = await peer.read_some()
-        assert data == b"".join(bytes([FIN | BINARY, 2]) + b"%02d" % number for number in range(100))
+        asked = Counted(recorder.transport)
+        recorder.transport.send(b"one")
+        assert asked.calls == ["write"]
+        recorder.transport.send(b"two")
+        assert asked.calls == ["write", "write"]
+        assert [await peer.read_frame(), await peer.read_frame()] == [(FIN | BINARY, b"one"), (FIN | BINARY, b"two")]
 
 
 async def test_text_arrives_as_its_bytes(listening, raw_websocket):
@@ -519,8 +521,8 @@ async def test_asyncio_is_asked_for_nothing_at_an_end(listening, raw_websocket):
     """uvloop would raise where asyncio keeps silent."""
     async with listening() as listener, raw_websocket(listener) as (peer, recorder):
         asked = Counted(recorder.transport)
-        recorder.transport.send(b"never leaves")
         recorder.transport.abort()
+        recorder.transport.send(b"never leaves")
         recorder.transport.pause_reading()
         recorder.transport.resume_reading()
         await recorder.until_closed()
