@@ -426,13 +426,14 @@ class Server:
         deadline = self.coordinator.next_deadline()
         if deadline is None or self._loop is None or not self._is_serving:
             return
-        deadline = max(deadline, self._hears_until)
+        now = self.clock()
+        deadline = max(deadline, self._hears_until, now)  # what is overdue already does not make the timer late
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self._loop.call_later(max(0, deadline - self.clock()) / 1000, self._tick)
+        self._timer = self._loop.call_later((deadline - now) / 1000, self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -435,6 +435,31 @@ async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_
     assert "LeaseExpired" not in kinds
 
 
+async def test_what_is_overdue_at_the_start_is_not_taken_for_a_loop_that_was_held_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_module, "HEAR_MS", 3_600_000)
+    store, policy, wall = MemoryStore(), Policy(), [1_000]
+    first = Server(store, policy, clock=lambda: wall[0])
+    await first.open()
+    peer = await join(first)
+    peer.send(Frame("h", Hello(["1.0", "1.0"], "asker", "asker-1", 1)))
+    peer.send(Frame("d", TaskDelegate("k", {"skill": "any"})))
+    with anyio.fail_after(BOUND):
+        task = (await peer.reply("d")).task
+        peer.send(Frame("c", TaskCancel(task)))
+        await peer.until("task.settled")
+        peer.send(Frame("a", MailboxAck(1)), Frame("g", TaskGet(task)))
+        await peer.reply("g")
+        await first.aclose()
+        wall[0] += policy.linger_ms + 2 * server_module.HELD_UP_MS
+        second = Server(store, policy, clock=lambda: wall[0])
+        await second.open()
+        while task in second.coordinator.ledger.tasks:
+            await anyio.lowlevel.checkpoint()
+    await second.aclose()
+
+
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "ledger.db")
