@@ -112,7 +112,7 @@ class GroupWriter:
         self._slow_commits = 0
         self._for_thread = 0
         """What is put so many times more goes to the thread, the disk being slow."""
-        # The queue is the hand-over between two threads; a direct call would make the event loop wait for the disk.
+        # The queue is the hand-over between two threads; a direct call would make the event loop wait for a slow disk.
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         # A daemon: a program that ends without `aclose` ends, and its ledger is as after a crash.
         self._thread = threading.Thread(target=self._run, name=f"ledger {path.name}", daemon=True)

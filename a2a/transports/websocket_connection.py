@@ -3,7 +3,7 @@
 It starts after the handshake (`websocket.py`) and knows no HTTP, no listener and nothing of what a message says.
 websockets' sans-I/O protocol writes the frames, and reads those that are no whole message (`cutting.py`); this class
 owns the socket, bounds what waits, and decides when a peer is dead. What is sent is written at once: whoever sends has
-gathered frames into messages, and to wait for the end of the turn as well took a twentieth of the time of one task. It
+gathered frames into messages, and to wait for the end of the turn as well took a tenth of the time of a lone task. It
 runs on callbacks and at most two timers; it has no task, so a connection costs nothing while nothing happens and leaves
 nothing behind.
 """
