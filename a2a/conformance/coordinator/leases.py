@@ -182,6 +182,7 @@ async def a_grant_without_a_sign_of_life_goes_to_another(under: Coordinator) -> 
     await silent.offered(created.task)
     other = await under.peer(skills=(skill,))
     offer = await other.offered(created.task)
+    await other.heartbeat(offer)  # or it loses its grant as well, if this peer is held up
     check(offer.body.get("attempt") == 2, "attempt 2", offer)
     counters = (await client.view(created.task))["metadata"].get("counters") or {}
     check(counters.get("losses") == 1, "one loss counted", counters)
