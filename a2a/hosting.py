@@ -134,6 +134,8 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
             linger_ms=_FOR_EVER_MS,
             linger_tasks_max=sys.maxsize,
             linger_bytes_max=sys.maxsize,
+            linger_conflicts_max=sys.maxsize,
+            raised_keep_ms=_FOR_EVER_MS,
         )
         server = Server(LookingStore(reader), policy, clock=lambda: newest)
         await server.open()

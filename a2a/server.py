@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
@@ -28,7 +28,7 @@ from .jobs import Workbench
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
-from .stores.base import ArchivedTask, Entry, Store
+from .stores.base import Archived, ArchivedConflict, ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 from .transports.websocket import Listener, WebSocketSettings, serve
@@ -314,7 +314,8 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            archived = [ArchivedTask(*task) for task in ready.archived]
+            archived: list[Archived] = [ArchivedTask(*task) for task in ready.archived]
+            archived.extend(ArchivedConflict(*conflict) for conflict in ready.closed)
             self.store.append(entries, expected, self._appended, archived)
             # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
             self._snapshots.appended(self.coordinator.ledger)
@@ -386,11 +387,12 @@ class Server:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
         rows: list[Row] | None
         try:
+            found: Sequence[Archived]
             if need.ended is not None:
                 found, passing = await self._find_ended(need.ended)
             else:
                 found, passing = await self._find(need), 0
-            rows = [(task.task, task.body, task.beside) for task in found]
+            rows = [(kept[0], kept.body, kept.beside) for kept in found]
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
             rows, passing = None, 0
@@ -405,7 +407,15 @@ class Server:
             behind=page.behind, limit=page.limit, state=page.state, context_id=page.context_id, since=page.since
         )
 
-    async def _find(self, need: Need) -> list[ArchivedTask]:
+    async def _find(self, need: Need) -> Sequence[Archived]:
+        if need.conflicts is not None:
+            wanted = need.conflicts
+            return await self.store.list_conflicts(
+                before=wanted.before, limit=wanted.limit, kind=wanted.kind, object=wanted.object, task=wanted.task
+            )
+        if need.conflict is not None:
+            conflict = await self.store.find_conflict(need.conflict)
+            return [conflict] if conflict is not None else []
         if need.page is not None:
             page = need.page
             return await self.store.list_archived(

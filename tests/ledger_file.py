@@ -26,7 +26,7 @@ def entries_of(path: Path) -> list[Entry]:
 def insert(connection: sqlite3.Connection, groups: Sequence[Sequence[Entry]], path: Path) -> None:
     """Put groups of entries into the log, each a row."""
     for entries in groups:
-        rows, _ = to_rows(entries, [], BlobDirectory.beside(path))
+        rows = to_rows(entries, [], BlobDirectory.beside(path)).groups
         connection.executemany(QUERIES["append_group"], rows)
 
 

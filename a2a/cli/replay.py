@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..engine import snapshot
+from ..engine.conflicts.case import Conflict
 from ..engine.ledger import Ledger
 from ..engine.records import Record, from_bytes
 from ..engine.replay import Replay, digest
@@ -34,7 +35,7 @@ class Verdict:
     stops: int = 0
     """Hashes of memory, recorded at stops, that the fold was compared with."""
     archived: int = 0
-    """Archived tasks that were compared."""
+    """Archived tasks and conflicts that were compared."""
     state_hash: str = ""
     snapshot: int | None = None
     """The position of the snapshot that was compared with the fold from the beginning."""
@@ -89,7 +90,7 @@ def verify(reader: LedgerReader) -> Verdict:
 
 
 def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Verdict) -> None:
-    """Compare the archived tasks with what the records add up to; one that is gone has nothing left to compare."""
+    """Compare what is archived with what the records add up to; a task that is gone has nothing left to compare."""
     wanted: dict[str, Any] = {"state": None, "skill": None, "parent": None, "context_id": None, "limit": 1_000}
     before = reader.end + 1
     while rows := reader.list_archived({**wanted, "before": before}):
@@ -100,6 +101,16 @@ def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Ver
                 verdict.expected = "the task as the records tell it"
                 return
         before = rows[-1].lsn
+    every: dict[str, Any] = {"kind": None, "object": None, "task": None, "limit": 1_000}
+    before = reader.end + 1
+    while conflicts := reader.list_conflicts({**every, "before": before}):
+        for kept in conflicts:
+            verdict.archived += 1
+            if shelf.get(kept.conflict) != digest(kept.body, kept.beside, Conflict):
+                verdict.lsn, verdict.stands = kept.lsn, f"conflict {kept.conflict} in the archive"
+                verdict.expected = "the conflict as the records tell it"
+                return
+        before = conflicts[-1].lsn
 
 
 def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:
@@ -149,7 +160,7 @@ def _tell(out: Output, verdict: Verdict) -> None:
         out.line(f"{verdict.records} records fold, {verdict.decisions} decisions run again")
         out.line(f"state {verdict.state_hash}, compared at {verdict.stops} stops of the coordinator")
         if verdict.archived:
-            out.line(f"{verdict.archived} archived tasks are as the records tell them")
+            out.line(f"{verdict.archived} archived tasks and conflicts are as the records tell them")
         if verdict.snapshot is not None and verdict.is_good:
             out.line(f"the snapshot of record {verdict.snapshot} and the records behind it add up to the same")
     if not verdict.is_good:

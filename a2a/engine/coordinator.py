@@ -7,6 +7,7 @@ shell appends first. `restore` folds the stored records back. Nothing here does 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -79,7 +80,9 @@ from .claims import (
     outlived,
     when_claim_due,
 )
+from .conflicts import shelving
 from .conflicts.bench import Answer, Job
+from .conflicts.case import Conflict
 from .conflicts.comparators import Compare
 from .conflicts.court import (
     on_conflict_appeal,
@@ -125,6 +128,7 @@ from .records import (
     Classified,
     ConflictOpened,
     ConflictResolved,
+    ConflictsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -156,7 +160,7 @@ from .registry import (
     on_mailbox_ack,
     on_ping,
 )
-from .retention import Retention, shelved
+from .retention import Retention, fate_of, shelved
 from .routing import Queues, offers
 from .task_state import Task
 from .tasks import (
@@ -269,7 +273,13 @@ class Coordinator:
         """What the pages that wait for the archive show from memory."""
         self._listed: dict[Need, list[Task]] = {}
         """The same, of A2A's pages."""
-        self._retention = Retention(self.policy.linger_ms, self.policy.linger_tasks_max, self.policy.linger_bytes_max)
+        self._listed_conflicts: dict[Need, list[Conflict]] = {}
+        """The same, of conflicts."""
+        linger_ms, bytes_max = self.policy.linger_ms, self.policy.linger_bytes_max
+        self._retention = Retention(linger_ms, self.policy.linger_tasks_max, bytes_max)
+        self._closed = Retention(linger_ms, self.policy.linger_conflicts_max, bytes_max)
+        self._raised = Retention(max(linger_ms, self.policy.raised_keep_ms), sys.maxsize, sys.maxsize)
+        """The same of closed conflicts that somebody raised."""
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
         self._acks_recorded = 0
 
@@ -302,6 +312,7 @@ class Coordinator:
             self.ledger.apply(record)
             self.ledger.freed.clear()  # nobody waits before the fold is over
             self.ledger.stirred.clear()
+            self.ledger.closed.clear()
 
     def begin(self, now: int) -> None:
         """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
@@ -327,7 +338,8 @@ class Coordinator:
             self.ledger.touched[task.id] = task
         for task in self.ledger.tasks.values():
             if task.is_terminal:
-                self._retention.add(task, task.since)
+                self._linger(task, task.since)
+        self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
             if claim.is_waiting:
@@ -382,11 +394,15 @@ class Coordinator:
         now = max(now, self.ledger.at)
         frames = self._waiting.end(need)
         views, candidates = self._views.pop(need, None), self._listed.pop(need, ())
+        at_hand = self._listed_conflicts.pop(need, None)
         sender = self.live.connections.get(need.connection)
         if sender is None:
             return  # nobody is left to answer
-        first = Fetched.read(rows)
+        first = Fetched.read(rows) if need.conflict is None and need.conflicts is None else Fetched.read_conflicts(rows)
         first.views = views
+        if at_hand is not None:
+            passing_ones = {conflict.opened_lsn: conflict for conflict in (*first.conflicts.values(), *at_hand)}
+            first.page = [passing_ones[lsn] for lsn in sorted(passing_ones, reverse=True)]
         if need.ended is not None:
             first.passing = passing
             first.tasks |= {task.id: task for task in candidates}
@@ -410,6 +426,8 @@ class Coordinator:
                 self._waiting.begin(need, frame)
                 if isinstance(frame.message, TaskList):
                     self._views[need] = in_memory(self.world, frame.message)
+                elif isinstance(frame.message, ConflictList):
+                    self._listed_conflicts[need] = shelving.in_memory(self.ledger, frame.message)
                 elif isinstance(frame.message, A2ACall) and need.ended is not None:
                     self._listed[need] = listed(self.ledger, frame.message)
                 self._ready.needs.append(need)
@@ -488,8 +506,9 @@ class Coordinator:
         if now >= self.live.grace_until:
             self._end_claims(now)
             while (conflict := self._calendar.pop(now)) is not None:
-                self.ledger.stirred[conflict] = self.ledger.conflicts[conflict]
-                self._follow(now)
+                if conflict in self.ledger.open_conflicts:
+                    self.ledger.stirred[conflict] = self.ledger.open_conflicts[conflict]
+                    self._follow(now)
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
@@ -555,6 +574,8 @@ class Coordinator:
             None if alarm is None else max(alarm, self.live.grace_until),
             None if hearing is None else max(hearing, self.live.grace_until),
             self._retention.next_deadline(),
+            self._closed.next_deadline(),
+            self._raised.next_deadline(),
             self._refusals.next_deadline(),
         ]
         return min((time for time in times if time is not None), default=None)
@@ -587,8 +608,10 @@ class Coordinator:
                 return refuse(ErrorCode.GONE, f"task {fetched.gone[0]} ended long ago, and is not kept any more")
         if isinstance(message, TaskList) and fetched.views is not None:
             return self._list(message, fetched)
+        if isinstance(message, ConflictList) and fetched.page is not None:
+            return reply(shelving.page_of(self.ledger, message, fetched.page))
         lent = [task for task in fetched.tasks if task not in self.ledger.tasks]
-        with self.ledger.lending(fetched.tasks.values()):
+        with self.ledger.lending(fetched.tasks.values(), fetched.conflicts.values()):
             if isinstance(message, A2ACall) and fetched.passing is not None:
                 return on_list(self.world, message, lent, fetched.passing)
             return HANDLERS[type(message)](self.world, sender, message, now)
@@ -654,12 +677,12 @@ class Coordinator:
         if task.is_terminal:
             live.lease_until.pop(record.task, None)
             live.progress.pop(record.task, None)
-            self._retention.add(task, record.at)
+            self._linger(task, record.at)
         if live.released:
             self._take_slot_back(task)
 
     def _is_back(self, record: Recalled) -> None:
-        self._retention.add(self.ledger.tasks[record.task], record.at)
+        self._linger(self.ledger.tasks[record.task], record.at)
 
     def _card_changed(self, record: AgentRegistered | StatusSet) -> None:
         self._agent_changed(record.agent, record.at)
@@ -812,7 +835,16 @@ class Coordinator:
             if self._wait_begins and not ledger.touched and not ledger.freed:
                 self._break_circles(now)
             if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
-                return
+                break
+        if ledger.closed:
+            self._linger_closed()
+
+    def _linger_closed(self) -> None:
+        """Note the conflicts that have ended, which are to leave some time after that."""
+        for conflict in self.ledger.closed.values():
+            queue = self._raised if conflict.raises else self._closed
+            queue.add(conflict.id, conflict.opened_lsn, conflict.kept_bytes, conflict.closed_at)
+        self.ledger.closed.clear()
 
     def _break_circles(self, now: int) -> None:
         """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
@@ -922,19 +954,42 @@ class Coordinator:
 
     # Leaving memory ---------------------------------------------------------------------------------------------------
 
+    def _linger(self, task: Task, since: int) -> None:
+        """Note a settled task, which is to leave some time after this."""
+        self._retention.add(task.id, task.lsn, task.kept_bytes, since)
+
     def _archive(self, now: int) -> None:
-        """Have settled tasks leave that nobody needs at hand any more."""
-        due = self._retention.next_deadline()
-        if due is None or due > now:
-            return
-        leaving, has_mail = self._retention.take(self.ledger, self._waiting.wanted, now)
-        if leaving:
-            self._ready.archived.extend(map(shelved, leaving))
-            self._commit(Archived(now, [task.id for task in leaving]))
+        """Have settled tasks and closed conflicts leave that nobody needs at hand any more."""
+        has_mail = self._archive_tasks(now)
+        for closed in (self._closed, self._raised):
+            has_mail = self._archive_conflicts(closed, now) or has_mail
         if has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now
             for connection in self.live.agents.values():
                 self._record_ack(connection, now)
+
+    def _archive_tasks(self, now: int) -> bool:
+        """Have tasks leave, and tell whether mail alone may have kept one."""
+        due = self._retention.next_deadline()
+        if due is None or due > now:
+            return False
+        ledger, wanted = self.ledger, self._waiting.wanted
+        leaving, has_mail = self._retention.take(lambda name, others: fate_of(ledger, name, wanted, others), now)
+        if leaving:
+            self._ready.archived.extend(shelved(ledger.tasks[name]) for name in leaving)
+            self._commit(Archived(now, leaving))
+        return has_mail
+
+    def _archive_conflicts(self, closed: Retention, now: int) -> bool:
+        """Have conflicts leave, and tell whether mail alone may have kept one."""
+        due = closed.next_deadline()
+        if due is None or due > now:
+            return False
+        leaving, has_mail = closed.take(lambda name, _: shelving.fate_of(self.ledger, self.policy, name, now), now)
+        if leaving:
+            self._ready.closed.extend(shelving.shelved(self.ledger.conflicts[name]) for name in leaving)
+            self._commit(ConflictsArchived(now, leaving))
+        return has_mail
 
     # Sending ----------------------------------------------------------------------------------------------------------
 

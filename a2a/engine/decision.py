@@ -12,7 +12,21 @@ from ..protocol.messages import Error, Message
 from .conflicts.bench import Job
 from .records import Record
 
-__all__ = ["NOTHING", "Called", "Decision", "EndedPage", "Need", "Page", "Ready", "Row", "Shelved", "refuse", "reply"]
+__all__ = [
+    "NOTHING",
+    "Called",
+    "ConflictsWanted",
+    "Decision",
+    "EndedPage",
+    "Need",
+    "Page",
+    "Ready",
+    "Row",
+    "Shelved",
+    "ShelvedConflict",
+    "refuse",
+    "reply",
+]
 
 
 @dataclass(slots=True)
@@ -51,8 +65,22 @@ class Shelved(NamedTuple):
     """Large byte strings that the body refers to, see `plain.to_parts`."""
 
 
+class ShelvedConflict(NamedTuple):
+    """A closed conflict on its way into the archive, with what it can be found by."""
+
+    conflict: str
+    lsn: int
+    kind: str
+    object: str
+    tasks: tuple[str, ...]
+    """Those it is about."""
+    body: bytes
+    beside: tuple[bytes, ...] = ()
+    """As for a task."""
+
+
 Row = tuple[str, bytes, Sequence[bytes]]
-"""An archived task as it is found: its id, its body, empty when it is gone, and what is kept beside that."""
+"""What is archived as it is found: its id, its body, and what is kept beside that. A task that is gone has no body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +109,19 @@ class EndedPage:
     """Tasks that ended at this time or later only."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConflictsWanted:
+    """What is asked of the archive for one page of conflicts: the newest, behind a position, that pass."""
+
+    limit: int
+    before: int | None = None
+    """Conflicts that opened before this position only."""
+    kind: str | None = None
+    object: str | None = None
+    task: str | None = None
+    """Only those that are about this one."""
+
+
 @dataclass(eq=False, slots=True)
 class Need:
     """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive."""
@@ -91,6 +132,8 @@ class Need:
     """(scope, key) that a task may have had."""
     page: Page | None = None
     ended: EndedPage | None = None
+    conflict: str | None = None
+    conflicts: ConflictsWanted | None = None
 
 
 @dataclass(slots=True)
@@ -125,6 +168,8 @@ class Ready:
     """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
     archived: list[Shelved] = field(default_factory=list)
     """Becomes durable with the records, which say that these tasks are to be found there."""
+    closed: list[ShelvedConflict] = field(default_factory=list)
+    """The same of conflicts."""
     needs: list[Need] = field(default_factory=list)
     """To be looked up once the records are durable, and answered with `found`."""
     halt: str | None = None

@@ -13,9 +13,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..protocol.codec import BadFrame, Frame
-from ..protocol.messages import A2ACall, ConflictRaise, ContextWrite, Hello, Message, TaskDelegate, TaskList
+from ..protocol.messages import (
+    A2ACall,
+    ConflictAppeal,
+    ConflictGet,
+    ConflictList,
+    ConflictPosition,
+    ConflictRaise,
+    ConflictVote,
+    ContextWrite,
+    Hello,
+    Message,
+    TaskDelegate,
+    TaskList,
+)
 from . import plain
 from .binding import need_of
+from .conflicts.case import Conflict
+from .conflicts.shelving import page_wanted as conflicts_wanted
 from .decision import Need, Row
 from .ledger import Ledger
 from .live import Connection
@@ -31,8 +46,11 @@ class Fetched:
     """What the archive had."""
 
     tasks: dict[str, Task] = field(default_factory=dict)
+    conflicts: dict[str, Conflict] = field(default_factory=dict)
     stored: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
     """The stored forms they were read from, and what was kept beside these."""
+    page: list[Conflict] | None = None
+    """Of a page of conflicts: those that pass, in memory and in the archive, newest first."""
     gone: list[str] = field(default_factory=list)
     """Tasks that were there and are no more."""
     failure: str = ""
@@ -41,6 +59,19 @@ class Fetched:
     """Of a page: what it shows of the tasks that were in memory when it was asked for."""
     passing: int | None = None
     """Of a page of A2A's: how many tasks in the archive pass."""
+
+    @staticmethod
+    def read_conflicts(rows: Sequence[Row] | None) -> Fetched:
+        """Read conflicts as the archive has them."""
+        if rows is None:
+            return Fetched(failure="the archive cannot be read")
+        fetched = Fetched()
+        for name, body, beside in rows:
+            try:
+                fetched.conflicts[name] = plain.from_bytes(Conflict, body, beside)
+            except ValueError as error:
+                return Fetched(failure=f"conflict {name} cannot be read from the archive: {error}")
+        return fetched
 
     @staticmethod
     def read(rows: Sequence[Row] | None) -> Fetched:
@@ -62,6 +93,13 @@ class Fetched:
 
 def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | None:
     """Return what has to be looked up before the message can be decided, or None: nearly always."""
+    if ledger.conflicts_archived:
+        if isinstance(message, ConflictList):
+            listed = conflicts_wanted(ledger, message)
+            return None if listed is None else Need(sender.id, conflicts=listed)
+        if isinstance(message, ConflictGet | ConflictPosition | ConflictVote | ConflictAppeal):
+            is_archived = ledger.may_have_archived_conflict(message.conflict)
+            return Need(sender.id, conflict=message.conflict) if is_archived else None
     if not ledger.archived.layers:
         return None
     if isinstance(message, TaskList):

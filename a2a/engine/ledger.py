@@ -32,6 +32,7 @@ from .records import (
     ConflictNoted,
     ConflictOpened,
     ConflictResolved,
+    ConflictsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -50,7 +51,10 @@ from .records import (
 from .refusals import Refusal, keep
 from .task_state import COUNTED, Event, Result, Task
 
-__all__ = ["Agent", "Ledger", "Mailbox", "MailboxEntry"]
+__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry"]
+
+ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
+"""Notices that are rendered from a conflict."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class MailboxEntry:
     kind: str
     task: str
     number: int = 0
-    """The fence, revision or question it is about."""
+    """The fence, revision or question it is about; of a conflict, the position where it opened."""
     claim: dict[str, Any] | None = None
     """What was to be told when it was posted, where that is about a claim: the claim may be gone when it is sent."""
 
@@ -116,6 +120,10 @@ class Ledger:
         """Those that are not over, in the order they opened."""
         self.conflicts_about: dict[str, list[str]] = {}
         """What conflicts are about to their ids, the newest last."""
+        self.closed: dict[str, Conflict] = {}
+        """Those that ended since the last pass; the coordinator empties it."""
+        self.conflicts_archived = 0
+        """How many have left memory."""
         self.contested: dict[tuple[str, str], str] = {}
         """(context, key) to the conflict that is open about it: nobody writes it meanwhile."""
         self.quarantined: dict[str, str] = {}
@@ -135,7 +143,7 @@ class Ledger:
         self.claims = ClaimBook()
         self.patches = PatchBook()
         self.mail: dict[str, int] = {}
-        """Task to the mailbox entries that are rendered from it and not acknowledged."""
+        """Task or conflict to the mailbox entries that are rendered from it and not acknowledged."""
         self.archived = KeyFilter()
         """The keys of tasks that left memory, approximately."""
         self.recalled: dict[str, None] = {}
@@ -179,6 +187,13 @@ class Ledger:
         """Put a notice about a claim into its agent's mailbox."""
         self._post(claim.agent, MailboxEntry(0, lsn, kind, "", claim.id, claim.facts()))
 
+    def post_conflict(self, agent: str, lsn: int, kind: str, conflict: Conflict) -> None:
+        """Put a notice about a conflict into an agent's mailbox."""
+        # The answers of a group are with its members, so that the task has to stay as well.
+        task = "" if conflict.candidates else conflict.task
+        self._post(agent, MailboxEntry(0, lsn, kind, task, conflict.opened_lsn))
+        self.mail[conflict.id] = self.mail.get(conflict.id, 0) + 1
+
     def _post(self, agent: str, entry: MailboxEntry) -> None:
         mailbox = self.mailboxes.get(agent)
         if mailbox is None:
@@ -191,11 +206,16 @@ class Ledger:
 
     def read_mail(self, entry: MailboxEntry) -> None:
         """Count an entry that nobody will ask for any more."""
-        left = self.mail[entry.task] - 1
+        self._count_read(entry.task)
+        if entry.kind in ABOUT_CONFLICTS:
+            self._count_read(self.conflict_id_at(entry.number))
+
+    def _count_read(self, about: str) -> None:
+        left = self.mail[about] - 1
         if left:
-            self.mail[entry.task] = left
+            self.mail[about] = left
         else:
-            del self.mail[entry.task]
+            del self.mail[about]
 
     def may_have_archived(self, task: str) -> bool:
         """Tell whether this may be the id of a task that was here and left."""
@@ -207,9 +227,19 @@ class Ledger:
         is_ours = namespace == self.namespace and number.isdecimal() and task == self.task_id_at(int(number))
         return int(number) if is_ours else 0
 
+    def may_have_archived_conflict(self, conflict: str) -> bool:
+        """Tell whether this may be the id of a conflict that was here and left."""
+        return bool(self.conflicts_archived) and conflict not in self.conflicts and self.opened_at(conflict) > 0
+
+    def opened_at(self, conflict: str) -> int:
+        """Return the position where a conflict opened, as its id has it; 0 where it is no id of this ledger."""
+        number = conflict.removeprefix(f"{self.namespace}-k")
+        is_ours = number.isdecimal() and conflict == self.conflict_id_at(int(number)) and int(number) <= self.lsn
+        return int(number) if is_ours else 0
+
     @contextmanager
-    def lending(self, tasks: Iterable[Task]) -> Iterator[None]:
-        """Have archived tasks at hand while a decision is made, as if they had never left.
+    def lending(self, tasks: Iterable[Task], conflicts: Iterable[Conflict] = ()) -> Iterator[None]:
+        """Have archived tasks and conflicts at hand while a decision is made, as if they had never left.
 
         The one thing beside `apply` that touches the state, and it leaves it as it was: handlers need not know where
         a task they read comes from.
@@ -219,9 +249,13 @@ class Ledger:
         for task in lent:
             self.tasks[task.id] = task
             self.keys.setdefault((task.scope, task.key), task.id)
+        away = {conflict.id: conflict for conflict in conflicts if conflict.id not in self.conflicts}
+        self.conflicts.update(away)
         try:
             yield
         finally:
+            for conflict in away:
+                del self.conflicts[conflict]
             for task in lent:
                 del self.tasks[task.id]
             for name in named:
@@ -500,6 +534,16 @@ def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
         ledger.recalled.pop(task_id, None)
 
 
+def _conflicts_archived(ledger: Ledger, record: ConflictsArchived, lsn: int) -> None:
+    for name in record.conflicts:
+        conflict = ledger.conflicts[name]
+        if conflict.is_open:
+            raise ValueError(f"record {lsn} archives conflict {name}, which is open")
+        del ledger.conflicts[name]
+        folding.unindex(ledger, conflict)
+        ledger.conflicts_archived += 1
+
+
 def _recalled(ledger: Ledger, record: Recalled, lsn: int) -> None:
     task = plain.from_bytes(Task, record.body)
     if task.id != record.task or not task.is_terminal or task.id in ledger.tasks:
@@ -533,5 +577,6 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     **claimbook.APPLY,
     Refused: _refused,
     Archived: _archived,
+    ConflictsArchived: _conflicts_archived,
     Recalled: _recalled,
 }

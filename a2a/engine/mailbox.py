@@ -25,7 +25,7 @@ from .claimbook import owner_of
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
-from .ledger import Ledger, Mailbox, MailboxEntry
+from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
 from .live import Connection, World
 from .task_state import Task
 from .tasks import settled_notice
@@ -67,7 +67,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
     if entry.claim is not None:
         return claim_notice(world.ledger, entry, now)
     ledger = world.ledger
-    if entry.kind.startswith("conflict."):
+    if entry.kind in ABOUT_CONFLICTS:
         conflict = ledger.conflicts[ledger.conflict_id_at(entry.number)]
         is_opening = entry.kind == "conflict.opened"
         return opened_notice(ledger, conflict, agent, now) if is_opening else resolved_notice(ledger, conflict)

@@ -264,6 +264,10 @@ class Policy:
     """Settled tasks in memory. Beyond this the oldest leave sooner; a small one takes five kilobytes."""
     linger_bytes_max: int = 64 * 1024 * 1024
     """Bytes of their payloads; likewise. A snapshot has them all."""
+    linger_conflicts_max: int = 2_000
+    """The same of closed conflicts; a small one takes six kilobytes."""
+    raised_keep_ms: int = 24 * 3600 * 1000
+    """How long a closed conflict stays that somebody raised: so long the same raise is a repeat."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000

@@ -39,6 +39,7 @@ __all__ = [
     "ConflictNoted",
     "ConflictOpened",
     "ConflictResolved",
+    "ConflictsArchived",
     "ContextWritten",
     "CoordinatorStarted",
     "CoordinatorStopped",
@@ -716,6 +717,13 @@ class Archived(Record):
 
 
 @dataclass(slots=True)
+class ConflictsArchived(Record):
+    """Closed conflicts left memory. The archive has them, from before this record or together with it."""
+
+    conflicts: list[str]
+
+
+@dataclass(slots=True)
 class Recalled(Record):
     """An archived task is needed again: something is about to be added to it."""
 
@@ -777,6 +785,7 @@ RECORDS: dict[str, type[Record]] = {
         ClaimEnded,
         Refused,
         Archived,
+        ConflictsArchived,
         Recalled,
     )
 }

@@ -52,7 +52,8 @@ from . import plain, snapshot
 from .budget import exhausted
 from .capacity import serves
 from .claimcheck import expected_instead
-from .conflicts.case import FLAPPING, PATCHED, Terms
+from .conflicts import shelving
+from .conflicts.case import FLAPPING, PATCHED, Conflict, Terms
 from .conflicts.comparators import Compare, run
 from .conflicts.finding import TRIES
 from .conflicts.flapping import opened
@@ -93,6 +94,7 @@ from .records import (
     ConflictNoted,
     ConflictOpened,
     ConflictResolved,
+    ConflictsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -125,7 +127,7 @@ from .records import (
     Yielded,
 )
 from .refusals import CODES_KEPT, stands
-from .retention import may_leave
+from .retention import Fate, may_leave
 from .routing import Queues, wanted_of
 from .task_state import Task
 from .tasks import due
@@ -236,6 +238,7 @@ class Replay:
                 self.ledger.posted.clear()
                 self.ledger.freed.clear()
                 self.ledger.stirred.clear()
+                self.ledger.closed.clear()
             self.decisions += 1
         return None
 
@@ -882,15 +885,23 @@ def _archived(replay: Replay, record: Archived) -> list[list[Record]]:
     return [[record]]
 
 
+def _conflicts_archived(replay: Replay, record: ConflictsArchived) -> list[list[Record]]:
+    for name in record.conflicts:
+        leaves = shelving.fate_of(replay.ledger, replay.world.policy, name, record.at) is Fate.LEAVES
+        _allow(leaves, f"{name} is needed in memory")
+        replay.shelf[name] = digest(plain.to_bytes(replay.ledger.conflicts[name]), of=Conflict)
+    return [[record]]
+
+
 def _recalled(replay: Replay, record: Recalled) -> list[list[Record]]:
     _allow(replay.shelf.get(record.task) == digest(record.body), f"{record.task} as it was archived")
     return [[record]]
 
 
-def digest(body: bytes, beside: Sequence[bytes] = ()) -> bytes:
-    """Return what stands for an archived task on the shelf of a replay."""
+def digest(body: bytes, beside: Sequence[bytes] = (), of: type[Task | Conflict] = Task) -> bytes:
+    """Return what stands for an archived task, or conflict, on the shelf of a replay."""
     if body:
-        body = plain.to_bytes(plain.from_bytes(Task, body, beside))  # whichever version wrote it
+        body = plain.to_bytes(plain.from_bytes(of, body, beside))  # whichever version wrote it
     return hashlib.blake2b(body, digest_size=12).digest()
 
 
@@ -945,6 +956,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     ClaimEnded: _about_claims,
     Refused: _refused,
     Archived: _archived,
+    ConflictsArchived: _conflicts_archived,
     Recalled: _recalled,
 }
 """Each record there is, and how it is run again."""

@@ -1,12 +1,13 @@
-"""Which settled tasks leave memory, and when (spec DURABLE-8).
+"""Which settled tasks leave memory, and when they and closed conflicts do (spec DURABLE-8, DURABLE-11).
 
-`may_leave` is the rule, `Retention` the queue of those that have settled, in the order in which they are due: nothing
+`may_leave` is the rule for tasks, `Retention` the queue of what has ended, in the order in which it is due: nothing
 here ever walks all tasks. It decides nothing itself; the coordinator records what it takes from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
+from enum import Enum
 from heapq import heappop, heappush
 
 from . import plain
@@ -14,19 +15,30 @@ from .decision import Shelved
 from .ledger import Ledger
 from .task_state import Task
 
-__all__ = ["Retention", "may_leave", "shelved"]
+__all__ = ["Fate", "Retention", "fate_of", "may_leave", "shelved"]
 
 _TOGETHER_MS = 250
-"""Tasks due within this time leave together: a record for each would be one more on every task."""
+"""What is due within this time leaves together: a record for each would be one more on every task."""
 _BATCH = 256
-"""Tasks in one record: each is written out, and the loop has other things to do."""
+"""Tasks or conflicts in one record: each is written out, and the loop has other things to do."""
 _BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of their payloads from which on a record names no further one."""
 _CROWD_SHARE = 256
 """Beyond what there is room for by so small a part of it nobody leaves: together they cost less than one by one. A task
 at a time took 1.73 ms while there was room, and 1.98 when each that came in had one go."""
 _LOOK_AGAIN_MS = 1_000
-"""A task that was not ready is looked at again after its time to linger, but not sooner than this."""
+"""What was not ready is looked at again after its time to linger, but not sooner than this."""
+
+
+class Fate(Enum):
+    """What becomes of something whose time to leave has come."""
+
+    LEAVES = "leaves"
+    STAYS = "stays"
+    UNREAD = "unread"
+    """It stays, and mail about it is not acknowledged, as far as that is recorded."""
+    GONE = "gone"
+    """It is not there any more."""
 
 
 def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
@@ -48,6 +60,23 @@ def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
     return not any(task.id in ledger.holding.get(agent, ()) for agent in task.agents)
 
 
+def fate_of(ledger: Ledger, name: str, wanted: Container[object], leaving: Container[str]) -> Fate:
+    """Return what becomes of a task.
+
+    Args:
+        ledger: where it is, or was.
+        name: its id.
+        wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
+        leaving: those that leave with it.
+    """
+    task = ledger.tasks.get(name)
+    if task is None:
+        return Fate.GONE
+    if task.id not in wanted and (task.scope, task.key) not in wanted and may_leave(ledger, task, leaving):
+        return Fate.LEAVES
+    return Fate.UNREAD if task.id in ledger.mail else Fate.STAYS
+
+
 def shelved(task: Task) -> Shelved:
     """Return a settled task as the archive keeps it."""
     body, beside = plain.to_parts(task) if task.kept_bytes >= plain.LARGE_BYTES else (plain.to_bytes(task), ())
@@ -67,29 +96,36 @@ def shelved(task: Task) -> Shelved:
 
 
 class Retention:
-    """The settled tasks in memory, by when they are to be looked at.
+    """What has ended and is in memory, by when it is to be looked at.
 
     Args:
-        linger_ms: how long a settled task stays, at least, where there is room.
-        tasks_max: beyond so many the oldest leave sooner.
+        linger_ms: how long it stays, at least, where there is room.
+        count_max: beyond so many the oldest leave sooner.
         bytes_max: beyond so many bytes of their payloads likewise.
     """
 
-    def __init__(self, linger_ms: int, tasks_max: int, bytes_max: int) -> None:
+    def __init__(self, linger_ms: int, count_max: int, bytes_max: int) -> None:
         self._linger_ms = linger_ms
-        self._tasks_max = tasks_max
+        self._count_max = count_max
         self._bytes_max = bytes_max
         self._bytes = 0
         self._crowded_at = 0
         """When to look again where there are too many: those looked at last could not leave."""
         self._heap: list[tuple[int, int, str, int]] = []
-        """(time, lsn of the task, task, bytes of its payloads)."""
+        """(time, position where it began, name, bytes of its payloads)."""
 
-    def add(self, task: Task, since: int) -> None:
-        """Note a task that has settled, or is back, at this time."""
-        due, size = since + self._linger_ms, task.kept_bytes
+    def add(self, name: str, lsn: int, size: int, since: int) -> None:
+        """Note what has ended, or is back, at this time.
+
+        Args:
+            name: its id.
+            lsn: where it began; of those that are due together the one before leaves first.
+            size: bytes of its payloads.
+            since: the time.
+        """
+        due = since + self._linger_ms
         self._bytes += size
-        heappush(self._heap, (due + -due % _TOGETHER_MS, task.lsn, task.id, size))
+        heappush(self._heap, (due + -due % _TOGETHER_MS, lsn, name, size))
 
     def next_deadline(self) -> int | None:
         """Return when `take` may have something next, or None."""
@@ -98,16 +134,15 @@ class Retention:
         due = self._heap[0][0]
         return min(due, self._crowded_at) if self._is_crowded(_CROWD_SHARE) else due
 
-    def take(self, ledger: Ledger, wanted: Container[object], now: int) -> tuple[list[Task], bool]:
-        """Return tasks that leave now, a batch at most; and whether mail alone kept one back.
+    def take(self, fate: Callable[[str, Container[str]], Fate], now: int) -> tuple[list[str], bool]:
+        """Return what leaves now, a batch at most; and whether mail alone may have kept something back.
 
         Args:
-            ledger: where they are.
-            wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
+            fate: says what becomes of one, given those that leave with it.
             now: the current time.
         """
-        leaving: dict[str, Task] = {}
-        again: list[Task] = []
+        leaving: dict[str, None] = {}
+        again: list[tuple[str, int, int]] = []
         has_mail = False
         looks = left = 0
         is_crowd = self._is_crowded(_CROWD_SHARE)
@@ -115,25 +150,24 @@ class Retention:
             if self._heap[0][0] > now and (looks >= _BATCH or not is_crowd or not self._is_crowded()):
                 break
             looks += 1
-            _, _, task_id, size = heappop(self._heap)
+            _, lsn, name, size = heappop(self._heap)
             self._bytes -= size
-            task = ledger.tasks.get(task_id)
-            if task is None or task.id in leaving:
+            if name in leaving:
                 continue
-            is_wanted = task.id in wanted or (task.scope, task.key) in wanted
-            if not is_wanted and may_leave(ledger, task, leaving):
-                leaving[task.id] = task
+            became = fate(name, leaving)
+            if became is Fate.LEAVES:
+                leaving[name] = None
                 left += size
-            else:
-                has_mail = has_mail or task.id in ledger.mail
-                again.append(task)
+            elif became is not Fate.GONE:
+                has_mail = has_mail or became is Fate.UNREAD
+                again.append((name, lsn, size))
         later = now + max(0, _LOOK_AGAIN_MS - self._linger_ms)
-        for task in again:
-            self.add(task, later)
+        for name, lsn, size in again:
+            self.add(name, lsn, size, later)
         self._crowded_at = now if leaving else now + _TOGETHER_MS
-        return list(leaving.values()), has_mail
+        return list(leaving), has_mail
 
     def _is_crowded(self, share: int = 0) -> bool:
         """Tell whether there are more than there is room for, and by this part of it more, where one is given."""
-        tasks, size = (self._tasks_max // share, self._bytes_max // share) if share else (0, 0)
-        return len(self._heap) > self._tasks_max + tasks or self._bytes > self._bytes_max + size
+        count, size = (self._count_max // share, self._bytes_max // share) if share else (0, 0)
+        return len(self._heap) > self._count_max + count or self._bytes > self._bytes_max + size

@@ -24,7 +24,7 @@ from .task_state import Task
 
 __all__ = ["VERSION", "load", "state_hash", "to_bytes"]
 
-VERSION = 1
+VERSION = 2
 """To be raised where `apply` makes something else of the same records; other fields are noticed without it."""
 
 
@@ -56,6 +56,7 @@ class _State:
     """Owner to its claims, in their order."""
     claim_numbers: dict[str, Numbers]
     conflicts: dict[str, Conflict]
+    conflicts_archived: int
     impostures: dict[str, list[Refusal]]
     sealed: str
     records_of: dict[str, tuple[int, int]]
@@ -86,6 +87,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         claim_owners={owner: list(claims) for owner, claims in ledger.claims.by_owner.items()},
         claim_numbers=ledger.claims.numbers,
         conflicts=ledger.conflicts,
+        conflicts_archived=ledger.conflicts_archived,
         impostures=ledger.impostures,
         sealed=ledger.sealed,
         records_of=ledger.records_of,
@@ -128,7 +130,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.recalled = dict.fromkeys(state.recalled)
     ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
-    ledger.impostures = state.impostures
+    ledger.conflicts_archived, ledger.impostures = state.conflicts_archived, state.impostures
     for conflict in ledger.conflicts.values():
         index(ledger, conflict)
     ledger.patches = PatchBook.of(state.patches)

@@ -1,8 +1,8 @@
 """The contract every ledger store keeps.
 
 A store is an append-only log with a known end, plus two things beside it: the newest snapshot and an indexed archive
-of settled tasks. It knows nothing of tasks or messages: an entry is bytes with a name and a time for
-whoever looks. The server owns exactly one store; one contract test covers every implementation.
+of settled tasks and closed conflicts. It knows nothing of what these say, nor of messages: an entry is bytes with a
+name and a time for whoever looks. The server owns exactly one store; one contract test covers every implementation.
 
 The contract is narrow enough for a replicated log: an append names the position it expects, as a stream with an
 expected last sequence does, and nothing but `append` moves the end.
@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["Appended", "ArchivedTask", "Durability", "Entry", "Snapshot", "Store"]
+__all__ = [
+    "Appended",
+    "Archived",
+    "ArchivedConflict",
+    "ArchivedTask",
+    "Durability",
+    "Entry",
+    "Snapshot",
+    "Store",
+]
 
 Durability = Literal["fsync", "os", "memory"]
 """What a reply after an append is worth: on stable storage, with the operating system, or in this process only."""
@@ -67,6 +76,24 @@ class ArchivedTask(NamedTuple):
     """Large byte strings that the body refers to by their place here; kept once, whatever else has them."""
 
 
+class ArchivedConflict(NamedTuple):
+    """A closed conflict in the archive. Nothing changes it any more."""
+
+    conflict: str
+    lsn: int
+    """The position of the entry that opened it; pages go by it."""
+    kind: str
+    object: str
+    tasks: tuple[str, ...]
+    """Those it is about."""
+    body: bytes
+    beside: tuple[bytes, ...] = ()
+    """As for a task."""
+
+
+Archived = ArchivedTask | ArchivedConflict
+
+
 class Store(Protocol):
     """A ledger on some medium. Open it once, in the event loop that will use it, and close it when the server ends.
 
@@ -91,7 +118,7 @@ class Store(Protocol):
         """
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
     ) -> None:
         """Have a batch made durable at the end of the log, whole or not at all, in the order of the calls.
 
@@ -103,8 +130,8 @@ class Store(Protocol):
             done: called in the event loop, in the order of the calls. After a failure every later batch fails too,
                 as do snapshots and archiving. A batch that failed may be there after the next open all the same, as
                 after any failed sync: it says that nobody knows, not that it was not kept.
-            archived: settled tasks that the batch says are in the archive: they are, when it is durable. One already
-                there is replaced.
+            archived: settled tasks and closed conflicts that the batch says are in the archive: they are, when it is
+                durable. One already there is replaced.
 
         What waits has no bound of its own: the server stops reading while too many appends are unanswered.
         """
@@ -169,6 +196,28 @@ class Store(Protocol):
             state: only tasks that ended so.
             context_id: only tasks of this context.
             since: only tasks that settled at this time or later.
+        """
+
+    async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
+        """Return the archived conflict with this id, or None."""
+
+    async def list_conflicts(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        object: str | None = None,
+        task: str | None = None,
+    ) -> list[ArchivedConflict]:
+        """Return archived conflicts that pass, those that opened last first, from before an `lsn` where it is given.
+
+        Args:
+            before: only conflicts that opened before this position.
+            limit: how many are returned at most.
+            kind: only conflicts of this kind.
+            object: only conflicts about this.
+            task: only conflicts that are about this task.
         """
 
     async def prune(self, settled_before: int, limit: int) -> int:

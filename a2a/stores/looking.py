@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
 from .reader import LedgerReader
 
 __all__ = ["LookingStore"]
@@ -35,7 +35,7 @@ class LookingStore(Store):
         return self._reader.end
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
     ) -> None:
         asyncio.get_running_loop().call_soon(done, None)
 
@@ -78,6 +78,21 @@ class LookingStore(Store):
         settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
         place = {"settled_at": settled_at, "before": before, "limit": limit}
         return self._reader.list_ended(place, {"state": state, "context_id": context_id, "since": since})
+
+    async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
+        return self._reader.find_conflict(conflict)
+
+    async def list_conflicts(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        object: str | None = None,
+        task: str | None = None,
+    ) -> list[ArchivedConflict]:
+        wanted = {"kind": kind, "object": object, "task": task}
+        return self._reader.list_conflicts({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
 
     async def prune(self, settled_before: int, limit: int) -> int:
         return 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ..errors import StoreConflict, StoreError, StoreLocked
 from .appending import Outcome, end_after, tell
-from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
 
 __all__ = ["Medium", "MemoryStore"]
 
@@ -26,6 +26,7 @@ class Medium:
     log: list[Entry] = field(default_factory=list)
     snapshot: Snapshot | None = None
     archive: dict[str, ArchivedTask] = field(default_factory=dict)
+    conflicts: dict[str, ArchivedConflict] = field(default_factory=dict)
     holder: MemoryStore | None = None
     """The store that has it open; set by `open`, cleared by `aclose` and `crash`."""
 
@@ -63,13 +64,17 @@ class MemoryStore(Store):
         return len(self.medium.log)
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
     ) -> None:
         loop = self._require_open()
         if self._failure is None:
             self._failure = self._store(tuple(entries), expected)
         if self._failure is None:
-            self.medium.archive.update((task.task, task) for task in archived)
+            for kept in archived:
+                if isinstance(kept, ArchivedTask):
+                    self.medium.archive[kept.task] = kept
+                else:
+                    self.medium.conflicts[kept.conflict] = kept
         if not self._outcomes:
             loop.call_soon(self._tell)
         self._outcomes.append((done, self._failure))
@@ -145,6 +150,30 @@ class MemoryStore(Store):
         ]
         passing.sort(key=_end, reverse=True)
         return [task for task in passing if behind is None or _end(task) < behind][:limit], len(passing)
+
+    async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
+        self._require_open()
+        return self.medium.conflicts.get(conflict)
+
+    async def list_conflicts(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        object: str | None = None,
+        task: str | None = None,
+    ) -> list[ArchivedConflict]:
+        self._require_open()
+        passing = [
+            conflict
+            for conflict in self.medium.conflicts.values()
+            if (before is None or conflict.lsn < before)
+            and kind in (None, conflict.kind)
+            and object in (None, conflict.object)
+            and (task is None or task in conflict.tasks)
+        ]
+        return sorted(passing, key=lambda conflict: conflict.lsn, reverse=True)[:limit]
 
     async def prune(self, settled_before: int, limit: int) -> int:
         self._require_sound()

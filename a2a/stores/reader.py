@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import StoreError, StoreTooNew
-from .base import ArchivedTask, Entry, Snapshot
+from .base import ArchivedConflict, ArchivedTask, Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
-from .rows import Row, archived_from, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
 __all__ = ["LedgerReader"]
 
@@ -92,6 +92,14 @@ class LedgerReader:
         """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
         ((count,),) = self._run("count_ended", wanted)
         return archived_from(self._run("list_ended", place | wanted), self._blobs), count
+
+    def find_conflict(self, conflict: str) -> ArchivedConflict | None:
+        """Return the archived conflict with this id, or None."""
+        return next(iter(conflicts_from(self._run("find_conflict", (conflict,)), self._blobs)), None)
+
+    def list_conflicts(self, wanted: dict[str, Any]) -> list[ArchivedConflict]:
+        """Return archived conflicts as `Store.list_conflicts` does; `wanted` names all its arguments."""
+        return conflicts_from(self._run(conflicts_query(wanted["task"]), wanted), self._blobs)
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
 from ..protocol.codec import aside, pack, unpack
-from .base import ArchivedTask, Entry
+from .base import Archived, ArchivedConflict, ArchivedTask, Entry
 from .blobs import DIGEST_BYTES, BlobDirectory
 
-__all__ = ["LARGE_BYTES", "Row", "archived_from", "as_group", "digests_in", "entries_from", "entries_in", "to_rows"]
+__all__ = [
+    "LARGE_BYTES",
+    "Row",
+    "Rows",
+    "archived_from",
+    "as_group",
+    "conflicts_from",
+    "conflicts_query",
+    "digests_in",
+    "entries_from",
+    "entries_in",
+    "to_rows",
+]
 
 Row = tuple[Any, ...]
 
@@ -25,23 +37,41 @@ _FORMS = frozenset(
     (str, of_task, int, bytes, of_payload) for of_task in (str, type(None)) for of_payload in (bytes, type(None))
 )
 """The types that the fields of an entry in a row may have."""
+_BETWEEN = "\n"
+"""Between the ids of tasks in a column; no id has it."""
 
 
-def to_rows(
-    entries: Sequence[Entry], archived: Sequence[ArchivedTask], blobs: BlobDirectory
-) -> tuple[list[Row], list[Row]]:
-    """Return the rows of consecutive entries, one at most, and of archived tasks; what is large is durable.
+class Rows(NamedTuple):
+    """What is committed together, by the statement that takes it."""
+
+    groups: list[Row]
+    """Of the log: one at most."""
+    tasks: list[Row]
+    conflicts: list[Row]
+    conflict_tasks: list[Row]
+
+
+def to_rows(entries: Sequence[Entry], archived: Sequence[Archived], blobs: BlobDirectory) -> Rows:
+    """Return the rows of consecutive entries and of what is archived with them; what is large is durable.
 
     Raises:
         OSError: a blob could not be written.
         ValueError: an entry has what no row can hold.
     """
     pieces = [payload for entry in entries if (payload := entry.payload) is not None and len(payload) >= LARGE_BYTES]
-    of_tasks = [piece for task in archived for piece in task.beside]
-    digests = blobs.put([*pieces, *of_tasks]) if pieces or of_tasks else []
-    groups = [_group(entries, b"".join(digests[: len(pieces)]))] if entries else []
+    besides = [piece for kept in archived for piece in kept.beside]
+    digests = blobs.put([*pieces, *besides]) if pieces or besides else []
+    rows = Rows([_group(entries, b"".join(digests[: len(pieces)]))] if entries else [], [], [], [])
     rest = iter(digests[len(pieces) :])
-    return groups, [(*task[:-1], b"".join(next(rest) for _ in task.beside)) for task in archived]
+    for kept in archived:
+        named = b"".join(next(rest) for _ in kept.beside)
+        if isinstance(kept, ArchivedTask):
+            rows.tasks.append((*kept[:-1], named))
+        else:
+            conflict, lsn, kind, about, tasks, body, _ = kept
+            rows.conflicts.append((conflict, lsn, kind, about, _BETWEEN.join(tasks), body, named))
+            rows.conflict_tasks.extend((task, lsn) for task in tasks)
+    return rows
 
 
 def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory) -> Iterator[Entry]:
@@ -92,6 +122,25 @@ def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTas
         StoreCorrupt: a large byte string is missing or damaged.
     """
     return [ArchivedTask._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
+
+
+def conflicts_query(task: str | None) -> str:
+    """Return the name of the statement that lists conflicts, those about a task where one is given."""
+    return "list_conflicts" if task is None else "list_conflicts_of_task"
+
+
+def conflicts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedConflict]:
+    """Return the conflicts that rows of the archive stand for.
+
+    Raises:
+        StoreCorrupt: a large byte string is missing or damaged.
+    """
+    return [
+        ArchivedConflict._make(
+            (*row[:4], tuple(filter(None, str(row[4]).split(_BETWEEN))), row[5], _pieces(row[6], blobs))
+        )
+        for row in rows
+    ]
 
 
 def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None) -> bytes:

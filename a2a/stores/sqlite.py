@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from .base import Appended, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import Row, archived_from, digests_in, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, digests_in, entries_in
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -84,7 +84,7 @@ class SqliteStore(Store):
         return end
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
     ) -> None:
         self._require_open().writer.put(Job(done, tuple(entries), expected, archived))
 
@@ -146,6 +146,22 @@ class SqliteStore(Store):
         ((count,),) = await self._query("count_ended", wanted)
         return found, count
 
+    async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
+        return next(iter(await self._conflicts("find_conflict", (conflict,))), None)
+
+    async def list_conflicts(
+        self,
+        *,
+        before: int | None = None,
+        limit: int = 100,
+        kind: str | None = None,
+        object: str | None = None,
+        task: str | None = None,
+    ) -> list[ArchivedConflict]:
+        wanted = {"kind": kind, "object": object, "task": task}
+        before = _LSN_MAX if before is None else before
+        return await self._conflicts(conflicts_query(task), {"before": before, "limit": limit, **wanted})
+
     async def prune(self, settled_before: int, limit: int) -> int:
         rows = await self._query("find_prunable", (settled_before, limit))
         await self._write("prune_tasks", rows)
@@ -177,6 +193,10 @@ class SqliteStore(Store):
     async def _archived(self, name: str, parameters: Parameters) -> list[ArchivedTask]:
         ledger = self._require_open()
         return await ledger.aside(lambda: archived_from(ledger.query(name, parameters), ledger.blobs))
+
+    async def _conflicts(self, name: str, parameters: Parameters) -> list[ArchivedConflict]:
+        ledger = self._require_open()
+        return await ledger.aside(lambda: conflicts_from(ledger.query(name, parameters), ledger.blobs))
 
     async def _query(self, name: str, parameters: Parameters) -> list[tuple[Any, ...]]:
         ledger = self._require_open()

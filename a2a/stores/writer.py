@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import StoreConflict, StoreError
 from .appending import Outcome, end_after, tell
-from .base import Appended, ArchivedTask, Entry
+from .base import Appended, Archived, Entry
 from .blobs import BlobDirectory
 from .database import QUERIES, run
 from .rows import to_rows
@@ -50,8 +50,8 @@ class Job:
     entries: Sequence[Entry] = ()
     expected: int | None = None
     """Where the log must end before this job; None where the job does not care."""
-    archived: Sequence[ArchivedTask] = ()
-    """Settled tasks that the entries say are in the archive."""
+    archived: Sequence[Archived] = ()
+    """Settled tasks and closed conflicts that the entries say are in the archive."""
     reaches: int = 0
     """How far the log must have come at least: a snapshot must not be ahead of it."""
     statement: str = ""
@@ -64,7 +64,7 @@ class Job:
         if self.rows:
             return False
         size = sum(len(entry.body) + len(entry.payload or b"") for entry in self.entries)
-        return size + sum(len(task.body) + sum(map(len, task.beside)) for task in self.archived) <= SMALL_BYTES
+        return size + sum(len(kept.body) + sum(map(len, kept.beside)) for kept in self.archived) <= SMALL_BYTES
 
 
 class GroupWriter:
@@ -219,17 +219,20 @@ class GroupWriter:
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
         entries = [entry for job in jobs for entry in job.entries]
-        archived = [task for job in jobs for task in job.archived]
+        archived = [kept for job in jobs for kept in job.archived]
         others = [job for job in jobs if job.rows]
         if not entries and not archived and not others:
             return
         # Before the transaction: a row never names a blob that is not durable.
-        groups, tasks = to_rows(entries, archived, self._blobs)
+        rows = to_rows(entries, archived, self._blobs)
         try:
             run(connection, "begin")
-            connection.executemany(QUERIES["append_group"], groups)
-            if tasks:
-                connection.executemany(QUERIES["archive_tasks"], tasks)
+            connection.executemany(QUERIES["append_group"], rows.groups)
+            if rows.tasks:
+                connection.executemany(QUERIES["archive_tasks"], rows.tasks)
+            if rows.conflicts:
+                connection.executemany(QUERIES["archive_conflicts"], rows.conflicts)
+                connection.executemany(QUERIES["archive_conflict_tasks"], rows.conflict_tasks)
             for job in others:
                 connection.executemany(QUERIES[job.statement], job.rows)
             started = time.perf_counter()

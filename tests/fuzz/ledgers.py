@@ -24,7 +24,7 @@ from a2a.protocol.codec import JSON, Frame, pack, unpack
 from a2a.protocol.messages import Credit, Hello, TaskGet, TaskList
 from a2a.server import Server
 from a2a.snapshots import fold
-from a2a.stores.base import ArchivedTask, Entry, Snapshot
+from a2a.stores.base import Entry, Snapshot
 from a2a.stores.reader import LedgerReader
 from a2a.stores.sqlite import SqliteStore
 
@@ -198,7 +198,7 @@ async def _write(path: Path, play: Play, kept: Snapshot) -> None:
         assert error is None, error
         done.set_result(None)
 
-    ledger.append(entries, end, appended, [ArchivedTask(*task) for task in play.archived])
+    ledger.append(entries, end, appended, play.archived)
     await done
     await ledger.save_snapshot(kept)
     await ledger.aclose()

@@ -10,7 +10,6 @@ from pydantic.alias_generators import to_camel
 from a2a.delegator import AgentInfo
 from a2a.engine.conflicts.bench import Answer, do
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.decision import Shelved
 from a2a.engine.policy import Policy
 from a2a.engine.records import Record, from_bytes, to_bytes
 from a2a.engine.snapshot import load, state_hash
@@ -18,6 +17,7 @@ from a2a.engine.snapshot import to_bytes as to_snapshot
 from a2a.link import _OUR_LIMITS
 from a2a.protocol.codec import JSON, SUBPROTOCOLS, BadFrame, Decoder, Encoding, Frame, encode
 from a2a.protocol.messages import AgentFound, Message, TaskOffer, TaskReview
+from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask
 
 from .making import Heard, to_wire
 
@@ -79,7 +79,7 @@ class Play:
         """Connection to the newest mailbox entry that was sent on it."""
         self.records: list[tuple[int, Record]] = []
         """(lsn, record) of all that was to be appended."""
-        self.archived: list[Shelved] = []
+        self.archived: list[Archived] = []
         self._open: set[int] = set()
         self._ids = 1
         self._incarnation = 1
@@ -133,7 +133,8 @@ class Play:
             ready = self.coordinator.ready(self.now)
             assert ready.halt is None or "older copy" in ready.halt
             self.records += ready.records
-            self.archived += ready.archived
+            self.archived += [ArchivedTask(*task) for task in ready.archived]
+            self.archived += [ArchivedConflict(*conflict) for conflict in ready.closed]
             self._hear(ready.frames)
             for number, _ in ready.closes:
                 self._open.discard(number)

@@ -23,6 +23,7 @@ REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
 SLOTS = "a2a/engine/slots.py"
 RETENTION = "a2a/engine/retention.py"
+SHELVING = "a2a/engine/conflicts/shelving.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
 HANDOVER = "a2a/engine/handover.py"
@@ -566,9 +567,36 @@ MUTANTS: tuple[Mutant, ...] = (
         "leaves-before-it-is-crowded",
         "Settled tasks leave early while there is room for them.",
         RETENTION,
-        "        return len(self._heap) > self._tasks_max + tasks or",
-        "        return len(self._heap) >= self._tasks_max + tasks or",
+        "        return len(self._heap) > self._count_max + count or",
+        "        return len(self._heap) >= self._count_max + count or",
         caught_by=("DURABLE-8",),
+    ),
+    Mutant(
+        "conflict-leaves-unread",
+        "A conflict leaves memory while somebody has not acknowledged a notice of it.",
+        SHELVING,
+        "        return Fate.UNREAD\n",
+        "        return Fate.LEAVES\n",
+        caught_by=("DURABLE-11", "X"),
+        disputes=True,
+    ),
+    Mutant(
+        "conflict-leaves-before-its-task",
+        "A conflict leaves memory while a task is there whose view names it.",
+        SHELVING,
+        "    if conflict.is_open or any(task in ledger.tasks for task in conflict.about):\n",
+        "    if conflict.is_open:\n",
+        caught_by=("DURABLE-11",),
+        disputes=True,
+    ),
+    Mutant(
+        "conflict-leaves-and-is-raised-again",
+        "A conflict that somebody raised leaves memory as soon as any other.",
+        COORDINATOR,
+        "            queue = self._raised if conflict.raises else self._closed\n",
+        "            queue = self._closed\n",
+        caught_by=("DURABLE-11",),
+        quarrels=True,
     ),
     # Mail -------------------------------------------------------------------------------------------------------------
     Mutant(
@@ -633,33 +661,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "created-before-append",
         "`task.created` leaves before the task is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.created']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         caught_by=("I2",),
     ),
     Mutant(
         "verdict-before-append",
         "`task.verdict` leaves before the report is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.verdict']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         caught_by=("I3",),
     ),
     Mutant(
         "mail-before-append",
         "Mail leaves before what it tells of is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         "            early = [item for item in ready.frames if item[1].mseq is not None]\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, ready.archived)",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
         caught_by=("R2",),
     ),
     Mutant(
@@ -1335,8 +1363,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "outcome-not-told",
         "One of the parties is not told how its conflict has ended.",
         FOLDING,
-        '    for party in conflict.parties:\n        ledger.post(party, lsn, "conflict.resolved"',
-        '    for party in list(conflict.parties)[1:]:\n        ledger.post(party, lsn, "conflict.resolved"',
+        '    for party in conflict.parties:\n        ledger.post_conflict(party, lsn, "conflict.resolved"',
+        '    for party in list(conflict.parties)[1:]:\n        ledger.post_conflict(party, lsn, "conflict.resolved"',
         caught_by=("I27",),
         disputes=True,
     ),
@@ -1344,7 +1372,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "late-author-not-told",
         "An author whose answer comes while a conflict is open is not told of it.",
         FOLDING,
-        '            ledger.post(author, lsn, "conflict.opened", task.id, conflict.opened_lsn)',
+        '            ledger.post_conflict(author, lsn, "conflict.opened", conflict)',
         "            ledger.touched[task.id] = task",
         caught_by=("I27",),
         disputes=True,
@@ -1615,9 +1643,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "opening-not-told",
         "One of the parties is not told that a conflict has opened.",
         FOLDING,
-        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened", _rendered_from(',
+        "    for party in record.parties:\n"
+        '        ledger.post_conflict(party, lsn, "conflict.opened", conflict)\n    _stir(',
         "    for party in list(record.parties)[1:]:\n"
-        '        ledger.post(party, lsn, "conflict.opened", _rendered_from(',
+        '        ledger.post_conflict(party, lsn, "conflict.opened", conflict)\n    _stir(',
         caught_by=("I27",),
         quarrels=True,
     ),
@@ -1733,8 +1762,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "noted-and-not-told",
         "Who contradicted something hears how it ended, and not that it opened.",
         FOLDING,
-        '    for party in record.parties:\n        ledger.post(party, lsn, "conflict.opened", "", lsn)',
-        "    ledger.posted.update(record.parties.fromkeys(record.parties))",
+        "    for party in record.parties:\n"
+        '        ledger.post_conflict(party, lsn, "conflict.opened", conflict)\n    close(',
+        "    ledger.posted.update(record.parties.fromkeys(record.parties))\n    close(",
         caught_by=("I27",),
         quarrels=True,
     ),

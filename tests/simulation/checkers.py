@@ -17,6 +17,7 @@ from a2a.engine.records import (
     Asked,
     CancelRequested,
     Checkpointed,
+    ConflictsArchived,
     Declined,
     Delegated,
     Evicted,
@@ -587,6 +588,35 @@ class OnlyTheSettledLeave(Checker):
             self.hold(name not in mail, f"{name} leaves, and somebody has mail about it")
 
 
+class OnlyClosedConflictsLeave(Checker):
+    """A conflict leaves memory once it is over, its tasks have left, and no mail about it waits (DURABLE-11)."""
+
+    name = "DURABLE-11"
+    records = (ConflictsArchived,)
+
+    def before(self, record: ConflictsArchived, lsn: int, cause: Cause) -> None:
+        assert self.court.coordinator is not None, "it decided"
+        ledger, policy = self.court.coordinator.ledger, self.court.policy
+        mail = {
+            ledger.conflict_id_at(entry.number)
+            for mailbox in ledger.mailboxes.values()
+            for entry in mailbox.entries
+            if entry.kind in ("conflict.opened", "conflict.resolved")
+        }
+        for name in record.conflicts:
+            ruling = self.model.rulings[name]
+            self.hold(not ruling.is_open and not ruling.is_archived, f"{name} leaves and is open, or has left before")
+            self.hold(name not in mail, f"{name} leaves, and somebody has mail about it")
+            tasks = [task for task in (ruling.task, *ruling.blocks) if task]
+            there = [task for task in tasks if not self.model.tasks[task].is_archived]
+            self.hold(not there, f"{name} leaves before {there}")
+            over = record.at - ruling.closed_at
+            if not tasks:
+                self.hold(over >= policy.conflict_rest_ms, f"{name} leaves {over} ms after its end: a rule may find it")
+            if ruling.raised:
+                self.hold(over >= policy.raised_keep_ms, f"{name} leaves {over} ms after its end: it was raised")
+
+
 class OnlyTheRecalledChange(Checker):
     """Nothing is decided about a task that has left memory before it is back."""
 
@@ -629,5 +659,6 @@ SAFETY: tuple[type[Checker], ...] = (
     MailPosted,
     RestartLetsGo,
     OnlyTheSettledLeave,
+    OnlyClosedConflictsLeave,
     OnlyTheRecalledChange,
 )

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from a2a.engine.decision import Need, Row, Shelved
+from a2a.engine.decision import ConflictsWanted, Need, Row, Shelved, ShelvedConflict
 from a2a.engine.records import Record, from_bytes
 
 from .world import Event, World
@@ -30,7 +30,7 @@ Appended = Callable[[bool], None]
 class _Pending:
     entries: list[Stored]
     done: Appended
-    archived: Sequence[Shelved] = ()
+    archived: Sequence[Shelved | ShelvedConflict] = ()
     event: Event = field(default_factory=list)
 
 
@@ -43,6 +43,8 @@ class Disk:
         self.entries: list[Stored] = []
         self.archive: dict[str, Shelved] = {}
         """The archived tasks, by id."""
+        self.conflicts: dict[str, ShelvedConflict] = {}
+        """The archived conflicts, likewise."""
         self.ends: list[int] = []
         """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
         self._chance = world.chance("disk")
@@ -60,8 +62,8 @@ class Disk:
         """Whether a batch is on its way."""
         return bool(self._pending)
 
-    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved] = ()) -> None:
-        """Write a batch, and the tasks that it says are archived."""
+    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved | ShelvedConflict] = ()) -> None:
+        """Write a batch, and what it says is archived."""
         batch = _Pending(entries, done, archived)
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
         batch.event = self.world.at(self._last, self._written, batch)
@@ -97,6 +99,11 @@ class Disk:
 
     def look_up(self, need: Need) -> list[Row]:
         """Return what is needed, as far as it is there."""
+        if need.conflicts is not None:
+            return self._list_conflicts(need.conflicts)
+        if need.conflict is not None:
+            kept = self.conflicts.get(need.conflict)
+            return [] if kept is None else [(kept.conflict, kept.body, kept.beside)]
         if need.page is not None:
             page = need.page
             passing = [
@@ -114,6 +121,18 @@ class Disk:
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
         return [(task.task, task.body, task.beside) for task in found]
 
+    def _list_conflicts(self, page: ConflictsWanted) -> list[Row]:
+        passing = [
+            kept
+            for kept in self.conflicts.values()
+            if (page.before is None or kept.lsn < page.before)
+            and page.kind in (None, kept.kind)
+            and page.object in (None, kept.object)
+            and (page.task is None or page.task in kept.tasks)
+        ]
+        passing.sort(key=lambda kept: -kept.lsn)
+        return [(kept.conflict, kept.body, kept.beside) for kept in passing[: page.limit]]
+
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"
         self._pending.popleft()
@@ -129,7 +148,11 @@ class Disk:
 
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
-        self.archive.update((task.task, task) for task in batch.archived)
+        for kept in batch.archived:
+            if isinstance(kept, Shelved):
+                self.archive[kept.task] = kept
+            else:
+                self.conflicts[kept.conflict] = kept
         self.ends.append(len(self.entries))
         for body, payload in batch.entries:
             self.world.mark(b"=", body)

@@ -25,6 +25,7 @@ from .checkers import (
     OneHolder,
     OneResult,
     OneTaskPerKey,
+    OnlyClosedConflictsLeave,
     OnlyTheHolder,
     OnlyTheRecalledChange,
     OnlyTheSettledLeave,
@@ -163,6 +164,9 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "only what is settled and needed by nobody leaves memory, and comes back before it changes": (
         OnlyTheSettledLeave,
         OnlyTheRecalledChange,
+    ),
+    "a conflict leaves memory when it is over, nothing it is about is there and everybody has heard": (
+        OnlyClosedConflictsLeave,
     ),
     "one number is one claim": (ClaimedOnce,),
     "a task's claims live and end with its attempt": (EndsWithAttempt,),

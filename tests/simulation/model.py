@@ -34,6 +34,7 @@ from a2a.engine.records import (
     ConflictNoted,
     ConflictOpened,
     ConflictResolved,
+    ConflictsArchived,
     ContextWritten,
     CoordinatorStarted,
     Declined,
@@ -274,6 +275,12 @@ class Ruling:
     appeal_ms: int = 0
     opened_at: int = 0
     cost_micro: int | None = None
+    closed_at: int = 0
+    is_archived: bool = False
+
+    def close(self, at: int) -> None:
+        """Note its end."""
+        self.is_open, self.closed_at = False, at
 
     @property
     def climbs(self) -> bool:
@@ -403,6 +410,7 @@ class Model:
             Settled: self._settled,
             ContextWritten: self._context_written,
             Archived: self._archived,
+            ConflictsArchived: self._conflicts_archived,
             Recalled: self._recalled,
             ClaimRequested: self._claim_requested,
             Claimed: self._claimed,
@@ -837,7 +845,7 @@ class Model:
         task.reworks += 1
         task.cancel = None
         for ruling in self._about(task.id):
-            ruling.is_open = False
+            ruling.close(record.at)
         self._step(task, "queued", record, lsn)
 
     def _classified(self, record: Classified, lsn: int) -> None:
@@ -891,6 +899,7 @@ class Model:
             [],
             set(record.parties),
             is_open=False,
+            closed_at=record.at,
             kind=record.kind,
             rule=record.rule,
             object=record.object,
@@ -920,7 +929,7 @@ class Model:
 
     def _resolved(self, record: ConflictResolved, lsn: int) -> None:
         ruling = self.rulings[record.conflict]
-        ruling.is_open = False
+        ruling.close(record.at)
         self._resolved_last = (lsn, ruling.contested)
         digests = {known["ref"]: known["digest"] for known in ruling.candidates}
         for blocked in ruling.blocks:
@@ -953,7 +962,7 @@ class Model:
             self._count(parent, kind, task.spent.get(kind, 0))
         self.open.pop(task.id, None)
         for ruling in self._about(task.id):
-            ruling.is_open = False
+            ruling.close(record.at)
         self._step(task, record.state, record, lsn)
 
     def _context_written(self, record: ContextWritten, lsn: int) -> None:
@@ -966,6 +975,10 @@ class Model:
     def _archived(self, record: Archived, lsn: int) -> None:
         for task in record.tasks:
             self.tasks[task].is_archived = True
+
+    def _conflicts_archived(self, record: ConflictsArchived, lsn: int) -> None:
+        for name in record.conflicts:
+            self.rulings[name].is_archived = True
 
     def _recalled(self, record: Recalled, lsn: int) -> None:
         self.tasks[record.task].is_archived = False

@@ -400,7 +400,11 @@ class RaisedOnce(Checker):
     notices = (ConflictRaised,)
 
     def before(self, record: ConflictOpened | ConflictJoined, lsn: int, cause: Cause) -> None:
-        known = [ruling.id for ruling in self.model.rulings.values() if record.name in ruling.raised]
+        known = [
+            ruling.id
+            for ruling in self.model.rulings.values()
+            if record.name in ruling.raised and not ruling.is_archived
+        ]
         self.hold(not known, f"{record.by} has said so in {known}, and says it in {record.conflict}")
         if isinstance(record, ConflictOpened) and record.rule == "raise":
             results = [known["ref"] for known in record.candidates or () if known["form"] == "result"]

@@ -89,9 +89,9 @@ class RefusalsKept(LifeChecker):
                 self._owed.setdefault(said, self.court.cause.now)
 
     def _is_gone(self, said: _AsWas) -> bool:
-        """Whether it is about a task that has left memory, and does not come back for a refusal."""
-        task = self.model.tasks.get(said[2])
-        return task is not None and task.is_archived
+        """Whether it is about a task or a conflict that has left memory, and does not come back for a refusal."""
+        about = self.model.tasks.get(said[2]) or self.model.rulings.get(said[2])
+        return about is not None and about.is_archived
 
     def _said(self, agent: str, message: Message, reply: Message) -> _AsWas | None:
         if isinstance(message, Hello):

@@ -86,6 +86,11 @@ def _known(checker: Checker, record: Any, lsn: int, cause: Any, **facts: Any) ->
     return record, lsn, cause
 
 
+def _has_left(checker: Checker, record: Any, lsn: int, cause: Any) -> None:
+    for name in record.conflicts:
+        checker.model.rulings[name].is_archived = True
+
+
 def _settled(checker: Checker, record: Any, lsn: int, cause: Any, state: str) -> tuple[Any, ...]:
     return _known(checker, record, lsn, cause, settled=replace(END, state=state))
 
@@ -436,6 +441,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.Entitled: ("before", _by_a_stranger),
     checkers.MailPosted: ("after", _more_mail),
     checkers.OnlyTheSettledLeave: ("before", lambda c, r, n, w: (replace(r, at=0), n, w)),
+    checkers.OnlyClosedConflictsLeave: ("before", _has_left),
     checkers.OnlyTheRecalledChange: ("before", lambda c, r, n, w: _known(c, r, n, w, is_archived=True)),
     checkers.RestartLetsGo: ("answered", _still_held),
     rulings.Apart: ("before", _works_on_another),

@@ -199,6 +199,20 @@ class Conflict:
         return not self.outcome
 
     @property
+    def about(self) -> list[str]:
+        """The tasks whose views name it."""
+        return list(dict.fromkeys((self.task, *self.blocks) if self.task else self.blocks))
+
+    @property
+    def kept_bytes(self) -> int:
+        """About what its payloads take in memory."""
+        said: list[bytes] = [candidate.payload for candidate in self.candidates]
+        said += [raised.payload for raised in self.raises]
+        said += [position.payload for position in self.positions.values()]
+        said += [stage.merged for stage in self.stages if stage.merged is not None]
+        return sum(map(len, said)) + (len(self.appeal["payload"]) if self.appeal is not None else 0)
+
+    @property
     def climbs(self) -> bool:
         """Whether it has a ladder of its own: not where a group's goes on with its task, or somebody's word decides."""
         return bool(self.candidates) and self.rule != WORD

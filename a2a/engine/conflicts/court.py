@@ -11,7 +11,6 @@ from ...protocol.messages import (
     ConflictGet,
     ConflictList,
     ConflictOpened,
-    ConflictPage,
     ConflictPosition,
     ConflictVote,
     Ok,
@@ -25,6 +24,7 @@ from ..live import Connection, World
 from ..records import ConflictAppealed, PositionTaken
 from .case import WORD, Conflict
 from .procedure import may_appeal, resolve_by_person, terms_for
+from .shelving import in_memory, page_of, position_before
 from .showing import dissent_of, payloads_of, subjects_of, view
 
 __all__ = [
@@ -121,22 +121,9 @@ def on_conflict_get(world: World, sender: Connection, message: ConflictGet, now:
 
 def on_conflict_list(world: World, sender: Connection, message: ConflictList, now: int) -> Decision:
     """List conflicts, newest first. Spec CONFLICT-9."""
-    conflicts = world.ledger.conflicts
-    last = conflicts.get(message.before) if message.before is not None else None
-    if message.before is not None and last is None:
+    if message.before is not None and position_before(world.ledger, message) == 0:
         return _missing(message.before)
-    found = [
-        conflict
-        for conflict in reversed(conflicts.values())
-        if (last is None or conflict.opened_lsn < last.opened_lsn)
-        and (message.task is None or message.task == conflict.task or message.task in conflict.blocks)
-        and (message.conflict_kind is None or conflict.kind == message.conflict_kind)
-        and (message.object is None or conflict.object == message.object)
-        and (message.is_open is None or conflict.is_open == message.is_open)
-    ]
-    shown = found[: message.limit]
-    more = shown[-1].id if len(found) > len(shown) else None
-    return reply(ConflictPage([view(world.ledger, conflict) for conflict in shown], more))
+    return reply(page_of(world.ledger, message, in_memory(world.ledger, message)))
 
 
 def opened_notice(ledger: Ledger, conflict: Conflict, agent: str, now: int) -> ConflictOpened:

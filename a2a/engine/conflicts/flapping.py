@@ -94,7 +94,7 @@ def opened(world: World, agent: str, one: dict[str, Any], other: dict[str, Any],
     """
     ledger, about = world.ledger, f"agent:{agent}"
     known = ledger.conflicts_about.get(f"identity {about}", ())
-    if any(ledger.conflicts[conflict].is_open for conflict in known) or not has_room(world):
+    if any(conflict in ledger.open_conflicts for conflict in known) or not has_room(world):
         return None
     candidates = []
     for number, said in enumerate((one, other)):

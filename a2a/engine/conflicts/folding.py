@@ -44,6 +44,7 @@ __all__ = [
     "sent_back",
     "stage_closed",
     "stage_opened",
+    "unindex",
     "used",
 ]
 
@@ -60,11 +61,10 @@ def classified(ledger: Ledger, record: Classified, lsn: int) -> None:
         group.classes[record.number].append(record.member)
     ledger.touched[task.id] = task
     author = ledger.tasks[record.member].results[-1].agent
-    for conflict_id in task.conflicts:
-        conflict = ledger.conflicts[conflict_id]
-        if conflict.is_open and author not in conflict.parties:
+    for conflict in _open_about(ledger, task):
+        if author not in conflict.parties:
             conflict.parties[author] = "author"
-            ledger.post(author, lsn, "conflict.opened", task.id, conflict.opened_lsn)
+            ledger.post_conflict(author, lsn, "conflict.opened", conflict)
 
 
 def group_decided(ledger: Ledger, record: GroupDecided, lsn: int) -> None:
@@ -114,7 +114,7 @@ def conflict_opened(ledger: Ledger, record: ConflictOpened, lsn: int) -> None:
         raiser=record.by,
         write=record.write or {},
     )
-    if any(ledger.conflicts[known].is_open for known in ledger.conflicts_about.get(conflict.topic, ())):
+    if any(known in ledger.open_conflicts for known in ledger.conflicts_about.get(conflict.topic, ())):
         raise ValueError(f"record {lsn} opens a second conflict about {conflict.object}")
     if record.payload is not None:
         conflict.raises.append(Raise(record.by, record.claim, record.payload, lsn, record.name))
@@ -132,7 +132,7 @@ def conflict_opened(ledger: Ledger, record: ConflictOpened, lsn: int) -> None:
             other.conflicts.append(conflict.id)
         ledger.move(other, TaskEvent.DISPUTE, record, lsn, conflict=conflict.id, kind=record.kind, rule=record.rule)
     for party in record.parties:
-        ledger.post(party, lsn, "conflict.opened", _rendered_from(conflict), lsn)
+        ledger.post_conflict(party, lsn, "conflict.opened", conflict)
     _stir(ledger, conflict)
 
 
@@ -147,9 +147,12 @@ def index(ledger: Ledger, conflict: Conflict) -> None:
             ledger.quarantined[conflict.quarantines] = conflict.id
 
 
-def _rendered_from(conflict: Conflict) -> str:
-    """Return the task that has to stay in memory while a notice waits: a group, whose members have the answers."""
-    return "" if conflict.candidates else conflict.task
+def unindex(ledger: Ledger, conflict: Conflict) -> None:
+    """Have a closed conflict found by nothing any more."""
+    about = ledger.conflicts_about[conflict.topic]
+    about.remove(conflict.id)
+    if not about:
+        del ledger.conflicts_about[conflict.topic]
 
 
 def _stir(ledger: Ledger, conflict: Conflict) -> None:
@@ -195,7 +198,7 @@ def conflict_noted(ledger: Ledger, record: ConflictNoted, lsn: int) -> None:
     ledger.conflicts[conflict.id] = conflict
     index(ledger, conflict)
     for party in record.parties:
-        ledger.post(party, lsn, "conflict.opened", "", lsn)
+        ledger.post_conflict(party, lsn, "conflict.opened", conflict)
     close(ledger, conflict, "select", record.ref, record.by, record.rationale, record.at, lsn)
 
 
@@ -246,7 +249,7 @@ def conflict_appealed(ledger: Ledger, record: ConflictAppealed, lsn: int) -> Non
     conflict.appeal = {"by": record.party, "ground": record.ground, "lsn": lsn, "payload": record.payload}
     _stir(ledger, conflict)
     for party in conflict.parties:
-        ledger.post(party, lsn, "conflict.opened", _rendered_from(conflict), conflict.opened_lsn)
+        ledger.post_conflict(party, lsn, "conflict.opened", conflict)
 
 
 # The end --------------------------------------------------------------------------------------------------------------
@@ -282,12 +285,13 @@ def close(
     conflict.seal = ledger.sealed = seal(record)
     conflict.record = record | {"seal": conflict.seal}
     del ledger.open_conflicts[conflict.id]
+    ledger.closed[conflict.id] = conflict
     if conflict.contested is not None:
         del ledger.contested[conflict.contested]
     if conflict.quarantines is not None:
         del ledger.quarantined[conflict.quarantines]
     for party in conflict.parties:
-        ledger.post(party, lsn, "conflict.resolved", _rendered_from(conflict), conflict.opened_lsn)
+        ledger.post_conflict(party, lsn, "conflict.resolved", conflict)
 
 
 def ended(ledger: Ledger, task: Task, record: Settled, lsn: int) -> None:

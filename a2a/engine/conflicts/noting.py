@@ -238,7 +238,7 @@ def expected_instead(ledger: Ledger, record: ConflictNoted) -> str | None:
     if record.ref not in refs:
         return f"one of {refs}"
     known = ledger.conflicts_about.get(f"{record.kind} {record.object}", ())
-    if any(ledger.conflicts[conflict].is_open for conflict in known):
+    if any(conflict in ledger.open_conflicts for conflict in known):
         return f"no other conflict about {record.object}, one is open"
     if record.rule == "s3":
         fences = {candidate["ref"]: candidate["fence"] for candidate in record.candidates}

@@ -149,7 +149,7 @@ def proceed(world: World, conflict: Conflict, now: int) -> list[Record] | Merge 
 
 
 def _open_conflict(ledger: Ledger, task: Task) -> Conflict | None:
-    return next((ledger.conflicts[known] for known in task.conflicts if ledger.conflicts[known].is_open), None)
+    return next((ledger.open_conflicts[known] for known in task.conflicts if known in ledger.open_conflicts), None)
 
 
 def _completed(ledger: Ledger, group: Group) -> list[str]:

@@ -250,7 +250,7 @@ def _about(ledger: Ledger, message: ConflictRaise, found: list[Candidate]) -> st
 def _known(ledger: Ledger, topic: str, disputed: list[Task]) -> list[Conflict]:
     """Return the conflicts about the same thing, and those that dispute one of these results already."""
     about = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
-    others = [ledger.conflicts[known] for task in disputed for known in task.conflicts]
+    others = [ledger.conflicts[known] for task in disputed for known in task.conflicts if known in ledger.conflicts]
     return [*about, *(other for other in others if other.blocks and other not in about)]
 
 

@@ -126,6 +126,32 @@ SELECT count(*) FROM archive
 WHERE gone = 0 AND settled_at >= :since
   AND (:state IS NULL OR state = :state) AND (:context_id IS NULL OR context_id = :context_id);
 
+-- archive_conflicts --
+-- Put a closed conflict into the archive, or replace it there
+INSERT OR REPLACE INTO conflicts (conflict, lsn, kind, object, tasks, body, blobs) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- archive_conflict_tasks --
+-- Have a conflict in the archive found by a task it is about
+INSERT OR IGNORE INTO conflict_tasks (task, lsn) VALUES (?, ?);
+
+-- find_conflict --
+-- The archived conflict with this id, or no row
+SELECT conflict, lsn, kind, object, tasks, body, blobs FROM conflicts WHERE conflict = ?;
+
+-- list_conflicts --
+-- Archived conflicts that pass, newest first
+SELECT conflict, lsn, kind, object, tasks, body, blobs FROM conflicts
+WHERE lsn < :before AND (:kind IS NULL OR kind = :kind) AND (:object IS NULL OR object = :object)
+ORDER BY lsn DESC LIMIT :limit;
+
+-- list_conflicts_of_task --
+-- The same of those that are about a task
+SELECT conflict, conflicts.lsn, kind, object, tasks, body, blobs
+FROM conflict_tasks CROSS JOIN conflicts ON conflicts.lsn = conflict_tasks.lsn
+WHERE conflict_tasks.task = :task AND conflict_tasks.lsn < :before
+  AND (:kind IS NULL OR kind = :kind) AND (:object IS NULL OR object = :object)
+ORDER BY conflict_tasks.lsn DESC LIMIT :limit;
+
 -- find_prunable --
 -- The oldest archived tasks that settled before a time and are not gone yet
 SELECT task FROM archive WHERE gone = 0 AND settled_at < ? ORDER BY settled_at LIMIT ?;

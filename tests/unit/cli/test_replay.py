@@ -12,9 +12,10 @@ import anyio
 import pytest
 from jsonschema import Draft202012Validator
 
-from a2a import Agent, Policy, Server, SqliteStore, connect
+from a2a import Agent, Policy, Server, SqliteStore, TaskFailed, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
+from a2a.engine.conflicts.case import Conflict
 from a2a.engine.record_schemas import export_records
 from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, to_bytes
 from a2a.engine.task_state import Task
@@ -165,7 +166,8 @@ def archive_first(path: Path) -> str:
         await server.open()
         tasks = [str(entry.task) for entry in server.store.read() if entry.kind == "Delegated"]
         with anyio.fail_after(30):
-            while server.coordinator.ledger.tasks:  # noqa: ASYNC110 - that they leave is told to nobody
+            ledger = server.coordinator.ledger
+            while ledger.tasks or ledger.conflicts:  # noqa: ASYNC110 - that they leave is told to nobody
                 await anyio.sleep(0.01)
         await server.aclose()
         return tasks[0]
@@ -175,7 +177,9 @@ def archive_first(path: Path) -> str:
 
 def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger: Path) -> None:
     task = archive_first(ledger)
-    assert "2 archived tasks are as the records tell them" in command("replay", str(ledger), "--verify").out
+    assert (
+        "2 archived tasks and conflicts are as the records tell them" in command("replay", str(ledger), "--verify").out
+    )
     with closing(sqlite3.connect(ledger)) as connection:
         [(body,)] = connection.execute("SELECT body FROM archive WHERE task = ?", (task,))
         changed = plain.from_bytes(Task, body)
@@ -187,6 +191,34 @@ def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger
     assert f"task {task} in the archive" in done.err
 
 
+async def test_an_archived_conflict_is_compared_and_shown(command: Any, tmp_path: Path) -> None:
+    path, rivals = tmp_path / "ledger.db", [Agent("one"), Agent("two")]
+    for rival in rivals:
+
+        @rival.skill()
+        async def guess(answer: str = rival.name) -> str:
+            return answer
+
+    async with squad(*rivals, store=SqliteStore(path)) as running:
+        async with running.client.delegate("guess", copies=2, resolve=["abort"], key="q") as task:
+            with pytest.raises(TaskFailed):
+                await task.result()
+        [was] = await running.client.conflicts()
+    await anyio.to_thread.run_sync(archive_first, path)
+    done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
+    assert "4 archived tasks and conflicts are as the records tell them" in done.out
+    async with reading(path) as settings, connect(name="reader", settings=settings) as client:
+        assert await client.conflicts() == [was]
+    with closing(sqlite3.connect(path)) as connection:
+        [(body,)] = connection.execute("SELECT body FROM conflicts")
+        changed = plain.from_bytes(Conflict, body)
+        changed.outcome = "select"
+        connection.execute("UPDATE conflicts SET body = ?", (plain.to_bytes(changed),))
+        connection.commit()
+    done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
+    assert (done.code, f"conflict {was['conflict']} in the archive" in done.err) == (1, True)
+
+
 @pytest.fixture
 async def heavy(tmp_path: Path) -> Path:
     """A ledger of one task with large payloads."""
@@ -195,7 +227,9 @@ async def heavy(tmp_path: Path) -> Path:
 
 def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(command: Any, heavy: Path) -> None:
     task = archive_first(heavy)
-    assert "1 archived tasks are as the records tell them" in command("replay", str(heavy), "--verify").out
+    assert (
+        "1 archived tasks and conflicts are as the records tell them" in command("replay", str(heavy), "--verify").out
+    )
     with closing(sqlite3.connect(heavy)) as connection:
         [(archived,)] = connection.execute("SELECT length(body) FROM archive")
         [(logged,)] = connection.execute("SELECT total(length(body)) FROM log")

@@ -10,7 +10,7 @@ import pytest
 
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import Decision, EndedPage, Need, Row, Shelved
+from a2a.engine.decision import ConflictsWanted, Decision, EndedPage, Need, Row, Shelved, ShelvedConflict
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
@@ -49,7 +49,9 @@ DURATIONS = Durations(
 def facts(ledger: Ledger) -> dict[str, Any]:
     """Everything a ledger holds, down to the order of its maps; without the marks that the passes clear."""
     held = {
-        name: value for name, value in vars(ledger).items() if name not in ("touched", "posted", "freed", "stirred")
+        name: value
+        for name, value in vars(ledger).items()
+        if name not in ("touched", "posted", "freed", "stirred", "closed")
     }
     orders = {f"order of {name}": list(value) for name, value in held.items() if isinstance(value, dict)}
     return held | orders
@@ -217,6 +219,8 @@ class Town:
         self.secrets: dict[str, str] = {}
         self.archive: dict[str, tuple[Shelved, bytes]] = {}
         """Id to the archived task, and its body: none once it is gone."""
+        self.shelved: dict[str, ShelvedConflict] = {}
+        """Id to the archived conflict."""
         self.needs: list[Need] = []
         """What was not looked up yet; `is_slow` leaves it so."""
         self.is_slow = False
@@ -267,6 +271,7 @@ class Town:
         if ready.jobs:
             self.flush()
         self.archive.update((task.task, (task, task.body)) for task in ready.archived)
+        self.shelved.update((conflict.conflict, conflict) for conflict in ready.closed)
         self.needs.extend(ready.needs)
         if not self.is_slow:
             self.look_up()
@@ -281,6 +286,11 @@ class Town:
 
     def stored(self, need: Need) -> list[Row]:
         """Return what is needed, as the stores do."""
+        if need.conflicts is not None:
+            return self.stored_conflicts(need.conflicts)
+        if need.conflict is not None:
+            kept = self.shelved.get(need.conflict)
+            return [] if kept is None else [(kept.conflict, kept.body, kept.beside)]
         page = need.page
         if page is not None:
             behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
@@ -292,6 +302,19 @@ class Town:
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
+
+    def stored_conflicts(self, page: ConflictsWanted) -> list[Row]:
+        """Return a page of conflicts, as the stores do."""
+        passing = [
+            kept
+            for kept in self.shelved.values()
+            if (page.before is None or kept.lsn < page.before)
+            and page.kind in (None, kept.kind)
+            and page.object in (None, kept.object)
+            and (page.task is None or page.task in kept.tasks)
+        ]
+        passing.sort(key=lambda kept: -kept.lsn)
+        return [(kept.conflict, kept.body, kept.beside) for kept in passing[: page.limit]]
 
     def ended(self, page: EndedPage) -> tuple[list[Row], int]:
         """Return a page of those that ended, and how many there are on all pages, as the stores do."""
@@ -365,7 +388,7 @@ class Town:
         """Start another coordinator on the same records, as after a crash, or on an older copy without the newest."""
         again = Town(self.policy, self.records[: len(self.records) - lost], self.now + after)
         again.secrets = dict(self.secrets)
-        again.archive = self.archive
+        again.archive, again.shelved = self.archive, self.shelved
         return again
 
 

@@ -34,6 +34,7 @@ DERIVED = {
     "stirred": "a mark",
     "posted": "a mark",
     "freed": "a mark",
+    "closed": "a mark",
 }
 """What a ledger holds and a snapshot does not, and why."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from a2a.errors import StoreConflict, StoreError, StoreLocked
-from a2a.stores.base import ArchivedTask, Entry, Snapshot, Store
+from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask, Entry, Snapshot, Store
 from a2a.stores.memory import Medium, MemoryStore
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
@@ -38,9 +38,9 @@ def archive(store: Store, append: Any, make_entries: Any) -> Callable[..., Any]:
     """Give a function that archives tasks, each time with one more entry of the log."""
     end = 0
 
-    async def archive_with_an_entry(*tasks: ArchivedTask) -> None:
+    async def archive_with_an_entry(*archived: Archived) -> None:
         nonlocal end
-        await append(store, make_entries(end + 1), end, tasks)
+        await append(store, make_entries(end + 1), end, archived)
         end += 1
 
     return archive_with_an_entry
@@ -363,9 +363,59 @@ async def test_the_archive_is_listed_by_what_is_wanted_of_those_that_ended(store
     assert await store.list_ended(limit=2, **wanted) == (passing[:2], len(passing))
 
 
+def over(lsn: int, kind: str = "result", about: str = "task:t1", tasks: tuple[str, ...] = ("t1",)) -> ArchivedConflict:
+    return ArchivedConflict(f"main-k{lsn}", lsn, kind, about, tasks, f"body of {lsn}".encode())
+
+
+async def test_an_archived_conflict_is_found_by_its_id(store, archive):
+    large = over(8, tasks=())._replace(beside=(b"x" * LARGE_BYTES, b"y"))
+    await archive(over(7, tasks=("t1", "t2")), settled("t1", 1), large)
+    assert await store.find_conflict("main-k7") == over(7, tasks=("t1", "t2"))
+    assert await store.find_conflict("main-k8") == large
+    assert await store.find_conflict("main-k9") is None
+    assert await store.find_archived(task="main-k7") is None, "it is no task"
+    assert await store.list_archived() == [settled("t1", 1)]
+
+
+async def test_a_conflict_archived_again_is_replaced(store, archive):
+    await archive(over(7))
+    await archive(over(7)._replace(body=b"another"))
+    assert await store.list_conflicts() == [over(7)._replace(body=b"another")]
+    assert len(await store.list_conflicts(task="t1")) == 1
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{}, {"kind": "context"}, {"object": "task:t3"}, {"task": "t2"}, {"task": "t2", "kind": "result"}],
+    ids=lambda wanted: "-".join(wanted) or "all",
+)
+async def test_archived_conflicts_are_listed_newest_first_by_what_is_wanted(store, archive, wanted):
+    conflicts = [
+        over(
+            number,
+            "context" if number % 3 else "result",
+            f"task:t{number % 4}",
+            tuple(f"t{task}" for task in range(number % 5)),
+        )
+        for number in range(1, 61)
+    ]
+    await archive(*conflicts)
+
+    def passes(conflict: ArchivedConflict) -> bool:
+        named = {name: value for name, value in wanted.items() if name != "task"}
+        is_about = "task" not in wanted or wanted["task"] in conflict.tasks
+        return is_about and all(getattr(conflict, name) == value for name, value in named.items())
+
+    passing = list(filter(passes, conflicts[::-1]))
+    assert len(passing) > 6
+    assert await store.list_conflicts(**wanted) == passing
+    assert await store.list_conflicts(before=passing[1].lsn, limit=3, **wanted) == passing[2:5]
+
+
 async def test_an_empty_archive_lists_nothing(store):
     assert await store.list_archived() == []
     assert await store.list_ended() == ([], 0)
+    assert await store.list_conflicts() == await store.list_conflicts(task="t1") == []
     assert await store.prune(2**60, 10) == 0
 
 
@@ -484,6 +534,8 @@ async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
             store.find_archived(task="t1"),
             store.list_archived(),
             store.list_ended(),
+            store.find_conflict("k1"),
+            store.list_conflicts(),
         ):
             with pytest.raises(StoreError, match="not open"):
                 await request

@@ -9,13 +9,14 @@ import pytest
 
 from a2a.errors import StoreCorrupt
 from a2a.protocol.codec import aside, pack
-from a2a.stores.base import ArchivedTask
+from a2a.stores.base import ArchivedConflict, ArchivedTask
 from a2a.stores.blobs import BlobDirectory
-from a2a.stores.rows import LARGE_BYTES, archived_from, entries_from, to_rows
+from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, to_rows
 
 LARGE = b"x" * LARGE_BYTES
 DIGEST = hashlib.sha256(LARGE).digest()
 TASK = ArchivedTask("t1", "s", "k", "failed", 5, b"body", 1, "", None, "c")
+CONFLICT = ArchivedConflict("k7", 7, "result", "task:t1", ("t1", "t2"), b"body")
 
 
 @pytest.fixture
@@ -27,23 +28,31 @@ def blobs(tmp_path: Path) -> BlobDirectory:
 
 def test_what_is_committed_together_is_one_row(blobs, make_entries, tmp_path):
     entries = [*make_entries(7), *make_entries(8, payload=b""), *make_entries(9, task=None, payload=LARGE[1:])]
-    [(first, last, body, digests)], archived = to_rows(entries, [TASK], blobs)
+    [(first, last, body, digests)], archived, *_ = to_rows(entries, [TASK], blobs)
     assert (first, last, digests, archived) == (7, 9, b"", [(*TASK[:-1], b"")])
     assert not list((tmp_path / "ledger.db.blobs").glob("??")), "what is small makes no file"
     rows = [(first, last, body, digests)]
     assert list(entries_from(rows, 6, 9, blobs)) == entries
     assert list(entries_from(rows, 7, 8, blobs)) == entries[1:2], "from the middle to the middle"
-    assert to_rows([], [], blobs) == ([], [])
+    assert to_rows([], [], blobs) == ([], [], [], [])
 
 
 def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
     entries = [*make_entries(1, payload=LARGE), *make_entries(2), *make_entries(3, payload=LARGE + b"y")]
     task = TASK._replace(beside=(LARGE + b"y", b"small", LARGE))
-    groups, archived = to_rows(entries, [TASK, task], blobs)
+    groups, archived, *_ = to_rows(entries, [TASK, task], blobs)
     [(_, _, body, digests)] = groups
     assert (len(body) < 1_000, digests) == (True, DIGEST + hashlib.sha256(LARGE + b"y").digest())
     assert list(entries_from(groups, 0, 3, blobs)) == entries
     assert archived_from(archived, blobs) == [TASK, task]
+
+
+def test_what_is_large_in_a_conflict_is_named_and_comes_back_too(blobs):
+    task = TASK._replace(beside=(LARGE,))
+    large = CONFLICT._replace(conflict="k8", lsn=8, tasks=(), beside=(LARGE + b"y", LARGE))
+    _, tasks, conflicts, conflict_tasks = to_rows([], [CONFLICT, task, large], blobs)
+    assert (archived_from(tasks, blobs), conflicts_from(conflicts, blobs)) == ([task], [CONFLICT, large])
+    assert conflict_tasks == [("t1", 7), ("t2", 7)]
 
 
 def test_rows_follow_each_other(blobs, make_entries):
