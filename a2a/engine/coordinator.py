@@ -7,7 +7,6 @@ shell appends first. `restore` folds the stored records back. Nothing here does 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -63,7 +62,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import plain, snapshot
 from .agenda import Agenda
-from .binding import listed, on_a2a_call, on_list
+from .binding import on_a2a_call, on_list
 from .budget import exhausted, most
 from .calls import Told, answers, begin, leave_calls, progress_answers
 from .claimbook import owner_of
@@ -82,7 +81,6 @@ from .claims import (
 )
 from .conflicts import shelving
 from .conflicts.bench import Answer, Job
-from .conflicts.case import Conflict
 from .conflicts.comparators import Compare
 from .conflicts.court import (
     on_conflict_appeal,
@@ -99,15 +97,15 @@ from .conflicts.procedure import advance, hearing_at, proceed
 from .conflicts.raising import on_conflict_raise
 from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
 from .decision import NOTHING, Called, Decision, Need, Ready, Row, refuse, reply
-from .fetching import Fetched, Waiting, need_for
+from .fetching import AtHand, Fetched, Waiting, need_for
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
+from .leaving import Leaving
 from .ledger import Ledger
 from .live import Connection, Live, World
 from .mailbox import may_forget, unsent
 from .policy import Policy
 from .reading import (
-    in_memory,
     on_task_get,
     on_task_list,
     on_task_watch,
@@ -160,7 +158,7 @@ from .registry import (
     on_mailbox_ack,
     on_ping,
 )
-from .retention import Retention, fate_of, shelved
+from .retention import shelved
 from .routing import Queues, offers
 from .task_state import Task
 from .tasks import (
@@ -269,17 +267,7 @@ class Coordinator:
         self._broken: list[ClaimEnded | Settled] = []
         """Circles of waits that were broken since the last pass."""
         self._waiting = Waiting()
-        self._views: dict[Need, list[tuple[int, dict[str, Any]]]] = {}
-        """What the pages that wait for the archive show from memory."""
-        self._listed: dict[Need, list[Task]] = {}
-        """The same, of A2A's pages."""
-        self._listed_conflicts: dict[Need, list[Conflict]] = {}
-        """The same, of conflicts."""
-        linger_ms, bytes_max = self.policy.linger_ms, self.policy.linger_bytes_max
-        self._retention = Retention(linger_ms, self.policy.linger_tasks_max, bytes_max)
-        self._closed = Retention(linger_ms, self.policy.linger_conflicts_max, bytes_max)
-        self._raised = Retention(max(linger_ms, self.policy.raised_keep_ms), sys.maxsize, sys.maxsize)
-        """The same of closed conflicts that somebody raised."""
+        self._leaving = Leaving(self.policy)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
         self._acks_recorded = 0
 
@@ -338,7 +326,7 @@ class Coordinator:
             self.ledger.touched[task.id] = task
         for task in self.ledger.tasks.values():
             if task.is_terminal:
-                self._linger(task, task.since)
+                self._leaving.add_task(task, task.since)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
@@ -392,21 +380,11 @@ class Coordinator:
         many there are on all pages, where a page of those that ended was asked for.
         """
         now = max(now, self.ledger.at)
-        frames = self._waiting.end(need)
-        views, candidates = self._views.pop(need, None), self._listed.pop(need, ())
-        at_hand = self._listed_conflicts.pop(need, None)
+        frames, at_hand = self._waiting.end(need)
         sender = self.live.connections.get(need.connection)
         if sender is None:
             return  # nobody is left to answer
-        first = Fetched.read(rows) if need.conflict is None and need.conflicts is None else Fetched.read_conflicts(rows)
-        first.views = views
-        if at_hand is not None:
-            passing_ones = {conflict.opened_lsn: conflict for conflict in (*first.conflicts.values(), *at_hand)}
-            first.page = [passing_ones[lsn] for lsn in sorted(passing_ones, reverse=True)]
-        if need.ended is not None:
-            first.passing = passing
-            first.tasks |= {task.id: task for task in candidates}
-        fetched: Fetched | None = first
+        fetched: Fetched | None = Fetched.of(need, rows, passing, at_hand)
         while frames and sender.id in self.live.connections:
             if sender.id in self._waiting:
                 self._waiting.add(sender.id, frames.popleft())
@@ -423,13 +401,7 @@ class Coordinator:
         if decision is None and fetched is None:
             need = need_for(self.ledger, sender, frame.message)
             if need is not None:
-                self._waiting.begin(need, frame)
-                if isinstance(frame.message, TaskList):
-                    self._views[need] = in_memory(self.world, frame.message)
-                elif isinstance(frame.message, ConflictList):
-                    self._listed_conflicts[need] = shelving.in_memory(self.ledger, frame.message)
-                elif isinstance(frame.message, A2ACall) and need.ended is not None:
-                    self._listed[need] = listed(self.ledger, frame.message)
+                self._waiting.begin(need, frame, AtHand.of(self.world, frame.message, need))
                 self._ready.needs.append(need)
                 return
         self._conclude(sender, frame, decision, now, fetched or _NOTHING_FETCHED)
@@ -573,9 +545,7 @@ class Coordinator:
             self._agenda.next(),
             None if alarm is None else max(alarm, self.live.grace_until),
             None if hearing is None else max(hearing, self.live.grace_until),
-            self._retention.next_deadline(),
-            self._closed.next_deadline(),
-            self._raised.next_deadline(),
+            self._leaving.next_deadline(),
             self._refusals.next_deadline(),
         ]
         return min((time for time in times if time is not None), default=None)
@@ -677,12 +647,12 @@ class Coordinator:
         if task.is_terminal:
             live.lease_until.pop(record.task, None)
             live.progress.pop(record.task, None)
-            self._linger(task, record.at)
+            self._leaving.add_task(task, record.at)
         if live.released:
             self._take_slot_back(task)
 
     def _is_back(self, record: Recalled) -> None:
-        self._linger(self.ledger.tasks[record.task], record.at)
+        self._leaving.add_task(self.ledger.tasks[record.task], record.at)
 
     def _card_changed(self, record: AgentRegistered | StatusSet) -> None:
         self._agent_changed(record.agent, record.at)
@@ -837,14 +807,8 @@ class Coordinator:
             if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
                 break
         if ledger.closed:
-            self._linger_closed()
-
-    def _linger_closed(self) -> None:
-        """Note the conflicts that have ended, which are to leave some time after that."""
-        for conflict in self.ledger.closed.values():
-            queue = self._raised if conflict.raises else self._closed
-            queue.add(conflict.id, conflict.opened_lsn, conflict.kept_bytes, conflict.closed_at)
-        self.ledger.closed.clear()
+            self._leaving.add_conflicts(ledger.closed.values())
+            ledger.closed.clear()
 
     def _break_circles(self, now: int) -> None:
         """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
@@ -954,42 +918,22 @@ class Coordinator:
 
     # Leaving memory ---------------------------------------------------------------------------------------------------
 
-    def _linger(self, task: Task, since: int) -> None:
-        """Note a settled task, which is to leave some time after this."""
-        self._retention.add(task.id, task.lsn, task.kept_bytes, since)
-
     def _archive(self, now: int) -> None:
         """Have settled tasks and closed conflicts leave that nobody needs at hand any more."""
-        has_mail = self._archive_tasks(now)
-        for closed in (self._closed, self._raised):
-            has_mail = self._archive_conflicts(closed, now) or has_mail
-        if has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
+        if not self._leaving.is_due(now):
+            return
+        tasks = self._leaving.take_tasks(self.ledger, self._waiting.wanted, now)
+        if tasks:
+            self._ready.archived.extend(shelved(self.ledger.tasks[task]) for task in tasks)
+            self._commit(Archived(now, tasks))
+        conflicts = self._leaving.take_conflicts(self.ledger, self.policy, now)
+        if conflicts:
+            self._ready.closed.extend(shelving.shelved(self.ledger.conflicts[conflict]) for conflict in conflicts)
+            self._commit(ConflictsArchived(now, conflicts))
+        if self._leaving.has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now
             for connection in self.live.agents.values():
                 self._record_ack(connection, now)
-
-    def _archive_tasks(self, now: int) -> bool:
-        """Have tasks leave, and tell whether mail alone may have kept one."""
-        due = self._retention.next_deadline()
-        if due is None or due > now:
-            return False
-        ledger, wanted = self.ledger, self._waiting.wanted
-        leaving, has_mail = self._retention.take(lambda name, others: fate_of(ledger, name, wanted, others), now)
-        if leaving:
-            self._ready.archived.extend(shelved(ledger.tasks[name]) for name in leaving)
-            self._commit(Archived(now, leaving))
-        return has_mail
-
-    def _archive_conflicts(self, closed: Retention, now: int) -> bool:
-        """Have conflicts leave, and tell whether mail alone may have kept one."""
-        due = closed.next_deadline()
-        if due is None or due > now:
-            return False
-        leaving, has_mail = closed.take(lambda name, _: shelving.fate_of(self.ledger, self.policy, name, now), now)
-        if leaving:
-            self._ready.closed.extend(shelving.shelved(self.ledger.conflicts[name]) for name in leaving)
-            self._commit(ConflictsArchived(now, leaving))
-        return has_mail
 
     # Sending ----------------------------------------------------------------------------------------------------------
 

@@ -28,17 +28,38 @@ from ..protocol.messages import (
     TaskList,
 )
 from . import plain
-from .binding import need_of
+from .binding import listed, need_of
+from .conflicts import shelving
 from .conflicts.case import Conflict
-from .conflicts.shelving import page_wanted as conflicts_wanted
 from .decision import Need, Row
 from .ledger import Ledger
-from .live import Connection
-from .reading import page_wanted
+from .live import Connection, World
+from .reading import in_memory, page_wanted
 from .task_state import Task
 from .tasks import scope_of
 
-__all__ = ["Fetched", "Waiting", "need_for"]
+__all__ = ["AtHand", "Fetched", "Waiting", "need_for"]
+
+
+@dataclass(slots=True)
+class AtHand:
+    """What a page that waits for the archive has from memory: it may have left when the answer comes."""
+
+    views: list[tuple[int, dict[str, Any]]] | None = None
+    """(lsn, view) of tasks."""
+    tasks: Sequence[Task] = ()
+    conflicts: Sequence[Conflict] | None = None
+
+    @staticmethod
+    def of(world: World, message: Message, need: Need) -> AtHand:
+        """Return what memory has now of what a message asks for."""
+        if isinstance(message, TaskList):
+            return AtHand(views=in_memory(world, message))
+        if isinstance(message, ConflictList):
+            return AtHand(conflicts=shelving.in_memory(world.ledger, message))
+        if isinstance(message, A2ACall) and need.ended is not None:
+            return AtHand(tasks=listed(world.ledger, message))
+        return AtHand()
 
 
 @dataclass(slots=True)
@@ -59,6 +80,29 @@ class Fetched:
     """Of a page: what it shows of the tasks that were in memory when it was asked for."""
     passing: int | None = None
     """Of a page of A2A's: how many tasks in the archive pass."""
+
+    @staticmethod
+    def of(need: Need, rows: Sequence[Row] | None, passing: int, at_hand: AtHand) -> Fetched:
+        """Read what was found for a need, and put what was at hand beside it.
+
+        Args:
+            need: what was asked.
+            rows: what there is; None: the archive could not be read.
+            passing: how many there are on all pages, where a page of those that ended was asked for.
+            at_hand: what memory had when it was asked.
+        """
+        if need.conflict is not None or need.conflicts is not None:
+            fetched = Fetched.read_conflicts(rows)
+        else:
+            fetched = Fetched.read(rows)
+        fetched.views = at_hand.views
+        if at_hand.conflicts is not None:
+            every = {conflict.opened_lsn: conflict for conflict in (*fetched.conflicts.values(), *at_hand.conflicts)}
+            fetched.page = [every[lsn] for lsn in sorted(every, reverse=True)]
+        if need.ended is not None:
+            fetched.passing = passing
+            fetched.tasks |= {task.id: task for task in at_hand.tasks}
+        return fetched
 
     @staticmethod
     def read_conflicts(rows: Sequence[Row] | None) -> Fetched:
@@ -95,8 +139,8 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
     """Return what has to be looked up before the message can be decided, or None: nearly always."""
     if ledger.conflicts_archived:
         if isinstance(message, ConflictList):
-            listed = conflicts_wanted(ledger, message)
-            return None if listed is None else Need(sender.id, conflicts=listed)
+            wanted = shelving.page_wanted(ledger, message)
+            return None if wanted is None else Need(sender.id, conflicts=wanted)
         if isinstance(message, ConflictGet | ConflictPosition | ConflictVote | ConflictAppeal):
             is_archived = ledger.may_have_archived_conflict(message.conflict)
             return Need(sender.id, conflict=message.conflict) if is_archived else None
@@ -137,13 +181,15 @@ class Waiting:
         self.wanted: dict[object, int] = {}
         """Ids, and keys with their scope, that are being looked up, and how often: these do not leave memory."""
         self._frames: dict[int, deque[Frame | BadFrame]] = {}
+        self._at_hand: dict[int, AtHand] = {}
 
     def __contains__(self, connection: int) -> bool:
         return connection in self._frames
 
-    def begin(self, need: Need, frame: Frame) -> None:
-        """Have a connection wait with this frame."""
+    def begin(self, need: Need, frame: Frame, at_hand: AtHand) -> None:
+        """Have a connection wait with this frame, and keep what is at hand for it."""
         self._frames[need.connection] = deque([frame])
+        self._at_hand[need.connection] = at_hand
         for name in _names(need):
             self.wanted[name] = self.wanted.get(name, 0) + 1
 
@@ -151,13 +197,13 @@ class Waiting:
         """Put a frame behind those that wait."""
         self._frames[connection].append(frame)
 
-    def end(self, need: Need) -> deque[Frame | BadFrame]:
-        """Return the frames that waited, the one that needed it first."""
+    def end(self, need: Need) -> tuple[deque[Frame | BadFrame], AtHand]:
+        """Return the frames that waited, the one that needed it first, and what was at hand for that."""
         for name in _names(need):
             self.wanted[name] -= 1
             if not self.wanted[name]:
                 del self.wanted[name]
-        return self._frames.pop(need.connection)
+        return self._frames.pop(need.connection), self._at_hand.pop(need.connection)
 
 
 def _names(need: Need) -> tuple[object, ...]:

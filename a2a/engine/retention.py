@@ -141,6 +141,9 @@ class Retention:
             fate: says what becomes of one, given those that leave with it.
             now: the current time.
         """
+        due = self.next_deadline()
+        if due is None or due > now:
+            return [], False
         leaving: dict[str, None] = {}
         again: list[tuple[str, int, int]] = []
         has_mail = False

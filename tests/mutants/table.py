@@ -23,6 +23,7 @@ REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
 SLOTS = "a2a/engine/slots.py"
 RETENTION = "a2a/engine/retention.py"
+LEAVING = "a2a/engine/leaving.py"
 SHELVING = "a2a/engine/conflicts/shelving.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
@@ -592,7 +593,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "conflict-leaves-and-is-raised-again",
         "A conflict that somebody raised leaves memory as soon as any other.",
-        COORDINATOR,
+        LEAVING,
         "            queue = self._raised if conflict.raises else self._closed\n",
         "            queue = self._closed\n",
         caught_by=("DURABLE-11",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from a2a.engine.decision import Need
-from a2a.engine.fetching import Fetched, Waiting
+from a2a.engine.fetching import AtHand, Fetched, Waiting
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import Adopted, Archived, Delegated, Recalled, ReportKept
 from a2a.protocol.codec import Frame
@@ -387,14 +387,15 @@ def test_the_key_of_a_pruned_task_may_be_used_again(town, boss, gone):
 def test_what_is_wanted_is_counted():
     waiting = Waiting()
     first, second = Need(1, ("main-1",)), Need(2, ("main-1",), ("s", "k"))
-    waiting.begin(first, Frame("a", Ping("a")))
-    waiting.begin(second, Frame("b", Ping("b")))
+    waiting.begin(first, Frame("a", Ping("a")), AtHand())
+    waiting.begin(second, Frame("b", Ping("b")), AtHand(tasks=[]))
     waiting.add(2, Frame("c", Ping("c")))
     assert 1 in waiting
     assert 3 not in waiting
-    assert [frame.id for frame in waiting.end(second)] == ["b", "c"]
+    frames, at_hand = waiting.end(second)
+    assert ([frame.id for frame in frames], at_hand) == (["b", "c"], AtHand(tasks=[]))
     assert waiting.wanted == {"main-1": 1}
-    assert [frame.id for frame in waiting.end(first)] == ["a"]
+    assert [frame.id for frame in waiting.end(first)[0]] == ["a"]
     assert (waiting.wanted, 1 in waiting) == ({}, False)
 
 

@@ -1,0 +1,66 @@
+"""What has ended waits in the queue it belongs to."""
+
+from __future__ import annotations
+
+import pytest
+
+from a2a.engine.conflicts.case import Conflict, Raise
+from a2a.engine.leaving import Leaving
+from a2a.engine.ledger import Ledger
+from a2a.engine.policy import Policy
+
+DAY = 24 * 3600 * 1000
+POLICY = Policy(linger_ms=1_000, conflict_rest_ms=0)
+
+
+def closed(number: int, *, is_raised: bool = False) -> Conflict:
+    raises = [Raise("ann", "look", b"[]", number, "name")] if is_raised else []
+    return Conflict(
+        f"main-k{number}", "", "context", "c4", [], {}, number, 0, 0, outcome="select", closed_at=5_000, raises=raises
+    )
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    ledger = Ledger()
+    ledger.conflicts = {conflict.id: conflict for conflict in (closed(1), closed(2, is_raised=True))}
+    for conflict in ledger.conflicts.values():
+        ledger.conflicts_about.setdefault(conflict.topic, []).append(conflict.id)
+    return ledger
+
+
+@pytest.fixture
+def leaving(ledger: Ledger) -> Leaving:
+    leaving = Leaving(POLICY)
+    leaving.add_conflicts(ledger.conflicts.values())
+    return leaving
+
+
+def test_nothing_is_due_where_nothing_has_ended():
+    leaving = Leaving(POLICY)
+    assert (leaving.next_deadline(), leaving.is_due(2**60)) == (None, False)
+    assert leaving.take_tasks(Ledger(), (), 2**60) == leaving.take_conflicts(Ledger(), POLICY, 2**60) == []
+
+
+def test_what_was_raised_is_due_a_day_later(leaving, ledger):
+    assert (leaving.next_deadline(), leaving.is_due(5_999), leaving.is_due(6_000)) == (6_000, False, True)
+    assert leaving.take_conflicts(ledger, POLICY, 6_000) == ["main-k1"]
+    assert leaving.next_deadline() == 5_000 + DAY
+    assert leaving.take_conflicts(ledger, POLICY, 5_000 + DAY) == ["main-k2"]
+    assert leaving.next_deadline() is None
+
+
+def test_mail_alone_keeps_one_back(leaving, ledger):
+    ledger.mail["main-k1"] = 1
+    assert leaving.take_tasks(ledger, (), 6_000) == []
+    assert not leaving.has_mail
+    assert leaving.take_conflicts(ledger, POLICY, 6_000) == []
+    assert leaving.has_mail, "and not that of the queue looked at last"
+    del ledger.mail["main-k1"]
+    assert leaving.take_conflicts(ledger, POLICY, 7_000) == ["main-k1"]
+
+
+def test_one_that_has_left_already_is_passed_over(leaving, ledger):
+    del ledger.conflicts["main-k1"]
+    assert leaving.take_conflicts(ledger, POLICY, 6_000) == []
+    assert leaving.next_deadline() == 5_000 + DAY
