@@ -72,7 +72,7 @@ class LedgerReader:
         def page(after: int) -> list[Row]:
             return self._run("read_groups", {"after": after, "upto": self.end, "limit": _PAGE_ROWS})
 
-        return entries_in(page, after, self.end, self._blobs)
+        return entries_in(page, after, self.end, self._blobs, self.path)
 
     def snapshot(self) -> Snapshot | None:
         """Return the newest snapshot, or None."""

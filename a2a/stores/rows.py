@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..engine.plain import LARGE_BYTES
@@ -74,8 +75,15 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[Archived], blobs: BlobD
     return rows
 
 
-def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory) -> Iterator[Entry]:
+def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory, ledger: Path) -> Iterator[Entry]:
     """Yield the entries behind one position up to another that rows of the log have, the first of which has the next.
+
+    Args:
+        rows: of the log.
+        after: the first position.
+        upto: the last.
+        blobs: where large payloads are.
+        ledger: the file, for messages.
 
     Raises:
         StoreCorrupt: a row does not have what it says, or a large payload is missing or damaged.
@@ -88,14 +96,17 @@ def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirector
             entries = [Entry(lsn, *value) for lsn, value in enumerate(values, first)]
             is_whole = first <= after + 1 and len(entries) == last - first + 1
         except (TypeError, ValueError) as error:
-            raise StoreCorrupt(f"entry {after + 1} cannot be read: {error}") from error
+            raise StoreCorrupt(f"{ledger}: entry {after + 1} cannot be read: {error}") from error
         if not is_whole:
-            raise StoreCorrupt(f"entry {after + 1} is missing: a row has {len(entries)}, from {first} to {last}")
+            found = f"a row has {len(entries)}, from {first} to {last}"
+            raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing: {found}")
         yield from entries[after + 1 - first : upto + 1 - first]
         after = max(after, last)
 
 
-def entries_in(page: Callable[[int], Sequence[Row]], after: int, upto: int, blobs: BlobDirectory) -> Iterator[Entry]:
+def entries_in(
+    page: Callable[[int], Sequence[Row]], after: int, upto: int, blobs: BlobDirectory, ledger: Path
+) -> Iterator[Entry]:
     """Yield the entries behind one position up to another, from a page of rows after the other.
 
     Args:
@@ -103,15 +114,16 @@ def entries_in(page: Callable[[int], Sequence[Row]], after: int, upto: int, blob
         after: the first position.
         upto: the last.
         blobs: where large payloads are.
+        ledger: the file, for messages.
 
     Raises:
         StoreCorrupt: an entry is missing or damaged.
     """
     while after < upto:
         rows = page(after)
-        yield from entries_from(rows, after, upto, blobs)
+        yield from entries_from(rows, after, upto, blobs, ledger)
         if not rows:
-            raise StoreCorrupt(f"entry {after + 1} is missing, and all behind it")
+            raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing, and all behind it")
         after = rows[-1][1]
 
 

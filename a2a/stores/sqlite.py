@@ -266,7 +266,7 @@ class _OpenLedger:
             except sqlite3.Error as exc:
                 raise StoreError(f"{self.path}: could not read behind entry {after}: {exc}") from exc
 
-        return entries_in(page, after, upto, self.blobs)
+        return entries_in(page, after, upto, self.blobs, self.path)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

@@ -15,6 +15,7 @@ from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_
 
 LARGE = b"x" * LARGE_BYTES
 DIGEST = hashlib.sha256(LARGE).digest()
+LEDGER = Path("ledger.db")
 TASK = ArchivedTask("t1", "s", "k", "failed", 5, b"body", 1, "", None, "c")
 CONFLICT = ArchivedConflict("k7", 7, "result", "task:t1", ("t1", "t2"), b"body")
 
@@ -32,8 +33,8 @@ def test_what_is_committed_together_is_one_row(blobs, make_entries, tmp_path):
     assert (first, last, digests, archived) == (7, 9, b"", [(*TASK[:-1], b"")])
     assert not list((tmp_path / "ledger.db.blobs").glob("??")), "what is small makes no file"
     rows = [(first, last, body, digests)]
-    assert list(entries_from(rows, 6, 9, blobs)) == entries
-    assert list(entries_from(rows, 7, 8, blobs)) == entries[1:2], "from the middle to the middle"
+    assert list(entries_from(rows, 6, 9, blobs, LEDGER)) == entries
+    assert list(entries_from(rows, 7, 8, blobs, LEDGER)) == entries[1:2], "from the middle to the middle"
     assert to_rows([], [], blobs) == ([], [], [], [])
 
 
@@ -43,7 +44,7 @@ def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
     groups, archived, *_ = to_rows(entries, [TASK, task], blobs)
     [(_, _, body, digests)] = groups
     assert (len(body) < 1_000, digests) == (True, DIGEST + hashlib.sha256(LARGE + b"y").digest())
-    assert list(entries_from(groups, 0, 3, blobs)) == entries
+    assert list(entries_from(groups, 0, 3, blobs, LEDGER)) == entries
     assert archived_from(archived, blobs) == [TASK, task]
 
 
@@ -57,9 +58,9 @@ def test_what_is_large_in_a_conflict_is_named_and_comes_back_too(blobs):
 
 def test_rows_follow_each_other(blobs, make_entries):
     groups = [to_rows(make_entries(first, 3), [], blobs)[0][0] for first in (1, 4, 7)]
-    assert list(entries_from(groups, 0, 8, blobs)) == make_entries(1, 8)
-    with pytest.raises(StoreCorrupt, match="entry 4 is missing"):
-        list(entries_from([groups[0], groups[2]], 0, 9, blobs))
+    assert list(entries_from(groups, 0, 8, blobs, LEDGER)) == make_entries(1, 8)
+    with pytest.raises(StoreCorrupt, match="ledger.db: entry 4 is missing"):
+        list(entries_from([groups[0], groups[2]], 0, 9, blobs, LEDGER))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_rows_follow_each_other(blobs, make_entries):
 )
 def test_a_row_of_the_log_that_was_changed_on_the_disk_says_so(blobs, row, reason):
     with pytest.raises(StoreCorrupt, match=reason):
-        list(entries_from([row], 0, 9, blobs))
+        list(entries_from([row], 0, 9, blobs, LEDGER))
 
 
 @pytest.mark.parametrize("named", [None, 5, "text", DIGEST[:-1], DIGEST + b"x"])
