@@ -264,7 +264,7 @@ class Policy:
     """Settled tasks in memory. Beyond this the oldest leave sooner; a small one takes five kilobytes."""
     linger_bytes_max: int = 64 * 1024 * 1024
     """Bytes of their payloads; likewise. A snapshot has them all."""
-    linger_conflicts_max: int = 2_000
+    linger_conflicts_max: int = 4_000
     """The same of closed conflicts; a small one takes six kilobytes."""
     raised_keep_ms: int = 24 * 3600 * 1000
     """How long a closed conflict stays that somebody raised: so long the same raise is a repeat."""
