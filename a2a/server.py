@@ -315,7 +315,7 @@ class Server:
             self._in_flight.append(batch)
             self._quiet.clear()
             archived: list[Archived] = [ArchivedTask(*task) for task in ready.archived]
-            archived.extend(ArchivedConflict(*conflict) for conflict in ready.closed)
+            archived.extend(ArchivedConflict(*conflict) for conflict in ready.archived_conflicts)
             self.store.append(entries, expected, self._appended, archived)
             # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
             self._snapshots.appended(self.coordinator.ledger)

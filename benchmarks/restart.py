@@ -82,7 +82,7 @@ class _Town:
             entries.append(Entry(lsn, type(record).__name__, task, record.at, body, payload))
         if entries:
             archived: list[Archived] = [ArchivedTask(*task) for task in ready.archived]
-            archived.extend(ArchivedConflict(*conflict) for conflict in ready.closed)
+            archived.extend(ArchivedConflict(*conflict) for conflict in ready.archived_conflicts)
             self._behind += 1
             self._store.append(entries, entries[0].lsn - 1, self._appended, archived)
         for need in ready.needs:

@@ -928,7 +928,9 @@ class Coordinator:
             self._commit(Archived(now, tasks))
         conflicts = self._leaving.take_conflicts(self.ledger, self.policy, now)
         if conflicts:
-            self._ready.closed.extend(shelving.shelved(self.ledger.conflicts[conflict]) for conflict in conflicts)
+            self._ready.archived_conflicts.extend(
+                shelving.shelved(self.ledger.conflicts[conflict]) for conflict in conflicts
+            )
             self._commit(ConflictsArchived(now, conflicts))
         if self._leaving.has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now

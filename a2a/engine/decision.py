@@ -168,7 +168,7 @@ class Ready:
     """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
     archived: list[Shelved] = field(default_factory=list)
     """Becomes durable with the records, which say that these tasks are to be found there."""
-    closed: list[ShelvedConflict] = field(default_factory=list)
+    archived_conflicts: list[ShelvedConflict] = field(default_factory=list)
     """The same of conflicts."""
     needs: list[Need] = field(default_factory=list)
     """To be looked up once the records are durable, and answered with `found`."""

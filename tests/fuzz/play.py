@@ -134,7 +134,7 @@ class Play:
             assert ready.halt is None or "older copy" in ready.halt
             self.records += ready.records
             self.archived += [ArchivedTask(*task) for task in ready.archived]
-            self.archived += [ArchivedConflict(*conflict) for conflict in ready.closed]
+            self.archived += [ArchivedConflict(*conflict) for conflict in ready.archived_conflicts]
             self._hear(ready.frames)
             for number, _ in ready.closes:
                 self._open.discard(number)

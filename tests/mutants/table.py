@@ -662,33 +662,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "created-before-append",
         "`task.created` leaves before the task is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.created']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         caught_by=("I2",),
     ),
     Mutant(
         "verdict-before-append",
         "`task.verdict` leaves before the report is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.verdict']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         caught_by=("I3",),
     ),
     Mutant(
         "mail-before-append",
         "Mail leaves before what it tells of is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         "            early = [item for item in ready.frames if item[1].mseq is not None]\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])",
+        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
         caught_by=("R2",),
     ),
     Mutant(

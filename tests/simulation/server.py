@@ -238,7 +238,7 @@ class SimServer:
             elif batch.fatal == "before":
                 self.crash("before an append")
                 return
-            self.disk.append(entries, self._appended, [*ready.archived, *ready.closed])
+            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])
         elif self._in_flight:
             last = self._in_flight[-1].ready
             last.frames.extend(ready.frames)

@@ -271,7 +271,7 @@ class Town:
         if ready.jobs:
             self.flush()
         self.archive.update((task.task, (task, task.body)) for task in ready.archived)
-        self.shelved.update((conflict.conflict, conflict) for conflict in ready.closed)
+        self.shelved.update((conflict.conflict, conflict) for conflict in ready.archived_conflicts)
         self.needs.extend(ready.needs)
         if not self.is_slow:
             self.look_up()
