@@ -478,9 +478,8 @@ class Coordinator:
         if now >= self.live.grace_until:
             self._end_claims(now)
             while (conflict := self._calendar.pop(now)) is not None:
-                if conflict in self.ledger.open_conflicts:
-                    self.ledger.stirred[conflict] = self.ledger.open_conflicts[conflict]
-                    self._follow(now)
+                self.ledger.stirred[conflict] = self.ledger.open_conflicts[conflict]  # the end of one clears it here
+                self._follow(now)
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 

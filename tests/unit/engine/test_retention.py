@@ -6,7 +6,7 @@ import pytest
 
 from a2a.engine import plain, retention
 from a2a.engine.records import Archived, MailboxAcked, Recalled
-from a2a.engine.retention import may_leave
+from a2a.engine.retention import Fate, Retention, may_leave
 from a2a.engine.task_state import Task
 from a2a.protocol.messages import Held, TaskDelegate, TaskWatch
 
@@ -293,3 +293,20 @@ def test_a_task_that_was_recalled_leaves_again_with_all_that_was_added(town, bos
     assert task not in town.ledger.tasks
     _, body = town.archive[task]
     assert [kept.payload for kept in plain.from_bytes(Task, body).evidence] == [b'["other"]']
+
+
+def test_a_look_that_comes_too_soon_puts_nothing_off():
+    looked = []
+
+    def stays(name, _):
+        looked.append(name)
+        return Fate.STAYS
+
+    queue = Retention(10_000, 0, 2**40)
+    queue.add("one", 1, 0, 0)
+    assert queue.take(stays, 0) == ([], False)
+    again = queue.next_deadline()
+    assert queue.take(stays, again - 1) == ([], False)
+    assert (looked, queue.next_deadline()) == (["one"], again), "there are too many, and it could not leave"
+    queue.take(stays, again)
+    assert looked == ["one", "one"]

@@ -166,6 +166,10 @@ def test_what_somebody_raised_stays_for_a_day_and_so_long_the_same_raise_is_a_re
     case.read_all()
     case.town.pass_time(2 * 3_600_000)
     assert left(case.town) == [raised.conflict]
+    assert case.town.ledger.tasks == {}, "and what it was about is archived as well"
+    again = case.workers[0].say(said)
+    assert isinstance(again, ConflictRaised)
+    assert again.created and again.conflict != raised.conflict
 
 
 def test_the_oldest_leave_sooner_where_more_are_over_than_there_is_room_for(make_case):
