@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,9 @@ from ..engine.conflicts.case import Conflict
 from ..engine.ledger import Ledger
 from ..engine.records import Record, from_bytes
 from ..engine.replay import Replay, digest
+from ..engine.task_state import Task
 from ..errors import StoreError
-from ..stores.base import Entry
+from ..stores.base import Archived, Entry
 from ..stores.reader import LedgerReader
 from .exits import ExitCode, Failure
 from .output import Output, escape
@@ -91,26 +92,31 @@ def verify(reader: LedgerReader) -> Verdict:
 
 def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Verdict) -> None:
     """Compare what is archived with what the records add up to; a task that is gone has nothing left to compare."""
-    wanted: dict[str, Any] = {"state": None, "skill": None, "parent": None, "context_id": None, "limit": 1_000}
-    before = reader.end + 1
-    while rows := reader.list_archived({**wanted, "before": before}):
-        for row in rows:
-            verdict.archived += 1
-            if shelf.get(row.task) != digest(row.body, row.beside):
-                verdict.lsn, verdict.stands = row.lsn, f"task {row.task} in the archive"
-                verdict.expected = "the task as the records tell it"
-                return
+    of_tasks = {"state": None, "skill": None, "parent": None, "context_id": None}
+    of_conflicts = {"kind": None, "object": None, "task": None}
+    _compare_shelf("task", Task, _newest_first(reader.list_archived, of_tasks, reader.end + 1), shelf, verdict)
+    if verdict.is_good:
+        conflicts = _newest_first(reader.list_conflicts, of_conflicts, reader.end + 1)
+        _compare_shelf("conflict", Conflict, conflicts, shelf, verdict)
+
+
+def _compare_shelf(
+    what: str, of: type[Task | Conflict], archived: Iterator[Archived], shelf: dict[str, bytes], verdict: Verdict
+) -> None:
+    for kept in archived:
+        verdict.archived += 1
+        if shelf.get(kept[0]) != digest(kept.body, kept.beside, of):
+            verdict.lsn, verdict.stands = kept.lsn, f"{what} {kept[0]} in the archive"
+            verdict.expected = f"the {what} as the records tell it"
+            return
+
+
+def _newest_first(
+    page: Callable[[dict[str, Any]], Sequence[Archived]], wanted: dict[str, Any], before: int
+) -> Iterator[Archived]:
+    while rows := page({**wanted, "limit": 1_000, "before": before}):
+        yield from rows
         before = rows[-1].lsn
-    every: dict[str, Any] = {"kind": None, "object": None, "task": None, "limit": 1_000}
-    before = reader.end + 1
-    while conflicts := reader.list_conflicts({**every, "before": before}):
-        for kept in conflicts:
-            verdict.archived += 1
-            if shelf.get(kept.conflict) != digest(kept.body, kept.beside, Conflict):
-                verdict.lsn, verdict.stands = kept.lsn, f"conflict {kept.conflict} in the archive"
-                verdict.expected = "the conflict as the records tell it"
-                return
-        before = conflicts[-1].lsn
 
 
 def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:

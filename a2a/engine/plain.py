@@ -24,7 +24,17 @@ from typing import Any, TypeVar, cast
 
 from ..protocol.codec import aside, pack, unpack
 
-__all__ = ["FORMAT", "LARGE_BYTES", "fingerprint", "from_bytes", "to_bytes", "to_parts", "whole", "with_checksum"]
+__all__ = [
+    "FORMAT",
+    "LARGE_BYTES",
+    "fingerprint",
+    "from_bytes",
+    "to_archive",
+    "to_bytes",
+    "to_parts",
+    "whole",
+    "with_checksum",
+]
 
 FORMAT = 2
 """Of the bodies written; older ones are read by way of `_UPGRADES`."""
@@ -132,6 +142,17 @@ class _Parter(_Writer):
 def to_bytes(value: object) -> bytes:
     """Return the stored form of an instance of a dataclass."""
     return _written(value, _Writer())
+
+
+def to_archive(value: object, size: int) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the stored form of something that goes into the archive, with its checksum, and what is large in it.
+
+    Args:
+        value: an instance of a dataclass.
+        size: bytes of its payloads; where they are few none is looked for.
+    """
+    body, beside = to_parts(value) if size >= LARGE_BYTES else (to_bytes(value), ())
+    return with_checksum(body), beside
 
 
 def to_parts(value: object) -> tuple[bytes, tuple[bytes, ...]]:

@@ -265,7 +265,7 @@ class Policy:
     linger_bytes_max: int = 64 * 1024 * 1024
     """Bytes of their payloads; likewise. A snapshot has them all."""
     linger_conflicts_max: int = 4_000
-    """The same of closed conflicts; a small one takes six kilobytes."""
+    """The same of closed conflicts; a small one takes ten kilobytes."""
     raised_keep_ms: int = 24 * 3600 * 1000
     """How long a closed conflict stays that somebody raised: so long the same raise is a repeat."""
     keep_ms: int | None = None

@@ -20,7 +20,7 @@ __all__ = ["Fate", "Retention", "fate_of", "may_leave", "shelved"]
 _TOGETHER_MS = 250
 """What is due within this time leaves together: a record for each would be one more on every task."""
 _BATCH = 256
-"""Tasks or conflicts in one record: each is written out, and the loop has other things to do."""
+"""Tasks or conflicts of one queue at a time: each is written out, and the loop has other things to do."""
 _BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of their payloads from which on a record names no further one."""
 _CROWD_SHARE = 256
@@ -79,14 +79,14 @@ def fate_of(ledger: Ledger, name: str, wanted: Container[object], leaving: Conta
 
 def shelved(task: Task) -> Shelved:
     """Return a settled task as the archive keeps it."""
-    body, beside = plain.to_parts(task) if task.kept_bytes >= plain.LARGE_BYTES else (plain.to_bytes(task), ())
+    body, beside = plain.to_archive(task, task.kept_bytes)
     return Shelved(
         task=task.id,
         scope=task.scope,
         key=task.key,
         state=task.state.value,
         settled_at=task.since,
-        body=plain.with_checksum(body),
+        body=body,
         lsn=task.lsn,
         skill=task.spec["skill"],
         parent=task.parent,

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from a2a.engine.decision import ConflictsWanted, Need, Row, Shelved, ShelvedConflict
+from a2a.engine.decision import Need, Row, Shelved, ShelvedConflict
 from a2a.engine.records import Record, from_bytes
+from tests.shelf import find_conflicts
 
 from .world import Event, World
 
@@ -99,11 +100,8 @@ class Disk:
 
     def look_up(self, need: Need) -> list[Row]:
         """Return what is needed, as far as it is there."""
-        if need.conflicts is not None:
-            return self._list_conflicts(need.conflicts)
-        if need.conflict is not None:
-            kept = self.conflicts.get(need.conflict)
-            return [] if kept is None else [(kept.conflict, kept.body, kept.beside)]
+        if need.conflicts is not None or need.conflict is not None:
+            return find_conflicts(self.conflicts, need)
         if need.page is not None:
             page = need.page
             passing = [
@@ -120,18 +118,6 @@ class Disk:
         found = [self.archive[task] for task in need.tasks if task in self.archive]
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
         return [(task.task, task.body, task.beside) for task in found]
-
-    def _list_conflicts(self, page: ConflictsWanted) -> list[Row]:
-        passing = [
-            kept
-            for kept in self.conflicts.values()
-            if (page.before is None or kept.lsn < page.before)
-            and page.kind in (None, kept.kind)
-            and page.object in (None, kept.object)
-            and (page.task is None or page.task in kept.tasks)
-        ]
-        passing.sort(key=lambda kept: -kept.lsn)
-        return [(kept.conflict, kept.body, kept.beside) for kept in passing[: page.limit]]
 
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"

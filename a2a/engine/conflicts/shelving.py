@@ -17,7 +17,7 @@ from ..retention import Fate
 from .case import Conflict
 from .showing import view
 
-__all__ = ["fate_of", "in_memory", "page_of", "page_wanted", "position_before", "shelved", "stored"]
+__all__ = ["fate_of", "in_memory", "page_of", "page_wanted", "position_before", "shelved"]
 
 
 def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
@@ -36,17 +36,10 @@ def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
 
 def shelved(conflict: Conflict) -> ShelvedConflict:
     """Return a closed conflict as the archive keeps it."""
-    body, beside = stored(conflict)
+    body, beside = plain.to_archive(conflict, conflict.kept_bytes)
     return ShelvedConflict(
         conflict.id, conflict.opened_lsn, conflict.kind, conflict.object, tuple(conflict.about), body, beside
     )
-
-
-def stored(conflict: Conflict) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return the stored form of a conflict, with its checksum, and what is large in it."""
-    is_large = conflict.kept_bytes >= plain.LARGE_BYTES
-    body, beside = plain.to_parts(conflict) if is_large else (plain.to_bytes(conflict), ())
-    return plain.with_checksum(body), beside
 
 
 # Listing --------------------------------------------------------------------------------------------------------------

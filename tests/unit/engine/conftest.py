@@ -10,7 +10,7 @@ import pytest
 
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import ConflictsWanted, Decision, EndedPage, Need, Row, Shelved, ShelvedConflict
+from a2a.engine.decision import Decision, EndedPage, Need, Row, Shelved, ShelvedConflict
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
@@ -38,6 +38,7 @@ from a2a.protocol.messages import (
     TaskVerdict,
     Welcome,
 )
+from tests.shelf import find_conflicts
 from tests.unit.engine.recorded import delegated
 
 START = 1_700_000_000_000
@@ -286,11 +287,8 @@ class Town:
 
     def stored(self, need: Need) -> list[Row]:
         """Return what is needed, as the stores do."""
-        if need.conflicts is not None:
-            return self.stored_conflicts(need.conflicts)
-        if need.conflict is not None:
-            kept = self.shelved.get(need.conflict)
-            return [] if kept is None else [(kept.conflict, kept.body, kept.beside)]
+        if need.conflicts is not None or need.conflict is not None:
+            return find_conflicts(self.shelved, need)
         page = need.page
         if page is not None:
             behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
@@ -302,19 +300,6 @@ class Town:
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
-
-    def stored_conflicts(self, page: ConflictsWanted) -> list[Row]:
-        """Return a page of conflicts, as the stores do."""
-        passing = [
-            kept
-            for kept in self.shelved.values()
-            if (page.before is None or kept.lsn < page.before)
-            and page.kind in (None, kept.kind)
-            and page.object in (None, kept.object)
-            and (page.task is None or page.task in kept.tasks)
-        ]
-        passing.sort(key=lambda kept: -kept.lsn)
-        return [(kept.conflict, kept.body, kept.beside) for kept in passing[: page.limit]]
 
     def ended(self, page: EndedPage) -> tuple[list[Row], int]:
         """Return a page of those that ended, and how many there are on all pages, as the stores do."""

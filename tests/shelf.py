@@ -1,0 +1,27 @@
+"""What an archive in memory answers about closed conflicts, for the worlds of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from a2a.engine.decision import Need, Row, ShelvedConflict
+
+__all__ = ["find_conflicts"]
+
+
+def find_conflicts(shelved: Mapping[str, ShelvedConflict], need: Need) -> list[Row]:
+    """Return what a need for one conflict, or for a page of them, finds, as the stores do."""
+    page = need.conflicts
+    if page is None:
+        found = [shelved[need.conflict]] if need.conflict in shelved else []
+    else:
+        passing = [
+            kept
+            for kept in shelved.values()
+            if (page.before is None or kept.lsn < page.before)
+            and page.kind in (None, kept.kind)
+            and page.object in (None, kept.object)
+            and (page.task is None or page.task in kept.tasks)
+        ]
+        found = sorted(passing, key=lambda kept: -kept.lsn)[: page.limit]
+    return [(kept.conflict, kept.body, kept.beside) for kept in found]
