@@ -306,6 +306,15 @@ def test_a_record_of_a_conflict_that_is_missing_is_found(disputes, kind):
     assert difference.lsn <= position + 10
 
 
+def test_a_conflict_that_left_before_its_task_is_found(disputes):
+    left = next(record for record in disputes if isinstance(record, ConflictsArchived))
+    tasks_leave = next(number for number, record in enumerate(disputes) if isinstance(record, Archived))
+    assert tasks_leave < disputes.index(left)
+    difference = Replay("main").run([*disputes[:tasks_leave], left])
+    assert difference is not None
+    assert (difference.stands, difference.expected) == (left, f"{left.conflicts[0]} is needed in memory")
+
+
 def test_a_conflict_decided_for_another_than_won_is_found(disputes):
     position = next(
         number
