@@ -158,11 +158,12 @@ def _sound() -> bytes:
     _say(play, 0, "claim.acquire", claims=[{"name": "a/**"}], claimNo=1)
     _say(play, 1, "claim.acquire", claims=[{"name": "a/b"}], claimNo=1, waitMs=10_000)
     for number in range(3):
-        _say(play, 2, "context.write", contextId="main-c1", key=f"w{number}", ops=[{"key": "k", "payload": "1"}])
+        _say(play, 2, "context.write", contextId="main-c1", key=f"w{number}", ops=[{"key": "k", "value": "1"}])
     for number, upto in play.sent.items():
         _say(play, number, "mailbox.ack", upto=upto)
     play.pass_time(2_000)
     play.pass_time(2_000)
+    assert play.attempts and play.coordinator.ledger.contexts, "it is a ledger in which something was done"
     body = to_snapshot(play.coordinator.ledger)
     lsn = play.coordinator.ledger.lsn
     _say(play, 2, "task.delegate", key="last", spec={"skill": "t"}, payload="[]")

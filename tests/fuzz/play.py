@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -21,9 +22,9 @@ from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask
 
 from .making import Heard, to_wire
 
-__all__ = ["CARD", "Play", "checked", "papers_of"]
+__all__ = ["Play", "checked", "papers_of"]
 
-CARD: dict[str, Any] = {
+_CARD: dict[str, Any] = {
     "name": "a",
     "description": "",
     "version": "1",
@@ -53,7 +54,7 @@ def checked(frames: list[Frame | BadFrame]) -> list[Frame | BadFrame]:
 
 def papers_of(name: str) -> dict[str, Any]:
     return {"versions": ["1.0", "1.0"], "agentId": name, "instanceId": "i", "incarnation": 1, "token": ""} | {
-        "card": CARD,
+        "card": deepcopy(_CARD),  # some targets change it
         "credit": {"tasks": 3, "frames": 64},
         "held": [],
         "labels": {},

@@ -19,7 +19,7 @@ from a2a.protocol.messages import KINDS, TaskDelegate, TaskOffer
 from a2a.protocol.session import Identity, PeerSession
 
 from .making import OUTCOMES, PAYLOADS, Heard, body_of, envelope_of, junk, to_wire
-from .play import CARD, Play, checked, papers_of
+from .play import Play, checked, papers_of
 from .source import Source
 
 __all__ = ["cards", "decoder", "handshake", "offers", "session"]
@@ -185,7 +185,8 @@ def cards(data: bytes) -> None:
     play = Play(Policy())
     for number, name in enumerate(("a0", "b0")):
         play.open(number)
-        body = papers_of(name) | {"card": body_of(source, play.heard, "hello").get("card", CARD)}
+        body = papers_of(name)
+        body["card"] = body_of(source, play.heard, "hello").get("card", body["card"])
         _schemas(source, body)
         play.say(number, {"id": "1", "kind": "hello", "body": body}, source.pick(SUBPROTOCOLS))
         play.greet(number, name)
