@@ -12,14 +12,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
 
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
-from .engine.decision import EndedPage, Need, Ready, Row
+from .engine.decision import EndedPage, Need, Ready, Row, Shelved, ShelvedConflict, ShelvedContext, ShelvedTask, What
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
@@ -28,12 +28,12 @@ from .jobs import Workbench
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
-from .stores.base import Archived, ArchivedConflict, ArchivedTask, Entry, Store
+from .stores.base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 from .transports.websocket import Listener, WebSocketSettings, serve
 
-__all__ = ["Clock", "Server"]
+__all__ = ["Clock", "Server", "as_archived"]
 
 log = logging.getLogger("a2a.server")
 
@@ -54,11 +54,24 @@ HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 Clock = Callable[[], int]
 
+_ARCHIVED: dict[type[Shelved], type[Archived]] = {
+    ShelvedTask: ArchivedTask,
+    ShelvedConflict: ArchivedConflict,
+    ShelvedContext: ArchivedContext,
+}
+_WHAT: dict[type[Archived], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
+"""What is found in the archive, as the engine calls it."""
+
 
 def wall_clock() -> Clock:
     """Return a clock in milliseconds since the epoch that a change of the wall clock does not move (spec TIME-2)."""
     offset = time.time() - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
+
+
+def as_archived(shelved: Iterable[Shelved]) -> list[Archived]:
+    """Return what leaves memory as a store takes it."""
+    return [_ARCHIVED[type(kept)](*kept) for kept in shelved]
 
 
 @dataclass(slots=True)
@@ -314,9 +327,7 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            archived: list[Archived] = [ArchivedTask(*task) for task in ready.archived]
-            archived.extend(ArchivedConflict(*conflict) for conflict in ready.archived_conflicts)
-            self.store.append(entries, expected, self._appended, archived)
+            self.store.append(entries, expected, self._appended, as_archived(ready.archived))
             # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
             self._snapshots.appended(self.coordinator.ledger)
         elif self._in_flight:
@@ -392,7 +403,7 @@ class Server:
                 found, passing = await self._find_ended(need.ended)
             else:
                 found, passing = await self._find(need), 0
-            rows = [(kept[0], kept.body, kept.beside) for kept in found]
+            rows = [Row(kept[0], kept.body, kept.beside, _WHAT[type(kept)]) for kept in found]
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
             rows, passing = None, 0
@@ -426,10 +437,11 @@ class Server:
                 parent=page.parent,
                 context_id=page.context_id,
             )
-        found = [await self.store.find_archived(task=task) for task in need.tasks]
+        found: list[Archived | None] = [await self.store.find_archived(task=task) for task in need.tasks]
         if need.key is not None:
             found.append(await self.store.find_archived(key=need.key))
-        return [task for task in found if task is not None]
+        found.extend([await self.store.find_context(context) for context in need.contexts])
+        return [kept for kept in found if kept is not None]
 
     def _arm(self) -> None:
         """Have the one timer run out at the coordinator's next deadline, or before: deadlines mostly move away."""

@@ -22,8 +22,8 @@ from a2a.engine.records import to_bytes
 from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import Credit, Hello, MailboxAck, Message, TaskDelegate, TaskReport
-from a2a.server import SNAPSHOT_EVERY
-from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask, Entry, Snapshot, Store
+from a2a.server import SNAPSHOT_EVERY, as_archived
+from a2a.stores.base import Entry, Snapshot, Store
 from a2a.stores.sqlite import SqliteStore
 from benchmarks import crowd
 from benchmarks.machine import memory_mb
@@ -81,10 +81,8 @@ class _Town:
             task = getattr(record, "task", None)
             entries.append(Entry(lsn, type(record).__name__, task, record.at, body, payload))
         if entries:
-            archived: list[Archived] = [ArchivedTask(*task) for task in ready.archived]
-            archived.extend(ArchivedConflict(*conflict) for conflict in ready.archived_conflicts)
             self._behind += 1
-            self._store.append(entries, entries[0].lsn - 1, self._appended, archived)
+            self._store.append(entries, entries[0].lsn - 1, self._appended, as_archived(ready.archived))
         for need in ready.needs:
             # A key that looks like one of an archived task; none is used twice here, so that nothing is there.
             self.coordinator.found(need, [], self.now)

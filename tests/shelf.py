@@ -1,12 +1,12 @@
-"""What an archive in memory answers about closed conflicts, for the worlds of the tests."""
+"""What an archive in memory answers about conflicts and contexts, for the worlds of the tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from a2a.engine.decision import Need, Row, ShelvedConflict
+from a2a.engine.decision import Need, Row, ShelvedConflict, ShelvedContext
 
-__all__ = ["find_conflicts"]
+__all__ = ["find_conflicts", "find_contexts"]
 
 
 def find_conflicts(shelved: Mapping[str, ShelvedConflict], need: Need) -> list[Row]:
@@ -24,4 +24,10 @@ def find_conflicts(shelved: Mapping[str, ShelvedConflict], need: Need) -> list[R
             and (page.task is None or page.task in kept.tasks)
         ]
         found = sorted(passing, key=lambda kept: -kept.lsn)[: page.limit]
-    return [(kept.conflict, kept.body, kept.beside) for kept in found]
+    return [Row(kept.conflict, kept.body, kept.beside, "conflict") for kept in found]
+
+
+def find_contexts(shelved: Mapping[str, ShelvedContext], need: Need) -> list[Row]:
+    """Return the contexts that a need finds, as the stores do."""
+    found = [shelved[name] for name in need.contexts if name in shelved]
+    return [Row(kept.context_id, kept.body, kept.beside, "context") for kept in found]

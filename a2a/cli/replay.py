@@ -12,6 +12,7 @@ import click
 
 from ..engine import snapshot
 from ..engine.conflicts.case import Conflict
+from ..engine.context_state import Context
 from ..engine.ledger import Ledger
 from ..engine.records import Record, from_bytes
 from ..engine.replay import Replay, digest
@@ -36,7 +37,7 @@ class Verdict:
     stops: int = 0
     """Hashes of memory, recorded at stops, that the fold was compared with."""
     archived: int = 0
-    """Archived tasks and conflicts that were compared."""
+    """Archived tasks, conflicts and contexts that were compared."""
     state_hash: str = ""
     snapshot: int | None = None
     """The position of the snapshot that was compared with the fold from the beginning."""
@@ -90,7 +91,7 @@ def verify(reader: LedgerReader) -> Verdict:
     return verdict
 
 
-def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Verdict) -> None:
+def _compare_archive(reader: LedgerReader, shelf: dict[tuple[type, str], bytes], verdict: Verdict) -> None:
     """Compare what is archived with what the records add up to; a task that is gone has nothing left to compare."""
     of_tasks = {"state": None, "skill": None, "parent": None, "context_id": None}
     of_conflicts = {"kind": None, "object": None, "task": None}
@@ -98,14 +99,20 @@ def _compare_archive(reader: LedgerReader, shelf: dict[str, bytes], verdict: Ver
     if verdict.is_good:
         conflicts = _newest_first(reader.list_conflicts, of_conflicts, reader.end + 1)
         _compare_shelf("conflict", Conflict, conflicts, shelf, verdict)
+    if verdict.is_good:
+        _compare_shelf("context", Context, _contexts(reader), shelf, verdict)
 
 
 def _compare_shelf(
-    what: str, of: type[Task | Conflict], archived: Iterator[Archived], shelf: dict[str, bytes], verdict: Verdict
+    what: str,
+    of: type[Task | Conflict | Context],
+    archived: Iterator[Archived],
+    shelf: dict[tuple[type, str], bytes],
+    verdict: Verdict,
 ) -> None:
     for kept in archived:
         verdict.archived += 1
-        if shelf.get(kept[0]) != digest(kept.body, kept.beside, of):
+        if shelf.get((of, kept[0])) != digest(of, kept.body, kept.beside):
             verdict.lsn, verdict.stands = kept.lsn, f"{what} {kept[0]} in the archive"
             verdict.expected = f"the {what} as the records tell it"
             return
@@ -117,6 +124,13 @@ def _newest_first(
     while rows := page({**wanted, "limit": 1_000, "before": before}):
         yield from rows
         before = rows[-1].lsn
+
+
+def _contexts(reader: LedgerReader) -> Iterator[Archived]:
+    after = ""
+    while rows := reader.list_contexts(after, 100):
+        yield from rows
+        after = rows[-1].context_id
 
 
 def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:
@@ -166,7 +180,7 @@ def _tell(out: Output, verdict: Verdict) -> None:
         out.line(f"{verdict.records} records fold, {verdict.decisions} decisions run again")
         out.line(f"state {verdict.state_hash}, compared at {verdict.stops} stops of the coordinator")
         if verdict.archived:
-            out.line(f"{verdict.archived} archived tasks and conflicts are as the records tell them")
+            out.line(f"{verdict.archived} archived tasks, conflicts and contexts are as the records tell them")
         if verdict.snapshot is not None and verdict.is_good:
             out.line(f"the snapshot of record {verdict.snapshot} and the records behind it add up to the same")
     if not verdict.is_good:

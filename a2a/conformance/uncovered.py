@@ -18,6 +18,7 @@ REASONS: dict[str, str] = {
     "DURABLE-9": "what is said about an archived task is answered as about any ended one, which other cases try",
     "DURABLE-10": "the hash is in the ledger, whose form is the implementation's own",
     "DURABLE-11": "when a conflict leaves memory cannot be told from outside either",
+    "DURABLE-12": "nor when a context does",
     "READ-5": "it allows an order of answers on different connections, and asks for none",
     "CLAIM-12": "it binds who guards a resource, and those do not speak the protocol",
     "WAIT-4": "its circles need all agents of a skill at work; those of WAIT-1 and WAIT-2 are tried with fewer",

@@ -230,6 +230,7 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
         return None  # its handler says why
     key: tuple[str, str] | None = None
     named: str | None = None
+    contexts: tuple[str, ...] = ()
     if message.operation in _OF_A_TASK:
         named = request["id"]
     elif message.operation in _OF_A_MESSAGE:
@@ -239,8 +240,11 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
             scope = scope_of(said, sender.agent or "")
             if (scope, said.key) not in ledger.keys and ledger.archived.may_have(scope, said.key):
                 key = (scope, said.key)
+            context_id = request["message"].get("contextId")
+            if context_id is not None and ledger.may_have_archived_context(context_id):
+                contexts = (context_id,)
     tasks = (named,) if named is not None and ledger.may_have_archived(named) else ()
-    return Need(sender.id, tasks, key) if tasks or key else None
+    return Need(sender.id, tasks, key, contexts=contexts) if tasks or key or contexts else None
 
 
 def listed(ledger: Ledger, message: A2ACall) -> list[Task]:

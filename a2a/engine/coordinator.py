@@ -60,7 +60,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from . import plain, snapshot
+from . import context_shelving, plain, snapshot
 from .agenda import Agenda
 from .binding import on_a2a_call, on_list
 from .budget import exhausted, most
@@ -127,6 +127,8 @@ from .records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextRecalled,
+    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -327,6 +329,8 @@ class Coordinator:
         for task in self.ledger.tasks.values():
             if task.is_terminal:
                 self._leaving.add_task(task, task.since)
+        for context in sorted(self.ledger.contexts.values(), key=lambda context: context.lsn):
+            self._leaving.add_context(context, context.writes[-1].origin.at)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
@@ -408,6 +412,8 @@ class Coordinator:
 
     def _conclude(self, sender: Connection, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
         message = frame.message
+        if fetched.contexts and refusal is None and not isinstance(message, ContextRead | ContextWatch):
+            self._recall_contexts(fetched, now)
         decision = refusal or self._decide(sender, message, now, fetched)
         if decision.halt is not None:
             self._ready.halt = decision.halt
@@ -449,7 +455,9 @@ class Coordinator:
             self._watch(sender, frame.id, message, fetched.tasks.get(message.task))
         elif isinstance(message, ContextWatch):
             watch_context(self.live, sender, frame.id, message)
-            self._written[message.context_id] = None
+            context = self.ledger.contexts.get(message.context_id) or fetched.contexts.get(message.context_id)
+            if context is not None:
+                self._tell(context_events(self.live, context))
         elif isinstance(message, AgentFind):
             if message.watch:
                 sender.finding[frame.id] = message.filter
@@ -580,7 +588,7 @@ class Coordinator:
         if isinstance(message, ConflictList) and fetched.page is not None:
             return reply(shelving.page_of(self.ledger, message, fetched.page))
         lent = [task for task in fetched.tasks if task not in self.ledger.tasks]
-        with self.ledger.lending(fetched.tasks.values(), fetched.conflicts.values()):
+        with self.ledger.lending(fetched.tasks.values(), fetched.conflicts.values(), fetched.contexts.values()):
             if isinstance(message, A2ACall) and fetched.passing is not None:
                 return on_list(self.world, message, lent, fetched.passing)
             return HANDLERS[type(message)](self.world, sender, message, now)
@@ -666,6 +674,10 @@ class Coordinator:
 
     def _was_written(self, record: ContextWritten) -> None:
         self._written[record.context_id] = None
+        self._leaving.add_context(self.ledger.contexts[record.context_id], record.at)
+
+    def _context_is_back(self, record: ContextRecalled) -> None:
+        self._leaving.add_context(self.ledger.contexts[record.context_id], record.at)
 
     def _has_result(self, record: Reported | GroupDecided) -> None:
         if record.task in self.ledger.patches.due:
@@ -909,6 +921,15 @@ class Coordinator:
         if about in fetched.stored and about not in self.ledger.tasks:
             self._commit(Recalled(now, about, plain.whole(Task, *fetched.stored[about])))
 
+    def _recall_contexts(self, fetched: Fetched, now: int) -> None:
+        """Bring the archived contexts back that a frame goes on in.
+
+        Before it is decided: what the decision records may be named by where it stands.
+        """
+        for context_id, context in fetched.contexts.items():
+            if context_id not in self.ledger.contexts:
+                self._commit(ContextRecalled(now, context_id, plain.with_checksum(plain.to_bytes(context))))
+
     def _keep_refusals(self, refused: list[Refused]) -> None:
         """Record what was refused a while ago: no answer waited for it (spec ERR-7)."""
         for record in refused:
@@ -918,7 +939,7 @@ class Coordinator:
     # Leaving memory ---------------------------------------------------------------------------------------------------
 
     def _archive(self, now: int) -> None:
-        """Have settled tasks and closed conflicts leave that nobody needs at hand any more."""
+        """Have settled tasks, closed conflicts and idle contexts leave that nobody needs at hand any more."""
         if not self._leaving.is_due(now):
             return
         tasks = self._leaving.take_tasks(self.ledger, self._waiting.wanted, now)
@@ -927,10 +948,12 @@ class Coordinator:
             self._commit(Archived(now, tasks))
         conflicts = self._leaving.take_conflicts(self.ledger, self.policy, now)
         if conflicts:
-            self._ready.archived_conflicts.extend(
-                shelving.shelved(self.ledger.conflicts[conflict]) for conflict in conflicts
-            )
+            self._ready.archived.extend(shelving.shelved(self.ledger.conflicts[name]) for name in conflicts)
             self._commit(ConflictsArchived(now, conflicts))
+        contexts = self._leaving.take_contexts(self.ledger, self._waiting.wanted, now)
+        if contexts:
+            self._ready.archived.extend(context_shelving.shelved(self.ledger.contexts[name]) for name in contexts)
+            self._commit(ContextsArchived(now, contexts))
         if self._leaving.has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now
             for connection in self.live.agents.values():
@@ -1052,6 +1075,7 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     Reported: (Coordinator._frees_credit, Coordinator._has_result),
     Settled: (Coordinator._frees_credit, Coordinator._gives_up),
     Recalled: (Coordinator._is_back,),
+    ContextRecalled: (Coordinator._context_is_back,),
     GroupDecided: (Coordinator._has_result,),
     ConflictOpened: (Coordinator._quarantine_changed,),
     ConflictResolved: (Coordinator._has_ended, Coordinator._quarantine_changed),

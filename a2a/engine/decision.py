@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
@@ -24,6 +24,9 @@ __all__ = [
     "Row",
     "Shelved",
     "ShelvedConflict",
+    "ShelvedContext",
+    "ShelvedTask",
+    "What",
     "refuse",
     "reply",
 ]
@@ -48,7 +51,7 @@ NOTHING = Decision()
 """No record and no reply; shared, so nobody changes it."""
 
 
-class Shelved(NamedTuple):
+class ShelvedTask(NamedTuple):
     """A settled task on its way into the archive, with what it can be found by."""
 
     task: str
@@ -79,8 +82,31 @@ class ShelvedConflict(NamedTuple):
     """As for a task."""
 
 
-Row = tuple[str, bytes, Sequence[bytes]]
-"""What is archived as it is found: its id, its body, and what is kept beside that. A task that is gone has no body."""
+class ShelvedContext(NamedTuple):
+    """A context on its way into the archive."""
+
+    context_id: str
+    lsn: int
+    body: bytes
+    beside: tuple[bytes, ...] = ()
+    """As for a task."""
+
+
+Shelved = ShelvedTask | ShelvedConflict | ShelvedContext
+
+What = Literal["task", "conflict", "context"]
+"""What the archive has."""
+
+
+class Row(NamedTuple):
+    """What is archived, as it is found."""
+
+    name: str
+    """Its id."""
+    body: bytes
+    """Empty of a task that is gone."""
+    beside: Sequence[bytes] = ()
+    what: What = "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +160,7 @@ class Need:
     ended: EndedPage | None = None
     conflict: str | None = None
     conflicts: ConflictsWanted | None = None
+    contexts: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -156,7 +183,7 @@ class Called(Decision):
 
 @dataclass(slots=True)
 class Ready:
-    """Append the records and the archived tasks as one, then send the frames, close, and look up what is needed."""
+    """Append the records and what is archived as one, then send the frames, close, and look up what is needed."""
 
     records: list[tuple[int, Record]] = field(default_factory=list)
     """(lsn, record), consecutive."""
@@ -167,9 +194,7 @@ class Ready:
     jobs: list[Job] = field(default_factory=list)
     """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
     archived: list[Shelved] = field(default_factory=list)
-    """Becomes durable with the records, which say that these tasks are to be found there."""
-    archived_conflicts: list[ShelvedConflict] = field(default_factory=list)
-    """The same of conflicts."""
+    """Becomes durable with the records, which say that this is to be found there."""
     needs: list[Need] = field(default_factory=list)
     """To be looked up once the records are durable, and answered with `found`."""
     halt: str | None = None

@@ -1,14 +1,14 @@
-"""Frames about tasks that have left memory: who waits for what, and in which order they go on (spec READ-5).
+"""Frames about what has left memory: who waits for what, and in which order they go on (spec READ-5).
 
-A frame that meets such a task waits until the shell has looked into the archive, and so do those that came behind it
-on its connection: they are answered in the order they came. Nobody else waits. It knows what a message is about, not
-what it means; the coordinator decides.
+A frame that meets such a task, conflict or context waits until the shell has looked into the archive, and so do those
+that came behind it on its connection: they are answered in the order they came. Nobody else waits. It knows what a
+message is about, not what it means; the coordinator decides.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ from ..protocol.messages import (
     ConflictPosition,
     ConflictRaise,
     ConflictVote,
+    ContextRead,
+    ContextWatch,
     ContextWrite,
     Hello,
     Message,
@@ -31,6 +33,7 @@ from . import plain
 from .binding import listed, need_of
 from .conflicts import shelving
 from .conflicts.case import Conflict
+from .context_state import Context
 from .decision import Need, Row
 from .ledger import Ledger
 from .live import Connection, World
@@ -68,8 +71,9 @@ class Fetched:
 
     tasks: dict[str, Task] = field(default_factory=dict)
     conflicts: dict[str, Conflict] = field(default_factory=dict)
+    contexts: dict[str, Context] = field(default_factory=dict)
     stored: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
-    """The stored forms they were read from, and what was kept beside these."""
+    """The stored forms that tasks were read from, and what was kept beside these."""
     page: list[Conflict] | None = None
     """Of a page of conflicts: those that pass, in memory and in the archive, newest first."""
     gone: list[str] = field(default_factory=list)
@@ -91,10 +95,7 @@ class Fetched:
             passing: how many there are on all pages, where a page of those that ended was asked for.
             at_hand: what memory had when it was asked.
         """
-        if need.conflict is not None or need.conflicts is not None:
-            fetched = Fetched.read_conflicts(rows)
-        else:
-            fetched = Fetched.read(rows)
+        fetched = Fetched.read(rows)
         fetched.views = at_hand.views
         if at_hand.conflicts is not None:
             every = {conflict.opened_lsn: conflict for conflict in (*fetched.conflicts.values(), *at_hand.conflicts)}
@@ -105,33 +106,24 @@ class Fetched:
         return fetched
 
     @staticmethod
-    def read_conflicts(rows: Sequence[Row] | None) -> Fetched:
-        """Read conflicts as the archive has them."""
-        if rows is None:
-            return Fetched(failure="the archive cannot be read")
-        fetched = Fetched()
-        for name, body, beside in rows:
-            try:
-                fetched.conflicts[name] = plain.from_bytes(Conflict, body, beside)
-            except ValueError as error:
-                return Fetched(failure=f"conflict {name} cannot be read from the archive: {error}")
-        return fetched
-
-    @staticmethod
     def read(rows: Sequence[Row] | None) -> Fetched:
-        """Read tasks as the archive has them; without a body a task is gone."""
+        """Read what the archive has; without a body a task is gone."""
         if rows is None:
             return Fetched(failure="the archive cannot be read")
         fetched = Fetched()
-        for task_id, body, beside in rows:
-            if not body:
-                fetched.gone.append(task_id)
-                continue
+        for name, body, beside, what in rows:
             try:
-                fetched.tasks[task_id] = plain.from_bytes(Task, body, beside)
+                if what == "conflict":
+                    fetched.conflicts[name] = plain.from_bytes(Conflict, body, beside)
+                elif what == "context":
+                    fetched.contexts[name] = plain.from_bytes(Context, body, beside)
+                elif body:
+                    fetched.tasks[name] = plain.from_bytes(Task, body, beside)
+                    fetched.stored[name] = body, beside
+                else:
+                    fetched.gone.append(name)
             except ValueError as error:
-                return Fetched(failure=f"task {task_id} cannot be read from the archive: {error}")
-            fetched.stored[task_id] = body, beside
+                return Fetched(failure=f"{what} {name} cannot be read from the archive: {error}")
         return fetched
 
 
@@ -144,7 +136,7 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
         if isinstance(message, ConflictGet | ConflictPosition | ConflictVote | ConflictAppeal):
             is_archived = ledger.may_have_archived_conflict(message.conflict)
             return Need(sender.id, conflict=message.conflict) if is_archived else None
-    if not ledger.archived.layers:
+    if not ledger.archived.layers and not ledger.contexts_archived.layers:
         return None
     if isinstance(message, TaskList):
         page = page_wanted(ledger, message)
@@ -153,10 +145,13 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
         return need_of(ledger, sender, message)
     key: tuple[str, str] | None = None
     named: tuple[str, ...]
+    contexts = _contexts_of(ledger, message) if ledger.contexts_archived.layers else ()
     if isinstance(message, TaskDelegate):
         named = (message.parent.task,) if message.parent is not None else ()
         scope = scope_of(message, sender.agent or "")
-        if (scope, message.key) not in ledger.keys and ledger.archived.may_have(scope, message.key):
+        if (scope, message.key) in ledger.keys:
+            contexts = ()  # a repeat begins nothing in it
+        elif ledger.archived.may_have(scope, message.key):
             key = (scope, message.key)
     elif isinstance(message, ContextWrite):
         named = (message.attempt.task,) if message.attempt is not None else ()
@@ -167,11 +162,25 @@ def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | Non
         named = tuple(held.task for held in message.held)
     else:
         task = getattr(message, "task", None)
-        if task is None or task in ledger.tasks:
+        if (task is None or task in ledger.tasks) and not contexts:
             return None
-        named = (task,)
+        named = () if task is None else (task,)
     tasks = tuple(task for task in named if ledger.may_have_archived(task))
-    return Need(sender.id, tasks, key) if tasks or key else None
+    return Need(sender.id, tasks, key, contexts=contexts) if tasks or key or contexts else None
+
+
+def _contexts_of(ledger: Ledger, message: Message) -> tuple[str, ...]:
+    """Return the archived contexts that a message reads, or goes on in."""
+    named: Iterable[str | None]
+    if isinstance(message, ContextRead | ContextWrite | TaskDelegate):
+        named = (message.context_id,)
+    elif isinstance(message, ContextWatch):
+        named = () if message.stop else (message.context_id,)
+    elif isinstance(message, ConflictRaise):
+        named = dict.fromkeys(subject.context_id for subject in message.subjects)
+    else:
+        return ()
+    return tuple(name for name in named if name is not None and ledger.may_have_archived_context(name))
 
 
 class Waiting:
@@ -179,7 +188,10 @@ class Waiting:
 
     def __init__(self) -> None:
         self.wanted: dict[object, int] = {}
-        """Ids, and keys with their scope, that are being looked up, and how often: these do not leave memory."""
+        """Ids, and keys with their scope, that are being looked up, and how often.
+
+        These do not leave memory: what one frame has changed would not be what another is about to find.
+        """
         self._frames: dict[int, deque[Frame | BadFrame]] = {}
         self._at_hand: dict[int, AtHand] = {}
 
@@ -207,4 +219,5 @@ class Waiting:
 
 
 def _names(need: Need) -> tuple[object, ...]:
-    return need.tasks if need.key is None else (*need.tasks, need.key)
+    names = (*need.tasks, *need.contexts)
+    return names if need.key is None else (*names, need.key)

@@ -33,6 +33,8 @@ from .records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextRecalled,
+    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -55,6 +57,8 @@ __all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry"]
 
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
+_CONTEXT = "context"
+"""The scope of their ids in the filter."""
 
 
 @dataclass(slots=True)
@@ -140,6 +144,10 @@ class Ledger:
         """Contexts that were written to."""
         self.context_bytes = 0
         """About what they take in memory."""
+        self.contexts_in_use: dict[str, int] = {}
+        """Context to how many open tasks belong to it, and conflicts that are open about its keys."""
+        self.contexts_archived = KeyFilter()
+        """The ids of contexts that have ever left memory, approximately."""
         self.claims = ClaimBook()
         self.patches = PatchBook()
         self.mail: dict[str, int] = {}
@@ -237,9 +245,23 @@ class Ledger:
         is_ours = number.isdecimal() and conflict == self.conflict_id_at(int(number)) and int(number) <= self.lsn
         return int(number) if is_ours else 0
 
+    def may_have_archived_context(self, context_id: str) -> bool:
+        """Tell whether this may be a context that was here and left."""
+        return context_id not in self.contexts and self.contexts_archived.may_have(_CONTEXT, context_id)
+
+    def use_context(self, context_id: str, change: int) -> None:
+        """Count one more of what needs a context at hand, or one less."""
+        count = self.contexts_in_use.get(context_id, 0) + change
+        if count:
+            self.contexts_in_use[context_id] = count
+        else:
+            del self.contexts_in_use[context_id]
+
     @contextmanager
-    def lending(self, tasks: Iterable[Task], conflicts: Iterable[Conflict] = ()) -> Iterator[None]:
-        """Have archived tasks and conflicts at hand while a decision is made, as if they had never left.
+    def lending(
+        self, tasks: Iterable[Task] = (), conflicts: Iterable[Conflict] = (), contexts: Iterable[Context] = ()
+    ) -> Iterator[None]:
+        """Have what is archived at hand while a decision is made, as if it had never left.
 
         The one thing beside `apply` that touches the state, and it leaves it as it was: handlers need not know where
         a task they read comes from.
@@ -251,9 +273,13 @@ class Ledger:
             self.keys.setdefault((task.scope, task.key), task.id)
         away = {conflict.id: conflict for conflict in conflicts if conflict.id not in self.conflicts}
         self.conflicts.update(away)
+        read = {context.id: context for context in contexts if context.id not in self.contexts}
+        self.contexts.update(read)
         try:
             yield
         finally:
+            for context in read:
+                del self.contexts[context]
             for conflict in away:
                 del self.conflicts[conflict]
             for task in lent:
@@ -553,6 +579,23 @@ def _recalled(ledger: Ledger, record: Recalled, lsn: int) -> None:
     ledger.recalled[task.id] = None
 
 
+def _contexts_archived(ledger: Ledger, record: ContextsArchived, lsn: int) -> None:
+    for context_id in record.contexts:
+        if context_id in ledger.contexts_in_use:
+            raise ValueError(f"record {lsn} archives context {context_id}, in which something goes on")
+        ledger.context_bytes -= ledger.contexts.pop(context_id).kept_bytes
+        if not ledger.contexts_archived.may_have(_CONTEXT, context_id):
+            ledger.contexts_archived.add(_CONTEXT, context_id)
+
+
+def _context_recalled(ledger: Ledger, record: ContextRecalled, lsn: int) -> None:
+    context = plain.from_bytes(Context, record.body)
+    if context.id != record.context_id or context.id in ledger.contexts:
+        raise ValueError(f"record {lsn} recalls context {record.context_id}, which is not what was archived")
+    ledger.contexts[context.id] = context
+    ledger.context_bytes += context.kept_bytes
+
+
 _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     CoordinatorStarted: _coordinator_started,
     CoordinatorStopped: _coordinator_stopped,
@@ -579,4 +622,6 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     Archived: _archived,
     ConflictsArchived: _conflicts_archived,
     Recalled: _recalled,
+    ContextsArchived: _contexts_archived,
+    ContextRecalled: _context_recalled,
 }

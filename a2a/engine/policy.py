@@ -214,13 +214,13 @@ class Policy:
     """Words of the delegator to one task."""
     checkpoint_max_bytes: int = 256 * 1024
     contexts_max: int = 100_000
-    """Contexts that were written to."""
+    """Contexts in memory that were written to."""
     context_keys_max: int = 10_000
     """Keys of one context, those deleted included: their revisions go on."""
     context_max_bytes: int = 16 * 1024 * 1024
     """All current values of a context. Up to 16 times as much is kept of earlier ones."""
     contexts_max_bytes: int = 1024 * 1024 * 1024
-    """About what all contexts take in memory, with what is kept of their past."""
+    """About what these take, with what is kept of their past."""
     context_value_max_bytes: int = 64 * 1024
     """One value, and one patch."""
     context_ops_max: int = 256
@@ -268,6 +268,12 @@ class Policy:
     """The same of closed conflicts; a small one takes ten kilobytes."""
     raised_keep_ms: int = 24 * 3600 * 1000
     """How long a closed conflict stays that somebody raised: so long the same raise is a repeat."""
+    linger_contexts_ms: int = 600_000
+    """How long a context stays in memory that nobody writes, where nothing goes on in it."""
+    linger_contexts_max: int = 10_000
+    """Contexts in memory. Beyond this those leave sooner that were written longest ago."""
+    linger_contexts_bytes_max: int = 128 * 1024 * 1024
+    """About what they take, with what is kept of their past; likewise. A snapshot has them all."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000

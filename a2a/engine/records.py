@@ -40,7 +40,9 @@ __all__ = [
     "ConflictOpened",
     "ConflictResolved",
     "ConflictsArchived",
+    "ContextRecalled",
     "ContextWritten",
+    "ContextsArchived",
     "CoordinatorStarted",
     "CoordinatorStopped",
     "Declined",
@@ -732,6 +734,22 @@ class Recalled(Record):
     """Its stored form, as the archive had it: the fold has no other place to get it from."""
 
 
+@dataclass(slots=True)
+class ContextsArchived(Record):
+    """Contexts left memory in which nothing goes on. The archive has them, from before this record or with it."""
+
+    contexts: list[str]
+
+
+@dataclass(slots=True)
+class ContextRecalled(Record):
+    """An archived context is needed again: it may be about to be written."""
+
+    context_id: str
+    body: bytes
+    """As of a task."""
+
+
 RECORDS: dict[str, type[Record]] = {
     record.__name__: record
     for record in (
@@ -787,6 +805,8 @@ RECORDS: dict[str, type[Record]] = {
         Archived,
         ConflictsArchived,
         Recalled,
+        ContextsArchived,
+        ContextRecalled,
     )
 }
 """Stored name to class."""

@@ -48,7 +48,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from . import plain, snapshot
+from . import context_shelving, plain, snapshot
 from .budget import exhausted
 from .capacity import serves
 from .claimcheck import expected_instead
@@ -65,6 +65,7 @@ from .conflicts.patches import run as overlapped_by
 from .conflicts.procedure import advance, proceed, resolve_by_person
 from .conflicts.renoting import noted_again
 from .conflicts.showing import subjects_of
+from .context_state import Context
 from .coordinator import HANDLERS
 from .handover import hand_back
 from .leases import canceled, lapse, withdraw
@@ -95,6 +96,8 @@ from .records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextRecalled,
+    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -201,8 +204,8 @@ class Replay:
         """Hashes of memory compared so far."""
         self.broken: list[ClaimEnded | Settled] = []
         """What gave up a wait to break a circle, at the time of the newest record."""
-        self.shelf: dict[str, bytes] = {}
-        """Digests of the archived tasks: what is recalled is what was archived."""
+        self.shelf: dict[tuple[type, str], bytes] = {}
+        """Digests of what is archived, by its class and id: what is recalled is what was archived."""
         self.world = World(self.ledger, Live(), _NO_LIMITS, Queues())
 
     def run(self, records: Iterable[Record]) -> Difference | None:
@@ -272,6 +275,11 @@ class Replay:
         if found is None:
             raise _NotAllowedError(f"a record about a task in memory, {record.task} is not")
         return found
+
+    def require_context(self, context_id: str) -> None:
+        """Hold that a context in which something goes on has not left memory."""
+        has_left = (Context, context_id) in self.shelf and context_id not in self.ledger.contexts
+        _allow(not has_left, f"context {context_id} in memory, it has left")
 
     def say(self, agent: str, message: Message, now: int, *, role: str = "member") -> list[Record]:
         """Return what the handler decides when this agent says this."""
@@ -430,6 +438,7 @@ def _delegated(replay: Replay, record: Delegated) -> list[list[Record]]:
             return replay.advanced(replay.ledger.tasks[record.parent], record.at)
         step = proceed(replay.world, replay.ledger.conflicts[record.scope.removeprefix("conflict:")], record.at)
         return [step] if isinstance(step, list) else []
+    replay.require_context(record.context_id)
     limits = TaskLimits(deadline_ms=None if record.deadline_at is None else record.deadline_at - record.at)
     message = TaskDelegate(
         record.key,
@@ -688,7 +697,7 @@ def _opened(replay: Replay, record: ConflictOpened) -> list[list[Record]]:
     subjects = [subject for candidate in record.candidates if (subject := _subject(candidate)) is not None]
     for candidate in record.candidates:
         if candidate["form"] == "result" and candidate["ref"] not in replay.ledger.tasks:
-            _allow(candidate["ref"] in replay.shelf, f"results that there are, {candidate['ref']} has none")
+            _allow((Task, candidate["ref"]) in replay.shelf, f"results that there are, {candidate['ref']} has none")
             return [[record]]  # the archive had it, and a replay has not
     role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
     kind: Any = record.kind
@@ -742,7 +751,8 @@ def _noted(replay: Replay, record: ConflictNoted) -> list[list[Record]]:
 
     found = noted_again(replay.world, record, replay.broken, say)
     if found is None:  # the archive had the task, and a replay has not
-        _allow(record.object.removeprefix("task:") in replay.shelf, f"a task that there is, {record.object} is none")
+        is_there = (Task, record.object.removeprefix("task:")) in replay.shelf
+        _allow(is_there, f"a task that there is, {record.object} is none")
         return [[record]]
     return found
 
@@ -854,6 +864,7 @@ def _context_written(replay: Replay, record: ContextWritten) -> list[list[Record
         is_deleted = patch is None and value is None
         asked = (change["key"], change["if_rev"], None if patch is not None else value, patch, is_deleted)
         ops.append(ContextOp(*asked, decision=change["decision"], guarded=change["guarded"]))
+    replay.require_context(record.context_id)
     attempt = Held(record.task, record.fence or 0) if record.task is not None else None
     depends = [Seen(**seen) for seen in record.depends]
     message = ContextWrite(record.context_id, record.key, ops, depends, attempt, record.reason)
@@ -881,7 +892,7 @@ def _archived(replay: Replay, record: Archived) -> list[list[Record]]:
     for task_id in record.tasks:
         task = replay.ledger.tasks.get(task_id)
         _allow(task is not None and may_leave(replay.ledger, task, record.tasks), f"{task_id} is needed in memory")
-        replay.shelf[task_id] = digest(plain.to_bytes(task))
+        replay.shelf[Task, task_id] = digest(Task, plain.to_bytes(task))
     return [[record]]
 
 
@@ -889,17 +900,35 @@ def _conflicts_archived(replay: Replay, record: ConflictsArchived) -> list[list[
     for name in record.conflicts:
         leaves = shelving.fate_of(replay.ledger, replay.world.policy, name, record.at) is Fate.LEAVES
         _allow(leaves, f"{name} is needed in memory")
-        replay.shelf[name] = digest(plain.to_bytes(replay.ledger.conflicts[name]), of=Conflict)
+        replay.shelf[Conflict, name] = digest(Conflict, plain.to_bytes(replay.ledger.conflicts[name]))
     return [[record]]
 
 
 def _recalled(replay: Replay, record: Recalled) -> list[list[Record]]:
-    _allow(replay.shelf.get(record.task) == digest(record.body), f"{record.task} as it was archived")
+    stands = replay.shelf.get((Task, record.task))
+    _allow(stands == digest(Task, record.body), f"{record.task} as it was archived")
     return [[record]]
 
 
-def digest(body: bytes, beside: Sequence[bytes] = (), of: type[Task | Conflict] = Task) -> bytes:
-    """Return what stands for an archived task, or conflict, on the shelf of a replay."""
+def _contexts_archived(replay: Replay, record: ContextsArchived) -> list[list[Record]]:
+    for context_id in record.contexts:
+        context = replay.ledger.contexts.get(context_id)
+        _allow(
+            context is not None and context_shelving.may_leave(replay.ledger, context_id),
+            f"{context_id} is needed in memory",
+        )
+        replay.shelf[Context, context_id] = digest(Context, plain.to_bytes(context))
+    return [[record]]
+
+
+def _context_recalled(replay: Replay, record: ContextRecalled) -> list[list[Record]]:
+    stands = replay.shelf.get((Context, record.context_id))
+    _allow(stands == digest(Context, record.body), f"context {record.context_id} as it was archived")
+    return [[record]]
+
+
+def digest(of: type[Task | Conflict | Context], body: bytes, beside: Sequence[bytes] = ()) -> bytes:
+    """Return what stands for an archived task, conflict or context on the shelf of a replay."""
     if body:
         body = plain.to_bytes(plain.from_bytes(of, body, beside))  # whichever version wrote it
     return hashlib.blake2b(body, digest_size=12).digest()
@@ -958,5 +987,7 @@ RULES: dict[type[Record], Callable[[Replay, Any], list[list[Record]]]] = {
     Archived: _archived,
     ConflictsArchived: _conflicts_archived,
     Recalled: _recalled,
+    ContextsArchived: _contexts_archived,
+    ContextRecalled: _context_recalled,
 }
 """Each record there is, and how it is run again."""

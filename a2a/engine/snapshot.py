@@ -61,6 +61,7 @@ class _State:
     sealed: str
     records_of: dict[str, tuple[int, int]]
     contexts: list[Context]
+    contexts_archived: KeyFilter
     patches: list[Patched]
 
 
@@ -92,6 +93,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         sealed=ledger.sealed,
         records_of=ledger.records_of,
         contexts=list(ledger.contexts.values()),
+        contexts_archived=ledger.contexts_archived,
         patches=list(ledger.patches.known.values()),
     )
 
@@ -124,6 +126,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.open_tasks = {task: ledger.tasks[task] for task in state.open_tasks}
     ledger.delegating = state.delegating
     for task in ledger.open_tasks.values():
+        ledger.use_context(task.context_id, 1)
         if task.on_delegator_loss != "continue":
             ledger.attached.setdefault(task.principal, {})[task.id] = task
     ledger.mail, ledger.archived = state.mail, state.archived
@@ -136,6 +139,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.patches = PatchBook.of(state.patches)
     ledger.contexts = {context.id: context for context in state.contexts}
     ledger.context_bytes = sum(context.kept_bytes for context in state.contexts)
+    ledger.contexts_archived = state.contexts_archived
     return ledger
 
 

@@ -90,6 +90,7 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
     )
     ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
     ledger.count_open(task.delegator, 1)
+    ledger.use_context(task.context_id, 1)
     ledger.keys[record.scope, record.key] = task.id
     if record.terms is not None:
         task.state, task.group = TaskState.BLOCKED, Group(Terms(**record.terms))
@@ -479,6 +480,7 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     task.settled = record
     if ledger.open_tasks.pop(task.id, None) is not None:
         ledger.count_open(task.delegator, -1)
+        ledger.use_context(task.context_id, -1)
     if record.state != "completed":
         ledger.patches.drop(task.id)
     ledger.claims.forget(owner_of(task.id, ""))

@@ -1,8 +1,9 @@
 """The contract every ledger store keeps.
 
 A store is an append-only log with a known end, plus two things beside it: the newest snapshot and an indexed archive
-of settled tasks and closed conflicts. It knows nothing of what these say, nor of messages: an entry is bytes with a
-name and a time for whoever looks. The server owns exactly one store; one contract test covers every implementation.
+of settled tasks, closed conflicts and idle contexts. It knows nothing of what these say, nor of messages: an entry is
+bytes with a name and a time for whoever looks. The server owns exactly one store; one contract test covers every
+implementation.
 
 The contract is narrow enough for a replicated log: an append names the position it expects, as a stream with an
 expected last sequence does, and nothing but `append` moves the end.
@@ -19,6 +20,7 @@ __all__ = [
     "Appended",
     "Archived",
     "ArchivedConflict",
+    "ArchivedContext",
     "ArchivedTask",
     "Durability",
     "Entry",
@@ -91,7 +93,18 @@ class ArchivedConflict(NamedTuple):
     """As for a task."""
 
 
-Archived = ArchivedTask | ArchivedConflict
+class ArchivedContext(NamedTuple):
+    """A context in the archive, as it was when it left memory last."""
+
+    context_id: str
+    lsn: int
+    """The position of its newest write."""
+    body: bytes
+    beside: tuple[bytes, ...] = ()
+    """As for a task."""
+
+
+Archived = ArchivedTask | ArchivedConflict | ArchivedContext
 
 
 class Store(Protocol):
@@ -130,8 +143,8 @@ class Store(Protocol):
             done: called in the event loop, in the order of the calls. After a failure every later batch fails too,
                 as do snapshots and archiving. A batch that failed may be there after the next open all the same, as
                 after any failed sync: it says that nobody knows, not that it was not kept.
-            archived: settled tasks and closed conflicts that the batch says are in the archive: they are, when it is
-                durable. One already there is replaced.
+            archived: settled tasks, closed conflicts and idle contexts that the batch says are in the archive: they
+                are, when it is durable. One already there is replaced.
 
         What waits has no bound of its own: the server stops reading while too many appends are unanswered.
         """
@@ -219,6 +232,9 @@ class Store(Protocol):
             object: only conflicts about this.
             task: only conflicts that are about this task.
         """
+
+    async def find_context(self, context_id: str) -> ArchivedContext | None:
+        """Return the archived context with this id, or None."""
 
     async def prune(self, settled_before: int, limit: int) -> int:
         """Have the oldest archived tasks that settled before this time be gone; return how many, `limit` at most.

@@ -33,7 +33,12 @@ _APPLICATION = int.from_bytes(b"a2aL", "big")
 _GROUPS_SINCE = 3
 """The schema from which on a row of the log has the entries of a group."""
 
-_COLUMN_SINCE = {("archive", "gone"): 2, ("log", "first"): _GROUPS_SINCE, ("conflicts", "lsn"): 4}
+_COLUMN_SINCE = {
+    ("archive", "gone"): 2,
+    ("log", "first"): _GROUPS_SINCE,
+    ("conflicts", "lsn"): 4,
+    ("contexts", "lsn"): 5,
+}
 """A table and its column to the schema that has had it first."""
 
 _WAL_BYTES = 8_192_000

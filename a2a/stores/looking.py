@@ -9,7 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import (
+    Appended,
+    Archived,
+    ArchivedConflict,
+    ArchivedContext,
+    ArchivedTask,
+    Durability,
+    Entry,
+    Snapshot,
+    Store,
+)
 from .reader import LedgerReader
 
 __all__ = ["LookingStore"]
@@ -93,6 +103,9 @@ class LookingStore(Store):
     ) -> list[ArchivedConflict]:
         wanted = {"kind": kind, "object": object, "task": task}
         return self._reader.list_conflicts({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
+
+    async def find_context(self, context_id: str) -> ArchivedContext | None:
+        return self._reader.find_context(context_id)
 
     async def prune(self, settled_before: int, limit: int) -> int:
         return 0

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field
 
 from ..errors import StoreConflict, StoreError, StoreLocked
 from .appending import Outcome, end_after, tell
-from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import (
+    Appended,
+    Archived,
+    ArchivedConflict,
+    ArchivedContext,
+    ArchivedTask,
+    Durability,
+    Entry,
+    Snapshot,
+    Store,
+)
 
 __all__ = ["Medium", "MemoryStore"]
 
@@ -27,6 +37,7 @@ class Medium:
     snapshot: Snapshot | None = None
     archive: dict[str, ArchivedTask] = field(default_factory=dict)
     conflicts: dict[str, ArchivedConflict] = field(default_factory=dict)
+    contexts: dict[str, ArchivedContext] = field(default_factory=dict)
     holder: MemoryStore | None = None
     """The store that has it open; set by `open`, cleared by `aclose` and `crash`."""
 
@@ -73,8 +84,10 @@ class MemoryStore(Store):
             for kept in archived:
                 if isinstance(kept, ArchivedTask):
                     self.medium.archive[kept.task] = kept
-                else:
+                elif isinstance(kept, ArchivedConflict):
                     self.medium.conflicts[kept.conflict] = kept
+                else:
+                    self.medium.contexts[kept.context_id] = kept
         if not self._outcomes:
             loop.call_soon(self._tell)
         self._outcomes.append((done, self._failure))
@@ -174,6 +187,10 @@ class MemoryStore(Store):
             and (task is None or task in conflict.tasks)
         ]
         return sorted(passing, key=lambda conflict: conflict.lsn, reverse=True)[:limit]
+
+    async def find_context(self, context_id: str) -> ArchivedContext | None:
+        self._require_open()
+        return self.medium.contexts.get(context_id)
 
     async def prune(self, settled_before: int, limit: int) -> int:
         self._require_sound()

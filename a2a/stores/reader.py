@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import StoreError, StoreTooNew
-from .base import ArchivedConflict, ArchivedTask, Entry, Snapshot
+from .base import ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
-from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, entries_in
 
 __all__ = ["LedgerReader"]
 
@@ -100,6 +100,14 @@ class LedgerReader:
     def list_conflicts(self, wanted: dict[str, Any]) -> list[ArchivedConflict]:
         """Return archived conflicts as `Store.list_conflicts` does; `wanted` names all its arguments."""
         return conflicts_from(self._run(conflicts_query(wanted["task"]), wanted), self._blobs)
+
+    def find_context(self, context_id: str) -> ArchivedContext | None:
+        """Return the archived context with this id, or None."""
+        return next(iter(contexts_from(self._run("find_context", (context_id,)), self._blobs)), None)
+
+    def list_contexts(self, after: str, limit: int) -> list[ArchivedContext]:
+        """Return archived contexts in the order of their ids, from behind one; `limit` at most."""
+        return contexts_from(self._run("list_contexts", (after, limit)), self._blobs)
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

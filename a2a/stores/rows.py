@@ -1,4 +1,4 @@
-"""What a row of a ledger's file is: a group of entries or an archived task, with what is large in files of its own.
+"""What a row of a ledger's file is: a group of entries, or what is archived, with what is large in files of its own.
 
 Both ways: entries and tasks to rows, for the thread that writes, and back, for whoever reads. A group is a MessagePack
 list with `[kind, task, at, body, payload]` of each entry; a large payload, and a large byte string of a task, is there
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
 from ..protocol.codec import aside, pack, unpack
-from .base import Archived, ArchivedConflict, ArchivedTask, Entry
+from .base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry
 from .blobs import DIGEST_BYTES, BlobDirectory
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "as_group",
     "conflicts_from",
     "conflicts_query",
+    "contexts_from",
     "digests_in",
     "entries_from",
     "entries_in",
@@ -50,6 +51,7 @@ class Rows(NamedTuple):
     tasks: list[Row]
     conflicts: list[Row]
     conflict_tasks: list[Row]
+    contexts: list[Row]
 
 
 def to_rows(entries: Sequence[Entry], archived: Sequence[Archived], blobs: BlobDirectory) -> Rows:
@@ -62,12 +64,14 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[Archived], blobs: BlobD
     pieces = [payload for entry in entries if (payload := entry.payload) is not None and len(payload) >= LARGE_BYTES]
     besides = [piece for kept in archived for piece in kept.beside]
     digests = blobs.put([*pieces, *besides]) if pieces or besides else []
-    rows = Rows([_group(entries, b"".join(digests[: len(pieces)]))] if entries else [], [], [], [])
+    rows = Rows([_group(entries, b"".join(digests[: len(pieces)]))] if entries else [], [], [], [], [])
     rest = iter(digests[len(pieces) :])
     for kept in archived:
         named = b"".join(next(rest) for _ in kept.beside)
         if isinstance(kept, ArchivedTask):
             rows.tasks.append((*kept[:-1], named))
+        elif isinstance(kept, ArchivedContext):
+            rows.contexts.append((*kept[:-1], named))
         else:
             conflict, lsn, kind, about, tasks, body, _ = kept
             rows.conflicts.append((conflict, lsn, kind, about, _BETWEEN.join(tasks), body, named))
@@ -153,6 +157,15 @@ def conflicts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedCo
         )
         for row in rows
     ]
+
+
+def contexts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedContext]:
+    """Return the contexts that rows of the archive stand for.
+
+    Raises:
+        StoreCorrupt: a large byte string is missing or damaged.
+    """
+    return [ArchivedContext._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
 
 
 def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None) -> bytes:

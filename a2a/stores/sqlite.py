@@ -19,11 +19,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StoreError
-from .base import Appended, Archived, ArchivedConflict, ArchivedTask, Durability, Entry, Snapshot, Store
+from .base import (
+    Appended,
+    Archived,
+    ArchivedConflict,
+    ArchivedContext,
+    ArchivedTask,
+    Durability,
+    Entry,
+    Snapshot,
+    Store,
+)
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import Row, archived_from, conflicts_from, conflicts_query, digests_in, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, digests_in, entries_in
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -161,6 +171,11 @@ class SqliteStore(Store):
         wanted = {"kind": kind, "object": object, "task": task}
         before = _LSN_MAX if before is None else before
         return await self._conflicts(conflicts_query(task), {"before": before, "limit": limit, **wanted})
+
+    async def find_context(self, context_id: str) -> ArchivedContext | None:
+        ledger = self._require_open()
+        found = await ledger.aside(lambda: contexts_from(ledger.query("find_context", (context_id,)), ledger.blobs))
+        return next(iter(found), None)
 
     async def prune(self, settled_before: int, limit: int) -> int:
         rows = await self._query("find_prunable", (settled_before, limit))

@@ -233,6 +233,8 @@ class GroupWriter:
             if rows.conflicts:
                 connection.executemany(QUERIES["archive_conflicts"], rows.conflicts)
                 connection.executemany(QUERIES["archive_conflict_tasks"], rows.conflict_tasks)
+            if rows.contexts:
+                connection.executemany(QUERIES["archive_contexts"], rows.contexts)
             for job in others:
                 connection.executemany(QUERIES[job.statement], job.rows)
             started = time.perf_counter()

@@ -21,7 +21,7 @@ from a2a.engine.snapshot import to_bytes as to_snapshot
 from a2a.errors import StoreError
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Frame, pack, unpack
-from a2a.protocol.messages import Credit, Hello, TaskGet, TaskList
+from a2a.protocol.messages import ContextRead, Credit, Hello, TaskGet, TaskList
 from a2a.server import Server
 from a2a.snapshots import fold
 from a2a.stores.base import Entry, Snapshot
@@ -34,11 +34,12 @@ from .source import Source
 
 __all__ = ["store"]
 
-_TABLES = ("log", "snapshot", "archive")
+_TABLES = ("log", "snapshot", "archive", "contexts")
 _COLUMNS = {
     "log": ("body", "body", "body", "last", "blobs"),
     "snapshot": ("body", "lsn"),
     "archive": ("body", "lsn", "state", "blobs"),
+    "contexts": ("body", "lsn", "blobs"),
 }
 
 
@@ -65,7 +66,7 @@ async def _open(path: Path) -> None:
         return
     server.coordinator.opened(1, "fresh", server.clock())
     hello = Hello(["1.0", "1.0"], "stranger", "i", 1, credit=Credit())
-    asked = [hello, TaskList(limit=8), *(TaskGet(f"main-{number}") for number in range(8, 24))]
+    asked = [hello, TaskList(limit=8), ContextRead("main-c1"), *(TaskGet(f"main-{number}") for number in range(8, 24))]
     for number, message in enumerate(asked):
         server.coordinator.step(1, Frame(str(number), message), server.clock())
         for need in server.coordinator.ready(server.clock()).needs:
@@ -144,7 +145,7 @@ def _other(source: Source, value: Any) -> Any:
 @cache
 def _sound() -> bytes:
     """Return the bytes of a sound ledger."""
-    play = Play(Policy(linger_ms=1_000))
+    play = Play(Policy(linger_ms=1_000, linger_contexts_ms=1_000))
     for number, name in enumerate(("a0", "b0", "c0")):
         play.open(number)
         play.greet(number, name)
@@ -163,7 +164,9 @@ def _sound() -> bytes:
         _say(play, number, "mailbox.ack", upto=upto)
     play.pass_time(2_000)
     play.pass_time(2_000)
-    assert play.attempts and play.coordinator.ledger.contexts, "it is a ledger in which something was done"
+    _say(play, 2, "context.write", contextId="main-c2", key="w", ops=[{"key": "k", "value": "1"}])
+    assert play.attempts, "it is a ledger in which something was done"
+    assert list(play.coordinator.ledger.contexts) == ["main-c2"], "the other one has left"
     body = to_snapshot(play.coordinator.ledger)
     lsn = play.coordinator.ledger.lsn
     _say(play, 2, "task.delegate", key="last", spec={"skill": "t"}, payload="[]")

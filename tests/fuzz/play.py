@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from a2a.delegator import AgentInfo
 from a2a.engine.conflicts.bench import Answer, do
 from a2a.engine.coordinator import Coordinator
+from a2a.engine.decision import Need, Row
 from a2a.engine.policy import Policy
 from a2a.engine.records import Record, from_bytes, to_bytes
 from a2a.engine.snapshot import load, state_hash
@@ -18,7 +19,8 @@ from a2a.engine.snapshot import to_bytes as to_snapshot
 from a2a.link import _OUR_LIMITS
 from a2a.protocol.codec import JSON, SUBPROTOCOLS, BadFrame, Decoder, Encoding, Frame, encode
 from a2a.protocol.messages import AgentFound, Message, TaskOffer, TaskReview
-from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask
+from a2a.server import as_archived
+from a2a.stores.base import Archived, ArchivedContext
 
 from .making import Heard, to_wire
 
@@ -134,8 +136,7 @@ class Play:
             ready = self.coordinator.ready(self.now)
             assert ready.halt is None or "older copy" in ready.halt
             self.records += ready.records
-            self.archived += [ArchivedTask(*task) for task in ready.archived]
-            self.archived += [ArchivedConflict(*conflict) for conflict in ready.archived_conflicts]
+            self.archived += as_archived(ready.archived)
             self._hear(ready.frames)
             for number, _ in ready.closes:
                 self._open.discard(number)
@@ -145,10 +146,16 @@ class Play:
                 assert isinstance(answer, Answer)
                 self.coordinator.answered(job, answer, self.now)
             for need in ready.needs:
-                self.coordinator.found(need, [], self.now)
+                self.coordinator.found(need, self._contexts(need), self.now)
             if not ready or ready.halt is not None:
                 return
         raise AssertionError("the coordinator does not come to rest")
+
+    def _contexts(self, need: Need) -> list[Row]:
+        """Return the contexts that are needed; what else was archived is not looked for, as if it were gone."""
+        kept = {one.context_id: one for one in self.archived if isinstance(one, ArchivedContext)}
+        found = [kept[name] for name in need.contexts if name in kept]
+        return [Row(one.context_id, one.body, one.beside, "context") for one in found]
 
     def _hear(self, frames: Iterable[tuple[int, Frame]]) -> None:
         for number, frame in frames:

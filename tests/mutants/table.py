@@ -25,6 +25,8 @@ SLOTS = "a2a/engine/slots.py"
 RETENTION = "a2a/engine/retention.py"
 LEAVING = "a2a/engine/leaving.py"
 SHELVING = "a2a/engine/conflicts/shelving.py"
+CONTEXT_SHELVING = "a2a/engine/context_shelving.py"
+FETCHING = "a2a/engine/fetching.py"
 LIVE = "a2a/engine/live.py"
 TREE = "a2a/engine/tree.py"
 HANDOVER = "a2a/engine/handover.py"
@@ -599,6 +601,30 @@ MUTANTS: tuple[Mutant, ...] = (
         caught_by=("DURABLE-11",),
         quarrels=True,
     ),
+    Mutant(
+        "context-leaves-under-a-task",
+        "A context leaves memory while a task that has not ended belongs to it.",
+        CONTEXT_SHELVING,
+        "    return context_id not in ledger.contexts_in_use and context_id not in wanted",
+        "    return context_id not in wanted",
+        caught_by=("DURABLE-12",),
+    ),
+    Mutant(
+        "context-goes-on-without-its-past",
+        "A context that has left memory is written as if it had never been.",
+        FETCHING,
+        "    contexts = _contexts_of(ledger, message) if ledger.contexts_archived.layers else ()\n",
+        "    contexts = ()\n",
+        caught_by=("DURABLE-12", "I21", "CTX-6", "CTX-4"),
+    ),
+    Mutant(
+        "context-comes-back-as-it-was-once",
+        "A context leaves memory while somebody waits for what the archive has of it.",
+        FETCHING,
+        "    names = (*need.tasks, *need.contexts)\n",
+        "    names = need.tasks\n",
+        caught_by=("DURABLE-12",),
+    ),
     # Mail -------------------------------------------------------------------------------------------------------------
     Mutant(
         "gap-in-the-mail",
@@ -662,33 +688,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "created-before-append",
         "`task.created` leaves before the task is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.created']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("I2",),
     ),
     Mutant(
         "verdict-before-append",
         "`task.verdict` leaves before the report is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].message.kind == 'task.verdict']\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("I3",),
     ),
     Mutant(
         "mail-before-append",
         "Mail leaves before what it tells of is durable.",
         SHELL,
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         "            early = [item for item in ready.frames if item[1].mseq is not None]\n"
         "            ready.frames = [item for item in ready.frames if item not in early]\n"
         "            self._send(Ready(frames=early))\n"
-        "            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])",
+        "            self.disk.append(entries, self._appended, ready.archived)",
         caught_by=("R2",),
     ),
     Mutant(
@@ -803,8 +829,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "watch-not-told-of-the-backlog",
         "A watch begins with what is written next, not with what was written since.",
         COORDINATOR,
-        "            self._written[message.context_id] = None\n        elif",
-        "            sender.context_watches[message.context_id, message.prefix] = (frame.id, self.ledger.lsn)\n"
+        "                self._tell(context_events(self.live, context))\n        elif",
+        "                sender.context_watches[message.context_id, message.prefix] = (frame.id, self.ledger.lsn)\n"
         "        elif",
         caught_by=("CTX-9",),
     ),

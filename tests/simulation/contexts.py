@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from a2a.engine.context_watching import Watched
+from a2a.engine.records import ContextRecalled, ContextsArchived, Delegated, GroupDecided, Reported, Settled
 from a2a.engine.records import ContextWritten as WrittenRecord
-from a2a.engine.records import GroupDecided, Reported, Settled
 from a2a.engine.work import Attempt
 from a2a.protocol.messages import (
     ContextOp,
@@ -194,6 +194,50 @@ class WritersAreTold(_ContextChecker):
             self.hold(is_so, f"{agent} was told {data}, which is revision {len(known)}")
 
 
+class OnlyTheIdleLeave(_ContextChecker):
+    """A context leaves memory when nothing goes on in it, and is there again, as it was, before something does
+    (DURABLE-12).
+    """
+
+    name = "DURABLE-12"
+    records = (ContextsArchived, ContextRecalled, WrittenRecord, Delegated)
+
+    def before(
+        self, record: ContextsArchived | ContextRecalled | WrittenRecord | Delegated, lsn: int, cause: Cause
+    ) -> None:
+        if isinstance(record, ContextsArchived):
+            self._leave(record)
+        elif isinstance(record, ContextRecalled):
+            self.hold(self.context(record.context_id).is_archived, f"{record.context_id} is recalled and had not left")
+        else:
+            has_left = self.context(record.context_id).is_archived
+            self.hold(not has_left, f"{type(record).__name__} in {record.context_id}, which has left")
+
+    def after(
+        self, record: ContextsArchived | ContextRecalled | WrittenRecord | Delegated, lsn: int, cause: Cause
+    ) -> None:
+        if isinstance(record, ContextRecalled):
+            assert self.court.coordinator is not None, "it decided"
+            known = self.court.coordinator.ledger.contexts[record.context_id]
+            revs = {key: entry.rev for key, entry in known.entries.items()}
+            told = {key: len(values) for key, values in self.context(record.context_id).values.items()}
+            self.hold(revs == told, f"{record.context_id} comes back with {revs}, it was left with {told}")
+
+    def _leave(self, record: ContextsArchived) -> None:
+        policy = self.court.policy
+        for context_id in record.contexts:
+            context = self.context(context_id)
+            self.hold(not context.is_archived, f"{context_id} leaves, and has left before")
+            at_work = [task.id for task in self.model.open.values() if task.context_id == context_id]
+            self.hold(not at_work, f"{context_id} leaves, and {at_work} belong to it")
+            argued = [key for key in context.values if self.model.contesting(context_id, key) is not None]
+            self.hold(not argued, f"{context_id} leaves, and a conflict is open about {argued}")
+        early = [name for name in record.contexts if record.at - self.context(name).at < policy.linger_contexts_ms]
+        there = sum(not known.is_archived for known in self.model.contexts.values())
+        fits = len(early) <= max(0, there - policy.linger_contexts_max)
+        self.hold(fits, f"{early} leave soon after they were written, with room for {policy.linger_contexts_max}")
+
+
 class BasisStands(_ContextChecker):
     """What a result relies on and had moved is told; and it is not taken as reported, or by silence (CTX-10)."""
 
@@ -272,4 +316,5 @@ CONTEXTS: tuple[type[Checker], ...] = (
     WritersAreTold,
     BasisStands,
     WatchersMissNothing,
+    OnlyTheIdleLeave,
 )

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from a2a.engine.decision import Need, Row, Shelved, ShelvedConflict
+from a2a.engine.decision import Need, Row, Shelved, ShelvedConflict, ShelvedContext, ShelvedTask
 from a2a.engine.records import Record, from_bytes
-from tests.shelf import find_conflicts
+from tests.shelf import find_conflicts, find_contexts
 
 from .world import Event, World
 
@@ -31,7 +31,7 @@ Appended = Callable[[bool], None]
 class _Pending:
     entries: list[Stored]
     done: Appended
-    archived: Sequence[Shelved | ShelvedConflict] = ()
+    archived: Sequence[Shelved] = ()
     event: Event = field(default_factory=list)
 
 
@@ -42,10 +42,12 @@ class Disk:
         self.world = world
         self.latency = latency
         self.entries: list[Stored] = []
-        self.archive: dict[str, Shelved] = {}
+        self.archive: dict[str, ShelvedTask] = {}
         """The archived tasks, by id."""
         self.conflicts: dict[str, ShelvedConflict] = {}
         """The archived conflicts, likewise."""
+        self.contexts: dict[str, ShelvedContext] = {}
+        """The archived contexts, likewise."""
         self.ends: list[int] = []
         """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
         self._chance = world.chance("disk")
@@ -63,7 +65,7 @@ class Disk:
         """Whether a batch is on its way."""
         return bool(self._pending)
 
-    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved | ShelvedConflict] = ()) -> None:
+    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved] = ()) -> None:
         """Write a batch, and what it says is archived."""
         batch = _Pending(entries, done, archived)
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
@@ -114,10 +116,10 @@ class Disk:
                 and page.context_id in (None, task.context_id)
             ]
             passing.sort(key=lambda task: -task.lsn)
-            return [(task.task, task.body, task.beside) for task in passing[: page.limit]]
+            return [Row(task.task, task.body, task.beside) for task in passing[: page.limit]]
         found = [self.archive[task] for task in need.tasks if task in self.archive]
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
-        return [(task.task, task.body, task.beside) for task in found]
+        return [*(Row(task.task, task.body, task.beside) for task in found), *find_contexts(self.contexts, need)]
 
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"
@@ -135,10 +137,12 @@ class Disk:
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
         for kept in batch.archived:
-            if isinstance(kept, Shelved):
+            if isinstance(kept, ShelvedTask):
                 self.archive[kept.task] = kept
-            else:
+            elif isinstance(kept, ShelvedConflict):
                 self.conflicts[kept.conflict] = kept
+            else:
+                self.contexts[kept.context_id] = kept
         self.ends.append(len(self.entries))
         for body, payload in batch.entries:
             self.world.mark(b"=", body)

@@ -47,7 +47,15 @@ from .claiming import (
     OnlyItsOwnerReleases,
     WaitsEnd,
 )
-from .contexts import BasisStands, DecisionsSeen, Revisions, WatchersMissNothing, WritersAreTold, WrittenOnce
+from .contexts import (
+    BasisStands,
+    DecisionsSeen,
+    OnlyTheIdleLeave,
+    Revisions,
+    WatchersMissNothing,
+    WritersAreTold,
+    WrittenOnce,
+)
 from .costs import BudgetsHold, CheckpointsGoOn, CheckpointsGrow, CountedOnce, TakenForAReason, WordsHeard
 from .court import Checker
 from .fees import Frugal, SharedOut
@@ -183,6 +191,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
         WritersAreTold,
         WatchersMissNothing,
     ),
+    "a context leaves memory when nothing goes on in it, and is back before something does": (OnlyTheIdleLeave,),
     "no result on a decision that has moved is taken unseen": (BasisStands,),
 }
 """Properties beyond the two lists."""

@@ -35,6 +35,8 @@ from a2a.engine.records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextRecalled,
+    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     Declined,
@@ -334,6 +336,9 @@ class ContextModel:
     """(place, what the keys became) of each write."""
     named: set[tuple[str, str]] = field(default_factory=set)
     """(principal, key) of the writes."""
+    at: int = 0
+    """When it was written last."""
+    is_archived: bool = False
 
     def rev(self, key: str) -> int:
         """Return a key's revision."""
@@ -411,6 +416,8 @@ class Model:
             ContextWritten: self._context_written,
             Archived: self._archived,
             ConflictsArchived: self._conflicts_archived,
+            ContextsArchived: self._contexts_archived,
+            ContextRecalled: self._context_recalled,
             Recalled: self._recalled,
             ClaimRequested: self._claim_requested,
             Claimed: self._claimed,
@@ -971,6 +978,7 @@ class Model:
         context.writes.append((lsn, {change["key"]: change["rev"] for change in record.changes}))
         for change in record.changes:
             context.values.setdefault(change["key"], []).append(change["value"])
+        context.at = record.at
 
     def _archived(self, record: Archived, lsn: int) -> None:
         for task in record.tasks:
@@ -982,6 +990,13 @@ class Model:
 
     def _recalled(self, record: Recalled, lsn: int) -> None:
         self.tasks[record.task].is_archived = False
+
+    def _contexts_archived(self, record: ContextsArchived, lsn: int) -> None:
+        for context_id in record.contexts:
+            self.contexts[context_id].is_archived = True
+
+    def _context_recalled(self, record: ContextRecalled, lsn: int) -> None:
+        self.contexts[record.context_id].is_archived = False
 
     # Claims -----------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Literal
 from a2a.engine import snapshot
 from a2a.engine.conflicts.bench import Answer, Job, do
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.decision import Decision, Need, Ready
+from a2a.engine.decision import Decision, Need, Ready, Row
 from a2a.engine.fetching import Fetched
 from a2a.engine.live import Connection as Seat
 from a2a.engine.records import Record, to_bytes
@@ -238,7 +238,7 @@ class SimServer:
             elif batch.fatal == "before":
                 self.crash("before an append")
                 return
-            self.disk.append(entries, self._appended, [*ready.archived, *ready.archived_conflicts])
+            self.disk.append(entries, self._appended, ready.archived)
         elif self._in_flight:
             last = self._in_flight[-1].ready
             last.frames.extend(ready.frames)
@@ -289,7 +289,7 @@ class SimServer:
         rows = self.disk.look_up(need)
         self.world.after(self._looks.randint(*self.disk.latency), self._found, asking, need, rows)
 
-    def _found(self, asking: Heard, need: Need, rows: list[tuple[str, bytes]]) -> None:
+    def _found(self, asking: Heard, need: Need, rows: list[Row]) -> None:
         if not self.is_up or self.coordinator is not asking:
             return  # that process is gone
         asking.found(need, rows, self.clock())

@@ -19,6 +19,7 @@ from a2a.engine.records import (
     Classified,
     ConflictAppealed,
     ConflictOpened,
+    ContextsArchived,
     Delegated,
     GroupDecided,
     LeaseExpired,
@@ -89,6 +90,13 @@ def _known(checker: Checker, record: Any, lsn: int, cause: Any, **facts: Any) ->
 def _has_left(checker: Checker, record: Any, lsn: int, cause: Any) -> None:
     for name in record.conflicts:
         checker.model.rulings[name].is_archived = True
+
+
+def _idle_no_more(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, ContextsArchived):
+        return None
+    checker.model.contexts[record.contexts[0]].is_archived = True
+    return record, lsn, cause
 
 
 def _settled(checker: Checker, record: Any, lsn: int, cause: Any, state: str) -> tuple[Any, ...]:
@@ -489,6 +497,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     contexts.WritersAreTold: ("answered", _lost),
     contexts.BasisStands: ("before", _moved),
     contexts.WatchersMissNothing: ("heard", _missed),
+    contexts.OnlyTheIdleLeave: ("before", _idle_no_more),
     costs.CheckpointsGrow: ("before", lambda c, r, n, w: (replace(r, cp_no=0), n, w)),
     costs.CheckpointsGoOn: (
         "posted",

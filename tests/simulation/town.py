@@ -102,6 +102,8 @@ class Town:
             linger_ms=linger_ms,
             linger_tasks_max=world.chance("room").choice((0, 3, 10_000)),
             linger_conflicts_max=world.chance("docket").choice((0, 2, 2_000)),
+            linger_contexts_ms=linger_ms,
+            linger_contexts_max=world.chance("boards").choice((0, 1, 10_000)),
             raised_keep_ms=world.chance("raised").choice((60_000, 24 * 3600 * 1000)),
             refusals_per_minute=few.choice((2, 16)),
             refusals_alike_max=few.choice((1, 2)),

@@ -143,6 +143,7 @@ def index(ledger: Ledger, conflict: Conflict) -> None:
         ledger.open_conflicts[conflict.id] = conflict
         if conflict.contested is not None:
             ledger.contested[conflict.contested] = conflict.id
+            ledger.use_context(conflict.contested[0], 1)
         if conflict.quarantines is not None:
             ledger.quarantined[conflict.quarantines] = conflict.id
 
@@ -288,6 +289,7 @@ def close(
     ledger.closed[conflict.id] = conflict
     if conflict.contested is not None:
         del ledger.contested[conflict.contested]
+        ledger.use_context(conflict.contested[0], -1)
     if conflict.quarantines is not None:
         del ledger.quarantined[conflict.quarantines]
     for party in conflict.parties:

@@ -152,6 +152,18 @@ WHERE conflict_tasks.task = :task AND conflict_tasks.lsn < :before
   AND (:kind IS NULL OR kind = :kind) AND (:object IS NULL OR object = :object)
 ORDER BY conflict_tasks.lsn DESC LIMIT :limit;
 
+-- archive_contexts --
+-- Put an idle context into the archive, or replace it there
+INSERT OR REPLACE INTO contexts (context_id, lsn, body, blobs) VALUES (?, ?, ?, ?);
+
+-- find_context --
+-- The archived context with this id, or no row
+SELECT context_id, lsn, body, blobs FROM contexts WHERE context_id = ?;
+
+-- list_contexts --
+-- Archived contexts in the order of their ids
+SELECT context_id, lsn, body, blobs FROM contexts WHERE context_id > ? ORDER BY context_id LIMIT ?;
+
 -- find_prunable --
 -- The oldest archived tasks that settled before a time and are not gone yet
 SELECT task FROM archive WHERE gone = 0 AND settled_at < ? ORDER BY settled_at LIMIT ?;

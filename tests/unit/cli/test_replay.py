@@ -16,6 +16,7 @@ from a2a import Agent, Policy, Server, SqliteStore, TaskFailed, connect
 from a2a.cli.replay import verify
 from a2a.engine import plain
 from a2a.engine.conflicts.case import Conflict
+from a2a.engine.context_state import Context
 from a2a.engine.record_schemas import export_records
 from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, to_bytes
 from a2a.engine.task_state import Task
@@ -162,12 +163,12 @@ def archive_first(path: Path) -> str:
     """Start a coordinator that keeps nothing in memory, until its tasks have left; return the first task."""
 
     async def run() -> str:
-        server = Server(SqliteStore(path), Policy(linger_ms=0))
+        server = Server(SqliteStore(path), Policy(linger_ms=0, linger_contexts_ms=0))
         await server.open()
         tasks = [str(entry.task) for entry in server.store.read() if entry.kind == "Delegated"]
         with anyio.fail_after(30):
             ledger = server.coordinator.ledger
-            while ledger.tasks or ledger.conflicts:  # noqa: ASYNC110 - that they leave is told to nobody
+            while ledger.tasks or ledger.conflicts or ledger.contexts:  # noqa: ASYNC110 - that they leave is told to nobody
                 await anyio.sleep(0.01)
         await server.aclose()
         return tasks[0]
@@ -178,7 +179,8 @@ def archive_first(path: Path) -> str:
 def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger: Path) -> None:
     task = archive_first(ledger)
     assert (
-        "2 archived tasks and conflicts are as the records tell them" in command("replay", str(ledger), "--verify").out
+        "2 archived tasks, conflicts and contexts are as the records tell them"
+        in command("replay", str(ledger), "--verify").out
     )
     with closing(sqlite3.connect(ledger)) as connection:
         [(body,)] = connection.execute("SELECT body FROM archive WHERE task = ?", (task,))
@@ -206,7 +208,7 @@ async def test_an_archived_conflict_is_compared_and_shown(command: Any, tmp_path
         [was] = await running.client.conflicts()
     await anyio.to_thread.run_sync(archive_first, path)
     done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
-    assert "4 archived tasks and conflicts are as the records tell them" in done.out
+    assert "4 archived tasks, conflicts and contexts are as the records tell them" in done.out
     async with reading(path) as settings, connect(name="reader", settings=settings) as client:
         assert await client.conflicts() == [was]
     with closing(sqlite3.connect(path)) as connection:
@@ -219,6 +221,27 @@ async def test_an_archived_conflict_is_compared_and_shown(command: Any, tmp_path
     assert (done.code, f"conflict {was['conflict']} in the archive" in done.err) == (1, True)
 
 
+async def test_an_archived_context_is_compared_and_shown(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with squad(store=SqliteStore(path)) as running:
+        await running.client.context("plans").put("a", 1)
+        async with running.client.delegate("nobody", key="k") as task:
+            await task.cancel()
+    await anyio.to_thread.run_sync(archive_first, path)
+    done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
+    assert "2 archived tasks, conflicts and contexts are as the records tell them" in done.out
+    async with reading(path) as settings, connect(name="reader", settings=settings) as client:
+        assert (await client.context("plans").get("a")).value == 1
+    with closing(sqlite3.connect(path)) as connection:
+        [(body,)] = connection.execute("SELECT body FROM contexts")
+        changed = plain.from_bytes(Context, body)
+        changed.entries["a"].revisions[0].payload = b"2"
+        connection.execute("UPDATE contexts SET body = ?", (plain.to_bytes(changed),))
+        connection.commit()
+    done = await anyio.to_thread.run_sync(lambda: command("replay", str(path), "--verify"))
+    assert (done.code, "context plans in the archive" in done.err) == (1, True)
+
+
 @pytest.fixture
 async def heavy(tmp_path: Path) -> Path:
     """A ledger of one task with large payloads."""
@@ -228,7 +251,8 @@ async def heavy(tmp_path: Path) -> Path:
 def test_a_task_with_large_payloads_adds_up_and_is_shown_from_the_archive(command: Any, heavy: Path) -> None:
     task = archive_first(heavy)
     assert (
-        "1 archived tasks and conflicts are as the records tell them" in command("replay", str(heavy), "--verify").out
+        "1 archived tasks, conflicts and contexts are as the records tell them"
+        in command("replay", str(heavy), "--verify").out
     )
     with closing(sqlite3.connect(heavy)) as connection:
         [(archived,)] = connection.execute("SELECT length(body) FROM archive")

@@ -10,7 +10,7 @@ import pytest
 
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import HANDLERS, Coordinator
-from a2a.engine.decision import Decision, EndedPage, Need, Row, Shelved, ShelvedConflict
+from a2a.engine.decision import Decision, EndedPage, Need, Row, ShelvedConflict, ShelvedContext, ShelvedTask
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
@@ -38,7 +38,7 @@ from a2a.protocol.messages import (
     TaskVerdict,
     Welcome,
 )
-from tests.shelf import find_conflicts
+from tests.shelf import find_conflicts, find_contexts
 from tests.unit.engine.recorded import delegated
 
 START = 1_700_000_000_000
@@ -218,10 +218,12 @@ class Town:
         self.records = records
         self.peers: dict[int, Peer] = {}
         self.secrets: dict[str, str] = {}
-        self.archive: dict[str, tuple[Shelved, bytes]] = {}
+        self.archive: dict[str, tuple[ShelvedTask, bytes]] = {}
         """Id to the archived task, and its body: none once it is gone."""
         self.shelved: dict[str, ShelvedConflict] = {}
         """Id to the archived conflict."""
+        self.contexts: dict[str, ShelvedContext] = {}
+        """Id to the archived context."""
         self.needs: list[Need] = []
         """What was not looked up yet; `is_slow` leaves it so."""
         self.is_slow = False
@@ -271,8 +273,13 @@ class Town:
             self.coordinator.answered(job, do(job), self.now)
         if ready.jobs:
             self.flush()
-        self.archive.update((task.task, (task, task.body)) for task in ready.archived)
-        self.shelved.update((conflict.conflict, conflict) for conflict in ready.archived_conflicts)
+        for kept in ready.archived:
+            if isinstance(kept, ShelvedTask):
+                self.archive[kept.task] = (kept, kept.body)
+            elif isinstance(kept, ShelvedConflict):
+                self.shelved[kept.conflict] = kept
+            else:
+                self.contexts[kept.context_id] = kept
         self.needs.extend(ready.needs)
         if not self.is_slow:
             self.look_up()
@@ -294,12 +301,13 @@ class Town:
             behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
             behind = [task for task in behind if page.state in (None, task.state) and page.skill in (None, task.skill)]
             behind = sorted(behind, key=lambda task: -task.lsn)[: page.limit]
-            return [(task.task, task.body, task.beside) for task in behind]
-        return [
-            (task.task, body, task.beside)
+            return [Row(task.task, task.body, task.beside) for task in behind]
+        tasks = [
+            Row(task.task, body, task.beside)
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
+        return [*tasks, *find_contexts(self.contexts, need)]
 
     def ended(self, page: EndedPage) -> tuple[list[Row], int]:
         """Return a page of those that ended, and how many there are on all pages, as the stores do."""
@@ -313,7 +321,7 @@ class Town:
         ]
         passing.sort(key=lambda task: (task.settled_at, task.lsn), reverse=True)
         behind = [task for task in passing if page.behind is None or (task.settled_at, task.lsn) < page.behind]
-        return [(task.task, task.body, task.beside) for task in behind[: page.limit]], len(passing)
+        return [Row(task.task, task.body, task.beside) for task in behind[: page.limit]], len(passing)
 
     def _check_credit(self, record: Offered) -> None:
         live = self.coordinator.live.agents.get(record.agent)
@@ -373,7 +381,7 @@ class Town:
         """Start another coordinator on the same records, as after a crash, or on an older copy without the newest."""
         again = Town(self.policy, self.records[: len(self.records) - lost], self.now + after)
         again.secrets = dict(self.secrets)
-        again.archive, again.shelved = self.archive, self.shelved
+        again.archive, again.shelved, again.contexts = self.archive, self.shelved, self.contexts
         return again
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from a2a.engine.conflicts.case import Conflict, Raise
+from a2a.engine.context_state import Context
 from a2a.engine.leaving import Leaving
 from a2a.engine.ledger import Ledger
 from a2a.engine.policy import Policy
@@ -48,6 +49,14 @@ def test_what_was_raised_is_due_a_day_later(leaving, ledger):
     assert leaving.next_deadline() == 5_000 + DAY
     assert leaving.take_conflicts(ledger, POLICY, 5_000 + DAY) == ["main-k2"]
     assert leaving.next_deadline() is None
+
+
+def test_a_context_leaves_by_a_clock_of_its_own():
+    leaving, ledger = Leaving(Policy(linger_contexts_ms=60_000)), Ledger()
+    leaving.add_context(Context("plans"), 5_000)
+    assert (leaving.next_deadline(), leaving.take_contexts(ledger, (), 64_999)) == (65_000, [])
+    assert leaving.take_contexts(ledger, {"plans"}, 65_000) == [], "somebody waits for it"
+    assert (leaving.take_contexts(ledger, (), 125_000), leaving.next_deadline()) == (["plans"], None)
 
 
 def test_mail_alone_keeps_one_back(leaving, ledger):

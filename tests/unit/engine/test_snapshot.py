@@ -26,6 +26,7 @@ DERIVED = {
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
     "context_bytes": "the contexts say them",
+    "contexts_in_use": "the open tasks and the conflicts say it",
     "open_conflicts": "the conflicts say them",
     "conflicts_about": "the conflicts say it",
     "contested": "the conflicts say it",

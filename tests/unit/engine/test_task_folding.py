@@ -27,6 +27,8 @@ from a2a.engine.records import (
     ConflictOpened,
     ConflictResolved,
     ConflictsArchived,
+    ContextRecalled,
+    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -163,6 +165,8 @@ def test_every_record_about_a_task_was_tried_above():
         ClaimEnded,
         Archived,
         Recalled,
+        ContextsArchived,
+        ContextRecalled,
     }
     of_conflicts = {  # tried in conflicts/test_folding.py
         Classified,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from a2a.errors import StoreConflict, StoreError, StoreLocked
-from a2a.stores.base import Archived, ArchivedConflict, ArchivedTask, Entry, Snapshot, Store
+from a2a.stores.base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Snapshot, Store
 from a2a.stores.memory import Medium, MemoryStore
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
@@ -412,6 +412,16 @@ async def test_archived_conflicts_are_listed_newest_first_by_what_is_wanted(stor
     assert await store.list_conflicts(before=passing[1].lsn, limit=3, **wanted) == passing[2:5]
 
 
+async def test_an_archived_context_is_found_by_its_id_as_it_was_last(store, archive):
+    large = ArchivedContext("c2", 8, b"body of 8", (b"x" * LARGE_BYTES, b"y"))
+    await archive(ArchivedContext("c1", 7, b"body of 7"), over(7), large)
+    await archive(ArchivedContext("c1", 9, b"another"), settled("c1", 1))
+    assert await store.find_context("c1") == ArchivedContext("c1", 9, b"another")
+    assert await store.find_context("c2") == large
+    assert await store.find_context("c3") is None
+    assert await store.find_archived(task="c2") is None, "it is no task"
+
+
 async def test_an_empty_archive_lists_nothing(store):
     assert await store.list_archived() == []
     assert await store.list_ended() == ([], 0)
@@ -536,6 +546,7 @@ async def test_a_ledger_that_is_not_open_says_so(make_store, make_entries):
             store.list_ended(),
             store.find_conflict("k1"),
             store.list_conflicts(),
+            store.find_context("c1"),
         ):
             with pytest.raises(StoreError, match="not open"):
                 await request

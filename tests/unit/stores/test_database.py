@@ -411,7 +411,7 @@ def test_a_version_that_never_was_is_damage(filled):
     refused(path, StoreCorrupt, "schema -3, which there never was")
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 3])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 4])
 def test_a_version_that_the_tables_are_not_of_is_damage_and_migrates_nothing(filled, version):
     path = filled(1)
     edit(path, f"PRAGMA user_version = {version}")

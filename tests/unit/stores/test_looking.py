@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from a2a.stores.base import ArchivedConflict, ArchivedTask, Snapshot
+from a2a.stores.base import ArchivedConflict, ArchivedContext, ArchivedTask, Snapshot
 from a2a.stores.looking import LookingStore
 from a2a.stores.reader import LedgerReader
 from a2a.stores.sqlite import SqliteStore
 
 TASK = ArchivedTask("main-1", "s", "k", "completed", 5, b"body", 1, "echo", None, "c")
 CONFLICT = ArchivedConflict("main-k2", 2, "result", "task:main-1", ("main-1",), b"body")
+CONTEXT = ArchivedContext("plans", 3, b"body")
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def path(tmp_path: Path, append: Any, make_entries: Any) -> Path:
     path = tmp_path / "ledger.db"
     store = SqliteStore(path)
     await store.open()
-    await append(store, make_entries(1, 3), 0, [TASK, CONFLICT])
+    await append(store, make_entries(1, 3), 0, [TASK, CONFLICT, CONTEXT])
     await store.save_snapshot(Snapshot(2, b"state"))
     await store.aclose()
     return path
@@ -47,6 +48,8 @@ async def test_it_reads_the_file_and_forgets_what_is_written(path, append, make_
         assert await store.find_conflict("main-k2") == CONFLICT
         assert await store.list_conflicts(task="main-1") == await store.list_conflicts() == [CONFLICT]
         assert await store.list_conflicts(before=2) == []
+        assert await store.find_context("plans") == CONTEXT
+        assert await store.find_context("main-1") is None
         assert await store.prune(99, 9) == 0
         await store.aclose()
     assert path.read_bytes() == before

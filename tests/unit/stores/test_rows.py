@@ -9,9 +9,9 @@ import pytest
 
 from a2a.errors import StoreCorrupt
 from a2a.protocol.codec import aside, pack
-from a2a.stores.base import ArchivedConflict, ArchivedTask
+from a2a.stores.base import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.stores.blobs import BlobDirectory
-from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, to_rows
+from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, contexts_from, entries_from, to_rows
 
 LARGE = b"x" * LARGE_BYTES
 DIGEST = hashlib.sha256(LARGE).digest()
@@ -35,7 +35,7 @@ def test_what_is_committed_together_is_one_row(blobs, make_entries, tmp_path):
     rows = [(first, last, body, digests)]
     assert list(entries_from(rows, 6, 9, blobs, LEDGER)) == entries
     assert list(entries_from(rows, 7, 8, blobs, LEDGER)) == entries[1:2], "from the middle to the middle"
-    assert to_rows([], [], blobs) == ([], [], [], [])
+    assert to_rows([], [], blobs) == ([], [], [], [], [])
 
 
 def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
@@ -48,10 +48,12 @@ def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
     assert archived_from(archived, blobs) == [TASK, task]
 
 
-def test_what_is_large_in_a_conflict_is_named_and_comes_back_too(blobs):
+def test_what_is_large_in_a_conflict_or_a_context_is_named_and_comes_back_too(blobs):
     task = TASK._replace(beside=(LARGE,))
     large = CONFLICT._replace(conflict="k8", lsn=8, tasks=(), beside=(LARGE + b"y", LARGE))
-    _, tasks, conflicts, conflict_tasks = to_rows([], [CONFLICT, task, large], blobs)
+    context = ArchivedContext("plans", 9, b"body", (LARGE, LARGE + b"z"))
+    _, tasks, conflicts, conflict_tasks, contexts = to_rows([], [CONFLICT, context, task, large], blobs)
+    assert contexts_from(contexts, blobs) == [context]
     assert (archived_from(tasks, blobs), conflicts_from(conflicts, blobs)) == ([task], [CONFLICT, large])
     assert conflict_tasks == [("t1", 7), ("t2", 7)]
 
