@@ -21,7 +21,7 @@ from a2a.engine.snapshot import to_bytes as to_snapshot
 from a2a.errors import StoreError
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Frame, pack, unpack
-from a2a.protocol.messages import ContextRead, Credit, Hello, TaskGet, TaskList
+from a2a.protocol.messages import ConflictList, ContextRead, Credit, Hello, TaskGet, TaskList
 from a2a.server import Server
 from a2a.snapshots import fold
 from a2a.stores.base import Entry, Snapshot
@@ -34,11 +34,12 @@ from .source import Source
 
 __all__ = ["store"]
 
-_TABLES = ("log", "snapshot", "archive", "contexts")
+_TABLES = ("log", "snapshot", "archive", "conflicts", "contexts")
 _COLUMNS = {
     "log": ("body", "body", "body", "last", "blobs"),
     "snapshot": ("body", "lsn"),
     "archive": ("body", "lsn", "state", "blobs"),
+    "conflicts": ("body", "lsn", "tasks", "blobs"),
     "contexts": ("body", "lsn", "blobs"),
 }
 
@@ -66,7 +67,13 @@ async def _open(path: Path) -> None:
         return
     server.coordinator.opened(1, "fresh", server.clock())
     hello = Hello(["1.0", "1.0"], "stranger", "i", 1, credit=Credit())
-    asked = [hello, TaskList(limit=8), ContextRead("main-c1"), *(TaskGet(f"main-{number}") for number in range(8, 24))]
+    asked = [
+        hello,
+        TaskList(limit=8),
+        ConflictList(),
+        ContextRead("main-c1"),
+        *(TaskGet(f"main-{number}") for number in range(8, 24)),
+    ]
     for number, message in enumerate(asked):
         server.coordinator.step(1, Frame(str(number), message), server.clock())
         for need in server.coordinator.ready(server.clock()).needs:
@@ -145,7 +152,7 @@ def _other(source: Source, value: Any) -> Any:
 @cache
 def _sound() -> bytes:
     """Return the bytes of a sound ledger."""
-    play = Play(Policy(linger_ms=1_000, linger_contexts_ms=1_000))
+    play = Play(Policy(linger_ms=1_000, linger_contexts_ms=1_000, conflict_rest_ms=0))
     for number, name in enumerate(("a0", "b0", "c0")):
         play.open(number)
         play.greet(number, name)
@@ -160,15 +167,18 @@ def _sound() -> bytes:
     _say(play, 1, "claim.acquire", claims=[{"name": "a/b"}], claimNo=1, waitMs=10_000)
     for number in range(3):
         _say(play, 2, "context.write", contextId="main-c1", key=f"w{number}", ops=[{"key": "k", "value": "1"}])
+    for number, value in ((0, '{"a":1}'), (1, '{"b":2}')):  # two that contradict each other, and are merged
+        ops = [{"key": "decisions/d", "value": value, "ifRev": 0}]
+        _say(play, number, "context.write", contextId="main-c1", key=f"d{number}", ops=ops)
     for number, upto in play.sent.items():
         _say(play, number, "mailbox.ack", upto=upto)
     play.pass_time(2_000)
     play.pass_time(2_000)
     _say(play, 2, "context.write", contextId="main-c2", key="w", ops=[{"key": "k", "value": "1"}])
     assert play.attempts, "it is a ledger in which something was done"
-    assert list(play.coordinator.ledger.contexts) == ["main-c2"], "the other one has left"
-    body = to_snapshot(play.coordinator.ledger)
-    lsn = play.coordinator.ledger.lsn
+    ledger = play.coordinator.ledger
+    assert (ledger.conflicts_archived, list(ledger.contexts)) == (1, ["main-c2"]), "and which has archived of each kind"
+    body, lsn = to_snapshot(ledger), ledger.lsn
     _say(play, 2, "task.delegate", key="last", spec={"skill": "t"}, payload="[]")
     with tempfile.TemporaryDirectory(prefix="a2a-fuzz-") as folder:
         path = Path(folder) / "ledger.db"
