@@ -60,7 +60,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from ..protocol.types import principal_of
-from . import context_shelving, plain, snapshot
+from . import snapshot
 from .agenda import Agenda
 from .binding import on_a2a_call, on_list
 from .budget import exhausted, most
@@ -116,7 +116,6 @@ from .records import (
     Accepted,
     AgentForgotten,
     AgentRegistered,
-    Archived,
     Asked,
     Claimed,
     ClaimEnded,
@@ -126,9 +125,7 @@ from .records import (
     Classified,
     ConflictOpened,
     ConflictResolved,
-    ConflictsArchived,
     ContextRecalled,
-    ContextsArchived,
     ContextWritten,
     CoordinatorStarted,
     CoordinatorStopped,
@@ -160,7 +157,6 @@ from .registry import (
     on_mailbox_ack,
     on_ping,
 )
-from .retention import shelved
 from .routing import Queues, offers
 from .task_state import Task
 from .tasks import (
@@ -326,11 +322,7 @@ class Coordinator:
             if task.holder is not None:
                 self.live.lease_until[task.id] = now + task.durations.lease_ms
             self.ledger.touched[task.id] = task
-        for task in self.ledger.tasks.values():
-            if task.is_terminal:
-                self._leaving.add_task(task, task.since)
-        for context in sorted(self.ledger.contexts.values(), key=lambda context: context.lsn):
-            self._leaving.add_context(context, context.writes[-1].origin.at)
+        self._leaving.begin(self.ledger)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
@@ -413,7 +405,8 @@ class Coordinator:
     def _conclude(self, sender: Connection, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
         message = frame.message
         if fetched.contexts and refusal is None and not isinstance(message, ContextRead | ContextWatch):
-            self._recall_contexts(fetched, now)
+            for recalled in fetched.contexts_back(self.ledger, now):
+                self._commit(recalled)
         decision = refusal or self._decide(sender, message, now, fetched)
         if decision.halt is not None:
             self._ready.halt = decision.halt
@@ -423,8 +416,8 @@ class Coordinator:
             if refused is not None and stands(self.ledger, refused):
                 self._refusals.add(refused)
         for record in decision.records:
-            if fetched.stored:
-                self._recall_for(record, fetched, now)
+            if fetched.stored and (back := fetched.task_back(self.ledger, record, now)) is not None:
+                self._commit(back)
             self._commit(record)
         is_welcome = type(decision.reply) is Welcome
         if is_welcome:
@@ -915,21 +908,6 @@ class Coordinator:
         if task is not None and ends is not None and (planned is None or ends < planned):
             self._schedule(task, now)
 
-    def _recall_for(self, record: Record, fetched: Fetched, now: int) -> None:
-        """Bring the archived task back that something is about to be added to."""
-        about = getattr(record, "task", None)
-        if about in fetched.stored and about not in self.ledger.tasks:
-            self._commit(Recalled(now, about, plain.whole(Task, *fetched.stored[about])))
-
-    def _recall_contexts(self, fetched: Fetched, now: int) -> None:
-        """Bring the archived contexts back that a frame goes on in.
-
-        Before it is decided: what the decision records may be named by where it stands.
-        """
-        for context_id, context in fetched.contexts.items():
-            if context_id not in self.ledger.contexts:
-                self._commit(ContextRecalled(now, context_id, plain.with_checksum(plain.to_bytes(context))))
-
     def _keep_refusals(self, refused: list[Refused]) -> None:
         """Record what was refused a while ago: no answer waited for it (spec ERR-7)."""
         for record in refused:
@@ -942,18 +920,9 @@ class Coordinator:
         """Have settled tasks, closed conflicts and idle contexts leave that nobody needs at hand any more."""
         if not self._leaving.is_due(now):
             return
-        tasks = self._leaving.take_tasks(self.ledger, self._waiting.wanted, now)
-        if tasks:
-            self._ready.archived.extend(shelved(self.ledger.tasks[task]) for task in tasks)
-            self._commit(Archived(now, tasks))
-        conflicts = self._leaving.take_conflicts(self.ledger, self.policy, now)
-        if conflicts:
-            self._ready.archived.extend(shelving.shelved(self.ledger.conflicts[name]) for name in conflicts)
-            self._commit(ConflictsArchived(now, conflicts))
-        contexts = self._leaving.take_contexts(self.ledger, self._waiting.wanted, now)
-        if contexts:
-            self._ready.archived.extend(context_shelving.shelved(self.ledger.contexts[name]) for name in contexts)
-            self._commit(ContextsArchived(now, contexts))
+        for record, shelved in self._leaving.due(self.ledger, self._waiting.wanted, now):
+            self._ready.archived.extend(shelved)
+            self._commit(record)
         if self._leaving.has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
             self._acks_recorded = now
             for connection in self.live.agents.values():

@@ -8,7 +8,7 @@ message is about, not what it means; the coordinator decides.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ from .decision import Need, Row
 from .ledger import Ledger
 from .live import Connection, World
 from .reading import in_memory, page_wanted
+from .records import ContextRecalled, Recalled, Record
 from .task_state import Task
 from .tasks import scope_of
 
@@ -125,6 +126,22 @@ class Fetched:
             except ValueError as error:
                 return Fetched(failure=f"{what} {name} cannot be read from the archive: {error}")
         return fetched
+
+    def contexts_back(self, ledger: Ledger, now: int) -> Iterator[Record]:
+        """Yield what brings the contexts back.
+
+        For a frame that goes on in them, before it is decided: its records may be named by where they stand.
+        """
+        for context in self.contexts.values():
+            if context.id not in ledger.contexts:
+                yield ContextRecalled(now, context.id, plain.with_checksum(plain.to_bytes(context)))
+
+    def task_back(self, ledger: Ledger, record: Record, now: int) -> Record | None:
+        """Return what brings the task back that a record is about to add something to, or None where it is there."""
+        about = getattr(record, "task", None)
+        if about not in self.stored or about in ledger.tasks:
+            return None
+        return Recalled(now, about, plain.whole(Task, *self.stored[about]))
 
 
 def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | None:

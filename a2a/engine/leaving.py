@@ -1,21 +1,23 @@
 """What may leave memory: tasks and conflicts that have ended, and idle contexts, each in a queue of its own.
 
 It keeps the queues, and knows which of them something belongs to; who may leave say `retention`, `conflicts.shelving`
-and `context_shelving`. The coordinator records what leaves.
+and `context_shelving`. The coordinator makes true what it says.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 
 from . import context_shelving
 from .conflicts import shelving
 from .conflicts.case import Conflict
 from .context_state import Context
+from .decision import Shelved
 from .ledger import Ledger
 from .policy import Policy
-from .retention import Retention, fate_of
+from .records import Archived, ConflictsArchived, ContextsArchived, Record
+from .retention import Retention, fate_of, shelved
 from .task_state import Task
 
 __all__ = ["Leaving"]
@@ -29,6 +31,7 @@ class Leaving:
     """
 
     def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._tasks = Retention(policy.linger_ms, policy.linger_tasks_max, policy.linger_bytes_max)
         self._closed = Retention(policy.linger_ms, policy.linger_conflicts_max, policy.linger_bytes_max)
         # Those that somebody raised, of which there are few: so long the same raise is a repeat.
@@ -38,6 +41,14 @@ class Leaving:
         )
         self.has_mail = False
         """Whether mail alone may have kept back something that was to leave when it was looked at last."""
+
+    def begin(self, ledger: Ledger) -> None:
+        """Note what a start has found in memory; conflicts are noted with those that end."""
+        for task in ledger.tasks.values():
+            if task.is_terminal:
+                self.add_task(task, task.since)
+        for context in sorted(ledger.contexts.values(), key=lambda context: context.lsn):
+            self.add_context(context, context.writes[-1].origin.at)
 
     def add_task(self, task: Task, since: int) -> None:
         """Note a task that has settled, or is back, at this time."""
@@ -63,26 +74,29 @@ class Leaving:
         due = self.next_deadline()
         return due is not None and due <= now
 
-    def take_tasks(self, ledger: Ledger, wanted: Container[object], now: int) -> list[str]:
-        """Return the tasks that leave now, a batch at most.
+    def due(self, ledger: Ledger, wanted: Container[object], now: int) -> Iterator[tuple[Record, list[Shelved]]]:
+        """Yield what leaves now, a batch of each at most: the record that says so, and what the archive gets with it.
+
+        Each record has to be true before the next is asked for: conflicts wait for their tasks.
 
         Args:
-            ledger: where they are.
+            ledger: where it is.
             wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
             now: the current time.
         """
-        leaving, self.has_mail = self._tasks.take(lambda task, others: fate_of(ledger, task, wanted, others), now)
-        return leaving
-
-    def take_conflicts(self, ledger: Ledger, policy: Policy, now: int) -> list[str]:
-        """Return the conflicts that leave now; behind the tasks, which some of them wait for."""
-        found: list[str] = []
+        tasks, self.has_mail = self._tasks.take(lambda task, others: fate_of(ledger, task, wanted, others), now)
+        if tasks:
+            yield Archived(now, tasks), [shelved(ledger.tasks[name]) for name in tasks]
+        conflicts: list[str] = []
         for queue in (self._closed, self._raised):
-            leaving, has_mail = queue.take(lambda name, _: shelving.fate_of(ledger, policy, name, now), now)
+            found, has_mail = queue.take(lambda name, _: shelving.fate_of(ledger, self._policy, name, now), now)
             self.has_mail = self.has_mail or has_mail
-            found += leaving
-        return found
-
-    def take_contexts(self, ledger: Ledger, wanted: Container[object], now: int) -> list[str]:
-        """Return the contexts that leave now, a batch at most; `wanted` as for tasks."""
-        return self._contexts.take(lambda name: context_shelving.may_leave(ledger, name, wanted), now)
+            conflicts += found
+        if conflicts:
+            yield ConflictsArchived(now, conflicts), [shelving.shelved(ledger.conflicts[name]) for name in conflicts]
+        contexts = self._contexts.take(lambda name: context_shelving.may_leave(ledger, name, wanted), now)
+        if contexts:
+            yield (
+                ContextsArchived(now, contexts),
+                [context_shelving.shelved(ledger.contexts[name]) for name in contexts],
+            )

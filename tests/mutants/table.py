@@ -467,9 +467,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "no-offer-after-a-restart",
         "What was queued before a restart is not looked at after it.",
         COORDINATOR,
-        "            self.ledger.touched[task.id] = task\n        for task in self.ledger.tasks.values():",
+        "            self.ledger.touched[task.id] = task\n        self._leaving.begin(self.ledger)",
         "            if task.state is not TaskState.QUEUED:\n"
-        "                self.ledger.touched[task.id] = task\n        for task in self.ledger.tasks.values():",
+        "                self.ledger.touched[task.id] = task\n        self._leaving.begin(self.ledger)",
         caught_by=("L2",),
     ),
     Mutant(

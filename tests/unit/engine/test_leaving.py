@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from dataclasses import astuple
+
 import pytest
 
 from a2a.engine.conflicts.case import Conflict, Raise
@@ -9,6 +12,7 @@ from a2a.engine.context_state import Context
 from a2a.engine.leaving import Leaving
 from a2a.engine.ledger import Ledger
 from a2a.engine.policy import Policy
+from a2a.engine.records import ConflictsArchived, ContextsArchived, Record
 
 DAY = 24 * 3600 * 1000
 POLICY = Policy(linger_ms=1_000, conflict_rest_ms=0)
@@ -19,6 +23,14 @@ def closed(number: int, *, is_raised: bool = False) -> Conflict:
     return Conflict(
         f"main-k{number}", "", "context", "c4", [], {}, number, 0, 0, outcome="select", closed_at=5_000, raises=raises
     )
+
+
+def leaves(leaving: Leaving, ledger: Ledger, now: int, wanted: Container[object] = ()) -> list[Record]:
+    """Return the records of what leaves now, and look whether the archive gets it."""
+    found = list(leaving.due(ledger, wanted, now))
+    for record, shelved in found:
+        assert [kept[0] for kept in shelved] == astuple(record)[1]
+    return [record for record, _ in found]
 
 
 @pytest.fixture
@@ -40,36 +52,37 @@ def leaving(ledger: Ledger) -> Leaving:
 def test_nothing_is_due_where_nothing_has_ended():
     leaving = Leaving(POLICY)
     assert (leaving.next_deadline(), leaving.is_due(2**60)) == (None, False)
-    assert leaving.take_tasks(Ledger(), (), 2**60) == leaving.take_conflicts(Ledger(), POLICY, 2**60) == []
+    assert leaves(leaving, Ledger(), 2**60) == []
 
 
 def test_what_was_raised_is_due_a_day_later(leaving, ledger):
     assert (leaving.next_deadline(), leaving.is_due(5_999), leaving.is_due(6_000)) == (6_000, False, True)
-    assert leaving.take_conflicts(ledger, POLICY, 6_000) == ["main-k1"]
+    assert leaves(leaving, ledger, 6_000) == [ConflictsArchived(6_000, ["main-k1"])]
     assert leaving.next_deadline() == 5_000 + DAY
-    assert leaving.take_conflicts(ledger, POLICY, 5_000 + DAY) == ["main-k2"]
+    assert leaves(leaving, ledger, 5_000 + DAY) == [ConflictsArchived(5_000 + DAY, ["main-k2"])]
     assert leaving.next_deadline() is None
 
 
 def test_a_context_leaves_by_a_clock_of_its_own():
     leaving, ledger = Leaving(Policy(linger_contexts_ms=60_000)), Ledger()
     leaving.add_context(Context("plans"), 5_000)
-    assert (leaving.next_deadline(), leaving.take_contexts(ledger, (), 64_999)) == (65_000, [])
-    assert leaving.take_contexts(ledger, {"plans"}, 65_000) == [], "somebody waits for it"
-    assert (leaving.take_contexts(ledger, (), 125_000), leaving.next_deadline()) == (["plans"], None)
+    ledger.contexts["plans"] = Context("plans")
+    assert (leaving.next_deadline(), leaves(leaving, ledger, 64_999)) == (65_000, [])
+    assert leaves(leaving, ledger, 65_000, {"plans"}) == [], "somebody waits for it"
+    assert leaves(leaving, ledger, 125_000) == [ContextsArchived(125_000, ["plans"])]
+    assert leaving.next_deadline() is None
 
 
 def test_mail_alone_keeps_one_back(leaving, ledger):
     ledger.mail["main-k1"] = 1
-    assert leaving.take_tasks(ledger, (), 6_000) == []
-    assert not leaving.has_mail
-    assert leaving.take_conflicts(ledger, POLICY, 6_000) == []
+    assert (leaving.has_mail, leaves(leaving, ledger, 6_000)) == (False, [])
     assert leaving.has_mail, "and not that of the queue looked at last"
     del ledger.mail["main-k1"]
-    assert leaving.take_conflicts(ledger, POLICY, 7_000) == ["main-k1"]
+    assert leaves(leaving, ledger, 7_000) == [ConflictsArchived(7_000, ["main-k1"])]
+    assert not leaving.has_mail
 
 
 def test_one_that_has_left_already_is_passed_over(leaving, ledger):
     del ledger.conflicts["main-k1"]
-    assert leaving.take_conflicts(ledger, POLICY, 6_000) == []
+    assert leaves(leaving, ledger, 6_000) == []
     assert leaving.next_deadline() == 5_000 + DAY
