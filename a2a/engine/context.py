@@ -229,9 +229,11 @@ def _check_room(
 ) -> Decision | None:
     policy = world.policy
     if context is None and len(world.ledger.contexts) >= policy.contexts_max:
-        return refuse(ErrorCode.QUOTA, f"there are at most {policy.contexts_max} contexts with values, and so many are")
+        detail = f"at most {policy.contexts_max} contexts with values are in memory, and so many are"
+        return refuse(ErrorCode.QUOTA, f"{detail}: they leave it where no task is at work in them")
     if world.ledger.context_bytes >= policy.contexts_max_bytes:
-        return refuse(ErrorCode.QUOTA, f"all contexts together take {policy.contexts_max_bytes} bytes, their limit")
+        detail = f"all contexts in memory together take {policy.contexts_max_bytes} bytes, their limit"
+        return refuse(ErrorCode.QUOTA, f"{detail}: they leave it where no task is at work in them")
     new = sum(_entry(context, change["key"]) is None for change in changes)
     if new and (len(context.entries) if context is not None else 0) + new > policy.context_keys_max:
         return refuse(ErrorCode.QUOTA, f"a context has at most {policy.context_keys_max} keys, {context_id} has them")

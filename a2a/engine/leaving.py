@@ -36,8 +36,11 @@ class Leaving:
         self._closed = Retention(policy.linger_ms, policy.linger_conflicts_max, policy.linger_bytes_max)
         # Those that somebody raised, of which there are few: so long the same raise is a repeat.
         self._raised = Retention(max(policy.linger_ms, policy.raised_keep_ms), sys.maxsize, sys.maxsize)
+        # Not only at the limits, where what is new is refused.
         self._contexts = context_shelving.Idle(
-            policy.linger_contexts_ms, policy.linger_contexts_max, policy.linger_contexts_bytes_max
+            policy.linger_contexts_ms,
+            min(policy.linger_contexts_max, policy.contexts_max // 2),
+            min(policy.linger_contexts_bytes_max, policy.contexts_max_bytes // 2),
         )
         self.has_mail = False
         """Whether mail alone may have kept back something that was to leave when it was looked at last."""

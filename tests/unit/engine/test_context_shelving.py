@@ -127,6 +127,16 @@ def test_where_there_is_no_room_those_leave_that_were_written_longest_ago(make_t
     assert left(town) == ["two"]
 
 
+@pytest.mark.parametrize("limit", [{"contexts_max": 4}, {"contexts_max_bytes": 2_400}], ids=list)
+def test_they_leave_before_a_new_one_would_be_refused(make_town, limit):
+    town = make_town(**limit)
+    ann = town.join("ann")
+    for number in range(10):
+        assert isinstance(write(ann, "one", context=f"c{number}"), Written)
+        town.pass_time(500)
+    assert len(left(town)) == 8
+
+
 def test_one_that_is_needed_is_passed_over_where_there_is_no_room(make_town):
     town = make_town(linger_contexts_max=1)
     ann = town.join("ann")
