@@ -109,7 +109,10 @@ def load(body: bytes, namespace: str) -> Ledger:
     Raises:
         ValueError: it is not one of this version and namespace; the records have to be folded.
     """
-    state = plain.from_bytes(_State, body)
+    try:
+        state = plain.from_bytes(_State, body)
+    except ValueError as error:
+        raise ValueError(f"another version of this software wrote it, or it is damaged: {error}") from error
     if (state.version, state.fields) != (VERSION, plain.fingerprint(_State)):
         raise ValueError("another version of this software wrote it")
     if state.namespace != namespace:
