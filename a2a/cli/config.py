@@ -21,7 +21,8 @@
 
     [retention]
     linger = 60                     # seconds a settled task stays in memory
-    keep_days = 30                  # how long it can be read; absent: for ever
+    linger_contexts = 600           # seconds a shared context stays there that nobody writes
+    keep_days = 30                  # how long a settled task can be read; absent: for ever
 
 A key that is not known is an error: a misspelt limit would otherwise be no limit.
 """
@@ -195,10 +196,13 @@ def _retained(settings: Settings, table: Mapping[str, Any]) -> Settings:
         where = f"[retention] {key}"
         if key == "linger":
             settings = settings.with_linger(_checked(where, value, int, float))
+        elif key == "linger_contexts":
+            linger_ms = _milliseconds(where, value, at_least=0)
+            settings = replace(settings, policy=replace(settings.policy, linger_contexts_ms=linger_ms))
         elif key == "keep_days":
             settings = settings.with_keep(_checked(where, value, int, float))
         else:
-            raise ConfigError(f"{where}: there is no such key; expected linger or keep_days")
+            raise ConfigError(f"{where}: there is no such key; expected linger, linger_contexts or keep_days")
     return settings
 
 

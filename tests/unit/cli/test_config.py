@@ -52,6 +52,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
 
         [retention]
         linger = 2.5
+        linger_contexts = 90
         keep_days = 30
         """,
     )
@@ -61,7 +62,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
     assert (settings.tls_key, settings.token_file) == (tmp_path / "key.pem", tmp_path / "token")
     policy, websocket = settings.policy, settings.websocket
     assert (policy.namespace, policy.on_confirm_timeout, policy.children_max) == ("lab", "hold", 7)
-    assert (policy.linger_ms, policy.keep_ms) == (2_500, 30 * 86_400_000)
+    assert (policy.linger_ms, policy.linger_contexts_ms, policy.keep_ms) == (2_500, 90_000, 30 * 86_400_000)
     durations = policy.durations
     assert (durations.heartbeat_ms, durations.lease_ms, durations.queue_ms, durations.ask_ms) == (
         500,
@@ -88,6 +89,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[server]\nport = 1", r"no section \[server\]"),
         ("[retention]\nkeep_days = 0.5", "keep_days: expected days from 1"),
         ("[retention]\nlinger = -1", "linger: expected seconds from 0"),
+        ("[retention]\nlinger_contexts = -1", r"\[retention\] linger_contexts: expected seconds from 0"),
         ("[retention]\nforget = 1", r"\[retention\] forget: there is no such key"),
         ("[limits]\nlinger_ms = 1", r"\[limits\] linger_ms: there is no such key"),
         ("durations = 3", r"durations: expected a section"),
