@@ -16,9 +16,9 @@ from typing import Self
 from ..errors import StoreCorrupt, StoreError
 from .files import forget, make_private_directory, sync, sync_directory
 
-__all__ = ["DIGEST_BYTES", "BlobDirectory"]
+__all__ = ["BlobDirectory"]
 
-DIGEST_BYTES = 32
+_DIGEST_BYTES = 32
 """Of the SHA-256 that a blob is known by."""
 
 _RECENT_BYTES = 256 * 1024 * 1024
@@ -75,6 +75,18 @@ class BlobDirectory:
             sync_directory(folder)
         return digests
 
+    def digests_in(self, column: object) -> list[bytes]:
+        """Return the digests in a column of a row, one behind the other there.
+
+        Raises:
+            StoreCorrupt: it is something else.
+        """
+        if type(column) is not bytes or len(column) % _DIGEST_BYTES:  # a row that was changed on the disk
+            raise StoreCorrupt(
+                f"{self._path}: expected digests of large payloads in a row of its ledger, got {column!r}"
+            )
+        return [column[start : start + _DIGEST_BYTES] for start in range(0, len(column), _DIGEST_BYTES)]
+
     def get(self, digest: bytes) -> bytes:
         """Return a blob.
 
@@ -120,7 +132,7 @@ class BlobDirectory:
         return digest
 
     def _path_of(self, digest: bytes) -> Path:
-        if type(digest) is not bytes or len(digest) != DIGEST_BYTES:  # a row that was changed on the disk
+        if type(digest) is not bytes or len(digest) != _DIGEST_BYTES:  # a row that was changed on the disk
             raise StoreCorrupt(f"{self._path}: expected the SHA-256 of a large payload in a row, got {digest!r}")
         name = digest.hex()
         return self._path / name[:2] / name

@@ -16,7 +16,7 @@ from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
 from ..protocol.codec import aside, pack, unpack
 from .base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry
-from .blobs import DIGEST_BYTES, BlobDirectory
+from .blobs import BlobDirectory
 
 __all__ = [
     "LARGE_BYTES",
@@ -27,7 +27,6 @@ __all__ = [
     "conflicts_from",
     "conflicts_query",
     "contexts_from",
-    "digests_in",
     "entries_from",
     "entries_in",
     "to_rows",
@@ -173,17 +172,6 @@ def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes |
     return pack([[kind, task, at, body, payload]])
 
 
-def digests_in(blobs: object) -> list[bytes]:
-    """Return the digests in a row's column, one behind the other there.
-
-    Raises:
-        StoreCorrupt: it is something else.
-    """
-    if type(blobs) is not bytes or len(blobs) % DIGEST_BYTES:  # a row that was changed on the disk
-        raise StoreCorrupt(f"expected digests of large payloads in a row of the ledger, got {blobs!r}")
-    return [blobs[start : start + DIGEST_BYTES] for start in range(0, len(blobs), DIGEST_BYTES)]
-
-
 def _group(entries: Sequence[Entry], digests: bytes) -> Row:
     values: list[Any] = [entry[1:] for entry in entries]
     if digests:
@@ -196,4 +184,4 @@ def _group(entries: Sequence[Entry], digests: bytes) -> Row:
 
 
 def _pieces(digests: object, blobs: BlobDirectory) -> tuple[bytes, ...]:
-    return tuple(map(blobs.get, digests_in(digests)))
+    return tuple(map(blobs.get, blobs.digests_in(digests)))

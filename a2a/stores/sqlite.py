@@ -33,7 +33,7 @@ from .base import (
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, digests_in, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, entries_in
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -247,7 +247,7 @@ class _OpenLedger:
             connection = connect_writer(self.path)
             stack.callback(connection.close)
             for (digests,) in run(connection, "list_blobs"):
-                self.blobs.check(digests_in(digests))
+                self.blobs.check(self.blobs.digests_in(digests))
             self.blobs.open()
         except (OSError, sqlite3.Error) as exc:
             raise StoreError(f"{self.path}: the ledger cannot be opened: {exc}") from exc

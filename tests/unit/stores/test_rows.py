@@ -77,7 +77,7 @@ def test_rows_follow_each_other(blobs, make_entries):
         ((1, 1, pack([["K", None, 5, b"", aside(0)]]), b""), "a part is missing"),
         (("x", 1, pack([["K", None, 5, b"", None]]), b""), "entry 1 cannot be read"),
         ((1, "x", pack([["K", None, 5, b"", None]]), b""), "entry 1 cannot be read"),
-        ((1, 1, pack([["K", None, 5, b"", None]]), b"short"), "expected digests"),
+        ((1, 1, pack([["K", None, 5, b"", None]]), b"short"), "blobs: expected digests"),
     ],
 )
 def test_a_row_of_the_log_that_was_changed_on_the_disk_says_so(blobs, row, reason):
