@@ -14,6 +14,7 @@ from .plan import Fault, draw
 from .processes import ChaosError
 from .report import table
 from .run import Town, town
+from .work import forest_of, place_of
 
 __all__ = ["chaos", "main"]
 
@@ -49,6 +50,7 @@ async def chaos(
         {f"tree-{tree}": value for tree, value in running.book.values.items()},
         running.starts,
         faults,
+        {(forest_of(tree), place_of(tree)): value for tree, value in running.book.values.items() if tree > 0},
     )
     found = judge(await read_ledger(running.ledger), heard)
     found.violations.extend(running.book.contradictions)

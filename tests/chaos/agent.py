@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from a2a import Agent, TaskContext
-from tests.chaos.work import BRANCHES, LEAVES, TERMS, leaf_value
+from a2a import Agent, Conflict, TaskContext
+from tests.chaos.work import BRANCHES, LEAVES, TERMS, leaf_value, place_of
 
 # A handler that waits for sub-tasks keeps its slot: enough of them that a tree never waits for its own trunk.
 agent = Agent("agent", concurrency=4_000)
@@ -13,11 +13,16 @@ agent = Agent("agent", concurrency=4_000)
 
 @agent.skill
 async def trunk(tree: int, task: TaskContext) -> int:
-    """Grow a tree."""
+    """Grow a tree, and say in its context what it came to: once, whichever attempt comes so far."""
     grown = [
         task.call("branch", {"tree": tree, "branch": branch}, f"branch-{branch}", **TERMS) for branch in range(BRANCHES)
     ]
-    return sum(await asyncio.gather(*grown))
+    value = sum(await asyncio.gather(*grown))
+    try:
+        await task.context.put(place_of(tree), value, if_rev=0)
+    except Conflict:
+        pass  # an attempt before this one has said it
+    return value
 
 
 @agent.skill

@@ -6,6 +6,7 @@ started, is compared with the records here. It knows nothing of how the processe
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from a2a.content import result_value
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.policy import Policy
 from a2a.engine.records import (
+    ContextRecalled,
     CoordinatorStarted,
     LeaseExpired,
     Offered,
@@ -39,6 +41,7 @@ from tests.simulation.checkers import (
     OnlyTheHolder,
     TreeRules,
 )
+from tests.simulation.contexts import OnlyTheIdleLeave
 from tests.simulation.court import Checker, Court, Violation
 from tests.simulation.liveness import ModelIsLedger
 
@@ -61,6 +64,7 @@ FROM_RECORDS: tuple[type[Checker], ...] = (
     EndsInOneStep,
     MailPosted,
     ModelIsLedger,
+    OnlyTheIdleLeave,
 )
 """Checkers that need no message and no connection to judge by."""
 _COMPARE_EVERY = 1_000
@@ -80,6 +84,8 @@ class Heard:
     """When each process of the coordinator was started, in milliseconds since the epoch."""
     faults: list[int] = field(default_factory=list)
     """When each fault came."""
+    shared: dict[tuple[str, str], object] = field(default_factory=dict)
+    """(context, key) to what was written there, once."""
 
 
 @dataclass(slots=True)
@@ -104,6 +110,8 @@ class Findings:
     """Attempts at work when a coordinator came back in time for their leases, and over before the next fault came."""
     kept: int = 0
     """Those that ended with a result under the same fence."""
+    recalled: int = 0
+    """How often a context came back that had left memory."""
 
     @property
     def is_sound(self) -> bool:
@@ -136,7 +144,8 @@ def judge(records: Sequence[Record], heard: Heard | None = None) -> Findings:
     """Look at every record as it became true, then at the end, then at what the outside knows."""
     heard = heard or Heard()
     found = Findings(records=len(records))
-    court = Court(Policy(), FROM_RECORDS, lambda: len(records))
+    # How long contexts are to stay in memory is a setting of the coordinator that was judged.
+    court = Court(Policy(linger_contexts_ms=0), FROM_RECORDS, lambda: len(records))
     court.coordinator = Coordinator(Policy())
     restarts = _Restarts(heard)
     for lsn, record in enumerate(records, 1):
@@ -155,6 +164,7 @@ def judge(records: Sequence[Record], heard: Heard | None = None) -> Findings:
         except Exception as error:  # noqa: BLE001 - a record that does not fit can fail anywhere, and is the finding
             found.violations.append(f"record {lsn} {record} does not fit what comes before it: {error!r}")
             break
+    found.recalled = sum(isinstance(record, ContextRecalled) for record in records)
     found.recoveries, found.running, found.kept = restarts.recoveries, restarts.running, restarts.kept
     _compare(found, court, heard)
     _epochs(found, records, heard)
@@ -188,6 +198,11 @@ def _compare(found: Findings, court: Court, heard: Heard) -> None:
         result = task.results.get(task.rev)
         if result is None or result_value(result.payload) != value:
             found.lost.append(f"{key} came to {value}, the ledger has {result}")
+    for (context, key), value in heard.shared.items():
+        known = model.contexts.get(context)
+        written = [json.loads(payload or b"null") for payload in known.values.get(key, ())] if known else []
+        if written != [value]:
+            found.lost.append(f"{key} of context {context} is {value}, and was written so: {written}")
     for task in model.tasks.values():
         if task.settled is None:
             continue

@@ -15,7 +15,7 @@ import sys
 
 import a2a
 from a2a import Client
-from tests.chaos.work import TERMS
+from tests.chaos.work import TERMS, forest_of
 
 
 def say(**facts: object) -> None:
@@ -30,7 +30,7 @@ async def grow(client: Client, tree: int) -> None:
             "leaf", {"tree": -tree, "branch": 0, "leaf": 0}, f"tree-{tree}", acceptance="auto", **TERMS
         )
     else:
-        asked = client.delegate("trunk", {"tree": tree}, f"tree-{tree}", **TERMS)
+        asked = client.delegate("trunk", {"tree": tree}, f"tree-{tree}", context_id=forest_of(tree), **TERMS)
     async with asked as task:
         say(tree=tree, task=task.id)
         value = await task.result()

@@ -32,6 +32,7 @@ def table(plan: Sequence[Fault], found: Findings, load_seconds: float, asked_rat
         ("unfinished", str(len(found.unfinished))),
         ("other violations", str(len(found.violations))),
         ("kept across a restart in time", f"{found.kept} of {found.running} attempts"),
+        ("contexts left memory, and came back", str(found.recalled)),
     ]
     seconds = [second for second, _ in found.recoveries]
     if seconds:

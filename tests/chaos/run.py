@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .plan import Fault
 from .processes import BOUND, ChaosError, Post
-from .work import TASKS_IN_TREE, leaf_value, tree_value
+from .work import LINGER_CONTEXTS, TASKS_IN_TREE, leaf_value, tree_value
 
 __all__ = ["Book", "Town", "town"]
 
@@ -74,7 +74,10 @@ class Town:
             probe.bind(("127.0.0.1", 0))
             listen = f"127.0.0.1:{probe.getsockname()[1]}"
         environment = {"A2A_STATE_DIR": str(folder / "state"), "A2A_URL": f"ws://{listen}"}
-        command = ("-m", "a2a", "coordinator", "run", "--listen", listen, "--db", str(self.ledger), "--ready-json")
+        settings = folder / "a2a.toml"
+        settings.write_text(f"[retention]\nlinger_contexts = {LINGER_CONTEXTS}\n", encoding="utf-8")
+        place = ("--listen", listen, "--db", str(self.ledger), "--config", str(settings))
+        command = ("-m", "a2a", "coordinator", "run", *place, "--ready-json")
         self.coordinator = Post("coordinator", command, folder, environment)
         self.client = Post("client", ("-m", "tests.chaos.client"), folder, environment)
         names = [f"agent/{number}" for number in range(1, agents + 1)]

@@ -8,7 +8,17 @@ from dataclasses import replace
 import pytest
 
 from a2a import Agent, MemoryStore
-from a2a.engine.records import CoordinatorStarted, Delegated, Offered, Record, Reported, Settled, from_bytes
+from a2a.engine.records import (
+    ContextsArchived,
+    ContextWritten,
+    CoordinatorStarted,
+    Delegated,
+    Offered,
+    Record,
+    Reported,
+    Settled,
+    from_bytes,
+)
 from a2a.testing import squad
 
 from .audit import Findings, Heard, judge
@@ -29,6 +39,8 @@ async def sound() -> tuple[list[Record], Heard]:
             async with running.client.delegate("double", {"number": number}, f"key-{number}") as task:
                 heard.tasks[task.key] = task.id
                 heard.values[task.key] = await task.result()
+        await running.client.context("plans").put("said", 4, if_rev=0)
+        heard.shared["plans", "said"] = 4
         await running.client.link.drained(5.0)
     await store.open()
     return [from_bytes(entry.body, entry.payload) for entry in store.read()], heard
@@ -90,6 +102,23 @@ def start_the_same_epoch_again(records: list[Record], heard: Heard) -> None:
     records.append(CoordinatorStarted(records[-1].at, 1))
 
 
+def lose_a_write(records: list[Record], heard: Heard) -> None:
+    del records[records.index(one(records, ContextWritten))]
+    records.append(one(records, CoordinatorStarted))
+
+
+def write_twice(records: list[Record], heard: Heard) -> None:
+    again = one(records, ContextWritten)
+    change = {**again.changes[0], "if_rev": 1, "rev": 2}
+    records.append(replace(again, key="another", changes=[change]))
+
+
+def write_where_it_has_left(records: list[Record], heard: Heard) -> None:
+    again, at = one(records, ContextWritten), records[-1].at
+    records.append(ContextsArchived(at, [again.context_id]))
+    records.append(replace(again, at=at, key="another"))
+
+
 def forget_a_start(records: list[Record], heard: Heard) -> None:
     heard.starts = [0, 1]
 
@@ -109,6 +138,9 @@ def forget_a_start(records: list[Record], heard: Heard) -> None:
         (create_twice, "violations"),
         (start_the_same_epoch_again, "violations"),
         (forget_a_start, "violations"),
+        (lose_a_write, "lost"),
+        (write_twice, "lost"),
+        (write_where_it_has_left, "violations"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
