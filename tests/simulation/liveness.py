@@ -256,8 +256,9 @@ def compare(name: str, replayed: Ledger, live: Ledger) -> None:
 
 _PASSING = ("touched", "posted", "freed", "stirred", "closed")
 """Marks that the passes clear."""
-_LOOKED_UP = ("conflicts_about",)
-"""Maps that nothing walks: from a snapshot a topic stands where the oldest of its conflicts in memory does."""
+_LOOKED_UP = ("conflicts_about", "contexts_in_use")
+"""Maps that nothing walks: from a snapshot a topic stands where the oldest of its conflicts in memory does, a context
+where the oldest of its open tasks does."""
 _SCALARS = frozenset({str, int, bytes, bool, type(None)})
 _NAMES: dict[type, tuple[str, ...]] = {}
 """Class to the fields of its instances that may hold a map."""
