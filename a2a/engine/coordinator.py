@@ -747,8 +747,6 @@ class Coordinator:
     def _follow(self, now: int) -> None:
         """Do what any change may call for, until nothing more follows."""
         ledger = self.ledger
-        if self._written:
-            self._tell_context_watchers()
         while True:
             while self._broken:
                 for record in circle_noted(self.world, self._broken.pop(0), now):
@@ -810,6 +808,8 @@ class Coordinator:
                 self._break_circles(now)
             if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
                 break
+        if self._written:  # not before: the end of a conflict may write
+            self._tell_context_watchers()
         if ledger.closed:
             self._leaving.add_conflicts(ledger.closed.values())
             ledger.closed.clear()

@@ -209,6 +209,18 @@ def test_one_that_only_seems_to_have_left_is_as_it_ever_was(town, ann, shelved, 
     assert (answer.revs, len(town.said(ContextRecalled))) == ({"a": 1}, 0)
 
 
+def test_watchers_hear_what_a_conflict_comes_to_before_it_may_leave(make_town):
+    town = make_town(linger_contexts_max=0)
+    ann, bob, cat = (town.join(name) for name in ("ann", "bob", "cat"))
+    ann.say(ContextWatch(C))
+    write(bob, "one", ContextOp("decisions/db", 0, b'{"a":1}'))
+    write(cat, "one", ContextOp("decisions/db", 0, b'{"b":2}'))
+    assert len(town.said(ContextWritten)) == 2, "they are merged"
+    assert ann.notices[-1].values[0].payload == b'{"a":1,"b":2}'
+    town.pass_time(1_000)
+    assert left(town) == [C]
+
+
 # Going on -------------------------------------------------------------------------------------------------------------
 
 
