@@ -196,6 +196,10 @@ class Court:
         for life in self._lives:
             life.ended(coordinator)
 
+    def arrived(self, connection: int) -> None:
+        """A frame has come. It may wait for the archive before it is stepped; its peer is there all the same."""
+        self.frames[connection] = self.frames.get(connection, 0) + 1
+
     def stepping(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
         """A frame is about to be stepped."""
         agent = self.who.get(connection)
@@ -203,7 +207,6 @@ class Court:
             raise Violation("wire", f"{agent} sent what cannot be read: {frame.detail}")
         message = frame.message
         self.cause = Cause("step", connection, agent, message, frame.id, max(now, self.model.at))
-        self.frames[connection] = self.frames.get(connection, 0) + 1
         if agent is None:
             if isinstance(message, Hello):
                 self.cause.agent = message.agent_id

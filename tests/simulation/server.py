@@ -45,6 +45,10 @@ class Heard(Coordinator):
         super()._commit(record)
         self.court.committed(record, self.ledger.lsn)
 
+    def step(self, connection: int, frame: Frame | BadFrame, now: int) -> None:
+        self.court.arrived(connection)
+        super().step(connection, frame, now)
+
     def _conclude(self, sender: Seat, frame: Frame, refusal: Decision | None, now: int, fetched: Fetched) -> None:
         self.court.stepping(sender.id, frame, now)
         super()._conclude(sender, frame, refusal, now, fetched)
