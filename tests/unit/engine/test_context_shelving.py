@@ -32,6 +32,7 @@ from a2a.protocol.messages import (
     RaisedSubject,
     Seen,
     TaskDelegate,
+    TaskReview,
 )
 from a2a.protocol.messages import ContextWritten as Written
 
@@ -256,6 +257,10 @@ def test_a_task_is_delegated_into_it_when_it_is_back(town, ann, shelved):
     worker.report(worker.offer(), basis=[Seen("decisions/db", 0)])
     (reported,) = town.said(Reported)
     assert (reported.task, reported.stale_basis) == (task, [{"key": "decisions/db", "seen": 0, "current": 1}])
+    ann.confirm(next(message for message in ann.mail() if isinstance(message, TaskReview)))
+    town.pass_time(3 * LINGER)
+    assert left(town) == [C, C], "it leaves again, though nobody has written it"
+    assert town.ledger.contexts_archived.count == 1
 
 
 def test_a_repeat_of_a_delegation_leaves_it_where_it_is(make_town):
@@ -298,6 +303,19 @@ def test_it_is_away_after_a_restart_and_in_a_snapshot_too(town, ann, shelved):
     assert cat.say(ContextRead(C, ["a"])).values[0].rev == 2
     again.pass_time(2 * LINGER)
     assert left(again) == [C, "other"], "what a start found in memory leaves as well"
+
+
+def test_after_a_restart_those_leave_first_that_were_written_longest_ago(make_town):
+    town = make_town(linger_contexts_ms=LINGER)
+    ann = town.join("ann")
+    for name, context in (("one", "a"), ("one", "b"), ("two", "a")):
+        write(ann, name, context=context)
+        town.pass_time(LINGER // 4)
+    again = town.restart()
+    again.pass_time(LINGER // 2)
+    assert left(again) == ["b"]
+    again.pass_time(LINGER)
+    assert left(again) == ["b", "a"]
 
 
 def test_an_open_task_keeps_its_context_after_a_restart(town, ann):
