@@ -200,7 +200,7 @@ class Ledger:
         # The answers of a group are with its members, so that the task has to stay as well.
         task = "" if conflict.candidates else conflict.task
         self._post(agent, MailboxEntry(0, lsn, kind, task, conflict.opened_lsn))
-        self.mail[conflict.id] = self.mail.get(conflict.id, 0) + 1
+        _count(self.mail, conflict.id, 1)
 
     def _post(self, agent: str, entry: MailboxEntry) -> None:
         mailbox = self.mailboxes.get(agent)
@@ -209,21 +209,14 @@ class Ledger:
         entry.mseq = mailbox.next_mseq
         mailbox.entries.append(entry)
         mailbox.next_mseq += 1
-        self.mail[entry.task] = self.mail.get(entry.task, 0) + 1
+        _count(self.mail, entry.task, 1)
         self.posted[agent] = None
 
     def read_mail(self, entry: MailboxEntry) -> None:
         """Count an entry that nobody will ask for any more."""
-        self._count_read(entry.task)
+        _count(self.mail, entry.task, -1)
         if entry.kind in ABOUT_CONFLICTS:
-            self._count_read(self.conflict_id_at(entry.number))
-
-    def _count_read(self, about: str) -> None:
-        left = self.mail[about] - 1
-        if left:
-            self.mail[about] = left
-        else:
-            del self.mail[about]
+            _count(self.mail, self.conflict_id_at(entry.number), -1)
 
     def may_have_archived(self, task: str) -> bool:
         """Tell whether this may be the id of a task that was here and left."""
@@ -251,11 +244,7 @@ class Ledger:
 
     def use_context(self, context_id: str, change: int) -> None:
         """Count one more of what needs a context at hand, or one less."""
-        count = self.contexts_in_use.get(context_id, 0) + change
-        if count:
-            self.contexts_in_use[context_id] = count
-        else:
-            del self.contexts_in_use[context_id]
+        _count(self.contexts_in_use, context_id, change)
 
     @contextmanager
     def lending(
@@ -310,11 +299,7 @@ class Ledger:
 
     def count_open(self, delegator: str, change: int) -> None:
         """Count one more open task of an agent, or one less."""
-        count = self.delegating.get(delegator, 0) + change
-        if count:
-            self.delegating[delegator] = count
-        else:
-            del self.delegating[delegator]
+        _count(self.delegating, delegator, change)
 
     def hold(self, agent: str, task: Task, fence: int) -> None:
         """Count the attempt against the agent's credit."""
@@ -487,6 +472,19 @@ class Ledger:
         agent.skills = {skill["id"]: skill for skill in agent.card.get("skills", ())}
         for skill in agent.skills:
             self.by_skill.setdefault(skill, {})[agent.id] = agent
+
+
+def _count(counts: dict[str, int], name: str, change: int) -> None:
+    """Count one more of something, or one less; what there is none of is not there.
+
+    Raises:
+        KeyError: there is none that could be one less.
+    """
+    count = (counts[name] if change < 0 else counts.get(name, 0)) + change
+    if count:
+        counts[name] = count
+    else:
+        del counts[name]
 
 
 # What records about agents and the ledger itself do ------------------------------------------------------------------
