@@ -17,7 +17,7 @@ from ..errors import StoreError, StoreTooNew
 from .base import ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
-from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
 __all__ = ["LedgerReader"]
 
@@ -82,16 +82,16 @@ class LedgerReader:
     def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None."""
         rows = self._run("find_archived_by_task", (task,)) if key is None else self._run("find_archived_by_key", key)
-        return next(iter(archived_from(rows, self._blobs)), None)
+        return next(iter(archived_from(ArchivedTask, rows, self._blobs)), None)
 
     def list_archived(self, wanted: dict[str, Any]) -> list[ArchivedTask]:
         """Return archived tasks as `Store.list_archived` does; `wanted` names all its arguments."""
-        return archived_from(self._run("list_archived", wanted), self._blobs)
+        return archived_from(ArchivedTask, self._run("list_archived", wanted), self._blobs)
 
     def list_ended(self, place: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[ArchivedTask], int]:
         """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
         ((count,),) = self._run("count_ended", wanted)
-        return archived_from(self._run("list_ended", place | wanted), self._blobs), count
+        return archived_from(ArchivedTask, self._run("list_ended", place | wanted), self._blobs), count
 
     def find_conflict(self, conflict: str) -> ArchivedConflict | None:
         """Return the archived conflict with this id, or None."""
@@ -103,11 +103,11 @@ class LedgerReader:
 
     def find_context(self, context_id: str) -> ArchivedContext | None:
         """Return the archived context with this id, or None."""
-        return next(iter(contexts_from(self._run("find_context", (context_id,)), self._blobs)), None)
+        return next(iter(archived_from(ArchivedContext, self._run("find_context", (context_id,)), self._blobs)), None)
 
     def list_contexts(self, after: str, limit: int) -> list[ArchivedContext]:
         """Return archived contexts in the order of their ids, from behind one; `limit` at most."""
-        return contexts_from(self._run("list_contexts", (after, limit)), self._blobs)
+        return archived_from(ArchivedContext, self._run("list_contexts", (after, limit)), self._blobs)
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
@@ -26,13 +26,13 @@ __all__ = [
     "as_group",
     "conflicts_from",
     "conflicts_query",
-    "contexts_from",
     "entries_from",
     "entries_in",
     "to_rows",
 ]
 
 Row = tuple[Any, ...]
+K = TypeVar("K", ArchivedTask, ArchivedContext)
 
 _FORMS = frozenset(
     (str, of_task, int, bytes, of_payload) for of_task in (str, type(None)) for of_payload in (bytes, type(None))
@@ -130,13 +130,13 @@ def entries_in(
         after = rows[-1][1]
 
 
-def archived_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedTask]:
-    """Return the tasks that rows of the archive stand for.
+def archived_from(of: type[K], rows: Iterable[Row], blobs: BlobDirectory) -> list[K]:
+    """Return the tasks, or the contexts, that rows of the archive stand for.
 
     Raises:
         StoreCorrupt: a large byte string is missing or damaged.
     """
-    return [ArchivedTask._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
+    return [of._make(_whole(row, blobs)) for row in rows]
 
 
 def conflicts_query(task: str | None) -> str:
@@ -158,15 +158,6 @@ def conflicts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedCo
     ]
 
 
-def contexts_from(rows: Iterable[Row], blobs: BlobDirectory) -> list[ArchivedContext]:
-    """Return the contexts that rows of the archive stand for.
-
-    Raises:
-        StoreCorrupt: a large byte string is missing or damaged.
-    """
-    return [ArchivedContext._make((*row[:-1], _pieces(row[-1], blobs))) for row in rows]
-
-
 def as_group(kind: str, task: str | None, at: int, body: bytes, payload: bytes | None) -> bytes:
     """Return the body of a row with one entry; for the migration of rows that had one each."""
     return pack([[kind, task, at, body, payload]])
@@ -181,6 +172,10 @@ def _group(entries: Sequence[Entry], digests: bytes) -> Row:
             for value in values
         ]
     return entries[0].lsn, entries[-1].lsn, pack(values), digests
+
+
+def _whole(row: Row, blobs: BlobDirectory) -> Row:
+    return *row[:-1], _pieces(row[-1], blobs)
 
 
 def _pieces(digests: object, blobs: BlobDirectory) -> tuple[bytes, ...]:

@@ -33,7 +33,7 @@ from .base import (
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
-from .rows import Row, archived_from, conflicts_from, conflicts_query, contexts_from, entries_in
+from .rows import K, Row, archived_from, conflicts_from, conflicts_query, entries_in
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -121,9 +121,9 @@ class SqliteStore(Store):
         if (task is None) == (key is None):
             raise ValueError("find_archived needs either a task or a key")
         if key is not None:
-            found = await self._archived("find_archived_by_key", key)
+            found = await self._archived(ArchivedTask, "find_archived_by_key", key)
         else:
-            found = await self._archived("find_archived_by_task", (task,))
+            found = await self._archived(ArchivedTask, "find_archived_by_task", (task,))
         return next(iter(found), None)
 
     async def list_archived(
@@ -138,7 +138,7 @@ class SqliteStore(Store):
     ) -> list[ArchivedTask]:
         wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
         before = _LSN_MAX if before is None else before
-        return await self._archived("list_archived", {"before": before, "limit": limit, **wanted})
+        return await self._archived(ArchivedTask, "list_archived", {"before": before, "limit": limit, **wanted})
 
     async def list_ended(
         self,
@@ -152,7 +152,7 @@ class SqliteStore(Store):
         wanted = {"state": state, "context_id": context_id, "since": since}
         settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
         place = {"settled_at": settled_at, "before": before, "limit": limit}
-        found = await self._archived("list_ended", {**place, **wanted})
+        found = await self._archived(ArchivedTask, "list_ended", {**place, **wanted})
         ((count,),) = await self._query("count_ended", wanted)
         return found, count
 
@@ -173,9 +173,7 @@ class SqliteStore(Store):
         return await self._conflicts(conflicts_query(task), {"before": before, "limit": limit, **wanted})
 
     async def find_context(self, context_id: str) -> ArchivedContext | None:
-        ledger = self._require_open()
-        found = await ledger.aside(lambda: contexts_from(ledger.query("find_context", (context_id,)), ledger.blobs))
-        return next(iter(found), None)
+        return next(iter(await self._archived(ArchivedContext, "find_context", (context_id,))), None)
 
     async def prune(self, settled_before: int, limit: int) -> int:
         rows = await self._query("find_prunable", (settled_before, limit))
@@ -205,9 +203,9 @@ class SqliteStore(Store):
         ledger.writer.put(Job(done, statement=statement, rows=rows, reaches=reaches))
         await written
 
-    async def _archived(self, name: str, parameters: Parameters) -> list[ArchivedTask]:
+    async def _archived(self, of: type[K], name: str, parameters: Parameters) -> list[K]:
         ledger = self._require_open()
-        return await ledger.aside(lambda: archived_from(ledger.query(name, parameters), ledger.blobs))
+        return await ledger.aside(lambda: archived_from(of, ledger.query(name, parameters), ledger.blobs))
 
     async def _conflicts(self, name: str, parameters: Parameters) -> list[ArchivedConflict]:
         ledger = self._require_open()

@@ -401,7 +401,9 @@ def test_a_ledger_with_a_row_for_each_entry_keeps_all_that_is_in_it(path, monkey
         [task] = run(connection, "find_archived_by_task", ("t1",))
         assert run(connection, "list_blobs") == []
     assert list(entries_from(rows, 0, 9, blobs, path)) == entries
-    assert archived_from([task], blobs) == [ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")]
+    assert archived_from(ArchivedTask, [task], blobs) == [
+        ArchivedTask("t1", "s", "k", "failed", 5, b"\x01", 1, "", None, "")
+    ]
     assert check(path) == len(entries)
 
 

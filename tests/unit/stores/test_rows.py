@@ -11,7 +11,7 @@ from a2a.errors import StoreCorrupt
 from a2a.protocol.codec import aside, pack
 from a2a.stores.base import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.stores.blobs import BlobDirectory
-from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, contexts_from, entries_from, to_rows
+from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, to_rows
 
 LARGE = b"x" * LARGE_BYTES
 DIGEST = hashlib.sha256(LARGE).digest()
@@ -45,7 +45,7 @@ def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
     [(_, _, body, digests)] = groups
     assert (len(body) < 1_000, digests) == (True, DIGEST + hashlib.sha256(LARGE + b"y").digest())
     assert list(entries_from(groups, 0, 3, blobs, LEDGER)) == entries
-    assert archived_from(archived, blobs) == [TASK, task]
+    assert archived_from(ArchivedTask, archived, blobs) == [TASK, task]
 
 
 def test_what_is_large_in_a_conflict_or_a_context_is_named_and_comes_back_too(blobs):
@@ -53,8 +53,8 @@ def test_what_is_large_in_a_conflict_or_a_context_is_named_and_comes_back_too(bl
     large = CONFLICT._replace(conflict="k8", lsn=8, tasks=(), beside=(LARGE + b"y", LARGE))
     context = ArchivedContext("plans", 9, b"body", (LARGE, LARGE + b"z"))
     _, tasks, conflicts, conflict_tasks, contexts = to_rows([], [CONFLICT, context, task, large], blobs)
-    assert contexts_from(contexts, blobs) == [context]
-    assert (archived_from(tasks, blobs), conflicts_from(conflicts, blobs)) == ([task], [CONFLICT, large])
+    assert archived_from(ArchivedContext, contexts, blobs) == [context]
+    assert (archived_from(ArchivedTask, tasks, blobs), conflicts_from(conflicts, blobs)) == ([task], [CONFLICT, large])
     assert conflict_tasks == [("t1", 7), ("t2", 7)]
 
 
@@ -89,4 +89,4 @@ def test_a_row_of_the_log_that_was_changed_on_the_disk_says_so(blobs, row, reaso
 def test_a_row_that_was_changed_on_the_disk_says_so(blobs, named):
     blobs.put([LARGE])
     with pytest.raises(StoreCorrupt, match="in a row"):
-        archived_from([(*TASK[:-1], named)], blobs)
+        archived_from(ArchivedTask, [(*TASK[:-1], named)], blobs)
