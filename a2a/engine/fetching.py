@@ -73,8 +73,8 @@ class Fetched:
     tasks: dict[str, Task] = field(default_factory=dict)
     conflicts: dict[str, Conflict] = field(default_factory=dict)
     contexts: dict[str, Context] = field(default_factory=dict)
-    stored: dict[str, tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
-    """The stored forms that tasks were read from, and what was kept beside these."""
+    stored: dict[tuple[type, str], tuple[bytes, Sequence[bytes]]] = field(default_factory=dict)
+    """The stored forms that tasks and contexts were read from, by class and id, and what was kept beside these."""
     page: list[Conflict] | None = None
     """Of a page of conflicts: those that pass, in memory and in the archive, newest first."""
     gone: list[str] = field(default_factory=list)
@@ -118,9 +118,10 @@ class Fetched:
                     fetched.conflicts[name] = plain.from_bytes(Conflict, body, beside)
                 elif what == "context":
                     fetched.contexts[name] = plain.from_bytes(Context, body, beside)
+                    fetched.stored[Context, name] = body, beside
                 elif body:
                     fetched.tasks[name] = plain.from_bytes(Task, body, beside)
-                    fetched.stored[name] = body, beside
+                    fetched.stored[Task, name] = body, beside
                 else:
                     fetched.gone.append(name)
             except ValueError as error:
@@ -132,16 +133,16 @@ class Fetched:
 
         For a frame that goes on in them, before it is decided: its records may be named by where they stand.
         """
-        for context in self.contexts.values():
-            if context.id not in ledger.contexts:
-                yield ContextRecalled(now, context.id, plain.with_checksum(plain.to_bytes(context)))
+        for name in self.contexts:
+            if name not in ledger.contexts:
+                yield ContextRecalled(now, name, plain.whole(Context, *self.stored[Context, name]))
 
     def task_back(self, ledger: Ledger, record: Record, now: int) -> Record | None:
         """Return what brings the task back that a record is about to add something to, or None where it is there."""
         about = getattr(record, "task", None)
-        if about not in self.stored or about in ledger.tasks:
+        if about is None or (Task, about) not in self.stored or about in ledger.tasks:
             return None
-        return Recalled(now, about, plain.whole(Task, *self.stored[about]))
+        return Recalled(now, about, plain.whole(Task, *self.stored[Task, about]))
 
 
 def need_for(ledger: Ledger, sender: Connection, message: Message) -> Need | None:
