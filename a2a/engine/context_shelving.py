@@ -12,17 +12,12 @@ from . import plain
 from .context_state import Context
 from .decision import ShelvedContext
 from .ledger import Ledger
+from .retention import BATCH_BYTES, LOOK_AGAIN_MS, TOGETHER_MS
 
 __all__ = ["Idle", "may_leave", "shelved"]
 
-_TOGETHER_MS = 250
-"""What is due within this time leaves together."""
 _BATCH = 64
 """Contexts looked at in one go: each is written out, and the loop has other things to do."""
-_BATCH_BYTES = 4 * 1024 * 1024
-"""Bytes in them from which on a record names no further one."""
-_LOOK_AGAIN_MS = 1_000
-"""One that could not leave is looked at again after its time to linger, but not sooner than this."""
 
 
 def may_leave(ledger: Ledger, context_id: str, wanted: Container[object] = ()) -> bool:
@@ -86,15 +81,15 @@ class Idle:
         left = 0
         for _ in range(min(_BATCH, len(self._known))):
             context_id, (due, size) = next(iter(self._known.items()))
-            if left >= _BATCH_BYTES or (due > now and not self._is_crowded):
+            if left >= BATCH_BYTES or (due > now and not self._is_crowded):
                 break
             self._drop(context_id)
             if leaves(context_id):
                 leaving.append(context_id)
                 left += size
             else:
-                self._put(context_id, now + max(0, _LOOK_AGAIN_MS - self._linger_ms), size)
-        self._crowded_at = now if leaving else now + _TOGETHER_MS
+                self._put(context_id, now + max(0, LOOK_AGAIN_MS - self._linger_ms), size)
+        self._crowded_at = now if leaving else now + TOGETHER_MS
         return leaving
 
     @property
@@ -104,7 +99,7 @@ class Idle:
     def _put(self, context_id: str, since: int, size: int) -> None:
         self._drop(context_id)
         due = since + self._linger_ms
-        self._known[context_id] = (due + -due % _TOGETHER_MS, size)
+        self._known[context_id] = (due + -due % TOGETHER_MS, size)
         self._bytes += size
 
     def _drop(self, context_id: str) -> None:

@@ -58,7 +58,7 @@ __all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry"]
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
 _CONTEXT = "context"
-"""The scope of their ids in the filter."""
+"""Of the ids of contexts in their filter, which has names in scopes."""
 
 
 @dataclass(slots=True)

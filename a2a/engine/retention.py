@@ -15,18 +15,18 @@ from .decision import ShelvedTask
 from .ledger import Ledger
 from .task_state import Task
 
-__all__ = ["Fate", "Retention", "fate_of", "may_leave", "shelved"]
+__all__ = ["BATCH_BYTES", "LOOK_AGAIN_MS", "TOGETHER_MS", "Fate", "Retention", "fate_of", "may_leave", "shelved"]
 
-_TOGETHER_MS = 250
+TOGETHER_MS = 250
 """What is due within this time leaves together: a record for each would be one more on every task."""
 _BATCH = 256
 """Tasks or conflicts of one queue at a time: each is written out, and the loop has other things to do."""
-_BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of their payloads from which on a record names no further one."""
 _CROWD_SHARE = 256
 """Beyond what there is room for by so small a part of it nobody leaves: together they cost less than one by one. A task
 at a time took 1.73 ms while there was room, and 1.98 when each that came in had one go."""
-_LOOK_AGAIN_MS = 1_000
+LOOK_AGAIN_MS = 1_000
 """What was not ready is looked at again after its time to linger, but not sooner than this."""
 
 
@@ -125,7 +125,7 @@ class Retention:
         """
         due = since + self._linger_ms
         self._bytes += size
-        heappush(self._heap, (due + -due % _TOGETHER_MS, lsn, name, size))
+        heappush(self._heap, (due + -due % TOGETHER_MS, lsn, name, size))
 
     def next_deadline(self) -> int | None:
         """Return when `take` may have something next, or None."""
@@ -149,7 +149,7 @@ class Retention:
         has_mail = False
         looks = left = 0
         is_crowd = self._is_crowded(_CROWD_SHARE)
-        while self._heap and len(leaving) < _BATCH and left < _BATCH_BYTES:
+        while self._heap and len(leaving) < _BATCH and left < BATCH_BYTES:
             if self._heap[0][0] > now and (looks >= _BATCH or not is_crowd or not self._is_crowded()):
                 break
             looks += 1
@@ -164,10 +164,10 @@ class Retention:
             elif became is not Fate.GONE:
                 has_mail = has_mail or became is Fate.UNREAD
                 again.append((name, lsn, size))
-        later = now + max(0, _LOOK_AGAIN_MS - self._linger_ms)
+        later = now + max(0, LOOK_AGAIN_MS - self._linger_ms)
         for name, lsn, size in again:
             self.add(name, lsn, size, later)
-        self._crowded_at = now if leaving else now + _TOGETHER_MS
+        self._crowded_at = now if leaving else now + TOGETHER_MS
         return list(leaving), has_mail
 
     def _is_crowded(self, share: int = 0) -> bool:
