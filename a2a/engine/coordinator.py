@@ -15,18 +15,9 @@ from ..protocol.codec import BadFrame, Frame
 from ..protocol.messages import (
     A2ACall,
     AgentFind,
-    AgentUpdate,
     Bye,
     ClaimAcquire,
-    ClaimList,
-    ClaimRelease,
-    ClaimRenew,
-    ConflictAppeal,
-    ConflictGet,
     ConflictList,
-    ConflictPosition,
-    ConflictRaise,
-    ConflictVote,
     ContextRead,
     ContextWatch,
     ContextWrite,
@@ -38,23 +29,14 @@ from ..protocol.messages import (
     Ping,
     Pong,
     TaskAccept,
-    TaskAnswer,
     TaskArtifact,
     TaskAsk,
-    TaskCancel,
     TaskCheckpoint,
-    TaskConfirm,
-    TaskDecline,
     TaskDelegate,
-    TaskGet,
-    TaskHandoff,
     TaskHeartbeat,
     TaskLease,
     TaskList,
-    TaskReport,
-    TaskSteer,
     TaskWatch,
-    TaskYield,
     Unknown,
     Welcome,
 )
@@ -62,7 +44,7 @@ from ..protocol.states import TaskState
 from ..protocol.types import principal_of
 from . import snapshot
 from .agenda import Agenda
-from .binding import on_a2a_call, on_list
+from .binding import on_list
 from .budget import exhausted, most
 from .calls import Told, answers, begin, leave_calls, progress_answers
 from .claimbook import owner_of
@@ -72,46 +54,28 @@ from .claims import (
     leave_line_unserved,
     look_at_line,
     next_in_line,
-    on_claim_acquire,
-    on_claim_list,
-    on_claim_release,
-    on_claim_renew,
     outlived,
     when_claim_due,
 )
 from .conflicts import shelving
+from .conflicts.answering import taken
 from .conflicts.bench import Answer, Job
 from .conflicts.comparators import Compare
-from .conflicts.court import (
-    on_conflict_appeal,
-    on_conflict_get,
-    on_conflict_list,
-    on_conflict_position,
-    on_conflict_vote,
-)
 from .conflicts.merging import Merge
 from .conflicts.noting import circle_noted
 from .conflicts.overlapping import collision, next_overlap
 from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, hearing_at, proceed
-from .conflicts.raising import on_conflict_raise
-from .context import context_events, leave_contexts, on_context_read, on_context_watch, on_context_write, watch_context
+from .context import context_events, leave_contexts, watch_context
 from .decision import NOTHING, Called, Decision, Need, Ready, Row, refuse, reply
 from .fetching import AtHand, Fetched, Waiting, need_for
-from .handover import on_task_checkpoint, on_task_handoff
-from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
+from .handlers import HANDLERS
 from .leaving import Leaving
 from .ledger import Ledger
 from .live import Connection, Live, World
 from .mailbox import may_forget, unsent
 from .policy import Policy
-from .reading import (
-    on_task_get,
-    on_task_list,
-    on_task_watch,
-    page_of,
-    view,
-)
+from .reading import page_of, view
 from .records import (
     Accepted,
     AgentForgotten,
@@ -122,7 +86,6 @@ from .records import (
     ClaimRecalled,
     ClaimRenewed,
     ClaimRequested,
-    Classified,
     ConflictOpened,
     ConflictResolved,
     ContextRecalled,
@@ -134,10 +97,8 @@ from .records import (
     HandedOff,
     LeaseExpired,
     MailboxAcked,
-    Merged,
     Offered,
     OfferWithdrawn,
-    PatchesCompared,
     Recalled,
     Record,
     Refused,
@@ -148,78 +109,17 @@ from .records import (
     Yielded,
 )
 from .refusals import MAY_REFUSE, Refusals, refusal_of, stands
-from .registry import (
-    on_agent_find,
-    on_agent_update,
-    on_bye,
-    on_credit,
-    on_hello,
-    on_mailbox_ack,
-    on_ping,
-)
 from .routing import Queues, offers
 from .task_state import Task
 from .tasks import (
     due,
-    on_task_answer,
-    on_task_artifact,
-    on_task_ask,
-    on_task_cancel,
-    on_task_confirm,
-    on_task_delegate,
-    on_task_report,
-    on_task_steer,
     when_due,
 )
 from .tree import cancel_children, cancel_orphan, settle_abandoned
 from .waits import anyone_waits, circles_broken, resources_of
 from .watching import agent_told, archived_told, leave_watches, progress_told, watch, watchers_told
 
-__all__ = ["HANDLERS", "Coordinator"]
-
-Handler = Callable[[World, Connection, Any, int], Decision]
-
-HANDLERS: dict[type[Message], Handler] = {
-    Hello: on_hello,
-    Bye: on_bye,
-    MailboxAck: on_mailbox_ack,
-    Credit: on_credit,
-    Ping: on_ping,
-    AgentUpdate: on_agent_update,
-    AgentFind: on_agent_find,
-    TaskDelegate: on_task_delegate,
-    TaskAccept: on_task_accept,
-    TaskDecline: on_task_decline,
-    TaskHeartbeat: on_task_heartbeat,
-    TaskCheckpoint: on_task_checkpoint,
-    TaskArtifact: on_task_artifact,
-    TaskAsk: on_task_ask,
-    TaskAnswer: on_task_answer,
-    TaskSteer: on_task_steer,
-    TaskHandoff: on_task_handoff,
-    TaskReport: on_task_report,
-    TaskConfirm: on_task_confirm,
-    TaskCancel: on_task_cancel,
-    TaskYield: on_task_yield,
-    ClaimAcquire: on_claim_acquire,
-    ClaimRenew: on_claim_renew,
-    ClaimRelease: on_claim_release,
-    ClaimList: on_claim_list,
-    ConflictRaise: on_conflict_raise,
-    ConflictPosition: on_conflict_position,
-    ConflictVote: on_conflict_vote,
-    ConflictAppeal: on_conflict_appeal,
-    ConflictGet: on_conflict_get,
-    ConflictList: on_conflict_list,
-    TaskGet: on_task_get,
-    TaskList: on_task_list,
-    TaskWatch: on_task_watch,
-    ContextRead: on_context_read,
-    ContextWrite: on_context_write,
-    ContextWatch: on_context_watch,
-    A2ACall: on_a2a_call,
-}
-"""What a peer may send, and who decides on it."""
+__all__ = ["Coordinator"]
 
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
@@ -487,42 +387,11 @@ class Coordinator:
     def answered(self, job: Job, answer: Answer, now: int) -> None:
         """Take the answer to a job: it is an input like any other, and recorded."""
         now = max(now, self.ledger.at)
-        if isinstance(job, Compare):
-            self._compared(job, answer.number, answer.why, now)
-        elif isinstance(job, Overlap):
-            self._held_against(job, answer, now)
-        else:
-            self._merged(job, answer, now)
-
-    def _compared(self, job: Compare, number: int, why: str, now: int) -> None:
-        if self.live.comparing.get(job.task) == job.member:
-            del self.live.comparing[job.task]
-        task = self.ledger.open_tasks.get(job.task)
-        step = advance(self.world, task, now) if task is not None else None
-        if not isinstance(step, Compare) or step.member != job.member:
-            return  # a person decided meanwhile, or it was said before: nobody wants to know any more
-        assert task is not None and task.group is not None, "it has something to compare"
-        if number > len(task.group.classes):
-            number, why = -1, f"the comparison came to class {number}, and there are {len(task.group.classes)}"
-        self._commit(Classified(now, job.task, job.member, number, why))
-        self._follow(now)
-
-    def _merged(self, job: Merge, answer: Answer, now: int) -> None:
-        if self.live.merging.get(job.conflict) == job.number:
-            del self.live.merging[job.conflict]
-        conflict = self.ledger.open_conflicts.get(job.conflict)
-        if conflict is None or proceed(self.world, conflict, now) != job:
-            return  # a person decided meanwhile, or the rung's time is over: nobody wants to know any more
-        self._commit(Merged(now, job.conflict, job.number, answer.why, answer.value))
-        self._follow(now)
-
-    def _held_against(self, job: Overlap, answer: Answer, now: int) -> None:
-        if self.live.overlapping.get(job.task) is not job:
-            return  # another result came meanwhile, and is being looked at
-        del self.live.overlapping[job.task]
-        if next_overlap(self.ledger, job.task) == job:
-            self._commit(PatchesCompared(now, job.task, job.other, answer.number, answer.why))
-        self._look_at_patches(job.task, now)
+        record = taken(self.world, job, answer, now)
+        if record is not None:
+            self._commit(record)
+        if isinstance(job, Overlap) and job.task not in self.live.overlapping:
+            self._look_at_patches(job.task, now)
         self._follow(now)
 
     def _look_at_patches(self, task: str, now: int) -> None:

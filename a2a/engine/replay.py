@@ -66,7 +66,7 @@ from .conflicts.procedure import advance, proceed, resolve_by_person
 from .conflicts.renoting import noted_again
 from .conflicts.showing import subjects_of
 from .context_state import Context
-from .coordinator import HANDLERS
+from .handlers import HANDLERS
 from .handover import hand_back
 from .leases import canceled, lapse, withdraw
 from .ledger import Ledger

@@ -72,7 +72,7 @@ async def test_a_peer_that_does_not_run_is_not_found() -> None:
 
 
 async def test_a_peer_of_which_every_case_fails_is_not_found() -> None:
-    silent = Edit("a2a/engine/coordinator.py", "    Hello: on_hello,\n", "    Hello: lambda *_: NOTHING,\n")
+    silent = Edit("a2a/engine/handlers.py", "    Hello: on_hello,\n", "    Hello: lambda *_: NOTHING,\n")
     wrong = replace(RIGHT, role=Role.COORDINATOR, edits=(silent,), broken=("HELLO-4",), areas=("HELLO-4",))
     judged = await judge(wrong)
     assert judged.by and not judged.missing and not judged.is_found, judged

@@ -18,6 +18,7 @@ AGENT, CLIENT, COORDINATOR = Role.AGENT, Role.CLIENT, Role.COORDINATOR
 
 SERVER = "a2a/server.py"
 STEPS = "a2a/engine/coordinator.py"
+HANDLERS = "a2a/engine/handlers.py"
 TASKS = "a2a/engine/tasks.py"
 REGISTRY = "a2a/engine/registry.py"
 CODEC = "a2a/protocol/codec.py"
@@ -262,7 +263,7 @@ WRONG: tuple[Wrong, ...] = (
         "answers-no-ping",
         COORDINATOR,
         "A ping gets no pong.",
-        one(STEPS, "    Ping: on_ping,\n", "    Ping: lambda *_: NOTHING,\n"),
+        one(HANDLERS, "    Ping: on_ping,\n", "    Ping: lambda *_: NOTHING,\n"),
         broken=("RPC-5",),
     ),
     # The coordinator: frames ------------------------------------------------------------------------------------------

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from a2a.engine.conflicts.bench import do
-from a2a.engine.coordinator import HANDLERS, Coordinator
+from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Decision, EndedPage, Need, Row, ShelvedConflict, ShelvedContext, ShelvedTask
+from a2a.engine.handlers import HANDLERS
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy

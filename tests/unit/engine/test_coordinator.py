@@ -4,14 +4,12 @@ from functools import partial
 
 import pytest
 
-from a2a.engine.coordinator import HANDLERS, Coordinator
+from a2a.engine.coordinator import Coordinator
 from a2a.engine.policy import Durations, Policy
 from a2a.engine.records import AgentForgotten, CoordinatorStarted, Evicted, LeaseExpired, OfferWithdrawn, Settled
 from a2a.errors import ErrorCode
 from a2a.protocol.codec import BadFrame, Frame
 from a2a.protocol.messages import (
-    KINDS,
-    REQUESTS,
     AgentFind,
     AttemptError,
     Bye,
@@ -65,11 +63,6 @@ def test_a_peer_is_welcomed_once(town, boss):
     assert boss.refused(town.hello("other")) == ErrorCode.CONFLICT
     assert boss.closed is None
     assert boss.seat.agent == "boss"
-
-
-def test_every_request_has_a_handler():
-    assert set(HANDLERS) >= REQUESTS
-    assert set(HANDLERS) <= set(KINDS.values())
 
 
 @pytest.mark.parametrize("message", [Unknown("x.y", {}), TaskLease("main-1", 1, 1), Ok()])

@@ -303,20 +303,6 @@ def test_a_ballot_waits_for_the_comparison_that_is_under_way(court):
     assert due_at(world, case.task) is None, "the clock would come back to it without an end"
 
 
-def test_a_comparison_that_is_over_after_a_persons_word_says_nothing(court, monkeypatch):
-    case = court(3)
-    case.answers("1", "2")
-    held, answered = [], case.town.coordinator.answered
-    monkeypatch.setattr(case.town.coordinator, "answered", lambda *said: held.append(said))
-    case.answers(None, None, "3")
-    case.town.join("ann", operator_token="op").say(ConflictVote(case.conflict.id, case.members[0], "it is right"))
-    (said,) = held
-    answered(*said)
-    case.town.flush()
-    assert [record.member for record in case.town.said(Classified)] == case.members[:2]
-    assert case.town.coordinator.live.comparing == {}
-
-
 def judged(case, judge, *choices, **more):
     """Have a judge choose, by what each candidate says."""
     for choice in choices:

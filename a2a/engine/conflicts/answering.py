@@ -1,0 +1,59 @@
+"""What is recorded of the answer to a job, where it is still wanted.
+
+A job is done off the loop, and meanwhile a person may have decided, a time run out, or another result come: what
+somebody waits for is then another job, or none, and the answer is left.
+"""
+
+from __future__ import annotations
+
+from ..live import World
+from ..records import Classified, Merged, PatchesCompared, Record
+from .bench import Answer, Job
+from .comparators import Compare
+from .merging import Merge
+from .overlapping import next_overlap
+from .patches import Overlap
+from .procedure import advance, proceed
+
+__all__ = ["taken"]
+
+
+def taken(world: World, job: Job, answer: Answer, now: int) -> Record | None:
+    """Note that a job is done, and return what is recorded of its answer, or None."""
+    if isinstance(job, Compare):
+        return _compared(world, job, answer, now)
+    if isinstance(job, Overlap):
+        return _held_against(world, job, answer, now)
+    return _merged(world, job, answer, now)
+
+
+def _compared(world: World, job: Compare, answer: Answer, now: int) -> Record | None:
+    if world.live.comparing.get(job.task) == job.member:
+        del world.live.comparing[job.task]
+    task = world.ledger.open_tasks.get(job.task)
+    step = advance(world, task, now) if task is not None else None
+    if not isinstance(step, Compare) or step.member != job.member:
+        return None  # it was said before, too
+    assert task is not None and task.group is not None, "it has something to compare"
+    number, why = answer.number, answer.why
+    if number > len(task.group.classes):
+        number, why = -1, f"the comparison came to class {number}, and there are {len(task.group.classes)}"
+    return Classified(now, job.task, job.member, number, why)
+
+
+def _merged(world: World, job: Merge, answer: Answer, now: int) -> Record | None:
+    if world.live.merging.get(job.conflict) == job.number:
+        del world.live.merging[job.conflict]
+    conflict = world.ledger.open_conflicts.get(job.conflict)
+    if conflict is None or proceed(world, conflict, now) != job:
+        return None
+    return Merged(now, job.conflict, job.number, answer.why, answer.value)
+
+
+def _held_against(world: World, job: Overlap, answer: Answer, now: int) -> Record | None:
+    if world.live.overlapping.get(job.task) is not job:
+        return None
+    del world.live.overlapping[job.task]
+    if next_overlap(world.ledger, job.task) != job:
+        return None
+    return PatchesCompared(now, job.task, job.other, answer.number, answer.why)
