@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from a2a.engine.conflicts.answering import taken
@@ -59,6 +61,12 @@ def test_the_classes_there_are_and_one_more_may_be_said(group, number):
 def test_a_class_that_is_not_there_is_an_answer_nobody_can_use(group):
     record = group.taken(3)
     assert (record.number, record.why) == (-1, "the comparison came to class 3, and there are 2")
+
+
+def test_an_answer_about_another_member_than_the_one_that_is_compared_says_nothing(group):
+    before = replace(group.job, member=group.town.task(group.id).group.electorate[0])
+    assert taken(group.world, before, Answer(0, "json-c14n"), group.town.now) is None
+    assert group.world.live.comparing == {group.id: group.job.member}, "it is still being done"
 
 
 def test_a_comparison_that_is_over_after_a_persons_word_says_nothing(group):
