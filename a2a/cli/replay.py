@@ -15,7 +15,8 @@ from ..engine.conflicts.case import Conflict
 from ..engine.context_state import Context
 from ..engine.ledger import Ledger
 from ..engine.records import Record, from_bytes
-from ..engine.replay import Replay, digest
+from ..engine.replay.archive import digest
+from ..engine.replay.run import Replay
 from ..engine.task_state import Task
 from ..errors import StoreError
 from ..stores.base import Archived, Entry

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.engine.work import Attempt
 from a2a.protocol.messages import AgentUpdate, Credit
 

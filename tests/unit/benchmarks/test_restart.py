@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from a2a.engine.records import from_bytes
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.stores.reader import LedgerReader
 from benchmarks import restart
 

@@ -16,7 +16,7 @@ from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
 from a2a.engine.policy import LADDERS, Durations, Policy
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.engine.task_state import Task
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Frame, encode

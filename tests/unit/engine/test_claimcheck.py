@@ -16,7 +16,7 @@ from a2a.engine.records import (
     from_bytes,
     to_bytes,
 )
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.protocol.messages import ClaimAcquire, ClaimRelease, ClaimRenew, Held, TaskAsk
 
 

@@ -17,7 +17,7 @@ from a2a.engine.records import (
     Delegated,
     Reported,
 )
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.protocol.messages import (
     A2ACall,
     ConflictRaise,

@@ -14,9 +14,9 @@ import pytest
 from a2a import Policy, SqliteStore
 from a2a.cli.replay import verify
 from a2a.engine import records as records_module
-from a2a.engine import replay
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.records import Record, Settled, from_bytes
+from a2a.engine.replay.run import Replay
 from a2a.errors import StoreError
 from a2a.protocol.codec import pack, unpack
 from a2a.stores import database
@@ -92,7 +92,7 @@ def test_a_version_that_is_to_be_released_is_written_alike(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_released_ledger_is_decided_again_as_it_was(version: str) -> None:
-    assert replay.Replay("main").run(read(version)) is None
+    assert Replay("main").run(read(version)) is None
 
 
 @pytest.mark.parametrize(("version", "form"), FORMS)

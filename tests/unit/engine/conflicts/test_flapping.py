@@ -7,7 +7,7 @@ import pytest
 from a2a.engine import snapshot
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import AgentForgotten, ConflictOpened, ConflictResolved, Offered
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentFilter,

@@ -6,7 +6,7 @@ import pytest
 
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import ClaimEnded, ConflictNoted
-from a2a.engine.replay import Replay
+from a2a.engine.replay.run import Replay
 from a2a.protocol.messages import (
     ClaimAcquire,
     ConflictRaise,

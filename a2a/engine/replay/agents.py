@@ -1,0 +1,84 @@
+"""The coordinator, its agents and their mailboxes, decided again; and what was refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .. import snapshot
+from ..records import (
+    AgentForgotten,
+    AgentRegistered,
+    CoordinatorStarted,
+    CoordinatorStopped,
+    MailboxAcked,
+    PrincipalBound,
+    Record,
+    Refused,
+    StatusSet,
+)
+from ..refusals import CODES_KEPT, stands
+from .past import Past, Rule, allow
+
+__all__ = ["RULES"]
+
+
+def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
+    return [[replace(record, epoch=past.ledger.epoch + 1)]]
+
+
+def _stopped(past: Past, record: CoordinatorStopped) -> list[list[Record]]:
+    found = snapshot.state_hash(past.ledger)
+    if found.partition(":")[0] != record.state_hash.partition(":")[0]:
+        return [[record]]  # a version that kept other fields made it
+    past.stops += 1
+    return [[replace(record, state_hash=found)]]
+
+
+def _bound(past: Past, record: PrincipalBound) -> list[list[Record]]:
+    allow(record.principal not in past.ledger.principals, f"{record.principal} is not bound yet")
+    return [[record]]
+
+
+def _registered(past: Past, record: AgentRegistered) -> list[list[Record]]:
+    known = past.ledger.agents.get(record.agent)
+    allow(known is not None or record.card.get("skills"), f"{record.agent} has skills, or is known")
+    return [[record]]
+
+
+def _status(past: Past, record: StatusSet) -> list[list[Record]]:
+    known = past.ledger.agents.get(record.agent)
+    allow(known is not None and known.status != record.status, f"another status of {record.agent}")
+    return [[record]]
+
+
+def _acked(past: Past, record: MailboxAcked) -> list[list[Record]]:
+    mailbox = past.ledger.mailboxes.get(record.agent)
+    fits = mailbox is not None and mailbox.entries and mailbox.entries[0].mseq <= record.upto < mailbox.next_mseq
+    allow(fits, f"an entry that waits in the mailbox of {record.agent}")
+    return [[record]]
+
+
+def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
+    mailbox = past.ledger.mailboxes.get(record.agent)
+    fits = "#" in record.agent and record.agent not in past.ledger.agents and mailbox is not None
+    allow(fits and mailbox is not None and not mailbox.entries, f"an empty mailbox of a passing {record.agent}")
+    return [[record]]
+
+
+def _refused(past: Past, record: Refused) -> list[list[Record]]:
+    allow(stands(past.ledger, record), "a refusal about something in memory")
+    allow(record.code in CODES_KEPT, f"a code that is kept, {record.code} is not")
+    allow(record.times > 0, "a refusal that stands for one, or for more")
+    return [[record]]  # on which connection and in which role it was said is not recorded
+
+
+RULES: dict[type[Record], Rule] = {
+    CoordinatorStarted: _started,
+    CoordinatorStopped: _stopped,
+    PrincipalBound: _bound,
+    AgentRegistered: _registered,
+    StatusSet: _status,
+    MailboxAcked: _acked,
+    AgentForgotten: _forgotten,
+    Refused: _refused,
+}

@@ -1,0 +1,121 @@
+"""Decisions run again: what the records say was decided is decided anew from the state before them, and compared.
+
+It knows no file; `a2a replay` does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from ..records import Asked, Declined, LeaseExpired, Record, Reported, Settled
+from . import agents, archive, conflicts, sharing, tasks
+from .past import NotAllowedError, Past, Rule
+
+__all__ = ["RULES", "Difference", "Replay"]
+
+RULES: dict[type[Record], Rule] = {
+    **agents.RULES,
+    **tasks.RULES,
+    **conflicts.RULES,
+    **sharing.RULES,
+    **archive.RULES,
+}
+"""Each record there is, and how it is run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first record that is not what was to be expected."""
+
+    lsn: int
+    stands: Record
+    expected: str
+
+
+class Replay(Past):
+    """A fold that runs every decision again.
+
+    Args:
+        namespace: what the ids of the ledger's tasks begin with.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(namespace)
+        self.decisions = 0
+        """Decisions run again so far."""
+
+    def run(self, records: Iterable[Record]) -> Difference | None:
+        """Fold the records, and return the first that differs, or None."""
+        rest = iter(records)
+        ahead: deque[Record] = deque()
+        while _fill(ahead, rest, 1):
+            record = ahead[0]
+            try:
+                decisions = RULES[type(record)](self, record)
+            except NotAllowedError as error:
+                return Difference(self.ledger.lsn + 1, record, str(error))
+            except (KeyError, ValueError, AssertionError) as error:
+                return Difference(self.ledger.lsn + 1, record, f"a state it fits, there is none: {error!r}")
+            finally:
+                self.forget_volatile()
+            longest = max((len(decision) for decision in decisions), default=0)
+            _fill(ahead, rest, longest)
+            fitting = [decision for decision in decisions if decision and _is_same(decision, ahead)]
+            if not fitting:
+                return self._difference(decisions, ahead)
+            for _ in range(max(map(len, fitting))):
+                applied = ahead.popleft()
+                try:
+                    self.apply(applied)
+                except (KeyError, ValueError, AssertionError) as error:
+                    return Difference(self.ledger.lsn + 1, applied, f"a record that fits the state: {error!r}")
+            self.decisions += 1
+        return None
+
+    def _difference(self, decisions: list[list[Record]], ahead: deque[Record]) -> Difference:
+        """Name the first record that no decision explains, taking the decision that explains most."""
+        best, expected = -1, "no record"
+        for decision in decisions:
+            same = next(
+                (
+                    number
+                    for number, (record, stands) in enumerate(zip(decision, ahead, strict=False))
+                    if not _is_same([record], [stands])
+                ),
+                min(len(decision), len(ahead)),
+            )
+            if same > best and same < len(decision):
+                best, expected = same, repr(decision[same])
+        position = max(best, 0)
+        stands = ahead[position] if position < len(ahead) else ahead[-1]
+        return Difference(self.ledger.lsn + 1 + position, stands, expected)
+
+
+def _fill(ahead: deque[Record], rest: Iterator[Record], count: int) -> bool:
+    ahead.extend(islice(rest, max(0, count - len(ahead))))
+    return len(ahead) >= count
+
+
+def _is_same(decision: list[Record], stands: Iterable[Record]) -> bool:
+    found = list(islice(stands, len(decision)))
+    return len(found) == len(decision) and all(
+        _known(record, other) == other for record, other in zip(decision, found, strict=True)
+    )
+
+
+def _known(record: Record, stands: Record) -> Record:
+    """Return the record with what stands there of facts that were not recorded before it.
+
+    That is the pause before another attempt, whose bounds are settings of then, and what heartbeats had told.
+    """
+    if isinstance(record, Reported) and isinstance(stands, Reported) and record.outcome == "failed":
+        paused = record.retry_at is not None and stands.retry_at is not None and stands.retry_at >= stands.at
+        return replace(record, retry_at=stands.retry_at) if paused else record
+    if isinstance(record, LeaseExpired) and isinstance(stands, LeaseExpired):
+        return replace(record, progress_no=stands.progress_no, note=stands.note, usage=stands.usage)
+    if isinstance(record, Settled | Declined | Asked) and isinstance(stands, type(record)):
+        return replace(record, usage=stands.usage)
+    return record

@@ -1,0 +1,62 @@
+"""A record of a conflict that is missing, or says something else, is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from a2a.engine.conflicts.case import Conflict
+from a2a.engine.records import (
+    Classified,
+    ConflictOpened,
+    ConflictResolved,
+    ConflictsArchived,
+    Delegated,
+    GroupDecided,
+    Merged,
+    PatchesCompared,
+    Settled,
+    StageClosed,
+    StageOpened,
+)
+from a2a.engine.replay.run import Replay
+
+
+def test_a_ledger_with_conflicts_is_decided_again(disputes):
+    again = Replay("main")
+    assert again.run(disputes) is None
+    assert (again.ledger.lsn, again.stops) == (len(disputes), 1)
+    resolved = [record for record in disputes if isinstance(record, ConflictResolved)]
+    assert {record.by for record in resolved} == {"abort", "ann", "merge", "retry", "weighted"}
+    left = [name for record in disputes if isinstance(record, ConflictsArchived) for name in record.conflicts]
+    assert left and {(Conflict, name) for name in left} <= set(again.shelf)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(Classified, PatchesCompared, ConflictOpened, StageOpened, Merged, StageClosed, ConflictResolved),
+        *(GroupDecided, Settled),
+    ],
+)
+def test_a_record_of_a_conflict_that_is_missing_is_found(disputes, kind):
+    position = next(number for number, record in enumerate(disputes) if type(record) is kind)
+    difference = Replay("main").run([*disputes[:position], *disputes[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn <= position + 10
+
+
+def test_a_conflict_decided_for_another_than_won_is_found(disputes):
+    position = next(
+        number
+        for number, record in enumerate(disputes)
+        if isinstance(record, ConflictResolved) and record.outcome == "select"
+    )
+    resolved = disputes[position]
+    group = next(record for record in disputes if isinstance(record, Delegated) and record.task == resolved.task)
+    members = [record.task for record in disputes if isinstance(record, Delegated) and record.parent == group.task]
+    other = next(member for member in members if member != resolved.ref)
+    difference = Replay("main").run([*disputes[:position], replace(resolved, ref=other), *disputes[position + 1 :]])
+    assert difference is not None
+    assert (difference.lsn, difference.stands) == (position + 1, replace(resolved, ref=other))

@@ -1,0 +1,33 @@
+"""A record of a task that is missing, or says something else, is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from a2a.engine.records import (
+    Delegated,
+    LeaseExpired,
+    Offered,
+    Reported,
+    Settled,
+)
+from a2a.engine.replay.run import Replay
+
+
+@pytest.mark.parametrize("field", ["basis", "stale_basis"])
+def test_a_basis_that_was_touched_is_found(records, field):
+    position = next(at for at, record in enumerate(records) if isinstance(record, Reported) and record.basis)
+    touched = replace(records[position], **{field: getattr(records[position], field)[1:] or None})
+    difference = Replay("main").run([*records[:position], touched, *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn == position + 1
+
+
+@pytest.mark.parametrize("kind", [Offered, LeaseExpired, Settled, Delegated, Reported])
+def test_a_record_that_is_missing_is_found(records, kind):
+    position = next(number for number, record in enumerate(records) if type(record) is kind)
+    difference = Replay("main").run([*records[:position], *records[position + 1 :]])
+    assert difference is not None
+    assert difference.lsn <= position + 10
