@@ -12,14 +12,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
 
+from .engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
-from .engine.decision import EndedPage, Need, Ready, Row, Shelved, ShelvedConflict, ShelvedContext, ShelvedTask, What
+from .engine.decision import EndedPage, Need, Ready, Row, What
 from .engine.policy import Policy
 from .engine.records import from_bytes, to_bytes
 from .errors import StoreError
@@ -28,12 +29,12 @@ from .jobs import Workbench
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
-from .stores.base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Store
+from .stores.base import Entry, Store
 from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 from .transports.websocket import Listener, WebSocketSettings, serve
 
-__all__ = ["Clock", "Server", "as_archived"]
+__all__ = ["Clock", "Server"]
 
 log = logging.getLogger("a2a.server")
 
@@ -54,12 +55,7 @@ HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
 Clock = Callable[[], int]
 
-_ARCHIVED: dict[type[Shelved], type[Archived]] = {
-    ShelvedTask: ArchivedTask,
-    ShelvedConflict: ArchivedConflict,
-    ShelvedContext: ArchivedContext,
-}
-_WHAT: dict[type[Archived], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
+_WHAT: dict[type[ArchiveEntry], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
 """What is found in the archive, as the engine calls it."""
 
 
@@ -67,11 +63,6 @@ def wall_clock() -> Clock:
     """Return a clock in milliseconds since the epoch that a change of the wall clock does not move (spec TIME-2)."""
     offset = time.time() - time.monotonic()
     return lambda: int((time.monotonic() + offset) * 1000)
-
-
-def as_archived(shelved: Iterable[Shelved]) -> list[Archived]:
-    """Return what leaves memory as a store takes it."""
-    return [_ARCHIVED[type(kept)](*kept) for kept in shelved]
 
 
 @dataclass(slots=True)
@@ -327,7 +318,7 @@ class Server:
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)
             self._quiet.clear()
-            self.store.append(entries, expected, self._appended, as_archived(ready.archived))
+            self.store.append(entries, expected, self._appended, ready.archived)
             # Here, and not where the batch is durable: by then memory may hold records that the store has not got yet.
             self._snapshots.appended(self.coordinator.ledger)
         elif self._in_flight:
@@ -398,7 +389,7 @@ class Server:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
         rows: list[Row] | None
         try:
-            found: Sequence[Archived]
+            found: Sequence[ArchiveEntry]
             if need.ended is not None:
                 found, passing = await self._find_ended(need.ended)
             else:
@@ -418,7 +409,7 @@ class Server:
             behind=page.behind, limit=page.limit, state=page.state, context_id=page.context_id, since=page.since
         )
 
-    async def _find(self, need: Need) -> Sequence[Archived]:
+    async def _find(self, need: Need) -> Sequence[ArchiveEntry]:
         if need.conflicts is not None:
             wanted = need.conflicts
             return await self.store.list_conflicts(
@@ -437,7 +428,7 @@ class Server:
                 parent=page.parent,
                 context_id=page.context_id,
             )
-        found: list[Archived | None] = [await self.store.find_archived(task=task) for task in need.tasks]
+        found: list[ArchiveEntry | None] = [await self.store.find_archived(task=task) for task in need.tasks]
         if need.key is not None:
             found.append(await self.store.find_archived(key=need.key))
         found.extend([await self.store.find_context(context) for context in need.contexts])

@@ -22,7 +22,7 @@ from a2a.engine.records import to_bytes
 from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import Credit, Hello, MailboxAck, Message, TaskDelegate, TaskReport
-from a2a.server import SNAPSHOT_EVERY, as_archived
+from a2a.server import SNAPSHOT_EVERY
 from a2a.stores.base import Entry, Snapshot, Store
 from a2a.stores.sqlite import SqliteStore
 from benchmarks import crowd
@@ -82,7 +82,7 @@ class _Town:
             entries.append(Entry(lsn, type(record).__name__, task, record.at, body, payload))
         if entries:
             self._behind += 1
-            self._store.append(entries, entries[0].lsn - 1, self._appended, as_archived(ready.archived))
+            self._store.append(entries, entries[0].lsn - 1, self._appended, ready.archived)
         for need in ready.needs:
             # A key that looks like one of an archived task; none is used twice here, so that nothing is there.
             self.coordinator.found(need, [], self.now)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from a2a.engine.decision import Need, Row, ShelvedConflict, ShelvedContext
+from a2a.engine.archived import ArchivedConflict, ArchivedContext
+from a2a.engine.decision import Need, Row
 
 __all__ = ["find_conflicts", "find_contexts"]
 
 
-def find_conflicts(shelved: Mapping[str, ShelvedConflict], need: Need) -> list[Row]:
+def find_conflicts(shelved: Mapping[str, ArchivedConflict], need: Need) -> list[Row]:
     """Return what a need for one conflict, or for a page of them, finds, as the stores do."""
     page = need.conflicts
     if page is None:
@@ -27,7 +28,7 @@ def find_conflicts(shelved: Mapping[str, ShelvedConflict], need: Need) -> list[R
     return [Row(kept.conflict, kept.body, kept.beside, "conflict") for kept in found]
 
 
-def find_contexts(shelved: Mapping[str, ShelvedContext], need: Need) -> list[Row]:
+def find_contexts(shelved: Mapping[str, ArchivedContext], need: Need) -> list[Row]:
     """Return the contexts that a need finds, as the stores do."""
     found = [shelved[name] for name in need.contexts if name in shelved]
     return [Row(kept.context_id, kept.body, kept.beside, "context") for kept in found]

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..engine import snapshot
+from ..engine.archived import ArchiveEntry
 from ..engine.conflicts.case import Conflict
 from ..engine.context_state import Context
 from ..engine.ledger import Ledger
@@ -19,7 +20,7 @@ from ..engine.replay.archive import digest
 from ..engine.replay.run import Replay
 from ..engine.task_state import Task
 from ..errors import StoreError
-from ..stores.base import Archived, Entry
+from ..stores.base import Entry
 from ..stores.reader import LedgerReader
 from .exits import ExitCode, Failure
 from .output import Output, escape
@@ -107,7 +108,7 @@ def _compare_archive(reader: LedgerReader, shelf: dict[tuple[type, str], bytes],
 def _compare_shelf(
     what: str,
     of: type[Task | Conflict | Context],
-    archived: Iterator[Archived],
+    archived: Iterator[ArchiveEntry],
     shelf: dict[tuple[type, str], bytes],
     verdict: Verdict,
 ) -> None:
@@ -120,14 +121,14 @@ def _compare_shelf(
 
 
 def _newest_first(
-    page: Callable[[dict[str, Any]], Sequence[Archived]], wanted: dict[str, Any], before: int
-) -> Iterator[Archived]:
+    page: Callable[[dict[str, Any]], Sequence[ArchiveEntry]], wanted: dict[str, Any], before: int
+) -> Iterator[ArchiveEntry]:
     while rows := page({**wanted, "limit": 1_000, "before": before}):
         yield from rows
         before = rows[-1].lsn
 
 
-def _contexts(reader: LedgerReader) -> Iterator[Archived]:
+def _contexts(reader: LedgerReader) -> Iterator[ArchiveEntry]:
     after = ""
     while rows := reader.list_contexts(after, 100):
         yield from rows

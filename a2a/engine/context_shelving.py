@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from . import plain
+from .archived import ArchivedContext
 from .context_state import Context
-from .decision import ShelvedContext
 from .ledger import Ledger
 from .retention import BATCH_BYTES, LOOK_AGAIN_MS, TOGETHER_MS
 
@@ -31,10 +31,10 @@ def may_leave(ledger: Ledger, context_id: str, wanted: Container[object] = ()) -
     return context_id not in ledger.contexts_in_use and context_id not in wanted
 
 
-def shelved(context: Context) -> ShelvedContext:
+def shelved(context: Context) -> ArchivedContext:
     """Return a context as the archive keeps it."""
     body, beside = plain.to_archive(context, context.kept_bytes)
-    return ShelvedContext(context.id, context.lsn, body, beside)
+    return ArchivedContext(context.id, context.lsn, body, beside)
 
 
 class Idle:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
 from ..protocol.messages import Error, Message
+from .archived import ArchiveEntry
 from .conflicts.bench import Job
 from .records import Record
 
@@ -22,10 +23,6 @@ __all__ = [
     "Page",
     "Ready",
     "Row",
-    "Shelved",
-    "ShelvedConflict",
-    "ShelvedContext",
-    "ShelvedTask",
     "What",
     "refuse",
     "reply",
@@ -50,49 +47,6 @@ class Decision:
 NOTHING = Decision()
 """No record and no reply; shared, so nobody changes it."""
 
-
-class ShelvedTask(NamedTuple):
-    """A settled task on its way into the archive, with what it can be found by."""
-
-    task: str
-    scope: str
-    key: str
-    state: str
-    settled_at: int
-    body: bytes
-    lsn: int
-    skill: str
-    parent: str | None
-    context_id: str
-    beside: tuple[bytes, ...] = ()
-    """Large byte strings that the body refers to, see `plain.to_parts`."""
-
-
-class ShelvedConflict(NamedTuple):
-    """A closed conflict on its way into the archive, with what it can be found by."""
-
-    conflict: str
-    lsn: int
-    kind: str
-    object: str
-    tasks: tuple[str, ...]
-    """Those it is about."""
-    body: bytes
-    beside: tuple[bytes, ...] = ()
-    """As for a task."""
-
-
-class ShelvedContext(NamedTuple):
-    """A context on its way into the archive."""
-
-    context_id: str
-    lsn: int
-    body: bytes
-    beside: tuple[bytes, ...] = ()
-    """As for a task."""
-
-
-Shelved = ShelvedTask | ShelvedConflict | ShelvedContext
 
 What = Literal["task", "conflict", "context"]
 """What the archive has."""
@@ -193,7 +147,7 @@ class Ready:
     """(connection, reason)."""
     jobs: list[Job] = field(default_factory=list)
     """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
-    archived: list[Shelved] = field(default_factory=list)
+    archived: list[ArchiveEntry] = field(default_factory=list)
     """Becomes durable with the records, which say that this is to be found there."""
     needs: list[Need] = field(default_factory=list)
     """To be looked up once the records are durable, and answered with `found`."""

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Container, Iterable, Iterator
 
 from . import context_shelving
+from .archived import ArchiveEntry
 from .conflicts import shelving
 from .conflicts.case import Conflict
 from .context_state import Context
-from .decision import Shelved
 from .ledger import Ledger
 from .policy import Policy
 from .records import Archived, ConflictsArchived, ContextsArchived, Record
@@ -77,7 +77,7 @@ class Leaving:
         due = self.next_deadline()
         return due is not None and due <= now
 
-    def due(self, ledger: Ledger, wanted: Container[object], now: int) -> Iterator[tuple[Record, list[Shelved]]]:
+    def due(self, ledger: Ledger, wanted: Container[object], now: int) -> Iterator[tuple[Record, list[ArchiveEntry]]]:
         """Yield what leaves now, a batch of each at most: the record that says so, and what the archive gets with it.
 
         Each record has to be true before the next is asked for: conflicts wait for their tasks.

@@ -11,7 +11,7 @@ from enum import Enum
 from heapq import heappop, heappush
 
 from . import plain
-from .decision import ShelvedTask
+from .archived import ArchivedTask
 from .ledger import Ledger
 from .task_state import Task
 
@@ -77,10 +77,10 @@ def fate_of(ledger: Ledger, name: str, wanted: Container[object], leaving: Conta
     return Fate.UNREAD if task.id in ledger.mail else Fate.STAYS
 
 
-def shelved(task: Task) -> ShelvedTask:
+def shelved(task: Task) -> ArchivedTask:
     """Return a settled task as the archive keeps it."""
     body, beside = plain.to_archive(task, task.kept_bytes)
-    return ShelvedTask(
+    return ArchivedTask(
         task=task.id,
         scope=task.scope,
         key=task.key,

@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
+
 __all__ = [
     "Appended",
-    "Archived",
-    "ArchivedConflict",
-    "ArchivedContext",
-    "ArchivedTask",
     "Durability",
     "Entry",
     "Snapshot",
@@ -59,54 +57,6 @@ class Snapshot:
     body: bytes
 
 
-class ArchivedTask(NamedTuple):
-    """A settled task in the archive, found by its id or by (scope, key)."""
-
-    task: str
-    scope: str
-    key: str
-    state: str
-    settled_at: int
-    body: bytes
-    """Empty once the task is gone: what is left says that it was there."""
-    lsn: int
-    """The position of the entry that created it; pages go by it."""
-    skill: str = ""
-    parent: str | None = None
-    context_id: str = ""
-    beside: tuple[bytes, ...] = ()
-    """Large byte strings that the body refers to by their place here; kept once, whatever else has them."""
-
-
-class ArchivedConflict(NamedTuple):
-    """A closed conflict in the archive. Nothing changes it any more."""
-
-    conflict: str
-    lsn: int
-    """The position of the entry that opened it; pages go by it."""
-    kind: str
-    object: str
-    tasks: tuple[str, ...]
-    """Those it is about."""
-    body: bytes
-    beside: tuple[bytes, ...] = ()
-    """As for a task."""
-
-
-class ArchivedContext(NamedTuple):
-    """A context in the archive, as it was when it left memory last."""
-
-    context_id: str
-    lsn: int
-    """The position of its newest write."""
-    body: bytes
-    beside: tuple[bytes, ...] = ()
-    """As for a task."""
-
-
-Archived = ArchivedTask | ArchivedConflict | ArchivedContext
-
-
 class Store(Protocol):
     """A ledger on some medium. Open it once, in the event loop that will use it, and close it when the server ends.
 
@@ -131,7 +81,7 @@ class Store(Protocol):
         """
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchiveEntry] = ()
     ) -> None:
         """Have a batch made durable at the end of the log, whole or not at all, in the order of the calls.
 

@@ -9,17 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from .base import (
-    Appended,
-    Archived,
-    ArchivedConflict,
-    ArchivedContext,
-    ArchivedTask,
-    Durability,
-    Entry,
-    Snapshot,
-    Store,
-)
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
+from .base import Appended, Durability, Entry, Snapshot, Store
 from .reader import LedgerReader
 
 __all__ = ["LookingStore"]
@@ -45,7 +36,7 @@ class LookingStore(Store):
         return self._reader.end
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchiveEntry] = ()
     ) -> None:
         asyncio.get_running_loop().call_soon(done, None)
 

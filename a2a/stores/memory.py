@@ -12,19 +12,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from ..errors import StoreConflict, StoreError, StoreLocked
 from .appending import Outcome, end_after, tell
-from .base import (
-    Appended,
-    Archived,
-    ArchivedConflict,
-    ArchivedContext,
-    ArchivedTask,
-    Durability,
-    Entry,
-    Snapshot,
-    Store,
-)
+from .base import Appended, Durability, Entry, Snapshot, Store
 
 __all__ = ["Medium", "MemoryStore"]
 
@@ -75,7 +66,7 @@ class MemoryStore(Store):
         return len(self.medium.log)
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchiveEntry] = ()
     ) -> None:
         loop = self._require_open()
         if self._failure is None:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from ..errors import StoreError, StoreTooNew
-from .base import ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Snapshot
+from .base import Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import MIGRATIONS, Parameters, connect_reader, run
 from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
 from ..protocol.codec import aside, pack, unpack
-from .base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry
+from .base import Entry
 from .blobs import BlobDirectory
 
 __all__ = [
@@ -53,7 +54,7 @@ class Rows(NamedTuple):
     contexts: list[Row]
 
 
-def to_rows(entries: Sequence[Entry], archived: Sequence[Archived], blobs: BlobDirectory) -> Rows:
+def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: BlobDirectory) -> Rows:
     """Return the rows of consecutive entries and of what is archived with them; what is large is durable.
 
     Raises:

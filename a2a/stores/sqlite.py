@@ -18,18 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from ..errors import StoreError
-from .base import (
-    Appended,
-    Archived,
-    ArchivedConflict,
-    ArchivedContext,
-    ArchivedTask,
-    Durability,
-    Entry,
-    Snapshot,
-    Store,
-)
+from .base import Appended, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
 from .lock import LedgerLock
@@ -94,7 +85,7 @@ class SqliteStore(Store):
         return end
 
     def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[Archived] = ()
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchiveEntry] = ()
     ) -> None:
         self._require_open().writer.put(Job(done, tuple(entries), expected, archived))
 

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..engine.archived import ArchiveEntry
 from ..errors import StoreConflict, StoreError
 from .appending import Outcome, end_after, tell
-from .base import Appended, Archived, Entry
+from .base import Appended, Entry
 from .blobs import BlobDirectory
 from .database import QUERIES, run
 from .rows import to_rows
@@ -50,7 +51,7 @@ class Job:
     entries: Sequence[Entry] = ()
     expected: int | None = None
     """Where the log must end before this job; None where the job does not care."""
-    archived: Sequence[Archived] = ()
+    archived: Sequence[ArchiveEntry] = ()
     """Settled tasks and closed conflicts that the entries say are in the archive."""
     reaches: int = 0
     """How far the log must have come at least: a snapshot must not be ahead of it."""

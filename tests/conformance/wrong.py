@@ -107,10 +107,10 @@ WRONG: tuple[Wrong, ...] = (
         (
             Edit(
                 SERVER,
-                "            self.store.append(entries, expected, self._appended, as_archived(ready.archived))",
+                "            self.store.append(entries, expected, self._appended, ready.archived)",
                 "            self._in_flight[-1] = _Batch(Ready(), {})\n"
                 "            self._send(batch)\n"
-                "            given = (entries, expected, self._appended, as_archived(ready.archived))\n"
+                "            given = (entries, expected, self._appended, ready.archived)\n"
                 "            asyncio.get_running_loop().call_later(1.0, self.store.append, *given)",
             ),
             Edit(SERVER, "        elif self._in_flight:", "        elif False:"),

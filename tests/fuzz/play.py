@@ -9,6 +9,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from a2a.delegator import AgentInfo
+from a2a.engine.archived import ArchivedContext, ArchiveEntry
 from a2a.engine.conflicts.bench import Answer, do
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.decision import Need, Row
@@ -19,8 +20,6 @@ from a2a.engine.snapshot import to_bytes as to_snapshot
 from a2a.link import _OUR_LIMITS
 from a2a.protocol.codec import JSON, SUBPROTOCOLS, BadFrame, Decoder, Encoding, Frame, encode
 from a2a.protocol.messages import AgentFound, Message, TaskOffer, TaskReview
-from a2a.server import as_archived
-from a2a.stores.base import Archived, ArchivedContext
 
 from .making import Heard, to_wire
 
@@ -82,7 +81,7 @@ class Play:
         """Connection to the newest mailbox entry that was sent on it."""
         self.records: list[tuple[int, Record]] = []
         """(lsn, record) of all that was to be appended."""
-        self.archived: list[Archived] = []
+        self.archived: list[ArchiveEntry] = []
         self._open: set[int] = set()
         self._ids = 1
         self._incarnation = 1
@@ -136,7 +135,7 @@ class Play:
             ready = self.coordinator.ready(self.now)
             assert ready.halt is None or "older copy" in ready.halt
             self.records += ready.records
-            self.archived += as_archived(ready.archived)
+            self.archived += ready.archived
             self._hear(ready.frames)
             for number, _ in ready.closes:
                 self._open.discard(number)

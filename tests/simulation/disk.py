@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from a2a.engine.decision import Need, Row, Shelved, ShelvedConflict, ShelvedContext, ShelvedTask
+from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
+from a2a.engine.decision import Need, Row
 from a2a.engine.records import Record, from_bytes
 from tests.shelf import find_conflicts, find_contexts
 
@@ -31,7 +32,7 @@ Appended = Callable[[bool], None]
 class _Pending:
     entries: list[Stored]
     done: Appended
-    archived: Sequence[Shelved] = ()
+    archived: Sequence[ArchiveEntry] = ()
     event: Event = field(default_factory=list)
 
 
@@ -42,11 +43,11 @@ class Disk:
         self.world = world
         self.latency = latency
         self.entries: list[Stored] = []
-        self.archive: dict[str, ShelvedTask] = {}
+        self.archive: dict[str, ArchivedTask] = {}
         """The archived tasks, by id."""
-        self.conflicts: dict[str, ShelvedConflict] = {}
+        self.conflicts: dict[str, ArchivedConflict] = {}
         """The archived conflicts, likewise."""
-        self.contexts: dict[str, ShelvedContext] = {}
+        self.contexts: dict[str, ArchivedContext] = {}
         """The archived contexts, likewise."""
         self.ends: list[int] = []
         """Positions at which a batch ends: an older copy of the ledger ends at one of them."""
@@ -65,7 +66,7 @@ class Disk:
         """Whether a batch is on its way."""
         return bool(self._pending)
 
-    def append(self, entries: list[Stored], done: Appended, archived: Sequence[Shelved] = ()) -> None:
+    def append(self, entries: list[Stored], done: Appended, archived: Sequence[ArchiveEntry] = ()) -> None:
         """Write a batch, and what it says is archived."""
         batch = _Pending(entries, done, archived)
         self._last = max(self._last, self.world.now + self._chance.randint(*self.latency))
@@ -137,9 +138,9 @@ class Disk:
     def _store(self, batch: _Pending) -> None:
         self.entries.extend(batch.entries)
         for kept in batch.archived:
-            if isinstance(kept, ShelvedTask):
+            if isinstance(kept, ArchivedTask):
                 self.archive[kept.task] = kept
-            elif isinstance(kept, ShelvedConflict):
+            elif isinstance(kept, ArchivedConflict):
                 self.conflicts[kept.conflict] = kept
             else:
                 self.contexts[kept.context_id] = kept

@@ -11,8 +11,8 @@ import pytest
 
 from a2a import MemoryStore, Policy, Server, StoreError
 from a2a import pruning as pruning_module
+from a2a.engine.archived import ArchivedTask
 from a2a.pruning import Pruning
-from a2a.stores.base import ArchivedTask
 
 DAY = 86_400_000
 

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect as ws_connect
 
 from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError, connect
 from a2a import server as server_module
+from a2a.engine.archived import ArchivedTask
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, Settled, to_bytes
 from a2a.errors import ConnectError
@@ -35,7 +36,7 @@ from a2a.protocol.messages import (
     TaskList,
     TaskReport,
 )
-from a2a.stores.base import Appended, ArchivedTask, Entry, Store
+from a2a.stores.base import Appended, Entry, Store
 from a2a.testing import squad
 from a2a.transports.memory import pair
 

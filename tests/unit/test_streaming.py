@@ -12,8 +12,9 @@ import anyio
 import pytest
 
 from a2a import Agent, MemoryStore, Policy, TaskContext, TaskFailed
+from a2a.engine.archived import ArchivedTask
 from a2a.errors import QuotaExceeded, StaleFence
-from a2a.stores.base import Appended, ArchivedTask, Entry
+from a2a.stores.base import Appended, Entry
 from a2a.streaming import UNCONFIRMED_BYTES_MAX, UNCONFIRMED_MAX, ChunkStream
 from a2a.testing import squad
 from a2a.testing.squad import QUICK

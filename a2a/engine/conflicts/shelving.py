@@ -10,7 +10,8 @@ from typing import Any
 
 from ...protocol.messages import ConflictList, ConflictPage
 from .. import plain
-from ..decision import ConflictsWanted, ShelvedConflict
+from ..archived import ArchivedConflict
+from ..decision import ConflictsWanted
 from ..ledger import Ledger
 from ..policy import Policy
 from ..retention import Fate
@@ -34,10 +35,10 @@ def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
     return Fate.LEAVES if is_settled else Fate.STAYS
 
 
-def shelved(conflict: Conflict) -> ShelvedConflict:
+def shelved(conflict: Conflict) -> ArchivedConflict:
     """Return a closed conflict as the archive keeps it."""
     body, beside = plain.to_archive(conflict, conflict.kept_bytes)
-    return ShelvedConflict(
+    return ArchivedConflict(
         conflict.id, conflict.opened_lsn, conflict.kind, conflict.object, tuple(conflict.about), body, beside
     )
 

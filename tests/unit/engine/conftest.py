@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import Coordinator
-from a2a.engine.decision import Decision, EndedPage, Need, Row, ShelvedConflict, ShelvedContext, ShelvedTask
+from a2a.engine.decision import Decision, EndedPage, Need, Row
 from a2a.engine.handlers import HANDLERS
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
@@ -219,11 +220,11 @@ class Town:
         self.records = records
         self.peers: dict[int, Peer] = {}
         self.secrets: dict[str, str] = {}
-        self.archive: dict[str, tuple[ShelvedTask, bytes]] = {}
+        self.archive: dict[str, tuple[ArchivedTask, bytes]] = {}
         """Id to the archived task, and its body: none once it is gone."""
-        self.shelved: dict[str, ShelvedConflict] = {}
+        self.shelved: dict[str, ArchivedConflict] = {}
         """Id to the archived conflict."""
-        self.contexts: dict[str, ShelvedContext] = {}
+        self.contexts: dict[str, ArchivedContext] = {}
         """Id to the archived context."""
         self.needs: list[Need] = []
         """What was not looked up yet; `is_slow` leaves it so."""
@@ -275,9 +276,9 @@ class Town:
         if ready.jobs:
             self.flush()
         for kept in ready.archived:
-            if isinstance(kept, ShelvedTask):
+            if isinstance(kept, ArchivedTask):
                 self.archive[kept.task] = (kept, kept.body)
-            elif isinstance(kept, ShelvedConflict):
+            elif isinstance(kept, ArchivedConflict):
                 self.shelved[kept.conflict] = kept
             else:
                 self.contexts[kept.context_id] = kept

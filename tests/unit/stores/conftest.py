@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from a2a.stores.base import ArchivedTask, Entry, Store
+from a2a.engine.archived import ArchivedTask
+from a2a.stores.base import Entry, Store
 
 MakeEntries = Callable[..., list[Entry]]
 Append = Callable[[Store, Sequence[Entry], int], Awaitable[None]]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from a2a.errors import StoreConflict, StoreError, StoreLocked
-from a2a.stores.base import Archived, ArchivedConflict, ArchivedContext, ArchivedTask, Entry, Snapshot, Store
+from a2a.stores.base import Entry, Snapshot, Store
 from a2a.stores.memory import Medium, MemoryStore
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
@@ -38,7 +39,7 @@ def archive(store: Store, append: Any, make_entries: Any) -> Callable[..., Any]:
     """Give a function that archives tasks, each time with one more entry of the log."""
     end = 0
 
-    async def archive_with_an_entry(*archived: Archived) -> None:
+    async def archive_with_an_entry(*archived: ArchiveEntry) -> None:
         nonlocal end
         await append(store, make_entries(end + 1), end, archived)
         end += 1

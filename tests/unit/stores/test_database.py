@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
 from a2a.stores import database
-from a2a.stores.base import ArchivedTask, Entry
+from a2a.stores.base import Entry
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
 from a2a.stores.rows import archived_from, entries_from

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from a2a.stores.base import ArchivedConflict, ArchivedContext, ArchivedTask, Snapshot
+from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
+from a2a.stores.base import Snapshot
 from a2a.stores.looking import LookingStore
 from a2a.stores.reader import LedgerReader
 from a2a.stores.sqlite import SqliteStore

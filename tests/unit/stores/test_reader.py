@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
-from a2a.stores.base import ArchivedTask, Snapshot
+from a2a.stores.base import Snapshot
 from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore

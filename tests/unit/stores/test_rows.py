@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.errors import StoreCorrupt
 from a2a.protocol.codec import aside, pack
-from a2a.stores.base import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, to_rows
 

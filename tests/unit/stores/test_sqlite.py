@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreCorrupt, StoreError, StoreLocked
 from a2a.stores import blobs, database, sqlite, writer
-from a2a.stores.base import ArchivedTask, Snapshot
+from a2a.stores.base import Snapshot
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 

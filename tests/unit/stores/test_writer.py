@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreConflict, StoreError
 from a2a.stores import database, writer
-from a2a.stores.base import ArchivedTask, Entry
+from a2a.stores.base import Entry
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.rows import to_rows
 from a2a.stores.writer import GroupWriter, Job
