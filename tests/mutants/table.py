@@ -37,6 +37,7 @@ NAMES = "a2a/engine/names.py"
 WAITS = "a2a/engine/waits.py"
 WORK = "a2a/engine/work.py"
 PROCEDURE = "a2a/engine/conflicts/procedure.py"
+ASKING = "a2a/engine/conflicts/asking.py"
 COST_LIMITS = "a2a/engine/conflicts/costs.py"
 COMPARATORS = "a2a/engine/conflicts/comparators.py"
 COURT = "a2a/engine/conflicts/court.py"
@@ -1149,7 +1150,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "author-judges",
         "Whoever answered may be asked which answer is right.",
-        PROCEDURE,
+        ASKING,
         "    involved = {*slate.involved, *",
         "    involved = {*",
         caught_by=("I26",),
@@ -1159,7 +1160,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "judge-in-one-order",
         "What a judge chose in one order of the candidates decides.",
-        PROCEDURE,
+        ASKING,
         "        if chosen[0] is not None and chosen[0] == chosen[1]:",
         "        if chosen[0] is not None:",
         caught_by=("RUNG-4",),
@@ -1233,7 +1234,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "ballot-closed-at-once",
         "The first contradiction closes the ballot.",
         PROCEDURE,
-        "(conflict is None or not _is_over(world, conflict.respond_at, now))",
+        "(conflict is None or not is_over(world, conflict.respond_at, now))",
         "conflict is None",
         caught_by=("T2",),
         disputes=True,
@@ -1241,9 +1242,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "judge-not-waited-for",
         "A rung is over with the first of those who were asked.",
-        PROCEDURE,
-        "    if pending and not is_over and not too_much:",
-        "    if len(pending) == len(asked) and not is_over and not too_much:",
+        ASKING,
+        "    if pending and not has_run_out and not too_much:",
+        "    if len(pending) == len(asked) and not has_run_out and not too_much:",
         caught_by=("T2",),
         disputes=True,
     ),
@@ -1293,9 +1294,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rung-outlives-its-limit",
         "A rung that has used its limit waits for those who are still at work.",
-        PROCEDURE,
-        " and not is_over and not too_much:",
-        " and not is_over:",
+        ASKING,
+        " and not has_run_out and not too_much:",
+        " and not has_run_out:",
         caught_by=("RUNG-8",),
         disputes=True,
         manners=("charge",),
@@ -1323,7 +1324,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "answers-too-dear-to-count",
         "What was answered when the limit was reached does not count.",
-        PROCEDURE,
+        ASKING,
         "if too_much and outcome.winner is None else",
         "if too_much else",
         caught_by=("RUNG-4",),
@@ -1334,7 +1335,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rung-without-a-timer",
         "Nobody looks at a rung when its time is up.",
         PROCEDURE,
-        "        return None if _is_held(conflict.ladder[stage.number]) else stage.until",
+        "        return None if is_held(conflict.ladder[stage.number]) else stage.until",
         "        return None",
         caught_by=("L5",),
         disputes=True,
@@ -1525,8 +1526,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "merge-not-waited-for",
         "A merge that asks nobody is undecided before its job has said anything.",
-        PROCEDURE,
-        '        return Outcome(None, "nobody could say in time") if is_over else None',
+        ASKING,
+        '        return Outcome(None, "nobody could say in time") if has_run_out else None',
         '        return Outcome(None, "nobody could say in time")',
         caught_by=("RUNG-6",),
         quarrels=True,

@@ -1,0 +1,86 @@
+"""Who is asked at a rung, what they are shown, and what their answers come to."""
+
+from __future__ import annotations
+
+from tests.unit.engine.conflicts.court import answer, judged, ladder
+
+
+def test_an_independent_judge_sees_both_orders_and_has_to_choose_the_same(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("solomon", "judge")
+    case.answers("1", "2")
+    judged(case, judge, "2", "2")
+    assert (case.conflict.by, case.task.results[-1].payload) == ("judge", answer("2"))
+
+
+def test_a_judge_who_goes_by_the_order_decides_nothing(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("flip", "judge")
+    case.answers("1", "2")
+    for _ in range(2):
+        judge.report(judge.offer(), payload=answer('{"choice":0}'))
+    assert case.conflict.outcome == "reject_all"
+
+
+def test_a_party_is_no_judge(court):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "echo"}, "abort"))
+    case.answers("1", "2")
+    assert [str(case.town.task(asked).state) for asked in case.conflict.stage.asked] == ["queued", "queued"]
+
+
+def test_one_who_works_on_a_member_is_no_judge_either(court):
+    rungs = ladder("majority", {"strategy": "judge", "skill": "echo"}, "abort")
+    case = court(3, tasks=2, policy={"ballot_ms": 1_000}, redundancy=rungs)
+    case.answers("1", "2")
+    for _ in range(4):
+        case.town.pass_time(500)
+        case.workers[2].beat(case.offers[2])
+    assert case.conflict.stage.strategy == "judge"
+    assert {case.town.task(asked).state for asked in case.conflict.stage.asked} == {"queued"}
+
+
+def test_a_judge_who_does_not_come_is_not_waited_for(court):
+    case = court(2, policy={"judge_ms": 1_000}, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    case.answers("1", "2")
+    case.town.pass_time(1_000)
+    assert case.conflict.outcome == "reject_all"
+
+
+def test_a_judge_whose_rung_is_over_is_dismissed_and_decides_nothing(court):
+    rungs = ladder({"strategy": "judge", "skill": "judge"}, "human", "abort")
+    case = court(2, policy={"judge_ms": 1_000}, redundancy=rungs)
+    judge = case.town.worker("late", "judge", tasks=2)
+    case.answers("1", "2")
+    first, second = judge.mail()
+    judge.beat(first)
+    judge.beat(second)
+    case.town.pass_time(1_000)
+    assert {mail.kind for mail in judge.mail()} == {"task.revoke"}
+    for offer in (first, second):
+        judge.report(offer, payload=answer('{"choice":0}'))
+    assert (case.task.state, case.conflict.stage.strategy) == ("disputed", "human")
+
+
+def test_a_verifier_passes_exactly_one(court):
+    case = court(2, redundancy=ladder({"strategy": "verify", "skill": "check"}, "abort"))
+    checker = case.town.worker("checker", "check", tasks=2)
+    case.answers("1", "2")
+    for offer in checker.mail():
+        checker.report(offer, payload=answer("true" if b'"data":2' in offer.payload else "false"))
+    assert case.task.results[-1].payload == answer("2")
+
+
+def test_one_more_answer_may_settle_it(court):
+    case = court(3, n=2, redundancy=ladder("majority", "retry", "abort"))
+    case.answers("1", "2")
+    (third,) = case.others
+    third.report(third.offer(), payload=answer("2"))
+    assert (case.conflict.by, case.task.results[-1].payload) == ("retry", answer("2"))
+
+
+def test_a_merger_makes_one_of_them(court):
+    case = court(2, redundancy=ladder({"strategy": "merge", "skill": "merge"}, "abort"))
+    merger = case.town.worker("merger", "merge")
+    case.answers("1", "2")
+    merger.report(merger.offer(), payload=answer("12"))
+    assert (case.conflict.outcome, case.task.results[-1].payload) == ("merge", answer("12"))
