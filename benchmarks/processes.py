@@ -185,8 +185,13 @@ async def running(parent: Path) -> AsyncIterator[tuple[Processes, Path]]:
             yield processes, directory
 
 
-async def output(*command: str | Path, within: float) -> str:
+async def output(*command: str | Path, within: float, environment: Mapping[str, str] | None = None) -> str:
     """Run a program to its end, and return what it printed.
+
+    Args:
+        command: the program and its arguments.
+        within: seconds it may take.
+        environment: all of its variables; None: those of this process.
 
     Raises:
         BenchmarkError: it is not there, it failed, or it did not end within that many seconds.
@@ -194,7 +199,7 @@ async def output(*command: str | Path, within: float) -> str:
     said = " ".join(map(str, command))
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=PROJECT, start_new_session=True
+            *command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=PROJECT, env=environment, start_new_session=True
         )
     except OSError as exc:
         raise BenchmarkError(f"{said} cannot be started: {exc}") from exc

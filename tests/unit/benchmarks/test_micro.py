@@ -26,6 +26,13 @@ async def test_starts_stand_beside_what_they_are_measured_by() -> None:
     }
 
 
+async def test_a_start_may_keep_its_compiled_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(micro, "STARTS", {"start.kept": ("-c", "import sys; assert not sys.dont_write_bytecode")})
+    (result,) = await micro.starts(1)
+    assert result.name == "micro.start.kept"
+
+
 async def test_a_start_that_fails_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(micro, "STARTS", {"start.broken": ("-c", "raise ValueError('what went wrong')")})
     with pytest.raises(BenchmarkError, match="what went wrong"):
