@@ -51,11 +51,11 @@ class LinkSettings:
     """Where the coordinator is, and what to show at its door."""
 
     url: str = DEFAULT_URL
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """None: look for it in the user's state directory."""
     operator: bool = False
     """Ask for the operator's role."""
-    operator_token: str | None = None
+    operator_token: str | None = field(default=None, repr=False)
     """None: look for it in the user's state directory, where `operator` is set."""
     ssl: SSLContext | None = None
     encodings: tuple[Encoding, ...] = SUBPROTOCOLS
@@ -65,7 +65,7 @@ class LinkSettings:
     )
     patience: float = 0.0
     """Seconds to keep trying before the first connection stands; infinity for a process that may start first."""
-    secrets: MutableMapping[str, str] | None = None
+    secrets: MutableMapping[str, str] | None = field(default=None, repr=False)
     """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
     """Another way to connect, in place of WebSocket: for tests in one process."""

@@ -194,11 +194,12 @@ class Hello(Message):
     agent_id: AgentId
     instance_id: Identifier
     incarnation: Uint
-    token: Annotated[str, Field(max_length=512)] = ""
+    # What opens doors is in no log: people pass those on.
+    token: Annotated[str, Field(max_length=512)] = field(default="", repr=False)
     """Opens the door of the namespace."""
-    secret: Annotated[str, Field(max_length=512)] | None = None
+    secret: Annotated[str, Field(max_length=512)] | None = field(default=None, repr=False)
     """Shows that this is the principal it was first; drawn by the peer, or issued in an earlier welcome."""
-    operator_token: Annotated[str, Field(max_length=512)] | None = None
+    operator_token: Annotated[str, Field(max_length=512)] | None = field(default=None, repr=False)
     """Carries the operator's role."""
     card: Annotated[AgentCard, InCanonicalForm] | None = None
     labels: Labels = field(default_factory=dict)
@@ -248,7 +249,7 @@ class Welcome(Message):
     """The mailbox entry that comes next."""
     role: Literal["member", "operator"] = "member"
     resumed: bool = False
-    secret: str | None = None
+    secret: str | None = field(default=None, repr=False)
     """Issued once, to the first hello of a principal that shows none: keep it."""
     held: list[HeldVerdict] = field(default_factory=list)
     features: list[str] = field(default_factory=list)

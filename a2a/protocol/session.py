@@ -48,10 +48,10 @@ class Identity:
     agent_id: str
     instance_id: str
     incarnation: int
-    token: str = ""
-    secret: str | None = None
+    token: str = field(default="", repr=False)
+    secret: str | None = field(default=None, repr=False)
     """Set by the session when a welcome issues one; the owner keeps it for the next start."""
-    operator_token: str | None = None
+    operator_token: str | None = field(default=None, repr=False)
     card: dict[str, Any] | None = None
     labels: dict[str, str] = field(default_factory=dict)
 

@@ -116,3 +116,11 @@ def test_names_on_the_wire_are_camel_case_only():
     message = adapter.validate_python({"task": "t", "fence": 1, "retryAfterMs": 5, "retry_after_ms": 7})
     assert message.retry_after_ms == 5
     assert adapter.validate_python({"task": "t", "fence": 1, "retry_after_ms": 7}).retry_after_ms == 1_000
+
+
+def test_what_opens_a_door_is_not_shown_with_its_message():
+    hello = messages.Hello(["1.0", "1.0"], "a", "i", 1, "the-token", "the-secret", "the-operators")
+    limits = messages.Limits(1, 1, 1, 1, 1, 1, 1, 1)
+    welcome = messages.Welcome("1.0", "main", 1, "fsync", limits, 1, secret="the-secret")
+    assert "the-" not in repr(hello) + repr(welcome)
+    assert "agent_id='a'" in repr(hello)
