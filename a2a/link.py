@@ -23,9 +23,9 @@ from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
 from .ids import new_id, new_secret
-from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, FrameLimits
+from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame, FrameLimits
 from .protocol.messages import ContextEventNotice, Credit, Error, Held, Message
-from .protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
+from .protocol.session import Event, Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
 from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, IDLE_PING, send_frames
@@ -370,24 +370,29 @@ class Link:
         self._flush()
 
     def _received(self, data: bytes) -> None:
-        now = self.now()
-        work: list[WorkEvent] = []
-        changed: list[Delegation] = []
+        events: list[Event] = []
         try:
             for frame in self._decoder.decode(data):
                 if log.isEnabledFor(logging.DEBUG):
                     log.debug("< %s", frame)
-                for event in self.session.receive(frame):
-                    self._take(event, now, work, changed)
+                events.extend(self.session.receive(frame))
         except RemoteProtocolError as error:
             log.error("%s broke the protocol: %s; connecting again", self.settings.url, error)
             if self._transport is not None:
                 self._transport.close(1002, str(error)[:100])
+        self._take_all(events)
+        self._flush()
+
+    def _take_all(self, events: list[Event]) -> None:
+        now = self.now()
+        work: list[WorkEvent] = []
+        changed: list[Delegation] = []
+        for event in events:
+            self._take(event, now, work, changed)
         if work:
             self._on_work(work)
         if changed:
             self._on_change(changed)
-        self._flush()
 
     def _take(self, event: Any, now: int, work: list[WorkEvent], changed: list[Delegation]) -> None:
         if isinstance(event, Reply):
@@ -453,8 +458,24 @@ class Link:
                 if log.isEnabledFor(logging.DEBUG):
                     for frame in frames:
                         log.debug("> %s", frame)
-                send_frames(self._transport, frames, self._encoding)
+                self._send(frames)
         self._arm()
+
+    def _send(self, frames: list[Frame]) -> None:
+        lost: list[Event] = []
+
+        def unsendable(frame: Frame, reason: str) -> None:
+            log.error("%s of %s cannot be sent: %s", frame.message.kind, self.identity.agent_id, reason)
+            lost.extend(self.session.unsendable(frame, reason))
+
+        assert self._transport is not None, "there is a connection to send on"
+        most = self.session.message_max
+        send_frames(self._transport, frames, self._encoding, message_max=most, unsendable=unsendable)
+        if lost:
+            self._take_all(lost)
+            self.wake()  # what follows from it may be something to say
+            if self._refusal is not None and self._transport is not None:
+                self._transport.close(1000, "no hello")
 
     def _watch_closely(self) -> None:
         """Ping the coordinator more often while something depends on it."""

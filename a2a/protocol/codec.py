@@ -202,11 +202,15 @@ _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators
 """Made once: `json.dumps` makes one a call where it is asked for anything but the defaults."""
 
 
+UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
+"""What `encode` raises for what has no form on the wire."""
+
+
 def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
     """Encode frames as one WebSocket message.
 
     Raises:
-        ValueError, TypeError: a field holds what the wire has no form for: a bug on this side.
+        UNENCODABLE: a field holds what the wire has no form for: a bug on this side.
     """
     if encoding == MSGPACK:
         return b"".join([_PACKER.pack(_to_map(frame)) for frame in frames])

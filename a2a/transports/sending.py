@@ -5,7 +5,9 @@ Link and server use it alike, so neither needs the other.
 
 from __future__ import annotations
 
-from ..protocol.codec import Encoding, Frame, encode
+from collections.abc import Callable
+
+from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode
 from .base import Transport
 
 __all__ = ["BUSY_PING", "BYTES_PER_MESSAGE", "FRAMES_PER_MESSAGE", "IDLE_PING", "send_frames"]
@@ -18,17 +20,56 @@ BUSY_PING, IDLE_PING = 5.0, 30.0
 """Seconds of silence before a peer is pinged: one with work is missed soon, ten thousand idle ones cost little."""
 
 
-def send_frames(transport: Transport, frames: list[Frame], encoding: Encoding) -> None:
-    """Send frames in as few messages as the bounds on one message allow."""
+Unsendable = Callable[[Frame, str], None]
+"""Gets a frame that cannot be sent, and why."""
+
+
+def send_frames(
+    transport: Transport,
+    frames: list[Frame],
+    encoding: Encoding,
+    *,
+    message_max: int | None = None,
+    unsendable: Unsendable | None = None,
+) -> None:
+    """Send frames in as few messages as the bounds on one message allow.
+
+    Args:
+        transport: where they go.
+        frames: in their order.
+        encoding: of the connection.
+        message_max: how many bytes the other end takes in one message, where that is known.
+        unsendable: gets each frame that cannot be sent, the others go out; None: that is a bug, and raised.
+    """
     batch: list[Frame] = []
     size = 0
     for frame in frames:
         payload = getattr(frame.message, "payload", None)
         weight = len(payload) if payload else 0
         if batch and (len(batch) >= FRAMES_PER_MESSAGE or size + weight > BYTES_PER_MESSAGE):
-            transport.send(encode(batch, encoding))
+            _send(transport, batch, encoding, message_max, unsendable)
             batch, size = [], 0
         batch.append(frame)
         size += weight
     if batch:
-        transport.send(encode(batch, encoding))
+        _send(transport, batch, encoding, message_max, unsendable)
+
+
+def _send(
+    transport: Transport, batch: list[Frame], encoding: Encoding, message_max: int | None, unsendable: Unsendable | None
+) -> None:
+    try:
+        data, reason = encode(batch, encoding), ""
+    except UNENCODABLE as error:
+        if unsendable is None:
+            raise
+        data, reason = b"", str(error)
+    if not reason and message_max is not None and len(data) > message_max:
+        reason = f"expected at most {message_max} bytes in a message, this has {len(data)}"
+    if not reason:
+        transport.send(data)
+    elif len(batch) > 1:
+        for frame in batch:
+            _send(transport, [frame], encoding, message_max, unsendable)
+    elif unsendable is not None:
+        unsendable(batch[0], reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,7 +17,7 @@ from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens
 from a2a.engine.delegation import Delegation
 from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
-from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, NotFound, QuotaExceeded, Unavailable
+from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, Malformed, NotFound, QuotaExceeded, Unavailable
 from a2a.link import Link, LinkSettings, refused
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
 from a2a.protocol.messages import (
@@ -805,6 +806,48 @@ async def test_frames_of_one_turn_are_gathered_into_messages_of_at_most_16(coord
         sent = await coordinator.asked(40)
     assert [len(message) for message in coordinator.connections[0].messages] == [1, 16, 16, 8]
     assert [frame.message.task for frame in sent] == [f"t{number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("encoding", [MSGPACK, JSON])
+@pytest.mark.parametrize("bad", [uuid.uuid4(), "a\udcff"], ids=["no text", "half a character"])
+async def test_a_request_that_has_no_form_is_refused_here_and_holds_nothing_up(
+    coordinator, make_link, haste, caplog, encoding, bad
+):
+    coordinator.encoding = encoding
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [asyncio.create_task(link.call(TaskGet(task))) for task in ("t1", bad, "t2")]
+        first, second = await coordinator.asked(2)
+        with pytest.raises(Malformed, match="task.get cannot be sent: "):
+            await calls[1]
+        assert [first.message.task, second.message.task] == ["t1", "t2"]
+        coordinator.connections[0].transport.close(1001, "restart")
+        again = await coordinator.asked(2, number=1)
+        assert [frame.message.task for frame in again] == ["t1", "t2"]
+        for frame in again:
+            coordinator.connections[1].answer(frame, found(frame.message.task))
+        assert [answer.task for answer in await asyncio.gather(calls[0], calls[2])] == ["t1", "t2"]
+    assert "task.get of helper cannot be sent" in caplog.text
+
+
+async def test_a_request_that_is_larger_than_a_message_may_be_is_refused_here(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        most = link.session.message_max
+        calls = [asyncio.create_task(link.call(TaskGet(task))) for task in ("t" * most, "t2")]
+        (frame,) = await coordinator.asked(1)
+        with pytest.raises(Malformed, match=f"expected at most {most} bytes in a message"):
+            await calls[0]
+        coordinator.connections[0].answer(frame, found("t2"))
+        assert (await calls[1]).task == "t2"
+
+
+async def test_a_hello_that_has_no_form_is_told_to_who_connects(coordinator, make_link):
+    link = make_link(Identity("helper", "i1", 1, labels={"a": object()}), patience=FOREVER)
+    with anyio.fail_after(BOUND), pytest.raises(ConnectError, match="the hello cannot be sent"):
+        await link.open()
 
 
 async def test_large_payloads_are_gathered_up_to_a_quarter_of_a_megabyte(coordinator, make_link):
