@@ -23,12 +23,23 @@ from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
 from .ids import new_id, new_secret
-from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame, FrameLimits
+from .protocol.codec import (
+    JSON,
+    MSGPACK,
+    SUBPROTOCOLS,
+    UNENCODABLE,
+    BadFrame,
+    Decoder,
+    Encoding,
+    Frame,
+    FrameLimits,
+    encode,
+)
 from .protocol.messages import ContextEventNotice, Credit, Error, Held, Message
 from .protocol.session import Event, Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
 from .transports.base import Receiver, Transport
-from .transports.sending import BUSY_PING, IDLE_PING, send_frames
+from .transports.sending import BUSY_PING, IDLE_PING, Unsendable, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
 __all__ = ["Dial", "Link", "LinkSettings", "refused"]
@@ -134,6 +145,8 @@ class Link:
         self._complained_of: dict[str, Any] | None = None
         """What the newest refusal was about that a person was told of: the same is not told at every try."""
         self._is_busy = False
+        self._is_doubted = False
+        """Whether the coordinator could not read something, and did not say which request that was."""
         self._ack_timer: asyncio.TimerHandle | None = None
         """Runs while an acknowledgement waits for something that goes out anyway."""
         self._fewer_wait = asyncio.Event()
@@ -407,6 +420,11 @@ class Link:
             if isinstance(event.message, ContextEventNotice):
                 self._written(self.contexts.on_notice(event.message, event.re))
                 return
+            if isinstance(event.message, Error):
+                log.warning(
+                    "%s refused what %s sent: %s", self.settings.url, self.identity.agent_id, event.message.detail
+                )
+                self._is_doubted = True
             followed = self.delegations.on_notice(event.message, event.re)
             started = self.work.on_notice(event.message, event.re, now)
             changed.extend(followed)
@@ -469,6 +487,8 @@ class Link:
             lost.extend(self.session.unsendable(frame, reason))
 
         assert self._transport is not None, "there is a connection to send on"
+        if self._is_doubted:
+            frames = [frame for frame in frames if not self._is_unreadable(frame, unsendable)]
         most = self.session.message_max
         send_frames(self._transport, frames, self._encoding, message_max=most, unsendable=unsendable)
         if lost:
@@ -476,6 +496,16 @@ class Link:
             self.wake()  # what follows from it may be something to say
             if self._refusal is not None and self._transport is not None:
                 self._transport.close(1000, "no hello")
+
+    def _is_unreadable(self, frame: Frame, unsendable: Unsendable) -> bool:
+        """Read a frame as the coordinator will, which ends the connection over it: to say it again would go on so."""
+        try:
+            read = next(iter(Decoder(self._encoding).decode(encode([frame], self._encoding))))
+        except UNENCODABLE:
+            return False  # as will be found when it is sent
+        if isinstance(read, BadFrame):
+            unsendable(frame, read.detail)
+        return isinstance(read, BadFrame)
 
     def _watch_closely(self) -> None:
         """Ping the coordinator more often while something depends on it."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode
 from .base import Transport
 
-__all__ = ["BUSY_PING", "BYTES_PER_MESSAGE", "FRAMES_PER_MESSAGE", "IDLE_PING", "send_frames"]
+__all__ = ["BUSY_PING", "BYTES_PER_MESSAGE", "FRAMES_PER_MESSAGE", "IDLE_PING", "Unsendable", "send_frames"]
 
 FRAMES_PER_MESSAGE = 16
 """Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""

@@ -36,6 +36,7 @@ from a2a.protocol.messages import (
     TaskFound,
     TaskGet,
     TaskHeartbeat,
+    TaskLimits,
     TaskOffer,
     TaskReport,
     TaskVerdict,
@@ -842,6 +843,28 @@ async def test_a_request_that_is_larger_than_a_message_may_be_is_refused_here(co
             await calls[0]
         coordinator.connections[0].answer(frame, found("t2"))
         assert (await calls[1]).task == "t2"
+
+
+async def test_what_the_coordinator_ends_the_connection_over_is_not_said_again_and_again(make_link, haste, caplog):
+    server = Server(MemoryStore())
+    await server.open()
+
+    async def dial(receiver: Receiver) -> None:
+        pair(receiver, server.receiver())
+
+    link = make_link(dial=dial)
+    wrong = TaskDelegate("k", {"skill": "s"}, limits=TaskLimits(deadline_ms=2**60))
+    with anyio.fail_after(BOUND):
+        await link.open()
+        calls = [link.call(message) for message in (TaskGet("t1"), wrong, TaskGet("t2"))]
+        first, second, third = await asyncio.gather(*calls, return_exceptions=True)
+        await link.aclose()
+        await server.aclose()
+    assert [type(first), type(third)] == [NotFound, NotFound]
+    assert isinstance(second, Malformed)
+    assert second.detail.startswith("task.delegate cannot be sent: ")
+    assert len(haste.pauses) == 1
+    assert "refused what helper sent: " in caplog.text
 
 
 async def test_a_hello_that_has_no_form_is_told_to_who_connects(coordinator, make_link):
