@@ -22,7 +22,7 @@ from pydantic.alias_generators import to_snake
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle
-from .engine.work import Attempt, effect_key
+from .engine.work import USAGE_MAX, Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
@@ -49,7 +49,7 @@ class PriorAttempt:
     """Seconds."""
     detail: str
     note: str
-    """What it was at last, as far as it told."""
+    """What it was at last, where it was lost: as far as it told."""
     usage: dict[str, Any]
     message: Any
     """What it had to say when it handed the task on, else None."""
@@ -230,8 +230,15 @@ class TaskContext:
         raise HandedOff(f"task {self.id} was handed on")
 
     def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
-        """Add to what the attempt has used; it counts against the task's budget."""
+        """Add to what the attempt has used; it counts against the task's budget.
+
+        Raises:
+            ValueError: one of them is no whole number from 0 on.
+        """
         told = {"tokens": tokens, "costMicro": cost_micro, "steps": steps}
+        for kind, amount in told.items():
+            if type(amount) is not int or not 0 <= amount <= USAGE_MAX:
+                raise ValueError(f"task {self.id}: usage is counted in whole numbers from 0 on, {kind} is {amount!r}")
         self._runner.in_link(self._use, {kind: amount for kind, amount in told.items() if amount})
 
     def _use(self, used: dict[str, int]) -> None:

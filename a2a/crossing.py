@@ -92,6 +92,8 @@ class Crossing:
 
     async def on_link(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the links' loop and return its result here."""
+        if self._to_links:
+            self.wake_links()  # what was said before comes before it
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._links.loop))
 
     def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
@@ -105,6 +107,8 @@ class Crossing:
         """Have what waits for the links' loop made there now."""
         self._is_waking_links = False
         calls, self._to_links = self._to_links, []
+        if not calls:
+            return
         with contextlib.suppress(RuntimeError):  # the links have ended; the coordinator will hear so
             self._links.loop.call_soon_threadsafe(_call_all, self._links.loop, calls)
 

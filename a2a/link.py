@@ -35,7 +35,16 @@ from .protocol.codec import (
     FrameLimits,
     encode,
 )
-from .protocol.messages import ContextEventNotice, Credit, Error, Held, Message
+from .protocol.messages import (
+    ContextEventNotice,
+    Credit,
+    Error,
+    Held,
+    Message,
+    TaskDecline,
+    TaskReport,
+    TaskYield,
+)
 from .protocol.session import Event, Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
 from .transports.base import Receiver, Transport
@@ -412,6 +421,9 @@ class Link:
             future = self._replies.get(event.re)
             if future is not None and not future.done():
                 future.set_result(event.message)
+            if isinstance(event.message, Error) and isinstance(event.request, TaskReport | TaskYield | TaskDecline):
+                word, what = event.request, refused(event.message)
+                log.warning("%s of task %s, fence %d, was refused: %s", word.kind, word.task, word.fence, what)
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
             self._written(self.contexts.on_reply(event))

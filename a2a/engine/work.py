@@ -39,12 +39,18 @@ from ..protocol.messages import (
 )
 from ..protocol.session import PeerSession, Reply
 
-__all__ = ["Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
+__all__ = ["USAGE_MAX", "Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
 
 _WATCHDOG = 0.9
 """Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
 _BASIS_MAX = 1_000
 """Keys in one report (spec CTX-10)."""
+_DETAIL_MAX = 8_000
+"""Characters of what is said about a failure."""
+USAGE_MAX = 2**53 - 1
+"""The largest number that travels (spec WIRE-8)."""
+_UNREAD = frozenset({"malformed", "too_large"})
+"""Codes of an error about a last word that the coordinator could not take: it knows no more than before."""
 _NOTE_EVERY_MS = 100
 """Progress is sent at most this often; the latest wins."""
 
@@ -95,6 +101,8 @@ class Attempt:
     """Sub-tasks it waits for just now: with any, its slot is free."""
     slot: Literal["held", "released"] = "held"
     """What the newest heartbeat said."""
+    is_plain: bool = False
+    """Whether its last word was refused, and a plainer one said."""
 
     @property
     def task(self) -> str:
@@ -210,9 +218,7 @@ class Work:
             del self.attempts[request.task, request.fence]  # the offer no longer stood
             return []
         if isinstance(request, TaskReport | TaskYield | TaskDecline):
-            attempt = self.attempts.get((request.task, request.fence))
-            if attempt is not None and attempt.state is AttemptState.ENDING:
-                del self.attempts[request.task, request.fence]
+            self._ended(request, message)
             return []
         if isinstance(request, TaskHandoff):
             return self._handed_on(request, message)
@@ -224,6 +230,22 @@ class Work:
         if is_stale and isinstance(request, TaskCheckpoint | TaskArtifact | TaskAsk):
             return self._lost(request.task, request.fence or 0, "superseded")
         return []
+
+    def _ended(self, last_word: TaskReport | TaskYield | TaskDecline, answer: Message) -> None:
+        """Forget an attempt that has ended; where its last word could not be read, say in a plainer one that it has."""
+        attempt = self.attempts.get((last_word.task, last_word.fence))
+        if attempt is None or attempt.state is not AttemptState.ENDING:
+            return
+        if not isinstance(answer, Error) or answer.code not in _UNREAD or attempt.is_plain:
+            del self.attempts[last_word.task, last_word.fence]
+            return
+        attempt.is_plain = True
+        # Nothing is left in it that the handler has said, for the coordinator to stumble over once more.
+        error = AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:_DETAIL_MAX])
+        digest = result_hash("failed", b"[]")
+        report = TaskReport(attempt.task, attempt.fence, "failed", digest, b"[]", error)
+        report.usage, report.steer_no = _usage(attempt), attempt.steer_no
+        self.session.request(report)
 
     def _handed_on(self, request: TaskHandoff, message: Message) -> list[Event]:
         attempt = self.attempts.get((request.task, request.fence))
@@ -342,7 +364,7 @@ class Work:
     def use(self, attempt: Attempt, used: dict[str, int], now: int) -> None:
         """Add to what the attempt has used; it is told with a heartbeat soon, and with the last word."""
         for kind, amount in used.items():
-            attempt.usage[kind] = attempt.usage.get(kind, 0) + amount
+            attempt.usage[kind] = min(attempt.usage.get(kind, 0) + amount, USAGE_MAX)
         self._beat_soon(attempt, now)
 
     def wait(self, attempt: Attempt, change: int, now: int) -> None:

@@ -171,6 +171,46 @@ async def test_a_task_is_handed_on_under_its_id_with_a_message() -> None:
             stop.set()
 
 
+async def test_what_was_used_is_told_before_a_hand_off() -> None:
+    first, second = Agent("junior"), Agent("senior")
+
+    @first.skill(id="solve")
+    async def pass_on(task: TaskContext) -> None:
+        task.use(tokens=1_000)
+        await task.hand_off("senior")
+
+    @second.skill(id="solve")
+    async def solve(task: TaskContext) -> list[Any]:
+        if not task.prior:
+            await task.hand_off("junior")
+        return [task.prior[-1].usage, task.budget]
+
+    with anyio.fail_after(BOUND):
+        async with squad(first) as running, anyio.create_task_group() as group:
+            stop, ready = anyio.Event(), anyio.Event()
+            group.start_soon(partial(second.run, settings=running.settings, stop=stop, ready=ready.set))
+            await ready.wait()
+            for number in range(10):  # they run in two threads, so once might have been luck
+                async with running.client.delegate("solve", key=str(number), budget={"tokens": 1_500}) as task:
+                    assert await task.result() == [{"tokens": 1_000}, {"tokens": 500}]
+            stop.set()
+
+
+@pytest.mark.parametrize("used", [{"tokens": -1}, {"cost_micro": 12.5}, {"steps": "2"}, {"tokens": 2**53}])
+async def test_usage_that_no_coordinator_counts_is_refused_where_it_is_told(used: dict[str, Any]) -> None:
+    agent = Agent("spender")
+
+    @agent.skill
+    async def spend(task: TaskContext) -> str:
+        with pytest.raises(ValueError, match="usage is counted in whole numbers from 0 on"):
+            task.use(**used)
+        return "went on"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("spend") == "went on"
+
+
 async def test_a_word_of_the_delegator_reaches_the_handler(gate: Any) -> None:
     agent = Agent("listener")
 

@@ -87,6 +87,18 @@ async def test_what_is_for_the_links_in_one_turn_goes_with_one_wake_up(crossing:
     assert len(wake_ups) == 1
 
 
+async def test_what_was_said_to_the_links_comes_before_what_is_awaited_of_them(crossing: Crossing) -> None:
+    said: list[str] = []
+
+    async def asked() -> list[str]:
+        return list(said)
+
+    with anyio.fail_after(BOUND):
+        for number in range(20):
+            crossing.in_link(said.append, str(number))
+            assert (await crossing.on_link(asked()))[-1:] == [str(number)]
+
+
 async def test_what_came_until_the_handlers_look_is_taken_at_once_and_in_order(crossing: Crossing) -> None:
     seen: list[int] = []
     turns: list[int] = []

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
+from a2a.engine.work import USAGE_MAX, Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
     ArtifactRef,
+    AttemptError,
     Error,
+    Held,
     HeldVerdict,
     Limits,
     Message,
@@ -219,6 +221,47 @@ def test_a_result_that_is_larger_than_the_coordinator_takes_is_a_failure(bench: 
     assert isinstance(report, TaskReport) and report.error is not None
     assert (report.outcome, report.payload, report.error.code) == ("failed", b"[]", "too_large")
     assert report.result_hash == content_hash({"outcome": "failed"}, b"[]")
+
+
+@pytest.mark.parametrize("code", ["malformed", "too_large"])
+def test_a_last_word_that_could_not_be_taken_is_followed_by_a_plainer_one(bench: Bench, code: str) -> None:
+    attempt = bench.start()
+    bench.work.use(attempt, {"tokens": 7}, 0)
+    bench.work.report(attempt, "completed", b'["paid"]')
+    (said,) = bench.sent()
+    bench.reply(said, Error(code, "usage.tokens: a whole number"))
+    (again,) = bench.sent()
+    report = again.message
+    assert isinstance(report, TaskReport)
+    assert (report.outcome, report.payload, report.usage) == ("failed", b"[]", {"tokens": 7})
+    assert report.error == AttemptError("refused", "task.report was refused: usage.tokens: a whole number")
+    assert bench.work.held() == [Held("t-1", 5)], "it has not been heard yet"
+    bench.reply(again, Error(code, "not this either"))
+    assert (bench.sent(), bench.work.held()) == ([], [])
+
+
+@pytest.mark.parametrize("answer", [TaskVerdict("t-1", 5, "admitted"), Error("not_found", "there is no task t-1")])
+def test_a_last_word_that_was_understood_is_the_last(bench: Bench, answer: Message) -> None:
+    bench.work.report(bench.start(), "completed")
+    bench.reply(bench.sent()[0], answer)
+    assert (bench.sent(), bench.work.held()) == ([], [])
+
+
+def test_a_refusal_to_take_a_task_that_could_not_be_read_ends_the_attempt_all_the_same(bench: Bench) -> None:
+    bench.work.decline(bench.start(), "busy", 5)
+    bench.reply(bench.sent()[0], Error("malformed", "reason"))
+    (report,) = bench.messages()
+    assert isinstance(report, TaskReport)
+    assert report.error == AttemptError("refused", "task.decline was refused: reason")
+
+
+def test_what_is_used_is_never_more_than_a_number_may_be(bench: Bench) -> None:
+    attempt = bench.start()
+    for _ in range(2):
+        bench.work.use(attempt, {"tokens": USAGE_MAX}, 0)
+    bench.work.yield_(attempt, "tired")
+    (word,) = bench.messages()
+    assert isinstance(word, TaskYield) and word.usage == {"tokens": USAGE_MAX}
 
 
 def test_a_revocation_does_not_take_back_the_last_word(bench: Bench) -> None:
