@@ -437,15 +437,26 @@ class AttemptFailed(AttemptError):
         self.retryable = retryable
 
 
+_REASONS_TO_DECLINE = ("busy", "unsupported", "policy", "budget", "conflict_of_interest")
+_RETRY_AFTER_MAX = 10 * 366 * 86_400
+
+
 class Declined(AttemptError):
     """Raise it at the start of a handler to hand the task back before any work was done.
 
     Args:
         reason: `busy`, `unsupported`, `policy`, `budget` or `conflict_of_interest`.
         retry_after: seconds in which this agent does not want to see the task again.
+
+    Raises:
+        ValueError: the reason is another one, or the time is none.
     """
 
     def __init__(self, reason: str = "unsupported", *, retry_after: float = 1.0) -> None:
+        if reason not in _REASONS_TO_DECLINE:
+            raise ValueError(f"a task is declined as {', '.join(_REASONS_TO_DECLINE)}, not as {reason!r}")
+        if not 0 <= retry_after <= _RETRY_AFTER_MAX:
+            raise ValueError(f"a task may come again after 0 to {_RETRY_AFTER_MAX} seconds, not after {retry_after}")
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from .content import artifacts_payload, patches_in, read_parts
+from .content import read_parts
 from .context import SyncTaskContext, TaskContext
 from .crossing import Crossing
 from .engine.work import Answered, Attempt, Start, Steered, Stop
@@ -53,6 +53,8 @@ _Outcome = tuple[str, bytes, AttemptError | None] | Declined
 """How a handler ended: (outcome, result, error), or that it did not take the task."""
 _PATIENT = frozenset({"drain", "attempt"})
 """Reasons to give an attempt back for which its handler has half the grace to come to an end by itself."""
+_LAST_WORDS = (Declined, HandedOff, AttemptFailed, LeaseLapsed, StaleFence, Denied, Deadlock, ClaimLost)
+"""What a handler raises, or what was raised in it, that says how its attempt ended."""
 DRAIN_GRACE = 10.0
 """Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back."""
 
@@ -304,25 +306,16 @@ class Runner(Reader):
                     lambda: skill.function(**arguments), abandon_on_cancel=True, limiter=self._threads
                 )
             await context._streamed()
-            result = skill.result(value)
-            context._attempt.patches = [PatchRef(*patch) for patch in patches_in(result)]
-            return "completed", artifacts_payload(result), None
-        except Declined as declined:
-            return declined
-        except HandedOff:
-            return None
-        except AttemptFailed as failed:
-            return "failed", b"[]", AttemptError(failed.error_code[:64], failed.detail[:8000], failed.retryable)
-        except (LeaseLapsed, StaleFence) as lapsed:
-            return "failed", b"[]", AttemptError("lease_lapsed", str(lapsed)[:8000], retryable=True)
-        except (Denied, Deadlock) as refused:
-            return "failed", b"[]", AttemptError(refused.code.value, refused.detail[:8000], retryable=True)
-        except ClaimLost as lost:
-            return "failed", b"[]", AttemptError("claim_lost", str(lost)[:8000], retryable=True)
-        except Exception as error:
-            log.exception("skill %s failed on task %s", context.skill, context.id)
-            detail = f"{type(error).__name__}: {error}"
-            return "failed", b"[]", AttemptError("exception", detail[:8000], retryable=True)
+            payload, patches = skill.result(value)
+            context._attempt.patches = [PatchRef(*patch) for patch in patches]
+            return "completed", payload, None
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            return _ended_by(context, error)  # something that it waited for was cancelled, not the handler itself
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - whatever it is, the attempt has ended
+            # A program that ends itself over one input would end every agent that is given the task next.
+            return _ended_by(context, error)
 
     def _last_word(self, attempt: Attempt, outcome: _Outcome) -> None:
         """In the links' loop: report how the attempt ended."""
@@ -338,6 +331,53 @@ class Runner(Reader):
         running = self._running[attempt.task, attempt.fence]
         running.children += 1
         return running.children
+
+
+def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
+    """Return the outcome that a handler's exception says, or None where it has said its last word."""
+    error = _unwrapped(raised)
+    match error:
+        case Declined():
+            return error
+        case HandedOff():
+            return None
+        case AttemptFailed():
+            return _failed(error.error_code, error.detail, retryable=error.retryable)
+        case LeaseLapsed() | StaleFence():
+            return _failed("lease_lapsed", error)
+        case Denied() | Deadlock():
+            return _failed(error.code.value, error.detail)
+        case ClaimLost():
+            return _failed("claim_lost", error)
+    log.error("skill %s failed on task %s", context.skill, context.id, exc_info=raised)
+    return _failed("exception", f"{type(error).__name__}: {error}")
+
+
+def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome:
+    """Return a failure in words that can be sent, whatever it was made of."""
+    return "failed", b"[]", AttemptError(_text(code, 64), _text(detail, 8_000), retryable)
+
+
+def _text(said: object, most: int) -> str:
+    # Half a character, as in a file's name that is no UTF-8, has no form on the wire.
+    return str(said).encode("utf-8", "backslashreplace").decode()[:most]
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return what a task group has wrapped: what says how the attempt ended, else the only one there is."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_unwrapped(one) for one in error.exceptions]
+    said = [leaf for leaf in leaves if isinstance(leaf, _LAST_WORDS)]
+    # That the task has been handed on is a fact, whatever else went wrong.
+    handed = [leaf for leaf in said if isinstance(leaf, HandedOff)]
+    return (handed or said or (leaves if len(leaves) == 1 else [error]))[0]
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task itself was cancelled, by its scope or from outside."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _only(errors: BaseExceptionGroup[A2AError]) -> A2AError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
-from .content import patches_in
+from .content import artifacts_payload, patches_in
 from .errors import AttemptFailed
 
 __all__ = ["Skill"]
@@ -107,6 +108,10 @@ class Skill:
             return {"value": value}
         if value is None:
             value = {}
+        if not isinstance(value, dict):
+            takes, came = ", ".join(self._names) or "none", "text" if isinstance(value, str) else type(value).__name__
+            detail = f"{self.id} does not take this input: expected arguments by name ({takes}), this is {came}"
+            raise AttemptFailed(detail, code="schema", retryable=False)
         try:
             model = self._input.model_validate(value)
         except ValidationError as error:
@@ -116,17 +121,35 @@ class Skill:
             raise AttemptFailed(detail, code="schema", retryable=False) from error
         return {name: getattr(model, name) for name in self._names}
 
-    def result(self, value: Any) -> Any:
-        """Return a handler's result as a JSON value.
+    def result(self, value: Any) -> tuple[bytes, list[tuple[str, str]]]:
+        """Return a handler's result as it is reported, and what it patches: (thing, base) of each.
 
         Raises:
             AttemptFailed: it has no JSON form.
         """
-        if isinstance(value, str | bytes) or value is None:
-            return value
         try:
-            if patches_in(value):
-                return value
-            return to_jsonable_python(value) if self._output is None else self._output.dump_python(value, mode="json")
+            patches = patches_in(value)
+            return artifacts_payload(value if patches else self._plain(value)), patches
         except Exception as error:
             raise AttemptFailed(f"{self.id} returned what has no JSON form: {error}", code="schema") from error
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, str | bytes) or value is None:
+            return value
+        if self._output is None:
+            return to_jsonable_python(value)
+        plain = self._output.dump_python(value, mode="json")
+        if not _is_finite(self._output.dump_python(value)):
+            raise ValueError("nan and inf are no JSON numbers")  # in `plain` they are null
+        return plain
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether every number in a value is one."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(item) for item in value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(_is_finite(item) for item in value)
+    return True

@@ -99,3 +99,12 @@ def test_a_handler_that_gives_up_says_whether_another_attempt_may_help():
 def test_a_handler_that_declines_says_for_how_long():
     assert (Declined("busy", retry_after=5).reason, Declined("busy", retry_after=5).retry_after) == ("busy", 5)
     assert (Declined().reason, Declined().retry_after) == ("unsupported", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "retry_after"),
+    [("whatever", 1.0), ("", 1.0), ("busy", -1), ("busy", float("nan")), ("busy", float("inf")), ("busy", 1e30)],
+)
+def test_a_task_is_declined_for_a_reason_there_is_and_for_a_time_that_ends(reason: str, retry_after: float) -> None:
+    with pytest.raises(ValueError, match="a task"):
+        Declined(reason, retry_after=retry_after)

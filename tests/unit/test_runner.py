@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import sys
 import time
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, ConnectError, LinkSettings, Patch, TaskFailed
+from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskFailed
 from a2a.engine.work import Start
 from a2a.runner import Runner
 from a2a.testing import squad
@@ -30,6 +34,57 @@ async def test_an_unexpected_exception_is_retried_and_then_fails(helper: Agent) 
             with pytest.raises(TaskFailed, match="RuntimeError: a bug") as failed:
                 await running.client.call("crash", attempts=2)
             assert failed.value.reason == "attempts"
+
+
+async def of_its_own() -> None:
+    task = asyncio.create_task(anyio.sleep_forever())
+    task.cancel()
+    await task
+
+
+async def a_group(*errors: BaseException) -> None:
+    async def fail(error: BaseException) -> None:
+        raise error
+
+    async with anyio.create_task_group() as group:
+        for error in errors:
+            group.start_soon(fail, error)
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason", "detail", "attempts"),
+    [
+        (of_its_own, "attempts", "CancelledError: ", 2),
+        (lambda: a_group(AttemptFailed("for good")), "error", "for good", 1),
+        (lambda: a_group(ValueError("x"), AttemptFailed("for good")), "error", "for good", 1),
+        (lambda: a_group(ValueError("alone")), "attempts", "ValueError: alone", 2),
+        (lambda: a_group(ValueError("x"), KeyError("y")), "attempts", "ExceptionGroup: unhandled errors", 2),
+        (lambda: a_group(Declined("policy", retry_after=0)), "declines", "", 10),
+        (partial(sys.exit, 2), "attempts", "SystemExit: 2", 2),
+        (lambda: a_group(ValueError("no text: \udcff")), "attempts", r"ValueError: no text: \udcff", 2),
+        (lambda: a_group(AttemptFailed(ValueError("x"), code=7)), "error", "x", 1),  # type: ignore[arg-type]
+    ],
+    ids=["cancelled", "failed", "failed beside", "raised", "two raised", "declined", "exit", "half", "no text"],
+)
+async def test_however_a_handler_ends_its_attempt_ends_once_and_says_how(
+    ends: Any, reason: str, detail: str, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is logged of it cannot be passed on by the processes of a test run either.
+    monkeypatch.setattr(logging.getLogger("a2a.agent"), "disabled", True)
+    agent, ran = Agent("mortal"), 0
+
+    @agent.skill
+    async def end() -> None:
+        nonlocal ran
+        ran += 1
+        await ends()
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            with pytest.raises(TaskFailed) as failed:
+                await running.client.call("end", attempts=2)
+    assert (failed.value.reason, ran) == (reason, attempts)
+    assert detail in failed.value.detail
 
 
 async def test_a_blocking_handler_keeps_its_lease(helper: Agent) -> None:

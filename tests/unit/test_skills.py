@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from a2a import SyncTaskContext, TaskContext
+from a2a.content import artifacts_payload
 from a2a.errors import AttemptFailed
 from a2a.skills import Skill
 
@@ -56,7 +58,8 @@ def test_arguments_are_validated_and_converted() -> None:
         ({"points": [{"x": "a"}]}, r"points\.0\.x"),
         ({"points": [], "colour": 1}, "colour: Extra inputs"),
         (None, "points: Field required"),
-        ("text", "valid dictionary"),
+        ("text", r"expected arguments by name \(points, unit\), this is text"),
+        ([1], "this is list"),
     ],
 )
 def test_a_wrong_input_is_refused_for_good_and_says_what_was_expected(value: Any, said: str) -> None:
@@ -67,12 +70,12 @@ def test_a_wrong_input_is_refused_for_good_and_says_what_was_expected(value: Any
 
 
 def test_results_become_json_values() -> None:
-    assert Skill.of(measure, CONTEXTS).result(Area(2.5)) == {"size": 2.5}
+    assert Skill.of(measure, CONTEXTS).result(Area(2.5)) == (artifacts_payload({"size": 2.5}), [])
 
     def untyped():  # type: ignore[no-untyped-def]
         return {"p": Point(x=1)}
 
-    assert Skill.of(untyped, CONTEXTS).result({"p": Point(x=1)}) == {"p": {"x": 1, "y": 0}}
+    assert Skill.of(untyped, CONTEXTS).result({"p": Point(x=1)}) == (artifacts_payload({"p": {"x": 1, "y": 0}}), [])
     with pytest.raises(AttemptFailed, match="no JSON form"):
         Skill.of(untyped, CONTEXTS).result(object())
 
@@ -92,3 +95,25 @@ def test_parameters_have_to_have_names() -> None:
 
     with pytest.raises(TypeError, match="parameter values must be one that can be named"):
         Skill.of(wrong, CONTEXTS).card()
+
+
+async def returns_any(value: Any): ...  # type: ignore[no-untyped-def]
+
+
+async def returns_dict(value: Any) -> dict: ...  # type: ignore[type-arg, empty-body]
+
+
+async def returns_floats(value: Any) -> dict[str, float]: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize(
+    ("function", "number"),
+    [
+        *((returns, number) for returns in (returns_any, returns_dict) for number in (math.nan, math.inf, 2**53)),
+        *((returns_floats, number) for number in (math.nan, math.inf)),
+    ],
+)
+def test_a_number_that_json_has_not_is_no_result(function: Any, number: float) -> None:
+    with pytest.raises(AttemptFailed, match="returned what has no JSON form") as failed:
+        Skill.of(function, CONTEXTS).result({"a": number, "b": None})
+    assert (failed.value.error_code, failed.value.retryable) == ("schema", False)
