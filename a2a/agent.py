@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -23,6 +24,8 @@ from .skills import Skill
 __all__ = ["Agent"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+log = logging.getLogger("a2a.agent")
 
 
 class Agent:
@@ -51,6 +54,8 @@ class Agent:
         self.concurrency = concurrency
         self.labels = dict(labels or {})
         self.skills: dict[str, Skill] = {}
+        self.blocking: set[str] = set()
+        """Plain functions that are at work, in words."""
 
     @overload
     def skill(self, function: F, /) -> F: ...
@@ -168,8 +173,24 @@ class Agent:
             refused = _leaves(errors)
         for error in refused:
             print(f"{options.name}: {error}", file=sys.stderr)  # noqa: T201
+        self.leave(3 if refused else 0)
         if refused:
             sys.exit(3)
+
+    def leave(self, status: int) -> None:
+        """End the process here, with this exit status, where plain functions are still at work: nothing can stop them.
+
+        Python itself waits for their threads. What they work on was given back, and may be another agent's by now.
+        """
+        if not self.blocking:
+            return
+        for name in sorted(self.blocking):
+            log.warning("%s has not ended, and ends with the process", name)
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+                stream.flush()
+        os._exit(status)
 
     async def _serve(self, url: str | None, token: str | None, name: str) -> None:
         stop = anyio.Event()

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -303,7 +304,11 @@ class Runner(Reader):
                 if skill.context is not None:
                     arguments[skill.context] = SyncTaskContext(context)
                 value = await anyio.to_thread.run_sync(
-                    lambda: skill.function(**arguments), abandon_on_cancel=True, limiter=self._threads
+                    self._blocking,
+                    context,
+                    partial(skill.function, **arguments),
+                    abandon_on_cancel=True,
+                    limiter=self._threads,
                 )
             await context._streamed()
             payload, patches = skill.result(value)
@@ -316,6 +321,15 @@ class Runner(Reader):
         except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - whatever it is, the attempt has ended
             # A program that ends itself over one input would end every agent that is given the task next.
             return _ended_by(context, error)
+
+    def _blocking(self, context: TaskContext, function: Callable[[], T]) -> T:
+        """In a thread of its own: run a plain function, which nothing can stop."""
+        name = f"skill {context.skill} on task {context.id}, fence {context.fence},"
+        self._agent.blocking.add(name)
+        try:
+            return function()
+        finally:
+            self._agent.blocking.discard(name)
 
     def _last_word(self, attempt: Attempt, outcome: _Outcome) -> None:
         """In the links' loop: report how the attempt ended."""

@@ -128,6 +128,7 @@ async def _serve(served: Agent, connection: Connection, name: str, out: Output) 
         group.start_soon(tell_what_is_missing)
         await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready)
         group.cancel_scope.cancel()
+    served.leave(0)
 
 
 async def _supervise(programs: Sequence[supervisor.Program], out: Output) -> None:

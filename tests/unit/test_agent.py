@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
 
 import anyio
 import pytest
 
-from a2a import Agent
+from a2a import Agent, connect
+from a2a.hosting import host
 from a2a.testing import squad
 
 BOUND = 20
@@ -26,6 +31,46 @@ def test_main_says_when_the_coordinator_turns_it_away() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+STUBBORN = """
+import threading
+import a2a.runner
+from a2a import Agent, connect
+from a2a.hosting import host
+
+a2a.runner.DRAIN_GRACE = 0.1
+agent = Agent("stubborn")
+
+@agent.skill
+def hang() -> None:
+    print("begun", flush=True)
+    threading.Event().wait()
+
+agent.main()
+"""
+
+
+async def test_an_agent_ends_in_time_whatever_its_plain_functions_do(tmp_path: Path) -> None:
+    with anyio.fail_after(BOUND):
+        async with host(tmp_path / "ledger.db") as hosted, connect(hosted.url, token=hosted.tokens.token) as client:
+            environment = os.environ | {"A2A_URL": hosted.url, "A2A_TOKEN": hosted.tokens.token}
+            program = (sys.executable, "-c", STUBBORN)
+            process = await asyncio.create_subprocess_exec(*program, stdout=PIPE, stderr=PIPE, env=environment)
+            try:
+                async with client.delegate("hang") as task:
+                    assert process.stdout is not None
+                    assert await process.stdout.readline() == b"begun\n"
+                    process.terminate()
+                    _, told = await process.communicate()
+                    assert process.returncode == 0
+                    assert f"skill hang on task {task.id}, fence ".encode() in told
+                    assert b"has not ended, and ends with the process" in told
+                    assert (await client.get(task.id))["metadata"]["state"] == "queued", "it was given back"
+                    await task.cancel()
+            finally:
+                if process.returncode is None:
+                    process.kill()
 
 
 async def test_the_card_is_what_others_find(helper: Agent) -> None:
