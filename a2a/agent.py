@@ -37,6 +37,9 @@ class Agent:
         description: for its card.
         concurrency: attempts it takes at once.
         labels: what tells it apart, for whoever chooses agents by label.
+
+    Raises:
+        ValueError: it would take no attempts.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Agent:
         concurrency: int = 8,
         labels: Mapping[str, str] | None = None,
     ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"agent {name}: expected a concurrency of at least 1, got {concurrency}")
         self.name = name
         self.version = version
         self.description = description

@@ -7,9 +7,10 @@ Everything runs in the link's event loop.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast
@@ -182,7 +183,20 @@ def _redundancy(
 def _ms(seconds: float | timedelta | None) -> int | None:
     if seconds is None:
         return None
-    return round((seconds.total_seconds() if isinstance(seconds, timedelta) else seconds) * 1000)
+    number = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+    if not math.isfinite(number):
+        raise ValueError(f"expected a number of seconds, got {number}; what has no end is left out")
+    return round(number * 1000)
+
+
+def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: str) -> None:
+    for name in given or ():
+        if name not in known:
+            raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
+
+
+_BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
+_TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
 
 
 class Delegator:
@@ -334,8 +348,13 @@ class Delegator:
                 is used the last rung decides. By default the coordinator's.
 
         Raises:
-            ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`.
+            ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
+                or a timer that there is not; a time that is none.
         """
+        _require_known(budget, _BUDGETS, "budget")
+        _require_known(timers, _TIMERS, "timers")
+        if copies < 1:
+            raise ValueError(f"expected at least 1 copy, got {copies}")
         requires: dict[str, Any] = {}
         if to is not None:
             requires["agent"] = to

@@ -48,11 +48,20 @@ class Skill:
         tags: tuple[str, ...] = (),
         takes_value: bool = False,
     ) -> Skill:
-        """Read a skill off a function; parameters annotated with one of `contexts` get the task's context."""
+        """Read a skill off a function; parameters annotated with one of `contexts` get the task's context.
+
+        Raises:
+            ValueError: nobody could call it.
+        """
         hints = typing.get_type_hints(function)
+        name = id or function.__name__
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise ValueError(f"skill {name}: expected a function that returns its result, this one yields")
+        if takes_value and "value" not in inspect.signature(function).parameters:
+            raise ValueError(f"skill {name}: with takes_value its function has a parameter value")
         context = next((name for name, hint in hints.items() if hint in contexts and name != "return"), None)
         text = description if description is not None else inspect.getdoc(function) or ""
-        return cls(id or function.__name__, function, text, tags, context, takes_value)
+        return cls(name, function, text, tags, context, takes_value)
 
     @cached_property
     def is_async(self) -> bool:
@@ -60,21 +69,28 @@ class Skill:
         return inspect.iscoroutinefunction(self.function)
 
     @cached_property
-    def _input(self) -> type[BaseModel]:
+    def _parameters(self) -> tuple[type[BaseModel], dict[str, str]]:
+        """The model of the input, and the parameter that each of its fields is."""
         hints = typing.get_type_hints(self.function, include_extras=True)
         fields: dict[str, Any] = {}
+        names: list[str] = []
         for name, parameter in inspect.signature(self.function).parameters.items():
             if name == self.context:
                 continue
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise TypeError(f"skill {self.id}: parameter {name} must be one that can be named")
             default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
-        return create_model(self.id, __config__=ConfigDict(extra="forbid"), **fields)
+            fields[f"a2a_argument_{len(names)}"] = (hints.get(name, Any), default)
+            names.append(name)
+        # By aliases: a parameter may have the name of a model's method, as `json` and `copy`, or begin with a `_`.
+        # The generator is asked about what is nested, too.
+        aliases = dict(zip(fields, names, strict=True))
+        config = ConfigDict(extra="forbid", alias_generator=lambda field: aliases.get(field, field))
+        return create_model(self.id, __config__=config, **fields), aliases
 
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(self._input.model_fields)
+    @property
+    def _input(self) -> type[BaseModel]:
+        return self._parameters[0]
 
     @cached_property
     def _output(self) -> TypeAdapter[Any] | None:
@@ -109,7 +125,10 @@ class Skill:
         if value is None:
             value = {}
         if not isinstance(value, dict):
-            takes, came = ", ".join(self._names) or "none", "text" if isinstance(value, str) else type(value).__name__
+            takes, came = (
+                ", ".join(self._parameters[1].values()) or "none",
+                "text" if isinstance(value, str) else type(value).__name__,
+            )
             detail = f"{self.id} does not take this input: expected arguments by name ({takes}), this is {came}"
             raise AttemptFailed(detail, code="schema", retryable=False)
         try:
@@ -119,7 +138,7 @@ class Skill:
             where = ".".join(str(part) for part in first["loc"]) or "input"
             detail = f"{self.id} does not take this input: {where}: {first['msg']}"
             raise AttemptFailed(detail, code="schema", retryable=False) from error
-        return {name: getattr(model, name) for name in self._names}
+        return {name: getattr(model, field) for field, name in self._parameters[1].items()}
 
     def result(self, value: Any) -> tuple[bytes, list[tuple[str, str]]]:
         """Return a handler's result as it is reported, and what it patches: (thing, base) of each.

@@ -26,6 +26,11 @@ def test_a_skill_has_a_name_of_its_own() -> None:
         agent.skill(id="x")(lambda: None)
 
 
+def test_an_agent_takes_something() -> None:
+    with pytest.raises(ValueError, match="agent idle: expected a concurrency of at least 1, got 0"):
+        Agent("idle", concurrency=0)
+
+
 def test_main_says_when_the_coordinator_turns_it_away() -> None:
     code = "from a2a import Agent; Agent('x').main(['--url', 'nonsense'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)

@@ -69,6 +69,23 @@ async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(he
             assert (await running.client.get(task.id))["metadata"]["pendingAcceptance"]
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"budget": {"token": 2_000}}, "budget: expected tokens, cost_micro, steps, children, depth, got 'token'"),
+        ({"timers": {"bogus": 1}}, "timers: expected heartbeat, lease, .*, got 'bogus'"),
+        ({"timers": {"lease": float("nan")}}, "expected a number of seconds, got nan"),
+        ({"deadline": float("inf")}, "expected a number of seconds, got inf"),
+        ({"copies": 0}, "expected at least 1 copy, got 0"),
+    ],
+)
+async def test_what_no_coordinator_knows_is_refused_where_it_is_said(options: Any, why: str) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with pytest.raises(ValueError, match=why):
+                running.client.delegate("count_words", **options)
+
+
 async def test_automatic_acceptance_needs_no_word(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:

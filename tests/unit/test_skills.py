@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from typing_extensions import TypedDict
 
 from a2a import SyncTaskContext, TaskContext
 from a2a.content import artifacts_payload
@@ -117,3 +118,41 @@ def test_a_number_that_json_has_not_is_no_result(function: Any, number: float) -
     with pytest.raises(AttemptFailed, match="returned what has no JSON form") as failed:
         Skill.of(function, CONTEXTS).result({"a": number, "b": None})
     assert (failed.value.error_code, failed.value.retryable) == ("schema", False)
+
+
+class Place(TypedDict):
+    path: str
+
+
+def json_lines(json: str, copy: int = 1, *, _deep: bool = False, model_config: Place | None = None) -> None: ...
+
+
+def test_a_parameter_may_have_any_name() -> None:
+    skill = Skill.of(json_lines, CONTEXTS)
+    assert list(skill.card()["inputSchema"]["properties"]) == ["json", "copy", "_deep", "model_config"]
+    assert skill.card()["inputSchema"]["properties"]["json"] == {"title": "Json", "type": "string"}
+    given = {"json": "{}", "_deep": True, "model_config": {"path": "x"}}
+    assert skill.arguments(given) == given | {"copy": 1}
+    with pytest.raises(AttemptFailed, match="copy: Input should be a valid integer"):
+        skill.arguments({"json": "{}", "copy": "x"})
+
+
+async def yields_later():
+    yield 1  # type: ignore[no-untyped-def]
+
+
+def yields():
+    yield 1  # type: ignore[no-untyped-def]
+
+
+@pytest.mark.parametrize(
+    ("function", "takes_value", "why"),
+    [
+        (yields_later, False, "skill yields_later: expected a function that returns its result, this one yields"),
+        (yields, False, "this one yields"),
+        (json_lines, True, "skill json_lines: with takes_value its function has a parameter value"),
+    ],
+)
+def test_a_skill_that_nobody_could_call_is_refused(function: Any, takes_value: bool, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Skill.of(function, CONTEXTS, takes_value=takes_value)
