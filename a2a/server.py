@@ -427,6 +427,7 @@ class Server:
                 skill=page.skill,
                 parent=page.parent,
                 context_id=page.context_id,
+                dead_letter=page.dead_letter,
             )
         found: list[ArchiveEntry | None] = [await self.store.find_archived(task=task) for task in need.tasks]
         if need.key is not None:

@@ -95,7 +95,7 @@ def verify(reader: LedgerReader) -> Verdict:
 
 def _compare_archive(reader: LedgerReader, shelf: dict[tuple[type, str], bytes], verdict: Verdict) -> None:
     """Compare what is archived with what the records add up to; a task that is gone has nothing left to compare."""
-    of_tasks = {"state": None, "skill": None, "parent": None, "context_id": None}
+    of_tasks = {"state": None, "skill": None, "parent": None, "context_id": None, "dead_letter": False}
     of_conflicts = {"kind": None, "object": None, "task": None}
     _compare_shelf("task", Task, _newest_first(reader.list_archived, of_tasks, reader.end + 1), shelf, verdict)
     if verdict.is_good:

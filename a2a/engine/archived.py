@@ -22,6 +22,7 @@ class ArchivedTask(NamedTuple):
     skill: str = ""
     parent: str | None = None
     context_id: str = ""
+    dead_letter: bool = False
     beside: tuple[bytes, ...] = ()
     """Large byte strings that the body refers to by their place here; kept once, whatever else has them."""
 

@@ -74,6 +74,8 @@ class Page:
     skill: str | None = None
     parent: str | None = None
     context_id: str | None = None
+    dead_letter: bool = False
+    """Only dead letters."""
 
 
 @dataclass(frozen=True, slots=True)

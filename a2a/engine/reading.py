@@ -195,7 +195,8 @@ def page_wanted(ledger: Ledger, message: TaskList) -> Page | None:
         if state not in ended:
             return None
         state = ended[state]
-    return Page(message.limit + 1, before, state, message.skill, message.parent, message.context_id)
+    filters = (state, message.skill, message.parent, message.context_id, message.dead_letter)
+    return Page(message.limit + 1, before, *filters)
 
 
 def _listed(task: Task, wanted: TaskList) -> bool:

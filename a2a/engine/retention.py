@@ -91,6 +91,7 @@ def shelved(task: Task) -> ArchivedTask:
         skill=task.spec["skill"],
         parent=task.parent,
         context_id=task.context_id,
+        dead_letter=task.is_dead_letter,
         beside=beside,
     )
 

@@ -135,10 +135,11 @@ class Store(Protocol):
         skill: str | None = None,
         parent: str | None = None,
         context_id: str | None = None,
+        dead_letter: bool = False,
     ) -> list[ArchivedTask]:
         """Return archived tasks that pass, those created last first, from before an `lsn` where it is given.
 
-        Those that are gone are left out.
+        Those that are gone are left out; with `dead_letter` only dead letters pass.
         """
 
     async def list_ended(

@@ -63,8 +63,15 @@ class LookingStore(Store):
         skill: str | None = None,
         parent: str | None = None,
         context_id: str | None = None,
+        dead_letter: bool = False,
     ) -> list[ArchivedTask]:
-        wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
+        wanted = {
+            "state": state,
+            "skill": skill,
+            "parent": parent,
+            "context_id": context_id,
+            "dead_letter": dead_letter,
+        }
         return self._reader.list_archived({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
 
     async def list_ended(

@@ -120,6 +120,7 @@ class MemoryStore(Store):
         skill: str | None = None,
         parent: str | None = None,
         context_id: str | None = None,
+        dead_letter: bool = False,
     ) -> list[ArchivedTask]:
         self._require_open()
         passing = [
@@ -131,6 +132,7 @@ class MemoryStore(Store):
             and skill in (None, task.skill)
             and parent in (None, task.parent)
             and context_id in (None, task.context_id)
+            and (task.dead_letter or not dead_letter)
         ]
         return sorted(passing, key=_age, reverse=True)[:limit]
 

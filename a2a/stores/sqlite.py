@@ -126,8 +126,15 @@ class SqliteStore(Store):
         skill: str | None = None,
         parent: str | None = None,
         context_id: str | None = None,
+        dead_letter: bool = False,
     ) -> list[ArchivedTask]:
-        wanted = {"state": state, "skill": skill, "parent": parent, "context_id": context_id}
+        wanted = {
+            "state": state,
+            "skill": skill,
+            "parent": parent,
+            "context_id": context_id,
+            "dead_letter": dead_letter,
+        }
         before = _LSN_MAX if before is None else before
         return await self._archived(ArchivedTask, "list_archived", {"before": before, "limit": limit, **wanted})
 

@@ -115,6 +115,7 @@ class Disk:
                 and page.skill in (None, task.skill)
                 and page.parent in (None, task.parent)
                 and page.context_id in (None, task.context_id)
+                and (task.dead_letter or not page.dead_letter)
             ]
             passing.sort(key=lambda task: -task.lsn)
             return [Row(task.task, task.body, task.beside) for task in passing[: page.limit]]

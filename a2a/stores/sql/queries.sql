@@ -93,28 +93,31 @@ SELECT lsn, body FROM snapshot;
 
 -- archive_tasks --
 -- Put a settled task into the archive, or replace it there
-INSERT OR REPLACE INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO archive
+  (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- find_archived_by_task --
 -- The archived task with this id, or no row
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive WHERE task = ?;
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
+WHERE task = ?;
 
 -- find_archived_by_key --
 -- The archived task with this scope and key, the newest where a key was used again, or no row
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
 WHERE scope = ? AND key = ? ORDER BY lsn DESC LIMIT 1;
 
 -- list_archived --
 -- Archived tasks that are not gone and pass, newest first
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
 WHERE gone = 0 AND lsn < :before AND (:state IS NULL OR state = :state) AND (:skill IS NULL OR skill = :skill)
   AND (:parent IS NULL OR parent = :parent) AND (:context_id IS NULL OR context_id = :context_id)
+  AND dead_letter >= :dead_letter
 ORDER BY lsn DESC LIMIT :limit;
 
 -- list_ended --
 -- Archived tasks that are not gone and pass, the one that settled last first
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, blobs FROM archive
+SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
 WHERE gone = 0 AND settled_at >= :since AND settled_at <= :settled_at
   AND (settled_at < :settled_at OR lsn < :before)
   AND (:state IS NULL OR state = :state) AND (:context_id IS NULL OR context_id = :context_id)

@@ -302,6 +302,7 @@ class Town:
         if page is not None:
             behind = [task for task, body in self.archive.values() if body and task.lsn < (page.before or task.lsn + 1)]
             behind = [task for task in behind if page.state in (None, task.state) and page.skill in (None, task.skill)]
+            behind = [task for task in behind if task.dead_letter or not page.dead_letter]
             behind = sorted(behind, key=lambda task: -task.lsn)[: page.limit]
             return [Row(task.task, task.body, task.beside) for task in behind]
         tasks = [

@@ -218,6 +218,25 @@ def test_a_dead_letter_was_lost_by_more_than_one_agent(make_town, losers, is_dea
     assert [view["id"] for view in boss.say(TaskList()).tasks] == [other, task]
 
 
+def test_dead_letters_are_listed_from_the_archive_as_well(make_town):
+    town = make_town(bounds=Bounds(losses=1), linger_ms=0)
+    boss = town.join("boss")
+    task = boss.delegate()
+    lose(town, task, "a", "b")
+    last = town.worker("c")
+    for key in ("done", "failed"):
+        boss.delegate(key, acceptance="auto")
+        last.report(last.offer(), "completed" if key == "done" else "failed")
+    back = [town.worker(name, "rare", instance_id=f"{name}-back", incarnation=town.now) for name in ("a", "b")]
+    for peer in (boss, last, *back):
+        if peer.mailbox:
+            peer.acknowledge()
+    town.pass_time(10_000)
+    assert len(town.archive) == 3 and town.ledger.tasks == {}
+    assert [view["id"] for view in boss.say(TaskList(dead_letter=True)).tasks] == [task]
+    assert len(boss.say(TaskList()).tasks) == 3
+
+
 def test_a_task_that_failed_otherwise_is_no_dead_letter_whoever_lost_it(make_town):
     town = make_town(bounds=Bounds(losses=2))
     boss = town.join("boss")

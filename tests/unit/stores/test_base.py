@@ -305,7 +305,15 @@ async def test_the_archive_is_listed_newest_first_page_by_page(store, archive):
 
 @pytest.mark.parametrize(
     "wanted",
-    [{"state": "failed"}, {"skill": "plan"}, {"parent": "t0"}, {"context_id": "c2"}, {"skill": "plan", "parent": "t0"}],
+    [
+        {"state": "failed"},
+        {"skill": "plan"},
+        {"parent": "t0"},
+        {"context_id": "c2"},
+        {"skill": "plan", "parent": "t0"},
+        {"dead_letter": True},
+        {"dead_letter": True, "skill": "work"},
+    ],
     ids="-".join,
 )
 async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
@@ -314,6 +322,7 @@ async def test_the_archive_is_listed_by_what_is_wanted(store, archive, wanted):
             skill="plan" if number % 3 else "work",
             parent="t0" if number % 5 else None,
             context_id=f"c{number % 4}",
+            dead_letter=number % 2 == 0,
         )
         for number in range(60)
     ]

@@ -17,7 +17,7 @@ from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
 TASK = ArchivedTask("main-1", "s", "k", "completed", 5, b"body", 1, "echo", None, "c")
-ANY = {"before": 99, "limit": 9, "state": None, "skill": None, "parent": None, "context_id": None}
+ANY = {"before": 99, "limit": 9, "state": None, "skill": None, "parent": None, "context_id": None, "dead_letter": False}
 
 
 @pytest.fixture
