@@ -10,6 +10,7 @@ at the door until the ledger is folded. Used by the commands that run a coordina
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import shutil
@@ -21,6 +22,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from ssl import SSLContext
 from urllib.parse import urlsplit
+
+import anyio
 
 from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tokens
 from .engine.policy import Admission, Policy, digest
@@ -43,6 +46,10 @@ _DOOR = 100
 
 _FOR_EVER_MS = 1_000 * 366 * 86_400_000
 """Nothing leaves the memory of a coordinator that is only asked, however much there is."""
+
+
+_CLOSES_WITHIN = 10.0
+"""Seconds that who is cancelled waits for a coordinator to be closed. It goes on behind that: a disk may be slow."""
 
 
 class UnsafeAddress(ValueError):
@@ -110,7 +117,7 @@ async def host(
                     await server.listen(name, settings=settings, ssl=ssl, sock=sock)
                     yield Hosted(url, server, tokens, path)
                 finally:
-                    await server.aclose()
+                    await _close(server)
         finally:
             if is_passing:
                 shutil.rmtree(coordinator_dir(url), ignore_errors=True)
@@ -149,7 +156,20 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
         try:
             yield LinkSettings(token="", secrets={}, dial=dial)
         finally:
-            await server.aclose()
+            await _close(server)
+
+
+async def _close(server: Server) -> None:
+    """Close a server, whoever is cancelled: given up half-way it would keep its ledger locked."""
+    closing = asyncio.create_task(server.aclose())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([closing], timeout=_CLOSES_WITHIN)
+        if closing.done():
+            closing.result()  # what went wrong with it is the greater news
+        raise
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
 
+import anyio
+
 from .engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
@@ -141,6 +143,10 @@ class Server:
         except Exception as error:  # a record that was changed on the disk runs into anything
             await self.store.aclose()
             raise StoreError(f"the ledger cannot be folded: {error}") from error
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self.store.aclose()
+            raise
         behind = self.coordinator.ledger.at - self.clock()
         if behind > 0:  # the wall clock was set back since: time goes on from the ledger, and timers with it
             clock = self.clock
@@ -156,7 +162,12 @@ class Server:
         )
         # Whoever hears that this epoch has begun must find another one after it, even if the process is killed at once.
         self._flush()
-        await self._quiet.wait()
+        try:
+            await self._quiet.wait()
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()
+            raise
 
     async def _load_snapshot(self) -> None:
         kept = await self.store.load_snapshot()

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from a2a.credentials import coordinator_dir, load_secret, load_tokens
 from a2a.errors import ConnectError, StoreLocked
 from a2a.hosting import UnsafeAddress, host, parse_address, reading
 from a2a.link import LinkSettings
+from a2a.stores.sqlite import SqliteStore
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,83 @@ async def test_the_block_ends_cleanly_whatever_happens_inside(tmp_path: Path, he
             raise A2AError("inside")
     async with host(tmp_path / "l.db") as hosted:
         assert hosted.server.coordinator.ledger.epoch == 2
+
+
+async def test_a_block_that_is_cancelled_leaves_the_ledger_to_the_next(tmp_path: Path) -> None:
+    with anyio.fail_after(20):
+        with anyio.CancelScope() as scope:
+            async with host(tmp_path / "l.db") as first:
+                async with connect(first.url) as client:
+                    await client.list()
+                scope.cancel()
+                await anyio.sleep_forever()
+        async with host(tmp_path / "l.db") as second:
+            assert second.server.coordinator.ledger.epoch == 2
+        assert not coordinator_dir(first.url).exists()
+
+
+@pytest.mark.parametrize("step", ["_load_snapshot", "_flush"])
+async def test_who_is_cancelled_before_the_ledger_is_open_leaves_it_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    take = getattr(Server, step)
+
+    def take_and_be_cancelled(server: Server) -> Any:
+        scope.cancel()
+        return take(server)
+
+    with anyio.fail_after(20):
+        with monkeypatch.context() as patched:
+            patched.setattr(Server, step, take_and_be_cancelled)
+            with anyio.CancelScope() as scope:
+                async with host(tmp_path / "l.db"):
+                    pytest.fail("it was not open")
+        async with host(tmp_path / "l.db"):
+            pass
+
+
+async def test_who_is_cancelled_does_not_wait_for_ever_for_a_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, closed = anyio.Event(), anyio.Event()
+    close = SqliteStore.aclose
+
+    async def close_slowly(store: SqliteStore) -> None:
+        await answers.wait()
+        await close(store)
+        closed.set()
+
+    monkeypatch.setattr(SqliteStore, "aclose", close_slowly)
+    monkeypatch.setattr("a2a.hosting._CLOSES_WITHIN", 0.0)
+    with anyio.fail_after(20):
+        with anyio.CancelScope() as scope:
+            async with host(tmp_path / "l.db"):
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert not closed.is_set()
+        answers.set()
+        await closed.wait()  # nobody waits for it, and it is closed all the same
+        async with host(tmp_path / "l.db"):
+            pass
+
+
+async def test_a_reader_that_is_cancelled_closes_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Server] = []
+    close = Server.aclose
+
+    async def close_and_tell(server: Server) -> None:
+        await close(server)
+        closed.append(server)
+
+    with anyio.fail_after(20):
+        async with host(tmp_path / "l.db"):
+            pass
+        monkeypatch.setattr(Server, "aclose", close_and_tell)
+        with anyio.CancelScope() as scope:
+            async with reading(tmp_path / "l.db") as settings, connect(settings=settings, name="reader"):
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert len(closed) == 1
 
 
 async def test_a_client_leaves_by_the_whole_closing_handshake(caplog: pytest.LogCaptureFixture) -> None:
