@@ -51,6 +51,9 @@ from .shared_context import SharedContext
 
 __all__ = ["Client", "connect"]
 
+_DRAINS_WITHIN = 2.0
+"""Seconds in which a client that leaves hears what is still to be answered."""
+
 
 class Client(Reader):
     """A peer that has work done. Made by `connect`."""
@@ -74,12 +77,18 @@ class Client(Reader):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose()
+        # What is left to say goes out as the link closes; who is cancelled does not wait for the answers.
+        await self._close(0.0 if isinstance(error, asyncio.CancelledError) else _DRAINS_WITHIN)
 
     async def aclose(self) -> None:
         """Say what is left to say, and close."""
-        await self.link.drained(2.0 if self.link.session.is_open else 0.0)
-        await self.link.aclose()
+        await self._close(_DRAINS_WITHIN)
+
+    async def _close(self, timeout: float) -> None:
+        try:
+            await self.link.drained(timeout if self.link.session.is_open else 0.0)
+        finally:
+            await self.link.aclose()
 
     @property
     def agent_id(self) -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any
 
+import anyio
+
 from .credentials import DEFAULT_URL, load_tokens, provide_secret
 from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
@@ -259,7 +261,12 @@ class Link:
         return True
 
     async def aclose(self) -> None:
-        """Close the connection and end the link."""
+        """Close the connection and end the link, whoever is cancelled; that takes the closing deadline at most."""
+        # Half closed it would leave a connection, which lets nobody else be this peer, and a task that keeps it.
+        with anyio.CancelScope(shield=True):
+            await self._close()
+
+    async def _close(self) -> None:
         self._is_closing = True
         self._acknowledge()
         if self._transport is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, TaskFailed, connect
+from a2a import Agent, Client, Server, TaskFailed, connect
 from a2a.errors import ConnectError, Forbidden
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -91,6 +92,46 @@ async def test_a_drained_agent_gets_nothing_new(helper: Agent) -> None:
                 async with running.client.delegate("draft", key=str(number), acceptance="auto") as task:
                     await task.result()
                 assert (await running.client.get(task.id))["metadata"]["agent"] == "helper/2"
+
+
+def _links_of(name: str) -> list[str]:
+    return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(f"link of {name}#")]
+
+
+async def test_a_client_that_is_cancelled_says_what_is_left_and_leaves_no_link() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with anyio.CancelScope() as scope:
+                async with running.connect("owner") as client, client.claim("x/y"):
+                    assert _links_of("owner")
+                    scope.cancel()
+                    await anyio.sleep_forever()
+            assert client.link.session.waiting, "nobody waited for the answer to the release"
+            assert client.link._transport is None
+            assert not _links_of("owner")
+            while await running.client.claims():
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_client_whose_task_is_cancelled_does_not_wait_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = anyio.Event()
+
+    async def claim(client: Client) -> None:
+        async with client, client.claim("x/y"):
+            claimed.set()
+            await anyio.sleep_forever()
+
+    monkeypatch.setattr("a2a.client._DRAINS_WITHIN", 10.0 * BOUND)
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            claiming = asyncio.create_task(claim(running.connect("owner")))
+            await claimed.wait()
+            with monkeypatch.context() as patched:
+                patched.setattr(Server, "_received", lambda *_: None)  # no answer will come
+                claiming.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await claiming
+            assert not _links_of("owner")
 
 
 async def test_nobody_there_is_said_at_once() -> None:

@@ -1269,6 +1269,29 @@ async def test_an_open_that_was_cancelled_leaves_no_connection(coordinator, make
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("link of")]
 
 
+async def test_an_open_whose_scope_was_cancelled_leaves_no_connection(coordinator, make_link):
+    link = make_link()
+    coordinator.doors.append(None)
+    scope = anyio.CancelScope()
+
+    async def open_within() -> None:
+        with scope:
+            await link.open()
+
+    with anyio.fail_after(BOUND):
+        opening = asyncio.create_task(open_within())
+        connection = await coordinator.greeted()
+        connection.transport.pause_reading()  # and is slow to hear that the link closes
+        scope.cancel()
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert not opening.done()
+        connection.transport.resume_reading()
+        await opening
+        assert link._transport is None
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("link of")]
+
+
 async def test_a_link_that_was_never_opened_can_be_closed(make_link):
     link = make_link()
     with anyio.fail_after(BOUND):
