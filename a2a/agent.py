@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import anyio
 
 from .context import SyncTaskContext, TaskContext
-from .credentials import DEFAULT_URL
 from .errors import A2AError
-from .link import LinkSettings
+from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner
 from .skills import Skill
@@ -145,20 +146,18 @@ class Agent:
             url: the coordinator's; A2A_URL, else the default port on this machine. It may start later than the agent.
             token: the namespace's; A2A_TOKEN, else what this user's state directory has for the URL.
             name: another agent id than the agent's name.
-            settings: everything else about the link.
+            settings: everything else about the link. What is named beside them goes before what they say; of the rest
+                they say all, and the environment is not asked.
             stop: set it to drain and return.
             ready: called when the coordinator has welcomed the agent.
 
         Raises:
             ConnectError: the coordinator would not let the agent in, or another instance took its place.
         """
-        if settings is None:
-            settings = LinkSettings(
-                url=url or os.environ.get("A2A_URL") or DEFAULT_URL,
-                token=token or os.environ.get("A2A_TOKEN") or None,
-                patience=float("inf"),
-            )
-        await Runner(self, settings, name or self.name).run(stop or anyio.Event(), ready)
+        chosen = settings_with(settings, url=url, token=token)
+        if chosen.patience is None:
+            chosen = replace(chosen, patience=math.inf)
+        await Runner(self, chosen, name or self.name).run(stop or anyio.Event(), ready)
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run as a program: parse the command line, serve until SIGTERM or Ctrl-C, exit."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import getpass
-import os
 import re
 import time
 from collections.abc import AsyncIterator
@@ -22,10 +21,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from .content import parts_payload
-from .credentials import DEFAULT_URL
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .ids import new_id, new_suffix
-from .link import Link, LinkSettings
+from .link import Link, LinkSettings, settings_with
 from .protocol.messages import (
     AgentFilter,
     AgentFind,
@@ -254,7 +252,7 @@ def connect(
     *,
     token: str | None = None,
     name: str | None = None,
-    operator: bool = False,
+    operator: bool | None = None,
     operator_token: str | None = None,
     settings: LinkSettings | None = None,
 ) -> Client:
@@ -264,22 +262,19 @@ def connect(
         url: the coordinator's; A2A_URL, else the default port on this machine.
         token: the namespace's; A2A_TOKEN, else what this user's state directory has for the URL.
         name: the principal this client speaks for: its keys are its own. The user's name by default.
-        operator: ask for the operator's role, with the token from the state directory.
-        operator_token: the same, with this token.
-        settings: everything else about the link.
+        operator: whether to ask for the operator's role, with the token from the state directory; no by default.
+        operator_token: ask for it with this token.
+        settings: everything else about the link. What is named beside them goes before what they say; of the rest they
+            say all, and the environment is not asked.
 
     Entering raises:
         ConnectError: no coordinator was reached, or it would not let this client in.
     """
-    chosen = settings or LinkSettings()
-    if settings is None:
-        chosen = replace(
-            chosen,
-            url=url or os.environ.get("A2A_URL") or DEFAULT_URL,
-            token=token or os.environ.get("A2A_TOKEN") or None,
-            operator=operator or operator_token is not None,
-            operator_token=operator_token,
-        )
+    chosen = settings_with(settings, url=url, token=token)
+    if operator_token is not None:
+        chosen = replace(chosen, operator=True, operator_token=operator_token)
+    if operator is not None:
+        chosen = replace(chosen, operator=operator)
     principal = name or re.sub(r"[^A-Za-z0-9._-]", "-", getpass.getuser()) or "client"
     suffix = new_suffix()
     identity = Identity(f"{principal}#{suffix}", instance_id=suffix, incarnation=int(time.time() * 1000))

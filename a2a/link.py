@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from typing import Any
 
@@ -53,7 +54,7 @@ from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, IDLE_PING, Unsendable, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
-__all__ = ["Dial", "Link", "LinkSettings", "refused"]
+__all__ = ["Dial", "Link", "LinkSettings", "refused", "settings_with"]
 
 log = logging.getLogger("a2a.link")
 
@@ -85,12 +86,20 @@ class LinkSettings:
         # What a peer takes from its own coordinator, and may have waiting for it: lists and offers may be long.
         default_factory=lambda: WebSocketSettings(message_max_bytes=_FROM_OURS, outbox_max_bytes=_FROM_OURS)
     )
-    patience: float = 0.0
-    """Seconds to keep trying before the first connection stands; infinity for a process that may start first."""
+    patience: float | None = None
+    """Seconds to keep trying before the first connection stands; infinity for a process that may start first. None:
+    for ever for an agent, and for a client not at all."""
     secrets: MutableMapping[str, str] | None = field(default=None, repr=False)
     """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
     """Another way to connect, in place of WebSocket: for tests in one process."""
+
+
+def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:
+    """Return settings with what was named beside them; without any, the environment goes before the defaults."""
+    if settings is None:
+        settings = LinkSettings(url=os.environ.get("A2A_URL") or DEFAULT_URL, token=os.environ.get("A2A_TOKEN") or None)
+    return replace(settings, url=url or settings.url, token=token or settings.token)
 
 
 def refused(error: Error) -> Refused:
@@ -318,7 +327,7 @@ class Link:
 
     def _is_too_late(self, started: float) -> bool:
         """Tell whether this link never came to be, for as long as its owner would wait."""
-        return not self._welcomed.done() and self._loop.time() - started >= self.settings.patience
+        return not self._welcomed.done() and self._loop.time() - started >= (self.settings.patience or 0.0)
 
     def _was_let_in(self, started: float) -> bool:
         """Tell whether the connection that just ended had been welcomed; raise where another try is of no use."""

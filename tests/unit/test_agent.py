@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
 from a2a import Agent, connect
 from a2a.hosting import host
+from a2a.link import LinkSettings
 from a2a.testing import squad
 
 BOUND = 20
@@ -41,8 +45,7 @@ def test_main_says_when_the_coordinator_turns_it_away() -> None:
 STUBBORN = """
 import threading
 import a2a.runner
-from a2a import Agent, connect
-from a2a.hosting import host
+from a2a import Agent
 
 a2a.runner.DRAIN_GRACE = 0.1
 agent = Agent("stubborn")
@@ -76,6 +79,33 @@ async def test_an_agent_ends_in_time_whatever_its_plain_functions_do(tmp_path: P
             finally:
                 if process.returncode is None:
                     process.kill()
+
+
+async def test_what_is_named_goes_before_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[LinkSettings] = []
+
+    class Listening:
+        def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
+            ran.append(settings)
+
+        async def run(self, *_: Any) -> None: ...
+
+    monkeypatch.setattr("a2a.agent.Runner", Listening)
+    monkeypatch.setenv("A2A_URL", "ws://environment:1")
+    agent, said = Agent("x"), LinkSettings(url="ws://said:1", token="said", secrets={})
+    patient = replace(said, patience=math.inf)
+    await agent.run(settings=said)
+    await agent.run("ws://named:1", settings=said)
+    await agent.run(token="named", settings=said)
+    await agent.run(settings=replace(said, patience=3.0))
+    assert ran == [
+        patient,
+        replace(patient, url="ws://named:1"),
+        replace(patient, token="named"),
+        replace(said, patience=3.0),
+    ]
+    await agent.run()
+    assert (ran[-1].url, ran[-1].patience) == ("ws://environment:1", math.inf)
 
 
 async def test_the_card_is_what_others_find(helper: Agent) -> None:

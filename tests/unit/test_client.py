@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, Client, Server, TaskFailed, connect
+from a2a import Agent, Client, Server, TaskFailed, connect, sync
 from a2a.errors import ConnectError, Forbidden
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -92,6 +93,25 @@ async def test_a_drained_agent_gets_nothing_new(helper: Agent) -> None:
                 async with running.client.delegate("draft", key=str(number), acceptance="auto") as task:
                     await task.result()
                 assert (await running.client.get(task.id))["metadata"]["agent"] == "helper/2"
+
+
+@pytest.mark.parametrize("connecting", [connect, lambda *url, **options: sync.connect(*url, **options)._client])
+def test_what_is_named_goes_before_the_settings(monkeypatch: pytest.MonkeyPatch, connecting: Any) -> None:
+    monkeypatch.setenv("A2A_URL", "ws://environment:1")
+    monkeypatch.setenv("A2A_TOKEN", "from the environment")
+    said = LinkSettings(url="ws://said:1", token="said", operator_token="said as well", patience=3.0, secrets={})
+    assert connecting(settings=said)._settings == said
+    assert connecting("ws://named:1", settings=said)._settings == replace(said, url="ws://named:1")
+    assert connecting(token="named", settings=said)._settings == replace(said, token="named")
+    assert connecting(operator=True, settings=said)._settings == replace(said, operator=True)
+    with_token = connecting(operator_token="named", settings=said)._settings
+    assert with_token == replace(said, operator=True, operator_token="named")
+    operator = replace(said, operator=True)
+    assert connecting(settings=operator)._settings == operator
+    assert connecting(operator=False, settings=operator)._settings == said
+    assert connecting()._settings.url == "ws://environment:1"
+    assert connecting(token="named")._settings.token == "named"
+    assert not connecting()._settings.operator
 
 
 def _links_of(name: str) -> list[str]:
