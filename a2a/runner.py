@@ -79,6 +79,8 @@ class Runner(Reader):
 
     def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
         super().__init__()
+        self.grace = DRAIN_GRACE
+        """Seconds that attempts under way have to end when this run does; until then it may be changed."""
         self._agent = agent
         self._settings = settings
         self._identity = Identity(
@@ -212,7 +214,7 @@ class Runner(Reader):
             await self.on_link(begin())
         for running in self._running.values():
             running.context.stopping = "drain"
-        with anyio.move_on_after(DRAIN_GRACE):
+        with anyio.move_on_after(self.grace):
             await idle.wait()
         for running in list(self._running.values()):
             running.is_lost = True

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import anyio
+import pytest
 
-from a2a import Agent, MemoryStore
+from a2a import Agent, MemoryStore, TaskFailed
+from a2a.errors import ConnectError
 from a2a.testing import squad
 
 
@@ -31,3 +34,65 @@ async def test_a_store_can_be_carried_into_the_next_squad(helper: Agent) -> None
                 await task.result()
         async with squad(store=store, secrets=secrets) as again:
             assert (await again.client.list())[0]["id"] == task.id
+
+
+async def test_what_the_block_raises_comes_as_it_is(helper: Agent) -> None:
+    with anyio.fail_after(20):
+        with pytest.raises(TaskFailed, match="it went wrong") as failed:
+            async with squad(helper) as running:
+                await running.client.call("fail")
+        assert not getattr(failed.value, "__notes__", [])
+        with pytest.raises(ExceptionGroup, match="of the block"):
+            async with squad(helper):
+                raise ExceptionGroup("of the block", [ValueError()])
+
+
+async def test_an_agent_that_is_not_let_in_is_told_as_it_is(helper: Agent) -> None:
+    with anyio.fail_after(20):
+        with pytest.raises(ConnectError, match="refused no name"):
+            async with squad(helper, Agent("no name")):
+                pytest.fail("there is no such agent")
+
+
+async def test_an_agent_whose_place_is_taken_ends_the_block_with_that(helper: Agent) -> None:
+    stop = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            with pytest.raises(ConnectError, match="another instance of helper took its place"):
+                async with squad(helper) as running:
+                    group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                    await anyio.sleep_forever()
+            stop.set()
+
+
+async def test_an_agent_that_fails_beside_the_block_is_told_with_it(helper: Agent) -> None:
+    stop = anyio.Event()
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            with pytest.raises(ValueError, match="of the block") as raised:
+                async with squad(helper) as running:
+                    group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                    try:
+                        await anyio.sleep_forever()
+                    finally:
+                        raise ValueError("of the block")
+            stop.set()
+    [note] = raised.value.__notes__
+    assert "took its place" in note
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_leaving_early_does_not_wait_for_handlers(
+    helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool
+) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 1_000.0)
+    with anyio.fail_after(20):
+        with anyio.CancelScope() as scope, pytest.raises((ValueError, anyio.get_cancelled_exc_class())):
+            async with squad(helper) as running:
+                async with running.client.delegate("wait"):
+                    await gate.begun.wait()
+                    if not is_cancelled:
+                        raise ValueError
+                    scope.cancel()
+                    await anyio.sleep_forever()
+    assert len(gate.ended) == 1
