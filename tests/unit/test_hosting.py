@@ -275,6 +275,25 @@ async def test_a_ledger_that_nobody_has_open_can_be_read_and_stays_as_it_is(tmp_
         assert path.read_bytes() == before
 
 
+async def test_a_ledger_is_read_under_names_that_are_bound_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with anyio.fail_after(20):
+        async with host(path) as hosted:
+            async with connect(hosted.url) as client:  # the user's name
+                async with client.delegate("nothing", key="k") as task:
+                    pass
+            async with connect(hosted.url, name="reader"):
+                pass
+        before = path.read_bytes()
+        async with reading(path) as settings:
+            for name in (None, "reader", None):
+                async with connect(settings=settings, name=name) as client:
+                    assert (await client.get(task.id))["metadata"]["state"] == "queued"
+        assert path.read_bytes() == before
+        async with host(path) as hosted, connect(hosted.url) as client:
+            assert [listed["id"] for listed in await client.list()] == [task.id]
+
+
 async def test_a_ledger_that_a_coordinator_has_open_is_not_read_behind_its_back(tmp_path: Path) -> None:
     with anyio.fail_after(20):
         async with host(tmp_path / "ledger.db"):

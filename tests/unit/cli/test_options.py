@@ -92,7 +92,7 @@ def test_what_only_looks_reads_the_ledger_where_no_coordinator_runs(
         ledger.parent.mkdir(parents=True)
         async with host(ledger) as hosted:
             settings = LinkSettings(url=hosted.url, token=hosted.tokens.token, secrets={})
-            async with connect(settings=settings, name="someone") as client:
+            async with connect(settings=settings, name="reader") as client:  # as the command calls itself
                 async with client.delegate("nothing", key="k"):
                     return hosted.url
 
