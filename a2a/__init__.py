@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .claim import Claim
     from .client import Client, connect
     from .content import Patch
-    from .context import ChildTask, PriorAttempt, SyncTaskContext, TaskClaim, TaskContext
+    from .context import ChildTask, PriorAttempt, TaskClaim, TaskContext
     from .delegator import AgentChange, AgentInfo, TaskEvent, TaskHandle
     from .engine.policy import Admission, Bounds, Durations, Policy
     from .errors import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .shared_context import ContextChange, ContextValue, SharedContext, SyncSharedContext
     from .stores.memory import MemoryStore
     from .stores.sqlite import SqliteStore
+    from .sync_context import SyncChildTask, SyncTaskContext
 
 __version__ = "0.1.0"
 
@@ -68,7 +69,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "claim": ("Claim",),
     "client": ("Client", "connect"),
     "content": ("Patch",),
-    "context": ("ChildTask", "PriorAttempt", "SyncTaskContext", "TaskClaim", "TaskContext"),
+    "context": ("ChildTask", "PriorAttempt", "TaskClaim", "TaskContext"),
     "delegator": ("AgentChange", "AgentInfo", "TaskEvent", "TaskHandle"),
     "engine.policy": ("Admission", "Bounds", "Durations", "Policy"),
     "errors": (
@@ -100,6 +101,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "shared_context": ("ContextChange", "ContextValue", "SharedContext", "SyncSharedContext"),
     "stores.memory": ("MemoryStore",),
     "stores.sqlite": ("SqliteStore",),
+    "sync_context": ("SyncChildTask", "SyncTaskContext"),
 }
 _ORIGIN = {name: module for module, names in _ORIGINS.items() for name in names}
 
@@ -146,6 +148,7 @@ __all__ = [
     "StaleBasis",
     "StaleFence",
     "StoreError",
+    "SyncChildTask",
     "SyncSharedContext",
     "SyncTaskContext",
     "TaskCanceled",

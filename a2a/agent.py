@@ -15,12 +15,13 @@ from typing import Any, TypeVar, overload
 
 import anyio
 
-from .context import SyncTaskContext, TaskContext
+from .context import TaskContext
 from .errors import A2AError
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner
 from .skills import Skill
+from .sync_context import SyncTaskContext
 
 __all__ = ["Agent"]
 

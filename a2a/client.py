@@ -47,7 +47,10 @@ from .protocol.session import Identity
 from .reader import Reader
 from .shared_context import SharedContext
 
-__all__ = ["Client", "connect"]
+__all__ = ["Client", "Ground", "connect"]
+
+Ground = Literal["new_evidence", "misapplied_policy", "judge_not_independent", "wrong_subject"]
+"""Why a decision is appealed against."""
 
 _DRAINS_WITHIN = 2.0
 """Seconds in which a client that leaves hears what is still to be answered."""
@@ -122,7 +125,7 @@ class Client(Reader):
     async def appeal(
         self,
         conflict: str,
-        ground: Literal["new_evidence", "misapplied_policy", "judge_not_independent", "wrong_subject"],
+        ground: Ground,
         evidence: Any = "",
     ) -> None:
         """Appeal against an outcome that has not taken effect yet; once for a conflict."""

@@ -28,13 +28,13 @@ from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
 from .protocol.messages import PriorAttempt as PriorOnTheWire
 from .reader import Kind
-from .shared_context import SharedContext, SyncSharedContext
+from .shared_context import SharedContext
 from .streaming import ChunkStream
 
 if TYPE_CHECKING:
     from .runner import Runner
 
-__all__ = ["ChildTask", "PriorAttempt", "SyncTaskContext", "TaskClaim", "TaskContext"]
+__all__ = ["ChildTask", "PriorAttempt", "TaskClaim", "TaskContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,86 +517,3 @@ class TaskClaim:
         """
         self._context.check()
         self._claim.check()
-
-
-class SyncTaskContext:
-    """The context for handlers that are plain functions: the same, with calls that block the handler's own thread."""
-
-    def __init__(self, context: TaskContext) -> None:
-        self._context = context
-        self.id, self.key, self.skill = context.id, context.key, context.skill
-        self.attempt, self.fence, self.rev = context.attempt, context.fence, context.rev
-        self.context_id, self.feedback = context.context_id, context.feedback
-        self.context = SyncSharedContext(context.context, anyio.from_thread.run)
-        self.restored, self.prior, self.budget = context.restored, context.prior, context.budget
-        self.claims = context.claims
-
-    @property
-    def is_canceled(self) -> bool:
-        """Whether somebody wants the task to end; a plain function has to look."""
-        return self._context.is_canceled
-
-    @property
-    def stopping(self) -> str:
-        """As `TaskContext.stopping`."""
-        return self._context.stopping
-
-    @property
-    def deadline(self) -> float | None:
-        """Seconds until the task must have ended, or None."""
-        return self._context.deadline
-
-    def check(self) -> None:
-        """As `TaskContext.check`."""
-        self._context.check()
-
-    def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """As `TaskContext.progress`."""
-        anyio.from_thread.run(self._context.progress, fraction, note)
-
-    def artifact(self, name: str, value: Any, *, append: bool = False, last: bool = True) -> None:
-        """As `TaskContext.artifact`."""
-        anyio.from_thread.run(lambda: self._context.artifact(name, value, append=append, last=last))
-
-    def checkpoint(self, state: Any, **options: Any) -> None:
-        """As `TaskContext.checkpoint`."""
-        anyio.from_thread.run(lambda: self._context.checkpoint(state, **options))
-
-    def hand_off(self, to: str | None = None, **options: Any) -> NoReturn:
-        """As `TaskContext.hand_off`."""
-        anyio.from_thread.run(lambda: self._context.hand_off(to, **options))
-        raise AssertionError("hand_off ends the handler")
-
-    def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
-        """As `TaskContext.use`."""
-        anyio.from_thread.run_sync(lambda: self._context.use(tokens=tokens, cost_micro=cost_micro, steps=steps))
-
-    def effect_key(self, step: str) -> str:
-        """As `TaskContext.effect_key`."""
-        return self._context.effect_key(step)
-
-    def steers(self) -> list[Any]:
-        """As `TaskContext.steers`."""
-        return self._context.steers()
-
-    def ask(self, question: str, **options: Any) -> Any:
-        """As `TaskContext.ask`."""
-        return anyio.from_thread.run(lambda: self._context.ask(question, **options))
-
-    @contextmanager
-    def claim(self, *names: Name, **options: Any) -> Iterator[TaskClaim]:
-        """As `TaskContext.claim`: `with task.claim("repo/a/**", wait=10) as claim`."""
-        claim = self._context.claim(*names, **options)
-        anyio.from_thread.run(claim.__aenter__)
-        try:
-            yield claim
-        finally:
-            anyio.from_thread.run(claim.__aexit__, None, None, None)
-
-    def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
-        """As `TaskContext.raise_conflict`."""
-        return anyio.from_thread.run(lambda: self._context.raise_conflict(kind, *subjects, **said))
-
-    def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
-        """As `TaskContext.call`."""
-        return anyio.from_thread.run(lambda: self._context.call(skill, input, key, **options))

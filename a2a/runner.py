@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from .content import read_parts
-from .context import SyncTaskContext, TaskContext
+from .context import TaskContext
 from .crossing import Crossing
 from .engine.work import Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
@@ -40,6 +40,7 @@ from .link import Link, LinkSettings
 from .protocol.messages import AgentUpdate, AttemptError, Credit, PatchRef
 from .protocol.session import Identity
 from .reader import Reader
+from .sync_context import SyncTaskContext
 
 if TYPE_CHECKING:
     from .agent import Agent

@@ -9,10 +9,11 @@ functions of both. Nothing here knows of links or loops but what its owner passe
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 
@@ -25,7 +26,7 @@ from .protocol.messages import ContextValue as ValueOnTheWire
 if TYPE_CHECKING:
     from .delegator import Delegator
 
-__all__ = ["ContextChange", "ContextValue", "SharedContext", "SyncSharedContext"]
+__all__ = ["ContextChange", "ContextValue", "SharedContext", "SyncSharedContext", "each"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -36,6 +37,7 @@ class _Unset:
 
 
 _UNSET: Final = _Unset()
+_END: Final = _Unset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,13 +397,19 @@ class SyncSharedContext:
 
     def watch(self, prefix: str = "") -> Iterator[ContextValue]:
         """As `SharedContext.watch`."""
-        values = self._context.watch(prefix)
+        return each(self._run, self._context.watch(prefix))
 
-        async def next_value() -> ContextValue:
-            return await anext(values)
 
-        try:
-            while True:
-                yield self._run(next_value)
-        finally:
-            self._run(values.aclose)
+def each(run: Callable[..., Any], values: AsyncIterator[T]) -> Iterator[T]:
+    """Yield what an asynchronous iterator yields, each waited for by `run`; it is closed with this one."""
+
+    async def following() -> Any:
+        return await anext(values, _END)
+
+    try:
+        while (value := run(following)) is not _END:
+            yield value
+    finally:
+        # Where its loop has ended, it has ended with it.
+        with contextlib.suppress(RuntimeError):
+            run(cast(AsyncGenerator[T, None], values).aclose)

@@ -9,6 +9,7 @@ One background thread runs the event loop of one client; every call hands its wo
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
@@ -19,9 +20,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from . import client as asynchronous
 from . import delegator
 from .claim import Claim, Name
+from .client import Ground
 from .errors import FencedOff
 from .reader import Kind
-from .shared_context import SyncSharedContext
+from .shared_context import SyncSharedContext, each
 
 __all__ = ["Client", "TaskHandle", "connect"]
 
@@ -55,6 +57,21 @@ class TaskHandle:
         """Whether this delegation made the task."""
         return self._handle.created
 
+    @property
+    def key(self) -> str:
+        """As `a2a.TaskHandle.key`."""
+        return self._handle.key
+
+    @property
+    def context_id(self) -> str:
+        """As `a2a.TaskHandle.context_id`."""
+        return self._handle.context_id
+
+    @property
+    def stale_basis(self) -> dict[str, tuple[int, int]]:
+        """As `a2a.TaskHandle.stale_basis`."""
+        return self._handle.stale_basis
+
     def events(self) -> Iterator[delegator.TaskEvent]:
         """As `a2a.TaskHandle.events`."""
         while (event := self._portal.call(self._handle.next_event)) is not None:
@@ -65,6 +82,11 @@ class TaskHandle:
     def result(self) -> Any:
         """As `a2a.TaskHandle.result`."""
         return self._portal.call(self._handle.result)
+
+    def artifacts(self) -> list[dict[str, Any]]:
+        """As `a2a.TaskHandle.artifacts`."""
+        found: list[dict[str, Any]] = self._portal.call(self._handle.artifacts)
+        return found
 
     def question(self) -> tuple[int, Any]:
         """As `a2a.TaskHandle.question`."""
@@ -79,9 +101,9 @@ class TaskHandle:
         """As `a2a.TaskHandle.confirm`."""
         self._portal.call(self._handle.confirm)
 
-    def reject(self, feedback: Any = "", *, rework: bool = True) -> None:
+    def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `a2a.TaskHandle.reject`."""
-        self._portal.call(lambda: self._handle.reject(feedback, rework=rework))
+        self._portal.call(lambda: self._handle.reject(feedback, rework=rework, reason=reason))
 
     def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
         """As `a2a.TaskHandle.steer`."""
@@ -118,11 +140,34 @@ class Client:
             raise RuntimeError("enter the client first: with a2a.sync.connect() as client")
         return self._portal
 
+    @property
+    def agent_id(self) -> str:
+        """As `a2a.Client.agent_id`."""
+        return self._client.agent_id
+
+    @property
+    def durability(self) -> str:
+        """As `a2a.Client.durability`."""
+        return self._client.durability
+
+    @property
+    def is_operator(self) -> bool:
+        """As `a2a.Client.is_operator`."""
+        return self._client.is_operator
+
     def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> TaskHandle:
         """As `a2a.Client.delegate`."""
 
         async def make() -> delegator.TaskHandle:
             return self._client.delegate(skill, input, key, **options)
+
+        return TaskHandle(self._there, self._there.call(make))
+
+    def redrive(self, task: dict[str, Any], key: str | None = None, **options: Any) -> TaskHandle:
+        """As `a2a.Client.redrive`."""
+
+        async def make() -> delegator.TaskHandle:
+            return self._client.redrive(task, key, **options)
 
         return TaskHandle(self._there, self._there.call(make))
 
@@ -134,7 +179,23 @@ class Client:
         """As `a2a.Client.claim`."""
         return self._there.wrap_async_context_manager(self._client.claim(*names, **options))
 
-    def find(self, skill: str | None = None, **wanted: Any) -> list[delegator.AgentInfo]:
+    def claims(self, name: str | None = None, **wanted: Any) -> builtins.list[dict[str, Any]]:
+        """As `a2a.Client.claims`."""
+        return self._there.call(lambda: self._client.claims(name, **wanted))
+
+    def release(self, claim_fence: int) -> None:
+        """As `a2a.Client.release`."""
+        self._there.call(self._client.release, claim_fence)
+
+    def drain(self, agent: str, grace: float | None = None) -> None:
+        """As `a2a.Client.drain`."""
+        self._there.call(self._client.drain, agent, grace)
+
+    def watch_agents(self, skill: str | None = None) -> Iterator[delegator.AgentChange]:
+        """As `a2a.Client.watch_agents`."""
+        return each(self._there.call, self._client.watch_agents(skill))
+
+    def find(self, skill: str | None = None, **wanted: Any) -> builtins.list[delegator.AgentInfo]:
         """As `a2a.Client.find`."""
         return self._there.call(lambda: self._client.find(skill, **wanted))
 
@@ -145,6 +206,14 @@ class Client:
     def get(self, task: str) -> dict[str, Any]:
         """As `a2a.Client.get`."""
         return self._there.call(self._client.get, task)
+
+    def outcome(self, task: str) -> dict[str, Any]:
+        """As `a2a.Client.outcome`."""
+        return self._there.call(self._client.outcome, task)
+
+    def watch(self, task: str, from_gen: int = 0) -> Iterator[delegator.TaskEvent]:
+        """As `a2a.Client.watch`."""
+        return each(self._there.call, self._client.watch(task, from_gen))
 
     def conflict(self, conflict: str) -> dict[str, Any]:
         """As `a2a.Client.conflict`."""
@@ -166,6 +235,14 @@ class Client:
         """As `a2a.Client.resolve`."""
         self._there.call(self._client.resolve, conflict, choice, reasons)
 
+    def take_position(self, conflict: str, stance: str, value: Any = "") -> None:
+        """As `a2a.Client.take_position`."""
+        self._there.call(self._client.take_position, conflict, stance, value)
+
+    def appeal(self, conflict: str, ground: Ground, evidence: Any = "") -> None:
+        """As `a2a.Client.appeal`."""
+        self._there.call(self._client.appeal, conflict, ground, evidence)
+
     def list(self, **wanted: Any) -> list[dict[str, Any]]:
         """As `a2a.Client.list`."""
         return self._there.call(lambda: self._client.list(**wanted))
@@ -178,9 +255,9 @@ class Client:
         """As `a2a.Client.confirm`."""
         self._there.call(self._client.confirm, task)
 
-    def reject(self, task: str, feedback: Any = "", *, rework: bool = True) -> None:
+    def reject(self, task: str, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `a2a.Client.reject`."""
-        self._there.call(lambda: self._client.reject(task, feedback, rework=rework))
+        self._there.call(lambda: self._client.reject(task, feedback, rework=rework, reason=reason))
 
     def cancel(self, task: str, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `a2a.Client.cancel`."""

@@ -1,0 +1,63 @@
+"""The task of a handler that is a plain function: everything blocks, and there is nothing it has less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from a2a import Agent, AttemptFailed, ChildTask, SyncChildTask, SyncTaskContext, TaskContext
+from a2a.testing import squad
+
+BOUND = 20
+
+
+def public(of: type) -> set[str]:
+    return {name for name in dir(of) if not name.startswith("_")}
+
+
+def test_nothing_is_left_out() -> None:
+    assert public(TaskContext) - {"context"} <= public(SyncTaskContext), "the context is an attribute of each"
+    assert public(ChildTask) <= public(SyncChildTask)
+
+
+async def test_a_plain_function_follows_its_sub_task(helper: Agent) -> None:
+    agent = Agent("lead")
+
+    @agent.skill
+    def lead(task: SyncTaskContext) -> list[Any]:
+        with task.delegate("count_words", {"text": "a b"}) as child:
+            kinds = [event.kind for event in child.events()]
+            words = child.result()
+        found = task.find("count_words")[0].agent_id
+        seen = [event.kind for event in task.watch(child.id)]
+        state = task.get(child.id)["metadata"]["state"]
+        with task.delegate("sure") as asking:
+            number, question = asking.question()
+            asking.answer(number, "no")
+            said = asking.result()
+        return [kinds[-1], words, found, seen[-1], state, child.created, question, said, task.spec["skill"]]
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper, agent) as running:
+            kinds, words, found, seen, state, made, question, said, skill = await running.client.call("lead")
+    assert (kinds, words, found, seen, state) == ("report", {"words": 2}, "helper", "complete", "completed")
+    assert (made, bool(question), said, skill) == (True, True, False, "lead")
+
+
+async def test_a_sub_task_whose_block_raises_is_not_confirmed(helper: Agent) -> None:
+    agent, children = Agent("lead"), []
+
+    @agent.skill
+    def lead(task: SyncTaskContext) -> None:
+        with task.delegate("count_words", {"text": "a"}, on_parent_end="detach") as child:
+            children.append(child.id)
+            child.result()
+            raise AttemptFailed("not good enough")
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper, agent) as running:
+            with pytest.raises(Exception, match="not good enough"):
+                await running.client.call("lead")
+            assert (await running.client.get(children[0]))["metadata"]["state"] == "reported"
