@@ -385,10 +385,10 @@ def _unwrapped(error: BaseException) -> BaseException:
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [_unwrapped(one) for one in error.exceptions]
-    said = [leaf for leaf in leaves if isinstance(leaf, _LAST_WORDS)]
-    # That the task has been handed on is a fact, whatever else went wrong.
-    handed = [leaf for leaf in said if isinstance(leaf, HandedOff)]
-    return (handed or said or (leaves if len(leaves) == 1 else [error]))[0]
+    said = next((leaf for leaf in leaves if isinstance(leaf, _LAST_WORDS)), None)
+    if said is not None:
+        return said
+    return leaves[0] if len(leaves) == 1 else error
 
 
 def _is_cancelled() -> bool:

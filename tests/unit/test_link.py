@@ -935,6 +935,28 @@ async def test_work_goes_to_the_agent_and_is_named_on_the_next_connection(coordi
     assert [(one.task, one.fence) for one in held] == [("t1", 1)]
 
 
+async def test_a_last_word_that_cannot_be_sent_is_followed_by_a_plainer_one(
+    coordinator, make_link, caplog, monkeypatch
+):
+    started: list[Any] = []
+    link = make_link(listeners={"on_work": started.extend})
+    monkeypatch.setattr(link_module, "_ACK_WITHIN", 1_000)  # nothing else is said that it could go with
+    monkeypatch.setattr(link.work, "next_deadline", lambda: None)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer()))
+        while not started:
+            await anyio.lowlevel.checkpoint()
+        [start] = started
+        start.attempt.basis["half a \udcff"] = (1, False)
+        link.work.report(start.attempt, "completed")
+        link.wake()
+        [report] = await coordinator.asked(1)
+    assert report.message.outcome == "failed"
+    assert report.message.error.detail.startswith("task.report was refused: task.report cannot be sent")
+    assert "task.report of task t1, fence 1, was refused: malformed: task.report cannot be sent" in caplog.text
+
+
 async def test_work_that_the_coordinator_gave_to_another_meanwhile_is_stopped(coordinator, make_link, haste):
     events: list[Any] = []
     link = make_link(listeners={"on_work": events.extend})

@@ -12,8 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskFailed
+from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskContext, TaskFailed
 from a2a.engine.work import Start
+from a2a.errors import HandedOff
 from a2a.runner import Runner
 from a2a.testing import squad
 
@@ -85,6 +86,23 @@ async def test_however_a_handler_ends_its_attempt_ends_once_and_says_how(
                 await running.client.call("end", attempts=2)
     assert (failed.value.reason, ran) == (reason, attempts)
     assert detail in failed.value.detail
+
+
+async def test_a_task_that_was_handed_on_stays_so_whatever_else_went_wrong() -> None:
+    agent = Agent("junior")
+
+    @agent.skill
+    async def solve(task: TaskContext) -> list[str]:
+        if task.prior:
+            return [prior.end for prior in task.prior]
+        try:
+            await task.hand_off()
+        except HandedOff as handed:
+            raise ExceptionGroup("two at once", [AttemptFailed("beside it"), handed]) from None
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, n=2) as running:
+            assert await running.client.call("solve") == ["handed_off"]
 
 
 async def test_a_blocking_handler_keeps_its_lease(helper: Agent) -> None:
