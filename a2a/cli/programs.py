@@ -152,6 +152,8 @@ async def _talk(process: asyncio.subprocess.Process, given: bytes) -> tuple[byte
 
 async def _write(process: asyncio.subprocess.Process, given: bytes) -> None:
     assert process.stdin is not None, "it is a pipe"
+    if process.stdin.is_closing():
+        return  # it has ended already, and uvloop has another error for that than the ones below
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it did not want to know
         process.stdin.write(given)
         await process.stdin.drain()

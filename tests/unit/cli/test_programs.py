@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -96,6 +97,28 @@ async def test_more_output_than_a_result_holds_is_a_failure(monkeypatch: pytest.
 
 async def test_a_program_need_not_read_its_input() -> None:
     assert await run("x" * 1_000_000, *python("print('done')")) == "done"
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("code", [0, 3, 75])
+def test_a_program_may_end_before_its_input_is_written(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
+    loops = pytest.importorskip(name, reason="the uvloop extra is not installed")
+    talk = programs._talk
+
+    async def talk_late(process: asyncio.subprocess.Process, given: bytes) -> tuple[bytes, bytes]:
+        assert process.stdin is not None
+        await process.stdin.wait_closed()
+        return await talk(process, given)
+
+    monkeypatch.setattr(programs, "_talk", talk_late)
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+        ended = run("x" * 2_000, "sh", "-c", f"exit {code}")
+        if code == 0:
+            assert runner.run(ended) == ""
+            return
+        with pytest.raises(AttemptFailed, match=f"^sh: exit code {code}$") as failed:
+            runner.run(ended)
+    assert (failed.value.error_code, failed.value.retryable) == ("exit", code == 75)
 
 
 async def test_a_program_may_answer_while_it_reads() -> None:
