@@ -74,6 +74,12 @@ def _records(entries: Iterator[Entry]) -> Iterator[Record]:
 
 def verify(reader: LedgerReader) -> Verdict:
     """Run every decision of a ledger again, and compare the fold with what was recorded of it."""
+    # What a coordinator archives meanwhile, the records up to here know nothing of.
+    with reader.still():
+        return _verify(reader)
+
+
+def _verify(reader: LedgerReader) -> Verdict:
     verdict, again = Verdict(), Replay(reader.namespace())
     try:
         difference = again.run(_records(reader.entries()))

@@ -1,7 +1,8 @@
 """A ledger's file seen by a process that does not own it: reading only, without the lock, also while it is written.
 
 For tools that look at a ledger and for the process that makes snapshots aside. It sees what was durable when it was
-opened. It does not look for damage: the coordinator does, when it opens the file.
+opened; what is archived, as it is when it is asked for, but inside of `still`. It does not look for damage: the
+coordinator does, when it opens the file.
 """
 
 from __future__ import annotations
@@ -44,10 +45,9 @@ class LedgerReader:
                 raise StoreTooNew(f"{self.path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
             if version < len(MIGRATIONS):
                 raise StoreError(f"{self.path}: an older version wrote it; start a coordinator on it once")
-            [(end,)] = self._run("find_end")
             self._blobs = BlobDirectory.beside(self.path)
-            self.end = int(end)
-            """The position of the last entry when it was opened."""
+            self.end = self._find_end()
+            """The position of the last entry when it was opened, or `still` began."""
         except BaseException:
             self._connection.close()
             raise
@@ -57,6 +57,20 @@ class LedgerReader:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Inside the block, have entries, snapshot and archive be as they are now, whatever is written meanwhile.
+
+        For as long, the write-ahead log of a coordinator that writes only grows, as no checkpoint passes what is read
+        here. So it is for a look at everything that ends by itself, not for one that waits for a person.
+        """
+        self._run("begin_reading")
+        try:
+            self.end = self._find_end()
+            yield
+        finally:
+            self._run("end_reading")
 
     def namespace(self) -> str:
         """Return what the ids of this ledger's tasks begin with: nothing else in it names the namespace."""
@@ -109,6 +123,10 @@ class LedgerReader:
     def list_contexts(self, after: str, limit: int) -> list[ArchivedContext]:
         """Return archived contexts in the order of their ids, from behind one; `limit` at most."""
         return archived_from(ArchivedContext, self._run("list_contexts", (after, limit)), self._blobs)
+
+    def _find_end(self) -> int:
+        [(end,)] = self._run("find_end")
+        return int(end)
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

@@ -69,6 +69,14 @@ SELECT coalesce((SELECT last FROM log ORDER BY first DESC LIMIT 1), 0);
 -- Start a group; take the write lock at once, not at the first row
 BEGIN IMMEDIATE;
 
+-- begin_reading --
+-- Have everything read from here on be as it is at the first read
+BEGIN;
+
+-- end_reading --
+-- Read what is newest again
+ROLLBACK;
+
 -- commit --
 -- Make a group durable
 COMMIT;

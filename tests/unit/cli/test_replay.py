@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from a2a.engine.records import ClaimEnded, ContextWritten, Settled, from_bytes, 
 from a2a.engine.task_state import Task
 from a2a.hosting import reading
 from a2a.protocol.codec import pack, unpack
+from a2a.stores.base import Entry
 from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
 from a2a.testing import squad
@@ -191,6 +193,24 @@ def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger
     done = command("replay", str(ledger), "--verify")
     assert done.code == 1
     assert f"task {task} in the archive" in done.err
+
+
+def test_what_is_archived_meanwhile_is_not_compared(
+    command: Any, ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LedgerReader.entries
+    was_archived: list[str] = []
+
+    def entries(reader: LedgerReader, after: int = 0) -> Iterator[Entry]:
+        yield from read(reader, after)
+        if not was_archived:
+            was_archived.append(archive_first(ledger))
+
+    monkeypatch.setattr(LedgerReader, "entries", entries)
+    told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
+    assert (told["ok"], told["archived"], len(was_archived)) == (True, 0, 1)
+    later = json.loads(command("replay", str(ledger), "--verify", "--json").out)
+    assert (later["ok"], later["archived"], later["records"] > told["records"]) == (True, 2, True)
 
 
 async def test_an_archived_conflict_is_compared_and_shown(command: Any, tmp_path: Path) -> None:

@@ -53,6 +53,25 @@ async def test_it_reads_while_a_coordinator_writes_and_stays_where_it_was(path, 
     await store.aclose()
 
 
+async def test_inside_of_still_everything_stays_as_it_was(path, append, make_entries):
+    store = SqliteStore(path)
+    await store.open()
+    later = TASK._replace(task="main-2", key="k2", lsn=2)
+    with LedgerReader(path) as reader:
+        await append(store, make_entries(2_501), 2_500)
+        with reader.still():
+            assert reader.end == 2_501
+            await append(store, make_entries(2_502), 2_501, [later])
+            await store.save_snapshot(Snapshot(3, b"later"))
+            assert [entry.lsn for entry in reader.entries(2_499)] == [2_500, 2_501]
+            assert reader.list_archived(ANY) == [TASK]
+            assert reader.snapshot() == Snapshot(2, b"state")
+        assert reader.list_archived(ANY) == [later, TASK]
+        with reader.still():
+            assert reader.end == 2_502
+    await store.aclose()
+
+
 async def test_it_reads_what_is_large_and_says_where_that_is_missing(path, append, make_entries):
     store = SqliteStore(path)
     await store.open()
