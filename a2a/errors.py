@@ -146,11 +146,13 @@ class ConnectError(A2AError):
 
     Attributes:
         is_final: trying again will not help, as with an address that is none.
+        is_absent: no coordinator is there: nothing listens, or something else does.
     """
 
-    def __init__(self, detail: str, *, is_final: bool = False) -> None:
+    def __init__(self, detail: str, *, is_final: bool = False, is_absent: bool = False) -> None:
         super().__init__(detail)
         self.is_final = is_final
+        self.is_absent = is_absent
 
 
 class ConnectionLost(A2AError):

@@ -258,11 +258,20 @@ async def _is_taken(url: str) -> bool:
 
 
 async def _lets_in(url: str, token: str | None) -> bool:
+    """Tell whether a coordinator is there that lets us in.
+
+    Raises:
+        ConnectError: it refused the token that somebody named; only without one it may be somebody else's.
+    """
     try:
         with anyio.fail_after(5.0):
             async with connect(url, token=token):
                 return True
-    except (ConnectError, TimeoutError):
+    except TimeoutError:
+        return False
+    except ConnectError as error:
+        if not error.is_absent and (token or os.environ.get("A2A_TOKEN")):
+            raise
         return False
 
 

@@ -69,9 +69,10 @@ class Common:
 
         try:
             return self.run(work)
-        except ConnectError:
+        except ConnectError as error:
             ledger = default_ledger()
-            if self.connection.url != DEFAULT_URL or not ledger.exists():
+            # Who does not let us in may have another ledger.
+            if not error.is_absent or self.connection.url != DEFAULT_URL or not ledger.exists():
                 raise
             self.out.note(f"no coordinator runs here; this is how it left {ledger}")
             try:

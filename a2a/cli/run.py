@@ -16,7 +16,7 @@ from ..client import Client, connect
 from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError
-from ..squads import Definition, Place, load, state_of
+from ..squads import Definition, Place, find_place, load, state_of
 from .asking import can_ask, question_lines, read_line
 from .at_work import ended_by_sigterm, squad_at_work
 from .board import Display, display
@@ -111,6 +111,8 @@ def run(
 
     async def whole() -> int:
         wanted = {**given, "head": await _head(repo)}
+        # Who is not let in is told so before there is a folder.
+        await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
             word = "goes on" if this.is_resumed else "begins"
             common.out.note(f"the run {word} in {this.folder}")

@@ -207,12 +207,12 @@ async def connect(
     except SSLError as exc:
         raise ConnectError(f"{url} could not be connected to securely: {exc}") from exc
     except ConnectionRefusedError as exc:
-        raise ConnectError(f"nothing listens at {where}") from exc
+        raise ConnectError(f"nothing listens at {where}", is_absent=True) from exc
     except OSError as exc:
         # asyncio folds the failures of several addresses into one error without a number.
         is_refused = exc.errno is None and "Connect call failed" in str(exc)
         what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {exc}"
-        raise ConnectError(what) from exc
+        raise ConnectError(what, is_absent=is_refused) from exc
     finally:
         if not is_done:
             handshake.abort()
@@ -338,6 +338,8 @@ class _ClientHandshake(asyncio.Protocol):
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._failure = ""
+        self._is_stranger = False
+        """Whether what answered is no coordinator."""
         self._head = bytearray()  # gone with this object
         self._protocol = ClientProtocol(
             uri,
@@ -373,7 +375,7 @@ class _ClientHandshake(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.opened.done():
             failure = self._failure or f"closed the connection during the handshake{f': {exc}' if exc else ''}"
-            self.opened.set_exception(ConnectError(f"{self._url} {failure}"))
+            self.opened.set_exception(ConnectError(f"{self._url} {failure}", is_absent=self._is_stranger))
 
     def abort(self) -> None:
         """Give up; also on a connection that opened while its owner was being cancelled."""
@@ -388,10 +390,12 @@ class _ClientHandshake(asyncio.Protocol):
         if self._failure or self._transport.is_closing():
             return
         if self._protocol.handshake_exc is not None:
+            self._is_stranger = not _is_refusal(self._protocol.handshake_exc)
             self._fail(_explain(self._protocol.handshake_exc))
         elif not events:
             return
         elif self._protocol.subprotocol is None:
+            self._is_stranger = True
             self._fail("answered without naming a subprotocol: it is no a2a coordinator")
         else:
             connection = WebSocketConnection(self._transport, self._protocol, self._receiver, self._settings)
@@ -420,6 +424,14 @@ def _select_subprotocol(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Su
         if subprotocol in SUBPROTOCOLS:
             return subprotocol
     raise NegotiationError(f"offer one of the subprotocols {', '.join(SUBPROTOCOLS)}")
+
+
+def _is_refusal(exc: Exception) -> bool:
+    """Tell whether a coordinator may have answered so: it is full, or does not take this name or page."""
+    return isinstance(exc, InvalidStatus) and exc.response.status_code in (
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
 
 
 def _explain(exc: Exception) -> str:

@@ -127,6 +127,21 @@ async def test_a_coordinator_at_the_default_is_used(tiny: Definition, nobody_lis
             assert elsewhere.starts_coordinator and elsewhere.is_passing and elsewhere.url != nobody_listens
 
 
+async def test_a_token_that_is_refused_is_told_where_somebody_named_it(
+    tiny: Definition, nobody_listens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with host(listen=nobody_listens.removeprefix("ws://")) as hosted:
+            with pytest.raises(ConnectError, match="auth: the token does not open this namespace"):
+                await find_place(tiny, token="another")
+            monkeypatch.setenv("A2A_TOKEN", "another")
+            with pytest.raises(ConnectError, match="auth: the token does not open this namespace"):
+                await find_place(tiny)
+            monkeypatch.delenv("A2A_TOKEN")
+            hosted.tokens.token_file.write_text("of somebody else")
+            assert (await find_place(tiny)).is_passing
+
+
 async def test_somebody_else_at_the_default_is_left_alone(
     tiny: Definition, nobody_listens: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

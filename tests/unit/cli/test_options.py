@@ -104,3 +104,21 @@ def test_what_only_looks_reads_the_ledger_where_no_coordinator_runs(
     assert (listed.code, "nothing" in listed.out) == (0, True)
     assert "no coordinator runs here" in listed.err
     assert command("task", "cancel", "main-3", "--url", url).code == 3, "changing needs a coordinator"
+
+
+@pytest.mark.parametrize("arguments", [("task", "ls"), ("task", "show", "main-3"), ("conflict", "ls")])
+def test_a_ledger_does_not_answer_for_a_coordinator_that_refuses(
+    monkeypatch: pytest.MonkeyPatch, world: Any, command: Any, arguments: tuple[str, ...]
+) -> None:
+    async def leave_a_ledger() -> None:
+        default_ledger().parent.mkdir(parents=True, exist_ok=True)
+        async with host(default_ledger()):
+            pass
+
+    anyio.run(leave_a_ledger)
+    monkeypatch.setattr("a2a.cli.options.DEFAULT_URL", world.url)
+    monkeypatch.setenv("A2A_TOKEN", "another")
+    done = command(*arguments)
+    assert (done.code, done.out) == (3, "")
+    assert f"{world.url} refused" in done.err
+    assert "auth: the token does not open this namespace" in done.err

@@ -13,9 +13,10 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, TaskContext
+from a2a import Agent, AttemptFailed, TaskContext, squads
 from a2a.cli import run as module
 from a2a.cli.run import EXIT_OF_ERROR, EXIT_OF_VERDICT
+from a2a.cli.runs import runs_dir
 
 Command = Callable[..., Any]
 
@@ -255,3 +256,17 @@ def test_what_cannot_be_done_starts_nothing(
     assert done.code == code
     assert words in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize("arguments", [("run", "modernise", "--sdist", "a==1"), ("ask", "how long?"), ("squad", "up")])
+def test_a_wrong_token_is_told_before_anything_is_made(
+    world: Any, command: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(squads, "DEFAULT_URL", world.url)
+    monkeypatch.delenv("A2A_URL")
+    monkeypatch.setenv("A2A_TOKEN", "another")
+    done = command(*arguments)
+    assert (done.code, done.out) == (3, "")
+    assert "auth: the token does not open this namespace" in done.err
+    assert not runs_dir().exists()
+    assert not squads.known()

@@ -112,8 +112,9 @@ async def test_the_first_offered_subprotocol_that_is_known_is_chosen(
 async def test_a_connection_more_than_the_listener_holds_is_refused_until_one_ends(listening, connected, make_recorder):
     async with listening(connections_max=1, closing_deadline=0.05) as listener:
         async with connected(listener, make_recorder()):
-            with pytest.raises(ConnectError, match="HTTP 503"):
+            with pytest.raises(ConnectError, match="HTTP 503") as caught:
                 await connect(listener.url, make_recorder())
+            assert not caught.value.is_absent
         await listener.recorders[0].until_closed()
         async with asyncio.timeout(WAIT):
             while True:
@@ -262,8 +263,9 @@ async def test_a_url_that_is_none_is_named(make_recorder, url):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_an_address_nobody_listens_at_is_named(make_recorder, host):
     port = unused_port()
-    with pytest.raises(ConnectError, match=f"^nothing listens at {host}:{port}$"):
+    with pytest.raises(ConnectError, match=f"^nothing listens at {host}:{port}$") as caught:
         await connect(f"ws://{host}:{port}", make_recorder())
+    assert caught.value.is_absent
 
 
 async def test_a_refusal_is_quoted(listening, make_recorder):
@@ -317,6 +319,7 @@ async def test_a_server_that_is_no_coordinator_is_told_apart(make_recorder, answ
         with pytest.raises(ConnectError) as caught:
             await connect(url, recorder)
         assert str(caught.value).startswith(f"{url} {says}")
+        assert caught.value.is_absent
         async with asyncio.timeout(WAIT):
             await ended.get()
     assert recorder.calls == []
