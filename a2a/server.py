@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from socket import socket
 from ssl import SSLContext
@@ -24,7 +24,8 @@ from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
 from .engine.decision import EndedPage, Need, Ready, Row, What
 from .engine.policy import Policy
-from .engine.records import from_bytes, to_bytes
+from .engine.records import Record, from_bytes, to_bytes
+from .engine.snapshot import OtherNamespaceError
 from .errors import StoreError
 from .ids import new_secret
 from .jobs import Workbench
@@ -127,7 +128,7 @@ class Server:
 
         Raises:
             StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
-            StoreError: it cannot be read, or its records do not fold.
+            StoreError: it cannot be read, is of another namespace, or its records do not fold.
         """
         self._loop = asyncio.get_running_loop()
         self._failure = self._loop.create_future()
@@ -135,7 +136,7 @@ class Server:
         try:
             await self._load_snapshot()
             entries = self.store.read(self.coordinator.ledger.lsn)
-            self.coordinator.fold(from_bytes(entry.body, entry.payload) for entry in entries)
+            self.coordinator.fold(self._records(entries))
             self.coordinator.begin(self.clock())
         except StoreError:
             await self.store.aclose()
@@ -175,9 +176,31 @@ class Server:
             return
         try:
             self.coordinator.load(kept.body)
+        except OtherNamespaceError as error:
+            raise self._of_another(error.found) from error
         except ValueError as error:
             log.warning("the snapshot of record %s cannot be used, all records are folded: %s", kept.lsn, error)
         self._snapshots.newest = self.coordinator.ledger.lsn
+
+    def _records(self, entries: Iterator[Entry]) -> Iterator[Record]:
+        """Yield the records of entries, of this namespace: the first that is about a task tells it."""
+        for entry in entries:
+            if entry.task:
+                found = entry.task.rpartition("-")[0]
+                if found != self.policy.namespace:
+                    raise self._of_another(found)
+                yield from_bytes(entry.body, entry.payload)
+                break
+            yield from_bytes(entry.body, entry.payload)
+        for entry in entries:
+            yield from_bytes(entry.body, entry.payload)
+
+    def _of_another(self, found: str) -> StoreError:
+        wanted, where = self.policy.namespace, self.store.path or "the ledger"
+        return StoreError(
+            f"{where} has the namespace {found}, and {wanted} was asked for; it was left as it is: start it with the "
+            f"namespace {found}, or name another file for {wanted}"
+        )
 
     async def listen(
         self,

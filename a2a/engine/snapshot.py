@@ -103,20 +103,43 @@ def to_bytes(ledger: Ledger) -> bytes:
     return plain.with_checksum(plain.to_bytes(_state(ledger, list(ledger.tasks.values()))))
 
 
-def load(body: bytes, namespace: str) -> Ledger:
-    """Return the ledger that a snapshot holds.
+class OtherNamespaceError(ValueError):
+    """A snapshot is of another namespace than the one asked for."""
 
-    Raises:
-        ValueError: it is not one of this version and namespace; the records have to be folded.
-    """
+    def __init__(self, found: str, wanted: str) -> None:
+        super().__init__(f"it is of the namespace {found}, not {wanted}")
+        self.found = found
+
+
+def _read(body: bytes) -> _State:
     try:
         state = plain.from_bytes(_State, body)
     except ValueError as error:
         raise ValueError(f"another version of this software wrote it, or it is damaged: {error}") from error
     if (state.version, state.fields) != (VERSION, plain.fingerprint(_State)):
         raise ValueError("another version of this software wrote it")
+    return state
+
+
+def namespace_of(body: bytes) -> str:
+    """Return the namespace that a snapshot is of.
+
+    Raises:
+        ValueError: it is not one of this version.
+    """
+    return _read(body).namespace
+
+
+def load(body: bytes, namespace: str) -> Ledger:
+    """Return the ledger that a snapshot holds.
+
+    Raises:
+        OtherNamespaceError: it is one of another namespace.
+        ValueError: it is not one of this version; the records have to be folded.
+    """
+    state = _read(body)
     if state.namespace != namespace:
-        raise ValueError(f"it is of the namespace {state.namespace}, not {namespace}")
+        raise OtherNamespaceError(state.namespace, namespace)
     ledger = Ledger(namespace)
     ledger.lsn, ledger.at, ledger.epoch = state.lsn, state.at, state.epoch
     ledger.principals, ledger.agents, ledger.mailboxes = state.principals, state.agents, state.mailboxes

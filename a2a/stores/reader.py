@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
+from ..engine.snapshot import namespace_of
 from ..errors import StoreError, StoreTooNew
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
@@ -73,9 +74,14 @@ class LedgerReader:
             self._run("end_reading")
 
     def namespace(self) -> str:
-        """Return what the ids of this ledger's tasks begin with: nothing else in it names the namespace."""
+        """Return what the ids of this ledger's tasks begin with; of one without tasks only a snapshot may tell it."""
         named = next((entry.task for entry in self.entries() if entry.task), None)
-        return named.rpartition("-")[0] if named else "main"
+        if named:
+            return named.rpartition("-")[0]
+        kept = self.snapshot()
+        with suppress(ValueError):  # another version wrote it
+            return namespace_of(kept.body) if kept is not None else "main"
+        return "main"
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
         """Yield the entries behind a position in order.

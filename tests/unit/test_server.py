@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +39,7 @@ from a2a.protocol.messages import (
     TaskReport,
 )
 from a2a.stores.base import Appended, Entry, Store
+from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
 from a2a.transports.memory import pair
 
@@ -616,6 +619,34 @@ async def test_a_ledger_that_does_not_fold_is_left_alone(body: bytes) -> None:
         await Server(store).open()
     await store.open()  # it was closed
     await store.aclose()
+
+
+@pytest.mark.parametrize("names_a_task", [True, False])
+@pytest.mark.parametrize("has_snapshot", [True, False])
+async def test_a_ledger_of_another_namespace_is_left_alone(
+    tmp_path: Path, names_a_task: bool, has_snapshot: bool
+) -> None:
+    path = tmp_path / "l.db"
+    async with squad(store=SqliteStore(path), policy=Policy(namespace="one")) as running:
+        if names_a_task:
+            async with running.client.delegate("nobody", key="k"):
+                pass
+    with closing(sqlite3.connect(path)) as connection:
+        if not has_snapshot:
+            connection.execute("DELETE FROM snapshot")
+            connection.commit()
+        before = connection.execute("SELECT * FROM log").fetchall()
+    if names_a_task or has_snapshot:
+        with pytest.raises(StoreError, match=f"{path} has the namespace one, and two was asked for") as refused:
+            await Server(SqliteStore(path), Policy(namespace="two")).open()
+        assert "start it with the namespace one, or name another file for two" in str(refused.value)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT * FROM log").fetchall() == before
+    with LedgerReader(path) as reader:
+        assert reader.namespace() == ("one" if names_a_task or has_snapshot else "main")
+    server = Server(SqliteStore(path), Policy(namespace="one"))
+    await server.open()
+    await server.aclose()
 
 
 async def test_a_ledger_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

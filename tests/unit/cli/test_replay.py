@@ -51,6 +51,16 @@ async def ledger(tmp_path: Path) -> Path:
     return await doubled(tmp_path / "ledger.db", 1, 2)
 
 
+def test_a_ledger_of_another_namespace_adds_up_before_it_has_tasks(command: Any, tmp_path: Path) -> None:
+    async def run() -> None:
+        server = Server(SqliteStore(tmp_path / "l.db"), Policy(namespace="other"))
+        await server.open()
+        await server.aclose()
+
+    anyio.run(run)
+    assert command("replay", str(tmp_path / "l.db"), "--verify").code == 0
+
+
 def settle_otherwise(path: Path) -> int:
     """Say in the stored record that the first task ended in another way, and return the record's position."""
     return change_record(path, Settled, lambda record: setattr(record, "state", "canceled"))
