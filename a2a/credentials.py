@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .errors import A2AError
 from .ids import new_secret
 
 __all__ = [
     "DEFAULT_URL",
+    "StateDirectoryError",
     "Tokens",
+    "check_state_dir",
     "coordinator_dir",
     "default_ledger",
     "keep_secrets_with",
@@ -35,6 +38,10 @@ __all__ = [
 
 DEFAULT_URL = "ws://127.0.0.1:7420"
 """Where a coordinator listens, and is looked for, when nobody says otherwise."""
+
+
+class StateDirectoryError(A2AError):
+    """What this user has to keep cannot be kept: a directory for it can neither be used nor made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,22 @@ def state_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "a2a"
 
 
+def check_state_dir() -> None:
+    """Look whether the directory for this user's state is there, or can be made; it is not made.
+
+    For commands, before they connect: a secret has to be kept when a connection stands, where nobody could be told.
+
+    Raises:
+        StateDirectoryError: it is not there, and cannot be made.
+    """
+    home = state_dir()
+    with _told(home):
+        if not home.exists():
+            # Tried, as permissions do not tell it of every file system.
+            above = next(parent for parent in home.absolute().parents if parent.exists())
+            Path(tempfile.mkdtemp(prefix=".a2a-", dir=above)).rmdir()
+
+
 def coordinator_dir(url: str) -> Path:
     """Return the directory for what is known about the coordinator at `url`."""
     parts = urlsplit(url)
@@ -71,7 +94,7 @@ def default_ledger(namespace: str = "main") -> Path:
 def provide_tokens(url: str, token: str | None = None) -> Tokens:
     """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place."""
     directory = coordinator_dir(url)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(directory)
     if token is not None:
         _write(directory / "token", token)
     for name in ("token", "operator-token"):
@@ -105,7 +128,7 @@ def provide_secret(url: str, principal: str) -> str:
     known = _read(path)
     if known is not None:
         return known
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(path.parent)
     drawn = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     _create(drawn, new_secret())
     try:
@@ -132,7 +155,7 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
     else:
         digest = hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:16]
         home = state_dir() / "ledgers" / f"{_file_name(ledger.stem)}-{digest}.secrets"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(home)
     if link.is_dir() and not link.is_symlink():
         link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued by another machine: not ours to lose
     temporary = link.with_name(f".secrets.{os.getpid()}")
@@ -154,12 +177,25 @@ def _secret_file(url: str, principal: str) -> Path:
     return coordinator_dir(url) / "secrets" / f"{_file_name(principal)}-{digest}"
 
 
+def _make(directory: Path) -> None:
+    with _told(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StateDirectoryError(f"the state directory {directory} cannot be made: {exc.strerror}") from exc
+
+
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "_", text)[:80]
 
 
 def _read(path: Path) -> str | None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return path.read_text(encoding="utf-8").strip() or None
     return None
 

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import anyio
 
 from .client import Client, connect
-from .credentials import DEFAULT_URL, coordinator_dir, load_tokens, state_dir
+from .credentials import DEFAULT_URL, check_state_dir, coordinator_dir, load_tokens, state_dir
 from .errors import A2AError, ConnectError
 from .statefile import StateFile
 from .supervisor import Program, Supervisor, supervise, to_state
@@ -218,7 +218,9 @@ async def find_place(
     Raises:
         ConnectError: there is a coordinator that does not let us in, or none where we cannot start one.
         SquadError: the coordinator that is running has another ledger.
+        StateDirectoryError: there is no place to keep this user's secrets.
     """
+    check_state_dir()
     if url is not None:
         return await _named_place(url, token, db)
     for state in known(definition.name):

@@ -12,6 +12,7 @@ import click
 from .. import supervisor
 from ..agent import Agent
 from ..client import Client
+from ..credentials import check_state_dir
 from ..delegator import AgentInfo
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
@@ -106,6 +107,7 @@ def exec_agent(
 
 
 async def _serve(served: Agent, connection: Connection, name: str, out: Output) -> None:
+    check_state_dir()
     stop = anyio.Event()
     ready = anyio.Event()
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 import click
 
-from ..credentials import coordinator_dir, load_tokens, state_dir
+from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir, load_tokens, state_dir
 from ..errors import ConnectError, StoreError, StoreLocked
 from ..stores.database import check
 from ..stores.lock import LedgerLock
@@ -115,6 +115,11 @@ def others_named_a2a() -> Iterator[Finding]:
 def state(url: str) -> Iterator[Finding]:
     """Look whether this user's tokens and secrets are kept from others."""
     home = state_dir()
+    try:
+        check_state_dir()
+    except StateDirectoryError as error:
+        yield Finding("state directory", "wrong", str(error).removeprefix("the state directory "))
+        return
     if not home.exists():
         yield Finding("state directory", "ok", f"{home} is not there yet")
         return
@@ -148,6 +153,8 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
             return Finding(what, "ok", f"{connection.url} lets {client.agent_id} in, {role}; {client.durability}")
     except TimeoutError:
         return Finding(what, "wrong", f"{connection.url} does not answer")
+    except StateDirectoryError:
+        return Finding(what, "note", "not looked for: a secret for it could not be kept")
     except ConnectError as error:
         if "refused" in str(error):
             has_token = connection.token or os.environ.get("A2A_TOKEN") or load_tokens(connection.url)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..credentials import DEFAULT_URL
+from ..credentials import DEFAULT_URL, check_state_dir
 from .exits import Failure
 from .output import Output
 
@@ -35,9 +35,14 @@ class Connection:
     """None: A2A_TOKEN, else what this user's state directory has for the URL."""
 
     def client(self) -> Client:
-        """Return a client to enter. It is an operator where this user has the operator's token."""
+        """Return a client to enter. It is an operator where this user has the operator's token.
+
+        Raises:
+            StateDirectoryError: there is no place to keep this user's secret.
+        """
         from ..client import connect
 
+        check_state_dir()
         return connect(self.url, token=self.token, operator=True)
 
 

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from a2a.credentials import coordinator_dir, load_secret, load_tokens, provide_secret, provide_tokens, state_dir
+from a2a.credentials import (
+    StateDirectoryError,
+    check_state_dir,
+    coordinator_dir,
+    load_secret,
+    load_tokens,
+    provide_secret,
+    provide_tokens,
+    state_dir,
+)
 
 URL = "ws://127.0.0.1:7420"
 
@@ -69,3 +78,14 @@ def test_a_secret_stays_inside_the_directory_whatever_the_name() -> None:
     provide_secret(URL, "../../../etc/x")
     inside = coordinator_dir(URL) / "secrets"
     assert [path.parent for path in inside.rglob("*") if path.is_file()] == [inside]
+
+
+def test_a_state_directory_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    check_state_dir()
+    assert not state_dir().exists(), "it was only tried"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "file" / "a2a"))
+    with pytest.raises(StateDirectoryError, match="file/a2a cannot be made: Not a directory"):
+        check_state_dir()
+    with pytest.raises(StateDirectoryError, match="cannot be made: Not a directory"):
+        provide_secret("ws://127.0.0.1:1", "someone")

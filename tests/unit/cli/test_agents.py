@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from a2a import ConnectError
+from a2a import Agent, ConnectError
+from a2a.cli.agents import _serve
+from a2a.cli.options import Connection
+from a2a.cli.output import Output
+from a2a.credentials import StateDirectoryError
 from a2a.ids import new_suffix
 from a2a.link import Link, LinkSettings
 from a2a.protocol.session import Identity
@@ -122,3 +127,9 @@ def test_an_agent_that_is_not_let_in_ends(command: Any, world: Any, tmp_path: Pa
     done = command("agent", "exec", "--skill", "x", "--token-file", str(wrong), "--", "true")
     assert done.code == 3
     assert "refused exec-x: auth" in done.err
+
+
+async def test_an_agent_whose_secret_cannot_be_kept_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
+    with anyio.fail_after(30), pytest.raises(StateDirectoryError, match="/dev/null/a2a cannot be made"):
+        await _serve(Agent("x"), Connection("ws://127.0.0.1:1", None), "x", Output())

@@ -133,3 +133,16 @@ def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = {item.what: item for item in helpers()}
     assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")
+
+
+@pytest.mark.parametrize("arguments", [("doctor",), ("task", "ls")])
+def test_a_state_directory_that_cannot_be_made_is_wrong(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    token = world.hosted.tokens.token
+    monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
+    monkeypatch.setenv("A2A_TOKEN", token)
+    done = command(*arguments)
+    assert done.code == 1
+    assert "/dev/null/a2a cannot be made: Not a directory" in done.out + done.err
+    assert "Traceback" not in done.out + done.err
