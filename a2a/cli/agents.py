@@ -153,7 +153,7 @@ async def _supervise(programs: Sequence[supervisor.Program], out: Output) -> Non
 @common_options()
 def list_agents(common: Common, skill: str | None) -> None:
     """Show who is there, with skills, load and the time since they were last heard."""
-    found = common.run(lambda client: client.find(skill))
+    found = common.read(lambda client: client.find(skill))
     if common.out.as_json:
         for info in found:
             common.out.record(_shown(info))
@@ -212,7 +212,7 @@ def show_agent(common: Common, agent_id: str) -> None:
         for line in refused_lines(info.refused):
             out.line(escape(line))
 
-    common.run(work)
+    common.read(work)
 
 
 @agent.command("drain")

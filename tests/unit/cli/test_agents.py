@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from a2a import Agent, ConnectError
 from a2a.cli.agents import _serve
 from a2a.cli.options import Connection
 from a2a.cli.output import Output
-from a2a.credentials import StateDirectoryError
+from a2a.credentials import StateDirectoryError, default_ledger
+from a2a.hosting import host
 from a2a.ids import new_suffix
 from a2a.link import Link, LinkSettings
 from a2a.protocol.session import Identity
@@ -133,3 +135,33 @@ async def test_an_agent_whose_secret_cannot_be_kept_does_not_wait(monkeypatch: p
     monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
     with anyio.fail_after(30), pytest.raises(StateDirectoryError, match="/dev/null/a2a cannot be made"):
         await _serve(Agent("x"), Connection("ws://127.0.0.1:1", None), "x", Output())
+
+
+def test_agents_are_read_from_the_ledger_where_no_coordinator_runs(
+    monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    async def leave_an_agent() -> str:
+        default_ledger().parent.mkdir(parents=True)
+        agent, stop, ready = Agent("judge"), anyio.Event(), anyio.Event()
+
+        @agent.skill
+        async def review() -> None:
+            """Nobody asks."""
+
+        with anyio.fail_after(30):
+            async with host(default_ledger()) as hosted, anyio.create_task_group() as group:
+                group.start_soon(partial(agent.run, hosted.url, stop=stop, ready=ready.set))
+                await ready.wait()
+                stop.set()
+        return hosted.url
+
+    url = anyio.run(leave_an_agent)
+    monkeypatch.delenv("A2A_TOKEN", raising=False)
+    monkeypatch.setattr("a2a.cli.options.DEFAULT_URL", url)
+    listed = command("agent", "ls", "--url", url, "--json")
+    assert listed.code == 0, listed.err
+    told = json.loads(listed.out)
+    assert (told["agent"], told["status"], told["skills"]) == ("judge", "away", ["review"])
+    shown = command("agent", "show", "judge", "--url", url)
+    assert (shown.code, "skill review" in shown.out) == (0, True), shown.err
+    assert command("agent", "drain", "judge", "--url", url).code == 3, "changing needs a coordinator"
