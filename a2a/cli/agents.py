@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,6 +103,10 @@ def exec_agent(
     Its stdin is the input: text as it is, anything else as JSON. Its stdout is the result: JSON where it parses, else
     text. An exit code other than 0 is a failure with the end of its stderr; after 75 another attempt is made.
     """
+    if not skill.strip():
+        raise click.UsageError("--skill: expected the name of a skill, got none")
+    if shutil.which(command[0]) is None:
+        raise click.UsageError(f"{command[0]}: there is no such program")
     made = program_agent(Program(command, timeout), skill, name=name, concurrency=concurrency)
     run_loop(lambda: _serve(made, connection, made.name, Output(as_json, is_quiet)))
 

@@ -213,8 +213,9 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         if key not in known:
             raise ConfigError(f"[limits] {key}: there is no such key; expected one of {', '.join(sorted(known))}")
         number = _checked(f"[limits] {key}", value, int)
-        if number < (0 if key in _MAY_BE_ZERO else 1):
-            raise ConfigError(f"[limits] {key}: {number} is too small")
+        least = 0 if key in _MAY_BE_ZERO else 1
+        if number < least:
+            raise ConfigError(f"[limits] {key}: expected a whole number from {least}, got {number}")
         change = {key: number}
         if key in _BOUNDS:
             policy = replace(policy, bounds=replace(policy.bounds, **change))
@@ -229,6 +230,6 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
 
 def _checked(where: str, value: Any, *kinds: type[S]) -> S:
     if not isinstance(value, kinds) or isinstance(value, bool):
-        names = {str: "a string", int: "a number", float: "a number", list: "a list"}
+        names = {str: "a string", int: "a whole number", float: "a number", list: "a list"}
         raise ConfigError(f"{where}: expected {names[kinds[-1]]}, got {value!r}")
     return value

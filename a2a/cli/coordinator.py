@@ -79,6 +79,8 @@ def run(
     Agents and commands of this user on this machine find its tokens in the state directory. Exit code 70: the ledger
     could not be written; start it again, and everybody goes on where they were.
     """
+    if db is not None and not db.name:
+        raise click.UsageError("--db: expected the name of a file, got none")
     try:
         settings = read_settings(config) if config else Settings()
         if namespace is not None:

@@ -20,14 +20,24 @@ from ..errors import StoreCorrupt, StoreError, StoreTooNew
 from .files import sync, sync_directory
 from .rows import as_group
 
-__all__ = ["MIGRATIONS", "QUERIES", "Parameters", "check", "connect_reader", "connect_writer", "create", "run"]
+__all__ = [
+    "APPLICATION",
+    "MIGRATIONS",
+    "QUERIES",
+    "Parameters",
+    "check",
+    "connect_reader",
+    "connect_writer",
+    "create",
+    "run",
+]
 
 Parameters = Mapping[str, object] | tuple[object, ...]
 """What a statement is given: by name or by place."""
 
 _MAGIC = b"SQLite format 3\x00"
 
-_APPLICATION = int.from_bytes(b"a2aL", "big")
+APPLICATION = int.from_bytes(b"a2aL", "big")
 """Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
 
 _GROUPS_SINCE = 3
@@ -165,7 +175,7 @@ def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = T
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     [(application,)] = run(connection, "get_application")
-    if application != _APPLICATION:
+    if application != APPLICATION:
         raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left as it is")
     version = _version(connection)
     if version > len(MIGRATIONS):

@@ -19,7 +19,7 @@ from ..engine.snapshot import namespace_of
 from ..errors import StoreError, StoreTooNew
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
-from .database import MIGRATIONS, Parameters, connect_reader, run
+from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run
 from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
 __all__ = ["LedgerReader"]
@@ -44,6 +44,8 @@ class LedgerReader:
             [(version,)] = self._run("get_version")
             if version > len(MIGRATIONS):
                 raise StoreTooNew(f"{self.path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+            if self._run("get_application") != [(APPLICATION,)]:
+                raise StoreError(f"{self.path}: expected a ledger, this is none")
             if version < len(MIGRATIONS):
                 raise StoreError(f"{self.path}: an older version wrote it; start a coordinator on it once")
             self._blobs = BlobDirectory.beside(self.path)

@@ -165,3 +165,18 @@ def test_agents_are_read_from_the_ledger_where_no_coordinator_runs(
     shown = command("agent", "show", "judge", "--url", url)
     assert (shown.code, "skill review" in shown.out) == (0, True), shown.err
     assert command("agent", "drain", "judge", "--url", url).code == 3, "changing needs a coordinator"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--skill", "", "--", "tr", "a", "b"), "--skill: expected the name of a skill"),
+        (("--skill", "x", "--", "/no/such/program"), "/no/such/program: there is no such program"),
+    ],
+)
+def test_what_can_never_work_is_refused_at_the_start(
+    command: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.setattr("a2a.cli.agents.run_loop", lambda main: None)  # it would serve until somebody ends it
+    done = command("agent", "exec", *arguments)
+    assert (done.code, words in done.err) == (2, True)

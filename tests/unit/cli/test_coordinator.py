@@ -34,6 +34,7 @@ BOUND = 20
         (("--listen", "127.0.0.1:0", "--tls-cert", "none.pem"), "--tls-cert none.pem"),
         (("--listen", "127.0.0.1:0", "--token-file", "none"), "--token-file"),
         (("-c", "none.toml"), "none.toml"),
+        (("--db", ""), "--db: expected the name of a file"),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error(

@@ -121,3 +121,9 @@ def test_a_file_of_something_else_is_not_read(tmp_path):
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at as one" * 20)
     with pytest.raises(StoreError, match="cannot be read"):
         LedgerReader(tmp_path / "text.db")
+
+
+def test_an_empty_file_is_no_ledger(tmp_path):
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(StoreError, match="expected a ledger, this is none"):
+        LedgerReader(tmp_path / "empty.db")
