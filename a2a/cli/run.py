@@ -99,6 +99,8 @@ def run(
         raise click.UsageError("expected one of --repo PATH and --sdist NAME==VERSION")
     if repo is not None and not repo.is_dir():
         raise click.UsageError(f"--repo: {repo} " + ("is not a folder" if repo.exists() else "does not exist"))
+    if sdist is not None and not all(sdist.partition("==")):
+        raise click.UsageError(f"--sdist: expected NAME==VERSION, got {sdist!r}")
     source = {"repository": str(repo.resolve())} if repo is not None else {"sdist": sdist}
     given = {
         "request": request,
@@ -131,10 +133,21 @@ def run(
 
 
 async def _head(repo: Path | None) -> str:
-    """Return the commit a repository is at: after another commit, an unfinished run is not what is asked for."""
+    """Return the commit a repository is at: after another commit, an unfinished run is not what is asked for.
+
+    Raises:
+        UsageError: it is no repository, which the squad would only find out when all its agents are there.
+    """
     if repo is None:
         return ""
-    command = ("git", "-C", str(repo), "rev-parse", "--quiet", "HEAD")
+    if not await _git(repo, "rev-parse", "--git-dir"):
+        raise click.UsageError(f"--repo: {repo} is no git repository")
+    return await _git(repo, "rev-parse", "--quiet", "HEAD")
+
+
+async def _git(repo: Path, *arguments: str) -> str:
+    """Return what git says of a repository."""
+    command = ("git", "-C", str(repo), *arguments)
     try:
         git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     except OSError as exc:

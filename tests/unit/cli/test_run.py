@@ -241,6 +241,8 @@ def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: L
         (("--repo", ".", "--sdist", "a==1"), 2, "expected one of --repo PATH and --sdist NAME==VERSION"),
         (("--repo", "/no/such/folder"), 2, "/no/such/folder does not exist"),
         (("--repo", __file__), 2, "is not a folder"),
+        (("--repo", "/"), 2, "/ is no git repository"),
+        (("--sdist", "foo"), 2, "expected NAME==VERSION, got 'foo'"),
         (("--sdist", "a==1", "--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
         (
             ("--sdist", "a==1", "--url", "wss://nowhere.invalid:1"),
@@ -256,6 +258,7 @@ def test_what_cannot_be_done_starts_nothing(
     assert done.code == code
     assert words in done.err
     assert done.out == ""
+    assert not runs_dir().exists()
 
 
 @pytest.mark.parametrize("arguments", [("run", "modernise", "--sdist", "a==1"), ("ask", "how long?"), ("squad", "up")])
