@@ -24,7 +24,7 @@ from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
-from .errors import CODES, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
+from .errors import CODES, A2AError, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
 from .ids import new_id, new_secret
 from .protocol.codec import (
     JSON,
@@ -160,6 +160,8 @@ class Link:
         self._runner: asyncio.Task[None] | None = None
         self._refusal: Error | None = None
         self._left: str | None = None
+        self._trouble: ConnectError | None = None
+        """Why nothing was said on the newest connection."""
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
         self._complained_of: dict[str, Any] | None = None
@@ -331,6 +333,8 @@ class Link:
 
     def _was_let_in(self, started: float) -> bool:
         """Tell whether the connection that just ended had been welcomed; raise where another try is of no use."""
+        if self._trouble is not None:
+            raise self._trouble
         if self._left == "taken_over":
             raise ConnectError(f"another instance of {self.identity.agent_id} took its place")
         error = self._refusal
@@ -402,7 +406,12 @@ class Link:
         transport.keepalive(IDLE_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
-        self._show_secret()
+        try:
+            self._show_secret()
+        except (A2AError, OSError) as error:
+            self._trouble = ConnectError(f"{self.identity.agent_id} has no place for its secret: {error}")
+            transport.close(1000, "no secret")
+            return
         self.session.connected()
         self._greeted_at = self.now()
         self._flush()

@@ -696,6 +696,18 @@ async def test_a_secret_is_kept_before_a_welcome_that_may_be_lost(coordinator, m
     assert kept != [None]
 
 
+async def test_a_peer_that_cannot_keep_its_secret_is_told_so_and_says_nothing(coordinator, make_link):
+    class Full(dict[str, str]):
+        def setdefault(self, *_: Any) -> str:
+            raise OSError(28, "No space left on device")
+
+    link = make_link(secrets=Full(), patience=FOREVER)
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="helper has no place for its secret: .*No space left on device"):
+            await link.open()
+    assert coordinator.connections[0].messages == []
+
+
 async def test_a_secret_is_shown_on_every_later_connection(coordinator, make_link, haste):
     with anyio.fail_after(BOUND):
         link = make_link(secrets={"helper": "s1"})
