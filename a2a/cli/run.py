@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -116,6 +117,10 @@ def run(
         # Who is not let in is told so before there is a folder.
         await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
+            if branch and repo is not None and not this.is_resumed and await _has_branch(repo, branch):
+                if out is None:
+                    shutil.rmtree(this.folder)
+                raise click.UsageError(f"--branch: {repo} has a branch {branch} already")
             word = "goes on" if this.is_resumed else "begins"
             common.out.note(f"the run {word} in {this.folder}")
             async with (
@@ -143,6 +148,10 @@ async def _head(repo: Path | None) -> str:
     if not await _git(repo, "rev-parse", "--git-dir"):
         raise click.UsageError(f"--repo: {repo} is no git repository")
     return await _git(repo, "rev-parse", "--quiet", "HEAD")
+
+
+async def _has_branch(repo: Path, branch: str) -> bool:
+    return bool(await _git(repo, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"))
 
 
 async def _git(repo: Path, *arguments: str) -> str:
@@ -177,6 +186,11 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
                 with display(common.out) as shown:
                     await _watch(client, task, shown)
                 result = await task.result()
+            except asyncio.CancelledError:
+                common.out.note(
+                    f"the run stays open: the same command goes on with it; a2a task cancel {task.id} ends it"
+                )
+                raise
             except TaskError as error:
                 this.ended = "failed"
                 this.save()

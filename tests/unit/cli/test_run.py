@@ -231,7 +231,20 @@ def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: L
         await anyio.sleep_forever()
 
     lead.does = end
-    assert command("run", "modernise", "--sdist", "a==1").code == 130
+    done = command("run", "modernise", "--sdist", "a==1")
+    assert done.code == 130
+    (task,) = lead.tasks
+    assert f"the same command goes on with it; a2a task cancel {task} ends it" in done.err
+
+
+def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(command: Command, repo: str) -> None:
+    who = ("-c", "user.name=x", "-c", "user.email=x@x")
+    subprocess.run(["git", "-C", repo, *who, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run(["git", "-C", repo, "branch", "taken"], check=True)
+    done = command("run", "modernise", "--repo", repo, "--branch", "taken")
+    assert done.code == 2
+    assert f"--branch: {repo} has a branch taken already" in done.err
+    assert list(runs_dir().iterdir()) == []
 
 
 @pytest.mark.parametrize(
