@@ -235,8 +235,9 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
 
     async def work(client: Client) -> None:
         shown = await client.get(task_id)
-        if wait and not _has_result(shown):
-            async with aclosing(client.watch(task_id)) as events:
+        while wait and not _has_result(shown):
+            # From here on: a result that was reported before, and rejected, is none.
+            async with aclosing(client.watch(task_id, shown["metadata"]["generation"])) as events:
                 async for event in events:
                     if event.state in ENDED or event.state == "reported":
                         break

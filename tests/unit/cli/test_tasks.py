@@ -188,6 +188,21 @@ def test_a_result_is_sent_back_with_feedback(command: Any, world: Any) -> None:
     assert [line for line in done.out.splitlines() if '"rework"' in line and '"longer"' in line]
 
 
+def test_after_a_rejection_the_next_result_is_waited_for(command: Any, world: Any) -> None:
+    task = reported(command, "echo", "--text", "x")
+    # Nobody takes it up before the wait has begun: the agent that had it does not take more.
+    assert command("agent", "drain", "helper").code == 0
+    assert command("task", "reject", task, "again").code == 0
+    done = command("task", "result", "--wait", task, "--timeout", "0.3")
+    assert (done.code, done.err) == (4, "a2a: not done within 0.3 s\n")
+
+
+def test_a_revision_is_what_the_wait_ends_with(command: Any, world: Any) -> None:
+    task = reported(command, "draft")
+    assert command("task", "reject", task, "longer").code == 0
+    assert command("task", "result", "--wait", task, "-q", "--timeout", "20").out == "draft longer\n"
+
+
 def test_a_result_is_rejected_for_good(command: Any, world: Any) -> None:
     task = reported(command, "draft")
     assert command("task", "reject", task, "no", "--final", "--reason", "wrong").err == f"{task}: rejected\n"
