@@ -6,11 +6,15 @@ from typing import Any
 
 import click
 
+from ..client import Client
 from .options import Common, common_options
 from .output import escape
 from .story import duration
 
 __all__ = ["claim"]
+
+LIST_MAX = 1000
+"""Claims that the coordinator shows at once."""
 
 
 @click.group()
@@ -21,14 +25,14 @@ def claim() -> None:
 @claim.command("ls")
 @click.option("--name", metavar="NAME", help="Only what stands in the way of this name, as repo/a or repo/a/**.")
 @click.option("--task", metavar="TASK", help="Only the claims of this task.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1, LIST_MAX), default=100, show_default=True)
 @common_options()
 def list_claims(common: Common, name: str | None, task: str | None, limit: int) -> None:
     """Show who holds which names, then who waits for which, the next first."""
     found = common.read(lambda client: client.claims(name, task=task, limit=limit))
     if common.out.as_json:
         for shown in found:
-            common.out.record(shown)
+            common.out.record(_record(shown))
         return
     if not found:
         common.out.note("nobody has or wants anything" if name is None else f"nobody has or wants {name}")
@@ -47,6 +51,11 @@ def list_claims(common: Common, name: str | None, task: str | None, limit: int) 
             for shown in found
         ],
     )
+
+
+def _record(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a claim as --json prints it: what the wire calls `fence` is not the claim's, which is `claimFence`."""
+    return {"attemptFence" if name == "fence" else name: value for name, value in shown.items()}
 
 
 def _resource(resource: dict[str, str]) -> str:
@@ -75,9 +84,19 @@ def release_claim(common: Common, fence: int) -> None:
     """Give back the claim with this fence: one of your own, or with the operator's token anybody's.
 
     Its holder is not told: whatever guards the resource refuses it as soon as somebody with a higher fence was there.
+    Where no claim has it there is nothing to do, and that is told; exit code 0, as what was wished for is so.
     """
-    common.run(lambda client: client.release(fence))
+
+    async def work(client: Client) -> bool:
+        held = await client.claims(limit=LIST_MAX)
+        await client.release(fence)
+        # Of more than are shown, it may be one that is not.
+        return len(held) == LIST_MAX or any(shown.get("claimFence") == fence for shown in held)
+
+    was_held = common.run(work)
     if common.out.as_json:
-        common.out.record({"claimFence": fence, "state": "released"})
-    else:
+        common.out.record({"claimFence": fence, "state": "released", "wasHeld": was_held})
+    elif was_held:
         common.out.note(f"the claim with fence {fence} is nobody's")
+    else:
+        common.out.note(f"no claim has fence {fence}, or none has it any more: nothing was given back")

@@ -69,7 +69,27 @@ def test_a_claim_is_given_back_by_an_operator(command: Any, world: Any, holder: 
     assert (done.code, done.err) == (0, f"the claim with fence {claim.fence} is nobody's\n")
     assert world.call(holder.claims) == []
     again = command("claim", "release", str(claim.fence), "--json")
-    assert json.loads(again.out) == {"claimFence": claim.fence, "state": "released"}
+    assert json.loads(again.out) == {"claimFence": claim.fence, "state": "released", "wasHeld": False}
+
+
+def test_giving_back_what_nobody_has_is_told_as_that(command: Any, world: Any, holder: Any) -> None:
+    claim = entered(world, holder.claim("repo"))
+    told = json.loads(command("claim", "release", str(claim.fence), "--json").out)
+    assert told == {"claimFence": claim.fence, "state": "released", "wasHeld": True}
+    again = command("claim", "release", str(claim.fence))
+    assert again.code == 0, "it is so already"
+    assert again.err == f"no claim has fence {claim.fence}, or none has it any more: nothing was given back\n"
+
+
+def test_the_fence_of_a_task_is_not_taken_for_its_claims(command: Any, world: Any, gate: Any) -> None:
+    task = command("delegate", "wait", "--resource", "repo/a", "--no-wait").out.strip()
+    world.call(gate.begun.wait)
+    shown = json.loads(command("claim", "ls", "--json").out)
+    attempt = json.loads(command("task", "show", task, "--json").out)["metadata"]["fence"]
+    assert "fence" not in shown
+    assert shown["attemptFence"] == attempt
+    assert command("claim", "ls").out.splitlines()[1].split()[0] == str(shown["claimFence"])
+    world.call(gate.open.set)
 
 
 def test_a_fence_nobody_has_is_told(command: Any, world: Any) -> None:
