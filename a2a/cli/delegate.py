@@ -74,7 +74,8 @@ def delegate(
 
     Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
     Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, and waits to be
-    confirmed or rejected, 7: it was rejected. Ctrl-C leaves the task to go on.
+    confirmed or rejected, 7: the agent would not do it, or its result was rejected for good. Ctrl-C leaves the task to
+    go on.
     """
     told = options["agree"] or resolve or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:

@@ -173,5 +173,7 @@ def exit_code(error: BaseException) -> int:
         (errors.TaskRejected, ExitCode.REJECTED),
         (errors.TaskError, ExitCode.TASK_FAILED),
     )
+    if isinstance(error, errors.TaskFailed) and error.reason == "rejected":
+        return ExitCode.REJECTED  # a result that was refused for good: the task's state is `failed` (spec ACCEPT-5)
     # The first that fits counts; what does not fit has failed.
     return next((code for kind, code in codes if isinstance(error, kind)), ExitCode.FAILED)

@@ -230,7 +230,8 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
 def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
 
-    Exit code 1: there is none yet, 5: the task failed or was cancelled, 7: it was rejected.
+    Exit code 1: there is none yet, 5: the task failed or was cancelled, 7: the agent would not do it, or its result was
+    rejected for good.
     """
 
     async def work(client: Client) -> None:

@@ -133,6 +133,15 @@ def test_a_failed_task_has_an_exit_code_of_its_own(command: Any, world: Any) -> 
     assert (last["kind"], last["reason"], last["detail"]) == ("end", "error", "it went wrong")
 
 
+def test_a_result_that_is_rejected_for_good_has_an_exit_code_of_its_own(command: Any, world: Any) -> None:
+    words = ("delegate", "count_words", "text=a", "--acceptance", "human", "--key", "k")
+    task = command(*words, "--no-wait").out.strip()
+    assert command("task", "result", "--wait", task, "--timeout", "20").code == 0
+    assert command("task", "reject", task, "--final").code == 0
+    done = command(*words, "--timeout", "20")
+    assert (done.code, done.out) == (7, "")
+
+
 def test_options_reach_the_task(command: Any, world: Any) -> None:
     done = command("delegate", "count_words", "text=a", "--to", "somebody-else", "--deadline", "0.3", "-q")
     assert done.code == 5

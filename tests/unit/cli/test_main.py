@@ -94,6 +94,8 @@ def test_the_version_is_told(command: Any) -> None:
         (TimeoutError("x"), 4),
         (errors.TaskFailed("t", "error"), 5),
         (errors.TaskCanceled("t", "canceled"), 5),
+        (errors.TaskFailed("t", "unconfirmed"), 5),
+        (errors.TaskFailed("t", "rejected", "too short"), 7),
         (errors.TaskRejected("t", "rejected"), 7),
         (errors.StoreLocked("x"), 1),
         (errors.A2AError("x"), 1),
