@@ -16,10 +16,9 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, StaleBasis, TaskError
 from .asking import ask_person, can_ask, parse_value, read_line
-from .exits import ExitCode, Failure
 from .options import Common, common_options
 from .output import Output, is_terminal
-from .story import ENDED, Follower, follower
+from .story import ENDED, Follower, follower, stale_failure
 
 __all__ = ["delegate", "read_input"]
 
@@ -198,8 +197,7 @@ async def _see_through(client: Client, task: TaskHandle, out: Output, acceptance
             out.record({"kind": "stale", "task": task.id, "result": stale.value, "moved": stale.moved})
         else:
             out.value(stale.value)
-        said = f"a2a task confirm {task.id}, or a2a task reject {task.id}"
-        raise Failure(f"{stale}: {said}", ExitCode.CONFLICT_OPEN) from stale
+        raise stale_failure(stale) from stale
     if out.as_json:
         out.record({"kind": "result", "task": task.id, "result": value})
     else:

@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ..delegator import TaskEvent
+from ..errors import StaleBasis
 from ..protocol.states import TERMINAL
+from .exits import ExitCode, Failure
 from .output import Output, escape, is_terminal, paused, to_json
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "refused_lines",
     "seconds_between",
     "shortened",
+    "stale_failure",
 ]
 
 ENDED = frozenset(state.value for state in TERMINAL)
@@ -56,7 +59,7 @@ def describe(event: TaskEvent) -> str:
         "ask": lambda: f"asks (question {data.get('askNo', '?')})",
         "answer": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
         "answer_later": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
-        "report": lambda: f"{agent} reports: {data.get('outcome', '?')}",
+        "report": lambda: f"{agent} reports: {data.get('outcome', '?')}{_moved(data)}",
         "rework": lambda: f"sent back by {data.get('by', '?')} for revision {data.get('rev', '?')}",
         "complete": lambda: f"accepted by {data.get('by') or 'nobody in particular'}",
         "fail": lambda: "has failed",
@@ -81,6 +84,14 @@ def _let_go(data: dict[str, Any]) -> str:
     if "to" in data:
         return f"hands it on to {data['to'] or 'another agent'}"
     return "gives it back"
+
+
+def _moved(data: dict[str, Any]) -> str:
+    moved = [
+        f"{stale['key']} (revision {stale['seen']} was seen, it was {stale['current']})"
+        for stale in data.get("staleBasis", ())
+    ]
+    return f", relying on what has moved since: {', '.join(moved)}" if moved else ""
 
 
 def _progress(event: TaskEvent) -> str:
@@ -124,6 +135,12 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def stale_failure(stale: StaleBasis) -> Failure:
+    """Return what a command ends with where a result relies on what has moved since, and waits for a word."""
+    said = f"a2a task confirm {stale.task}, or a2a task reject {stale.task}"
+    return Failure(f"{stale}: {said}", ExitCode.CONFLICT_OPEN)
 
 
 class Follower(Protocol):

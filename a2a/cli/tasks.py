@@ -12,12 +12,12 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import TaskEvent
-from ..errors import TaskCanceled, TaskFailed, TaskRejected
+from ..errors import StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from .asking import ask_person, can_ask, choose, parse_value, question_lines
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
-from .story import ENDED, describe, duration, event_record, refused_lines, seconds_between, shortened
+from .story import ENDED, describe, duration, event_record, refused_lines, seconds_between, shortened, stale_failure
 
 __all__ = ["answer", "task"]
 
@@ -230,8 +230,8 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
 def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
 
-    Exit code 1: there is none yet, 5: the task failed or was cancelled, 7: the agent would not do it, or its result was
-    rejected for good.
+    Exit code 1: there is none yet, 5: the task failed or was cancelled, 6: the result relies on decisions that have
+    moved, and waits to be confirmed or rejected, 7: the agent would not do it, or its result was rejected for good.
     """
 
     async def work(client: Client) -> None:
@@ -243,13 +243,18 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
                     if event.state in ENDED or event.state == "reported":
                         break
             shown = await client.get(task_id)
-        value = _result(shown)
+        value, state = _result(shown), shown["metadata"]["state"]
+        stale = shown["metadata"].get("staleBasis", ())
+        moved = {one["key"]: (one["seen"], one["current"]) for one in stale}
         if common.out.as_json:
-            common.out.record({"task": task_id, "state": shown["metadata"]["state"], "result": value})
-            return
-        if shown["metadata"]["state"] == "reported":
-            common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
-        common.out.value(value)
+            told = {"task": task_id, "state": state, "result": value}
+            common.out.record(told | {"moved": moved} if moved else told)
+        else:
+            if state == "reported" and not moved:
+                common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
+            common.out.value(value)
+        if moved:
+            raise stale_failure(StaleBasis(task_id, value, moved))
 
     common.read(work)
 

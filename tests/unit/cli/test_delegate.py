@@ -91,8 +91,20 @@ def test_a_result_on_a_decision_that_moved_is_shown_and_not_confirmed(command: A
     assert f"a2a task confirm {task}, or a2a task reject {task}" in done.err
     head = command("task", "show", task).out
     assert "moved      decisions/db: the result relies on revision 1, it was 2" in head
+    later = command("task", "result", task)
+    assert (later.code, later.out) == (6, "built on sqlite\n")
+    assert later.err == done.err.splitlines(keepends=True)[-1]
+    told = command("task", "result", task, "--json")
+    assert told.code == 6
+    assert json.loads(told.out)["moved"] == {"decisions/db": [1, 2]}
     assert command("task", "confirm", task).code == 0
-    assert "completed" in command("task", "show", task).out.splitlines()[0]
+    story = command("task", "show", task).out
+    assert "completed" in story.splitlines()[0]
+    assert (
+        "helper reports: completed, relying on what has moved since: decisions/db (revision 1 was seen, it was 2)\n"
+        in story
+    )
+    assert command("task", "result", task, "--json").code == 0, "somebody has said that it is good"
 
 
 def test_json_tells_what_moved(command: Any, world: Any) -> None:

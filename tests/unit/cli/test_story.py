@@ -29,6 +29,8 @@ def event(kind: str, state: str = "leased", **more: Any) -> TaskEvent:
         ("expire", {"agent": "a", "reason": "no heartbeat"}, "the lease of a ends: no heartbeat"),
         ("report", {"agent": "a", "outcome": "failed", "error": {"code": "x", "detail": "y", "retryable": True}},
          "a reports: failed: x, retryable: y"),
+        ("report", {"agent": "a", "outcome": "completed", "staleBasis": [{"key": "k", "seen": 1, "current": 3}]},
+         "a reports: completed, relying on what has moved since: k (revision 1 was seen, it was 3)"),
         ("release", {"agent": "a", "reason": "busy"}, "a gives it back, another attempt follows: busy"),
         ("release", {"agent": "a", "to": "b"}, "a hands it on to b, another attempt follows"),
         ("release", {"agent": "a", "to": None}, "a hands it on to another agent, another attempt follows"),
