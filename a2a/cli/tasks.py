@@ -13,6 +13,7 @@ from ..client import Client
 from ..content import artifacts_value
 from ..delegator import TaskEvent
 from ..errors import StaleBasis, TaskCanceled, TaskFailed, TaskRejected
+from ..protocol.states import OUTSIDE, TaskState
 from .asking import ask_person, can_ask, choose, parse_value, question_lines
 from .exits import Failure
 from .options import Common, common_options
@@ -29,8 +30,15 @@ def task() -> None:
     """Look at tasks; confirm, reject or cancel them. Everything is there after a restart, from the ledger."""
 
 
+def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | None) -> str | None:
+    """Return the state that --state names, in the coordinator's words or in A2A's."""
+    if named is not None and named not in {*TaskState, *OUTSIDE.values()}:
+        raise click.BadParameter(f"expected one of {', '.join(TaskState)}, got {named!r}")
+    return named
+
+
 @task.command("ls")
-@click.option("--state", help="Only these: queued, leased, parked, reported, completed, failed, canceled, rejected.")
+@click.option("--state", callback=_known_state, help=f"Only these: {', '.join(TaskState)}.")
 @click.option("--skill", help="Only tasks for this skill.")
 @click.option("--parent", metavar="TASK", help="Only sub-tasks of this one.")
 @click.option("--dead", is_flag=True, help="Only those given up after several agents had lost them.")
@@ -40,9 +48,14 @@ def list_tasks(
     common: Common, state: str | None, skill: str | None, parent: str | None, dead: bool, limit: int
 ) -> None:
     """Show tasks, the newest first."""
-    found = common.read(
-        lambda client: client.list(state=state, skill=skill, parent=parent, dead_letter=dead, limit=limit)
-    )
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        found = await client.list(state=state, skill=skill, parent=parent, dead_letter=dead, limit=limit)
+        if parent is not None and not found:
+            await client.get(parent)  # where there is no such task, that is what there is to say
+        return found
+
+    found = common.read(work)
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)

@@ -10,6 +10,7 @@ import pytest
 
 from a2a import connect
 from a2a.cli import tasks as tasks_module
+from a2a.protocol.states import TaskState
 
 
 def delegated(command: Any, *arguments: str) -> str:
@@ -34,6 +35,32 @@ def test_tasks_are_listed_with_the_newest_first(command: Any, world: Any) -> Non
     assert shown == [second]
     assert len(command("task", "ls", "--limit", "1").out.splitlines()) == 2
     assert command("task", "ls", "--state", "completed").out == ""
+
+
+@pytest.mark.parametrize("state", ["nope", "queued,parked", ""])
+def test_a_state_that_is_none_is_a_usage_error(command: Any, world: Any, state: str) -> None:
+    done = command("task", "ls", "--state", state)
+    assert (done.code, done.out) == (2, "")
+    assert f"got {state!r}" in done.err
+    for known in TaskState:
+        assert known in done.err
+
+
+def test_every_state_can_be_asked_for_and_the_help_names_it(command: Any, world: Any) -> None:
+    task = delegated(command, "nobody_has_this")
+    assert command("task", "ls", "--state", "TASK_STATE_SUBMITTED").out.splitlines()[1].startswith(task)
+    told = command("task", "ls", "--help").out
+    for state in TaskState:
+        assert command("task", "ls", "--state", state).code == 0
+        assert state in told
+
+
+def test_sub_tasks_of_what_is_not_there_are_not_none(command: Any, world: Any) -> None:
+    done = command("task", "ls", "--parent", "main-9999")
+    assert (done.code, done.err) == (1, "a2a: not_found: there is no task main-9999\n")
+    task = delegated(command, "nobody_has_this")
+    done = command("task", "ls", "--parent", task)
+    assert (done.code, done.err) == (0, "there are no such tasks\n")
 
 
 def test_a_task_tells_its_story(command: Any, world: Any) -> None:
