@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from ..protocol.canonical import canonical
 from .output import escape, is_terminal, to_json
 
-__all__ = ["ask_person", "can_ask", "parse_value", "question_lines", "read_line"]
+__all__ = ["ask_person", "can_ask", "checked", "parse_value", "question_lines", "read_line"]
 
 
 def can_ask() -> bool:
@@ -20,11 +21,33 @@ def can_ask() -> bool:
 
 
 def parse_value(text: str) -> Any:
-    """Return what was typed as a value: JSON where it parses, else the text itself."""
+    """Return what was typed as a value: JSON where it parses, else the text itself.
+
+    Raises:
+        UsageError: it is JSON that no value stands for, as a number without end, or no text.
+    """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise click.UsageError("this JSON is nested too deep") from error
     except ValueError:
-        return text
+        value = text
+    return checked(value)
+
+
+def checked(value: Any) -> Any:
+    """Return a value that somebody typed, as it is.
+
+    Raises:
+        UsageError: it cannot be sent.
+    """
+    try:
+        canonical(value)
+    except RecursionError as error:
+        raise click.UsageError("this JSON is nested too deep") from error
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -53,7 +76,11 @@ async def ask_person(who: str, question: Any) -> Any:
         click.echo("> ", nl=False, err=True)
         text = (await read_line()).strip()
         if not isinstance(options, list) or not options:
-            return parse_value(text)
+            try:
+                return parse_value(text)
+            except click.UsageError as error:
+                click.echo(escape(f"{error.message}: something else, please"), err=True)
+                continue
         chosen = choose(text, options)
         if chosen is not None:
             return chosen
@@ -63,11 +90,19 @@ async def ask_person(who: str, question: Any) -> Any:
 def choose(text: str, options: list[Any]) -> Any:
     """Return the option that a person means: its own words, else its number; None where it is none of them."""
     for option in options:
-        if text == option or (not isinstance(option, str) and parse_value(text) == option):
+        if text == option or (not isinstance(option, str) and _parsed(text) == option):
             return option
     if text.isdecimal() and 1 <= int(text) <= len(options):
         return options[int(text) - 1]
     return None
+
+
+def _parsed(text: str) -> Any:
+    """Return what was typed as `parse_value` does, and what no value stands for as the text."""
+    try:
+        return parse_value(text)
+    except click.UsageError:
+        return text
 
 
 async def read_line() -> str:

@@ -127,12 +127,13 @@ def put_value(
     """
     if delete is (value is not None) or (delete and (options["decision"] or options["guarded"])):
         raise click.UsageError("give a VALUE, or --delete alone")
+    parsed = None if value is None else parse_value(value)
 
     async def work(client: Client) -> int:
         shared = client.context(context_id)
         if value is None:
             return await shared.delete(key, if_rev=if_rev, reason=options["reason"])
-        return await shared.put(key, parse_value(value), if_rev=if_rev, **options)
+        return await shared.put(key, parsed, if_rev=if_rev, **options)
 
     try:
         rev = common.run(work)

@@ -15,7 +15,7 @@ from ..client import Client
 from ..content import artifacts_value
 from ..delegator import TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, StaleBasis, TaskError
-from .asking import ask_person, can_ask, parse_value, read_line
+from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
 from .story import ENDED, Follower, follower, stale_failure
@@ -110,7 +110,7 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
     if text is not None:
         if pairs or file:
             raise click.UsageError("--text is the whole input: leave out --input and KEY=VALUE")
-        return text
+        return checked(text)
     named = {}
     for pair in pairs:
         name, is_pair, value = pair.partition("=")

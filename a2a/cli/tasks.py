@@ -14,7 +14,7 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent
 from ..errors import StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from ..protocol.states import OUTSIDE, TaskState
-from .asking import ask_person, can_ask, choose, parse_value, question_lines
+from .asking import ask_person, can_ask, checked, choose, parse_value, question_lines
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
@@ -304,6 +304,7 @@ def confirm_task(common: Common, task_id: str) -> None:
 @common_options()
 def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason: str) -> None:
     """Reject the result that a task has now; another revision follows, which sees the FEEDBACK."""
+    checked(feedback)
     common.run(lambda client: client.reject(task_id, feedback, rework=not final, reason=reason))
     _done(common, task_id, "rejected" if final else "sent back")
 
@@ -333,7 +334,8 @@ def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop",
 @common_options()
 def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: str | None) -> None:
     """Say a WORD to the work under way: JSON where it parses, else text."""
-    common.run(lambda client: client.steer(task_id, parse_value(word), key, interrupt=interrupt))
+    value = parse_value(word)
+    common.run(lambda client: client.steer(task_id, value, key, interrupt=interrupt))
     _done(common, task_id, "interrupted" if interrupt else "steered")
 
 

@@ -25,6 +25,24 @@ def test_what_was_typed_is_json_where_it_parses(text: str, value: Any) -> None:
     assert parse_value(text) == value
 
 
+NO_VALUES = {
+    "12345678901234567890": "12345678901234567890 is beyond 2\\*\\*53 - 1: send it as a string",
+    "1e999": "JSON has no form for inf",
+    '{"a": -1e999}': "JSON has no form for -inf",
+    '"\\ud800"': "lone surrogate",
+    "\udcff": "lone surrogate",
+    "[" * 3000 + "]" * 3000: "this JSON is nested too deep",
+    '{"a":' * 3000 + "1" + "}" * 3000: "this JSON is nested too deep",
+}
+"""What no value stands for, and what is said to it."""
+
+
+@pytest.mark.parametrize("text", NO_VALUES, ids=[text[:12] for text in NO_VALUES])
+def test_what_no_value_stands_for_is_a_usage_error(text: str) -> None:
+    with pytest.raises(click.UsageError, match=NO_VALUES[text]):
+        parse_value(text)
+
+
 def test_a_question_is_shown_with_its_options_and_moves_nothing() -> None:
     assert question_lines({"question": "sure\x1b[2J?", "options": ["y\x07", 2], "schema": {"type": "string"}}) == [
         "sure\\x1b[2J?",
@@ -48,6 +66,7 @@ def test_a_question_is_shown_with_its_options_and_moves_nothing() -> None:
         ("c", ["a", "b"], None),
         ("10", [10, 20], 10),
         ("²", ["a", "b"], None),
+        ("1e999", [10, 20], None),
     ],
 )
 def test_an_option_is_named_or_numbered(text: str, options: list[Any], chosen: Any) -> None:
@@ -88,6 +107,24 @@ async def test_a_question_is_put_again_until_the_answer_is_an_option(
 async def test_a_question_without_options_takes_anything(typed: Callable[[str], None]) -> None:
     typed('{"a": 1}\n')
     assert await ask_person("main-1", "what?") == {"a": 1}
+
+
+async def test_what_no_value_stands_for_is_asked_again(
+    typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers: list[Any] = []
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+
+            async def ask() -> None:
+                answers.append(await ask_person("main-1", "how many?"))
+
+            group.start_soon(ask)
+            typed("1e999\n")
+            while "JSON has no form for inf: something else, please\n" not in capsys.readouterr().err:
+                await anyio.lowlevel.checkpoint()
+            typed("9\n")
+    assert answers == [9]
 
 
 async def test_a_cancelled_question_leaves_the_line_to_the_next(typed: Callable[[str], None]) -> None:

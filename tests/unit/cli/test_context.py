@@ -60,6 +60,13 @@ def test_a_command_line_says_one_thing(command: Any, world: Any) -> None:
     assert command("context", "get", "c", "--rev", "1").code == 2
 
 
+@pytest.mark.parametrize("value", ["123456789012345678901234567890", "1e999", '"\\ud800"', "[" * 3000 + "]" * 3000])
+def test_what_no_value_stands_for_is_a_usage_error(command: Any, value: str) -> None:
+    done = command("context", "put", "c", "k", value)
+    assert (done.code, done.out) == (2, "")
+    assert "a bug" not in done.err
+
+
 def test_keys_are_listed_with_what_they_are(command: Any, world: Any) -> None:
     command("context", "put", "c", "plan/a", "1", "--guarded", "--if-rev", "0")
     command("context", "put", "c", "plan/b", "1", "--decision", "--if-rev", "0")

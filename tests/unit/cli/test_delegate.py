@@ -45,6 +45,9 @@ def test_the_input_that_arguments_make(pairs: Any, content: bytes | None, text: 
         ((), b"1", "t", "--text is the whole input"),
         (("a=1",), b"[1]", None, "needs a JSON object"),
         ((), b"\xff", None, "text in UTF-8"),
+        (("a=12345678901234567890",), None, None, "is beyond 2"),
+        ((), b'{"a": 1e999}', None, "JSON has no form for inf"),
+        ((), None, "\udcff", "lone surrogate"),
     ],
 )
 def test_what_does_not_go_together(pairs: Any, content: bytes | None, text: str | None, named: str) -> None:

@@ -112,6 +112,12 @@ def test_a_word_is_said_to_the_work_under_way(command: Any, world: Any) -> None:
     assert "  used       tokens 0 of 10" in command("task", "show", task).out.splitlines()
 
 
+@pytest.mark.parametrize("words", [("steer", "main-1", "1e999"), ("reject", "main-1", "\udcff")])
+def test_a_word_that_cannot_be_sent_is_a_usage_error(command: Any, words: tuple[str, ...]) -> None:
+    done = command("task", *words)
+    assert (done.code, done.out) == (2, "")
+
+
 def test_what_has_ended_is_tried_again_once(command: Any, world: Any) -> None:
     command("delegate", "fail")
     task = json.loads(command("task", "ls", "--json").out)["id"]
