@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import click
 
+from .exits import Failure
+
 __all__ = ["Output", "escape", "is_terminal", "paused", "table", "to_json", "uses_color"]
 
 _KEPT = {"\u200c", "\u200d"}
@@ -110,17 +112,28 @@ def _cut(text: str, width: int | None) -> str:
     return text + "…"
 
 
-def is_terminal(stream: IO[Any]) -> bool:
-    """Tell whether somebody looks at what is written there."""
+def is_terminal(stream: IO[Any] | None) -> bool:
+    """Tell whether somebody looks at what is written there; None is a stream that was closed before we began."""
     try:
-        return stream.isatty()
+        return stream is not None and stream.isatty()
     except ValueError:  # it was closed
         return False
 
 
-def uses_color(stream: IO[Any]) -> bool:
+def uses_color(stream: IO[Any] | None) -> bool:
     """Tell whether colours are wanted there (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _echo(text: str | bytes, *, nl: bool = True) -> None:
+    """Write to stdout.
+
+    Raises:
+        Failure: it was closed before we began; click would drop the text, and nobody would know.
+    """
+    if sys.stdout is None:
+        raise Failure("there is no standard output to write to")
+    click.echo(text, nl=nl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +150,11 @@ class Output:
 
     def line(self, text: str) -> None:
         """Write a line of the result for people."""
-        click.echo(escape(text, lines=True))
+        _echo(escape(text, lines=True))
 
     def record(self, value: Any) -> None:
         """Write one JSON object, on a line of its own."""
-        click.echo(to_json(value))
+        _echo(to_json(value))
 
     def value(self, value: Any) -> None:
         """Write the value of a task: text as it is, else JSON. What is no terminal gets it untouched."""
@@ -149,14 +162,14 @@ class Output:
             if is_terminal(sys.stdout):
                 self.note(f"{len(value)} bytes that are no text; write them to a file with > FILE")
             else:
-                click.echo(value, nl=False)
+                _echo(value, nl=False)
         elif not isinstance(value, str):
-            click.echo(to_json(value, indent=2 if is_terminal(sys.stdout) else None))
+            _echo(to_json(value, indent=2 if is_terminal(sys.stdout) else None))
         elif is_terminal(sys.stdout):
-            click.echo(escape(value, lines=True))
+            _echo(escape(value, lines=True))
         else:
             # Through bytes: a stream whose encoding knows fewer characters would refuse, click would drop colours.
-            click.echo(value.encode("utf-8", "surrogatepass") + b"\n", nl=False)
+            _echo(value.encode("utf-8", "surrogatepass") + b"\n", nl=False)
 
     def table(self, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write a table for people; without a first line where all headers are empty."""
@@ -166,9 +179,9 @@ class Output:
         is_colored = uses_color(sys.stdout)
         head, *body = table(headers, rows, width=width)
         if head:
-            click.echo(click.style(head, bold=True) if is_colored else head)
+            _echo(click.style(head, bold=True) if is_colored else head)
         for line in body:
-            click.echo(self.colored(line) if is_colored else line)
+            _echo(self.colored(line) if is_colored else line)
 
     @staticmethod
     def colored(line: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_a_result_that_is_rejected_for_good_has_an_exit_code_of_its_own(command:
     assert (done.code, done.out) == (7, "")
 
 
+def test_without_a_standard_error_the_result_is_printed(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    done = command("delegate", "count_words", "text=a")
+    assert (done.code, done.out) == (0, '{"words": 1}\n')
+
+
+def test_a_result_that_can_be_written_nowhere_is_not_confirmed(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr(sys, "stdout", None)
+        done = command("delegate", "count_words", "text=a", "-q")
+    assert (done.code, done.err) == (1, "a2a: there is no standard output to write to\n")
+    assert json.loads(command("task", "ls", "--json").out)["metadata"]["state"] == "reported"
+
+
 def test_options_reach_the_task(command: Any, world: Any) -> None:
     done = command("delegate", "count_words", "text=a", "--to", "somebody-else", "--deadline", "0.3", "-q")
     assert done.code == 5
@@ -166,18 +185,25 @@ def test_options_reach_the_task(command: Any, world: Any) -> None:
     assert command("delegate", "count_words", "text=a", "--timers", "lease=5000", "-q").code == 0
 
 
-@pytest.mark.parametrize("timer", ["lease", "laese=5", "lease=x", "lease=-1"])
+@pytest.mark.parametrize("timer", ["lease", "laese=5", "lease=x", "lease=-1", "lease=9007199254740992"])
 def test_a_timer_that_is_none_is_a_usage_error(command: Any, world: Any, timer: str) -> None:
-    done = command("delegate", "count_words", "text=a", "--timers", timer)
+    done = command("delegate", "count_words", "text=a", "--timers", timer, "--timeout", "20")
     assert done.code == 2
     assert "--timers: expected NAME=MS" in done.err
 
 
-@pytest.mark.parametrize("budget", ["tokens", "tokens=many", "money=3", "tokens=-1"])
+@pytest.mark.parametrize("budget", ["tokens", "tokens=many", "money=3", "tokens=-1", "tokens=" + "9" * 20])
 def test_a_budget_that_is_none_is_a_usage_error(command: Any, world: Any, budget: str) -> None:
-    done = command("delegate", "count_words", "text=a", "--budget", budget)
+    done = command("delegate", "count_words", "text=a", "--budget", budget, "--timeout", "20")
     assert done.code == 2
     assert "--budget: expected NAME=NUMBER" in done.err
+
+
+@pytest.mark.parametrize("deadline", ["nan", "inf", "1e300"])
+def test_a_deadline_that_never_comes_is_a_usage_error(command: Any, deadline: str) -> None:
+    done = command("delegate", "count_words", "text=a", "--deadline", deadline, "--timeout", "20")
+    assert done.code == 2
+    assert f"{deadline} is no number of seconds" in done.err
 
 
 def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any) -> None:

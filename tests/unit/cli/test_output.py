@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2a.cli.exits import Failure
 from a2a.cli.output import Output, escape, is_terminal, table, to_json, uses_color
 
 
@@ -88,6 +90,23 @@ def test_a_closed_stream_is_no_terminal() -> None:
     stream = io.StringIO()
     stream.close()
     assert not is_terminal(stream)
+    assert not is_terminal(None)
+    assert not uses_color(None)
+
+
+def test_a_result_that_can_be_written_nowhere_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    ways: list[Callable[[], None]] = [
+        lambda: Output().line("x"),
+        lambda: Output().record("x"),
+        lambda: Output().value("x"),
+        lambda: Output().value(b"x"),
+        lambda: Output().value([1]),
+        lambda: Output().table(("A",), [("x",)]),
+    ]
+    for write in ways:
+        with pytest.raises(Failure, match="no standard output"):
+            write()
 
 
 def test_words_for_states_are_colored_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
