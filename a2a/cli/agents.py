@@ -21,6 +21,7 @@ from .exits import Failure
 from .loading import load_agent
 from .options import Common, Connection, common_options, connection_options
 from .output import Output, escape
+from .parameters import Seconds
 from .processes import A2A, AGENT_GRACE, tell_restarts
 from .programs import Program, program_agent
 from .story import refused_lines
@@ -83,7 +84,7 @@ def run_agent(
 @click.option("--skill", required=True, help="What the program does, for whoever delegates.")
 @_NAME
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="For one run.")
+@click.option("--timeout", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="For one run.")
 @connection_options
 @_JSON
 @_QUIET
@@ -222,7 +223,7 @@ def show_agent(common: Common, agent_id: str) -> None:
 
 @agent.command("drain")
 @click.argument("agent_id", metavar="AGENT")
-@click.option("--grace", type=click.FloatRange(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
+@click.option("--grace", type=Seconds(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
 @common_options()
 def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
     """Have an agent take nothing new; what it holds it finishes, or gives back. Needs the operator's token."""

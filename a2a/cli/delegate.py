@@ -18,6 +18,7 @@ from ..errors import AlreadyAnswered, StaleBasis, TaskError
 from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
+from .parameters import NUMBER_MAX, Seconds
 from .story import ENDED, Follower, follower, stale_failure
 
 __all__ = ["delegate", "read_input"]
@@ -44,7 +45,7 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
     "--resolve-cost", type=click.IntRange(0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO."
 )
 @click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
-@click.option("--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
+@click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
 @click.option(
     "--acceptance",
@@ -134,7 +135,7 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
     numbers = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
-        if name not in known or not number.isdecimal():
+        if name not in known or not number.isdecimal() or len(number) > 16 or int(number) > NUMBER_MAX:
             raise click.UsageError(f"{option}: expected NAME={unit} with one of {', '.join(known)}, got {pair!r}")
         numbers[name] = int(number)
     return numbers

@@ -21,6 +21,7 @@ from ..squads import Definition, Place, SquadError, bring_up, find_place, home_o
 from .exits import ExitCode, Failure
 from .options import Connection, connection_options
 from .output import Output
+from .parameters import Seconds
 from .processes import tell_restarts
 from .story import duration
 
@@ -185,7 +186,7 @@ def ls(name: str | None, as_json: bool) -> None:
 
 @squad.command()
 @_NAME
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True)
+@click.option("--timeout", type=Seconds(min=0, min_open=True), default=30.0, show_default=True)
 @_JSON
 @_QUIET
 @connection_options
