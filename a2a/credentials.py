@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .errors import A2AError
+from .errors import A2AError, ConnectError
 from .ids import new_secret
 
 __all__ = [
@@ -79,10 +79,20 @@ def check_state_dir() -> None:
 
 
 def coordinator_dir(url: str) -> Path:
-    """Return the directory for what is known about the coordinator at `url`."""
-    parts = urlsplit(url)
+    """Return the directory for what is known about the coordinator at `url`.
+
+    Raises:
+        ConnectError: there is no such address.
+    """
+    try:
+        parts = urlsplit(url)
+        named_port = parts.port
+    except ValueError as exc:
+        raise ConnectError(
+            f"{url} is not the address of a coordinator; expected ws://host:port", is_final=True
+        ) from exc
     host = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}.get(parts.hostname or "", parts.hostname or "")
-    port = parts.port or (443 if parts.scheme == "wss" else 80)
+    port = named_port or (443 if parts.scheme == "wss" else 80)
     return state_dir() / "coordinators" / f"{_file_name(host)}_{port}"
 
 

@@ -117,12 +117,17 @@ def _width() -> int:
 
 
 def _log_to_stderr() -> None:
-    """Have what is logged told, from the level that A2A_LOG names."""
+    """Have what is logged told, from the level that A2A_LOG names.
+
+    Raises:
+        UsageError: it names none.
+    """
     import logging
 
-    logging.basicConfig(
-        level=os.environ.get("A2A_LOG", "WARNING").upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    named = os.environ.get("A2A_LOG") or "WARNING"
+    if named.upper() not in logging.getLevelNamesMapping():
+        raise click.UsageError(f"A2A_LOG: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got {named!r}")
+    logging.basicConfig(level=named.upper(), format="%(levelname)s %(name)s: %(message)s")
 
 
 def _explain(cause: BaseException) -> int:

@@ -19,6 +19,7 @@ from a2a.credentials import (
     provide_tokens,
     state_dir,
 )
+from a2a.errors import ConnectError
 
 URL = "ws://127.0.0.1:7420"
 
@@ -89,3 +90,9 @@ def test_a_state_directory_that_cannot_be_made_is_told(monkeypatch: pytest.Monke
         check_state_dir()
     with pytest.raises(StateDirectoryError, match="cannot be made: Not a directory"):
         provide_secret("ws://127.0.0.1:1", "someone")
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:99999", "ws://127.0.0.1:many", "ws://[::1"])
+def test_what_is_no_address_has_no_directory(url: str) -> None:
+    with pytest.raises(ConnectError, match="is not the address of a coordinator; expected ws://host:port"):
+        coordinator_dir(url)

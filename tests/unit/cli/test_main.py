@@ -74,6 +74,20 @@ def test_every_command_that_says_something_can_say_it_in_json() -> None:
     assert without(cli, "") == ["schema export", "completion"]
 
 
+@pytest.mark.parametrize("level", ["foo", "10"])
+def test_a_level_that_is_none_is_a_usage_error(command: Any, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
+    monkeypatch.setenv("A2A_LOG", level)
+    done = command("task", "ls")
+    assert done.code == 2
+    assert f"A2A_LOG: expected DEBUG, INFO, WARNING, ERROR or CRITICAL, got '{level}'" in done.err
+
+
+def test_an_address_that_is_none_is_told_as_that(command: Any) -> None:
+    done = command("task", "ls", "--url", "ws://127.0.0.1:99999")
+    assert done.code == 3
+    assert done.err == "a2a: ws://127.0.0.1:99999 is not the address of a coordinator; expected ws://host:port\n"
+
+
 def test_an_unknown_command_is_a_usage_error(command: Any) -> None:
     done = command("dalegate")
     assert done.code == 2
