@@ -77,7 +77,7 @@ def delegate(
     confirmed or rejected, 7: the agent would not do it, or its result was rejected for good. Ctrl-C leaves the task to
     go on.
     """
-    told = options["agree"] or resolve or compare or options["resolve_cost"] is not None
+    told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:
         raise click.UsageError("--agree, --resolve... and --compare say what decides between copies: give --copies too")
     value = read_input(pairs, file, text)
@@ -135,24 +135,37 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
     numbers = {}
     for pair in pairs:
         name, _, number = pair.partition("=")
-        if name not in known or not number.isdecimal() or len(number) > 16 or int(number) > NUMBER_MAX:
+        if name not in known or not _is_number(number):
             raise click.UsageError(f"{option}: expected NAME={unit} with one of {', '.join(known)}, got {pair!r}")
         numbers[name] = int(number)
     return numbers
 
 
+def _is_number(text: str) -> bool:
+    """Tell whether it is a number that a message carries."""
+    return text.isdecimal() and len(text) < 20 and int(text) <= NUMBER_MAX
+
+
 def _rungs(text: str | None) -> list[dict[str, Any]]:
-    """Read `majority,judge:review=5000,quorum:2,abort`: a rung, after a colon its skill or number, then its cost."""
+    """Read `majority,judge:review=5000,quorum:2,abort`: a rung, after a colon its skill or number, then its cost.
+
+    Behind the last `=` is a cost, always: one that is mistyped is not to become a part of the skill's name.
+
+    Raises:
+        UsageError: a rung is missing, or what stands for a cost is no number.
+    """
     rungs = []
-    for part in text.split(",") if text else ():
-        named, _, cost = part.strip().rpartition("=")
-        if not named or not cost.isdecimal():
-            named, cost = part.strip(), ""
+    for part in text.split(",") if text is not None else ():
+        named, is_priced, cost = part.strip().rpartition("=")
+        if not is_priced:
+            named, cost = cost, ""
+        if not named or (is_priced and not _is_number(cost)):
+            raise click.UsageError(f"--resolve: expected RUNG, RUNG:SKILL or RUNG:SKILL=MICRO, got {part.strip()!r}")
         strategy, _, argument = named.partition(":")
         rung: dict[str, Any] = {"strategy": strategy}
         if cost:
             rung["costMicro"] = int(cost)
-        if argument.isdecimal():
+        if _is_number(argument):
             rung["margin" if strategy == "plurality" else "k"] = int(argument)
         elif argument:
             rung["skill"] = argument

@@ -106,7 +106,8 @@ def parse_ladder(rungs: list[dict[str, Any]], *, irreversible: bool) -> list[Run
     last = ladder[-1]
     decides = last.strategy in _ALWAYS_DECIDE or (last.strategy == "human" and last.on_timeout != "hold")
     if not decides:
-        raise ValueError(f"the last rung must always decide (first_wins, abort, or human with a timeout), not {last}")
+        what = f"{last.strategy} that holds on" if last.strategy == "human" else last.strategy
+        raise ValueError(f"the last rung must always decide (first_wins, abort, or human with a timeout), not {what}")
     if irreversible and last.strategy != "abort":
         raise ValueError("where the effect is irreversible the last rung is abort: nothing was executed yet")
     return ladder

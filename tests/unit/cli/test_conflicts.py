@@ -145,10 +145,9 @@ def test_rungs_are_read_with_their_skill_or_number() -> None:
         {"strategy": "plurality", "margin": 3},
         {"strategy": "abort"},
     ]
-    assert _rungs("panel:a=b=50,retry=0,verify:a=b") == [
+    assert _rungs("panel:a=b=50,retry=0") == [
         {"strategy": "panel", "skill": "a=b", "costMicro": 50},
         {"strategy": "retry", "costMicro": 0},
-        {"strategy": "verify", "skill": "a=b"},
     ]
     assert _rungs(None) == []
 

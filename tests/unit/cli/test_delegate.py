@@ -199,6 +199,13 @@ def test_a_budget_that_is_none_is_a_usage_error(command: Any, world: Any, budget
     assert "--budget: expected NAME=NUMBER" in done.err
 
 
+@pytest.mark.parametrize("rungs", ["", "majority,,abort", "judge:review=x,abort", "judge:review=,abort", "=5,abort"])
+def test_rungs_that_are_none_are_a_usage_error(command: Any, rungs: str) -> None:
+    done = command("delegate", "count_words", "text=a", "--copies", "2", "--resolve", rungs)
+    assert done.code == 2
+    assert "--resolve: expected RUNG, RUNG:SKILL or RUNG:SKILL=MICRO, got" in done.err
+
+
 @pytest.mark.parametrize("deadline", ["nan", "inf", "1e300"])
 def test_a_deadline_that_never_comes_is_a_usage_error(command: Any, deadline: str) -> None:
     done = command("delegate", "count_words", "text=a", "--deadline", deadline, "--timeout", "20")

@@ -76,3 +76,12 @@ def test_where_nothing_can_be_undone_the_last_rung_refuses():
 def test_a_persons_timeout_decides_and_may_be_last():
     (rung,) = parse_ladder([{"strategy": "human", "timeoutMs": 5, "onTimeout": "first_wins"}], irreversible=False)
     assert (rung.timeout_ms, rung.on_timeout) == (5, "first_wins")
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [({"strategy": "majority"}, "majority"), ({"strategy": "human", "onTimeout": "hold"}, "human that holds on")],
+)
+def test_a_last_rung_that_may_not_decide_is_named(last: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=rf"must always decide \(.*\), not {told}$"):
+        parse_ladder([last], irreversible=False)
