@@ -176,7 +176,10 @@ def ls(name: str | None, as_json: bool) -> None:
     if as_json:
         return
     if not states:
-        out.note("no squad is up; a2a squad up starts one")
+        others = sorted({state["name"] for state in known()})
+        what = "no squad" if name is None else f"no squad {name}"
+        hint = f"{', '.join(others)} is" if len(others) == 1 else f"{', '.join(others)} are"
+        out.note(f"{what} is up; {hint if others else 'a2a squad up starts one'}")
         return
     for state in states:
         ledger = f", ledger in {state['db']}" if state["db"] else ""

@@ -90,7 +90,8 @@ def test_what_is_up_is_listed(up: StateFile, command: Command) -> None:
         ("judge", 41, URL),
         ("lead", None, URL),
     ]
-    assert command("squad", "ls", "another").out == ""
+    another = command("squad", "ls", "another")
+    assert (another.out, another.err) == ("", "no squad another is up; maintenance is\n")
 
 
 def test_what_a_killed_supervisor_left_is_not_listed(up: StateFile, command: Command) -> None:
