@@ -211,7 +211,10 @@ async def connect(
     except OSError as exc:
         # asyncio folds the failures of several addresses into one error without a number.
         is_refused = exc.errno is None and "Connect call failed" in str(exc)
-        what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {exc}"
+        what = f"nothing listens at {where}" if is_refused else f"{where} cannot be reached: {_words(exc)}"
+        if context is not None and isinstance(exc, ConnectionResetError) and not handshake.is_connected:
+            # So a coordinator without TLS ends what is no request to it; the error itself has no words.
+            what = f"{where} did not answer in TLS: a coordinator without it is at ws://{where}"
         raise ConnectError(what, is_absent=is_refused) from exc
     finally:
         if not is_done:
@@ -441,6 +444,10 @@ def _explain(exc: Exception) -> str:
         return f"refused the connection with HTTP {exc.response.status_code}: {body or exc.response.reason_phrase}"
     cause = f" ({exc.__cause__})" if exc.__cause__ else ""
     return f"did not answer as a coordinator does: {exc}{cause}"
+
+
+def _words(exc: OSError) -> str:
+    return str(exc) or type(exc).__name__
 
 
 def _bracketed(host: str) -> str:

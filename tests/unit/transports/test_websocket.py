@@ -268,6 +268,15 @@ async def test_an_address_nobody_listens_at_is_named(make_recorder, host):
     assert caught.value.is_absent
 
 
+async def test_a_listener_without_tls_that_is_spoken_to_in_it_is_told_as_that(listening, make_recorder):
+    recorder = make_recorder()
+    async with listening() as listener:
+        where = f"127.0.0.1:{listener.port}"
+        with pytest.raises(ConnectError, match=f"^{where} did not answer in TLS: .* ws://{where}$"):
+            await connect(f"wss://{where}", recorder)
+    assert recorder.calls == []
+
+
 async def test_a_refusal_is_quoted(listening, make_recorder):
     recorder = make_recorder()
     async with listening() as listener:
