@@ -11,10 +11,11 @@ import click
 from ..client import connect
 from ..errors import TaskError
 from ..squads import Definition, Place, load
-from .at_work import ended_by_sigterm, squad_at_work
+from .at_work import squad_at_work
 from .board import display
 from .exits import ExitCode
 from .options import Common, common_options
+from .signals import ended_by_sigterm
 from .squad import chosen_url
 
 __all__ = ["ask"]

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-import click
 
 from ..errors import ConnectError
 from ..squads import Definition, Place, bring_up, find_place, is_up, state_of, users
@@ -23,7 +20,7 @@ from .output import Output
 from .processes import tell_restarts
 from .squad import detach
 
-__all__ = ["ended_by_sigterm", "squad_at_work"]
+__all__ = ["squad_at_work"]
 
 
 @asynccontextmanager
@@ -114,26 +111,3 @@ def _in_thread(call: Callable[[], Any]) -> asyncio.Future[Any]:
 
     threading.Thread(target=work, daemon=True).start()
     return future
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Have SIGTERM end this command in order, as Ctrl-C does."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "called in a task"
-    was_told = False
-
-    def told() -> None:
-        nonlocal was_told
-        was_told = True
-        task.cancel()
-
-    loop.add_signal_handler(signal.SIGTERM, told)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if was_told:
-            raise click.Abort from None
-        raise
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)

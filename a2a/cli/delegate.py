@@ -19,7 +19,8 @@ from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
 from .parameters import NUMBER_MAX, Seconds
-from .story import ENDED, Follower, follower, stale_failure
+from .signals import ended_by_sigterm
+from .story import ENDED, Follower, follower, stale_failure, told_when_nobody
 
 __all__ = ["delegate", "read_input"]
 
@@ -95,9 +96,10 @@ def delegate(
             async with handle as task:
                 _say_id(common.out, task)
             return
-        async with handle as task:
-            with _told_to_go_on(common.out, task.id):
-                await _see_through(client, task, common.out, acceptance)
+        with ended_by_sigterm():
+            async with handle as task:
+                with _told_to_go_on(common.out, task.id):
+                    await _see_through(client, task, common.out, acceptance, skill, options["to"])
 
     common.run(work)
 
@@ -190,15 +192,26 @@ def _told_to_go_on(out: Output, task: str) -> Any:
         raise
 
 
-async def _see_through(client: Client, task: TaskHandle, out: Output, acceptance: str) -> None:
+async def _see_through(
+    client: Client, task: TaskHandle, out: Output, acceptance: str, skill: str, to: str | None
+) -> None:
     if not task.created:
         out.note(f"{task.id} was there already")
     try:
         with follower(out) as shown:
-            async with _person(task, shown) as note:
+
+            def say(text: str) -> None:
+                with shown.paused():
+                    out.note(f"{task.id}: {text}")
+
+            async with (
+                _person(task, shown) as note,
+                told_when_nobody(client, skill, to, say) as note_state,
+            ):
                 async for event in task.events():
                     shown.happened(event)
                     note(event)
+                    note_state(event)
                     if acceptance == "human" and event.state == "reported":
                         await _have_accepted(client, task, out, shown)
             value = await task.result()

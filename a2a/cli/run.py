@@ -19,12 +19,13 @@ from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError
 from ..squads import Definition, Place, find_place, load, state_of
 from .asking import can_ask, question_lines, read_line
-from .at_work import ended_by_sigterm, squad_at_work
+from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
 from .options import Common, common_options
 from .output import Output, escape
 from .runs import Run, begin
+from .signals import ended_by_sigterm
 from .squad import chosen_url
 
 __all__ = ["run"]

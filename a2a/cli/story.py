@@ -6,16 +6,19 @@ has beyond them is shown as it is.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from ..client import Client
 from ..delegator import TaskEvent
-from ..errors import StaleBasis
+from ..errors import A2AError, StaleBasis
 from ..protocol.states import TERMINAL
 from .exits import ExitCode, Failure
 from .output import Output, escape, is_terminal, paused, to_json
@@ -31,11 +34,14 @@ __all__ = [
     "seconds_between",
     "shortened",
     "stale_failure",
+    "told_when_nobody",
 ]
 
 ENDED = frozenset(state.value for state in TERMINAL)
 SHOWN_MAX = 200
 """Characters of a value in a line of the story."""
+NOBODY_AFTER = 2.0
+"""Seconds for which a task is queued before it is looked whether anybody is here who does that."""
 
 
 def describe(event: TaskEvent) -> str:
@@ -157,6 +163,62 @@ class Follower(Protocol):
 
     def paused(self) -> AbstractContextManager[None]:
         """Leave the terminal to somebody else inside the block: a question to the person in front of it."""
+
+
+@asynccontextmanager
+async def told_when_nobody(
+    client: Client, skill: str, to: str | None, say: Callable[[str], None]
+) -> AsyncIterator[Callable[[TaskEvent], None]]:
+    """Inside the block, say it once where a task stays queued because nobody who is here does that; it goes on waiting.
+
+    Args:
+        skill: what is asked for.
+        to: who is to do it, where it is one agent.
+        say: tells it.
+
+    Yields what is told of each event of the task.
+    """
+    is_queued, moved = asyncio.Event(), asyncio.Event()
+
+    def note(event: TaskEvent) -> None:
+        if event.state == "queued":
+            is_queued.set()
+        else:
+            is_queued.clear()
+        moved.set()
+
+    async def look() -> None:
+        while True:
+            await is_queued.wait()
+            moved.clear()
+            try:
+                async with asyncio.timeout(NOBODY_AFTER):
+                    await moved.wait()
+            except TimeoutError:
+                missing = ""
+                with contextlib.suppress(A2AError):  # without the hint the task goes on as well
+                    missing = await _missing(client, skill, to)
+                if missing:
+                    say(f"{missing}; it waits")
+                    return
+                await moved.wait()  # it is there, and at work on something else
+
+    looking = asyncio.create_task(look())
+    try:
+        yield note
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+async def _missing(client: Client, skill: str, to: str | None) -> str:
+    """Return who is not here that a task for this skill needs; empty where somebody is."""
+    here = [agent for agent in await client.find(skill, agent=to) if agent.status != "away"]
+    if here:
+        return ""
+    if to is not None and not any(agent.status != "away" for agent in await client.find(agent=to)):
+        return f"no agent {to} is here"
+    return f"no agent that is here offers {skill}" if to is None else f"{to} is here and does not offer {skill}"
 
 
 def follower(out: Output) -> Follower:

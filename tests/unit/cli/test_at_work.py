@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import socket
 import sys
 from pathlib import Path
 
 import anyio
-import click
 import pytest
 
 from a2a import ConnectError, connect
-from a2a.cli.at_work import ended_by_sigterm, squad_at_work
+from a2a.cli.at_work import squad_at_work
 from a2a.cli.options import Common, Connection
 from a2a.cli.output import Output
 from a2a.squads import Definition, bring_up, find_place, known, load
@@ -92,19 +88,3 @@ async def test_a_squad_that_is_up_is_used_and_stays_and_its_end_is_told(
                 await using.wait()
             await ended.wait()
     assert f"the squad brief is up at {url}" in capsys.readouterr().err
-
-
-def test_sigterm_ends_in_order() -> None:
-    steps: list[str] = []
-
-    async def work() -> None:
-        with ended_by_sigterm():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                await asyncio.sleep(BOUND)
-            finally:
-                steps.append("cleaned up")
-
-    with pytest.raises(click.Abort):
-        asyncio.run(work())
-    assert steps == ["cleaned up"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from a2a import Agent, TaskContext, connect
 from a2a.cli import delegate as delegate_module
+from a2a.cli import story
 from a2a.cli.delegate import read_input
 from a2a.cli.options import Common
 from a2a.cli.output import Output
@@ -219,6 +221,46 @@ def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any)
     assert "main-" in done.err
     assert " goes on: a2a task result --wait main-" in done.err
     assert "not done within 0.3 s" in done.err
+
+
+def test_sigterm_ends_the_wait_as_ctrl_c_does(world: Any) -> None:
+    words = [sys.executable, "-m", "a2a", "delegate", "nobody_has_this", "--timeout", "20"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "queued" in process.stderr.readline()
+        process.terminate()
+        said = process.communicate(timeout=20)[1]
+    assert process.returncode == 130
+    assert " goes on: a2a task result --wait main-" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nobody_has_this",), "no agent that is here offers nobody_has_this; it waits"),
+        (("echo", "--to", "somebody"), "no agent somebody is here; it waits"),
+        (("nobody_has_this", "--to", "helper"), "helper is here and does not offer nobody_has_this; it waits"),
+    ],
+)
+def test_what_nobody_does_is_told_once(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr(story, "NOBODY_AFTER", 0.05)
+    done = command("delegate", *words, "--timeout", "1")
+    assert done.code == 4
+    assert done.err.count(told) == 1
+    assert command("delegate", *words, "--timeout", "1", "-q").err == "a2a: not done within 1 s\n"
+
+
+def test_work_that_waits_for_a_busy_agent_is_not_told_to_wait_for_nobody(
+    command: Any, world: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "NOBODY_AFTER", 0.05)
+    assert command("agent", "drain", "helper").code == 0
+    done = command("delegate", "echo", "--text", "x", "--timeout", "1")
+    assert done.code == 4
+    assert "is here" not in done.err
 
 
 def test_without_a_terminal_a_question_is_told_and_waited_for(command: Any, world: Any) -> None:

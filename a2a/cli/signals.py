@@ -1,0 +1,35 @@
+"""How a signal ends a command that has last words to say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+
+import click
+
+__all__ = ["ended_by_sigterm"]
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end this command in order, as Ctrl-C does."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "called in a task"
+    was_told = False
+
+    def told() -> None:
+        nonlocal was_told
+        was_told = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, told)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if was_told:
+            raise click.Abort from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
