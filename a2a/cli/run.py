@@ -102,7 +102,7 @@ def run(
     if repo is not None and not repo.is_dir():
         raise click.UsageError(f"--repo: {repo} " + ("is not a folder" if repo.exists() else "does not exist"))
     if sdist is not None and not all(sdist.partition("==")):
-        raise click.UsageError(f"--sdist: expected NAME==VERSION, got {sdist!r}")
+        raise click.UsageError(f"--sdist: expected name==version, got {sdist!r}")
     source = {"repository": str(repo.resolve())} if repo is not None else {"sdist": sdist}
     given = {
         "request": request,
@@ -146,8 +146,8 @@ async def _head(repo: Path | None) -> str:
     """
     if repo is None:
         return ""
-    if not await _git(repo, "rev-parse", "--git-dir"):
-        raise click.UsageError(f"--repo: {repo} is no git repository")
+    if await _git(repo, "rev-parse", "--is-inside-work-tree") != "true":
+        raise click.UsageError(f"--repo: {repo} is not inside a git work tree")
     return await _git(repo, "rev-parse", "--quiet", "HEAD")
 
 

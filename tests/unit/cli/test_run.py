@@ -254,8 +254,8 @@ def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(command: Comman
         (("--repo", ".", "--sdist", "a==1"), 2, "expected one of --repo PATH and --sdist NAME==VERSION"),
         (("--repo", "/no/such/folder"), 2, "/no/such/folder does not exist"),
         (("--repo", __file__), 2, "is not a folder"),
-        (("--repo", "/"), 2, "/ is no git repository"),
-        (("--sdist", "foo"), 2, "expected NAME==VERSION, got 'foo'"),
+        (("--repo", "/"), 2, "/ is not inside a git work tree"),
+        (("--sdist", "foo"), 2, "expected name==version, got 'foo'"),
         (("--sdist", "a==1", "--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
         (
             ("--sdist", "a==1", "--url", "wss://nowhere.invalid:1"),
