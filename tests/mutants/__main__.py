@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="only these; all where none is named")
     parser.add_argument("--seeds", type=int, default=1_000, help="worlds to try for each")
-    parser.add_argument("--seconds", type=float, default=120.0, help="seconds of a core to try for each")
+    parser.add_argument("--seconds", type=float, default=240.0, help="seconds of a core to try for each")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     options = parser.parse_args()
     unknown = set(options.names) - {mutant.name for mutant in MUTANTS}
