@@ -22,8 +22,9 @@ from pydantic.alias_generators import to_snake
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle
-from .engine.work import USAGE_MAX, Attempt, effect_key
+from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
+from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
 from .protocol.messages import PriorAttempt as PriorOnTheWire
@@ -237,7 +238,7 @@ class TaskContext:
         """
         told = {"tokens": tokens, "costMicro": cost_micro, "steps": steps}
         for kind, amount in told.items():
-            if type(amount) is not int or not 0 <= amount <= USAGE_MAX:
+            if type(amount) is not int or not 0 <= amount <= NUMBER_MAX:
                 raise ValueError(f"task {self.id}: usage is counted in whole numbers from 0 on, {kind} is {amount!r}")
         self._runner.in_link(self._use, {kind: amount for kind, amount in told.items() if amount})
 

@@ -195,8 +195,8 @@ def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: 
             raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
 
 
-_BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
-_TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
+BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
+TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
 
 
 class Delegator:
@@ -351,8 +351,8 @@ class Delegator:
             ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
                 or a timer that there is not; a time that is none.
         """
-        _require_known(budget, _BUDGETS, "budget")
-        _require_known(timers, _TIMERS, "timers")
+        _require_known(budget, BUDGETS, "budget")
+        _require_known(timers, TIMERS, "timers")
         if copies < 1:
             raise ValueError(f"expected at least 1 copy, got {copies}")
         requires: dict[str, Any] = {}

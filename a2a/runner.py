@@ -22,7 +22,7 @@ import anyio.to_thread
 from .content import read_parts
 from .context import TaskContext
 from .crossing import Crossing
-from .engine.work import Answered, Attempt, Start, Steered, Stop
+from .engine.work import DETAIL_MAX, Answered, Attempt, Start, Steered, Stop
 from .engine.work import Event as WorkEvent
 from .errors import (
     A2AError,
@@ -372,7 +372,7 @@ def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
 
 def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome:
     """Return a failure in words that can be sent, whatever it was made of."""
-    return "failed", b"[]", AttemptError(_text(code, 64), _text(detail, 8_000), retryable)
+    return "failed", b"[]", AttemptError(_text(code, 64), _text(detail, DETAIL_MAX), retryable)
 
 
 def _text(said: object, most: int) -> str:

@@ -23,6 +23,7 @@ from .engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, Ar
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
 from .engine.decision import EndedPage, Need, Ready, Row, What
+from .engine.ledger import namespace_of
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
@@ -184,15 +185,12 @@ class Server:
 
     def _records(self, entries: Iterator[Entry]) -> Iterator[Record]:
         """Yield the records of entries, of this namespace: the first that is about a task tells it."""
+        is_known = False
         for entry in entries:
-            if entry.task:
-                found = entry.task.rpartition("-")[0]
+            if entry.task and not is_known:
+                is_known, found = True, namespace_of(entry.task)
                 if found != self.policy.namespace:
                     raise self._of_another(found)
-                yield from_bytes(entry.body, entry.payload)
-                break
-            yield from_bytes(entry.body, entry.payload)
-        for entry in entries:
             yield from_bytes(entry.body, entry.payload)
 
     def _of_another(self, found: str) -> StoreError:

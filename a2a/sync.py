@@ -74,10 +74,7 @@ class TaskHandle:
 
     def events(self) -> Iterator[delegator.TaskEvent]:
         """As `a2a.TaskHandle.events`."""
-        while (event := self._portal.call(self._handle.next_event)) is not None:
-            yield event
-            if self._handle.waits_for_me(event):
-                return
+        return each(self._portal.call, self._handle.events())
 
     def result(self) -> Any:
         """As `a2a.TaskHandle.result`."""

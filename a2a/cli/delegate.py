@@ -13,19 +13,17 @@ import click
 
 from ..client import Client
 from ..content import artifacts_value
-from ..delegator import TaskEvent, TaskHandle
+from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, StaleBasis, TaskError
+from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
-from .parameters import NUMBER_MAX, Seconds
+from .parameters import Seconds
 from .signals import ended_by_sigterm
 from .story import ENDED, Follower, follower, stale_failure, told_when_nobody
 
 __all__ = ["delegate", "read_input"]
-
-TIMERS = ("heartbeat", "lease", "offer", "queue", "confirm", "ask", "cancel", "stall", "attempt")
-BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 
 
 @click.command()
@@ -37,7 +35,7 @@ BUDGET = ("tokens", "cost_micro", "steps", "children", "depth")
 @click.option("--to", metavar="AGENT", help="Only this agent.")
 @click.option("--context", "context_id", metavar="CONTEXT", help="What it shares with other tasks: see a2a context.")
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
-@click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGET)}.")
+@click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGETS)}.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME", help="Claim this name for each attempt.")
 @click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
 @click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
@@ -85,7 +83,7 @@ def delegate(
     options |= {
         "acceptance": acceptance,
         "timers": {name: number / 1000 for name, number in _numbers("--timers", timers, TIMERS, "MS").items()},
-        "budget": _numbers("--budget", budget, BUDGET, "NUMBER"),
+        "budget": _numbers("--budget", budget, BUDGETS, "NUMBER"),
         "resolve": _rungs(resolve),
         "comparator": compare,
     }

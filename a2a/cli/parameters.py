@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-__all__ = ["NUMBER_MAX", "Seconds"]
+from ..protocol.canonical import NUMBER_MAX
 
-NUMBER_MAX = 2**53 - 1
-"""The greatest number that a message carries (spec WIRE-8)."""
+__all__ = ["Seconds"]
 
 
 class Seconds(click.FloatRange):

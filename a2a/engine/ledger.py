@@ -53,7 +53,7 @@ from .records import (
 from .refusals import Refusal, keep
 from .task_state import COUNTED, Event, Result, Task
 
-__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry"]
+__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry", "namespace_of"]
 
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
@@ -472,6 +472,11 @@ class Ledger:
         agent.skills = {skill["id"]: skill for skill in agent.card.get("skills", ())}
         for skill in agent.skills:
             self.by_skill.setdefault(skill, {})[agent.id] = agent
+
+
+def namespace_of(task: str) -> str:
+    """Return the namespace that the id of a task begins with; see `Ledger.task_id_at`."""
+    return task.rpartition("-")[0]
 
 
 def _count(counts: dict[str, int], name: str, change: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Literal
 
-from ..protocol.canonical import result_hash
+from ..protocol.canonical import NUMBER_MAX, result_hash
 from ..protocol.messages import (
     ArtifactRef,
     AttemptError,
@@ -39,16 +39,14 @@ from ..protocol.messages import (
 )
 from ..protocol.session import PeerSession, Reply
 
-__all__ = ["USAGE_MAX", "Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
+__all__ = ["DETAIL_MAX", "Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
 
 _WATCHDOG = 0.9
 """Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
 _BASIS_MAX = 1_000
 """Keys in one report (spec CTX-10)."""
-_DETAIL_MAX = 8_000
+DETAIL_MAX = 8_000
 """Characters of what is said about a failure."""
-USAGE_MAX = 2**53 - 1
-"""The largest number that travels (spec WIRE-8)."""
 _UNREAD = frozenset({"malformed", "too_large"})
 """Codes of an error about a last word that the coordinator could not take: it knows no more than before."""
 _NOTE_EVERY_MS = 100
@@ -241,7 +239,7 @@ class Work:
             return
         attempt.is_plain = True
         # Nothing is left in it that the handler has said, for the coordinator to stumble over once more.
-        error = AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:_DETAIL_MAX])
+        error = AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:DETAIL_MAX])
         digest = result_hash("failed", b"[]")
         report = TaskReport(attempt.task, attempt.fence, "failed", digest, b"[]", error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
@@ -364,7 +362,7 @@ class Work:
     def use(self, attempt: Attempt, used: dict[str, int], now: int) -> None:
         """Add to what the attempt has used; it is told with a heartbeat soon, and with the last word."""
         for kind, amount in used.items():
-            attempt.usage[kind] = min(attempt.usage.get(kind, 0) + amount, USAGE_MAX)
+            attempt.usage[kind] = min(attempt.usage.get(kind, 0) + amount, NUMBER_MAX)
         self._beat_soon(attempt, now)
 
     def wait(self, attempt: Attempt, change: int, now: int) -> None:

@@ -15,9 +15,10 @@ from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json
 
-__all__ = ["canonical", "content_hash", "result_hash"]
+__all__ = ["NUMBER_MAX", "canonical", "content_hash", "result_hash"]
 
-_SAFE = 2**53 - 1
+NUMBER_MAX = 2**53 - 1
+"""The largest whole number that travels: every language can hold it (spec WIRE-8)."""
 _quote_short = json.encoder.encode_basestring
 _SHORT = 128
 """Characters up to which the encoder of the standard library is the faster one; a mebibyte takes it 2.3 ms, and 0.4."""
@@ -95,7 +96,7 @@ def _write(value: Any, out: list[str | bytes]) -> None:
     elif value is False:
         out.append("false")
     elif isinstance(value, int):
-        if not -_SAFE <= value <= _SAFE:
+        if not -NUMBER_MAX <= value <= NUMBER_MAX:
             raise ValueError(f"{value} is beyond 2**53 - 1: send it as a string")
         out.append(str(value))
     elif isinstance(value, float):
@@ -125,7 +126,7 @@ def _number(value: float) -> str:
     """Write a double as ECMAScript's Number::toString does (RFC 8785 3.2.2.3)."""
     if not math.isfinite(value):
         raise ValueError(f"JSON has no form for {value}")
-    if value == int(value) and abs(value) <= _SAFE:
+    if value == int(value) and abs(value) <= NUMBER_MAX:
         return str(int(value))  # also turns -0.0 into 0
     mantissa, _, exponent = repr(value).partition("e")
     if not exponent:

@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import SchemaValidator
 
 from ..errors import ErrorCode
+from .canonical import NUMBER_MAX
 from .messages import KINDS, Message, Struct, Unknown
 
 __all__ = [
@@ -45,7 +46,6 @@ SUBPROTOCOLS: tuple[Encoding, ...] = (MSGPACK, JSON)
 
 _LIFTED = {"task": "task", "fence": "fence", "generation": "gen", "payload": "payload"}
 """Message fields that travel in the envelope, and their names there."""
-_SAFE = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,7 +466,7 @@ def _whole(value: Any) -> Any:
         return {name: _whole(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_whole(item) for item in value]
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= NUMBER_MAX:
         return int(value)
     return value
 
@@ -474,7 +474,7 @@ def _whole(value: Any) -> Any:
 def _typed(value: Any, name: str, kind: type[Any]) -> Any:
     if type(value) is kind:
         return value
-    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= _SAFE:
+    if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= NUMBER_MAX:
         return int(value)
     raise TypeError(f"{name} is {kind.__name__}, not {_named(value)}")
 
@@ -510,7 +510,7 @@ def _check(item: Any) -> None:
     """Refuse what has no form in every language and in both encodings (spec WIRE-8)."""
     kind = type(item)
     if kind is int:
-        fits = -_SAFE <= item <= _SAFE
+        fits = -NUMBER_MAX <= item <= NUMBER_MAX
     elif kind is float:
         fits = math.isfinite(item)
     elif kind is bytes:

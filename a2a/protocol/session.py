@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ErrorCode, LocalProtocolError, RemoteProtocolError, TooLarge
+from .canonical import NUMBER_MAX
 from .codec import BadFrame, Frame
 from .messages import (
     REQUESTS,
@@ -99,8 +100,6 @@ Event = Welcomed | TurnedAway | Reply | Notice | Left
 
 _ACK_SHARE = 8
 """An acknowledgement is due once it covers this part of the frames that may be under way."""
-_UNBOUNDED = 2**53 - 1
-"""The largest number that travels (spec WIRE-8)."""
 _VOLATILE = (
     *(TaskEventNotice, ContextEventNotice, AgentEvent, A2AEvent, A2AFault),
     *(TaskLease, TaskRevoke, Error, Pong),
@@ -177,7 +176,7 @@ class PeerSession:
     @property
     def payload_max(self) -> int:
         """How many bytes a payload may have, as far as it is known: before the first welcome it is not."""
-        return _UNBOUNDED if self.welcome is None else self.welcome.limits.payload_max_bytes
+        return NUMBER_MAX if self.welcome is None else self.welcome.limits.payload_max_bytes
 
     def unsendable(self, frame: Frame, reason: str) -> list[Event]:
         """Take note that a frame cannot be sent: a request is answered here, for it would be tried again for ever."""

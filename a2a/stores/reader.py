@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
-from ..engine.snapshot import namespace_of
+from ..engine.ledger import namespace_of
+from ..engine.snapshot import namespace_of as namespace_of_snapshot
 from ..errors import StoreError, StoreTooNew
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
@@ -79,10 +80,10 @@ class LedgerReader:
         """Return what the ids of this ledger's tasks begin with; of one without tasks only a snapshot may tell it."""
         named = next((entry.task for entry in self.entries() if entry.task), None)
         if named:
-            return named.rpartition("-")[0]
+            return namespace_of(named)
         kept = self.snapshot()
         with suppress(ValueError):  # another version wrote it
-            return namespace_of(kept.body) if kept is not None else "main"
+            return namespace_of_snapshot(kept.body) if kept is not None else "main"
         return "main"
 
     def entries(self, after: int = 0) -> Iterator[Entry]:

@@ -637,8 +637,8 @@ WRONG: tuple[Wrong, ...] = (
         "The agent sends a result however large it is.",
         one(
             SESSION,
-            "        return _UNBOUNDED if self.welcome is None else self.welcome.limits.payload_max_bytes",
-            "        return _UNBOUNDED",
+            "        return NUMBER_MAX if self.welcome is None else self.welcome.limits.payload_max_bytes",
+            "        return NUMBER_MAX",
         ),
         broken=("LIMIT-1",),
     ),

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from a2a.engine.work import USAGE_MAX, Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
-from a2a.protocol.canonical import content_hash
+from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
+from a2a.protocol.canonical import NUMBER_MAX, content_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
     ArtifactRef,
@@ -258,10 +258,10 @@ def test_a_refusal_to_take_a_task_that_could_not_be_read_ends_the_attempt_all_th
 def test_what_is_used_is_never_more_than_a_number_may_be(bench: Bench) -> None:
     attempt = bench.start()
     for _ in range(2):
-        bench.work.use(attempt, {"tokens": USAGE_MAX}, 0)
+        bench.work.use(attempt, {"tokens": NUMBER_MAX}, 0)
     bench.work.yield_(attempt, "tired")
     (word,) = bench.messages()
-    assert isinstance(word, TaskYield) and word.usage == {"tokens": USAGE_MAX}
+    assert isinstance(word, TaskYield) and word.usage == {"tokens": NUMBER_MAX}
 
 
 def test_a_revocation_does_not_take_back_the_last_word(bench: Bench) -> None:
