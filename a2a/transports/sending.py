@@ -59,16 +59,17 @@ def _send(
     transport: Transport, batch: list[Frame], encoding: Encoding, message_max: int | None, unsendable: Unsendable | None
 ) -> None:
     try:
-        data, reason = encode(batch, encoding), ""
+        data = encode(batch, encoding)
     except UNENCODABLE as error:
         if unsendable is None:
             raise
-        data, reason = b"", str(error)
-    if not reason and message_max is not None and len(data) > message_max:
+        reason = str(error) or type(error).__name__
+    else:
+        if message_max is None or len(data) <= message_max:
+            transport.send(data)
+            return
         reason = f"expected at most {message_max} bytes in a message, this has {len(data)}"
-    if not reason:
-        transport.send(data)
-    elif len(batch) > 1:
+    if len(batch) > 1:
         for frame in batch:
             _send(transport, [frame], encoding, message_max, unsendable)
     elif unsendable is not None:
