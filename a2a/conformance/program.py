@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
 import shlex
 import signal
 import socket
@@ -17,14 +19,22 @@ __all__ = ["Program", "free_port"]
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+PORTS = range(20_000, 32_768)
+"""Below those that a system hands out to whoever asks for any (from 32768 on Linux, 49152 by RFC 6335, section 6)."""
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody has, and that nobody is given who asks for any before a program takes it.
+
+    Raises:
+        OSError: none was found.
+    """
+    # Of the system's own chance: processes that seed the other alike would be given the same ports.
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("expected a free port from 20000 to 32767; a hundred of them are taken")
 
 
 class Program:

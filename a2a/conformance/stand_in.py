@@ -15,7 +15,7 @@ from typing import Any
 
 from .case import Failed, Skipped
 from .conversation import Conversation, check
-from .program import Program, free_port
+from .program import Program
 from .socket import Closed, Socket
 from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts, result_hash
 
@@ -213,8 +213,8 @@ class UnderTest:
     async def open(self) -> None:
         """Listen for it."""
         host, _, port = self.settings.listen.rpartition(":")
-        self.port = int(port) or free_port()
-        server = await asyncio.start_server(self._accept, host, self.port)
+        server = await asyncio.start_server(self._accept, host, int(port))
+        self.port = server.sockets[0].getsockname()[1]
         self._stack.callback(server.close)
         self.settings.announce(self.url)
 

@@ -17,9 +17,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from a2a.conformance.program import free_port
 from benchmarks.load import answer_to, run_role, serve_phases
 from benchmarks.peers.environments import interpreter
-from benchmarks.peers.ports import free_port
 from benchmarks.processes import Processes
 from benchmarks.rounds import IN_FLIGHT, Side
 

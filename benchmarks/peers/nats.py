@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from a2a.conformance.program import free_port
 from benchmarks.load import answer_to, serve_phases
 from benchmarks.peers.environments import interpreter
-from benchmarks.peers.ports import free_port
 from benchmarks.peers.roles import play
 from benchmarks.processes import Processes
 from benchmarks.rounds import Side

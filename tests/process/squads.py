@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import a2a
+from a2a.conformance.program import free_port
 from a2a.squads import known
 
 
 def free_url() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    return f"ws://127.0.0.1:{free_port()}"
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytest
 
 from a2a import Agent, ConnectError, connect
 from a2a import squads as module
+from a2a.conformance.program import free_port
 from a2a.hosting import host
 from a2a.squads import (
     Definition,
@@ -68,9 +69,7 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: 
 
 
 def free_url() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    return f"ws://127.0.0.1:{free_port()}"
 
 
 @contextmanager

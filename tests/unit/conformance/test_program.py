@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from a2a.conformance import program as module
 from a2a.conformance.case import Failed
-from a2a.conformance.program import Program, free_port
+from a2a.conformance.program import PORTS, Program, free_port
 
 BOUND = 30
 PYTHON = shlex.quote(sys.executable)
@@ -64,6 +65,24 @@ async def test_a_program_is_killed_and_started_again_on_its_state(listens: str) 
     assert [start[1:] for start in starts] == [[str(state), url]] * 2
     assert not any(is_there(int(start[0])) for start in starts)
     assert not state.exists(), "nothing is left behind"
+
+
+def test_a_free_port_is_none_that_a_system_hands_out_to_whoever_asks_for_any() -> None:
+    port = free_port()
+    assert port in PORTS
+    with socket.socket() as taken, socket.socket() as other:
+        taken.bind(("127.0.0.1", port))
+        other.bind(("127.0.0.1", 0))
+        assert other.getsockname()[1] not in PORTS
+
+
+def test_ports_that_are_taken_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        mine = taken.getsockname()[1]
+        monkeypatch.setattr(module, "PORTS", [mine] * 100)
+        with pytest.raises(OSError, match="expected a free port"):
+            free_port()
 
 
 def test_placeholders_are_filled_in_and_nothing_else() -> None:
