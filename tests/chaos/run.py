@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from a2a.conformance.program import free_port
 
 from .plan import Fault
 from .processes import BOUND, ChaosError, Post
@@ -70,9 +71,7 @@ class Town:
         self.book = Book()
         self.starts: list[int] = []
         """When each process of the coordinator was started, in milliseconds since the epoch."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        listen = f"127.0.0.1:{free_port()}"
         environment = {"A2A_STATE_DIR": str(folder / "state"), "A2A_URL": f"ws://{listen}"}
         settings = folder / "a2a.toml"
         settings.write_text(f"[retention]\nlinger_contexts = {LINGER_CONTEXTS}\n", encoding="utf-8")

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from unittest import mock
 
 import a2a
 from a2a import Agent, LinkSettings
+from a2a.conformance.program import free_port
 
 from .audit import Findings, Heard, judge, read_ledger
 from .processes import BOUND, Post
@@ -47,8 +47,7 @@ class Rehearsal:
 
     def __init__(self, folder: Path) -> None:
         self._stage, self._store = folder / "stage", folder / "store"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._address = f"127.0.0.1:{free_port()}"
         self._url = f"ws://{self._address}"
         self._environment = {"A2A_STATE_DIR": str(self._stage / "state")}
         self._ledger = self._stage / "ledger.db"

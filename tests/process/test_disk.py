@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 import a2a
 from a2a import LinkSettings
+from a2a.conformance.program import free_port
 from tests.chaos.audit import Heard, judge, read_ledger
 from tests.chaos.processes import Post
 
@@ -47,8 +47,7 @@ def make_room(disk: Path) -> None:
 
 
 async def test_a_full_disk_stops_the_coordinator_and_loses_nothing(disk: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     ledger, heard = disk / "ledger.db", Heard()
     command = ("-m", "a2a", "coordinator", "run", "--db", str(ledger), "--ready-json", "--listen", address)
     environment = {"A2A_STATE_DIR": str(tmp_path / "state")}

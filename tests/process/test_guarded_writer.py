@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
 import a2a
 from a2a import FileGuard
+from a2a.conformance.program import free_port
 from a2a.engine.records import Accepted, Claimed, ClaimEnded
 from tests.chaos.audit import read_ledger
 from tests.chaos.processes import Post
@@ -28,8 +28,7 @@ async def written(log: Path, word: str) -> str:
 
 @pytest.mark.timeout(2 * BOUND)
 async def test_a_zombie_writer_is_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     url, ledger, report = f"ws://{address}", tmp_path / "ledger.db", tmp_path / "report.txt"
     environment = {"A2A_STATE_DIR": str(tmp_path / "state"), "A2A_URL": url}
     monkeypatch.setenv("A2A_STATE_DIR", environment["A2A_STATE_DIR"])

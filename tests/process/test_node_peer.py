@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import pytest
 
 import a2a
 from a2a import Agent, TaskContext
+from a2a.conformance.program import free_port
 from tests.chaos.audit import judge, read_ledger
 from tests.chaos.processes import Post
 
@@ -91,8 +91,7 @@ class Place:
 @pytest.fixture
 async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     """Have a coordinator run, and judge its ledger when the test is over."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     environment = {"A2A_STATE_DIR": str(tmp_path / "state"), "A2A_URL": f"ws://{address}"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

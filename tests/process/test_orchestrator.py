@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import pytest
 
 import a2a
 from a2a import Agent, TaskContext
+from a2a.conformance.program import free_port
 from a2a.engine.records import Delegated, Offered, Reported
 from tests.chaos.audit import Heard, judge, read_ledger
 from tests.chaos.processes import Post
@@ -65,8 +65,7 @@ async def running(agent: Agent, url: str) -> AsyncIterator[None]:
 
 @pytest.mark.timeout(2 * BOUND)
 async def test_killed_ten_times_it_pays_for_each_part_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     url, ledger = f"ws://{address}", tmp_path / "ledger.db"
     environment = {"A2A_STATE_DIR": str(tmp_path / "state"), "A2A_URL": url}
     monkeypatch.setenv("A2A_STATE_DIR", environment["A2A_STATE_DIR"])

@@ -20,6 +20,7 @@ import anyio
 import pytest
 
 from a2a import forking
+from a2a.conformance.program import free_port
 from a2a.forking import Copy, is_safe
 from a2a.stores.lock import LedgerLock
 
@@ -166,7 +167,7 @@ async def test_a_copy_gives_way_collects_nothing_and_goes_first_where_memory_run
 
 async def test_a_copy_holds_neither_connections_nor_the_port_nor_the_lock(flags: mmap, tmp_path: Path) -> None:
     lock = LedgerLock(tmp_path / "ledger.db")
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", free_port()))
     address = listening.getsockname()
     ours = socket.create_connection(address)
     theirs, _ = listening.accept()

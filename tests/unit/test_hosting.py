@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import anyio
 import pytest
 
 from a2a import A2AError, Agent, Policy, Server, connect
+from a2a.conformance.program import free_port
 from a2a.credentials import coordinator_dir, load_secret, load_tokens
 from a2a.errors import ConnectError, StoreLocked
 from a2a.hosting import UnsafeAddress, host, parse_address, reading
@@ -75,8 +75,7 @@ async def test_on_a_free_port_nothing_is_left_behind() -> None:
 
 
 async def test_on_a_chosen_port_the_tokens_stay() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     async with host(listen=address) as first:
         assert first.url == f"ws://{address}"
     async with host(listen=address) as second:
@@ -94,16 +93,14 @@ async def test_the_same_ledger_knows_its_principals_under_every_port(tmp_path: P
 
 
 async def test_two_ledgers_take_turns_under_one_port(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     for db in (tmp_path / "a.db", tmp_path / "b.db", tmp_path / "a.db", None, tmp_path / "b.db", None):
         async with host(db, address) as hosted, connect(hosted.url, name="ann") as client:
             await client.list()
 
 
 async def test_who_comes_while_the_ledger_is_folded_waits_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     waiting: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     fold = Server.open
 
@@ -122,8 +119,7 @@ async def test_who_comes_while_the_ledger_is_folded_waits_at_the_door(monkeypatc
 
 async def test_a_ledger_in_use_is_refused_and_the_address_is_free_again(tmp_path: Path) -> None:
     async with host(tmp_path / "l.db") as first:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
+        address = f"127.0.0.1:{free_port()}"
         with pytest.raises(StoreLocked):
             async with host(tmp_path / "l.db", address):
                 pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from a2a import ConnectError, connect
 from a2a.cli.at_work import squad_at_work
 from a2a.cli.options import Common, Connection
 from a2a.cli.output import Output
+from a2a.conformance.program import free_port
 from a2a.squads import Definition, bring_up, find_place, known, load
 
 BOUND = 60.0
@@ -44,9 +44,7 @@ def brief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Definition:
 
 @pytest.fixture
 def url() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    return f"ws://127.0.0.1:{free_port()}"
 
 
 def common(url: str) -> Common:

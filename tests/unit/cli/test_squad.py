@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from a2a.conformance.program import free_port
 from a2a.squads import home_of, state_of
 from a2a.statefile import StateFile
 from a2a.supervisor import Running, to_state
@@ -170,9 +170,7 @@ def test_an_added_agent_is_started_detached_as_well(
     (tmp_path / "wider_squad.py").write_text(f'SQUAD = {described}\nprint("no model")\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"ws://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"ws://127.0.0.1:{free_port()}"
     done = command("squad", "up", "wider_squad", "--detach", "--with", "dead", "--url", url)
     assert done.code == 1, done.out
     assert "dead does not start: no model" in done.err

@@ -12,6 +12,7 @@ import websockets.asyncio.client
 import websockets.asyncio.server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from a2a.conformance.program import free_port
 from a2a.errors import ConnectError
 from a2a.transports.websocket import JSON, MSGPACK, WebSocketSettings, connect, serve
 
@@ -248,12 +249,6 @@ async def test_everything_ends_with_the_listener_though_its_closing_is_cancelled
 # --- connecting ------------------------------------------------------------------------------------------------------
 
 
-def unused_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @pytest.mark.parametrize("url", ["http://localhost:1", "localhost", "ws://", "ws://localhost:port", "ws://h/#fragment"])
 async def test_a_url_that_is_none_is_named(make_recorder, url):
     with pytest.raises(ConnectError, match="expected ws://host:port"):
@@ -262,7 +257,7 @@ async def test_a_url_that_is_none_is_named(make_recorder, url):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_an_address_nobody_listens_at_is_named(make_recorder, host):
-    port = unused_port()
+    port = free_port()
     with pytest.raises(ConnectError, match=f"^nothing listens at {host}:{port}$") as caught:
         await connect(f"ws://{host}:{port}", make_recorder())
     assert caught.value.is_absent
