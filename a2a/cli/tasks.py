@@ -303,8 +303,15 @@ def confirm_task(common: Common, task_id: str) -> None:
 @click.option("--reason", default="", help="A short word for programs.")
 @common_options()
 def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason: str) -> None:
-    """Reject the result that a task has now; another revision follows, which sees the FEEDBACK."""
+    """Reject the result that a task has now; another revision follows, which sees the FEEDBACK.
+
+    With --final none does, and FEEDBACK is the reason.
+    """
     checked(feedback)
+    if final and feedback:
+        if reason:
+            raise click.UsageError("expected FEEDBACK or --reason with --final: no revision follows that sees both")
+        feedback, reason = "", feedback
     common.run(lambda client: client.reject(task_id, feedback, rework=not final, reason=reason))
     _done(common, task_id, "rejected" if final else "sent back")
 

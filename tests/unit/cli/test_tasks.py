@@ -238,9 +238,21 @@ def test_a_revision_is_what_the_wait_ends_with(command: Any, world: Any) -> None
 
 def test_a_result_is_rejected_for_good(command: Any, world: Any) -> None:
     task = reported(command, "draft")
-    assert command("task", "reject", task, "no", "--final", "--reason", "wrong").err == f"{task}: rejected\n"
+    assert command("task", "reject", task, "--final", "--reason", "wrong").err == f"{task}: rejected\n"
     done = command("task", "result", task)
     assert (done.code, done.err) == (7, f"a2a: task {task}: rejected: wrong\n")
+
+
+def test_what_is_said_against_a_result_for_good_is_the_reason(command: Any, world: Any) -> None:
+    task = reported(command, "draft")
+    both = command("task", "reject", task, "no", "--final", "--reason", "wrong")
+    assert both.code == 2
+    assert "expected FEEDBACK or --reason with --final" in both.err
+    long = command("task", "reject", task, "no " * 30, "--final")
+    assert long.code == 1
+    assert "reasonCode: String should have at most 64 characters, got a string of 90" in long.err
+    assert command("task", "reject", task, "not what was asked", "--final").code == 0
+    assert command("task", "result", task).err == f"a2a: task {task}: rejected: not what was asked\n"
 
 
 def test_a_task_is_cancelled(command: Any, world: Any) -> None:
