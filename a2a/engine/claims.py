@@ -27,7 +27,7 @@ from ..protocol.messages import (
 from ..protocol.states import OPEN_ENDED
 from ..protocol.types import principal_of
 from .claimbook import Claim, owner_of
-from .decision import Decision, refuse, reply
+from .decision import Decision, no_task, refuse, reply
 from .leases import not_current, regain
 from .ledger import Ledger, MailboxEntry
 from .live import Connection, World
@@ -102,7 +102,7 @@ def _for_attempt(world: World, agent: str, task_id: str, fence: int, now: int) -
     """Return what makes the attempt current, or the refusal where it cannot claim."""
     task = world.ledger.tasks.get(task_id)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {task_id}")
+        return no_task(task_id)
     regained = regain(world, task, agent, fence, now)
     if regained is None:
         return not_current(world, task, agent, fence)

@@ -29,7 +29,7 @@ from ..protocol.messages import (
 from ..protocol.types import principal_of
 from .conflicts.finding import contest
 from .context_state import Context, Entry, Origin, Revision, Write
-from .decision import Decision, refuse, reply
+from .decision import Decision, no_task, refuse, reply
 from .jsonpatch import PatchFailed, PatchLimits, apply_patch
 from .leases import Case, classify, not_current
 from .ledger import Ledger
@@ -176,7 +176,7 @@ def _check_attempt(world: World, agent: str, message: ContextWrite) -> Decision 
         return None
     task = world.ledger.tasks.get(attempt.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {attempt.task}")
+        return no_task(attempt.task)
     if classify(world.ledger, task, agent, attempt.fence) in (Case.CURRENT, Case.LAPSED):
         return None
     return not_current(world, task, agent, attempt.fence)

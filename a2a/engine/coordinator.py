@@ -111,10 +111,7 @@ from .records import (
 from .refusals import MAY_REFUSE, Refusals, refusal_of, stands
 from .routing import Queues, offers
 from .task_state import Task
-from .tasks import (
-    due,
-    when_due,
-)
+from .timers import due, when_due
 from .tree import cancel_children, cancel_orphan, settle_abandoned
 from .waits import anyone_waits, circles_broken, resources_of
 from .watching import agent_told, archived_told, leave_watches, progress_told, watch, watchers_told

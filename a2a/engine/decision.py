@@ -24,6 +24,7 @@ __all__ = [
     "Ready",
     "Row",
     "What",
+    "no_task",
     "refuse",
     "reply",
 ]
@@ -177,3 +178,8 @@ def refuse(
     """Answer with an error. A refusal is data: `records` keep what is worth keeping about it."""
     error = Error(code.value, detail, CODES[code].retryable, retry_after_ms, data)
     return Decision(records or [], error)
+
+
+def no_task(name: str) -> Decision:
+    """Refuse a request about a task that is not there."""
+    return refuse(ErrorCode.NOT_FOUND, f"there is no task {name}")

@@ -75,14 +75,13 @@ from .registry import (
     on_mailbox_ack,
     on_ping,
 )
+from .results import on_task_confirm, on_task_report
 from .tasks import (
     on_task_answer,
     on_task_artifact,
     on_task_ask,
     on_task_cancel,
-    on_task_confirm,
     on_task_delegate,
-    on_task_report,
     on_task_steer,
 )
 

@@ -12,7 +12,7 @@ from ..protocol.messages import Dossier, Ok, PriorAttempt, TaskCheckpoint, TaskH
 from ..protocol.states import TaskState
 from .budget import plain
 from .capacity import serves
-from .decision import Decision, refuse, reply
+from .decision import Decision, no_task, refuse, reply
 from .leases import Case, classify, moved, not_current, regain
 from .ledger import Agent
 from .live import Connection, World
@@ -27,7 +27,7 @@ def on_task_checkpoint(world: World, sender: Connection, message: TaskCheckpoint
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     known = next((kept for kept in task.checkpoints if kept.fence == message.fence), None)
     mine = task.minted_for(message.fence) == agent
     if known is not None and mine and (known.cp_no, known.payload) == (message.cp_no, message.payload):
@@ -59,7 +59,7 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
     agent, ledger = sender.agent or "", world.ledger
     task = ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     case = classify(ledger, task, agent, message.fence)
     if case in (Case.SPENT, Case.STALE) and task.attempts[message.fence].end == "handed_off":
         return reply(Ok(state=task.state.value))  # a repeat

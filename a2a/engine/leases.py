@@ -15,7 +15,7 @@ from ..protocol.messages import Ok, TaskAccept, TaskDecline, TaskHeartbeat, Task
 from ..protocol.states import TaskState
 from .budget import exhausted, is_low, most, plain
 from .claimbook import owner_of
-from .decision import Decision, refuse, reply
+from .decision import Decision, no_task, refuse, reply
 from .ledger import Ledger
 from .live import Connection, Live, Progress, World
 from .records import Accepted, Declined, Evicted, LeaseExpired, OfferWithdrawn, Record, Revived, Settled, Yielded
@@ -139,7 +139,7 @@ def on_task_accept(world: World, sender: Connection, message: TaskAccept, now: i
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     records = regain(world, task, agent, message.fence, now)
     if records is None:
         return not_current(world, task, agent, message.fence)
@@ -159,7 +159,7 @@ def on_task_decline(world: World, sender: Connection, message: TaskDecline, now:
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     case = classify(world.ledger, task, agent, message.fence)
     if case in (Case.STALE, Case.SPENT, Case.LAPSED):
         return reply(Ok())  # a repeat, or too late to matter: the agent does not have it, as it wished
@@ -255,7 +255,7 @@ def on_task_yield(world: World, sender: Connection, message: TaskYield, now: int
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     case = classify(world.ledger, task, agent, message.fence)
     if case in (Case.SPENT, Case.STALE):
         return reply(Ok(state=task.state.value))  # a repeat: it has no authority, as it wished

@@ -27,8 +27,8 @@ from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
 from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
 from .live import Connection, World
+from .results import settled_notice
 from .task_state import Task
-from .tasks import settled_notice
 
 __all__ = ["may_forget", "render", "unsent"]
 

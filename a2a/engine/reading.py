@@ -9,7 +9,7 @@ from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskList, TaskPage, TaskWatch
 from ..protocol.states import TERMINAL, TaskState, outside
 from . import refusals
-from .decision import Decision, Page, refuse, reply
+from .decision import Decision, Page, no_task, refuse, reply
 from .ledger import Ledger
 from .live import Connection, Progress, World
 from .task_state import Event, Task
@@ -119,7 +119,7 @@ def on_task_get(world: World, sender: Connection, message: TaskGet, now: int) ->
     """Show one task. Spec READ-1."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     found = TaskFound(task.id, task.generation, view(world, task))
     if message.content:
         found.view["metadata"]["spec"] = task.spec
@@ -213,7 +213,7 @@ def on_task_watch(world: World, sender: Connection, message: TaskWatch, now: int
     """Send what happened since a generation, then what happens. Spec WATCH-1 to WATCH-3."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {message.task}")
+        return no_task(message.task)
     if not message.stop and message.task not in sender.watches and len(sender.watches) >= world.policy.watches_max:
         return refuse(ErrorCode.QUOTA, f"a connection watches at most {world.policy.watches_max} tasks")
     return reply(Ok(state=task.state.value))

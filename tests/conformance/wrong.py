@@ -20,6 +20,7 @@ SERVER = "a2a/server.py"
 STEPS = "a2a/engine/coordinator.py"
 HANDLERS = "a2a/engine/handlers.py"
 TASKS = "a2a/engine/tasks.py"
+RESULTS = "a2a/engine/results.py"
 REGISTRY = "a2a/engine/registry.py"
 CODEC = "a2a/protocol/codec.py"
 SESSION = "a2a/protocol/session.py"
@@ -355,7 +356,7 @@ WRONG: tuple[Wrong, ...] = (
         "admits-a-late-report",
         COORDINATOR,
         "A report of an attempt that was given back is taken for its result.",
-        one(TASKS, '    Case.SPENT: "duplicate_or_late",', '    Case.SPENT: "admit",'),
+        one(RESULTS, '    Case.SPENT: "duplicate_or_late",', '    Case.SPENT: "admit",'),
         broken=("FENCE-3",),
     ),
     Wrong(

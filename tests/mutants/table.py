@@ -12,6 +12,9 @@ from dataclasses import dataclass
 __all__ = ["MUTANTS", "Edit", "Mutant"]
 
 TASKS = "a2a/engine/tasks.py"
+RESULTS = "a2a/engine/results.py"
+TIMERS = "a2a/engine/timers.py"
+CONTROL = "a2a/engine/control.py"
 LEASES = "a2a/engine/leases.py"
 LEDGER = "a2a/engine/ledger.py"
 TASK_FOLDING = "a2a/engine/task_folding.py"
@@ -128,7 +131,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "report-of-another-agent-admitted",
         "A report is admitted whoever sends it.",
-        TASKS,
+        RESULTS,
         '    Case.NOT_HOLDER: "not_holder",\n    Case.CURRENT: "admit",',
         '    Case.NOT_HOLDER: "admit",\n    Case.CURRENT: "admit",',
         caught_by=("I6", "I12"),
@@ -235,17 +238,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "report-admitted-twice",
         "A report that comes again is admitted again.",
-        TASKS,
+        RESULTS,
         '    Case.SPENT: "duplicate_or_late",',
         '    Case.SPENT: "admit",',
-        more=(Edit(TASKS, "known = task.outcomes.get(message.fence)", "known = None"),),
+        more=(Edit(RESULTS, "known = task.outcomes.get(message.fence)", "known = None"),),
         caught_by=("I6",),
         quick=True,
     ),
     Mutant(
         "repeat-taken-for-late",
         "The repeat of an admitted report is told that it came late.",
-        TASKS,
+        RESULTS,
         "if known == (message.outcome, message.result_hash):",
         "if False:",
         caught_by=("L8",),
@@ -253,7 +256,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "hash-not-computed-anew",
         "A report's hash is taken as it comes.",
-        TASKS,
+        RESULTS,
         "    if message.result_hash != result_hash(message.outcome, message.payload):",
         "    if False:",
         caught_by=("L8",),
@@ -261,7 +264,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "late-report-not-kept",
         "A report without authority is answered and thrown away.",
-        TASKS,
+        RESULTS,
         "    if repeated or len(task.evidence) >= world.policy.evidence_max:",
         "    if True:",
         caught_by=("R8",),
@@ -301,7 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "killed-task-takes-a-result",
         "A result that comes after a kill is admitted.",
-        TASKS,
+        RESULTS,
         '        and task.cancel.mode == "kill"\n',
         "        and False\n",
         caught_by=("L8",),
@@ -309,7 +312,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "confirm-not-bound-to-its-hash",
         "A word on another result settles this one.",
-        TASKS,
+        RESULTS,
         "    if result.result_hash != message.result_hash:",
         "    if False:",
         caught_by=("I10",),
@@ -317,19 +320,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "confirm-not-bound-to-its-revision",
         "A word on an older revision settles the newest.",
-        TASKS,
+        RESULTS,
         "    if task.is_terminal or task.rev > message.rev:",
         "    if task.is_terminal:",
         more=(
-            Edit(TASKS, "or result is None or result.rev != message.rev:", "or result is None:"),
-            Edit(TASKS, "    if result.result_hash != message.result_hash:", "    if False:"),
+            Edit(RESULTS, "or result is None or result.rev != message.rev:", "or result is None:"),
+            Edit(RESULTS, "    if result.result_hash != message.result_hash:", "    if False:"),
         ),
         caught_by=("I10",),
     ),
     Mutant(
         "everybody-decides",
         "Whoever likes confirms, cancels and answers.",
-        TASKS,
+        CONTROL,
         "    return parent is not None and parent.holder == agent",
         "    return True",
         caught_by=("AUTH-5",),
@@ -337,7 +340,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "reworks-unbounded",
         "A result is sent back as often as the delegator likes.",
-        TASKS,
+        RESULTS,
         "    if len(task.feedback) >= task.bounds.reworks:",
         "    if False:",
         caught_by=("L10",),
@@ -404,12 +407,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lease-never-expires",
         "An agent that is dead keeps its task for ever.",
-        TASKS,
+        TIMERS,
         "    elif task.holder is not None:\n        times.append",
         "    elif False:\n        times.append",
         more=(
             Edit(
-                TASKS,
+                TIMERS,
                 "    if task.holder is not None and world.live.lease_until.get",
                 "    if False and world.live.lease_until.get",
             ),
@@ -420,12 +423,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "offer-never-withdrawn",
         "An offer that nobody answers stays out.",
-        TASKS,
+        TIMERS,
         "    elif state is TaskState.OFFERED and task.offer is not None:\n",
         "    elif state is TaskState.OFFERED:\n        pass\n    elif False:\n",
         more=(
             Edit(
-                TASKS,
+                TIMERS,
                 "    if state is TaskState.OFFERED and task.offer is not None and task.offer.at",
                 "    if False and task.offer.at",
             ),
@@ -435,7 +438,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "confirm-timer-never-fires",
         "A result nobody says a word on waits for ever.",
-        TASKS,
+        TIMERS,
         '    return policy.on_confirm_timeout != "hold" and task.evaluator != "human"',
         "    return False",
         caught_by=("L4",),
@@ -443,12 +446,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "grace-of-a-cancel-never-ends",
         "An agent that does not stop keeps its canceled task from its end.",
-        TASKS,
+        TIMERS,
         "        times.append(task.cancel.grace_at)",
         "        pass",
         more=(
             Edit(
-                TASKS,
+                TIMERS,
                 "    if state is TaskState.CANCELING and task.cancel is not None and task.cancel.grace_at <= now:",
                 "    if False:",
             ),
@@ -500,7 +503,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "failures-unbounded",
         "A failure that may be retried is retried for ever.",
-        TASKS,
+        RESULTS,
         "    if task.failures + 1 >= task.bounds.attempts:",
         "    if False:",
         caught_by=("L10", "L10b"),
@@ -788,7 +791,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "basis-not-checked",
         "A result on a decision that has moved is taken as reported.",
-        TASKS,
+        RESULTS,
         "        is_held = report.unseen_steer or (report.stale_basis and",
         "        is_held = report.unseen_steer or (report.stale_basis and task.group and",
         caught_by=("CTX-10",),
@@ -804,7 +807,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "basis-of-another-context",
         "What a result relies on is looked up in another context than the task's.",
-        TASKS,
+        RESULTS,
         "stale_basis=stale_basis(world.ledger, task.context_id, message.basis) or None,",
         "stale_basis=stale_basis(world.ledger, task.id, message.basis) or None,",
         caught_by=("CTX-10",),
@@ -812,7 +815,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "silence-accepts-a-stale-basis",
         "The timer accepts a result on a decision that has moved, because nobody looked.",
-        TASKS,
+        TIMERS,
         "        if result.is_contradicted:\n",
         "        if result.overruled:\n",
         caught_by=("CTX-10",),
@@ -1607,7 +1610,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "overruled-and-accepted",
         "Silence accepts a result that a conflict went against.",
-        TASKS,
+        TIMERS,
         "        if result.is_contradicted:\n",
         "        if result.stale_basis:\n",
         caught_by=("CONFLICT-15",),
@@ -1856,7 +1859,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "progress-unnoticed",
         "An attempt is taken for stalled before it had the time to get on.",
-        TASKS,
+        TIMERS,
         '        times.append((moved_at + durations.stall_ms, "stall"))',
         '        times.append((task.since, "stall"))',
         caught_by=("LEASE-10",),

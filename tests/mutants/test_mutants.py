@@ -14,7 +14,7 @@ QUICK = [mutant for mutant in MUTANTS if mutant.quick]
 HARMLESS = Mutant(
     "harmless",
     "Nothing is wrong.",
-    "a2a/engine/tasks.py",
+    "a2a/engine/results.py",
     "REPORT: dict[",
     "# A remark.\nREPORT: dict[",
     caught_by=("I6",),

@@ -18,7 +18,7 @@ from a2a.engine.leases import HEARTBEAT, Case
 from a2a.engine.listing import PAGE
 from a2a.engine.patchbook import BYTES_KEPT, PATCH_BYTES_MAX, PATCHES_KEPT
 from a2a.engine.policy import Bounds, Durations, Policy
-from a2a.engine.tasks import REPORT
+from a2a.engine.results import REPORT
 from a2a.engine.waits import AGEING_MS
 from a2a.errors import CODES, FAULTS
 from a2a.protocol.canonical import content_hash

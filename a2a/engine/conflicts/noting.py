@@ -13,7 +13,7 @@ from typing import Any
 from ...protocol.canonical import canonical
 from ...protocol.types import principal_of
 from ..ledger import Agent, Ledger
-from ..live import World
+from ..live import Connection, World
 from ..records import ClaimEnded, ConflictNoted, Record, Settled
 from ..task_state import Task
 from .case import Candidate
@@ -28,6 +28,7 @@ __all__ = [
     "instance_refused",
     "newest_word",
     "processes_noted",
+    "word_against",
     "words_noted",
 ]
 
@@ -163,6 +164,18 @@ def words_noted(
     ]
     by, why = ("authority", f"{second[0]} has more to say") if replaces else ("first_wins", f"{first[0]} said so first")
     return _noted(world, "instruction", rule, f"task:{task.id}", words, int(replaces), by, why, now)
+
+
+def word_against(world: World, sender: Connection, task: Task, word: str, now: int) -> list[Record]:
+    """Note a word that contradicts how a task has ended, where that was another principal's. Spec CONFLICT-17."""
+    end = task.settled
+    was_said = end is not None and (
+        (end.state in ("completed", "canceled") and end.by not in ("auto", "timer", "coordinator"))
+        or end.reason in ("rejected", "reworks")
+    )
+    if end is None or not was_said or end.state == "rejected":
+        return []  # no controller of the task ended it
+    return words_noted(world, task, "word", (end.by, end.state), (sender.agent or "", word), now)
 
 
 def newest_word(task: Task, expected: int) -> tuple[str, bytes] | None:

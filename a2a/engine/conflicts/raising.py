@@ -11,7 +11,7 @@ from ...protocol.codec import pack
 from ...protocol.messages import ConflictRaise, ConflictRaised, RaisedSubject
 from ...protocol.states import TaskState
 from ...protocol.types import principal_of
-from ..decision import Decision, refuse, reply
+from ..decision import Decision, no_task, refuse, reply
 from ..ledger import Ledger
 from ..live import Connection, World
 from ..records import ConflictJoined, ConflictOpened
@@ -155,7 +155,7 @@ def _fence(ledger: Ledger, subject: RaisedSubject, agent: str, number: int) -> C
 def _result(ledger: Ledger, task_id: str) -> Candidate | Decision:
     task = ledger.tasks.get(task_id)
     if task is None:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {task_id}")
+        return no_task(task_id)
     if task.scope.startswith("conflict:"):
         return refuse(ErrorCode.DENIED, f"task {task_id} was asked in a conflict: there is no conflict about one")
     if not task.results:
@@ -241,7 +241,7 @@ def _about(ledger: Ledger, message: ConflictRaise, found: list[Candidate]) -> st
         detail = f"a conflict of kind {message.conflict_kind} is about `{wanted}:…`, not {about or 'nothing'}"
         return refuse(ErrorCode.MALFORMED, detail)
     if wanted == "task" and name not in ledger.tasks:
-        return refuse(ErrorCode.NOT_FOUND, f"there is no task {name}")
+        return no_task(name)
     if wanted == "agent" and name not in ledger.agents:
         return refuse(ErrorCode.NOT_FOUND, f"no agent {name} is known")
     return about

@@ -21,7 +21,7 @@ from ..policy import Policy
 from ..records import ClaimEnded, Record, Settled
 from ..routing import Queues
 from ..task_state import Task
-from ..tasks import due
+from ..timers import due
 from ..tree import cancel_children, cancel_orphan, settle_abandoned
 
 __all__ = ["NO_LIMITS", "NotAllowedError", "Past", "Rule", "allow"]

@@ -15,7 +15,7 @@ from a2a.engine.decision import Decision, EndedPage, Need, Row
 from a2a.engine.handlers import HANDLERS
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection
-from a2a.engine.policy import LADDERS, Durations, Policy
+from a2a.engine.policy import LADDERS, Admission, Durations, Policy, digest
 from a2a.engine.records import Offered, Record, from_bytes, to_bytes
 from a2a.engine.replay.run import Replay
 from a2a.engine.task_state import Task
@@ -465,3 +465,49 @@ def hash_result():
 @pytest.fixture
 def ledger_facts():
     return facts
+
+
+@pytest.fixture
+def boss(town):
+    return town.join("boss")
+
+
+@pytest.fixture
+def worker(town):
+    return town.worker("w1")
+
+
+@pytest.fixture
+def task(boss, worker):
+    return boss.delegate()
+
+
+@pytest.fixture
+def offer(task, worker):
+    return worker.offer()
+
+
+@pytest.fixture
+def review(boss, worker, offer):
+    assert worker.report(offer) == "admitted"
+    (review,) = boss.mail()
+    return review
+
+
+@pytest.fixture
+def guarded(make_town):
+    """A coordinator with an operator's token, which is `op`."""
+
+    def make(**policy):
+        return make_town(admission=Admission(operator_token=digest("op")), **policy)
+
+    return make
+
+
+@pytest.fixture
+def given(boss, worker):
+    """A task that w1 is at work on."""
+    boss.delegate()
+    offer = worker.offer()
+    worker.beat(offer)
+    return offer

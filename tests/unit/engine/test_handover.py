@@ -3,7 +3,7 @@
 import pytest
 
 from a2a.engine.policy import Bounds
-from a2a.engine.records import Checkpointed, HandedOff, HandoffLapsed, Revived
+from a2a.engine.records import Checkpointed, HandedOff, HandoffLapsed, Revived, Yielded
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentUpdate,
@@ -510,3 +510,8 @@ def test_an_offer_that_is_sent_again_tells_of_what_came_before_it_only(town, wor
     sent = next(mail for mail in back.mail() if mail.kind == "task.offer" and mail.fence == again.fence)
     assert [prior.fence for prior in sent.dossier.attempts] == [offer.fence]
     assert sent.dossier.discarded == []
+
+
+def test_a_yield_says_who_and_why(town, task, worker, offer):
+    worker.say(TaskYield(task, offer.fence, "tired"))
+    assert town.said(Yielded) == [Yielded(town.now, task, offer.fence, "tired", counted=True)]

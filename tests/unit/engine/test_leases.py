@@ -17,7 +17,7 @@ from a2a.engine.records import (
     Settled,
     Yielded,
 )
-from a2a.engine.tasks import due
+from a2a.engine.timers import due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (

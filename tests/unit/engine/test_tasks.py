@@ -1,6 +1,5 @@
-"""Delegation, from the request to the settled result."""
+"""Delegation: what is asked for, what is streamed, asked and said meanwhile, and its cancellation."""
 
-import hashlib
 from dataclasses import asdict
 
 import pytest
@@ -16,18 +15,13 @@ from a2a.engine.records import (
     CancelRequested,
     Delegated,
     Evicted,
-    Reported,
-    ReportKept,
-    Reworked,
     Settled,
     Steered,
-    Yielded,
 )
-from a2a.engine.tasks import due, when_due
+from a2a.engine.timers import due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
-    ArtifactRef,
     AttemptError,
     Credit,
     Error,
@@ -38,63 +32,19 @@ from a2a.protocol.messages import (
     TaskArtifact,
     TaskAsk,
     TaskCancel,
-    TaskConfirm,
     TaskCreated,
     TaskDelegate,
     TaskHeartbeat,
     TaskLimits,
-    TaskReport,
     TaskReview,
     TaskRevoke,
-    TaskSettled,
     TaskSteer,
-    TaskVerdict,
     TaskYield,
     Timers,
 )
+from tests.unit.engine.stages import ask, bring, settled
 
 SPEC = {"skill": "echo", "acceptance": {"evaluator": "delegator"}}
-
-
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
-def worker(town):
-    return town.worker("w1")
-
-
-@pytest.fixture
-def task(boss, worker):
-    return boss.delegate()
-
-
-@pytest.fixture
-def offer(task, worker):
-    return worker.offer()
-
-
-@pytest.fixture
-def review(boss, worker, offer):
-    assert worker.report(offer) == "admitted"
-    (review,) = boss.mail()
-    return review
-
-
-@pytest.fixture
-def guarded(make_town):
-    """A coordinator with an operator's token, which is `op`."""
-
-    def make(**policy):
-        return make_town(admission=Admission(operator_token=digest("op")), **policy)
-
-    return make
-
-
-def settled(town):
-    return [(end.task, end.state, end.reason, end.by) for end in town.said(Settled)]
 
 
 # Creation -------------------------------------------------------------------------------------------------------------
@@ -305,10 +255,6 @@ def test_a_tasks_chunks_have_a_bounded_number_of_bytes(make_town):
 # Questions ------------------------------------------------------------------------------------------------------------
 
 
-def ask(offer, number=1, payload=b'["why?"]', **fields):
-    return TaskAsk(offer.task, number, payload, fence=offer.fence, **fields)
-
-
 def test_a_question_parks_the_task_and_goes_to_the_delegator(town, boss, task, worker, offer):
     message = ask(offer, timeout_ms=5_000, default=b'["so"]', auth=True)
     assert worker.decide(message) == Decision(
@@ -441,13 +387,6 @@ def test_an_answer_to_what_was_not_asked_is_not_found(boss, task, worker, offer)
     assert boss.refused(TaskAnswer("main-99", 1, b"[]")) == ErrorCode.NOT_FOUND
 
 
-def test_only_those_entitled_answer(town, task, worker, offer):
-    worker.say(ask(offer))
-    assert town.join("stranger").refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.FORBIDDEN
-    assert worker.refused(TaskAnswer(task, 1, b"[]")) == ErrorCode.FORBIDDEN
-    assert town.join("boss#2").say(TaskAnswer(task, 1, b"[]")) == Ok()
-
-
 def test_nobody_waits_for_an_answer_when_the_task_has_ended(boss, task, worker, offer):
     worker.say(ask(offer))
     boss.cancel(task, "skip")
@@ -564,488 +503,230 @@ def test_a_report_withdraws_the_questions_that_are_open(town, boss, task, worker
     assert worker.mail() == [TaskAnswer(task, 1, b"[1]")]
 
 
-# Reports --------------------------------------------------------------------------------------------------------------
+# Answers that nobody has read -----------------------------------------------------------------------------------------
 
 
-def test_a_result_waits_for_the_delegators_word(town, boss, task, worker, offer, hash_result):
-    message = worker.reporting(offer, usage={"tokens": 5})
-    digest = hash_result("completed", b'["done"]')
-    report = Reported(
-        town.now,
-        task,
-        offer.fence,
-        "w1",
-        "completed",
-        digest,
-        b'["done"]',
-        usage={"tokens": 5},
-        review=True,
-    )
-    assert worker.decide(message) == Decision([report], TaskVerdict(task, offer.fence, "admitted"))
-    worker.say(message)
-    assert town.task(task).state == "reported"
-    assert boss.mail() == [TaskReview(task, 3, 0, digest, b'["done"]', "w1", 10_000)]
-    assert town.ledger.holding["w1"] == {}
-
-
-def test_a_task_that_accepts_by_itself_is_completed_with_the_report(town, boss, worker):
-    task = boss.delegate(acceptance="auto")
+@pytest.fixture
+def asked(make_town):
+    """A town with a question that only waits for an answer, and who may say what."""
+    town = make_town(admission=Admission(operator_token=digest("op")))
+    boss, worker = town.join("boss"), town.worker("w1")
+    operator = town.join("chief", operator_token="op")
+    boss.delegate()
     offer = worker.offer()
-    message = worker.reporting(offer)
-    decision = worker.decide(message)
-    assert decision.records[1:] == [
-        Settled(town.now, task, "completed", by="auto", result_hash=message.result_hash),
-    ]
-    assert decision.records[0].review is False
-    worker.say(message)
-    (end,) = boss.mail()
-    assert (end.state, end.payload, end.confirmed_by, end.agent) == ("completed", b'["done"]', "auto", "w1")
-    assert worker.mail() == [], "the verdict said it"
+    worker.beat(offer)
+    return town, boss, worker, operator, offer
 
 
-def test_a_hash_that_is_not_of_what_came_is_invalid(town, task, worker, offer, hash_result):
+def test_an_operators_answer_takes_the_place_of_one_that_nobody_was_sent(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
+    assert boss.refused(TaskAnswer(offer.task, 1, b'["red"]')) == ErrorCode.ALREADY_ANSWERED
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["green"]')) == ErrorCode.ALREADY_ANSWERED
+    worker.say(Credit(1))
+    assert [answer.payload for answer in worker.offer().answers] == [b'["blue"]']
+
+
+@pytest.mark.parametrize("how", ["by mail", "with an offer", "to another"])
+def test_an_answer_that_some_attempt_was_sent_stays(asked, how):
+    town, boss, worker, operator, offer = asked
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="hot" if how == "by mail" else "cold"))
+    other = town.worker("w2")
+    if how == "to another":
+        worker.say(Credit(0))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    if how != "by mail":
+        assert (other if how == "to another" else worker).offer().answers != []
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+
+
+def test_an_answer_that_went_out_with_an_offer_still_goes_to_who_asked_when_it_comes_back(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    town.pass_time(3_000)
+    other = town.worker("w2")
+    worker.say(Credit(0))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    assert [answer.payload for answer in other.offer().answers] == [b'["red"]']
+    worker.beat(offer)
+    assert worker.mail()[-1] == TaskAnswer(offer.task, 1, b'["red"]')
+
+
+def test_an_operators_answer_takes_the_place_of_a_default(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold", timeout_ms=100, default=b'["red"]'))
+    town.pass_time(100)
+    assert boss.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
+    assert town.task(offer.task).state == "queued"
+
+
+def test_no_answer_is_replaced_in_a_task_that_has_ended(asked):
+    town, boss, worker, operator, offer = asked
+    worker.say(Credit(0))
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
+    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
+    boss.cancel(offer.task)
+    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
+
+
+# Words on the way -----------------------------------------------------------------------------------------------------
+
+
+def word(task, key="k", payload=b'["mind"]', **fields):
+    return TaskSteer(task, key, payload, **fields)
+
+
+def words(peer):
+    return [message for message in peer.mail() if isinstance(message, TaskSteer)]
+
+
+def test_a_word_goes_to_the_holder_and_into_every_later_offer(town, boss, worker, given):
+    assert boss.say(word(given.task)) == Ok(state="leased")
+    assert town.said(Steered) == [Steered(town.now, given.task, "k", "boss", b'["mind"]')]
+    assert words(worker) == [TaskSteer(given.task, "k", b'["mind"]', steer_no=1)]
+    boss.say(word(given.task, "k2", b'["more"]'))
+    worker.say(TaskYield(given.task, given.fence))
+    assert worker.offer().steers == [Steer(1, b'["mind"]'), Steer(2, b'["more"]')]
+
+
+def test_the_same_word_again_is_agreed_to_and_another_under_its_key_is_not(town, boss, worker, given):
+    boss.say(word(given.task))
     before = len(town.records)
-    wrong = hash_result("completed", b'["other"]')
-    other_outcome = hash_result("failed", b'["done"]')
-    for given in (wrong, other_outcome):
-        answer = worker.say(TaskReport(task, offer.fence, "completed", given, b'["done"]'))
-        assert answer.verdict == "invalid"
+    assert boss.say(word(given.task)) == Ok(state="leased")
+    assert boss.say(word(given.task, if_gen=1, mode="interrupt")) == Ok(state="leased")
     assert len(town.records) == before
-    assert town.task(task).state == "leased"
+    assert boss.refused(word(given.task, payload=b'["other"]')) == ErrorCode.IDEMPOTENCY_MISMATCH
+    worker.report(given)
+    assert boss.say(word(given.task)) == Ok(state="reported")
 
 
-def test_a_repeated_report_is_a_duplicate(town, task, worker, offer):
-    worker.report(offer)
-    count = len(town.records)
-    assert worker.report(offer) == "duplicate"
-    assert len(town.records) == count
+def test_only_who_controls_the_task_steers_it(town, boss, given):
+    assert town.worker("w2").refused(word(given.task)) == ErrorCode.FORBIDDEN
+    assert boss.refused(word("main-99")) == ErrorCode.NOT_FOUND
 
 
-def test_another_report_under_a_spent_fence_is_late_and_kept(town, task, worker, offer, hash_result):
-    worker.report(offer)
-    assert worker.report(offer, payload=b'["other"]', usage={"tokens": 1}) == "late"
-    assert town.said(ReportKept) == [
-        ReportKept(
-            town.now,
-            task,
-            offer.fence,
-            "w1",
-            "late",
-            "completed",
-            hash_result("completed", b'["other"]'),
-            b'["other"]',
-            {"tokens": 1},
-        )
-    ]
-    assert worker.report(offer, "failed", payload=b'["done"]') == "late", "another outcome is another report"
-    assert len(town.task(task).results) == 1
+@pytest.mark.parametrize("kind", ["word", "answer"])
+def test_what_is_said_for_another_generation_is_refused(town, boss, worker, given, kind):
+    worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
+    generation = town.task(given.task).generation
 
+    def say(if_gen):
+        return word(given.task, if_gen=if_gen) if kind == "word" else TaskAnswer(given.task, 1, b"[]", if_gen=if_gen)
 
-def test_a_report_with_a_superseded_fence_is_kept_as_evidence(town, task, worker, offer):
-    other = town.worker("w2")
-    town.pass_time(500)
-    other.accept(other.offer())
-    assert worker.report(offer) == "stale"
-    (kept,) = town.task(task).evidence
-    assert (kept.agent, kept.fence, kept.verdict, kept.payload) == ("w1", offer.fence, "stale", b'["done"]')
-    assert town.task(task).holder == "w2"
-
-
-def test_the_same_evidence_is_kept_once(town, task, worker, offer):
-    boss_view = town.task(task)
-    worker.report(offer)
-    for _ in range(3):
-        assert worker.report(offer, payload=b"[2]") == "late"
-    assert len(boss_view.evidence) == 1
-
-
-def test_what_different_agents_say_or_the_same_under_different_fences_is_different_evidence(town, task, offer):
-    first, second = town.join("a"), town.join("b")
-    for peer in (first, second):
-        assert peer.report(offer) == "not_holder"
-    offer.fence -= 1
-    assert first.report(offer) == "not_holder"
-    assert [(kept.agent, kept.fence) for kept in town.task(task).evidence] == [
-        ("a", offer.fence + 1),
-        ("b", offer.fence + 1),
-        ("a", offer.fence),
-    ]
-
-
-def test_strangers_cannot_push_out_or_fill_up_evidence_without_bound(make_town):
-    town = make_town(evidence_max=2)
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
-    offer = worker.offer()
-    stranger = town.join("stranger")
-    for number in range(5):
-        assert stranger.report(offer, payload=b"[%d]" % number) == "not_holder"
-    assert len(town.task(task).evidence) == 2
-
-
-def test_a_report_from_a_stranger_with_the_right_fence_and_hash_is_not_a_duplicate(town, task, worker, offer):
-    worker.report(offer)
-    assert town.join("stranger").report(offer) == "not_holder"
-
-
-def test_the_report_of_a_lapsed_lease_is_admitted_and_takes_the_offer_back(town, boss, task, worker, offer):
-    other = town.worker("w2")
-    town.pass_time(500)
-    again = other.offer()
-    assert worker.report(offer) == "admitted"
-    assert town.task(task).state == "reported"
-    assert other.mail() == [TaskRevoke(task, again.fence, "superseded", "skip")]
-    assert town.ledger.holding["w2"] == {}
-    assert other.report(again) == "stale"
-
-
-def test_a_report_takes_an_offer_on_its_way(town, task, worker, offer):
-    other = town.worker("w2")
-    town.pass_time(500)
-    again = other.offer()
-    message = other.reporting(again)
-    assert [type(record) for record in other.decide(message).records] == [Accepted, Reported]
-    assert other.report(again) == "admitted"
-    assert worker.report(offer) == "stale"
-
-
-def test_a_failure_for_good_ends_the_task(town, boss, task, worker, offer):
-    error = AttemptError("broken", "no such file")
-    decision = worker.decide(worker.reporting(offer, "failed", error=error))
-    assert decision.records[0].error == {"code": "broken", "detail": "no such file", "retryable": False}
-    assert decision.records[1:] == [Settled(town.now, task, "failed", "error", "no such file", "w1")]
-    worker.report(offer, "failed", error=error)
-    assert boss.mail() == [TaskSettled(task, 4, "failed", "error", "no such file", confirmed_by="w1", agent="w1")]
-    assert (town.task(task).failures, town.task(task).last_error["code"]) == (1, "broken")
-
-
-def test_a_task_that_accepts_by_itself_may_fail_as_any_other(town, boss, worker):
-    task = boss.delegate(acceptance="auto")
-    worker.report(worker.offer(), "failed")
-    (end,) = boss.mail()
-    assert (end.task, end.state, end.payload) == (task, "failed", None)
-
-
-def test_a_failure_without_an_error_is_for_good(town, task, worker, offer):
-    worker.report(offer, "failed")
-    assert settled(town) == [(task, "failed", "error", "w1")]
-
-
-def test_a_rejection_ends_the_task(town, task, worker, offer):
-    worker.report(offer, "rejected", error=AttemptError(detail="not my kind of work"))
-    assert settled(town) == [(task, "rejected", "rejected", "w1")]
-
-
-def test_a_retryable_failure_is_tried_again_after_a_pause(town, task, worker, offer):
-    message = worker.reporting(offer, "failed", error=AttemptError(retryable=True))
-    (report,) = worker.decide(message).records
-    assert town.now <= report.retry_at < town.now + 1_000
-    worker.say(message)
-    assert (town.task(task).state, town.task(task).failures) == ("queued", 1)
-    assert worker.mail() == []
-    town.pass_time(report.retry_at - town.now - 1)
-    assert worker.mail() == []
-    town.pass_time(1)
-    assert worker.offer().granted, "the attempt before it is over"
-
-
-def test_the_pause_grows_up_to_a_limit_and_is_the_same_for_everybody_who_replays(make_town):
-    town = make_town(backoff_ms=1_000, backoff_max_ms=3_000, bounds=Bounds(attempts=50))
-    boss, worker = town.join("boss"), town.worker("w1")
-    boss.delegate()
-    pauses = []
-    for _ in range(40):
-        start = town.now
-        worker.report(worker.offer(), "failed", error=AttemptError(retryable=True))
-        pauses.append(town.said(Reported)[-1].retry_at - start)
-        town.pass_time(pauses[-1])
-    assert all(0 <= pause < 3_000 for pause in pauses)
-    assert pauses[0] < 1_000
-    assert pauses[1] < 2_000
-    assert max(pauses) > 2_000
-    assert len(set(pauses)) > 30, "attempts are spread"
-
-
-def test_a_task_fails_a_bounded_number_of_times(make_town):
-    town = make_town(backoff_ms=0, bounds=Bounds(attempts=2))
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
-    worker.report(worker.offer(), "failed", error=AttemptError(retryable=True))
-    assert settled(town) == []
-    worker.report(worker.offer(), "failed", error=AttemptError(detail="again", retryable=True))
-    assert settled(town) == [(task, "failed", "attempts", "w1")]
-    assert town.said(Settled)[0].detail == "2 attempts failed, the last: again"
-
-
-def test_an_attempt_that_ends_itself_is_given_back(town, task, worker, offer):
-    worker.report(offer, "canceled")
-    assert (town.task(task).state, town.task(task).failures) == ("leased", 0)
-    assert worker.offer().fence > offer.fence
-
-
-def test_a_retryable_failure_while_parked_keeps_the_question(town, boss, task, worker, offer):
-    worker.say(ask(offer))
-    worker.report(offer, "failed", error=AttemptError(retryable=True))
-    assert town.task(task).state == "parked"
-    boss.say(TaskAnswer(task, 1, b"[1]"))
-    town.pass_time(1_000)
-    assert [answer.payload for answer in worker.offer().answers] == [b"[1]"]
-
-
-# Confirming -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_confirmed_result_completes_the_task(town, boss, task, worker, review):
-    message = TaskConfirm(task, 0, review.result_hash)
-    assert boss.decide(message) == Decision(
-        [Settled(town.now, task, "completed", by="boss", result_hash=review.result_hash)], Ok(state="completed")
+    refusal = boss.say(say(generation - 1))
+    assert (refusal.code, refusal.data) == (
+        ErrorCode.GENERATION_MISMATCH,
+        {"generation": generation, "state": "parked"},
     )
-    boss.say(message)
-    (end,) = boss.mail()
-    assert (end.state, end.result_hash, end.confirmed_by) == ("completed", review.result_hash, "boss")
-    assert end.payload is None, "it came with the review"
+    assert boss.refused(say(0)) == ErrorCode.GENERATION_MISMATCH
+    assert isinstance(boss.say(say(generation)), Ok)
+    assert isinstance(boss.say(say(generation)), Ok), "a repeat is known by its key"
 
 
-def test_the_worker_whose_result_waited_is_told_how_the_task_ended(boss, worker, review):
-    worker.mail()
-    boss.confirm(review)
-    (end,) = worker.mail()
-    assert (end.state, end.result_hash) == ("completed", review.result_hash)
+@pytest.mark.parametrize("state", ["reported", "canceling", "completed"])
+def test_a_word_comes_too_late_for_what_nobody_works_on_any_more(boss, worker, given, state):
+    if state == "canceling":
+        boss.cancel(given.task)
+    else:
+        worker.report(given)
+    if state == "completed":
+        boss.confirm(boss.mail()[-1])
+    assert boss.refused(word(given.task)) == ErrorCode.CONFLICT
 
 
-def test_the_worker_is_told_also_when_other_things_happened_between(town, boss, worker, review):
-    worker.mail()
-    town.join("somebody")
-    boss.confirm(review)
-    assert [type(message) for message in worker.mail()] == [TaskSettled]
+def test_a_task_hears_a_bounded_number_of_words(make_town):
+    town = make_town(steers_max=2)
+    boss = town.join("boss")
+    task = boss.delegate()
+    for key in ("1", "2"):
+        assert isinstance(boss.say(word(task, key)), Ok)
+    assert boss.refused(word(task, "3")) == ErrorCode.QUOTA
+    assert isinstance(boss.say(word(task, "1")), Ok)
 
 
-def test_an_agent_that_works_for_itself_is_told_once(town):
-    agent = town.worker("w1")
-    agent.delegate()
-    agent.report(agent.offer())
-    (review,) = agent.mail()
-    agent.confirm(review)
-    assert [type(message) for message in agent.mail()] == [TaskSettled]
+def test_a_word_to_a_task_that_waits_is_in_its_offer_and_not_sent_beside_it(town, boss):
+    task = boss.delegate()
+    boss.say(word(task))
+    worker = town.worker("w1")
+    (offer,) = worker.mail()
+    assert offer.steers == [Steer(1, b'["mind"]')]
+    boss.say(word(task, "2"))
+    assert [message.steer_no for message in words(worker)] == [2]
 
 
-def test_the_word_is_on_exactly_one_result(boss, task, worker, review, hash_result):
-    other = hash_result("completed", b'["other"]')
-    for verdict in ("accept", "reject"):
-        answer = boss.say(TaskConfirm(task, 0, other, verdict))
-        assert (answer.code, answer.data) == (ErrorCode.CONFLICT, {"rev": 0, "resultHash": review.result_hash})
-    assert boss.refused(TaskConfirm(task, 1, review.result_hash)) == ErrorCode.CONFLICT
+def test_a_word_said_while_the_lease_had_lapsed_is_heard_by_who_comes_back(town, boss, worker, given):
+    boss.say(word(given.task, "1"))
+    town.worker("w2", tasks=0)
+    worker.say(Credit(0))
+    town.pass_time(3_000)
+    boss.say(word(given.task, "2", b'["again"]'))
+    assert [message.steer_no for message in words(worker)] == [1]
+    worker.beat(given)
+    assert [message.steer_no for message in words(worker)] == [2]
 
 
-def test_there_is_nothing_to_confirm_before_a_report(boss, task, worker, offer, hash_result):
-    digest = hash_result("completed", b"[]")
-    assert boss.refused(TaskConfirm(task, 0, digest)) == ErrorCode.CONFLICT
-    assert boss.refused(TaskConfirm("main-99", 0, digest)) == ErrorCode.NOT_FOUND
-
-
-def test_only_those_entitled_confirm(guarded):
-    town = guarded()
-    boss, worker = town.join("boss"), town.worker("w1")
-    boss.delegate()
-    worker.report(worker.offer())
-    (review,) = boss.mail()
-    message = TaskConfirm(review.task, 0, review.result_hash)
-    assert worker.refused(message) == ErrorCode.FORBIDDEN
-    assert town.join("bos").refused(message) == ErrorCode.FORBIDDEN
-    assert town.join("operator", operator_token="op").say(message) == Ok(state="completed")
-
-
-def test_another_process_of_the_principal_confirms(town, boss, review):
-    assert town.join("boss#2").confirm(review) == Ok(state="completed")
-
-
-def test_whoever_holds_the_parent_confirms_its_children(town, boss, task, worker, offer):
-    helper = town.worker("helper", "help")
-    child = worker.delegate("part", "help", parent=Held(task, offer.fence))
-    helper.report(helper.offer())
-    (review,) = worker.mail()
+def test_a_word_said_while_an_offer_was_out_is_heard_by_who_takes_it(town, boss, worker, given):
     other = town.worker("w2")
-    assert other.refused(TaskConfirm(child, 0, review.result_hash)) == ErrorCode.FORBIDDEN
-    town.pass_time(500)
-    other.accept(other.offer())
-    assert other.confirm(review) == Ok(state="completed")
+    town.pass_time(3_000)
+    offer = other.offer()
+    boss.say(word(given.task))
+    assert words(other) == []
+    other.accept(offer)
+    assert [message.steer_no for message in words(other)] == [1]
+    assert words(worker) == []
 
 
-def test_where_a_human_evaluates_only_an_operator_confirms(guarded):
-    town = guarded()
-    boss, worker = town.join("boss"), town.worker("w1")
-    boss.delegate(acceptance="human")
-    worker.report(worker.offer())
-    (review,) = boss.mail()
-    assert boss.refused(TaskConfirm(review.task, 0, review.result_hash)) == ErrorCode.FORBIDDEN
-    assert town.join("human", operator_token="op").confirm(review) == Ok(state="completed")
-
-
-def test_a_repeated_word_gets_the_same_answer(town, boss, review):
-    boss.confirm(review)
-    count = len(town.records)
-    assert boss.confirm(review) == Ok(state="completed")
-    assert len(town.records) == count
-
-
-def test_a_repeated_rejection_gets_the_same_answer(town, boss, review):
-    boss.confirm(review, verdict="reject")
-    count = len(town.records)
-    assert boss.confirm(review, verdict="reject") == Ok(state="failed")
-    assert len(town.records) == count
-
-
-@pytest.mark.parametrize("first, second", [("accept", "reject"), ("reject", "accept")])
-def test_the_first_word_counts_and_another_is_told_which(boss, review, first, second):
-    boss.confirm(review, verdict=first)
-    answer = boss.confirm(review, verdict=second)
-    state = "completed" if first == "accept" else "failed"
-    assert (answer.code, answer.data["state"]) == (ErrorCode.CONFLICT, state)
-
-
-def test_an_acceptance_of_another_result_is_not_the_same_word(boss, task, review, hash_result):
-    boss.confirm(review)
-    other = hash_result("completed", b"[9]")
-    assert boss.refused(TaskConfirm(task, 0, other)) == ErrorCode.CONFLICT
-
-
-def test_a_rejected_result_ends_the_task(town, boss, task, worker, review):
-    worker.mail()
-    assert boss.confirm(review, verdict="reject", reason_code="wrong") == Ok(state="failed")
-    assert settled(town) == [(task, "failed", "rejected", "boss")]
-    (end,) = worker.mail()
-    assert (end.state, end.detail, end.result_hash, end.payload) == ("failed", "wrong", None, None)
-
-
-def test_rework_is_another_revision_with_feedback(town, boss, task, worker, review):
-    message = TaskConfirm(task, 0, review.result_hash, "reject", True, "style", b'["shorter"]')
-    assert boss.decide(message) == Decision(
-        [Reworked(town.now, task, 0, "boss", "style", b'["shorter"]')], Ok(state="queued")
-    )
-    boss.say(message)
+def test_an_interrupt_takes_the_attempt_away_and_the_next_one_begins_with_the_word(town, boss, worker, given):
+    boss.say(word(given.task, mode="interrupt"))
+    assert town.said(Evicted) == [Evicted(town.now, given.task, given.fence, "steer", town.now + 2_000)]
+    assert [type(message) for message in worker.mail()] == [TaskSteer, TaskRevoke]
+    worker.say(TaskYield(given.task, given.fence))
     again = worker.offer()
-    assert (again.rev, again.granted) == (1, True)
-    assert [(item.rev, item.reason_code, item.payload) for item in again.feedback] == [(0, "style", b'["shorter"]')]
+    assert again.steers == [Steer(1, b'["mind"]')]
+    assert worker.report(again, steer_no=1) == "admitted"
+    assert not boss.mail()[-1].unseen_steer
 
 
-def test_a_word_on_an_earlier_revision_is_refused_and_its_repeat_is_not(town, boss, task, worker, review):
-    boss.confirm(review, verdict="reject", rework=True)
-    count = len(town.records)
-    assert boss.confirm(review, verdict="reject", rework=True) == Ok(state="leased")
-    answer = boss.confirm(review)
-    assert answer.code == ErrorCode.CONFLICT
-    worker.report(worker.offer(), payload=b"[2]")
-    assert boss.confirm(review).code == ErrorCode.CONFLICT
-    assert len(town.records) == count + 1
-    assert boss.say(TaskConfirm(task, 1, review.result_hash)).code == ErrorCode.CONFLICT
-    second = boss.mail()[-1]
-    assert boss.confirm(second) == Ok(state="completed")
+@pytest.mark.parametrize("state", ["queued", "parked"])
+def test_an_interrupt_takes_nothing_from_who_is_not_at_work(town, boss, worker, given, state):
+    if state == "parked":
+        worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
+    else:
+        worker.say(Credit(0))
+        town.pass_time(3_000)
+    assert boss.say(word(given.task, mode="interrupt")) == Ok(state=state)
+    assert town.said(Evicted) == []
 
 
-def test_a_result_is_reworked_a_bounded_number_of_times(make_town):
-    town = make_town(bounds=Bounds(reworks=1))
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
-    for number in range(2):
-        worker.report(worker.offer(), payload=b"[%d]" % number)
-        boss.confirm(boss.mail()[-1], verdict="reject", rework=True)
-    assert settled(town) == [(task, "failed", "reworks", "boss")]
-    assert town.said(Settled)[0].detail == "rejected 2 times"
-
-
-@pytest.mark.parametrize(
-    "choice, outcome",
-    [("accept", ("completed", "", "timer")), ("reject", ("failed", "unconfirmed", "timer")), ("hold", None)],
-)
-def test_a_review_nobody_answers_is_decided_by_the_policy(make_town, choice, outcome):
-    town = make_town(on_confirm_timeout=choice)
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
-    worker.report(worker.offer())
-    (review,) = boss.mail()
-    town.pass_time(9_999)
-    assert settled(town) == []
-    town.pass_time(1)
-    assert settled(town) == ([] if outcome is None else [(task, *outcome)])
-    if choice == "accept":
-        assert town.said(Settled)[0].result_hash == review.result_hash
-        assert boss.confirm(review) == Ok(state="completed")
-
-
-def test_silence_does_not_decide_where_a_human_was_asked_for(make_town):
-    town = make_town(on_confirm_timeout="accept")
-    boss, worker = town.join("boss"), town.worker("w1")
-    boss.delegate(acceptance="human")
-    worker.report(worker.offer())
-    town.pass_time(1_000_000)
-    assert settled(town) == []
-
-
-def test_a_result_reported_in_time_is_not_lost_to_the_deadline(make_town):
-    town = make_town(on_confirm_timeout="hold")
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
-    worker.report(worker.offer())
-    town.pass_time(2_000)
-    assert town.task(task).state == "reported"
-    assert boss.confirm(boss.mail()[-1]) == Ok(state="completed")
-
-
-def test_a_cancel_that_comes_again_does_not_take_back_what_was_reported_in_between(make_town):
-    town = make_town()
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
+@pytest.mark.parametrize("evaluator", ["auto", "delegator"])
+def test_a_result_written_before_the_newest_word_was_seen_waits_for_the_delegator(town, boss, worker, evaluator):
+    task = boss.delegate(acceptance=evaluator)
     offer = worker.offer()
-    assert boss.cancel(task).will == "pending"
-    worker.report(offer)
-    assert boss.cancel(task) == Ok(state="reported", will="too_late")
+    boss.say(word(task, "1"))
+    boss.say(word(task, "2"))
+    assert worker.report(offer, steer_no=1) == "admitted"
     assert town.task(task).state == "reported"
+    review = boss.mail()[-1]
+    assert review.unseen_steer
+    assert boss.confirm(review) == Ok(state="completed")
 
 
-def test_a_review_says_how_much_time_is_left(town, boss, task, worker, offer):
-    boss.drop()
-    worker.report(offer)
-    town.pass_time(4_000)
-    (review,) = town.join("boss").mail()
-    assert review.confirm_ms == 6_000
+def test_a_result_that_saw_the_newest_word_is_taken_as_any_other(town, boss, worker):
+    task = boss.delegate(acceptance="auto")
+    offer = worker.offer()
+    boss.say(word(task))
+    worker.report(offer, steer_no=1)
+    assert town.task(task).state == "completed"
 
 
 # Canceling ------------------------------------------------------------------------------------------------------------
 
 MODES = ("coop", "kill", "skip")
-
-
-def bring(town, state):
-    """Bring a task into a state, and return (task, boss, worker, offer)."""
-    boss = town.join("boss")
-    if state == "queued":
-        return boss.delegate(), boss, None, None
-    worker = town.worker("w1")
-    task = boss.delegate()
-    offer = worker.offer()
-    if state == "offered":
-        other = town.worker("w2")
-        town.pass_time(500)
-        return task, boss, other, other.offer()
-    worker.beat(offer)
-    if state in ("parked hot", "parked cold"):
-        worker.say(ask(offer, hold=state.partition(" ")[2]))
-    elif state == "parked lapsed":
-        worker.say(ask(offer))
-        town.pass_time(3_000)
-    elif state == "canceling":
-        boss.cancel(task)
-    elif state in ("reported", "completed", "failed"):
-        worker.report(offer)
-        if state != "reported":
-            boss.confirm(boss.mail()[-1], verdict="accept" if state == "completed" else "reject")
-    elif state == "rejected":
-        worker.report(offer, "rejected")
-    elif state == "canceled":
-        boss.cancel(task, "skip")
-    assert town.task(task).state == state.partition(" ")[0]
-    worker.mail()
-    return task, boss, worker, offer
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -1198,136 +879,6 @@ def test_a_task_that_was_saved_from_cancel_can_be_canceled_again(town):
     assert town.task(task).state == "canceled"
 
 
-def test_only_those_entitled_cancel(guarded):
-    town = guarded()
-    task, boss, worker, _ = bring(town, "leased")
-    assert worker.refused(TaskCancel(task)) == ErrorCode.FORBIDDEN
-    assert town.join("stranger").refused(TaskCancel(task)) == ErrorCode.FORBIDDEN
-    assert boss.refused(TaskCancel("main-99")) == ErrorCode.NOT_FOUND
-    assert isinstance(town.join("op", operator_token="op").cancel(task), Ok)
-
-
-# Timers ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("state", ["queued", "offered", "leased", "parked hot", "parked cold", "canceling"])
-def test_a_deadline_ends_a_task_in_every_state(make_town, state):
-    town = make_town()
-    boss = town.join("chief")
-    worker = None if state == "queued" else town.worker("w1")
-    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
-    if worker is not None:
-        offer = worker.offer()
-        if state == "offered":
-            town.worker("w2")
-        else:
-            worker.beat(offer)
-        if state.startswith("parked"):
-            worker.say(ask(offer, hold=state.partition(" ")[2]))
-        elif state == "canceling":
-            boss.cancel(task)
-    town.pass_time(999)
-    assert town.task(task).state == state.partition(" ")[0]
-    town.pass_time(1)
-    assert settled(town) == [(task, "failed", "deadline", "")]
-    if state in ("leased", "parked hot"):
-        assert worker.mail() == [TaskRevoke(task, offer.fence, "deadline", "skip")]
-
-
-def test_work_that_is_done_is_not_lost_to_the_deadline(town, boss, worker):
-    task = boss.delegate(limits=TaskLimits(deadline_ms=1_000))
-    worker.report(worker.offer())
-    town.pass_time(9_999)
-    assert town.task(task).state == "reported"
-    town.pass_time(1)
-    assert settled(town) == [(task, "completed", "", "timer")]
-
-
-def test_silence_decides_nothing_where_a_human_was_asked_for(town, boss, worker):
-    task = boss.delegate(acceptance="human")
-    worker.report(worker.offer())
-    town.pass_time(10**6)
-    assert town.task(task).state == "reported"
-    assert due(town.coordinator.world, town.task(task), town.now) == []
-
-
-def test_a_task_nobody_takes_fails_after_its_time_in_the_queue(make_town):
-    town = make_town(durations=Durations(queue_ms=1_000))
-    task = town.join("boss").delegate()
-    town.pass_time(999)
-    assert settled(town) == []
-    town.pass_time(1)
-    assert settled(town) == [(task, "failed", "no_capable_agent", "")]
-
-
-def test_time_in_the_queue_counts_only_there(make_town):
-    town = make_town(durations=Durations(queue_ms=1_000, offer_ms=60_000, lease_ms=60_000))
-    boss, worker = town.join("boss"), town.worker("w1")
-    task = boss.delegate()
-    offer = worker.offer()
-    town.pass_time(5_000)
-    assert town.task(task).state == "leased"
-    worker.say(Credit(0))
-    worker.say(TaskYield(task, offer.fence))
-    town.pass_time(999)
-    assert town.task(task).state == "queued"
-    town.pass_time(1)
-    assert town.task(task).state == "failed"
-
-
-def test_a_task_without_limits_waits_for_ever(town, boss):
-    task = boss.delegate()
-    assert town.coordinator.next_deadline() is None
-    town.pass_time(10**9)
-    assert town.task(task).state == "queued"
-
-
-def test_a_task_that_has_ended_waits_for_nothing(town, boss, worker):
-    boss.cancel(boss.delegate(limits=TaskLimits(deadline_ms=1_000)), "skip")
-    count = len(town.records)
-    town.pass_time(100_000)
-    assert len(town.records) == count
-
-
-@pytest.mark.parametrize(
-    "state, wait_ms",
-    [
-        ("queued", 800),
-        ("offered", 500),
-        ("leased", 3_000),
-        ("parked hot", 3_000),
-        ("parked cold", 20_000),
-        ("canceling", 2_000),
-        ("reported", 10_000),
-    ],
-)
-def test_the_clock_decides_when_it_is_time_and_not_before(make_town, state, wait_ms):
-    town = make_town(
-        durations=Durations(1_000, 3_000, 500, queue_ms=800, confirm_ms=10_000, ask_ms=20_000, cancel_ms=2_000)
-    )
-    task = town.task(bring(town, state)[0])
-    world, start = town.coordinator.world, town.now
-    assert when_due(world, task) == start + wait_ms
-    assert due(world, task, start + wait_ms - 1) == []
-    assert due(world, task, start + wait_ms) != []
-
-
-def test_the_clock_decides_nothing_about_what_has_ended(town, boss, worker):
-    task = town.task(boss.delegate(limits=TaskLimits(deadline_ms=1_000)))
-    boss.cancel(task.id, "skip")
-    assert when_due(town.coordinator.world, task) is None
-    assert due(town.coordinator.world, task, town.now + 10**6) == []
-
-
-def test_the_questions_of_a_canceled_task_decide_nothing(town, boss, task, worker, offer):
-    worker.say(ask(offer, timeout_ms=1_000))
-    boss.cancel(task, grace_ms=2_500)
-    town.pass_time(2_499)
-    assert town.task(task).state == "canceling"
-    town.pass_time(1)
-    assert settled(town) == [(task, "canceled", "canceled", "boss")]
-
-
 def test_a_worker_that_hears_nothing_is_told_at_its_next_word(town, boss, task, worker, offer):
     town.pass_time(400)
     worker.drop()
@@ -1338,434 +889,6 @@ def test_a_worker_that_hears_nothing_is_told_at_its_next_word(town, boss, task, 
 
 def test_errors_of_requests_are_data_and_no_exceptions(boss):
     assert isinstance(boss.say(TaskCancel("main-1")), Error)
-
-
-def test_a_yield_says_who_and_why(town, task, worker, offer):
-    worker.say(TaskYield(task, offer.fence, "tired"))
-    assert town.said(Yielded) == [Yielded(town.now, task, offer.fence, "tired", counted=True)]
-
-
-# Without its delegator ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def errand(town, worker):
-    """Delegate a task that goes on `on_loss`, from a process of its own; return the process and the offer."""
-
-    def make(on_loss, **fields):
-        asker = town.join("asker#1")
-        asker.delegate(on_delegator_loss=on_loss, **fields)
-        return asker, worker.offer()
-
-    return make
-
-
-def test_a_task_whose_delegator_is_gone_too_long_is_cancelled(town, worker, errand):
-    asker, offer = errand("cancel", loss_ms=1_000)
-    worker.beat(offer)
-    asker.drop()
-    town.pass_time(999)
-    assert town.said(CancelRequested) == []
-    town.pass_time(1)
-    (wanted,) = town.said(CancelRequested)
-    assert (wanted.mode, wanted.by, wanted.grace_at) == ("coop", "timer", town.now + 2_000)
-    town.pass_time(2_000)
-    assert town.task(offer.task).state == "canceled"
-
-
-def test_a_task_nobody_works_on_ends_at_once_when_its_delegator_is_gone_too_long(town, boss):
-    asker = town.join("asker")
-    task = asker.delegate(skill="rare", on_delegator_loss="cancel", loss_ms=1_000)
-    asker.drop()
-    town.pass_time(1_000)
-    assert town.task(task).state == "canceled"
-
-
-def test_any_process_of_the_principal_keeps_the_task_going(town, worker, errand):
-    asker, offer = errand("cancel", loss_ms=1_000)
-    other = town.join("asker#2")
-    asker.drop()
-    town.pass_time(900)
-    worker.beat(offer)
-    town.pass_time(900)
-    other.drop()
-    worker.beat(offer)
-    town.pass_time(900)
-    town.join("asker#3")
-    worker.beat(offer)
-    town.pass_time(2_000)
-    assert town.said(CancelRequested, Settled) == []
-
-
-def test_the_time_without_a_delegator_counts_anew_each_time(town, worker, errand):
-    asker, offer = errand("cancel", loss_ms=1_000)
-    worker.beat(offer)
-    asker.drop()
-    town.pass_time(900)
-    town.join("asker#2").drop()
-    town.pass_time(900)
-    assert town.said(CancelRequested) == []
-    town.pass_time(100)
-    assert len(town.said(CancelRequested)) == 1
-
-
-def test_a_result_is_not_lost_with_the_delegator(town, worker, errand):
-    asker, offer = errand("cancel", loss_ms=1_000)
-    worker.report(offer)
-    asker.drop()
-    town.pass_time(2_000)
-    assert town.task(offer.task).state == "reported"
-    town.join("asker#1").confirm(asker.mail()[-1])
-    assert town.ledger.attached == {"asker": {}}, "a task that has ended waits for nobody"
-
-
-def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, worker, boss):
-    boss.delegate()
-    offer = worker.offer()
-    worker.beat(offer)
-    boss.drop()
-    town.pass_time(1_000)
-    worker.say(TaskYield(offer.task, offer.fence))
-    assert town.task(offer.task).holder == "w1"
-    assert town.coordinator.live.away_since == {}
-
-
-def test_a_paused_task_is_offered_to_nobody_until_its_delegator_is_back(town, worker, errand):
-    asker, offer = errand("pause")
-    asker.drop()
-    worker.beat(offer)
-    assert town.task(offer.task).holder == "w1", "an attempt under way goes on"
-    worker.say(TaskYield(offer.task, offer.fence))
-    assert town.task(offer.task).state == "queued"
-    town.pass_time(60_000)
-    assert town.task(offer.task).state == "queued"
-    town.join("asker#2")
-    assert town.task(offer.task).holder == "w1"
-
-
-def test_a_paused_task_that_waits_for_an_agent_is_passed_over(town, worker):
-    asker = town.join("asker")
-    first = asker.delegate("1", on_delegator_loss="pause")
-    paused = asker.delegate("2", on_delegator_loss="pause")
-    asker.drop()
-    worker.report(worker.offer())
-    assert (str(town.task(first).state), str(town.task(paused).state)) == ("reported", "queued")
-
-
-@pytest.mark.parametrize("on_loss", ["pause", "cancel"])
-def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_back(town, worker, errand, on_loss):
-    asker, offer = errand(on_loss, loss_ms=1_000)
-    worker.beat(offer)
-    again = town.restart()
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
-    again.pass_time(2_000)
-    back.say(TaskYield(offer.task, offer.fence))
-    assert again.task(offer.task).holder == "w1", "the time of the lease is not over"
-    fence = again.task(offer.task).authority.fence
-    back.say(TaskYield(offer.task, fence))
-    fence = again.task(offer.task).authority.fence
-    back.say(TaskHeartbeat(offer.task, fence))
-    again.pass_time(1_000)
-    back.say(TaskHeartbeat(offer.task, fence))
-    again.pass_time(999)
-    assert again.task(offer.task).state == "leased"
-    if on_loss == "cancel":
-        again.pass_time(1)
-        assert again.task(offer.task).state == "canceling"
-    else:
-        back.say(TaskYield(offer.task, fence))
-        assert again.task(offer.task).state == "queued"
-
-
-def test_a_task_that_waits_over_a_restart_is_paused_when_the_time_to_come_back_is_over(town, boss, worker):
-    asker = town.join("asker")
-    asker.delegate("held", on_delegator_loss="pause")
-    worker.beat(worker.offer())
-    waiting = asker.delegate("waiting", on_delegator_loss="pause")
-    again = town.restart()
-    again.pass_time(3_000)
-    again.worker("w2", tasks=2)
-    assert again.task(waiting).state == "queued"
-    again.join("asker")
-    assert again.task(waiting).holder == "w2"
-
-
-# Words on the way -----------------------------------------------------------------------------------------------------
-
-
-def word(task, key="k", payload=b'["mind"]', **fields):
-    return TaskSteer(task, key, payload, **fields)
-
-
-def words(peer):
-    return [message for message in peer.mail() if isinstance(message, TaskSteer)]
-
-
-@pytest.fixture
-def given(boss, worker):
-    """A task that w1 is at work on."""
-    boss.delegate()
-    offer = worker.offer()
-    worker.beat(offer)
-    return offer
-
-
-def test_a_word_goes_to_the_holder_and_into_every_later_offer(town, boss, worker, given):
-    assert boss.say(word(given.task)) == Ok(state="leased")
-    assert town.said(Steered) == [Steered(town.now, given.task, "k", "boss", b'["mind"]')]
-    assert words(worker) == [TaskSteer(given.task, "k", b'["mind"]', steer_no=1)]
-    boss.say(word(given.task, "k2", b'["more"]'))
-    worker.say(TaskYield(given.task, given.fence))
-    assert worker.offer().steers == [Steer(1, b'["mind"]'), Steer(2, b'["more"]')]
-
-
-def test_the_same_word_again_is_agreed_to_and_another_under_its_key_is_not(town, boss, worker, given):
-    boss.say(word(given.task))
-    before = len(town.records)
-    assert boss.say(word(given.task)) == Ok(state="leased")
-    assert boss.say(word(given.task, if_gen=1, mode="interrupt")) == Ok(state="leased")
-    assert len(town.records) == before
-    assert boss.refused(word(given.task, payload=b'["other"]')) == ErrorCode.IDEMPOTENCY_MISMATCH
-    worker.report(given)
-    assert boss.say(word(given.task)) == Ok(state="reported")
-
-
-def test_only_who_controls_the_task_steers_it(town, boss, given):
-    assert town.worker("w2").refused(word(given.task)) == ErrorCode.FORBIDDEN
-    assert boss.refused(word("main-99")) == ErrorCode.NOT_FOUND
-
-
-@pytest.mark.parametrize("kind", ["word", "answer"])
-def test_what_is_said_for_another_generation_is_refused(town, boss, worker, given, kind):
-    worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
-    generation = town.task(given.task).generation
-
-    def say(if_gen):
-        return word(given.task, if_gen=if_gen) if kind == "word" else TaskAnswer(given.task, 1, b"[]", if_gen=if_gen)
-
-    refusal = boss.say(say(generation - 1))
-    assert (refusal.code, refusal.data) == (
-        ErrorCode.GENERATION_MISMATCH,
-        {"generation": generation, "state": "parked"},
-    )
-    assert boss.refused(say(0)) == ErrorCode.GENERATION_MISMATCH
-    assert isinstance(boss.say(say(generation)), Ok)
-    assert isinstance(boss.say(say(generation)), Ok), "a repeat is known by its key"
-
-
-@pytest.mark.parametrize("state", ["reported", "canceling", "completed"])
-def test_a_word_comes_too_late_for_what_nobody_works_on_any_more(boss, worker, given, state):
-    if state == "canceling":
-        boss.cancel(given.task)
-    else:
-        worker.report(given)
-    if state == "completed":
-        boss.confirm(boss.mail()[-1])
-    assert boss.refused(word(given.task)) == ErrorCode.CONFLICT
-
-
-def test_a_task_hears_a_bounded_number_of_words(make_town):
-    town = make_town(steers_max=2)
-    boss = town.join("boss")
-    task = boss.delegate()
-    for key in ("1", "2"):
-        assert isinstance(boss.say(word(task, key)), Ok)
-    assert boss.refused(word(task, "3")) == ErrorCode.QUOTA
-    assert isinstance(boss.say(word(task, "1")), Ok)
-
-
-def test_a_word_to_a_task_that_waits_is_in_its_offer_and_not_sent_beside_it(town, boss):
-    task = boss.delegate()
-    boss.say(word(task))
-    worker = town.worker("w1")
-    (offer,) = worker.mail()
-    assert offer.steers == [Steer(1, b'["mind"]')]
-    boss.say(word(task, "2"))
-    assert [message.steer_no for message in words(worker)] == [2]
-
-
-def test_a_word_said_while_the_lease_had_lapsed_is_heard_by_who_comes_back(town, boss, worker, given):
-    boss.say(word(given.task, "1"))
-    town.worker("w2", tasks=0)
-    worker.say(Credit(0))
-    town.pass_time(3_000)
-    boss.say(word(given.task, "2", b'["again"]'))
-    assert [message.steer_no for message in words(worker)] == [1]
-    worker.beat(given)
-    assert [message.steer_no for message in words(worker)] == [2]
-
-
-def test_a_word_said_while_an_offer_was_out_is_heard_by_who_takes_it(town, boss, worker, given):
-    other = town.worker("w2")
-    town.pass_time(3_000)
-    offer = other.offer()
-    boss.say(word(given.task))
-    assert words(other) == []
-    other.accept(offer)
-    assert [message.steer_no for message in words(other)] == [1]
-    assert words(worker) == []
-
-
-def test_an_interrupt_takes_the_attempt_away_and_the_next_one_begins_with_the_word(town, boss, worker, given):
-    boss.say(word(given.task, mode="interrupt"))
-    assert town.said(Evicted) == [Evicted(town.now, given.task, given.fence, "steer", town.now + 2_000)]
-    assert [type(message) for message in worker.mail()] == [TaskSteer, TaskRevoke]
-    worker.say(TaskYield(given.task, given.fence))
-    again = worker.offer()
-    assert again.steers == [Steer(1, b'["mind"]')]
-    assert worker.report(again, steer_no=1) == "admitted"
-    assert not boss.mail()[-1].unseen_steer
-
-
-@pytest.mark.parametrize("state", ["queued", "parked"])
-def test_an_interrupt_takes_nothing_from_who_is_not_at_work(town, boss, worker, given, state):
-    if state == "parked":
-        worker.say(TaskAsk(given.task, 1, b"[]", given.fence))
-    else:
-        worker.say(Credit(0))
-        town.pass_time(3_000)
-    assert boss.say(word(given.task, mode="interrupt")) == Ok(state=state)
-    assert town.said(Evicted) == []
-
-
-@pytest.mark.parametrize("evaluator", ["auto", "delegator"])
-def test_a_result_written_before_the_newest_word_was_seen_waits_for_the_delegator(town, boss, worker, evaluator):
-    task = boss.delegate(acceptance=evaluator)
-    offer = worker.offer()
-    boss.say(word(task, "1"))
-    boss.say(word(task, "2"))
-    assert worker.report(offer, steer_no=1) == "admitted"
-    assert town.task(task).state == "reported"
-    review = boss.mail()[-1]
-    assert review.unseen_steer
-    assert boss.confirm(review) == Ok(state="completed")
-
-
-def test_a_result_that_saw_the_newest_word_is_taken_as_any_other(town, boss, worker):
-    task = boss.delegate(acceptance="auto")
-    offer = worker.offer()
-    boss.say(word(task))
-    worker.report(offer, steer_no=1)
-    assert town.task(task).state == "completed"
-
-
-# Answers that nobody has read -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def asked(make_town):
-    """A town with a question that only waits for an answer, and who may say what."""
-    town = make_town(admission=Admission(operator_token=digest("op")))
-    boss, worker = town.join("boss"), town.worker("w1")
-    operator = town.join("chief", operator_token="op")
-    boss.delegate()
-    offer = worker.offer()
-    worker.beat(offer)
-    return town, boss, worker, operator, offer
-
-
-def test_an_operators_answer_takes_the_place_of_one_that_nobody_was_sent(asked):
-    town, boss, worker, operator, offer = asked
-    worker.say(Credit(0))
-    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
-    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
-    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
-    assert boss.refused(TaskAnswer(offer.task, 1, b'["red"]')) == ErrorCode.ALREADY_ANSWERED
-    assert operator.refused(TaskAnswer(offer.task, 1, b'["green"]')) == ErrorCode.ALREADY_ANSWERED
-    worker.say(Credit(1))
-    assert [answer.payload for answer in worker.offer().answers] == [b'["blue"]']
-
-
-@pytest.mark.parametrize("how", ["by mail", "with an offer", "to another"])
-def test_an_answer_that_some_attempt_was_sent_stays(asked, how):
-    town, boss, worker, operator, offer = asked
-    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="hot" if how == "by mail" else "cold"))
-    other = town.worker("w2")
-    if how == "to another":
-        worker.say(Credit(0))
-    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
-    if how != "by mail":
-        assert (other if how == "to another" else worker).offer().answers != []
-    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
-
-
-def test_an_answer_that_went_out_with_an_offer_still_goes_to_who_asked_when_it_comes_back(asked):
-    town, boss, worker, operator, offer = asked
-    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
-    town.pass_time(3_000)
-    other = town.worker("w2")
-    worker.say(Credit(0))
-    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
-    assert [answer.payload for answer in other.offer().answers] == [b'["red"]']
-    worker.beat(offer)
-    assert worker.mail()[-1] == TaskAnswer(offer.task, 1, b'["red"]')
-
-
-def test_an_operators_answer_takes_the_place_of_a_default(asked):
-    town, boss, worker, operator, offer = asked
-    worker.say(Credit(0))
-    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold", timeout_ms=100, default=b'["red"]'))
-    town.pass_time(100)
-    assert boss.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
-    assert operator.say(TaskAnswer(offer.task, 1, b'["blue"]')) == Ok()
-    assert town.task(offer.task).state == "queued"
-
-
-def test_no_answer_is_replaced_in_a_task_that_has_ended(asked):
-    town, boss, worker, operator, offer = asked
-    worker.say(Credit(0))
-    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence, hold="cold"))
-    boss.say(TaskAnswer(offer.task, 1, b'["red"]'))
-    boss.cancel(offer.task)
-    assert operator.refused(TaskAnswer(offer.task, 1, b'["blue"]')) == ErrorCode.ALREADY_ANSWERED
-
-
-# Artifacts that are part of a result ----------------------------------------------------------------------------------
-
-
-def sha(*chunks):
-    return f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
-
-
-def test_the_last_chunk_may_name_the_hash_of_the_whole(town, worker, given):
-    def chunk(number, payload, **fields):
-        return TaskArtifact(given.task, given.fence, "a", number, payload, append=number > 0, **fields)
-
-    worker.say(chunk(0, b"[1]", last_chunk=False, digest=sha(b"anything")))
-    refusal = worker.say(chunk(1, b"[2]", digest=sha(b"[2]")))
-    assert (refusal.code, refusal.data) == (ErrorCode.CONFLICT, {"digest": sha(b"[1]", b"[2]")})
-    assert worker.say(chunk(1, b"[2]", digest=sha(b"[1]", b"[2]"))) == Ok()
-    begun_anew = TaskArtifact(given.task, given.fence, "a", 2, b"[3]", digest=sha(b"[3]"))
-    assert worker.say(begun_anew) == Ok()
-
-
-@pytest.mark.parametrize(
-    ("streamed", "named", "verdict"),
-    [
-        ({}, ArtifactRef("a"), "admitted"),
-        ({}, ArtifactRef("a", sha(b"[]")), "admitted"),
-        ({}, ArtifactRef("a", sha(b"other")), "invalid"),
-        ({}, ArtifactRef("b"), "invalid"),
-        ({"last_chunk": False}, ArtifactRef("a"), "invalid"),
-    ],
-)
-def test_a_report_names_what_was_streamed_to_its_end(town, worker, given, streamed, named, verdict):
-    worker.say(TaskArtifact(given.task, given.fence, "a", 0, b"[]", **streamed))
-    before = len(town.records)
-    assert worker.report(given, artifacts=[named]) == verdict
-    assert (len(town.records) > before) is (verdict == "admitted")
-    if verdict == "invalid":
-        assert town.task(given.task).holder == "w1", "the attempt goes on"
-        assert worker.report(given) == "admitted"
-
-
-def test_what_another_attempt_streamed_is_no_part_of_a_result(worker, given):
-    worker.say(TaskArtifact(given.task, given.fence, "a", 0, b"[]"))
-    worker.say(TaskYield(given.task, given.fence))
-    again = worker.offer()
-    assert worker.report(again, artifacts=[ArtifactRef("a")]) == "invalid"
-    worker.say(TaskArtifact(given.task, again.fence, "a", 0, b"[]"))
-    assert worker.report(again, artifacts=[ArtifactRef("a")]) == "admitted"
 
 
 # Settings for a skill -------------------------------------------------------------------------------------------------

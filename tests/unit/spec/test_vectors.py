@@ -18,7 +18,8 @@ from a2a.engine.conflicts.rungs import weight_of
 from a2a.engine.jsonpatch import PatchFailed, PatchLimits, apply_patch
 from a2a.engine.names import NameIndex, canonical_names, names_meet
 from a2a.engine.policy import Policy
-from a2a.engine.tasks import artifact_digest, backoff_ceiling
+from a2a.engine.results import backoff_ceiling
+from a2a.engine.tasks import artifact_digest
 from a2a.engine.waits import Wait
 from a2a.engine.work import effect_key
 from a2a.protocol import version

@@ -1,0 +1,128 @@
+"""What the clock decides about a task, and when (spec TIME, and the times of LEASE, ACCEPT, ASK and CANCEL)."""
+
+from __future__ import annotations
+
+from ..protocol.states import TaskState
+from .conflicts.procedure import due_at
+from .handover import hand_back
+from .leases import canceled, evict, lapse, withdraw
+from .live import World
+from .policy import Policy
+from .records import Answered, Record, Settled
+from .task_state import Task
+from .tree import cancel
+
+__all__ = ["due", "when_due"]
+
+
+def when_due(world: World, task: Task) -> int | None:
+    """Return the earliest time at which `due` may have something to decide, or None where nothing waits for time."""
+    if task.is_terminal:
+        return None
+    state, durations = task.state, task.durations
+    # Work that is done and paid for is not lost to the deadline: from the report on, the confirm timer counts.
+    has_deadline = task.deadline_at is not None and not task.is_reported
+    times: list[int] = [task.deadline_at] if has_deadline and task.deadline_at is not None else []
+    if state is TaskState.QUEUED:
+        if durations.queue_ms is not None:
+            times.append(task.since + durations.queue_ms)
+    elif state is TaskState.OFFERED and task.offer is not None:
+        times.append(task.offer.at + durations.offer_ms)
+    elif state is TaskState.REPORTED:
+        if _confirm_timer_runs(world.policy, task):
+            times.append(task.since + durations.confirm_ms)
+    elif task.holder is not None:
+        times.append(world.live.lease_until.get(task.id, task.since + durations.lease_ms))
+        times.extend(time for time, _ in _patience(world, task))
+    conflict_at = due_at(world, task)
+    if conflict_at is not None:
+        times.append(conflict_at)
+    if state is TaskState.QUEUED and task.handed_to:
+        times.append(task.since + durations.lease_ms)
+    lost_at = _delegator_lost_at(world, task)
+    if lost_at is not None:
+        times.append(lost_at)
+    if state is TaskState.PARKED:
+        times.extend(ask.deadline_at for ask in task.asks if ask.is_open)
+    if state is TaskState.CANCELING and task.cancel is not None:
+        times.append(task.cancel.grace_at)
+    return max(min(times), world.live.grace_until) if times else None
+
+
+def _patience(world: World, task: Task) -> list[tuple[int, str]]:
+    """Return when the holder's time is up, and why, however alive it is. Spec LEASE-10, TIME-7."""
+    authority, durations = task.authority, task.durations
+    if authority is None or task.holder is None or task.state is TaskState.CANCELING:
+        return []
+    if authority.evicted:
+        return [(authority.grace_at, authority.evicted)]
+    if task.state is TaskState.PARKED:
+        return []
+    times: list[tuple[int, str]] = []
+    if durations.attempt_ms is not None:
+        times.append((task.since + durations.attempt_ms, "attempt"))
+    if durations.stall_ms is not None:
+        progress = world.live.progress.get(task.id)
+        moved_at = max(task.since, progress.moved_at if progress is not None else 0, world.live.started_at)
+        times.append((moved_at + durations.stall_ms, "stall"))
+    return times
+
+
+def _delegator_lost_at(world: World, task: Task) -> int | None:
+    """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
+    if task.on_delegator_loss != "cancel" or task.is_reported or task.state is TaskState.CANCELING:
+        return None
+    since = world.live.away_since.get(task.principal)
+    return None if since is None else since + task.loss_ms
+
+
+def _confirm_timer_runs(policy: Policy, task: Task) -> bool:
+    """Tell whether silence decides about a result. Where a human was asked for, it does not."""
+    return policy.on_confirm_timeout != "hold" and task.evaluator != "human"
+
+
+def due(world: World, task: Task, now: int) -> list[Record]:
+    """Return what the clock decides about a task now. Spec TIME-1 to TIME-5."""
+    if task.is_terminal:
+        return []
+    state, durations = task.state, task.durations
+    if task.deadline_at is not None and task.deadline_at <= now and not task.is_reported:
+        return [Settled(now, task.id, "failed", "deadline", "the deadline has passed")]
+    if state is TaskState.QUEUED and durations.queue_ms is not None and task.since + durations.queue_ms <= now:
+        detail = f"no agent took {task.spec['skill']} within {durations.queue_ms} ms"
+        return [Settled(now, task.id, "failed", "no_capable_agent", detail)]
+    if state is TaskState.OFFERED and task.offer is not None and task.offer.at + durations.offer_ms <= now:
+        return withdraw(task, now, "unanswered")
+    if (
+        state is TaskState.REPORTED
+        and task.since + durations.confirm_ms <= now
+        and _confirm_timer_runs(world.policy, task)
+    ):
+        result = task.results[-1]
+        if result.is_contradicted:
+            why = "it was overruled" if result.overruled else "it relies on decisions that have moved"
+            detail = f"{why}, and nobody said that it is good all the same"
+            return [Settled(now, task.id, "failed", "unconfirmed", detail, "timer")]
+        if world.policy.on_confirm_timeout == "accept":
+            return [Settled(now, task.id, "completed", by="timer", result_hash=result.result_hash)]
+        return [Settled(now, task.id, "failed", "unconfirmed", "nobody confirmed the result in time", "timer")]
+    if state is TaskState.CANCELING and task.cancel is not None and task.cancel.grace_at <= now:
+        return [canceled(task, now)]
+    if state is TaskState.PARKED:
+        for ask in task.asks:
+            if ask.is_open and ask.deadline_at <= now:
+                if ask.default is None:
+                    return [
+                        Settled(now, task.id, "failed", "unanswered", f"nobody answered question {ask.ask_no} in time")
+                    ]
+                return [Answered(now, task.id, ask.ask_no, "timer", ask.default)]
+    lost_at = _delegator_lost_at(world, task)
+    if lost_at is not None and lost_at <= now:
+        return cancel(world.ledger, task, "coop", "its delegator has gone", "timer", now)
+    if task.holder is not None and world.live.lease_until.get(task.id, task.since + durations.lease_ms) <= now:
+        return lapse(world, task, now, "not heard in time")
+    for time, reason in _patience(world, task):
+        if time <= now:
+            is_evicted = task.authority is not None and bool(task.authority.evicted)
+            return lapse(world, task, now, reason) if is_evicted else [evict(task, reason, now)]
+    return hand_back(task, now)
