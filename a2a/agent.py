@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 import anyio
 
 from .context import TaskContext
-from .errors import A2AError
+from .errors import A2AError, leaves
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner
@@ -175,7 +175,7 @@ class Agent:
         try:
             run(lambda: self._serve(options.url, token, options.name))
         except* A2AError as errors:
-            refused = _leaves(errors)
+            refused = leaves(errors)
         for error in refused:
             print(f"{options.name}: {error}", file=sys.stderr)  # noqa: T201
         self.leave(3 if refused else 0)
@@ -207,10 +207,3 @@ class Agent:
             group.start_soon(stop_on_signals, stop)
             await self.run(url, token=token, name=name, stop=stop, ready=ready)
             group.cancel_scope.cancel()
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found

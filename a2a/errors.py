@@ -91,6 +91,7 @@ __all__ = [
     "Unavailable",
     "UnsupportedKind",
     "VersionRefused",
+    "leaves",
 ]
 
 
@@ -554,3 +555,10 @@ FAULTS: dict[int, str] = {
     -32009: "VersionNotSupportedError",
 }
 """JSON-RPC's and A2A's codes, and what A2A 1.0.1 calls them (spec BIND-13)."""
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return what was raised, without the groups that task groups wrap around it, however deep."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for one in error.exceptions for leaf in leaves(one)]

@@ -34,6 +34,7 @@ from .errors import (
     HandedOff,
     LeaseLapsed,
     StaleFence,
+    leaves,
 )
 from .ids import new_suffix
 from .link import Link, LinkSettings
@@ -107,20 +108,20 @@ class Runner(Reader):
         # Credit bounds how many run; one whose slot is free while it waits keeps its thread, and others come beside it.
         self._threads = anyio.CapacityLimiter(math.inf)
         self._crossing = crossing = Crossing.enter()
-        refusal: A2AError | None = None
+        refused: list[BaseException] = []
         try:
             self.link = await self.on_link(self._make_link())
             await self._serve(stop, ready)
         except* A2AError as errors:
-            refusal = _only(errors)
+            refused = leaves(errors)
         finally:
             with anyio.CancelScope(shield=True):
                 if self._made is not None:
                     # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
                     await self.on_link(self._made.aclose())
                 await crossing.leave()
-        if refusal is not None:
-            raise refusal
+        if refused:
+            raise refused[0]  # the only one of ours
 
     async def _serve(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
         try:
@@ -382,22 +383,14 @@ def _text(said: object, most: int) -> str:
 
 def _unwrapped(error: BaseException) -> BaseException:
     """Return what a task group has wrapped: what says how the attempt ended, else the only one there is."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    leaves = [_unwrapped(one) for one in error.exceptions]
-    said = next((leaf for leaf in leaves if isinstance(leaf, _LAST_WORDS)), None)
+    raised = leaves(error)
+    said = next((leaf for leaf in raised if isinstance(leaf, _LAST_WORDS)), None)
     if said is not None:
         return said
-    return leaves[0] if len(leaves) == 1 else error
+    return raised[0] if len(raised) == 1 else error
 
 
 def _is_cancelled() -> bool:
     """Tell whether this task itself was cancelled, by its scope or from outside."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _only(errors: BaseExceptionGroup[A2AError]) -> A2AError:
-    """Return the error that ended the run: task groups wrap it, and it is the only one of ours."""
-    first = errors.exceptions[0]
-    return _only(first) if isinstance(first, BaseExceptionGroup) else first

@@ -101,7 +101,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         import logging
 
         logging.getLogger("a2a.cli").debug("the command failed", exc_info=True)
-        return _explain(_first_leaf(error))
+        from ..errors import leaves
+
+        return _explain(leaves(error)[0])
 
 
 def _width() -> int:
@@ -155,12 +157,6 @@ def _explain(cause: BaseException) -> int:
         text += "\n     `a2a dev` starts a coordinator, `a2a doctor` looks for what is wrong"
     click.echo(f"a2a: {escape(text, lines=True)}", err=True)
     return code
-
-
-def _first_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def exit_code(error: BaseException) -> int:

@@ -16,7 +16,7 @@ import click
 from ..client import Client, connect
 from ..credentials import default_ledger
 from ..delegator import TaskHandle
-from ..errors import A2AError, Refused, TaskError
+from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
 from .asking import can_ask, question_lines, read_line
 from .at_work import squad_at_work
@@ -220,12 +220,7 @@ async def _watch(client: Client, task: TaskHandle, shown: Display) -> None:
             for waiting in (looking, *asking.values()):
                 waiting.cancel()
     except BaseExceptionGroup as failures:
-        raise _first_of(failures) from failures
-
-
-def _first_of(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failures.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+        raise leaves(failures)[0] from failures
 
 
 async def _refresh(client: Client, context: str, shown: Display) -> None:

@@ -83,6 +83,13 @@ def test_all_of_the_tree_is_public_and_drawn():
     assert all(name in errors.__doc__ for name in public - of_codes)
 
 
+def test_what_a_task_group_wrapped_is_found_however_deep():
+    first, second, third = ValueError("1"), KeyError("2"), KeyboardInterrupt()
+    group = BaseExceptionGroup("outer", [ExceptionGroup("inner", [first, second]), third])
+    assert errors.leaves(group) == [first, second, third]
+    assert errors.leaves(first) == [first]
+
+
 def test_a_task_error_names_the_task_and_why():
     error = TaskFailed("main-5", "losses", "two agents died")
     assert (error.task, error.reason, error.detail) == ("main-5", "losses", "two agents died")
