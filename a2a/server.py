@@ -23,7 +23,7 @@ from .engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, Ar
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
 from .engine.decision import EndedPage, Need, Ready, Row, What
-from .engine.ledger import namespace_of
+from .engine.ledger import namespace_in
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
@@ -184,14 +184,15 @@ class Server:
         self._snapshots.newest = self.coordinator.ledger.lsn
 
     def _records(self, entries: Iterator[Entry]) -> Iterator[Record]:
-        """Yield the records of entries, of this namespace: the first that is about a task tells it."""
+        """Yield the records of entries, of this namespace: the first that names one tells it."""
         is_known = False
         for entry in entries:
-            if entry.task and not is_known:
-                is_known, found = True, namespace_of(entry.task)
+            record = from_bytes(entry.body, entry.payload)
+            if not is_known and (found := namespace_in(record)):
+                is_known = True
                 if found != self.policy.namespace:
                     raise self._of_another(found)
-            yield from_bytes(entry.body, entry.payload)
+            yield record
 
     def _of_another(self, found: str) -> StoreError:
         wanted, where = self.policy.namespace, self.store.path or "the ledger"

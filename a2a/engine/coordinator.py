@@ -205,7 +205,7 @@ class Coordinator:
         self.ledger.freed.clear()
         self.ledger.stirred.clear()
         self.live.restored_lsn = self.ledger.lsn
-        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1))
+        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1, self.ledger.namespace))
         leases = [
             task.durations.lease_ms
             for task in self.ledger.open_tasks.values()

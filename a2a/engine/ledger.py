@@ -53,7 +53,7 @@ from .records import (
 from .refusals import Refusal, keep
 from .task_state import COUNTED, Event, Result, Task
 
-__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry", "namespace_of"]
+__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
 
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
@@ -474,9 +474,12 @@ class Ledger:
             self.by_skill.setdefault(skill, {})[agent.id] = agent
 
 
-def namespace_of(task: str) -> str:
-    """Return the namespace that the id of a task begins with; see `Ledger.task_id_at`."""
-    return task.rpartition("-")[0]
+def namespace_in(record: Record) -> str:
+    """Return the namespace that a record names: a start does, and what is about a task; else an empty text."""
+    if isinstance(record, CoordinatorStarted) and record.namespace:
+        return record.namespace
+    task: str = getattr(record, "task", None) or ""
+    return task.rpartition("-")[0]  # see `Ledger.task_id_at`
 
 
 def _count(counts: dict[str, int], name: str, change: int) -> None:

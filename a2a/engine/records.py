@@ -90,6 +90,8 @@ class CoordinatorStarted(Record):
     """The coordinator opened this ledger."""
 
     epoch: int
+    namespace: str = ""
+    """Whose ledger it is; empty where a version wrote it that did not say."""
 
 
 @dataclass(slots=True)

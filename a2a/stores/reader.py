@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
-from ..engine.ledger import namespace_of
-from ..engine.snapshot import namespace_of as namespace_of_snapshot
+from ..engine.ledger import namespace_in
+from ..engine.records import from_bytes
+from ..engine.snapshot import namespace_of
 from ..errors import StoreError, StoreTooNew
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
@@ -77,13 +78,14 @@ class LedgerReader:
             self._run("end_reading")
 
     def namespace(self) -> str:
-        """Return what the ids of this ledger's tasks begin with; of one without tasks only a snapshot may tell it."""
-        named = next((entry.task for entry in self.entries() if entry.task), None)
-        if named:
-            return namespace_of(named)
+        """Return whose ledger this is. One of an older version without tasks does not say, then a snapshot may."""
+        with suppress(ValueError):  # a record is damaged
+            for entry in self.entries():
+                if found := namespace_in(from_bytes(entry.body, entry.payload)):
+                    return found
         kept = self.snapshot()
         with suppress(ValueError):  # another version wrote it
-            return namespace_of_snapshot(kept.body) if kept is not None else "main"
+            return namespace_of(kept.body) if kept is not None else "main"
         return "main"
 
     def entries(self, after: int = 0) -> Iterator[Entry]:

@@ -20,7 +20,7 @@ from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore,
 from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
 from a2a.engine.policy import Admission, Durations, digest
-from a2a.engine.records import AgentRegistered, Settled, to_bytes
+from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
 from a2a.errors import ConnectError
 from a2a.link import LinkSettings
 from a2a.protocol.canonical import result_hash
@@ -623,27 +623,34 @@ async def test_a_ledger_that_does_not_fold_is_left_alone(body: bytes) -> None:
 
 @pytest.mark.parametrize("names_a_task", [True, False])
 @pytest.mark.parametrize("has_snapshot", [True, False])
+@pytest.mark.parametrize("start_names_it", [True, False])
 async def test_a_ledger_of_another_namespace_is_left_alone(
-    tmp_path: Path, names_a_task: bool, has_snapshot: bool
+    tmp_path: Path, names_a_task: bool, has_snapshot: bool, start_names_it: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "l.db"
-    async with squad(store=SqliteStore(path), policy=Policy(namespace="one")) as running:
-        if names_a_task:
-            async with running.client.delegate("nobody", key="k"):
-                pass
+    with monkeypatch.context() as older:
+        if not start_names_it:
+            older.setattr(
+                "a2a.engine.coordinator.CoordinatorStarted", lambda at, epoch, _: CoordinatorStarted(at, epoch)
+            )
+        async with squad(store=SqliteStore(path), policy=Policy(namespace="one")) as running:
+            if names_a_task:
+                async with running.client.delegate("nobody", key="k"):
+                    pass
+    is_told = names_a_task or has_snapshot or start_names_it
     with closing(sqlite3.connect(path)) as connection:
         if not has_snapshot:
             connection.execute("DELETE FROM snapshot")
             connection.commit()
         before = connection.execute("SELECT * FROM log").fetchall()
-    if names_a_task or has_snapshot:
+    if is_told:
         with pytest.raises(StoreError, match=f"{path} has the namespace one, and two was asked for") as refused:
             await Server(SqliteStore(path), Policy(namespace="two")).open()
         assert "start it with the namespace one, or name another file for two" in str(refused.value)
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT * FROM log").fetchall() == before
     with LedgerReader(path) as reader:
-        assert reader.namespace() == ("one" if names_a_task or has_snapshot else "main")
+        assert reader.namespace() == ("one" if is_told else "main")
     server = Server(SqliteStore(path), Policy(namespace="one"))
     await server.open()
     await server.aclose()

@@ -23,7 +23,8 @@ __all__ = ["RULES"]
 
 
 def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
-    return [[replace(record, epoch=past.ledger.epoch + 1)]]
+    names = past.ledger.namespace if record.namespace else ""  # that of an older version names none
+    return [[replace(record, epoch=past.ledger.epoch + 1, namespace=names)]]
 
 
 def _stopped(past: Past, record: CoordinatorStopped) -> list[list[Record]]:

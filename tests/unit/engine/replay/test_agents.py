@@ -43,6 +43,13 @@ def test_epochs_are_counted(records):
     assert difference.expected == repr(CoordinatorStarted(at, epochs + 1))
 
 
+def test_a_start_names_the_namespace_or_none(records):
+    at, epochs = records[-1].at, sum(isinstance(record, CoordinatorStarted) for record in records)
+    assert Replay("main").run([*records, CoordinatorStarted(at, epochs + 1, "main")]) is None
+    difference = Replay("main").run([*records, CoordinatorStarted(at, epochs + 1, "other")])
+    assert difference.expected == repr(CoordinatorStarted(at, epochs + 1, "main"))
+
+
 def test_a_hash_that_another_version_made_is_not_compared(records):
     *before, last = records
     assert isinstance(last, CoordinatorStopped)
