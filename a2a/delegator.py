@@ -481,8 +481,10 @@ class TaskHandle:
         self._news = asyncio.Event()
         self._was_read = False
         self._was_confirmed = False
+        self._was_left = False
 
     async def __aenter__(self) -> Self:
+        self._was_read = self._was_confirmed = self._was_left = False
         delegation = self._owner.link.delegations.delegate(self._request)
         self._delegation = delegation
         self._owner._handles[id(delegation)] = self
@@ -513,6 +515,8 @@ class TaskHandle:
             self._owner._handles.pop(id(self._delegation), None)
             self._owner.link.delegations.forget(self._delegation)
             self._owner.link.wake()
+        self._was_left = True
+        self._wake()  # others may wait for news of the task, and none come any more
 
     @property
     def _known(self) -> Delegation:
@@ -548,6 +552,7 @@ class TaskHandle:
         """Return the next thing that happened, from the task's beginning; None when it has ended and all was told."""
         delegation = self._known
         if not delegation.is_watched:
+            self._check_heard()
             self._owner.link.delegations.watch(delegation)
             self._owner.link.wake()
         while not delegation.events:
@@ -589,6 +594,7 @@ class TaskHandle:
             StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
             RemoteProtocolError: what the coordinator shows is not what its hash says.
             ConnectionLost: the client was closed.
+            LocalProtocolError: the block was left before a result came.
         """
         delegation = self._known
         while True:
@@ -678,9 +684,17 @@ class TaskHandle:
 
     async def _next(self) -> None:
         self._news.clear()
+        self._check_heard()
+        await self._news.wait()
+
+    def _check_heard(self) -> None:
         if self._owner.link.has_ended:
             raise ConnectionLost("the link was closed")
-        await self._news.wait()
+        if self._was_left:
+            raise LocalProtocolError(
+                f"the block of task {self._known.task} was left, and nothing is heard of it any more: "
+                "delegate with its key to take it up again"
+            )
 
     def _wake(self) -> None:
         self._news.set()

@@ -159,6 +159,27 @@ async def test_waiting_for_a_result_ends_with_the_client(helper: Agent, gate: An
             gate.open.set()
 
 
+async def test_waiting_for_news_ends_with_the_block(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("wait", key="k") as handle:
+
+                async def follow() -> None:
+                    async for _ in handle.events():
+                        pass
+
+                waiting = [asyncio.create_task(wait()) for wait in (handle.result, handle.question, follow)]
+                await gate.begun.wait()
+            for task in waiting:
+                with pytest.raises(LocalProtocolError, match="was left"):
+                    await task
+            with pytest.raises(LocalProtocolError, match="was left"):
+                await handle.result()
+            gate.open.set()
+            async with handle:
+                assert await handle.result() == "attempt 1", "entered again it is heard again"
+
+
 async def test_a_handle_is_entered_first(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
