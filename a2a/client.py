@@ -15,7 +15,7 @@ import builtins
 import getpass
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -233,21 +233,29 @@ class Client(Reader):
         answer = expect(await self.link.call(AgentFind(AgentFilter(agent))), AgentFound)
         return [dict(refusal) for refusal in answer.refused]
 
-    async def watch_agents(self, skill: str | None = None) -> AsyncIterator[AgentChange]:
-        """Yield agents as they join, leave and change, beginning with those that are there."""
-        queue: asyncio.Queue[AgentChange] = asyncio.Queue()
-        self._agent_queues.append(queue)
+    async def watch_agents(self, skill: str | None = None) -> AsyncGenerator[AgentChange, None]:
+        """Yield agents as they join, leave and change, beginning with those that are there.
+
+        Behind a lost connection what is otherwise than it was told last follows; what came and went meanwhile does not.
+
+        Args:
+            skill: only those that have it.
+
+        Raises:
+            ConnectionLost: the client was closed.
+        """
+        watched = self.link.agents.watch(skill)
+        self._written[watched] = asyncio.Event()
+        self.link.wake()
         try:
-            answer = await self.link.call(AgentFind(AgentFilter(skill=skill), watch=True))
-            for info in expect(answer, AgentFound).agents:
-                if info.status != "away":
-                    yield AgentChange("joined", AgentInfo.from_wire(info))
             while True:
-                change = await queue.get()
-                if skill is None or skill in change.agent.skills:
-                    yield change
+                await self._told(watched)
+                values, watched.values = watched.values, []
+                for event in values:
+                    yield AgentChange(event.change, AgentInfo.from_wire(event.agent))
         finally:
-            self._agent_queues.remove(queue)
+            self._written.pop(watched, None)
+            self.link.agents.forget(watched)
 
 
 def connect(

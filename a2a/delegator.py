@@ -21,6 +21,7 @@ from .claim import Claim, Name, acquire
 from .claim import Mode as ClaimMode
 from .claim import resources as resources_of
 from .content import parts_payload, read_artifacts, read_parts, result_value
+from .engine.agent_watching import WatchedAgents
 from .engine.context_watching import Watched
 from .engine.delegation import Delegation
 from .errors import (
@@ -36,7 +37,6 @@ from .errors import (
 from .ids import new_id
 from .link import Link, refused
 from .protocol.messages import (
-    AgentEvent,
     AgentFilter,
     AgentFind,
     AgentFound,
@@ -204,8 +204,7 @@ class Delegator:
 
     def __init__(self) -> None:
         self._handles: dict[int, TaskHandle] = {}
-        self._agent_queues: list[asyncio.Queue[AgentChange]] = []
-        self._written: dict[Watched, asyncio.Event] = {}
+        self._written: dict[Watched | WatchedAgents, asyncio.Event] = {}
         self._claims: dict[int, Claim] = {}
         # Numbers grow over the starts of an agent without storage, so that no late word is taken for another claim's.
         self._claim_no = int(time.time() * 1000)
@@ -224,18 +223,14 @@ class Delegator:
                 known._wake()
 
     def noticed(self, notice: Notice) -> None:
-        """Pass on what happened to agents and to claims."""
+        """Pass on what happened to claims."""
         if isinstance(notice.message, ClaimGranted | ClaimDenied | ClaimPreempt):
             claim = self._claims.get(notice.message.claim_no)
             if claim is not None:
                 claim._noticed(notice.message)
-        if isinstance(notice.message, AgentEvent):
-            change = AgentChange(notice.message.change, AgentInfo.from_wire(notice.message.agent))
-            for queue in self._agent_queues:
-                queue.put_nowait(change)
 
-    def written(self, watches: list[Watched]) -> None:
-        """Wake whoever watches these contexts; everybody where the link has ended."""
+    def written(self, watches: list[Watched | WatchedAgents]) -> None:
+        """Wake whoever watches these contexts or agents; everybody where the link has ended."""
         for watched in watches or list(self._written):
             known = self._written.get(watched)
             if known is not None:
@@ -255,6 +250,11 @@ class Delegator:
             Gone: more was written while nobody was connected than a watch tells.
             ConnectionLost: the link was closed.
         """
+        await self._told(watched)
+        values, watched.values = watched.values, []
+        return values
+
+    async def _told(self, watched: Watched | WatchedAgents) -> None:
         news = self._written[watched]
         while not watched.values:
             if watched.refused is not None:
@@ -263,8 +263,6 @@ class Delegator:
                 raise ConnectionLost("the link was closed")
             news.clear()
             await news.wait()
-        values, watched.values = watched.values, []
-        return values
 
     async def unfollow_context(self, watched: Watched) -> None:
         """Stop watching."""

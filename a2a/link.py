@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 
 from .credentials import DEFAULT_URL, load_tokens, provide_secret
+from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
@@ -121,8 +122,8 @@ class Link:
         credit: how many attempts at once; none for a peer that only delegates.
         on_work: gets what the agent has to start and stop.
         on_change: gets the delegations that news came for.
-        on_written: gets the watches of contexts that news came for.
-        on_notice: gets every other notice: events of agents that are watched.
+        on_written: gets the watches of contexts and of agents that news came for.
+        on_notice: gets every other notice: what is told of claims.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class Link:
         credit: Credit | None = None,
         on_work: Callable[[list[WorkEvent]], None] | None = None,
         on_change: Callable[[list[Delegation]], None] | None = None,
-        on_written: Callable[[list[Watched]], None] | None = None,
+        on_written: Callable[[list[Watched | WatchedAgents]], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -142,6 +143,7 @@ class Link:
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
         self.contexts = ContextWatches(self.session)
+        self.agents = AgentWatches(self.session)
         self._on_work = on_work or _nothing
         self._on_change = on_change or _nothing
         self._on_written = on_written or _nothing
@@ -451,7 +453,7 @@ class Link:
                 log.warning("%s of task %s, fence %d, was refused: %s", word.kind, word.task, word.fence, what)
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
-            self._written(self.contexts.on_reply(event))
+            self._written([*self.contexts.on_reply(event), *self.agents.on_reply(event)])
             self._fewer_wait.set()
         elif isinstance(event, Notice):
             if isinstance(event.message, ContextEventNotice):
@@ -466,7 +468,9 @@ class Link:
             started = self.work.on_notice(event.message, event.re, now)
             changed.extend(followed)
             work.extend(started)
-            if not followed and not started:
+            watching = self.agents.on_notice(event.message, event.re)
+            self._written(watching)
+            if not followed and not started and not watching:
                 self._on_notice(event)
         elif isinstance(event, Welcomed):
             self._greeted(event, now, work)
@@ -475,9 +479,9 @@ class Link:
         elif isinstance(event, Left):
             self._left = event.reason
 
-    def _written(self, watches: list[Watched]) -> None:
+    def _written(self, watches: Sequence[Watched | WatchedAgents]) -> None:
         if watches:
-            self._on_written(watches)
+            self._on_written(list(watches))
 
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
@@ -485,6 +489,7 @@ class Link:
         work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
         self.delegations.on_welcome()
         self.contexts.on_welcome()
+        self.agents.on_welcome()
         if not self._welcomed.done():
             self._welcomed.set_result(None)
 
@@ -547,7 +552,7 @@ class Link:
     def _watch_closely(self) -> None:
         """Ping the coordinator more often while something depends on it."""
         is_busy = bool(self.work.attempts) or self.session.waiting > 0
-        is_busy = is_busy or self.delegations.are_open or self.contexts.are_open
+        is_busy = is_busy or self.delegations.are_open or self.contexts.are_open or self.agents.are_open
         if is_busy is not self._is_busy and self._transport is not None:
             self._is_busy = is_busy
             self._transport.keepalive(BUSY_PING if is_busy else IDLE_PING)

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from a2a import Agent, Client, Server, TaskFailed, connect, sync
-from a2a.errors import ConnectError, Forbidden
+from a2a.errors import ConnectError, ConnectionLost, Forbidden
 from a2a.link import LinkSettings
 from a2a.testing import squad
 
@@ -38,6 +38,33 @@ async def test_agents_are_found_and_watched(helper: Agent) -> None:
             seen = [(await anext(changes)).change, (await anext(changes)).change]
             assert seen == ["changed", "left"], "it drained, then it left"
             await changes.aclose()
+
+
+async def test_agents_are_watched_over_a_lost_connection_and_until_the_client_is_closed(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.connect("watcher")
+            await client.__aenter__()
+            watching = [client.watch_agents(), client.watch_agents()]
+            stop = anyio.Event()
+            async with anyio.create_task_group() as group:
+                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                for changes in watching:
+                    assert (await anext(changes)).change == "joined"
+                transport = client.link._transport
+                assert transport is not None
+                transport.abort()
+                stop.set()
+            for changes in watching:
+                seen = [await anext(changes)]
+                while seen[-1].change != "left":
+                    seen.append(await anext(changes))
+                assert len(seen) <= 2, "it may have been seen to drain, and nothing is told twice"
+            waiting = asyncio.create_task(anext(watching[0]))
+            await asyncio.sleep(0)
+            await client.aclose()
+            with pytest.raises(ConnectionLost):
+                await waiting
 
 
 async def test_a_card_that_is_as_deep_as_it_may_be_is_found(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

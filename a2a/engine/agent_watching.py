@@ -1,0 +1,128 @@
+"""A peer's own machine for the agents it watches: who came, went and changed, over all its connections (spec REG-3).
+
+Pure, like its sisters: replies and notices in, changed watches out. A find goes on as long as its connection, and no
+word ends it earlier: one for each skill is shared by all who ask, and kept for who asks next. After a new handshake it
+is made again, and what its answer has otherwise is what happened meanwhile. Used by clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..protocol.messages import AgentEvent, AgentFilter, AgentFind, AgentFound, AgentInfo, Error, Message
+from ..protocol.session import PeerSession, Reply
+
+__all__ = ["AgentWatches", "WatchedAgents"]
+
+
+@dataclass(slots=True, eq=False)
+class WatchedAgents:
+    """Agents with a skill, or all, in the eyes of one watcher."""
+
+    skill: str | None
+    there: dict[str, AgentInfo] = field(default_factory=dict)
+    """Those of whom it was told that they are there, as they were told."""
+    values: list[AgentEvent] = field(default_factory=list)
+    """What happened and was not taken yet."""
+    refused: Error | None = None
+    """It does not go on: the coordinator would not."""
+
+
+class AgentWatches:
+    """The agents that one peer watches."""
+
+    def __init__(self, session: PeerSession) -> None:
+        self.session = session
+        self._watched: dict[str | None, list[WatchedAgents]] = {}
+        self._finds: dict[str | None, str] = {}
+        """Skill to the find that goes on for it on this connection."""
+        self._asked: dict[str, list[WatchedAgents]] = {}
+        """Finds without an answer, and whom it is for."""
+
+    @property
+    def are_open(self) -> bool:
+        """Whether somebody waits for agents."""
+        return bool(self._watched)
+
+    def watch(self, skill: str | None = None) -> WatchedAgents:
+        """Watch; the returned record changes as news come. forget() it when nobody cares any more."""
+        watched = WatchedAgents(skill)
+        self._watched.setdefault(skill, []).append(watched)
+        self._ask(skill, [watched])
+        return watched
+
+    def forget(self, watched: WatchedAgents) -> None:
+        """Stop watching."""
+        others = self._watched.get(watched.skill, [])
+        if watched in others:
+            others.remove(watched)
+            if not others:
+                del self._watched[watched.skill]
+            goes_on = self._finds.get(watched.skill)
+            for find in [find for find, asking in self._asked.items() if asking == [watched] and find != goes_on]:
+                del self._asked[find]
+                self.session.forget(find)
+
+    def on_welcome(self) -> None:
+        """Find again what is still watched; a find that had no answer is made again by the session."""
+        self._finds = {skill: find for skill, find in self._finds.items() if find in self._asked}
+        for skill, watching in self._watched.items():
+            if skill in self._finds:
+                self._asked[self._finds[skill]] = list(watching)
+            else:
+                self._ask(skill, list(watching))
+
+    def on_reply(self, reply: Reply) -> list[WatchedAgents]:
+        """Take an answer, and return the watches that it has news for or ended."""
+        asking = self._asked.pop(reply.re, None)
+        if asking is None:
+            return []
+        if isinstance(reply.message, Error):
+            for skill in [skill for skill, find in self._finds.items() if find == reply.re]:
+                del self._finds[skill]
+                asking = list(self._watched.get(skill, ()))  # they all live on it
+        asking = [watched for watched in asking if watched in self._watched.get(watched.skill, ())]
+        for watched in asking:
+            if isinstance(reply.message, Error):
+                watched.refused = reply.message
+                self.forget(watched)
+            elif isinstance(reply.message, AgentFound):
+                watched.values.extend(_news(watched, reply.message.agents))
+        return [watched for watched in asking if watched.values or watched.refused]
+
+    def on_notice(self, message: Message, re: str | None) -> list[WatchedAgents]:
+        """Take a notice, and return the watches it has news for."""
+        told: list[WatchedAgents] = []
+        if isinstance(message, AgentEvent):
+            for skill in [skill for skill, find in self._finds.items() if find == re]:
+                told.extend(self._watched.get(skill, ()))
+            for watched in told:
+                watched.values.append(message)
+                if message.change == "left":
+                    watched.there.pop(message.agent.agent, None)
+                else:
+                    watched.there[message.agent.agent] = message.agent
+        return told
+
+    def _ask(self, skill: str | None, asking: list[WatchedAgents]) -> None:
+        """Ask who is there, and what happens where no find of this connection tells that already."""
+        request = self.session.request(AgentFind(AgentFilter(skill=skill), watch=skill not in self._finds))
+        self._finds.setdefault(skill, request)
+        self._asked[request] = asking
+
+
+def _news(watched: WatchedAgents, agents: Sequence[AgentInfo]) -> Iterator[AgentEvent]:
+    """Return what makes of the agents a watcher knows those that are found, and have it know them."""
+    found = {info.agent: info for info in agents}
+    there = {agent: info for agent, info in found.items() if info.status != "away"}
+    for agent, before in watched.there.items():
+        if agent not in there:
+            yield AgentEvent("left", found.get(agent) or replace(before, status="away", credit=0, seen_ms=None))
+    for agent, info in there.items():
+        known = watched.there.get(agent)
+        if known is None:
+            yield AgentEvent("joined", info)
+        elif (known.status, known.labels, known.card) != (info.status, info.labels, info.card):
+            yield AgentEvent("changed", info)
+    watched.there = there

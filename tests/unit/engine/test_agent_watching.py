@@ -1,0 +1,139 @@
+"""A peer's watches of agents: what is asked for, what is passed on, what is told behind a lost connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import pytest
+
+from a2a.engine.agent_watching import AgentWatches, WatchedAgents
+from a2a.protocol.codec import Frame
+from a2a.protocol.messages import AgentEvent, AgentFind, AgentFound, AgentInfo, Error, Limits, Message, Welcome
+from a2a.protocol.session import Identity, Notice, PeerSession, Reply, Welcomed
+
+CARD: Any = {"name": "helper", "description": "Helps with tests", "version": "1", "skills": []}
+
+
+def info(agent: str, status: Literal["ready", "draining", "away"] = "ready") -> AgentInfo:
+    return AgentInfo(agent, CARD, status)
+
+
+def taken(watched: WatchedAgents) -> list[tuple[str, str, str]]:
+    values, watched.values = watched.values, []
+    return [(event.change, event.agent.agent, event.agent.status) for event in values]
+
+
+class World:
+    """A session, and the coordinator's words put into it."""
+
+    def __init__(self) -> None:
+        names = (f"id{number}" for number in range(1_000))
+        self.session = PeerSession(Identity("ann", "1", 1), lambda: next(names))
+        self.watches = AgentWatches(self.session)
+        self.connect()
+
+    def connect(self) -> None:
+        self.session.disconnected()
+        self.session.connected()
+        (hello,) = self.session.outgoing()
+        welcome = Welcome("1.0", "main", 1, "memory", Limits(1, 1, 1, 1, 1, 1, 1, 1), next_mseq=1)
+        self.hear(welcome, hello.id)
+
+    def asked(self) -> list[tuple[str, str | None, bool]]:
+        """Return the finds sent since: id, skill, whether it goes on."""
+        found = [(frame.id, frame.message) for frame in self.session.outgoing()]
+        return [(one, find.filter.skill, find.watch) for one, find in found if isinstance(find, AgentFind)]
+
+    def hear(self, message: Message, re: str) -> list[WatchedAgents]:
+        changed: list[WatchedAgents] = []
+        for event in self.session.receive(Frame("c", message, re)):
+            if isinstance(event, Reply):
+                changed += self.watches.on_reply(event)
+            elif isinstance(event, Notice):
+                changed += self.watches.on_notice(event.message, event.re)
+            elif isinstance(event, Welcomed):
+                self.watches.on_welcome()
+        return changed
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    yield World()
+
+
+def test_who_is_there_comes_first_and_then_what_happens(world: World) -> None:
+    watched = world.watches.watch("hum")
+    [(find, skill, goes_on)] = world.asked()
+    assert (skill, goes_on) == ("hum", True) and world.watches.are_open
+    assert world.hear(AgentFound([info("a"), info("b", "away")]), find) == [watched]
+    assert taken(watched) == [("joined", "a", "ready")]
+    assert world.hear(AgentEvent("left", info("a", "away")), find) == [watched]
+    assert world.hear(AgentEvent("joined", info("c")), "another find") == []
+    assert taken(watched) == [("left", "a", "away")]
+    world.watches.forget(watched)
+    world.watches.forget(watched)
+    assert not world.watches.are_open
+
+
+def test_one_find_of_a_connection_is_for_all_who_watch_a_skill(world: World) -> None:
+    first = world.watches.watch()
+    [(find, _, _)] = world.asked()
+    world.hear(AgentFound([info("a")]), find)
+    second = world.watches.watch()
+    [(look, _, goes_on)] = world.asked()
+    assert not goes_on, "it would tell everything twice, and nothing ends it"
+    assert world.hear(AgentEvent("joined", info("b")), find) == [first, second]
+    assert world.hear(AgentFound([info("a"), info("b")]), look) == [second]
+    assert taken(first) == [("joined", "a", "ready"), ("joined", "b", "ready")]
+    assert taken(second) == [("joined", "b", "ready"), ("joined", "a", "ready")]
+    for watched in (first, second):
+        world.watches.forget(watched)
+    third = world.watches.watch()
+    assert [goes_on for _, _, goes_on in world.asked()] == [False], "it goes on while nobody watches"
+    world.watches.forget(third)
+    world.connect()
+    assert world.asked() == [], "nobody watches any more"
+
+
+def test_behind_a_lost_connection_what_is_otherwise_is_told(world: World) -> None:
+    watched = world.watches.watch()
+    [(find, _, _)] = world.asked()
+    world.hear(AgentFound([info("stays"), info("leaves"), info("drains"), info("vanishes")]), find)
+    taken(watched)
+    world.connect()
+    [(again, _, goes_on)] = world.asked()
+    assert goes_on and again != find
+    world.hear(
+        AgentFound([info("stays"), info("leaves", "away"), info("drains", "draining"), info("comes")]),
+        again,
+    )
+    assert sorted(taken(watched)) == [
+        ("changed", "drains", "draining"),
+        ("joined", "comes", "ready"),
+        ("left", "leaves", "away"),
+        ("left", "vanishes", "away"),
+    ]
+
+
+def test_a_find_without_an_answer_is_made_once_more_and_not_twice(world: World) -> None:
+    first = world.watches.watch()
+    [(find, _, _)] = world.asked()
+    second = world.watches.watch()
+    world.connect()
+    again = {one: goes_on for one, _, goes_on in world.asked()}
+    assert sorted(again.values()) == [False, True] and again[find]
+    assert world.hear(AgentFound([info("a")]), find) == [first, second]
+    assert taken(first) == taken(second) == [("joined", "a", "ready")]
+
+
+def test_a_refusal_ends_all_who_live_on_the_find(world: World) -> None:
+    first = world.watches.watch()
+    [(find, _, _)] = world.asked()
+    second = world.watches.watch()
+    assert world.hear(Error("quota", "too many finds"), find) == [first, second]
+    assert first.refused and second.refused and not world.watches.are_open
+    assert world.hear(AgentEvent("joined", info("c")), find) == []
+    world.asked()
+    world.watches.watch()
+    assert [goes_on for _, _, goes_on in world.asked()] == [True], "it may be taken now"
