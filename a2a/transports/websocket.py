@@ -390,8 +390,8 @@ class _ClientHandshake(asyncio.Protocol):
 
     def _take(self, events: Sequence[Event], rest: bytes) -> None:
         assert self._transport is not None
-        if self._failure or self._transport.is_closing():
-            return
+        if self._failure or self._transport.is_closing() or self.opened.done():
+            return  # whoever waited was cancelled in this turn of the loop, and aborts it in the next one
         if self._protocol.handshake_exc is not None:
             self._is_stranger = not _is_refusal(self._protocol.handshake_exc)
             self._fail(_explain(self._protocol.handshake_exc))

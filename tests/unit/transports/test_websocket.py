@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from a2a.conformance.program import free_port
 from a2a.errors import ConnectError
-from a2a.transports.websocket import JSON, MSGPACK, WebSocketSettings, connect, serve
+from a2a.transports.websocket import JSON, MSGPACK, WebSocketSettings, _ClientHandshake, connect, serve
 
 WAIT = 10.0
 BINARY, PING, PONG = 0x2, 0x9, 0xA
@@ -359,6 +359,24 @@ async def test_a_connect_cancelled_as_it_opens_closes_what_it_opened(listening, 
             await task
         assert await recorder.until_closed() == "aborted here"
         await listener.recorders[0].until_closed()
+
+
+async def test_a_connect_cancelled_as_the_answer_comes_is_no_error(listening, make_recorder, monkeypatch):
+    recorder, raised = make_recorder(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    take = _ClientHandshake._take
+
+    def cancelled_before(handshake, events, rest):
+        task.cancel()
+        take(handshake, events, rest)
+
+    monkeypatch.setattr(_ClientHandshake, "_take", cancelled_before)
+    async with listening() as listener:
+        task = asyncio.create_task(connect(listener.url, recorder))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await listener.recorders[0].until_closed()
+    assert raised == [] and recorder.calls == []
 
 
 # --- other implementations -------------------------------------------------------------------------------------------
