@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import anyio
 
 from .content import json_payload, read_json
-from .errors import Conflict, Gone
+from .errors import Conflict, ConnectionLost, Gone
 from .ids import new_id
 from .protocol.messages import ContextOp, ContextRead, ContextValues, ContextWrite, ContextWritten, Held, Message, Seen
 from .protocol.messages import ContextValue as ValueOnTheWire
@@ -411,5 +411,5 @@ def each(run: Callable[..., Any], values: AsyncIterator[T]) -> Iterator[T]:
             yield value
     finally:
         # Where its loop has ended, it has ended with it.
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError, ConnectionLost):
             run(cast(AsyncGenerator[T, None], values).aclose)

@@ -4,48 +4,119 @@
         with client.delegate("count_words", {"text": document}, key="doc-42") as task:
             result = task.result()
 
-One background thread runs the event loop of one client; every call hands its work there and waits.
+One background thread runs the event loop of one client; every call hands its work there and waits. Who is interrupted
+meanwhile, as by Ctrl-C, has it given up there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import builtins
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import wait
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Generic, Literal, Self, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from . import client as asynchronous
 from . import delegator
 from .claim import Claim, Name
 from .client import Ground
-from .errors import FencedOff
+from .errors import ConnectionLost, FencedOff
 from .reader import Kind
 from .shared_context import SyncSharedContext, each
 
 __all__ = ["Client", "TaskHandle", "connect"]
 
+T = TypeVar("T")
+
+_GIVES_UP_WITHIN = 5.0
+"""Seconds that who is interrupted waits for the client's loop to have given up what was waited for."""
+
+
+class _Loop:
+    """The loop of a client, for those in other threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
+        self._loop = loop
+        self._thread = thread
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Take no further calls: the loop ends."""
+        self._is_closed = True
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """Run a coroutine function there, and return what it returns.
+
+        Raises:
+            ConnectionLost: the client was closed.
+        """
+        if self._is_closed:
+            raise ConnectionLost("the client was closed")
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("the client is called in its own loop, which would wait for itself")
+        under_way: list[asyncio.Task[Any]] = []
+
+        async def work() -> T:
+            under_way.extend(task for task in [asyncio.current_task()] if task is not None)
+            return await function(*arguments)
+
+        async def end() -> None:
+            if under_way:
+                await asyncio.wait(under_way)
+
+        # Not by the portal, which waits for a task to begin: interrupted there one would not know which that is.
+        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Left to itself it would go on to wait, for a claim say, or take what comes next from an iterator.
+            if not future.done() and future.cancel():
+                wait([asyncio.run_coroutine_threadsafe(end(), self._loop)], _GIVES_UP_WITHIN)
+            raise
+
+    def enter(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
+        """Return a context manager that is this one, entered and left there."""
+        return _Block(self, manager)
+
+
+class _Block(AbstractContextManager[T], Generic[T]):
+    def __init__(self, loop: _Loop, manager: AbstractAsyncContextManager[T]) -> None:
+        self._loop = loop
+        self._manager = manager
+
+    def __enter__(self) -> T:
+        entering: Callable[[], Any] = self._manager.__aenter__
+        entered: T = self._loop.call(entering)
+        return entered
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        leaving: Callable[..., Any] = self._manager.__aexit__
+        self._loop.call(leaving, kind, error, trace)
+
 
 class TaskHandle:
     """A delegated task: as `a2a.TaskHandle`, blocking."""
 
-    def __init__(self, portal: BlockingPortal, handle: delegator.TaskHandle) -> None:
-        self._portal = portal
+    def __init__(self, loop: _Loop, handle: delegator.TaskHandle) -> None:
+        self._loop = loop
         self._handle = handle
-        self._entered: AbstractContextManager[Any] | None = None
+        self._block = loop.enter(handle)
 
     def __enter__(self) -> Self:
-        self._entered = self._portal.wrap_async_context_manager(self._handle)
-        self._entered.__enter__()
+        self._block.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._entered is not None:
-            self._entered.__exit__(kind, error, trace)
+        self._block.__exit__(kind, error, trace)
 
     @property
     def id(self) -> str:
@@ -74,41 +145,41 @@ class TaskHandle:
 
     def events(self) -> Iterator[delegator.TaskEvent]:
         """As `a2a.TaskHandle.events`."""
-        return each(self._portal.call, self._handle.events())
+        return each(self._loop.call, self._handle.events())
 
     def result(self) -> Any:
         """As `a2a.TaskHandle.result`."""
-        return self._portal.call(self._handle.result)
+        return self._loop.call(self._handle.result)
 
     def artifacts(self) -> list[dict[str, Any]]:
         """As `a2a.TaskHandle.artifacts`."""
-        found: list[dict[str, Any]] = self._portal.call(self._handle.artifacts)
+        found: list[dict[str, Any]] = self._loop.call(self._handle.artifacts)
         return found
 
     def question(self) -> tuple[int, Any]:
         """As `a2a.TaskHandle.question`."""
-        asked: tuple[int, Any] = self._portal.call(self._handle.question)
+        asked: tuple[int, Any] = self._loop.call(self._handle.question)
         return asked
 
     def answer(self, ask_no: int, value: Any) -> None:
         """As `a2a.TaskHandle.answer`."""
-        self._portal.call(self._handle.answer, ask_no, value)
+        self._loop.call(self._handle.answer, ask_no, value)
 
     def confirm(self) -> None:
         """As `a2a.TaskHandle.confirm`."""
-        self._portal.call(self._handle.confirm)
+        self._loop.call(self._handle.confirm)
 
     def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `a2a.TaskHandle.reject`."""
-        self._portal.call(lambda: self._handle.reject(feedback, rework=rework, reason=reason))
+        self._loop.call(lambda: self._handle.reject(feedback, rework=rework, reason=reason))
 
     def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
         """As `a2a.TaskHandle.steer`."""
-        self._portal.call(lambda: self._handle.steer(value, key, interrupt=interrupt))
+        self._loop.call(lambda: self._handle.steer(value, key, interrupt=interrupt))
 
     def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `a2a.TaskHandle.cancel`."""
-        return self._portal.call(lambda: self._handle.cancel(reason, mode=mode))
+        return self._loop.call(lambda: self._handle.cancel(reason, mode=mode))
 
 
 class Client:
@@ -116,13 +187,15 @@ class Client:
 
     def __init__(self, client: asynchronous.Client) -> None:
         self._client = client
-        self._portal: BlockingPortal | None = None
+        self._loop: _Loop | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._portal = stack.enter_context(start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self._client))
+            portal = stack.enter_context(start_blocking_portal())
+            self._loop = _Loop(portal.call(asyncio.get_running_loop), portal.call(threading.get_ident))
+            stack.callback(self._loop.close)
+            stack.enter_context(self._loop.enter(self._client))
             self._stack = stack.pop_all()
         return self
 
@@ -132,10 +205,10 @@ class Client:
         self._stack.__exit__(kind, error, trace)
 
     @property
-    def _there(self) -> BlockingPortal:
-        if self._portal is None:
+    def _there(self) -> _Loop:
+        if self._loop is None:
             raise RuntimeError("enter the client first: with a2a.sync.connect() as client")
-        return self._portal
+        return self._loop
 
     @property
     def agent_id(self) -> str:
@@ -174,7 +247,7 @@ class Client:
 
     def claim(self, *names: Name, **options: Any) -> AbstractContextManager[Claim]:
         """As `a2a.Client.claim`."""
-        return self._there.wrap_async_context_manager(self._client.claim(*names, **options))
+        return self._there.enter(self._client.claim(*names, **options))
 
     def claims(self, name: str | None = None, **wanted: Any) -> builtins.list[dict[str, Any]]:
         """As `a2a.Client.claims`."""

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
 import anyio
+import anyio.to_thread
 import pytest
 
 from a2a import Agent, Client, TaskFailed, TaskHandle, sync
-from a2a.errors import NotFound
+from a2a.errors import ConnectionLost, NotFound
 from a2a.testing import Squad, squad
+
+BOUND = 20
 
 
 def use(running: Squad) -> None:
@@ -37,6 +49,19 @@ async def test_everything_blocks_until_it_is_there(helper: Agent) -> None:
     with anyio.fail_after(20):
         async with squad(helper) as running:
             await anyio.to_thread.run_sync(use, running)
+
+
+def calling_back(running: Squad) -> None:
+    with sync.connect(settings=running.settings, name="script") as client:
+        values = client.context("c")
+        with pytest.raises(RuntimeError, match="would wait for itself"):
+            values.update("a", lambda _: values.get("b").value)
+
+
+async def test_a_call_that_would_wait_for_itself_is_refused() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            await anyio.to_thread.run_sync(calling_back, running)
 
 
 def more(running: Squad) -> None:
@@ -75,6 +100,78 @@ async def test_nothing_that_a_client_can_do_is_left_out(helper: Agent) -> None:
     with anyio.fail_after(20):
         async with squad(helper) as running:
             await anyio.to_thread.run_sync(more, running)
+
+
+class Interrupted(BaseException):
+    """As a person does by Ctrl-C."""
+
+
+@contextmanager
+def interrupted(is_time: Callable[[], object]) -> Iterator[None]:
+    """Interrupt this thread, which is the main one, in the block as soon as something is so."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    def look() -> None:
+        until = time.monotonic() + BOUND
+        while not is_time() and time.monotonic() < until:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    looking = threading.Thread(target=look)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            looking.start()
+            yield
+    finally:
+        looking.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@contextmanager
+def in_another_thread(*agents: Agent) -> Iterator[Squad]:
+    """Run a squad in a loop and thread of its own, for a test in the main thread."""
+
+    async def run(has_begun: Future[Squad], stop: threading.Event) -> None:
+        async with squad(*agents) as running:
+            has_begun.set_result(running)
+            await anyio.to_thread.run_sync(stop.wait)
+            raise Interrupted  # the handlers are not waited for
+
+    has_begun: Future[Squad] = Future()
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(asyncio.run, run(has_begun, stop))
+        try:
+            yield has_begun.result(BOUND)
+        finally:
+            stop.set()
+            assert isinstance(running.exception(BOUND), Interrupted)
+
+
+def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Agent, gate: Any) -> None:
+    with in_another_thread(helper) as running, sync.connect(settings=running.settings, name="other") as other:
+        with sync.connect(settings=running.settings, name="script") as client:
+            with interrupted(gate.begun.is_set), client.delegate("wait") as task:
+                task.result()
+            with client.claim("doc"):
+                with interrupted(lambda: len(other.claims("doc")) == 2), client.claim("doc", wait=1000):
+                    pass
+                assert [claim["state"] for claim in client.claims("doc")] == ["held"], "it does not wait any more"
+            values = client.context("c").watch()
+            is_there = threading.Event()
+            with interrupted(is_there.is_set):
+                client.context("c").put("a", 1)
+                assert next(values).value == 1
+                is_there.set()
+                next(values)
+            values.close()
+            assert not client._client.link.contexts.are_open, "it is not watched any more"
+        with pytest.raises(ConnectionLost, match="the client was closed"):
+            client.list()
+        assert other.claims("doc") == []
 
 
 def test_a_client_is_entered_first() -> None:
