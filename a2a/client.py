@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 
 from .content import parts_payload
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
+from .errors import LocalProtocolError
 from .ids import new_id, new_suffix
 from .link import Link, LinkSettings, settings_with
 from .protocol.messages import (
@@ -65,7 +66,9 @@ class Client(Reader):
         self._identity = identity
 
     async def __aenter__(self) -> Self:
-        self.link = Link(
+        if self._link is not None and not self._link.has_ended:
+            raise LocalProtocolError("the client is entered already, and not again before it was left")
+        self._link = Link(
             self._settings,
             self._identity,
             on_change=self.changed,

@@ -208,7 +208,18 @@ class Delegator:
         self._claims: dict[int, Claim] = {}
         # Numbers grow over the starts of an agent without storage, so that no late word is taken for another claim's.
         self._claim_no = int(time.time() * 1000)
-        self.link: Link = cast(Link, None)
+        self._link: Link | None = None
+
+    @property
+    def link(self) -> Link:
+        """The link to the coordinator.
+
+        Raises:
+            LocalProtocolError: there is none yet.
+        """
+        if self._link is None:
+            raise LocalProtocolError("the client is entered first: async with a2a.connect() as client")
+        return self._link
 
     def changed(self, delegations: list[Delegation]) -> None:
         """Wake the handles of these delegations; all of them where the link has ended."""

@@ -110,7 +110,7 @@ class Runner(Reader):
         self._crossing = crossing = Crossing.enter()
         refused: list[BaseException] = []
         try:
-            self.link = await self.on_link(self._make_link())
+            self._link = await self.on_link(self._make_link())
             await self._serve(stop, ready)
         except* A2AError as errors:
             refused = leaves(errors)

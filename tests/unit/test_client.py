@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from a2a import Agent, Client, Server, TaskFailed, connect, sync
-from a2a.errors import ConnectError, ConnectionLost, Forbidden
+from a2a.errors import ConnectError, ConnectionLost, Forbidden, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
 
@@ -65,6 +65,22 @@ async def test_agents_are_watched_over_a_lost_connection_and_until_the_client_is
             await client.aclose()
             with pytest.raises(ConnectionLost):
                 await waiting
+
+
+async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> None:
+    client = connect(name="early")
+    for early in (client.find, client.delegate("draft").__aenter__, client.claim("doc").__aenter__, client.aclose):
+        with pytest.raises(LocalProtocolError, match="entered first"):
+            await early()
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.connect("other")
+            async with client:
+                with pytest.raises(LocalProtocolError, match="entered already"):
+                    await client.__aenter__()
+                assert await client.find() == [], "it goes on"
+            async with client:
+                assert await client.find() == []
 
 
 async def test_a_card_that_is_as_deep_as_it_may_be_is_found(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
