@@ -162,7 +162,7 @@ class Client(Reader):
         return expect(answer, Ok).will or "pending"
 
     async def answer(self, task: str, ask_no: int, value: Any) -> None:
-        """Answer a question of any task this client may decide about."""
+        """Answer a question of any task this client may decide about: as `TaskHandle.answer`."""
         await self.link.call(TaskAnswer(task, ask_no, parts_payload(value)))
 
     async def steer(self, task: str, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:

@@ -683,7 +683,12 @@ class TaskHandle:
         await self._say(self._owner.link.delegations.steer(self._known, key or new_id(), payload, mode), "steer")
 
     async def answer(self, ask_no: int, value: Any) -> None:
-        """Answer a question of the task."""
+        """Answer a question of the task.
+
+        Raises:
+            AlreadyAnswered: another answer counts, and is `data["answer"]`.
+            Conflict: the question was withdrawn.
+        """
         await self._say(self._owner.link.delegations.answer(self._known, ask_no, parts_payload(value)), "answer")
 
     async def _say(self, request: str | None, what: str) -> Message:

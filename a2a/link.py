@@ -8,17 +8,19 @@ one timer, all callbacks of its event loop; the only task is the one that connec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import time
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from typing import Any
 
 import anyio
 
+from .content import read_json, read_word
 from .credentials import DEFAULT_URL, load_tokens, provide_secret
 from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.context_watching import ContextWatches, Watched
@@ -110,7 +112,19 @@ def refused(error: Error) -> Refused:
     except ValueError:
         kind = CODES[ErrorCode.UNAVAILABLE].error  # a code of a newer version
     retry_after = None if error.retry_after_ms is None else error.retry_after_ms / 1000
-    return kind(error.detail, retryable=error.retryable, retry_after=retry_after, data=error.data)
+    return kind(error.detail, retryable=error.retryable, retry_after=retry_after, data=_read(error.data or {}))
+
+
+def _read(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an error tells beside its words, with the values that its payloads stand for (spec WIRE-10)."""
+    read = dict(facts)
+    answer, value = facts.get("answer"), facts.get("value")
+    if isinstance(answer, bytes | str):
+        read["answer"] = read_word(answer.encode() if isinstance(answer, str) else answer)
+    if isinstance(value, bytes | str):
+        with contextlib.suppress(ValueError, RecursionError):  # it is told as it came
+            read["value"] = read_json(value)
+    return read
 
 
 class Link:

@@ -289,7 +289,7 @@ class SharedContext:
                 facts = conflict.data
                 if facts.get("key") != key or facts.get("rev") == rev:
                     raise
-                value, rev = read_json(facts.get("value")), facts["rev"]
+                value, rev = facts.get("value"), facts["rev"]
 
     async def watch(self, prefix: str = "") -> AsyncGenerator[ContextValue, None]:
         """Yield what the keys that begin with the prefix are, and then each revision that is written, in order.

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from ..client import Client
-from ..content import read_json
 from ..errors import Conflict
 from ..shared_context import ContextValue
 from .asking import parse_value
@@ -148,12 +147,9 @@ def put_value(
 def _lost(common: Common, conflict: Conflict) -> Failure:
     """Say what is there in place of what was expected."""
     facts = dict(conflict.data)
-    has_value = "value" in facts
-    if has_value:
-        facts["value"] = read_json(facts["value"])
     if common.out.as_json:
         common.out.record({"conflict": facts})
-    shown = f"\n     it is {to_json(facts['value'])}" if has_value else ""
+    shown = f"\n     it is {to_json(facts['value'])}" if "value" in facts else ""
     return Failure(f"{conflict}{shown}", ExitCode.CONFLICT_OPEN)
 
 

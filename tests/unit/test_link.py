@@ -800,6 +800,17 @@ def test_a_refusal_has_what_the_error_said():
     assert refused(Error("quota", "full", retry_after_ms=0)).retry_after == 0.0
 
 
+@pytest.mark.parametrize("payload", [lambda text: text, str.encode], ids=["JSON", "MessagePack"])
+def test_a_refusal_has_the_values_of_the_payloads_in_an_error(payload):
+    for told, read in (('{"a":1}', {"a": 1}), ("no JSON", payload("no JSON"))):
+        assert refused(Error("conflict", "lost", data={"rev": 2, "value": payload(told)})).data == {
+            "rev": 2,
+            "value": read,
+        }
+    answered = refused(Error("already_answered", "no", data={"by": "ann", "answer": payload('[{"text":"yes"}]')}))
+    assert answered.data == {"by": "ann", "answer": "yes"}
+
+
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_code_has_its_own_refusal(code):
     assert type(refused(Error(str(code), "x"))) is CODES[code].error

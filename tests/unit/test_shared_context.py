@@ -62,7 +62,7 @@ async def test_a_write_that_lost_says_what_is_there() -> None:
             await context.put("a", [1])
             with pytest.raises(Conflict) as caught:
                 await context.put("a", [2], if_rev=0)
-            facts = {"key": "a", "rev": 1, "author": running.client.agent_id, "value": b"[1]"}
+            facts = {"key": "a", "rev": 1, "author": running.client.agent_id, "value": [1]}
             assert caught.value.data == facts
             with pytest.raises(Conflict) as caught:
                 await context.patch("a", [{"op": "test", "path": "/0", "value": 2}])
