@@ -538,9 +538,9 @@ class Link:
     def _send(self, frames: list[Frame]) -> None:
         lost: list[Event] = []
 
-        def unsendable(frame: Frame, reason: str) -> None:
+        def unsendable(frame: Frame, code: ErrorCode, reason: str) -> None:
             log.error("%s of %s cannot be sent: %s", frame.message.kind, self.identity.agent_id, reason)
-            lost.extend(self.session.unsendable(frame, reason))
+            lost.extend(self.session.unsendable(frame, code, reason))
 
         assert self._transport is not None, "there is a connection to send on"
         if self._is_doubted:
@@ -560,7 +560,7 @@ class Link:
         except UNENCODABLE:
             return False  # as will be found when it is sent
         if isinstance(read, BadFrame):
-            unsendable(frame, read.detail)
+            unsendable(frame, ErrorCode.MALFORMED, read.detail)
         return isinstance(read, BadFrame)
 
     def _watch_closely(self) -> None:

@@ -178,15 +178,15 @@ class PeerSession:
         """How many bytes a payload may have, as far as it is known: before the first welcome it is not."""
         return NUMBER_MAX if self.welcome is None else self.welcome.limits.payload_max_bytes
 
-    def unsendable(self, frame: Frame, reason: str) -> list[Event]:
+    def unsendable(self, frame: Frame, code: ErrorCode, reason: str) -> list[Event]:
         """Take note that a frame cannot be sent: a request is answered here, for it would be tried again for ever."""
         if frame.id == self._hello_id:
-            return [TurnedAway(Error(ErrorCode.MALFORMED, f"the hello cannot be sent: {reason}"))]
+            return [TurnedAway(Error(code, f"the hello cannot be sent: {reason}"))]
         request = self._outbox.pop(frame.id, None)
         if request is None:
             return []
         detail = f"{request.message.kind} cannot be sent: {reason}"
-        return [Reply(frame.id, request.message, Error(ErrorCode.MALFORMED, detail))]
+        return [Reply(frame.id, request.message, Error(code, detail))]
 
     @property
     def message_max(self) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..errors import ErrorCode
 from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode
 from .base import Transport
 
@@ -20,8 +21,8 @@ BUSY_PING, IDLE_PING = 5.0, 30.0
 """Seconds of silence before a peer is pinged: one with work is missed soon, ten thousand idle ones cost little."""
 
 
-Unsendable = Callable[[Frame, str], None]
-"""Gets a frame that cannot be sent, and why."""
+Unsendable = Callable[[Frame, ErrorCode, str], None]
+"""Gets a frame that cannot be sent, and why: `malformed`, as it has no form, or `too_large`."""
 
 
 def send_frames(
@@ -63,14 +64,14 @@ def _send(
     except UNENCODABLE as error:
         if unsendable is None:
             raise
-        reason = str(error) or type(error).__name__
+        code, reason = ErrorCode.MALFORMED, str(error) or type(error).__name__
     else:
         if message_max is None or len(data) <= message_max:
             transport.send(data)
             return
-        reason = f"expected at most {message_max} bytes in a message, this has {len(data)}"
+        code, reason = ErrorCode.TOO_LARGE, f"expected at most {message_max} bytes in a message, this has {len(data)}"
     if len(batch) > 1:
         for frame in batch:
             _send(transport, [frame], encoding, message_max, unsendable)
     elif unsendable is not None:
-        unsendable(batch[0], reason)
+        unsendable(batch[0], code, reason)

@@ -17,7 +17,17 @@ from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens
 from a2a.engine.delegation import Delegation
 from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
-from a2a.errors import CODES, ConnectError, ConnectionLost, ErrorCode, Malformed, NotFound, QuotaExceeded, Unavailable
+from a2a.errors import (
+    CODES,
+    ConnectError,
+    ConnectionLost,
+    ErrorCode,
+    Malformed,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+    Unavailable,
+)
 from a2a.link import Link, LinkSettings, refused
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
 from a2a.protocol.messages import (
@@ -862,7 +872,7 @@ async def test_a_request_that_is_larger_than_a_message_may_be_is_refused_here(co
         most = link.session.message_max
         calls = [asyncio.create_task(link.call(TaskGet(task))) for task in ("t" * most, "t2")]
         (frame,) = await coordinator.asked(1)
-        with pytest.raises(Malformed, match=f"expected at most {most} bytes in a message"):
+        with pytest.raises(TooLarge, match=f"expected at most {most} bytes in a message"):
             await calls[0]
         coordinator.connections[0].answer(frame, found("t2"))
         assert (await calls[1]).task == "t2"

@@ -57,10 +57,10 @@ def test_nothing_is_sent_for_nothing():
 def test_a_frame_that_cannot_be_sent_is_given_back_and_those_beside_it_go_out():
     frames = [frame(Ping("1")), frame(Ping(object())), frame(Ping("x" * 1_000)), frame(Ping("2"))]
     sent, lost = Sent(), []
-    send_frames(sent, frames, MSGPACK, message_max=500, unsendable=lambda one, why: lost.append((one, why)))
+    send_frames(sent, frames, MSGPACK, message_max=500, unsendable=lambda *told: lost.append(told))
     assert [ping.nonce for message in sent.messages for ping in message] == ["1", "2"]
-    assert [one for one, _ in lost] == frames[1:3]
-    assert lost[1][1].startswith("expected at most 500 bytes in a message, this has 1")
+    assert [told[:2] for told in lost] == [(frames[1], "malformed"), (frames[2], "too_large")]
+    assert lost[1][2].startswith("expected at most 500 bytes in a message, this has 1")
 
 
 def test_where_nobody_takes_it_a_frame_that_has_no_form_is_a_bug():
