@@ -131,6 +131,8 @@ class PeerSession:
         self._new_id = new_id
         self._held = held
         self._outbox: dict[str, Frame] = {}
+        self._forgotten: set[str] = set()
+        """Requests that were made on this connection, and whose reply nobody waits for any more."""
         self._out: list[Frame] = []
         self._hello_id = ""
         self._hello_credit = self.credit
@@ -195,7 +197,8 @@ class PeerSession:
 
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
-        self._outbox.pop(request, None)
+        if self._outbox.pop(request, None) is not None and self.is_open:
+            self._forgotten.add(request)
 
     def tell(self, message: Message) -> str | None:
         """Send something that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
@@ -236,6 +239,7 @@ class PeerSession:
         """A connection stands: greet."""
         self.state = SessionState.GREETING
         self._out.clear()
+        self._forgotten.clear()
         identity = self.identity
         hello = Hello(
             versions=[OLDEST, SPOKEN],
@@ -281,6 +285,9 @@ class PeerSession:
         if frame.re is not None and frame.re in self._outbox:
             request = self._outbox.pop(frame.re)
             return [Reply(frame.re, request.message, message)]
+        if frame.re in self._forgotten:
+            self._forgotten.discard(frame.re)  # with a watch, its events are behind it
+            return []
         if isinstance(message, Ping):
             self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))
             return []
@@ -289,7 +296,7 @@ class PeerSession:
             return [Left(message.reason)]
         if isinstance(message, _VOLATILE):
             return [Notice(message, frame.re)]
-        return []  # the reply to a request that was forgotten, or a kind that is not known here
+        return []  # a kind that is not known here
 
     def _greeted(self, frame: Frame) -> list[Event]:
         message = frame.message

@@ -865,6 +865,23 @@ async def test_a_request_that_has_no_form_is_refused_here_and_holds_nothing_up(
     assert "task.get of helper cannot be sent" in caplog.text
 
 
+async def test_a_refusal_of_what_nobody_waits_for_any_more_is_no_trouble(coordinator, make_link, caplog):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        coordinator.connections[0].answer(request, Error("not_found", "no task t1"))
+        call = asyncio.create_task(link.call(TaskGet("t2")))
+        [_, request] = await coordinator.asked(2)
+        coordinator.connections[0].answer(request, found("t2"))
+        await call
+    assert caplog.text == "" and not link._is_doubted
+
+
 async def test_a_request_that_is_larger_than_a_message_may_be_is_refused_here(coordinator, make_link):
     link = make_link()
     with anyio.fail_after(BOUND):

@@ -139,6 +139,19 @@ def test_a_request_that_was_forgotten_is_not_repeated() -> None:
     assert session.waiting == 0
 
 
+def test_the_reply_to_a_request_that_was_forgotten_is_not_told() -> None:
+    session = make()
+    greet(session)
+    request = session.request(TaskGet("t-1"))
+    session.forget(request)
+    error = Error(ErrorCode.NOT_FOUND, "no task t-1")
+    assert session.receive(Frame("r", error, re=request)) == []
+    assert session.receive(Frame("r", error, re="what was only told")) == [Notice(error, "what was only told")]
+    session.forget(session.request(TaskGet("t-2")))
+    greet(session)
+    assert not session._forgotten, "its reply was lost with the connection"
+
+
 def test_only_what_gets_a_reply_goes_into_the_outbox() -> None:
     with pytest.raises(LocalProtocolError, match=r"task\.heartbeat gets no reply"):
         make().request(TaskHeartbeat("t-1", 1))
