@@ -93,7 +93,8 @@ class Agent:
 
         Args:
             function: `async def`, or `def`, which runs in a thread. A parameter annotated `TaskContext` (in a plain
-                function `SyncTaskContext`) gets the context; the others come from the input's JSON object.
+                function `SyncTaskContext`), or that or None, gets the context; the others come from the input's JSON
+                object.
             id: the skill's id; the function's name by default.
             description: the docstring by default.
             tags: for discovery.

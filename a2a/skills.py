@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
+import types
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import to_jsonable_python
 
 from .content import artifacts_payload, patches_in
@@ -53,25 +55,34 @@ class Skill:
         Raises:
             ValueError: nobody could call it.
         """
-        hints = typing.get_type_hints(function)
-        name = id or function.__name__
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        plain = _plain(function)
+        name = id or plain.__name__
+        if name == "__call__":
+            raise ValueError(f"expected an id of the skill that an object of {type(function).__name__} is")
+        try:
+            hints = typing.get_type_hints(plain)
+        except NameError as error:
+            raise ValueError(f"skill {name}: its annotations are not there when it runs: {error}") from error
+        if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
             raise ValueError(f"skill {name}: expected a function that returns its result, this one yields")
         if takes_value and "value" not in inspect.signature(function).parameters:
             raise ValueError(f"skill {name}: with takes_value its function has a parameter value")
-        context = next((name for name, hint in hints.items() if hint in contexts and name != "return"), None)
-        text = description if description is not None else inspect.getdoc(function) or ""
+        wanted = [parameter for parameter, hint in hints.items() if _is_one(hint, contexts) and parameter != "return"]
+        if len(wanted) > 1:
+            raise ValueError(f"skill {name}: one parameter gets the task's context, not {' and '.join(wanted)}")
+        context = wanted[0] if wanted else None
+        text = description if description is not None else inspect.getdoc(plain) or ""
         return cls(name, function, text, tags, context, takes_value)
 
     @cached_property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        return inspect.iscoroutinefunction(self.function)
+        return inspect.iscoroutinefunction(_plain(self.function))
 
     @cached_property
     def _parameters(self) -> tuple[type[BaseModel], dict[str, str]]:
         """The model of the input, and the parameter that each of its fields is."""
-        hints = typing.get_type_hints(self.function, include_extras=True)
+        hints = typing.get_type_hints(_plain(self.function), include_extras=True)
         fields: dict[str, Any] = {}
         names: list[str] = []
         for name, parameter in inspect.signature(self.function).parameters.items():
@@ -94,11 +105,15 @@ class Skill:
 
     @cached_property
     def _output(self) -> TypeAdapter[Any] | None:
-        hint = typing.get_type_hints(self.function, include_extras=True).get("return", Any)
+        hint = typing.get_type_hints(_plain(self.function), include_extras=True).get("return", Any)
         return None if hint is Any else TypeAdapter(hint)
 
     def card(self) -> dict[str, Any]:
-        """Return the skill as it stands on the agent's card."""
+        """Return the skill as it stands on the agent's card.
+
+        Raises:
+            ValueError: an annotation of its function is no type of values that travel.
+        """
         first_line = self.description.strip().partition("\n")[0] or self.id
         card: dict[str, Any] = {
             "id": self.id,
@@ -108,10 +123,13 @@ class Skill:
             "inputModes": ["application/json", "text/plain"],
             "outputModes": ["application/json", "text/plain"],
         }
-        if not self.takes_value:
-            card["inputSchema"] = self._input.model_json_schema()
-        if self._output is not None:
-            card["outputSchema"] = self._output.json_schema(mode="serialization")
+        try:
+            if not self.takes_value:
+                card["inputSchema"] = self._input.model_json_schema()
+            if self._output is not None:
+                card["outputSchema"] = self._output.json_schema(mode="serialization")
+        except PydanticUserError as error:
+            raise ValueError(f"skill {self.id}: an annotation has no JSON Schema: {error.message}") from error
         return card
 
     def arguments(self, value: Any) -> dict[str, Any]:
@@ -161,6 +179,19 @@ class Skill:
         if not _is_finite(self._output.dump_python(value)):
             raise ValueError("nan and inf are no JSON numbers")  # in `plain` they are null
         return plain
+
+
+def _plain(function: Callable[..., Any]) -> Any:
+    """Return the function whose annotations and name count: that of a `partial`, or what an object is called by."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+
+
+def _is_one(hint: Any, kinds: tuple[type, ...]) -> bool:
+    """Tell whether an annotation is one of these types, or one or None as in functions that are called alone too."""
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return hint in kinds or (is_union and any(one in kinds for one in typing.get_args(hint)))
 
 
 def _is_finite(value: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -145,14 +147,49 @@ def yields():
     yield 1  # type: ignore[no-untyped-def]
 
 
+async def two_contexts(first: TaskContext, second: SyncTaskContext) -> None: ...
+
+
+async def nowhere(value: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+class Adder:
+    """Adds."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    async def __call__(self, a: int, task: TaskContext | None = None) -> int:
+        """Add to it."""
+        return self.most + a
+
+
 @pytest.mark.parametrize(
     ("function", "takes_value", "why"),
     [
         (yields_later, False, "skill yields_later: expected a function that returns its result, this one yields"),
         (yields, False, "this one yields"),
         (json_lines, True, "skill json_lines: with takes_value its function has a parameter value"),
+        (two_contexts, False, "one parameter gets the task's context, not first and second"),
+        (nowhere, False, "skill nowhere: its annotations are not there when it runs: name 'NotThere'"),
+        (Adder(1), False, "expected an id of the skill that an object of Adder is"),
     ],
 )
 def test_a_skill_that_nobody_could_call_is_refused(function: Any, takes_value: bool, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Skill.of(function, CONTEXTS, takes_value=takes_value)
+
+
+@pytest.mark.parametrize("called", [Adder(1), partial(Adder(1)), Adder(1).__call__, partial(Adder.__call__, Adder(1))])
+async def test_whatever_is_called_like_a_function_is_a_skill(called: Any) -> None:
+    skill = Skill.of(called, CONTEXTS, id="add")
+    assert skill.is_async and skill.context == "task", "it may be left out where it is called as a function"
+    assert (skill.description, list(skill.card()["inputSchema"]["properties"])) == ("Add to it.", ["a"])
+    assert await skill.function(**skill.arguments({"a": 2})) == 3
+
+
+def test_an_annotation_that_is_no_type_of_values_is_told_with_its_skill() -> None:
+    def parse(text: str, lock: threading.Lock) -> str: ...  # type: ignore[empty-body]
+
+    with pytest.raises(ValueError, match="skill parse: an annotation has no JSON Schema: "):
+        Skill.of(parse, CONTEXTS).card()
