@@ -27,6 +27,7 @@ from .engine.delegation import Delegation
 from .errors import (
     ConnectionLost,
     LocalProtocolError,
+    Refused,
     RemoteProtocolError,
     StaleBasis,
     TaskCanceled,
@@ -653,12 +654,22 @@ class TaskHandle:
         self._was_confirmed = True
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
-        """Reject the result that was read; with `rework` another revision follows, which sees the feedback."""
+        """Reject the result that was read; with `rework` another revision follows, which sees the feedback.
+
+        Raises:
+            Conflict: it is not the current one any more, or was taken already.
+        """
+        rejected, was_read = self._known.review, self._was_read
         request = self._owner.link.delegations.confirm(
             self._known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback)
         )
         self._was_read = False
-        await self._say(request, "reject")
+        try:
+            await self._say(request, "reject")
+        except Refused:
+            if self._known.review is None:  # nothing newer came meanwhile: it is still the one there is
+                self._known.review, self._was_read = rejected, was_read
+            raise
 
     async def cancel(self, reason: str = "", *, mode: Mode = "coop") -> str:
         """Ask for the task to end, and return `canceled`, or `pending` while an agent winds down."""

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
+from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
 from a2a.errors import IdempotencyMismatch, LocalProtocolError, RemoteProtocolError, Unauthenticated
 from a2a.testing import squad
 
@@ -100,6 +100,16 @@ async def test_a_rejected_result_is_reworked_with_the_feedback(helper: Agent) ->
             assert await task.result() == "draft"
             await task.reject("shorter")
             assert await task.result() == "draft shorter"
+
+
+async def test_a_result_that_was_taken_already_is_there_though_it_was_rejected_too_late(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("draft", acceptance="auto") as task:
+                assert await task.result() == "draft"
+                with pytest.raises(Conflict, match="has ended as completed"):
+                    await task.reject("too late")
+                assert await task.result() == "draft"
 
 
 async def test_failures_say_why(helper: Agent) -> None:
