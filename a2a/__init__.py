@@ -16,6 +16,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import errors as errors
+    from . import hosting as hosting
+    from . import sync as sync
+    from . import testing as testing
     from .agent import Agent
     from .claim import Claim
     from .client import Client, connect
@@ -103,6 +107,8 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "stores.sqlite": ("SqliteStore",),
     "sync_context": ("SyncChildTask", "SyncTaskContext"),
 }
+_MODULES = ("errors", "hosting", "sync", "testing")
+"""Modules of further public names, which are there without an import of their own: `a2a.sync.connect()`."""
 _ORIGIN = {name: module for module, names in _ORIGINS.items() for name in names}
 
 __all__ = [
@@ -166,6 +172,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)  # which makes it an attribute
     module = _ORIGIN.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -175,4 +183,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -43,7 +43,15 @@ def test_type_checkers_see_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert seen == {(module, name) for module, names in a2a._ORIGINS.items() for name in names}
+    named = {(module, name) for module, names in a2a._ORIGINS.items() for name in names}
+    assert seen == named | {(None, module) for module in a2a._MODULES}
+
+
+@pytest.mark.parametrize("name", a2a._MODULES)
+def test_a_public_module_is_there_with_the_package(name: str) -> None:
+    command = f"import a2a, sys; assert 'a2a.{name}' not in sys.modules; print(a2a.{name}.__name__)"
+    told = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == f"a2a.{name}"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
