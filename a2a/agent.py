@@ -16,6 +16,7 @@ from typing import Any, TypeVar, overload
 import anyio
 
 from .context import TaskContext
+from .delegator import several
 from .errors import A2AError, leaves
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
@@ -101,7 +102,7 @@ class Agent:
             takes_value: give the input to the one parameter `value` as it came, whatever JSON it is.
 
         Raises:
-            ValueError: there is such a skill already.
+            ValueError: there is such a skill already; or nobody could call it.
         """
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +111,7 @@ class Agent:
                 (TaskContext, SyncTaskContext),
                 id=id,
                 description=description,
-                tags=tuple(tags),
+                tags=tuple(several(tags, "tags")),
                 takes_value=takes_value,
             )
             if made.id in self.skills:

@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_snake
 
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
-from .delegator import AgentInfo, TaskEvent, TaskHandle
+from .delegator import AgentInfo, TaskEvent, TaskHandle, several
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
 from .protocol.canonical import NUMBER_MAX
@@ -217,7 +217,7 @@ class TaskContext:
         """
         requires: dict[str, Any] = {}
         if tags:
-            requires["tags"] = list(tags)
+            requires["tags"] = several(tags, "tags")
         if labels:
             requires["labels"] = dict(labels)
         payload = None if message is None else parts_payload(message)
@@ -306,7 +306,7 @@ class TaskContext:
         """
         content: dict[str, Any] = {"question": question}
         if options is not None:
-            content["options"] = list(options)
+            content["options"] = several(options, "options")
         if schema is not None:
             content["schema"] = dict(schema)
         payload = parts_payload(content)

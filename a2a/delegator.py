@@ -56,7 +56,10 @@ from .protocol.messages import (
 from .protocol.messages import AgentInfo as WireAgentInfo
 from .protocol.session import Notice
 
-__all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
+__all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect", "several"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
 
 Mode = Literal["coop", "kill", "skip"]
 Evaluator = Literal["auto", "delegator", "human"]
@@ -173,7 +176,8 @@ def _redundancy(
     if comparator is not None:
         redundancy["comparator"] = comparator
     if resolve:
-        redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in resolve]
+        rungs = several(resolve, "resolve")
+        redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in rungs]
     if ballot is not None:
         redundancy["ballotMs"] = _ms(ballot)
     if cost_micro is not None:
@@ -194,6 +198,17 @@ def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: 
     for name in given or ():
         if name not in known:
             raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
+
+
+def several(given: Sequence[T], what: str) -> list[T]:
+    """Return what was given for several, as a list.
+
+    Raises:
+        ValueError: it is one text, which Python takes for its letters.
+    """
+    if isinstance(given, str):
+        raise ValueError(f"{what}: expected a list, got the text {given!r}")
+    return list(given)
 
 
 BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
@@ -359,7 +374,7 @@ class Delegator:
 
         Raises:
             ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
-                or a timer that there is not; a time that is none.
+                or a timer that there is not; a time that is none; one text where several are wanted.
         """
         _require_known(budget, BUDGETS, "budget")
         _require_known(timers, TIMERS, "timers")
@@ -369,11 +384,11 @@ class Delegator:
         if to is not None:
             requires["agent"] = to
         if tags:
-            requires["tags"] = list(tags)
+            requires["tags"] = several(tags, "tags")
         if labels:
             requires["labels"] = dict(labels)
         if exclude:
-            requires["exclude"] = list(exclude)
+            requires["exclude"] = several(exclude, "exclude")
         spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": acceptance}}
         if requires:
             spec["requires"] = requires
@@ -382,7 +397,7 @@ class Delegator:
         if effect is not None:
             spec["effect"] = effect
         if resources:
-            spec["resources"] = resources_of(resources)
+            spec["resources"] = resources_of(several(resources, "resources"))
         if copies > 1:
             spec["redundancy"] = _redundancy(copies, agree, comparator, resolve, ballot, resolve_cost)
         elif resolve or any(given is not None for given in (agree, comparator, ballot, resolve_cost)):
@@ -462,12 +477,9 @@ class Delegator:
             media_type: an input mode that skill must take.
             input_schema: the content hash (`sha256:...`) of the input schema that skill must have.
         """
-        wanted = AgentFilter(agent, skill, list(tags), dict(labels or {}), media_type, input_schema)
+        wanted = AgentFilter(agent, skill, several(tags, "tags"), dict(labels or {}), media_type, input_schema)
         answer = await self.link.call(AgentFind(wanted))
         return [AgentInfo.from_wire(info) for info in expect(answer, AgentFound).agents]
-
-
-M = TypeVar("M", bound=Message)
 
 
 def expect(answer: Message, kind: type[M]) -> M:

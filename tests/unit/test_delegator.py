@@ -77,6 +77,10 @@ async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(he
         ({"timers": {"lease": float("nan")}}, "expected a number of seconds, got nan"),
         ({"deadline": float("inf")}, "expected a number of seconds, got inf"),
         ({"copies": 0}, "expected at least 1 copy, got 0"),
+        ({"tags": "text"}, "tags: expected a list, got the text 'text'"),
+        ({"exclude": "helper"}, "exclude: expected a list"),
+        ({"resources": "repo/a/**"}, "resources: expected a list"),
+        ({"copies": 2, "resolve": "majority"}, "resolve: expected a list"),
     ],
 )
 async def test_what_no_coordinator_knows_is_refused_where_it_is_said(options: Any, why: str) -> None:
