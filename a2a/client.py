@@ -177,8 +177,13 @@ class Client(Reader):
             task: the ended task, from `get`.
             key: of the new task; by default one that makes every redrive of this task the same.
             options: as for `delegate`.
+
+        Raises:
+            ValueError: the task is without its content, as `list` shows it.
         """
         metadata = task["metadata"]
+        if "input" not in metadata:
+            raise ValueError(f"task {task['id']} is without its content: redrive what `get` returns")
         spec, requires = metadata["spec"], metadata["spec"].get("requires", {})
         as_before = {
             "acceptance": metadata["evaluator"],

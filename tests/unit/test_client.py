@@ -243,6 +243,9 @@ async def test_a_word_by_the_tasks_id_and_a_redrive_of_what_has_ended(helper: Ag
             shown = await client.get(again.id)
             assert shown["metadata"]["redriveOf"] == failed.id
             assert shown["metadata"]["spec"] == ended["metadata"]["spec"]
+            [listed] = [task for task in await client.list(skill="fail") if task["id"] == failed.id]
+            with pytest.raises(ValueError, match=f"task {failed.id} is without its content"):
+                client.redrive(listed)
             async with client.delegate("wait") as task:
                 await gate.begun.wait()
                 await client.steer(task.id, "faster", key="1")
