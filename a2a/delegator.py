@@ -211,6 +211,11 @@ def several(given: Sequence[T], what: str) -> list[T]:
     return list(given)
 
 
+LOOKS_AFTER = 10.0
+"""Seconds without an end after which a handle looks how its task stands: another process may be told of it. ..."""
+LOOKS_APART_MAX = 300.0
+"""... It looks again after twice as long each time, up to this: those that wait for weeks cost little."""
+
 BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
 TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
 
@@ -504,6 +509,7 @@ class TaskHandle:
         self._was_read = False
         self._was_confirmed = False
         self._was_left = False
+        self._look_at: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         self._was_read = self._was_confirmed = self._was_left = False
@@ -520,6 +526,7 @@ class TaskHandle:
         if delegation.refused is not None:
             self._forget()
             raise refused(delegation.refused)
+        self._look_later(LOOKS_AFTER)
         return self
 
     async def __aexit__(
@@ -532,7 +539,20 @@ class TaskHandle:
         finally:
             self._forget()
 
+    def _look_later(self, pause: float) -> None:
+        self._look_at = asyncio.get_running_loop().call_later(pause, self._look, pause)
+
+    def _look(self, pause: float) -> None:
+        """Look how the task stands, and again later: who delegated it since gets its notices (spec TASK-7)."""
+        if self._known.has_ended or self._owner.link.has_ended:
+            return
+        self._owner.link.delegations.look_up(self._known)
+        self._owner.link.wake()
+        self._look_later(min(2 * pause, LOOKS_APART_MAX))
+
     def _forget(self) -> None:
+        if self._look_at is not None:
+            self._look_at.cancel()
         if self._delegation is not None:
             self._owner._handles.pop(id(self._delegation), None)
             self._owner.link.delegations.forget(self._delegation)

@@ -125,6 +125,11 @@ class Delegations:
         if delegation.task is not None:
             self._watch(delegation)
 
+    def look_up(self, delegation: Delegation) -> None:
+        """Ask how the task stands: where another process delegated it since, that one is told (spec TASK-7)."""
+        if delegation.task is not None and not delegation.has_ended:
+            self.session.request(TaskGet(delegation.task, content=False))
+
     def confirm(
         self,
         delegation: Delegation,
@@ -195,7 +200,10 @@ class Delegations:
             delegation = self._by_request.pop(reply.re, None)
             return [] if delegation is None else self._created(delegation, message)
         if isinstance(reply.request, TaskGet) and isinstance(message, TaskFound):
-            return self._found(message)
+            if reply.request.content:
+                return self._found(message)
+            if self._has_news(message):
+                self.session.request(TaskGet(message.task))
         return []
 
     def on_notice(self, message: Message, re: str | None) -> list[Delegation]:
@@ -237,6 +245,18 @@ class Delegations:
             if delegation.is_watched:
                 self._watch(delegation)
         return [delegation]
+
+    def _has_news(self, message: TaskFound) -> bool:
+        """Tell whether a task has a result, a question or an end of which nobody here was told."""
+        metadata = message.view.get("metadata", {})
+        state, rev = metadata.get("state"), metadata.get("rev", 0)
+        return any(
+            state in _ENDED
+            or (state == "reported" and (delegation.review is None or delegation.review.rev < rev))
+            or (state == "parked" and not delegation.asks)
+            for delegation in self._by_task.get(message.task, ())
+            if not delegation.has_ended
+        )
 
     def _found(self, message: TaskFound) -> list[Delegation]:
         metadata = message.view.get("metadata", {})

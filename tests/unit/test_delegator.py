@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
+from a2a import delegator as module
 from a2a.errors import IdempotencyMismatch, LocalProtocolError, RemoteProtocolError, Unauthenticated
 from a2a.testing import squad
 
@@ -44,6 +45,41 @@ async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confi
                     await task.result()
             shown = await running.client.get(task.id)
             assert shown["metadata"]["state"] == "reported"
+
+
+async def test_the_first_of_two_processes_with_one_key_gets_the_result_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task's notices go to the one that came last (spec TASK-7)."""
+    monkeypatch.setattr(module, "LOOKS_AFTER", 0.05)
+    agent, go_on = Agent("slow"), asyncio.Event()
+
+    @agent.skill
+    async def wait() -> str:
+        await go_on.wait()
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.connect("p") as one, running.connect("p") as two:
+            async with one.delegate("wait", key="k") as first:
+                waiting = asyncio.create_task(first.result())
+                async with two.delegate("wait", key="k") as second:
+                    assert (second.id, second.created) == (first.id, False)
+                    go_on.set()
+                    assert await second.result() == "done"
+                assert await waiting == "done"
+
+
+async def test_a_handle_that_was_left_looks_no_more(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOKS_AFTER", 0.01)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            looked = asyncio.Event()
+            monkeypatch.setattr(running.client.link.delegations, "look_up", lambda delegation: looked.set())
+            async with running.client.delegate("nobody_has_this") as task:
+                for _ in range(2):
+                    await looked.wait()
+                    looked.clear()
+            assert task._look_at is not None
+            assert task._look_at.cancelled()
 
 
 async def test_the_same_key_is_the_same_task_and_another_input_is_refused(helper: Agent) -> None:

@@ -115,6 +115,56 @@ def test_an_open_question_of_an_adopted_task_is_found_again(bench: Bench) -> Non
     assert delegation.asks[2].payload == b"[2]"
 
 
+@pytest.mark.parametrize("state", ["completed", "failed", "reported", "parked"])
+def test_a_task_of_which_another_process_was_told_is_read_where_there_is_news(bench: Bench, state: str) -> None:
+    delegation = bench.delegate()
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    assert look.message == TaskGet("t-1", content=False)
+    metadata = {"state": state, "rev": 0, "resultHash": HASH, "agent": "w"}
+    assert bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata})) == []
+    assert (delegation.review, delegation.settled) == (None, None), "what is without its content says nothing"
+    [get] = bench.session.outgoing()
+    assert get.message == TaskGet("t-1")
+    asks: list[dict[str, Any]] = [{"askNo": 1, "payload": b"[]"}] if state == "parked" else []
+    assert bench.reply(get, TaskFound("t-1", 4, {"metadata": metadata}, payload=b"[1]", asks=asks)) == [delegation]
+    assert delegation.has_ended == (state in ("completed", "failed"))
+    assert (delegation.review is not None) == (state in ("completed", "reported"))
+    assert list(delegation.asks) == ([1] if state == "parked" else [])
+    if not delegation.has_ended:
+        bench.delegations.look_up(delegation)
+        [look] = bench.session.outgoing()
+        bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata}))
+    assert bench.messages() == [], "what is known is not read again"
+
+
+@pytest.mark.parametrize("state", ["queued", "leased", "canceling", "disputed"])
+def test_where_there_is_no_news_of_a_task_nothing_more_is_read(bench: Bench, state: str) -> None:
+    delegation = bench.delegate()
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    bench.reply(look, TaskFound("t-1", 4, {"metadata": {"state": state, "rev": 0}}))
+    assert bench.messages() == []
+
+
+def test_a_later_revision_is_news(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review(0))
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    bench.reply(look, TaskFound("t-1", 9, {"metadata": {"state": "reported", "rev": 1}}))
+    assert bench.messages() == [TaskGet("t-1")]
+
+
+def test_what_was_not_created_or_has_ended_is_not_looked_up(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    [frame] = bench.session.outgoing()
+    bench.delegations.look_up(delegation)
+    bench.reply(frame, Error("auth", "no"))
+    bench.delegations.look_up(delegation)
+    assert bench.messages() == []
+
+
 def test_a_review_is_confirmed_by_its_revision_and_hash(bench: Bench) -> None:
     delegation = bench.delegate()
     assert bench.delegations.confirm(delegation) is None, "there is nothing to confirm yet"
