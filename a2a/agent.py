@@ -16,8 +16,8 @@ from typing import Any, TypeVar, overload
 import anyio
 
 from .context import TaskContext
-from .delegator import several
 from .errors import A2AError, leaves
+from .given import several
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused
+from .given import milliseconds
 from .protocol.messages import (
     ClaimAcquire,
     ClaimDenied,
@@ -193,11 +194,10 @@ def acquire(
 
     Raises:
         LocalProtocolError: nothing is claimed.
+        ValueError: a time is none.
     """
     if not names:
         raise LocalProtocolError("a claim is for at least one name")
     task, fence = attempt or (None, None)
-    ttl_ms = None if ttl is None else round(ttl * 1000)
-    return ClaimAcquire(
-        claim_no, resources(names, mode), task, fence, ttl_ms, round(wait * 1000), priority, preemptible
-    )
+    wait_ms, ttl_ms = milliseconds(wait, "wait"), None if ttl is None else milliseconds(ttl, "ttl")
+    return ClaimAcquire(claim_no, resources(names, mode), task, fence, ttl_ms, wait_ms, priority, preemptible)

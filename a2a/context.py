@@ -21,9 +21,10 @@ from pydantic.alias_generators import to_snake
 
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
-from .delegator import AgentInfo, TaskEvent, TaskHandle, several
+from .delegator import AgentInfo, TaskEvent, TaskHandle
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
+from .given import milliseconds, several
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
@@ -311,7 +312,7 @@ class TaskContext:
             content["schema"] = dict(schema)
         payload = parts_payload(content)
         fallback = None if default is None else parts_payload(default)
-        timeout_ms = None if timeout is None else round(timeout * 1000)
+        timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
         await self._streamed()
 
         while True:

@@ -7,7 +7,6 @@ Everything runs in the link's event loop.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -35,6 +34,7 @@ from .errors import (
     TaskFailed,
     TaskRejected,
 )
+from .given import milliseconds, several
 from .ids import new_id
 from .link import Link, refused
 from .protocol.messages import (
@@ -56,7 +56,7 @@ from .protocol.messages import (
 from .protocol.messages import AgentInfo as WireAgentInfo
 from .protocol.session import Notice
 
-__all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect", "several"]
+__all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -179,36 +179,20 @@ def _redundancy(
         rungs = several(resolve, "resolve")
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in rungs]
     if ballot is not None:
-        redundancy["ballotMs"] = _ms(ballot)
+        redundancy["ballotMs"] = milliseconds(ballot, "ballot")
     if cost_micro is not None:
         redundancy["costMicro"] = cost_micro
     return redundancy
 
 
-def _ms(seconds: float | timedelta | None) -> int | None:
-    if seconds is None:
-        return None
-    number = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
-    if not math.isfinite(number):
-        raise ValueError(f"expected a number of seconds, got {number}; what has no end is left out")
-    return round(number * 1000)
+def _given(seconds: float | timedelta | None, what: str) -> int | None:
+    return None if seconds is None else milliseconds(seconds, what)
 
 
 def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: str) -> None:
     for name in given or ():
         if name not in known:
             raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
-
-
-def several(given: Sequence[T], what: str) -> list[T]:
-    """Return what was given for several, as a list.
-
-    Raises:
-        ValueError: it is one text, which Python takes for its letters.
-    """
-    if isinstance(given, str):
-        raise ValueError(f"{what}: expected a list, got the text {given!r}")
-    return list(given)
 
 
 LOOKS_AFTER = 10.0
@@ -415,12 +399,12 @@ class Delegator:
             payload=parts_payload({} if input is None else input),
             context_id=context_id,
             parent=None if parent is None else Held(*parent),
-            limits=TaskLimits(_ms(deadline), attempts, losses, None, reworks),
-            timers=Timers(**{f"{name}_ms": _ms(value) for name, value in (timers or {}).items()}),
+            limits=TaskLimits(_given(deadline, "deadline"), attempts, losses, None, reworks),
+            timers=Timers(**{f"{name}_ms": _given(value, name) for name, value in (timers or {}).items()}),
             on_parent_end=on_parent_end,
             budget={to_camel(kind): amount for kind, amount in budget.items()} if budget else None,  # type: ignore[arg-type]
             on_delegator_loss=on_delegator_loss,
-            loss_ms=_ms(loss) or 0,
+            loss_ms=_given(loss, "loss") or 0,
             redrive_of=redrive_of,
         )
         return TaskHandle(self, message, acceptance)

@@ -1,14 +1,16 @@
 """What the handler of a skill that is a plain function holds in its hands: its task, in calls that block its thread.
 
-The handler runs in a thread of its own, and each call is made in the agent's event loop while it waits.
+The handler runs in a thread of its own, and each call is made in the agent's event loop while it waits: what ends the
+attempt ends the call. Other threads have no part in that, and are turned away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
 
+import anyio
 import anyio.from_thread
 
 from .claim import Name
@@ -18,6 +20,18 @@ from .reader import Kind
 from .shared_context import SyncSharedContext, each
 
 __all__ = ["SyncChildTask", "SyncTaskContext"]
+
+T = TypeVar("T")
+
+
+def _run(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+    try:
+        return anyio.from_thread.run(function, *arguments)
+    except anyio.NoEventLoopError as error:
+        raise RuntimeError(
+            "a plain handler uses its task in the thread it was called in, this is another one; sub-tasks that are to"
+            " run side by side are all delegated before the first result is read"
+        ) from error
 
 
 class SyncTaskContext:
@@ -29,7 +43,7 @@ class SyncTaskContext:
         self.attempt, self.fence, self.rev = context.attempt, context.fence, context.rev
         self.context_id, self.feedback = context.context_id, context.feedback
         self.delegator, self.spec = context.delegator, context.spec
-        self.context = SyncSharedContext(context.context, anyio.from_thread.run)
+        self.context = SyncSharedContext(context.context, _run)
         self.restored, self.prior, self.budget = context.restored, context.prior, context.budget
         self.claims = context.claims
 
@@ -54,24 +68,28 @@ class SyncTaskContext:
 
     def progress(self, fraction: float | None = None, note: str = "") -> None:
         """As `TaskContext.progress`."""
-        anyio.from_thread.run(self._context.progress, fraction, note)
+        _run(self._context.progress, fraction, note)
 
     def artifact(self, name: str, value: Any, *, append: bool = False, last: bool = True) -> None:
         """As `TaskContext.artifact`."""
-        anyio.from_thread.run(lambda: self._context.artifact(name, value, append=append, last=last))
+        _run(lambda: self._context.artifact(name, value, append=append, last=last))
 
     def checkpoint(self, state: Any, **options: Any) -> None:
         """As `TaskContext.checkpoint`."""
-        anyio.from_thread.run(lambda: self._context.checkpoint(state, **options))
+        _run(lambda: self._context.checkpoint(state, **options))
 
     def hand_off(self, to: str | None = None, **options: Any) -> NoReturn:
         """As `TaskContext.hand_off`."""
-        anyio.from_thread.run(lambda: self._context.hand_off(to, **options))
+        _run(lambda: self._context.hand_off(to, **options))
         raise AssertionError("hand_off ends the handler")
 
     def use(self, *, tokens: int = 0, cost_micro: int = 0, steps: int = 0) -> None:
         """As `TaskContext.use`."""
-        anyio.from_thread.run_sync(lambda: self._context.use(tokens=tokens, cost_micro=cost_micro, steps=steps))
+
+        async def use() -> None:
+            self._context.use(tokens=tokens, cost_micro=cost_micro, steps=steps)
+
+        _run(use)
 
     def effect_key(self, step: str) -> str:
         """As `TaskContext.effect_key`."""
@@ -83,49 +101,49 @@ class SyncTaskContext:
 
     def steer(self) -> Any:
         """As `TaskContext.steer`."""
-        return anyio.from_thread.run(self._context.steer)
+        return _run(self._context.steer)
 
     def ask(self, question: str, **options: Any) -> Any:
         """As `TaskContext.ask`."""
-        return anyio.from_thread.run(lambda: self._context.ask(question, **options))
+        return _run(lambda: self._context.ask(question, **options))
 
     @contextmanager
     def claim(self, *names: Name, **options: Any) -> Iterator[TaskClaim]:
         """As `TaskContext.claim`: `with task.claim("repo/a/**", wait=10) as claim`."""
         claim = self._context.claim(*names, **options)
-        anyio.from_thread.run(claim.__aenter__)
+        _run(claim.__aenter__)
         try:
             yield claim
         finally:
-            anyio.from_thread.run(claim.__aexit__, None, None, None)
+            _run(claim.__aexit__, None, None, None)
 
     def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
         """As `TaskContext.raise_conflict`."""
-        return anyio.from_thread.run(lambda: self._context.raise_conflict(kind, *subjects, **said))
+        return _run(lambda: self._context.raise_conflict(kind, *subjects, **said))
 
     def find(self, skill: str | None = None, **wanted: Any) -> list[AgentInfo]:
         """As `TaskContext.find`."""
-        return anyio.from_thread.run(lambda: self._context.find(skill, **wanted))
+        return _run(lambda: self._context.find(skill, **wanted))
 
     def get(self, task: str) -> dict[str, Any]:
         """As `TaskContext.get`."""
-        return anyio.from_thread.run(self._context.get, task)
+        return _run(self._context.get, task)
 
     def outcome(self, task: str) -> dict[str, Any]:
         """As `TaskContext.outcome`."""
-        return anyio.from_thread.run(self._context.outcome, task)
+        return _run(self._context.outcome, task)
 
     def conflict(self, conflict: str) -> dict[str, Any]:
         """As `TaskContext.conflict`."""
-        return anyio.from_thread.run(self._context.conflict, conflict)
+        return _run(self._context.conflict, conflict)
 
     def watch(self, task: str) -> Iterator[TaskEvent]:
         """As `TaskContext.watch`."""
-        return each(anyio.from_thread.run, self._context.watch(task))
+        return each(_run, self._context.watch(task))
 
     def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """As `TaskContext.call`."""
-        return anyio.from_thread.run(lambda: self._context.call(skill, input, key, **options))
+        return _run(lambda: self._context.call(skill, input, key, **options))
 
     @contextmanager
     def delegate(
@@ -133,13 +151,13 @@ class SyncTaskContext:
     ) -> Iterator[SyncChildTask]:
         """As `TaskContext.delegate`: `with task.delegate("check", {"text": text}) as child`."""
         child = self._context.delegate(skill, input, key, **options)
-        anyio.from_thread.run(child.__aenter__)
+        _run(child.__aenter__)
         try:
             yield SyncChildTask(child)
         except BaseException as error:
-            anyio.from_thread.run(child.__aexit__, type(error), error, error.__traceback__)
+            _run(child.__aexit__, type(error), error, error.__traceback__)
             raise
-        anyio.from_thread.run(child.__aexit__, None, None, None)
+        _run(child.__aexit__, None, None, None)
 
 
 class SyncChildTask:
@@ -160,32 +178,32 @@ class SyncChildTask:
 
     def events(self) -> Iterator[TaskEvent]:
         """As `ChildTask.events`."""
-        return each(anyio.from_thread.run, self._child.events())
+        return each(_run, self._child.events())
 
     def result(self) -> Any:
         """As `ChildTask.result`."""
-        return anyio.from_thread.run(self._child.result)
+        return _run(self._child.result)
 
     def question(self) -> tuple[int, Any]:
         """As `ChildTask.question`."""
-        return anyio.from_thread.run(self._child.question)
+        return _run(self._child.question)
 
     def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
         """As `ChildTask.steer`."""
-        anyio.from_thread.run(lambda: self._child.steer(value, key, interrupt=interrupt))
+        _run(lambda: self._child.steer(value, key, interrupt=interrupt))
 
     def answer(self, ask_no: int, value: Any) -> None:
         """As `ChildTask.answer`."""
-        anyio.from_thread.run(self._child.answer, ask_no, value)
+        _run(self._child.answer, ask_no, value)
 
     def confirm(self) -> None:
         """As `ChildTask.confirm`."""
-        anyio.from_thread.run(self._child.confirm)
+        _run(self._child.confirm)
 
     def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `ChildTask.reject`."""
-        anyio.from_thread.run(lambda: self._child.reject(feedback, rework=rework, reason=reason))
+        _run(lambda: self._child.reject(feedback, rework=rework, reason=reason))
 
     def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `ChildTask.cancel`."""
-        return anyio.from_thread.run(lambda: self._child.cancel(reason, mode=mode))
+        return _run(lambda: self._child.cancel(reason, mode=mode))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import anyio
@@ -61,3 +63,23 @@ async def test_a_sub_task_whose_block_raises_is_not_confirmed(helper: Agent) -> 
             with pytest.raises(Exception, match="not good enough"):
                 await running.client.call("lead")
             assert (await running.client.get(children[0]))["metadata"]["state"] == "reported"
+
+
+async def test_another_thread_than_the_handlers_is_told_so_and_sub_tasks_run_side_by_side(helper: Agent) -> None:
+    agent = Agent("lead")
+
+    @agent.skill
+    def lead(task: SyncTaskContext) -> list[Any]:
+        with ThreadPoolExecutor(1) as others:
+            told = str(others.submit(task.use, tokens=1).exception())
+            assert str(others.submit(task.call, "count_words", {"text": "a"}).exception()) == told
+            assert str(others.submit(task.context.get, "plan").exception()) == told
+        with ExitStack() as stack:
+            children = [stack.enter_context(task.delegate("count_words", {"text": text})) for text in ("a", "b c")]
+            return [told, *(child.result()["words"] for child in children)]
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper, agent) as running:
+            told, *words = await running.client.call("lead")
+    assert "uses its task in the thread it was called in, this is another one" in told
+    assert words == [1, 2]

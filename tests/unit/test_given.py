@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from a2a.given import milliseconds, several
+
+
+@pytest.mark.parametrize("given, expected", [(1, 1_000), (0.0015, 2), (timedelta(minutes=1), 60_000), (-1, -1_000)])
+def test_times_travel_in_milliseconds(given: float | timedelta, expected: int) -> None:
+    assert milliseconds(given, "deadline") == expected
+
+
+@pytest.mark.parametrize("given", ["soon", None, float("inf"), float("nan")])
+def test_what_is_no_time_is_named(given: Any) -> None:
+    with pytest.raises(ValueError, match="^deadline: expected a number of seconds, got"):
+        milliseconds(given, "deadline")
+
+
+def test_several_are_a_list_and_no_text() -> None:
+    assert several(("a", "b"), "tags") == ["a", "b"]
+    with pytest.raises(ValueError, match="^tags: expected a list, got the text 'ab'$"):
+        several("ab", "tags")
