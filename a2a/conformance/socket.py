@@ -10,7 +10,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import OPEN
+from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
@@ -170,10 +170,15 @@ class Socket:
         transport.abort()
 
     async def _flush(self) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        if data and not self._writer.is_closing():
-            try:
+        chunks = self._protocol.data_to_send()
+        if not chunks or self._writer.is_closing():
+            return
+        data = b"".join(chunks)
+        try:
+            if data:
                 self._writer.write(data)
                 await self._writer.drain()
-            except OSError:
-                pass  # the next receive says that it is closed
+            if SEND_EOF in chunks and self._writer.can_write_eof():
+                self._writer.write_eof()  # a peer that has closed waits for this, as RFC 6455 has it (7.1.1)
+        except OSError:
+            pass  # the next receive says that it is closed

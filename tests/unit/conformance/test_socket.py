@@ -171,3 +171,16 @@ async def test_a_peer_that_speaks_none_of_the_subprotocols_is_turned_away() -> N
             async with connect(url, subprotocols=[Subprotocol("chat")], open_timeout=BOUND):
                 pass
         assert isinstance(await taken.get(), ConnectionError)
+
+
+async def test_a_peer_that_closes_need_not_wait_for_the_end() -> None:
+    taken: asyncio.Queue[Socket | Exception] = asyncio.Queue()
+    async with accepting(taken) as url:
+        peer = await connect(url, subprotocols=[Subprotocol(JSON)], close_timeout=None)
+        socket = await taken.get()
+        assert isinstance(socket, Socket)
+        closing = asyncio.create_task(peer.close(1011))
+        with pytest.raises(Closed, match=r"\(1011\)"):
+            await socket.receive()
+        await closing
+        await socket.close()
