@@ -44,7 +44,8 @@ async def says_whether_a_failure_may_be_retried(under: UnderTest) -> None:
         check(report.body.get("outcome") == "failed", "outcome failed", report)
         error = report.body.get("error") or {}
         check(error.get("retryable", False) is retryable, f"retryable {retryable}", report)
-        check(report.body.get("resultHash") == result_hash("failed", report.payload or b"[]"), "the hash", report)
+        expected = result_hash("failed", report.payload or b"[]")
+        check(report.body.get("resultHash") == expected, f"resultHash {expected}", report)
 
 
 @agent("OFFER-3", also=("OFFER-4",))
