@@ -131,6 +131,18 @@ class Program:
         except TimeoutError:
             raise Failed(f"expected the program to end within {within:g} s") from None
 
+    async def failed(self) -> None:
+        """Wait until it has ended with a code other than 0; of one that ended well, for ever."""
+        assert self._process is not None
+        if await self._process.wait() == 0:
+            await asyncio.Event().wait()
+
+    def so_far(self) -> str:
+        """Return whether it runs or how it has ended, and the end of what it has written."""
+        code = self._process.returncode if self._process is not None else None
+        how = "runs" if code is None else f"ended with exit code {code}" if code >= 0 else f"died of signal {-code}"
+        return f"{how}: {self.output().strip() or 'it has written nothing'}"
+
     async def kill(self) -> None:
         """End it as a crash does."""
         await self._signal(signal.SIGKILL)

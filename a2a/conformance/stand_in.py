@@ -267,11 +267,7 @@ class UnderTest:
         Raises:
             Failed: it did not come, or its first frame is no hello.
         """
-        try:
-            socket = await asyncio.wait_for(self._arrived.get(), within)
-        except TimeoutError:
-            told = f": {self.program.output()}" if self.program is not None else ""
-            raise Failed(f"expected a connection within {within:g} s; none came{told}") from None
+        socket = await self._next(within)
         encoding = next(name for name, protocol in SUBPROTOCOLS.items() if protocol == socket.subprotocol)
         line = Line(socket, f"connection {len(self.lines) + 1}", encoding, self.told)
         line.acknowledged = self.lines[-1].acknowledged if self.lines else 0
@@ -282,6 +278,25 @@ class UnderTest:
         if welcomed:
             await line.welcome(**welcome)
         return line
+
+    async def _next(self, within: float) -> Socket:
+        """Return the next connection, and wait no longer for one from a program that has failed.
+
+        One that ended well may have left another to connect.
+        """
+        arrived = asyncio.create_task(self._arrived.get())
+        waiting: set[asyncio.Task[Any]] = {arrived}
+        if self.program is not None:
+            waiting.add(asyncio.create_task(self.program.failed()))
+        try:
+            await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if arrived.done():
+                return arrived.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+        told = f", the program {self.program.so_far()}" if self.program is not None else ""
+        raise Failed(f"expected a connection within {within:g} s; none came{told}")
 
     async def has_skill(self, line: Line, skill: str) -> None:
         """Leave the case out where the card in the hello has no such skill.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from a2a.conformance.socket import Socket
 from a2a.conformance.stand_in import Line, PeerSettings, UnderTest
 from a2a.conformance.wire import JSON, SUBPROTOCOLS
 
+BOUND = 20
 BY_HAND = PeerSettings(command=None)
 
 
@@ -117,8 +119,31 @@ async def test_nobody_who_comes_is_told_with_what_the_program_said() -> None:
         await under.start()
         assert under.program is not None
         await under.program.exited()
-        with pytest.raises(Failed, match=f"{under.url} door"):
+        with pytest.raises(Failed, match=f"the program ended with exit code 0: {under.url} door"):
             await under.line(within=0.01)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sh -c 'echo no such module; exit 3'", "the program ended with exit code 3: no such module"),
+        ("sh -c 'kill -ABRT $$'", "the program died of signal 6: it has written nothing"),
+    ],
+)
+async def test_nobody_is_waited_for_whose_program_has_failed(command: str, says: str) -> None:
+    async with asyncio.timeout(BOUND), listening(PeerSettings(command=command)) as under:
+        await under.start()
+        with pytest.raises(Failed, match=says):
+            await under.line(within=10 * BOUND)
+
+
+async def test_whoever_comes_is_taken_also_where_the_program_has_failed() -> None:
+    async with listening(PeerSettings(command="false")) as under:
+        await under.start()
+        assert under.program is not None
+        await under.program.exited()
+        async with arrived(under) as (_, line):
+            assert line.hello.body["agentId"] == "worker"
 
 
 async def test_a_first_frame_that_is_no_hello_fails_the_case() -> None:
