@@ -24,6 +24,7 @@ from ..protocol.types import principal_of
 from .delegate import read_input
 from .exits import Failure
 from .options import Common, Connection, common_options
+from .parameters import Seconds
 
 __all__ = ["Measured", "bench", "percentile"]
 
@@ -78,9 +79,10 @@ def percentile(values: Sequence[float], percent: int) -> float:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 3600),
+    type=Seconds(0.1, 3600),
     default=3.0,
     show_default=True,
+    metavar="SECONDS",
     help="For each of the two phases.",
 )
 @click.option(

@@ -17,6 +17,7 @@ import click
 from ..credentials import DEFAULT_URL, check_state_dir
 from .exits import Failure
 from .output import Output
+from .parameters import Seconds
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -161,7 +162,7 @@ def common_options(timeout: float | None = 30.0) -> Callable[[Callable[..., Any]
         @_QUIET
         @click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Seconds(min=0, min_open=True),
             default=timeout,
             show_default=timeout is not None,
             metavar="SECONDS",

@@ -189,7 +189,7 @@ def ls(name: str | None, as_json: bool) -> None:
 
 @squad.command()
 @_NAME
-@click.option("--timeout", type=Seconds(min=0, min_open=True), default=30.0, show_default=True)
+@click.option("--timeout", type=Seconds(min=0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
 @_JSON
 @_QUIET
 @connection_options

@@ -106,6 +106,6 @@ def test_it_ends_with_the_time_it_has(command: Any, world: Any) -> None:
     assert (done.code, done.err) == (4, "a2a: not done within 0.5 s\n")
 
 
-@pytest.mark.parametrize("given", [("a=1",), ("--in-flight", "0"), ("--seconds", "0")])
+@pytest.mark.parametrize("given", [("a=1",), ("--in-flight", "0"), ("--seconds", "0"), ("--seconds", "nan")])
 def test_what_does_not_go_together(command: Any, given: tuple[str, ...]) -> None:
     assert command("bench", *given).code == 2

@@ -37,6 +37,12 @@ def test_the_url_comes_from_the_environment_and_the_timeout_from_the_command() -
     assert CliRunner(env={"A2A_URL": "ws://there:2"}).invoke(shared, ["hi"]).output == f"hi {expected!r}\n"
 
 
+@pytest.mark.parametrize("given", ["nan", "inf", "0", "-1", "soon"])
+def test_a_timeout_that_is_no_duration_is_a_usage_error(given: str) -> None:
+    done = CliRunner().invoke(shared, ["hi", "--timeout", given])
+    assert (done.exit_code, "Invalid value for '--timeout'" in done.output) == (2, True)
+
+
 def test_the_own_options_of_a_command_stand_before_the_common_ones() -> None:
     @click.command()
     @click.option("--own")
