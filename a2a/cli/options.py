@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..credentials import DEFAULT_URL, check_state_dir
-from .exits import Failure
+from .exits import ExitCode, Failure
 from .output import Output
 from .parameters import Seconds
 
@@ -71,7 +71,7 @@ class Common:
             TimeoutError: it was not done within the timeout.
         """
         from ..credentials import default_ledger
-        from ..errors import ConnectError, StoreError
+        from ..errors import ConnectError, StoreError, StoreLocked
 
         try:
             return self.run(work)
@@ -80,9 +80,11 @@ class Common:
             # Who does not let us in may have another ledger.
             if not error.is_absent or self.connection.url != DEFAULT_URL or not ledger.exists():
                 raise
-            self.out.note(f"no coordinator runs here; this is how it left {ledger}")
             try:
-                return self._run(lambda: _left_behind(ledger), work)
+                return self._run(lambda: self._left_behind(ledger), work)
+            except StoreLocked as exc:
+                elsewhere = f"a coordinator has {ledger} open, and does not listen at {DEFAULT_URL}"
+                raise Failure(f"{elsewhere}: say where with --url or A2A_URL", ExitCode.NOT_CONNECTED) from exc
             except StoreError as exc:
                 raise Failure(f"nothing listens at {DEFAULT_URL}, and the ledger cannot be read: {exc}") from exc
 
@@ -102,14 +104,14 @@ class Common:
 
         return asyncio.run(connected())
 
+    @asynccontextmanager
+    async def _left_behind(self, ledger: Path) -> AsyncIterator[Client]:
+        from ..client import connect
+        from ..hosting import reading
 
-@asynccontextmanager
-async def _left_behind(ledger: Path) -> AsyncIterator[Client]:
-    from ..client import connect
-    from ..hosting import reading
-
-    async with reading(ledger) as settings, connect(name="reader", settings=settings) as client:
-        yield client
+        async with reading(ledger) as settings, connect(name="reader", settings=settings) as client:
+            self.out.note(f"no coordinator runs here; this is how it left {ledger}")
+            yield client
 
 
 def read_token(path: Path | None) -> str | None:

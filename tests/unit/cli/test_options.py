@@ -112,6 +112,23 @@ def test_what_only_looks_reads_the_ledger_where_no_coordinator_runs(
     assert command("task", "cancel", "main-3", "--url", url).code == 3, "changing needs a coordinator"
 
 
+def test_a_ledger_that_a_coordinator_elsewhere_has_open_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    nobody = "ws://127.0.0.1:1"
+    monkeypatch.setattr("a2a.cli.options.DEFAULT_URL", nobody)
+
+    async def listed() -> Any:
+        default_ledger().parent.mkdir(parents=True)
+        async with host(default_ledger()):
+            return await anyio.to_thread.run_sync(lambda: command("task", "ls", "--url", nobody))
+
+    done = anyio.run(listed)
+    assert (done.code, done.out) == (3, "")
+    assert f"a2a: a coordinator has {default_ledger()} open, and does not listen at {nobody}: say where" in done.err
+    assert "no coordinator runs here" not in done.err
+
+
 @pytest.mark.parametrize("arguments", [("task", "ls"), ("task", "show", "main-3"), ("conflict", "ls")])
 def test_a_ledger_does_not_answer_for_a_coordinator_that_refuses(
     monkeypatch: pytest.MonkeyPatch, world: Any, command: Any, arguments: tuple[str, ...]
