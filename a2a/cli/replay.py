@@ -60,12 +60,16 @@ class _UnreadableError(Exception):
         self.lsn, self.stands = lsn, stands
 
 
+def _record(entry: Entry) -> Record:
+    try:
+        return from_bytes(entry.body, entry.payload)
+    except ValueError as error:
+        raise _UnreadableError(entry.lsn, entry.kind, f"a record this version knows: {error}") from error
+
+
 def _records(entries: Iterator[Entry]) -> Iterator[Record]:
     for entry in entries:
-        try:
-            record = from_bytes(entry.body, entry.payload)
-        except ValueError as error:
-            raise _UnreadableError(entry.lsn, entry.kind, f"a record this version knows: {error}") from error
+        record = _record(entry)
         columns = (type(record).__name__, getattr(record, "task", None), record.at)
         if columns != (entry.kind, entry.task, entry.at):
             raise _UnreadableError(entry.lsn, f"{entry.kind} of {entry.task} at {entry.at}", repr(columns))
@@ -176,6 +180,8 @@ def replay(file: Path, is_verify: bool, after: int, as_json: bool) -> None:
                 _print(out, reader.entries(after))
     except StoreError as error:
         raise Failure(str(error)) from error
+    except _UnreadableError as error:
+        raise Failure(f"record {error.lsn} cannot be read: expected {error}, stands {error.stands}") from error
 
 
 def _tell(out: Output, verdict: Verdict) -> None:
@@ -198,7 +204,7 @@ def _tell(out: Output, verdict: Verdict) -> None:
 
 def _print(out: Output, entries: Iterator[Entry]) -> None:
     for entry in entries:
-        record = from_bytes(entry.body, entry.payload)
+        record = _record(entry)
         named = {item.name: getattr(record, item.name) for item in fields(record) if item.name not in ("at", "task")}
         if out.as_json:
             what = {"lsn": entry.lsn, "record": entry.kind, "version": record.version}

@@ -342,6 +342,14 @@ def test_the_log_is_printed_one_line_a_record(command: Any, ledger: Path) -> Non
         Draft202012Validator(schemas[f"{line['record']}.json"]).validate(line)
 
 
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_the_log_is_printed_up_to_what_is_no_record(command: Any, ledger: Path, options: tuple[str, ...]) -> None:
+    change_entry(ledger, 3, body=b"\x91")
+    done = command("replay", str(ledger), *options)
+    assert (done.code, len(done.out.splitlines())) == (1, 2)
+    assert done.err.startswith("a2a: record 3 cannot be read: expected a record this version knows")
+
+
 def test_what_is_no_ledger_says_so(command: Any, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("nothing of the kind" * 100)
     done = command("replay", str(tmp_path / "x"), "--verify")
