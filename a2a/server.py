@@ -144,7 +144,8 @@ class Server:
             raise
         except Exception as error:  # a record that was changed on the disk runs into anything
             await self.store.aclose()
-            raise StoreError(f"the ledger cannot be folded: {error}") from error
+            where, lsn = self.store.path or "the ledger", self.coordinator.ledger.lsn + 1
+            raise StoreError(f"{where} cannot be folded at record {lsn}: {error}; it was left as it is") from error
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):
                 await self.store.aclose()

@@ -42,6 +42,7 @@ from a2a.stores.base import Appended, Entry, Store
 from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
 from a2a.transports.memory import pair
+from tests.ledger_file import change_entry
 
 BOUND = 20
 
@@ -615,10 +616,23 @@ async def test_a_ledger_that_does_not_fold_is_left_alone(body: bytes) -> None:
     store.append([Entry(1, "Nonsense", None, 1, body)], 0, lambda error: done.set())
     await done.wait()
     await store.aclose()
-    with pytest.raises(StoreError, match="cannot be folded"):
+    with pytest.raises(StoreError, match="the ledger cannot be folded at record 1: .+; it was left as it is"):
         await Server(store).open()
     await store.open()  # it was closed
     await store.aclose()
+
+
+async def test_a_ledger_that_does_not_fold_is_named_with_the_record(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    async with squad(store=SqliteStore(path)) as running:
+        async with running.client.delegate("nobody", key="k") as task:
+            created = int(task.id.removeprefix("main-"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM snapshot")
+        connection.commit()
+    change_entry(path, created, body=b"\x91")
+    with pytest.raises(StoreError, match=rf"l\.db cannot be folded at record {created}: not a record"):
+        await Server(SqliteStore(path)).open()
 
 
 @pytest.mark.parametrize("names_a_task", [True, False])
