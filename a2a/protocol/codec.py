@@ -539,11 +539,21 @@ def _no_constant(name: str) -> object:
     raise _Refusal(ErrorCode.MALFORMED, f"{name} is not a JSON number", fatal=True)
 
 
+_WANTS_A_NUMBER = frozenset({"greater_than_equal", "less_than_equal", "int_type"})
+"""What pydantic finds where a number should stand."""
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {first['msg']}, got {_named(first['input'])}{more}"
+    if first["type"] == "missing":  # pydantic names what it is missing from
+        came = "none"
+    elif first["type"] in _WANTS_A_NUMBER and isinstance(first["input"], int | float):
+        came = repr(first["input"])
+    else:  # what stands where a text should may be a secret
+        came = _named(first["input"])
+    return f"{where}: {first['msg']}, got {came}{more}"
 
 
 # Storage --------------------------------------------------------------------------------------------------------------

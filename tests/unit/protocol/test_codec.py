@@ -439,7 +439,11 @@ def test_a_message_of_the_wrong_types_is_answered_and_the_connection_goes_on(enc
 @both
 def test_a_refusal_says_what_was_expected_where(encoding):
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": 0})), encoding)
-    assert bad.detail == "task.list: limit: Input should be greater than or equal to 1, got a number"
+    assert bad.detail == "task.list: limit: Input should be greater than or equal to 1, got 0"
+    bad = one(raw(encoding, ping(kind="task.list", body={"limit": 1.5})), encoding)
+    assert bad.detail.startswith("task.list: limit: Input should be a valid integer") and bad.detail.endswith("got 1.5")
+    bad = one(raw(encoding, ping(kind="task.get")), encoding)
+    assert bad.detail == "task.get: task: Field required, got none"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many", "state": 7})), encoding)
     assert bad.detail == "task.list: state: Input should be a valid string, got a number (and 1 more)"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many"})), encoding)
