@@ -2,18 +2,21 @@
 
 A stand-alone script of the standard library; `supervisor` runs it by path: `python -I -S tether.py PID COMMAND...`. The
 process keeps its id, so whoever looks sees the program itself. However the supervisor ends, `kill -9` included, the
-program is killed: on Linux by the kernel, elsewhere by a small process that looks once a second.
+program is killed: on Linux by the kernel, elsewhere by a small process that looks once a second. With `--group` behind
+the PID what the program has started and left in its group is killed with it, however the program ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable
 
-__all__ = ["kernel_tie", "main", "tie"]
+__all__ = ["kernel_tie", "main", "tie", "tie_group"]
 
 PR_SET_PDEATHSIG = 1
 LOOK_AGAIN = 1.0
@@ -25,6 +28,9 @@ def main(arguments: list[str]) -> int:
     tie(parent)
     if os.getppid() != parent:
         return 128 + signal.SIGKILL  # it ended before the tie was there
+    if command[0] == "--group":
+        command = command[1:]
+        tie_group()
     try:
         os.execvp(command[0], command)
     except OSError as exc:
@@ -54,6 +60,38 @@ def kernel_tie() -> Callable[[], object]:
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def tie_group() -> None:
+    """Have the group that this process leads killed when this process has ended."""
+    leader = os.getpid()
+    ended = os.pidfd_open(leader) if hasattr(os, "pidfd_open") else None
+    between = os.fork()
+    if between:
+        os.waitpid(between, 0)
+        if ended is not None:
+            os.close(ended)
+        return
+    # A grandchild, which nobody who waits for the program's children finds among them.
+    os.setsid()
+    if os.fork() == 0:
+        for held in {0, 1, 2} - {ended}:  # whoever reads what the program writes waits for the end of all that could
+            with contextlib.suppress(OSError):
+                os.close(held)
+        _wait_for(leader, ended)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
+    os._exit(0)
+
+
+def _wait_for(process: int, ended: int | None) -> None:
+    if ended is not None:
+        select.select([ended], [], [])
+        return
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(process, 0)
+            time.sleep(LOOK_AGAIN)
 
 
 def watch(program: int, parent: int, *, pause: Callable[[float], None] = time.sleep) -> None:

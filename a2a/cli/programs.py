@@ -56,12 +56,14 @@ class Program:
             raise AttemptFailed(f"{self.command[0]} cannot be started: there is no such program", code="start")
         try:
             process = await asyncio.create_subprocess_exec(
-                # Tied to this process: killed with it, so that no work goes on that another attempt does again.
+                # Tied to this process: killed with it and with all it has started, so that no work goes on that another
+                # attempt does again.
                 sys.executable,
                 "-I",
                 "-S",
                 str(TETHER),
                 str(os.getpid()),
+                "--group",
                 *self.command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

@@ -41,6 +41,21 @@ def test_the_process_becomes_the_program_and_ends_with_its_parent() -> None:
         assert pipe.read() == b"", "nobody holds the other end any more"
 
 
+@pytest.mark.parametrize("has_handles", [True, False])
+def test_what_a_program_has_started_ends_with_it(has_handles: bool) -> None:
+    """Also where the system has no handle for a process, and the end is looked for."""
+    script = "import os, runpy, sys; {}sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    run_tether = script.format("" if has_handles else "del os.pidfd_open; ")
+    leaves = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(100)'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", run_tether, str(TETHER), str(os.getpid()), "--group", sys.executable, "-c", leaves],
+        stdout=subprocess.PIPE, start_new_session=True,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        assert program.wait() == 0
+        assert program.stdout.read() == b"", "nobody holds the other end any more"
+
+
 def test_a_program_that_does_not_exist_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), "/no/such/program"],

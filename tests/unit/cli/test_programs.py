@@ -186,6 +186,26 @@ async def test_a_cancelled_attempt_ends_its_whole_group(tmp_path: Path, pids: An
     await have_ended(found)
 
 
+RUNS_ONE = """
+import asyncio, sys
+from types import SimpleNamespace
+from a2a.cli.programs import Program
+task = SimpleNamespace(id="main-1", skill="try", key="k", context_id="c", attempt=2, fence=7, rev=1)
+asyncio.run(Program(sys.argv[1:]).run("", task))
+"""
+
+
+async def test_a_killed_agent_takes_the_whole_group_along(tmp_path: Path, pids: Any) -> None:
+    program = WITH_CHILD.format(fifo=str(tmp_path / "pids"), then="child.wait()")
+    with anyio.fail_after(BOUND):
+        agent = await asyncio.create_subprocess_exec(*python(RUNS_ONE), *python(program))
+        found = await pids()
+        agent.kill()
+        await agent.wait()
+    assert len(found) == 2
+    await have_ended(found)
+
+
 async def test_what_a_program_leaves_running_does_not_hold_its_result_up(tmp_path: Path, pids: Any) -> None:
     program = WITH_CHILD.format(fifo=str(tmp_path / "pids"), then="print('done')")
     results: list[Any] = []
