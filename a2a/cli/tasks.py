@@ -376,7 +376,7 @@ def _done(common: Common, task_id: str, what: str) -> None:
 @click.command()
 @_TASK
 @click.argument("value", required=False)
-@click.option("--ask", "number", type=click.IntRange(min=1), help="Which question; the oldest open one by default.")
+@click.option("--ask", "number", type=click.IntRange(min=0), help="Which question; the oldest open one by default.")
 @common_options(timeout=None)
 def answer(common: Common, task_id: str, value: str | None, number: int | None) -> None:
     """Answer what a task asks: with VALUE, JSON where it parses, else text; without one, at the terminal.
