@@ -117,7 +117,12 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
         name, is_pair, value = pair.partition("=")
         if not is_pair or not name:
             raise click.UsageError(f"expected KEY=VALUE, got {pair!r} (--text for a text, --input for a file)")
-        named[name] = parse_value(value)
+        if name in named:
+            raise click.UsageError(f"expected one value for {name}, got {pair!r} as well")
+        try:
+            named[name] = parse_value(value)
+        except click.UsageError as error:
+            raise click.UsageError(f"{name}: {error.format_message()}") from error
     if file is None:
         return named or None
     try:
@@ -137,6 +142,8 @@ def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: 
         name, _, number = pair.partition("=")
         if name not in known or not _is_number(number):
             raise click.UsageError(f"{option}: expected NAME={unit} with one of {', '.join(known)}, got {pair!r}")
+        if name in numbers:
+            raise click.UsageError(f"{option}: expected one number for {name}, got {pair!r} as well")
         numbers[name] = int(number)
     return numbers
 

@@ -48,7 +48,8 @@ def test_the_input_that_arguments_make(pairs: Any, content: bytes | None, text: 
         ((), b"1", "t", "--text is the whole input"),
         (("a=1",), b"[1]", None, "needs a JSON object"),
         ((), b"\xff", None, "text in UTF-8"),
-        (("a=12345678901234567890",), None, None, "is beyond 2"),
+        (("a=1", "b=2", "a=3"), None, None, "expected one value for a, got 'a=3' as well"),
+        (("b=1", "a=12345678901234567890"), None, None, "^a: .* is beyond 2"),
         ((), b'{"a": 1e999}', None, "JSON has no form for inf"),
         ((), None, "\udcff", "lone surrogate"),
     ],
@@ -192,6 +193,11 @@ def test_a_timer_that_is_none_is_a_usage_error(command: Any, world: Any, timer: 
     done = command("delegate", "count_words", "text=a", "--timers", timer, "--timeout", "20")
     assert done.code == 2
     assert "--timers: expected NAME=MS" in done.err
+
+
+def test_a_timer_has_one_duration(command: Any) -> None:
+    done = command("delegate", "count_words", "--timers", "lease=5000", "--timers", "lease=500")
+    assert (done.code, "--timers: expected one number for lease, got 'lease=500' as well" in done.err) == (2, True)
 
 
 @pytest.mark.parametrize("budget", ["tokens", "tokens=many", "money=3", "tokens=-1", "tokens=" + "9" * 20])
