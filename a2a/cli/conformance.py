@@ -108,7 +108,7 @@ class Plan:
 @click.option("--url", metavar="URL", callback=_websocket, help="Where the coordinator to try listens.")
 @click.option("--token-file", default="", metavar="FILE", help="The token; with --cmd it may name {state} and {port}.")
 @click.option("--operator-token-file", default="", metavar="FILE", help="The operator's token, in the same way.")
-@click.option("--cmd", "command", callback=_words, help="Starts what is tried: {port}, {state}; {url} for a peer.")
+@click.option("--cmd", "command", callback=_words, help="Starts what is tried; above is what {names} it may have.")
 @click.option("--restart", metavar="COMMAND", help="Has a shell kill the coordinator at --url and start it again.")
 @click.option(
     "--listen",
@@ -149,6 +149,10 @@ def run(
     A coordinator is the one at --url, or started by --cmd, and then also killed and started again. For agents and
     clients the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does
     not conform, a MUST failed.
+
+    In --cmd {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator is to listen. For
+    an agent or a client {url} and {token} are also in A2A_URL and A2A_TOKEN, {encoding} is json or msgpack; for a
+    client {skill}, {key} and {input}, a text, say what it delegates.
     """
     out = Output(as_json, is_quiet)
     plan = Plan(Role(role), _chosen(Role(role), names), ENCODINGS[encoding], command=command, out=out, **given)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -260,6 +262,27 @@ def test_for_agents_and_clients_the_suite_listens(
     done = command(*run, "--listen", "127.0.0.1:7", "--quiet")
     assert done.err == "listening at ws://127.0.0.1:1\n" * 2, "who is to come has to know where to"
     assert asked[-1][:3] == (None, "127.0.0.1:7", "")
+
+
+def test_what_a_client_may_be_started_with_is_in_the_help(command: Any, write: Write, tmp_path: Path) -> None:
+    named = {*re.findall(r"{\w+}", command("conformance", "run", "--help").out)} - {"{names}", "{port}"}
+    told = tmp_path / "told.json"
+    tells = f"import json, os, sys; json.dump([sys.argv[1:], dict(os.environ)], open({str(told)!r}, 'w'))"
+
+    async def starts(under: Any) -> None:
+        await under.start()
+        await under.program.exited()
+
+    write(starts, role=Role.CLIENT)
+    program = shlex.join([sys.executable, "-c", tells, *(f"{name[1:-1]}={name}" for name in named)])
+    assert command("conformance", "run", "--role", "client", "--cmd", program).code == 0
+    pairs, variables = json.loads(told.read_text())
+    filled = dict(pair.split("=", 1) for pair in pairs)
+    assert filled.keys() == {"state", "url", "token", "encoding", "skill", "key", "input"}
+    assert not {f"{{{name}}}" for name in filled} & {*filled.values()}
+    assert [variables[f"A2A_{name}"] for name in ("STATE_DIR", "URL", "TOKEN")] == [
+        filled[name] for name in ("state", "url", "token")
+    ]
 
 
 # Usage ----------------------------------------------------------------------------------------------------------------
