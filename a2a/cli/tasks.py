@@ -127,7 +127,8 @@ def _head(shown: dict[str, Any]) -> list[str]:
         for stale in metadata.get("staleBasis", ())
     ]
     if metadata.get("reason"):
-        lines.append(f"  reason     {metadata['reason']}: {shortened(metadata.get('detail', ''))}")
+        detail = metadata.get("detail")
+        lines.append(f"  reason     {metadata['reason']}{f': {shortened(detail)}' if detail else ''}")
     lines += [
         f"  evidence   {kept['verdict']} report of {kept['agent']} under fence {kept['fence']}"
         for kept in metadata.get("evidence", ())

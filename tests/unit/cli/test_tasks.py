@@ -259,7 +259,10 @@ def test_a_task_is_cancelled(command: Any, world: Any) -> None:
     task = delegated(command, "nobody_has_this")
     assert command("task", "cancel", task, "not needed").err == f"{task}: canceled\n"
     assert command("task", "result", task).code == 5
-    assert "not needed" in command("task", "show", task).out
+    assert "  reason     canceled: not needed\n" in command("task", "show", task).out
+    task = delegated(command, "nobody_has_this", "a=1")
+    command("task", "cancel", task)
+    assert "  reason     canceled\n" in command("task", "show", task).out
 
 
 def test_a_task_under_way_winds_down(command: Any, world: Any, gate: Any) -> None:
