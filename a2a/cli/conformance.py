@@ -75,6 +75,17 @@ def _websocket(_: click.Context, parameter: click.Parameter, url: str | None) ->
     return url
 
 
+def _address(_: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        parts = urlsplit(f"//{text}")
+        is_good = parts.netloc == text and parts.username is None and parts.hostname and parts.port is not None
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise click.BadParameter(f"{text!r}; expected HOST:PORT", param=parameter)
+    return text
+
+
 _ROLE = click.Choice([role.value for role in Role])
 _REPORT = click.Path(dir_okay=False, path_type=Path)
 
@@ -115,6 +126,7 @@ class Plan:
     default="127.0.0.1:0",
     show_default=True,
     metavar="HOST:PORT",
+    callback=_address,
     help="Where the suite waits for an agent or a client.",
 )
 @click.option("--encoding", type=click.Choice(list(ENCODINGS)), default=JSON, show_default=True, help="Of the frames.")

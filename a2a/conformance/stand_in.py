@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from socket import gaierror
 from typing import Any
+from urllib.parse import urlsplit
 
 from .case import Failed, Skipped
 from .conversation import Conversation, check
@@ -201,20 +204,28 @@ class UnderTest:
         self.values = {"key": f"key of {case} {settings.run}", "skill": "conformance.echo", "input": "{}"} | values
         self.program: Program | None = None
         self.told = Told()
-        self.port = 0
+        self.url = ""
+        """Where it listens, once it does."""
         self._case = case
         self._arrived: asyncio.Queue[Socket] = asyncio.Queue()
         self._stack = AsyncExitStack()
 
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
     async def open(self) -> None:
-        """Listen for it."""
-        host, _, port = self.settings.listen.rpartition(":")
-        server = await asyncio.start_server(self._accept, host, int(port))
-        self.port = server.sockets[0].getsockname()[1]
+        """Listen for it.
+
+        Raises:
+            OSError: that cannot be listened on; the message names it.
+        """
+        where = urlsplit(f"//{self.settings.listen}")
+        host = where.hostname or "127.0.0.1"
+        try:
+            server = await asyncio.start_server(self._accept, host, where.port)
+        except OSError as exc:
+            reason = exc.strerror if isinstance(exc, gaierror) else os.strerror(exc.errno or 0)
+            raise OSError(f"cannot listen on {self.settings.listen}: {reason}") from exc
+        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        port = server.sockets[0].getsockname()[1]
+        self.url = f"ws://[{reached}]:{port}" if ":" in reached else f"ws://{reached}:{port}"
         self._stack.callback(server.close)
         self.settings.announce(self.url)
 

@@ -285,6 +285,14 @@ def test_what_a_client_may_be_started_with_is_in_the_help(command: Any, write: W
     ]
 
 
+def test_an_address_that_is_taken_is_no_fault_of_an_agent(command: Any, write: Write, world: Any) -> None:
+    write(passes, role=Role.AGENT)
+    taken = world.url.removeprefix("ws://")
+    done = command("conformance", "run", "--role", "agent", "--cmd", "true", "--listen", taken)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith(f"a2a: cannot listen on {taken}: Address already in use\n")
+
+
 # Usage ----------------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +306,9 @@ def test_what_a_client_may_be_started_with_is_in_the_help(command: Any, write: W
         (("--cmd", ""), "is no command line"),
         (("--url", "http://127.0.0.1:1"), "expected ws://HOST:PORT"),
         (("--url", "ws://127.0.0.1:high"), "expected ws://HOST:PORT"),
+        (("--role", "agent", "--listen", "127.0.0.1"), "expected HOST:PORT"),
+        (("--role", "agent", "--listen", "127.0.0.1:99999"), "expected HOST:PORT"),
+        (("--role", "agent", "--listen", "x/y:1"), "expected HOST:PORT"),
         (("--url", "ws://127.0.0.1:1", "NO-1"), "no case is called NO-1"),
         (("--url", "ws://127.0.0.1:1", "--html", "/no/such/place/r.html"), "there is no directory /no/such/place"),
         (("--url", "ws://127.0.0.1:1", "--jobs", "0"), "--jobs"),

@@ -47,6 +47,33 @@ async def test_whoever_comes_is_welcomed_and_its_hello_kept() -> None:
         assert (line.encoding, under.trace()[0][:16]) == (JSON, "connection 1: < ")
 
 
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1:0", "ws://127.0.0.1:"),
+        ("0.0.0.0:0", "ws://127.0.0.1:"),
+        ("localhost:0", "ws://localhost:"),
+        ("[::1]:0", "ws://[::1]:"),
+    ],
+)
+async def test_where_it_listens_is_where_a_peer_connects_to(listen: str, url: str) -> None:
+    try:
+        async with listening(PeerSettings(command=None, listen=listen)) as under:
+            assert under.url.startswith(url)
+            async with arrived(under) as (peer, _):
+                assert peer.welcome.kind == "welcome"
+    except OSError:
+        if listen != "[::1]:0":
+            raise
+        pytest.skip("no IPv6 here")
+
+
+async def test_what_cannot_be_listened_on_is_named() -> None:
+    with pytest.raises(OSError, match="cannot listen on 192.0.2.1:1: "):
+        async with listening(PeerSettings(command=None, listen="192.0.2.1:1")):
+            pass
+
+
 async def test_what_comes_all_the_time_is_answered() -> None:
     async with listening() as under, arrived(under) as (peer, _):
         lease = await peer.request("task.heartbeat", task="t", fence=5)
