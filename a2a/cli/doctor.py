@@ -18,9 +18,11 @@ from typing import Literal
 import click
 
 from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir, load_tokens, state_dir
+from ..engine.records import from_bytes
 from ..errors import ConnectError, StoreError, StoreLocked
 from ..stores.database import check
 from ..stores.lock import LedgerLock
+from ..stores.reader import LedgerReader
 from .exits import ExitCode, Failure
 from .options import Common, Connection, common_options
 
@@ -171,7 +173,8 @@ def ledger(path: Path) -> Iterator[Finding]:
     except (StoreError, OSError) as error:
         yield Finding(what, "wrong", str(error))
         return
-    yield Finding(what, "ok", f"{end} records")
+    unread = _unread(path)
+    yield Finding(what, "wrong", unread) if unread else Finding(what, "ok", f"{end} records")
     if not Path(f"{path.resolve()}.lock").exists():
         return
     try:
@@ -182,6 +185,21 @@ def ledger(path: Path) -> Iterator[Finding]:
         yield Finding(what, "wrong", f"its lock cannot be used: {error}")
     else:
         yield Finding(what, "ok", "nobody has it open")
+
+
+def _unread(path: Path) -> str:
+    """Return what is wrong with the first record that cannot be read, or an empty text."""
+    lsn = 0
+    try:
+        with LedgerReader(path) as reader:
+            for entry in reader.entries():
+                lsn = entry.lsn
+                from_bytes(entry.body, entry.payload)
+    except ValueError as error:
+        return f"record {lsn} cannot be read: {error}"
+    except StoreError as error:
+        return str(error)
+    return ""
 
 
 def helpers() -> Iterator[Finding]:

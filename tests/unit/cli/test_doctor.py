@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from a2a import connect
 from a2a.cli import doctor as doctor_module
 from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, state
 from a2a.credentials import coordinator_dir, provide_tokens, state_dir
+from a2a.engine.plain import LARGE_BYTES
 from a2a.hosting import host
+from tests.ledger_file import change_entry
 
 URL = "ws://127.0.0.1:1"
 
@@ -117,6 +120,24 @@ async def test_a_ledger_is_looked_at_while_it_is_used_and_after(tmp_path: Path) 
         ("ok", "2 records"),
         ("ok", "nobody has it open"),
     ]
+
+
+async def test_a_ledger_with_something_in_it_that_cannot_be_read_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    async with host(path) as hosted, connect(hosted.url, name="ann") as client:
+        async with client.delegate("nobody", "x" * LARGE_BYTES):
+            pass
+    [blob] = (file for file in Path(f"{path}.blobs").rglob("*") if file.is_file())
+    kept = blob.read_bytes()
+    blob.unlink()
+    missing = next(ledger(path))
+    assert (missing.verdict, blob.name in missing.detail) == ("wrong", True), missing.detail
+    blob.write_bytes(kept)
+    assert next(ledger(path)).verdict == "ok"
+    change_entry(path, 2, body=b"\x91")
+    damaged = next(ledger(path))
+    assert damaged.verdict == "wrong"
+    assert "record 2 cannot be read: not a record this version knows" in damaged.detail
 
 
 def test_a_ledger_that_is_none_is_wrong(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
