@@ -12,7 +12,7 @@ from ..credentials import DEFAULT_URL
 from ..loop import run as run_loop
 from ..supervisor import Program, supervise
 from .coordinator import announce, hosting, until_stopped
-from .loading import source_files
+from .loading import no_module, source_files
 from .output import Output
 from .processes import A2A, AGENT_GRACE, tell_restarts
 
@@ -39,6 +39,10 @@ def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, 
 
     Each agent is a process of its own, started again when it dies or when the file of its module changes.
     """
+    for spec in specs:
+        # One that does not run yet may after its next change; one that is not there has no file to look at.
+        if not source_files(spec):
+            raise click.UsageError(no_module(spec, spec.partition(":")[0]))
     run_loop(lambda: _serve(specs, db, listen, Output(ready_json, is_quiet)))
 
 

@@ -13,7 +13,7 @@ import click
 
 from ..agent import Agent
 
-__all__ = ["load_agent", "source_files"]
+__all__ = ["load_agent", "no_module", "source_files"]
 
 
 def load_agent(spec: str) -> Agent:
@@ -28,7 +28,7 @@ def load_agent(spec: str) -> Agent:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
-            raise click.UsageError(f"{spec}: there is no module {error.name} here or in this installation") from error
+            raise click.UsageError(no_module(spec, error.name)) from error
         raise click.UsageError(f"{spec}: {_where(error)}") from error
     except Exception as error:  # a module may fail in any way
         raise click.UsageError(f"{spec}: {_where(error)}") from error
@@ -46,6 +46,11 @@ def load_agent(spec: str) -> Agent:
     if len(set(map(id, agents.values()))) != 1:
         raise click.UsageError(f"{spec}: name one agent of the module, as {spec}:NAME; it has {_listed(agents)}")
     return next(iter(agents.values()))
+
+
+def no_module(spec: str, name: str) -> str:
+    """Say that a module is not there."""
+    return f"{spec}: there is no module {name} here or in this installation"
 
 
 def source_files(spec: str) -> list[Path]:

@@ -66,6 +66,12 @@ async def test_a_change_has_the_agent_started_again(
     assert capsys.readouterr().err == "watched_two has changed\n"
 
 
+def test_an_agent_of_no_module_is_refused(command: Any) -> None:
+    done = command("dev", "no_such_module:agent", "--listen", "127.0.0.1:0")
+    assert done.code == 2
+    assert "no_such_module:agent: there is no module no_such_module here or in this installation" in done.err
+
+
 def test_an_address_that_others_reach_is_refused(command: Any) -> None:
     done = command("dev", "--listen", "0.0.0.0:0")
     assert done.code == 2
