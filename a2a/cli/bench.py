@@ -138,6 +138,8 @@ async def _to_work(client: Client, connection: Connection, skill: str | None) ->
         return
     # Of this user, and the same each time: else every run would leave another name among the agents that are away.
     name = f"{principal_of(client.agent_id)}#bench"
+    if any(agent.status != "away" for agent in await client.find(agent=name)):
+        raise Failure(f"{name} is here already: another a2a bench is at work, and each would measure the other as well")
     own = Agent(name, description="Answers every text with itself.", concurrency=IN_FLIGHT_MAX)
 
     @own.skill(id=OWN_SKILL, takes_value=True)

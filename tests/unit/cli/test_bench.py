@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
 from a2a import Agent
@@ -71,6 +76,25 @@ def test_an_own_agent_does_the_tasks_and_leaves(command: Any, world: Any) -> Non
     assert own["status"] == "away"
     states = {json.loads(line)["metadata"]["state"] for line in command("task", "ls", "--json").out.splitlines()}
     assert states == {"completed"}
+
+
+@asynccontextmanager
+async def at_work(agent: Agent, url: str) -> AsyncIterator[None]:
+    stop, ready = anyio.Event(), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(agent.run, url, stop=stop, ready=ready.set))
+        await ready.wait()
+        yield
+        stop.set()
+
+
+def test_two_at_once_would_measure_each_other(command: Any, world: Any) -> None:
+    name = f"{getpass.getuser()}#bench"
+    other = Agent(name)
+    other.skill(lambda: None, id="bench")
+    with world.portal.wrap_async_context_manager(at_work(other, world.url)):
+        done = command("bench", *SHORT)
+    assert (done.code, f"{name} is here already" in done.err) == (1, True), done.err
 
 
 def test_for_a_person_it_is_a_table(command: Any, world: Any) -> None:
