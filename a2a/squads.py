@@ -419,4 +419,4 @@ def _last_words(squad: Squad, name: str) -> str:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log else []
     except OSError:
         lines = []
-    return " / ".join(lines[-LOG_LINES:]) or f"see {log}"
+    return " / ".join(lines[-LOG_LINES:]).removeprefix("a2a: ") or f"see {log}"
