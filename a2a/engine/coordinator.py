@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import ErrorCode
 from ..protocol.codec import BadFrame, Frame
 from ..protocol.messages import (
+    KINDS,
     A2ACall,
     AgentFind,
     Bye,
@@ -478,6 +479,10 @@ class Coordinator:
 
     def _answer_bad(self, sender: Connection, frame: BadFrame) -> None:
         decision = refuse(frame.code, frame.detail)
+        known = KINDS.get(frame.kind or "")
+        if known not in (None, Pong, Error, *HANDLERS) and sender.agent is not None:
+            # Whatever is wrong with its fields, it would not be taken without that (spec WIRE-7).
+            decision = refuse(ErrorCode.UNSUPPORTED_KIND, f"a coordinator does not take {frame.kind}")
         assert decision.reply is not None, "a refusal has a reply"
         self._send(sender, decision.reply, re=frame.id)
         if frame.fatal or sender.agent is None:  # what is not welcomed has one try (spec HELLO-5)

@@ -158,9 +158,10 @@ async def a_word_that_is_none_is_malformed(under: Coordinator) -> None:
 
 @coordinator("WIRE-7")
 async def refuses_a_kind_it_does_not_take(under: Coordinator) -> None:
-    """A kind nobody defined gets `unsupported_kind`, and the connection goes on."""
+    """A kind nobody defined, and one that a coordinator says, get `unsupported_kind`, and the connection goes on."""
     peer = await under.peer()
     await peer.refused("unsupported_kind", "no.such.kind", anything=1)
+    await peer.refused("unsupported_kind", "task.created")
     await peer.settle()
 
 

@@ -89,6 +89,15 @@ def test_what_was_not_a_frame_is_answered(town, boss, fatal):
     assert ("boss" in town.coordinator.live.agents) is not fatal
 
 
+def test_a_kind_that_is_not_taken_is_unsupported_whatever_is_wrong_with_its_fields(boss):
+    boss.garble(BadFrame(ErrorCode.MALFORMED, "task.created: task: Field required", False, "r7", "task.created"))
+    assert boss.replies["r7"] == Error("unsupported_kind", "a coordinator does not take task.created")
+    boss.garble(BadFrame(ErrorCode.MALFORMED, "task.cancel: task: Field required", False, "r8", "task.cancel"))
+    assert boss.replies["r8"] == Error("malformed", "task.cancel: task: Field required")
+    boss.garble(BadFrame(ErrorCode.MALFORMED, "pong: nonce: Field required", False, "r9", "pong"))
+    assert boss.replies["r9"] == Error("malformed", "pong: nonce: Field required")
+
+
 def test_a_hello_that_cannot_be_read_ends_the_connection(town):
     """Spec HELLO-5: what is not welcomed has one try."""
     stranger = town.dial()
