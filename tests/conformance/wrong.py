@@ -798,6 +798,13 @@ WRONG: tuple[Wrong, ...] = (
         broken=("TASK-7",),
     ),
     Wrong(
+        "confirms-what-it-did-not-look-at",
+        CLIENT,
+        "A result is confirmed under the hash that came with it, whatever it is.",
+        one("a2a/delegator.py", "                if not review.is_what_its_hash_says:", "                if False:"),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
         "is-the-same-process-each-time",
         CLIENT,
         "All runs of the client have one id.",
