@@ -267,7 +267,7 @@ def _shown(info: AgentInfo) -> dict[str, object]:
         "labels": info.labels,
         "credit": info.credit,
         "holding": list(info.holding),
-        "seen": info.seen,
+        "seenMs": None if info.seen is None else round(info.seen * 1000),
         "refused": list(info.refused),
         "quarantine": info.quarantine,
         "card": info.card,

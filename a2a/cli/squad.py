@@ -167,9 +167,9 @@ def ls(name: str | None, as_json: bool) -> None:
     rows = []
     for state in states:
         for program in state["programs"]:
-            row = {"squad": state["name"], "url": state["url"], **program}
             if as_json:
-                out.record(row)
+                told = {"exitCode" if name == "exit_code" else name: value for name, value in program.items()}
+                out.record({"squad": state["name"], "url": state["url"], **told})
             since = duration(max(0.0, time.time() - program["since"]))
             pid = "-" if program["pid"] is None else str(program["pid"])
             rows.append([state["name"], program["name"], pid, program["state"], str(program["restarts"]), since])

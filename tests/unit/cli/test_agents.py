@@ -38,6 +38,7 @@ def test_agents_as_json_and_by_skill(command: Any, world: Any) -> None:
         {"room": "blue"},
         8,
     )
+    assert 0 <= shown["seenMs"] < 60_000
     assert shown["card"]["version"] == "2.0"
     none = command("agent", "ls", "--skill", "flying")
     assert (none.code, none.out, none.err) == (0, "", "nobody has the skill flying\n")

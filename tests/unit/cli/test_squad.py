@@ -90,6 +90,7 @@ def test_what_is_up_is_listed(up: StateFile, command: Command) -> None:
         ("judge", 41, URL),
         ("lead", None, URL),
     ]
+    assert list(told[0]) == ["squad", "url", "name", "pid", "state", "restarts", "exitCode", "since"]
     another = command("squad", "ls", "another")
     assert (another.out, another.err) == ("", "no squad another is up; maintenance is\n")
 
