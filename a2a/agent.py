@@ -92,6 +92,8 @@ class Agent:
     ) -> Any:
         """Make a function a skill; its name, annotations and docstring become the card's entry.
 
+        An attempt fails whose input or result is not what the annotations say.
+
         Args:
             function: `async def`, or `def`, which runs in a thread. A parameter annotated `TaskContext` (in a plain
                 function `SyncTaskContext`), or that or None, gets the context; the others come from the input's JSON

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from .content import artifacts_payload, patches_in
 from .errors import AttemptFailed
@@ -152,9 +152,7 @@ class Skill:
         try:
             model = self._input.model_validate(value)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "input"
-            detail = f"{self.id} does not take this input: {where}: {first['msg']}"
+            detail = f"{self.id} does not take this input: {_first(error, 'input')}"
             raise AttemptFailed(detail, code="schema", retryable=False) from error
         return {name: getattr(model, field) for field, name in self._parameters[1].items()}
 
@@ -162,23 +160,42 @@ class Skill:
         """Return a handler's result as it is reported, and what it patches: (thing, base) of each.
 
         Raises:
-            AttemptFailed: it has no JSON form.
+            AttemptFailed: it has no JSON form, or is not what the function's annotation and so the card says.
         """
         try:
             patches = patches_in(value)
             return artifacts_payload(value if patches else self._plain(value)), patches
+        except ValidationError as error:
+            detail = f"{self.id} returned something else than its annotation says: {_first(error, 'result')}"
+            raise AttemptFailed(detail, code="schema") from error
         except Exception as error:
             raise AttemptFailed(f"{self.id} returned what has no JSON form: {error}", code="schema") from error
 
     def _plain(self, value: Any) -> Any:
-        if isinstance(value, str | bytes) or value is None:
-            return value
+        if isinstance(value, bytes):
+            return value  # which travels as it is, and is nothing that JSON could have
         if self._output is None:
-            return to_jsonable_python(value)
-        plain = self._output.dump_python(value, mode="json")
-        if not _is_finite(self._output.dump_python(value)):
+            return value if isinstance(value, str) or value is None else to_jsonable_python(value)
+        try:
+            plain = self._output.dump_python(value, mode="json", warnings="error")
+            is_doubtful = value is None  # which pydantic takes for any type
+        except PydanticSerializationError:
+            plain = self._output.dump_python(value, mode="json", warnings=False)
+            is_doubtful = True
+        if is_doubtful:
+            # A tuple for a list or a map for a model may travel in just the form that was announced.
+            self._output.validate_json(to_json(plain))
+        if isinstance(value, str) or value is None:
+            return value
+        if not _is_finite(self._output.dump_python(value, warnings=False)):
             raise ValueError("nan and inf are no JSON numbers")  # in `plain` they are null
         return plain
+
+
+def _first(error: ValidationError, whole: str) -> str:
+    """Return where the first thing is that is not as it should be, and what is wrong with it."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or whole}: {first['msg']}"
 
 
 def _plain(function: Callable[..., Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -81,6 +82,52 @@ def test_results_become_json_values() -> None:
     assert Skill.of(untyped, CONTEXTS).result({"p": Point(x=1)}) == (artifacts_payload({"p": {"x": 1, "y": 0}}), [])
     with pytest.raises(AttemptFailed, match="no JSON form"):
         Skill.of(untyped, CONTEXTS).result(object())
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+@pytest.mark.parametrize(
+    ("hint", "returned", "reported"),
+    [
+        (list[int], (1, 2), [1, 2]),
+        (Point, {"x": 1}, {"x": 1}),
+        (dict[str, int], {"a": 1.0}, {"a": 1.0}),
+        (Mood, "good", "good"),
+        (int | None, None, None),
+        (bytes, b"\xff", b"\xff"),
+    ],
+)
+def test_what_travels_as_it_was_announced_is_a_result(hint: Any, returned: Any, reported: Any) -> None:
+    assert Skill.of(returning(hint), CONTEXTS).result(returned)[0] == artifacts_payload(reported)
+
+
+@pytest.mark.parametrize(
+    ("hint", "returned"),
+    [
+        (int, "text"),
+        (int, None),
+        (str, 3),
+        (list[int], [1, "two"]),
+        (Point, {"y": 1}),
+        (dict[str, int], {"a": 1.5}),
+        (Mood, "bad"),
+        (None, "text"),
+    ],
+)
+def test_what_was_not_announced_is_no_result(hint: Any, returned: Any) -> None:
+    """Spec: an output schema is for the worker to check against."""
+    with pytest.raises(AttemptFailed, match="^tell returned something else than its annotation says: ") as failed:
+        Skill.of(returning(hint), CONTEXTS, id="tell").result(returned)
+    assert failed.value.error_code == "schema"
+
+
+def returning(hint: Any) -> Any:
+    def function() -> Any: ...
+
+    function.__annotations__["return"] = hint
+    return function
 
 
 def test_a_skill_that_takes_the_value_gets_it_as_it_came() -> None:
