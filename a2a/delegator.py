@@ -350,7 +350,8 @@ class Delegator:
             loss: see there.
             redrive_of: the ended task that this one tries again.
             resources: names to claim for each attempt, as for `claim`: none begins before it has them all.
-            copies: have so many agents do it, each without knowing of the others, and get one result.
+            copies: have so many agents do it, each without knowing of the others, and get one result. What one of them
+                asks is answered under its own id, one of `client.list(parent=task.id)`.
             agree: how many equal answers decide; by default more than half of the copies.
             comparator: when two answers are equal: `json-c14n`, `bytes`, `text-nfc`, `set`, `numeric(0.01)`,
                 `pointers[/answer]`, or `agent:SKILL`: an agent with that skill says so; by default the coordinator's.
