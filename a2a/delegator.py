@@ -576,15 +576,25 @@ class TaskHandle:
         return self._known.context_id
 
     async def next_event(self) -> TaskEvent | None:
-        """Return the next thing that happened, from the task's beginning; None when it has ended and all was told."""
+        """Return the next thing that happened, from the task's beginning; None when it has ended and all was told.
+
+        Raises:
+            Gone, NotFound: the coordinator has the task no more.
+            Quota: this client watches as many tasks as it may.
+        """
         delegation = self._known
         if not delegation.is_watched:
             self._check_heard()
             self._owner.link.delegations.watch(delegation)
             self._owner.link.wake()
         while not delegation.events:
+            if delegation.refused is not None:
+                raise refused(delegation.refused)
             if delegation.is_over:
                 return None
+            if delegation.unwatched is not None:
+                error, delegation.unwatched = delegation.unwatched, None
+                raise refused(error)
             await self._next()
         return TaskEvent.from_wire(delegation.events.pop(0))
 
@@ -619,6 +629,7 @@ class TaskHandle:
         Raises:
             TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
             StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
+            Gone, NotFound: the coordinator has the task no more.
             RemoteProtocolError: what the coordinator shows is not what its hash says.
             ConnectionLost: the client was closed.
             LocalProtocolError: the block was left before a result came.
@@ -639,6 +650,8 @@ class TaskHandle:
                 return value
             if settled is not None:
                 raise TaskFailed(self.id, "lost", "the coordinator settled the task without a result")
+            if delegation.refused is not None:
+                raise refused(delegation.refused)
             await self._next()
 
     async def artifacts(self) -> list[dict[str, Any]]:
@@ -652,11 +665,14 @@ class TaskHandle:
 
         Raises:
             TaskError: the task ended first.
+            Gone, NotFound: the coordinator has it no more.
         """
         delegation = self._known
         while not delegation.asks:
             if delegation.settled is not None:
                 raise _ended(delegation.settled.state, self.id, delegation.settled.reason, delegation.settled.detail)
+            if delegation.refused is not None:
+                raise refused(delegation.refused)
             await self._next()
         ask = min(delegation.asks.values(), key=lambda ask: ask.ask_no)
         return ask.ask_no, read_parts(ask.payload)

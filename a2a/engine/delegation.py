@@ -33,6 +33,8 @@ from ..protocol.session import PeerSession, Reply
 __all__ = ["Delegation", "Delegations", "Review"]
 
 _ENDED = frozenset({"completed", "failed", "canceled", "rejected"})
+_NOT_THERE = frozenset({"gone", "not_found"})
+"""Codes that say of a task that was there that no notice will tell of it any more (spec READ-6)."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Delegation:
     """Whether this delegation made the task; False: the same key had made it before."""
     context_id: str = ""
     refused: Error | None = None
-    """The coordinator would not create it."""
+    """The coordinator would not create it, or has it no more."""
     review: Review | None = None
     """The newest result."""
     settled: TaskSettled | None = None
@@ -74,6 +76,8 @@ class Delegation:
     events: list[TaskEventNotice] = field(default_factory=list)
     """What happened and was not taken yet; only while watched."""
     is_watched: bool = False
+    unwatched: Error | None = None
+    """Why nothing of what happens is told, where the coordinator refused the watch."""
     generation: int = 0
     """The newest generation seen in an event: where a watch goes on after a new connection."""
 
@@ -204,6 +208,8 @@ class Delegations:
                 return self._found(message)
             if self._has_news(message):
                 self.session.request(TaskGet(message.task))
+        if isinstance(reply.request, TaskGet | TaskWatch) and isinstance(message, Error):
+            return self._untold(reply.request, message)
         return []
 
     def on_notice(self, message: Message, re: str | None) -> list[Delegation]:
@@ -245,6 +251,20 @@ class Delegations:
             if delegation.is_watched:
                 self._watch(delegation)
         return [delegation]
+
+    def _untold(self, request: TaskGet | TaskWatch, error: Error) -> list[Delegation]:
+        """Note that nothing more is told of a task, which whoever waits for news of it would not find out."""
+        known = [delegation for delegation in self._by_task.get(request.task, ()) if not delegation.is_over]
+        if error.code in _NOT_THERE:
+            for delegation in known:
+                delegation.refused = error
+            return known
+        if isinstance(request, TaskGet) or request.stop:
+            return []  # it may be looked up again
+        watching = [delegation for delegation in known if delegation.is_watched]
+        for delegation in watching:
+            delegation.is_watched, delegation.unwatched = False, error
+        return watching
 
     def _has_news(self, message: TaskFound) -> bool:
         """Tell whether a task has a result, a question or an end of which nobody here was told."""

@@ -10,8 +10,18 @@ import pytest
 
 from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
 from a2a import delegator as module
-from a2a.errors import IdempotencyMismatch, LocalProtocolError, RemoteProtocolError, Unauthenticated
+from a2a.engine.policy import Policy
+from a2a.errors import (
+    Gone,
+    IdempotencyMismatch,
+    LocalProtocolError,
+    QuotaExceeded,
+    RemoteProtocolError,
+    Unauthenticated,
+)
+from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
+from a2a.testing.squad import QUICK
 
 BOUND = 20
 
@@ -66,6 +76,51 @@ async def test_the_first_of_two_processes_with_one_key_gets_the_result_as_well(m
                     go_on.set()
                     assert await second.result() == "done"
                 assert await waiting == "done"
+
+
+async def test_waiting_for_a_task_that_is_not_kept_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped for days, while another one had the task's notices (spec READ-6)."""
+    monkeypatch.setattr(module, "LOOKS_AFTER", 3600.0)
+    agent, go_on = Agent("slow"), asyncio.Event()
+
+    @agent.skill
+    async def wait() -> str:
+        await go_on.wait()
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        store = MemoryStore()
+        policy = Policy(durations=QUICK, linger_ms=0)
+        async with squad(agent, policy=policy, store=store) as running:
+            async with running.connect("p") as one, running.connect("p") as two:
+                async with one.delegate("wait", key="k", acceptance="auto") as first:
+                    waiting = [asyncio.create_task(news) for news in (first.result(), first.question())]
+                    async with two.delegate("wait", key="k", acceptance="auto") as second:
+                        go_on.set()
+                        assert await second.result() == "done"
+                    while not await store.prune(2**52, 1):  # noqa: ASYNC110 - nothing tells when it is archived
+                        await asyncio.sleep(0.01)
+                    first._look(3600.0)
+                    for news in waiting:
+                        with pytest.raises(Gone, match="is not kept any more"):
+                            await news
+                    with pytest.raises(Gone, match="is not kept any more"):
+                        await first.next_event()
+
+
+async def test_watching_more_tasks_than_a_connection_may_is_refused(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper, policy=Policy(durations=QUICK, watches_max=1)) as running:
+            delegate = running.client.delegate
+            async with delegate("nobody_has_this") as one, delegate("nobody_has_this") as two:
+                assert (await anext(aiter(one.events()))).kind == "created"
+                with pytest.raises(QuotaExceeded, match="at most 1 tasks"):
+                    await two.next_event()
+                await one.cancel()
+                assert [event.kind async for event in one.events()][-1] == "cancel"
+                event = await two.next_event()
+                assert event is not None
+                assert event.kind == "created"
 
 
 async def test_a_handle_that_was_left_looks_no_more(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,3 +272,45 @@ def test_somebody_elses_task_is_followed_from_a_generation(bench: Bench) -> None
     bench.delegations.on_notice(TaskEventNotice("t-9", 3, "old", "leased", 1), None)
     bench.delegations.on_notice(TaskEventNotice("t-9", 4, "report", "reported", 1), None)
     assert [seen.generation for seen in followed.events] == [4]
+
+
+@pytest.mark.parametrize("code", ["gone", "not_found"])
+@pytest.mark.parametrize("request_", [TaskGet("t-1", content=False), TaskGet("t-1"), TaskWatch("t-1")])
+def test_a_task_that_is_not_there_any_more_is_over(bench: Bench, request_: Message, code: str) -> None:
+    """No notice tells of it: who waits for one would wait for ever (spec READ-6)."""
+    delegation = bench.delegate()
+    bench.session.request(request_)
+    [frame] = bench.session.outgoing()
+    assert bench.reply(frame, Error(code, "it ended long ago")) == [delegation]
+    assert delegation.has_ended
+    assert delegation.is_over
+    assert delegation.refused == Error(code, "it ended long ago")
+
+
+def test_a_task_that_could_not_be_looked_up_may_be_looked_up_again(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.look_up(delegation)
+    [frame] = bench.session.outgoing()
+    assert bench.reply(frame, Error("unavailable", "the archive cannot be read")) == []
+    assert not delegation.has_ended
+
+
+def test_a_watch_that_is_refused_is_made_again_by_whoever_asks_again(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.watch(delegation)
+    [frame] = bench.session.outgoing()
+    error = Error("quota", "a connection watches at most 4096 tasks")
+    assert bench.reply(frame, error) == [delegation]
+    assert (delegation.unwatched, delegation.is_watched, delegation.has_ended) == (error, False, False)
+    bench.connect()
+    assert bench.messages() == []
+    bench.delegations.watch(delegation)
+    assert bench.messages() == [TaskWatch("t-1")]
+
+
+def test_the_refused_end_of_a_watch_is_no_news(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.session.request(TaskWatch("t-1", stop=True))
+    [frame] = bench.session.outgoing()
+    assert bench.reply(frame, Error("unavailable", "the archive cannot be read")) == []
+    assert delegation.unwatched is None
