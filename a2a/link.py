@@ -29,6 +29,7 @@ from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, A2AError, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
 from .ids import new_id, new_secret
+from .loglines import brief
 from .protocol.codec import (
     JSON,
     MSGPACK,
@@ -437,7 +438,7 @@ class Link:
         try:
             for frame in self._decoder.decode(data):
                 if log.isEnabledFor(logging.DEBUG):
-                    log.debug("< %s", frame)
+                    log.debug("< %s", brief(frame))
                 events.extend(self.session.receive(frame))
         except RemoteProtocolError as error:
             log.error("%s broke the protocol: %s; connecting again", self.settings.url, error)
@@ -531,7 +532,7 @@ class Link:
             if frames:
                 if log.isEnabledFor(logging.DEBUG):
                     for frame in frames:
-                        log.debug("> %s", frame)
+                        log.debug("> %s", brief(frame))
                 self._send(frames)
         self._arm()
 

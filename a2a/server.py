@@ -30,6 +30,7 @@ from .engine.snapshot import OtherNamespaceError
 from .errors import StoreError
 from .ids import new_secret
 from .jobs import Workbench
+from .loglines import brief
 from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
@@ -300,7 +301,7 @@ class Server:
         frames = peer.decoder.decode(data)
         if log.isEnabledFor(logging.DEBUG):
             for frame in frames:
-                log.debug("< %d %s", number, frame)
+                log.debug("< %d %s", number, brief(frame))
         for frame in frames:
             step(number, frame, now)
         self._taken[number] = self._taken.get(number, 0) + len(frames)
@@ -343,7 +344,7 @@ class Server:
         if ready.records:
             if log.isEnabledFor(logging.DEBUG):
                 for lsn, record in ready.records:
-                    log.debug("= %d %s", lsn, record)
+                    log.debug("= %d %s", lsn, brief(record))
             entries = [
                 Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, *to_bytes(record))
                 for lsn, record in ready.records
@@ -402,7 +403,7 @@ class Server:
                 continue  # gone; what mattered is in its mailbox, or will be asked for again
             if debug:
                 for frame in frames:
-                    log.debug("> %d %s", number, frame)
+                    log.debug("> %d %s", number, brief(frame))
             send_frames(peer.transport, frames, peer.encoding)
             peer.watch_closely(self.coordinator.is_busy(number))
         for number, reason in batch.ready.closes:
