@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,7 @@ from ..errors import StoreError
 from ..hosting import Hosted, UnsafeAddress, host
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
+from ..transports.websocket import WebSocketSettings
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
 from .options import read_token
@@ -26,8 +28,12 @@ from .output import Output
 
 __all__ = ["announce", "coordinator", "hosting", "until_stopped"]
 
+log = logging.getLogger("a2a.cli")
+
 _OTHER_FILES = 100
 """What a coordinator has open beside its connections: the ledger, and whatever processes and threads of its use."""
+_FEW = 10
+"""A coordinator that can hold only a part this small of the connections it may hold says so when it starts."""
 _COLLECTED_AFTER = (20_000, 10, 5)
 """Objects made and not dropped before the youngest are looked through, rounds of that before the next generation is,
 and rounds of those before all are. A task is sixty objects, none of them in a circle, that stay for a while: as often
@@ -101,7 +107,8 @@ async def _serve(settings: Settings, out: Output) -> None:
     if db is None:
         db = default_ledger(settings.policy.namespace)
         db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _allow_files(settings.websocket.connections_max + _OTHER_FILES)
+    files = _allow_files(settings.websocket.connections_max + _OTHER_FILES)
+    settings = replace(settings, websocket=_held_by(files, settings.websocket))
     with _uncollected() as collect:
         async with hosting(
             db,
@@ -115,16 +122,36 @@ async def _serve(settings: Settings, out: Output) -> None:
             await until_stopped(hosted, lambda: announce(hosted, out))
 
 
-def _allow_files(wanted: int) -> None:
-    """Let the process have so many open files, or as many as the system lets it: by default some have 1,024."""
+def _allow_files(wanted: int) -> int:
+    """Let the process have so many open files, or as many as the system lets it, and return how many these are."""
     try:
         import resource
     except ImportError:  # no such limit there
-        return
+        return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return allowed
+
+
+def _held_by(files: int, settings: WebSocketSettings) -> WebSocketSettings:
+    """Return the settings with no more connections than so many open files can be.
+
+    Beyond these the system ends a connection without a word, and tells this process nothing; a listener that knows
+    them says that it is full.
+    """
+    possible = max(files - _OTHER_FILES, files // 2)
+    if possible >= settings.connections_max:
+        return settings
+    if possible * _FEW < settings.connections_max:
+        log.warning(
+            "the system lets this process have %d open files: it holds %d connections at most, of the %d that it may",
+            files,
+            possible,
+            settings.connections_max,
+        )
+    return replace(settings, connections_max=possible)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import resource
 from pathlib import Path
@@ -14,12 +15,21 @@ import click
 import pytest
 
 from a2a import Server, connect
-from a2a.cli.coordinator import _COLLECTED_AFTER, _allow_files, _uncollected, announce, hosting, until_stopped
+from a2a.cli.coordinator import (
+    _COLLECTED_AFTER,
+    _allow_files,
+    _held_by,
+    _uncollected,
+    announce,
+    hosting,
+    until_stopped,
+)
 from a2a.cli.exits import Failure
 from a2a.cli.output import Output
 from a2a.credentials import load_tokens
 from a2a.errors import StoreError
 from a2a.hosting import host
+from a2a.transports.websocket import WebSocketSettings
 
 BOUND = 20
 
@@ -97,8 +107,21 @@ def test_a_coordinator_may_have_as_many_open_files_as_connections_where_the_syst
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: asked.append(pair))
-    _allow_files(2_000)
+    assert _allow_files(2_000) == min(2_000, raised[0] if raised is not None else 2_000)
     assert asked == ([] if raised is None else [raised])
+
+
+@pytest.mark.parametrize(
+    ("files", "held", "is_few"),
+    [(20_100, 20_000, False), (20_000, 19_900, False), (1_024, 924, True), (64, 32, True)],
+)
+def test_a_coordinator_takes_no_more_connections_than_it_may_have_open_files(
+    caplog: pytest.LogCaptureFixture, files: int, held: int, is_few: bool
+) -> None:
+    caplog.set_level(logging.WARNING, "a2a.cli")
+    assert _held_by(files, WebSocketSettings(connections_max=20_000)).connections_max == held
+    told = f"have {files} open files: it holds {held} connections at most, of the 20000 that it may"
+    assert (told in caplog.text) is is_few
 
 
 async def test_an_address_in_use_is_told_as_a_sentence(command: Any, tmp_path: Path) -> None:
