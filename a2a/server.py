@@ -345,10 +345,15 @@ class Server:
             if log.isEnabledFor(logging.DEBUG):
                 for lsn, record in ready.records:
                     log.debug("= %d %s", lsn, brief(record))
-            entries = [
-                Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, *to_bytes(record))
-                for lsn, record in ready.records
-            ]
+            try:
+                entries = [
+                    Entry(lsn, type(record).__name__, getattr(record, "task", None), record.at, *to_bytes(record))
+                    for lsn, record in ready.records
+                ]
+            except Exception as error:  # a bug; what was decided is in memory only, as where an append has failed
+                log.exception("a record behind %d cannot be written", self._end)
+                self._fail(StoreError(f"a record behind {self._end} cannot be written: {error}"))
+                return
             expected, self._end = self._end, entries[-1].lsn
             batch = _Batch(ready, taken)
             self._in_flight.append(batch)

@@ -319,6 +319,27 @@ async def test_what_a_peer_said_before_it_left_is_heard(monkeypatch: pytest.Monk
         await server.aclose()
 
 
+async def test_a_record_that_cannot_be_written_stops_the_coordinator_as_a_lost_append_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was decided on, and the ledger has it not: whoever waits for an answer hears from the next coordinator."""
+    server = Server(MemoryStore())
+    await server.open()
+
+    def stumble(record: Any) -> None:
+        raise OverflowError("a bug")
+
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        monkeypatch.setattr(server_module, "to_bytes", stumble)
+        peer.send(Frame("1", HELLO))
+        with pytest.raises(StoreError, match="a record behind 1 cannot be written: a bug"):
+            await server.failed()
+        await server.aclose()
+    assert peer.frames == []
+    assert "OverflowError: a bug" in caplog.text
+
+
 async def test_a_message_that_runs_into_a_bug_costs_its_connection_and_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
