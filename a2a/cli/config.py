@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..engine.policy import Bounds, Durations, Policy
+from ..protocol.canonical import NUMBER_MAX
 from ..protocol.codec import FrameLimits
 from ..transports.websocket import WebSocketSettings
 
@@ -136,7 +137,7 @@ def _settings(document: Mapping[str, Any], base: Path) -> Settings:
         elif key == "namespace":
             settings = settings.with_namespace(_checked(where, value, str))
         elif key in _PATHS:
-            settings = replace(settings, **{key: base / _checked(where, value, str)})  # type: ignore[arg-type]
+            settings = replace(settings, **{key: base / _path(where, value)})  # type: ignore[arg-type]
         elif key in _NAMES:
             names = frozenset(_checked(where, name, str) for name in _checked(where, value, list))
             websocket = replace(settings.websocket, **{key: names})  # type: ignore[arg-type]
@@ -216,6 +217,8 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         least = 0 if key in _MAY_BE_ZERO else 1
         if number < least:
             raise ConfigError(f"[limits] {key}: expected a whole number from {least}, got {number}")
+        if number > NUMBER_MAX:  # peers are told some of them, and records have others
+            raise ConfigError(f"[limits] {key}: expected a whole number up to {NUMBER_MAX}, got {number}")
         change = {key: number}
         if key in _BOUNDS:
             policy = replace(policy, bounds=replace(policy.bounds, **change))
@@ -226,6 +229,13 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         if key in ("connections_max", "message_max_bytes", "outbox_max_bytes"):
             websocket = replace(websocket, **change)  # type: ignore[arg-type]
     return replace(settings, policy=policy, websocket=websocket)
+
+
+def _path(where: str, value: Any) -> str:
+    path = _checked(where, value, str)
+    if not path or "\0" in path:
+        raise ConfigError(f"{where}: expected the name of a file, got {path!r}")
+    return path
 
 
 def _checked(where: str, value: Any, *kinds: type[S]) -> S:

@@ -100,6 +100,16 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[durations]\nheartbeat = 20", r"heartbeat: 20 s is more than a third of the lease of 30 s"),
         ("[limits]\nattempts = 0", r"attempts: expected a whole number from 1, got 0"),
         ("[limits]\nlosses = -1", r"losses: expected a whole number from 0, got -1"),
+        (
+            f"[limits]\nattempts = {2**53}",
+            r"attempts: expected a whole number up to 9007199254740991, got 9007199254740992",
+        ),
+        (
+            f"[limits]\nmessage_max_bytes = {2**70}",
+            r"message_max_bytes: expected a whole number up to 9007199254740991",
+        ),
+        ('[coordinator]\ndb = ""', r"\[coordinator\] db: expected the name of a file, got ''"),
+        ('[coordinator]\ntls_key = "\\u0000"', r"\[coordinator\] tls_key: expected the name of a file, got '\\x00'"),
         ("[limits]\nattempts = 1.5", r"attempts: expected a whole number, got 1\.5"),
         ("[coordinator]\nlisten = 7420", r"listen: expected a string, got 7420"),
         ("[coordinator]\nhosts = 'a'", r"hosts: expected a list, got 'a'"),
