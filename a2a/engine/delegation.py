@@ -36,6 +36,9 @@ _ENDED = frozenset({"completed", "failed", "canceled", "rejected"})
 _NOT_THERE = frozenset({"gone", "not_found"})
 """Codes that say of a task that was there that no notice will tell of it any more (spec READ-6)."""
 
+_EVENTS_MAX = 256
+"""Events that wait to be taken. Beyond these, progress takes the place of progress that came just before it."""
+
 
 @dataclass(slots=True)
 class Review:
@@ -330,7 +333,12 @@ class Delegations:
                     continue  # a repeat after a new connection
                 delegation.generation = message.generation
                 delegation.final_event = message.state in _ENDED
-            delegation.events.append(message)
+            waiting = delegation.events
+            if message.event == "progress" and len(waiting) >= _EVENTS_MAX and waiting[-1].event == "progress":
+                # It comes with every heartbeat, and who has left a watch to wait for the result takes none of it.
+                waiting[-1] = message
+            else:
+                waiting.append(message)
             changed.append(delegation)
         return changed
 

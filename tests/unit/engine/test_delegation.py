@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -250,6 +251,22 @@ def test_events_of_tasks_that_are_not_watched_are_dropped(bench: Bench) -> None:
     delegation = bench.delegate()
     assert bench.notice(event(2, "grant")) == []
     assert delegation.events == []
+
+
+def test_progress_that_nobody_takes_does_not_add_up(bench: Bench) -> None:
+    """A watch that was left to wait for the result of a task of days."""
+    delegation = bench.delegate()
+    bench.delegations.watch(delegation)
+    bench.notice(event(2, "grant"))
+    for at in range(1_000):
+        assert bench.notice(replace(event(2, "progress"), at=at)) == [delegation]
+    kept = [known.at for known in delegation.events if known.event == "progress"]
+    assert kept == [*range(254), 999]
+    bench.notice(event(3, "artifact"))
+    for at in range(1_000, 2_000):
+        bench.notice(replace(event(3, "progress"), at=at))
+    assert [(known.event, known.at) for known in delegation.events[-2:]] == [("artifact", 1), ("progress", 1_999)]
+    assert len(delegation.events) == 258
 
 
 def test_a_forgotten_task_is_not_watched_any_more(bench: Bench) -> None:
