@@ -15,6 +15,10 @@ from ..protocol.session import PeerSession, Reply
 
 __all__ = ["AgentWatches", "WatchedAgents"]
 
+_VALUES_MAX = 10_000
+"""Events that wait for a watcher: of one that is further behind, those are kept that tell how each agent stands now, as
+behind a lost connection."""
+
 
 @dataclass(slots=True, eq=False)
 class WatchedAgents:
@@ -25,6 +29,8 @@ class WatchedAgents:
     """Those of whom it was told that they are there, as they were told."""
     values: list[AgentEvent] = field(default_factory=list)
     """What happened and was not taken yet."""
+    kept: int = 0
+    """How many were kept when it was too far behind last: it looks again when there are twice as many."""
     refused: Error | None = None
     """It does not go on: the coordinator would not."""
 
@@ -99,6 +105,9 @@ class AgentWatches:
                 told.extend(self._watched.get(skill, ()))
             for watched in told:
                 watched.values.append(message)
+                if len(watched.values) > max(_VALUES_MAX, 2 * watched.kept):
+                    watched.values = list(_newest(watched.values))
+                    watched.kept = len(watched.values)
                 if message.change == "left":
                     watched.there.pop(message.agent.agent, None)
                 else:
@@ -110,6 +119,23 @@ class AgentWatches:
         request = self.session.request(AgentFind(AgentFilter(skill=skill), watch=skill not in self._finds))
         self._finds.setdefault(skill, request)
         self._asked[request] = asking
+
+
+def _newest(events: Sequence[AgentEvent]) -> Iterator[AgentEvent]:
+    """Return what is left to tell of events that were not taken: at most one of each agent, the newest last."""
+    began: dict[str, str] = {}
+    newest: dict[str, AgentEvent] = {}
+    for event in events:
+        agent = event.agent.agent
+        began.setdefault(agent, event.change)
+        newest.pop(agent, None)
+        newest[agent] = event
+    for agent, event in newest.items():
+        was_there, is_there = began[agent] != "joined", event.change != "left"
+        if is_there:
+            yield replace(event, change="changed" if was_there else "joined")
+        elif was_there:
+            yield event
 
 
 def _news(watched: WatchedAgents, agents: Sequence[AgentInfo]) -> Iterator[AgentEvent]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
+from a2a.engine import agent_watching
 from a2a.engine.agent_watching import AgentWatches, WatchedAgents
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import AgentEvent, AgentFind, AgentFound, AgentInfo, Error, Limits, Message, Welcome
@@ -137,3 +138,44 @@ def test_a_refusal_ends_all_who_live_on_the_find(world: World) -> None:
     world.asked()
     world.watches.watch()
     assert [goes_on for _, _, goes_on in world.asked()] == [True], "it may be taken now"
+
+
+def test_who_takes_nothing_is_told_how_each_agent_stands_and_not_what_came_and_went(world: World) -> None:
+    watched = world.watches.watch("x")
+    [(find, _, _)] = world.asked()
+    world.hear(AgentFound([info("stays"), info("leaves"), info("comes-back")]), find)
+    assert len(taken(watched)) == 3
+
+    def happens(change: Literal["joined", "left", "changed"], agent: str) -> None:
+        assert world.hear(AgentEvent(change, info(agent, "away" if change == "left" else "ready")), find) == [watched]
+
+    happens("left", "leaves")
+    happens("left", "comes-back")
+    happens("changed", "stays")
+    happens("joined", "new")
+    for _ in range(6_000):
+        happens("joined", "comes-and-goes")
+        happens("left", "comes-and-goes")
+    happens("joined", "comes-back")
+    assert len(watched.values) < 4_000
+    told = taken(watched)
+    assert told[:4] == [
+        ("left", "leaves", "away"),
+        ("left", "comes-back", "away"),
+        ("changed", "stays", "ready"),
+        ("joined", "new", "ready"),
+    ]
+    assert told[-1] == ("joined", "comes-back", "ready")
+
+
+def test_of_one_that_is_far_behind_and_there_again_is_told_that_it_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_watching, "_VALUES_MAX", 2)
+    watched = world.watches.watch("x")
+    [(find, _, _)] = world.asked()
+    world.hear(AgentFound([info("one")]), find)
+    taken(watched)
+    for change in ("left", "joined", "changed"):
+        world.hear(AgentEvent(change, info("one")), find)
+    assert taken(watched) == [("changed", "one", "ready")]
