@@ -565,6 +565,10 @@ class Coordinator:
             claim = book.claims[record.claim] if isinstance(record, Claimed) else book.by_fence[record.claim_fence]
         self._alarms.set(claim.id, when_claim_due(claim), claim.id)
 
+    def _claim_is_over(self, record: ClaimEnded) -> None:
+        """Look at a claim no more: given back before its time, which may be days off, it would be kept until then."""
+        self._alarms.set(record.claim, None, record.claim)
+
     def _end_claims(self, now: int) -> None:
         """Let what the clock decides about claims happen."""
         while (claim_id := self._alarms.pop(now)) is not None:
@@ -924,7 +928,7 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     Claimed: (Coordinator._time_claim,),
     ClaimRenewed: (Coordinator._time_claim,),
     ClaimRecalled: (Coordinator._time_claim,),
-    ClaimEnded: (Coordinator._gives_up,),
+    ClaimEnded: (Coordinator._claim_is_over, Coordinator._gives_up),
 }
 """What the coordinator keeps beside the ledger that a record changes, in this order."""
 

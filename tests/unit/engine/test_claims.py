@@ -149,6 +149,14 @@ def test_asking_is_a_sign_of_life(town, workers):
     assert town.said(Revived)[-1].fence == offer.fence
 
 
+def test_a_claim_that_was_given_back_is_not_looked_at_when_it_would_have_ended(town):
+    peer = town.join("client")
+    held = granted(peer.say(wants("db/x", ttl_ms=86_400_000)))
+    assert town.coordinator.next_deadline() == town.now + 86_400_000
+    assert isinstance(peer.say(ClaimRelease(held)), Ok)
+    assert town.coordinator.next_deadline() is None
+
+
 def test_there_are_only_so_many_claims(make_town):
     peer = make_town(claims_max=2).join("me")
     granted(peer.say(wants("a", no=1)))
