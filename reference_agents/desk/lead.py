@@ -168,7 +168,7 @@ def _cited(citation: Citation, heard: int) -> list[str]:
     where = f"{citation['path']}:{lines}" + (f" ({heading})" if heading else "")
     return [
         f"{where}, {citation['in_favour']} of {heard} for it",
-        *(f"  {line}" for line in citation["quote"].splitlines()),
+        *(f"  {line}" for line in citation["quote"].split("\n")),
     ]
 
 

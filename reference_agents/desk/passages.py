@@ -6,6 +6,7 @@ cites. It knows no files and no questions.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -58,12 +59,17 @@ def cut_all(documents: Iterable[tuple[str, str]]) -> tuple[list[Passage], list[S
 def cut(path: str, text: str) -> Iterator[Passage]:
     """Cut a document into passages. A heading is what they stand under, and no passage."""
     headings: dict[int, str] = {}
-    for block in _blocks(text.splitlines()):
+    for block in _blocks(_lines(text)):
         level, words = _as_heading(block)
         if level:
             headings = {above: heading for above, heading in headings.items() if above < level} | {level: words}
         elif any(not RULE.match(line) for line in block.lines):
             yield from _sized(path, block, " / ".join(headings[above] for above in sorted(headings)))
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines as editors count them: for `splitlines`, a form feed or U+2028 within one ends it too."""
+    return [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
 
 
 @dataclass(slots=True)

@@ -72,6 +72,13 @@ def test_a_long_line_is_cut_within_and_every_piece_says_where_it_stands(monkeypa
     ]  # fmt: skip
 
 
+def test_lines_are_counted_as_editors_do() -> None:
+    text = "one\n\n\f\ntwo\u2028still two\r\n\r\n\x1c\x85\rthree\n"
+    assert [(one.line, one.end, one.text) for one in cut_text(text)] == [
+        (1, 1, "one"), (4, 4, "two\u2028still two"), (7, 7, "three"),
+    ]  # fmt: skip
+
+
 def test_a_folder_has_a_limited_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PASSAGES_MAX", 3)
     passages, skipped = cut_all([("a", "1\n\n2\n"), ("b", "3\n\n4\n"), ("c", "5\n")])
