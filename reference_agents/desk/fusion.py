@@ -39,6 +39,8 @@ def fuse(ballots: Mapping[str, Ballot]) -> list[Citation]:
                     quote=found["quote"], score=0.0, votes=[], in_favour=0,
                 )  # fmt: skip
             citation = cited[place]
+            if citation["votes"] and citation["votes"][-1]["agent"] == agent:
+                continue  # a long line has equal pieces, which no place tells apart: one vote each, for the best
             citation["votes"].append(Vote(agent=agent, rank=rank))
             citation["in_favour"] += rank <= FIRST
     for citation in cited.values():

@@ -67,6 +67,12 @@ def test_the_same_lines_in_other_words_are_another_passage() -> None:
     assert len(fuse({"x": one, "y": other})) == 2
 
 
+def test_who_has_a_passage_twice_is_for_it_once() -> None:
+    [first, *_] = fuse({"x": ballot("a", "a", "b"), "y": ballot("b", "a", "a")})
+    assert (first["path"], first["in_favour"]) == ("a", 2)
+    assert [(vote["agent"], vote["rank"]) for vote in first["votes"]] == [("x", 1), ("y", 2)]
+
+
 def test_nothing_found_is_nothing_fused() -> None:
     assert fuse({"x": ballot(), "y": ballot()}) == []
     assert fuse({}) == []
