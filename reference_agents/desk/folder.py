@@ -70,17 +70,17 @@ def list_folder(folder: str, only: Sequence[str] = ()) -> tuple[list[Listed], li
     if not root.is_absolute() or not root.is_dir():
         raise AttemptFailed(f"{folder} is no folder here (an absolute path is needed)", code="no_such_folder")
     listed: list[Listed] = []
-    skipped: list[Skipped] = []
     total = 0
-    for path in _matching(root, only or PATTERNS):
+    paths, skipped = _matching(root, only or PATTERNS)
+    for path in paths:
         try:
             told = (root / path).lstat()
             path.encode()
         except OSError as exc:
-            skipped.append(Skipped(path=path, why=f"unreadable: {exc.strerror}"))
+            skipped.append(Skipped(path=_sayable(path), why=f"unreadable: {exc.strerror}"))
             continue
         except UnicodeEncodeError:
-            skipped.append(Skipped(path=ascii(path), why="its name is not UTF-8"))
+            skipped.append(Skipped(path=_sayable(path), why="its name is not UTF-8"))
             continue
         if not S_ISREG(told.st_mode):
             skipped.append(Skipped(path=path, why="no regular file"))
@@ -131,11 +131,20 @@ def _read(path: Path) -> str | _NoText:
         return _NoText("not UTF-8")
 
 
-def _matching(root: Path, patterns: Sequence[str]) -> list[str]:
-    """Return the paths that match, sorted. What begins with a dot, or came with a package, is nobody's document."""
+def _matching(root: Path, patterns: Sequence[str]) -> tuple[list[str], list[Skipped]]:
+    """Return the paths that match, sorted, and the folders that cannot be looked into.
+
+    What begins with a dot, or came with a package, is nobody's document.
+    """
     found = []
+    closed: list[Skipped] = []
     seen = 0
-    for folder, folders, files in os.walk(root):
+
+    def note(exc: OSError) -> None:
+        path = Path(exc.filename).relative_to(root).as_posix()
+        closed.append(Skipped(path=_sayable(path), why=f"unreadable: {exc.strerror}"))
+
+    for folder, folders, files in os.walk(root, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in OTHERS)
         seen += len(folders) + len(files)
         if seen > ENTRIES_MAX:
@@ -144,4 +153,13 @@ def _matching(root: Path, patterns: Sequence[str]) -> list[str]:
             path = (Path(folder) / name).relative_to(root).as_posix()
             if not name.startswith(".") and any(fnmatch(path, one) or fnmatch(name, one) for one in patterns):
                 found.append(path)
-    return sorted(found)
+    return sorted(found), closed
+
+
+def _sayable(path: str) -> str:
+    """Return a path as an answer can name it: what is not UTF-8 in it is escaped."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return ascii(path)
+    return path

@@ -88,6 +88,23 @@ def test_a_file_without_permission_is_left_out(folder: Path, monkeypatch: pytest
     assert why(read(folder)) == {"lease.md": "unreadable: Permission denied"}
 
 
+def test_a_folder_without_permission_is_left_out_with_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = [folder / "closed", Path(os.fsdecode(os.fsencode(folder) + b"/\xff"))]
+    for one in closed:
+        one.mkdir()
+    really = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path) in closed:
+            raise PermissionError(13, "Permission denied", path)  # the tests may run as root, who has all of them
+        return really(path)
+
+    monkeypatch.setattr(module.os, "scandir", refuse)
+    contents = read(folder)
+    assert why(contents) == dict.fromkeys(("closed", "'\\udcff'"), "unreadable: Permission denied")
+    assert len(contents.documents) == 2
+
+
 def test_a_name_that_is_not_utf8_is_left_out(folder: Path) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/\xff.md")).write_text("x")
     assert why(read(folder)) == {"'\\udcff.md'": "its name is not UTF-8"}
