@@ -11,6 +11,7 @@ import click
 from ..client import connect
 from ..errors import TaskError
 from ..squads import Definition, Place, load
+from .asking import checked
 from .at_work import squad_at_work
 from .board import display
 from .exits import ExitCode
@@ -65,7 +66,11 @@ def ask(
     Exit codes: 0 something was found, 1 nothing, 3 no coordinator, 4 timeout, 5 the task failed.
     """
     definition, url = load(squad_name), chosen_url(common.connection)
-    given = {"question": question, "folder": str(folder.resolve()), "only": list(only)}
+    given = {
+        "question": checked(question, "QUESTION"),
+        "folder": checked(str(folder.resolve()), "--folder"),
+        "only": checked(list(only), "--only"),
+    }
 
     async def whole() -> int:
         with ended_by_sigterm():

@@ -35,8 +35,11 @@ def parse_value(text: str) -> Any:
     return checked(value)
 
 
-def checked(value: Any) -> Any:
+def checked(value: Any, what: str = "") -> Any:
     """Return a value that somebody typed, as it is.
+
+    Args:
+        what: the name of the argument or option, for the error.
 
     Raises:
         UsageError: it cannot be sent.
@@ -46,7 +49,7 @@ def checked(value: Any) -> Any:
     except RecursionError as error:
         raise click.UsageError("this JSON is nested too deep") from error
     except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(f"{what}: {error}" if what else str(error)) from error
     return value
 
 

@@ -18,7 +18,7 @@ from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
-from .asking import can_ask, question_lines, read_line
+from .asking import can_ask, checked, question_lines, read_line
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
@@ -103,12 +103,15 @@ def run(
         raise click.UsageError(f"--repo: {repo} " + ("is not a folder" if repo.exists() else "does not exist"))
     if sdist is not None and not all(sdist.partition("==")):
         raise click.UsageError(f"--sdist: expected name==version, got {sdist!r}")
-    source = {"repository": str(repo.resolve())} if repo is not None else {"sdist": sdist}
+    if out is not None:
+        checked(str(out), "--out")
+    name, wanted = ("repository", str(repo.resolve())) if repo is not None else ("sdist", sdist)
+    source = {name: checked(wanted, "--sdist" if repo is None else "--repo")}
     given = {
-        "request": request,
+        "request": checked(request, "REQUEST"),
         "source": source,
         "approve": approve or ("ask" if can_ask() else "auto"),
-        "branch": branch,
+        "branch": checked(branch, "--branch"),
         "allow_unsandboxed": allow_unsandboxed,
     }
     definition, url = load(squad_name), chosen_url(common.connection)

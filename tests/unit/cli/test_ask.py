@@ -143,6 +143,7 @@ def test_sigterm_ends_it(world: Any, command: Command, lead: Lead) -> None:
     [
         (("--folder", "/no/such/folder"), 2, "does not exist"),
         (("--folder", __file__), 2, "is a file"),
+        (("--only", "\udcff"), 2, "--only: text with a lone surrogate has no UTF-8 form"),
         (("--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
         (("--url", "wss://nowhere.invalid:1"), 3, "there is no coordinator at wss://nowhere.invalid:1"),
     ],
@@ -153,3 +154,12 @@ def test_what_cannot_be_done_starts_nothing(
     done = command("ask", "how long?", *arguments)
     assert done.code == code
     assert words in done.err
+
+
+def test_what_is_not_utf8_is_told_with_its_name(command: Command, tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    Path(folder).mkdir()
+    for name, arguments in (("QUESTION", ("how \udcff?",)), ("--folder", ("how?", "--folder", folder))):
+        done = command("ask", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert f"{name}: text with a lone surrogate has no UTF-8 form" in done.err

@@ -256,6 +256,9 @@ def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(command: Comman
         (("--repo", __file__), 2, "is not a folder"),
         (("--repo", "/"), 2, "/ is not inside a git work tree"),
         (("--sdist", "foo"), 2, "expected name==version, got 'foo'"),
+        (("--repo", ".", "--branch", "\udcff"), 2, "--branch: text with a lone surrogate has no UTF-8 form"),
+        (("--repo", ".", "--out", "\udcff"), 2, "--out: text with a lone surrogate has no UTF-8 form"),
+        (("--sdist", "a==\udcff"), 2, "--sdist: text with a lone surrogate has no UTF-8 form"),
         (("--sdist", "a==1", "--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
         (
             ("--sdist", "a==1", "--url", "wss://nowhere.invalid:1"),
@@ -272,6 +275,14 @@ def test_what_cannot_be_done_starts_nothing(
     assert words in done.err
     assert done.out == ""
     assert not runs_dir().exists()
+
+
+def test_a_repository_whose_name_is_not_utf8_is_told_so(command: Command, tmp_path: Path) -> None:
+    repo = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    Path(repo).mkdir()
+    done = command("run", "modernise", "--repo", repo)
+    assert done.code == 2
+    assert "--repo: text with a lone surrogate has no UTF-8 form" in done.err
 
 
 @pytest.mark.parametrize("arguments", [("run", "modernise", "--sdist", "a==1"), ("ask", "how long?"), ("squad", "up")])
