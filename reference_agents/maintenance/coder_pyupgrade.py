@@ -47,14 +47,24 @@ async def use_pyupgrade(job: Job) -> list[str]:
         _option(job.plan["target"]),
         "--",
     ]
-    for start in range(0, len(job.paths), BATCH):
-        batch = job.paths[start : start + BATCH]
+    # Of a file in another encoding it says that it cannot, and ends as if it had failed with all of them.
+    paths = [path for path in job.paths if _is_utf8((job.folder / path).read_bytes())]
+    for start in range(0, len(paths), BATCH):
+        batch = paths[start : start + BATCH]
         done = await run([*command, *batch], cwd=job.folder, limits=TOOL_LIMITS)
         if done.code != 0:
             detail = f"pyupgrade ended with {done.code}: {done.text[-500:]}"
             raise AttemptFailed(detail, code="tool_failed", retryable=False)
-        await job.report(0.1 + 0.8 * (start + len(batch)) / len(job.paths), f"{start + len(batch)} files done")
-    return []
+        await job.report(0.1 + 0.8 * (start + len(batch)) / len(paths), f"{start + len(batch)} files done")
+    return [f"{path}: not UTF-8, which pyupgrade does not read" for path in sorted({*job.paths} - {*paths})]
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _option(target: str) -> str:

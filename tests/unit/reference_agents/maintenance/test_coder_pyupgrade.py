@@ -33,6 +33,16 @@ async def test_the_target_says_how_new(repository: MAKE, workspace_on: MAKE, pla
     assert "+x: list[int]" in new["patch"]["text"]
 
 
+async def test_a_file_in_another_encoding_is_left_alone_and_the_others_are_not(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
+) -> None:
+    latin = "# -*- coding: latin-1 -*-\nx = u'\xe9'\n".encode("latin-1")
+    workspace = await workspace_on(repository({"a.py": OLD, "latin.py": latin}))
+    made = await propose_patch(workspace, plan_for(), fake_task())
+    assert [file["path"] for file in made["patch"]["files"]] == ["a.py"]
+    assert made["notes"] == ["latin.py: not UTF-8, which pyupgrade does not read"]
+
+
 async def test_only_modernising_is_its_business(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
 ) -> None:
