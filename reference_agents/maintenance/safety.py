@@ -61,7 +61,8 @@ ENTROPY_MIN: Final = 3.5
 """Bits per character; words of a language stay below, random keys are above."""
 BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make code look different from what it is."""
-INVISIBLE: Final = re.compile("[\u200b\u200c\u200d\u2060\ufeff]")
+BYTE_ORDER_MARK: Final = "\ufeff"
+INVISIBLE: Final = re.compile(f"[\u200b\u200c\u200d\u2060{BYTE_ORDER_MARK}]")
 TEST_AWARE: Final = re.compile(
     r"PYTEST_CURRENT_TEST|\b_pytest\b|[\"']pytest[\"']\s+(?:not\s+)?in\s+sys\.modules|SQUAD_OUTCOMES"
 )
@@ -177,10 +178,12 @@ def _content(change: Change) -> Iterator[Finding]:
         )
     if "\0" in change.after and "\0" not in (change.before or ""):
         yield _finding("content", "refuse", change.path, "becomes a binary file")
+    # What tells a file's encoding hides nothing where it was before, whatever becomes of the line behind it.
+    mark = BYTE_ORDER_MARK if (change.before or "").startswith(BYTE_ORDER_MARK) else ""
     for number, line in change.added():
         if BIDI.search(line):
             yield _finding("content", "refuse", change.path, "characters that change the direction of text", number)
-        elif INVISIBLE.search(line):
+        elif INVISIBLE.search(line.removeprefix(mark) if number == 1 else line):
             yield _finding("content", "ask", change.path, "invisible characters", number)
         if SILENCER.search(line) and not _had_silencer(change, line):
             yield _finding("content", "ask", change.path, "silences a checker", number)
@@ -248,7 +251,7 @@ class _Tests:
     @classmethod
     def read(cls, source: str) -> _Tests | None:
         try:
-            tree = ast.parse(source)
+            tree = ast.parse(source.removeprefix(BYTE_ORDER_MARK))  # which it takes in bytes only
         except (SyntaxError, ValueError, RecursionError):
             return None
         names: set[str] = set()

@@ -99,6 +99,15 @@ def test_what_is_harmless_is_not_remarked_on(path: str, after: str, plan_for: MA
     assert inspect(plan_for(), Change(path, FILES[path], after, "100644", "100644")) == []
 
 
+def test_the_mark_of_an_encoding_is_remarked_on_only_where_it_is_new(plan_for: MAKE) -> None:
+    marked = Change("b.py", "\ufeffx = 1\n", "\ufeffx = 2\n", "100644", "100644")
+    assert inspect(plan_for(), marked) == []
+    for before, after in (("x = 1\n", "\ufeffx = 1\n"), ("\ufeffx = 1\n", "\ufeffx\ufeff = 1\n")):
+        [finding] = inspect(plan_for(), Change("b.py", before, after, "100644", "100644"))
+        assert (finding["check"], finding["verdict"], finding["line"]) == ("content", "ask", 1)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -110,8 +119,8 @@ def test_what_is_harmless_is_not_remarked_on(path: str, after: str, plan_for: MA
         ("    assert a.run", "    import pytest\n    pytest.skip('later')\n    assert a.run"),
     ],
 )
-def test_a_test_that_says_less_is_refused(old: str, new: str, plan_for: MAKE) -> None:
-    before = FILES["tests/test_a.py"]
+def test_a_test_that_says_less_is_refused(old: str, new: str, mark: str, plan_for: MAKE) -> None:
+    before = mark + FILES["tests/test_a.py"]
     change = Change("tests/test_a.py", before, before.replace(old, new), "100644", "100644")
     assert {(it["check"], it["verdict"]) for it in inspect(plan_for(), change)} == {("tamper", "refuse")}
 
