@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,18 +56,29 @@ def batches(paths: Sequence[str]) -> Iterator[list[str]]:
 
 async def count_findings(folder: Path, paths: Sequence[str]) -> FindingCount:
     """Count the findings in some files of a folder; a file that is gone has none."""
-    rules = Counter(finding["code"] or SYNTAX for finding in await list_findings(folder, paths))
+    rules: Counter[str] = Counter()
+    await _each_finding(folder, paths, RULES, lambda finding: rules.update([finding["code"] or SYNTAX]))
     return FindingCount(total=rules.total(), by_rule=dict(sorted(rules.items())))
 
 
 async def list_findings(folder: Path, paths: Sequence[str], rules: str = RULES) -> list[dict[str, Any]]:
     """Return the findings in some files of a folder, as the linter's JSON has them."""
     found: list[dict[str, Any]] = []
+    await _each_finding(folder, paths, rules, found.append)
+    return found
+
+
+async def _each_finding(
+    folder: Path, paths: Sequence[str], rules: str, take: Callable[[dict[str, Any]], object]
+) -> None:
+    """Hand over one finding after the other: those of a large repository are more text than is kept of a program."""
+
+    async def hear(line: str) -> None:
+        take(json.loads(line))
+
     options = ("--isolated", "--no-cache", "--exit-zero", "--target-version", COUNT_TARGET, "--select", rules)
     for batch in batches([path for path in paths if (folder / path).is_file()]):
-        command = ruff("check", *options, "--output-format", "json", "--", *batch)
-        done = await run(command, cwd=folder, limits=Limits(seconds=120.0))
+        command = ruff("check", *options, "--output-format", "json-lines", "--", *batch)
+        done = await run(command, cwd=folder, limits=Limits(seconds=120.0), on_line=hear)
         if done.code != 0:
             raise RuntimeError(f"ruff ended with {done.code}: {done.err.decode(errors='replace')[-500:]}")
-        found += json.loads(done.out)
-    return found

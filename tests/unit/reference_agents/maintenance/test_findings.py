@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reference_agents.maintenance import findings as module
+from reference_agents.maintenance import processes
 from reference_agents.maintenance.findings import RULES_OF, SYNTAX, batches, count_findings, list_findings, ruff
 
 
@@ -36,6 +37,14 @@ async def test_findings_are_listed_for_some_rules(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import os\nx = set([1])\n")
     [found] = await list_findings(tmp_path, ["a.py", "gone.py"], "C4")
     assert (found["code"], found["location"]["row"], Path(found["filename"]).name) == ("C405", 2, "a.py")
+
+
+async def test_findings_are_counted_however_much_there_is_to_say_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "OUTPUT_BYTES_MAX", 20_000)  # a finding takes some 500, and no line may be longer
+    (tmp_path / "a.py").write_text("x = set([1])\n" * 500)
+    assert await count_findings(tmp_path, ["a.py"]) == {"total": 500, "by_rule": {"C405": 500}}
 
 
 def test_a_request_to_fix_lint_does_not_ask_for_newer_syntax() -> None:
