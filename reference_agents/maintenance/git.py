@@ -62,7 +62,7 @@ async def git(
     """Run git on a repository and return what it wrote.
 
     Raises:
-        GitError: it ended with another code than the expected ones.
+        GitError: it ended with another code than the expected ones, or says more than is kept.
     """
     surroundings = inherited_environment() | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
     done = await run(
@@ -71,6 +71,9 @@ async def git(
     )  # fmt: skip
     if done.code not in codes:
         raise GitError(f"git {arguments[0]}: {done.err.decode(errors='replace').strip() or done.code}")
+    if done.is_cut:
+        # A list of files or a patch that is not whole looks like another one that is.
+        raise GitError(f"git {arguments[0]} in {os.fspath(repository)} says more than {len(done.out)} bytes")
     return done.out
 
 

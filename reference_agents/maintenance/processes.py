@@ -65,6 +65,8 @@ class Finished:
     err: bytes
     timed_out: bool
     seconds: float
+    is_cut: bool = False
+    """Whether it said more than was kept."""
 
     @property
     def text(self) -> str:
@@ -117,7 +119,7 @@ async def run(
         timed_out = clock.cancelled_caught
     code = process.returncode
     assert code is not None, "leaving the block above waited for it"
-    return Finished(code, out.whole(), err.whole(), timed_out, monotonic() - started)
+    return Finished(code, out.whole(), err.whole(), timed_out, monotonic() - started, out.is_cut)
 
 
 @contextlib.asynccontextmanager
@@ -156,11 +158,15 @@ class _Sink:
         self._rest = b""
         self._on_line = on_line
 
+        self.is_cut = False
+
     async def drain(self, stream: anyio.abc.ByteReceiveStream) -> None:
         async for chunk in stream:
             if self._size < OUTPUT_BYTES_MAX:
                 self._chunks.append(chunk)
                 self._size += len(chunk)
+            else:
+                self.is_cut = True
             if self._on_line is not None:
                 *lines, self._rest = (self._rest + chunk).split(b"\n")
                 self._rest = self._rest[-OUTPUT_BYTES_MAX:]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reference_agents.maintenance import git
+from reference_agents.maintenance import git, processes
 
 MAKE = Callable[..., Any]
 
@@ -126,6 +126,14 @@ async def test_a_refusal_says_what_git_said(repository: MAKE) -> None:
         await git.tree_id(repo.path, "nothing")
     with pytest.raises(git.GitError):
         await git.tree_id(repo.path, "--all")
+
+
+async def test_what_git_says_is_whole_or_an_error(repository: MAKE, monkeypatch: pytest.MonkeyPatch) -> None:
+    repo = repository({"a.py": "x = 1\n" * 100_000})
+    blob = repo.git("rev-parse", "HEAD:a.py")
+    monkeypatch.setattr(processes, "OUTPUT_BYTES_MAX", 1)
+    with pytest.raises(git.GitError, match=r"git cat-file in .* says more than \d+ bytes"):
+        await git.read_blobs(repo.path, [blob])
 
 
 async def test_a_commit_says_who_made_it_and_moves_no_branch(repository: MAKE) -> None:
