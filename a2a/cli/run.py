@@ -118,6 +118,9 @@ def run(
 
     async def whole() -> int:
         wanted = {**given, "head": await _head(repo)}
+        if branch and (branch.startswith("-") or (await _git("/", "check-ref-format", f"refs/heads/{branch}"))[0]):
+            # The deployer would say so when all the work is done.
+            raise click.UsageError(f"--branch: {branch!r} cannot be the name of a branch")
         # Who is not let in is told so before there is a folder.
         await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
@@ -149,24 +152,28 @@ async def _head(repo: Path | None) -> str:
     """
     if repo is None:
         return ""
-    if await _git(repo, "rev-parse", "--is-inside-work-tree") != "true":
+    code, said, why = await _git(repo, "rev-parse", "--is-inside-work-tree")
+    if code:
+        # Not every reason is that there is none: it may belong to somebody else, whom git does not trust.
+        raise click.UsageError(f"--repo: {repo} is not inside a git work tree: {why}")
+    if said != "true":
         raise click.UsageError(f"--repo: {repo} is not inside a git work tree")
-    return await _git(repo, "rev-parse", "--quiet", "HEAD")
+    return (await _git(repo, "rev-parse", "--quiet", "HEAD"))[1]
 
 
 async def _has_branch(repo: Path, branch: str) -> bool:
-    return bool(await _git(repo, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"))
+    return not (await _git(repo, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"))[0]
 
 
-async def _git(repo: Path, *arguments: str) -> str:
-    """Return what git says of a repository."""
-    command = ("git", "-C", str(repo), *arguments)
+async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:
+    """Run git in a folder, and return its exit code, what it says, and what it says is wrong."""
+    command = ("git", "-C", str(folder), *arguments)
     try:
-        git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        git = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as exc:
         raise Failure(f"git is needed, and does not start: {exc}") from exc
-    said, _ = await git.communicate()
-    return said.decode(errors="replace").strip()
+    said, why = (text.decode(errors="replace").strip() for text in await git.communicate())
+    return git.returncode or 0, said, why
 
 
 # The task -------------------------------------------------------------------------------------------------------------

@@ -256,6 +256,8 @@ def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(command: Comman
         (("--repo", __file__), 2, "is not a folder"),
         (("--repo", "/"), 2, "/ is not inside a git work tree"),
         (("--sdist", "foo"), 2, "expected name==version, got 'foo'"),
+        (("--sdist", "a==1", "--branch", "a..b"), 2, "--branch: 'a..b' cannot be the name of a branch"),
+        (("--sdist", "a==1", "--branch=-a"), 2, "--branch: '-a' cannot be the name of a branch"),
         (("--repo", ".", "--branch", "\udcff"), 2, "--branch: text with a lone surrogate has no UTF-8 form"),
         (("--repo", ".", "--out", "\udcff"), 2, "--out: text with a lone surrogate has no UTF-8 form"),
         (("--sdist", "a==\udcff"), 2, "--sdist: text with a lone surrogate has no UTF-8 form"),
@@ -275,6 +277,13 @@ def test_what_cannot_be_done_starts_nothing(
     assert words in done.err
     assert done.out == ""
     assert not runs_dir().exists()
+
+
+def test_why_git_does_not_take_a_repository_is_told(command: Command, tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: /no/such/folder\n")
+    done = command("run", "modernise", "--repo", str(tmp_path))
+    assert done.code == 2
+    assert f"{tmp_path} is not inside a git work tree: fatal: not a git repository: /no/such/folder" in done.err
 
 
 def test_a_repository_whose_name_is_not_utf8_is_told_so(command: Command, tmp_path: Path) -> None:
