@@ -296,7 +296,8 @@ def _content(answer: Any) -> str:
         raise AttemptFailed("the model's answer is longer than it may be", code="bad_answer")
     if not isinstance(text, str) or not text.strip():
         raise AttemptFailed("the model answers with nothing", code="bad_answer")
-    return text
+    # JSON can escape half a character, which no patch holds and which could not be sent back to be repaired either.
+    return text.encode(errors="replace").decode()
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -81,6 +81,9 @@ def read_json(text: str, schema: Mapping[str, Any]) -> Any:
     blocks = [body for _, body in BLOCK.findall(text)]
     try:
         value = json.loads(blocks[0] if len(blocks) == 1 else text)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as exc:
+        raise Unusable("there is half of a surrogate pair in it") from exc
     except (ValueError, RecursionError) as exc:
         raise Unusable(f"it is not JSON: {exc}") from exc
     # An empty registry: a schema must never make this process fetch anything.

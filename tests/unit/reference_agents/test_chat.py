@@ -206,6 +206,12 @@ async def test_an_answer_that_is_none_is_told_and_costs(reply: Reply, words: str
     assert len(account.tokens) == 1
 
 
+async def test_half_a_character_is_none() -> None:
+    raw = b'{"choices": [{"message": {"content": "a \\ud83d\\ude00 and \\ud83d"}}]}'
+    with endpoint(Reply(raw=raw)) as here:
+        assert await say(here, Account()) == "a \N{GRINNING FACE} and ?"
+
+
 async def test_tokens_that_are_left_bound_the_answer_and_then_the_asking() -> None:
     account = Account()
     with endpoint(Reply("fine", usage={"prompt_tokens": 60, "completion_tokens": 50})) as here:

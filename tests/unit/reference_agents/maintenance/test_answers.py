@@ -102,6 +102,7 @@ def test_json_is_found_in_its_block_or_alone(text: str) -> None:
     [
         ("three", "it is not JSON"),
         ("[" * 100_000, "it is not JSON"),
+        ('{"size": 3, "names": ["\\ud800"]}', "there is half of a surrogate pair in it"),
         ("3", "the value: 3 is not of type 'object'"),
         ('{"size": "3"}', "size: '3' is not of type 'integer'"),
         ('{"size": 3, "names": ["a", 1]}', "names/1: 1 is not of type 'string'"),
