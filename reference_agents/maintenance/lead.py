@@ -323,10 +323,16 @@ class _Run:
         if known.exists:
             return len(known.value)
         coders: list[AgentInfo] = []
+        away: list[str] = []
         with anyio.move_on_after(QUEUE_AWAY):
-            while not coders or any(coder.status == "away" for coder in coders):
+            while not coders or away:
                 await anyio.sleep(LOOK_AGAIN if coders else 0)
                 coders = await self.task.find("propose_patch")
+                missed, away = away, [coder.agent_id for coder in coders if coder.status == "away"]
+                if away and away != missed:
+                    # It may be one that was there once and that nobody has started this time.
+                    said = f"waits up to {QUEUE_AWAY:g} s for {' and '.join(away)} to come back"
+                    await self.steps.story("waits", agent.name, said)
         there = [coder.agent_id for coder in coders if coder.status != "away"]
         if not there:
             raise AttemptFailed("no coder proposed anything: none is there", code="no_proposals")
@@ -476,7 +482,10 @@ class _Run:
 
     def finish(self, verdict: Verdict, reason: str = "") -> Summary:
         """Sum up."""
-        return finish(self.summary, verdict, reason, self.steps.accounts, self.steps.rounds, self.steps.seconds)
+        steps = self.steps
+        return finish(
+            self.summary, verdict, reason, steps.accounts, steps.rounds, steps.seconds, self.task.attempt
+        )  # fmt: skip
 
 
 def _described(plan: Plan) -> str:

@@ -98,6 +98,8 @@ class Summary(TypedDict):
     steps: list[Step]
     retries: int
     losses: int
+    attempt: int
+    """Which attempt of the lead came to this end."""
     seconds: float
     text: str
     """All of it for people."""
@@ -112,7 +114,7 @@ def new_summary(request: str, run_dir: str) -> Summary:
         findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
         test_runs=0, accepted=[], rejected=[], conflicts=[], waits=[], decisions=[], agreements=[], advice=[],
         review={"verdict": "pass", "findings": []}, evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0,
-        seconds=0.0, text="",
+        attempt=1, seconds=0.0, text="",
     )  # fmt: skip
 
 
@@ -147,11 +149,12 @@ def enter(
 
 
 def finish(
-    summary: Summary, verdict: Verdict, reason: str, steps: list[Step], rounds: int, seconds: float
+    summary: Summary, verdict: Verdict, reason: str, steps: list[Step], rounds: int, seconds: float, attempt: int = 1
 ) -> Summary:  # fmt: skip
     """Write down how the run ended, and all of it in words."""
     summary["verdict"], summary["reason"] = verdict, reason
     summary["steps"], summary["rounds"], summary["seconds"] = steps, rounds, seconds
+    summary["attempt"] = attempt
     summary["losses"] = sum(step["losses"] for step in steps)
     summary["retries"] = sum(max(0, step["attempts"] - step["losses"] - 1) for step in steps)
     summary["text"] = describe(summary)
@@ -307,7 +310,8 @@ def _work(summary: Summary) -> Iterator[str]:
         tail = f"   {', '.join(again)}" if again else ""
         yield f"  {step['name']:<{wide}}  {step['agent']:<16}{step['seconds']:7.1f} s  {step['task']}{tail}"
     lost, retried = summary["losses"], summary["retries"]
-    yield f"  in all {summary['seconds']:.1f} s; attempts lost with their agents: {lost}, retried: {retried}"
+    own = f", attempts of the lead itself: {summary['attempt']}" if summary["attempt"] > 1 else ""
+    yield f"  in all {summary['seconds']:.1f} s; attempts lost with their agents: {lost}, retried: {retried}{own}"
 
 
 def _tests(tally: RunTally) -> str:

@@ -210,6 +210,22 @@ async def test_a_coder_that_fails_is_written_down_and_missed_by_nobody(crew: Cre
     assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-b"]
 
 
+async def test_a_coder_that_is_away_is_waited_for_and_that_is_told(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lead, "QUEUE_AWAY", 0.2)
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up, anyio.create_task_group() as group:
+            stop, ready = anyio.Event(), anyio.Event()
+            gone = crew._agent("coder-gone", "propose_patch")
+            group.start_soon(partial(gone.run, settings=up.settings, stop=stop, ready=ready.set))
+            await ready.wait()
+            stop.set()
+            while not any(one.status == "away" for one in await up.client.find("propose_patch")):  # noqa: ASYNC110 - told to nobody
+                await anyio.sleep(0.01)
+            summary, story = await maintain(up, crew)
+    assert summary["verdict"] == "deployed"
+    assert story.count(("waits", "lead", "waits up to 0.2 s for coder-gone to come back")) == 1
+
+
 async def test_without_any_proposal_it_fails_and_says_why(crew: Crew) -> None:
     def propose(given: Any, task: TaskContext) -> Any:
         raise AttemptFailed(f"no {given['agent']}", code="tool_failed")
@@ -445,6 +461,7 @@ async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, mon
             second.set()
     summary, _ = results[0]
     assert summary["verdict"] == "deployed"
+    assert "attempts lost with their agents: 0, retried: 0, attempts of the lead itself: 2" in summary["text"]
     assert {skill: len(given) for skill, given in crew.given.items()} == {
         **dict.fromkeys(crew.says.keys() - {"verify_patch", "choose_proposal", "judge_patches"}, 1),
         "propose_patch": 2,
