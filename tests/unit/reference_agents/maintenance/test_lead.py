@@ -219,7 +219,7 @@ async def test_a_coder_that_is_away_is_waited_for_and_that_is_told(crew: Crew, m
             group.start_soon(partial(gone.run, settings=up.settings, stop=stop, ready=ready.set))
             await ready.wait()
             stop.set()
-            while not any(one.status == "away" for one in await up.client.find("propose_patch")):  # noqa: ASYNC110 - told to nobody
+            while not any(one.status == "away" for one in await up.client.find("propose_patch")):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
             summary, story = await maintain(up, crew)
     assert summary["verdict"] == "deployed"
