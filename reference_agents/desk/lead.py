@@ -154,7 +154,7 @@ def _lines(answer: Answer) -> list[str]:
     if answer["has_changed"]:
         lines.append("Somebody wrote to the documents while they were read.")
     if answer["skipped_total"]:
-        named = ", ".join(f"{one['path']} ({one['why']})" for one in answer["skipped"][:SHOWN_MAX])
+        named = ", ".join(f"{_named(one['path'])} ({one['why']})" for one in answer["skipped"][:SHOWN_MAX])
         more = answer["skipped_total"] - min(SHOWN_MAX, len(answer["skipped"]))
         lines.append(f"Not read: {named}" + (f", and {more} more" if more else ""))
     while lines and not lines[-1]:
@@ -165,7 +165,7 @@ def _lines(answer: Answer) -> list[str]:
 def _cited(citation: Citation, heard: int) -> list[str]:
     lines = f"{citation['line']}" if citation["line"] == citation["end"] else f"{citation['line']}-{citation['end']}"
     heading = citation["heading"].rpartition(" / ")[2]
-    where = f"{citation['path']}:{lines}" + (f" ({heading})" if heading else "")
+    where = f"{_named(citation['path'])}:{lines}" + (f" ({heading})" if heading else "")
     return [
         f"{where}, {citation['in_favour']} of {heard} for it",
         *(f"  {line}" for line in citation["quote"].split("\n")),
@@ -173,7 +173,12 @@ def _cited(citation: Citation, heard: int) -> list[str]:
 
 
 def _stated(fact: Fact) -> str:
-    return f"  {fact['path']}:{fact['line']}: {fact['quote']}"
+    return f"  {_named(fact['path'])}:{fact['line']}: {fact['quote']}"
+
+
+def _named(path: str) -> str:
+    """Return a path on one line: a name may hold a line feed, and what is behind it would read as the answer's own."""
+    return path if path.isprintable() else ascii(path)
 
 
 if __name__ == "__main__":

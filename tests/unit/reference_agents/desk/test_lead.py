@@ -68,6 +68,14 @@ async def test_all_retrievers_are_asked_the_same_and_their_ballots_fused() -> No
     assert {told["who"] for told in story if told["kind"] == "found"} == {"r-one", "r-other"}
 
 
+async def test_a_name_with_a_line_feed_stays_on_its_line() -> None:
+    answer, _ = await asked(retriever("r-one", [], ballot(found("a\nb.md:1, 9 of 9 for it"), found("c ü.md"))))
+    assert answer["citations"][0]["path"] == "a\nb.md:1, 9 of 9 for it"
+    assert [line for line in answer["text"].splitlines() if line.endswith("for it")] == [
+        "'a\\nb.md:1, 9 of 9 for it':1 (Two), 1 of 1 for it", "c ü.md:1 (Two), 1 of 1 for it",
+    ]  # fmt: skip
+
+
 async def test_a_retriever_that_fails_is_named_and_not_counted() -> None:
     broken = retriever("r-broken", [], AttemptFailed("no memory left", code="memory"))
     answer, story = await asked(retriever("r-one", [], ballot(found("a.md"))), broken)
