@@ -20,7 +20,7 @@ from .contest import NAMES, Contest, audit
 from .holdings import circle, overlap
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 8])
 def test_fifty_agents_over_twenty_names(seed: int) -> None:
     assert len(NAMES) == 20
     contest = Contest(seed, agents=50, seconds=4.0)
