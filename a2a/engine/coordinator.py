@@ -155,6 +155,8 @@ class Coordinator:
         """The same of each claim."""
         self._calendar = Agenda[str]()
         """The same of each conflict that is not about a group."""
+        self._absences = Agenda[str]()
+        """When each process with an id of its own that has gone is given up."""
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
         self._wait_begins: dict[str, Task] = {}
@@ -221,6 +223,8 @@ class Coordinator:
                 self.live.lease_until[task.id] = now + task.durations.lease_ms
             self.ledger.touched[task.id] = task
         self._leaving.begin(self.ledger)
+        for agent in (*self.ledger.mailboxes, *self.ledger.delegating):
+            self._expect_back(agent, now)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
@@ -252,6 +256,7 @@ class Coordinator:
             self._principal_left(gone.agent, now)
             self._tell(agent_told(self.world, gone.agent, "left", now))
             self._forget(gone.agent, now)
+            self._expect_back(gone.agent, now)
             look_at_line(self.world, gone.agent)
         self._follow(now)
 
@@ -379,6 +384,7 @@ class Coordinator:
             while (conflict := self._calendar.pop(now)) is not None:
                 self.ledger.stirred[conflict] = self.ledger.open_conflicts[conflict]  # the end of one clears it here
                 self._follow(now)
+        self._give_up(now)
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
@@ -410,6 +416,7 @@ class Coordinator:
         alarm, hearing = self._alarms.next(), self._calendar.next()
         times = [
             self._agenda.next(),
+            self._absences.next(),
             None if alarm is None else max(alarm, self.live.grace_until),
             None if hearing is None else max(hearing, self.live.grace_until),
             self._leaving.next_deadline(),
@@ -848,6 +855,21 @@ class Coordinator:
         """Let go of the mailbox of a process that is not expected back."""
         if may_forget(self.ledger, agent):
             self._commit(AgentForgotten(now, agent))
+
+    def _expect_back(self, agent: str, now: int) -> None:
+        """Wait for a process with an id of its own, of which there may be mail, for some time and not for ever."""
+        if "#" in agent and (agent in self.ledger.mailboxes or agent in self.ledger.delegating):
+            self._absences.set(agent, now + self.policy.passing_ms, 0)
+
+    def _give_up(self, now: int) -> None:
+        """Forget the mail of processes that were away for too long; while more may come, wait on (spec MAIL-8)."""
+        while (agent := self._absences.pop(now)) is not None:
+            if agent in self.live.agents:
+                continue
+            if may_forget(self.ledger, agent, with_mail=True):
+                self._commit(AgentForgotten(now, agent))
+            else:
+                self._expect_back(agent, now)
 
     # Arriving and watching --------------------------------------------------------------------------------------------
 

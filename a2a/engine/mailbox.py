@@ -44,15 +44,20 @@ def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> 
         yield Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
 
 
-def may_forget(ledger: Ledger, agent: str) -> bool:
+def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
     """Tell whether a process that had an id of its own went, and took its mail with it.
 
     Not while something may still write to its mailbox before it is back and has heard that: a task it delegated, or for
     an agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
     would pass over what is in it.
+
+    Args:
+        ledger: where the mailbox is.
+        agent: the id of the process.
+        with_mail: whether it was away for so long that what it did not take is forgotten as well.
     """
     mailbox = ledger.mailboxes.get(agent)
-    if "#" not in agent or agent in ledger.agents or mailbox is None or mailbox.entries:
+    if "#" not in agent or agent in ledger.agents or mailbox is None or (mailbox.entries and not with_mail):
         return False
     if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
         return False

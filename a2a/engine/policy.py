@@ -274,6 +274,9 @@ class Policy:
     """Contexts in memory. Beyond this those leave sooner that were written longest ago."""
     linger_contexts_bytes_max: int = 128 * 1024 * 1024
     """About what they take, with what is kept of their past; likewise. A snapshot has them all."""
+    passing_ms: int = 3_600_000
+    """How long the mailbox of a process with an id of its own waits for it to come back. Until then what is in it is
+    kept, and the tasks this is about are in memory."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     found_max: int = 10_000

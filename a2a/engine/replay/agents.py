@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import snapshot
+from ..mailbox import may_forget
 from ..records import (
     AgentForgotten,
     AgentRegistered,
@@ -60,9 +61,8 @@ def _acked(past: Past, record: MailboxAcked) -> list[list[Record]]:
 
 
 def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
-    mailbox = past.ledger.mailboxes.get(record.agent)
-    fits = "#" in record.agent and record.agent not in past.ledger.agents and mailbox is not None
-    allow(fits and mailbox is not None and not mailbox.entries, f"an empty mailbox of a passing {record.agent}")
+    fits = may_forget(past.ledger, record.agent, with_mail=True)  # how long it was away is not recorded
+    allow(fits, f"a mailbox of a passing {record.agent}, for which nothing more comes")
     return [[record]]
 
 

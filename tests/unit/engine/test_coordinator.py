@@ -387,6 +387,61 @@ def test_a_process_with_mail_left_is_not_forgotten(town):
     assert isinstance(town.join("boss#1").mail()[0], TaskSettled)
 
 
+def test_a_process_that_is_away_for_too_long_is_forgotten_with_its_mail(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    task = process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    worker.acknowledge()
+    town.pass_time(town.policy.passing_ms - 1)
+    assert town.said(AgentForgotten) == []
+    assert task in town.ledger.tasks, "what waits in a mailbox is rendered from it"
+    town.pass_time(1)
+    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
+    town.pass_time(2_000)
+    assert task not in town.ledger.tasks
+
+
+def test_a_process_that_came_back_in_time_is_not_forgotten(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    town.pass_time(town.policy.passing_ms - 1)
+    again = town.join("boss#1")
+    town.pass_time(town.policy.passing_ms)
+    assert town.said(AgentForgotten) == []
+    assert isinstance(again.mail()[0], TaskSettled)
+
+
+def test_mail_that_may_still_come_is_waited_for(town):
+    process = town.join("boss#1")
+    process.delegate()
+    process.drop()
+    for _ in range(3):
+        town.pass_time(town.policy.passing_ms)
+    worker = town.worker("w1")
+    worker.report(worker.offer(), "rejected")
+    worker.acknowledge()
+    assert town.said(AgentForgotten) == []
+    assert len(town.ledger.mailboxes["boss#1"].entries) == 1
+    town.pass_time(town.policy.passing_ms)
+    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
+
+
+def test_who_was_away_already_has_the_time_anew_after_a_restart(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    town.pass_time(town.policy.passing_ms // 2)
+    again = town.restart()
+    again.pass_time(again.policy.passing_ms - 1)
+    assert again.said(AgentForgotten) == []
+    again.pass_time(1)
+    assert [record.agent for record in again.said(AgentForgotten)] == ["boss#1"]
+
+
 def test_a_process_that_holds_something_is_not_forgotten(town, boss):
     worker = town.worker("w#1")
     boss.delegate()
