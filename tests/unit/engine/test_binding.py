@@ -60,11 +60,6 @@ def facts(answer):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def worker(town):
     return town.worker("w1", tasks=8)
 

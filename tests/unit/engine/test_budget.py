@@ -21,11 +21,6 @@ from a2a.protocol.messages import (
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def lead(town):
     return town.worker("lead", "lead")
 

@@ -54,11 +54,6 @@ def is_quiet(town):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def worker(town):
     return town.worker("w1", tasks=8)
 

@@ -52,11 +52,6 @@ def refusal(answer):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def workers(town, boss):
     """Three agents, each with an attempt under way: (peer, offer)."""
     made = []

@@ -41,12 +41,6 @@ from a2a.protocol.messages import (
     Welcome,
 )
 
-
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
 # Frames ---------------------------------------------------------------------------------------------------------------
 
 

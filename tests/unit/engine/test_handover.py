@@ -22,22 +22,6 @@ from a2a.protocol.messages import (
 )
 
 
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
-def worker(town):
-    return town.worker("w1")
-
-
-@pytest.fixture
-def offer(boss, worker):
-    boss.delegate()
-    return worker.offer()
-
-
 def checkpoint(offer, number, **fields):
     given = {"payload": b"[%d]" % number, "base_cp": number - 1} | fields
     return TaskCheckpoint(offer.task, offer.fence, number, **given)

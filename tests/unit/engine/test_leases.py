@@ -45,27 +45,6 @@ from a2a.protocol.messages import (
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
-def task(boss, worker):
-    return boss.delegate()
-
-
-@pytest.fixture
-def worker(town):
-    return town.worker("w1")
-
-
-@pytest.fixture
-def offer(task, worker):
-    """The first offer: a grant."""
-    return worker.offer()
-
-
-@pytest.fixture
 def second(town):
     """Makes another worker take over what lapses."""
 

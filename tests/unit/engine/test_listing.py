@@ -35,11 +35,6 @@ def pages(peer, **request):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def worker(town):
     return town.worker("w1", tasks=8)
 

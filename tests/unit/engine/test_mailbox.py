@@ -24,11 +24,6 @@ from a2a.protocol.messages import (
 )
 
 
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
 def test_an_offer_has_all_an_attempt_needs(town, boss):
     worker = town.worker("w1")
     task = boss.delegate("job", payload=b'["in"]', context_id="c", limits=TaskLimits(deadline_ms=60_000))

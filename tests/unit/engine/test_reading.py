@@ -22,17 +22,6 @@ from a2a.protocol.messages import (
     Timers,
 )
 
-
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
-def worker(town):
-    return town.worker("w1")
-
-
 # One task -------------------------------------------------------------------------------------------------------------
 
 

@@ -216,11 +216,6 @@ def test_the_same_process_may_name_an_older_incarnation_it_is_known_by_its_insta
 # What it holds --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
 def test_an_agent_that_reconnects_keeps_what_it_holds(town, boss):
     worker = town.worker("w1")
     task = boss.delegate()

@@ -19,11 +19,6 @@ def town(make_town):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def worker(town):
     return town.worker("w1", tasks=8)
 

@@ -22,11 +22,6 @@ from a2a.protocol.messages import (
 )
 
 
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
 def holders(town, *tasks):
     return [town.task(task).holder for task in tasks]
 

@@ -16,11 +16,6 @@ RESULT = b'[{"artifactId":"a1","name":"n","parts":[{"text":"done"}]}]'
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def worker(town):
     return town.worker("w1", tasks=8)
 

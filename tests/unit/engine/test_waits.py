@@ -49,11 +49,6 @@ def deadlock(answer):
 
 
 @pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
 def start(town, boss):
     """Begin an attempt at a new task, with an agent of its own."""
 

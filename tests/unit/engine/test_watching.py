@@ -12,16 +12,6 @@ from a2a.protocol.messages import (
 )
 
 
-@pytest.fixture
-def boss(town):
-    return town.join("boss")
-
-
-@pytest.fixture
-def worker(town):
-    return town.worker("w1")
-
-
 def told(peer):
     return [(event.generation, event.event, event.state) for event in peer.notices]
 
