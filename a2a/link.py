@@ -43,6 +43,7 @@ from .protocol.codec import (
     encode,
 )
 from .protocol.messages import (
+    AgentEvent,
     ContextEventNotice,
     Credit,
     Error,
@@ -468,11 +469,18 @@ class Link:
                 log.warning("%s of task %s, fence %d, was refused: %s", word.kind, word.task, word.fence, what)
             changed.extend(self.delegations.on_reply(event))
             work.extend(self.work.on_reply(event, now))
-            self._written([*self.contexts.on_reply(event), *self.agents.on_reply(event)])
+            self._written(self.contexts.on_reply(event))
+            self._written(self.agents.on_reply(event))
             self._fewer_wait.set()
         elif isinstance(event, Notice):
             if isinstance(event.message, ContextEventNotice):
                 self._written(self.contexts.on_notice(event.message, event.re))
+                return
+            if isinstance(event.message, AgentEvent):
+                watching = self.agents.on_notice(event.message, event.re)
+                self._written(watching)
+                if not watching:
+                    self._on_notice(event)
                 return
             if isinstance(event.message, Error):
                 log.warning(
@@ -483,9 +491,7 @@ class Link:
             started = self.work.on_notice(event.message, event.re, now)
             changed.extend(followed)
             work.extend(started)
-            watching = self.agents.on_notice(event.message, event.re)
-            self._written(watching)
-            if not followed and not started and not watching:
+            if not followed and not started:
                 self._on_notice(event)
         elif isinstance(event, Welcomed):
             self._greeted(event, now, work)
