@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused
-from .given import milliseconds
+from .given import milliseconds, milliseconds_if_any
 from .protocol.messages import (
     ClaimAcquire,
     ClaimDenied,
@@ -199,5 +199,5 @@ def acquire(
     if not names:
         raise LocalProtocolError("a claim is for at least one name")
     task, fence = attempt or (None, None)
-    wait_ms, ttl_ms = milliseconds(wait, "wait"), None if ttl is None else milliseconds(ttl, "ttl")
+    wait_ms, ttl_ms = milliseconds(wait, "wait"), milliseconds_if_any(ttl, "ttl")
     return ClaimAcquire(claim_no, resources(names, mode), task, fence, ttl_ms, wait_ms, priority, preemptible)

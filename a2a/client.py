@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from .content import parts_payload
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .errors import LocalProtocolError
-from .given import milliseconds
+from .given import milliseconds_if_any
 from .ids import new_id, new_suffix
 from .link import Link, LinkSettings, settings_with
 from .protocol.messages import (
@@ -211,7 +211,7 @@ class Client(Reader):
             agent: whom.
             grace: seconds in which it is to give back what it holds; None: it finishes that.
         """
-        grace_ms = None if grace is None else milliseconds(grace, "grace")
+        grace_ms = milliseconds_if_any(grace, "grace")
         await self.link.call(AgentUpdate(agent=agent, status="draining", grace_ms=grace_ms))
 
     async def claims(

@@ -24,7 +24,7 @@ from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
-from .given import milliseconds, several
+from .given import milliseconds_if_any, several
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held
@@ -312,7 +312,7 @@ class TaskContext:
             content["schema"] = dict(schema)
         payload = parts_payload(content)
         fallback = None if default is None else parts_payload(default)
-        timeout_ms = None if timeout is None else milliseconds(timeout, "timeout")
+        timeout_ms = milliseconds_if_any(timeout, "timeout")
         await self._streamed()
 
         while True:

@@ -34,7 +34,7 @@ from .errors import (
     TaskFailed,
     TaskRejected,
 )
-from .given import milliseconds, several
+from .given import milliseconds, milliseconds_if_any, several
 from .ids import new_id
 from .link import Link, refused
 from .protocol.messages import (
@@ -58,7 +58,6 @@ from .protocol.session import Notice
 
 __all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
 
-T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 Mode = Literal["coop", "kill", "skip"]
@@ -183,10 +182,6 @@ def _redundancy(
     if cost_micro is not None:
         redundancy["costMicro"] = cost_micro
     return redundancy
-
-
-def _given(seconds: float | timedelta | None, what: str) -> int | None:
-    return None if seconds is None else milliseconds(seconds, what)
 
 
 def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: str) -> None:
@@ -400,12 +395,12 @@ class Delegator:
             payload=parts_payload({} if input is None else input),
             context_id=context_id,
             parent=None if parent is None else Held(*parent),
-            limits=TaskLimits(_given(deadline, "deadline"), attempts, losses, None, reworks),
-            timers=Timers(**{f"{name}_ms": _given(value, name) for name, value in (timers or {}).items()}),
+            limits=TaskLimits(milliseconds_if_any(deadline, "deadline"), attempts, losses, None, reworks),
+            timers=Timers(**{f"{name}_ms": milliseconds_if_any(value, name) for name, value in (timers or {}).items()}),
             on_parent_end=on_parent_end,
             budget={to_camel(kind): amount for kind, amount in budget.items()} if budget else None,  # type: ignore[arg-type]
             on_delegator_loss=on_delegator_loss,
-            loss_ms=_given(loss, "loss") or 0,
+            loss_ms=milliseconds_if_any(loss, "loss") or 0,
             redrive_of=redrive_of,
         )
         return TaskHandle(self, message, acceptance)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-__all__ = ["milliseconds", "several"]
+__all__ = ["milliseconds", "milliseconds_if_any", "several"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,11 @@ def milliseconds(seconds: float | timedelta, what: str) -> int:
     if not math.isfinite(number):
         raise ValueError(f"{what}: expected a number of seconds, got {number}; what has no end is left out")
     return round(number * 1000)
+
+
+def milliseconds_if_any(seconds: float | timedelta | None, what: str) -> int | None:
+    """Return a time in whole milliseconds, or None where none was given; errors as of `milliseconds`."""
+    return None if seconds is None else milliseconds(seconds, what)
 
 
 def several(given: Sequence[T], what: str) -> list[T]:

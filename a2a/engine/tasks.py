@@ -29,25 +29,9 @@ from .conflicts.noting import newest_word, word_against, words_noted
 from .conflicts.procedure import members_of, terms_of
 from .control import forbidden, may_control
 from .decision import Decision, no_task, refuse, reply
-from .leases import (
-    Case,
-    classify,
-    evict,
-    moved,
-    not_current,
-    regain,
-)
+from .leases import Case, classify, evict, moved, not_current, regain
 from .live import Connection, World
-from .records import (
-    Adopted,
-    Answered,
-    ArtifactAppended,
-    Asked,
-    Delegated,
-    Record,
-    Settled,
-    Steered,
-)
+from .records import Adopted, Answered, ArtifactAppended, Asked, Delegated, Record, Settled, Steered
 from .task_state import Ask, Task
 from .tree import cancel, check_place, deadline_below
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from a2a.given import milliseconds, several
+from a2a.given import milliseconds, milliseconds_if_any, several
 
 
 @pytest.mark.parametrize("given, expected", [(1, 1_000), (0.0015, 2), (timedelta(minutes=1), 60_000), (-1, -1_000)])
@@ -17,6 +17,13 @@ def test_times_travel_in_milliseconds(given: float | timedelta, expected: int) -
 def test_what_is_no_time_is_named(given: Any) -> None:
     with pytest.raises(ValueError, match="^deadline: expected a number of seconds, got"):
         milliseconds(given, "deadline")
+
+
+def test_a_time_that_was_left_out_stays_so() -> None:
+    assert milliseconds_if_any(None, "deadline") is None
+    assert milliseconds_if_any(1.5, "deadline") == 1_500
+    with pytest.raises(ValueError, match="^deadline: expected a number of seconds, got"):
+        milliseconds_if_any(float("nan"), "deadline")
 
 
 def test_several_are_a_list_and_no_text() -> None:
