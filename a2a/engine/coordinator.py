@@ -859,7 +859,8 @@ class Coordinator:
     def _expect_back(self, agent: str, now: int) -> None:
         """Wait for a process with an id of its own, of which there may be mail, for some time and not for ever."""
         if "#" in agent and (agent in self.ledger.mailboxes or agent in self.ledger.delegating):
-            self._absences.set(agent, now + self.policy.passing_ms, 0)
+            # Later than now, also where nobody is waited for: who is looked at in vain is put back here.
+            self._absences.set(agent, now + max(1, self.policy.passing_ms), 0)
 
     def _give_up(self, now: int) -> None:
         """Forget the mail of processes that were away for too long; while more may come, wait on (spec MAIL-8)."""

@@ -423,6 +423,15 @@ def test_mail_that_may_still_come_is_waited_for(town):
     assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
 
 
+def test_where_nobody_is_waited_for_an_open_task_does_not_keep_the_coordinator_busy(make_town):
+    town = make_town(passing_ms=0)
+    process = town.join("boss#1")
+    process.delegate()
+    process.drop()
+    town.coordinator.tick(town.now + 1)
+    assert town.coordinator.next_deadline() == town.now + 2
+
+
 def test_who_was_away_already_has_the_time_anew_after_a_restart(town):
     process, worker = town.join("boss#1"), town.worker("w1")
     process.delegate(acceptance="auto")
