@@ -31,7 +31,7 @@ from .errors import StoreError
 from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
-from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame
+from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .snapshots import Snapshots
 from .stores.base import Entry, Store
@@ -105,6 +105,7 @@ class Server:
         self._pruning: Pruning | None = None
         self._is_serving = False
         self._peers: dict[int, _Peer] = {}
+        self._decoders = {encoding: Decoder(encoding, self.policy.frame_limits) for encoding in SUBPROTOCOLS}
         self._numbers = 0
         self._end = 0
         self._in_flight: deque[_Batch] = deque()
@@ -536,7 +537,7 @@ class _Peer:
     def opened(self, transport: Transport) -> None:
         self.transport = transport
         self.encoding = JSON if transport.subprotocol == JSON else MSGPACK
-        self.decoder = Decoder(self.encoding, self._server.policy.frame_limits)
+        self.decoder = self._server._decoders[self.encoding]
         self._server._peers[self.number] = self
         log.debug("connection %d from %s, %s", self.number, transport.peer, self.encoding)
         transport.keepalive(IDLE_PING)

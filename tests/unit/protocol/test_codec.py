@@ -640,6 +640,26 @@ def test_the_items_of_all_frames_of_a_message_count_together_and_of_the_next_afr
     assert [type(item) for item in decoder.decode(raw(encoding, frame, frame))] == [Frame, BadFrame]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        raw(MSGPACK, ping())[:-1],
+        raw(MSGPACK, ping(body={"x": [0] * 50}), ping()),
+        raw(MSGPACK, *[ping()] * 4),
+        raw(MSGPACK, ping(), ping(body={"x": 2**60}), ping()),
+        raw(MSGPACK, 1, ping()),
+        b"\xc1" + raw(MSGPACK, ping()),
+        raw(MSGPACK, ping(body={"x": "y" * 100_000})),
+    ],
+    ids=["cut off", "too many items", "too many frames", "a refused value", "no map", "no MessagePack", "large"],
+)
+def test_whatever_a_message_was_the_next_is_read_from_its_beginning(message):
+    decoder = Decoder(MSGPACK, FrameLimits(items_max=40, frames_max=3))
+    for _ in range(2):
+        decoder.decode(message)
+        assert decoder.decode(raw(MSGPACK, ping(), ping())) == [Frame("1", Ping())] * 2
+
+
 @pytest.mark.parametrize("header", [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdd\x00\x01\x00\x01"])
 def test_a_header_that_promises_more_than_allowed_is_not_waited_for(header):
     assert refusal(one(header)) == (ErrorCode.TOO_LARGE, True)
