@@ -285,6 +285,18 @@ async def test_a_payload_the_disk_has_no_room_for_fails_its_batch_and_is_named_b
     assert list(blobs_in(path)) == []
 
 
+async def test_entries_and_what_is_archived_with_them_are_there_together_or_not_at_all(
+    store, path, append, make_entries
+):
+    await append(store, make_entries(1), 0)
+    unwritable = ArchivedTask("t1", "s", "k", "completed", 2**64, b"body", 1)  # beyond what a column holds
+    with pytest.raises(StoreError, match=f"{path}: could not write behind entry 1"):
+        await append(store, make_entries(2), 1, [unwritable])
+    assert list(store.read()) == make_entries(1)
+    await store.aclose()
+    assert await store.open() == 1
+
+
 # --- large payloads
 
 
@@ -300,9 +312,10 @@ async def test_what_is_large_is_a_file_that_the_log_and_the_archive_share(store,
 async def test_what_is_large_is_durable_before_a_row_names_it(store, path, monkeypatch, append, make_entries):
     events: list[str] = []
     monkeypatch.setattr(blobs, "sync_directory", lambda folder: events.append("the blob"))
-    monkeypatch.setattr(writer, "run", lambda connection, name: events.append(name) or database.run(connection, name))
+    insert = writer._insert
+    monkeypatch.setattr(writer, "_insert", lambda *rows: events.append("the row") or insert(*rows))
     await append(store, make_entries(1, payload=LARGE), 0)
-    assert events == ["the blob", "begin", "commit"]
+    assert events == ["the blob", "the row"]
 
 
 async def test_a_ledger_without_one_of_its_payloads_is_refused(path, append, make_entries):
