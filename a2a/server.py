@@ -372,7 +372,9 @@ class Server:
                 last.taken[number] = last.taken.get(number, 0) + count
         else:
             self._send(_Batch(ready, taken))
-        self._arm()
+        if self._loop is not None:
+            # Behind what the store says of a batch that it has written already: nobody waits for the timer.
+            self._loop.call_soon(self._arm)
 
     def _answered(self, job: Job, answer: Answer) -> None:
         self.coordinator.answered(job, answer, self.clock())
