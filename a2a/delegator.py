@@ -54,7 +54,7 @@ from .protocol.messages import (
     Timers,
 )
 from .protocol.messages import AgentInfo as WireAgentInfo
-from .protocol.session import Notice
+from .protocol.session import REPLY_SLACK_MS, Notice
 
 __all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
 
@@ -439,7 +439,9 @@ class Delegator:
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`."""
-        async with self.delegate(skill, input, key, **options) as task:
+        handle = self.delegate(skill, input, key, **options)
+        handle._slack_ms = REPLY_SLACK_MS  # nobody asks for the task's id before its result is there
+        async with handle as task:
             return await task.result()
 
     async def find(
@@ -490,10 +492,12 @@ class TaskHandle:
         self._was_confirmed = False
         self._was_left = False
         self._look_at: asyncio.TimerHandle | None = None
+        self._slack_ms: int | None = None
+        """How long it does not matter that the task is not known yet."""
 
     async def __aenter__(self) -> Self:
         self._was_read = self._was_confirmed = self._was_left = False
-        delegation = self._owner.link.delegations.delegate(self._request)
+        delegation = self._owner.link.delegations.delegate(self._request, slack_ms=self._slack_ms)
         self._delegation = delegation
         self._owner._handles[id(delegation)] = self
         self._owner.link.wake()

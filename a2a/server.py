@@ -33,6 +33,7 @@ from .jobs import Workbench
 from .loglines import brief
 from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame
 from .pruning import Pruning
+from .slack import KeptReplies
 from .snapshots import Snapshots
 from .stores.base import Entry, Store
 from .transports.base import Receiver, Transport
@@ -112,6 +113,7 @@ class Server:
         self._inbox: deque[tuple[_Peer, bytes]] = deque()
         """Messages that were read and not looked at yet, in the order they came."""
         self._taken: dict[int, int] = {}
+        self._kept = KeptReplies(self._send_to)
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -242,11 +244,13 @@ class Server:
         for listener in self._listeners:
             await listener.aclose()
         self._listeners.clear()
+        self._kept.send_all()
         for peer in list(self._peers.values()):
             if peer.transport is not None:
                 peer.transport.close(1001, "the coordinator stops")
         if self._timer is not None:
             self._timer.cancel()
+        self._kept.cancel()
         await self._bench.aclose()
         await self._snapshots.aclose()
         if self._pruning is not None:
@@ -402,17 +406,18 @@ class Server:
         by_peer: dict[int, list[Frame]] = {}
         for number, frame in batch.ready.frames:
             by_peer.setdefault(number, []).append(frame)
-        debug = log.isEnabledFor(logging.DEBUG)
+        slack = batch.ready.slack
         # Who is told of something comes before who asked: work goes on with the one, while the other, woken first,
         # would take the processor from this process. One delegation at a time took 3 % longer with the answers first.
         for number, frames in sorted(by_peer.items(), key=lambda each: each[0] in batch.taken):
             peer = self._peers.get(number)
             if peer is None or peer.transport is None:
                 continue  # gone; what mattered is in its mailbox, or will be asked for again
-            if debug:
-                for frame in frames:
-                    log.debug("> %d %s", number, brief(frame))
-            send_frames(peer.transport, frames, peer.encoding)
+            may_wait = min(slack.get(frame.id, 0) for frame in frames) if slack else 0
+            if may_wait:
+                self._kept.keep(number, frames, may_wait)
+            else:
+                self._send_to(number, [*self._kept.take(number), *frames])
             peer.watch_closely(self.coordinator.is_busy(number))
         for number, reason in batch.ready.closes:
             peer = self._peers.get(number)
@@ -427,6 +432,15 @@ class Server:
             lookup = asyncio.get_running_loop().create_task(self._look_up(need))
             self._lookups.add(lookup)
             lookup.add_done_callback(self._lookups.discard)
+
+    def _send_to(self, number: int, frames: list[Frame]) -> None:
+        peer = self._peers.get(number)
+        if peer is None or peer.transport is None:
+            return
+        if log.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                log.debug("> %d %s", number, brief(frame))
+        send_frames(peer.transport, frames, peer.encoding)
 
     async def _look_up(self, need: Need) -> None:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
@@ -562,6 +576,7 @@ class _Peer:
     def closed(self, reason: str) -> None:
         log.debug("connection %d closed: %s", self.number, reason)
         self._server._peers.pop(self.number, None)
+        self._server._kept.take(self.number)
         self.transport = None
         if self._hello_timer is not None:
             self._hello_timer.cancel()

@@ -68,7 +68,7 @@ from .conflicts.overlapping import collision, next_overlap
 from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, hearing_at, proceed
 from .context import context_events, leave_contexts, watch_context
-from .decision import NOTHING, Called, Decision, Need, Ready, Row, refuse, reply
+from .decision import NOTHING, Called, Decision, Need, Ready, Row, may_wait, refuse, reply
 from .fetching import AtHand, Fetched, Waiting, need_for
 from .handlers import HANDLERS
 from .leaving import Leaving
@@ -327,6 +327,8 @@ class Coordinator:
             self._take_over(sender)
         if decision.reply is not None:
             self._send(sender, decision.reply, re=frame.id)
+            if frame.slack_ms and may_wait(decision.reply):
+                self._ready.slack[self._ready.frames[-1][1].id] = frame.slack_ms
         if decision.ping is not None:
             self._send(self.live.connections[decision.ping], Ping())
         if is_welcome:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import CODES, ErrorCode
 from ..protocol.codec import Frame
-from ..protocol.messages import Error, Message
+from ..protocol.messages import Error, Message, TaskCreated
 from .archived import ArchiveEntry
 from .conflicts.bench import Job
 from .records import Record
@@ -146,6 +146,8 @@ class Ready:
     """(lsn, record), consecutive."""
     frames: list[tuple[int, Frame]] = field(default_factory=list)
     """(connection, frame), in the order they must leave."""
+    slack: dict[str, int] = field(default_factory=dict)
+    """Replies, by the id of their frame, that may be kept back, and for how many milliseconds (spec RPC-7)."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
     jobs: list[Job] = field(default_factory=list)
@@ -160,6 +162,11 @@ class Ready:
     def __bool__(self) -> bool:
         waits = self.needs or self.jobs
         return bool(self.records or self.frames or self.closes or waits or self.halt)
+
+
+def may_wait(reply: Message) -> bool:
+    """Tell whether a reply may be kept back: not where who asked has something to do about it. Spec RPC-7."""
+    return not isinstance(reply, Error) and (not isinstance(reply, TaskCreated) or reply.created)
 
 
 def reply(message: Message, *records: Record) -> Decision:

@@ -113,9 +113,14 @@ class Delegations:
 
     # What the delegator says ------------------------------------------------------------------------------------------
 
-    def delegate(self, message: TaskDelegate) -> Delegation:
-        """Have a task done. The returned record changes as news come; forget() it when nobody cares any more."""
-        delegation = Delegation(message, self.session.request(message))
+    def delegate(self, message: TaskDelegate, *, slack_ms: int | None = None) -> Delegation:
+        """Have a task done. The returned record changes as news come; forget() it when nobody cares any more.
+
+        Args:
+            message: the delegation.
+            slack_ms: how long its owner does without knowing that the task is there.
+        """
+        delegation = Delegation(message, self.session.request(message, slack_ms=slack_ms))
         self._by_request[delegation.request_id] = delegation
         return delegation
 

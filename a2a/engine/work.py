@@ -37,7 +37,7 @@ from ..protocol.messages import (
     TaskYield,
     Welcome,
 )
-from ..protocol.session import PeerSession, Reply
+from ..protocol.session import REPLY_SLACK_MS, PeerSession, Reply
 
 __all__ = ["DETAIL_MAX", "Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
 
@@ -433,7 +433,8 @@ class Work:
             return
         attempt.state = AttemptState.ENDING
         self.attempts[attempt.task, attempt.fence] = attempt
-        self.session.request(last_word)
+        # Whoever drains waits until everything has its answer.
+        self.session.request(last_word, slack_ms=None if self.is_draining else REPLY_SLACK_MS)
 
     # Time -------------------------------------------------------------------------------------------------------------
 

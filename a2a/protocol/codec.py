@@ -85,6 +85,8 @@ class Frame:
     ext: dict[str, Any] | None = None
     must: bool = False
     """A receiver that does not know the kind has to give up rather than go on."""
+    slack_ms: int | None = None
+    """For how long the sender does without the reply (spec RPC-7)."""
 
 
 @dataclass(slots=True)
@@ -167,6 +169,8 @@ def _to_map(frame: Frame) -> dict[str, Any]:
         out["mseq"] = frame.mseq
     if frame.ttl_ms is not None:
         out["ttlMs"] = frame.ttl_ms
+    if frame.slack_ms is not None:
+        out["slackMs"] = frame.slack_ms
     if frame.trace is not None:
         out["trace"] = frame.trace
     if frame.ext:
@@ -451,6 +455,7 @@ _ENVELOPE: tuple[tuple[str, str, type[Any]], ...] = (
     ("to", "to", str),
     ("mseq", "mseq", int),
     ("ttl_ms", "ttlMs", int),
+    ("slack_ms", "slackMs", int),
     ("trace", "trace", str),
     ("ext", "ext", dict),
 )

@@ -40,6 +40,7 @@ _BEFORE: dict[str, JsonSchemaValue] = {
         "type": ["integer", "null"],
     },
     "ttlMs": {"description": "Time left for the frame.", **_UINT, "type": ["integer", "null"]},
+    "slackMs": {"description": "How long the reply may be kept back.", **_UINT, "type": ["integer", "null"]},
     "trace": {"type": ["string", "null"]},
     "ext": {"description": "Extensions; not relayed.", "type": ["object", "null"]},
     "must": {"description": "Give up rather than go on where the kind is unknown.", "type": ["boolean", "null"]},

@@ -27,6 +27,7 @@ SESSION = "a2a/protocol/session.py"
 WORK = "a2a/engine/work.py"
 DELEGATION = "a2a/engine/delegation.py"
 RUNNER = "a2a/runner.py"
+SLACK = "a2a/slack.py"
 LINK = "a2a/link.py"
 CLIENT_FILE = "a2a/client.py"
 
@@ -266,6 +267,13 @@ WRONG: tuple[Wrong, ...] = (
         "A ping gets no pong.",
         one(HANDLERS, "    Ping: on_ping,\n", "    Ping: lambda *_: NOTHING,\n"),
         broken=("RPC-5",),
+    ),
+    Wrong(
+        "forgets-who-is-patient",
+        COORDINATOR,
+        "A reply that may wait is sent when something else is, and else never.",
+        one(SLACK, "            self._timer = loop.call_at(due, self.send_all)\n", ""),
+        broken=("RPC-7",),
     ),
     # The coordinator: frames ------------------------------------------------------------------------------------------
     Wrong(

@@ -193,7 +193,9 @@ def envelope_of(source: Source, heard: Heard, number: int, kind: str) -> dict[st
             frame[wire] = body.pop(name)
     frame["body"] = body
     while source.one_in(48):
-        name = source.pick(("id", "kind", "re", "from", "to", "mseq", "ttlMs", "trace", "ext", "must", "body", "task"))
+        name = source.pick(
+            ("id", "kind", "re", "from", "to", "mseq", "ttlMs", "slackMs", "trace", "ext", "must", "body", "task")
+        )
         frame[name] = junk(source)
     return frame
 

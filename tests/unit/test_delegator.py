@@ -19,6 +19,8 @@ from a2a.errors import (
     RemoteProtocolError,
     Unauthenticated,
 )
+from a2a.protocol.messages import Message, TaskDelegate
+from a2a.protocol.session import REPLY_SLACK_MS
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -40,6 +42,25 @@ async def test_delegate_follow_read_confirm(helper: Agent) -> None:
             assert shown["metadata"]["confirmedBy"] == running.client.agent_id
             assert shown["metadata"]["input"] == {"text": "a b c"}
             assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_only_who_calls_does_without_knowing_its_task(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec RPC-7. Whoever enters a block looks at the task in it."""
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            session = running.client.link.session
+            request, said = session.request, []
+
+            def noting(message: Message, **how: Any) -> str:
+                if isinstance(message, TaskDelegate):
+                    said.append(how["slack_ms"])
+                return request(message, **how)
+
+            monkeypatch.setattr(session, "request", noting)
+            assert await running.client.call("count_words", {"text": "a b c"}) == {"words": 3}
+            async with running.client.delegate("count_words", {"text": "a"}) as task:
+                await task.result()
+            assert said == [REPLY_SLACK_MS, None]
 
 
 async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confirmed(helper: Agent) -> None:

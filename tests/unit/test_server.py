@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import anyio
 import pytest
 from websockets.asyncio.client import connect as ws_connect
 
-from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError, connect
+from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError, connect, slack
 from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
 from a2a.engine.policy import Admission, Durations, digest
@@ -36,6 +36,7 @@ from a2a.protocol.messages import (
     TaskDelegate,
     TaskGet,
     TaskList,
+    TaskOffer,
     TaskReport,
 )
 from a2a.stores.base import Appended, Entry, Store
@@ -80,6 +81,8 @@ class Peer:
         self.encoding = encoding
         self.transport: Any = None
         self.frames: list[Frame] = []
+        self.messages: list[list[str]] = []
+        """What each message answered."""
         self.news = anyio.Event()
         self.end: str | None = None
 
@@ -87,9 +90,9 @@ class Peer:
         self.transport = transport
 
     def received(self, data: bytes) -> None:
-        for frame in Decoder(self.encoding).decode(data):
-            assert isinstance(frame, Frame)
-            self.frames.append(frame)
+        frames = [cast(Frame, frame) for frame in Decoder(self.encoding).decode(data)]
+        self.frames += frames
+        self.messages.append([frame.re or "" for frame in frames])
         self.news.set()
 
     def closed(self, reason: str) -> None:
@@ -127,6 +130,8 @@ async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
 
 
 HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
+CARD = Agent("worker", version="1.0").card() | {"skills": [{"id": "x", "name": "x", "description": "", "tags": []}]}
+WORKER = Hello(["1.0", "1.0"], "worker", "i2", 1, card=CARD, credit=Credit(1))  # type: ignore[arg-type]
 
 
 async def test_nothing_is_answered_before_it_is_durable() -> None:
@@ -159,23 +164,88 @@ async def test_who_is_told_of_something_comes_before_who_asked() -> None:
         boss, worker = await join(server), await join(server)
         boss.send(Frame("1", HELLO))
         await boss.until("welcome")
-        card = Agent("worker", version="1.0").card() | {
-            "skills": [{"id": "x", "name": "x", "description": "", "tags": []}]
-        }
-        worker.send(Frame("1", Hello(["1.0", "1.0"], "worker", "i2", 1, card=card, credit=Credit(1))))  # type: ignore[arg-type]
+        worker.send(Frame("1", WORKER))
         await worker.until("welcome")
         for name, peer in (("boss", boss), ("worker", worker)):
             take_note(name, peer, heard)
         boss.send(Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}})))
         await boss.until("task.created")
         offer = await worker.until("task.offer")
-        report = TaskReport(offer.task, offer.fence, "completed", result_hash("completed", b"[]"))
-        worker.send(Frame("2", report))
+        worker.send(reported("2", offer))
         await worker.until("task.verdict")
         await boss.until("task.settled")
         await server.aclose()
     assert heard[:2] == [("worker", "task.offer"), ("boss", "task.created")]
     assert heard[2:4] == [("boss", "task.settled"), ("worker", "task.verdict")]
+
+
+async def test_a_reply_that_may_wait_goes_in_front_of_what_goes_there_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    async with stage() as (boss, worker, _):
+        offer = await worker.until("task.offer")
+        worker.messages.clear()
+        worker.send(reported("2", offer, slack_ms=600_000))
+        await boss.until("task.settled")
+        worker.send(Frame("3", Ping()))
+        await worker.reply("3")
+        assert worker.messages == [["2", "3"]]
+
+
+async def test_a_reply_that_may_wait_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    async with stage() as (_, worker, _):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000), Frame("3", Ping()))
+        await worker.reply("3")
+        assert worker.messages[-1] == ["2", "3"]
+
+
+async def test_a_reply_that_may_wait_does_so_for_its_time() -> None:
+    async with stage() as (_, worker, _):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=5))
+        assert (await worker.reply("2")).verdict == "admitted"
+
+
+async def test_a_reply_that_may_wait_is_sent_before_its_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    async with stage() as (boss, worker, server):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000))
+        await boss.until("task.settled")
+        await server.aclose()
+        assert (await worker.reply("2")).verdict == "admitted"
+
+
+async def test_what_is_kept_for_a_connection_that_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    async with stage() as (boss, worker, server):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000))
+        await boss.until("task.settled")
+        assert server._kept._kept
+        worker.transport.close()
+        while worker.end is None:
+            await anyio.lowlevel.checkpoint()
+        assert not server._kept._kept
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[tuple[Peer, Peer, Server]]:
+    """Yield a delegator whose task is offered to a worker, that worker, and their server."""
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        boss, worker = await join(server), await join(server)
+        boss.send(Frame("1", HELLO))
+        await boss.until("welcome")
+        worker.send(Frame("1", WORKER))
+        await worker.until("welcome")
+        boss.send(Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}})))
+        yield boss, worker, server
+        await server.aclose()
+
+
+def reported(request: str, offer: TaskOffer, *, slack_ms: int | None = None) -> Frame:
+    """Return the report that ends an attempt well."""
+    report = TaskReport(offer.task, offer.fence, "completed", result_hash("completed", b"[]"))
+    return Frame(request, report, slack_ms=slack_ms)
 
 
 def take_note(name: str, peer: Peer, heard: list[tuple[str, str]]) -> None:

@@ -107,6 +107,23 @@ async def answers_in_the_order_of_the_requests(under: Coordinator) -> None:
     check(came == wanted, "the replies in the order of the requests", came)
 
 
+@coordinator("RPC-7")
+async def sends_a_reply_that_may_wait_in_its_time(under: Coordinator) -> None:
+    """Replies that may wait for 200 ms come all the same, in their order; what is to be acted on waits for nothing."""
+    client, skill = await under.peer(), under.skill()
+    delegations = [client.delegation(skill, number, key=f"{number}") for number in range(3)]
+    patient = [client.frame("task.delegate", **delegation) | {"slackMs": 200} for delegation in delegations]
+    for frame in patient:
+        await client.send_frames(frame)
+    wanted = [frame["id"] for frame in patient]
+    came = [await client.take_if(lambda frame: frame.get("re") in wanted, "a reply that may wait") for _ in wanted]
+    check([reply["re"] for reply in came] == wanted, "the replies in the order of the requests", came)
+    hour = {"slackMs": 3_600_000}
+    for frame in (client.frame("task.delegate", **delegations[0]), client.frame("task.get", task="no-such-task")):
+        await client.send_frames(frame | hour)
+        await client.reply(frame["id"], frame["kind"])
+
+
 @coordinator("MAIL-1")
 async def numbers_a_mailbox_without_gaps(under: Coordinator) -> None:
     """Entries are numbered 1, 2, 3 as what they tell of happened, and come in that order: also those that waited."""

@@ -26,6 +26,7 @@ from a2a.protocol.messages import (
     TaskCheckpoint,
     TaskCreated,
     TaskDelegate,
+    TaskGet,
     TaskHeartbeat,
     TaskLease,
     TaskLimits,
@@ -154,6 +155,23 @@ def test_records_are_handed_out_with_the_frames_they_allow(town):
         (worker.connection, TaskOffer),
     ]
     assert not coordinator.ready(town.now)
+
+
+def test_a_reply_may_wait_as_long_as_who_asked_says(town):
+    coordinator, boss = town.coordinator, town.join("boss")
+    for number, (key, slack_ms) in enumerate([("k", 200), ("k", 300), ("l", None), ("m", 0)]):
+        delegate = TaskDelegate(key, {"skill": "echo"})
+        coordinator.step(boss.connection, Frame(f"{number}", delegate, slack_ms=slack_ms), town.now)
+    coordinator.step(boss.connection, Frame("4", TaskGet("none"), slack_ms=400), town.now)
+    ready = coordinator.ready(town.now)
+    town.records.extend(ready.records)
+    assert {frame.re: ready.slack.get(frame.id) for _, frame in ready.frames} == {
+        "0": 200,
+        "1": None,
+        "2": None,
+        "3": None,
+        "4": None,
+    }
 
 
 # Time -----------------------------------------------------------------------------------------------------------------

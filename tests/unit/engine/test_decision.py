@@ -2,10 +2,10 @@
 
 import pytest
 
-from a2a.engine.decision import NOTHING, Decision, Ready, refuse, reply
+from a2a.engine.decision import NOTHING, Decision, Ready, may_wait, refuse, reply
 from a2a.engine.records import Adopted
 from a2a.errors import CODES, ErrorCode
-from a2a.protocol.messages import Error, Ok
+from a2a.protocol.messages import Error, Ok, TaskCreated
 
 RECORD = Adopted(1, "main-1", "boss")
 
@@ -17,6 +17,19 @@ def test_nothing_is_no_record_and_no_answer():
 def test_an_answer_has_its_records():
     assert reply(Ok(), RECORD) == Decision([RECORD], Ok())
     assert reply(Ok()) == Decision([], Ok())
+
+
+@pytest.mark.parametrize(
+    ("answer", "may"),
+    [
+        (Ok(), True),
+        (TaskCreated("main-1", 1, True, "queued", "main-c1"), True),
+        (TaskCreated("main-1", 1, False, "queued", "main-c1"), False),
+        (Error("stale", "no"), False),
+    ],
+)
+def test_what_is_to_be_acted_on_does_not_wait(answer, may):
+    assert may_wait(answer) is may
 
 
 def test_decisions_do_not_share_their_records():

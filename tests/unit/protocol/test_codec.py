@@ -170,6 +170,7 @@ envelopes = st.fixed_dictionaries(
         "to": text,
         "mseq": st.integers(0, 2**53 - 1),
         "ttl_ms": st.integers(0, 2**53 - 1),
+        "slack_ms": st.integers(0, 2**53 - 1),
         "trace": text,
         "ext": st.dictionaries(text, json_values, min_size=1, max_size=2),
         "must": st.booleans(),
@@ -383,6 +384,7 @@ def test_a_body_is_a_map(encoding, value):
         {"mseq": 1.5},
         {"mseq": True},
         {"ttlMs": []},
+        {"slackMs": "9"},
         {"trace": {}},
         {"ext": []},
     ],
@@ -734,7 +736,7 @@ def test_what_pack_did_not_write_is_refused(data):
         unpack(data)
 
 
-@pytest.mark.parametrize("name", ["ttlMs", "mseq"])
+@pytest.mark.parametrize("name", ["ttlMs", "slackMs", "mseq"])
 def test_a_number_of_the_envelope_is_one_that_every_language_can_hold(name):
     assert isinstance(one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 5.0}), MSGPACK), Frame)
     beyond = one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 1e300}), MSGPACK)

@@ -96,6 +96,14 @@ def test_a_request_waits_for_the_welcome_and_is_sent_once() -> None:
     assert session.outgoing() == []
 
 
+def test_a_request_says_for_how_long_its_owner_does_without_the_reply() -> None:
+    session = make()
+    greet(session)
+    session.request(TaskGet("t-1"))
+    session.request(TaskGet("t-2"), slack_ms=250)
+    assert [frame.slack_ms for frame in session.outgoing()] == [None, 250]
+
+
 def test_a_payload_that_is_larger_than_the_coordinator_takes_is_not_sent() -> None:
     """Spec LIMIT-1. Sent it would end the connection, and be sent again on the next one."""
     session = make()
