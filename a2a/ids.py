@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import secrets
 import time
+from collections.abc import Callable
 
-__all__ = ["new_id", "new_secret", "new_suffix"]
+__all__ = ["new_id", "new_secret", "new_suffix", "numbering"]
 
 _random = random.Random(os.urandom(32))
 """Ids have to be unique, not secret: a fast generator seeded by the system will do."""
@@ -26,6 +28,12 @@ def new_id() -> str:
     value = (time.time_ns() // 1_000_000) << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | bits & ((1 << 62) - 1)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def numbering() -> Callable[[], str]:
+    """Return what numbers frames: short ids that no other numbering gives, in an eighth of the time of a `new_id`."""
+    prefix, numbers = new_suffix(), itertools.count(1)
+    return lambda: f"{prefix}-{next(numbers)}"
 
 
 def new_suffix() -> str:

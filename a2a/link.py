@@ -28,7 +28,7 @@ from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
 from .errors import CODES, A2AError, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
-from .ids import new_id, new_secret
+from .ids import new_secret, numbering
 from .loglines import brief
 from .protocol.codec import (
     JSON,
@@ -155,7 +155,7 @@ class Link:
     ) -> None:
         self.settings = settings
         self.identity = identity
-        self.session = PeerSession(identity, new_id, credit=credit, held=self._held)
+        self.session = PeerSession(identity, numbering(), credit=credit, held=self._held)
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
         self.contexts = ContextWatches(self.session)

@@ -114,7 +114,7 @@ class PeerSession:
 
     Args:
         identity: who the peer is.
-        new_id: draws a fresh frame id (UUIDv7 as text); the session itself draws nothing.
+        new_id: returns a fresh frame id; the session itself draws nothing.
         credit: what the peer takes on.
         held: names the attempts still at work, for the hello.
     """

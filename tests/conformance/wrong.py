@@ -635,7 +635,7 @@ WRONG: tuple[Wrong, ...] = (
             Edit(
                 LINK,
                 "        identity.token = settings.token if",
-                "        identity.instance_id = new_id()\n        identity.token = settings.token if",
+                "        identity.instance_id = new_secret()\n        identity.token = settings.token if",
             ),
         ),
         broken=("ID-5",),

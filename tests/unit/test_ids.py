@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 
-from a2a.ids import new_id, new_secret, new_suffix
+from a2a.ids import new_id, new_secret, new_suffix, numbering
 
 
 def test_ids_are_uuids_of_version_7_with_the_current_millisecond() -> None:
@@ -21,6 +21,13 @@ def test_ids_differ() -> None:
     assert len({new_id() for _ in range(10_000)}) == 10_000
     assert len({new_suffix() for _ in range(1000)}) == 1000
     assert len(new_secret()) >= 43
+
+
+def test_each_numbering_has_ids_of_its_own() -> None:
+    mine, theirs = numbering(), numbering()
+    ids = [number() for _ in range(100) for number in (mine, theirs)]
+    assert len(set(ids)) == 200
+    assert all(len(name) <= 64 for name in ids)
 
 
 def test_a_forked_process_draws_other_ids() -> None:
