@@ -264,7 +264,7 @@ class Decoder:
         self._containers = 0
         self._unpacker: Any = None
         """Kept from message to message: it has 41 kB, and to make one is to clear them. One for each message cost a
-        quarter of all decoding, and more where little else keeps the processor's caches filled."""
+        quarter of all unpacking, and more where the processor's caches were cold."""
         self._json_decoder = json.JSONDecoder(object_pairs_hook=self._pairs, parse_constant=_no_constant)
 
     def decode(self, data: bytes) -> list[Frame | BadFrame]:

@@ -100,7 +100,7 @@ Event = Welcomed | TurnedAway | Reply | Notice | Left
 
 REPLY_SLACK_MS = 250
 """How long the reply may be kept back to a request after which its owner goes on. What comes next mostly comes sooner,
-and has the reply in front of it: of fifty clients and as many agents each saw half the messages."""
+and has the reply in front of it, in one message."""
 _ACK_SHARE = 8
 """An acknowledgement is due once it covers this part of the frames that may be under way."""
 _VOLATILE = (
