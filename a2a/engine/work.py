@@ -439,8 +439,12 @@ class Work:
     # Time -------------------------------------------------------------------------------------------------------------
 
     def is_lapsed(self, attempt: Attempt, now: int) -> bool:
-        """Tell whether the lease may have ended; failed beats alone never stop work, only outside effects."""
-        return now >= attempt.lease_until or (attempt.task, attempt.fence) not in self.attempts
+        """Tell whether the lease may have ended; failed beats alone never stop work, only outside effects.
+
+        With the last word it has: another agent may be at work before the answer is here, which may be kept back.
+        """
+        has_ended = attempt.state is AttemptState.ENDING or (attempt.task, attempt.fence) not in self.attempts
+        return has_ended or now >= attempt.lease_until
 
     def tick(self, now: int) -> None:
         """Send the heartbeats that are due."""

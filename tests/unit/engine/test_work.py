@@ -150,6 +150,21 @@ def test_a_grant_is_trusted_only_as_long_as_the_coordinator_waits_for_its_first_
     assert bench.work.is_lapsed(attempt, 1000 + 3600)
 
 
+def test_who_has_given_an_attempt_back_has_its_lease_no_more_though_no_answer_has_come(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.yield_(attempt, "tired")
+    assert bench.work.is_lapsed(attempt, 1000)
+
+
+def test_a_hand_off_that_is_refused_gives_the_lease_back(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.hand_off(attempt, None, None, None)
+    [handoff] = bench.sent()
+    assert bench.work.is_lapsed(attempt, 1000)
+    bench.reply(handoff, Error("no_capable_agent", "nobody else"), now=1001)
+    assert not bench.work.is_lapsed(attempt, 1001)
+
+
 def test_a_renewal_that_answers_no_heartbeat_extends_nothing(bench: Bench) -> None:
     attempt = bench.start(now=1000)
     until = attempt.lease_until
