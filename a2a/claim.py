@@ -113,6 +113,11 @@ class Claim:
             link.session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
             link.wake()
 
+    def _abandon(self) -> None:
+        """Give it back, unless that was done: whoever waited for it does not know that it is held."""
+        if self._owner._claims.get(self._request.claim_no) is self:
+            self._give_back()
+
     def _forget(self) -> None:
         self._owner._claims.pop(self._request.claim_no, None)
         self._lost = self._lost or "it was given back"

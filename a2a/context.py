@@ -418,7 +418,7 @@ class ChildTask:
         self._handle: TaskHandle = self._runner.delegate(skill, input, key, **options)
 
     async def __aenter__(self) -> Self:
-        await self._runner.on_link(self._handle.__aenter__())
+        await self._runner.entered(self._handle.__aenter__(), self._handle._forget)
         return self
 
     async def __aexit__(
@@ -486,7 +486,7 @@ class TaskClaim:
 
     async def __aenter__(self) -> Self:
         self._context.check()
-        await self._runner.on_link(self._claim.__aenter__())
+        await self._runner.entered(self._claim.__aenter__(), self._claim._abandon)
         return self
 
     async def __aexit__(

@@ -190,6 +190,14 @@ class Runner(Reader):
         assert self._crossing is not None, "the link is made by run()"
         return await self._crossing.on_link(work)
 
+    async def entered(self, entering: Coroutine[Any, Any, Any], undo: Callable[[], None]) -> None:
+        """Enter a block in the links' loop. Who is cancelled may not have heard that it was entered: undo it then."""
+        try:
+            await self.on_link(entering)
+        except asyncio.CancelledError:
+            self.in_link(undo)
+            raise
+
     def in_link(self, call: Callable[..., Any], *arguments: Any) -> None:
         """Have a call made in the links' loop soon, together with all others of this turn."""
         assert self._crossing is not None, "the link is made by run()"

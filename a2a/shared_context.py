@@ -25,6 +25,7 @@ from .protocol.messages import ContextValue as ValueOnTheWire
 
 if TYPE_CHECKING:
     from .delegator import Delegator
+    from .engine.context_watching import Watched
 
 __all__ = ["ContextChange", "ContextValue", "SharedContext", "SyncSharedContext", "each"]
 
@@ -300,8 +301,9 @@ class SharedContext:
         seen: dict[str, int] = {}
         while True:
             lsn, values = await self._read(None, prefix)
-            watched = await self._across(self._owner.follow_context(self.id, prefix, lsn))
+            followed: list[Watched] = []
             try:
+                watched = await self._across(self._follow(prefix, lsn, followed))
                 # What was deleted before anybody watched is no news.
                 for value in self._news([value for value in values if not value.deleted or value.key in seen], seen):
                     yield value
@@ -312,7 +314,16 @@ class SharedContext:
                 continue  # more was written meanwhile than a watch tells: look again
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._across(self._owner.unfollow_context(watched))
+                    await self._across(self._unfollow(followed))
+
+    async def _follow(self, prefix: str, lsn: int, followed: list[Watched]) -> Watched:
+        """In the owner's loop: watch, and note that in `followed`: who is cancelled may not hear of it."""
+        followed.append(await self._owner.follow_context(self.id, prefix, lsn))
+        return followed[-1]
+
+    async def _unfollow(self, followed: list[Watched]) -> None:
+        for watched in followed:
+            await self._owner.unfollow_context(watched)
 
     def _news(self, values: Sequence[ValueOnTheWire], seen: dict[str, int]) -> Iterator[ContextValue]:
         """Yield what is newer than what was seen of its key; a read of several pages runs into what follows it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskContext, TaskFailed
+from a2a.runner import Runner
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
 
@@ -375,3 +378,30 @@ async def test_an_agent_that_is_drained_with_a_grace_may_end_or_leave_a_checkpoi
                 assert await task.result() == "drain"
                 stop.set()
             assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0
+
+
+@pytest.mark.parametrize("what", ["sub-task", "claim"])
+async def test_who_is_cancelled_before_it_hears_that_it_has_entered_leaves_nothing_behind(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    agent = Agent("hasty")
+
+    @agent.skill
+    async def hurry(task: TaskContext) -> list[int]:
+        runner = task._runner
+        block = task.delegate("wait") if what == "sub-task" else task.claim("repo/a")
+
+        async def cancelled_late(work: Coroutine[Any, Any, Any]) -> None:
+            await Runner.on_link(runner, work)
+            raise asyncio.CancelledError
+
+        with monkeypatch.context() as late, pytest.raises(asyncio.CancelledError):
+            late.setattr(runner, "on_link", cancelled_late)
+            await block.__aenter__()
+        await task.get(task.id)  # behind whatever was undone
+        async with task.claim("repo/a"):
+            return [len(runner._handles), len(runner._claims)]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, helper) as running:
+            assert await running.client.call("hurry") == [0, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -23,7 +25,9 @@ from a2a import (
 )
 from a2a import sync as a2a_sync
 from a2a.engine import context_state
+from a2a.engine.context_watching import Watched
 from a2a.errors import NotFound, SchemaMismatch
+from a2a.shared_context import SharedContext
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
 
@@ -452,3 +456,18 @@ async def test_plain_functions_have_the_same_calls() -> None:
                     return client.context("plans").put("d", 1)
 
             assert await anyio.to_thread.run_sync(blocking) == 1
+
+
+async def test_who_is_cancelled_before_it_hears_that_it_watches_watches_no_more() -> None:
+    async def cancelled_late(work: Coroutine[Any, Any, Any]) -> Any:
+        answer = await work
+        if isinstance(answer, Watched):
+            raise asyncio.CancelledError
+        return answer
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.client
+            with pytest.raises(asyncio.CancelledError):
+                await anext(SharedContext(client, "plans", across=cancelled_late).watch())
+            assert not client._written and not client.link.contexts.are_open
