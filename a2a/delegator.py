@@ -34,7 +34,7 @@ from .errors import (
     TaskFailed,
     TaskRejected,
 )
-from .given import milliseconds, milliseconds_if_any, several
+from .given import milliseconds, milliseconds_if_any, require_known, several
 from .ids import new_id
 from .link import Link, refused
 from .protocol.messages import (
@@ -182,12 +182,6 @@ def _redundancy(
     if cost_micro is not None:
         redundancy["costMicro"] = cost_micro
     return redundancy
-
-
-def _require_known(given: Mapping[str, Any] | None, known: Sequence[str], what: str) -> None:
-    for name in given or ():
-        if name not in known:
-            raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
 
 
 LOOKS_AFTER = 10.0
@@ -361,8 +355,8 @@ class Delegator:
             ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
                 or a timer that there is not; a time that is none; one text where several are wanted.
         """
-        _require_known(budget, BUDGETS, "budget")
-        _require_known(timers, TIMERS, "timers")
+        require_known(budget or (), BUDGETS, "budget")
+        require_known(timers or (), TIMERS, "timers")
         if copies < 1:
             raise ValueError(f"expected at least 1 copy, got {copies}")
         requires: dict[str, Any] = {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-__all__ = ["milliseconds", "milliseconds_if_any", "several"]
+__all__ = ["milliseconds", "milliseconds_if_any", "require_known", "several"]
 
 T = TypeVar("T")
 
@@ -43,8 +43,26 @@ def several(given: Sequence[T], what: str) -> list[T]:
         what: its name, for the error.
 
     Raises:
-        ValueError: it is one text, which Python takes for its letters.
+        ValueError: it is one text or one map, which Python takes for its letters or its keys.
     """
     if isinstance(given, str):
         raise ValueError(f"{what}: expected a list, got the text {given!r}")
+    if isinstance(given, Mapping):
+        raise ValueError(f"{what}: expected a list, got the map {given!r}")
     return list(given)
+
+
+def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None:
+    """Make sure that every name that was given is one there is.
+
+    Args:
+        given: the names.
+        known: those there are.
+        what: what they name, for the error.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")

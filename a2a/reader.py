@@ -20,6 +20,7 @@ from .content import (
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
 from .errors import FencedOff, Gone, NotFound
+from .given import require_known
 from .protocol.messages import (
     ConflictFound,
     ConflictGet,
@@ -41,10 +42,14 @@ __all__ = ["Kind", "Reader"]
 
 Kind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
 
+_SUBJECT = ("task", "context", "key", "rev", "resource", "fence", "value")
+"""What names a subject."""
+
 
 def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
     if isinstance(subject, str):
         return RaisedSubject(task=subject)
+    require_known(subject, _SUBJECT, "a subject")
     named = {**subject}
     if "value" in named:
         named["value"] = json_payload(named["value"])
@@ -164,6 +169,7 @@ class Reader(Delegator):
             evidence: whatever shows it.
 
         Raises:
+            ValueError: a subject is named by something else.
             NotFound: there is no such task, or it has no result; or no such revision.
             Denied: it is about a conflict, or a rejection is too long ago.
             Quota: there are too many conflicts.

@@ -19,6 +19,7 @@ import anyio
 
 from .content import json_payload, read_json
 from .errors import Conflict, ConnectionLost, Gone
+from .given import several
 from .ids import new_id
 from .protocol.messages import ContextOp, ContextRead, ContextValues, ContextWrite, ContextWritten, Held, Message, Seen
 from .protocol.messages import ContextValue as ValueOnTheWire
@@ -108,10 +109,12 @@ class ContextChange:
         """Return the form that travels.
 
         Raises:
-            ValueError: the value has no JSON form.
+            ValueError: the value has no JSON form, or the patch is no list.
         """
         value = None if isinstance(self.value, _Unset) else json_payload(self.value)
-        patch = None if self.patch is None else json_payload([dict(operation) for operation in self.patch])
+        patch = None
+        if self.patch is not None:
+            patch = json_payload([dict(operation) for operation in several(self.patch, f"the patch of {self.key}")])
         return ContextOp(self.key, self.if_rev, value, patch, self.delete, self.decision, self.guarded)
 
 
@@ -164,6 +167,7 @@ class SharedContext:
 
     async def get_many(self, keys: Sequence[str] | None = None, *, prefix: str = "") -> dict[str, ContextValue]:
         """Return what several keys are, by key: those named, or all that begin with the prefix and are not deleted."""
+        keys = None if keys is None else several(keys, "keys")
         if keys is not None and not keys:
             return {}
         _, values = await self._read(keys, prefix)

@@ -30,3 +30,5 @@ def test_several_are_a_list_and_no_text() -> None:
     assert several(("a", "b"), "tags") == ["a", "b"]
     with pytest.raises(ValueError, match="^tags: expected a list, got the text 'ab'$"):
         several("ab", "tags")
+    with pytest.raises(ValueError, match="^resolve: expected a list, got the map {'strategy': 'human'}$"):
+        several({"strategy": "human"}, "resolve")  # type: ignore[arg-type]

@@ -31,6 +31,13 @@ async def test_lists_are_newest_first_and_filtered(helper: Agent) -> None:
                 await client.get("nowhere-1")
 
 
+async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_callers_words() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with pytest.raises(ValueError, match="a subject: expected task, context, key, .* got 'name'"):
+                await running.client.raise_conflict("context", {"name": "plans", "key": "db"})
+
+
 def opinion(name: str, value: Any) -> Agent:
     agent = Agent(name)
 

@@ -59,6 +59,17 @@ async def test_values_are_read_written_patched_and_deleted() -> None:
             assert await context.history("nothing") == []
 
 
+async def test_one_where_several_are_wanted_is_not_taken_apart() -> None:
+    operation: Any = {"op": "add", "path": "/steps/-", "value": "b"}
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            context = running.client.context("plans")
+            with pytest.raises(ValueError, match="^keys: expected a list, got the text 'plan'$"):
+                await context.get_many("plan")
+            with pytest.raises(ValueError, match="^the patch of plan: expected a list, got the map"):
+                await context.patch("plan", operation)
+
+
 async def test_a_write_that_lost_says_what_is_there() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
