@@ -278,6 +278,8 @@ class Link:
     async def drained(self, timeout: float) -> bool:
         """Wait until every request has its answer, and return whether that was so within `timeout` seconds."""
         deadline = self._loop.time() + timeout
+        self.session.hurry()
+        self.wake()
         while self.session.waiting:
             if self._loop.time() >= deadline or self._runner is None or self._runner.done():
                 return False

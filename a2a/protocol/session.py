@@ -216,6 +216,11 @@ class PeerSession:
         self._out.append(frame)
         return frame.id
 
+    def hurry(self) -> None:
+        """Have replies that may be kept back come now: they are sent in front of the answer to this (spec RPC-7)."""
+        if any(frame.slack_ms for frame in self._outbox.values()):
+            self.tell(Ping())
+
     def set_credit(self, credit: Credit) -> None:
         """Take on more, or less."""
         self.credit = credit

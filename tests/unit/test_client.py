@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, Client, Server, TaskFailed, connect, sync
+from a2a import Agent, Client, Server, TaskFailed, client, connect, delegator, slack, sync
 from a2a.errors import ConnectError, ConnectionLost, Forbidden, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -159,6 +159,22 @@ def test_what_is_named_goes_before_the_settings(monkeypatch: pytest.MonkeyPatch,
 
 def _links_of(name: str) -> list[str]:
     return [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith(f"link of {name}#")]
+
+
+async def test_a_client_that_leaves_a_call_behind_does_not_wait_for_what_may_be_kept_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    monkeypatch.setattr(delegator, "REPLY_SLACK_MS", 600_000)
+    monkeypatch.setattr(client, "_DRAINS_WITHIN", 600.0)
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            async with running.connect() as leaving:
+                call = asyncio.create_task(leaving.call("nobody_has_it"))
+                while not running.server._kept._kept:
+                    await anyio.lowlevel.checkpoint()
+            with pytest.raises(ConnectionLost):
+                await call
 
 
 async def test_a_client_that_is_cancelled_says_what_is_left_and_leaves_no_link() -> None:

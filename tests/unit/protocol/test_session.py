@@ -104,6 +104,20 @@ def test_a_request_says_for_how_long_its_owner_does_without_the_reply() -> None:
     assert [frame.slack_ms for frame in session.outgoing()] == [None, 250]
 
 
+def test_what_may_be_kept_back_is_hurried_by_something_to_answer() -> None:
+    session = make()
+    greet(session)
+    impatient = session.request(TaskGet("t-1"))
+    session.hurry()
+    patient = session.request(TaskGet("t-2"), slack_ms=250)
+    session.hurry()
+    assert [frame.message for frame in session.outgoing()] == [TaskGet("t-1"), TaskGet("t-2"), Ping()]
+    for request in (impatient, patient):
+        session.receive(Frame("x", Error("not_found", ""), request))
+    session.hurry()
+    assert session.outgoing() == [], "nothing is waited for any more"
+
+
 def test_a_payload_that_is_larger_than_the_coordinator_takes_is_not_sent() -> None:
     """Spec LIMIT-1. Sent it would end the connection, and be sent again on the next one."""
     session = make()
