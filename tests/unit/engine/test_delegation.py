@@ -230,6 +230,14 @@ def test_all_who_follow_a_task_go_on_after_a_new_connection(bench: Bench) -> Non
     assert [seen.generation for seen in further.events] == [2, 3, 4]
 
 
+def test_of_two_that_follow_a_task_alike_the_one_that_stays_goes_on(bench: Bench) -> None:
+    staying, leaving = bench.delegations.follow("t-1"), bench.delegations.follow("t-1")
+    bench.delegations.forget(leaving)
+    bench.notice(event(1, "created"))
+    assert [seen.event for seen in staying.events] == ["created"]
+    assert leaving.events == []
+
+
 def test_repeated_events_are_seen_once_and_progress_each_time(bench: Bench) -> None:
     delegation = bench.delegate()
     bench.delegations.watch(delegation)
