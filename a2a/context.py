@@ -397,16 +397,24 @@ class TaskContext:
     async def watch(self, task: str) -> AsyncIterator[TaskEvent]:
         """Yield what happens to any task until it has ended: as `Client.watch`."""
         events = self._runner.watch(task)
+        under_way: asyncio.Task[Any] | None = None
 
         async def following() -> TaskEvent | None:
+            nonlocal under_way
+            under_way = asyncio.current_task()
             return await anext(events, None)
+
+        async def closing() -> None:
+            if under_way is not None:
+                await asyncio.wait([under_way])  # who is cancelled here may be back before that has ended there
+            await events.aclose()
 
         try:
             while (event := await self._runner.on_link(following())) is not None:
                 yield event
         finally:
             with anyio.CancelScope(shield=True):
-                await self._runner.on_link(events.aclose())
+                await self._runner.on_link(closing())
 
 
 class ChildTask:

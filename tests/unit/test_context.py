@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -405,3 +406,26 @@ async def test_who_is_cancelled_before_it_hears_that_it_has_entered_leaves_nothi
     with anyio.fail_after(BOUND):
         async with squad(agent, helper) as running:
             assert await running.client.call("hurry") == [0, 1]
+
+
+async def test_a_watch_that_is_cancelled_as_it_begins_ends_with_nothing_but_that() -> None:
+    agent = Agent("hasty")
+
+    @agent.skill
+    async def look(task: TaskContext) -> int:
+        goes_on = threading.Event()
+        task._runner.in_link(goes_on.wait, BOUND)  # the links' loop has not begun with it when it is given up
+        looking = asyncio.ensure_future(anext(task.watch(task.id)))
+        await asyncio.sleep(0)
+        looking.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await looking
+        await task.get(task.id)
+        return len(task._runner._handles)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("look", attempts=1) == 0
