@@ -156,15 +156,19 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
     """Inside the block, have the secrets for `url` be those of this ledger; None: of a ledger that does not stay.
 
     Principals are bound in the ledger, and looked up by URL. The same ledger under another port, or another one under
-    the same port, would turn away everybody who was here before.
+    the same port, would turn away everybody who was here before. So would one that was moved, or a copy: it begins
+    with the secrets that were in use at this URL, which are its own where it is what was here last.
     """
     link = coordinator_dir(url) / "secrets"
     if ledger is None:
         home = link.with_name("secrets.passing")
         shutil.rmtree(home, ignore_errors=True)  # one that was killed left it
     else:
-        digest = hashlib.sha256(os.fsencode(ledger.resolve())).hexdigest()[:16]
-        home = state_dir() / "ledgers" / f"{_file_name(ledger.stem)}-{digest}.secrets"
+        file = ledger.resolve()  # its name too: a link to it is another name of the same ledger
+        digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
+        home = state_dir() / "ledgers" / f"{_file_name(file.stem)}-{digest}.secrets"
+        if file.exists() and link.is_symlink() and not home.exists():
+            _copy(link, home)
     _make(home)
     if link.is_dir() and not link.is_symlink():
         link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued by another machine: not ours to lose
@@ -179,6 +183,18 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
             shutil.rmtree(home, ignore_errors=True)
             if link.is_symlink() and link.readlink() == home.absolute():
                 link.unlink(missing_ok=True)
+
+
+def _copy(secrets: Path, home: Path) -> None:
+    """Make `home` with the secrets that are elsewhere, whole or not at all; one that cannot be read is left out."""
+    _make(home.parent)
+    with _told(home):
+        made = Path(tempfile.mkdtemp(prefix=".secrets.", dir=home.parent))
+        for path in secrets.iterdir() if secrets.is_dir() else ():
+            if not path.name.startswith("."):  # that one is still being made
+                with contextlib.suppress(OSError, UnicodeDecodeError):
+                    _create(made / path.name, path.read_text(encoding="utf-8").strip())
+        made.rename(home)
 
 
 def _secret_file(url: str, principal: str) -> Path:

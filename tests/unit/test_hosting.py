@@ -92,6 +92,33 @@ async def test_the_same_ledger_knows_its_principals_under_every_port(tmp_path: P
     assert secrets[0] == secrets[1]
 
 
+async def test_a_ledger_knows_its_principals_through_a_link_and_where_it_was_moved(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    old, link, new = tmp_path / "l.db", tmp_path / "link.db", tmp_path / "elsewhere" / "l.db"
+    secrets = []
+
+    async def come(db: Path) -> None:
+        async with host(db, address) as hosted, connect(hosted.url, name="ann"):
+            secrets.append(load_secret(hosted.url, "ann"))
+
+    await come(old)
+    link.symlink_to(old)
+    await come(link)
+    new.parent.mkdir()
+    old.rename(new)
+    await come(new)
+    assert secrets[0] is not None
+    assert secrets == [secrets[0]] * 3
+
+
+async def test_a_new_ledger_begins_without_the_secrets_of_the_one_before(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with host(tmp_path / "a.db", address) as hosted, connect(hosted.url, name="ann"):
+        assert load_secret(hosted.url, "ann") is not None
+    async with host(tmp_path / "b.db", address) as hosted:
+        assert load_secret(hosted.url, "ann") is None
+
+
 async def test_two_ledgers_take_turns_under_one_port(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     for db in (tmp_path / "a.db", tmp_path / "b.db", tmp_path / "a.db", None, tmp_path / "b.db", None):
