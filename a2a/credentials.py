@@ -63,14 +63,16 @@ def state_dir() -> Path:
 
 
 def check_state_dir() -> None:
-    """Look whether the directory for this user's state is there, or can be made; it is not made.
+    """Look whether the directory for this user's state is one, or can be made; it is not made.
 
     For commands, before they connect: a secret has to be kept when a connection stands, where nobody could be told.
 
     Raises:
-        StateDirectoryError: it is not there, and cannot be made.
+        StateDirectoryError: it is something else, or it is not there, and cannot be made.
     """
     home = state_dir()
+    if home.exists() and not home.is_dir():
+        raise StateDirectoryError(f"the state directory {home} is no directory")
     with _told(home):
         if not home.exists():
             # Tried, as permissions do not tell it of every file system.
@@ -102,13 +104,18 @@ def default_ledger(namespace: str = "main") -> Path:
 
 
 def provide_tokens(url: str, token: str | None = None) -> Tokens:
-    """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place."""
+    """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place.
+
+    Raises:
+        StateDirectoryError: what is there cannot be read.
+    """
     directory = coordinator_dir(url)
     _make(directory)
     if token is not None:
         _write(directory / "token", token)
     for name in ("token", "operator-token"):
-        if not (directory / name).exists():
+        # A machine that lost its power may have left an empty file, which opens no door.
+        if _read(directory / name) is None:
             _write(directory / name, new_secret())
     tokens = load_tokens(url)
     assert tokens is not None, "both files were written above"
@@ -116,7 +123,11 @@ def provide_tokens(url: str, token: str | None = None) -> Tokens:
 
 
 def load_tokens(url: str) -> Tokens | None:
-    """Return the tokens of the coordinator at `url` as far as this user has them, or None."""
+    """Return the tokens of the coordinator at `url` as far as this user has them, or None.
+
+    Raises:
+        StateDirectoryError: what is there cannot be read.
+    """
     directory = coordinator_dir(url)
     token = _read(directory / "token")
     if token is None:
@@ -133,6 +144,9 @@ def provide_secret(url: str, principal: str) -> str:
     """Return the secret that `principal` shows to the coordinator at `url`, drawing it where there is none.
 
     Processes of one principal that come first at the same time agree on one.
+
+    Raises:
+        StateDirectoryError: what is there cannot be read, or is empty: another one would not be the one it is bound to.
     """
     path = _secret_file(url, principal)
     known = _read(path)
@@ -147,7 +161,8 @@ def provide_secret(url: str, principal: str) -> str:
     finally:
         drawn.unlink()
     secret = _read(path)
-    assert secret is not None, "it was linked into place whole"
+    if secret is None:
+        raise StateDirectoryError(f"{path} is empty; put the secret of {principal} back, or remove the file")
     return secret
 
 
@@ -222,7 +237,10 @@ def _file_name(text: str) -> str:
 
 def _read(path: Path) -> str | None:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return path.read_text(encoding="utf-8").strip() or None
+        try:
+            return path.read_text(encoding="utf-8").strip() or None
+        except UnicodeDecodeError as exc:
+            raise StateDirectoryError(f"{path} holds no text; put it back as it was, or remove it") from exc
     return None
 
 

@@ -180,7 +180,7 @@ def _uncollected() -> Iterator[Callable[[], None]]:
 @asynccontextmanager
 async def hosting(db: Path | None, listen: str, *, token: str | None = None, **options: Any) -> AsyncIterator[Hosted]:
     """Do as `host`, with the token of A2A_TOKEN if need be, and a wrong address as an error of whoever typed it."""
-    token = token or os.environ.get("A2A_TOKEN") or None
+    token = token or os.environ.get("A2A_TOKEN", "").strip() or None
     async with AsyncExitStack() as stack:
         try:
             hosted = await stack.enter_async_context(host(db, listen, token=token, **options))

@@ -125,6 +125,10 @@ def state(url: str) -> Iterator[Finding]:
     if not home.exists():
         yield Finding("state directory", "ok", f"{home} is not there yet")
         return
+    try:
+        load_tokens(url)
+    except StateDirectoryError as error:
+        yield Finding("tokens", "wrong", str(error))
     open_to_others = []
     for path in (home, coordinator_dir(url), *_below(coordinator_dir(url))):
         try:

@@ -81,6 +81,35 @@ def test_a_secret_stays_inside_the_directory_whatever_the_name() -> None:
     assert [path.parent for path in inside.rglob("*") if path.is_file()] == [inside]
 
 
+def test_a_token_that_was_lost_is_drawn_again() -> None:
+    lost = provide_tokens(URL)
+    lost.token_file.write_text("")
+    tokens = provide_tokens(URL)
+    assert tokens == load_tokens(URL)
+    assert tokens.operator_token == lost.operator_token
+    assert len(tokens.token) == len(lost.token)
+
+
+def test_what_is_kept_and_cannot_be_read_is_named() -> None:
+    provide_secret(URL, "ann")
+    [secret] = (coordinator_dir(URL) / "secrets").iterdir()
+    secret.write_text("")
+    with pytest.raises(StateDirectoryError, match=f"{secret} is empty; put the secret of ann back"):
+        provide_secret(URL, "ann")
+    token = provide_tokens(URL).token_file
+    token.write_bytes(b"\xff")
+    for read in (load_tokens, provide_tokens):
+        with pytest.raises(StateDirectoryError, match=f"{token} holds no text"):
+            read(URL)
+
+
+def test_a_state_directory_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "file"))
+    with pytest.raises(StateDirectoryError, match="file is no directory"):
+        check_state_dir()
+
+
 def test_a_state_directory_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     check_state_dir()
     assert not state_dir().exists(), "it was only tried"

@@ -156,6 +156,24 @@ def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")
 
 
+def test_a_state_directory_that_is_a_file_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2A_TOKEN", world.hosted.tokens.token)
+    monkeypatch.setenv("A2A_STATE_DIR", "/dev/null")
+    done = command("doctor", "--json")
+    verdicts = {found["what"]: found["verdict"] for found in map(json.loads, done.out.splitlines())}
+    assert verdicts["state directory"] == "wrong"
+    assert {"Python", "coordinator", "git"} <= set(verdicts)
+
+
+def test_a_token_that_is_no_text_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("A2A_TOKEN", raising=False)
+    provide_tokens(world.url).token_file.write_bytes(b"\xff")
+    done = command("doctor")
+    assert done.code == 1
+    assert "token holds no text" in done.out
+    assert "git" in done.out
+
+
 @pytest.mark.parametrize("arguments", [("doctor",), ("task", "ls")])
 def test_a_state_directory_that_cannot_be_made_is_wrong(
     command: Any, world: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
