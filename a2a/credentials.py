@@ -214,7 +214,8 @@ def _copy(secrets: Path, home: Path) -> None:
 
 def _secret_file(url: str, principal: str) -> Path:
     # The readable part is for people; the digest tells apart what it would fold together.
-    digest = hashlib.sha256(principal.encode()).hexdigest()[:8]
+    # A name that is no text can be bound nowhere: that is for the coordinator, or the frame, to refuse.
+    digest = hashlib.sha256(principal.encode(errors="surrogatepass")).hexdigest()[:8]
     return coordinator_dir(url) / "secrets" / f"{_file_name(principal)}-{digest}"
 
 

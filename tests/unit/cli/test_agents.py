@@ -132,6 +132,13 @@ def test_an_agent_that_is_not_let_in_ends(command: Any, world: Any, tmp_path: Pa
     assert "refused exec-x: auth" in done.err
 
 
+async def test_an_agent_whose_name_is_no_text_ends() -> None:
+    with anyio.fail_after(30):
+        async with host() as hosted:
+            with pytest.raises(ConnectError, match="malformed: the hello cannot be sent"):
+                await Agent("\udcff").run(hosted.url)
+
+
 async def test_an_agent_whose_secret_cannot_be_kept_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
     with anyio.fail_after(30), pytest.raises(StateDirectoryError, match="/dev/null/a2a cannot be made"):
