@@ -204,6 +204,8 @@ async def connect(
         raise ConnectError(f"{url} timed out after {settings.handshake_deadline:g} s: {stage}") from exc
     except socket.gaierror as exc:
         raise ConnectError(f"the name {uri.host} is not known: {exc.strerror}") from exc
+    except UnicodeError as exc:  # a part of the name is empty, or longer than any can be
+        raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
     except SSLError as exc:
         raise ConnectError(f"{url} could not be connected to securely: {exc}") from exc
     except ConnectionRefusedError as exc:

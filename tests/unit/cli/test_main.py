@@ -88,6 +88,13 @@ def test_an_address_that_is_none_is_told_as_that(command: Any) -> None:
     assert done.err == "a2a: ws://127.0.0.1:99999 is not the address of a coordinator; expected ws://host:port\n"
 
 
+def test_a_name_that_no_machine_can_have_is_told_without_another_try(command: Any) -> None:
+    for name in ("a" * 64, "a..b"):
+        done = command("task", "ls", "--url", f"ws://{name}:7420")
+        assert done.code == 3
+        assert done.err.startswith(f"a2a: the name {name} cannot be one: ")
+
+
 def test_an_unknown_command_is_a_usage_error(command: Any) -> None:
     done = command("dalegate")
     assert done.code == 2
