@@ -120,7 +120,7 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
         if name in named:
             raise click.UsageError(f"expected one value for {name}, got {pair!r} as well")
         try:
-            named[name] = parse_value(value)
+            named[checked(name)] = parse_value(value)
         except click.UsageError as error:
             raise click.UsageError(f"{name}: {error.format_message()}") from error
     if file is None:

@@ -48,6 +48,7 @@ def test_the_input_that_arguments_make(pairs: Any, content: bytes | None, text: 
         ((), b"1", "t", "--text is the whole input"),
         (("a=1",), b"[1]", None, "needs a JSON object"),
         ((), b"\xff", None, "text in UTF-8"),
+        (("\udcff=1",), None, None, "lone surrogate"),
         (("a=1", "b=2", "a=3"), None, None, "expected one value for a, got 'a=3' as well"),
         (("b=1", "a=12345678901234567890"), None, None, "^a: .* is beyond 2"),
         ((), b'{"a": 1e999}', None, "JSON has no form for inf"),
