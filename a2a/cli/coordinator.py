@@ -242,9 +242,17 @@ def _server_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     if settings.tls_cert is None:
         raise click.UsageError("--tls-key needs --tls-cert")
+    files = {"--tls-cert": settings.tls_cert, "--tls-key": settings.tls_key}
+    named = {option: path for option, path in files.items() if path is not None}
+    for option, path in named.items():
+        try:
+            path.open("rb").close()
+        except OSError as error:  # what loads them says the same of both, and not of which
+            raise click.UsageError(f"{option} {path}: {error.strerror}") from error
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except OSError as error:
-        raise click.UsageError(f"--tls-cert {settings.tls_cert}: {error}") from error
+        together = ", ".join(f"{option} {path}" for option, path in named.items())
+        raise click.UsageError(f"{together}: {error}") from error
     return context

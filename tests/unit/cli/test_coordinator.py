@@ -56,6 +56,17 @@ def test_what_cannot_be_run_is_a_usage_error(
     assert not (tmp_path / "l.db").exists()
 
 
+def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_text("not a certificate")
+    arguments = ("coordinator", "run", "--listen", "127.0.0.1:0", "--tls-cert", str(cert), "--tls-key", str(key))
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.err.endswith(f"Error: --tls-key {key}: No such file or directory\n")
+    key.write_text("not a key")
+    assert f"Error: --tls-cert {cert}, --tls-key {key}: " in command(*arguments).err
+
+
 async def test_a_ledger_in_use_names_the_other_process(command: Any, tmp_path: Path) -> None:
     async with host(tmp_path / "l.db"):
         arguments = ("coordinator", "run", "--db", str(tmp_path / "l.db"), "--listen", "127.0.0.1:0")
