@@ -17,6 +17,7 @@
     [limits]
     attempts = 3
     checkpoint_max_bytes = 65536
+    depth_max = 8                   # tasks from root to leaf
     conflict_cost_micro = 20000     # what those who decide one conflict may use; absent: any amount
 
     [retention]
@@ -99,7 +100,8 @@ _PATHS = ("db", "tls_cert", "tls_key", "token_file")
 _NAMES = ("hosts", "origins")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
-_FRAMES = frozenset(item.name for item in fields(FrameLimits))
+_FRAMES = frozenset(item.name for item in fields(FrameLimits)) - {"depth_max"}
+"""Without how deep a frame nests, which the specification sets: here `depth_max` is the depth of sub-tasks."""
 _NUMBERS = ("int", "int | None")
 _POLICY = frozenset(item.name for item in fields(Policy) if item.type in _NUMBERS and not item.name.endswith("_ms"))
 _MAY_BE_ZERO = _BOUNDS - {"attempts"} | {"conflict_cost_micro"}

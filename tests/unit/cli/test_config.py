@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from a2a.cli.config import ConfigError, Settings, read_settings
+from a2a.protocol.codec import FrameLimits
 
 
 def read(tmp_path: Path, text: str) -> Settings:
@@ -165,6 +166,12 @@ def test_without_a_word_no_attempt_is_taken_away_for_its_pace(tmp_path: Path) ->
 def test_the_time_to_come_back_may_be_none(tmp_path: Path, seconds: str, ms: int) -> None:
     assert read(tmp_path, f"[coordinator]\nrecovery_grace = {seconds}").policy.recovery_grace_ms == ms
     assert read(tmp_path, "").policy.recovery_grace_ms is None
+
+
+def test_the_depth_is_that_of_sub_tasks_and_frames_nest_as_ever(tmp_path: Path) -> None:
+    policy = read(tmp_path, "[limits]\ndepth_max = 3").policy
+    assert policy.depth_max == 3
+    assert policy.frame_limits == FrameLimits()
 
 
 def test_what_an_attempt_leaves_is_bounded(tmp_path: Path) -> None:
