@@ -105,6 +105,8 @@ _FRAMES = frozenset(item.name for item in fields(FrameLimits)) - {"depth_max"}
 _NUMBERS = ("int", "int | None")
 _POLICY = frozenset(item.name for item in fields(Policy) if item.type in _NUMBERS and not item.name.endswith("_ms"))
 _MAY_BE_ZERO = _BOUNDS - {"attempts"} | {"conflict_cost_micro"}
+_LEAST = {"message_max_bytes": 1024, "items_max": 64}
+"""What the hello of a small agent takes, with its card: with less nobody would be let in, or told why."""
 _SOCKET = frozenset({"connections_max"})
 
 
@@ -216,7 +218,7 @@ def _limited(settings: Settings, table: Mapping[str, Any]) -> Settings:
         if key not in known:
             raise ConfigError(f"[limits] {key}: there is no such key; expected one of {', '.join(sorted(known))}")
         number = _checked(f"[limits] {key}", value, int)
-        least = 0 if key in _MAY_BE_ZERO else 1
+        least = 0 if key in _MAY_BE_ZERO else _LEAST.get(key, 1)
         if number < least:
             raise ConfigError(f"[limits] {key}: expected a whole number from {least}, got {number}")
         if number > NUMBER_MAX:  # peers are told some of them, and records have others

@@ -100,6 +100,8 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[durations]\nlease = nan", r"lease: expected seconds from 0\.1"),
         ("[durations]\nheartbeat = 20", r"heartbeat: 20 s is more than a third of the lease of 30 s"),
         ("[limits]\nattempts = 0", r"attempts: expected a whole number from 1, got 0"),
+        ("[limits]\nmessage_max_bytes = 4", r"message_max_bytes: expected a whole number from 1024, got 4"),
+        ("[limits]\nitems_max = 63", r"items_max: expected a whole number from 64, got 63"),
         ("[limits]\nlosses = -1", r"losses: expected a whole number from 0, got -1"),
         (
             f"[limits]\nattempts = {2**53}",
