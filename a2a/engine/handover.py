@@ -6,6 +6,8 @@ an offer, when it is sent.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import ErrorCode
 from ..protocol.messages import Checkpoint as CheckpointLeft
 from ..protocol.messages import Dossier, Ok, PriorAttempt, TaskCheckpoint, TaskHandoff
@@ -84,11 +86,20 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
         task.id,
         message.fence,
         message.to,
-        dict(message.requires) if message.requires else None,
+        _wish(message, agent),
         message.payload,
         plain(message.usage),
     )
     return reply(Ok(state=TaskState.QUEUED.value), record)
+
+
+def _wish(message: TaskHandoff, agent: str) -> dict[str, Any] | None:
+    """Return what the next agent must be beside what it is called: another one than who hands the task on."""
+    wish: dict[str, Any] = {**(message.requires or {})}
+    excluded = wish.get("exclude", [])
+    if message.to is None and agent not in excluded:
+        wish["exclude"] = [*excluded, agent]
+    return wish or None
 
 
 def hand_back(task: Task, now: int) -> list[Record]:

@@ -198,7 +198,10 @@ def _handed_off(past: Past, record: HandedOff) -> list[list[Record]]:
         record.payload,
         record.usage,  # type: ignore[arg-type]
     )
-    return [past.say(agent, message, record.at)]
+    decided = past.say(agent, message, record.at)
+    # That the next agent is another one was not always said with the wish.
+    before = [replace(each, requires=record.requires) if isinstance(each, HandedOff) else each for each in decided]
+    return [decided, before]
 
 
 def _handoff_lapsed(past: Past, record: HandoffLapsed) -> list[list[Record]]:

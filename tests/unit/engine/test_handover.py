@@ -333,6 +333,37 @@ def test_an_agent_hands_on_to_another_and_not_to_itself(town, worker, offer):
     assert worker.refused(TaskHandoff(offer.task, offer.fence, "w1")) == ErrorCode.NO_CAPABLE_AGENT
 
 
+@pytest.mark.parametrize("requires", [None, {"labels": {"zone": "a"}}, {"exclude": ["w1", "w9"]}])
+def test_who_hands_on_does_not_get_the_task_back_before_the_wish_has_lapsed(town, boss, requires):
+    holder = town.worker("w1", labels={"zone": "a"})
+    task = boss.delegate()
+    offer = holder.offer()
+    other = town.worker("w2", labels={"zone": "a"}, tasks=0)
+    holder.say(TaskHandoff(task, offer.fence, requires=requires))
+    town.pass_time(2_999)
+    assert town.task(task).state == "queued"
+    other.say(Credit(1))
+    assert town.task(task).holder == "w2"
+    other.say(TaskHandoff(task, town.task(task).authority.fence, requires={"labels": {"zone": "a"}}))
+    assert town.task(task).holder == "w1", "who handed it on before is another one again"
+
+
+def test_what_nobody_else_comes_for_goes_back_to_who_handed_it_on(town, worker, offer):
+    town.worker("w2", tasks=0)
+    worker.say(TaskHandoff(offer.task, offer.fence))
+    town.pass_time(3_000)
+    assert town.said(HandoffLapsed) == [HandoffLapsed(town.now, offer.task)]
+    assert town.task(offer.task).holder == "w1"
+
+
+def test_a_task_that_has_asked_is_handed_on_as_well(town, boss, worker, offer):
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    boss.say(TaskAnswer(offer.task, 1, b"[]"))
+    town.worker("w2")
+    worker.say(TaskHandoff(offer.task, offer.fence))
+    assert town.task(offer.task).holder == "w2", "its last agent does not come first any more"
+
+
 def test_the_wish_holds_for_the_next_attempt_only(town, worker, offer):
     other = town.worker("w2")
     worker.say(TaskHandoff(offer.task, offer.fence, "w2"))
