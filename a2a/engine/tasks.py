@@ -305,8 +305,10 @@ def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int
         )
     if message.if_gen not in (None, task.generation):
         return _moved_on(world, sender, task, message.if_gen or 0, message.payload, now)
-    if task.is_terminal or task.state in (TaskState.REPORTED, TaskState.CANCELING):
+    if task.is_terminal or task.is_reported or task.state is TaskState.CANCELING:
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody is at work to hear it")
+    if task.group is not None:
+        return refuse(ErrorCode.CONFLICT, f"task {task.id} is done by several agents: say it to its members")
     if len(task.steers) >= world.policy.steers_max:
         return refuse(
             ErrorCode.QUOTA, f"a task hears at most {world.policy.steers_max} words, {task.id} has heard them"

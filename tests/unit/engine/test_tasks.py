@@ -639,6 +639,14 @@ def test_a_word_comes_too_late_for_what_nobody_works_on_any_more(boss, worker, g
     assert boss.refused(word(given.task)) == ErrorCode.CONFLICT
 
 
+def test_a_word_is_for_the_members_of_a_group_and_not_for_the_group(town, boss, worker):
+    group = boss.delegate(acceptance="auto", spec={"redundancy": {"n": 2}})
+    assert boss.refused(word(group)) == ErrorCode.CONFLICT
+    offer = worker.offer()
+    assert boss.say(word(offer.task)) == Ok(state="leased")
+    assert words(worker) == [TaskSteer(offer.task, "k", b'["mind"]', steer_no=1)]
+
+
 def test_a_task_hears_a_bounded_number_of_words(make_town):
     town = make_town(steers_max=2)
     boss = town.join("boss")

@@ -20,6 +20,7 @@ from a2a.protocol.messages import (
     RaisedSubject,
     TaskConfirm,
     TaskLimits,
+    TaskSteer,
 )
 
 
@@ -70,6 +71,13 @@ def dispute(make_town):
 
 
 # What a raise does ----------------------------------------------------------------------------------------------------
+
+
+def test_a_word_comes_too_late_for_what_was_reported_and_is_disputed(dispute):
+    made = dispute()
+    made.raised()
+    assert made.states() == ["disputed", "disputed"]
+    assert made.boss.refused(TaskSteer(made.tasks[0], "k", b"[]")) == ErrorCode.CONFLICT
 
 
 def test_results_that_contradict_each_other_settle_nothing_until_that_is_decided(dispute):
