@@ -97,6 +97,8 @@ def members_of(ledger: Ledger, group: Delegated) -> list[Delegated]:
             parent=group.task,
             depth=group.depth + 1,
             deadline_at=group.deadline_at,
+            # The group is offered to nobody itself. Where it is cancelled for want of its delegator, they are with it.
+            on_delegator_loss="pause" if group.on_delegator_loss == "pause" else "continue",
         )
         for number in range(1, group.spec["redundancy"]["n"] + 1)
     ]

@@ -110,7 +110,10 @@ def _delegated(past: Past, record: Delegated) -> list[list[Record]]:
         loss_ms=record.loss_ms,
         redrive_of=record.redrive_of,
     )
-    return [past.say(record.delegator, message, record.at)]
+    decided = past.say(record.delegator, message, record.at)
+    # The members of a group did not always wait for its delegator.
+    before = [replace(each, on_delegator_loss="continue") for each in decided[1:] if isinstance(each, Delegated)]
+    return [decided, [*decided[:1], *before]] if before else [decided]
 
 
 def _adopted(past: Past, record: Adopted) -> list[list[Record]]:

@@ -249,6 +249,18 @@ def test_a_paused_task_that_waits_for_an_agent_is_passed_over(town, worker):
     assert (str(town.task(first).state), str(town.task(paused).state)) == ("reported", "queued")
 
 
+def test_the_members_of_a_paused_group_are_offered_to_nobody(town):
+    asker = town.join("asker")
+    group = asker.delegate(on_delegator_loss="pause", spec={"redundancy": {"n": 2}})
+    asker.drop()
+    workers = [town.worker(name) for name in ("w1", "w2")]
+    assert [worker.mail() for worker in workers] == [[], []]
+    town.join("asker")
+    for worker in workers:
+        worker.report(worker.offer())
+    assert town.task(group).state == "reported"
+
+
 @pytest.mark.parametrize("on_loss", ["pause", "cancel"])
 def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_back(town, worker, errand, on_loss):
     asker, offer = errand(on_loss, loss_ms=1_000)
