@@ -604,6 +604,8 @@ class Coordinator:
             released = self.live.released.get(agent or "")
             if released is not None and self.ledger.holding.get(agent or "", {}).get(task.id) != released.get(task.id):
                 released.pop(task.id, None)
+                if not released:
+                    del self.live.released[agent or ""]
 
     def _capacity_changed(self, agent_id: str) -> None:
         agent = self.ledger.agents.get(agent_id)

@@ -111,7 +111,7 @@ def test_a_slot_is_not_free_twice_when_its_attempt_has_ended(town, waiting, how)
         town.pass_time(3_000)
         worker.report(offer)
     assert free(town) == 1
-    assert not town.coordinator.live.released.get("w1")
+    assert town.coordinator.live.released == {}
 
 
 def test_a_lease_that_comes_back_has_its_slot_until_it_says_otherwise(town, waiting):
