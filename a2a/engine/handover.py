@@ -75,7 +75,8 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
     if message.to is not None:
         requires["agent"] = message.to
     wanted = (task.spec.get("requires") or {}, requires)
-    others = (other for other in ledger.by_skill.get(task.spec["skill"], {}).values() if other.id != agent)
+    never = {agent, *ledger.barred(task)}
+    others = (other for other in ledger.by_skill.get(task.spec["skill"], {}).values() if other.id not in never)
     if not any(serves(other.skills[task.spec["skill"]], other, *wanted) for other in others):
         return refuse(
             ErrorCode.NO_CAPABLE_AGENT,

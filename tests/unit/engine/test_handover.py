@@ -364,6 +364,18 @@ def test_a_task_that_has_asked_is_handed_on_as_well(town, boss, worker, offer):
     assert town.task(offer.task).holder == "w2", "its last agent does not come first any more"
 
 
+def test_the_member_of_a_group_is_not_handed_on_to_who_works_on_another(town, boss):
+    boss.delegate(spec={"redundancy": {"n": 2}})
+    first, second = town.worker("w1"), town.worker("w2", tasks=2)
+    offer = first.offer()
+    assert second.offer().task != offer.task
+    assert first.refused(TaskHandoff(offer.task, offer.fence, "w2")) == ErrorCode.NO_CAPABLE_AGENT
+    assert first.refused(TaskHandoff(offer.task, offer.fence)) == ErrorCode.NO_CAPABLE_AGENT
+    town.worker("w3")
+    assert first.say(TaskHandoff(offer.task, offer.fence)) == Ok(state="queued")
+    assert town.task(offer.task).holder == "w3"
+
+
 def test_the_wish_holds_for_the_next_attempt_only(town, worker, offer):
     other = town.worker("w2")
     worker.say(TaskHandoff(offer.task, offer.fence, "w2"))
