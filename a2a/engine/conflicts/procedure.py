@@ -12,7 +12,7 @@ from typing import Any
 
 from ...protocol.canonical import content_hash
 from ...protocol.messages import Seen
-from ...protocol.states import TaskState
+from ...protocol.states import TERMINAL, TaskState
 from ..context import stale_basis
 from ..ledger import Ledger
 from ..live import World
@@ -120,7 +120,7 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
     if conflict is None and (len(group.classes) > 1 or -1 in group.numbers.values()):
         return [_opened(ledger, task, group, now)]
     waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
-    if waiting is not None and not _needs_no_comparing(task, group, conflict):
+    if waiting is not None and not _needs_no_comparing(ledger, task, group, conflict):
         return _classify(world, task, group, waiting, conflict, now)
     return _tally(world, task, group, conflict, now)
 
@@ -160,10 +160,10 @@ def _completed(ledger: Ledger, group: Group) -> list[str]:
     return [member for _, member in sorted(done)]
 
 
-def _needs_no_comparing(task: Task, group: Group, conflict: Conflict | None) -> bool:
+def _needs_no_comparing(ledger: Ledger, task: Task, group: Group, conflict: Conflict | None) -> bool:
     """Tell whether nobody is asked to compare any more: the group is decided, whatever comes of it."""
     is_asked = skill_asked(group.terms.comparator) is not None
-    return is_asked and conflict is None and _early(task, group) is not None
+    return is_asked and conflict is None and _early(ledger, task, group) is not None
 
 
 def _classify(
@@ -257,7 +257,7 @@ def _tally(world: World, task: Task, group: Group, conflict: Conflict | None, no
     """Decide as soon as the outcome cannot change; wait while it can."""
     ledger = world.ledger
     has_ended = all(ledger.tasks[member].is_terminal for member in group.electorate)
-    early = _early(task, group)
+    early = _early(ledger, task, group)
     if early is not None and conflict is None:
         return _decide(ledger, task, group, early, now)
     if early is None and not has_ended and (conflict is None or not is_over(world, conflict.respond_at, now)):
@@ -276,11 +276,12 @@ def _needed(task: Task, group: Group) -> int:
     return int(redundancy.get("k") or by_rung.get(first["strategy"]) or len(group.electorate))
 
 
-def _early(task: Task, group: Group) -> Outcome | None:
-    """Return an outcome that no further answer can change, or None."""
+def _early(ledger: Ledger, task: Task, group: Group) -> Outcome | None:
+    """Return an outcome that no further answer can change, or None. Who has ended without a result answers no more."""
     needed = _needed(task, group)
     reached = [number for number, members in enumerate(group.classes) if len(members) >= needed]
-    pending = len(group.electorate) - len(group.numbers)
+    unheard = (ledger.tasks[member].state for member in group.electorate if member not in group.numbers)
+    pending = sum(state is TaskState.COMPLETED or state not in TERMINAL for state in unheard)
     rest = max((len(members) for number, members in enumerate(group.classes) if number not in reached), default=0)
     if len(reached) == 1 and rest + pending < needed:
         return Outcome(reached[0], f"{len(group.classes[reached[0]])} of {len(group.electorate)} agree")

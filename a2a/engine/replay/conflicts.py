@@ -63,7 +63,13 @@ def _classified(past: Past, record: Classified) -> list[list[Record]]:
 
 
 def _advanced(past: Past, record: GroupDecided) -> list[list[Record]]:
-    return past.advanced(past.task(record), record.at)
+    decided = past.advanced(past.task(record), record.at)
+    # It was not always seen that members which have ended without a result answer no more: then all were waited for.
+    waited = [
+        [replace(each, why="no answer contradicts it") if isinstance(each, GroupDecided) else each for each in step]
+        for step in decided
+    ]
+    return [*decided, *waited]
 
 
 def _opened(past: Past, record: ConflictOpened) -> list[list[Record]]:

@@ -53,6 +53,22 @@ def test_a_member_that_nobody_may_have_holds_up_nothing_behind_it(court):
     assert case.town.task(other).holder
 
 
+@pytest.mark.parametrize("third", ["1", "2"])
+def test_who_has_failed_is_not_waited_for(court, third):
+    case = court(6, redundancy={"k": 2} | ladder("plurality", "abort"))
+    case.answers("1", None, None, None, third)
+    for worker, offer in list(zip(case.workers, case.offers, strict=True))[1:3]:
+        worker.report(offer, "failed", payload=b"[]", error=AttemptError("error"))
+    case.answers(None, None, None, "1")
+    is_decided = third == "1"
+    assert case.task.state == ("reported" if is_decided else "disputed")
+    if not is_decided:
+        assert case.conflict.frozen_lsn == 0, "another answer would be as many"
+        worker, offer = case.workers[5], case.offers[5]
+        worker.report(offer, "failed", payload=b"[]", error=AttemptError("error"))
+        assert case.task.state == "reported"
+
+
 def test_equal_answers_are_one_result_and_no_conflict(court):
     case = court(3)
     case.answers("1", "1.0", "1")

@@ -60,3 +60,11 @@ def test_a_conflict_decided_for_another_than_won_is_found(disputes):
     difference = Replay("main").run([*disputes[:position], replace(resolved, ref=other), *disputes[position + 1 :]])
     assert difference is not None
     assert (difference.lsn, difference.stands) == (position + 1, replace(resolved, ref=other))
+
+
+@pytest.mark.parametrize(("why", "is_known"), [("no answer contradicts it", True), ("so there", False)])
+def test_a_group_that_was_decided_when_all_had_ended_is_decided_again(disputes, why, is_known):
+    position = next(number for number, record in enumerate(disputes) if isinstance(record, GroupDecided))
+    waited = [*disputes[:position], replace(disputes[position], why=why), *disputes[position + 1 :]]
+    assert disputes[position].why != why
+    assert (Replay("main").run(waited) is None) is is_known

@@ -31,3 +31,14 @@ def test_a_record_that_is_missing_is_found(records, kind):
     difference = Replay("main").run([*records[:position], *records[position + 1 :]])
     assert difference is not None
     assert difference.lsn <= position + 10
+
+
+def test_a_group_whose_members_did_not_wait_for_its_delegator_is_made_again(town):
+    town.join("boss").delegate(on_delegator_loss="pause", spec={"redundancy": {"n": 2}})
+    records = [record for _, record in town.records]
+    before = [
+        replace(record, on_delegator_loss="continue") if isinstance(record, Delegated) and record.parent else record
+        for record in records
+    ]
+    assert before != records
+    assert Replay("main").run(before) is None
