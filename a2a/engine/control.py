@@ -20,6 +20,8 @@ def may_control(world: World, sender: Connection, task: Task) -> bool:
     if sender.role == "operator" or principal_of(agent) == task.principal:
         return True
     parent = world.ledger.tasks.get(task.parent) if task.parent else None  # an archived one has no holder
+    while parent is not None and parent.group is not None:  # nobody holds a group: who has a say about it has one here
+        parent = world.ledger.tasks.get(parent.parent) if parent.parent else None
     return parent is not None and parent.holder == agent
 
 

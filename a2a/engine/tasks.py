@@ -30,6 +30,7 @@ from .conflicts.procedure import members_of, terms_of
 from .control import forbidden, may_control
 from .decision import Decision, no_task, refuse, reply
 from .leases import Case, classify, evict, moved, not_current, regain
+from .ledger import Ledger
 from .live import Connection, World
 from .records import Adopted, Answered, ArtifactAppended, Asked, Delegated, Record, Settled, Steered
 from .task_state import Ask, Task
@@ -77,7 +78,7 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
     scope = scope_of(message, agent)
     known = ledger.keys.get((scope, message.key))
     if known is not None:
-        return _delegated_before(ledger.tasks[known], agent, spec_hash, message.key, now)
+        return _delegated_before(ledger, ledger.tasks[known], agent, spec_hash, message.key, now)
 
     if parent is not None:
         refusal = check_place(ledger, policy, parent, message.spec["skill"], spec_hash) or check_budget(
@@ -123,7 +124,7 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
     return reply(TaskCreated(record.task, 1, True, TaskState.QUEUED.value, record.context_id), record)
 
 
-def _delegated_before(task: Task, agent: str, spec_hash: str, key: str, now: int) -> Decision:
+def _delegated_before(ledger: Ledger, task: Task, agent: str, spec_hash: str, key: str, now: int) -> Decision:
     if task.spec_hash != spec_hash:
         return refuse(
             ErrorCode.IDEMPOTENCY_MISMATCH,
@@ -132,7 +133,9 @@ def _delegated_before(task: Task, agent: str, spec_hash: str, key: str, now: int
     created = TaskCreated(task.id, task.generation, False, task.state.value, task.context_id)
     if task.delegator == agent:
         return reply(created)
-    return reply(created, Adopted(now, task.id, agent))
+    # Nobody delegated what works for a group but its delegator: who comes for the group is asked what they ask.
+    below = [child for child in task.children if child in ledger.open_tasks] if task.group is not None else []
+    return reply(created, *(Adopted(now, name, agent) for name in (task.id, *below)))
 
 
 # An attempt under way -------------------------------------------------------------------------------------------------

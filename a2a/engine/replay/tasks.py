@@ -121,7 +121,9 @@ def _adopted(past: Past, record: Adopted) -> list[list[Record]]:
     message = TaskDelegate(task.key, task.spec, task.payload, parent=past.parent_held(task.parent))  # type: ignore[arg-type]
     if task.parent is not None and task.parent not in past.ledger.tasks:
         raise NotAllowedError(f"the parent of {task.id} in memory")
-    return [past.say(record.delegator, message, record.at)]
+    decided = past.say(record.delegator, message, record.at)
+    # What works for a group did not always come with it.
+    return [decided, decided[:1]]
 
 
 def _offered(past: Past, record: Offered) -> list[list[Record]]:

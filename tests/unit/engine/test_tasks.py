@@ -1,6 +1,6 @@
 """Delegation: what is asked for, what is streamed, asked and said meanwhile, and its cancellation."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -18,6 +18,7 @@ from a2a.engine.records import (
     Settled,
     Steered,
 )
+from a2a.engine.replay.run import Replay
 from a2a.engine.timers import due
 from a2a.errors import ErrorCode
 from a2a.protocol.canonical import content_hash
@@ -34,6 +35,7 @@ from a2a.protocol.messages import (
     TaskCancel,
     TaskCreated,
     TaskDelegate,
+    TaskHandoff,
     TaskHeartbeat,
     TaskLimits,
     TaskReview,
@@ -110,6 +112,43 @@ def test_another_process_of_the_principal_gets_the_task_and_its_notices(town, bo
     worker.report(offer)
     assert boss.mail() == []
     assert isinstance(again.mail()[0], TaskReview)
+
+
+def test_who_comes_for_a_group_is_asked_what_its_members_ask(town, boss):
+    worker, other = town.worker("w1"), town.worker("w2")
+    group = boss.delegate(spec={"redundancy": {"n": 2}})
+    done, under_way = worker.offer(), other.offer()
+    worker.report(done)
+    again = town.join("boss#2")
+    assert again.delegate(spec={"redundancy": {"n": 2}}) == group
+    assert town.said(Adopted) == [Adopted(town.now, task, "boss#2") for task in (group, under_way.task)]
+    other.say(TaskAsk(under_way.task, 1, b"[]", under_way.fence))
+    (question,) = again.mail()
+    assert (question.kind, question.task) == ("task.ask", under_way.task)
+    other.report(under_way)
+    assert town.ledger.delegating == {"boss#2": 1}
+    before = [record for _, record in town.records if record != Adopted(town.now, under_way.task, "boss#2")]
+    assert Replay("main").run(before) is None, "as it was before it came with the group"
+
+
+def test_whoever_holds_the_task_above_a_group_has_a_say_about_its_members(town, boss, worker):
+    first, second = town.worker("lead1", "lead"), town.worker("lead2", "lead", tasks=0)
+    boss.delegate(skill="lead")
+    offer = first.offer()
+    group = TaskDelegate("k", {"skill": "echo", "redundancy": {"n": 2}}, parent=Held(offer.task, offer.fence))
+    first.say(group)
+    second.say(Credit(1))
+    first.say(TaskHandoff(offer.task, offer.fence, "lead2"))
+    given = second.offer()
+    second.say(replace(group, parent=Held(given.task, given.fence)))
+    asking = worker.offer()
+    worker.say(TaskAsk(asking.task, 1, b"[]", asking.fence))
+    (question,) = second.mail()
+    assert question.task == asking.task
+    assert town.worker("w2").refused(TaskAnswer(asking.task, 1, b"[]")) == ErrorCode.FORBIDDEN
+    assert second.say(TaskAnswer(asking.task, 1, b"[]")) == Ok()
+    second.report(given)
+    assert second.refused(word(asking.task)) == ErrorCode.FORBIDDEN, "it holds nothing any more"
 
 
 def test_a_specification_without_a_canonical_form_is_malformed(boss):
