@@ -19,6 +19,7 @@ from .ledger import Ledger
 from .live import Live
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Offered, Record
 from .task_state import Task
+from .tree import above_group
 from .waits import in_the_way, resources_of, wait_of
 
 __all__ = ["CHECKS", "expected_instead"]
@@ -120,9 +121,10 @@ def _may_wait(ledger: Ledger, step: dict[str, Any]) -> bool:
     if one is None or other is None:
         return False
     if what == "sub-task":
-        return other.parent == one.id and one.holder is not None
+        return other.parent == one.id and (one.holder is not None or one.state is TaskState.BLOCKED)
     if what == "ask":
-        return one.parent == other.id and one.open_ask() is not None and None not in (one.holder, other.holder)
+        is_asked = above_group(ledger, one) is other
+        return is_asked and one.open_ask() is not None and None not in (one.holder, other.holder)
     busy = ledger.agents.get(other.holder or "")
     skill = busy.skills.get(one.spec["skill"]) if busy is not None else None
     is_able = busy is not None and skill is not None and serves(skill, busy, one.spec.get("requires") or {})

@@ -7,6 +7,7 @@ from ..protocol.types import principal_of
 from .decision import Decision, refuse
 from .live import Connection, World
 from .task_state import Task
+from .tree import above_group
 
 __all__ = ["forbidden", "may_control"]
 
@@ -19,10 +20,8 @@ def may_control(world: World, sender: Connection, task: Task) -> bool:
     agent = sender.agent or ""
     if sender.role == "operator" or principal_of(agent) == task.principal:
         return True
-    parent = world.ledger.tasks.get(task.parent) if task.parent else None  # an archived one has no holder
-    while parent is not None and parent.group is not None:  # nobody holds a group: who has a say about it has one here
-        parent = world.ledger.tasks.get(parent.parent) if parent.parent else None
-    return parent is not None and parent.holder == agent
+    above = above_group(world.ledger, task)  # an archived one has no holder
+    return above is not None and above.holder == agent
 
 
 def forbidden(sender: Connection, task: Task, what: str) -> Decision:

@@ -11,6 +11,7 @@ from .records import CancelRequested, Record, Settled
 from .task_state import Task
 
 __all__ = [
+    "above_group",
     "cancel",
     "cancel_children",
     "cancel_orphan",
@@ -19,6 +20,14 @@ __all__ = [
     "needs_no_word",
     "settle_abandoned",
 ]
+
+
+def above_group(ledger: Ledger, task: Task) -> Task | None:
+    """Return the task in memory that a task is made for, past the group it works for: nobody holds one."""
+    above = ledger.tasks.get(task.parent or "")
+    while above is not None and above.group is not None:
+        above = ledger.tasks.get(above.parent or "")
+    return above
 
 
 def check_place(ledger: Ledger, policy: Policy, parent: Task, skill: str, spec_hash: str) -> Decision | None:

@@ -20,6 +20,7 @@ from .live import Live
 from .names import canonical_names, names_meet
 from .records import ClaimEnded, Record, Settled
 from .task_state import Task
+from .tree import above_group
 
 __all__ = [
     "AGEING_MS",
@@ -108,11 +109,15 @@ class _Step:
 class _Node:
     """What an owner waits for, less what goes on by itself."""
 
-    def __init__(self, steps: list[_Step], busy: list[Busy], owner: str) -> None:
+    def __init__(self, steps: list[_Step], busy: list[Busy], answers: list[str], owner: str) -> None:
         kept = sorted(attempt for agent in busy for attempt in agent.attempts)
-        self.steps = [*steps, *(_Step(owner, owner_of(task, ""), what="capacity") for _, task in kept)]
+        asked = [owner_of(task, "") for task in answers]
+        self.steps = [*steps, *(_Step(owner, other, what="sub-task") for other in asked)]
+        self.steps += [_Step(owner, owner_of(task, ""), what="capacity") for _, task in kept]
         self._all_of = {step.other for step in steps}
         self._one_of = [(agent.slots, {owner_of(task, "") for _, task in agent.attempts}) for agent in busy]
+        if asked:
+            self._one_of.append((len(asked), set(asked)))
 
     @property
     def others(self) -> Iterable[str]:
@@ -128,7 +133,7 @@ class _Node:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it waits for ever, as long as those that are left do: for all of some, and for one of the busy."""
+        """Whether it waits for ever, as long as those that are left do: for all of some, and for one of others."""
         busy = [len(attempts) >= slots for slots, attempts in self._one_of]
         return bool(self._all_of) or (bool(busy) and all(busy))
 
@@ -187,6 +192,11 @@ class _Graph:
             return []
         return all_busy(self.ledger, self.live, task)
 
+    def answers(self, owner: str) -> list[str]:
+        """Return those that work for a group, of which one at least has to go on for the group to do."""
+        task = self.ledger.open_tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
+        return list(_open_children(self.ledger, task)) if task is not None and task.state is TaskState.BLOCKED else []
+
     def stuck(self, start: str) -> dict[str, _Node]:
         """Return who can never go on, of those that an owner waits for and of itself, and what each waits for.
 
@@ -199,7 +209,7 @@ class _Graph:
         ahead = [start]
         while ahead:
             owner = ahead.pop()
-            node = nodes[owner] = _Node(list(self.steps(owner)), self.busy(owner), owner)
+            node = nodes[owner] = _Node(list(self.steps(owner)), self.busy(owner), self.answers(owner), owner)
             steps += len(node.steps)
             if steps > STEPS_MAX:
                 return {}
@@ -233,10 +243,10 @@ class _Graph:
             return False
         if task.holder is not None and self.live.released:
             return True  # a sub-task that somebody only waits for may need the slot
-        if any(self.ledger.tasks[child].state is TaskState.PARKED for child in _open_children(self.ledger, task)):
+        if any(child.state is TaskState.PARKED for child in _open_below(self.ledger, task)):
             return True
-        parent = self.ledger.tasks.get(task.parent or "")
-        return parent is not None and _only_waits(self.live, parent)
+        above = above_group(self.ledger, task)
+        return above is not None and _only_waits(self.live, above)
 
     def cycle_from(self, start: str) -> list[_Step]:
         """Return the first way from an owner that waits for ever back to itself, depth first, or nothing."""
@@ -337,6 +347,15 @@ def _open_children(ledger: Ledger, task: Task) -> Iterator[str]:
     return (child for child in task.children if child in ledger.open_tasks)
 
 
+def _open_below(ledger: Ledger, task: Task) -> Iterator[Task]:
+    """Yield the open sub-tasks of a task, and what works for those that are groups."""
+    for name in _open_children(ledger, task):
+        child = ledger.tasks[name]
+        yield child
+        if child.group is not None:
+            yield from _open_below(ledger, child)
+
+
 def _asked(ledger: Ledger, live: Live, owner: str) -> str | None:
     """Return the task whose attempt is to answer what a parked attempt asks and waits for. Spec WAIT-1.
 
@@ -345,9 +364,9 @@ def _asked(ledger: Ledger, live: Live, owner: str) -> str | None:
     task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
     if task is None or task.state is not TaskState.PARKED or task.holder is None:
         return None
-    parent = ledger.tasks.get(task.parent or "")
-    is_kept = parent is not None and parent.holder is not None and not _only_waits(live, parent)
-    return parent.id if parent is not None and is_kept else None
+    above = above_group(ledger, task)
+    is_kept = above is not None and above.holder is not None and not _only_waits(live, above)
+    return above.id if above is not None and is_kept else None
 
 
 def _only_waits(live: Live, task: Task) -> bool:

@@ -333,7 +333,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "everybody-decides",
         "Whoever likes confirms, cancels and answers.",
         CONTROL,
-        "    return parent is not None and parent.holder == agent",
+        "    return above is not None and above.holder == agent",
         "    return True",
         caught_by=("AUTH-5",),
     ),

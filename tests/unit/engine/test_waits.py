@@ -254,6 +254,44 @@ def test_a_queued_sub_task_that_needs_what_its_waiting_parent_holds_fails(town, 
     assert town.coordinator.live.line.tasks == {}
 
 
+def test_a_circle_may_lead_through_a_group_whose_members_all_wait(town, family):
+    parent, offer, child = family
+    parent.beat(offer, slot="released")
+    peer = child("kid", spec={"redundancy": {"n": 2}})
+    other = town.worker("kid2", "do-kid")
+    first, second = peer.offer(), other.offer()
+    group = town.task(first.task).parent
+    queued(peer.say(waits("a", offer=first)))
+    assert deadlock(other.say(waits("a", offer=second))) == [
+        {"task": second.task, "waitsForTask": offer.task, "for": "claim", "name": "a", "wants": ["a"]},
+        {"task": offer.task, "waitsForTask": group, "for": "sub-task"},
+        {"task": group, "waitsForTask": second.task, "for": "sub-task"},
+    ]
+    assert peer.mail() == [], "the other can go on now, and the group with it"
+    other.report(second)
+    (notice,) = (mail for mail in peer.mail() if mail.kind == "claim.denied")
+    assert notice.reason == "deadlock"
+
+
+def test_a_member_that_asks_waits_for_the_attempt_above_its_group(town, family):
+    parent, offer, child = family
+    peer = child("kid", spec={"redundancy": {"n": 2}})
+    theirs = peer.offer()
+    holds(peer.say(wants("b", offer=theirs)))
+    peer.say(TaskAsk(theirs.task, 1, b"[]", theirs.fence))
+    assert [step["for"] for step in deadlock(parent.say(waits("b", offer=offer)))] == ["claim", "ask"]
+
+
+def test_a_claim_of_the_attempt_above_comes_before_a_member_asks(town, family):
+    parent, offer, child = family
+    peer = child("kid", spec={"redundancy": {"n": 2}})
+    theirs = peer.offer()
+    holds(peer.say(wants("b", offer=theirs)))
+    queued(parent.say(waits("b", offer=offer)))
+    peer.say(TaskAsk(theirs.task, 1, b"[]", theirs.fence))
+    assert [mail.reason for mail in parent.mail() if mail.kind == "claim.denied"] == ["deadlock"]
+
+
 def test_a_queued_sub_task_may_wait_for_its_parent_to_begin_to_wait(town, family):
     parent, offer, child = family
     child("kid", spec={"resources": [{"name": "a"}]})
