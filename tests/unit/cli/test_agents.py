@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,8 @@ def test_an_agent_that_is_not_let_in_ends(command: Any, world: Any, tmp_path: Pa
     assert "refused exec-x: auth" in done.err
 
 
-async def test_an_agent_whose_name_is_no_text_ends() -> None:
+async def test_an_agent_whose_name_is_no_text_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "a2a")  # what is logged has the name, which goes to no other process
     with anyio.fail_after(30):
         async with host() as hosted:
             with pytest.raises(ConnectError, match="malformed: the hello cannot be sent"):
