@@ -225,7 +225,9 @@ def _checkpointed(past: Past, record: Checkpointed) -> list[list[Record]]:
 
 def _steered(past: Past, record: Steered) -> list[list[Record]]:
     task = past.task(record)
-    return [
+    # A word to a group, or to a result that is disputed, was not always refused.
+    before: list[list[Record]] = [[record]] if task.group is not None or task.is_reported else []
+    return before + [
         past.controls(record.by, task, TaskSteer(task.id, record.key, record.payload, mode=mode), record.at)
         for mode in ("enqueue", "interrupt")
     ]

@@ -12,6 +12,7 @@ from a2a.engine.records import (
     Offered,
     Reported,
     Settled,
+    Steered,
 )
 from a2a.engine.replay.run import Replay
 
@@ -42,3 +43,9 @@ def test_a_group_whose_members_did_not_wait_for_its_delegator_is_made_again(town
     ]
     assert before != records
     assert Replay("main").run(before) is None
+
+
+def test_a_word_to_a_group_that_was_not_refused_is_said_again(town):
+    group = town.join("boss").delegate(spec={"redundancy": {"n": 2}})
+    before = [record for _, record in town.records]
+    assert Replay("main").run([*before, Steered(town.now, group, "word", "boss", b"[]")]) is None
