@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,11 @@ PACKAGE = ROOT / "a2a"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 PROTOCOL, ENGINE, MEDIA, SHELLS, APPS = range(5)
+TOP = {
+    *(".ci", ".gitignore", "LICENSE", "Makefile", "README.md", "pyproject.toml"),
+    *("a2a", "benchmarks", "reference_agents", "spec", "tests"),
+}
+"""What there is at the top: nothing else is committed there."""
 FLOOR_OF_FOLDER = {
     "protocol": PROTOCOL,
     "engine": ENGINE,
@@ -133,3 +139,10 @@ def test_the_conformance_suite_shares_nothing_with_what_it_judges() -> None:
         for level, module, line in imports(path):
             outside = level > len(path.relative_to(PACKAGE / "conformance").parts)
             assert not outside, f"{path}:{line}: {module} is the implementation's; the suite speaks for itself"
+
+
+def test_nothing_was_left_at_the_top() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("this is no git repository")
+    assert {path.partition("/")[0] for path in listed.stdout.split("\0") if path} == TOP
