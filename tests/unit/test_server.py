@@ -46,6 +46,7 @@ from a2a.transports.memory import pair
 from tests.ledger_file import change_entry
 
 BOUND = 20
+HOUR_MS = 3_600_000
 
 
 class HeldStore(MemoryStore):
@@ -179,46 +180,45 @@ async def test_who_is_told_of_something_comes_before_who_asked() -> None:
     assert heard[2:4] == [("boss", "task.settled"), ("worker", "task.verdict")]
 
 
-async def test_a_reply_that_may_wait_goes_in_front_of_what_goes_there_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
-    async with stage() as (boss, worker, _):
-        offer = await worker.until("task.offer")
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have replies kept for as long as who asked for them can do without."""
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", HOUR_MS)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_reply_that_may_wait_goes_in_front_of_what_goes_there_next() -> None:
+    async with settled() as (worker, _):
         worker.messages.clear()
-        worker.send(reported("2", offer, slack_ms=600_000))
-        await boss.until("task.settled")
         worker.send(Frame("3", Ping()))
         await worker.reply("3")
         assert worker.messages == [["2", "3"]]
 
 
-async def test_a_reply_that_may_wait_keeps_no_other_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
-    async with stage() as (_, worker, _):
-        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000), Frame("3", Ping()))
+@pytest.mark.usefixtures("patient")
+async def test_a_reply_that_may_wait_keeps_no_other_back() -> None:
+    async with offered() as (_, worker, _):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=HOUR_MS), Frame("3", Ping()))
         await worker.reply("3")
         assert worker.messages[-1] == ["2", "3"]
 
 
 async def test_a_reply_that_may_wait_does_so_for_its_time() -> None:
-    async with stage() as (_, worker, _):
+    async with offered() as (_, worker, _):
         worker.send(reported("2", await worker.until("task.offer"), slack_ms=5))
         assert (await worker.reply("2")).verdict == "admitted"
 
 
-async def test_a_reply_that_may_wait_is_sent_before_its_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
-    async with stage() as (boss, worker, server):
-        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000))
-        await boss.until("task.settled")
+@pytest.mark.usefixtures("patient")
+async def test_a_reply_that_may_wait_is_sent_before_its_connection_is_closed() -> None:
+    async with settled() as (worker, server):
         await server.aclose()
         assert (await worker.reply("2")).verdict == "admitted"
 
 
-async def test_what_is_kept_for_a_connection_that_is_gone_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
-    async with stage() as (boss, worker, server):
-        worker.send(reported("2", await worker.until("task.offer"), slack_ms=600_000))
-        await boss.until("task.settled")
+@pytest.mark.usefixtures("patient")
+async def test_what_is_kept_for_a_connection_that_is_gone_is_forgotten() -> None:
+    async with settled() as (worker, server):
         assert server._kept._kept
         worker.transport.close()
         while worker.end is None:
@@ -227,7 +227,16 @@ async def test_what_is_kept_for_a_connection_that_is_gone_is_forgotten(monkeypat
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[tuple[Peer, Peer, Server]]:
+async def settled() -> AsyncIterator[tuple[Peer, Server]]:
+    """Yield a worker whose task is settled by a report with the id "2", and that is patient; and the server."""
+    async with offered() as (boss, worker, server):
+        worker.send(reported("2", await worker.until("task.offer"), slack_ms=HOUR_MS))
+        await boss.until("task.settled")
+        yield worker, server
+
+
+@asynccontextmanager
+async def offered() -> AsyncIterator[tuple[Peer, Peer, Server]]:
     """Yield a delegator whose task is offered to a worker, that worker, and their server."""
     server = Server(MemoryStore())
     await server.open()
