@@ -652,9 +652,7 @@ class Coordinator:
                     for record in self._after_parent(task, now):
                         self._commit(record)
                 if task.children and task.is_terminal:
-                    for child in task.children:
-                        if child in ledger.open_tasks:
-                            ledger.touched[child] = ledger.open_tasks[child]
+                    ledger.touched.update((child.id, child) for child in ledger.open_children(task))
                 if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
                     detail = f"nothing is left of its budget for {kind}"
                     self._commit(Settled(now, task.id, "failed", "budget", detail))

@@ -297,6 +297,10 @@ class Ledger:
             return parent.authority.holder
         return task.delegator
 
+    def open_children(self, task: Task) -> Iterator[Task]:
+        """Yield the sub-tasks of a task that have not ended, in the order they came."""
+        return (self.open_tasks[child] for child in task.children if child in self.open_tasks)
+
     def count_open(self, delegator: str, change: int) -> None:
         """Count one more open task of an agent, or one less."""
         _count(self.delegating, delegator, change)

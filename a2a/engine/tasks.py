@@ -134,7 +134,7 @@ def _delegated_before(ledger: Ledger, task: Task, agent: str, spec_hash: str, ke
     if task.delegator == agent:
         return reply(created)
     # Nobody delegated what works for a group but its delegator: who comes for the group is asked what they ask.
-    below = [child for child in task.children if child in ledger.open_tasks] if task.group is not None else []
+    below = [child.id for child in ledger.open_children(task)] if task.group is not None else []
     return reply(created, *(Adopted(now, name, agent) for name in (task.id, *below)))
 
 

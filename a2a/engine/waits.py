@@ -195,7 +195,9 @@ class _Graph:
     def answers(self, owner: str) -> list[str]:
         """Return those that work for a group, of which one at least has to go on for the group to do."""
         task = self.ledger.open_tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
-        return list(_open_children(self.ledger, task)) if task is not None and task.state is TaskState.BLOCKED else []
+        if task is None or task.state is not TaskState.BLOCKED:
+            return []
+        return [child.id for child in self.ledger.open_children(task)]
 
     def stuck(self, start: str) -> dict[str, _Node]:
         """Return who can never go on, of those that an owner waits for and of itself, and what each waits for.
@@ -340,17 +342,12 @@ def _awaited(ledger: Ledger, live: Live, owner: str) -> list[str]:
     task = ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
     if task is None or not _only_waits(live, task):
         return []
-    return [child for child in _open_children(ledger, task) if ledger.tasks[child].on_parent_end == "cancel"]
-
-
-def _open_children(ledger: Ledger, task: Task) -> Iterator[str]:
-    return (child for child in task.children if child in ledger.open_tasks)
+    return [child.id for child in ledger.open_children(task) if child.on_parent_end == "cancel"]
 
 
 def _open_below(ledger: Ledger, task: Task) -> Iterator[Task]:
     """Yield the open sub-tasks of a task, and what works for those that are groups."""
-    for name in _open_children(ledger, task):
-        child = ledger.tasks[name]
+    for child in ledger.open_children(task):
         yield child
         if child.group is not None:
             yield from _open_below(ledger, child)
