@@ -226,22 +226,23 @@ class GroupWriter:
             return
         # Before the transaction: a row never names a blob that is not durable.
         rows = to_rows(entries, archived, self._blobs)
-        inserts = [
-            ("append_group", rows.groups),
-            ("archive_tasks", rows.tasks),
-            ("archive_conflicts", rows.conflicts),
-            ("archive_conflict_tasks", rows.conflict_tasks),
-            ("archive_contexts", rows.contexts),
-            *((job.statement, job.rows) for job in others),
-        ]
         started = time.perf_counter()
-        if sum(len(given) for _, given in inserts) == 1:
-            # A statement is a transaction by itself. Nearly all groups are one, and a commit takes a tenth less.
-            _insert(connection, inserts)
+        if not archived and not others:
+            # One row of the log is a transaction by itself. Nearly all groups are one, and a commit takes a tenth less.
+            connection.executemany(QUERIES["append_group"], rows.groups)
         else:
             try:
                 run(connection, "begin")
-                _insert(connection, inserts)
+                connection.executemany(QUERIES["append_group"], rows.groups)
+                if rows.tasks:
+                    connection.executemany(QUERIES["archive_tasks"], rows.tasks)
+                if rows.conflicts:
+                    connection.executemany(QUERIES["archive_conflicts"], rows.conflicts)
+                    connection.executemany(QUERIES["archive_conflict_tasks"], rows.conflict_tasks)
+                if rows.contexts:
+                    connection.executemany(QUERIES["archive_contexts"], rows.contexts)
+                for job in others:
+                    connection.executemany(QUERIES[job.statement], job.rows)
                 started = time.perf_counter()
                 run(connection, "commit")
             except BaseException:
@@ -260,12 +261,6 @@ class GroupWriter:
                 return False  # its owner ended without `aclose`: nobody is left to tell
             raise
         return True
-
-
-def _insert(connection: sqlite3.Connection, inserts: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
-    for statement, rows in inserts:
-        if rows:
-            connection.executemany(QUERIES[statement], rows)
 
 
 def _settle(future: asyncio.Future[int], result: int) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreCorrupt, StoreError, StoreLocked
-from a2a.stores import blobs, database, sqlite, writer
+from a2a.stores import blobs, database, sqlite
 from a2a.stores.base import Snapshot
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
@@ -312,8 +312,8 @@ async def test_what_is_large_is_a_file_that_the_log_and_the_archive_share(store,
 async def test_what_is_large_is_durable_before_a_row_names_it(store, path, monkeypatch, append, make_entries):
     events: list[str] = []
     monkeypatch.setattr(blobs, "sync_directory", lambda folder: events.append("the blob"))
-    insert = writer._insert
-    monkeypatch.setattr(writer, "_insert", lambda *rows: events.append("the row") or insert(*rows))
+    connection = store._require_open().writer._connection
+    connection.set_trace_callback(lambda statement: events.append("the row"))
     await append(store, make_entries(1, payload=LARGE), 0)
     assert events == ["the blob", "the row"]
 
