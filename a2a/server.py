@@ -113,7 +113,7 @@ class Server:
         self._inbox: deque[tuple[_Peer, bytes]] = deque()
         """Messages that were read and not looked at yet, in the order they came."""
         self._taken: dict[int, int] = {}
-        self._kept = KeptReplies(self._send_to)
+        self._kept = KeptReplies(self._send_kept)
         self._is_awake = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -411,13 +411,13 @@ class Server:
         # would take the processor from this process. One delegation at a time took 3 % longer with the answers first.
         for number, frames in sorted(by_peer.items(), key=lambda each: each[0] in batch.taken):
             peer = self._peers.get(number)
-            if peer is None or peer.transport is None:
-                continue  # gone; what mattered is in its mailbox, or will be asked for again
+            if peer is None:
+                continue
             may_wait = min(slack.get(frame.id, 0) for frame in frames) if slack else 0
             if may_wait:
                 self._kept.keep(number, frames, may_wait)
             else:
-                self._send_to(number, [*self._kept.take(number), *frames])
+                peer.send([*self._kept.take(number), *frames])
             peer.watch_closely(self.coordinator.is_busy(number))
         for number, reason in batch.ready.closes:
             peer = self._peers.get(number)
@@ -433,14 +433,10 @@ class Server:
             self._lookups.add(lookup)
             lookup.add_done_callback(self._lookups.discard)
 
-    def _send_to(self, number: int, frames: list[Frame]) -> None:
+    def _send_kept(self, number: int, replies: list[Frame]) -> None:
         peer = self._peers.get(number)
-        if peer is None or peer.transport is None:
-            return
-        if log.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                log.debug("> %d %s", number, brief(frame))
-        send_frames(peer.transport, frames, peer.encoding)
+        if peer is not None:
+            peer.send(replies)
 
     async def _look_up(self, need: Need) -> None:
         """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
@@ -569,6 +565,14 @@ class _Peer:
         if is_busy is not self._is_busy and self.transport is not None:
             self._is_busy = is_busy
             self.transport.keepalive(BUSY_PING if is_busy else IDLE_PING)
+
+    def send(self, frames: list[Frame]) -> None:
+        if self.transport is None:
+            return  # gone; what mattered is in its mailbox, or will be asked for again
+        if log.isEnabledFor(logging.DEBUG):
+            for frame in frames:
+                log.debug("> %d %s", self.number, brief(frame))
+        send_frames(self.transport, frames, self.encoding)
 
     def received(self, data: bytes) -> None:
         self._server._received(self, data)

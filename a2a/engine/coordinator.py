@@ -326,9 +326,9 @@ class Coordinator:
         if is_welcome:
             self._take_over(sender)
         if decision.reply is not None:
-            self._send(sender, decision.reply, re=frame.id)
+            sent = self._send(sender, decision.reply, re=frame.id)
             if frame.slack_ms and may_wait(decision.reply):
-                self._ready.slack[self._ready.frames[-1][1].id] = frame.slack_ms
+                self._ready.slack[sent] = frame.slack_ms
         if decision.ping is not None:
             self._send(self.live.connections[decision.ping], Ping())
         if is_welcome:
@@ -814,9 +814,12 @@ class Coordinator:
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
-    def _send(self, to: Connection, message: Message, *, re: str | None = None) -> None:
+    def _send(self, to: Connection, message: Message, *, re: str | None = None) -> str:
+        """Have a frame sent, and return its id."""
         self._sequence += 1
-        self._ready.frames.append((to.id, Frame(f"{self.ledger.epoch}.{self._sequence}", message, re, to=to.agent)))
+        frame = Frame(f"{self.ledger.epoch}.{self._sequence}", message, re, to=to.agent)
+        self._ready.frames.append((to.id, frame))
+        return frame.id
 
     def _tell(self, told: Iterable[Told]) -> None:
         for connection, request, message in told:
