@@ -78,18 +78,31 @@ async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confi
             assert shown["metadata"]["state"] == "reported"
 
 
-async def test_the_first_of_two_processes_with_one_key_gets_the_result_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task's notices go to the one that came last (spec TASK-7)."""
-    monkeypatch.setattr(module, "LOOKS_AFTER", 0.05)
-    agent, go_on = Agent("slow"), asyncio.Event()
+@pytest.fixture
+def go_on() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+def slow(go_on: asyncio.Event) -> Agent:
+    """An agent that is at work until it may go on."""
+    agent = Agent("slow")
 
     @agent.skill
     async def wait() -> str:
         await go_on.wait()
         return "done"
 
+    return agent
+
+
+async def test_the_first_of_two_processes_with_one_key_gets_the_result_as_well(
+    slow: Agent, go_on: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task's notices go to the one that came last (spec TASK-7)."""
+    monkeypatch.setattr(module, "LOOKS_AFTER", 0.05)
     with anyio.fail_after(BOUND):
-        async with squad(agent) as running, running.connect("p") as one, running.connect("p") as two:
+        async with squad(slow) as running, running.connect("p") as one, running.connect("p") as two:
             async with one.delegate("wait", key="k") as first:
                 waiting = asyncio.create_task(first.result())
                 async with two.delegate("wait", key="k") as second:
@@ -99,20 +112,15 @@ async def test_the_first_of_two_processes_with_one_key_gets_the_result_as_well(m
                 assert await waiting == "done"
 
 
-async def test_waiting_for_a_task_that_is_not_kept_any_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_for_a_task_that_is_not_kept_any_more_ends(
+    slow: Agent, go_on: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that was stopped for days, while another one had the task's notices (spec READ-6)."""
     monkeypatch.setattr(module, "LOOKS_AFTER", 3600.0)
-    agent, go_on = Agent("slow"), asyncio.Event()
-
-    @agent.skill
-    async def wait() -> str:
-        await go_on.wait()
-        return "done"
-
     with anyio.fail_after(BOUND):
         store = MemoryStore()
         policy = Policy(durations=QUICK, linger_ms=0)
-        async with squad(agent, policy=policy, store=store) as running:
+        async with squad(slow, policy=policy, store=store) as running:
             async with running.connect("p") as one, running.connect("p") as two:
                 async with one.delegate("wait", key="k", acceptance="auto") as first:
                     waiting = [asyncio.create_task(news) for news in (first.result(), first.question())]

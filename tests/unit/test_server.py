@@ -132,6 +132,7 @@ async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
 
 HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
 CARD = Agent("worker", version="1.0").card() | {"skills": [{"id": "x", "name": "x", "description": "", "tags": []}]}
+TASK = Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}}))
 WORKER = Hello(["1.0", "1.0"], "worker", "i2", 1, card=CARD, credit=Credit(1))  # type: ignore[arg-type]
 
 
@@ -158,24 +159,15 @@ async def test_nothing_is_answered_before_it_is_durable() -> None:
 
 
 async def test_who_is_told_of_something_comes_before_who_asked() -> None:
-    server = Server(MemoryStore())
-    await server.open()
     heard: list[tuple[str, str]] = []
-    with anyio.fail_after(BOUND):
-        boss, worker = await join(server), await join(server)
-        boss.send(Frame("1", HELLO))
-        await boss.until("welcome")
-        worker.send(Frame("1", WORKER))
-        await worker.until("welcome")
+    async with staffed() as (boss, worker, _):
         for name, peer in (("boss", boss), ("worker", worker)):
             take_note(name, peer, heard)
-        boss.send(Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}})))
+        boss.send(TASK)
         await boss.until("task.created")
-        offer = await worker.until("task.offer")
-        worker.send(reported("2", offer))
+        worker.send(reported("2", await worker.until("task.offer")))
         await worker.until("task.verdict")
         await boss.until("task.settled")
-        await server.aclose()
     assert heard[:2] == [("worker", "task.offer"), ("boss", "task.created")]
     assert heard[2:4] == [("boss", "task.settled"), ("worker", "task.verdict")]
 
@@ -238,15 +230,21 @@ async def settled() -> AsyncIterator[tuple[Peer, Server]]:
 @asynccontextmanager
 async def offered() -> AsyncIterator[tuple[Peer, Peer, Server]]:
     """Yield a delegator whose task is offered to a worker, that worker, and their server."""
+    async with staffed() as (boss, worker, server):
+        boss.send(TASK)
+        yield boss, worker, server
+
+
+@asynccontextmanager
+async def staffed() -> AsyncIterator[tuple[Peer, Peer, Server]]:
+    """Yield a delegator and a worker that were welcomed, and their server."""
     server = Server(MemoryStore())
     await server.open()
     with anyio.fail_after(BOUND):
         boss, worker = await join(server), await join(server)
-        boss.send(Frame("1", HELLO))
-        await boss.until("welcome")
-        worker.send(Frame("1", WORKER))
-        await worker.until("welcome")
-        boss.send(Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}})))
+        for peer, hello in ((boss, HELLO), (worker, WORKER)):
+            peer.send(Frame("1", hello))
+            await peer.until("welcome")
         yield boss, worker, server
         await server.aclose()
 
