@@ -1,6 +1,6 @@
 """Budgets: whether a task may still use something, and whether a sub-task's budget fits (spec BUDGET).
 
-The ledger counts what was used and what is reserved; here it is only compared. What a running attempt says it has
+The ledger counts what was used and what is reserved; here it is only compared. What running attempts say they have
 used so far is volatile, and comes in beside it.
 """
 
@@ -12,6 +12,7 @@ from ..errors import ErrorCode
 from ..protocol.types import Budget, Usage
 from .decision import Decision, refuse
 from .ledger import Ledger
+from .spending import Spending
 from .task_state import COUNTED, Task
 
 __all__ = ["check_budget", "exhausted", "is_low", "most", "plain", "remaining"]
@@ -87,26 +88,24 @@ def remaining(ledger: Ledger, task: Task) -> dict[str, int]:
     return left
 
 
-def exhausted(ledger: Ledger, task: Task, running: dict[str, Any] | None = None) -> str | None:
-    """Return the kind of which nothing is left for the task, or None; `running`: what its attempt told so far."""
+def exhausted(ledger: Ledger, task: Task, running: Spending | None = None) -> str | None:
+    """Return the kind of which nothing is left for the task, or None; `running`: what attempts told so far."""
     return _used_up(ledger, task, running, 1.0)
 
 
-def is_low(ledger: Ledger, task: Task, running: dict[str, Any] | None) -> bool:
+def is_low(ledger: Ledger, task: Task, running: Spending) -> bool:
     """Tell whether little is left for the task."""
     return _used_up(ledger, task, running, _LOW) is not None
 
 
-def _used_up(ledger: Ledger, task: Task, running: dict[str, Any] | None, share: float) -> str | None:
+def _used_up(ledger: Ledger, task: Task, running: Spending | None, share: float) -> str | None:
     if not task.budget and task.parent is None:
         return None
-    attempt = task.attempts.get(task.authority.fence) if task.authority is not None else None
-    counted = (attempt.usage if attempt is not None else None) or {}
     for kind in COUNTED:
         payer = ledger.payer(task, kind)
         if payer is None:
             continue
-        used = payer.spent.get(kind, 0) + max(0, (running or {}).get(kind, 0) - counted.get(kind, 0))
+        used = payer.spent.get(kind, 0) + (running.of(payer, kind) if running is not None else 0)
         if 0 < used >= payer.budget[kind] * share:
             return kind
     return None

@@ -528,6 +528,8 @@ class Coordinator:
             live.lease_until.pop(record.task, None)
             live.progress.pop(record.task, None)
             self._leaving.add_task(task, record.at)
+        if not _goes_on(record):
+            live.spending.forget(record.task)
         if live.released:
             self._take_slot_back(task)
 
@@ -593,7 +595,7 @@ class Coordinator:
     def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
         """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
         progress, task = self.live.progress.get(record.task), self.ledger.tasks[record.task]
-        if progress is None or (isinstance(record, Asked) and record.hold != "cold"):
+        if progress is None or _goes_on(record):
             return
         if not isinstance(record, Settled) or task.holder is not None:
             record.usage = most(progress.usage, record.usage)
@@ -959,6 +961,11 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     ClaimEnded: (Coordinator._claim_is_over, Coordinator._gives_up),
 }
 """What the coordinator keeps beside the ledger that a record changes, in this order."""
+
+
+def _goes_on(record: Record) -> bool:
+    """Tell whether the attempt goes on that a record is about: its holder asks something, and keeps it."""
+    return isinstance(record, Asked) and record.hold != "cold"
 
 
 def _is_about(message: Message, tasks: list[str]) -> bool:

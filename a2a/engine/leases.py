@@ -149,7 +149,7 @@ def on_task_accept(world: World, sender: Connection, message: TaskAccept, now: i
 def _lease(world: World, task: Task, fence: int) -> TaskLease:
     directives = [f"cancel:{task.cancel.mode}"] if task.state is TaskState.CANCELING and task.cancel else []
     progress = world.live.progress.get(task.id)
-    if progress is not None and progress.usage and is_low(world.ledger, task, progress.usage):
+    if progress is not None and progress.usage and is_low(world.ledger, task, world.live.spending):
         directives.append("budget_low")
     return TaskLease(task.id, fence, task.durations.lease_ms, directives)
 
@@ -198,7 +198,7 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
             "settled" if task.is_terminal else "not_holder" if answer == "not_holder" else "superseded"
         )
         return reply(TaskRevoke(task.id, message.fence, reason, "skip"))
-    _keep_progress(world.live, task, message, now)
+    _keep_progress(world, task, message, now)
     if _keep_slot(world, agent, message):
         records.extend(circles_broken(world.ledger, world.live, owner_of(task.id, agent), now))
     if message.usage is not None:
@@ -207,10 +207,9 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
 
 
 def _over_budget(world: World, task: Task, now: int) -> list[Record]:
-    """Return what follows where the running attempt has used what its task may. Spec BUDGET-4."""
-    progress, authority = world.live.progress[task.id], task.authority
-    is_told = authority is not None and bool(authority.evicted)
-    if is_told or task.state is not TaskState.LEASED or exhausted(world.ledger, task, progress.usage) is None:
+    """Return what follows where running attempts have used what the task may. Spec BUDGET-4."""
+    is_told = task.authority is not None and bool(task.authority.evicted)
+    if is_told or task.state is not TaskState.LEASED or exhausted(world.ledger, task, world.live.spending) is None:
         return []
     return [evict(task, "budget", now)]
 
@@ -238,9 +237,11 @@ def _progress(live: Live, task: Task) -> Progress:
     return progress
 
 
-def _keep_progress(live: Live, task: Task, message: TaskHeartbeat, now: int) -> None:
-    progress = _progress(live, task)
-    progress.usage = most(progress.usage, plain(message.usage))
+def _keep_progress(world: World, task: Task, message: TaskHeartbeat, now: int) -> None:
+    progress = _progress(world.live, task)
+    if message.usage is not None:
+        progress.usage = most(progress.usage, plain(message.usage))
+        world.live.spending.tell(world.ledger, task, progress.usage)
     if message.progress_no <= progress.progress_no and progress.at:
         return  # latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:

@@ -13,6 +13,7 @@ from ..protocol.messages import AgentFilter
 from .ledger import Ledger
 from .names import NameIndex
 from .policy import Policy
+from .spending import Spending
 from .task_state import Task
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Live:
     lease_until: dict[str, int] = field(default_factory=dict)
     """Task to the end of its running lease."""
     progress: dict[str, Progress] = field(default_factory=dict)
+    spending: Spending = field(default_factory=Spending)
     watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
     """Task to the connections that watch it."""
     context_watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)

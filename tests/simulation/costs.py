@@ -278,13 +278,20 @@ class TakenForAReason(_Listening):
                 self.hold(self._is_used_up(task), f"{task.id} is taken away, and has something left")
 
     def _is_used_up(self, task: TaskModel) -> bool:
-        told, counted = self._told.get((task.id, task.fence), {}), task.used.get(task.fence, {})
         for kind in COUNTED:
             payer = self.model.payer(task, kind)
-            more = max(0, told.get(kind, 0) - counted.get(kind, 0))
-            if payer is not None and payer.spent.get(kind, 0) + more >= payer.budget[kind]:
+            if payer is not None and payer.spent.get(kind, 0) + self._running(payer, kind) >= payer.budget[kind]:
                 return True
         return False
+
+    def _running(self, payer: TaskModel, kind: str) -> int:
+        """Return what running attempts told that they use out of a budget, and no record counts yet."""
+        more = 0
+        for (name, fence), told in self._told.items():
+            task = self.model.tasks.get(name)
+            if task is not None and task.runs and task.fence == fence and self.model.payer(task, kind) is payer:
+                more += max(0, told.get(kind, 0) - task.used.get(fence, {}).get(kind, 0))
+        return more
 
 
 COSTS: tuple[type[Checker], ...] = (

@@ -398,6 +398,21 @@ async def warns_and_then_takes_the_attempt_away(under: Coordinator) -> None:
     await worker.take("task.revoke", task=created.task, reason="budget")
 
 
+@coordinator("BUDGET-4", also=("BUDGET-2",))
+async def holds_attempts_against_the_budget_they_share(under: Coordinator) -> None:
+    """Two attempts of sub-tasks tell 50 and 30 tokens, the task above has 100: the second is told `budget_low`."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client = await under.peer(skills=(skill, inner)), await under.peer()
+    created = await client.delegate(skill, budget={"tokens": 100})
+    parent = at(await worker.offered(created.task))
+    first = await worker.offered((await worker.delegate(inner, 1, parent=parent)).task)
+    second = await worker.offered((await worker.delegate(inner, 2, parent=parent)).task)
+    lease = await worker.heartbeat(first, usage={"tokens": 50})
+    check("budget_low" not in (lease.body.get("directives") or []), "no budget_low yet", lease)
+    lease = await worker.heartbeat(second, usage={"tokens": 30})
+    check("budget_low" in (lease.body.get("directives") or []), "the directive budget_low", lease)
+
+
 @coordinator("BUDGET-5")
 async def a_task_with_nothing_left_fails(under: Coordinator) -> None:
     """A task whose attempt used the whole budget and gave up fails with reason `budget`."""

@@ -364,6 +364,44 @@ def test_a_worker_is_stopped_for_a_budget_above_its_task(town, lead, worker, pla
     assert [(record.task, record.reason) for record in town.said(Evicted)] == [(offer.task, "budget")]
 
 
+@pytest.fixture
+def shared(boss, lead, worker):
+    """The offer of a task with a hundred tokens, held by the lead, and of its two sub-tasks, held by w1."""
+    boss.delegate("plan", "lead", budget={"tokens": 100})
+    plan = lead.offer()
+    lead.say(part(plan, "1"))
+    first = worker.offer()
+    lead.say(part(plan, "2"))
+    return plan, first, worker.offer()
+
+
+def test_attempts_that_share_a_budget_are_held_against_it_together(town, shared, lead, worker):
+    plan, first, second = shared
+    assert worker.beat(first, usage={"tokens": 50}).directives == []
+    assert worker.beat(second, usage={"tokens": 29}).directives == []
+    assert worker.beat(second, usage={"tokens": 30}).directives == ["budget_low"]
+    assert lead.beat(plan, usage={"tokens": 19}).directives == ["budget_low"]
+    worker.beat(first, usage={"tokens": 51})
+    assert [(record.task, record.reason) for record in town.said(Evicted)] == [(first.task, "budget")]
+
+
+def test_what_an_attempt_told_is_held_against_a_shared_budget_once_when_it_has_ended(town, shared, lead, worker):
+    plan, first, second = shared
+    worker.beat(first, usage={"tokens": 50})
+    worker.report(first, usage={"tokens": 50})
+    assert worker.beat(second, usage={"tokens": 29}).directives == []
+    assert worker.beat(second, usage={"tokens": 30}).directives == ["budget_low"]
+    worker.say(TaskYield(second.task, second.fence))
+    assert town.task(plan.task).spent == {"tokens": 80}
+
+
+def test_a_question_that_is_held_warm_keeps_what_its_attempt_told(shared, worker):
+    _, first, second = shared
+    worker.beat(first, usage={"tokens": 50})
+    worker.say(TaskAsk(first.task, 1, b"[]", first.fence))
+    assert worker.beat(second, usage={"tokens": 30}).directives == ["budget_low"]
+
+
 def test_what_was_counted_of_a_running_attempt_is_not_counted_twice(town, boss, worker):
     boss.delegate(budget={"tokens": 10})
     offer = worker.offer()

@@ -1,0 +1,43 @@
+"""What running attempts tell they have used so far."""
+
+import pytest
+
+from a2a.engine.spending import Spending
+
+
+@pytest.fixture
+def spending(town, offer):
+    return town.coordinator.live.spending
+
+
+@pytest.fixture
+def offer(boss, worker):
+    """Of a task with ten tokens and five steps."""
+    boss.delegate(budget={"tokens": 10, "steps": 5})
+    return worker.offer()
+
+
+def test_the_newest_word_of_an_attempt_takes_the_place_of_its_last(town, worker, offer, spending):
+    worker.beat(offer, usage={"tokens": 3, "steps": 1})
+    worker.beat(offer, usage={"tokens": 5})
+    task = town.task(offer.task)
+    assert (spending.of(task, "tokens"), spending.of(task, "steps")) == (5, 1)
+
+
+def test_kinds_without_a_budget_are_not_kept(worker, offer, spending):
+    worker.beat(offer, usage={"costMicro": 7, "pages": 2})
+    assert spending == Spending()
+
+
+@pytest.mark.parametrize("end", ["report", "lapse", "cancel"])
+def test_nothing_is_kept_of_an_attempt_that_has_ended(town, boss, worker, offer, spending, end):
+    worker.beat(offer, usage={"tokens": 3})
+    assert spending != Spending()
+    if end == "report":
+        worker.report(offer)
+    elif end == "lapse":
+        town.pass_time(3_000)
+    else:
+        boss.cancel(offer.task, "kill")
+        town.pass_time(60_000)
+    assert spending == Spending()
