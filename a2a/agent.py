@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -17,7 +18,7 @@ import anyio
 
 from .context import TaskContext
 from .errors import A2AError, leaves
-from .given import several
+from .given import milliseconds, several
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner
@@ -144,6 +145,7 @@ class Agent:
         settings: LinkSettings | None = None,
         stop: anyio.Event | None = None,
         ready: Callable[[], None] | None = None,
+        grace: float | timedelta | None = None,
     ) -> None:
         """Serve until `stop` is set or the caller cancels; then drain: take nothing new, end or give back what is held.
 
@@ -155,14 +157,19 @@ class Agent:
                 they say all, and the environment is not asked.
             stop: set it to drain and return.
             ready: called when the coordinator has welcomed the agent.
+            grace: seconds that what is under way has to end while the agent drains, before it is given back; ten by
+                default.
 
         Raises:
+            ValueError: `grace` is no time.
             ConnectError: the coordinator would not let the agent in, or another instance took its place.
         """
+        left = None if grace is None else _grace_of(grace)
         chosen = settings_with(settings, url=url, token=token)
         if chosen.patience is None:
             chosen = replace(chosen, patience=math.inf)
-        await Runner(self, chosen, name or self.name).run(stop or anyio.Event(), ready)
+        runner = Runner(self, chosen, name or self.name, left)
+        await runner.run(stop or anyio.Event(), ready)
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Run as a program: parse the command line, serve until SIGTERM or Ctrl-C, exit."""
@@ -170,6 +177,9 @@ class Agent:
         parser.add_argument("--url", help="the coordinator's address (A2A_URL)")
         parser.add_argument("--token-file", type=Path, help="where the namespace's token is (A2A_TOKEN)")
         parser.add_argument("--name", default=self.name, help=f"another agent id than {self.name}")
+        parser.add_argument(
+            "--grace", type=_seconds, help="seconds at its end for what it works on, before that is given back"
+        )
         options = parser.parse_args(arguments)
         token = options.token_file.read_text().strip() if options.token_file else None
         logging.basicConfig(
@@ -177,7 +187,7 @@ class Agent:
         )
         refused: list[BaseException] = []
         try:
-            run(lambda: self._serve(options.url, token, options.name))
+            run(lambda: self._serve(options.url, token, options.name, options.grace))
         except* A2AError as errors:
             refused = leaves(errors)
         for error in refused:
@@ -201,7 +211,7 @@ class Agent:
                 stream.flush()
         os._exit(status)
 
-    async def _serve(self, url: str | None, token: str | None, name: str) -> None:
+    async def _serve(self, url: str | None, token: str | None, name: str, grace: float | None) -> None:
         stop = anyio.Event()
 
         def ready() -> None:
@@ -209,5 +219,20 @@ class Agent:
 
         async with anyio.create_task_group() as group:
             group.start_soon(stop_on_signals, stop)
-            await self.run(url, token=token, name=name, stop=stop, ready=ready)
+            await self.run(url, token=token, name=name, stop=stop, ready=ready, grace=grace)
             group.cancel_scope.cancel()
+
+
+def _grace_of(given: float | timedelta) -> float:
+    seconds = milliseconds(given, "grace") / 1000
+    if seconds < 0:
+        raise ValueError(f"grace: expected a number of seconds from 0 on, got {given}")
+    return seconds
+
+
+def _seconds(text: str) -> float:
+    """Return a grace from the command line; argparse tells of the error in its words."""
+    try:
+        return _grace_of(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}") from None

@@ -59,7 +59,7 @@ _PATIENT = frozenset({"drain", "attempt"})
 _LAST_WORDS = (Declined, HandedOff, AttemptFailed, LeaseLapsed, StaleFence, Denied, Deadlock, ClaimLost)
 """What a handler raises, or what was raised in it, that says how its attempt ended."""
 DRAIN_GRACE = 10.0
-"""Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back."""
+"""Seconds that attempts under way have to end after SIGTERM or Ctrl-C, before they are given back, by default."""
 
 
 @dataclass(slots=True)
@@ -79,9 +79,9 @@ class _Running:
 class Runner(Reader):
     """One run of an agent: its link in the links' thread, its handlers in the caller's loop."""
 
-    def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
+    def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str, grace: float | None = None) -> None:
         super().__init__()
-        self.grace = DRAIN_GRACE
+        self.grace = DRAIN_GRACE if grace is None else grace
         """Seconds that attempts under way have to end when this run does; until then it may be changed."""
         self._agent = agent
         self._settings = settings

@@ -17,12 +17,13 @@ from ..credentials import check_state_dir
 from ..delegator import AgentInfo
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
+from ..runner import DRAIN_GRACE
 from .exits import Failure
 from .loading import load_agent
 from .options import Common, Connection, common_options, connection_options
 from .output import Output, escape
 from .parameters import Seconds
-from .processes import A2A, AGENT_GRACE, tell_restarts
+from .processes import A2A, tell_restarts, until_killed
 from .programs import Program, program_agent
 from .story import refused_lines
 
@@ -40,12 +41,21 @@ def agent() -> None:
 _JSON = click.option("--json", "as_json", is_flag=True, help="When ready, write one JSON object to stdout.")
 _QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 _NAME = click.option("--name", metavar="AGENT", help="The agent id to appear under.")
+_GRACE = click.option(
+    "--grace",
+    type=Seconds(min=0),
+    metavar="SECONDS",
+    default=DRAIN_GRACE,
+    show_default=True,
+    help="At its end, for what it works on.",
+)
 
 
 @agent.command("run")
 @click.argument("spec", metavar="MODULE:VARIABLE")
 @click.option("--workers", type=click.IntRange(1, 1000), default=1, help="Processes; more than one are AGENT/1, ...")
 @_NAME
+@_GRACE
 @connection_options
 @_JSON
 @_QUIET
@@ -54,21 +64,22 @@ def run_agent(
     spec: str,
     workers: int,
     name: str | None,
+    grace: float,
     as_json: bool,
     is_quiet: bool,
 ) -> None:
     """Run the agent that a module here has, until SIGTERM or Ctrl-C.
 
-    It takes nothing new then, and has ten seconds to end what it works on; the rest is given back. Workers that die
-    are started again.
+    It takes nothing new then, and has a while to end what it works on; the rest is given back. Workers that die are
+    started again.
     """
     loaded = load_agent(spec)
     out = Output(as_json, is_quiet)
     if workers == 1:
-        run_loop(lambda: _serve(loaded, connection, name or loaded.name, out))
+        run_loop(lambda: _serve(loaded, connection, name or loaded.name, grace, out))
         return
     stem = name or loaded.name
-    options = ["--json"] * as_json + ["--quiet"] * is_quiet
+    options = ["--grace", str(grace), *["--json"] * as_json, *["--quiet"] * is_quiet]
     programs = [
         supervisor.Program(worker, (*A2A, "agent", "run", spec, "--name", worker, *options))
         for worker in (f"{stem}/{number}" for number in range(1, workers + 1))
@@ -77,7 +88,7 @@ def run_agent(
     os.environ["A2A_URL"] = connection.url
     if connection.token is not None:
         os.environ["A2A_TOKEN"] = connection.token
-    run_loop(lambda: _supervise(programs, out))
+    run_loop(lambda: _supervise(programs, grace, out))
 
 
 @agent.command("exec", context_settings={"ignore_unknown_options": True})
@@ -85,6 +96,7 @@ def run_agent(
 @_NAME
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Runs at once.")
 @click.option("--timeout", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="For one run.")
+@_GRACE
 @connection_options
 @_JSON
 @_QUIET
@@ -95,6 +107,7 @@ def exec_agent(
     name: str | None,
     concurrency: int,
     timeout: float | None,
+    grace: float,
     as_json: bool,
     is_quiet: bool,
     command: tuple[str, ...],
@@ -109,10 +122,10 @@ def exec_agent(
     if shutil.which(command[0]) is None:
         raise click.UsageError(f"{command[0]}: there is no such program")
     made = program_agent(Program(command, timeout), skill, name=name, concurrency=concurrency)
-    run_loop(lambda: _serve(made, connection, made.name, Output(as_json, is_quiet)))
+    run_loop(lambda: _serve(made, connection, made.name, grace, Output(as_json, is_quiet)))
 
 
-async def _serve(served: Agent, connection: Connection, name: str, out: Output) -> None:
+async def _serve(served: Agent, connection: Connection, name: str, grace: float, out: Output) -> None:
     check_state_dir()
     stop = anyio.Event()
     ready = anyio.Event()
@@ -134,16 +147,16 @@ async def _serve(served: Agent, connection: Connection, name: str, out: Output) 
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
         group.start_soon(tell_what_is_missing)
-        await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready)
+        await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready, grace=grace)
         group.cancel_scope.cancel()
     served.leave(0)
 
 
-async def _supervise(programs: Sequence[supervisor.Program], out: Output) -> None:
+async def _supervise(programs: Sequence[supervisor.Program], grace: float, out: Output) -> None:
     stop = anyio.Event()
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
-        async with supervisor.supervise(grace=AGENT_GRACE) as kept:
+        async with supervisor.supervise(grace=until_killed(grace)) as kept:
             for program in programs:
                 kept.start(program)
             group.start_soon(tell_restarts, kept, out.note)

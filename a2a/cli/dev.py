@@ -14,7 +14,7 @@ from ..supervisor import Program, supervise
 from .coordinator import announce, hosting, until_stopped
 from .loading import no_module, source_files
 from .output import Output
-from .processes import A2A, AGENT_GRACE, tell_restarts
+from .processes import A2A, tell_restarts, until_killed
 
 __all__ = ["dev"]
 
@@ -50,7 +50,7 @@ async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Outp
     # The agents end first: they have a coordinator to give back to what they do not finish.
     async with (
         hosting(db, listen) as hosted,
-        supervise(grace=AGENT_GRACE) as supervisor,
+        supervise(grace=until_killed()) as supervisor,
         anyio.create_task_group() as group,
     ):
 

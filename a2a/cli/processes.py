@@ -10,14 +10,18 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ..runner import DRAIN_GRACE
 from ..supervisor import Supervisor
 
-__all__ = ["A2A", "AGENT_GRACE", "tell_restarts"]
+__all__ = ["A2A", "tell_restarts", "until_killed"]
 
 A2A = (sys.executable, "-m", "a2a")
 """How a command of this package is started: by the interpreter and the source of whoever starts it."""
-AGENT_GRACE = 15.0
-"""Seconds from SIGTERM to SIGKILL: an agent takes ten to end what it holds."""
+
+
+def until_killed(grace: float = DRAIN_GRACE) -> float:
+    """Return the seconds from SIGTERM to SIGKILL of an agent that takes so many to end what it holds."""
+    return grace + 5.0
 
 
 async def tell_restarts(supervisor: Supervisor, say: Callable[[str], None]) -> None:

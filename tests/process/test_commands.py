@@ -305,17 +305,19 @@ def test_ctrl_c_leaves_the_task_to_go_on(start: Start, a2a: Any, coordinator: An
     a2a("task", "cancel", task)
 
 
+@pytest.mark.parametrize(("number", "grace"), [(signal.SIGKILL, "600"), (signal.SIGTERM, "0.1")])
 def test_a_program_ends_with_its_agent_however_that_ends(
-    start: Start, a2a: Any, coordinator: Any, tmp_path: Path
+    start: Start, a2a: Any, coordinator: Any, tmp_path: Path, number: int, grace: str
 ) -> None:
     """Another attempt does the work again, so the one whose agent was killed must not go on beside it."""
     coordinator()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    agent = start("agent", "exec", "--skill", "long", "--", "sh", "-c", f"exec 3>{pipe}; echo up >&3; exec sleep 600")
+    program = ("sh", "-c", f"exec 3>{pipe}; echo up >&3; exec sleep 600")
+    agent = start("agent", "exec", "--skill", "long", "--grace", grace, "--", *program)
     a2a("delegate", "long", "--text", "x", "--no-wait")
     with pipe.open("rb", buffering=0) as open_while_it_lives:  # opens when the program does
         assert open_while_it_lives.read(3) == b"up\n"
-        agent.end(signal.SIGKILL)
+        agent.end(number)
         ended, _, _ = select.select([open_while_it_lives], [], [], BOUND)
         assert ended and open_while_it_lives.read() == b"", "the last holder of the pipe is gone"

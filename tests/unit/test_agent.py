@@ -42,12 +42,19 @@ def test_main_says_when_the_coordinator_turns_it_away() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("grace", [-1.0, math.inf, math.nan])
+async def test_a_grace_is_a_number_of_seconds(grace: float, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="grace: expected a number of seconds"):
+        await Agent("x").run(grace=grace)
+    with pytest.raises(SystemExit):
+        Agent("x").main([f"--grace={grace}"])
+    assert f"expected a number of seconds, got '{grace}'" in capsys.readouterr().err
+
+
 STUBBORN = """
 import threading
-import a2a.runner
 from a2a import Agent
 
-a2a.runner.DRAIN_GRACE = 0.1
 agent = Agent("stubborn")
 
 @agent.skill
@@ -55,7 +62,7 @@ def hang() -> None:
     print("begun", flush=True)
     threading.Event().wait()
 
-agent.main()
+agent.main(["--grace", "0.1"])
 """
 
 
@@ -85,7 +92,7 @@ async def test_what_is_named_goes_before_the_settings(monkeypatch: pytest.Monkey
     ran: list[LinkSettings] = []
 
     class Listening:
-        def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str) -> None:
+        def __init__(self, agent: Agent, settings: LinkSettings, agent_id: str, grace: float | None) -> None:
             ran.append(settings)
 
         async def run(self, *_: Any) -> None: ...

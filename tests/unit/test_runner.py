@@ -140,13 +140,12 @@ async def test_a_handler_that_blocks_its_own_loop_keeps_its_lease() -> None:
             await anyio.to_thread.run_sync(stops[0])
 
 
-async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.05)
+async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any) -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
             stop, ready = anyio.Event(), anyio.Event()
             async with anyio.create_task_group() as group:
-                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop, ready=ready.set))
+                group.start_soon(lambda: helper.run(settings=running.settings, stop=stop, ready=ready.set, grace=0.05))
                 await ready.wait()
                 async with running.client.delegate("wait") as task:
                     await gate.begun.wait()

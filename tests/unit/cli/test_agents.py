@@ -144,7 +144,7 @@ async def test_an_agent_whose_name_is_no_text_ends(caplog: pytest.LogCaptureFixt
 async def test_an_agent_whose_secret_cannot_be_kept_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
     with anyio.fail_after(30), pytest.raises(StateDirectoryError, match="/dev/null/a2a cannot be made"):
-        await _serve(Agent("x"), Connection("ws://127.0.0.1:1", None), "x", Output())
+        await _serve(Agent("x"), Connection("ws://127.0.0.1:1", None), "x", 0.0, Output())
 
 
 def test_agents_are_read_from_the_ledger_where_no_coordinator_runs(
