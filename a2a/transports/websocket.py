@@ -339,6 +339,7 @@ class _ClientHandshake(asyncio.Protocol):
     ) -> None:
         self.opened: asyncio.Future[WebSocketConnection] = asyncio.get_running_loop().create_future()
         self._url = url
+        self._is_secure = uri.secure
         self._receiver = receiver
         self._settings = settings
         self._transport: asyncio.Transport | None = None
@@ -396,7 +397,7 @@ class _ClientHandshake(asyncio.Protocol):
             return  # whoever waited was cancelled in this turn of the loop, and aborts it in the next one
         if self._protocol.handshake_exc is not None:
             self._is_stranger = not _is_refusal(self._protocol.handshake_exc)
-            self._fail(_explain(self._protocol.handshake_exc))
+            self._fail(_explain(self._protocol.handshake_exc) if self._head else self._silence())
         elif not events:
             return
         elif self._protocol.subprotocol is None:
@@ -407,6 +408,12 @@ class _ClientHandshake(asyncio.Protocol):
             self._transport.set_protocol(connection)
             self.opened.set_result(connection)
             connection.open(rest)
+
+    def _silence(self) -> str:
+        """What it may mean that the connection was ended without a byte, to follow the URL in a sentence."""
+        silence = "did not answer as a coordinator does: it ended the connection without a word"
+        # So a coordinator with TLS ends what does not begin with it.
+        return silence if self._is_secure else f"{silence}; one with TLS would be at wss{self._url[len('ws'):]}"
 
     def _fail(self, failure: str) -> None:
         assert self._transport is not None

@@ -314,7 +314,7 @@ async def plain_server(answer):
         (b"HTTP/1.1 404 Not Found\r\n\r\nno length", "refused the connection with HTTP 404: no length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "refused the connection with HTTP 200: OK"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer as a coordinator does"),
-        (b"", "did not answer as a coordinator does"),
+        (b"", "did not answer as a coordinator does: it ended the connection without a word; one with TLS would be at ws"),
     ],
 )
 async def test_a_server_that_is_no_coordinator_is_told_apart(make_recorder, answer, says):
