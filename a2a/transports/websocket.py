@@ -14,7 +14,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from ssl import SSLContext, SSLError, create_default_context
+from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
 from typing import Any, cast
 
 from websockets.client import ClientProtocol
@@ -36,6 +36,8 @@ logger = logging.getLogger("a2a.transport")
 HANDSHAKE_MAX_BYTES = 8 * 1024
 """A whole upgrade request; the usual bound of HTTP servers for one line of it. websockets alone would take 1 MiB."""
 
+_NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
+"""What OpenSSL's verification says of a certificate that leads to none that is trusted."""
 _BLANK_LINE = b"\r\n\r\n"
 
 BACKLOG = 1024
@@ -207,7 +209,9 @@ async def connect(
     except UnicodeError as exc:  # a part of the name is empty, or longer than any can be
         raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
     except SSLError as exc:
-        raise ConnectError(f"{url} could not be connected to securely: {exc}") from exc
+        is_unknown = isinstance(exc, SSLCertVerificationError) and exc.verify_code in _NOBODY_VOUCHES
+        hint = "; SSL_CERT_FILE names others to trust" if is_unknown else ""
+        raise ConnectError(f"{url} could not be connected to securely: {exc}{hint}") from exc
     except ConnectionRefusedError as exc:
         raise ConnectError(f"nothing listens at {where}", is_absent=True) from exc
     except OSError as exc:
@@ -413,7 +417,7 @@ class _ClientHandshake(asyncio.Protocol):
         """What it may mean that the connection was ended without a byte, to follow the URL in a sentence."""
         silence = "did not answer as a coordinator does: it ended the connection without a word"
         # So a coordinator with TLS ends what does not begin with it.
-        return silence if self._is_secure else f"{silence}; one with TLS would be at wss{self._url[len('ws'):]}"
+        return silence if self._is_secure else f"{silence}; one with TLS would be at wss{self._url[len('ws') :]}"
 
     def _fail(self, failure: str) -> None:
         assert self._transport is not None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 BOUND = 40.0
 
@@ -231,6 +232,28 @@ def test_a_ledger_that_cannot_be_written_ends_the_coordinator_with_70(start: Sta
     again, _ = coordinator()
     assert a2a("task", "ls", "--json") == "", "what was not answered did not happen"
     assert again.end() == 0
+
+
+def test_a_coordinator_with_tls_is_found_by_who_trusts_its_certificate(
+    home: Path, start: Start, a2a: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path("authority.pem")
+    issued.private_key_pem.write_to_path("key.pem")
+    issued.cert_chain_pems[0].write_to_path("cert.pem")
+    files = ("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    process = start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db", "--ready-json", *files)
+    url = process.ready()["url"]
+    assert url.startswith("wss://127.0.0.1:")
+    monkeypatch.setenv("A2A_URL", url)
+    a2a("task", "ls", code=3)
+    monkeypatch.setenv("SSL_CERT_FILE", str(home / "authority.pem"))
+    agent = start("agent", "exec", "--skill", "upper", "--json", "--", "tr", "a-z", "A-Z")
+    agent.ready()
+    assert a2a("delegate", "upper", "--text", "hello") == "HELLO\n"
+    assert agent.end() == 0
+    assert process.end() == 0
 
 
 AGENT = """

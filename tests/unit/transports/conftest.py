@@ -85,7 +85,7 @@ def listening(make_recorder):
     """Opens a listener whose `recorders` are the receivers it made, in order."""
 
     @asynccontextmanager
-    async def open_listener(*, host="127.0.0.1", prepare=lambda recorder: None, **settings):
+    async def open_listener(*, host="127.0.0.1", prepare=lambda recorder: None, ssl=None, **settings):
         recorders = []
 
         def make():
@@ -94,7 +94,7 @@ def listening(make_recorder):
             recorders.append(recorder)
             return recorder
 
-        listener = await serve(host, 0, make, WebSocketSettings(**settings))
+        listener = await serve(host, 0, make, WebSocketSettings(**settings), ssl=ssl)
         listener.recorders = recorders
         try:
             yield listener

@@ -4,10 +4,12 @@ answers, and that other implementations of the protocol can be talked to."""
 import asyncio
 import logging
 import socket
+import ssl
 import sys
 from contextlib import asynccontextmanager
 
 import pytest
+import trustme
 import websockets.asyncio.client
 import websockets.asyncio.server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -272,6 +274,91 @@ async def test_a_listener_without_tls_that_is_spoken_to_in_it_is_told_as_that(li
     assert recorder.calls == []
 
 
+# --- TLS -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def secured(listening, authority):
+    """Opens a listener with a certificate for the names given."""
+
+    def open_listener(*names, **options):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*names).configure_cert(context)
+        return listening(ssl=context, **options)
+
+    return open_listener
+
+
+@pytest.fixture
+def trusting(authority):
+    """A client's context that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+async def test_messages_go_both_ways_in_tls(secured, trusting, make_recorder):
+    recorder, message = make_recorder(), bytes(range(256)) * 4096
+    async with secured("127.0.0.1") as listener:
+        assert listener.url == f"wss://127.0.0.1:{listener.port}"
+        there = await connect(listener.url, recorder, ssl=trusting)
+        there.send(message)
+        (peer,) = listener.recorders
+        assert await peer.until_received(1) == [message]
+        peer.transport.send(message)
+        assert await recorder.until_received(1) == [message]
+        there.close()
+        await peer.until_closed()
+        await recorder.until_closed()
+
+
+async def test_what_is_written_last_in_tls_arrives(secured, trusting, make_recorder):
+    recorder = make_recorder()
+    async with secured("127.0.0.1") as listener:
+        there = await connect(listener.url, recorder, ssl=trusting)
+        for number in range(100):
+            there.send(b"%d" % number)
+        there.close()
+        (peer,) = listener.recorders
+        await peer.until_closed()
+        assert peer.messages == [b"%d" % number for number in range(100)]
+        await recorder.until_closed()
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(secured, make_recorder):
+    recorder = make_recorder()
+    async with secured("127.0.0.1") as listener:
+        with pytest.raises(ConnectError, match=r"could not be connected to securely: .*; SSL_CERT_FILE names others"):
+            await connect(listener.url, recorder)
+        assert listener.recorders == []
+    assert recorder.calls == []
+
+
+async def test_a_certificate_for_another_name_is_refused(secured, trusting, make_recorder):
+    recorder = make_recorder()
+    async with secured("elsewhere.example") as listener:
+        with pytest.raises(ConnectError, match=r"could not be connected to securely: .*127\.0\.0\.1"):
+            await connect(listener.url, recorder, ssl=trusting)
+    assert recorder.calls == []
+
+
+async def test_a_listener_with_tls_that_is_spoken_to_without_it_is_told_as_that(secured, make_recorder):
+    recorder = make_recorder()
+    async with secured("127.0.0.1") as listener:
+        where = f"127.0.0.1:{listener.port}"
+        with pytest.raises(ConnectError, match=f"^ws://{where} did not answer .* TLS would be at wss://{where}$"):
+            await connect(f"ws://{where}", recorder)
+    assert recorder.calls == []
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
 async def test_a_refusal_is_quoted(listening, make_recorder):
     recorder = make_recorder()
     async with listening() as listener:
@@ -314,7 +401,10 @@ async def plain_server(answer):
         (b"HTTP/1.1 404 Not Found\r\n\r\nno length", "refused the connection with HTTP 404: no length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "refused the connection with HTTP 200: OK"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer as a coordinator does"),
-        (b"", "did not answer as a coordinator does: it ended the connection without a word; one with TLS would be at ws"),
+        (
+            b"",
+            "did not answer as a coordinator does: it ended the connection without a word; one with TLS would be at ws",
+        ),
     ],
 )
 async def test_a_server_that_is_no_coordinator_is_told_apart(make_recorder, answer, says):
