@@ -124,10 +124,11 @@ def run(
         # Who is not let in is told so before there is a folder.
         await find_place(definition, url, token=common.connection.token, db=db)
         with ended_by_sigterm(), begin(out, wanted, sdist or Path(str(source["repository"])).name) as this:
-            if branch and repo is not None and not this.is_resumed and await _has_branch(repo, branch):
+            if branch and repo is not None and not this.is_resumed and (taken := await _in_the_way(repo, branch)):
                 if out is None:
                     shutil.rmtree(this.folder)
-                raise click.UsageError(f"--branch: {repo} has a branch {branch} already")
+                beside = "" if taken == branch else f", beside which there can be no {branch}"
+                raise click.UsageError(f"--branch: {repo} has a branch {taken} already{beside}")
             word = "goes on" if this.is_resumed else "begins"
             common.out.note(f"the run {word} in {this.folder}")
             async with (
@@ -161,8 +162,13 @@ async def _head(repo: Path | None) -> str:
     return (await _git(repo, "rev-parse", "--quiet", "HEAD"))[1]
 
 
-async def _has_branch(repo: Path, branch: str) -> bool:
-    return not (await _git(repo, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}"))[0]
+async def _in_the_way(repo: Path, branch: str) -> str | None:
+    """Return the branch that keeps one of this name from being made: its folder among the refs is another's name."""
+    parts = branch.split("/")
+    folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    ways = [f"refs/heads/{name}" for name in (*folders, branch)]
+    there = (await _git(repo, "for-each-ref", "--format=%(refname:lstrip=2)", *ways))[1].splitlines()
+    return next((name for name in there if name in folders or name == branch or name.startswith(f"{branch}/")), None)
 
 
 async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:

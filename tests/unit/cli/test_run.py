@@ -237,14 +237,36 @@ def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: L
     assert f"the same command goes on with it; a2a task cancel {task} ends it" in done.err
 
 
-def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(command: Command, repo: str) -> None:
-    who = ("-c", "user.name=x", "-c", "user.email=x@x")
-    subprocess.run(["git", "-C", repo, *who, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
-    subprocess.run(["git", "-C", repo, "branch", "taken"], check=True)
+@pytest.mark.parametrize(
+    ("wanted", "beside"), [("taken", ""), ("taken/by/it", ", beside which there can be no taken/by/it")]
+)
+def test_a_branch_that_is_there_is_no_place_for_what_comes_of_it(
+    command: Command, repo: str, wanted: str, beside: str
+) -> None:
+    _commit_and_branch(repo, "taken")
+    done = command("run", "modernise", "--repo", repo, "--branch", wanted)
+    assert done.code == 2
+    assert f"--branch: {repo} has a branch taken already{beside}\n" in done.err
+    assert list(runs_dir().iterdir()) == []
+
+
+@pytest.mark.parametrize("wanted", ["ta", "taken-2", "by/taken"])
+def test_a_branch_with_a_name_of_its_own_may_be_made(command: Command, repo: str, wanted: str) -> None:
+    _commit_and_branch(repo, "taken")
+    assert "--branch" not in command("run", "modernise", "--repo", repo, "--branch", wanted).err
+
+
+def test_a_branch_cannot_have_the_name_of_others_folder(command: Command, repo: str) -> None:
+    _commit_and_branch(repo, "taken/by")
     done = command("run", "modernise", "--repo", repo, "--branch", "taken")
     assert done.code == 2
-    assert f"--branch: {repo} has a branch taken already" in done.err
-    assert list(runs_dir().iterdir()) == []
+    assert f"--branch: {repo} has a branch taken/by already, beside which there can be no taken\n" in done.err
+
+
+def _commit_and_branch(repo: str, branch: str) -> None:
+    who = ("-c", "user.name=x", "-c", "user.email=x@x")
+    subprocess.run(["git", "-C", repo, *who, "commit", "--quiet", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run(["git", "-C", repo, "branch", branch], check=True)
 
 
 @pytest.mark.parametrize(
