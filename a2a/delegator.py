@@ -571,6 +571,8 @@ class TaskHandle:
     async def next_event(self) -> TaskEvent | None:
         """Return the next thing that happened, from the task's beginning; None when it has ended and all was told.
 
+        It is told once: of two that ask one handle, each gets a part. `Client.watch` tells each of its callers all.
+
         Raises:
             Gone, NotFound: the coordinator has the task no more.
             Quota: this client watches as many tasks as it may.

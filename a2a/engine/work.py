@@ -433,8 +433,7 @@ class Work:
             return
         attempt.state = AttemptState.ENDING
         self.attempts[attempt.task, attempt.fence] = attempt
-        # Whoever drains waits until everything has its answer.
-        self.session.request(last_word, slack_ms=None if self.is_draining else REPLY_SLACK_MS)
+        self.session.request(last_word, slack_ms=REPLY_SLACK_MS)
 
     # Time -------------------------------------------------------------------------------------------------------------
 
