@@ -292,6 +292,9 @@ def close(
         ledger.use_context(conflict.contested[0], -1)
     if conflict.quarantines is not None:
         del ledger.quarantined[conflict.quarantines]
+    about = ledger.open_tasks.get(conflict.object.removeprefix("task:"))
+    if about is not None and about.group is not None:
+        ledger.touched[about.id] = about  # what its answers come to may have waited for this
     for party in conflict.parties:
         ledger.post_conflict(party, lsn, "conflict.resolved", conflict)
 

@@ -118,7 +118,10 @@ def advance(world: World, task: Task, now: int) -> list[Record] | Compare | None
         return _climb(world, of_group(ledger, task, group, conflict), conflict, now)
     # Where nobody could say whether an answer is the same, nobody knows that it does not contradict.
     if conflict is None and (len(group.classes) > 1 or -1 in group.numbers.values()):
-        return [_opened(ledger, task, group, now)]
+        # One that somebody raised about a group was not always refused: then its end comes first.
+        about = ledger.conflicts_about.get(f"result task:{task.id}", ())
+        is_raised = any(known in ledger.open_conflicts for known in about)
+        return None if is_raised else [_opened(ledger, task, group, now)]
     waiting = next((member for member in _completed(ledger, group) if member not in group.numbers), None)
     if waiting is not None and not _needs_no_comparing(ledger, task, group, conflict):
         return _classify(world, task, group, waiting, conflict, now)

@@ -62,7 +62,7 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
     opened = next((conflict for conflict in known if conflict.is_open), None)
     if opened is not None:
         return _join(world, opened, agent, name, message, now)
-    refusal = _check_room(world, agent, known, about)
+    refusal = _check_group(ledger, message, about) or _check_room(world, agent, known, about)
     if refusal is not None:
         return refusal
     if all(candidate.form == "fence" for candidate in found):
@@ -252,6 +252,17 @@ def _known(ledger: Ledger, topic: str, disputed: list[Task]) -> list[Conflict]:
     about = [ledger.conflicts[known] for known in ledger.conflicts_about.get(topic, ())]
     others = [ledger.conflicts[known] for task in disputed for known in task.conflicts if known in ledger.conflicts]
     return [*about, *(other for other in others if other.blocks and other not in about)]
+
+
+def _check_group(ledger: Ledger, message: ConflictRaise, about: str) -> Decision | None:
+    """Refuse what a group finds itself: whether its answers contradict each other, as long as it is not decided."""
+    task = ledger.open_tasks.get(about.removeprefix("task:"))
+    if message.conflict_kind != "result" or task is None or task.group is None or task.group.decided is not None:
+        return None
+    return refuse(
+        ErrorCode.DENIED,
+        f"the answers of group {task.id} are still counted: what contradicts what among them, it finds itself",
+    )
 
 
 def _check_room(world: World, agent: str, known: list[Conflict], about: str) -> Decision | None:

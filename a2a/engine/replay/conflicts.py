@@ -100,7 +100,11 @@ def _opened(past: Past, record: ConflictOpened) -> list[list[Record]]:
     role = "operator" if any(candidate["is_operator"] for candidate in record.candidates) else "member"
     kind: Any = record.kind
     message = ConflictRaise(kind, subjects, record.object, record.claim, record.payload or b"")
-    return [past.say(record.by, message, record.at, role=role)]
+    # One about the answers of a group that is not decided was not always refused.
+    about = past.ledger.open_tasks.get(record.object.removeprefix("task:")) if record.kind == "result" else None
+    is_undecided = about is not None and about.group is not None and about.group.decided is None
+    before: list[list[Record]] = [[record]] if is_undecided else []
+    return [*before, past.say(record.by, message, record.at, role=role)]
 
 
 def _refused_write(past: Past, record: ConflictOpened, write: dict[str, Any]) -> list[Record]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from a2a.engine.conflicts import raising
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import ConflictJoined, ConflictOpened, ConflictResolved, Recalled
 from a2a.errors import ErrorCode
@@ -22,6 +23,7 @@ from a2a.protocol.messages import (
     TaskLimits,
     TaskSteer,
 )
+from tests.unit.engine.conflicts.court import ladder
 
 
 def text(words):
@@ -351,6 +353,37 @@ def test_there_is_no_conflict_about_a_conflict(dispute):
     offer = judges[0].offer()
     judges[0].report(offer, payload=text("0"))
     assert case.reader.refused(tasks(offer.task, case.tasks[0])) == ErrorCode.DENIED
+
+
+VALUES = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+
+
+def test_what_the_answers_of_a_group_come_to_it_finds_itself(court):
+    case = court(2, redundancy=ladder("human", "abort"))
+    message = ConflictRaise("result", VALUES, f"task:{case.group}")
+    reader = case.town.join("reader")
+    assert reader.refused(message) == ErrorCode.DENIED
+    case.answers("1", "2")
+    assert (case.task.state, case.conflict.rule) == ("disputed", "r1")
+    joined = reader.say(message)
+    assert (joined.created, joined.conflict) == (False, case.conflict.id)
+    case.town.join("ann", operator_token="op").say(ConflictVote(case.conflict.id, case.members[0]))
+    assert case.task.state == "reported"
+    assert reader.say(tasks(case.group, case.members[1])).created
+
+
+def test_a_group_waits_for_the_end_of_what_was_raised_about_it_and_not_refused(court, monkeypatch):
+    case = court(2, redundancy=ladder("human", "abort"))
+    monkeypatch.setattr(raising, "_check_group", lambda *_: None)
+    raised = case.town.join("reader").say(ConflictRaise("result", VALUES, f"task:{case.group}"))
+    monkeypatch.undo()
+    case.answers("1", "2")
+    assert case.task.state == "blocked"
+    again = case.town.restart()
+    assert again.task(case.group).state == "blocked"
+    again.join("ann", operator_token="op").say(ConflictVote(raised.conflict))
+    assert again.task(case.group).state == "disputed"
+    assert [again.ledger.conflicts[known].rule for known in again.ledger.open_conflicts] == ["r1"]
 
 
 def test_what_nothing_says_how_to_decide_is_not_raised(dispute):
