@@ -70,8 +70,9 @@ def terms_by(policy: Policy, kind: str) -> Terms:
 
 
 def has_room(world: World) -> bool:
-    """Tell whether another conflict may be opened."""
-    return len(world.ledger.open_conflicts) < world.policy.conflicts_open_max
+    """Tell whether another conflict may be opened; those of groups count for nothing here. Spec LIMIT-11."""
+    of_its_own = sum(bool(conflict.candidates) for conflict in world.ledger.open_conflicts.values())
+    return of_its_own < world.policy.conflicts_open_max
 
 
 def is_settling(world: World, kind: str, about: str, now: int) -> bool:

@@ -268,7 +268,7 @@ def _check_group(ledger: Ledger, message: ConflictRaise, about: str) -> Decision
 def _check_room(world: World, agent: str, known: list[Conflict], about: str) -> Decision | None:
     policy, principal = world.policy, principal_of(agent)
     if not has_room(world):
-        return refuse(ErrorCode.QUOTA, f"at most {policy.conflicts_open_max} conflicts are open at a time")
+        return refuse(ErrorCode.QUOTA, f"at most {policy.conflicts_open_max} conflicts are open beside those of groups")
     own = sum(
         principal_of(conflict.raiser) == principal and bool(conflict.raises)
         for conflict in world.ledger.open_conflicts.values()

@@ -431,6 +431,15 @@ def test_raises_are_bounded(dispute, limit, code):
     assert case.reader.refused(tasks(*case.tasks)) == code
 
 
+def test_the_conflicts_of_groups_take_no_room_from_those_that_are_raised(court):
+    case = court(2, policy={"conflicts_open_max": 1, "ladders": LADDERS}, redundancy=ladder("human", "abort"))
+    case.answers("1", "2")
+    assert case.conflict.is_open
+    reader = case.town.join("reader")
+    assert reader.say(ConflictRaise("identity", VALUES, "agent:w0")).created
+    assert reader.refused(ConflictRaise("identity", VALUES, "agent:w1")) == ErrorCode.QUOTA
+
+
 def test_conflicts_are_listed_by_kind_and_object(dispute):
     case = dispute()
     case.raised()
