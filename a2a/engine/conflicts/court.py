@@ -73,8 +73,8 @@ def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, no
     if sender.role != "operator":
         return refuse(ErrorCode.FORBIDDEN, f"a person decides conflict {conflict.id}: show the operator's token")
     if not conflict.is_open:
-        same = conflict.by == sender.agent and conflict.ref == message.choice
-        return reply(Ok(state=conflict.outcome)) if same else _over(conflict)
+        is_repeat = conflict.by == sender.agent and _is_chosen(world.ledger, conflict, message.choice)
+        return reply(Ok(state=conflict.outcome)) if is_repeat else _over(conflict)
     if conflict.rule == WORD:
         detail = f"the word on task {conflict.task} decides conflict {conflict.id}: accept its result, or reject it"
         return refuse(ErrorCode.DENIED, detail)
@@ -86,6 +86,14 @@ def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, no
         )
     records = resolve_by_person(world, conflict, message.choice, message.reasons, sender.agent or "", now)
     return reply(Ok(state="reject_all" if message.choice is None else "select"), *records)
+
+
+def _is_chosen(ledger: Ledger, conflict: Conflict, choice: str | None) -> bool:
+    """Tell whether a choice is what has come of it: of equal subjects the first one stands, whichever was named."""
+    if choice is None or conflict.ref is None:
+        return choice == conflict.ref
+    groups = {subject["ref"]: subject["group"] for subject in subjects_of(ledger, conflict)}
+    return choice in groups and groups[choice] == groups.get(conflict.ref)
 
 
 def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal, now: int) -> Decision:

@@ -14,6 +14,7 @@ from a2a.protocol.messages import (
     ConflictVote,
     Ok,
 )
+from tests.unit.engine.conflicts.court import ladder
 
 TEXT = b'[{"artifactId":"r","parts":[{"text":"%s"}]}]'
 
@@ -64,6 +65,17 @@ def test_a_person_chooses_among_the_subjects_or_none(case):
     assert (made.task.state, made.conflict.by, made.conflict.rationale) == ("failed", "ann", "neither")
     assert person.say(ConflictVote(made.conflict.id, None)) == Ok(state="reject_all"), "a repeat is no other word"
     assert made.workers[0].refused(ConflictPosition(made.conflict.id, b"[9]")) == ErrorCode.CONFLICT
+
+
+def test_a_word_for_any_of_equal_subjects_is_for_all_of_them_also_when_it_comes_again(court):
+    case = court(3, redundancy=ladder("human", "abort"))
+    case.answers("1", "2", "1")
+    person, conflict = case.town.join("ann", operator_token="op"), case.conflict.id
+    (first, second), (other,) = case.task.group.classes
+    assert person.say(ConflictVote(conflict, second)) == Ok(state="select")
+    assert case.conflict.ref == first
+    assert [person.say(ConflictVote(conflict, same)) for same in (first, second)] == [Ok(state="select")] * 2
+    assert [person.refused(ConflictVote(conflict, no)) for no in (other, None, "main-1")] == [ErrorCode.CONFLICT] * 3
 
 
 def test_an_outcome_is_appealed_once_before_it_takes_effect(case):
