@@ -838,6 +838,8 @@ class Coordinator:
         for agent in posted:
             connection = self.live.agents.get(agent)
             mailbox = self.ledger.mailboxes.get(agent)
+            if connection is None and self._absences.at(agent) is None:
+                self._expect_back(agent, now)  # the first mail that it has came when it had gone
             if connection is None or mailbox is None or not mailbox.entries:
                 continue
             for frame in unsent(self.world, connection, mailbox, now):

@@ -13,6 +13,9 @@ from a2a.protocol.messages import (
     AgentFind,
     AttemptError,
     Bye,
+    ClaimAcquire,
+    ContextOp,
+    ContextWrite,
     Error,
     Held,
     Hello,
@@ -439,6 +442,23 @@ def test_mail_that_may_still_come_is_waited_for(town):
     assert len(town.ledger.mailboxes["boss#1"].entries) == 1
     town.pass_time(town.policy.passing_ms)
     assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
+
+
+def test_mail_that_first_comes_when_a_process_has_gone_is_forgotten_with_it(town, boss):
+    author, claimant, other = town.join("ann#1"), town.join("ann#2"), town.join("other")
+    author.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"a"')]))
+    boss.say(ClaimAcquire(1, [{"name": "deploy"}]))
+    claimant.say(ClaimAcquire(1, [{"name": "deploy"}], wait_ms=1_000))
+    for process in (author, claimant):
+        assert process.name not in town.ledger.mailboxes
+        process.drop()
+    other.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"b"')]))
+    town.pass_time(60_000)
+    other.acknowledge()
+    assert [len(town.ledger.mailboxes[process].entries) for process in ("ann#1", "ann#2")] == [2, 1]
+    town.pass_time(town.policy.passing_ms)
+    assert {record.agent for record in town.said(AgentForgotten)} == {"ann#1", "ann#2"}
+    assert not town.ledger.conflicts, "nobody has to be told of it any more"
 
 
 def test_where_nobody_is_waited_for_an_open_task_does_not_keep_the_coordinator_busy(make_town):
