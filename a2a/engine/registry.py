@@ -206,7 +206,9 @@ def _seat(world: World, sender: Connection, message: Hello, card: dict[str, Any]
     sender.seen = now
     mailbox = world.ledger.mailboxes.get(message.agent_id)
     oldest = mailbox.entries[0].mseq if mailbox and mailbox.entries else mailbox.next_mseq if mailbox else 1
-    cursor = oldest - 1
+    older = world.live.agents.get(message.agent_id)
+    # What was acknowledged on the connection whose place this one takes is not recorded yet.
+    cursor = max(oldest - 1, older.acked_mseq if older is not None else 0)
     resumed = False
     if message.resume is not None and mailbox is not None and cursor <= message.resume.last_mseq < mailbox.next_mseq:
         cursor, resumed = message.resume.last_mseq, True

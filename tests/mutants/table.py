@@ -650,7 +650,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "mail-of-the-absent-skipped",
         "An agent that comes back gets what is posted from then on.",
         REGISTRY,
-        "    cursor = oldest - 1\n",
+        "    cursor = max(oldest - 1, older.acked_mseq if older is not None else 0)\n",
         "    cursor = mailbox.next_mseq - 1 if mailbox else 0\n",
         caught_by=("I29",),
     ),

@@ -379,6 +379,15 @@ def test_without_a_cursor_the_mailbox_starts_behind_what_was_acknowledged(town, 
     assert again.welcome.next_mseq == 2
 
 
+def test_what_was_acknowledged_on_a_connection_that_is_taken_over_is_not_sent_again(town, boss):
+    worker = town.worker("w1", tasks=3)
+    tasks = [boss.delegate(str(number)) for number in range(3)]
+    worker.acknowledge(2)
+    again = town.worker("w1", tasks=3)
+    assert (again.welcome.next_mseq, [offer.task for offer in again.mail()]) == (3, tasks[2:])
+    assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]
+
+
 @pytest.mark.parametrize("cursor", [0, 9])
 def test_a_cursor_that_cannot_be_right_is_not_believed(town, boss, cursor):
     worker = town.worker("w1", tasks=3)
