@@ -19,6 +19,7 @@ from ..protocol.messages import (
     Bye,
     ClaimAcquire,
     ConflictList,
+    ConflictRaise,
     ContextRead,
     ContextWatch,
     ContextWrite,
@@ -972,6 +973,8 @@ def _goes_on(record: Record) -> bool:
 
 def _is_about(message: Message, tasks: list[str]) -> bool:
     """Tell whether the message is about one of these tasks, and not only about its key."""
+    if isinstance(message, ConflictRaise):
+        return True  # it has no key, and names each of them
     held = message.parent if isinstance(message, TaskDelegate) else None
     if isinstance(message, ContextWrite):
         held = message.attempt

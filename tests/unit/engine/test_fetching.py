@@ -10,6 +10,7 @@ from a2a.engine.ledger import Ledger
 from a2a.engine.records import Adopted, Archived, Delegated, Recalled, ReportKept
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    ConflictRaise,
     ContextOp,
     ContextWrite,
     Error,
@@ -17,6 +18,7 @@ from a2a.protocol.messages import (
     Ok,
     Ping,
     Pong,
+    RaisedSubject,
     TaskAnswer,
     TaskCancel,
     TaskConfirm,
@@ -359,6 +361,9 @@ def test_a_pruned_task_is_gone_and_not_unknown(town, boss, worker, gone):
     assert worker.refused(TaskDelegate("child", SPEC, parent=Held(gone.task, gone.offer.fence))) == "gone"
     write = ContextWrite("plans", "k", [ContextOp("a", value=b"1")], attempt=Held(gone.task, gone.offer.fence))
     assert worker.refused(write) == "gone"
+    values = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    for subjects, about in (([RaisedSubject(task=gone.task), *values], ""), (values, f"task:{gone.task}")):
+        assert worker.refused(ConflictRaise("result", subjects, about)) == "gone"
     assert worker.say(TaskHeartbeat(gone.task, gone.offer.fence)).reason == "unknown"
 
 
