@@ -28,7 +28,7 @@ from .handover import checkpoint_for, dossier
 from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
 from .live import Connection, World
 from .results import settled_notice
-from .task_state import Task
+from .task_state import Result, Task
 
 __all__ = ["may_forget", "render", "unsent"]
 
@@ -82,7 +82,6 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             return _offer(world, task, agent, entry.number, now)
         case "task.review":
             result = next(result for result in task.results if result.rev == entry.number)
-            remaining = max(0, result.at + task.durations.confirm_ms - now)
             return TaskReview(
                 task.id,
                 task.generation,
@@ -90,7 +89,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
                 result.result_hash,
                 result.payload,
                 result.agent,
-                remaining,
+                _confirm_ms(task, result, now),
                 result.unseen_steer,
                 [StaleBasis(stale["key"], stale["seen"], stale["current"]) for stale in result.stale_basis],
             )
@@ -118,6 +117,14 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             return _revoke(task, entry.number, now)
         case _:
             raise ValueError(f"mailbox entry {entry.mseq} of {agent} has the unknown kind {entry.kind}")
+
+
+def _confirm_ms(task: Task, result: Result, now: int) -> int:
+    """Return the time left for a word on a result: it does not pass in a conflict, and begins anew after it."""
+    if not task.is_reported or result is not task.results[-1]:
+        return 0
+    since = now if task.state is TaskState.DISPUTED else task.since
+    return max(0, since + task.durations.confirm_ms - now)
 
 
 def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Message:

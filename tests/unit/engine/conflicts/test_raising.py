@@ -465,6 +465,23 @@ def test_work_that_is_disputed_is_not_lost_to_a_deadline_or_an_absent_delegator(
     assert case.town.task(late).state == "disputed"
 
 
+def test_a_review_that_is_sent_again_tells_the_time_that_a_conflict_leaves_for_a_word(dispute):
+    case = dispute()
+    confirm_ms, left = case.town.policy.durations.confirm_ms, []
+    raised = case.raised()
+    case.town.pass_time(3 * confirm_ms)
+    left.append(case.town.join("boss").mail()[0].confirm_ms)
+    case.town.join("ann", operator_token="op").say(ConflictVote(raised.conflict))
+    case.town.pass_time(1_000)
+    left.append(case.town.join("boss").mail()[0].confirm_ms)
+    assert left == [confirm_ms, confirm_ms - 1_000]
+    case.town.pass_time(confirm_ms - 1_001)
+    assert case.states() == ["reported", "reported"]
+    case.town.pass_time(1)
+    assert case.states() == ["failed", "failed"]
+    assert case.town.join("boss").mail()[0].confirm_ms == 0
+
+
 def test_the_worker_hears_that_a_disputed_task_was_cancelled(dispute):
     case = dispute()
     case.raised()
