@@ -21,6 +21,7 @@ from .finding import digest_of, is_settling
 
 __all__ = [
     "NEWER_PROCESS",
+    "are_of_one",
     "cards_noted",
     "circle_noted",
     "expected_instead",
@@ -105,6 +106,11 @@ def _owner(ledger: Ledger, step: dict[str, Any]) -> str:
         return str(step["agent"])
     task = ledger.tasks.get(step["task"])
     return "" if task is None else task.holder or task.delegator
+
+
+def are_of_one(resources: list[str | None]) -> bool:
+    """Tell whether all that is said is fences of one resource: those of several say nothing about each other."""
+    return None not in resources and len(set(resources)) == 1
 
 
 def fences_noted(

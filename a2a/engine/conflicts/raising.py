@@ -18,7 +18,7 @@ from ..records import ConflictJoined, ConflictOpened
 from ..task_state import Task
 from .case import Candidate, Conflict
 from .finding import about_context, digest_of, has_room, terms_by, written_at
-from .noting import fences_noted
+from .noting import are_of_one, fences_noted
 
 __all__ = ["on_conflict_raise"]
 
@@ -65,7 +65,7 @@ def on_conflict_raise(world: World, sender: Connection, message: ConflictRaise, 
     refusal = _check_group(ledger, message, about) or _check_room(world, agent, known, about)
     if refusal is not None:
         return refusal
-    if all(candidate.form == "fence" for candidate in found):
+    if message.conflict_kind == "resource" and are_of_one([candidate.resource for candidate in found]):
         noted = fences_noted(world, about, found, agent, name, message.claim, message.payload, now)
         if noted:
             return reply(ConflictRaised(ledger.conflict_id_at(ledger.lsn + 1), True, False, about), *noted)

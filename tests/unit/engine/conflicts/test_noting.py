@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from a2a.engine.conflicts import raising
 from a2a.engine.conflicts.noting import expected_instead
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import Answered, ConflictNoted
@@ -77,6 +78,36 @@ def test_the_greatest_fence_that_was_shown_for_a_resource_stands(noting):
     assert (again.conflict, again.created) == (conflict.id, False)
     shown = guard.say(ConflictGet(conflict.id)).view
     assert shown["raises"][0]["claim"] == "a late writer"
+
+
+def fences(*shown):
+    return [RaisedSubject(resource=name, fence=fence) for name, fence in shown]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "about"),
+    [
+        ("resource", [("repo", 2), ("wiki", 3)], "resource:repo"),
+        ("identity", [("repo", 2), ("repo", 3)], "agent:w"),
+        ("context", [("repo", 2), ("repo", 3)], "context:c/k"),
+    ],
+)
+def test_fences_of_several_resources_or_about_something_else_say_not_who_stands(noting, kind, shown, about):
+    town = noting(ladders=dict.fromkeys(LADDERS, ({"strategy": "human"}, {"strategy": "abort"})))
+    town.worker("w")
+    for name in ("guard", "other"):
+        answer = town.join(name).say(ConflictRaise(kind, fences(*shown), about))
+        assert (answer.is_open, answer.object) == (True, about)
+    assert town.said(ConflictNoted) == []
+    assert town.ledger.conflicts[answer.conflict].kind == kind
+
+
+def test_fences_about_something_else_that_were_noted_are_noted_again(noting, monkeypatch):
+    town = noting()
+    town.worker("w")
+    monkeypatch.setattr(raising, "are_of_one", lambda resources: True)
+    assert not town.join("guard").say(ConflictRaise("resource", fences(("a", 2), ("b", 3)), "resource:a")).is_open
+    monkeypatch.undo()
 
 
 # Words to a task ------------------------------------------------------------------------------------------------------
