@@ -161,8 +161,10 @@ def _add_write(context: Context, write: Write) -> None:
         context.dropped_lsn = dropped.lsn
         context.kept_bytes -= dropped.kept_bytes
         principal = principal_of(dropped.origin.author)
-        del context.named[principal][dropped.key]
-        if not context.named[principal]:
+        named = context.named[principal]
+        if named[dropped.key] == dropped.lsn:  # else what a conflict came to has taken its name
+            del named[dropped.key]
+        if not named:
             del context.named[principal]
 
 

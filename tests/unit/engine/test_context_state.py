@@ -82,6 +82,16 @@ def test_what_is_kept_of_the_past_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert sizes[4:] == [sizes[4]] * 5, "it grows no more"
 
 
+def test_a_write_whose_name_another_has_taken_leaves_it_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context_state, "WRITES_KEPT", 2)
+    contexts: dict[str, Context] = {}
+    for lsn, name in enumerate(["k", "k", "w3", "w4"], 1):
+        apply_written(contexts, written("a", lsn, b"1", write=name), lsn)
+        newest = contexts["c"].written_as("ann", name)
+        assert newest is not None and newest.lsn == lsn
+    assert contexts["c"].named == {"ann": {"w3": 3, "w4": 4}}
+
+
 @pytest.mark.parametrize("rev", [1, 3])
 def test_a_record_that_does_not_follow_is_not_this_ledgers(rev: int) -> None:
     contexts: dict[str, Context] = {}
