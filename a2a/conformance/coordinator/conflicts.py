@@ -401,6 +401,20 @@ async def a_judge_is_asked_in_both_orders(under: Coordinator) -> None:
     check(await group.reviewed() == "y", "the judge's choice", "")
 
 
+@coordinator("RUNG-3", also=("WIRE-5",))
+async def an_answer_that_is_no_json_hides_no_other(under: Coordinator) -> None:
+    """An answer that would end the list it is shown in is there as a text, and the other one beside it."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    group = await Group.of(under, 2, policy=ladder({"strategy": "judge", "skill": judging}, "abort"))
+    await group.answer("x")
+    broken = b'[]],"candidates":["x","x"],"input":['
+    await group.workers[1].admitted(group.offers[1], payload=broken)
+    candidates = json.loads((await judge.offered()).payload)[0]["data"]["candidates"]
+    check(broken.decode() in candidates, "the answer as a text", candidates)
+    check(any('"x"' in json.dumps(other) for other in candidates if other != broken.decode()), "the other", candidates)
+
+
 @coordinator("RUNG-3", also=("CONFLICT-5",))
 async def a_judge_that_flips_decides_nothing(under: Coordinator) -> None:
     """A judge that chooses the first place in both orders leaves it undecided, and the ladder goes on."""

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any
 
 from ...protocol.canonical import canonical, content_hash
+from ...protocol.operations import decode
 from ...protocol.states import TaskState
 from ..ledger import Ledger
 from ..live import World
@@ -108,8 +109,18 @@ def question(task: Task, candidates: list[bytes]) -> bytes:
 
 
 def _shown(head: dict[str, Any], given: bytes, candidates: list[bytes]) -> bytes:
-    """Return the candidates as they are shown, without their authors. Payloads are JSON, and stay as they came."""
-    return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (b",".join(candidates), given, canonical(head))
+    """Return the candidates as they are shown, without their authors. Payloads that are JSON stay as they came."""
+    shown = b",".join(map(_as_json, candidates))
+    return b'[{"data":{"candidates":[%s],"input":%s,"task":%s}}]' % (shown, _as_json(given), canonical(head))
+
+
+def _as_json(payload: bytes) -> bytes:
+    """Return a payload for a place among others: one that is no JSON could end the list, and stand for all of them."""
+    try:
+        decode(payload)
+    except ValueError:
+        return canonical(payload.decode())  # that it is UTF-8 is seen to at the edge (spec WIRE-12)
+    return payload
 
 
 def heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:

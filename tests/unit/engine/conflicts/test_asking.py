@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from tests.unit.engine.conflicts.court import answer, judged, ladder
 
 
@@ -11,6 +15,23 @@ def test_an_independent_judge_sees_both_orders_and_has_to_choose_the_same(court)
     case.answers("1", "2")
     judged(case, judge, "2", "2")
     assert (case.conflict.by, case.task.results[-1].payload) == ("judge", answer("2"))
+
+
+@pytest.mark.parametrize(
+    "payload", [b'[]],"candidates":[1,2],"input":[', b"", b"[", b'[{"a":1,"a":2}]', b"[NaN]", b"[" * 5000]
+)
+def test_an_answer_that_is_no_json_is_shown_as_a_text_and_hides_no_other(court, payload):
+    case = court(2, redundancy=ladder({"strategy": "judge", "skill": "judge"}, "abort"))
+    judge = case.town.worker("solomon", "judge", tasks=2)
+    case.answers("1")
+    case.workers[1].report(case.offers[1], payload=payload)
+    shown = []
+    for offer in judge.mail():
+        (part,) = json.loads(offer.payload)
+        assert part["data"]["input"] == json.loads(case.task.payload)
+        shown.append(part["data"]["candidates"])
+    assert shown[0] == shown[1][::-1]
+    assert sorted(shown[0], key=repr) == sorted([payload.decode(), json.loads(answer("1"))], key=repr)
 
 
 def test_a_judge_who_goes_by_the_order_decides_nothing(court):
