@@ -34,7 +34,7 @@ from .live import Connection, World
 from .names import NameIndex, canonical_names, names_meet
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Record
 from .task_state import Task
-from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, wait_of
+from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, in_their_way, wait_of
 
 __all__ = [
     "claim_notice",
@@ -267,14 +267,17 @@ def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int
     waits = [wait_of(claim) for claim in claims if not claim.fence]
     waits += [wait_of(task, line.names[task.id]) for task in tasks]
     waits.sort(key=lambda wait: wait.standing)
-    shown = [_shown(claim, now) for claim in held]
-    for position, wait in enumerate(waits, 1):
+    shown = [_shown(claim, now) for claim in held[: message.limit]]
+    next_ones = waits[: message.limit - len(shown)]
+    for position, (wait, obstacles) in enumerate(
+        zip(next_ones, in_their_way(world.ledger, world.live, next_ones), strict=True), 1
+    ):
         what = wait.what
         told = _shown(what, now) if isinstance(what, Claim) else {"task": what.id, "claims": _listed(wait.names)}
         told |= {"state": "waiting", "position": position}
-        told["waitsFor"] = [_in_way(obstacle) for obstacle in in_the_way(world.ledger, world.live, wait)]
+        told["waitsFor"] = [_in_way(obstacle) for obstacle in obstacles]
         shown.append(told)
-    return reply(ClaimPage(shown[: message.limit], len(shown) > message.limit))
+    return reply(ClaimPage(shown, len(held) + len(waits) > message.limit))
 
 
 def _shown(claim: Claim, now: int) -> dict[str, Any]:

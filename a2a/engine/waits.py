@@ -8,7 +8,7 @@ begins to stand in line, and for whatever else a step has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from .capacity import Busy, all_busy
 from .claimbook import Claim, owner_of
 from .ledger import Ledger
 from .live import Live
-from .names import canonical_names, names_meet
+from .names import NameIndex, canonical_names, names_meet
 from .records import ClaimEnded, Record, Settled
 from .task_state import Task
 from .tree import above_group
@@ -35,6 +35,7 @@ __all__ = [
     "gives_way",
     "has_to_wait",
     "in_the_way",
+    "in_their_way",
     "resources_of",
     "wait_of",
 ]
@@ -290,19 +291,51 @@ def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
 
 def in_the_way(ledger: Ledger, live: Live, wait: Wait) -> list[Obstacle]:
     """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5)."""
+    held = _holding(ledger, wait)
+    before: list[tuple[tuple[int, int], Obstacle]] = []
+    for other, name in _waiting(ledger, live, wait.names):
+        if not wait.is_beside(other.owner) and other.standing < wait.standing:
+            before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
+    before.sort(key=lambda item: item[0])
+    return [*held, *(obstacle for _, obstacle in before)]
+
+
+def in_their_way(ledger: Ledger, live: Live, waits: Sequence[Wait]) -> Iterator[list[Obstacle]]:
+    """Yield what stands in the way of each of several waits, in the order of the line: as `in_the_way`.
+
+    One after the other each would look at all that wait for the same, also at those behind it.
+    """
+    if not waits:
+        return
+    book, line = ledger.claims, live.line
+    every = [wait_of(claim) for claim in book.claims.values() if claim.is_waiting]
+    every += [wait_of(task, line.names[task.id]) for task in line.tasks.values()]
+    every = sorted((other for other in every if other.standing < waits[-1].standing), key=lambda other: other.standing)
+    index, came = NameIndex(), 0
+    for wait in waits:
+        while came < len(every) and every[came].standing < wait.standing:
+            index.add(came, every[came].names)
+            came += 1
+        before = [(every[place], name) for place, name in sorted(index.meeting(wait.names).items())]
+        obstacles = _holding(ledger, wait)
+        obstacles += [
+            Obstacle(other.what, other.owner, name, is_held=False)
+            for other, name in before
+            if not wait.is_beside(other.owner)
+        ]
+        yield obstacles
+
+
+def _holding(ledger: Ledger, wait: Wait) -> list[Obstacle]:
+    """Return the claims that are held and stand in a wait's way, oldest first."""
     book = ledger.claims
     held = [
         Obstacle(claim, claim.owner, name, is_held=True)
         for claim, name in ((book.claims[key], name) for key, name in book.held.meeting(wait.names).items())
         if not wait.is_beside(claim.owner)
     ]
-    before: list[tuple[tuple[int, int], Obstacle]] = []
-    for other, name in _waiting(ledger, live, wait.names):
-        if not wait.is_beside(other.owner) and other.standing < wait.standing:
-            before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
     held.sort(key=lambda obstacle: obstacle.what.id)
-    before.sort(key=lambda item: item[0])
-    return [*held, *(obstacle for _, obstacle in before)]
+    return held
 
 
 def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:

@@ -829,6 +829,19 @@ def test_the_list_names_tasks_that_wait_for_their_resources(town, boss):
     assert waiting["waitsFor"][0]["agent"] == "me"
 
 
+def test_a_page_of_a_long_line_looks_at_each_place_once(town, boss, monkeypatch):
+    town.worker("w")
+    me = town.join("me")
+    granted(me.say(wants("a")))
+    tasks = [boss.delegate(f"task{number}", spec=needs("a")) for number in range(60)]
+    looks, wait_of = [], waits.wait_of
+    monkeypatch.setattr(waits, "wait_of", lambda *named: looks.append(named) or wait_of(*named))
+    page = me.say(ClaimList(limit=4))
+    assert [shown["task"] for shown in page.claims[1:]] == tasks[:3] and page.more
+    assert [one.get("task") or one["agent"] for one in page.claims[3]["waitsFor"]] == ["me", *tasks[:2]]
+    assert len(looks) == len(tasks)
+
+
 # Mailboxes ------------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from a2a.engine.records import ClaimEnded, ClaimRequested, Settled
-from a2a.engine.waits import _Graph
+from a2a.engine.waits import _Graph, in_the_way, in_their_way, wait_of
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentUpdate,
@@ -662,6 +662,30 @@ def test_a_question_to_a_client_waits_for_nobody(town, start):
     two, other = start("two")
     queued(two.say(waits("a", offer=other)))
     assert town.said(ClaimEnded) == []
+
+
+# In the way -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_way_of_several_is_what_is_in_the_way_of_each(town, start, boss):
+    (one, offer1), (two, offer2), (three, offer3) = start("one"), start("two"), start("three")
+    holds(one.say(wants("repo/**", "b", offer=offer1)))
+    queued(two.say(waits("repo/a", "b", offer=offer2)))
+    queued(two.say(waits("repo/a/**", no=3, offer=offer2)))
+    queued(three.say(waits("b", offer=offer3, priority=9)))
+    town.worker("free", "free")
+    for name, priority in (("repo/a", 0), ("b", 5)):
+        resources = [{"name": name, "mode": "x"}]
+        boss.delegate(name, spec={"skill": "free", "priority": priority, "resources": resources})
+    ledger, live = town.ledger, town.coordinator.live
+    line = [wait_of(claim) for claim in ledger.claims.claims.values() if claim.is_waiting]
+    line += [wait_of(task) for task in live.line.tasks.values()]
+    line.sort(key=lambda wait: wait.standing)
+    found = list(in_their_way(ledger, live, line))
+    assert found == [in_the_way(ledger, live, wait) for wait in line]
+    assert len(line) == 5 and any(not one.is_held for obstacles in found for one in obstacles)
+    assert list(in_their_way(ledger, live, line[2:])) == found[2:]
+    assert list(in_their_way(ledger, live, [])) == []
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------
