@@ -229,6 +229,11 @@ class Server:
         self._numbers += 1
         return _Peer(self, self._numbers)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it cannot go on: `failed` raises at once, and nobody is answered."""
+        return self._failure is not None and self._failure.done()
+
     async def failed(self) -> None:
         """Wait until the server cannot go on.
 

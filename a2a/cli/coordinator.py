@@ -215,7 +215,7 @@ async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
     """Call `ready`, and wait for SIGTERM or Ctrl-C; whoever is told that it is ready may send one at once.
 
     Raises:
-        Failure: the ledger cannot be written any more.
+        Failure: the ledger cannot be written any more; where that was so from the start, `ready` was not called.
     """
     stop = anyio.Event()
     lost: list[StoreError] = []
@@ -230,7 +230,8 @@ async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
     async with anyio.create_task_group() as group:
         await group.start(stop_on_signals, stop)
         group.start_soon(watch_ledger)
-        ready()
+        if not hosted.server.has_failed:
+            ready()
         await stop.wait()
         group.cancel_scope.cancel()
     if lost:

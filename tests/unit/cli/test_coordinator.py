@@ -29,6 +29,8 @@ from a2a.cli.output import Output
 from a2a.credentials import load_tokens
 from a2a.errors import StoreError
 from a2a.hosting import host
+from a2a.stores.base import Appended
+from a2a.stores.memory import MemoryStore
 from a2a.transports.websocket import WebSocketSettings
 
 BOUND = 20
@@ -188,6 +190,22 @@ async def test_a_ledger_that_cannot_be_written_ends_with_a_code_of_its_own() -> 
                     await until_stopped(hosted, lambda: None)
                 assert failed.value.exit_code == 70
                 group.cancel_scope.cancel()
+
+
+async def test_nobody_is_told_that_it_is_ready_where_not_even_its_start_can_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: MemoryStore, entries: object, expected: int, done: Appended, archived: object = ()) -> None:
+        done(StoreError("disk full"))
+
+    monkeypatch.setattr(MemoryStore, "append", refuse)
+    told: list[str] = []
+    with anyio.fail_after(BOUND):
+        async with host() as hosted:
+            with pytest.raises(Failure, match="disk full; start the coordinator again") as failed:
+                await until_stopped(hosted, lambda: told.append("ready"))
+    assert failed.value.exit_code == 70
+    assert told == []
 
 
 async def test_the_token_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
