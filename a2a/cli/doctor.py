@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import re
 import shutil
+import sqlite3
 import stat
 import sys
 from collections.abc import Iterator
@@ -176,6 +177,9 @@ def ledger(path: Path) -> Iterator[Finding]:
         end = check(path.absolute())
     except (StoreError, OSError) as error:
         yield Finding(what, "wrong", str(error))
+        return
+    except sqlite3.Error as error:  # it says nothing about the file: that its directory cannot be written, or the like
+        yield Finding(what, "wrong", f"cannot be opened: {error}")
         return
     unread = _unread(path)
     yield Finding(what, "wrong", unread) if unread else Finding(what, "ok", f"{end} records")

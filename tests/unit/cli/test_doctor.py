@@ -140,6 +140,15 @@ async def test_a_ledger_with_something_in_it_that_cannot_be_read_is_wrong(tmp_pa
     assert "record 2 cannot be read: not a record this version knows" in damaged.detail
 
 
+async def test_a_ledger_that_cannot_be_opened_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    async with host(path):
+        pass
+    Path(f"{path}-wal").mkdir()  # in the way of a file that SQLite makes beside it
+    found = list(ledger(path))
+    assert [(one.verdict, one.detail) for one in found] == [("wrong", "cannot be opened: unable to open database file")]
+
+
 def test_a_ledger_that_is_none_is_wrong(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("l.db").write_text("not a ledger")
