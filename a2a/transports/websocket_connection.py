@@ -91,6 +91,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_is_open",
         "_is_reading_paused",
         "_is_writing_paused",
+        "_looks_at",
         "_loop",
         "_lost",
         "_ping_interval",
@@ -149,7 +150,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._received_at = self._loop.time()
         self._pinged_at = 0.0  # the ping not yet answered; answered by any byte received later
         self._ping_interval = settings.ping_interval
-        self._timer = self._loop.call_later(self._ping_interval, self._check_life)  # later: the closing deadline
+        self._looks_at = self._received_at + self._ping_interval  # not the timer's: uvloop has none for what is due now
+        self._timer = self._loop.call_at(self._looks_at, self._check_life)  # later: the closing deadline
         transport.set_write_buffer_limits(high=min(WRITE_BUFFER_MAX_BYTES, settings.outbox_max_bytes))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # TCP_NODELAY is asyncio's own default
             tcp: socket.socket = transport.get_extra_info("socket")
@@ -188,8 +190,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_interval = interval
         due = self._received_at + interval
         # A longer interval needs no new timer: the old one fires early and finds its time not yet come.
-        if self._is_open and not self._is_ping_unanswered and self._timer.when() > due:
+        if self._is_open and not self._is_ping_unanswered and self._looks_at > due:
             self._timer.cancel()
+            self._looks_at = due
             self._timer = self._loop.call_at(due, self._check_life)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
@@ -341,7 +344,8 @@ class WebSocketConnection(asyncio.Protocol):
             if delay <= 0:
                 self._abort(f"the peer was silent for {silence:.1f} s and did not answer a ping")
         if self._is_open:
-            self._timer = self._loop.call_later(delay, self._check_life)
+            self._looks_at = now + delay
+            self._timer = self._loop.call_at(self._looks_at, self._check_life)
 
     def _close(self, code: int, reason: str) -> None:
         if not self._is_open:

@@ -437,6 +437,19 @@ def test_uvloop_will_do_as_well(listening, raw_websocket, make_recorder):
     assert complaints == []
 
 
+def test_uvloop_has_no_timer_for_what_is_due_at_once(listening, raw_websocket):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def run():
+        async with listening(ping_interval=60.0) as listener, raw_websocket(listener) as (peer, recorder):
+            for _ in range(2):  # in one turn of the loop: what is due has not run between them
+                recorder.transport.keepalive(0.0)
+            assert await peer.read_frame() == (FIN | PING, b"")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
 # --- the border to asyncio -------------------------------------------------------------------------------------------
 
 
