@@ -575,7 +575,7 @@ class TaskHandle:
 
         Raises:
             Gone, NotFound: the coordinator has the task no more.
-            Quota: this client watches as many tasks as it may.
+            QuotaExceeded: this client watches as many tasks as it may.
         """
         delegation = self._known
         if not delegation.is_watched:

@@ -172,7 +172,7 @@ class Reader(Delegator):
             ValueError: a subject is named by something else.
             NotFound: there is no such task, or it has no result; or no such revision.
             Denied: it is about a conflict, or a rejection is too long ago.
-            Quota: there are too many conflicts.
+            QuotaExceeded: there are too many conflicts.
         """
         payload = b"[]" if evidence is None else parts_payload(evidence)
         request = ConflictRaise(kind, [_subject(subject) for subject in subjects], about, claim, payload)

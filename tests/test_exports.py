@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import a2a
@@ -80,3 +83,20 @@ def test_a_package_of_the_same_name_in_the_same_place_is_told(tmp_path: Path) ->
         [sys.executable, "-c", "import a2a"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
     )
     assert "a2a-coordinator and a2a-sdk are installed into the same place" in done.stderr
+
+
+def test_every_error_that_a_docstring_names_is_one_there_is() -> None:
+    trees = {path: list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in MODULES}
+    made = {node.name for nodes in trees.values() for node in nodes if isinstance(node, ast.ClassDef)}
+    known = made | vars(builtins).keys() | vars(click).keys()
+    unknown = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, nodes in trees.items()
+        for node in nodes
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for listed in re.findall(r"^ *Raises.*:\n((?: +.*\n?)+)", ast.get_docstring(node) or "", re.MULTILINE)
+        for names in re.findall(r"^ {4}((?:[A-Z][a-z]\w+(?:, )?)+):", listed, re.MULTILINE)
+        for name in names.split(", ")
+        if name not in known
+    ]
+    assert unknown == []
