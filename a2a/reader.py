@@ -66,6 +66,7 @@ class Reader(Delegator):
 
         Raises:
             NotFound: there is no such task.
+            Gone: it ended longer ago than the namespace keeps tasks.
         """
         found = expect(await self.link.call(TaskGet(task)), TaskFound)
         shown: dict[str, Any] = dict(found.view)
@@ -90,7 +91,7 @@ class Reader(Delegator):
         """Return what any task came to, as `ref`, `agent`, `state`, `value` and `detail`; one not kept is `gone`."""
         try:
             found = await self.get(task)
-        except NotFound:
+        except (Gone, NotFound):
             return {"ref": task, "agent": "", "state": "gone", "value": None, "detail": ""}
         metadata = found["metadata"]
         detail = (metadata.get("error") or {}).get("detail") or metadata.get("detail", "")
@@ -218,6 +219,7 @@ class Reader(Delegator):
 
         Raises:
             NotFound: there is no such task.
+            Gone: it ended longer ago than the namespace keeps tasks.
         """
         delegations = self.link.delegations
         watched = delegations.follow(task, from_gen)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext
-from a2a.client import Client
+from a2a.engine.archived import ArchiveEntry
 from a2a.engine.policy import Policy
-from a2a.errors import NotFound
+from a2a.errors import Gone, NotFound
+from a2a.stores.base import Appended, Entry
+from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
 
 BOUND = 20
@@ -89,19 +92,44 @@ async def test_a_handler_reads_what_others_did_for_it_and_why_it_was_decided_so(
         assert answers == [[("weigher", "who knows")] * 2, []]
 
 
-async def test_what_is_not_kept_any_more_is_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def forgotten(self: Client, task: str) -> Any:
-        raise NotFound(f"there is no task {task}")
+class Shelf(MemoryStore):
+    """A store that tells what has been archived."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.shelved: set[str] = set()
+        self.news = anyio.Event()
+
+    def append(
+        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchiveEntry] = ()
+    ) -> None:
+        super().append(entries, expected, done, archived)
+        self.shelved.update(kept[0] for kept in archived)
+        self.news.set()
+
+
+async def test_what_is_not_kept_any_more_is_said_to_be_gone() -> None:
     agents = opinion("one", 1), opinion("two", 2), weigher()
     rungs = [{"strategy": "judge", "skill": "weigh"}, "first_wins"]
+    store = Shelf()
     with anyio.fail_after(BOUND):
-        async with squad(*agents) as running:
-            await running.client.call("opine", copies=2, resolve=rungs)
-            (conflict,) = await running.client.conflicts()
-            monkeypatch.setattr(Client, "get", forgotten)
-            shown = await running.client.conflict(conflict["conflict"])
+        async with squad(*agents, policy=Policy(linger_ms=1), store=store) as running:
+            client = running.client
+            await client.call("opine", copies=2, resolve=rungs)
+            (conflict,) = await client.conflicts()
+            asked = conflict["stages"][0]["asked"]
+            while not {*asked, *(subject["ref"] for subject in conflict["subjects"])} <= store.shelved:
+                store.news = anyio.Event()
+                await store.news.wait()
+            await client.list(limit=1)  # behind what the last of them left with
+            await store.prune(2**62, 100)
+            shown = await client.conflict(conflict["conflict"])
+            for call in (client.get(asked[0]), anext(client.watch(asked[0]))):
+                with pytest.raises(Gone, match="is not kept any more"):
+                    await call
+            assert (await client.outcome("nowhere-1"))["state"] == "gone"
     assert [it["state"] for it in shown["stages"][0]["answers"]] == ["gone", "gone"]
+    assert [subject["value"] for subject in shown["subjects"]] == [None, None]
 
 
 async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
