@@ -44,6 +44,8 @@ Kind = Literal["result", "context", "resource", "artifact", "instruction", "iden
 
 _SUBJECT = ("task", "context", "key", "rev", "resource", "fence", "value")
 """What names a subject."""
+_NOT_KEPT = {"value": None, "isKept": False}
+"""What is told of a subject whose value nobody has any more."""
 
 
 def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
@@ -102,7 +104,8 @@ class Reader(Delegator):
     async def conflict(self, conflict: str) -> dict[str, Any]:
         """Return a conflict's record: its subjects and their values, what was tried and answered, how it ended.
 
-        What was merged without asking anybody is under `merged`: a key's value, or Artifacts that patch.
+        Where a subject's value is kept no more it is None, and `isKept` False. What was merged without asking anybody
+        is under `merged`: a key's value, or Artifacts that patch.
 
         Raises:
             NotFound: there is no such conflict.
@@ -113,8 +116,7 @@ class Reader(Delegator):
         said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
         raised = [read_parts(known["payload"]) for known in found.payloads if "raiser" in known]
         shown["subjects"] = [
-            {**subject, "value": await self._value_of(subject, payloads.get(subject["ref"]))}
-            for subject in shown["subjects"]
+            {**subject, **await self._value_of(subject, payloads.get(subject["ref"]))} for subject in shown["subjects"]
         ]
         if "merged" in payloads:
             shown["merged"] = read_json(payloads["merged"])
@@ -126,18 +128,19 @@ class Reader(Delegator):
         ]
         return shown
 
-    async def _value_of(self, subject: dict[str, Any], payload: bytes | None) -> Any:
+    async def _value_of(self, subject: dict[str, Any], payload: bytes | None) -> dict[str, Any]:
         """Return what a subject says, from where it is if the conflict has not kept it."""
         form = subject.get("form", "result")
         if payload is not None:
-            return {"result": result_value, "rejection": read_parts}.get(form, read_json)(payload)
+            return {"value": {"result": result_value, "rejection": read_parts}.get(form, read_json)(payload)}
         if form == "result":
-            return (await self.outcome(subject["ref"]))["value"]
+            found = await self.outcome(subject["ref"])
+            return _NOT_KEPT if found["state"] == "gone" else {"value": found["value"]}
         try:
             request = ContextRead(subject["contextId"], [subject["key"]], at_rev=subject["rev"])
-            return read_json(expect(await self.link.call(request), ContextValues).values[0].payload)
+            return {"value": read_json(expect(await self.link.call(request), ContextValues).values[0].payload)}
         except (Gone, NotFound):
-            return None
+            return _NOT_KEPT
 
     async def conflicts(
         self,

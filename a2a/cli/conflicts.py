@@ -111,7 +111,10 @@ def _story(shown: dict[str, Any]) -> list[str]:
     for subject in shown["subjects"]:
         where = _where(subject)
         lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent']}{where}")
-        first.setdefault(subject["group"], subject["value"])
+        if subject.get("isKept", True):
+            first.setdefault(subject["group"], subject["value"])
+    groups = dict.fromkeys(subject["group"] for subject in shown["subjects"])
+    lines += [f"  answer {group} is not kept any more" for group in groups if group not in first]
     for group, value in first.items():
         lines += [f"  answer {group} is", *_shown(_written(value))]
     one, *others = first or [0]
@@ -119,7 +122,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
         lines += [f"  from answer {one} to answer {other}", *_shown(_difference(first[one], first[other]))]
     lines += [f"  position   {taken['agent']}: {taken['stance']}" for taken in shown["positions"]]
     for stage in shown["stages"]:
-        is_answer = stage["winner"] in first
+        is_answer = stage["winner"] in groups
         winner = f" for answer {stage['winner']}" if is_answer else ""
         cost = f", for {stage['costMicro']} micro" if stage.get("costMicro") else ""
         lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}{cost}: {stage['why']}")

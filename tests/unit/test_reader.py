@@ -129,7 +129,7 @@ async def test_what_is_not_kept_any_more_is_said_to_be_gone() -> None:
                     await call
             assert (await client.outcome("nowhere-1"))["state"] == "gone"
     assert [it["state"] for it in shown["stages"][0]["answers"]] == ["gone", "gone"]
-    assert [subject["value"] for subject in shown["subjects"]] == [None, None]
+    assert [(subject["value"], subject["isKept"]) for subject in shown["subjects"]] == [(None, False)] * 2
 
 
 async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:

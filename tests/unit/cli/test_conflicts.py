@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, Patch, TaskContext
-from a2a.cli.conflicts import _written
+from a2a.cli.conflicts import _story, _written
 from a2a.cli.delegate import _rungs
 
 
@@ -48,6 +48,22 @@ def test_a_majority_is_the_result_and_the_conflict_is_shown(command: Any, three:
     shown = command("conflict", "show", conflict["conflict"]).out
     assert "majority   decided for answer" in shown
     assert "resolved   select" in shown
+
+
+def test_an_answer_that_is_not_kept_any_more_is_not_shown_as_null(command: Any, three: Any) -> None:
+    command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
+    (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
+    shown = json.loads(command("conflict", "show", conflict["conflict"], "--json").out)
+    assert not any("isKept" in subject for subject in shown["subjects"])
+    for subject in shown["subjects"]:  # as from a namespace that keeps tasks for a time
+        if subject["value"] == {"a": 1}:
+            lost = subject["group"]
+            subject |= {"value": None, "isKept": False}
+    story = _story(shown)
+    assert f"  answer {lost} is not kept any more" in story
+    assert f"  answer {1 - lost} is" in story
+    assert not any("null" in line or "from answer" in line for line in story)
+    assert any(line.startswith(f"  majority   decided for answer {lost}") for line in story)
 
 
 def test_what_was_merged_without_asking_anybody_is_shown(command: Any, world: Any) -> None:
