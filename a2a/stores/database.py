@@ -158,9 +158,19 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path` for reading, from whichever thread uses it next."""
     # Read-only for SQLite too: the last connection to close would otherwise write the log into the database.
-    connection = _connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    how = "mode=ro&immutable=1" if _is_put_away(path) else "mode=ro"
+    connection = _connect(f"{path.as_uri()}?{how}", uri=True, check_same_thread=False)
     connection.executescript(QUERIES["configure_reader"])
     return connection
+
+
+def _is_put_away(path: Path) -> bool:
+    """Tell whether nobody has a ledger open, and it is where SQLite cannot make the files it wants beside it to read.
+
+    A copy on a medium that cannot be written, or of somebody else: whole as it is, or its log would be beside it.
+    """
+    beside = (Path(f"{path}-wal"), Path(f"{path}-shm"))
+    return not os.access(path.parent, os.W_OK) and not any(file.exists() for file in beside)
 
 
 def run(connection: sqlite3.Connection, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:

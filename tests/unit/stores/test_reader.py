@@ -72,6 +72,24 @@ async def test_inside_of_still_everything_stays_as_it_was(path, append, make_ent
     await store.aclose()
 
 
+async def test_it_makes_no_file_beside_a_ledger_where_it_can_make_none(path, make_entries, monkeypatch):
+    files = sorted(path.parent.iterdir())
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # a medium that cannot be written
+    with LedgerReader(path) as reader:
+        assert list(reader.entries()) == make_entries(1, 2_500, task="main-1")
+        assert sorted(path.parent.iterdir()) == files
+
+
+async def test_what_is_not_put_away_yet_is_read_with_its_log(path, append, make_entries, monkeypatch):
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # somebody else's, who has it open
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, make_entries(2_501), 2_500)
+    with LedgerReader(path) as reader:
+        assert [entry.lsn for entry in reader.entries(2_499)] == [2_500, 2_501]
+    await store.aclose()
+
+
 async def test_it_reads_what_is_large_and_says_where_that_is_missing(path, append, make_entries):
     store = SqliteStore(path)
     await store.open()
