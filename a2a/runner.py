@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from .content import read_parts
@@ -291,6 +292,9 @@ class Runner(Reader):
         outcome: _Outcome | None = ("canceled", b"[]", None)
         try:
             with running.scope:
+                if running.scope.cancel_called:
+                    # It was taken away before it began, and nothing would end the handler up to its first wait.
+                    await anyio.lowlevel.checkpoint()
                 outcome = await self._handle(context)
         finally:
             self._running.pop((context.id, context.fence), None)

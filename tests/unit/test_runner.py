@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskContext, TaskFailed
-from a2a.engine.work import Start
+from a2a.engine.work import Start, Stop
 from a2a.errors import HandedOff
 from a2a.runner import Runner
 from a2a.testing import squad
@@ -201,6 +201,35 @@ async def test_a_run_that_is_over_begins_nothing(helper: Agent, gate: Any, monke
         take(runs[0], [event for event in events if isinstance(event, Start)])
         assert not runs[0]._running
         assert gate.ended == [task.id], "once"
+
+
+@pytest.mark.parametrize(("reason", "grace_ms"), [("superseded", 0), ("cancel", 1_000)])
+async def test_what_is_taken_away_before_it_began_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, reason: str, grace_ms: int
+) -> None:
+    began: list[str] = []
+    taken: list[Runner] = []
+    agent = Agent("late")
+
+    @agent.skill
+    async def pay(task: TaskContext) -> str:
+        began.append(task.id)
+        return "paid"
+
+    take = Runner._take
+
+    def take_with_the_word_to_stop(runner: Runner, came: list[Any]) -> None:
+        stops = [Stop(event.attempt, reason, "skip", grace_ms) for event in came if isinstance(event, Start)]
+        take(runner, [*came, *stops])
+        taken.extend(runner for _ in stops)
+
+    monkeypatch.setattr(Runner, "_take", take_with_the_word_to_stop)
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("pay", attempts=1) as task:
+            while not taken or taken[0]._running:
+                await anyio.lowlevel.checkpoint()
+            assert not began, "the handler was not called"
+            await task.cancel(mode="skip")
 
 
 async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None:
