@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused
+from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused, StaleFence
 from .given import milliseconds, milliseconds_if_any
 from .protocol.messages import (
     ClaimAcquire,
@@ -76,7 +76,10 @@ class Claim:
             answer = await link.call(self._request)
             if isinstance(answer, ClaimQueued):
                 answer = await self._word
-                asked_at = link.now()
+                if isinstance(answer, ClaimGranted) and answer.ttl_ms is not None:
+                    # Nothing counts from its coming: it may have been long under way, as to a process that was stopped.
+                    asked_at = link.now()
+                    answer = await self._renewed(answer)
             self._take(answer, asked_at)
         except Refused:
             self._forget()
@@ -85,6 +88,14 @@ class Claim:
             self._give_back()  # it may be granted all the same
             raise
         return self
+
+    async def _renewed(self, granted: ClaimGranted) -> Message:
+        """Return the grant begun anew, or as over where that comes too late."""
+        try:
+            return await self._owner.link.call(ClaimRenew(granted.claim_fence))
+        except StaleFence:
+            detail = f"it was granted under fence {granted.claim_fence}, and over before this side heard of it"
+            return ClaimDenied(granted.claim_no, "ended", detail)
 
     def _take(self, answer: Message, asked_at: int) -> None:
         if isinstance(answer, ClaimDenied):

@@ -97,6 +97,29 @@ async def test_a_claim_waits_for_its_turn_and_no_longer_than_it_may() -> None:
             assert entered[0] > first.fence
 
 
+async def test_a_grant_that_comes_late_is_no_claim_once_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way: list[Any] = []
+    noticed = Claim._noticed
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other, running.connect("third") as third:
+            late = other.claim("a", wait=10, ttl=0.1)
+
+            def delay(claim: Claim, message: Any) -> None:
+                under_way.append(message) if claim is late else noticed(claim, message)
+
+            monkeypatch.setattr(Claim, "_noticed", delay)
+            async with running.client.claim("a"):
+                entering = asyncio.create_task(late.__aenter__())
+                await waiting(running)
+            async with third.claim("a", wait=10):
+                [granted] = under_way
+                noticed(late, granted)
+                with pytest.raises(Denied, match=f"fence {granted.claim_fence}, and over before") as denied:
+                    await entering
+                assert denied.value.retryable
+            await settled(running)
+
+
 async def test_whoever_stops_waiting_is_out_of_the_line() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running, running.connect("other") as other:
