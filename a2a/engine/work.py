@@ -78,7 +78,7 @@ class Attempt:
     progress_bp: int | None = None
     note: str | None = None
     told_no: int = 0
-    """The newest progress that was sent."""
+    """The newest progress that was sent on this connection."""
     chunks: dict[str, int] = field(default_factory=dict)
     """Artifact to the number of its next chunk."""
     hashes: dict[str, Any] = field(default_factory=dict)
@@ -271,6 +271,7 @@ class Work:
                 continue
             attempt.beat_sent.clear()
             if held.verdict == "keep":
+                attempt.told_no = 0  # the beat with the newest progress may be lost, and the coordinator may be new
                 attempt.lease_until = greeted_at + int((held.lease_ms or 0) * _WATCHDOG)
                 self._beat_at(attempt, now)
             elif attempt.state is AttemptState.RUNNING:

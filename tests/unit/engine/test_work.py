@@ -183,6 +183,18 @@ def test_progress_goes_out_soon_and_only_the_latest(bench: Bench) -> None:
     assert bench.messages() == [TaskHeartbeat("t-1", 5, 2)], "a beat without news repeats none"
 
 
+def test_the_newest_progress_is_told_again_on_a_new_connection(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    bench.work.progress(attempt, 2000, "b", 1010)
+    bench.work.tick(1110)
+    bench.messages()
+    bench.work.on_welcome(welcome([HeldVerdict("t-1", 5, "keep", 30_000)]), 4_900, 5_000)
+    bench.work.tick(5_000)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5, 1, 2000, "b")]
+    bench.work.tick(15_000)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5, 1)], "once"
+
+
 def test_nothing_is_beaten_without_a_connection(bench: Bench) -> None:
     bench.start(now=1000)
     bench.session.disconnected()
