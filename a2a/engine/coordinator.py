@@ -932,7 +932,8 @@ class Coordinator:
 
     def _tell_progress(self, task_id: str) -> None:
         task, progress = self.ledger.tasks.get(task_id), self.live.progress.get(task_id)
-        if task is not None and progress is not None:
+        if task is not None and progress is not None and not progress.is_told:
+            progress.is_told = True
             self._tell(progress_told(self.live, task, progress))
             self._tell(progress_answers(self.world, task, progress))
 

@@ -340,7 +340,7 @@ class Delegations:
                 delegation.final_event = message.state in _ENDED
             waiting = delegation.events
             if message.event == "progress" and len(waiting) >= _EVENTS_MAX and waiting[-1].event == "progress":
-                # It comes with every heartbeat, and who has left a watch to wait for the result takes none of it.
+                # It may come with every heartbeat, and who has left a watch to wait for the result takes none of it.
                 waiting[-1] = message
             else:
                 waiting.append(message)

@@ -246,7 +246,7 @@ def _keep_progress(world: World, task: Task, message: TaskHeartbeat, now: int) -
         return  # latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:
         progress.moved_at = now
-    progress.progress_no, progress.at = message.progress_no, now
+    progress.progress_no, progress.at, progress.is_told = message.progress_no, now, False
     progress.progress_bp = message.progress_bp if message.progress_bp is not None else progress.progress_bp
     progress.note = message.note if message.note is not None else progress.note
 

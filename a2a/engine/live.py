@@ -78,6 +78,8 @@ class Progress:
     note: str = ""
     at: int = 0
     """When a heartbeat told it; 0: none has."""
+    is_told: bool = False
+    """Whether those who watch were told of it: the beats that follow say nothing else until there is more."""
     moved_at: int = 0
     """When it last got on: told progress, streamed a piece or left a checkpoint."""
     usage: dict[str, Any] | None = None

@@ -80,6 +80,19 @@ def test_watchers_hear_of_progress_and_a_late_one_of_the_newest(town, boss, work
     assert late.notices == [event]
 
 
+def test_beats_without_news_tell_watchers_nothing(town, boss, worker):
+    task = boss.delegate()
+    boss.say(TaskWatch(task, from_gen=2))
+    offer = worker.offer()
+    worker.beat(offer)
+    assert [event.data for event in boss.notices] == [{"note": "", "agent": "w1"}], "it is alive"
+    worker.beat(offer)
+    worker.beat(offer, progress_no=1, note="a")
+    worker.beat(offer, progress_no=1)
+    worker.beat(offer, progress_no=1, note="a")
+    assert [event.data["note"] for event in boss.notices] == ["", "a"]
+
+
 def test_nobody_else_makes_progress(town, boss, worker):
     task = boss.delegate()
     offer = worker.offer()
