@@ -180,6 +180,8 @@ class Link:
         self._left: str | None = None
         self._trouble: ConnectError | None = None
         """Why nothing was said on the newest connection."""
+        self._end = ""
+        """How the newest connection ended."""
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
         self._complained_of: dict[str, Any] | None = None
@@ -364,7 +366,7 @@ class Link:
             self._complained_of = error.data
             log.warning("%s refused %s, trying again: %s", self.settings.url, self.identity.agent_id, refused(error))
         if error is None and not self._is_closing and self._is_too_late(started):
-            raise ConnectError(f"{self.settings.url} ended the connection without a welcome")
+            raise ConnectError(f"there was no welcome from {self.settings.url}: {self._end}")
         return self._is_let_in
 
     def _may_try_again(self, error: Error, started: float) -> bool:
@@ -422,8 +424,8 @@ class Link:
 
     def _opened(self, transport: Transport) -> None:
         self._transport = transport
-        self._is_busy = False
-        transport.keepalive(IDLE_PING)
+        self._is_busy = True  # somebody waits for the welcome, if for nothing else
+        transport.keepalive(BUSY_PING)
         self._encoding = JSON if transport.subprotocol == JSON else MSGPACK
         self._decoder = Decoder(self._encoding, _OUR_LIMITS)
         try:
@@ -518,7 +520,7 @@ class Link:
 
     def _closed(self, reason: str) -> None:
         log.info("connection of %s closed: %s", self.identity.agent_id, reason)
-        self._transport = None
+        self._transport, self._end = None, reason
         self.session.disconnected()
         self._gone.set()
 
@@ -574,7 +576,7 @@ class Link:
 
     def _watch_closely(self) -> None:
         """Ping the coordinator more often while something depends on it."""
-        is_busy = bool(self.work.attempts) or self.session.waiting > 0
+        is_busy = not self.session.is_open or bool(self.work.attempts) or self.session.waiting > 0
         is_busy = is_busy or self.delegations.are_open or self.contexts.are_open or self.agents.are_open
         if is_busy is not self._is_busy and self._transport is not None:
             self._is_busy = is_busy
