@@ -397,7 +397,7 @@ class Delegator:
             loss_ms=milliseconds_if_any(loss, "loss") or 0,
             redrive_of=redrive_of,
         )
-        return TaskHandle(self, message, acceptance)
+        return TaskHandle(self, message, acceptance, is_new=key is None)
 
     def claim(
         self,
@@ -476,10 +476,12 @@ class TaskHandle:
     unconfirmed, so that the same key can take it up again.
     """
 
-    def __init__(self, owner: Delegator, request: TaskDelegate, evaluator: str) -> None:
+    def __init__(self, owner: Delegator, request: TaskDelegate, evaluator: str, *, is_new: bool = False) -> None:
         self._owner = owner
         self._request = request
         self._evaluator = evaluator
+        self._is_new = is_new
+        """Whether nobody has delegated with the key before."""
         self._delegation: Delegation | None = None
         self._news = asyncio.Event()
         self._was_read = False
@@ -491,6 +493,7 @@ class TaskHandle:
 
     async def __aenter__(self) -> Self:
         self._was_read = self._was_confirmed = self._was_left = False
+        self._is_new = self._is_new and self._delegation is None
         delegation = self._owner.link.delegations.delegate(self._request, slack_ms=self._slack_ms)
         self._delegation = delegation
         self._owner._handles[id(delegation)] = self
@@ -560,8 +563,12 @@ class TaskHandle:
 
     @property
     def created(self) -> bool:
-        """Whether this delegation made the task; False: the same key had made it before."""
-        return bool(self._known.created)
+        """Whether this delegation made the task; False: the same key had made it before.
+
+        With a key of one's own it is False as well where a connection ended before the coordinator's answer was here.
+        """
+        # What is said again finds what it made itself, which nobody else has the key of.
+        return self._is_new or bool(self._known.created)
 
     @property
     def context_id(self) -> str:

@@ -19,7 +19,7 @@ from a2a.errors import (
     RemoteProtocolError,
     Unauthenticated,
 )
-from a2a.protocol.messages import Message, TaskDelegate
+from a2a.protocol.messages import Message, TaskCreated, TaskDelegate
 from a2a.protocol.session import REPLY_SLACK_MS
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -42,6 +42,30 @@ async def test_delegate_follow_read_confirm(helper: Agent) -> None:
             assert shown["metadata"]["confirmedBy"] == running.client.agent_id
             assert shown["metadata"]["input"] == {"text": "a b c"}
             assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_a_task_whose_key_was_drawn_is_new_though_the_answer_was_lost(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            link, lost = running.client.link, []
+            receive = link.session.receive
+
+            def receiving(frame: Any) -> Any:
+                if isinstance(frame.message, TaskCreated) and not lost:
+                    lost.append(frame.message)
+                    assert link._transport is not None
+                    link._transport.abort()
+                    return []
+                return receive(frame)
+
+            monkeypatch.setattr(link.session, "receive", receiving)
+            handle = running.client.delegate("count_words", {"text": "a b c"})
+            async with handle as task:
+                assert (task.id, task.created) == (lost[0].task, True)
+            async with handle as task:
+                assert not task.created, "the second time it is not"
 
 
 async def test_only_who_calls_does_without_knowing_its_task(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
