@@ -105,6 +105,8 @@ class Delegations:
         self.session = session
         self._by_request: dict[str, Delegation] = {}
         self._by_task: dict[str, list[Delegation]] = {}
+        self._looked_up: set[str] = set()
+        """Tasks of which a look has no answer yet: without a connection another would only wait beside it."""
 
     @property
     def are_open(self) -> bool:
@@ -139,7 +141,8 @@ class Delegations:
 
     def look_up(self, delegation: Delegation) -> None:
         """Ask how the task stands: where another process delegated it since, that one is told (spec TASK-7)."""
-        if delegation.task is not None and not delegation.has_ended:
+        if delegation.task is not None and not delegation.has_ended and delegation.task not in self._looked_up:
+            self._looked_up.add(delegation.task)
             self.session.request(TaskGet(delegation.task, content=False))
 
     def confirm(
@@ -211,6 +214,8 @@ class Delegations:
         if isinstance(reply.request, TaskDelegate):
             delegation = self._by_request.pop(reply.re, None)
             return [] if delegation is None else self._created(delegation, message)
+        if isinstance(reply.request, TaskGet):
+            self._looked_up.discard(reply.request.task)
         if isinstance(reply.request, TaskGet) and isinstance(message, TaskFound):
             if reply.request.content:
                 return self._found(message)

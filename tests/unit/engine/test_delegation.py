@@ -157,6 +157,18 @@ def test_a_later_revision_is_news(bench: Bench) -> None:
     assert bench.messages() == [TaskGet("t-1")]
 
 
+def test_one_look_waits_for_a_connection_however_long_that_is_away(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.session.disconnected()
+    for _ in range(3):
+        bench.delegations.look_up(delegation)
+    bench.connect()
+    [look] = bench.session.outgoing()
+    bench.reply(look, TaskFound("t-1", 4, {"metadata": {"state": "leased", "rev": 0}}))
+    bench.delegations.look_up(delegation)
+    assert bench.messages() == [TaskGet("t-1", content=False)], "the next one is made when that has its answer"
+
+
 def test_what_was_not_created_or_has_ended_is_not_looked_up(bench: Bench) -> None:
     delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
     [frame] = bench.session.outgoing()
