@@ -7,7 +7,7 @@ frames into events for its owner, and what its owner wants to say into frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from .messages import (
     AgentEvent,
     Bye,
     ContextEventNotice,
+    ContextWrite,
     Credit,
     Error,
     Held,
@@ -39,7 +40,18 @@ from .messages import (
 from .states import SESSION, SessionState
 from .version import FEATURES, OLDEST, SPOKEN, agree
 
-__all__ = ["REPLY_SLACK_MS", "Event", "Identity", "Left", "Notice", "PeerSession", "Reply", "TurnedAway", "Welcomed"]
+__all__ = [
+    "REPLY_SLACK_MS",
+    "UNDER_WAY_MAX",
+    "Event",
+    "Identity",
+    "Left",
+    "Notice",
+    "PeerSession",
+    "Reply",
+    "TurnedAway",
+    "Welcomed",
+]
 
 
 @dataclass(slots=True)
@@ -101,6 +113,9 @@ Event = Welcomed | TurnedAway | Reply | Notice | Left
 REPLY_SLACK_MS = 250
 """How long the reply may be kept back to a request after which its owner goes on. What comes next mostly comes sooner,
 and has the reply in front of it, in one message."""
+UNDER_WAY_MAX = 8 * 1024 * 1024
+"""Bytes of requests that may be without a reply on one connection, unless a single one has more; further ones wait.
+What a transport has to keep is bounded, and it would end each connection on which too much is said at once."""
 _ACK_SHARE = 8
 """An acknowledgement is due once it covers this part of the frames that may be under way."""
 _VOLATILE = (
@@ -134,8 +149,12 @@ class PeerSession:
         self._new_id = new_id
         self._held = held
         self._outbox: dict[str, Frame] = {}
-        self._forgotten: set[str] = set()
-        """Requests that were made on this connection, and whose reply nobody waits for any more."""
+        self._forgotten: dict[str, int] = {}
+        """Requests that were sent on this connection, and whose reply nobody waits for any more; with their bytes."""
+        self._later: dict[str, Frame] = {}
+        """Requests that wait until there is room for them, in their order."""
+        self._under_way = 0
+        """Bytes of the requests that were sent on this connection and have no reply yet."""
         self._out: list[Frame] = []
         self._hello_id = ""
         self._hello_credit = self.credit
@@ -173,8 +192,33 @@ class PeerSession:
         frame = Frame(self._new_id(), message, ttl_ms=ttl_ms, slack_ms=slack_ms)
         self._outbox[frame.id] = frame
         if self.is_open:
-            self._out.append(frame)
+            self._send([frame])
         return frame.id
+
+    def _send(self, requests: Iterable[Frame]) -> None:
+        """Have requests sent, behind those that wait for room."""
+        for request in requests:
+            size = _size(request.message)
+            if self._later or not self._has_room(size):
+                self._later[request.id] = request
+            else:
+                self._under_way += size
+                self._out.append(request)
+
+    def _has_room(self, size: int) -> bool:
+        return not self._under_way or self._under_way + size <= UNDER_WAY_MAX
+
+    def _answered(self, size: int) -> None:
+        """A request of so many bytes has its reply: there is room for others."""
+        self._under_way -= size
+        while self._later:
+            request = next(iter(self._later.values()))
+            size = _size(request.message)
+            if not self._has_room(size):
+                return
+            del self._later[request.id]
+            self._under_way += size
+            self._out.append(request)
 
     def excess(self, message: Message) -> str:
         """Return in words by how much a payload is larger than the coordinator takes, or nothing. Spec LIMIT-1."""
@@ -195,6 +239,7 @@ class PeerSession:
         request = self._outbox.pop(frame.id, None)
         if request is None:
             return []
+        self._answered(_size(request.message))
         detail = f"{request.message.kind} cannot be sent: {reason}"
         return [Reply(frame.id, request.message, Error(code, detail))]
 
@@ -205,8 +250,9 @@ class PeerSession:
 
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
-        if self._outbox.pop(request, None) is not None and self.is_open:
-            self._forgotten.add(request)
+        frame = self._outbox.pop(request, None)
+        if frame is not None and self._later.pop(request, None) is None and self.is_open:
+            self._forgotten[request] = _size(frame.message)
 
     def tell(self, message: Message) -> str | None:
         """Send something that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
@@ -253,6 +299,8 @@ class PeerSession:
         self.state = SessionState.GREETING
         self._out.clear()
         self._forgotten.clear()
+        self._later.clear()
+        self._under_way = 0
         identity = self.identity
         hello = Hello(
             versions=[OLDEST, SPOKEN],
@@ -297,9 +345,11 @@ class PeerSession:
             return self._mail(frame.mseq, message)
         if frame.re is not None and frame.re in self._outbox:
             request = self._outbox.pop(frame.re)
+            if self._later.pop(frame.re, None) is None:
+                self._answered(_size(request.message))
             return [Reply(frame.re, request.message, message)]
-        if frame.re in self._forgotten:
-            self._forgotten.discard(frame.re)  # with a watch, its events are behind it
+        if frame.re is not None and frame.re in self._forgotten:
+            self._answered(self._forgotten.pop(frame.re))  # with a watch, its events are behind it
             return []
         if isinstance(message, Ping):
             self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))
@@ -338,7 +388,7 @@ class PeerSession:
         ]
         for reply in replies:
             del self._outbox[reply.re]
-        self._out.extend(self._outbox.values())
+        self._send(self._outbox.values())
         return [Welcomed(message), *replies]
 
     def _mail(self, mseq: int, message: Message) -> list[Event]:
@@ -348,3 +398,10 @@ class PeerSession:
             raise RemoteProtocolError(f"mailbox entry {self._cursor + 1} comes next, the coordinator sent {mseq}")
         self._cursor = mseq
         return [Notice(message)]
+
+
+def _size(message: Message) -> int:
+    """Return how many bytes a request has in its payloads: what else is in it does not count beside them."""
+    if isinstance(message, ContextWrite):
+        return sum(len(op.value or b"") + len(op.patch or b"") for op in message.ops)
+    return len(getattr(message, "payload", None) or b"")

@@ -576,7 +576,7 @@ WRONG: tuple[Wrong, ...] = (
         "forgets-what-was-not-answered",
         AGENT,
         "What had no answer when the connection ended is not said again.",
-        one(SESSION, "        self._out.extend(self._outbox.values())\n", ""),
+        one(SESSION, "        self._send(self._outbox.values())\n", ""),
         broken=("RPC-3",),
     ),
     Wrong(
@@ -757,12 +757,12 @@ WRONG: tuple[Wrong, ...] = (
         "A delegation that is said again has another key.",
         one(
             SESSION,
-            "        self._out.extend(self._outbox.values())\n",
+            "        self._send(self._outbox.values())\n",
             "        for frame in self._outbox.values():\n"
             '            if frame.message.kind == "task.delegate" and self._sent_before:\n'
             "                frame.message.key = self._new_id()\n"
             "        self._sent_before = True\n"
-            "        self._out.extend(self._outbox.values())\n",
+            "        self._send(self._outbox.values())\n",
         )
         + one(
             SESSION, '        self._hello_id = ""\n', '        self._hello_id = ""\n        self._sent_before = False\n'
@@ -775,8 +775,8 @@ WRONG: tuple[Wrong, ...] = (
         "A confirmation that had no answer when the connection ended is not said again.",
         one(
             SESSION,
-            "        self._out.extend(self._outbox.values())\n",
-            "        self._out.extend(\n"
+            "        self._send(self._outbox.values())\n",
+            "        self._send(\n"
             '            frame for frame in self._outbox.values() if frame.message.kind != "task.confirm"\n'
             "        )\n",
         ),

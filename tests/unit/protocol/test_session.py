@@ -13,6 +13,8 @@ from a2a.protocol.messages import (
     A2AEvent,
     A2AFault,
     Bye,
+    ContextOp,
+    ContextWrite,
     Credit,
     Error,
     Held,
@@ -23,6 +25,7 @@ from a2a.protocol.messages import (
     Ok,
     Ping,
     Pong,
+    TaskAnswer,
     TaskDelegate,
     TaskGet,
     TaskHeartbeat,
@@ -31,7 +34,16 @@ from a2a.protocol.messages import (
     Unknown,
     Welcome,
 )
-from a2a.protocol.session import Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
+from a2a.protocol.session import (
+    UNDER_WAY_MAX,
+    Identity,
+    Left,
+    Notice,
+    PeerSession,
+    Reply,
+    TurnedAway,
+    Welcomed,
+)
 
 
 def make(held: list[Held] | None = None, credit: Credit | None = None) -> PeerSession:
@@ -172,6 +184,64 @@ def test_the_reply_to_a_request_that_was_forgotten_is_not_told() -> None:
     session.forget(session.request(TaskGet("t-2")))
     greet(session)
     assert not session._forgotten, "its reply was lost with the connection"
+
+
+def big(share: float) -> TaskAnswer:
+    return TaskAnswer("t-1", 1, bytes(int(UNDER_WAY_MAX * share)))
+
+
+def roomy() -> PeerSession:
+    """Return a session with a coordinator that takes payloads of any size."""
+    session = make()
+    greet(session)
+    assert session.welcome is not None
+    session.welcome.limits.payload_max_bytes = 2 * UNDER_WAY_MAX
+    return session
+
+
+def test_no_more_is_under_way_than_there_is_room_for_and_its_order_stays() -> None:
+    session = roomy()
+    first, second, third, fourth = (session.request(big(share)) for share in (0.5, 0.5, 0.25, 0.0))
+    assert [frame.id for frame in session.outgoing()] == [first, second]
+    session.tell(TaskHeartbeat("t-1", 5))
+    assert sent(session) == [TaskHeartbeat("t-1", 5)], "what may be lost is not held up"
+    session.receive(Frame("r", Ok(), re=second))
+    assert [frame.id for frame in session.outgoing()] == [third, fourth]
+    larger = session.request(big(1.5))
+    for request in (first, third):
+        assert session.outgoing() == []
+        session.receive(Frame("r", Ok(), re=request))
+    assert [frame.id for frame in session.outgoing()] == [larger], "one alone may have more"
+    assert session.waiting == 2
+
+
+def test_a_new_connection_begins_with_what_there_is_room_for() -> None:
+    session = make()
+    greet(session)
+    half = ContextOp("a", value=bytes(UNDER_WAY_MAX // 4)), ContextOp("b", patch=bytes(UNDER_WAY_MAX // 4))
+    requests = [session.request(ContextWrite("c", str(number), list(half))) for number in range(5)]
+    assert [frame.id for frame in session.outgoing()] == requests[:2], "a write counts with all its values"
+    session.disconnected()
+    greet(session)
+    for expected in (requests[:2], requests[2:4], requests[4:]):
+        frames = session.outgoing()
+        assert [frame.id for frame in frames] == expected
+        for frame in frames:
+            session.receive(Frame("r", Ok(), re=frame.id))
+    assert session.waiting == 0
+
+
+def test_what_was_forgotten_takes_room_until_its_reply_and_none_where_it_was_not_sent() -> None:
+    session = roomy()
+    first, second, third = (session.request(big(0.75)) for _ in range(3))
+    session.forget(first)
+    session.forget(second)
+    assert [frame.id for frame in session.outgoing()] == [first]
+    session.receive(Frame("r", Ok(), re=first))
+    assert [frame.id for frame in session.outgoing()] == [third]
+    [reply] = session.receive(Frame("r", Ok(), re=third))
+    assert isinstance(reply, Reply)
+    assert session._under_way == 0
 
 
 def test_only_what_gets_a_reply_goes_into_the_outbox() -> None:
