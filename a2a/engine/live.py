@@ -6,6 +6,7 @@ the agents, and only its consequences (a lease that expired) become records. Han
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ class Connection:
     """The newest mailbox entry sent here."""
     acked_mseq: int = 0
     """The newest one acknowledged; recorded now and then, not each time."""
+    unacked: deque[tuple[int, int]] = field(default_factory=deque)
+    """(mseq, bytes of the payload) of the heavy ones that were sent here and not acknowledged."""
+    unacked_bytes: int = 0
+    """How many bytes they have together."""
     seen: int = 0
     asked_at: int | None = None
     """When it was last asked whether somebody is still there, as another process came; None: never."""

@@ -32,16 +32,30 @@ from .task_state import Result, Task
 
 __all__ = ["may_forget", "render", "unsent"]
 
+_LIGHT_BYTES = 512
+"""Smaller payloads are not counted among what is on the wire: of those the credit for frames leaves 32 MiB at most."""
+
 
 def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> Iterator[Frame]:
-    """Return the entries that go out now, as far as the peer's credit for frames goes, and count them as sent."""
+    """Return the entries that go out now, as far as the peer's credit for frames goes, and count them as sent.
+
+    Nor more than a connection holds: it would end over what came while its peer was away, and so would the next one.
+    """
+    room = world.policy.outbox_max_bytes // 2
     agent, first = connection.agent or "", mailbox.entries[0].mseq
     start = connection.sent_mseq + 1 - first
     stop = min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first)
     for index in range(max(0, start), stop):
+        if connection.unacked_bytes >= room:
+            return
         entry = mailbox.entries[index]
         connection.sent_mseq = entry.mseq
-        yield Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
+        frame = Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
+        size = len(getattr(frame.message, "payload", None) or b"")
+        if size >= _LIGHT_BYTES:
+            connection.unacked.append((entry.mseq, size))
+            connection.unacked_bytes += size
+        yield frame
 
 
 def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:

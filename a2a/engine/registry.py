@@ -273,6 +273,8 @@ def on_mailbox_ack(world: World, sender: Connection, message: MailboxAck, now: i
             f"mailbox entry {message.upto} was not sent yet, the newest sent here is {sender.sent_mseq}",
         )
     sender.acked_mseq = max(sender.acked_mseq, message.upto)
+    while sender.unacked and sender.unacked[0][0] <= sender.acked_mseq:
+        sender.unacked_bytes -= sender.unacked.popleft()[1]
     return NOTHING
 
 

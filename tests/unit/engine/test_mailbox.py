@@ -184,6 +184,18 @@ def test_no_more_mail_is_on_the_wire_than_the_credit_for_frames(town, boss):
     assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4, 5]
 
 
+def test_no_more_mail_is_on_the_wire_than_a_connection_holds(make_town):
+    town = make_town(outbox_max_bytes=2_000)
+    worker, boss = town.worker("w1", tasks=9), town.join("boss")
+    for number in range(4):
+        boss.delegate(str(number), payload=bytes(600))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
+    worker.acknowledge(1)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+    worker.acknowledge(3)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4]
+
+
 def test_mail_is_sent_once_on_a_connection(town, boss):
     worker = town.worker("w1", tasks=9)
     for number in range(3):
