@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -35,12 +36,20 @@ def conflict() -> None:
 @click.option("--kind", type=click.Choice(_KINDS), help="Only those of this kind.")
 @click.option("--about", metavar="OBJECT", help="Only those about this, as context:plans/decisions/db.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
+@click.option("--before", metavar="CONFLICT", help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
-def list_conflicts(common: Common, task: str | None, only_open: bool, limit: int, **wanted: Any) -> None:
+def list_conflicts(common: Common, only_open: bool, before: str | None, limit: int, **wanted: Any) -> None:
     """Show conflicts, the newest first."""
-    is_open = True if only_open else None
-    found = common.read(lambda client: client.conflicts(task=task, is_open=is_open, limit=limit, **wanted))
+
+    async def work(client: Client) -> tuple[list[dict[str, Any]], bool]:
+        page = partial(client.conflicts, is_open=True if only_open else None, **wanted)
+        found = await page(limit=limit, before=before)
+        return found, len(found) == limit and bool(await page(limit=1, before=found[-1]["conflict"]))
+
+    found, are_more = common.read(work)
+    if are_more:
+        common.out.note(f"there are more: --before {found[-1]['conflict']}")
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import click
@@ -42,20 +43,30 @@ def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | No
 @click.option("--skill", help="Only tasks for this skill.")
 @click.option("--parent", metavar="TASK", help="Only sub-tasks of this one.")
 @click.option("--dead", is_flag=True, help="Only those given up after several agents had lost them.")
+@click.option("--before", metavar="TASK", help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
 def list_tasks(
-    common: Common, state: str | None, skill: str | None, parent: str | None, dead: bool, limit: int
+    common: Common,
+    state: str | None,
+    skill: str | None,
+    parent: str | None,
+    dead: bool,
+    before: str | None,
+    limit: int,
 ) -> None:
     """Show tasks, the newest first."""
 
-    async def work(client: Client) -> list[dict[str, Any]]:
-        found = await client.list(state=state, skill=skill, parent=parent, dead_letter=dead, limit=limit)
+    async def work(client: Client) -> tuple[list[dict[str, Any]], bool]:
+        page = partial(client.list, state=state, skill=skill, parent=parent, dead_letter=dead)
+        found = await page(limit=limit, before=before)
         if parent is not None and not found:
             await client.get(parent)  # where there is no such task, that is what there is to say
-        return found
+        return found, len(found) == limit and bool(await page(limit=1, before=found[-1]["id"]))
 
-    found = common.read(work)
+    found, are_more = common.read(work)
+    if are_more:
+        common.out.note(f"there are more: --before {found[-1]['id']}")
     if common.out.as_json:
         for shown in found:
             common.out.record(shown)

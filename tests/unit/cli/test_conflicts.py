@@ -45,6 +45,12 @@ def test_a_majority_is_the_result_and_the_conflict_is_shown(command: Any, three:
     done = command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
     assert (done.code, json.loads(done.out)) == (0, {"a": 1})
     (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
+    assert command("conflict", "ls", "--limit", "1").err == ""
+    command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
+    page = command("conflict", "ls", "--limit", "1")
+    assert page.err == f"there are more: --before {page.out.splitlines()[1].split()[0]}\n"
+    older = command("conflict", "ls", "--limit", "1", "--before", page.out.splitlines()[1].split()[0])
+    assert (older.out.splitlines()[1].split()[0], older.err) == (conflict["conflict"], "")
     shown = command("conflict", "show", conflict["conflict"]).out
     assert "majority   decided for answer" in shown
     assert "resolved   select" in shown

@@ -33,7 +33,10 @@ def test_tasks_are_listed_with_the_newest_first(command: Any, world: Any) -> Non
     assert [row.split()[1] for row in rows] == ["queued", "queued"]
     shown = [json.loads(line)["id"] for line in command("task", "ls", "--json", "--skill", "nor_this").out.splitlines()]
     assert shown == [second]
-    assert len(command("task", "ls", "--limit", "1").out.splitlines()) == 2
+    page = command("task", "ls", "--limit", "1")
+    assert (len(page.out.splitlines()), page.err) == (2, f"there are more: --before {second}\n")
+    page = command("task", "ls", "--limit", "1", "--before", second)
+    assert ([row.split()[0] for row in page.out.splitlines()[1:]], page.err) == ([first], "")
     assert command("task", "ls", "--state", "completed").out == ""
 
 
