@@ -65,6 +65,8 @@ log = logging.getLogger("a2a.link")
 
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
+_MISSED_AFTER = 2.0
+"""Seconds without a coordinator after which its absence is told. One that is started again is back before."""
 _ACK_WITHIN = 0.5
 """Seconds an acknowledgement may wait for others that it can stand for. With a tenth of it fifty clients and as many
 agents sent two on three tasks, each a message of its own, and a task took 5 % more of all processors."""
@@ -184,6 +186,10 @@ class Link:
         """How the newest connection ended."""
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
+        self._missing_since: float | None = None
+        """Since when nobody answers, where somebody did before."""
+        self._is_missed = False
+        """Whether that was told."""
         self._complained_of: dict[str, Any] | None = None
         """What the newest refusal was about that a person was told of: the same is not told at every try."""
         self._is_busy = False
@@ -336,7 +342,7 @@ class Link:
             except ConnectError as error:
                 if error.is_final or self._is_too_late(started):
                     raise
-                log.info("%s; trying again", error)
+                self._found_none(error)
             else:
                 await self._gone.wait()
                 if self._was_let_in(started):
@@ -345,6 +351,17 @@ class Link:
                 return
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, _BACKOFF[1])
+
+    def _found_none(self, error: ConnectError) -> None:
+        """Note that nobody answers; where somebody did before, say so once it lasts."""
+        log.info("%s; trying again", error)
+        if not self._welcomed.done() or self._is_missed:
+            return
+        if self._missing_since is None:
+            self._missing_since = self._loop.time()
+        elif self._loop.time() - self._missing_since >= _MISSED_AFTER:
+            self._is_missed = True
+            log.warning("%s; %s waits until it is back", error, self.identity.agent_id)
 
     def _held(self) -> list[Held]:
         return self.work.held()
@@ -511,6 +528,9 @@ class Link:
     def _greeted(self, event: Welcomed, now: int, work: list[WorkEvent]) -> None:
         welcome = event.welcome
         self._is_let_in = True
+        if self._is_missed:
+            log.warning("%s is back", self.settings.url)
+        self._missing_since, self._is_missed = None, False
         work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
         self.delegations.on_welcome()
         self.contexts.on_welcome()

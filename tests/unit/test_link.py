@@ -386,6 +386,21 @@ async def test_a_process_that_starts_before_its_coordinator_finds_it(coordinator
     assert coordinator.tries == 101
 
 
+async def test_a_coordinator_that_stays_away_is_missed_once(coordinator, make_link, haste, caplog):
+    restarting, gone = [ConnectError("nobody there")] * 3, [ConnectError("nobody there")] * 20
+    coordinator.doors.extend([*gone, welcome(), *restarting, welcome(), *gone, welcome(), *gone, welcome()])
+    link = make_link(patience=FOREVER)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        for number, times in ((0, 0), (1, 0), (2, 1), (3, 2)):
+            await coordinator.greeted(number)
+            while not link.session.is_open:
+                await anyio.lowlevel.checkpoint()
+            told = ["nobody there; helper waits until it is back", f"{link.settings.url} is back"] * times
+            assert caplog.messages == told
+            coordinator.connections[number].transport.abort()
+
+
 async def test_an_address_that_is_none_is_told_at_once_for_all_patience(coordinator, make_link):
     coordinator.always = ConnectError("ws:// is not an address", is_final=True)
     with anyio.fail_after(BOUND):
