@@ -73,7 +73,8 @@ def _note(shown: dict[str, Any]) -> str:
     if shown.get("recalled"):
         return f"called back: {shown['recalled']}"
     if shown["state"] == "waiting":
-        return "waits for " + ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
+        whom = ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
+        return f"waits for {whom}" + (f" and {shown['waitsForMore']} more" if "waitsForMore" in shown else "")
     return f"for {duration(shown['ttlMs'] / 1000)} more" if "ttlMs" in shown else ""
 
 

@@ -53,6 +53,9 @@ __all__ = [
     "when_claim_due",
 ]
 
+_IN_WAY_SHOWN = 16
+"""What a list names of all that stands in the way of one: in a line of a thousand each would name all before it."""
+
 
 # What peers ask -------------------------------------------------------------------------------------------------------
 
@@ -273,9 +276,12 @@ def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int
         zip(next_ones, in_their_way(world.ledger, world.live, next_ones), strict=True), 1
     ):
         what = wait.what
+        told: dict[str, Any]
         told = _shown(what, now) if isinstance(what, Claim) else {"task": what.id, "claims": _listed(wait.names)}
         told |= {"state": "waiting", "position": position}
-        told["waitsFor"] = [_in_way(obstacle) for obstacle in obstacles]
+        told["waitsFor"] = [_in_way(obstacle) for obstacle in obstacles[:_IN_WAY_SHOWN]]
+        if len(obstacles) > _IN_WAY_SHOWN:
+            told["waitsForMore"] = len(obstacles) - _IN_WAY_SHOWN
         shown.append(told)
     return reply(ClaimPage(shown, len(held) + len(waits) > message.limit))
 

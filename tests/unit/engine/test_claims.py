@@ -842,6 +842,16 @@ def test_a_page_of_a_long_line_looks_at_each_place_once(town, boss, monkeypatch)
     assert len(looks) == len(tasks)
 
 
+def test_of_a_long_line_a_page_names_the_first(town, boss):
+    town.worker("w")
+    me = town.join("me")
+    granted(me.say(wants("a")))
+    tasks = [boss.delegate(f"task{number}", spec=needs("a")) for number in range(18)]
+    *_, full, long = me.say(ClaimList()).claims[:18]
+    assert ([one.get("task") for one in full["waitsFor"]], "waitsForMore" in full) == ([None, *tasks[:15]], False)
+    assert (long["waitsFor"], long["waitsForMore"]) == (full["waitsFor"], 1)
+
+
 # Mailboxes ------------------------------------------------------------------------------------------------------------
 
 
