@@ -21,6 +21,8 @@ STEPS = "a2a/engine/coordinator.py"
 HANDLERS = "a2a/engine/handlers.py"
 TASKS = "a2a/engine/tasks.py"
 RESULTS = "a2a/engine/results.py"
+ASKING = "a2a/engine/conflicts/asking.py"
+SPENDING = "a2a/engine/spending.py"
 REGISTRY = "a2a/engine/registry.py"
 CODEC = "a2a/protocol/codec.py"
 SESSION = "a2a/protocol/session.py"
@@ -275,6 +277,17 @@ WRONG: tuple[Wrong, ...] = (
         one(SLACK, "            self._timer = loop.call_at(due, self.send_all)\n", ""),
         broken=("RPC-7",),
     ),
+    Wrong(
+        "warns-each-of-a-budget-alone",
+        COORDINATOR,
+        "An attempt is held against a budget it shares as if no other used it.",
+        one(
+            SPENDING,
+            "                self._sums[payer.id, kind] = self.of(payer, kind) + amount\n",
+            "                self._sums[payer.id, kind] = amount\n",
+        ),
+        broken=("BUDGET-4",),
+    ),
     # The coordinator: frames ------------------------------------------------------------------------------------------
     Wrong(
         "drops-unknown-fields-of-a-spec",
@@ -457,6 +470,13 @@ WRONG: tuple[Wrong, ...] = (
         COORDINATOR,
         "What a judge chose in one order of the candidates decides.",
         the_bug("judge-in-one-order"),
+        broken=("RUNG-3",),
+    ),
+    Wrong(
+        "has-an-answer-hide-the-others",
+        COORDINATOR,
+        "What is no JSON is put among the answers that a judge is shown as it came.",
+        one(ASKING, '    shown = b",".join(map(_as_json, candidates))\n', '    shown = b",".join(candidates)\n'),
         broken=("RUNG-3",),
     ),
     Wrong(
