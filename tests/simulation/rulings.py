@@ -74,7 +74,10 @@ class Certain(Checker):
         self.hold(not unsure, f"{record.task} is decided without a conflict, and nobody can say what {unsure} is")
         waits = [member for member in group.electorate if not self.model.tasks[member].has_ended]
         others = max((len(members) for members in group.classes if members is not chosen[0]), default=0)
-        unread = len(group.electorate) - len(group.numbers)
+        unread = sum(
+            member not in group.numbers and (member in waits or self.model.has_answer(member))
+            for member in group.electorate
+        )
         certain = len(chosen[0]) >= needed > others + unread
         alone = len(group.classes) == 1 and not waits
         self.hold(certain or alone, f"{record.task} is decided by {len(chosen[0])} of {needed}, and {waits} may answer")
