@@ -6,7 +6,8 @@ attempt, what the clock ends. Who is in whose way is looked up in `waits`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import ErrorCode
@@ -30,7 +31,7 @@ from .claimbook import Claim, owner_of
 from .decision import Decision, no_task, refuse, reply
 from .leases import not_current, regain
 from .ledger import Ledger, MailboxEntry
-from .live import Connection, World
+from .live import Alike, Connection, Line, Standing, World
 from .names import NameIndex, canonical_names, names_meet
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Record
 from .task_state import Task
@@ -262,7 +263,7 @@ def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int
     if message.name is not None:
         wanted = {message.name: "x"}
         claims = [book.claims[key] for key in (*book.held.meeting(wanted), *book.waiting.meeting(wanted))]
-        tasks = [line.tasks[key] for key in line.index.meeting(wanted)]
+        tasks = [task for alike, _ in line.meeting(wanted) for task in alike.tasks]
     if message.task is not None:
         claims = [claim for claim in claims if claim.task == message.task]
         tasks = [task for task in tasks if task.id == message.task]
@@ -366,14 +367,10 @@ def next_in_line(world: World, now: int) -> Iterator[Record]:
 
     A task in line that may be next is queued again: routing offers it, or finds that no agent would take it now.
     """
-    book, line = world.ledger.claims, world.live.line
+    line = world.live.line
     freed, world.ledger.freed = world.ledger.freed, []
-    called: dict[int | str, Wait] = {}
-    for names in {tuple(names.items()): names for names in freed}.values():
-        called.update((key, wait_of(book.claims[key])) for key in book.waiting.meeting(names))
-        called.update((key, wait_of(line.tasks[key], line.names[key])) for key in line.index.meeting(names))
     behind = _Behind()
-    for wait in sorted(called.values(), key=lambda wait: wait.standing):
+    for wait in _called(world, freed, behind):
         if isinstance(wait.what, Task):
             if not behind.is_behind(wait):
                 line.called[wait.what.id] = wait.what
@@ -385,6 +382,43 @@ def next_in_line(world: World, now: int) -> Iterator[Record]:
                 behind.add(wait)
             elif wait.what.preemptible:
                 world.ledger.freed.append(wait.what.names)  # one of higher priority behind it may call it back now
+
+
+def _called(world: World, freed: list[dict[str, str]], behind: _Behind) -> Iterator[Wait]:
+    """Yield who waits for names that became free, in the order of the line; of tasks that are behind not each."""
+    book, line = world.ledger.claims, world.live.line
+    waiting: set[int] = set()
+    alike: dict[int, Alike] = {}
+    for names in {tuple(names.items()): names for names in freed}.values():
+        waiting.update(book.waiting.meeting(names))
+        alike.update((id(found), found) for found, _ in line.meeting(names))
+    claims = (wait_of(book.claims[key]) for key in waiting)
+    # No two have one standing, so what stands there is not compared.
+    called: list[tuple[Standing, Wait | Alike]] = [(wait.standing, wait) for wait in claims]
+    called += [(found.standings[0], found) for found in alike.values()]
+    heapq.heapify(called)
+    while called:
+        standing, first = heapq.heappop(called)
+        if isinstance(first, Wait):
+            yield first
+            continue
+        task = first.at(standing)  # what came before it may have had it leave the line
+        if task is not None:
+            yield wait_of(task, first.names)
+        following = _following(line, first, standing, behind.owners(first.names))
+        if following is not None:
+            heapq.heappush(called, (following, first))
+
+
+def _following(line: Line, alike: Alike, standing: Standing, waiting: Sequence[str]) -> Standing | None:
+    """Return where the next of several alike stands that may go on, beside whoever waits for what they want too."""
+    if not waiting:
+        place = alike.behind(standing)
+        return alike.standings[place] if place < len(alike.standings) else None
+    if len(waiting) > 1:
+        return None
+    own = line.standing_of(waiting[0].removeprefix("task:"), alike)  # a task's own claims are in nobody else's way
+    return own if own is not None and own > standing else None
 
 
 class _Behind:
@@ -406,11 +440,16 @@ class _Behind:
         if len(owners) < 2 and wait.owner not in owners:
             owners.append(wait.owner)
 
+    def owners(self, names: Mapping[str, str]) -> list[str]:
+        """Return who waits for what conflicts with these names, the first two at most: behind two is everybody."""
+        # Most that wait for the same want just the same.
+        found = dict.fromkeys(self._owners.get(tuple(names.items()), ()) if "x" in names.values() else ())
+        if len(found) < 2:
+            found |= dict.fromkeys(owner for key in self._index.meeting(names) for owner in self._owners[key])
+        return list(found)[:2]
+
     def is_behind(self, wait: Wait) -> bool:
-        alike = self._owners.get(tuple(wait.names.items()), ())
-        if "x" in wait.names.values() and any(not wait.is_beside(owner) for owner in alike):
-            return True  # most that wait for the same want just the same
-        return any(not wait.is_beside(owner) for key in self._index.meeting(wait.names) for owner in self._owners[key])
+        return any(not wait.is_beside(owner) for owner in self.owners(wait.names))
 
 
 def _its_turn(world: World, wait: Wait, now: int) -> list[Record]:

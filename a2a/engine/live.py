@@ -6,7 +6,9 @@ the agents, and only its consequences (a lease that expired) become records. Han
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -91,35 +93,84 @@ class Progress:
     """What the attempt has used so far."""
 
 
+Standing = tuple[int, int]
+"""A place in line: the lesser one comes first, and no two are the same."""
+
+
+@dataclass(slots=True)
+class Alike:
+    """The queued tasks that wait for just the same resources, in the order in which they stand."""
+
+    names: dict[str, str]
+    standings: list[Standing] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    """The task at each of them."""
+
+    def at(self, standing: Standing) -> Task | None:
+        """Return the task that stands at a place, or None where none does."""
+        place = self.behind(standing) - 1
+        return self.tasks[place] if place >= 0 and self.standings[place] == standing else None
+
+    def behind(self, standing: Standing) -> int:
+        """Return the index of the first that stands behind a place; as many as there are where none does."""
+        return bisect_right(self.standings, standing)
+
+
 @dataclass(slots=True)
 class Line:
-    """The queued tasks that an agent would take, and that wait for their resources (spec CLAIM-9)."""
+    """The queued tasks that an agent would take, and that wait for their resources (spec CLAIM-9).
+
+    Those that wait for just the same are found as one, with the first of them: however many they are, one at a time
+    may go on, and the others need not be looked at.
+    """
 
     tasks: dict[str, Task] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)
     """Task to its resources: name to mode."""
-    latest: tuple[int, int] = (0, 0)
-    """No task in it stands behind this place."""
-    index: NameIndex = field(default_factory=NameIndex)
     called: dict[str, Task] = field(default_factory=dict)
     """Those that are looked at again in this pass: one that no agent would take now loses its place."""
+    _standings: dict[str, Standing] = field(default_factory=dict)
+    _alike: dict[tuple[tuple[str, str], ...], Alike] = field(default_factory=dict)
+    """By their resources."""
+    _index: NameIndex = field(default_factory=NameIndex)
 
-    def join(self, task: Task, names: dict[str, str], standing: tuple[int, int]) -> bool:
+    def join(self, task: Task, names: dict[str, str], standing: Standing) -> bool:
         """Have a task stand in line, and tell whether it did not before."""
         if task.id in self.tasks:
             return False
-        self.latest = max(self.latest, standing) if self.tasks else standing
-        self.tasks[task.id], self.names[task.id] = task, names
-        self.index.add(task.id, names)
+        self.tasks[task.id], self.names[task.id], self._standings[task.id] = task, names, standing
+        key = tuple(names.items())
+        alike = self._alike.get(key)
+        if alike is None:
+            alike = self._alike[key] = Alike(names)
+            self._index.add(key, names)
+        place = alike.behind(standing)
+        alike.standings.insert(place, standing)
+        alike.tasks.insert(place, task)
         return True
 
     def leave(self, task: Task) -> dict[str, str] | None:
         """Have a task stand in line no longer, and return its resources, or None where it did not."""
         if self.tasks.pop(task.id, None) is None:
             return None
-        names = self.names.pop(task.id)
-        self.index.remove(task.id, names)
+        names, standing = self.names.pop(task.id), self._standings.pop(task.id)
+        key = tuple(names.items())
+        alike = self._alike[key]
+        place = alike.behind(standing) - 1
+        del alike.standings[place], alike.tasks[place]
+        if not alike.tasks:
+            del self._alike[key]
+            self._index.remove(key, names)
         return names
+
+    def standing_of(self, task: str, alike: Alike) -> Standing | None:
+        """Return where a task stands among some that are alike, or None where it does not."""
+        return self._standings[task] if task in self.tasks and self.names[task] == alike.names else None
+
+    def meeting(self, names: Mapping[str, str]) -> Iterator[tuple[Alike, str]]:
+        """Yield those that wait for something that conflicts with these names, and a name of theirs that does."""
+        for key, name in self._index.meeting(names).items():
+            yield self._alike[key], name
 
 
 @dataclass(slots=True)

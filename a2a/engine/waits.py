@@ -16,7 +16,7 @@ from ..protocol.states import TaskState
 from .capacity import Busy, all_busy
 from .claimbook import Claim, owner_of
 from .ledger import Ledger
-from .live import Live
+from .live import Live, Standing
 from .names import NameIndex, canonical_names, names_meet
 from .records import ClaimEnded, Record, Settled
 from .task_state import Task
@@ -65,7 +65,7 @@ class Wait:
         return self.owner == owner and owner.startswith("task:")
 
     @property
-    def standing(self) -> tuple[int, int]:
+    def standing(self) -> Standing:
         """Its place in line. Both sides of a comparison age alike, so the order of two never changes."""
         return (self.at - self.priority * AGEING_MS, self.lsn)
 
@@ -233,9 +233,7 @@ class _Graph:
     def is_waited_for(self, owner: str) -> bool:
         """Tell whether anybody may wait for an owner: most that wait hold nothing, and close no circle."""
         mine = self.ledger.claims.by_owner.get(owner, {}).values()
-        wanted: list[tuple[Mapping[str, str], tuple[int, int]]] = [
-            (claim.names, _FIRST) for claim in mine if claim.fence
-        ]
+        wanted: list[tuple[Mapping[str, str], Standing]] = [(claim.names, _FIRST) for claim in mine if claim.fence]
         wanted += [(wait.names, wait.standing) for wait in self.waits(owner)]
         for names, standing in wanted:
             others = (wait for wait, _ in _waiting(self.ledger, self.live, names, after=standing))
@@ -292,8 +290,8 @@ def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
 def in_the_way(ledger: Ledger, live: Live, wait: Wait) -> list[Obstacle]:
     """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5)."""
     held = _holding(ledger, wait)
-    before: list[tuple[tuple[int, int], Obstacle]] = []
-    for other, name in _waiting(ledger, live, wait.names):
+    before: list[tuple[Standing, Obstacle]] = []
+    for other, name in _waiting(ledger, live, wait.names, before=wait.standing):
         if not wait.is_beside(other.owner) and other.standing < wait.standing:
             before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
     before.sort(key=lambda item: item[0])
@@ -343,23 +341,31 @@ def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
     held = (ledger.claims.claims[key] for key in ledger.claims.held.meeting(wait.names))
     if any(not wait.is_beside(claim.owner) for claim in held):
         return True
-    others = (other for other, _ in _waiting(ledger, live, wait.names))
+    others = (other for other, _ in _waiting(ledger, live, wait.names, before=wait.standing))
     return any(not wait.is_beside(other.owner) and other.standing < wait.standing for other in others)
 
 
 def _waiting(
-    ledger: Ledger, live: Live, names: Mapping[str, str], *, after: tuple[int, int] | None = None
+    ledger: Ledger,
+    live: Live,
+    names: Mapping[str, str],
+    *,
+    before: Standing | None = None,
+    after: Standing | None = None,
 ) -> Iterator[tuple[Wait, str]]:
     """Yield what stands in line for something that conflicts with these names, and a name of each that does.
 
-    With `after`, only those that stand behind that place are asked for, and there may be others.
+    Only what stands before a place, or behind one, is asked for, and there may be other claims: of tasks many may be
+    in line, of claims a few (spec LIMIT-7).
     """
     book, line = ledger.claims, live.line
     for key, name in book.waiting.meeting(names).items():
         yield wait_of(book.claims[key]), name
-    if line.tasks and (after is None or after < line.latest):
-        for task, name in line.index.meeting(names).items():
-            yield wait_of(line.tasks[task], line.names[task]), name
+    for alike, name in line.meeting(names):
+        first = 0 if after is None else alike.behind(after)
+        end = len(alike.tasks) if before is None else alike.behind(before)
+        for place in range(first, end):
+            yield wait_of(alike.tasks[place], alike.names), name
 
 
 def gives_way(obstacle: Obstacle, priority: int) -> bool:

@@ -1,9 +1,16 @@
 """Claims: granted, queued, denied, called back, renewed, released, and ended with their attempt."""
 
+from types import SimpleNamespace
+
 import pytest
+from hypothesis import given
+from hypothesis.strategies import data, dictionaries, permutations, sampled_from
 
 from a2a.engine import claims, routing, waits
+from a2a.engine.live import Line
+from a2a.engine.names import NameIndex, names_meet
 from a2a.engine.records import Accepted, Claimed, ClaimEnded, ClaimRecalled, ClaimRequested, Offered, Revived, Settled
+from a2a.engine.task_state import Task
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentUpdate,
@@ -676,6 +683,42 @@ def test_a_task_whose_last_agent_goes_is_in_nobodys_way_any_more(town, boss, how
         worker.say(Credit(0, 256) if how == "takes less" else AgentUpdate(status="draining"))
     assert isinstance(other.mail()[-1], ClaimGranted)
     assert town.task(task).state == "queued"
+
+
+def test_of_a_backlog_for_one_name_few_are_looked_at_however_long_it_is(town, boss, monkeypatch):
+    worker = town.worker("w1")
+    tasks = [boss.delegate(f"task{number}", spec=needs("repo"), acceptance="auto") for number in range(200)]
+    looks, wait_of = [], waits.wait_of
+    for module in (claims, routing, waits):
+        monkeypatch.setattr(module, "wait_of", lambda *given: looks.append(given) or wait_of(*given))
+    for task in tasks[:10]:
+        offer = worker.offer()
+        assert offer.task == task
+        worker.report(offer)
+    assert len(looks) < 10 * 8
+
+
+@given(data())
+def test_who_is_next_in_line_is_whoever_is_behind_none_that_is(drawn):
+    names = sampled_from(["a", "a/b", "a/**", "a/b/**", "c"])
+    wanted = dictionaries(names, sampled_from("xs"), min_size=1, max_size=2)
+    line = Line()
+    waiting = []
+    for number in drawn.draw(permutations(range(8))):
+        task = Task.__new__(Task)
+        task.id, task.spec, task.lsn, task.at = f"t-{number}", {"priority": 0}, number, 0
+        resources = dict(sorted(drawn.draw(wanted).items()))
+        line.join(task, resources, (0, number))
+        waiting.append((number, task.id, resources))
+    freed = drawn.draw(wanted)
+    queues, book = SimpleNamespace(add=lambda task: None), SimpleNamespace(waiting=NameIndex(), claims={})
+    ledger, live = SimpleNamespace(freed=[freed], claims=book), SimpleNamespace(line=line)
+    assert list(claims.next_in_line(SimpleNamespace(ledger=ledger, live=live, queues=queues), 0)) == []
+    called = []
+    for _, task, resources in sorted(waiting):
+        if names_meet(freed, resources) and not any(names_meet(before, resources) for _, before in called):
+            called.append((task, resources))
+    assert list(line.called) == [task for task, _ in called]
 
 
 def test_a_backlog_for_one_name_is_served_in_order_with_few_looks(town, boss, monkeypatch):

@@ -1,7 +1,10 @@
 """What is true only now."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from a2a.engine.live import Line
 from a2a.protocol.messages import Credit, Held, TaskYield
 
 
@@ -25,6 +28,26 @@ def test_what_an_agent_holds_is_taken_from_its_credit(town):
     assert live.free_credit("w1", ledger) == -1
     worker.report(worker.mail()[0])
     assert live.free_credit("w1", ledger) == 0
+
+
+def test_a_line_keeps_those_alike_in_order_and_finds_them_as_one():
+    tasks = {number: SimpleNamespace(id=f"t-{number}") for number in range(4)}
+    repo, all_of_it = {"repo": "x"}, {"repo/**": "s"}
+    line = Line()
+    for number in (2, 0, 3):
+        assert line.join(tasks[number], repo, (0, number))
+    assert line.join(tasks[1], all_of_it, (0, 1))
+    assert not line.join(tasks[2], repo, (0, 2))
+    (first, name), (second, other) = sorted(line.meeting({"repo": "x"}), key=lambda found: found[1])
+    assert (first.tasks, name) == ([tasks[0], tasks[2], tasks[3]], "repo")
+    assert (second.tasks, other) == ([tasks[1]], "repo/**")
+    assert (first.at((0, 2)), first.at((0, 1)), first.at((-1, 0)), first.behind((0, 1))) == (tasks[2], None, None, 1)
+    assert (line.standing_of("t-2", first), line.standing_of("t-1", first)) == ((0, 2), None)
+    assert (line.leave(tasks[2]), line.leave(tasks[2])) == (repo, None)
+    assert first.tasks == [tasks[0], tasks[3]]
+    for number in (0, 1, 3):
+        line.leave(tasks[number])
+    assert line == Line()
 
 
 def test_nothing_of_it_is_stored(town):
