@@ -282,9 +282,9 @@ def _word(task: Task, result: Result, message: TaskConfirm, by: str, now: int) -
 
 def _confirmed_before(task: Task, message: TaskConfirm) -> Decision:
     """The first word counted. The same word again is answered the same, another one is told what counted."""
+    if message.verdict == "reject" and any(rev == message.rev for rev, _, _ in task.feedback):
+        return reply(Ok(state=task.state.value))  # it was sent back, whatever has become of the task since
     if task.settled is None:
-        if message.verdict == "reject" and any(rev == message.rev for rev, _, _ in task.feedback):
-            return reply(Ok(state=task.state.value))
         return refuse(
             ErrorCode.CONFLICT,
             f"revision {message.rev} of task {task.id} was rejected, revision {task.rev} is under way",

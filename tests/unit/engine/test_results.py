@@ -432,6 +432,17 @@ def test_a_word_on_an_earlier_revision_is_refused_and_its_repeat_is_not(town, bo
     assert boss.confirm(second) == Ok(state="completed")
 
 
+@pytest.mark.parametrize("end", ["accept", "reject"])
+def test_a_repeated_wish_for_rework_gets_the_same_answer_when_the_task_has_ended(town, boss, worker, review, end):
+    boss.confirm(review, verdict="reject", rework=True)
+    worker.report(worker.offer(), payload=b"[2]")
+    boss.confirm(boss.mail()[-1], verdict=end)
+    count = len(town.records)
+    assert boss.confirm(review, verdict="reject", rework=True) == Ok(state=settled(town)[0][1])
+    assert boss.confirm(review).code == ErrorCode.CONFLICT
+    assert len(town.records) == count
+
+
 def test_a_result_is_reworked_a_bounded_number_of_times(make_town):
     town = make_town(bounds=Bounds(reworks=1))
     boss, worker = town.join("boss"), town.worker("w1")
