@@ -248,7 +248,7 @@ class Client(Reader):
         Behind a lost connection what is otherwise than it was told last follows; what came and went meanwhile does not.
 
         Args:
-            skill: only those that have it.
+            skill: only those that have it; one that has it no more has left.
 
         Raises:
             ConnectionLost: the client was closed.

@@ -116,7 +116,16 @@ from .task_state import Task
 from .timers import due, when_due
 from .tree import cancel_children, cancel_orphan, settle_abandoned
 from .waits import anyone_waits, circles_broken, resources_of
-from .watching import agent_told, archived_told, leave_watches, progress_told, watch, watchers_told
+from .watching import (
+    agent_told,
+    archived_told,
+    finds_passed,
+    leave_watches,
+    passes_no_more,
+    progress_told,
+    watch,
+    watchers_told,
+)
 
 __all__ = ["Coordinator"]
 
@@ -165,6 +174,8 @@ class Coordinator:
         self._has_resolved = False  # a conflict ended since what patches the same was looked at
         self._broken: list[ClaimEnded | Settled] = []
         """Circles of waits that were broken since the last pass."""
+        self._passed: list[tuple[Connection, str]] = []
+        """Who watches for agents such as the one whose card is about to change, and with which find."""
         self._waiting = Waiting()
         self._leaving = Leaving(self.policy)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
@@ -502,6 +513,8 @@ class Coordinator:
         """Make a record true, and remember to append it."""
         if isinstance(record, _TELLS_USAGE):
             self._add_heard(record)
+        elif isinstance(record, AgentRegistered) and record.agent in self.live.agents:
+            self._passed = finds_passed(self.world, record.agent)
         lsn = self.ledger.apply(record)
         self._ready.records.append((lsn, record))
         if self.live.line.tasks:
@@ -539,6 +552,8 @@ class Coordinator:
 
     def _card_changed(self, record: AgentRegistered | StatusSet) -> None:
         self._agent_changed(record.agent, record.at)
+        passed, self._passed = self._passed, []
+        self._tell(passes_no_more(self.world, record.agent, passed, record.at))
 
     def _quarantine_changed(self, record: ConflictOpened | ConflictResolved) -> None:
         quarantined = self.ledger.conflicts[record.conflict].quarantines

@@ -17,7 +17,16 @@ from .registry import change_notice
 from .routing import satisfies
 from .task_state import Task
 
-__all__ = ["agent_told", "archived_told", "leave_watches", "progress_told", "watch", "watchers_told"]
+__all__ = [
+    "agent_told",
+    "archived_told",
+    "finds_passed",
+    "leave_watches",
+    "passes_no_more",
+    "progress_told",
+    "watch",
+    "watchers_told",
+]
 
 
 def watch(world: World, sender: Connection, request: str, message: TaskWatch) -> Iterator[Told]:
@@ -75,12 +84,28 @@ def leave_watches(live: Live, gone: Connection) -> None:
         _unwatch(live, task, gone.id)
 
 
-def agent_told(world: World, agent_id: str, change: Literal["joined", "left", "changed"], now: int) -> Iterator[Told]:
-    """Return what those who watch for agents are told of one that came, went or changed."""
+def finds_passed(world: World, agent_id: str) -> list[tuple[Connection, str]]:
+    """Return those who watch for agents of which this is one, and with which find."""
     agent = world.ledger.agents.get(agent_id)
     if agent is None:
-        return
-    for connection in world.live.finders.values():
-        for request, wanted in connection.finding.items():
-            if satisfies(agent, wanted):
-                yield connection, request, change_notice(world, agent, change, now)
+        return []
+    return [
+        (connection, request)
+        for connection in world.live.finders.values()
+        for request, wanted in connection.finding.items()
+        if satisfies(agent, wanted)
+    ]
+
+
+def agent_told(world: World, agent_id: str, change: Literal["joined", "left", "changed"], now: int) -> Iterator[Told]:
+    """Return what those who watch for agents are told of one that came, went or changed."""
+    for connection, request in finds_passed(world, agent_id):
+        yield connection, request, change_notice(world, world.ledger.agents[agent_id], change, now)
+
+
+def passes_no_more(world: World, agent_id: str, before: list[tuple[Connection, str]], now: int) -> Iterator[Told]:
+    """Return what those are told for whom an agent that was one of theirs is none any more."""
+    agent = world.ledger.agents[agent_id]
+    for connection, request in before:
+        if not satisfies(agent, connection.finding[request]):
+            yield connection, request, change_notice(world, agent, "left", now)

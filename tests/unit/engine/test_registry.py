@@ -552,6 +552,25 @@ def test_a_watcher_hears_who_joins_changes_and_leaves(town, boss):
     assert all(isinstance(event, AgentEvent) for event in boss.notices)
 
 
+def test_who_passes_a_watchers_filter_no_more_has_left_for_it(town, boss):
+    boss.say(AgentFind(AgentFilter(skill="echo"), watch=True))
+    boss.say(AgentFind(AgentFilter(labels={"zone": "eu"}), watch=True))
+    worker = town.worker("w1", labels={"zone": "eu"})
+    assert [event.change for event in boss.notices] == ["joined", "joined"]
+    boss.notices.clear()
+    worker.say(AgentUpdate(labels={"zone": "us"}))
+    assert [(event.change, event.agent.labels) for event in boss.notices] == [
+        ("changed", {"zone": "us"}),
+        ("left", {"zone": "us"}),
+    ]
+    boss.notices.clear()
+    town.worker("w1", "count", instance_id="w1-2", incarnation=2)
+    assert [event.change for event in boss.notices] == ["left"], "the process that took it over cannot do it"
+    boss.notices.clear()
+    town.peers[len(town.peers)].drop()
+    assert boss.notices == []
+
+
 def test_who_has_no_card_comes_and_goes_unseen(town, boss):
     boss.say(AgentFind(watch=True))
     town.join("chief").drop()
