@@ -154,7 +154,7 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
         fence=fence,
         attempt=list(task.attempts).index(fence) + 1,
         granted=granted,
-        offer_ms=task.durations.offer_ms,
+        offer_ms=_waited_for(world, task, now),
         lease_ms=task.durations.lease_ms,
         heartbeat_ms=task.durations.heartbeat_ms,
         spec=task.spec,  # type: ignore[arg-type]
@@ -177,6 +177,13 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
         budget=remaining(ledger, task) or None,  # type: ignore[arg-type]
         claims=granted_names(ledger, task, fence),
     )
+
+
+def _waited_for(world: World, task: Task, now: int) -> int:
+    """Return how much longer the first sign of life of an offer that stands is waited for. Spec MAIL-6, OFFER-6."""
+    live, whole = world.live, task.durations.offer_ms
+    until = live.lease_until.get(task.id, now + whole) if task.offer is None else task.offer.at + whole
+    return max(0, min(whole, max(until, live.grace_until) - now))
 
 
 def _revoke(task: Task, fence: int, now: int) -> TaskRevoke:

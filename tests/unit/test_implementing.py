@@ -26,7 +26,7 @@ from tests.unit.test_spec import PROMISES, cited_in
 PAGE = (Path(__file__).parents[2] / "spec" / "v1" / "implementing.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^(worker|delegator) (→|←) (\{.*\})$", PAGE, re.MULTILINE)
 TOKEN = "letmein"
-CLOCK = {"confirmMs": 600_000}
+CLOCK = {"confirmMs": 600_000, "offerMs": 5_000}
 """What a field says that goes by the clock: the coordinator may say a little less."""
 BOUND = 20.0
 

@@ -14,6 +14,7 @@ from a2a.protocol.messages import (
     Resume,
     TaskAnswer,
     TaskAsk,
+    TaskLease,
     TaskLimits,
     TaskOffer,
     TaskRevoke,
@@ -116,6 +117,31 @@ def test_what_is_left_of_a_time_limit_is_told_when_the_mail_is_sent(town, boss):
     assert again.mail() == [TaskAsk(task, 1, b"[]", timeout_ms=500)]
     town.worker("w1", resume=Resume(0))
     assert town.peers[max(town.peers)].offer().deadline_ms == 8_500
+
+
+def test_an_offer_that_waited_says_how_long_it_is_still_waited_for(town, boss):
+    town.worker("w1")
+    task = boss.delegate(timers=Timers(lease_ms=3_000, offer_ms=500))
+    town.pass_time(450)
+    worker = town.worker("w1")
+    offer = worker.offer()
+    assert (offer.granted, offer.offer_ms) == (True, 50)
+    town.pass_time(49)
+    assert worker.beat(offer) == TaskLease(task, offer.fence, 3_000)
+    assert town.worker("w1").offer().offer_ms == 500, "it is never more than of a new one"
+    town.peers[max(town.peers)].drop()
+    town.pass_time(3_000)
+    town.worker("w2")
+    town.pass_time(200)
+    again = town.worker("w2").offer()
+    assert (again.granted, again.offer_ms) == (False, 300)
+
+
+def test_an_offer_says_that_it_is_waited_for_longer_after_a_restart(town, boss):
+    town.worker("w1")
+    boss.delegate()
+    town.pass_time(450)
+    assert town.restart().worker("w1").offer().offer_ms == 500
 
 
 @pytest.mark.parametrize("kind", ["task.ask", "task.review"])
