@@ -103,7 +103,7 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
                 result.result_hash,
                 result.payload,
                 result.agent,
-                _confirm_ms(task, result, now),
+                _confirm_ms(world, task, result, now),
                 result.unseen_steer,
                 [StaleBasis(stale["key"], stale["seen"], stale["current"]) for stale in result.stale_basis],
             )
@@ -133,12 +133,13 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             raise ValueError(f"mailbox entry {entry.mseq} of {agent} has the unknown kind {entry.kind}")
 
 
-def _confirm_ms(task: Task, result: Result, now: int) -> int:
+def _confirm_ms(world: World, task: Task, result: Result, now: int) -> int:
     """Return the time left for a word on a result: it does not pass in a conflict, and begins anew after it."""
     if not task.is_reported or result is not task.results[-1]:
         return 0
-    since = now if task.state is TaskState.DISPUTED else task.since
-    return max(0, since + task.durations.confirm_ms - now)
+    if task.state is TaskState.DISPUTED:
+        return task.durations.confirm_ms
+    return max(0, max(task.since + task.durations.confirm_ms, world.live.grace_until) - now)
 
 
 def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Message:

@@ -4,19 +4,25 @@ import pytest
 
 from a2a.engine.ledger import MailboxEntry
 from a2a.engine.mailbox import render
+from a2a.engine.policy import Admission, digest
 from a2a.engine.records import MailboxAcked
 from a2a.protocol.messages import (
     Child,
+    ConflictRaise,
+    ConflictVote,
     Credit,
     Feedback,
     Held,
     MailboxAck,
+    Ok,
+    RaisedSubject,
     Resume,
     TaskAnswer,
     TaskAsk,
     TaskLease,
     TaskLimits,
     TaskOffer,
+    TaskReview,
     TaskRevoke,
     TaskSettled,
     TaskSteer,
@@ -135,6 +141,27 @@ def test_an_offer_that_waited_says_how_long_it_is_still_waited_for(town, boss):
     town.pass_time(200)
     again = town.worker("w2").offer()
     assert (again.granted, again.offer_ms) == (False, 300)
+
+
+def test_a_review_says_how_much_time_is_left_when_a_dispute_is_over(make_town):
+    ladder = ({"strategy": "human", "timeoutMs": 60_000}, {"strategy": "abort"})
+    town = make_town(admission=Admission(operator_token=digest("op")), ladders={"artifact": ladder}, ballot_ms=0)
+    boss, worker, human = town.join("boss"), town.worker("w1"), town.join("human", operator_token="op")
+    tasks = []
+    for number in range(2):
+        tasks.append(boss.delegate(f"k{number}"))
+        worker.report(worker.offer(), payload=b"[%d]" % number)
+    raised = boss.say(ConflictRaise("artifact", [RaisedSubject(task=task) for task in tasks]))
+    town.pass_time(30_000)
+
+    def left():
+        return [mail.confirm_ms for mail in town.join("boss").mail() if isinstance(mail, TaskReview)]
+
+    assert left() == [10_000, 10_000], "none of it passes meanwhile"
+    chosen = town.ledger.conflicts[raised.conflict].candidates[0].ref
+    assert human.say(ConflictVote(raised.conflict, chosen)) == Ok(state="select")
+    town.pass_time(4_000)
+    assert left() == [6_000, 6_000]
 
 
 def test_an_offer_says_that_it_is_waited_for_longer_after_a_restart(town, boss):
