@@ -32,6 +32,8 @@ def begin(world: World, sender: Connection, request: str, called: Called, task: 
         return
     if task.is_terminal:
         return
+    if request in sender.calls:  # who uses an id twice could not tell the answers apart
+        _forget(world.live, sender, request)
     sender.calls[request] = task.id
     world.live.calls.setdefault(task.id, {})[sender.id, request] = call
 
@@ -88,11 +90,17 @@ def progress_answers(world: World, task: Task, progress: Progress) -> Iterator[T
 
 def leave_calls(live: Live, gone: Connection) -> None:
     """Forget the calls of a connection that is over."""
-    for request, task in gone.calls.items():
-        calls = live.calls[task]
-        del calls[gone.id, request]
-        if not calls:
-            del live.calls[task]
+    for request in list(gone.calls):
+        _forget(live, gone, request)
+
+
+def _forget(live: Live, caller: Connection, request: str) -> None:
+    """Forget one call."""
+    task = caller.calls.pop(request)
+    calls = live.calls[task]
+    del calls[caller.id, request]
+    if not calls:
+        del live.calls[task]
 
 
 def _stands_still(task: Task) -> bool:

@@ -125,6 +125,24 @@ def test_a_call_is_gone_when_a_newer_connection_takes_over(town, boss, worker):
     assert told(boss, A2AResult) == told(again, A2AResult) == []
 
 
+@pytest.mark.parametrize("operation", ["SendMessage", "SendStreamingMessage"])
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_call_under_the_id_of_another_takes_its_place(town, boss, worker, monkeypatch, operation, leaves):
+    with monkeypatch.context() as patched:
+        patched.setattr(town, "next_id", lambda: "again")
+        boss.say(sending(operation, "m1"))
+        boss.say(sending(operation, "m2"))
+    first, second = (message for message in worker.mail())
+    assert list(town.coordinator.live.calls) == [second.task]
+    if leaves:
+        boss.drop()
+    before = len(boss.frames)
+    worker.report(first, payload=RESULT)
+    assert [frame for frame in boss.frames[before:] if frame.re] == []
+    worker.report(second, payload=RESULT)
+    assert is_quiet(town)
+
+
 def test_how_many_calls_wait_is_bounded(make_town):
     town = make_town(calls_max=2)
     boss = town.join("boss")
