@@ -424,7 +424,8 @@ class Ledger:
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
             folding.used(self, node)
-            if kind in node.budget and node.spent[kind] - amount < node.budget[kind] <= node.spent[kind]:
+            whole = max(1, node.budget.get(kind, 0))  # of nothing, the first use is more than there was
+            if kind in node.budget and node.spent[kind] - amount < whole <= node.spent[kind]:
                 if node.id in self.open_tasks:
                     self.touched[node.id] = node  # it may wait for another attempt itself
                 self._touch_below(node)

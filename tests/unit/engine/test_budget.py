@@ -445,6 +445,14 @@ def test_what_waits_while_its_pool_is_used_up_ends(town, lead, worker, plan):
     assert other.mail() == []
 
 
+def test_what_waits_for_a_share_of_nothing_ends_with_the_first_use(town, boss):
+    group = boss.delegate("one of two", spec={"redundancy": {"n": 2}}, budget={"tokens": 0})
+    only = town.worker("only")
+    only.report(only.offer(), "rejected", usage={"tokens": 1})
+    assert [task.settled.reason for task in town.ledger.tasks.values()] == ["unresolved", "rejected", "budget"]
+    assert town.task(group).state == "failed"
+
+
 def test_a_task_that_waits_again_while_its_sub_task_uses_it_up_ends(town, lead, worker, plan):
     lead.say(part(plan, "1"))
     lead.say(Credit(0))
