@@ -334,7 +334,9 @@ class Runner(Reader):
             if _is_cancelled():
                 raise
             return _ended_by(context, error)  # something that it waited for was cancelled, not the handler itself
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - whatever it is, the attempt has ended
+        except KeyboardInterrupt:
+            raise  # which is meant for the program
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt has ended
             # A program that ends itself over one input would end every agent that is given the task next.
             return _ended_by(context, error)
 
@@ -380,7 +382,7 @@ def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
         case ClaimLost():
             return _failed("claim_lost", error)
     log.error("skill %s failed on task %s", context.skill, context.id, exc_info=raised)
-    return _failed("exception", f"{type(error).__name__}: {error}")
+    return _failed("exception", f"{type(error).__name__}: {_words(error)}")
 
 
 def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome:
@@ -390,7 +392,15 @@ def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome
 
 def _text(said: object, most: int) -> str:
     # Half a character, as in a file's name that is no UTF-8, has no form on the wire.
-    return str(said).encode("utf-8", "backslashreplace").decode()[:most]
+    return _words(said).encode("utf-8", "backslashreplace").decode()[:most]
+
+
+def _words(said: object) -> str:
+    """Return what something is in words; of an exception whose own method for that fails, what there is to say."""
+    try:
+        return str(said)
+    except Exception as error:  # noqa: BLE001 - it is a user's method
+        return f"str() of this {type(said).__name__} raised {type(error).__name__}"
 
 
 def _unwrapped(error: BaseException) -> BaseException:

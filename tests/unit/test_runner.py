@@ -52,6 +52,20 @@ async def a_group(*errors: BaseException) -> None:
             group.start_soon(fail, error)
 
 
+async def raising(error: BaseException) -> None:
+    raise error
+
+
+async def leaving_a_group(error: BaseException) -> None:
+    async with anyio.create_task_group():
+        raise error
+
+
+class WordlessError(Exception):
+    def __str__(self) -> str:
+        return self.text  # type: ignore[attr-defined, no-any-return]
+
+
 @pytest.mark.parametrize(
     ("ends", "reason", "detail", "attempts"),
     [
@@ -64,8 +78,24 @@ async def a_group(*errors: BaseException) -> None:
         (partial(sys.exit, 2), "attempts", "SystemExit: 2", 2),
         (lambda: a_group(ValueError("no text: \udcff")), "attempts", r"ValueError: no text: \udcff", 2),
         (lambda: a_group(AttemptFailed(ValueError("x"), code=7)), "error", "x", 1),  # type: ignore[arg-type]
+        (lambda: raising(pytest.fail.Exception("not so")), "attempts", "Failed: not so", 2),
+        (lambda: leaving_a_group(SystemExit(3)), "attempts", "SystemExit: 3", 2),
+        (lambda: raising(WordlessError()), "attempts", "WordlessError: str() of this", 2),
     ],
-    ids=["cancelled", "failed", "failed beside", "raised", "two raised", "declined", "exit", "half", "no text"],
+    ids=[
+        "cancelled",
+        "failed",
+        "failed beside",
+        "raised",
+        "two raised",
+        "declined",
+        "exit",
+        "half",
+        "no text",
+        "no Exception",
+        "exit in a group",
+        "no words",
+    ],
 )
 async def test_however_a_handler_ends_its_attempt_ends_once_and_says_how(
     ends: Any, reason: str, detail: str, attempts: int, monkeypatch: pytest.MonkeyPatch
