@@ -177,10 +177,11 @@ class Skill:
         if self._output is None:
             return value if isinstance(value, str) or value is None else to_jsonable_python(value)
         try:
-            plain = self._output.dump_python(value, mode="json", warnings="error")
+            # By alias, as its schema has it and as whoever takes it for an input wants it.
+            plain = self._output.dump_python(value, mode="json", by_alias=True, warnings="error")
             is_doubtful = value is None  # which pydantic takes for any type
         except PydanticSerializationError:
-            plain = self._output.dump_python(value, mode="json", warnings=False)
+            plain = self._output.dump_python(value, mode="json", by_alias=True, warnings=False)
             is_doubtful = True
         if is_doubtful:
             # A tuple for a list or a map for a model may travel in just the form that was announced.

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from a2a import SyncTaskContext, TaskContext
@@ -48,6 +48,19 @@ def test_the_card_says_what_the_annotations_say() -> None:
     assert card["outputSchema"]["properties"] == {"size": {"title": "Size", "type": "number"}}
     assert skill.is_async
     assert skill.context == "task"
+
+
+class Renamed(BaseModel):
+    kind_of: str = Field(alias="kindOf")
+
+
+def test_a_model_with_aliases_travels_as_it_was_announced() -> None:
+    async def pass_on(value: Renamed) -> Renamed:
+        return value
+
+    skill, told = Skill.of(pass_on, CONTEXTS), {"kindOf": "x"}
+    assert list(skill.card()["outputSchema"]["properties"]) == ["kindOf"]
+    assert skill.result(skill.arguments({"value": told})["value"])[0] == artifacts_payload(told)
 
 
 def test_arguments_are_validated_and_converted() -> None:
