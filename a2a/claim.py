@@ -69,6 +69,7 @@ class Claim:
         link = self._owner.link
         if self._word is not None:
             raise LocalProtocolError("a claim is entered once; make another one")
+        link.require_loop()
         self._word = asyncio.get_running_loop().create_future()
         self._owner._claims[self._request.claim_no] = self
         asked_at = link.now()

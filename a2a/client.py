@@ -4,8 +4,8 @@
         async with client.delegate("count_words", {"text": document}, key="doc-42") as task:
             result = await task.result()
 
-Everything runs in the event loop it was opened in. A client survives the coordinator's restarts: what had no answer is
-asked again, and the same key is the same task.
+Everything runs in the event loop it was opened in; in another one calls raise LocalProtocolError. A client survives the
+coordinator's restarts: what had no answer is asked again, and the same key is the same task.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ class Client(Reader):
         await self._close(_DRAINS_WITHIN)
 
     async def _close(self, timeout: float) -> None:
+        self.link.require_loop()
         try:
             await self.link.drained(timeout if self.link.session.is_open else 0.0)
         finally:
@@ -253,6 +254,7 @@ class Client(Reader):
         Raises:
             ConnectionLost: the client was closed.
         """
+        self.link.require_loop()
         watched = self.link.agents.watch(skill)
         self._written[watched] = asyncio.Event()
         self.link.wake()

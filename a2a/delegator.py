@@ -243,6 +243,7 @@ class Delegator:
 
     async def follow_context(self, context_id: str, prefix: str, from_lsn: int) -> Watched:
         """Begin to watch a context; `next_written` tells what happens, `unfollow_context` ends it."""
+        self.link.require_loop()
         watched = self.link.contexts.watch(context_id, prefix, from_lsn)
         self._written[watched] = asyncio.Event()
         self.link.wake()
@@ -492,6 +493,7 @@ class TaskHandle:
         """How long it does not matter that the task is not known yet."""
 
     async def __aenter__(self) -> Self:
+        self._owner.link.require_loop()
         self._was_read = self._was_confirmed = self._was_left = False
         self._is_new = self._is_new and self._delegation is None
         delegation = self._owner.link.delegations.delegate(self._request, slack_ms=self._slack_ms)
@@ -748,6 +750,7 @@ class TaskHandle:
         await self._news.wait()
 
     def _check_heard(self) -> None:
+        self._owner.link.require_loop()
         if self._owner.link.has_ended:
             raise ConnectionLost("the link was closed")
         if self._was_left:

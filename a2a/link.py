@@ -27,7 +27,16 @@ from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
 from .engine.work import Work
-from .errors import CODES, A2AError, ConnectError, ConnectionLost, ErrorCode, Refused, RemoteProtocolError
+from .errors import (
+    CODES,
+    A2AError,
+    ConnectError,
+    ConnectionLost,
+    ErrorCode,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+)
 from .ids import new_secret, numbering
 from .loglines import brief
 from .protocol.codec import (
@@ -232,13 +241,27 @@ class Link:
         """Whether nothing will come over this link any more."""
         return self._is_closing or (self._runner is not None and self._runner.done())
 
+    def require_loop(self) -> None:
+        """Look whether this is the link's own event loop: elsewhere one would wait for ever for what comes there.
+
+        Raises:
+            LocalProtocolError: it is another one.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise LocalProtocolError(
+                f"{self.identity.agent_id} is connected in another event loop than the one that runs here: "
+                "use it there, connect once in each loop, or take a2a.sync, which threads can share"
+            )
+
     async def call(self, message: Message) -> Message:
         """Send a request, and return its answer, however many connections that takes.
 
         Raises:
             Refused: the coordinator answered `error`.
             ConnectionLost: the link was closed before an answer came.
+            LocalProtocolError: this is another event loop than the link's.
         """
+        self.require_loop()
         request = self.session.request(message)
         return await self.reply_to(request)
 
@@ -247,7 +270,9 @@ class Link:
 
         Raises:
             ConnectionLost: the link is closed.
+            LocalProtocolError: this is another event loop than the link's.
         """
+        self.require_loop()
         self.wake()
         if self.has_ended:
             raise ConnectionLost("the link is closed")

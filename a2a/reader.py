@@ -224,6 +224,7 @@ class Reader(Delegator):
             NotFound: there is no such task.
             Gone: it ended longer ago than the namespace keeps tasks.
         """
+        self.link.require_loop()
         delegations = self.link.delegations
         watched = delegations.follow(task, from_gen)
         handle = TaskHandle(self, watched.request, "human")

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, Client, Server, TaskFailed, client, connect, delegator, slack, sync
+from a2a import Agent, Client, Server, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
 from a2a.errors import ConnectError, ConnectionLost, Forbidden, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -277,3 +277,44 @@ async def _until(events: Any, kind: str) -> Any:
         yield event
         if event.kind == kind:
             return
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda client: client.list(),
+        lambda client: client.call("count_words", {"text": "a"}),
+        lambda client: client.claim("x").__aenter__(),
+        lambda client: anext(client.watch("main-1")),
+        lambda client: anext(client.watch_agents()),
+        lambda client: anext(client.context("c").watch()),
+        lambda client: client.aclose(),
+    ],
+    ids=["list", "call", "claim", "watch", "watch_agents", "context", "aclose"],
+)
+async def test_in_another_event_loop_a_client_says_so_and_stays_as_it_was(use: Any, helper: Agent) -> None:
+    async def elsewhere(client: Client) -> None:
+        with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in another event loop"):
+            await use(client)
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            await asyncio.to_thread(lambda: asyncio.run(elsewhere(client)))
+            assert not client.link.session.waiting
+            assert not client._handles
+            assert not client._written
+            assert not client._claims
+            assert await client.call("count_words", {"text": "a b"}) == {"words": 2}
+
+
+async def test_a_task_is_not_waited_for_in_another_event_loop(helper: Agent) -> None:
+    async def elsewhere(task: TaskHandle) -> None:
+        for wait in (task.result, task.question, task.next_event):
+            with anyio.fail_after(BOUND), pytest.raises(LocalProtocolError, match="in another event loop"):
+                await wait()
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("forever") as task:
+            await asyncio.to_thread(lambda: asyncio.run(elsewhere(task)))
+            await task.cancel()

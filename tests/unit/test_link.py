@@ -187,6 +187,7 @@ class Haste:
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
+        self._loops: dict[Any, HastyLoop] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
@@ -196,7 +197,7 @@ class Haste:
         await asyncio.sleep(0)
 
     def get_running_loop(self) -> Any:
-        return HastyLoop(self)
+        return self._loops.setdefault(asyncio.get_running_loop(), HastyLoop(self))
 
 
 class HastyLoop:
