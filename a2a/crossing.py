@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -34,6 +35,8 @@ class _LinkThread:
     def __init__(self) -> None:
         self.crossings: dict[asyncio.AbstractEventLoop, Crossing] = {}
         self.loop = new_loop()
+        self.is_copy = False
+        """Whether this process is a copy of the one with the thread: here nothing runs in that loop."""
         # A daemon: a program that ends without an end of its agents ends, and they are missed as after a crash.
         self.thread = threading.Thread(target=self._run, name="a2a links", daemon=True)
         self.thread.start()
@@ -90,8 +93,23 @@ class Crossing:
         links.loop.call_soon_threadsafe(links.loop.stop)
         await anyio.to_thread.run_sync(links.thread.join, _ENDS_WITHIN)
 
+    @classmethod
+    def copied(cls) -> None:
+        """In a process that was just forked: have whoever runs agents here begin anew."""
+        cls._lock = threading.Lock()  # another thread may have held it, which is not here
+        if cls._shared is not None:
+            cls._shared.is_copy = True
+            cls._shared = None
+
     async def on_link(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the links' loop and return its result here."""
+        """Run a coroutine in the links' loop and return its result here.
+
+        Raises:
+            RuntimeError: this process is a copy of the one that has the links.
+        """
+        if self._links.is_copy:
+            work.close()
+            raise RuntimeError("a task is used in the process that works on it, this is a copy of that one")
         if self._to_links:
             self.wake_links()  # what was said before comes before it
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._links.loop))
@@ -125,6 +143,9 @@ class Crossing:
         self._is_waking_handlers = False
         calls = [self._to_handlers.popleft() for _ in range(len(self._to_handlers))]
         _call_all(self._handlers, calls)
+
+
+os.register_at_fork(after_in_child=Crossing.copied)
 
 
 def _call_all(loop: asyncio.AbstractEventLoop, calls: Iterable[_Call]) -> None:

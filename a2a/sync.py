@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import wait
@@ -43,7 +44,13 @@ class _Loop:
     def __init__(self, loop: asyncio.AbstractEventLoop, thread: int) -> None:
         self._loop = loop
         self._thread = thread
+        self._process = os.getpid()
         self._is_closed = False
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process is a copy of the one it runs in, as multiprocessing makes them: here it does not."""
+        return os.getpid() != self._process
 
     def close(self) -> None:
         """Take no further calls: the loop ends."""
@@ -54,9 +61,12 @@ class _Loop:
 
         Raises:
             ConnectionLost: the client was closed.
+            RuntimeError: it is called in its own loop, or in a copy of its process.
         """
         if self._is_closed:
             raise ConnectionLost("the client was closed")
+        if self.is_elsewhere:
+            raise RuntimeError("the client is connected in another process, of which this is a copy: connect here too")
         if threading.get_ident() == self._thread:
             raise RuntimeError("the client is called in its own loop, which would wait for itself")
         under_way: list[asyncio.Task[Any]] = []
@@ -98,7 +108,8 @@ class _Block(AbstractContextManager[T], Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         leaving: Callable[..., Any] = self._manager.__aexit__
-        self._loop.call(leaving, kind, error, trace)
+        if not self._loop.is_elsewhere:  # else it is left there
+            self._loop.call(leaving, kind, error, trace)
 
 
 class TaskHandle:
@@ -202,7 +213,8 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        if not self._there.is_elsewhere:
+            self._stack.__exit__(kind, error, trace)
 
     @property
     def _there(self) -> _Loop:

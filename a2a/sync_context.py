@@ -6,6 +6,8 @@ attempt ends the call. Other threads have no part in that, and are turned away.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NoReturn, TypeVar
@@ -23,8 +25,20 @@ __all__ = ["SyncChildTask", "SyncTaskContext"]
 
 T = TypeVar("T")
 
+_copied = threading.local()
+"""Whether this thread is the one of which a fork made the first of a new process: its event loop has stayed behind."""
+
+
+def _note_copy() -> None:
+    _copied.is_so = True
+
+
+os.register_at_fork(after_in_child=_note_copy)
+
 
 def _run(function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+    if getattr(_copied, "is_so", False):
+        raise RuntimeError("a plain handler uses its task in the process it was called in, this is a copy of that one")
     try:
         return anyio.from_thread.run(function, *arguments)
     except anyio.NoEventLoopError as error:

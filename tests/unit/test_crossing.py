@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from a2a.crossing import Crossing
+from a2a.forking import Copy, is_safe
 
 BOUND = 20
 
@@ -161,3 +162,17 @@ async def test_handlers_that_are_gone_are_told_nothing_and_links_that_are_gone_n
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert left == [orphan]
+
+
+@pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
+async def test_in_a_copy_of_the_process_links_have_a_thread_of_their_own(crossing: Crossing) -> None:
+    async def use() -> bytes:
+        with pytest.raises(RuntimeError, match="this is a copy"):
+            await thread_of(crossing)
+        own = Crossing.enter()
+        thread = await thread_of(own)
+        await own.leave()
+        return thread.name.encode()
+
+    assert await Copy(lambda: asyncio.run(use())).result(BOUND) == b"a2a links"
+    assert await thread_of(crossing) in threads()

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import anyio
@@ -17,6 +17,7 @@ import pytest
 
 from a2a import Agent, Client, TaskFailed, TaskHandle, sync
 from a2a.errors import ConnectionLost, NotFound
+from a2a.forking import Copy, is_safe
 from a2a.testing import Squad, squad
 
 BOUND = 20
@@ -177,3 +178,30 @@ def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Age
 def test_a_client_is_entered_first() -> None:
     with pytest.raises(RuntimeError, match="enter the client first"):
         sync.connect().call("x")
+
+
+@pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
+async def test_in_a_copy_of_the_process_a_client_says_so_and_leaves_the_blocks_alone(helper: Agent) -> None:
+    copies: list[Copy] = []
+
+    def use(running: Squad) -> None:
+        with sync.connect(settings=running.settings, name="script") as client, client.claim("x") as claim:
+
+            def elsewhere() -> bytes:
+                with ExitStack() as blocks:
+                    blocks.push(client.__exit__)
+                    blocks.push(block.__exit__)
+                    with pytest.raises(RuntimeError, match="of which this is a copy"):
+                        client.list()
+                return b"told"
+
+            block = client.delegate("count_words", {"text": "a b"})
+            with block as task:
+                copies.append(Copy(elsewhere))
+                assert task.result() == {"words": 2}
+            claim.check()
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await anyio.to_thread.run_sync(use, running)
+            assert await copies[0].result(BOUND) == b"told"

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, ChildTask, SyncChildTask, SyncTaskContext, TaskContext
+from a2a.forking import Copy, is_safe
 from a2a.testing import squad
 
 BOUND = 20
@@ -83,3 +84,23 @@ async def test_another_thread_than_the_handlers_is_told_so_and_sub_tasks_run_sid
             told, *words = await running.client.call("lead")
     assert "uses its task in the thread it was called in, this is another one" in told
     assert words == [1, 2]
+
+
+@pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
+async def test_in_a_copy_of_the_process_the_task_says_so() -> None:
+    agent, copies = Agent("forks"), list[Copy]()
+
+    @agent.skill
+    def fork(task: SyncTaskContext) -> str:
+        def use() -> bytes:
+            with pytest.raises(RuntimeError, match="this is a copy of that one"):
+                task.progress(0.5)
+            return b"told"
+
+        copies.append(Copy(use))
+        return task.key
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            assert await running.client.call("fork", key="k") == "k"
+            assert await copies[0].result(BOUND) == b"told"
