@@ -204,10 +204,11 @@ class Client:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             portal = stack.enter_context(start_blocking_portal())
-            self._loop = _Loop(portal.call(asyncio.get_running_loop), portal.call(threading.get_ident))
-            stack.callback(self._loop.close)
-            stack.enter_context(self._loop.enter(self._client))
-            self._stack = stack.pop_all()
+            loop = _Loop(portal.call(asyncio.get_running_loop), portal.call(threading.get_ident))
+            stack.callback(loop.close)
+            stack.enter_context(loop.enter(self._client))
+            # Only now: entered a second time, the client goes on with the loop that it has.
+            self._loop, self._stack = loop, stack.pop_all()
         return self
 
     def __exit__(

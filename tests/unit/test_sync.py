@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from a2a import Agent, Client, TaskFailed, TaskHandle, sync
-from a2a.errors import ConnectionLost, NotFound
+from a2a.errors import ConnectionLost, LocalProtocolError, NotFound
 from a2a.forking import Copy, is_safe
 from a2a.testing import Squad, squad
 
@@ -205,3 +205,17 @@ async def test_in_a_copy_of_the_process_a_client_says_so_and_leaves_the_blocks_a
         async with squad(helper) as running:
             await anyio.to_thread.run_sync(use, running)
             assert await copies[0].result(BOUND) == b"told"
+
+
+async def test_a_client_that_is_entered_twice_goes_on_in_the_first_block(helper: Agent) -> None:
+    def use(running: Squad) -> None:
+        with sync.connect(settings=running.settings, name="script") as client:
+            with pytest.raises(LocalProtocolError, match="entered already"):
+                client.__enter__()
+            assert client.call("count_words", {"text": "a b"}) == {"words": 2}
+        with client:
+            assert client.call("count_words", {"text": "a"}) == {"words": 1}
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await anyio.to_thread.run_sync(use, running)
