@@ -494,6 +494,11 @@ class TaskHandle:
 
     async def __aenter__(self) -> Self:
         self._owner.link.require_loop()
+        if self._delegation is not None and not self._was_left:
+            raise LocalProtocolError(
+                f"the block of task {self._delegation.task or self.key} is entered already, and not again before it "
+                "was left"
+            )
         self._was_read = self._was_confirmed = self._was_left = False
         self._is_new = self._is_new and self._delegation is None
         delegation = self._owner.link.delegations.delegate(self._request, slack_ms=self._slack_ms)

@@ -338,6 +338,18 @@ async def test_waiting_for_news_ends_with_the_block(helper: Agent, gate: Any) ->
                 assert await handle.result() == "attempt 1", "entered again it is heard again"
 
 
+async def test_a_handle_is_not_entered_again_before_it_was_left(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("count_words", {"text": "a b"}) as task:
+                with pytest.raises(LocalProtocolError, match=f"the block of task {task.id} is entered already"):
+                    await task.__aenter__()
+                assert await task.result() == {"words": 2}
+            assert not running.client.link.delegations.are_open
+            async with task:
+                assert not task.created, "once it was left, it may be"
+
+
 async def test_a_handle_is_entered_first(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
