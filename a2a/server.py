@@ -464,7 +464,12 @@ class Server:
 
     async def _find_ended(self, page: EndedPage) -> tuple[list[ArchivedTask], int]:
         return await self.store.list_ended(
-            behind=page.behind, limit=page.limit, state=page.state, context_id=page.context_id, since=page.since
+            behind=page.behind,
+            limit=page.limit,
+            state=page.state,
+            context_id=page.context_id,
+            since=page.since,
+            whole=page.whole,
         )
 
     async def _find(self, need: Need) -> Sequence[ArchiveEntry]:
@@ -486,6 +491,7 @@ class Server:
                 parent=page.parent,
                 context_id=page.context_id,
                 dead_letter=page.dead_letter,
+                whole=False,
             )
         found: list[ArchiveEntry | None] = [await self.store.find_archived(task=task) for task in need.tasks]
         if need.key is not None:

@@ -90,6 +90,8 @@ class EndedPage:
     context_id: str | None = None
     since: int = 0
     """Tasks that ended at this time or later only."""
+    whole: bool = True
+    """Whether what is shown of them needs their payloads; a `Page` never does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def in_archive(query: Query) -> EndedPage | None:
     if query.state is not None and query.state not in ended:
         return None
     state = None if query.state is None else ended[query.state]
-    return EndedPage(query.size + 1, query.behind, state, query.context_id, query.since)
+    return EndedPage(query.size + 1, query.behind, state, query.context_id, query.since, query.with_artifacts)
 
 
 def _place(task: Task) -> tuple[int, int]:

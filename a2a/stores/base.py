@@ -136,10 +136,12 @@ class Store(Protocol):
         parent: str | None = None,
         context_id: str | None = None,
         dead_letter: bool = False,
+        whole: bool = True,
     ) -> list[ArchivedTask]:
         """Return archived tasks that pass, those created last first, from before an `lsn` where it is given.
 
-        Those that are gone are left out; with `dead_letter` only dead letters pass.
+        Those that are gone are left out; with `dead_letter` only dead letters pass. Without `whole` the byte strings
+        beside their bodies are not read, and empty: a page of many tasks may have gigabytes of them.
         """
 
     async def list_ended(
@@ -150,6 +152,7 @@ class Store(Protocol):
         state: str | None = None,
         context_id: str | None = None,
         since: int = 0,
+        whole: bool = True,
     ) -> tuple[list[ArchivedTask], int]:
         """Return archived tasks that are not gone and pass, the one that settled last first, and how many pass in all.
 
@@ -160,6 +163,7 @@ class Store(Protocol):
             state: only tasks that ended so.
             context_id: only tasks of this context.
             since: only tasks that settled at this time or later.
+            whole: as for `list_archived`.
         """
 
     async def find_conflict(self, conflict: str) -> ArchivedConflict | None:

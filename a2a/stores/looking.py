@@ -64,6 +64,7 @@ class LookingStore(Store):
         parent: str | None = None,
         context_id: str | None = None,
         dead_letter: bool = False,
+        whole: bool = True,
     ) -> list[ArchivedTask]:
         wanted = {
             "state": state,
@@ -72,7 +73,8 @@ class LookingStore(Store):
             "context_id": context_id,
             "dead_letter": dead_letter,
         }
-        return self._reader.list_archived({"before": _LSN_MAX if before is None else before, "limit": limit, **wanted})
+        before = _LSN_MAX if before is None else before
+        return self._reader.list_archived({"before": before, "limit": limit, **wanted}, whole=whole)
 
     async def list_ended(
         self,
@@ -82,10 +84,12 @@ class LookingStore(Store):
         state: str | None = None,
         context_id: str | None = None,
         since: int = 0,
+        whole: bool = True,
     ) -> tuple[list[ArchivedTask], int]:
         settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
         place = {"settled_at": settled_at, "before": before, "limit": limit}
-        return self._reader.list_ended(place, {"state": state, "context_id": context_id, "since": since})
+        wanted = {"state": state, "context_id": context_id, "since": since}
+        return self._reader.list_ended(place, wanted, whole=whole)
 
     async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
         return self._reader.find_conflict(conflict)

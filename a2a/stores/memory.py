@@ -121,6 +121,7 @@ class MemoryStore(Store):
         parent: str | None = None,
         context_id: str | None = None,
         dead_letter: bool = False,
+        whole: bool = True,
     ) -> list[ArchivedTask]:
         self._require_open()
         passing = [
@@ -134,7 +135,7 @@ class MemoryStore(Store):
             and context_id in (None, task.context_id)
             and (task.dead_letter or not dead_letter)
         ]
-        return sorted(passing, key=_age, reverse=True)[:limit]
+        return _shown(sorted(passing, key=_age, reverse=True)[:limit], whole)
 
     async def list_ended(
         self,
@@ -144,6 +145,7 @@ class MemoryStore(Store):
         state: str | None = None,
         context_id: str | None = None,
         since: int = 0,
+        whole: bool = True,
     ) -> tuple[list[ArchivedTask], int]:
         self._require_open()
         passing = [
@@ -155,7 +157,8 @@ class MemoryStore(Store):
             and context_id in (None, task.context_id)
         ]
         passing.sort(key=_end, reverse=True)
-        return [task for task in passing if behind is None or _end(task) < behind][:limit], len(passing)
+        page = [task for task in passing if behind is None or _end(task) < behind][:limit]
+        return _shown(page, whole), len(passing)
 
     async def find_conflict(self, conflict: str) -> ArchivedConflict | None:
         self._require_open()
@@ -233,6 +236,10 @@ class MemoryStore(Store):
         self._require_open()
         if self._failure is not None:
             raise self._failure
+
+
+def _shown(tasks: list[ArchivedTask], whole: bool) -> list[ArchivedTask]:
+    return tasks if whole else [task._replace(beside=(b"",) * len(task.beside)) for task in tasks]
 
 
 def _end(task: ArchivedTask) -> tuple[int, int]:

@@ -110,14 +110,16 @@ class LedgerReader:
         rows = self._run("find_archived_by_task", (task,)) if key is None else self._run("find_archived_by_key", key)
         return next(iter(archived_from(ArchivedTask, rows, self._blobs)), None)
 
-    def list_archived(self, wanted: dict[str, Any]) -> list[ArchivedTask]:
-        """Return archived tasks as `Store.list_archived` does; `wanted` names all its arguments."""
-        return archived_from(ArchivedTask, self._run("list_archived", wanted), self._blobs)
+    def list_archived(self, wanted: dict[str, Any], *, whole: bool = True) -> list[ArchivedTask]:
+        """Return archived tasks as `Store.list_archived` does; `wanted` names all its other arguments."""
+        return archived_from(ArchivedTask, self._run("list_archived", wanted), self._blobs, whole=whole)
 
-    def list_ended(self, place: dict[str, Any], wanted: dict[str, Any]) -> tuple[list[ArchivedTask], int]:
+    def list_ended(
+        self, place: dict[str, Any], wanted: dict[str, Any], *, whole: bool = True
+    ) -> tuple[list[ArchivedTask], int]:
         """Return archived tasks as `Store.list_ended` does; `place` says where the page stands, `wanted` who passes."""
         ((count,),) = self._run("count_ended", wanted)
-        return archived_from(ArchivedTask, self._run("list_ended", place | wanted), self._blobs), count
+        return archived_from(ArchivedTask, self._run("list_ended", place | wanted), self._blobs, whole=whole), count
 
     def find_conflict(self, conflict: str) -> ArchivedConflict | None:
         """Return the archived conflict with this id, or None."""

@@ -131,13 +131,13 @@ def entries_in(
         after = rows[-1][1]
 
 
-def archived_from(of: type[K], rows: Iterable[Row], blobs: BlobDirectory) -> list[K]:
-    """Return the tasks, or the contexts, that rows of the archive stand for.
+def archived_from(of: type[K], rows: Iterable[Row], blobs: BlobDirectory, *, whole: bool = True) -> list[K]:
+    """Return the tasks, or the contexts, that rows of the archive stand for; large byte strings are empty if not whole.
 
     Raises:
         StoreCorrupt: a large byte string is missing or damaged.
     """
-    return [of._make(_whole(row, blobs)) for row in rows]
+    return [of._make(_whole(row, blobs) if whole else _without_large(row, blobs)) for row in rows]
 
 
 def conflicts_query(task: str | None) -> str:
@@ -177,6 +177,10 @@ def _group(entries: Sequence[Entry], digests: bytes) -> Row:
 
 def _whole(row: Row, blobs: BlobDirectory) -> Row:
     return *row[:-1], _pieces(row[-1], blobs)
+
+
+def _without_large(row: Row, blobs: BlobDirectory) -> Row:
+    return *row[:-1], (b"",) * len(blobs.digests_in(row[-1]))
 
 
 def _pieces(digests: object, blobs: BlobDirectory) -> tuple[bytes, ...]:

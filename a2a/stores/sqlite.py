@@ -127,6 +127,7 @@ class SqliteStore(Store):
         parent: str | None = None,
         context_id: str | None = None,
         dead_letter: bool = False,
+        whole: bool = True,
     ) -> list[ArchivedTask]:
         wanted = {
             "state": state,
@@ -136,7 +137,8 @@ class SqliteStore(Store):
             "dead_letter": dead_letter,
         }
         before = _LSN_MAX if before is None else before
-        return await self._archived(ArchivedTask, "list_archived", {"before": before, "limit": limit, **wanted})
+        place = {"before": before, "limit": limit}
+        return await self._archived(ArchivedTask, "list_archived", {**place, **wanted}, whole=whole)
 
     async def list_ended(
         self,
@@ -146,11 +148,12 @@ class SqliteStore(Store):
         state: str | None = None,
         context_id: str | None = None,
         since: int = 0,
+        whole: bool = True,
     ) -> tuple[list[ArchivedTask], int]:
         wanted = {"state": state, "context_id": context_id, "since": since}
         settled_at, before = behind or (_LSN_MAX, _LSN_MAX)
         place = {"settled_at": settled_at, "before": before, "limit": limit}
-        found = await self._archived(ArchivedTask, "list_ended", {**place, **wanted})
+        found = await self._archived(ArchivedTask, "list_ended", {**place, **wanted}, whole=whole)
         ((count,),) = await self._query("count_ended", wanted)
         return found, count
 
@@ -201,9 +204,9 @@ class SqliteStore(Store):
         ledger.writer.put(Job(done, statement=statement, rows=rows, reaches=reaches))
         await written
 
-    async def _archived(self, of: type[K], name: str, parameters: Parameters) -> list[K]:
+    async def _archived(self, of: type[K], name: str, parameters: Parameters, *, whole: bool = True) -> list[K]:
         ledger = self._require_open()
-        return await ledger.aside(lambda: archived_from(of, ledger.query(name, parameters), ledger.blobs))
+        return await ledger.aside(lambda: archived_from(of, ledger.query(name, parameters), ledger.blobs, whole=whole))
 
     async def _conflicts(self, name: str, parameters: Parameters) -> list[ArchivedConflict]:
         ledger = self._require_open()

@@ -21,12 +21,13 @@ from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
-from a2a.errors import ConnectError
+from a2a.errors import ConnectError, Unavailable
 from a2a.link import LinkSettings
 from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
 from a2a.protocol.messages import (
     A2ACall,
+    A2AResult,
     Credit,
     Held,
     Hello,
@@ -687,6 +688,35 @@ async def test_an_archive_that_cannot_be_read_is_unavailable_and_the_server_goes
         assert (await peer.reply("list")).code == "unavailable"
         await peer.reply("ping")
         await server.aclose()
+
+
+async def test_a_page_of_archived_tasks_is_shown_without_their_large_payloads(tmp_path: Path) -> None:
+    """A thousand of them would not have room in memory."""
+    agent, store = Agent("echo"), SqliteStore(tmp_path / "l.db")
+
+    @agent.skill(takes_value=True)
+    async def echo(value: str) -> str:
+        return value
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, store=store, policy=Policy(linger_ms=0, linger_tasks_max=1)) as running:
+            client = running.client
+            async with client.delegate("echo", "x" * 100_000) as task:
+                await task.result()
+            while task.id in running.server.coordinator.ledger.tasks:
+                await client.call("echo", "another, with which it leaves memory")
+            for blob in (tmp_path / "l.db.blobs").glob("??/*"):
+                blob.unlink()
+            assert [shown["id"] for shown in await client.list(context_id=task.context_id)] == [task.id]
+            wanted: dict[str, Any] = {"contextId": task.context_id}
+            listed = await client.link.call(A2ACall("ListTasks", json.dumps(wanted).encode()))
+            assert isinstance(listed, A2AResult)
+            assert [shown["id"] for shown in json.loads(listed.payload)["tasks"]] == [task.id]
+            with pytest.raises(Unavailable):
+                await client.get(task.id)
+            wanted["includeArtifacts"] = True
+            with pytest.raises(Unavailable):
+                await client.link.call(A2ACall("ListTasks", json.dumps(wanted).encode()))
 
 
 async def test_a_second_coordinator_on_the_same_ledger_is_refused(tmp_path: Path) -> None:

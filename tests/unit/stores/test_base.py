@@ -481,6 +481,8 @@ async def test_a_task_comes_back_with_what_is_large_in_it(store, append, make_en
     await append(store, make_entries(1, payload=LARGE), 0, [task, settled("t2", 2)])
     for found in (await store.list_archived(), (await store.list_ended())[0]):
         assert found == [settled("t2", 2), task]
+    for found in (await store.list_archived(whole=False), (await store.list_ended(whole=False))[0]):
+        assert found == [settled("t2", 2), task._replace(beside=(b"", b"", b""))]
     assert await store.find_archived(task="t1") == await store.find_archived(key=(task.scope, task.key)) == task
     await store.prune(2, 3)
     assert await store.find_archived(task="t1") == task._replace(body=b"", beside=())
