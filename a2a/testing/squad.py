@@ -66,49 +66,92 @@ async def squad(
     chosen = policy or Policy(durations=QUICK)
     chosen = replace(chosen, admission=Admission(digest(token), digest(operator_token)))
     server = Server(store or MemoryStore(), chosen)
-    runners: list[Runner] = []
+    serving = _Serving()
     raised: BaseException | None = None
     await server.open()
     try:
-        listener = await server.listen()
-        settings = LinkSettings(
-            url=listener.url,
-            token=token,
-            operator_token=operator_token,
-            secrets={} if secrets is None else secrets,
-            patience=5.0,
-        )
-        stop = anyio.Event()
-        async with anyio.create_task_group() as group:
-            try:
-                for agent in agents:
-                    for number in range(1, n + 1):
-                        ready = anyio.Event()
-                        name = agent.name if n == 1 else f"{agent.name}/{number}"
-                        runners.append(Runner(agent, settings, name))
-                        group.start_soon(_serve, runners[-1], stop, ready)
-                        await ready.wait()
-                async with connect(name="test", settings=replace(settings, operator=True)) as client:
-                    yield Squad(server, client, listener.url, settings)
-            except BaseException as error:
-                raised = error
-                for runner in runners:
-                    runner.grace = 0.0  # nobody is there any more to see what the handlers come to
-                raise
-            finally:
-                stop.set()
-    except BaseExceptionGroup as errors:
-        # The task group wraps whatever ends it; where an agent failed, the block was cancelled for that.
-        if raised is None or isinstance(raised, asyncio.CancelledError):
-            raised = errors.exceptions[0]
-        for other in errors.exceptions:
-            if other is not raised:
-                raised.add_note(f"an agent failed as well: {other!r}")
+        try:
+            listener = await server.listen()
+            settings = LinkSettings(
+                url=listener.url,
+                token=token,
+                operator_token=operator_token,
+                secrets={} if secrets is None else secrets,
+                patience=5.0,
+            )
+            for agent in agents:
+                for number in range(1, n + 1):
+                    await serving.begin(Runner(agent, settings, agent.name if n == 1 else f"{agent.name}/{number}"))
+            async with connect(name="test", settings=replace(settings, operator=True)) as client:
+                yield Squad(server, client, listener.url, settings)
+        except BaseException as error:  # noqa: BLE001 - it is raised below, once all that has begun has ended
+            raised = error
+        raised = await serving.end(raised)
     finally:
         with anyio.CancelScope(shield=True):
             await server.aclose()
     if raised is not None:
         raise raised
+
+
+class _Serving:
+    """The agents of a squad, each in a task of its own; where one fails, the block is cancelled.
+
+    No task group: a block is left in another task than it was entered in where it is a fixture of pytest-asyncio.
+    """
+
+    def __init__(self) -> None:
+        self._block = asyncio.current_task()
+        self._stop = anyio.Event()
+        self._runners: list[Runner] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_left = False
+        self._has_cancelled = False
+
+    async def begin(self, runner: Runner) -> None:
+        """Run an agent, and return when it is there."""
+        ready = anyio.Event()
+        self._runners.append(runner)
+        self._tasks.append(asyncio.create_task(_serve(runner, self._stop, ready)))
+        self._tasks[-1].add_done_callback(self._ended)
+        await ready.wait()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        has_failed = not task.cancelled() and task.exception() is not None
+        if has_failed and not self._is_left and not self._has_cancelled and self._block is not None:
+            self._has_cancelled = self._block.cancel()
+
+    async def end(self, raised: BaseException | None) -> BaseException | None:
+        """End all agents, and return what is to be raised: what the block raised, or what it was cancelled for."""
+        self._is_left = True
+        if raised is not None:
+            for runner in self._runners:
+                runner.grace = 0.0  # nobody is there any more to see what the handlers come to
+        self._stop.set()
+        cancelled = await self._all_ended()
+        if self._has_cancelled and asyncio.current_task() is self._block and self._block is not None:
+            cancelled = cancelled if self._block.uncancel() else None
+        raised = cancelled if raised is None else raised
+        failures = [task.exception() for task in self._tasks if not task.cancelled()]
+        for failure in failures:
+            if failure is None:
+                continue
+            if raised is None or isinstance(raised, asyncio.CancelledError):
+                raised = failure
+            else:
+                raised.add_note(f"an agent failed as well: {failure!r}")
+        return raised
+
+    async def _all_ended(self) -> asyncio.CancelledError | None:
+        """Wait for the agents, whoever is cancelled, and return how that was."""
+        cancelled = None
+        with anyio.CancelScope(shield=True):
+            while not all(task.done() for task in self._tasks):
+                try:
+                    await asyncio.wait(self._tasks)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+        return cancelled
 
 
 async def _serve(runner: Runner, stop: anyio.Event, ready: anyio.Event) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
@@ -10,6 +12,7 @@ import pytest
 
 from a2a import Agent, MemoryStore, TaskFailed
 from a2a.errors import ConnectError
+from a2a.runner import Runner
 from a2a.testing import squad
 
 
@@ -96,3 +99,52 @@ async def test_leaving_early_does_not_wait_for_handlers(
                     scope.cancel()
                     await anyio.sleep_forever()
     assert len(gate.ended) == 1
+
+
+async def test_a_block_may_be_left_in_another_task_than_it_was_entered_in(helper: Agent) -> None:
+    """As those of fixtures are, whose setup and teardown run in a task each."""
+    with anyio.fail_after(20):
+        async with AsyncExitStack() as stack:
+            running = await asyncio.create_task(stack.enter_async_context(squad(helper)))
+            assert await running.client.call("count_words", {"text": "a b"}) == {"words": 2}
+            await asyncio.create_task(stack.aclose())
+
+
+async def test_a_block_that_an_agent_has_ended_leaves_no_cancellation_behind(helper: Agent) -> None:
+    stop, task = anyio.Event(), asyncio.current_task()
+    with anyio.fail_after(20):
+        async with asyncio.TaskGroup() as group:
+            with pytest.raises(ConnectError, match="took its place"):
+                async with squad(helper) as running:
+                    group.create_task(helper.run(settings=running.settings, stop=stop))
+                    await asyncio.get_running_loop().create_future()
+            assert task is not None
+            assert not task.cancelling()
+            stop.set()
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_who_is_cancelled_while_the_agents_end_stays_so(
+    helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.1)
+    drain, drained = Runner._drain, 0
+
+    async def cancelled_meanwhile(runner: Runner) -> None:
+        nonlocal drained
+        drained += 1
+        task.cancel()
+        await drain(runner)
+
+    monkeypatch.setattr(Runner, "_drain", cancelled_meanwhile)
+
+    async def test() -> None:
+        async with squad(helper) as running, running.client.delegate("wait"):
+            await gate.begun.wait()
+        pytest.fail("it was cancelled")
+
+    with anyio.fail_after(20):
+        task = asyncio.create_task(test())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert (drained, len(gate.ended)) == (1, 1)
