@@ -4,9 +4,10 @@ Where coders contradict each other the coordinator asks it at three rungs: to me
 proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is merging one.
 
 A change holds if no test fails that did not fail before, and none is silent that said something before. Each proposal
-is tried alone and, where it breaks something, file by file. Then the best of them is the ground on which the others
-are asked again: a tool that starts from the winner's tree has no conflict with it. That goes on while findings fall
-and the tests hold. Where the best are equally good by all of that, whoever has the skill to choose may say which.
+is tried alone and, where it breaks something, file by file; a new name only as a whole. Then the best of them is the
+ground on which the others are asked again: a tool that starts from the winner's tree has no conflict with it. That goes
+on while findings fall and the tests hold. Where the best are equally good by all of that, whoever has the skill to
+choose may say which.
 """
 
 from __future__ import annotations
@@ -328,9 +329,8 @@ class _Case:
                 best_single = min(best_single, trial.total)
             else:
                 bad = trial.evidence["failing_total"], trial.evidence["vanished_total"]
-                await self._report(
-                    share, f"{candidate.agent} breaks {bad[0]} tests, {bad[1]} vanish: looking for the files"
-                )
+                looking = ": looking for the files" * (self._plan["kind"] != "rename")
+                await self._report(share, f"{candidate.agent} breaks {bad[0]} tests, {bad[1]} vanish{looking}")
                 trial = await self._narrow(trials, untouched, candidate, candidate.tree, sorted(candidate.files))
             candidate.alone = trial.total
             held.append((candidate, trial))
@@ -439,6 +439,15 @@ class _Case:
     async def _narrow(
         self, trials: Trials, ground: Trial, candidate: Candidate, target: str, paths: Sequence[str]
     ) -> Trial:
+        """Return what holds of a change that does not hold as a whole; of a new name that is nothing."""
+        if self._plan["kind"] == "rename":
+            # A file that no test reads holds alone as well, and would call what still has its old name.
+            evidence = (await trials.attempt(target)).evidence
+            candidate.refused.update(paths)
+            detail = f"{_in_words(evidence)}; a new name is taken in all files or in none"
+            await self._account.refuse(candidate.agent, paths, "tests", detail, evidence, tree=target, onto=ground.tree)
+            return ground
+
         async def refused(path: str, reason: str, evidence: Evidence, tree: str) -> None:
             candidate.refused.add(path)
             why = "syntax" if reason == "syntax" else "tests"

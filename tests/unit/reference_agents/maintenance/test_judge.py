@@ -261,6 +261,25 @@ async def test_renaming_needs_no_gain_in_findings(
     assert [it["path"] for it in judgement["patch"]["files"]] == ["a.py", "test_a.py"]
 
 
+async def test_of_a_new_name_that_breaks_a_test_no_file_is_kept(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
+) -> None:
+    files = {
+        "a.py": "import json\n\n\ndef load(path):\n    return json.load(path)\n",
+        "cli.py": "import a\n\n\ndef main(path):\n    return a.load(path)\n",
+        "test_a.py": "import io\n\nimport a\n\n\ndef test_a():\n    assert a.load(io.StringIO('1')) == 1\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    changes = {name: text.replace("load", "fetch") for name, text in files.items()}
+    plan = plan_for(kind="rename", old_name="load", new_name="fetch")
+    proposal = await proposal_of(workspace, "coder-x", changes)
+    judgement = await judge_proposals(workspace, plan, [proposal], again=unavailable)
+    assert judgement["verdict"] == "nothing", "no test reads cli.py, which would call what is not there"
+    [refused] = refusals(judgement, "tests").values()
+    assert refused["files"] == ["a.py", "cli.py", "test_a.py"]
+    assert refused["detail"] == "1 tests fail with it; a new name is taken in all files or in none"
+
+
 async def test_without_evidence_nothing_is_tried_and_a_person_has_to_decide(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
 ) -> None:
