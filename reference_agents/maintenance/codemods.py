@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import json
 import re
+import string
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import libcst as cst
+import libcst.matchers as m
 from libcst.codemod import Codemod, CodemodContext
 from libcst.codemod.commands.convert_format_to_fstring import ConvertFormatStringCommand
 from libcst.codemod.commands.convert_percent_format_to_fstring import ConvertPercentFormatStringCommand
@@ -22,9 +24,64 @@ from libcst.codemod.commands.remove_unused_imports import RemoveUnusedImportsCom
 
 __all__ = ["OPERATIONS", "Rename", "bindings_of", "main", "may_apply", "module_name", "rewrite"]
 
+DOING = m.Call() | m.Await() | m.Yield() | m.NamedExpr()
+"""What is not the same when it is done twice, not at all, or in another order."""
+COLON = m.Lambda() | m.NamedExpr()
+"""What has a colon that an f-string takes for the beginning of a format."""
+TEXT = m.SimpleString() | m.ConcatenatedString() | m.FormattedString()
+NO_TUPLES = (
+    TEXT | m.Integer() | m.Float() | m.Comparison() | m.List() | m.ListComp() | m.GeneratorExp()
+    | m.UnaryOperation(operator=m.Not())
+    | m.Call(func=m.Name("str") | m.Name("repr") | m.Name("len") | m.Name("int") | m.Name("float") | m.Name("type"))
+    | m.Call(func=m.Attribute(value=TEXT))
+)  # fmt: skip
+"""What is certainly no tuple, whose parts `%` would take one by one."""
+MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
+
+
+class _Format(ConvertFormatStringCommand):
+    """Turn `str.format` into f-strings that are the same."""
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        if m.matches(original_node.func, m.Attribute(value=m.SimpleString())) and not _stays_same(original_node):
+            return updated_node
+        return super().leave_Call(original_node, updated_node)
+
+
+class _Percent(ConvertPercentFormatStringCommand):
+    """Turn `%` into f-strings that are the same."""
+
+    def leave_BinaryOperation(
+        self, original_node: cst.BinaryOperation, updated_node: cst.BinaryOperation
+    ) -> cst.BaseExpression:
+        left, right = original_node.left, original_node.right
+        if not isinstance(left, cst.SimpleString):
+            return updated_node
+        values = [right]
+        if isinstance(right, cst.Tuple):
+            values = [element.value for element in right.elements if isinstance(element, cst.Element)]
+            if not len(values) == len(right.elements) == left.raw_value.count("%s"):
+                return updated_node
+        elif not m.matches(right, NO_TUPLES):
+            return updated_node
+        if not all(_fits(value) for value in values):
+            return updated_node
+        return super().leave_BinaryOperation(original_node, updated_node)
+
+
+class _UnusedImports(RemoveUnusedImportsCommand):
+    """Take out unused imports, but for those that only see whether something is there."""
+
+    def visit_Try(self, node: cst.Try) -> bool:
+        return not any(handler.type is None or m.findall(handler.type, MISSING) for handler in node.handlers)
+
+    def visit_With(self, node: cst.With) -> bool:
+        return not any(m.findall(item.item, MISSING) for item in node.items)
+
+
 OPERATIONS: dict[str, tuple[type[Codemod], ...]] = {
-    "fstrings": (ConvertFormatStringCommand, ConvertPercentFormatStringCommand),
-    "unused-imports": (RemoveUnusedImportsCommand,),
+    "fstrings": (_Format, _Percent),
+    "unused-imports": (_UnusedImports,),
 }
 
 
@@ -132,8 +189,8 @@ def rewrite(source: bytes, path: str, steps: Sequence[str], rename: Rename | Non
         return source, [_said(exc)]
     name, package = module_name(path)
     for step in steps:
-        if not may_apply(step, source):
-            continue
+        if not may_apply(step, source) or (step == "unused-imports" and PurePosixPath(path).name == "__init__.py"):
+            continue  # what a package imports and does not use itself, it offers to others
         for operation in OPERATIONS[step]:
             context = CodemodContext(filename=path, full_module_name=name, full_package_name=package)
             try:
@@ -166,6 +223,42 @@ def _one(file: Path, steps: Sequence[str], rename: Rename | None) -> dict[str, A
     if after != before:
         file.write_bytes(after)
     return {"path": str(file), "changed": after != before, "note": "; ".join(notes)}
+
+
+def _stays_same(call: cst.Call) -> bool:
+    """Return whether an f-string does what a call of `format` does, each thing once and in the same order."""
+    assert isinstance(call.func, cst.Attribute)
+    assert isinstance(call.func.value, cst.SimpleString)
+    given = {arg.keyword.value if arg.keyword else str(at): arg.value for at, arg in enumerate(call.args)}
+    if any(m.findall(value, COLON) for value in given.values()):
+        return False
+    try:
+        fields = list(_fields(str(call.func.value.evaluated_value)))
+    except ValueError:
+        return False
+    used = []
+    for number, field in enumerate(fields):
+        name, rest = re.match(r"([^.\[]*)(.*)", field, re.DOTALL).groups()  # type: ignore[union-attr]  # it always does
+        if re.search(r"\[(?!\d+\])", rest):
+            return False  # the key is a text there, and would be a name
+        used.append(name or str(number))
+    doing = [name for name, value in given.items() if m.findall(value, DOING)]
+    return [name for name in used if name in doing] == doing
+
+
+def _fields(text: str) -> Iterator[str]:
+    """Yield the names in the fields of a format, those in their own formats included."""
+    for _, name, spec, _ in string.Formatter().parse(text):
+        if name is not None:
+            yield name
+            yield from _fields(spec or "")
+
+
+def _fits(value: cst.BaseExpression) -> bool:
+    """Return whether something can stand between the braces of an f-string, also before Python 3.12."""
+    code = cst.Module([]).code_for_node(value)
+    # Two braces that come together would stand for one in the text.
+    return not (code.startswith("{") or re.search(r"[\\\n#]", code) or m.findall(value, COLON))
 
 
 def _said(exc: Exception) -> str:

@@ -14,9 +14,64 @@ def renamed(source: str, *, old: str = "old", new: str = "new", beside: str = ""
 
 
 def test_formats_become_f_strings() -> None:
-    after, notes = rewrite(b"x = 1\nprint('{}'.format(x))\nprint('%s' % x)\n", "a.py", ["fstrings"])
+    after, notes = rewrite(b"x = 1\nprint('{}'.format(x))\nprint('%s' % (x,))\n", "a.py", ["fstrings"])
     assert after == b"x = 1\nprint(f'{x}')\nprint(f'{x}')\n"
     assert notes == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "'%s' % x",  # which may be a tuple
+        "'%s' % error.args",
+        "'%s %s' % f()",
+        "'%s' % (*x,)",
+        "'%s' % (1, 2)",
+        "'%s' % ({'a': 1},)",
+        "'%s' % (lambda: 1,)",
+        r"'%s' % '\n'.join(x)",
+        "'{0} {0}'.format(next(x))",
+        "'{1} {0}'.format(f(), g())",
+        "'{a}'.format(a=f(), b=g())",
+        "'{}'.format(x := 3)",
+        "'{}'.format(lambda: 1)",
+        "'{0[key]}'.format(x)",
+        "'{0.a[key]}'.format(x)",
+        "'{a[key]}'.format(a=x)",
+    ],
+)
+def test_a_format_stays_where_an_f_string_would_say_something_else(code: str) -> None:
+    source = f"key = 1\nprint({code})\n".encode()
+    assert rewrite(source, "a.py", ["fstrings"]) == (source, [])
+
+
+@pytest.mark.parametrize(
+    ("code", "becomes"),
+    [
+        ("'%s %s' % (f(), x.y)", "f'{f()} {x.y}'"),
+        ("'%s' % str(x)", "f'{str(x)}'"),
+        ("'%s' % 'a'.upper()", "f'{\"a\".upper()}'"),
+        ("'{} {}'.format(f(), g())", "f'{f()} {g()}'"),
+        ("'{0} {1} {0}'.format(x, f())", "f'{x} {f()} {x}'"),
+        ("'{:>{}}'.format(f(), n)", "f'{f():>{n}}'"),
+        ("'{0[0]}'.format(x)", "f'{x[0]}'"),
+    ],
+)
+def test_a_format_goes_where_an_f_string_says_the_same(code: str, becomes: str) -> None:
+    assert rewrite(f"{code}\n".encode(), "a.py", ["fstrings"]) == (f"{becomes}\n".encode(), [])
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("package/__init__.py", "from .core import answer\n"),
+        ("a.py", "try:\n    import fast\n    HAS = True\nexcept ImportError:\n    HAS = False\n"),
+        ("a.py", "try:\n    from new import f\nexcept (ImportError, OSError):\n    from old import f\n"),
+        ("a.py", "from contextlib import suppress\nwith suppress(ImportError):\n    import readline\n"),
+    ],
+)
+def test_an_import_stays_that_is_offered_to_others_or_only_tried(path: str, source: str) -> None:
+    assert rewrite(source.encode(), path, ["unused-imports"]) == (source.encode(), [])
 
 
 def test_unused_imports_go_and_used_ones_stay() -> None:
@@ -40,9 +95,9 @@ def test_a_file_that_cannot_be_read_stays_and_says_why() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_encoding_and_line_ends_are_kept(encoding: str) -> None:
-    source = f"# -*- coding: {encoding} -*-\r\nname = 'é'\r\nprint('%s' % name)\r\n".encode(encoding)
+    source = f"# -*- coding: {encoding} -*-\r\nname = 'é'\r\nprint('%s' % (name,))\r\n".encode(encoding)
     after, _ = rewrite(source, "a.py", ["fstrings"])
-    assert after == source.replace(b"'%s' % name", b"f'{name}'")
+    assert after == source.replace(b"'%s' % (name,)", b"f'{name}'")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +137,7 @@ def test_an_attribute_stays_if_only_parameters_have_the_name() -> None:
 
 def test_the_job_is_read_from_a_file_and_told_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = tmp_path / "good.py", tmp_path / "bad.py"
-    good.write_text("x = 1\n'%s' % x\n")
+    good.write_text("x = 1\n'%s' % (x,)\n")
     bad.write_text("def (:  # %\n")
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"paths": [str(good), str(bad)], "steps": ["fstrings"], "old_name": "", "new_name": ""}))

@@ -14,7 +14,7 @@ MAKE = Callable[..., Any]
 async def test_codemods_run_beside_the_agent_and_tell_of_each_file(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
 ) -> None:
-    files = {"a.py": "x = 1\nprint('%s' % x)\n", "b.py": "def (:  # %\n", "libcst.py": "raise SystemExit(9)\n"}
+    files = {"a.py": "x = 1\nprint('%s' % (x,))\n", "b.py": "def (:  # %\n", "libcst.py": "raise SystemExit(9)\n"}
     workspace = await workspace_on(repository(files))
     task = fake_task()
     made = await propose_patch(workspace, plan_for(), task)
