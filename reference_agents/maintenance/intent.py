@@ -20,6 +20,7 @@ from referencing import Registry
 from a2a import Agent, AttemptFailed, Refused, TaskContext, TaskError
 
 from .consulting import consult
+from .places import read_places
 from .shapes import Area, Kind, Plan
 
 __all__ = ["PLAN_SCHEMA", "Unclear", "agent", "check_plan", "plan_request", "understand"]
@@ -42,6 +43,7 @@ PLAN_SCHEMA: Final[dict[str, Any]] = {
         "new_name": {"type": "string", "maxLength": 200},
         "query": {"type": "string", "maxLength": REQUEST_CHARS_MAX},
         "paths": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 100},
+        "spared": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 100},
         "may_touch": {"type": "array", "items": {"enum": ["tests", "ci", "configuration"]}, "uniqueItems": True},
     },
     "required": ["kind", "request", "target", "old_name", "new_name", "query", "paths", "may_touch"],
@@ -63,8 +65,13 @@ RENAME: Final = re.compile(
 )
 BARE_RENAME: Final = re.compile(r"\s*[`'\"]?([\w.]+)[`'\"]?\s+(?:in)?to\s+[`'\"]?([\w.]*\w)[`'\"]?\s*\.?\s*", re.I)
 VERSION: Final = re.compile(r"\b(?:py(?:thon)?[\s-]*)(\d)(?:\.?(\d{1,2}))?\b|\b(3)\.(\d{1,2})\b", re.I)
-PATH: Final = re.compile(r"\b(?:in|under|within|below|only)\s+[`'\"]?((?:[\w.-]+/)+[\w.-]*|[\w-]+\.py)[`'\"]?", re.I)
-HANDS_OFF: Final = r"(?:leave|without|not|never|don't|except|excluding|exclude|skip|ignore)\b[^.;,]{0,30}\b(?:%s)\b"
+HANDS_OFF: Final = (
+    r"(?:leave|without|not|never|don't|except|excluding|exclude|skip|ignore|no changes?)\b[^.;,]{0,30}\b(?:%s)\b"
+    r"|\b(?:%s)\b[^.;,]{0,20}\b(?:alone|unchanged|untouched|as (?:it is|they are)"
+    r"|(?:must|may|should|shall) (?:not|never) (?:be )?(?:chang|touch|modif|edit))"
+)
+DONT: Final = re.compile(r"(?:\b(?:do not|never|without)|\bdon't)\b(?! (?:only|just)\b).*?(?=[.;:,]|\bbut\b|$)", re.I)
+"""What is not wanted, up to the end of its clause."""
 HANDS_ON: Final = r"(?:includ\w*|also|and|touch|change|may change)\b[^.;,]{0,20}\b(?:%s)\b"
 AREA_WORDS: Final[dict[Area, str]] = {
     "tests": "tests?",
@@ -92,14 +99,16 @@ class Unclear:
     """What an answer has to be put behind to be a request."""
     is_open: bool = False
     """Whether the words may mean something that this vocabulary does not have."""
+    is_again: bool = False
+    """Whether an answer stands for all of the request."""
 
 
 @agent.skill(tags=["maintenance"])
 async def plan_request(request: str, task: TaskContext, repository: str = "") -> Plan:
     """Turn a request in words into a plan; ask the person where it is unclear."""
-    words = request
+    words, limits = request, ""
     for _ in range(QUESTIONS_MAX):
-        understood = understand(words, repository, original=request)
+        understood = understand(words, repository, original=request, limits=limits)
         if not isinstance(understood, Unclear):
             return understood
         plan = await _read(understood, request, repository, task) if words == request else None
@@ -107,8 +116,8 @@ async def plan_request(request: str, task: TaskContext, repository: str = "") ->
             return plan
         options = list(understood.options) or None
         answer = str(await task.ask(understood.question, options=options))
-        words = f"{understood.prefix}{answer}"
-    understood = understand(words, repository, original=request)
+        words, limits = f"{understood.prefix}{answer}", "" if understood.is_again else f"{limits or request}; "
+    understood = understand(words, repository, original=request, limits=limits)
     if isinstance(understood, Unclear):
         raise AttemptFailed(f"the request stayed unclear: {understood.question}", code="unclear", retryable=False)
     return understood
@@ -126,26 +135,29 @@ async def _read(unclear: Unclear, request: str, repository: str, task: TaskConte
         if not isinstance(read, dict):
             raise AttemptFailed(f"{type(read).__name__} is no plan", code="bad_plan", retryable=False)
         # What a plan opens is in the person's own words, or it is not opened.
-        return check_plan({**read, **_own(request, read.get("kind")), "target": target})
+        return check_plan({**read, **_own(request, read.get("kind"), repository), "target": target})
     except (TaskError, Refused, AttemptFailed) as exc:
         await task.progress(None, f"nobody could read the request: {exc}")
         return None
 
 
-def _own(request: str, kind: Any) -> dict[str, Any]:
+def _own(request: str, kind: Any, repository: str) -> dict[str, Any]:
     """Return the parts of a plan that nobody but the person decides."""
-    text = " ".join(request.split())[:REQUEST_CHARS_MAX]
-    return {"request": text, "may_touch": _may_touch(text, kind)}
+    text = _one_line(request)
+    places = read_places(text, repository)
+    spared = [*places.spared, *([places.unclear] if places.unclear else [])]
+    return {"request": text, "may_touch": _may_touch(text, kind)} | ({"spared": spared} if spared else {})
 
 
-def understand(request: str, repository: str = "", *, original: str = "") -> Plan | Unclear:
+def understand(request: str, repository: str = "", *, original: str = "", limits: str = "") -> Plan | Unclear:
     """Return the plan a request stands for, or the question to ask.
 
     Args:
         repository: where the paths in the request should be; not looked at if empty.
         original: the person's first words, where `request` is an answer to a question.
+        limits: what was said before, as far as it still says where to work.
     """
-    text = " ".join(request.split())[:REQUEST_CHARS_MAX]
+    text = _one_line(request)
     if not text:
         return Unclear("What should be done?", _choices())
     kind = _kind(text)
@@ -160,14 +172,25 @@ def understand(request: str, repository: str = "", *, original: str = "") -> Pla
         if match is None or match.group(1).lower() == "something":
             return Unclear("Rename what? Answer `OLD to NEW`.", prefix="rename ", is_open=True)
         names = (match.group(1), match.group(2))
-    paths = [path.rstrip("/") for path in PATH.findall(text)]
-    missing = [path for path in paths if repository and not (Path(repository) / path).exists()]
+        if any(name.endswith(".py") for name in names):
+            return Unclear("Not files, but things in them get new names. Which? Answer `OLD to NEW`.", prefix="rename ")
+    said = f"{_one_line(limits)} {text}"
+    places = read_places(RENAME.sub("rename", said), repository, asks=kind == "find")
+    if path := places.unclear:
+        ways = f"with `only in {path}` or `but not in {path}`"
+        return Unclear(f"Is {path} to be changed or left alone? Say the request again, {ways}.", is_again=True)
+    missing = [
+        path for path in (*places.within, *places.spared) if repository and not (Path(repository) / path).exists()
+    ]
     if missing:
-        return Unclear(f"There is no {missing[0]} in the repository. Say the request again, with a path that is there.")
+        question = f"There is no {missing[0]} in the repository. Say the request again, with a path that is there."
+        return Unclear(question, is_again=True)
     plan = Plan(
         kind=kind, request=(original or text)[:REQUEST_CHARS_MAX], target=target, old_name=names[0], new_name=names[1],
-        query=text if kind == "find" else names[0], paths=paths, may_touch=_may_touch(text, kind),
+        query=text if kind == "find" else names[0], paths=list(places.within), may_touch=_may_touch(said, kind),
     )  # fmt: skip
+    if places.spared:
+        plan["spared"] = list(places.spared)
     return check_plan(plan)
 
 
@@ -185,8 +208,13 @@ def check_plan(plan: Mapping[str, Any]) -> Plan:
     return cast(Plan, dict(plan))
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:REQUEST_CHARS_MAX].replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+
+
 def _kind(text: str) -> Kind | Unclear:
-    said: list[Kind] = [kind for kind, words in WORDS.items() if re.search(words, text, re.I)]
+    wanted = DONT.sub("", text)
+    said: list[Kind] = [kind for kind, words in WORDS.items() if re.search(words, wanted, re.I)]
     if not said:
         return Unclear("What should be done? Choose, or say it in other words.", _choices(), is_open=True)
     if said[0] == "find" or len(said) == 1:
@@ -224,7 +252,7 @@ def _may_touch(text: str, kind: Kind) -> list[Area]:
         return []
     opened: list[Area] = []
     for area, words in AREA_WORDS.items():
-        off = re.search(HANDS_OFF % words, text, re.I)
+        off = re.search(HANDS_OFF % (words, words), text, re.I)
         on = re.search(HANDS_ON % words, text, re.I)
         if not off and (on or area == "tests"):
             opened.append(area)

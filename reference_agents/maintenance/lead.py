@@ -490,7 +490,8 @@ class _Run:
 
 def _described(plan: Plan) -> str:
     where = f" in {', '.join(plan['paths'])}" if plan["paths"] else ""
-    return f"{plan['kind']} for {plan['target']}{where}"
+    but = f", but not {', '.join(plan['spared'])}" if plan.get("spared") else ""
+    return f"{plan['kind']} for {plan['target']}{where}{but}"
 
 
 def _failed(name: str, detail: str) -> Rejected:

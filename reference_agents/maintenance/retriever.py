@@ -18,7 +18,7 @@ from a2a import Agent, AttemptFailed, TaskContext
 from ..bm25 import Bm25
 from . import git
 from .processes import Report, silent
-from .scope import is_python, within
+from .scope import asked_for, is_python
 from .shapes import FoundFile, FoundSymbol, Kind, Listing, Plan
 
 __all__ = ["agent", "find_files", "retrieve", "words_of"]
@@ -115,7 +115,7 @@ async def retrieve(repository: str, plan: Plan, *, report: Report = silent) -> L
         raise AttemptFailed(f"{repository}: {exc}", code="not_a_repository", retryable=False) from exc
     wanted = [
         entry for entry in entries
-        if entry.mode.startswith("100") and is_python(entry.path) and within(entry.path, plan["paths"])
+        if entry.mode.startswith("100") and is_python(entry.path) and asked_for(plan, entry.path)
     ]  # fmt: skip
     sources: list[tuple[str, str]] = []
     for start in range(0, len(wanted), BATCH):

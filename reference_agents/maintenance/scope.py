@@ -11,7 +11,7 @@ from typing import Final
 
 from .shapes import Area, Plan
 
-__all__ = ["area_of", "in_scope", "is_python", "within"]
+__all__ = ["area_of", "asked_for", "in_scope", "is_python", "within"]
 
 TEST_FOLDERS: Final = frozenset({"test", "tests", "testing"})
 CI_ROOTS: Final = (
@@ -70,7 +70,13 @@ def within(path: str, roots: Iterable[str]) -> bool:
     return not wanted or any(root == PurePosixPath() or pure == root or root in pure.parents for root in wanted)
 
 
+def asked_for(plan: Plan, path: str) -> bool:
+    """Return whether a file is among those that a plan is about."""
+    spared = plan.get("spared", [])
+    return within(path, plan["paths"]) and not (spared and within(path, spared))
+
+
 def in_scope(plan: Plan, path: str) -> bool:
     """Return whether a plan lets a coder change a file."""
     area = area_of(path)
-    return within(path, plan["paths"]) and (area is None or area in plan["may_touch"])
+    return asked_for(plan, path) and (area is None or area in plan["may_touch"])

@@ -76,6 +76,8 @@ class Plan(TypedDict):
     """What to look for; the retriever falls back to the request."""
     paths: list[str]
     """Files or folders to stay within; empty means the whole repository."""
+    spared: NotRequired[list[str]]
+    """Files or folders to leave alone, wherever they are."""
     may_touch: list[Area]
     """Areas behind the scope fence that this plan opens."""
 

@@ -33,6 +33,8 @@ def plan_of(request: str) -> Plan:
         ("remove unused imports", "remove-unused", None),
         ("find unused imports and remove them", "remove-unused", None),
         ("get rid of dead code", "remove-unused", None),
+        ("do not remove unused code, only fix lint", "fix-lint", None),
+        ("never modernise anything: fix lint", "fix-lint", None),
         ("where is the parser?", "find", None),
         ("which warnings are there", "find", None),
         ("explain how tables are aligned", "find", None),
@@ -69,6 +71,10 @@ def test_renaming_names_both_names(request_: str, names: tuple[str, str]) -> Non
         ("don't change any test, fix lint", []),
         ("modernise to py311 including configuration and ci", ["tests", "ci", "configuration"]),
         ("modernise to py311, do not touch ci", ["tests"]),
+        ("fix lint, tests must not change", []),
+        ("fix lint, keep the tests as they are", []),
+        ("fix lint, don\u2019t touch tests", []),
+        ("fix lint, tests must not fail", ["tests"]),
         ("where is the parser", []),
     ],
 )
@@ -79,6 +85,34 @@ def test_the_fence_opens_for_tests_by_default_and_for_the_rest_by_name(request_:
 def test_paths_in_a_request_limit_the_plan() -> None:
     assert plan_of("fix lint in src/package and in tests/test_a.py")["paths"] == ["src/package", "tests/test_a.py"]
     assert plan_of("fix lint")["paths"] == []
+
+
+def test_what_a_request_leaves_alone_is_in_the_plan() -> None:
+    plan = plan_of("fix lint but not in src/a.py")
+    assert (plan["paths"], plan["spared"]) == ([], ["src/a.py"])
+    assert check_plan(plan) == plan
+    assert "spared" not in plan_of("fix lint")
+    unclear = understand("fix lint, do not break src/a.py")
+    assert isinstance(unclear, Unclear)
+    assert unclear.question.startswith("Is src/a.py to be changed or left alone?")
+
+
+async def test_an_answer_completes_a_request_and_opens_nothing_that_it_left_alone(fake_task: MAKE) -> None:
+    plan = await plan_request("tidy up in src/, not src/vendor/, and leave the tests alone", fake_task("fix lint"))
+    assert (plan["kind"], plan["paths"], plan["spared"]) == ("fix-lint", ["src"], ["src/vendor"])
+    assert plan["may_touch"] == []
+
+
+async def test_a_request_that_is_said_again_stands_for_itself(fake_task: MAKE, tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    plan = await plan_request("fix lint in scr/", fake_task("fix lint in src/"), repository=str(tmp_path))
+    assert plan["paths"] == ["src"]
+
+
+def test_files_get_no_new_names() -> None:
+    unclear = understand("rename utils.py to helpers.py")
+    assert isinstance(unclear, Unclear)
+    assert unclear.question.startswith("Not files")
 
 
 def test_a_path_that_is_not_there_is_asked_about(tmp_path: Path) -> None:
@@ -148,6 +182,7 @@ async def test_what_it_has_no_words_for_is_read_by_somebody_who_has(fake_task: M
     read = {**plan_of("fix lint"), "kind": "modernise", "may_touch": ["configuration"], "target": "py38"}
     task.readers, task.on_call = ["intent-model"], reader(read)
     plan = await plan_request("freshen up tests and ci for python 3.12", task, repository="/r")
+    assert "spared" not in plan
     assert (plan["kind"], plan["target"], task.asked) == ("modernise", "py312", [])
     assert plan["request"] == "freshen up tests and ci for python 3.12"
     assert plan["may_touch"] == ["tests", "ci"], "as the person's words say, and nobody else's"

@@ -59,6 +59,8 @@ def test_a_plan_opens_areas_by_name_and_paths_by_prefix(plan_for: Callable[..., 
     assert not in_scope(plan_for(), "setup.cfg")
     assert in_scope(plan_for(may_touch=["configuration"]), "setup.cfg")
     assert not in_scope(plan_for(paths=["src"]), "setup.py")
+    assert not in_scope(plan_for(spared=["src/vendor"]), "src/vendor/a.py")
+    assert in_scope(plan_for(paths=["src"], spared=["src/vendor"]), "src/a.py")
 
 
 def test_only_python_files_are_read_by_coders() -> None:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reference_agents.maintenance.places import read_places
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "spared"),
+    [
+        ("fix lint", [], []),
+        ("fix lint in src/a.py", ["src/a.py"], []),
+        ("fix lint in src/a.py, src/b.py and lib/", ["src/a.py", "src/b.py", "lib"], []),
+        ("fix lint in `src/a.py` and in 'lib/b.py'.", ["src/a.py", "lib/b.py"], []),
+        ("modernise src/a.py to 3.11", ["src/a.py"], []),
+        ("remove unused imports from src/a.py", ["src/a.py"], []),
+        ("fix lint in src/pkg.", ["src/pkg"], []),
+        ("fix lint but not in src/a.py", [], ["src/a.py"]),
+        ("fix lint everywhere except in src/a.py and src/b.py", [], ["src/a.py", "src/b.py"]),
+        ("fix lint and leave src/a.py and src/b.py alone", [], ["src/a.py", "src/b.py"]),
+        ("don't touch src/a.py: fix lint", [], ["src/a.py"]),
+        ("fix lint without changing any file below src/vendor/", [], ["src/vendor"]),
+        ("keep src/vendor as it is, fix lint", [], ["src/vendor"]),
+        ("fix lint under src/ but leave src/vendor alone", ["src"], ["src/vendor"]),
+        ("fix lint outside src/vendor/a.py", [], ["src/vendor/a.py"]),
+        ("never change anything outside of src/a.py; fix lint", ["src/a.py"], []),
+        ("fix lint, also in setup.py", ["setup.py"], []),
+        ("fix lint, including setup.py", [], []),
+        ("fix lint, not only in src/a.py", [], []),
+        ("fix lint and/or f-strings/format, and change .github/workflows", [], []),
+    ],
+)
+def test_a_request_says_where_to_work_and_what_to_leave(text: str, within: list[str], spared: list[str]) -> None:
+    places = read_places(text)
+    assert (list(places.within), list(places.spared), places.unclear) == (within, spared, "")
+
+
+@pytest.mark.parametrize(
+    "text", ["fix lint, don't break anything in src/a.py", "fix lint without breaking src/a.py"]
+)  # fmt: skip
+def test_where_the_words_do_not_tell_which_it_is_they_are_not_guessed_at(text: str) -> None:
+    assert read_places(text).unclear == "src/a.py"
+
+
+def test_a_folder_of_the_repository_needs_no_slash(tmp_path: Path) -> None:
+    for name in ("src", "vendor", ".git"):
+        (tmp_path / name).mkdir()
+    assert read_places("fix lint in src, not in vendor", str(tmp_path)).within == ("src",)
+    assert read_places("fix lint in the src folder but skip the vendor folder", str(tmp_path)).spared == ("vendor",)
+    assert read_places("fix lint src/gone", str(tmp_path)).within == ("src/gone",), "it may be mistyped"
+    assert read_places("fix lint in sources", str(tmp_path)).within == ()
+    assert read_places("fix lint in src", str(tmp_path / "gone")).within == ()
+
+
+def test_a_question_is_about_a_path_only_where_it_says_in() -> None:
+    assert read_places("what imports src/a.py", asks=True).within == ()
+    assert read_places("why does it not work in src/a.py", asks=True).within == ("src/a.py",)
