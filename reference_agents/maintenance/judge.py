@@ -3,11 +3,11 @@
 Where coders contradict each other the coordinator asks it at three rungs: to merge what they proposed, to verify each
 proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is merging one.
 
-A change holds if no test fails that did not fail before, and none is silent that said something before. Each proposal
-is tried alone and, where it breaks something, file by file; a new name only as a whole. Then the best of them is the
-ground on which the others are asked again: a tool that starts from the winner's tree has no conflict with it. That goes
-on while findings fall and the tests hold. Where the best are equally good by all of that, whoever has the skill to
-choose may say which.
+A change holds if no test fails that did not fail before, none is silent that said something before, and no file takes
+from another what that no longer has. Each proposal is tried alone and, where it breaks something, file by file; a new
+name only as a whole. Then the best of them is the ground on which the others are asked again: a tool that starts from
+the winner's tree has no conflict with it. That goes on while findings fall and the tests hold. Where the best are
+equally good by all of that, whoever has the skill to choose may say which.
 """
 
 from __future__ import annotations
@@ -328,9 +328,8 @@ class _Case:
             if trial.holds:
                 best_single = min(best_single, trial.total)
             else:
-                bad = trial.evidence["failing_total"], trial.evidence["vanished_total"]
                 looking = ": looking for the files" * (self._plan["kind"] != "rename")
-                await self._report(share, f"{candidate.agent} breaks {bad[0]} tests, {bad[1]} vanish{looking}")
+                await self._report(share, f"{candidate.agent} does not hold, {_in_words(trial.evidence)}{looking}")
                 trial = await self._narrow(trials, untouched, candidate, candidate.tree, sorted(candidate.files))
             candidate.alone = trial.total
             held.append((candidate, trial))
@@ -450,8 +449,7 @@ class _Case:
 
         async def refused(path: str, reason: str, evidence: Evidence, tree: str) -> None:
             candidate.refused.add(path)
-            why = "syntax" if reason == "syntax" else "tests"
-            await self._account.refuse(candidate.agent, [path], why, _in_words(evidence), evidence, tree=tree)
+            await self._account.refuse(candidate.agent, [path], reason, _in_words(evidence), evidence, tree=tree)
 
         return await trials.narrow(ground, target, paths, refused)
 

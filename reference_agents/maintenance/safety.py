@@ -16,11 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import anyio.to_thread
+
 from a2a import Agent, AttemptFailed, TaskContext
 
 from . import git
 from .decisions import heed
 from .findings import batches
+from .imports import Imports
 from .processes import Limits, Report, run, silent
 from .scope import area_of, in_scope, is_python
 from .shapes import Finding, Patch, Plan, Review, Workspace
@@ -29,7 +32,7 @@ from .workspace import Worktree, checkout, tree_of
 __all__ = ["Change", "agent", "inspect", "review", "review_patch"]
 
 Verdict = Literal["pass", "refuse", "ask"]
-Check = Literal["applies", "compile", "scope", "tamper", "bandit", "secrets", "content"]
+Check = Literal["applies", "compile", "imports", "scope", "tamper", "bandit", "secrets", "content"]
 
 CHECK_LIMITS: Final = Limits(seconds=300.0, memory=4 * 1024**3)
 COMPILE: Final = """\
@@ -97,14 +100,19 @@ async def review(workspace: Workspace, plan: Plan, patch: Patch, *, report: Repo
     for change in changes:
         findings += inspect(plan, change)
     python = [change.path for change in changes if is_python(change.path) and change.after is not None]
+    imports = Imports(sorted({*workspace["files"], *python}), workspace["import_paths"])
     async with checkout(workspace, "safety", workspace["base"]) as work:
         await report(0.4, "compiling, and looking for weaknesses")
         broken_before, weak_before = await _compile(work, python), await _weaknesses(work, python)
+        missing_before = await anyio.to_thread.run_sync(imports.missing, work.path)
         await work.load(tree)
         broken, weak = await _compile(work, python), await _weaknesses(work, python)
+        missing = await anyio.to_thread.run_sync(imports.missing, work.path)
     for path, (line, detail) in sorted(broken.items()):
         if path not in broken_before:
             findings.append(_finding("compile", "refuse", path, detail, line))
+    # The judge takes none of these; a patch that nobody could try may have them.
+    findings += [_finding("imports", "ask", it.path, str(it)) for it in sorted(missing - missing_before)]
     findings += _new_weaknesses(weak_before, weak)
     done = _reviewed(findings)
     await report(1.0, f"{done['verdict']}: {len(findings)} remarks")

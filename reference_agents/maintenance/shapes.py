@@ -222,7 +222,9 @@ class Rejected(TypedDict):
 
     agent: str
     files: list[str]
-    reason: Literal["tests", "syntax", "does_not_apply", "conflict", "no_gain", "out_of_scope", "agent_failed"]
+    reason: Literal[
+        "tests", "syntax", "imports", "does_not_apply", "conflict", "no_gain", "out_of_scope", "agent_failed"
+    ]
     detail: str
     evidence: Evidence
     patch_path: str
@@ -282,7 +284,7 @@ class Judgement(TypedDict):
 class Finding(TypedDict):
     """Something the safety agent saw."""
 
-    check: Literal["applies", "compile", "scope", "tamper", "bandit", "secrets", "content"]
+    check: Literal["applies", "compile", "imports", "scope", "tamper", "bandit", "secrets", "content"]
     verdict: Literal["pass", "refuse", "ask"]
     path: str
     line: int

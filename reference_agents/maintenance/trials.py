@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+import anyio.to_thread
+
 from . import git
 from .evidence import Baseline, Run, RunSettings, compare, count, is_worse, no_evidence, run_tests
 from .findings import SYNTAX, count_findings
+from .imports import Imports, Missing
 from .processes import Report
 from .sandbox import FOREIGN_LIMITS
 from .shapes import Evidence, FindingCount, RunTally, Workspace
@@ -24,6 +27,8 @@ __all__ = ["Refusal", "Trial", "Trials"]
 
 CONFIRM_MAX: Final = 3
 """So few bad tests may be chance, so they get a second run; more are not worth the time."""
+NO_PYTHON: Final = "a file is no longer valid Python"
+MISSING_SHOWN: Final = 3
 SECONDS_MIN: Final = 60.0
 SECONDS_FACTOR: Final = 5.0
 """A change may slow the tests down this much before that counts as a failure."""
@@ -38,7 +43,7 @@ class Trial:
 
     tree: str
     holds: bool
-    """No test fails or is silent that did not or was not before."""
+    """No test fails or is silent that did not or was not before, and no file takes from another what is not there."""
     evidence: Evidence
     findings: FindingCount
     tests: RunTally
@@ -66,6 +71,8 @@ class Trials:
         self._baseline = baseline
         self._report = report
         self._known: dict[str, Trial] = {}
+        self._imports = Imports(workspace["files"], workspace["import_paths"])
+        self._missing_before: set[Missing] | None = None
 
     async def attempt(self, tree: str) -> Trial:
         """Try a tree, or remember what came of it."""
@@ -92,7 +99,9 @@ class Trials:
         if trial.holds:
             return trial
         if len(paths) == 1:
-            reason = "syntax" if trial.tests["total"] == 0 and not is_worse(trial.evidence) else "tests"
+            reason = "tests"
+            if not is_worse(trial.evidence):
+                reason = "syntax" if trial.evidence["excerpt"] == NO_PYTHON else "imports"
             await refused(paths[0], reason, trial.evidence, tree)
             return kept
         middle = len(paths) // 2
@@ -105,7 +114,7 @@ class Trials:
         findings = await count_findings(self._work.path, self._workspace["files"])
         broken = findings["by_rule"].get(SYNTAX, 0) > self._workspace["findings"]["by_rule"].get(SYNTAX, 0)
         if broken:
-            trial = Trial(tree, False, no_evidence("a file is no longer valid Python"), findings, count({}, 0.0))
+            trial = Trial(tree, False, no_evidence(NO_PYTHON), findings, count({}, 0.0))
         else:
             run = await self._run()
             evidence = compare(self._baseline, run)
@@ -113,9 +122,22 @@ class Trials:
                 await self._work.load(tree)
                 run = _kinder(run, await self._run())
                 evidence = compare(self._baseline, run)
-            trial = Trial(tree, not is_worse(evidence), evidence, findings, count(run.outcomes, run.seconds))
+            missing = [] if is_worse(evidence) else await self._missing(tree)
+            if missing:
+                evidence = no_evidence(_told(missing))
+            holds = not (is_worse(evidence) or missing)
+            trial = Trial(tree, holds, evidence, findings, count(run.outcomes, run.seconds))
         write_json(self._file(tree), asdict(trial))
         return trial
+
+    async def _missing(self, tree: str) -> list[Missing]:
+        """Return what files of a tree take from others that had it before: the tests may not import them."""
+        await self._work.load(tree)
+        missing = await anyio.to_thread.run_sync(self._imports.missing, self._work.path)
+        if missing and self._missing_before is None:
+            await self._work.load(self._workspace["base"])
+            self._missing_before = await anyio.to_thread.run_sync(self._imports.missing, self._work.path)
+        return sorted(missing - (self._missing_before or set()))
 
     async def _run(self) -> Run:
         self.runs += 1
@@ -130,6 +152,11 @@ class Trials:
 
     def _file(self, tree: str) -> Path:
         return Path(self._workspace["run_dir"]) / "trials" / self._workspace["tests"]["digest"][:16] / f"{tree}.json"
+
+
+def _told(missing: Sequence[Missing]) -> str:
+    more = f" and {len(missing) - MISSING_SHOWN} more" if len(missing) > MISSING_SHOWN else ""
+    return "; ".join(map(str, missing[:MISSING_SHOWN])) + more
 
 
 def _suspicion(path: str) -> tuple[bool, str]:

@@ -45,8 +45,13 @@ async def test_a_harmless_patch_passes(review_of: MAKE) -> None:
     assert await review_of(changes) == ("pass", set())
 
 
+async def test_what_another_file_takes_and_is_no_longer_there_is_told(review_of: MAKE) -> None:
+    changes = {"a.py": FILES["a.py"].replace("def run", "def go")}
+    assert await review_of(changes) == ("ask", {("imports", "ask", "tests/test_a.py")})
+
+
 async def test_old_faults_are_not_the_patchs(review_of: MAKE) -> None:
-    changes = {"a.py": FILES["a.py"].replace("def run", "def go"), "broken.py": "def (:  # still\n"}
+    changes = {"a.py": FILES["a.py"].replace("command", "line"), "broken.py": "def (:  # still\n"}
     assert await review_of(changes) == ("pass", set())
 
 

@@ -99,6 +99,28 @@ async def test_a_file_that_is_no_python_any_more_does_not_hold_whatever_the_test
     assert fakes.runs == 0
 
 
+async def test_what_a_file_no_longer_has_that_another_takes_does_not_hold_though_no_test_sees_it(
+    repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes
+) -> None:
+    files = {"m1.py": "import os\n", "m2.py": "from m1 import os\nfrom m1 import never\n"}
+    workspace = await workspace_on(repository(dict.fromkeys(NAMES, "x = 1\n") | files))
+    tree = await tree_with(workspace, {"m0.py": "y = 1\n", "m1.py": "\n"})
+    reasons: list[str] = []
+
+    async def refuse(path: str, reason: str, *_: Any) -> None:
+        reasons.append(f"{path}: {reason}")
+
+    async with checkout(workspace, "judge", tree) as work:
+        trials = trials_in(workspace, work)
+        start = await untouched(trials, workspace)
+        assert start.holds, "what was missing before is nobody's fault"
+        trial = await trials.attempt(tree)
+        kept = await trials.narrow(start, tree, ["m0.py", "m1.py"], refuse)
+    assert not trial.holds
+    assert trial.evidence["excerpt"] == "m2.py takes os from m1.py, which does not have it"
+    assert (kept.holds, reasons) == (True, ["m1.py: imports"])
+
+
 @pytest.mark.parametrize("faulty", [[], ["m2.py"], ["m0.py", "m7.py"], NAMES])
 async def test_narrowing_keeps_every_file_that_is_not_at_fault(
     faulty: list[str], repository: MAKE, workspace_on: MAKE, tree_with: MAKE, fakes: Fakes
