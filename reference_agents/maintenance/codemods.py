@@ -7,11 +7,13 @@ an agent from answering. It reads its job from a file and writes one JSON line f
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
 import string
+import symtable
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,7 +24,17 @@ from libcst.codemod.commands.convert_format_to_fstring import ConvertFormatStrin
 from libcst.codemod.commands.convert_percent_format_to_fstring import ConvertPercentFormatStringCommand
 from libcst.codemod.commands.remove_unused_imports import RemoveUnusedImportsCommand
 
-__all__ = ["OPERATIONS", "Rename", "bindings_of", "main", "may_apply", "module_name", "rewrite"]
+__all__ = [
+    "OPERATIONS",
+    "Rename",
+    "bindings_of",
+    "clash_in",
+    "main",
+    "may_apply",
+    "module_name",
+    "others_named",
+    "rewrite",
+]
 
 DOING = m.Call() | m.Await() | m.Yield() | m.NamedExpr()
 """What is not the same when it is done twice, not at all, or in another order."""
@@ -91,21 +103,87 @@ class Rename(cst.CSTTransformer):
     Args:
         bindings: what `bindings_of` found; a keyword argument follows only if there is a parameter of the old name,
             an attribute only if something but a parameter has it.
+        ours: the modules of the repository; what is from others keeps its name. None are known if empty.
     """
 
-    def __init__(self, old: str, new: str, bindings: Iterable[str]) -> None:
+    def __init__(self, old: str, new: str, bindings: Iterable[str], ours: Iterable[str] = ()) -> None:
         super().__init__()
         self._old = old
         self._new = new
         self._bindings = frozenset(bindings)
+        self._ours = frozenset(ours)
+        self._foreign: set[str] = set()
+        """What a file has from modules that are nobody's here."""
+
+    def visit_Module(self, node: cst.Module) -> None:
+        """Look what a file has from elsewhere, and has under no other meaning."""
+        try:
+            tree = ast.parse(node.bytes)
+        except (SyntaxError, ValueError, RecursionError):
+            return
+        made = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        made |= {part.arg for part in ast.walk(tree) if isinstance(part, ast.arg)}
+        defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        made |= {part.name for part in ast.walk(tree) if isinstance(part, defined)}
+        imported: dict[str, bool] = dict.fromkeys(dir(builtins), True)
+        for part in ast.walk(tree):
+            if isinstance(part, ast.Import):
+                for alias in part.names:
+                    name = alias.asname or alias.name.partition(".")[0]
+                    imported[name] = imported.get(name, True) and self._is_foreign(alias.name)
+            elif isinstance(part, ast.ImportFrom):
+                for alias in part.names:
+                    name = alias.asname or alias.name
+                    is_foreign = not part.level and self._is_foreign(part.module or "")
+                    imported[name] = imported.get(name, True) and is_foreign
+        self._foreign = {name for name, is_foreign in imported.items() if is_foreign} - made
+
+    def _is_foreign(self, module: str) -> bool:
+        return bool(self._ours) and module.partition(".")[0] not in self._ours
+
+    def _is_theirs(self, node: cst.BaseExpression) -> bool:
+        """Return whether something is from elsewhere: `json`, `os.path`."""
+        while isinstance(node, cst.Attribute):
+            node = node.value
+        return isinstance(node, cst.Name) and node.value in self._foreign
+
+    def leave_Import(self, original_node: cst.Import, updated_node: cst.Import) -> cst.Import:
+        """Keep the names of somebody else's modules."""
+        names = [
+            alias.with_changes(name=was.name) if self._is_foreign(was.evaluated_name) else alias
+            for was, alias in zip(original_node.names, updated_node.names, strict=True)
+        ]
+        return updated_node.with_changes(names=names)
+
+    def leave_ImportFrom(self, original_node: cst.ImportFrom, updated_node: cst.ImportFrom) -> cst.ImportFrom:
+        """Keep what somebody else's module calls its things."""
+        module = cst.Module([]).code_for_node(original_node.module) if original_node.module else ""
+        if isinstance(original_node.names, cst.ImportStar) or original_node.relative or not self._is_foreign(module):
+            return updated_node
+        assert not isinstance(updated_node.names, cst.ImportStar)
+        names = []
+        for was, alias in zip(original_node.names, updated_node.names, strict=True):
+            kept = alias.with_changes(name=was.name)
+            if was.asname is None and was.evaluated_name == self._old and self._old not in self._foreign:
+                kept = kept.with_changes(asname=cst.AsName(cst.Name(self._new)))  # one of several with that name
+            names.append(kept)
+        return updated_node.with_changes(module=original_node.module, names=names)
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        """Keep the keywords of somebody else's function, where one can see that it is."""
+        if not self._is_theirs(original_node.func):
+            return updated_node
+        pairs = zip(original_node.args, updated_node.args, strict=True)
+        return updated_node.with_changes(args=[arg.with_changes(keyword=was.keyword) for was, arg in pairs])
 
     def may_apply(self, source: bytes) -> bool:
         """Look quickly whether a file has the old name in it."""
         return re.search(rb"\b" + re.escape(self._old.encode()) + rb"\b", source) is not None
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
-        """Rename every name; `leave_Arg` and `leave_Attribute` take back what goes too far."""
-        return updated_node.with_changes(value=self._new) if original_node.value == self._old else updated_node
+        """Rename every name but what is from elsewhere; what else goes too far is taken back around it."""
+        is_ours = original_node.value == self._old and self._old not in self._foreign
+        return updated_node.with_changes(value=self._new) if is_ours else updated_node
 
     def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
         """Keep the keyword of somebody else's function."""
@@ -114,8 +192,9 @@ class Rename(cst.CSTTransformer):
         )
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.Attribute:
-        """Keep the attribute if the old name is a parameter and nothing else."""
-        return updated_node if self._bindings - {"parameter"} else updated_node.with_changes(attr=original_node.attr)
+        """Keep the attribute of what is from elsewhere, and if the old name is a parameter and nothing else."""
+        is_ours = self._bindings - {"parameter"} and not self._is_theirs(original_node.value)
+        return updated_node if is_ours else updated_node.with_changes(attr=original_node.attr)
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
         """Rename strings that are exactly the name, as in `__all__` and `getattr`, if something defines it."""
@@ -148,6 +227,94 @@ def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:
             if bound == name:
                 found.add(kind)
     return found
+
+
+def others_named(qualifier: str, name: str, sources: Mapping[str, bytes]) -> list[str]:
+    """Return what else has a name than the one that a qualifier means; the qualified name itself if nothing is meant.
+
+    In the text nothing tells which of them `x.name` is.
+    """
+    wanted = qualifier.rpartition(".")[2]
+    meant, others = 0, []
+    for path, source in sources.items():
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        for owner in ast.walk(tree):
+            if not isinstance(owner, ast.Module | ast.ClassDef) or not _defines(owner, name):
+                continue
+            if isinstance(owner, ast.ClassDef):
+                is_meant, said = owner.name == wanted, f"{owner.name}.{name}"
+            else:
+                is_meant, said = wanted in PurePosixPath(path).with_suffix("").parts, name
+            meant += is_meant
+            if not is_meant:
+                others.append(f"{said} in {path}")
+    return sorted(others) if meant else [f"no {qualifier}.{name}"]
+
+
+def _defines(owner: ast.Module | ast.ClassDef, name: str) -> bool:
+    for node in owner.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if node.name == name:
+                return True
+        elif not isinstance(node, ast.Import | ast.ImportFrom):
+            stored = (part.id for part in ast.walk(node) if isinstance(part, ast.Name))
+            if isinstance(node, ast.Assign | ast.AnnAssign) and name in stored:
+                return any(isinstance(part, ast.Name) and part.id == name for part in _targets(node))
+    return False
+
+
+def _targets(node: ast.Assign | ast.AnnAssign) -> Iterator[ast.AST]:
+    for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+        yield from ast.walk(target)
+
+
+def clash_in(source: bytes, old: str, new: str) -> str:
+    """Return where a file would have one name for two things if the old one became the new one, or nothing."""
+    try:
+        tree = ast.parse(source)
+        top = symtable.symtable(source, "a file", "exec")  # type: ignore[arg-type]  # it takes what `compile` does
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            has = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute) and _is_own(part)}
+            has |= {name for name in (old, new) if _defines(node, name)}
+            if {old, new} <= has:
+                return f"class {node.name}"
+    return _clash(top, (), old, new)
+
+
+def _is_own(node: ast.Attribute) -> bool:
+    """Return whether something is given to `self`."""
+    return isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self"
+
+
+def _clash(scope: symtable.SymbolTable, around: tuple[symtable.SymbolTable, ...], old: str, new: str) -> str:
+    """Return the first scope in which a name would be taken for another."""
+    # A class is no scope for the functions in it.
+    chain = (scope, *(outer for outer in around if outer.get_type() != "class"))
+    for used, taken in ((old, new), (new, old)):
+        if used not in scope.get_identifiers():
+            continue
+        for outer in chain:
+            if _binds(outer, taken):
+                return f"{outer.get_type()} {outer.get_name()}" if outer.get_type() != "module" else "the module"
+            if _binds(outer, used):
+                break
+    for inner in scope.get_children():
+        if said := _clash(inner, (scope, *around), old, new):
+            return said
+    return ""
+
+
+def _binds(scope: symtable.SymbolTable, name: str) -> bool:
+    if name not in scope.get_identifiers():
+        return False
+    symbol = scope.lookup(name)
+    return symbol.is_local() and (symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter())
 
 
 def may_apply(step: str, source: bytes) -> bool:
@@ -203,16 +370,37 @@ def rewrite(source: bytes, path: str, steps: Sequence[str], rename: Rename | Non
 def main(arguments: list[str]) -> int:
     """Do the job that a file describes: `{"paths": [...], "steps": [...], "old_name": "", "new_name": ""}`."""
     job: dict[str, Any] = json.loads(Path(arguments[0]).read_bytes())
-    rename = None
+    rename: Rename | None = None
     if job["old_name"]:
-        bindings = bindings_of(job["old_name"], (Path(path).read_bytes() for path in job["paths"]))
-        if not bindings:
-            print(json.dumps({"path": "", "changed": False, "note": f"nothing defines {job['old_name']}"}))
+        sources = {path: Path(path).read_bytes() for path in job["paths"]}
+        made = _rename(job["old_name"], job["new_name"], sources)
+        if isinstance(made, str):
+            print(json.dumps({"path": "", "changed": False, "note": made}))
             return 0
-        rename = Rename(job["old_name"], job["new_name"], bindings)
+        rename = made
     for path in job["paths"]:
         print(json.dumps(_one(Path(path), job["steps"], rename)), flush=True)
     return 0
+
+
+def _rename(old_name: str, new_name: str, sources: Mapping[str, bytes]) -> Rename | str:
+    """Return how to rename something, or why not."""
+    qualifier, _, old = old_name.rpartition(".")
+    new = new_name.rpartition(".")[2]
+    bindings = bindings_of(old, sources.values())
+    if not bindings:
+        return f"nothing defines {old}"
+    if qualifier and (others := others_named(qualifier, old, sources)):
+        if others[0].startswith("no "):
+            return f"nothing defines {old_name}"
+        return (
+            f"{', '.join(others[:3])}: nothing tells which of them is meant where; `rename {old} to {new}` is for all"
+        )
+    for path, source in sources.items():
+        if where := clash_in(source, old, new):
+            return f"{path}: {new} would be two things in {where}"
+    ours = {part for path in Path().rglob("*.py") for part in (*path.parent.parts, path.stem)}
+    return Rename(old, new, bindings, ours)
 
 
 def _one(file: Path, steps: Sequence[str], rename: Rename | None) -> dict[str, Any]:

@@ -46,8 +46,8 @@ async def use_libcst(job: Job) -> list[str]:
     steps = STEPS_OF.get(plan["kind"])
     if steps is None:
         return [f"libcst has nothing to offer for {plan['kind']}"]
-    old, new = (_last_part(plan["old_name"]), _last_part(plan["new_name"])) if plan["kind"] == "rename" else ("", "")
-    if plan["kind"] == "rename" and not (_is_name(old) and _is_name(new)):
+    old, new = (plan["old_name"], plan["new_name"]) if plan["kind"] == "rename" else ("", "")
+    if plan["kind"] == "rename" and not (_is_name(_last_part(old)) and _is_name(_last_part(new))):
         raise AttemptFailed(f"cannot rename {old!r} to {new!r}: not a name", code="bad_name", retryable=False)
     description = job.scratch / "codemods.json"
     description.write_text(json.dumps({"paths": list(job.paths), "steps": steps, "old_name": old, "new_name": new}))

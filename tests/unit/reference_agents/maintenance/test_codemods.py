@@ -5,12 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from reference_agents.maintenance.codemods import Rename, bindings_of, main, may_apply, module_name, rewrite
+from reference_agents.maintenance.codemods import (
+    Rename,
+    bindings_of,
+    clash_in,
+    main,
+    may_apply,
+    module_name,
+    others_named,
+    rewrite,
+)
 
 
 def renamed(source: str, *, old: str = "old", new: str = "new", beside: str = "") -> str:
     bindings = bindings_of(old, [source.encode(), beside.encode()])
-    return rewrite(source.encode(), "a.py", [], Rename(old, new, bindings))[0].decode()
+    return rewrite(source.encode(), "a.py", [], Rename(old, new, bindings, ["a", "pkg"]))[0].decode()
 
 
 def test_formats_become_f_strings() -> None:
@@ -121,14 +130,93 @@ def test_a_quick_look_tells_where_nothing_can_be_done() -> None:
 
 
 def test_a_name_is_renamed_where_it_is_defined_used_imported_and_exported() -> None:
-    source = "from lib import old\n__all__ = ['old']\ndef old(x): return old(x)\nmodule.old()\n'an old string'\n"
+    source = "from pkg.lib import old\n__all__ = ['old']\ndef old(x): return old(x)\nmodule.old()\n'an old string'\n"
     assert renamed(source) == source.replace("old", "new").replace("an new", "an old")
 
 
 def test_a_keyword_of_somebody_elses_function_is_not_renamed() -> None:
-    source = "old = 1\nsorted([], old=old)\n"
-    assert renamed(source) == "new = 1\nsorted([], old=new)\n"
-    assert renamed(source, beside="def f(old): pass") == "new = 1\nsorted([], new=new)\n"
+    source = "old = 1\nf([], old=old)\n"
+    assert renamed(source) == "new = 1\nf([], old=new)\n"
+    assert renamed(source, beside="def f(old): pass") == "new = 1\nf([], new=new)\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import json\njson.old(1)\n",
+        "import os.path as p\np.join.old\n",
+        "from json import old\nold(1)\n",
+        "from json import old as f\nf(1)\n",
+        "import subprocess\nsubprocess.run([], old=1)\n",
+        "from subprocess import run\nrun([], old=1)\n",
+        "sorted([], old=1)\n",
+    ],
+)
+def test_what_is_from_somebody_elses_module_keeps_its_name(source: str) -> None:
+    assert renamed(source, beside="def old(old): pass") == source
+
+
+@pytest.mark.parametrize(
+    ("source", "becomes"),
+    [
+        ("import pkg.core\npkg.core.old()\n", "import pkg.core\npkg.core.new()\n"),
+        ("from . import old\nold()\n", "from . import new\nnew()\n"),
+        ("import json\ndef f(json): json.old\n", "import json\ndef f(json): json.new\n"),
+        (
+            "try:\n    from fast import old\nexcept ImportError:\n    from .slow import old\nold()\n",
+            "try:\n    from fast import old as new\nexcept ImportError:\n    from .slow import new\nnew()\n",
+        ),
+    ],
+)
+def test_what_is_ours_or_may_be_gets_the_new_name(source: str, becomes: str) -> None:
+    assert renamed(source, beside="def old(): pass") == becomes
+
+
+def test_a_builtin_keeps_its_name_where_nothing_else_has_it() -> None:
+    assert renamed("open(1)\n", old="open", beside="def open(x): pass") == "open(1)\n"
+    after = renamed("from .a import open\nopen(1)\n", old="open", beside="def open(x): pass")
+    assert after == "from .a import new\nnew(1)\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ("def old(): pass\ndef new(): pass\n", "the module"),
+        ("from a import old\nnew = 1\n", "the module"),
+        ("def old(): pass\nnew(old)\n", "the module"),
+        ("def old(): pass\ndef f(new): return old(new)\n", "function f"),
+        ("def f(old, new): pass\n", "function f"),
+        ("def f(old):\n    def g(): return new\n    return g\n", "function f"),
+        ("class A:\n    def old(self): pass\n    def new(self): pass\n", "class A"),
+        ("class A:\n    def __init__(self):\n        self.old = self.new = 1\n", "class A"),
+        ("def old(): pass\ndef f(new): return new\n", ""),
+        ("class A:\n    def old(self): pass\nclass B:\n    def new(self): pass\n", ""),
+        ("def new(): pass\nclass A:\n    def old(self): return self.old\n", ""),
+        ("def (:\n", ""),
+    ],
+)
+def test_one_name_for_two_things_is_found(source: str, where: str) -> None:
+    assert clash_in(source.encode(), "old", "new") == where
+
+
+def test_a_qualified_name_is_renamed_only_where_nothing_else_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("class A:\n    def run(self): pass\n\nclass B:\n    x = run = 1\n")
+    assert others_named("a.A", "run", {"a.py": Path("a.py").read_bytes()}) == ["B.run in a.py"]
+    job = {"paths": ["a.py"], "steps": [], "old_name": "A.run", "new_name": "A.start"}
+
+    def said(**changes: str) -> str:
+        Path("job.json").write_text(json.dumps(job | changes))
+        main(["job.json"])
+        return str(json.loads(capsys.readouterr().out)["note"])
+
+    assert said().startswith("B.run in a.py: nothing tells which of them is meant where")
+    assert said(old_name="C.run") == "nothing defines C.run"
+    assert said(old_name="B.x", new_name="run") == "a.py: run would be two things in class B"
+    assert said(old_name="a.A", new_name="a.First") == ""
+    assert "class First" in Path("a.py").read_text()
 
 
 def test_an_attribute_stays_if_only_parameters_have_the_name() -> None:
