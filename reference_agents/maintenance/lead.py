@@ -39,6 +39,8 @@ TURN_MAX: Final = 24 * 3600.0
 """Seconds a run waits for those before it; a person may take as long to answer one."""
 WAIT_TOLD: Final = 1.0
 """Seconds of waiting that a summary tells of."""
+NOTE_CHARS_MAX: Final = 300
+"""Of what a coder says of having nothing to propose."""
 MOVES_MAX: Final = 8
 """How often a plan may move while it is worked on. Whoever moves it more often does not want it done yet."""
 NEEDED: Final = (
@@ -110,6 +112,8 @@ class _Run:
     summary: Summary = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """What coders say that propose nothing, in this round."""
 
     def __post_init__(self) -> None:
         self.steps = Steps(self.task, self.ask)
@@ -171,7 +175,7 @@ class _Run:
         while True:
             enter(summary, judgement, review, self.unheard, self._patch_file(judgement))
             if judgement["verdict"] == "nothing" and not hint:
-                return self.finish("nothing", "no change held" if judgement["rejected"] else "")
+                return self.finish("nothing", "no change held" if judgement["rejected"] else self._why_nothing())
             settled = without_a_person(self.approve, judgement, review)
             if settled is not None:
                 return self.finish(*settled)
@@ -286,7 +290,7 @@ class _Run:
         """Have every coder there is propose a patch, and return what was merged of them, or the judged one."""
         last = "human" if self.approve == "ask" else "abort"
         rules = Rules(await self._coders(), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
-        self.unheard = []
+        self.unheard, self.notes = [], {}
         contest = self.steps.contest(
             "propose", "propose_patch", self._key("propose"), rules, self._heard, workspace=workspace, plan=plan
         )
@@ -349,6 +353,12 @@ class _Run:
             before, left = proposal["findings_before"], proposal["findings_left"]
             changed = len(proposal["patch"].get("files", []))
             await self.steps.story("found", coder, f"proposes {changed} files: {before} -> {left} findings")
+            if not changed and proposal.get("notes"):
+                self.notes[coder] = str(proposal["notes"][0])[:NOTE_CHARS_MAX]
+
+    def _why_nothing(self) -> str:
+        """Return what the coders say of having nothing to propose."""
+        return "; ".join(f"{coder}: {note}" for coder, note in sorted(self.notes.items()))
 
     async def _judge(self, workspace: Workspace, plan: Plan, proposal: Proposal) -> Judgement:
         """Have one patch judged."""

@@ -350,6 +350,16 @@ async def test_where_nothing_holds_there_is_nothing_to_ask_about(crew: Crew) -> 
     assert "review_patch" not in crew.given
 
 
+async def test_where_nothing_is_proposed_the_summary_says_what_the_coders_say_of_it(crew: Crew) -> None:
+    def proposal(given: Any, task: TaskContext) -> Any:
+        notes = {"coder-a": ["nothing defines old", "and more"], "coder-b": []}[given["agent"]]
+        return crew.proposal(given, task) | {"patch": {"text": "", "tree": "t", "files": []}, "notes": notes}
+
+    crew.verdict, crew.says["propose_patch"] = "nothing", proposal
+    summary = await carried_out(crew)
+    assert (summary["verdict"], summary["reason"]) == ("nothing", "coder-a: nothing defines old")
+
+
 async def test_a_person_rejects(crew: Crew) -> None:
     summary = await carried_out(crew, "reject", approve="ask")
     assert summary["verdict"] == "rejected"
