@@ -20,7 +20,7 @@ from . import git
 from .answers import Unusable, answer, read_diff
 from .coding import Job, make_proposal
 from .decisions import heed
-from .findings import RULES_OF, SYNTAX, list_findings
+from .findings import RULES_OF, SYNTAX, UNTOUCHED, list_findings
 from .shapes import Plan, Proposal, Workspace
 
 __all__ = ["agent", "propose_patch", "use_model"]
@@ -148,6 +148,8 @@ async def _weights(job: Job) -> tuple[Counter[str], list[tuple[str, str]]]:
     said = []
     folder = job.folder.resolve()
     for finding in await list_findings(job.folder, job.paths, RULES_OF[job.plan["kind"]]):
+        if (finding["code"] or "").startswith(UNTOUCHED):
+            continue
         path = Path(finding["filename"]).relative_to(folder).as_posix()
         weights[path] += 1
         line, rule = finding["location"]["row"], finding["code"] or SYNTAX

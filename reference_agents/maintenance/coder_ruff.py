@@ -6,7 +6,7 @@ from a2a import Agent, AttemptFailed, TaskContext
 
 from .coding import TOOL_LIMITS, Job, make_proposal
 from .decisions import heed
-from .findings import RULES_OF, batches, ruff
+from .findings import RULES_OF, UNTOUCHED, batches, ruff
 from .processes import run
 from .shapes import Plan, Proposal, Workspace
 
@@ -33,7 +33,8 @@ async def use_ruff(job: Job) -> list[str]:
         return [f"ruff has nothing to offer for {job.plan['kind']}"]
     options = ("--isolated", "--no-cache", "--exit-zero", "--quiet", "--fix", "--target-version", job.plan["target"])
     for batch in batches(job.paths):
-        done = await run(ruff("check", *options, "--select", rules, "--", *batch), cwd=job.folder, limits=TOOL_LIMITS)
+        command = ruff("check", *options, "--select", rules, "--ignore", UNTOUCHED, "--", *batch)
+        done = await run(command, cwd=job.folder, limits=TOOL_LIMITS)
         if done.code != 0:
             raise AttemptFailed(f"ruff ended with {done.code}: {done.text[-500:]}", code="tool_failed", retryable=False)
     return []

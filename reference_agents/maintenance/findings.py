@@ -16,16 +16,18 @@ from typing import Any, Final
 from .processes import Limits, run
 from .shapes import FindingCount, Kind
 
-__all__ = ["RULES", "RULES_OF", "SYNTAX", "batches", "count_findings", "list_findings", "ruff"]
+__all__ = ["RULES", "RULES_OF", "SYNTAX", "UNTOUCHED", "batches", "count_findings", "list_findings", "ruff"]
 
 RULES: Final = "UP,F,I,C4,SIM,B,PIE,RUF"
 """Rules for outdated, dead and clumsy code: what the squad's tools can mend."""
 RULES_OF: Final[dict[Kind, str]] = {
     "modernise": RULES,
     "fix-lint": ",".join(rule for rule in RULES.split(",") if rule != "UP"),
-    "remove-unused": "F401,F811,F841,RUF100",
+    "remove-unused": "F401,F811,F841",
 }
 """Rules to mend for each kind of plan; for other kinds there is nothing to do."""
+UNTOUCHED: Final = "RUF10"
+"""Not mended: what silences a linter looks unused or wrong to one that leaves the repository's settings aside."""
 COUNT_TARGET: Final = "py311"
 SYNTAX: Final = "invalid-syntax"
 ARGUMENTS_CHARS_MAX: Final = 100_000

@@ -31,6 +31,18 @@ async def test_the_plans_kind_decides_which_fixes_are_made(
     assert made["findings_left"] < made["findings_before"]
 
 
+@pytest.mark.parametrize("kind", ["modernise", "fix-lint", "remove-unused"])
+async def test_what_silences_the_repositorys_own_linter_stays(
+    kind: str, repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
+) -> None:
+    silenced = "x = 1  # noqa: E501\ny = 2  # noqa: S101,WPS111\nz = 3  # noqa\n"
+    workspace = await workspace_on(repository({"a.py": f"import os\n\n{silenced}"}))
+    made = await propose_patch(workspace, plan_for(kind=kind), fake_task())
+    gone = [line for line in made["patch"]["text"].splitlines() if line.startswith("-")]
+    assert "-import os" in gone
+    assert not any("noqa" in line for line in gone)
+
+
 async def test_for_other_plans_there_is_nothing_to_propose(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, fake_task: MAKE
 ) -> None:
