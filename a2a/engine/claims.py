@@ -370,6 +370,9 @@ def next_in_line(world: World, now: int) -> Iterator[Record]:
     line = world.live.line
     freed, world.ledger.freed = world.ledger.freed, []
     behind = _Behind()
+    for task in line.holders.values():  # not all that comes before them is in their way
+        line.called[task.id] = task
+        world.queues.add(task)
     for wait in _called(world, freed, behind):
         if isinstance(wait.what, Task):
             if not behind.is_behind(wait):

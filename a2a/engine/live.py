@@ -129,15 +129,19 @@ class Line:
     """Task to its resources: name to mode."""
     called: dict[str, Task] = field(default_factory=dict)
     """Those that are looked at again in this pass: one that no agent would take now loses its place."""
+    holders: dict[str, Task] = field(default_factory=dict)
+    """Those that had claims when they joined, of an attempt that has lapsed; in line they get no others."""
     _standings: dict[str, Standing] = field(default_factory=dict)
     _alike: dict[tuple[tuple[str, str], ...], Alike] = field(default_factory=dict)
     """By their resources."""
     _index: NameIndex = field(default_factory=NameIndex)
 
-    def join(self, task: Task, names: dict[str, str], standing: Standing) -> bool:
+    def join(self, task: Task, names: dict[str, str], standing: Standing, *, has_claims: bool = False) -> bool:
         """Have a task stand in line, and tell whether it did not before."""
         if task.id in self.tasks:
             return False
+        if has_claims:
+            self.holders[task.id] = task
         self.tasks[task.id], self.names[task.id], self._standings[task.id] = task, names, standing
         key = tuple(names.items())
         alike = self._alike.get(key)
@@ -153,6 +157,7 @@ class Line:
         """Have a task stand in line no longer, and return its resources, or None where it did not."""
         if self.tasks.pop(task.id, None) is None:
             return None
+        self.holders.pop(task.id, None)
         names, standing = self.names.pop(task.id), self._standings.pop(task.id)
         key = tuple(names.items())
         alike = self._alike[key]

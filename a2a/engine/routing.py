@@ -276,7 +276,8 @@ def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tup
             names = resources_of(task) if agent is not None else {}
             wait = wait_of(task, names) if names else None
             if wait is not None and has_to_wait(ledger, live, wait):
-                if live.line.join(task, names, wait.standing):
+                has_claims = wait.owner in ledger.claims.by_owner
+                if live.line.join(task, names, wait.standing, has_claims=has_claims):
                     yield task, None
             elif agent is not None:
                 yield task, agent

@@ -164,9 +164,9 @@ class _Graph:
     def obstacles(self, wait: Wait) -> list[Obstacle]:
         found = in_the_way(self.ledger, self.live, wait)
         newcomer = self.newcomer
-        if newcomer is not None and newcomer is not wait.what and not wait.is_beside(newcomer.owner):
+        if newcomer is not None and newcomer is not wait.what:
             name = names_meet(wait.names, newcomer.names)
-            if name is not None and wait_of(newcomer).standing < wait.standing:
+            if name is not None and _comes_before(self.ledger, wait_of(newcomer), wait):
                 found.append(Obstacle(newcomer, newcomer.owner, name, is_held=False))
         return [obstacle for obstacle in found if not self.is_given_up(obstacle.what)]
 
@@ -292,7 +292,7 @@ def in_the_way(ledger: Ledger, live: Live, wait: Wait) -> list[Obstacle]:
     held = _holding(ledger, wait)
     before: list[tuple[Standing, Obstacle]] = []
     for other, name in _waiting(ledger, live, wait.names, before=wait.standing):
-        if not wait.is_beside(other.owner) and other.standing < wait.standing:
+        if _comes_before(ledger, other, wait):
             before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
     before.sort(key=lambda item: item[0])
     return [*held, *(obstacle for _, obstacle in before)]
@@ -319,7 +319,7 @@ def in_their_way(ledger: Ledger, live: Live, waits: Sequence[Wait]) -> Iterator[
         obstacles += [
             Obstacle(other.what, other.owner, name, is_held=False)
             for other, name in before
-            if not wait.is_beside(other.owner)
+            if _comes_before(ledger, other, wait)
         ]
         yield obstacles
 
@@ -342,7 +342,28 @@ def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
     if any(not wait.is_beside(claim.owner) for claim in held):
         return True
     others = (other for other, _ in _waiting(ledger, live, wait.names, before=wait.standing))
-    return any(not wait.is_beside(other.owner) and other.standing < wait.standing for other in others)
+    return any(_comes_before(ledger, other, wait) for other in others)
+
+
+def _comes_before(ledger: Ledger, other: Wait, wait: Wait) -> bool:
+    """Tell whether one wait is in the way of another with which it conflicts. Spec CLAIM-5.
+
+    Not of a task in line that has what it waits for: an attempt that lapsed keeps its claims, and the task would wait
+    for whoever waits for its next attempt.
+    """
+    if wait.is_beside(other.owner) or other.standing >= wait.standing:
+        return False
+    mine = ledger.claims.by_owner.get(wait.owner) if isinstance(wait.what, Task) else None
+    if not mine:
+        return True
+    held = (claim for claim in mine.values() if claim.fence and names_meet(other.names, claim.names) is not None)
+    return all(_gives_way_to(other, claim) for claim in held)
+
+
+def _gives_way_to(other: Wait, claim: Claim) -> bool:
+    return bool(claim.recalled) or (
+        isinstance(other.what, Claim) and claim.preemptible and other.priority > claim.priority
+    )
 
 
 def _waiting(

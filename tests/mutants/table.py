@@ -1026,7 +1026,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "line-is-passed",
         "A claim is granted at once where nobody holds its names, whoever waits for them.",
         WAITS,
-        "        if not wait.is_beside(other.owner) and other.standing < wait.standing:\n            before",
+        "        if _comes_before(ledger, other, wait):\n            before",
         "        if False:\n            before",
         caught_by=("CLAIM-5",),
     ),

@@ -145,8 +145,12 @@ class InTurn(_OfClaims):
         claim = self.granted(record, lsn)
         if claim is None:
             return
+        held: list[ClaimModel] = []
+        if isinstance(record, Offered):  # who waits for what an attempt of the task has does not come before it
+            held = [mine for mine in self.model.claims.values() if mine.fence and mine.task == record.task]
         for other in self.against(claim):
-            overtakes = not other.fence and other.place < claim.place
+            waits = any(conflict(mine.names, other.names) and not mine.gives_way_to(other) for mine in held)
+            overtakes = not other.fence and other.place < claim.place and not waits
             self.hold(not overtakes, f"{claim.owner} gets {claim.names}, {other.owner} was before it: {other.names}")
 
 

@@ -813,6 +813,39 @@ def test_resources_of_an_offer_that_is_not_current_are_kept_for_it(town, boss):
     assert me.refused(wants("a")) == ErrorCode.DENIED
 
 
+def test_a_task_whose_lapsed_attempt_has_its_resources_is_not_behind_who_waits_for_them(town, boss):
+    one = town.worker("one")
+    task = boss.delegate("first", spec=needs("a"))
+    one.beat(one.offer())
+    heir = town.worker("heir")
+    other = boss.delegate("urgent", spec=needs("a", priority=5))
+    assert list(town.coordinator.live.line.tasks) == [other]
+    one.drop()
+    town.pass_time(3_100)
+    again = heir.offer()
+    assert (again.task, town.said(Settled)) == (task, []), "each would wait for the other"
+    heir.accept(again)
+    heir.report(again)
+    assert heir.offer().task == other
+
+
+def test_a_task_whose_lapsed_attempt_has_a_part_of_its_resources_goes_on_with_the_rest(town, boss):
+    me, one, heir = town.join("me"), town.worker("one"), town.worker("heir", tasks=0)
+    task = boss.delegate("first", spec=needs("a", "b"))
+    first = one.offer()
+    one.beat(first)
+    granted(one.say(wants("a", offer=first)))
+    one.say(ClaimRelease(first.fence))
+    fence = granted(me.say(wants("b")))
+    heir.say(Credit(1))
+    other = boss.delegate("urgent", spec=needs("a", "b", priority=5))
+    one.drop()
+    town.pass_time(3_100)
+    assert list(town.coordinator.live.line.tasks) == [other, task]
+    me.say(ClaimRelease(fence))
+    assert heir.offer().task == task
+
+
 def test_resources_of_an_offer_that_was_not_taken_are_free_again(town, boss):
     town.worker("one")
     task = boss.delegate(spec=needs("a"), timers=Timers(offer_ms=100))
