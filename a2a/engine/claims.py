@@ -89,7 +89,7 @@ def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, no
     ahead = sum(not obstacle.is_held for obstacle in obstacles)
     if ahead > world.policy.line_max:
         return refuse(ErrorCode.QUOTA, f"{ahead} wait for {obstacles[0].name} already, the most there may be")
-    way, refused = _make_way(world, claim, now)
+    way, refused = _make_way(world, claim, bool(regained), now)
     claim.id += len(way)  # what made way did so in records before the request
     requested = [*regained, *way, _requested(claim)]
     if refused is not None:
@@ -191,10 +191,10 @@ def _in_way(obstacle: Obstacle) -> dict[str, Any]:
     return told
 
 
-def _make_way(world: World, claim: Claim, now: int) -> tuple[list[Record], Deadlock | None]:
+def _make_way(world: World, claim: Claim, is_back: bool, now: int) -> tuple[list[Record], Deadlock | None]:
     """Break the circles that this claim would close: return what others give up, and whether it is this one."""
     records: list[Record] = []
-    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim):
+    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim, is_back=is_back):
         if deadlock.victim is claim:
             return records, deadlock
         records.append(given_up(deadlock, now))

@@ -442,7 +442,9 @@ def anyone_waits(ledger: Ledger, live: Live) -> bool:
     return bool(ledger.claims.waiting) or bool(live.line.tasks)
 
 
-def deadlocks(ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = None) -> list[Deadlock]:
+def deadlocks(
+    ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = None, *, is_back: bool = False
+) -> list[Deadlock]:
     """Return the circles that an owner's waits close, with the wait that is given up in each. Spec WAIT-2.
 
     Args:
@@ -450,8 +452,12 @@ def deadlocks(ledger: Ledger, live: Live, owner: str, newcomer: Claim | None = N
         live: which tasks stand in line, who only waits for sub-tasks, and which agents are busy.
         owner: whose wait begins.
         newcomer: the claim that is about to wait, where it is one.
+        is_back: whether the attempt it is for comes back with it: what stands in line for its task leaves it.
     """
     graph = _Graph(ledger, live, newcomer)
+    task = live.line.tasks.get(newcomer.task or "") if newcomer is not None and is_back else None
+    if task is not None:
+        graph.given_up.append(task)
     found: list[Deadlock] = []
     if (newcomer is None and not anyone_waits(ledger, live)) or not graph.is_waited_for(owner):
         return found

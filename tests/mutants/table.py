@@ -914,8 +914,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "deadlock-missed",
         "A claim that closes a circle waits like any other.",
         CLAIMS,
-        "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim):",
-        "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim)[:0]:",
+        "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim, is_back=is_back):",
+        "    for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim, is_back=is_back)[:0]:",
         caught_by=("L7",),
     ),
     Mutant(

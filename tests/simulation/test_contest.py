@@ -81,7 +81,7 @@ def test_a_shared_claim_that_everybody_may_have_is_noticed(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("where", [claims, waits], ids=["a claim comes", "an owner begins to wait"])
 def test_a_circle_that_nobody_breaks_is_noticed(monkeypatch: pytest.MonkeyPatch, where: Any) -> None:
-    monkeypatch.setattr(where, "deadlocks", lambda *_: [])
+    monkeypatch.setattr(where, "deadlocks", lambda *_, **__: [])
     assert any("nobody broke the circle" in judged(seed) for seed in range(1, 6))
 
 
@@ -116,8 +116,8 @@ def none_broken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     wrong: list[str] = []
     deadlocks = waits.deadlocks
 
-    def looked_at(ledger: Any, live: Any, owner: str, newcomer: Any = None) -> Any:
-        found = deadlocks(ledger, live, owner, newcomer)
+    def looked_at(ledger: Any, live: Any, owner: str, newcomer: Any = None, **given: Any) -> Any:
+        found = deadlocks(ledger, live, owner, newcomer, **given)
         stuck = circle(World(ledger, live, Policy(), Queues()), newcomer) if found else None
         wrong.extend(
             f"{waits.wait_of(deadlock.victim).owner} is given up for {deadlock.detail}, and {stuck} wait for ever"

@@ -116,6 +116,20 @@ def test_whoever_comes_before_in_line_is_waited_for_too(start):
     assert [step.get("waitsForTask") for step in cycle] == [offer2.task, offer1.task]
 
 
+def test_an_attempt_that_comes_back_with_a_claim_does_not_wait_as_its_task_did(town, start, boss):
+    """Its task stood in line behind High, and High is now behind its claim."""
+    needs = {"resources": [{"name": "a"}]}
+    (one, offer), me = start("one", spec=needs), town.join("me")
+    one.say(ClaimRelease(offer.fence))
+    holds(me.say(wants("a")))
+    town.worker("heir", "do-one", "do-high")
+    high = boss.delegate("high", "do-high", spec=needs | {"priority": 1})
+    town.pass_time(3_100)
+    assert list(town.coordinator.live.line.tasks) == [high, offer.task]
+    queued(one.say(waits("a", offer=offer, priority=5)))
+    assert (town.task(offer.task).holder, list(town.coordinator.live.line.tasks)) == ("one", [high])
+
+
 def test_a_newcomer_that_passes_others_may_close_a_circle(start):
     """High comes before Low in line by its priority, and Low holds what High waits for elsewhere."""
     (high, offer1), (low, offer2), (third, offer3) = start("high"), start("low"), start("third")
