@@ -51,11 +51,23 @@ def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> 
         entry = mailbox.entries[index]
         connection.sent_mseq = entry.mseq
         frame = Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
-        size = len(getattr(frame.message, "payload", None) or b"")
+        size = _weight(frame.message)
         if size >= _LIGHT_BYTES:
             connection.unacked.append((entry.mseq, size))
             connection.unacked_bytes += size
         yield frame
+
+
+def _weight(message: Message) -> int:
+    """Return how many bytes a message has in its payloads: in an offer also in what came with earlier attempts."""
+    size = len(getattr(message, "payload", None) or b"")
+    if isinstance(message, TaskOffer):
+        left: list[Feedback | Answer | Steer] = [*message.feedback, *message.answers, *message.steers]
+        size += sum(len(known.payload) for known in left)
+        size += len(message.checkpoint.payload) if message.checkpoint is not None else 0
+        if message.dossier is not None:
+            size += sum(len(attempt.payload or b"") for attempt in message.dossier.attempts)
+    return size
 
 
 def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:

@@ -19,6 +19,7 @@ from a2a.protocol.messages import (
     Resume,
     TaskAnswer,
     TaskAsk,
+    TaskCheckpoint,
     TaskLease,
     TaskLimits,
     TaskOffer,
@@ -247,6 +248,24 @@ def test_no_more_mail_is_on_the_wire_than_a_connection_holds(make_town):
     assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
     worker.acknowledge(3)
     assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4]
+
+
+def test_what_earlier_attempts_left_counts_with_an_offer(make_town):
+    town = make_town(outbox_max_bytes=2_000)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=9)
+    for number in range(4):
+        task = boss.delegate(str(number))
+        offer = worker.offer()
+        worker.beat(offer)
+        assert boss.say(TaskSteer(task, "so", bytes(300))) == Ok(state="leased")
+        assert worker.say(TaskCheckpoint(task, offer.fence, 1, bytes(300))) == Ok(state="leased")
+        worker.acknowledge()
+    worker.drop()
+    heir = town.worker("w2", tasks=9)
+    town.pass_time(3_100)
+    assert [mseq for mseq, _ in heir.mailbox] == [1, 2]
+    heir.acknowledge(1)
+    assert [mseq for mseq, _ in heir.mailbox] == [1, 2, 3]
 
 
 def test_mail_is_sent_once_on_a_connection(town, boss):
