@@ -597,6 +597,7 @@ class Link:
         def unsendable(frame: Frame, code: ErrorCode, reason: str) -> None:
             log.error("%s of %s cannot be sent: %s", frame.message.kind, self.identity.agent_id, reason)
             lost.extend(self.session.unsendable(frame, code, reason))
+            self.wake()  # what follows from it may be something to say
 
         assert self._transport is not None, "there is a connection to send on"
         if self._is_doubted:
@@ -605,7 +606,6 @@ class Link:
         send_frames(self._transport, frames, self._encoding, message_max=most, unsendable=unsendable)
         if lost:
             self._take_all(lost)
-            self.wake()  # what follows from it may be something to say
             if self._refusal is not None and self._transport is not None:
                 self._transport.close(1000, "no hello")
 

@@ -236,6 +236,9 @@ class PeerSession:
         """Take note that a frame cannot be sent: a request is answered here, for it would be tried again for ever."""
         if frame.id == self._hello_id:
             return [TurnedAway(Error(code, f"the hello cannot be sent: {reason}"))]
+        if frame.id in self._forgotten:
+            self._answered(self._forgotten.pop(frame.id))
+            return []
         request = self._outbox.pop(frame.id, None)
         if request is None:
             return []

@@ -244,6 +244,16 @@ def test_what_was_forgotten_takes_room_until_its_reply_and_none_where_it_was_not
     assert session._under_way == 0
 
 
+def test_what_was_forgotten_and_cannot_be_sent_takes_no_room() -> None:
+    session = roomy()
+    first, second = (session.request(big(0.75)) for _ in range(2))
+    session.forget(first)
+    [frame] = session.outgoing()
+    assert session.unsendable(frame, ErrorCode.TOO_LARGE, "it has too much") == []
+    assert [frame.id for frame in session.outgoing()] == [second]
+    assert not session._forgotten
+
+
 def test_only_what_gets_a_reply_goes_into_the_outbox() -> None:
     with pytest.raises(LocalProtocolError, match=r"task\.heartbeat gets no reply"):
         make().request(TaskHeartbeat("t-1", 1))
