@@ -23,7 +23,7 @@ from .effects import merged_value
 from .rungs import Outcome, Rung
 from .slate import Slate
 
-__all__ = ["answer_of", "ask", "field_of", "heard", "is_held", "is_over", "order_of", "question"]
+__all__ = ["answer_of", "as_it_came", "ask", "field_of", "heard", "is_held", "is_over", "order_of", "question"]
 
 _ANSWER_MAX = 64 * 1024
 """Bytes of a judge's or a verifier's answer; it is a choice, and not the work itself."""
@@ -121,6 +121,21 @@ def _as_json(payload: bytes) -> bytes:
     except ValueError:
         return canonical(payload.decode())  # that it is UTF-8 is seen to at the edge (spec WIRE-12)
     return payload
+
+
+def as_it_came(shown: bytes) -> bytes:
+    """Return a question as it was before what is no JSON was shown as a text: that stood there as it came."""
+    try:
+        (part,) = decode(shown)
+        said = [*part["data"]["candidates"], part["data"]["input"]]
+    except (KeyError, TypeError, ValueError):
+        return shown  # it is the work itself, to be done again, or nests too deep
+    came, rest = b"", shown
+    for text in said:
+        if isinstance(text, str) and _as_json(text.encode()) != text.encode():
+            before, _, rest = rest.partition(canonical(text))
+            came += before + text.encode()
+    return came + rest
 
 
 def heard(world: World, slate: Slate, conflict: Conflict, stage: Stage, now: int) -> Outcome | None:

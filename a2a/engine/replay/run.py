@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from ..records import Asked, Declined, LeaseExpired, Record, Reported, Settled
+from ...protocol.canonical import content_hash
+from ..conflicts.asking import as_it_came
+from ..records import Asked, Declined, Delegated, LeaseExpired, Record, Reported, Settled
 from . import agents, archive, conflicts, sharing, tasks
 from .past import NotAllowedError, Past, Rule
 
@@ -109,8 +111,12 @@ def _is_same(decision: list[Record], stands: Iterable[Record]) -> bool:
 def _known(record: Record, stands: Record) -> Record:
     """Return the record with what stands there of facts that were not recorded before it.
 
-    That is the pause before another attempt, whose bounds are settings of then, and what heartbeats had told.
+    That is the pause before another attempt, whose bounds are settings of then, and what heartbeats had told. And what
+    was asked about answers, of which those that are no JSON were not always shown as texts.
     """
+    if isinstance(record, Delegated) and isinstance(stands, Delegated) and record.payload != stands.payload:
+        payload = as_it_came(record.payload) if record.scope.startswith(("conflict:", "compare:")) else record.payload
+        return replace(record, payload=payload, spec_hash=content_hash(record.spec, payload))
     if isinstance(record, Reported) and isinstance(stands, Reported) and record.outcome == "failed":
         paused = record.retry_at is not None and stands.retry_at is not None and stands.retry_at >= stands.at
         return replace(record, retry_at=stands.retry_at) if paused else record

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from a2a.engine.conflicts import asking
 from a2a.engine.conflicts.case import Conflict
+from a2a.engine.policy import Admission, digest
 from a2a.engine.records import (
     Classified,
     ConflictOpened,
@@ -21,6 +23,7 @@ from a2a.engine.records import (
     StageOpened,
 )
 from a2a.engine.replay.run import Replay
+from tests.unit.engine.conflicts.court import Court, ladder
 
 
 def test_a_ledger_with_conflicts_is_decided_again(disputes):
@@ -68,3 +71,33 @@ def test_a_group_that_was_decided_when_all_had_ended_is_decided_again(disputes, 
     waited = [*disputes[:position], replace(disputes[position], why=why), *disputes[position + 1 :]]
     assert disputes[position].why != why
     assert (Replay("main").run(waited) is None) is is_known
+
+
+@pytest.mark.parametrize(
+    "redundancy",
+    [
+        ladder({"strategy": "judge", "skill": "judge"}, "abort"),
+        ladder({"strategy": "verify", "skill": "judge"}, "abort"),
+        ladder("abort") | {"comparator": "agent:judge"},
+    ],
+)
+@pytest.mark.parametrize("payload", [b'a["text"]', b'[]],"candidates":[1,2],"input":[', b"["])
+def test_a_question_in_which_what_is_no_json_stood_as_it_came_is_asked_again(
+    make_town, monkeypatch, redundancy, payload
+):
+    town = make_town(admission=Admission(operator_token=digest("op")))
+    with monkeypatch.context() as patched:
+        patched.setattr(asking, "_as_json", lambda payload: payload)
+        case = Court(town, 2, redundancy=redundancy)
+        town.worker("solomon", "judge", tasks=2)
+        case.answers("1")
+        case.workers[1].report(case.offers[1], payload=payload)
+    records = town.said()
+    assert Replay("main").run(records) is None
+    position = max(
+        number
+        for number, record in enumerate(records)
+        if getattr(record, "payload", None) and payload in record.payload
+    )
+    touched = replace(records[position], payload=records[position].payload + b" ")
+    assert Replay("main").run([*records[:position], touched, *records[position + 1 :]]) is not None
