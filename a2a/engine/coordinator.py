@@ -983,8 +983,8 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
 
 
 def _goes_on(record: Record) -> bool:
-    """Tell whether the attempt goes on that a record is about: its holder asks something, and keeps it."""
-    return isinstance(record, Asked) and record.hold != "cold"
+    """Tell whether the attempt goes on that a record is about: its holder is back, or asks something and keeps it."""
+    return isinstance(record, Revived) or (isinstance(record, Asked) and record.hold != "cold")
 
 
 def _is_about(message: Message, tasks: list[str]) -> bool:

@@ -241,7 +241,7 @@ def _keep_progress(world: World, task: Task, message: TaskHeartbeat, now: int) -
     progress = _progress(world.live, task)
     if message.usage is not None:
         progress.usage = most(progress.usage, plain(message.usage))
-        world.live.spending.tell(world.ledger, task, progress.usage)
+        world.live.spending.tell(world.ledger, task, message.fence, progress.usage)
     if message.progress_no <= progress.progress_no and progress.at:
         return  # latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:

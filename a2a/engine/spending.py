@@ -25,10 +25,13 @@ class Spending:
     _sums: dict[tuple[str, str], int] = field(default_factory=dict)
     """Paying task and kind to the sum; what is nothing is not there."""
 
-    def tell(self, ledger: Ledger, task: Task, usage: dict[str, Any] | None) -> None:
-        """Take what the running attempt of a task has used since it began, in place of what it told before."""
+    def tell(self, ledger: Ledger, task: Task, fence: int, usage: dict[str, Any] | None) -> None:
+        """Take what the running attempt of a task has used since it began, in place of what it told before.
+
+        By its fence: with the word that makes an attempt current it is not yet.
+        """
         self.forget(task.id)
-        attempt = task.attempts.get(task.authority.fence) if task.authority is not None else None
+        attempt = task.attempts.get(fence)
         counted = (attempt.usage if attempt is not None else None) or {}
         told = []
         for kind in COUNTED:

@@ -41,3 +41,22 @@ def test_nothing_is_kept_of_an_attempt_that_has_ended(town, boss, worker, offer,
         boss.cancel(offer.task, "kill")
         town.pass_time(60_000)
     assert spending == Spending()
+
+
+def test_a_heartbeat_that_brings_a_lapsed_attempt_back_counts(town, worker, offer, spending):
+    worker.beat(offer, usage={"tokens": 3})
+    town.pass_time(3_000)
+    worker.beat(offer, usage={"tokens": 5})
+    task = town.task(offer.task)
+    assert task.holder == "w1"
+    assert task.spent["tokens"] + spending.of(task, "tokens") == 5
+
+
+def test_a_heartbeat_that_takes_up_an_offer_counts_whole(town, worker, offer, spending):
+    worker.beat(offer, usage={"tokens": 3})
+    worker.drop()
+    town.pass_time(3_000)
+    heir = town.worker("w2")
+    heir.beat(heir.offer(), usage={"tokens": 4})
+    task = town.task(offer.task)
+    assert (task.holder, task.spent["tokens"], spending.of(task, "tokens")) == ("w2", 3, 4)
