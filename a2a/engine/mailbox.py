@@ -50,23 +50,23 @@ def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> 
             return
         entry = mailbox.entries[index]
         connection.sent_mseq = entry.mseq
-        frame = Frame(f"m{entry.mseq}", render(world, agent, entry, now), to=agent, mseq=entry.mseq)
-        size = _weight(frame.message)
+        message = render(world, agent, entry, now)
+        size = len(getattr(message, "payload", None) or b"")
+        if isinstance(message, TaskOffer) and (message.attempt > 1 or message.steers):
+            size += _left_bytes(message)
         if size >= _LIGHT_BYTES:
             connection.unacked.append((entry.mseq, size))
             connection.unacked_bytes += size
-        yield frame
+        yield Frame(f"m{entry.mseq}", message, to=agent, mseq=entry.mseq)
 
 
-def _weight(message: Message) -> int:
-    """Return how many bytes a message has in its payloads: in an offer also in what came with earlier attempts."""
-    size = len(getattr(message, "payload", None) or b"")
-    if isinstance(message, TaskOffer):
-        left: list[Feedback | Answer | Steer] = [*message.feedback, *message.answers, *message.steers]
-        size += sum(len(known.payload) for known in left)
-        size += len(message.checkpoint.payload) if message.checkpoint is not None else 0
-        if message.dossier is not None:
-            size += sum(len(attempt.payload or b"") for attempt in message.dossier.attempts)
+def _left_bytes(offer: TaskOffer) -> int:
+    """Return how many bytes an offer has in what came with earlier attempts, and in words of the delegator."""
+    told: list[Feedback | Answer | Steer] = [*offer.feedback, *offer.answers, *offer.steers]
+    size = sum(len(known.payload) for known in told)
+    size += len(offer.checkpoint.payload) if offer.checkpoint is not None else 0
+    if offer.dossier is not None:
+        size += sum(len(attempt.payload or b"") for attempt in offer.dossier.attempts)
     return size
 
 
