@@ -124,23 +124,32 @@ class _Tree:
         else:
             tops = [*self._roots, *([] if str(here / "__init__.py") in self._facts else [here])]
         for top in tops:
-            for file in (top.joinpath(*parts, "__init__.py"), top.joinpath(*parts).with_suffix(".py")):
+            module = top.joinpath(*parts)
+            # Without a name it is the folder of the repository, which no file beside it stands for.
+            for file in (module / "__init__.py", *([module.with_suffix(".py")] if module.name else [])):
                 if str(file) in self._facts:
                     return str(file)
         return None
 
-    def _has(self, source: str, name: str, seen: frozenset[str] = frozenset()) -> bool:
-        facts = self._facts[source]
-        if facts is None or facts.is_open or name in facts.binds or name.startswith("__"):
-            return True
-        pure = PurePosixPath(source)
-        is_below = str(pure.with_name(f"{name}.py")) in self._facts or pure.parent / name in self._folders
-        if pure.name == "__init__.py" and is_below:
-            return True
-        for star in facts.stars:
-            other = self._module(source, star)
-            if other is None or (other not in seen and self._has(other, name, seen | {source})):
+    def _has(self, source: str, name: str) -> bool:
+        # Each module once: those that take everything from each other are more ways than anybody can go.
+        pending, seen = [source], {source}
+        while pending:
+            source = pending.pop()
+            facts = self._facts[source]
+            if facts is None or facts.is_open or name in facts.binds or name.startswith("__"):
                 return True
+            pure = PurePosixPath(source)
+            is_below = str(pure.with_name(f"{name}.py")) in self._facts or pure.parent / name in self._folders
+            if pure.name == "__init__.py" and is_below:
+                return True
+            for star in facts.stars:
+                other = self._module(source, star)
+                if other is None:
+                    return True
+                if other not in seen:
+                    seen.add(other)
+                    pending.append(other)
         return False
 
 

@@ -97,5 +97,21 @@ def test_modules_are_found_from_the_roots_and_beside_a_script(tmp_path: Path) ->
     ]
 
 
+def test_a_package_may_be_the_whole_repository(tmp_path: Path) -> None:
+    assert missing_in(tmp_path, {"cli.py": "from . import core, gone\n"}) == []
+    files = {"__init__.py": "from .core import lost\n", "cli.py": "from . import gone\n", "core.py": ""}
+    assert missing_in(tmp_path, files) == [
+        "__init__.py takes lost from core.py, which does not have it",
+        "cli.py takes gone from __init__.py, which does not have it",
+    ]
+
+
+def test_modules_that_take_everything_from_each_other_are_read_once(tmp_path: Path) -> None:
+    names = [f"m{number}" for number in range(12)]
+    everything = "".join(f"from {name} import *\n" for name in names)
+    files = {f"{name}.py": everything for name in names} | {"a.py": "from m0 import gone\n"}
+    assert missing_in(tmp_path, files) == ["a.py takes gone from m0.py, which does not have it"]
+
+
 def test_a_file_that_is_gone_has_nothing_to_say(tmp_path: Path) -> None:
     assert Imports(["a.py"], ["."]).missing(tmp_path) == set()
