@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import Any
 
@@ -87,17 +88,33 @@ async def ask_person(who: str, question: Any) -> Any:
         chosen = choose(text, options)
         if chosen is not None:
             return chosen
-        click.echo("one of the options, or its number, please", err=True)
+        click.echo(f"one of the options, or its number, please{how_to_fill(options)}", err=True)
 
 
 def choose(text: str, options: list[Any]) -> Any:
-    """Return the option that a person means: its own words, else its number; None where it is none of them."""
+    """Return what a person means: an option by its words or its number, or one such as `reject: FEEDBACK` filled in.
+
+    None where it is none of them.
+    """
     for option in options:
         if text == option or (not isinstance(option, str) and _parsed(text) == option):
             return option
     if text.isdecimal() and 1 <= int(text) <= len(options):
-        return options[int(text) - 1]
-    return None
+        option = options[int(text) - 1]
+        return None if stem_of(option) else option  # nobody means the word that stands for theirs
+    stems = [stem for stem in map(stem_of, options) if stem]
+    return text if any(text.startswith(stem) and text != stem for stem in stems) else None
+
+
+def stem_of(option: Any) -> str:
+    """Return `reject:` of `reject: FEEDBACK`, which wants something for its last word; nothing of other options."""
+    match = re.fullmatch(r"(.*\S:) [A-Z]{2,}", option) if isinstance(option, str) else None
+    return match[1] if match else ""
+
+
+def how_to_fill(options: list[Any]) -> str:
+    """Return how to answer with an option that wants to be filled in, if there is one."""
+    return next((f" (`{stem_of(option)} ...` with words of yours)" for option in options if stem_of(option)), "")
 
 
 def _parsed(text: str) -> Any:

@@ -18,7 +18,7 @@ from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
-from .asking import can_ask, checked, question_lines, read_line
+from .asking import can_ask, checked, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
@@ -276,15 +276,13 @@ async def _prompt(question: Any, shown: Display) -> str:
             continue
         if said == "edit" and shown.patch:
             return await _edited(shown.patch)
-        word, is_form, form = said.partition(": ")
-        if said in options and is_form and form.isupper():
-            # An option such as `reject: FEEDBACK` wants something in the place of its last word.
-            value = await _read(f"{form.lower()}> ")
-            if not value and word == "edit" and shown.patch:
+        if said in options and (stem := stem_of(said)):
+            value = await _read(f"{said.removeprefix(stem).strip().lower()}> ")
+            if not value and stem == "edit:" and shown.patch:
                 return await _edited(shown.patch)
             if not value:
                 continue
-            return f"{word}: {value}"
+            return f"{stem} {value}"
         return said
 
 

@@ -15,7 +15,7 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent
 from ..errors import StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from ..protocol.states import OUTSIDE, TaskState
-from .asking import ask_person, can_ask, checked, choose, parse_value, question_lines
+from .asking import ask_person, can_ask, checked, choose, how_to_fill, parse_value, question_lines
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
@@ -393,7 +393,8 @@ def _done(common: Common, task_id: str, what: str) -> None:
 def answer(common: Common, task_id: str, value: str | None, number: int | None) -> None:
     """Answer what a task asks: with VALUE, JSON where it parses, else text; without one, at the terminal.
 
-    Where there are options, VALUE is one of them or its number.
+    Where there are options, VALUE is one of them or its number; of one such as
+    `reject: FEEDBACK` the last word is yours.
     """
 
     async def work(client: Client) -> int:
@@ -409,7 +410,8 @@ def answer(common: Common, task_id: str, value: str | None, number: int | None) 
         elif isinstance(options, list) and options:
             chosen = choose(value, options)
             if chosen is None:
-                raise Failure(f"expected one of {', '.join(map(str, options))}, got {value!r}")
+                listed = ", ".join(map(str, options))
+                raise Failure(f"expected one of {listed}{how_to_fill(options)}, got {value!r}")
         else:
             chosen = parse_value(value)
         await client.answer(task_id, asked["askNo"], chosen)

@@ -67,6 +67,12 @@ def test_a_question_is_shown_with_its_options_and_moves_nothing() -> None:
         ("10", [10, 20], 10),
         ("²", ["a", "b"], None),
         ("1e999", [10, 20], None),
+        ("reject: too much: all of it", ["reject", "reject: FEEDBACK"], "reject: too much: all of it"),
+        ("reject", ["reject", "reject: FEEDBACK"], "reject"),
+        ("reject:", ["reject", "reject: FEEDBACK"], None),
+        ("2", ["reject", "reject: FEEDBACK"], None),
+        ("reject: too much", ["reject", "Grade: A", "at: noon"], None),
+        ("2", ["reject", "Grade: A"], "Grade: A"),
     ],
 )
 def test_an_option_is_named_or_numbered(text: str, options: list[Any], chosen: Any) -> None:
