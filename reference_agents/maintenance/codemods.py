@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import keyword
 import re
 import string
 import symtable
@@ -48,6 +49,17 @@ NO_TUPLES = (
     | m.Call(func=m.Attribute(value=TEXT))
 )  # fmt: skip
 """What is certainly no tuple, whose parts `%` would take one by one."""
+OFFERS = m.Name("__all__") | m.Name("__slots__") | m.Name("__match_args__")
+NAMERS = (
+    m.Name("getattr") | m.Name("hasattr") | m.Name("setattr") | m.Name("delattr") | m.Name("attrgetter")
+    | m.Name("methodcaller") | m.Name("cast") | m.Name("TypeVar") | m.Name("ForwardRef") | m.Name("NewType")
+)  # fmt: skip
+BY_NAME = (
+    NAMERS | m.Attribute(attr=NAMERS) | m.Attribute(value=OFFERS)
+    | m.Attribute(value=m.Name("patch") | m.Attribute(attr=m.Name("patch")), attr=m.Name("object"))
+)  # fmt: skip
+"""Functions that take the name of something as a text; of whichever module, as `monkeypatch.setattr`."""
+LITERAL = m.Subscript(value=m.Name("Literal") | m.Attribute(attr=m.Name("Literal")))
 MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
 
 
@@ -112,6 +124,8 @@ class Rename(cst.CSTTransformer):
         self._new = new
         self._bindings = frozenset(bindings)
         self._ours = frozenset(ours)
+        self._named: set[cst.CSTNode] = set()
+        """Texts that stand for something with a name."""
         self._foreign: set[str] = set()
         """What a file has from modules that are nobody's here."""
 
@@ -196,10 +210,41 @@ class Rename(cst.CSTTransformer):
         is_ours = self._bindings - {"parameter"} and not self._is_theirs(original_node.value)
         return updated_node if is_ours else updated_node.with_changes(attr=original_node.attr)
 
+    def visit_Annotation(self, node: cst.Annotation) -> None:
+        """Look for names that are written as text: `-> "Job"`."""
+        self._find_named(node)
+
+    def visit_Call(self, node: cst.Call) -> None:
+        """Look for names that are given as text: `getattr(thing, "name")`, `cast("Job", thing)`."""
+        if m.matches(node.func, BY_NAME):
+            for arg in node.args:
+                self._find_named(arg.value)
+
+    def visit_Assign(self, node: cst.Assign) -> None:
+        """Look for what is offered."""
+        if any(m.matches(target.target, OFFERS) for target in node.targets):
+            self._find_named(node.value)
+
+    def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
+        """Look for what is offered."""
+        if node.value and m.matches(node.target, OFFERS):
+            self._find_named(node.value)
+
+    def visit_AugAssign(self, node: cst.AugAssign) -> None:
+        """Look for what is offered."""
+        if m.matches(node.target, OFFERS):
+            self._find_named(node.value)
+
+    def _find_named(self, node: cst.CSTNode) -> None:
+        texts = m.findall(node, m.SimpleString())
+        for literal in m.findall(node, LITERAL):
+            texts = [text for text in texts if text not in m.findall(literal, m.SimpleString())]
+        self._named.update(texts)
+
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
-        """Rename strings that are exactly the name, as in `__all__` and `getattr`, if something defines it."""
-        body = original_node.raw_value
-        if body != self._old or "definition" not in self._bindings:
+        """Rename a text that is exactly the name where it stands for it; anywhere else, as a key, it is data."""
+        is_name = original_node in self._named and original_node.raw_value == self._old
+        if not is_name or self._old in self._foreign or not self._bindings - {"parameter"}:
             return updated_node
         return updated_node.with_changes(value=original_node.value.replace(self._old, self._new))
 
@@ -226,7 +271,14 @@ def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:
                     continue
             if bound == name:
                 found.add(kind)
+        classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        if any(_is_field(part, name) for node in classes if node.decorator_list or node.bases for part in node.body):
+            found.add("parameter")  # of what makes such a thing, as with a dataclass or a NamedTuple
     return found
+
+
+def _is_field(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name
 
 
 def others_named(qualifier: str, name: str, sources: Mapping[str, bytes]) -> list[str]:
@@ -387,6 +439,13 @@ def _rename(old_name: str, new_name: str, sources: Mapping[str, bytes]) -> Renam
     """Return how to rename something, or why not."""
     qualifier, _, old = old_name.rpartition(".")
     new = new_name.rpartition(".")[2]
+    for name in (old, new):
+        if not name.isidentifier() or keyword.iskeyword(name):
+            return f"{name} can be no name in Python"
+        if name.startswith("__") and name.endswith("__"):
+            return f"{name} is a name that Python itself looks for"
+    if old == new:
+        return f"{old} has that name"
     bindings = bindings_of(old, sources.values())
     if not bindings:
         return f"nothing defines {old}"
@@ -396,11 +455,22 @@ def _rename(old_name: str, new_name: str, sources: Mapping[str, bytes]) -> Renam
         return (
             f"{', '.join(others[:3])}: nothing tells which of them is meant where; `rename {old} to {new}` is for all"
         )
+    ours = {part for path in Path().rglob("*.py") for part in (*path.parent.parts, path.stem)}
+    made = Rename(old, new, bindings, ours)
     for path, source in sources.items():
+        if made.may_apply(source) and not _is_readable(source):
+            return f"{path} has {old} in it, and this Python cannot read it"
         if where := clash_in(source, old, new):
             return f"{path}: {new} would be two things in {where}"
-    ours = {part for path in Path().rglob("*.py") for part in (*path.parent.parts, path.stem)}
-    return Rename(old, new, bindings, ours)
+    return made
+
+
+def _is_readable(source: bytes) -> bool:
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def _one(file: Path, steps: Sequence[str], rename: Rename | None) -> dict[str, Any]:

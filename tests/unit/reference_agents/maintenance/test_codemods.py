@@ -172,6 +172,66 @@ def test_what_is_ours_or_may_be_gets_the_new_name(source: str, becomes: str) -> 
     assert renamed(source, beside="def old(): pass") == becomes
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "__all__ = ['old']\n",
+        "__all__: list[str] = ['old']\n",
+        "__all__ += ('old',)\n",
+        "__all__.extend(['old'])\n",
+        "getattr(thing, 'old')\n",
+        "operator.attrgetter('old')\n",
+        "monkeypatch.setattr(thing, 'old', 1)\n",
+        "mock.patch.object(thing, 'old')\n",
+        "def f(x: 'old') -> list['old']: pass\n",
+        "cast('old', thing)\n",
+    ],
+)
+def test_a_text_that_stands_for_what_has_the_name_follows(source: str) -> None:
+    assert renamed(source, beside="class old: pass") == source.replace("old", "new")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "row['old'] = {'old': 1}\n",
+        "print('old')\n",
+        "parser.add_argument('old', choices=['old'])\n",
+        "def f(x: Literal['old']) -> typing.Literal['old']: pass\n",
+        "from json import old\n__all__ = ['old']\n",
+    ],
+)
+def test_a_text_that_is_data_stays(source: str) -> None:
+    assert renamed(source, beside="def old(): pass") == source
+
+
+def test_a_field_is_a_parameter_of_what_makes_the_thing() -> None:
+    source = "@dataclass\nclass A:\n    old: int\nA(old=1)\n"
+    assert renamed(source) == source.replace("old", "new")
+    assert renamed("class A:\n    old: int\nf(old=1)\n") == "class A:\n    new: int\nf(old=1)\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        ("run", "class", "class can be no name in Python"),
+        ("run", "2x", "2x can be no name in Python"),
+        ("A.__init__", "setup", "__init__ is a name that Python itself looks for"),
+        ("run", "A.run", "run has that name"),
+        ("run", "go", "b.py has run in it, and this Python cannot read it"),
+    ],
+)
+def test_a_new_name_that_cannot_be_given_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, old: str, new: str, note: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("class A:\n    def __init__(self): self.run()\n    def run(self): pass\n")
+    Path("b.py").write_text("x.run()\nprint 'old'\n")
+    Path("job.json").write_text(json.dumps({"paths": ["a.py", "b.py"], "steps": [], "old_name": old, "new_name": new}))
+    assert main(["job.json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": "", "changed": False, "note": note}
+
+
 def test_a_builtin_keeps_its_name_where_nothing_else_has_it() -> None:
     assert renamed("open(1)\n", old="open", beside="def open(x): pass") == "open(1)\n"
     after = renamed("from .a import open\nopen(1)\n", old="open", beside="def open(x): pass")
