@@ -16,9 +16,13 @@ from .scope import area_of
 __all__ = ["Places", "read_places"]
 
 PATH: Final = r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.py\b"
-IN: Final = r"\b(?:in|under|within|below|inside|only|from)"
+IN: Final = r"\b(?:in|under|within|below|inside|outside|only|from)"
 OFF: Final = (
-    r"(?:\b(?:leav(?:e|ing)|without|except(?:ing)?|exclud(?:e|ing)|skip(?:ping)?|ignor(?:e|ing)|not|never|apart|other)"
+    r"(?:\b(?:leav(?:e|ing)|without|except(?:ing)?|exclud(?:e|ing)|skip(?:ping)?|ignor(?:e|ing)|not|never|apart|other"
+    r"|aside|besides|omit(?:ting)?|avoid(?:ing)?|save\s+for|no\s+changes?(?:\s+to)?"
+    r"|(?:stay|keep|hands)(?:\s+(?:your\s+)?hands)?\s+(?:away|out|off|clear)"
+    r"|(?:every(?:thing|where)|any(?:thing|where)"
+    r"|(?:all|every|any)(?:\s+(?:the|of|other))*\s+(?:files?|code|folders?|director(?:y|ies)|modules?|packages?))\s+but)"
     r"|n't)\b"
 )
 FILLERS: Final = (
@@ -30,7 +34,11 @@ ALONE: Final = re.compile(
     r"\s+(?:alone|unchanged|untouched|out\b|as\s+(?:it|they)\s+(?:is|are)|(?:must|may|should)\s+(?:not|never)|is\s+off)",
     re.I,
 )
-OUTSIDE: Final = re.compile(r"\boutside(?:\s+of)?(?:\s+the)?\s+$", re.I)
+ONLY: Final = re.compile(r"\s+only\b", re.I)
+"""Behind a path that is left alone: it may as well be the only one to be changed."""
+OUTSIDE: Final = re.compile(rf"\boutside{FILLERS}$", re.I)
+NOTHING: Final = re.compile(r"\b(?:nothing|none)\b[^.;]{0,60}$", re.I)
+"""Before `outside`: what is there is left alone."""
 NEGATED: Final = re.compile(r"(?:\b(?:not|never|without|no)|n't)\b[^.;]{0,60}$", re.I)
 BESIDES: Final = re.compile(r"\b(?:includ\w*|also|even|like|such\s+as|touch|change|and\s+then)\b[^.;,]*$", re.I)
 """A path behind this is one more, and not the only one."""
@@ -55,8 +63,11 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
 
     Args:
         text: in one line, without names that only look like paths.
+        repository: its own path before one in it is left out.
         asks: whether it changes nothing: it is then about a path only where it says `in`.
     """
+    if repository:
+        text = text.replace(f"{repository.rstrip('/')}/", "")
     within: list[str] = []
     spared: list[str] = []
     for mention in _mentions(text, repository):
@@ -64,10 +75,12 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
         clause = CLAUSE.split(head)[-1]
         outside = OUTSIDE.search(head)
         if asks:
-            within += mention.paths if mention.how == "in" else ()
+            within += mention.paths if mention.how == "in" and not outside else ()
         elif NOT_ONLY.search(clause):
             continue
-        elif mention.how == "off" or (outside and not NEGATED.search(clause)):
+        elif mention.how == "off" and ONLY.match(text, mention.end):
+            return Places(unclear=mention.paths[0])
+        elif mention.how == "off" or (outside and not (NEGATED.search(clause) or NOTHING.search(clause))):
             spared += mention.paths
         elif outside:
             within += mention.paths  # nothing outside of it
@@ -81,6 +94,7 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
 @dataclass(frozen=True, slots=True)
 class _Mention:
     start: int
+    end: int
     how: str
     """`in`, `off`, or nothing where it stands for itself."""
     paths: tuple[str, ...]
@@ -105,7 +119,7 @@ def _mentions(text: str, repository: str) -> Iterator[_Mention]:
             paths = tuple(path for path in paths if _is_code(path, repository))
         if paths:
             start = match.start("off") if match["off"] else match.start(group)
-            yield _Mention(start, "off" if is_off else "in" if match["in"] else "", paths)
+            yield _Mention(start, match.end(), "off" if is_off else "in" if match["in"] else "", paths)
 
 
 def _clean(path: str) -> str:

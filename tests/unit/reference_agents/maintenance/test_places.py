@@ -26,6 +26,14 @@ from reference_agents.maintenance.places import read_places
         ("fix lint under src/ but leave src/vendor alone", ["src"], ["src/vendor"]),
         ("fix lint outside src/vendor/a.py", [], ["src/vendor/a.py"]),
         ("never change anything outside of src/a.py; fix lint", ["src/a.py"], []),
+        ("never change anything outside of the folder src/; fix lint", ["src"], []),
+        ("fix lint, nothing outside src/", ["src"], []),
+        ("fix lint everywhere but src/a.py", [], ["src/a.py"]),
+        ("fix lint in all of the files but in src/a.py", [], ["src/a.py"]),
+        ("fix lint, but in src/a.py", ["src/a.py"], []),
+        ("fix lint aside from src/a.py", [], ["src/a.py"]),
+        ("fix lint, stay away from src/a.py, keep your hands off src/b.py", [], ["src/a.py", "src/b.py"]),
+        ("no changes to src/a.py please, fix lint", [], ["src/a.py"]),
         ("fix lint, also in setup.py", ["setup.py"], []),
         ("fix lint, including setup.py", [], []),
         ("fix lint, not only in src/a.py", [], []),
@@ -38,8 +46,13 @@ def test_a_request_says_where_to_work_and_what_to_leave(text: str, within: list[
 
 
 @pytest.mark.parametrize(
-    "text", ["fix lint, don't break anything in src/a.py", "fix lint without breaking src/a.py"]
-)  # fmt: skip
+    "text",
+    [
+        "fix lint, don't break anything in src/a.py",
+        "fix lint without breaking src/a.py",
+        "fix everything but in src/a.py only",
+    ],
+)
 def test_where_the_words_do_not_tell_which_it_is_they_are_not_guessed_at(text: str) -> None:
     assert read_places(text).unclear == "src/a.py"
 
@@ -52,8 +65,12 @@ def test_a_folder_of_the_repository_needs_no_slash(tmp_path: Path) -> None:
     assert read_places("fix lint src/gone", str(tmp_path)).within == ("src/gone",), "it may be mistyped"
     assert read_places("fix lint in sources", str(tmp_path)).within == ()
     assert read_places("fix lint in src", str(tmp_path / "gone")).within == ()
+    assert read_places("fix lint outside the src folder", str(tmp_path)).spared == ("src",)
+    assert read_places("fix lint, nothing outside src", str(tmp_path)).within == ("src",)
+    assert read_places(f"fix lint in {tmp_path}/src", str(tmp_path)).within == ("src",)
 
 
 def test_a_question_is_about_a_path_only_where_it_says_in() -> None:
     assert read_places("what imports src/a.py", asks=True).within == ()
     assert read_places("why does it not work in src/a.py", asks=True).within == ("src/a.py",)
+    assert read_places("who uses it outside src/a.py", asks=True).within == ()
