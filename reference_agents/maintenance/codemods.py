@@ -60,6 +60,8 @@ BY_NAME = (
 )  # fmt: skip
 """Functions that take the name of something as a text; of whichever module, as `monkeypatch.setattr`."""
 LITERAL = m.Subscript(value=m.Name("Literal") | m.Attribute(attr=m.Name("Literal")))
+WHOLE = m.Name() | m.Attribute() | m.Subscript() | m.Call() | m.SimpleString() | m.List()
+"""What an attribute or an index can be put behind."""
 MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
 
 
@@ -101,6 +103,17 @@ class _UnusedImports(RemoveUnusedImportsCommand):
 
     def visit_With(self, node: cst.With) -> bool:
         return not any(m.findall(item.item, MISSING) for item in node.items)
+
+    def visit_Import(self, node: cst.Import) -> bool:
+        return not _offers(node.names) and super().visit_Import(node)
+
+    def visit_ImportFrom(self, node: cst.ImportFrom) -> bool:
+        return not _offers(node.names) and super().visit_ImportFrom(node)
+
+
+def _offers(names: Sequence[cst.ImportAlias] | cst.ImportStar) -> bool:
+    """Return whether an import is there for others, which `a as a` says."""
+    return not isinstance(names, cst.ImportStar) and any(one.evaluated_alias == one.evaluated_name for one in names)
 
 
 OPERATIONS: dict[str, tuple[type[Codemod], ...]] = {
@@ -488,7 +501,7 @@ def _stays_same(call: cst.Call) -> bool:
     assert isinstance(call.func, cst.Attribute)
     assert isinstance(call.func.value, cst.SimpleString)
     given = {arg.keyword.value if arg.keyword else str(at): arg.value for at, arg in enumerate(call.args)}
-    if any(m.findall(value, COLON) for value in given.values()):
+    if any(m.findall(value, COLON) or _quotes(value) for value in given.values()):
         return False
     try:
         fields = list(_fields(str(call.func.value.evaluated_value)))
@@ -499,6 +512,8 @@ def _stays_same(call: cst.Call) -> bool:
         name, rest = re.match(r"([^.\[]*)(.*)", field, re.DOTALL).groups()  # type: ignore[union-attr]  # it always does
         if re.search(r"\[(?!\d+\])", rest):
             return False  # the key is a text there, and would be a name
+        if rest and not m.matches(given.get(name or str(number), call), WHOLE):
+            return False  # of `a + b` it would be the attribute of `b`
         used.append(name or str(number))
     doing = [name for name, value in given.items() if m.findall(value, DOING)]
     return [name for name in used if name in doing] == doing
@@ -516,7 +531,13 @@ def _fits(value: cst.BaseExpression) -> bool:
     """Return whether something can stand between the braces of an f-string, also before Python 3.12."""
     code = cst.Module([]).code_for_node(value)
     # Two braces that come together would stand for one in the text.
-    return not (code.startswith("{") or re.search(r"[\\\n#]", code) or m.findall(value, COLON))
+    return not (code.startswith("{") or re.search(r"[\\\n#]", code) or m.findall(value, COLON) or _quotes(value))
+
+
+def _quotes(value: cst.BaseExpression) -> bool:
+    """Return whether there is a text in something that cannot stand in another one before Python 3.12."""
+    texts = [text for text in m.findall(value, TEXT) if not isinstance(text, cst.ConcatenatedString)]
+    return any(not isinstance(text, cst.SimpleString) or re.search(r"['\"\\#]", text.raw_value) for text in texts)
 
 
 def _said(exc: Exception) -> str:

@@ -47,6 +47,12 @@ def test_formats_become_f_strings() -> None:
         "'{0[key]}'.format(x)",
         "'{0.a[key]}'.format(x)",
         "'{a[key]}'.format(a=x)",
+        "'{0.real}'.format(-x)",
+        "'{0.real} {a[0]}'.format(x, a=y or z)",
+        "'{0.real}'.format(1)",
+        "'{}'.format(\"it's\")",
+        "'{}'.format('#')",
+        "'%s' % (f'{x}',)",
     ],
 )
 def test_a_format_stays_where_an_f_string_would_say_something_else(code: str) -> None:
@@ -64,6 +70,7 @@ def test_a_format_stays_where_an_f_string_would_say_something_else(code: str) ->
         ("'{0} {1} {0}'.format(x, f())", "f'{x} {f()} {x}'"),
         ("'{:>{}}'.format(f(), n)", "f'{f():>{n}}'"),
         ("'{0[0]}'.format(x)", "f'{x[0]}'"),
+        ("'{0.real}'.format(x.y[1])", "f'{x.y[1].real}'"),
     ],
 )
 def test_a_format_goes_where_an_f_string_says_the_same(code: str, becomes: str) -> None:
@@ -76,6 +83,8 @@ def test_a_format_goes_where_an_f_string_says_the_same(code: str, becomes: str) 
         ("package/__init__.py", "from .core import answer\n"),
         ("a.py", "try:\n    import fast\n    HAS = True\nexcept ImportError:\n    HAS = False\n"),
         ("a.py", "try:\n    from new import f\nexcept (ImportError, OSError):\n    from old import f\n"),
+        ("a.py", "from .core import answer as answer\n"),
+        ("a.py", "import json as json, os\n"),
         ("a.py", "from contextlib import suppress\nwith suppress(ImportError):\n    import readline\n"),
     ],
 )
