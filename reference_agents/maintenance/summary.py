@@ -306,7 +306,7 @@ def _work(summary: Summary) -> Iterator[str]:
         if step["attempts"] - step["losses"] > 1:
             again.append(f"{step['attempts'] - step['losses'] - 1} retried")
         if step["state"] == "failed":
-            again.append(f"failed: {step['detail']}")
+            again.append(f"failed: {_in_one_line(step['detail'])}")
         tail = f"   {', '.join(again)}" if again else ""
         yield f"  {step['name']:<{wide}}  {step['agent']:<16}{step['seconds']:7.1f} s  {step['task']}{tail}"
     lost, retried = summary["losses"], summary["retries"]
@@ -329,4 +329,9 @@ def _some(names: Iterable[str], total: int = 0) -> str:
 
 
 def _line(title: str, text: str) -> str:
-    return f"  {title:<{WIDTH}}{text}"
+    return f"  {title:<{WIDTH}}{_in_one_line(text)}"
+
+
+def _in_one_line(text: str) -> str:
+    """Keep what others say, as git or a model, from looking like lines of the summary."""
+    return " ".join(text.splitlines())

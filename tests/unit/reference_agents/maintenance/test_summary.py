@@ -109,6 +109,16 @@ def test_who_did_what_and_what_was_lost_on_the_way(summary: Summary) -> None:
     assert "failed: the tool is broken" in text
 
 
+def test_what_others_say_takes_one_line(summary: Summary) -> None:
+    said = "it does not apply:\n  error: a.py:1"
+    summary["rejected"] = [refused([]) | {"detail": said}]  # type: ignore[list-item]
+    summary["steps"] = [
+        Step(name="propose", skill="propose_patch", agent="coder-a", task="main-9", state="failed", attempts=1,
+             losses=0, seconds=1.0, detail=said)
+    ]  # fmt: skip
+    assert describe(summary).count("it does not apply:   error: a.py:1\n") == 2
+
+
 def test_an_answer_stands_by_itself(summary: Summary) -> None:
     summary["verdict"], summary["answer"] = "answered", "It is in one.py."
     assert describe(summary).splitlines()[:3] == ["project: answered", "", "It is in one.py."]
