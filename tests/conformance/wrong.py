@@ -222,9 +222,9 @@ WRONG: tuple[Wrong, ...] = (
         "Two entries that wait are told in the wrong order, under the right numbers.",
         one(
             "a2a/engine/mailbox.py",
-            "render(world, agent, entry, now), to=agent",
-            "render(world, agent, mailbox.entries[index ^ 1 if max(0, start) <= index ^ 1 < stop else index], now), "
-            "to=agent",
+            "message = render(world, agent, entry, now)",
+            "message = render("
+            "world, agent, mailbox.entries[index ^ 1 if max(0, start) <= index ^ 1 < stop else index], now)",
         ),
         broken=("MAIL-1",),
     ),
