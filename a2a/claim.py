@@ -40,6 +40,8 @@ Name = str | tuple[str, Mode]
 
 _MARGIN = 0.9
 """Share of its time, from when it was asked for, for which a holder relies on a claim."""
+_ASKED_AGAIN = 60.0
+"""Seconds after which who waits for its turn asks how its claim stands."""
 _RENEW = 1 / 3
 """Share of its time after which a claim is renewed."""
 
@@ -76,7 +78,7 @@ class Claim:
         try:
             answer = await link.call(self._request)
             if isinstance(answer, ClaimQueued):
-                answer = await self._word
+                answer = await self._heard(self._word)
                 if isinstance(answer, ClaimGranted) and answer.ttl_ms is not None:
                     # Nothing counts from its coming: it may have been long under way, as to a process that was stopped.
                     asked_at = link.now()
@@ -89,6 +91,16 @@ class Claim:
             self._give_back()  # it may be granted all the same
             raise
         return self
+
+    async def _heard(self, word: asyncio.Future[ClaimGranted | ClaimDenied]) -> Message:
+        """Wait for the word by mailbox, and now and then ask for it: another process of this name may have got it."""
+        while True:
+            await asyncio.wait([word], timeout=_ASKED_AGAIN)
+            if word.done():
+                return word.result()
+            answer = await self._owner.link.call(self._request)
+            if not isinstance(answer, ClaimQueued):
+                return answer
 
     async def _renewed(self, granted: ClaimGranted) -> Message:
         """Return the grant begun anew, or as over where that comes too late."""

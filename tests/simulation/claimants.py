@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "Claimant", "declare"]
 
+ASKED_AGAIN_MS = 60_000
 NAMES = ("repo/**", "repo/a/**", "repo/a/x", "repo/b", "deploy", "merge:repo")
 """Few, so that people meet."""
 Script = Generator["int | Callable[[], bool]", None, None]
@@ -95,7 +96,7 @@ class Claimant:
                 yield chance.randint(1, 500)
                 session.request(ClaimRelease(None, request.claim_no, request.task, request.fence))
                 return
-            yield lambda: key in self.words
+            yield from self._word(request, key)
         word = self.words.pop(key, None)
         if not isinstance(word, ClaimGranted):
             return
@@ -122,8 +123,21 @@ class Claimant:
         has_answer = self._peer.await_reply(sent := self._peer.session.request(request))
         yield has_answer
         if isinstance(self._peer.replies.pop(sent), ClaimQueued):
-            yield lambda: key in self.words
+            yield from self._word(request, key)
         self.words.pop(key, None)
+
+    def _word(self, request: ClaimAcquire, key: tuple[int, int]) -> Script:
+        """Wait for the word, and now and then ask for it: another process of this name may have got it."""
+        peer = self._peer
+        is_queued = True
+        while is_queued:
+            asked_again_at = peer.world.now + ASKED_AGAIN_MS
+            yield lambda until=asked_again_at: key in self.words or peer.world.now >= until  # type: ignore[misc]
+            if key in self.words:
+                return
+            has_answer = peer.await_reply(sent := peer.session.request(request))
+            yield has_answer
+            is_queued = isinstance(peer.replies.pop(sent), ClaimQueued)
 
     def meddle(self, fences: list[int]) -> None:
         """Give back what is somebody else's."""

@@ -120,6 +120,22 @@ async def test_a_grant_that_comes_late_is_no_claim_once_it_is_over(monkeypatch: 
             await settled(running)
 
 
+@pytest.mark.parametrize("ttl", [None, 30])
+async def test_a_word_that_another_process_got_is_asked_for(monkeypatch: pytest.MonkeyPatch, ttl: float | None) -> None:
+    monkeypatch.setattr("a2a.claim._ASKED_AGAIN", 0.05)
+    monkeypatch.setattr(Claim, "_noticed", lambda claim, message: None)
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other:
+            async with running.client.claim("a"):
+                entering = asyncio.create_task(other.claim("a", wait=10, ttl=ttl).__aenter__())
+                await waiting(running)
+            claim = await entering
+            assert claim.fence > 0
+            claim.check()
+            await claim.__aexit__(None, None, None)
+            await settled(running)
+
+
 async def test_whoever_stops_waiting_is_out_of_the_line() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running, running.connect("other") as other:
