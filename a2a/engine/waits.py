@@ -357,13 +357,8 @@ def _comes_before(ledger: Ledger, other: Wait, wait: Wait) -> bool:
     if not mine:
         return True
     held = (claim for claim in mine.values() if claim.fence and names_meet(other.names, claim.names) is not None)
-    return all(_gives_way_to(other, claim) for claim in held)
-
-
-def _gives_way_to(other: Wait, claim: Claim) -> bool:
-    return bool(claim.recalled) or (
-        isinstance(other.what, Claim) and claim.preemptible and other.priority > claim.priority
-    )
+    priority = other.priority if isinstance(other.what, Claim) else None
+    return all(_yields(claim, priority) for claim in held)
 
 
 def _waiting(
@@ -394,7 +389,12 @@ def gives_way(obstacle: Obstacle, priority: int) -> bool:
     claim = obstacle.what
     if not isinstance(claim, Claim) or not obstacle.is_held:
         return False
-    return bool(claim.recalled) or (claim.preemptible and priority > claim.priority)
+    return _yields(claim, priority)
+
+
+def _yields(claim: Claim, priority: int | None) -> bool:
+    """Tell whether a claim that is held gives way; a priority of None calls nothing back."""
+    return bool(claim.recalled) or (priority is not None and claim.preemptible and priority > claim.priority)
 
 
 def _awaited(ledger: Ledger, live: Live, owner: str) -> list[str]:
