@@ -21,13 +21,15 @@ __all__ = ["Cut", "Cutter"]
 _WHOLE_TEXT, _WHOLE_BINARY = 0x81, 0x82
 """First byte of a frame that is the last of its message, has no reserved bit, and is of data."""
 _MASKED = 0x80
+_PIECE_BYTES = 16 * 1024
+"""From this on what came together is kept as it came. Put together read by read, a mebibyte is moved each time."""
 
 
 @dataclass(slots=True)
 class Cut:
     """A frame with all its bytes; or, without a header, what nobody can cut any further."""
 
-    _data: bytes | bytearray
+    _data: bytes
     _start: int
     _header: int
     _end: int
@@ -65,23 +67,24 @@ class Cutter:
         message_max_bytes: a longer frame is not waited for.
     """
 
-    __slots__ = ("_has_given_up", "_mask_bytes", "_masked", "_max", "_needed", "_pending")
+    __slots__ = ("_has_given_up", "_kept", "_mask_bytes", "_masked", "_max", "_needed", "_pieces")
 
     def __init__(self, *, is_masked: bool, message_max_bytes: int) -> None:
         self._masked = _MASKED if is_masked else 0
         self._mask_bytes = 4 if is_masked else 0
         self._max = message_max_bytes
-        self._pending = bytearray()  # bytes, not a list: a peer may send them one by one
-        self._needed = 0
+        self._pieces: list[bytes | bytearray] = []
+        self._kept = self._needed = 0  # bytes of a frame that is not there whole
         self._has_given_up = False
 
-    def cut(self, data: bytes | bytearray) -> Iterator[Cut]:
+    def cut(self, data: bytes) -> Iterator[Cut]:
         """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
-        if self._pending:
-            self._pending += data
-            if len(self._pending) < self._needed:
+        if self._pieces:
+            self._keep(data)
+            if self._kept < self._needed:
                 return
-            data, self._pending = self._pending, bytearray()  # taken as it is: a large message is not copied for it
+            data = b"".join(self._pieces)
+            self._pieces, self._kept = [], 0
         start, end = 0, len(data)
         while start < end:
             header, size = self._measure(data, start)
@@ -90,12 +93,21 @@ class Cutter:
                 return
             if start + size > end:
                 self._needed = size
-                self._pending += memoryview(data)[start:]
+                self._keep(bytes(memoryview(data)[start:]) if start else data)
                 return
             yield Cut(data, start, header, start + size)
             start += size
 
-    def _measure(self, data: bytes | bytearray, start: int) -> tuple[int, int]:
+    def _keep(self, data: bytes) -> None:
+        self._kept += len(data)
+        if len(data) >= _PIECE_BYTES:
+            self._pieces.append(data)
+        elif self._pieces and isinstance(self._pieces[-1], bytearray):
+            self._pieces[-1] += data  # a peer may send them one by one
+        else:
+            self._pieces.append(bytearray(data))
+
+    def _measure(self, data: bytes, start: int) -> tuple[int, int]:
         """Return the length of a header, and of the frame as far as it can be told; no header: it breaks a rule."""
         left = len(data) - start
         if self._has_given_up:

@@ -92,3 +92,17 @@ def test_a_frame_that_comes_byte_by_byte_takes_no_more_room_than_its_bytes():
     assert peak < 2 * len(raw)
     (cut,) = taken.cut(raw[-1:])
     assert cut.raw == raw
+
+
+def test_large_pieces_of_a_frame_are_kept_as_they_came():
+    taken = cutter(message_max_bytes=2_000_000)
+    raw = frame(Opcode.BINARY, bytes(1_000_000))
+    parts = [raw[at : at + 250_000] for at in range(0, len(raw), 250_000)]
+    tracemalloc.start()
+    for part in parts[:-1]:
+        assert list(taken.cut(part)) == []
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 10_000
+    (cut,) = taken.cut(parts[-1])
+    assert cut.raw == raw
