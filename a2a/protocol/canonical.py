@@ -45,7 +45,7 @@ def canonical(value: Any) -> bytes:
 
 def content_hash(header: Any, payload: bytes) -> str:
     """Return `sha256:` and the hex digest of the canonical header, a line feed, and the payload (spec WIRE-9)."""
-    return "sha256:" + hashlib.sha256(canonical(header) + b"\n" + payload).hexdigest()
+    return _hashed(canonical(header) + b"\n", payload)
 
 
 def result_hash(outcome: str, payload: bytes) -> str:
@@ -53,7 +53,15 @@ def result_hash(outcome: str, payload: bytes) -> str:
     head = _RESULT_HEADS.get(outcome)
     if head is None:
         return content_hash({"outcome": outcome}, payload)
-    return "sha256:" + hashlib.sha256(head + payload).hexdigest()
+    return _hashed(head, payload)
+
+
+def _hashed(head: bytes, payload: bytes) -> str:
+    if len(payload) < _LARGE:
+        return "sha256:" + hashlib.sha256(head + payload).hexdigest()
+    hasher = hashlib.sha256(head)
+    hasher.update(payload)  # not copied to stand behind its head
+    return "sha256:" + hasher.hexdigest()
 
 
 def _joined(kind: type, run: Iterable[Any]) -> bytes:
