@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from a2a.engine import ledger as ledger_module
 from a2a.engine import records as records_module
+from a2a.engine.plain import LARGE_BYTES
 from a2a.engine.records import RECORDS, Answered, Record, Reported, Settled, Yielded, from_bytes, to_bytes
 from a2a.protocol.codec import pack, unpack
 
@@ -113,13 +115,33 @@ def test_a_field_that_came_later_has_its_default_in_older_records():
 def test_a_record_that_was_changed_on_the_disk_is_none():
     body, payload = to_bytes(Reported(5, "main-1", 3, "w", "completed", "sha256:0", payload=b"[1]"))
     assert from_bytes(body, payload).payload == b"[1]"
-    for place in range(1, len(body)):
+    for place in range(len(body)):
         changed = bytes([*body[:place], body[place] ^ 1, *body[place + 1 :]])
         with pytest.raises(ValueError, match="is not what was written"):
             from_bytes(changed, payload)
     for other in (b"[2]", None, b""):
         with pytest.raises(ValueError, match="is not what was written"):
             from_bytes(body, other)
+
+
+def test_a_large_payload_is_in_the_checksum_with_its_length():
+    large = b"x" * LARGE_BYTES
+    body, payload = to_bytes(Reported(5, "main-1", 3, "w", "completed", "sha256:0", payload=large))
+    assert from_bytes(body, payload).payload == large
+    for place in range(len(body)):
+        changed = bytes([*body[:place], body[place] ^ 1, *body[place + 1 :]])
+        with pytest.raises(ValueError, match="is not what was written"):
+            from_bytes(changed, payload)
+    for other in (large + b"x", large[:-1], None, b""):
+        with pytest.raises(ValueError, match="is not what was written"):
+            from_bytes(body, other)
+
+
+def test_a_large_payload_that_was_in_the_checksum_whole_is_read():
+    body, large = to_bytes(Reported(5, "main-1", 3, "w", "completed", "sha256:0", payload=b"x" * LARGE_BYTES))
+    form = body[5:]
+    older = b"\x00" + crc32(form + large).to_bytes(4, "big") + form
+    assert from_bytes(older, large) == from_bytes(body, large)
 
 
 def test_an_older_version_is_brought_up_to_date_step_by_step(monkeypatch):
