@@ -10,7 +10,7 @@ import pytest
 
 from a2a.transports import websocket_connection
 from a2a.transports.websocket import connect
-from a2a.transports.websocket_connection import JSON, MSGPACK, write_out
+from a2a.transports.websocket_connection import JSON, LARGE_BYTES, MSGPACK, write_out
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 FIN = 0x80
@@ -36,6 +36,27 @@ async def test_messages_leave_in_the_frames_of_their_encoding(listening, raw_web
     async with listening() as listener, raw_websocket(listener, subprotocol) as (peer, recorder):
         recorder.transport.send("ü".encode())
         assert await peer.read_frame() == (FIN | opcode, "ü".encode())
+
+
+@pytest.mark.parametrize(("subprotocol", "opcode"), [(MSGPACK, BINARY), (JSON, TEXT)])
+async def test_a_large_message_keeps_its_place_and_its_form(listening, raw_websocket, subprotocol, opcode):
+    sizes = [65_534, 65_535, 65_536, 65_537, 1_000_000, 3]
+    async with listening() as listener, raw_websocket(listener, subprotocol) as (peer, recorder):
+        for size in sizes:
+            recorder.transport.send(size.to_bytes(3, "big").hex().encode()[:size].ljust(size, b"x"))
+        for size in sizes:
+            head, data = await peer.read_frame()
+            assert (head, len(data)) == (FIN | opcode, size)
+            assert data.startswith(size.to_bytes(3, "big").hex().encode()[:size])
+
+
+async def test_a_large_message_leaves_as_it_is_and_is_not_copied(listening, raw_websocket):
+    async with listening() as listener, raw_websocket(listener) as (peer, recorder):
+        asked = Counted(recorder.transport)
+        message = b"x" * LARGE_BYTES
+        recorder.transport.send(message)
+        assert asked.calls == ["writelines"] and any(part is message for part in asked.written)
+        assert await peer.read_frame() == (FIN | BINARY, message)
 
 
 async def test_a_message_is_written_when_it_is_sent(listening, raw_websocket):
@@ -506,13 +527,15 @@ class Counted:
     def __init__(self, connection):
         self._real, connection._transport = connection._transport, self
         self.calls = []
+        self.written = []
 
     def __getattr__(self, name):
-        if name not in ("pause_reading", "resume_reading", "write"):
+        if name not in ("pause_reading", "resume_reading", "write", "writelines"):
             return getattr(self._real, name)
 
         def call(*arguments):
             self.calls.append(name)
+            self.written += [part for argument in arguments for part in ([argument], argument)[name == "writelines"]]
             return getattr(self._real, name)(*arguments)
 
         return call
