@@ -9,7 +9,7 @@ from .live import Connection, World
 from .task_state import Task
 from .tree import above_group
 
-__all__ = ["forbidden", "may_control"]
+__all__ = ["forbidden", "may_control", "said_too_much"]
 
 
 def may_control(world: World, sender: Connection, task: Task) -> bool:
@@ -29,4 +29,15 @@ def forbidden(sender: Connection, task: Task, what: str) -> Decision:
     return refuse(
         ErrorCode.FORBIDDEN,
         f"only {task.principal}, the holder of its parent or an operator may {what} task {task.id}, not {sender.agent}",
+    )
+
+
+def said_too_much(world: World, task: Task, payload: bytes) -> Decision | None:
+    """Refuse what would be more than all that is said to a task may take together, or return None. Spec LIMIT-7."""
+    said, most = task.said_bytes, world.policy.said_max_bytes
+    if said + len(payload) <= most:
+        return None
+    return refuse(
+        ErrorCode.QUOTA,
+        f"what is said to a task has at most {most} bytes together, {task.id} heard {said}, this has {len(payload)}",
     )

@@ -212,6 +212,8 @@ class Policy:
     asks_max: int = 100
     steers_max: int = 100
     """Words of the delegator to one task."""
+    said_max_bytes: int = 16 * 1024 * 1024
+    """Bytes of what its delegator says to one task: all of it is in each offer, which has to fit an outbox."""
     checkpoint_max_bytes: int = 256 * 1024
     contexts_max: int = 100_000
     """Contexts in memory that were written to."""

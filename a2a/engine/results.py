@@ -14,7 +14,7 @@ from .budget import plain
 from .conflicts.finding import stale_conflict
 from .conflicts.noting import word_against
 from .context import stale_basis
-from .control import forbidden, may_control
+from .control import forbidden, may_control, said_too_much
 from .decision import Decision, no_task, refuse, reply
 from .leases import Case, blame, canceled, classify, given_back_too_often
 from .live import Connection, World
@@ -255,6 +255,8 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
             ErrorCode.CONFLICT, f"task {task.id} was done by several agents: accept its result, or reject it for good"
         )
     records = _word(task, result, message, sender.agent or "", now)
+    if isinstance(records[-1], Reworked) and (refusal := said_too_much(world, task, records[-1].payload)) is not None:
+        return refusal
     state = records[-1].state if isinstance(records[-1], Settled) else TaskState.QUEUED.value
     return reply(Ok(state=state), *records)
 

@@ -328,11 +328,19 @@ class Task:
         return self.settled is not None and self.settled.reason == "losses" and len(self.lost_by) > 1
 
     @property
+    def said_bytes(self) -> int:
+        """Bytes of what its delegator has said to it: words, answers, and what is to be done again."""
+        answers = sum(len(ask.answer) for ask in self.asks if ask.answer is not None)
+        feedback = sum(len(payload) for _, _, payload in self.feedback)
+        return answers + feedback + sum(len(steer.payload) for steer in self.steers)
+
+    @property
     def kept_bytes(self) -> int:
         """About what its payloads take in memory."""
         chunks = sum(len(chunk) for artifact in self.artifacts.values() for chunk in artifact.chunks)
         kept = (self.results, self.evidence, self.checkpoints)
-        return len(self.payload) + chunks + sum(len(item.payload) for items in kept for item in items)
+        left = sum(len(item.payload) for items in kept for item in items)
+        return len(self.payload) + chunks + left + self.said_bytes
 
     def open_ask(self) -> Ask | None:
         """The oldest question without an answer."""

@@ -27,7 +27,7 @@ from ..protocol.types import principal_of
 from .budget import check_budget, plain
 from .conflicts.noting import newest_word, word_against, words_noted
 from .conflicts.procedure import members_of, terms_of
-from .control import forbidden, may_control
+from .control import forbidden, may_control, said_too_much
 from .decision import Decision, no_task, refuse, reply
 from .leases import Case, classify, evict, moved, not_current, regain
 from .ledger import Ledger
@@ -267,6 +267,9 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
         return refuse(ErrorCode.CONFLICT, f"task {task.id} is {task.state}: nobody waits for the answer any more")
     if message.if_gen not in (None, task.generation):
         return _moved_on(world, sender, task, message.if_gen or 0, message.payload, now)
+    too_much = said_too_much(world, task, message.payload)
+    if too_much is not None:
+        return too_much
     before: list[Record] = []
     if is_replaced:
         both = (ask.by or "", ask.answer), (sender.agent or "", message.payload)
@@ -316,6 +319,9 @@ def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int
         return refuse(
             ErrorCode.QUOTA, f"a task hears at most {world.policy.steers_max} words, {task.id} has heard them"
         )
+    too_much = said_too_much(world, task, message.payload)
+    if too_much is not None:
+        return too_much
     records: list[Record] = [Steered(now, task.id, message.key, sender.agent or "", message.payload)]
     authority = task.authority
     if message.mode == "interrupt" and task.state is TaskState.LEASED and authority and not authority.evicted:

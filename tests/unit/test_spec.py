@@ -273,6 +273,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.chunks_max:,} artifact chunks with {policy.chunks_max_bytes:,} bytes together",
         f"{policy.asks_max} questions",
         f"{policy.steers_max} words",
+        f"{policy.said_max_bytes:,} bytes together",
         f"{policy.checkpoint_max_bytes:,} bytes",
         f"{policy.depth_max} levels",
         f"{policy.claims_max:,} claims",

@@ -472,6 +472,18 @@ async def a_task_is_watched_and_asked_within_its_numbers(under: Coordinator) -> 
     await worker.admitted(offer)
 
 
+@coordinator("LIMIT-7", also=("STEER-1",))
+async def what_is_said_to_a_task_is_within_its_bytes(under: Coordinator) -> None:
+    """Words to a task are refused with `quota` before they have more than 16,777,216 bytes together."""
+    client = await under.peer()
+    task = (await client.delegate(under.skill())).task
+    word = parts("x" * 2_000_000)
+    for number in range(8):
+        await client.request("task.steer", task=task, key=f"word-{number}", payload=word)
+    await client.refused("quota", "task.steer", task=task, key="word-8", payload=word)
+    await client.request("task.steer", task=task, key="short", payload=parts("go on"))
+
+
 @coordinator("LIMIT-8", also=("OFFER-6",))
 async def a_task_lost_by_two_agents_is_a_dead_letter(under: Coordinator) -> None:
     """A task that two agents lost is a dead letter, and `task.list` finds it as one."""

@@ -36,6 +36,7 @@ NO_LIMITS = Policy(
     chunks_max_bytes=_MANY,
     asks_max=_MANY,
     steers_max=_MANY,
+    said_max_bytes=_MANY,
     checkpoint_max_bytes=_MANY,
     claims_max=_MANY,
     line_max=_MANY,

@@ -696,6 +696,36 @@ def test_a_task_hears_a_bounded_number_of_words(make_town):
     assert isinstance(boss.say(word(task, "1")), Ok)
 
 
+def test_what_is_said_to_a_task_has_a_bounded_number_of_bytes_together(make_town):
+    """Words, answers and feedback: all of it goes with each offer, which ends a connection that cannot hold it."""
+    town = make_town(said_max_bytes=19)
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate()
+    (offer,) = worker.mail()
+    worker.say(TaskAsk(offer.task, 1, b"[]", offer.fence))
+    assert isinstance(boss.say(word(offer.task, "1", b'"8 bytes"')), Ok)
+    assert isinstance(boss.say(TaskAnswer(offer.task, 1, b'"answer"')), Ok)
+    assert boss.refused(word(offer.task, "2", b'"x"')) == ErrorCode.QUOTA
+    assert isinstance(boss.say(word(offer.task, "2", b"[]")), Ok)
+    worker.say(TaskAsk(offer.task, 2, b"[]", offer.fence))
+    assert boss.refused(TaskAnswer(offer.task, 2, b"[]")) == ErrorCode.QUOTA
+    assert isinstance(boss.say(word(offer.task, "1", b'"8 bytes"')), Ok)
+
+
+def test_a_result_is_sent_back_with_no_more_than_a_task_may_be_told(make_town):
+    town = make_town(said_max_bytes=8)
+    boss, worker = town.join("boss"), town.worker("w1")
+    task = boss.delegate()
+    (offer,) = worker.mail()
+    worker.report(offer)
+    (review,) = boss.mail()
+    refused = boss.confirm(review, verdict="reject", rework=True, payload=b'["again"]')
+    assert isinstance(refused, Error) and refused.code == ErrorCode.QUOTA
+    assert boss.confirm(review, verdict="reject", rework=True, payload=b'["no"]') == Ok(state="queued")
+    (again,) = worker.mail()
+    assert (again.task, [given.payload for given in again.feedback]) == (task, [b'["no"]'])
+
+
 def test_a_word_to_a_task_that_waits_is_in_its_offer_and_not_sent_beside_it(town, boss):
     task = boss.delegate()
     boss.say(word(task))
