@@ -29,13 +29,21 @@ def claim() -> None:
 @common_options()
 def list_claims(common: Common, name: str | None, task: str | None, limit: int) -> None:
     """Show who holds which names, then who waits for which, the next first."""
-    found = common.read(lambda client: client.claims(name, task=task, limit=limit))
+
+    async def work(client: Client) -> list[dict[str, Any]]:
+        found = await client.claims(name, task=task, limit=limit)
+        if task is not None and not found:
+            await client.get(task)  # where there is no such task, that is what there is to say
+        return found
+
+    found = common.read(work)
     if common.out.as_json:
         for shown in found:
             common.out.record(_record(shown))
         return
     if not found:
-        common.out.note("nobody has or wants anything" if name is None else f"nobody has or wants {name}")
+        what = "anything" if name is None else name
+        common.out.note(f"nobody has or wants {what}" if task is None else f"task {task} neither has nor wants {what}")
         return
     common.out.table(
         ("FENCE", "STATE", "NAMES", "OWNER", "FOR", "NOTE"),

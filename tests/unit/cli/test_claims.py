@@ -34,6 +34,18 @@ def test_nobody_has_anything(command: Any, world: Any) -> None:
     assert command("claim", "ls", "--name", "repo/a").err == "nobody has or wants repo/a\n"
 
 
+def test_a_task_without_claims_and_one_that_is_none_are_told_apart(command: Any, world: Any, holder: Any) -> None:
+    async def delegate() -> str:
+        async with holder.delegate("anything", "x", key="one") as handle:
+            return str(handle.id)
+
+    task = world.call(delegate)
+    done = command("claim", "ls", "--task", task)
+    assert (done.code, done.err) == (0, f"task {task} neither has nor wants anything\n")
+    wrong = command("claim", "ls", "--task", "main-999999")
+    assert wrong.code == 1 and "main-999999" in wrong.err
+
+
 def test_who_holds_and_who_waits(command: Any, world: Any, holder: Any) -> None:
     claim = entered(world, holder.claim("repo/**", ("doc", "s"), ttl=90))
 
