@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ __all__ = [
     "provide_tokens",
     "state_dir",
 ]
+
+log = logging.getLogger("a2a.credentials")
 
 DEFAULT_URL = "ws://127.0.0.1:7420"
 """Where a coordinator listens, and is looked for, when nobody says otherwise."""
@@ -182,8 +185,18 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
         file = ledger.resolve()  # its name too: a link to it is another name of the same ledger
         digest = hashlib.sha256(os.fsencode(file)).hexdigest()[:16]
         home = state_dir() / "ledgers" / f"{_file_name(file.stem)}-{digest}.secrets"
-        if file.exists() and link.is_symlink() and not home.exists():
-            _copy(link, home)
+        if file.exists() and not _secrets_in(home):  # none: it may have been started elsewhere first, or in vain
+            is_known_here = home.exists()
+            if link.is_symlink():
+                _copy(link, home)
+            if not is_known_here and not _secrets_in(home):
+                log.warning(
+                    "%s was used at another address or on another machine: whoever it knows by a secret is turned away"
+                    " without it. They are where it was used last, in coordinators/HOST_PORT/secrets of the state"
+                    " directory; copy them into %s",
+                    file,
+                    home,
+                )
     _make(home)
     if link.is_dir() and not link.is_symlink():
         link.rename(tempfile.mkdtemp(prefix="secrets.", dir=link.parent))  # issued by another machine: not ours to lose
@@ -200,16 +213,20 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
                 link.unlink(missing_ok=True)
 
 
+def _secrets_in(directory: Path) -> list[Path]:
+    """Return the files with secrets in a directory, which may not be there; what is still being made is none."""
+    return [path for path in directory.iterdir() if not path.name.startswith(".")] if directory.is_dir() else []
+
+
 def _copy(secrets: Path, home: Path) -> None:
     """Make `home` with the secrets that are elsewhere, whole or not at all; one that cannot be read is left out."""
     _make(home.parent)
     with _told(home):
         made = Path(tempfile.mkdtemp(prefix=".secrets.", dir=home.parent))
-        for path in secrets.iterdir() if secrets.is_dir() else ():
-            if not path.name.startswith("."):  # that one is still being made
-                with contextlib.suppress(OSError, UnicodeDecodeError):
-                    _create(made / path.name, path.read_text(encoding="utf-8").strip())
-        made.rename(home)
+        for path in _secrets_in(secrets):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                _create(made / path.name, path.read_text(encoding="utf-8").strip())
+        made.rename(home)  # in the place of an empty one
 
 
 def _secret_file(url: str, principal: str) -> Path:

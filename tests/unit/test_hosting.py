@@ -111,6 +111,41 @@ async def test_a_ledger_knows_its_principals_through_a_link_and_where_it_was_mov
     assert secrets == [secrets[0]] * 3
 
 
+async def test_a_moved_ledger_that_was_tried_elsewhere_first_still_knows_who_was_here(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    old, new = tmp_path / "l.db", tmp_path / "elsewhere.db"
+    async with host(old, address) as hosted, connect(hosted.url, name="ann"):
+        secret = load_secret(hosted.url, "ann")
+    old.rename(new)
+    async with host(new):
+        pass
+    async with host(new, address) as hosted, connect(hosted.url, name="ann"):
+        assert load_secret(hosted.url, "ann") == secret
+
+
+async def test_a_ledger_whose_secrets_are_not_here_says_where_they_are(tmp_path, monkeypatch, caplog) -> None:
+    ledger = tmp_path / "l.db"
+    async with host(ledger) as hosted, connect(hosted.url, name="ann"):
+        pass
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "another machine"))
+    caplog.clear()
+    async with host(ledger) as hosted:
+        with pytest.raises(ConnectError, match="ann is bound to a secret"):
+            async with connect(hosted.url, name="ann"):
+                pass
+    [said] = [record.getMessage() for record in caplog.records if record.name == "a2a.credentials"]
+    assert str(ledger) in said
+    home = Path(said.rpartition("copy them into ")[2])
+    assert home.is_dir()
+
+
+async def test_nothing_is_said_of_the_secrets_of_a_new_ledger(tmp_path: Path, caplog) -> None:
+    for _ in range(2):
+        async with host(tmp_path / "l.db"):
+            pass
+    assert not [record for record in caplog.records if record.name == "a2a.credentials"]
+
+
 async def test_a_new_ledger_begins_without_the_secrets_of_the_one_before(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with host(tmp_path / "a.db", address) as hosted, connect(hosted.url, name="ann"):
