@@ -79,6 +79,7 @@ class TaskContext:
         self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._stream: ChunkStream | None = None
+        self._checkpointing: asyncio.Lock | None = None
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
         self.id = offer.task
         """The task's id."""
@@ -194,7 +195,13 @@ class TaskContext:
             link = self._runner.link
             await link.reply_to(link.work.checkpoint(self._attempt, payload, format=format, portable=portable))
 
-        await self._runner.on_link(send())
+        if self._checkpointing is None:
+            self._checkpointing = asyncio.Lock()
+        async with self._checkpointing:  # each names the one before
+            try:
+                await self._runner.on_link(send())
+            except Conflict:
+                await self._runner.on_link(send())  # behind one that counts, though its caller did not wait for that
 
     async def hand_off(
         self,

@@ -86,7 +86,9 @@ class Attempt:
     digests: dict[str, str] = field(default_factory=dict)
     """Artifact that the coordinator has whole to its hash: they go with the result."""
     cp_no: int = 0
-    """The newest checkpoint."""
+    """Of the checkpoint that was sent last."""
+    cp_kept: int = 0
+    """Of the newest that the coordinator has said it keeps."""
     steer_no: int = 0
     """The newest word of the delegator that the handler has taken."""
     basis: dict[str, tuple[int, bool]] = field(default_factory=dict)
@@ -224,6 +226,8 @@ class Work:
             attempt = self.attempts.get((request.task, request.fence))
             if attempt is not None:
                 attempt.digests[request.artifact_id] = request.digest
+        if isinstance(request, TaskCheckpoint):
+            self._left(request, message)
         is_stale = isinstance(message, Error) and message.code == "stale"
         if is_stale and isinstance(request, TaskCheckpoint | TaskArtifact | TaskAsk):
             return self._lost(request.task, request.fence or 0, "superseded")
@@ -244,6 +248,16 @@ class Work:
         report = TaskReport(attempt.task, attempt.fence, "failed", digest, b"[]", error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
         self.session.request(report)
+
+    def _left(self, request: TaskCheckpoint, message: Message) -> None:
+        """Note which checkpoint of an attempt the coordinator keeps: this one, or where it was refused another."""
+        attempt = self.attempts.get((request.task, request.fence))
+        if attempt is None:
+            return
+        if isinstance(message, Ok):
+            attempt.cp_kept = request.cp_no
+        elif isinstance(message, Error) and type(kept := (message.data or {}).get("cpNo")) is int:
+            attempt.cp_kept, attempt.cp_no = kept, max(attempt.cp_no, kept)
 
     def _handed_on(self, request: TaskHandoff, message: Message) -> list[Event]:
         attempt = self.attempts.get((request.task, request.fence))
@@ -354,10 +368,10 @@ class Work:
         )
 
     def checkpoint(self, attempt: Attempt, payload: bytes, *, format: str = "", portable: bool = True) -> str:
-        """Leave where the attempt stands, and return the request's id."""
-        base, attempt.cp_no = attempt.cp_no, attempt.cp_no + 1
+        """Leave where the attempt stands, and return the request's id. It goes on from the one answered before it."""
+        attempt.cp_no += 1
         return self.session.request(
-            TaskCheckpoint(attempt.task, attempt.fence, attempt.cp_no, payload, base, format, portable)
+            TaskCheckpoint(attempt.task, attempt.fence, attempt.cp_no, payload, attempt.cp_kept, format, portable)
         )
 
     def use(self, attempt: Attempt, used: dict[str, int], now: int) -> None:

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskContext, TaskFailed
+from a2a.errors import TooLarge
 from a2a.runner import Runner
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -142,6 +143,37 @@ async def test_the_next_attempt_goes_on_from_the_checkpoint_and_knows_what_was_b
     failed = ("failed", "error: not yet")
     assert seen == [(1, None, []), (2, 2, [failed]), (3, 4, [failed, failed])]
     assert metadata["usage"] == {"tokens": 15}, "the attempts that failed are charged"
+
+
+async def test_a_checkpoint_goes_on_from_the_newest_that_counts() -> None:
+    """Behind one that was refused, several at once, and one that its caller has given up."""
+    agent = Agent("counter")
+    restored: list[Any] = []
+
+    @agent.skill
+    async def count(task: TaskContext) -> str:
+        if task.attempt > 1:
+            restored.append(task.restored)
+            return "done"
+        with pytest.raises(TooLarge):
+            await task.checkpoint("x" * 300_000)
+        await task.checkpoint("small")
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(task.checkpoint, number)
+        for turns in range(6):
+            given_up = asyncio.ensure_future(task.checkpoint(f"given up after {turns}"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await task.checkpoint(f"behind {turns}")
+        raise AttemptFailed("again", retryable=True)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(durations=QUICK, backoff_ms=1)) as running:
+            async with running.client.delegate("count") as task:
+                assert await task.result() == "done"
+    assert restored == ["behind 5"]
 
 
 async def test_a_task_is_handed_on_under_its_id_with_a_message() -> None:

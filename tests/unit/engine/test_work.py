@@ -360,11 +360,24 @@ def test_a_stale_artifact_or_question_stops_the_attempt(bench: Bench) -> None:
 def test_checkpoints_are_numbered_and_each_names_the_one_before(bench: Bench) -> None:
     attempt = bench.start()
     bench.work.checkpoint(attempt, b"[1]", format="rows")
+    [frame] = bench.sent()
+    assert frame.message == TaskCheckpoint("t-1", 5, 1, b"[1]", 0, "rows", True)
+    assert bench.reply(frame, Ok()) == []
     bench.work.checkpoint(attempt, b"[2]", portable=False)
-    assert bench.messages() == [
-        TaskCheckpoint("t-1", 5, 1, b"[1]", 0, "rows", True),
-        TaskCheckpoint("t-1", 5, 2, b"[2]", 1, "", False),
-    ]
+    assert bench.messages() == [TaskCheckpoint("t-1", 5, 2, b"[2]", 1, "", False)]
+
+
+def test_a_checkpoint_that_was_refused_is_none_for_the_next(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.checkpoint(attempt, b"[1]")
+    [large] = bench.sent()
+    assert bench.reply(large, Error("too_large", "no")) == []
+    bench.work.checkpoint(attempt, b"[2]")
+    [behind] = bench.sent()
+    assert behind.message == TaskCheckpoint("t-1", 5, 2, b"[2]", 0, "", True)
+    assert bench.reply(behind, Error("conflict", "the newest is 7", data={"cpNo": 7})) == []
+    bench.work.checkpoint(attempt, b"[3]")
+    assert bench.messages() == [TaskCheckpoint("t-1", 5, 8, b"[3]", 7, "", True)]
 
 
 def test_a_checkpoint_of_an_attempt_that_was_superseded_ends_it(bench: Bench) -> None:
