@@ -70,17 +70,16 @@ from .conflicts.patches import Overlap
 from .conflicts.procedure import advance, hearing_at, proceed
 from .context import context_events, leave_contexts, watch_context
 from .decision import NOTHING, Called, Decision, Need, Ready, Row, may_wait, refuse, reply
+from .delivery import Delivery
 from .fetching import AtHand, Fetched, Waiting, need_for
 from .handlers import HANDLERS
 from .leaving import Leaving
 from .ledger import Ledger
 from .live import Connection, Live, World
-from .mailbox import may_forget, unsent
 from .policy import Policy
 from .reading import page_of, view
 from .records import (
     Accepted,
-    AgentForgotten,
     AgentRegistered,
     Asked,
     Claimed,
@@ -98,7 +97,6 @@ from .records import (
     GroupDecided,
     HandedOff,
     LeaseExpired,
-    MailboxAcked,
     Offered,
     OfferWithdrawn,
     Recalled,
@@ -129,14 +127,10 @@ from .watching import (
 
 __all__ = ["Coordinator"]
 
-_ACK_EVERY = 256
-"""Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
 _FreesCredit = Declined | OfferWithdrawn | LeaseExpired | Revived | Yielded | HandedOff | Asked | Reported | Settled
 """What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
 _TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
 """What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
-_ACKS_APART_MS = 1_000
-"""Where mail alone keeps tasks in memory, what was acknowledged is recorded at once, but not more often than this."""
 _NOTHING_FETCHED = Fetched()
 """Of nearly every frame; shared, so nobody changes it."""
 _FOLLOWED = frozenset({MailboxAck, TaskHeartbeat, TaskWatch, ContextWatch, AgentFind, A2ACall, Credit})
@@ -165,8 +159,7 @@ class Coordinator:
         """The same of each claim."""
         self._calendar = Agenda[str]()
         """The same of each conflict that is not about a group."""
-        self._absences = Agenda[str]()
-        """When each process with an id of its own that has gone is given up."""
+        self._delivery = Delivery(self.world)
         self._written: dict[str, None] = {}
         """Contexts whose watchers have something to be told."""
         self._wait_begins: dict[str, Task] = {}
@@ -179,7 +172,6 @@ class Coordinator:
         self._waiting = Waiting()
         self._leaving = Leaving(self.policy)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
-        self._acks_recorded = 0
 
     # What the shell calls ---------------------------------------------------------------------------------------------
 
@@ -195,7 +187,7 @@ class Coordinator:
         """Record that this is an end in good order, and what the state is then."""
         now = max(now, self.ledger.at)
         for connection in self.live.agents.values():
-            self._record_ack(connection, now)
+            self._commit_all(self._delivery.receipt(connection, now))
         self._keep_refusals(self._refusals.take_all(now))
         self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
@@ -236,7 +228,7 @@ class Coordinator:
             self.ledger.touched[task.id] = task
         self._leaving.begin(self.ledger)
         for agent in (*self.ledger.mailboxes, *self.ledger.delegating):
-            self._expect_back(agent, now)
+            self._delivery.expect_back(agent, now)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
@@ -262,13 +254,13 @@ class Coordinator:
         leave_contexts(self.live, gone)
         leave_calls(self.live, gone)
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
-            self._record_ack(gone, now)
+            self._commit_all(self._delivery.receipt(gone, now))
             del self.live.agents[gone.agent]
             self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
             self._tell(agent_told(self.world, gone.agent, "left", now))
-            self._forget(gone.agent, now)
-            self._expect_back(gone.agent, now)
+            self._commit_all(self._delivery.forgotten(gone.agent, now))
+            self._delivery.expect_back(gone.agent, now)
             look_at_line(self.world, gone.agent)
         self._follow(now)
 
@@ -357,7 +349,7 @@ class Coordinator:
         """Do what a message that was not refused asks for beside its records and its reply."""
         message = frame.message
         if isinstance(message, MailboxAck):
-            self._acked(sender, now)
+            self._commit_all(self._delivery.acknowledged(sender, now))
         elif isinstance(message, TaskHeartbeat):
             if isinstance(decision.reply, TaskLease):
                 self._tell_progress(message.task)
@@ -389,8 +381,7 @@ class Coordinator:
             if task is None:
                 continue
             if now >= self.live.grace_until:
-                for record in due(self.world, task, now):
-                    self._commit(record)
+                self._commit_all(due(self.world, task, now))
             self.ledger.touched[task_id] = task
             self._follow(now)
         if now >= self.live.grace_until:
@@ -398,7 +389,7 @@ class Coordinator:
             while (conflict := self._calendar.pop(now)) is not None:
                 self.ledger.stirred[conflict] = self.ledger.open_conflicts[conflict]  # the end of one clears it here
                 self._follow(now)
-        self._give_up(now)
+        self._commit_all(self._delivery.given_up(now))
         self._keep_refusals(self._refusals.take(now))
         self._archive(now)
 
@@ -430,7 +421,7 @@ class Coordinator:
         alarm, hearing = self._alarms.next(), self._calendar.next()
         times = [
             self._agenda.next(),
-            self._absences.next(),
+            self._delivery.next_deadline(),
             None if alarm is None else max(alarm, self.live.grace_until),
             None if hearing is None else max(hearing, self.live.grace_until),
             self._leaving.next_deadline(),
@@ -440,7 +431,8 @@ class Coordinator:
 
     def ready(self, now: int) -> Ready:
         """Return what is to be appended and sent since the last call. Append, and only then send."""
-        self._pump(max(now, self.ledger.at))
+        if self.ledger.posted:
+            self._ready.frames += self._delivery.outgoing(max(now, self.ledger.at))
         ready, self._ready = self._ready, Ready(halt=self._ready.halt)
         return ready
 
@@ -522,6 +514,11 @@ class Coordinator:
         for follow in _AFTER.get(type(record), ()):
             follow(self, record)
 
+    def _commit_all(self, records: Iterable[Record]) -> None:
+        """Make records true, each before the next is asked for."""
+        for record in records:
+            self._commit(record)
+
     def _offered(self, record: Offered) -> None:
         self.live.progress.pop(record.task, None)
         self.queues.slots.moved(record.agent)
@@ -602,11 +599,10 @@ class Coordinator:
             claim = self.ledger.claims.claims.get(claim_id)
             if claim is None:
                 continue
-            for record in due_claim(claim, now):
-                self._commit(record)
+            self._commit_all(due_claim(claim, now))
             self._follow(now)
             if claim.task is None and claim.agent not in self.live.agents:
-                self._forget(claim.agent, now)
+                self._commit_all(self._delivery.forgotten(claim.agent, now))
 
     def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
         """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
@@ -653,8 +649,7 @@ class Coordinator:
         ledger = self.ledger
         while True:
             while self._broken:
-                for record in circle_noted(self.world, self._broken.pop(0), now):
-                    self._commit(record)
+                self._commit_all(circle_noted(self.world, self._broken.pop(0), now))
             touched = list(ledger.touched.values())
             ledger.touched.clear()
             if touched and anyone_waits(ledger, self.live):
@@ -664,11 +659,9 @@ class Coordinator:
                     self._advance(task, now)
                 if task.children and task.is_terminal:
                     reason = f"parent task {task.id} has ended as {task.state}"
-                    for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):
-                        self._commit(record)
+                    self._commit_all(cancel_children(ledger, task, "coop", reason, "coordinator", now))
                 if task.parent is not None:
-                    for record in self._after_parent(task, now):
-                        self._commit(record)
+                    self._commit_all(self._after_parent(task, now))
                 if task.children and task.is_terminal:
                     ledger.touched.update((child.id, child) for child in ledger.open_children(task))
                 if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
@@ -693,12 +686,10 @@ class Coordinator:
             if ledger.touched or ledger.stirred:
                 continue  # what has to end is not offered before
             if ledger.freed:
-                for record in next_in_line(self.world, now):
-                    self._commit(record)
+                self._commit_all(next_in_line(self.world, now))
             for task, agent in offers(self.queues, ledger, self.live, now):
                 if agent is None:
-                    for record in circles_broken(ledger, self.live, owner_of(task.id, ""), now):
-                        self._commit(record)
+                    self._commit_all(circles_broken(ledger, self.live, owner_of(task.id, ""), now))
                     continue
                 # Without an open lease there is no older holder to protect: the first offer is the lease itself.
                 granted = task.authority is None or not task.authority.is_open
@@ -720,8 +711,7 @@ class Coordinator:
         """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
         begun, self._wait_begins = self._wait_begins, {}
         for task in sorted(begun.values(), key=lambda task: task.lsn):
-            for record in circles_broken(self.ledger, self.live, owner_of(task.id, ""), now):
-                self._commit(record)
+            self._commit_all(circles_broken(self.ledger, self.live, owner_of(task.id, ""), now))
 
     def _follow_claims(self, task: Task, now: int) -> None:
         """Do what a change of a task calls for among claims: those of an attempt that is over end with it."""
@@ -750,8 +740,7 @@ class Coordinator:
                 self.live.comparing[task.id] = step.member
                 self._ready.jobs.append(step)
             return
-        for record in step or ():
-            self._commit(record)
+        self._commit_all(step or ())
 
     def _proceed(self, now: int) -> None:
         """Take the next step of each conflict that something was said to, or whose time has come."""
@@ -764,8 +753,7 @@ class Coordinator:
                     self.live.merging[conflict.id] = step.number
                     self._ready.jobs.append(step)
                 step = None
-            for record in step or ():
-                self._commit(record)
+            self._commit_all(step or ())
             self._calendar.set(conflict.id, hearing_at(conflict), conflict.opened_lsn)
 
     def _after_parent(self, task: Task, now: int) -> list[Record]:
@@ -825,10 +813,8 @@ class Coordinator:
         for record, shelved in self._leaving.due(self.ledger, self._waiting.wanted, now):
             self._ready.archived.extend(shelved)
             self._commit(record)
-        if self._leaving.has_mail and now - self._acks_recorded >= _ACKS_APART_MS:
-            self._acks_recorded = now
-            for connection in self.live.agents.values():
-                self._record_ack(connection, now)
+        if self._leaving.has_mail:
+            self._commit_all(self._delivery.receipts(now))
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -846,56 +832,6 @@ class Coordinator:
     def _close(self, connection: Connection, reason: str, now: int) -> None:
         self._ready.closes.append((connection.id, reason))
         self.closed(connection.id, now)
-
-    def _pump(self, now: int) -> None:
-        """Send mailbox entries to agents that are here, as far as their credit for frames goes."""
-        posted = list(self.ledger.posted)
-        self.ledger.posted.clear()
-        for agent in posted:
-            connection = self.live.agents.get(agent)
-            mailbox = self.ledger.mailboxes.get(agent)
-            if connection is None and self._absences.at(agent) is None:
-                self._expect_back(agent, now)  # the first mail that it has came when it had gone
-            if connection is None or mailbox is None or not mailbox.entries:
-                continue
-            for frame in unsent(self.world, connection, mailbox, now):
-                self._ready.frames.append((connection.id, frame))
-
-    def _acked(self, sender: Connection, now: int) -> None:
-        mailbox = self.ledger.mailboxes.get(sender.agent or "")
-        if mailbox is None or not mailbox.entries:
-            return
-        waiting = mailbox.entries[-1].mseq > sender.sent_mseq
-        if waiting:
-            self.ledger.posted[sender.agent or ""] = None
-        if sender.acked_mseq - mailbox.entries[0].mseq + 1 >= _ACK_EVERY:
-            self._record_ack(sender, now)
-
-    def _record_ack(self, connection: Connection, now: int) -> None:
-        mailbox = self.ledger.mailboxes.get(connection.agent or "")
-        if mailbox is not None and mailbox.entries and mailbox.entries[0].mseq <= connection.acked_mseq:
-            self._commit(MailboxAcked(now, connection.agent or "", connection.acked_mseq))
-
-    def _forget(self, agent: str, now: int) -> None:
-        """Let go of the mailbox of a process that is not expected back."""
-        if may_forget(self.ledger, agent):
-            self._commit(AgentForgotten(now, agent))
-
-    def _expect_back(self, agent: str, now: int) -> None:
-        """Wait for a process with an id of its own, of which there may be mail, for some time and not for ever."""
-        if "#" in agent and (agent in self.ledger.mailboxes or agent in self.ledger.delegating):
-            # Later than now, also where nobody is waited for: who is looked at in vain is put back here.
-            self._absences.set(agent, now + max(1, self.policy.passing_ms), 0)
-
-    def _give_up(self, now: int) -> None:
-        """Forget the mail of processes that were away for too long; while more may come, wait on (spec MAIL-8)."""
-        while (agent := self._absences.pop(now)) is not None:
-            if agent in self.live.agents:
-                continue
-            if may_forget(self.ledger, agent, with_mail=True):
-                self._commit(AgentForgotten(now, agent))
-            else:
-                self._expect_back(agent, now)
 
     # Arriving and watching --------------------------------------------------------------------------------------------
 
@@ -916,7 +852,7 @@ class Coordinator:
 
     def _arrived(self, sender: Connection, now: int) -> None:
         assert sender.agent is not None, "a welcomed connection has an agent"
-        self._record_ack(sender, now)
+        self._commit_all(self._delivery.receipt(sender, now))
         self._principal_came(sender.agent)
         self._capacity_changed(sender.agent)
         self._slots_changed(sender.agent)

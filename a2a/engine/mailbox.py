@@ -1,10 +1,7 @@
-"""Mailboxes: what is sent of them and when one may go; an entry becomes a message when it is sent (spec MAIL)."""
+"""What an entry of a mailbox says: it becomes a message when it is sent, as true then as it can be (spec MAIL)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from ..protocol.codec import Frame
 from ..protocol.messages import (
     Answer,
     Child,
@@ -21,73 +18,15 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskState
 from .budget import remaining
-from .claimbook import owner_of
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
-from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
-from .live import Connection, World
+from .ledger import ABOUT_CONFLICTS, MailboxEntry
+from .live import World
 from .results import settled_notice
 from .task_state import Result, Task
 
-__all__ = ["may_forget", "render", "unsent"]
-
-_LIGHT_BYTES = 512
-"""Smaller payloads are not counted among what is on the wire: of those the credit for frames leaves 32 MiB at most."""
-
-
-def unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> Iterator[Frame]:
-    """Return the entries that go out now, as far as the peer's credit for frames goes, and count them as sent.
-
-    Nor more than a connection holds: it would end over what came while its peer was away, and so would the next one.
-    """
-    room = world.policy.outbox_max_bytes // 2
-    agent, first = connection.agent or "", mailbox.entries[0].mseq
-    start = connection.sent_mseq + 1 - first
-    stop = min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first)
-    for index in range(max(0, start), stop):
-        if connection.unacked_bytes >= room:
-            return
-        entry = mailbox.entries[index]
-        connection.sent_mseq = entry.mseq
-        message = render(world, agent, entry, now)
-        size = len(getattr(message, "payload", None) or b"")
-        if isinstance(message, TaskOffer) and (message.attempt > 1 or message.steers):
-            size += _left_bytes(message)
-        if size >= _LIGHT_BYTES:
-            connection.unacked.append((entry.mseq, size))
-            connection.unacked_bytes += size
-        yield Frame(f"m{entry.mseq}", message, to=agent, mseq=entry.mseq)
-
-
-def _left_bytes(offer: TaskOffer) -> int:
-    """Return how many bytes an offer has in what came with earlier attempts, and in words of the delegator."""
-    told: list[Feedback | Answer | Steer] = [*offer.feedback, *offer.answers, *offer.steers]
-    size = sum(len(known.payload) for known in told)
-    size += len(offer.checkpoint.payload) if offer.checkpoint is not None else 0
-    if offer.dossier is not None:
-        size += sum(len(attempt.payload or b"") for attempt in offer.dossier.attempts)
-    return size
-
-
-def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
-    """Tell whether a process that had an id of its own went, and took its mail with it.
-
-    Not while something may still write to its mailbox before it is back and has heard that: a task it delegated, or for
-    an agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
-    would pass over what is in it.
-
-    Args:
-        ledger: where the mailbox is.
-        agent: the id of the process.
-        with_mail: whether it was away for so long that what it did not take is forgotten as well.
-    """
-    mailbox = ledger.mailboxes.get(agent)
-    if "#" not in agent or agent in ledger.agents or mailbox is None or (mailbox.entries and not with_mail):
-        return False
-    if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
-        return False
-    return not any(agent in conflict.parties for conflict in ledger.open_conflicts.values())
+__all__ = ["render"]
 
 
 def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:

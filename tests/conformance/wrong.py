@@ -221,7 +221,7 @@ WRONG: tuple[Wrong, ...] = (
         COORDINATOR,
         "Two entries that wait are told in the wrong order, under the right numbers.",
         one(
-            "a2a/engine/mailbox.py",
+            "a2a/engine/delivery.py",
             "message = render(world, agent, entry, now)",
             "message = render("
             "world, agent, mailbox.entries[index ^ 1 if max(0, start) <= index ^ 1 < stop else index], now)",

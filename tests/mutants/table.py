@@ -20,6 +20,7 @@ LEDGER = "a2a/engine/ledger.py"
 TASK_FOLDING = "a2a/engine/task_folding.py"
 COORDINATOR = "a2a/engine/coordinator.py"
 MAILBOX = "a2a/engine/mailbox.py"
+DELIVERY = "a2a/engine/delivery.py"
 WATCHING = "a2a/engine/watching.py"
 REGISTRY = "a2a/engine/registry.py"
 REFUSALS = "a2a/engine/refusals.py"
@@ -366,8 +367,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "children-outlive-their-parent",
         "Nobody cancels the sub-tasks of a task that has ended.",
         COORDINATOR,
-        'for record in cancel_children(ledger, task, "coop", reason, "coordinator", now):',
-        "for record in ():",
+        'self._commit_all(cancel_children(ledger, task, "coop", reason, "coordinator", now))',
+        "pass",
         caught_by=("TREE-4",),
     ),
     Mutant(
@@ -633,7 +634,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "gap-in-the-mail",
         "Every other entry of a mailbox is passed over.",
-        MAILBOX,
+        DELIVERY,
         "    for index in range(max(0, start), stop):",
         "    for index in range(max(0, start), stop, 2):",
         caught_by=("I29",),
@@ -657,7 +658,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "frames-beyond-their-credit",
         "An agent is sent one entry more than it takes unacknowledged.",
-        MAILBOX,
+        DELIVERY,
         "connection.acked_mseq + connection.credit_frames + 1 - first",
         "connection.acked_mseq + connection.credit_frames + 2 - first",
         caught_by=("FLOW-1",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import snapshot
-from ..mailbox import may_forget
+from ..delivery import may_forget
 from ..records import (
     AgentForgotten,
     AgentRegistered,

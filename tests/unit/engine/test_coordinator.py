@@ -6,16 +6,13 @@ import pytest
 
 from a2a.engine.coordinator import Coordinator
 from a2a.engine.policy import Durations, Policy
-from a2a.engine.records import AgentForgotten, CoordinatorStarted, Evicted, LeaseExpired, OfferWithdrawn, Settled
+from a2a.engine.records import CoordinatorStarted, Evicted, LeaseExpired, OfferWithdrawn, Settled
 from a2a.errors import ErrorCode
 from a2a.protocol.codec import BadFrame, Frame
 from a2a.protocol.messages import (
     AgentFind,
     AttemptError,
     Bye,
-    ClaimAcquire,
-    ContextOp,
-    ContextWrite,
     Error,
     Held,
     Hello,
@@ -35,7 +32,6 @@ from a2a.protocol.messages import (
     TaskLimits,
     TaskOffer,
     TaskRevoke,
-    TaskSettled,
     TaskSteer,
     TaskVerdict,
     TaskWatch,
@@ -377,158 +373,6 @@ def test_a_connection_that_was_taken_over_watches_nothing(town, boss):
     town.worker("w1")
     assert len(boss.notices) == count
     assert new.closed is None
-
-
-def test_a_process_of_its_own_that_goes_is_forgotten(town, boss):
-    process = town.join("boss#1")
-    process.delegate()
-    worker = town.worker("w1")
-    worker.report(worker.offer(), "rejected")
-    process.acknowledge()
-    boss.delegate("of others")
-    worker.report(worker.offer())
-    boss.delegate("of others too")
-    process.say(Bye())
-    assert town.said(AgentForgotten) == [AgentForgotten(town.now, "boss#1")]
-    assert "boss#1" not in town.ledger.mailboxes
-
-
-def test_a_process_with_mail_left_is_not_forgotten(town):
-    process, worker = town.join("boss#1"), town.worker("w1")
-    process.delegate()
-    worker.report(worker.offer(), "rejected")
-    process.drop()
-    assert town.said(AgentForgotten) == []
-    assert isinstance(town.join("boss#1").mail()[0], TaskSettled)
-
-
-def test_a_process_that_is_away_for_too_long_is_forgotten_with_its_mail(town):
-    process, worker = town.join("boss#1"), town.worker("w1")
-    task = process.delegate(acceptance="auto")
-    process.drop()
-    worker.report(worker.offer())
-    worker.acknowledge()
-    town.pass_time(town.policy.passing_ms - 1)
-    assert town.said(AgentForgotten) == []
-    assert task in town.ledger.tasks, "what waits in a mailbox is rendered from it"
-    town.pass_time(1)
-    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
-    town.pass_time(2_000)
-    assert task not in town.ledger.tasks
-
-
-def test_a_process_that_came_back_in_time_is_not_forgotten(town):
-    process, worker = town.join("boss#1"), town.worker("w1")
-    process.delegate(acceptance="auto")
-    process.drop()
-    worker.report(worker.offer())
-    town.pass_time(town.policy.passing_ms - 1)
-    again = town.join("boss#1")
-    town.pass_time(town.policy.passing_ms)
-    assert town.said(AgentForgotten) == []
-    assert isinstance(again.mail()[0], TaskSettled)
-
-
-def test_mail_that_may_still_come_is_waited_for(town):
-    process = town.join("boss#1")
-    process.delegate()
-    process.drop()
-    for _ in range(3):
-        town.pass_time(town.policy.passing_ms)
-    worker = town.worker("w1")
-    worker.report(worker.offer(), "rejected")
-    worker.acknowledge()
-    assert town.said(AgentForgotten) == []
-    assert len(town.ledger.mailboxes["boss#1"].entries) == 1
-    town.pass_time(town.policy.passing_ms)
-    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
-
-
-def test_mail_that_first_comes_when_a_process_has_gone_is_forgotten_with_it(town, boss):
-    author, claimant, other = town.join("ann#1"), town.join("ann#2"), town.join("other")
-    author.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"a"')]))
-    boss.say(ClaimAcquire(1, [{"name": "deploy"}]))
-    claimant.say(ClaimAcquire(1, [{"name": "deploy"}], wait_ms=1_000))
-    for process in (author, claimant):
-        assert process.name not in town.ledger.mailboxes
-        process.drop()
-    other.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"b"')]))
-    town.pass_time(60_000)
-    other.acknowledge()
-    assert [len(town.ledger.mailboxes[process].entries) for process in ("ann#1", "ann#2")] == [2, 1]
-    town.pass_time(town.policy.passing_ms)
-    assert {record.agent for record in town.said(AgentForgotten)} == {"ann#1", "ann#2"}
-    assert not town.ledger.conflicts, "nobody has to be told of it any more"
-
-
-def test_where_nobody_is_waited_for_an_open_task_does_not_keep_the_coordinator_busy(make_town):
-    town = make_town(passing_ms=0)
-    process = town.join("boss#1")
-    process.delegate()
-    process.drop()
-    town.coordinator.tick(town.now + 1)
-    assert town.coordinator.next_deadline() == town.now + 2
-
-
-def test_who_was_away_already_has_the_time_anew_after_a_restart(town):
-    process, worker = town.join("boss#1"), town.worker("w1")
-    process.delegate(acceptance="auto")
-    process.drop()
-    worker.report(worker.offer())
-    town.pass_time(town.policy.passing_ms // 2)
-    again = town.restart()
-    again.pass_time(again.policy.passing_ms - 1)
-    assert again.said(AgentForgotten) == []
-    again.pass_time(1)
-    assert [record.agent for record in again.said(AgentForgotten)] == ["boss#1"]
-
-
-def test_a_process_that_holds_something_is_not_forgotten(town, boss):
-    worker = town.worker("w#1")
-    boss.delegate()
-    worker.acknowledge()
-    worker.drop()
-    assert town.said(AgentForgotten) == []
-
-
-def test_a_process_whose_tasks_go_on_is_not_forgotten_and_misses_nothing_when_it_comes_back(town):
-    process, worker = town.join("boss#1"), town.worker("w1", tasks=9)
-    first = process.delegate("first", acceptance="auto")
-    worker.report(worker.offer())
-    assert [message.task for message in process.mail()] == [first]
-    process.acknowledge()
-    tasks = [process.delegate(str(number), acceptance="auto") for number in range(3)]
-    process.drop()
-    for offer in worker.mail():
-        worker.report(offer)
-    again = town.join("boss#1", resume=Resume(1))
-    assert [message.task for message in again.mail()] == tasks
-
-
-def test_a_process_whose_result_waits_is_not_forgotten(town, boss):
-    worker = town.worker("w#1")
-    boss.delegate()
-    worker.report(worker.offer())
-    worker.acknowledge()
-    worker.drop()
-    assert town.said(AgentForgotten) == []
-    boss.confirm(boss.mail()[-1])
-    assert isinstance(town.worker("w#1", resume=Resume(1)).mail()[0], TaskSettled)
-
-
-def test_a_process_that_never_had_mail_leaves_nothing_to_forget(town):
-    town.join("boss#1").drop()
-    assert town.said(AgentForgotten) == []
-
-
-def test_an_agent_with_a_name_of_its_own_is_never_forgotten(town, boss):
-    worker = town.worker("w1")
-    boss.delegate()
-    worker.report(worker.offer(), "rejected")
-    worker.acknowledge()
-    worker.drop()
-    assert town.said(AgentForgotten) == []
-    assert town.ledger.mailboxes["w1"].next_mseq == 2
 
 
 def test_the_shell_learns_who_was_welcomed_and_who_holds_work(town, boss):

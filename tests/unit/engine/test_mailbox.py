@@ -1,11 +1,10 @@
-"""Mail: every notice in order and without gaps, rendered when it is sent."""
+"""What an entry of a mailbox says when it is sent."""
 
 import pytest
 
 from a2a.engine.ledger import MailboxEntry
 from a2a.engine.mailbox import render
 from a2a.engine.policy import Admission, digest
-from a2a.engine.records import MailboxAcked
 from a2a.protocol.messages import (
     Child,
     ConflictRaise,
@@ -13,13 +12,11 @@ from a2a.protocol.messages import (
     Credit,
     Feedback,
     Held,
-    MailboxAck,
     Ok,
     RaisedSubject,
     Resume,
     TaskAnswer,
     TaskAsk,
-    TaskCheckpoint,
     TaskLease,
     TaskLimits,
     TaskOffer,
@@ -211,94 +208,6 @@ def test_a_result_that_was_not_reviewed_comes_with_the_end(town, boss):
     (end,) = boss.mail()
     assert isinstance(end, TaskSettled)
     assert end.payload == b'["out"]'
-
-
-def test_the_mailbox_counts_without_gaps_across_connections_and_restarts(town, boss):
-    worker = town.worker("w1", tasks=9)
-    for number in range(3):
-        boss.delegate(str(number))
-    worker.acknowledge(2)
-    worker.drop()
-    boss.delegate("waits for nobody")
-    again = town.restart()
-    worker = again.worker("w1", tasks=9)
-    boss = again.join("boss")
-    boss.delegate("last")
-    assert [mseq for mseq, _ in worker.mailbox] == [3, 4, 5]
-
-
-def test_no_more_mail_is_on_the_wire_than_the_credit_for_frames(town, boss):
-    worker = town.worker("w1", tasks=9, frames=2)
-    for number in range(5):
-        boss.delegate(str(number))
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
-    worker.acknowledge(1)
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
-    worker.say(Credit(9, 4))
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4, 5]
-
-
-def test_no_more_mail_is_on_the_wire_than_a_connection_holds(make_town):
-    town = make_town(outbox_max_bytes=2_000)
-    worker, boss = town.worker("w1", tasks=9), town.join("boss")
-    for number in range(4):
-        boss.delegate(str(number), payload=bytes(600))
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
-    worker.acknowledge(1)
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
-    worker.acknowledge(3)
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4]
-
-
-def test_what_earlier_attempts_left_counts_with_an_offer(make_town):
-    town = make_town(outbox_max_bytes=2_000)
-    boss, worker = town.join("boss"), town.worker("w1", tasks=9)
-    for number in range(4):
-        task = boss.delegate(str(number))
-        offer = worker.offer()
-        worker.beat(offer)
-        assert boss.say(TaskSteer(task, "so", bytes(300))) == Ok(state="leased")
-        assert worker.say(TaskCheckpoint(task, offer.fence, 1, bytes(300))) == Ok(state="leased")
-        worker.acknowledge()
-    worker.drop()
-    heir = town.worker("w2", tasks=9)
-    town.pass_time(3_100)
-    assert [mseq for mseq, _ in heir.mailbox] == [1, 2]
-    heir.acknowledge(1)
-    assert [mseq for mseq, _ in heir.mailbox] == [1, 2, 3]
-
-
-def test_mail_is_sent_once_on_a_connection(town, boss):
-    worker = town.worker("w1", tasks=9)
-    for number in range(3):
-        boss.delegate(str(number))
-        worker.say(MailboxAck(0))
-    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
-
-
-def test_acknowledgements_are_recorded_now_and_then_and_at_the_end(town, boss):
-    worker = town.worker("w1", tasks=600, frames=600)
-    for number in range(300):
-        boss.delegate(str(number))
-    for upto in (1, 100, 255):
-        worker.acknowledge(upto)
-    assert town.said(MailboxAcked) == []
-    worker.acknowledge(256)
-    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 256)]
-    worker.acknowledge(300)
-    worker.drop()
-    assert town.said(MailboxAcked)[-1] == MailboxAcked(town.now, "w1", 300)
-    assert not town.ledger.mailboxes["w1"].entries
-
-
-def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
-    worker = town.worker("w1", tasks=5)
-    for number in range(3):
-        boss.delegate(str(number))
-    worker.drop()
-    town.worker("w1", tasks=5, resume=Resume(2))
-    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 2)]
-    assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]
 
 
 def test_a_revocation_says_what_is_left_of_its_grace(town, boss):

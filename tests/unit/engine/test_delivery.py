@@ -1,0 +1,259 @@
+"""Mail that goes out and is acknowledged, and whoever does not come back for it."""
+
+from a2a.engine.records import AgentForgotten, MailboxAcked
+from a2a.protocol.messages import (
+    Bye,
+    ClaimAcquire,
+    ContextOp,
+    ContextWrite,
+    Credit,
+    MailboxAck,
+    Ok,
+    Resume,
+    TaskCheckpoint,
+    TaskSettled,
+    TaskSteer,
+)
+
+
+def test_the_mailbox_counts_without_gaps_across_connections_and_restarts(town, boss):
+    worker = town.worker("w1", tasks=9)
+    for number in range(3):
+        boss.delegate(str(number))
+    worker.acknowledge(2)
+    worker.drop()
+    boss.delegate("waits for nobody")
+    again = town.restart()
+    worker = again.worker("w1", tasks=9)
+    boss = again.join("boss")
+    boss.delegate("last")
+    assert [mseq for mseq, _ in worker.mailbox] == [3, 4, 5]
+
+
+def test_no_more_mail_is_on_the_wire_than_the_credit_for_frames(town, boss):
+    worker = town.worker("w1", tasks=9, frames=2)
+    for number in range(5):
+        boss.delegate(str(number))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
+    worker.acknowledge(1)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+    worker.say(Credit(9, 4))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4, 5]
+
+
+def test_no_more_mail_is_on_the_wire_than_a_connection_holds(make_town):
+    town = make_town(outbox_max_bytes=2_000)
+    worker, boss = town.worker("w1", tasks=9), town.join("boss")
+    for number in range(4):
+        boss.delegate(str(number), payload=bytes(600))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2]
+    worker.acknowledge(1)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+    worker.acknowledge(3)
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3, 4]
+
+
+def test_what_earlier_attempts_left_counts_with_an_offer(make_town):
+    town = make_town(outbox_max_bytes=2_000)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=9)
+    for number in range(4):
+        task = boss.delegate(str(number))
+        offer = worker.offer()
+        worker.beat(offer)
+        assert boss.say(TaskSteer(task, "so", bytes(300))) == Ok(state="leased")
+        assert worker.say(TaskCheckpoint(task, offer.fence, 1, bytes(300))) == Ok(state="leased")
+        worker.acknowledge()
+    worker.drop()
+    heir = town.worker("w2", tasks=9)
+    town.pass_time(3_100)
+    assert [mseq for mseq, _ in heir.mailbox] == [1, 2]
+    heir.acknowledge(1)
+    assert [mseq for mseq, _ in heir.mailbox] == [1, 2, 3]
+
+
+def test_mail_is_sent_once_on_a_connection(town, boss):
+    worker = town.worker("w1", tasks=9)
+    for number in range(3):
+        boss.delegate(str(number))
+        worker.say(MailboxAck(0))
+    assert [mseq for mseq, _ in worker.mailbox] == [1, 2, 3]
+
+
+def test_acknowledgements_are_recorded_now_and_then_and_at_the_end(town, boss):
+    worker = town.worker("w1", tasks=600, frames=600)
+    for number in range(300):
+        boss.delegate(str(number))
+    for upto in (1, 100, 255):
+        worker.acknowledge(upto)
+    assert town.said(MailboxAcked) == []
+    worker.acknowledge(256)
+    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 256)]
+    worker.acknowledge(300)
+    worker.drop()
+    assert town.said(MailboxAcked)[-1] == MailboxAcked(town.now, "w1", 300)
+    assert not town.ledger.mailboxes["w1"].entries
+
+
+def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
+    worker = town.worker("w1", tasks=5)
+    for number in range(3):
+        boss.delegate(str(number))
+    worker.drop()
+    town.worker("w1", tasks=5, resume=Resume(2))
+    assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 2)]
+    assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]
+
+
+# Who does not come back -----------------------------------------------------------------------------------------------
+
+
+def test_a_process_of_its_own_that_goes_is_forgotten(town, boss):
+    process = town.join("boss#1")
+    process.delegate()
+    worker = town.worker("w1")
+    worker.report(worker.offer(), "rejected")
+    process.acknowledge()
+    boss.delegate("of others")
+    worker.report(worker.offer())
+    boss.delegate("of others too")
+    process.say(Bye())
+    assert town.said(AgentForgotten) == [AgentForgotten(town.now, "boss#1")]
+    assert "boss#1" not in town.ledger.mailboxes
+
+
+def test_a_process_with_mail_left_is_not_forgotten(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    process.delegate()
+    worker.report(worker.offer(), "rejected")
+    process.drop()
+    assert town.said(AgentForgotten) == []
+    assert isinstance(town.join("boss#1").mail()[0], TaskSettled)
+
+
+def test_a_process_that_is_away_for_too_long_is_forgotten_with_its_mail(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    task = process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    worker.acknowledge()
+    town.pass_time(town.policy.passing_ms - 1)
+    assert town.said(AgentForgotten) == []
+    assert task in town.ledger.tasks, "what waits in a mailbox is rendered from it"
+    town.pass_time(1)
+    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
+    town.pass_time(2_000)
+    assert task not in town.ledger.tasks
+
+
+def test_a_process_that_came_back_in_time_is_not_forgotten(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    town.pass_time(town.policy.passing_ms - 1)
+    again = town.join("boss#1")
+    town.pass_time(town.policy.passing_ms)
+    assert town.said(AgentForgotten) == []
+    assert isinstance(again.mail()[0], TaskSettled)
+
+
+def test_mail_that_may_still_come_is_waited_for(town):
+    process = town.join("boss#1")
+    process.delegate()
+    process.drop()
+    for _ in range(3):
+        town.pass_time(town.policy.passing_ms)
+    worker = town.worker("w1")
+    worker.report(worker.offer(), "rejected")
+    worker.acknowledge()
+    assert town.said(AgentForgotten) == []
+    assert len(town.ledger.mailboxes["boss#1"].entries) == 1
+    town.pass_time(town.policy.passing_ms)
+    assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
+
+
+def test_mail_that_first_comes_when_a_process_has_gone_is_forgotten_with_it(town, boss):
+    author, claimant, other = town.join("ann#1"), town.join("ann#2"), town.join("other")
+    author.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"a"')]))
+    boss.say(ClaimAcquire(1, [{"name": "deploy"}]))
+    claimant.say(ClaimAcquire(1, [{"name": "deploy"}], wait_ms=1_000))
+    for process in (author, claimant):
+        assert process.name not in town.ledger.mailboxes
+        process.drop()
+    other.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"b"')]))
+    town.pass_time(60_000)
+    other.acknowledge()
+    assert [len(town.ledger.mailboxes[process].entries) for process in ("ann#1", "ann#2")] == [2, 1]
+    town.pass_time(town.policy.passing_ms)
+    assert {record.agent for record in town.said(AgentForgotten)} == {"ann#1", "ann#2"}
+    assert not town.ledger.conflicts, "nobody has to be told of it any more"
+
+
+def test_where_nobody_is_waited_for_an_open_task_does_not_keep_the_coordinator_busy(make_town):
+    town = make_town(passing_ms=0)
+    process = town.join("boss#1")
+    process.delegate()
+    process.drop()
+    town.coordinator.tick(town.now + 1)
+    assert town.coordinator.next_deadline() == town.now + 2
+
+
+def test_who_was_away_already_has_the_time_anew_after_a_restart(town):
+    process, worker = town.join("boss#1"), town.worker("w1")
+    process.delegate(acceptance="auto")
+    process.drop()
+    worker.report(worker.offer())
+    town.pass_time(town.policy.passing_ms // 2)
+    again = town.restart()
+    again.pass_time(again.policy.passing_ms - 1)
+    assert again.said(AgentForgotten) == []
+    again.pass_time(1)
+    assert [record.agent for record in again.said(AgentForgotten)] == ["boss#1"]
+
+
+def test_a_process_that_holds_something_is_not_forgotten(town, boss):
+    worker = town.worker("w#1")
+    boss.delegate()
+    worker.acknowledge()
+    worker.drop()
+    assert town.said(AgentForgotten) == []
+
+
+def test_a_process_whose_tasks_go_on_is_not_forgotten_and_misses_nothing_when_it_comes_back(town):
+    process, worker = town.join("boss#1"), town.worker("w1", tasks=9)
+    first = process.delegate("first", acceptance="auto")
+    worker.report(worker.offer())
+    assert [message.task for message in process.mail()] == [first]
+    process.acknowledge()
+    tasks = [process.delegate(str(number), acceptance="auto") for number in range(3)]
+    process.drop()
+    for offer in worker.mail():
+        worker.report(offer)
+    again = town.join("boss#1", resume=Resume(1))
+    assert [message.task for message in again.mail()] == tasks
+
+
+def test_a_process_whose_result_waits_is_not_forgotten(town, boss):
+    worker = town.worker("w#1")
+    boss.delegate()
+    worker.report(worker.offer())
+    worker.acknowledge()
+    worker.drop()
+    assert town.said(AgentForgotten) == []
+    boss.confirm(boss.mail()[-1])
+    assert isinstance(town.worker("w#1", resume=Resume(1)).mail()[0], TaskSettled)
+
+
+def test_a_process_that_never_had_mail_leaves_nothing_to_forget(town):
+    town.join("boss#1").drop()
+    assert town.said(AgentForgotten) == []
+
+
+def test_an_agent_with_a_name_of_its_own_is_never_forgotten(town, boss):
+    worker = town.worker("w1")
+    boss.delegate()
+    worker.report(worker.offer(), "rejected")
+    worker.acknowledge()
+    worker.drop()
+    assert town.said(AgentForgotten) == []
+    assert town.ledger.mailboxes["w1"].next_mseq == 2
