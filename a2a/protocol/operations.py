@@ -41,6 +41,8 @@ VERSION = "1.0"
 DEPTH_MAX = 100
 """Nesting of a request or a result, the same as protocol buffers allow."""
 _VIOLATIONS_MAX = 8
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
+"""In either alphabet, padded or not: so protocol buffers read it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN = ConfigDict(extra="allow", strict=True)
 
@@ -83,7 +85,16 @@ def _has_one_content(part: JsonObject) -> JsonObject:
     for name in ("text", "raw", "url", "mediaType", "filename"):
         if not isinstance(part.get(name, ""), str):
             raise ValueError(f"{name} is text")
+    raw = part.get("raw", "")
+    if _BASE64.fullmatch(raw) is None or len(raw.rstrip("=")) % 4 == 1:
+        raise ValueError("raw is base64")
+    if not isinstance(part.get("metadata", {}), dict):
+        raise ValueError("metadata is an object")
     return part
+
+
+Parts = Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1)]
+"""The pieces of a message or an artifact (A2A 4.1.6)."""
 
 
 class SendConfiguration(TypedDict, total=False):
@@ -102,7 +113,7 @@ class SentMessage(TypedDict, total=False):
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     messageId: Required[Key]
     role: Required[Literal["ROLE_USER"]]
-    parts: Required[Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1)]]
+    parts: Required[Parts]
     contextId: Identifier
     taskId: Identifier
     metadata: JsonObject
@@ -202,10 +213,12 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
         raise Fault(-32700, f"the request of {operation} is no JSON: {error}") from None
     if not isinstance(request, dict):
         raise Fault(-32602, f"the request of {operation} is an object, this is {type(request).__name__}")
-    request = _without_nulls(request)
+    request = _present(request)
     for name in ("message", "configuration"):
         if isinstance(request.get(name), dict):
-            request[name] = _without_nulls(request[name])
+            request[name] = _present(request[name])
+    if isinstance(message := request.get("message"), dict) and "parts" in message:
+        message["parts"] = _with_present(message["parts"])
     try:
         _adapter(operation).validate_python(request)
     except ValidationError as error:
@@ -215,9 +228,24 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
     return request
 
 
-def _without_nulls(known: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is null: in the JSON of protocol buffers that is the same as absent."""
-    return {name: value for name, value in known.items() if value is not None}
+_EMPTY = ("contextId", "taskId", "mediaType", "filename")
+"""Texts which protocol buffers do not tell apart from absent ones where they are empty."""
+
+
+def _present(known: dict[str, Any], *nullable: str) -> dict[str, Any]:
+    """Leave out what is null, or such a text: in the JSON of protocol buffers that is the same as absent."""
+    return {
+        name: value
+        for name, value in known.items()
+        if (value is not None or name in nullable) and (value != "" or name not in _EMPTY)
+    }
+
+
+def _with_present(parts: Any) -> Any:
+    """Leave out of parts what is the same as absent: null is a value of `data` alone."""
+    if not isinstance(parts, list):
+        return parts
+    return [_present(part, "data") if isinstance(part, dict) else part for part in parts]
 
 
 def decode(text: bytes) -> Any:

@@ -473,6 +473,17 @@ async def wrong_requests_are_told_apart(under: Coordinator) -> None:
     await send(client, good | {"taskId": None, "tomorrow": 1}, historyLength=None, tomorrow=1)
 
 
+@coordinator("BIND-19", also=("BIND-5",))
+async def what_is_left_empty_is_absent(under: Coordinator) -> None:
+    """A message whose `contextId`, `taskId`, and a part's `mediaType` and `filename` are empty is a delegation."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    part = {"data": "in", "mediaType": "", "filename": "", "metadata": None}
+    task = await send(client, message(under, skill, parts=[part], contextId="", taskId=""))
+    offer = await worker.offered(task["id"])
+    check(offer.payload == parts("in"), "the part without what is empty", offer)
+
+
 @coordinator("BIND-20", also=("AUTH-1", "HELLO-5"))
 async def a_hello_without_the_token_is_the_challenge(under: Coordinator) -> None:
     """A hello with another token gets `error auth` with words, and the connection ends."""

@@ -153,6 +153,12 @@ def test_what_names_no_skill_is_refused(boss, worker, named):
         assert fault(boss, "SendMessage", request).code == -32602
 
 
+def test_a_message_with_its_defaults_printed_is_a_delegation(town, boss, worker):
+    task = send(boss, parts=[{"text": "hello", "mediaType": "", "filename": ""}], contextId="", taskId="")
+    assert "requires" not in town.task(task["id"]).spec
+    assert worker.offer().payload == b'[{"text":"hello"}]'
+
+
 def test_a_media_type_nobody_takes_is_refused(town, boss, worker):
     parts = [{"raw": "aGk=", "mediaType": "image/png"}]
     answer = fault(boss, "SendMessage", {"message": message(parts=parts)})

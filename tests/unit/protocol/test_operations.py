@@ -48,6 +48,17 @@ def test_a_request_keeps_what_is_not_known_and_loses_what_is_null():
     }
 
 
+def test_what_protocol_buffers_leave_empty_is_absent():
+    """A printer that is told to print defaults as well prints these of every message."""
+    part = {"text": "hi", "filename": "", "mediaType": "", "raw": None, "metadata": None}
+    empty = {"contextId": "", "taskId": "", "extensions": [], "referenceTaskIds": []}
+    assert read("SendMessage", {"tenant": "", "message": MESSAGE | empty | {"parts": [part]}}) == {
+        "tenant": "",
+        "message": MESSAGE | {"extensions": [], "referenceTaskIds": [], "parts": [{"text": "hi"}]},
+    }
+    assert read("SendMessage", {"message": MESSAGE | {"parts": [{"text": ""}]}})["message"]["parts"] == [{"text": ""}]
+
+
 def test_a_part_may_be_anything_that_json_has():
     parts = [{"data": None}, {"data": [1.5, "x"]}, {"raw": "aGk=", "mediaType": "image/png", "own": 1}, {"url": "u"}]
     assert read("SendStreamingMessage", {"message": MESSAGE | {"parts": parts}})["message"]["parts"] == parts
@@ -71,7 +82,10 @@ def test_a_part_may_be_anything_that_json_has():
         {"parts": [{"text": 1}]},
         {"parts": [{"raw": 1}]},
         {"parts": [{"text": "a", "mediaType": 1}]},
-        {"taskId": ""},
+        {"parts": [{"text": "a", "metadata": []}]},
+        {"parts": [{"raw": "no base64"}]},
+        {"parts": [{"raw": "aGk=a"}]},
+        {"parts": [{"raw": "a"}]},
         {"taskId": "t" * 129},
         {"contextId": 1},
         {"metadata": []},
