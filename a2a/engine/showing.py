@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..protocol.operations import BINDING, VERSION, Fault, decode
+from ..protocol.operations import BINDING, VERSION, Fault, are_artifacts, are_parts, decode
 from ..protocol.states import TERMINAL, TaskState, outside
 from .ledger import Ledger
 from .live import Progress, World
@@ -45,17 +45,9 @@ def _artifacts(task: Task) -> list[Any]:
         artifacts = decode(task.results[-1].payload)
     except ValueError as error:
         raise Fault(-32006, f"the result of task {task.id} is no JSON: {error}", facts={"taskId": task.id}) from None
-    if not isinstance(artifacts, list) or not all(_is_artifact(artifact) for artifact in artifacts):
+    if not are_artifacts(artifacts):
         raise Fault(-32006, f"the result of task {task.id} is no list of artifacts", facts={"taskId": task.id})
-    return artifacts
-
-
-def _is_artifact(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("artifactId"), str) and _are_parts(value.get("parts"))
-
-
-def _are_parts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(part, dict) for part in value)
+    return list(artifacts)
 
 
 def _words(task: Task, state: str) -> dict[str, Any] | None:
@@ -76,7 +68,7 @@ def _parts_of(payload: bytes) -> list[Any]:
         parts = decode(payload)
     except ValueError:
         parts = None
-    return parts if _are_parts(parts) else [{"text": payload.decode()}]
+    return parts if are_parts(parts) else [{"text": payload.decode()}]
 
 
 def _message(task: Task, name: str, parts: list[Any]) -> dict[str, Any]:

@@ -28,6 +28,8 @@ __all__ = [
     "PUSH_OPERATIONS",
     "VERSION",
     "Fault",
+    "are_artifacts",
+    "are_parts",
     "decode",
     "encode",
     "milliseconds_of",
@@ -169,6 +171,18 @@ class TaskRequest(TypedDict, total=False):
     metadata: JsonObject
 
 
+class ShownArtifact(TypedDict, total=False):
+    """Something a task produced, as an agent wrote it (A2A 4.1.7)."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+    artifactId: Required[Annotated[str, Field(min_length=1)]]
+    parts: Required[Parts]
+    name: str
+    description: str
+    metadata: JsonObject
+    extensions: list[str]
+
+
 PUSH_OPERATIONS = (
     "CreateTaskPushNotificationConfig",
     "GetTaskPushNotificationConfig",
@@ -191,6 +205,10 @@ OPERATIONS: dict[str, Any] = {
 @cache
 def _adapter(operation: str) -> TypeAdapter[Any]:
     return TypeAdapter(OPERATIONS[operation])
+
+
+_PARTS: TypeAdapter[Any] = TypeAdapter(Parts)
+_ARTIFACT: TypeAdapter[Any] = TypeAdapter(ShownArtifact)
 
 
 # Reading and writing --------------------------------------------------------------------------------------------------
@@ -246,6 +264,27 @@ def _with_present(parts: Any) -> Any:
     if not isinstance(parts, list):
         return parts
     return [_present(part, "data") if isinstance(part, dict) else part for part in parts]
+
+
+def are_parts(value: Any) -> bool:
+    """Tell whether what an agent wrote is a list of A2A's Parts, with one at least."""
+    return _is_of_form(_PARTS, _with_present(value))
+
+
+def are_artifacts(value: Any) -> bool:
+    """Tell whether what an agent wrote is a list of A2A's Artifacts."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and _is_of_form(_ARTIFACT, _present(one) | {"parts": _with_present(one.get("parts"))})
+        for one in value
+    )
+
+
+def _is_of_form(form: TypeAdapter[Any], value: Any) -> bool:
+    try:
+        form.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def decode(text: bytes) -> Any:

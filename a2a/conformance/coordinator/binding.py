@@ -351,15 +351,16 @@ async def a_failed_task_says_why(under: Coordinator) -> None:
 
 @coordinator("BIND-10", also=("BIND-13",))
 async def a_result_that_is_no_list_of_artifacts_is_told_so(under: Coordinator) -> None:
-    """A worker reports what is no list of artifacts: the call that waits, and GetTask, get -32006."""
+    """A worker reports no list of artifacts, or a part that is none: the call that waits, and GetTask, get -32006."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    sent = await call(client, "SendMessage", {"message": message(under, skill)})
-    offer = await worker.offered()
-    await worker.admitted(offer, payload=b'["out"]')
-    fault = await client.reply(sent)
-    check(fault.kind == "a2a.fault" and fault.body.get("code") == -32006, "a2a.fault -32006", fault)
-    await faulted(client, -32006, "GetTask", {"id": offer.task})
+    for wrong in (b'["out"]', b'[{"artifactId":"a","parts":[{"text":5}]}]'):
+        sent = await call(client, "SendMessage", {"message": message(under, skill)})
+        offer = await worker.offered()
+        await worker.admitted(offer, payload=wrong)
+        fault = await client.reply(sent)
+        check(fault.kind == "a2a.fault" and fault.body.get("code") == -32006, "a2a.fault -32006", fault)
+        await faulted(client, -32006, "GetTask", {"id": offer.task})
 
 
 @coordinator("BIND-11", also=("READ-2", "AUTH-6"))

@@ -35,7 +35,7 @@ def test_a_task_is_its_view_with_artifacts(town, boss, worker):
     assert "artifacts" not in shown(town.coordinator.world, task, with_artifacts=False)
 
 
-@pytest.mark.parametrize("question", [b'"which?"', b"[]", b"[1]", b"nonsense", b"{}"])
+@pytest.mark.parametrize("question", [b'"which?"', b"[]", b"[1]", b"nonsense", b"{}", b'[{"text":5}]'])
 def test_a_question_that_is_no_list_of_parts_is_shown_as_the_text_it_is(town, boss, worker, question):
     task = town.task(boss.delegate())
     offer = worker.offer()
@@ -119,6 +119,15 @@ def test_a_result_that_is_none_has_no_steps(town, boss, worker):
         told(task)
     with pytest.raises(Fault):
         shown(town.coordinator.world, task)
+
+
+def test_a_result_whose_part_is_none_of_a2as_cannot_be_shown(town, boss, worker):
+    task = town.task(boss.delegate(acceptance="auto"))
+    worker.report(worker.offer(), payload=b'[{"artifactId":"a1","parts":[{"text":"a"},{"text":5}]}]')
+    with pytest.raises(Fault, match="is no list of artifacts"):
+        shown(town.coordinator.world, task)
+    with pytest.raises(Fault, match="is no list of artifacts"):
+        told(task)
 
 
 def test_progress_is_told_in_the_generation_it_came_in(town, boss, worker):

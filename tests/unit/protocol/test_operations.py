@@ -11,6 +11,8 @@ from a2a.protocol.operations import (
     DEPTH_MAX,
     OPERATIONS,
     Fault,
+    are_artifacts,
+    are_parts,
     decode,
     encode,
     milliseconds_of,
@@ -230,6 +232,54 @@ def test_a_value_is_weighed():
 )
 def test_a_timestamp_is_rounded_up(text, expected):
     assert milliseconds_of(text) == expected
+
+
+NO_PARTS = [
+    {},
+    [],
+    [1],
+    [{}],
+    [{"kind": "text"}],
+    [{"text": 5}],
+    [{"text": "a", "data": 1}],
+    [{"text": None}],
+    [{"raw": "no base64"}],
+    [{"text": "a", "metadata": []}],
+]
+PART = [{"text": "a"}]
+
+
+@pytest.mark.parametrize("value", NO_PARTS, ids=json.dumps)
+def test_what_is_no_list_of_parts(value):
+    assert not are_parts(value)
+    assert not are_artifacts([{"artifactId": "a", "parts": value}])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [1],
+        [{"parts": PART}],
+        [{"artifactId": "", "parts": PART}],
+        [{"artifactId": "a"}],
+        [{"artifactId": "a", "parts": None}],
+        [{"artifactId": "a", "parts": PART, "name": 5}],
+        [{"artifactId": "a", "parts": PART, "metadata": 5}],
+        [{"artifactId": "a", "parts": PART, "extensions": "urn:x"}],
+        [{"artifactId": "a", "parts": PART}, {"artifactId": "b", "parts": []}],
+    ],
+    ids=json.dumps,
+)
+def test_what_is_no_list_of_artifacts(value):
+    assert not are_artifacts(value)
+
+
+def test_artifacts_and_parts_may_have_more_and_what_is_null():
+    part = {"data": None, "text": None, "filename": None, "mediaType": "", "kind": "data", "own": {"x": None}}
+    assert are_parts([part, {"raw": "_-8"}, {"url": "u"}])
+    assert are_artifacts([])
+    assert are_artifacts([{"artifactId": "a", "parts": [part], "name": None, "description": "", "x-own": 1}])
 
 
 @pytest.mark.parametrize("text", ["", "now", "2023-11-14T22:13:20", "2023-11-14T22:13:20+01:00"])
