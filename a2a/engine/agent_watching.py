@@ -1,8 +1,10 @@
 """A peer's own machine for the agents it watches: who came, went and changed, over all its connections (spec REG-3).
 
 Pure, like its sisters: replies and notices in, changed watches out. A find goes on as long as its connection, and no
-word ends it earlier: one for each skill is shared by all who ask, and kept for who asks next. After a new handshake it
-is made again, and what its answer has otherwise is what happened meanwhile. Used by clients.
+word ends it earlier: one for each skill is shared by all who ask, and kept for who asks next. A connection may have a
+few hundred of them (spec LIMIT-7), also of skills that nobody watches any more; so there are some, and whoever comes
+for a further skill lives on one find of all agents. After a new handshake a find is made again, and what its answer has
+otherwise is what happened meanwhile. Used by clients.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ __all__ = ["AgentWatches", "WatchedAgents"]
 _VALUES_MAX = 10_000
 """Events that wait for a watcher: of one that is further behind, those are kept that tell how each agent stands now, as
 behind a lost connection."""
+
+_FINDS_MAX = 64
+"""Finds of single skills on one connection: each is told of what comes and goes, also where nobody watches it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +91,8 @@ class AgentWatches:
             return []
         if isinstance(reply.message, Error):
             for skill in [skill for skill, find in self._finds.items() if find == reply.re]:
+                asking = self._living_on(skill)
                 del self._finds[skill]
-                asking = list(self._watched.get(skill, ()))  # they all live on it
         asking = [watched for watched in asking if watched in self._watched.get(watched.skill, ())]
         for watched in asking:
             if isinstance(reply.message, Error):
@@ -102,23 +107,48 @@ class AgentWatches:
         told: list[WatchedAgents] = []
         if isinstance(message, AgentEvent):
             for skill in [skill for skill, find in self._finds.items() if find == re]:
-                told.extend(self._watched.get(skill, ()))
-            for watched in told:
-                watched.values.append(message)
-                if len(watched.values) > max(_VALUES_MAX, 2 * watched.kept):
-                    watched.values = list(_newest(watched.values))
-                    watched.kept = len(watched.values)
-                if message.change == "left":
-                    watched.there.pop(message.agent.agent, None)
-                else:
-                    watched.there[message.agent.agent] = message.agent
+                told.extend(watched for watched in self._living_on(skill) if self._tell(watched, skill, message))
         return told
+
+    def _tell(self, watched: WatchedAgents, skill: str | None, event: AgentEvent) -> bool:
+        """Have a watcher know what a find of this skill told, and return whether it is about an agent of its own."""
+        agent = event.agent.agent
+        if watched.skill != skill and not _has(event.agent, watched.skill):
+            if agent not in watched.there:
+                return False
+            event = replace(event, change="left")  # as the coordinator says it of one that passes no more
+        watched.values.append(event)
+        if len(watched.values) > max(_VALUES_MAX, 2 * watched.kept):
+            watched.values = list(_newest(watched.values))
+            watched.kept = len(watched.values)
+        if event.change == "left":
+            watched.there.pop(agent, None)
+        else:
+            watched.there[agent] = event.agent
+        return True
 
     def _ask(self, skill: str | None, asking: list[WatchedAgents]) -> None:
         """Ask who is there, and what happens where no find of this connection tells that already."""
-        request = self.session.request(AgentFind(AgentFilter(skill=skill), watch=skill not in self._finds))
-        self._finds.setdefault(skill, request)
-        self._asked[request] = asking
+        is_crowded = skill is not None and skill not in self._finds and len(self._finds) >= _FINDS_MAX
+        if is_crowded and None not in self._finds:
+            # Before the question who is there, so that nothing is missed between the two.
+            self._asked[self._find(None, watch=True)] = []
+        self._asked[self._find(skill, watch=not is_crowded and skill not in self._finds)] = asking
+
+    def _find(self, skill: str | None, *, watch: bool) -> str:
+        request = self.session.request(AgentFind(AgentFilter(skill=skill), watch=watch))
+        if watch:
+            self._finds[skill] = request
+        return request
+
+    def _living_on(self, skill: str | None) -> list[WatchedAgents]:
+        """Return whom the find of a skill tells what happens: that of all agents, also those who have no other."""
+        others = (known for known in self._watched if skill is None and known not in self._finds)
+        return [watched for known in (skill, *others) for watched in self._watched.get(known, ())]
+
+
+def _has(agent: AgentInfo, skill: str | None) -> bool:
+    return any(known["id"] == skill for known in agent.card.get("skills", ()))
 
 
 def _newest(events: Sequence[AgentEvent]) -> Iterator[AgentEvent]:

@@ -140,6 +140,74 @@ def test_a_refusal_ends_all_who_live_on_the_find(world: World) -> None:
     assert [goes_on for _, _, goes_on in world.asked()] == [True], "it may be taken now"
 
 
+def able(agent: str, *skills: str, status: Literal["ready", "away"] = "ready") -> AgentInfo:
+    return AgentInfo(agent, CARD | {"skills": [{"id": skill} for skill in skills]}, status)
+
+
+def test_skills_that_nobody_watches_any_more_take_no_finds_for_ever(world: World) -> None:
+    """A find goes on to the end of its connection, and the coordinator takes some hundreds."""
+    for number in range(300):
+        world.watches.forget(world.watches.watch(f"skill{number}"))
+    finds = world.asked()
+    assert sum(goes_on for _, _, goes_on in finds) == agent_watching._FINDS_MAX + 1 < 256
+    assert [skill for _, skill, goes_on in finds if goes_on][-1] is None, "the last is for all that come after"
+
+
+def test_who_lives_on_the_find_of_all_is_told_of_the_agents_with_its_skill(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_watching, "_FINDS_MAX", 1)
+    first, watched = world.watches.watch("first"), world.watches.watch("hum")
+    [(its, _, _), (everybody, skill, goes_on), (find, _, is_watch)] = world.asked()
+    assert (skill, goes_on, is_watch) == (None, True, False), "and it comes before the question who is there"
+    assert world.hear(AgentFound([]), its) == []
+    assert world.hear(AgentFound([able("a", "hum"), able("other")]), everybody) == []
+    assert world.hear(AgentFound([able("a", "hum")]), find) == [watched]
+    for change, agent in (
+        ("joined", able("b", "hum", "sing")),
+        ("changed", able("a", "hum", "sing")),
+        ("changed", able("other", "hum")),
+        ("changed", able("b", "sing")),
+        ("left", able("a", "hum", status="away")),
+    ):
+        assert world.hear(AgentEvent(change, agent), everybody) == [watched]  # type: ignore[arg-type]
+    for agent in (able("b", "first"), able("c")):
+        assert world.hear(AgentEvent("changed", agent), everybody) == [], "they are none of its own"
+    assert taken(watched) == [
+        ("joined", "a", "ready"),
+        ("joined", "b", "ready"),
+        ("changed", "a", "ready"),
+        ("changed", "other", "ready"),
+        ("left", "b", "ready"),
+        ("left", "a", "away"),
+    ]
+    assert world.hear(AgentEvent("joined", able("d", "first")), its) == [first]
+    all_of_them = world.watches.watch()
+    assert [goes_on for _, _, goes_on in world.asked()] == [False], "the find of all is there"
+    assert world.hear(AgentEvent("joined", able("e")), everybody) == [all_of_them]
+
+
+def test_who_lives_on_the_find_of_all_ends_with_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_watching, "_FINDS_MAX", 0)
+    one, other = world.watches.watch("hum"), world.watches.watch("sing")
+    everybody = world.asked()[0][0]
+    assert world.hear(Error("too_large", "10001 agents match"), everybody) == [one, other]
+    assert one.refused and other.refused and not world.watches.are_open
+
+
+def test_behind_a_lost_connection_the_finds_are_of_those_who_watch_now(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_watching, "_FINDS_MAX", 1)
+    gone = world.watches.watch("gone")
+    world.watches.watch("hum")
+    for find, _, _ in world.asked():
+        world.hear(AgentFound([]), find)
+    world.watches.forget(gone)
+    world.connect()
+    assert [(skill, goes_on) for _, skill, goes_on in world.asked()] == [("hum", True)]
+
+
 def test_who_takes_nothing_is_told_how_each_agent_stands_and_not_what_came_and_went(world: World) -> None:
     watched = world.watches.watch("x")
     [(find, _, _)] = world.asked()
