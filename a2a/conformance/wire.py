@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ JSON = "json"
 MSGPACK = "msgpack"
 SUBPROTOCOLS = {JSON: "a2a.coord+json", MSGPACK: "a2a.coord+msgpack"}
 
+LARGEST = 2**53 - 1
+"""The largest integer that a frame may hold (WIRE-8)."""
 _OPENS_DOORS = ("token", "operatorToken", "secret")
 """Fields of hello and welcome; a trace goes into reports, and those are passed on."""
 
@@ -86,10 +89,12 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
     """Return the frames of a message.
 
     Raises:
-        ValueError: it is not of the encoding, or holds no frame.
+        ValueError: it is not of the encoding, holds no frame, or what no frame may (WIRE-8, WIRE-12).
     """
     try:
         found = _json(message) if encoding == JSON else _msgpack(message)
+        for value in found:
+            _look_at(value)
     except RecursionError as exc:
         raise ValueError("the message is nested too deep to be read") from exc
     if not found or not all(isinstance(frame, dict) for frame in found):
@@ -98,11 +103,13 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
 
 
 def _json(message: bytes) -> list[Any]:
-    return [json.loads(line) for line in message.decode().split("\n") if line.strip()]
+    lines = [line for line in message.decode().split("\n") if line.strip()]
+    return [json.loads(line, object_pairs_hook=_map, parse_constant=_no_number) for line in lines]
 
 
 def _msgpack(message: bytes) -> list[Any]:
-    unpacker = msgpack.Unpacker(None, max_buffer_size=len(message) or 1)
+    # Keys are looked at with all else, so that one that is no text is named.
+    unpacker = msgpack.Unpacker(None, max_buffer_size=len(message) or 1, object_pairs_hook=_map, strict_map_key=False)
     unpacker.feed(message)
     found, end = [], 0
     for value in unpacker:
@@ -111,6 +118,44 @@ def _msgpack(message: bytes) -> list[Any]:
     if end != len(message):
         raise ValueError("the message ends in the middle of a frame")
     return found
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    found = {}
+    for key, value in pairs:
+        if not isinstance(key, str):
+            raise ValueError(f"a key that is no text: {key!r} (WIRE-12)")
+        if key in found:
+            raise ValueError(f"the key {key!r} twice in one map (WIRE-12)")
+        found[key] = value
+    return found
+
+
+def _no_number(literal: str) -> Any:
+    raise ValueError(f"there is no {literal} (WIRE-8)")
+
+
+def _look_at(value: Any) -> None:
+    """Fail where a frame holds what not every language can: a receiver would refuse it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _look_at(key)
+            _look_at(item)
+    elif isinstance(value, list):
+        for item in value:
+            _look_at(item)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is no number of this protocol (WIRE-8)")
+    elif isinstance(value, int):
+        if abs(value) > LARGEST:
+            raise ValueError(f"an integer beyond 2^53 - 1: {value} (WIRE-8)")
+    elif isinstance(value, str):
+        value.encode()  # fails on half a surrogate pair
+    elif isinstance(value, bytes):
+        value.decode()  # a payload is UTF-8
+    elif value is not None:
+        raise ValueError(f"an extension type of MessagePack: {value!r} (WIRE-12)")
 
 
 def parts(value: Any) -> bytes:
