@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .requirements import Level, requirements
 
-__all__ = ["CASES", "Case", "Failed", "Need", "Role", "Skipped", "case"]
+__all__ = ["CASES", "Case", "Failed", "Missed", "Need", "Role", "Skipped", "case"]
 
 
 class Role(StrEnum):
@@ -33,6 +33,10 @@ class Need(StrEnum):
 
 class Failed(Exception):
     """The implementation did something else than the requirement says."""
+
+
+class Missed(Failed):
+    """Something did not come, in time or at all. What came in its place may have gone to another connection."""
 
 
 class Skipped(Exception):

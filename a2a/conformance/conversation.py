@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from .case import Failed
+from .case import Failed, Missed
 from .socket import Closed, Socket
 from .wire import JSON, Frame, decode, encode
 
-__all__ = ["Conversation", "check"]
+__all__ = ["Conversation", "check", "with_trouble"]
 
 PATIENCE = 5.0
 """Seconds within which an implementation has to answer, or to do what is due at once."""
 TRACE_FRAMES = 40
 """Frames of a conversation that are shown with a failure."""
+NO_FRAME = "not a frame"
+"""The kind of what came and is none."""
+_SHOWN = 600
+"""Characters of a frame that are shown."""
 
 _conversations = itertools.count(1)
+_troubles = itertools.count(1)
 
 Matcher = Callable[[Frame], bool]
 
@@ -49,6 +54,8 @@ class Conversation:
         """What went over the connection, for a person to read."""
         self.waiting: list[Frame] = []
         """Frames that came and were not taken yet."""
+        self.trouble: tuple[int, Frame] | None = None
+        """The newest `error`, or message that is no frame, which no case has asked for, and its place among all."""
         self.closed: Closed | None = None
         """Set when the other side is gone."""
         self._changed = asyncio.Condition()
@@ -118,9 +125,11 @@ class Conversation:
         """Return the first frame of this kind that came or comes, whose envelope or body has these values.
 
         Raises:
-            Failed: none came in time, or the connection ended.
+            Missed: none came in time, or the connection ended.
         """
-        return await self.take_if(_matcher(kind, match), _described(kind, match), within=within)
+        found = await self.take_if(_matcher(kind, match), _described(kind, match), within=within)
+        self.asked_for(found)
+        return found
 
     async def take_if(self, matches: Matcher, described: str, *, within: float | None = None) -> Frame:
         """Return the first frame that matches, and take it from those that wait."""
@@ -137,9 +146,9 @@ class Conversation:
             async with asyncio.timeout(within or self.patience), self._changed:
                 await self._changed.wait_for(look)
         except TimeoutError:
-            raise Failed(f"expected {described}; none came within {within or self.patience:g} s") from None
+            raise Missed(f"expected {described}; none came within {within or self.patience:g} s") from None
         if not found:
-            raise Failed(f"expected {described}; {self.closed}")
+            raise Missed(f"expected {described}; {self.closed}")
         return found[0]
 
     def holds(self, kind: str, /, **match: Any) -> list[Frame]:
@@ -180,6 +189,11 @@ class Conversation:
         """Stop reading: what is sent now stays with the other side and in the kernel."""
         self._reader.cancel()
 
+    def asked_for(self, frame: Frame) -> None:
+        """Let a frame be no trouble: the case wanted it."""
+        if self.trouble is not None and self.trouble[1] is frame:
+            self.trouble = None
+
     # The end ----------------------------------------------------------------------------------------------------------
 
     async def leave(self) -> None:
@@ -199,9 +213,11 @@ class Conversation:
                 try:
                     frames = decode(message, self.encoding)
                 except ValueError as exc:
-                    frames = [Frame(kind="not a frame", body={"detail": f"{exc}: {message[:200]!r}"})]
+                    frames = [Frame(kind=NO_FRAME, body={"detail": f"{exc}: {message[:200]!r}"})]
                 for frame in frames:
                     self._note("<", frame)
+                    if frame.kind in ("error", NO_FRAME):
+                        self.trouble = next(_troubles), frame
                     await self.arrived(frame)
                 async with self._changed:
                     self.waiting.extend(frames)
@@ -216,13 +232,28 @@ class Conversation:
         """Do what has to be done with each frame as it comes. Nothing here; a side of its own may have more."""
 
     def _note(self, arrow: str, frame: Frame) -> None:
-        text = str(frame)
-        self.trace.append(f"{arrow} {text if len(text) <= 600 else text[:600] + '...'}")
+        self.trace.append(f"{arrow} {shown(frame)}")
         del self.trace[:-TRACE_FRAMES]
 
     @property
     def is_json(self) -> bool:
         return self.encoding == JSON
+
+
+def shown(frame: Frame) -> str:
+    """Return a frame for a person to read, cut off where it is long."""
+    text = str(frame)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def with_trouble(missed: Missed | Closed, conversations: Iterable[Conversation]) -> Failed | Closed:
+    """Return what was missed together with the newest trouble of all connections, which is often the reason."""
+    troubles = [(*found.trouble, found.name) for found in conversations if found.trouble is not None]
+    if not troubles:
+        return missed
+    _, frame, name = max(troubles, key=lambda trouble: trouble[0])
+    told = missed if isinstance(missed, Missed) else f"expected an open connection; {missed}"
+    return Failed(f"{told}; the newest {'error' if frame.kind == 'error' else 'message'}, to {name}: {shown(frame)}")
 
 
 def _matcher(kind: str, match: dict[str, Any]) -> Matcher:

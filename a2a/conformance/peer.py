@@ -110,6 +110,7 @@ class Peer(Conversation):
         """Send a request that has to be refused with this code, and return the error."""
         reply = await self.request(kind, **fields)
         check(reply.kind == "error" and reply.code == code, f"error {code} to {kind}", reply)
+        self.asked_for(reply)
         return reply
 
 

@@ -10,10 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from . import agent, client, coordinator
-from .case import CASES, Case, Role
+from .case import CASES, Case, Missed, Role
+from .conversation import with_trouble
 from .peer import Coordinator, Settings
 from .program import Program, free_port
 from .runner import JOBS, Outcome, run_cases
+from .socket import Closed
 from .stand_in import PeerSettings, UnderTest
 from .wire import JSON
 
@@ -61,6 +63,8 @@ async def play_coordinator(
         under = Coordinator(settings, known.name, encoding)
         try:
             await known.run(under)
+        except (Missed, Closed) as missed:
+            raise with_trouble(missed, under.peers) from missed
         finally:
             traces[known.id] = [f"{peer.name}: {line}" for peer in under.peers for line in peer.trace]
             await under.aclose()
@@ -87,6 +91,8 @@ async def play_peer(
         try:
             await under.open()
             await known.run(under)
+        except (Missed, Closed) as missed:
+            raise with_trouble(missed, under.lines) from missed
         finally:
             traces[known.id] = under.trace()
             await under.aclose()

@@ -34,6 +34,7 @@ def is_last(event: Frame) -> bool:
 
 def told(event: Frame) -> tuple[int, str, str]:
     """Return an event's generation, what it is, and the artifact or state in it."""
+    check(event.kind == "a2a.event", "a2a.event", event)
     found = json.loads(event.payload)
     check(isinstance(found, dict) and len(found) == 1, "a StreamResponse with one field", event)
     ((name, value),) = found.items()

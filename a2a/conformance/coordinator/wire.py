@@ -16,14 +16,23 @@ from ..wire import JSON, MSGPACK, encode, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
+SHOWN = 80
+"""Bytes of a wrong message that are shown with a failure."""
 ODD_TEXT = 'quoted "text", a \\, \t, é, 😀, \u2028 and the end'
 
 
-async def ends_as_malformed(peer: Peer, message: bytes, *, text: bool | None = None) -> None:
+async def refused(peer: Peer, message: bytes, *codes: str) -> None:
+    """Send a message that has to be answered with an error of one of these codes."""
+    expected = f"error {' or '.join(codes)} to {message[:SHOWN].decode(errors='backslashreplace')}"
+    await peer.send_bytes(message)
+    error = await peer.take_if(lambda frame: frame.kind == "error", expected)
+    check(error.code in codes, expected, error)
+    peer.asked_for(error)
+
+
+async def ends_as_malformed(peer: Peer, message: bytes) -> None:
     """Send a message that is none, and see that it is answered and ends the connection."""
-    await peer.send_bytes(message, text=text)
-    error = await peer.take("error")
-    check(error.code == "malformed", "error malformed", error)
+    await refused(peer, message, "malformed")
     await peer.ended()
 
 
@@ -89,9 +98,7 @@ async def a_frame_without_id_or_kind_is_malformed(under: Coordinator) -> None:
     wrong: list[dict[str, Any]] = [{"kind": "ping"}, {"id": "x"}, {"id": "x" * 65, "kind": "ping"}]
     for frame in wrong:
         peer = await under.peer()
-        await peer.send_frames(frame)
-        error = await peer.take("error")
-        check(error.code == "malformed", "error malformed", error)
+        await refused(peer, encode([frame], peer.encoding), "malformed")
 
 
 @coordinator("WIRE-4")
@@ -245,7 +252,7 @@ async def a_payload_is_bin_in_messagepack_and_text_in_json(under: Coordinator) -
 
 @coordinator("WIRE-12")
 async def what_is_not_of_its_encoding_ends_the_connection(under: Coordinator) -> None:
-    """Half a frame, no JSON, a list, keys twice, a lone surrogate, a binary message in JSON: all are `malformed`."""
+    """Half a frame, no JSON, a list, keys twice, a lone surrogate, two frames on a line: all are `malformed`."""
     wrong = (
         b'{"id":"x1","kind":"ping"',
         b"not json",
@@ -283,9 +290,7 @@ async def a_declared_length_without_its_bytes_costs_nothing(under: Coordinator) 
     """A map that says it has four thousand million entries, and a text of four gigabytes, are `malformed`."""
     for message in (b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff"):
         peer = await under.peer(encoding=MSGPACK)
-        await peer.send_bytes(message)
-        error = await peer.take("error")
-        check(error.code in ("malformed", "too_large"), "error malformed or too_large", error)
+        await refused(peer, message, "malformed", "too_large")
         await peer.ended()
     await still_serves(under)
 
@@ -359,9 +364,7 @@ async def what_is_too_deep_or_has_too_many_parts_is_too_large(under: Coordinator
     crowd = b"\n".join(b'{"id":"x%d","kind":"pong"}' % number for number in range(frames + 1))
     for message in (deep, many, crowd):
         peer = await under.peer(encoding=JSON)
-        await peer.send_bytes(message)
-        error = await peer.take("error")
-        check(error.code == "too_large", "error too_large", error)
+        await refused(peer, message, "too_large")
         await peer.ended()
     await still_serves(under)
 
@@ -374,9 +377,7 @@ async def a_flood_of_brackets_ends_no_process(under: Coordinator) -> None:
         (MSGPACK, b"\x82\xa2id\xa2x1\xa4body" + b"\x91" * 100_000),
     ):
         peer = await under.peer(encoding=encoding)
-        await peer.send_bytes(message)
-        error = await peer.take("error")
-        check(error.code in ("too_large", "malformed"), "error too_large or malformed", error)
+        await refused(peer, message, "too_large", "malformed")
         await peer.ended()
     await still_serves(under)
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from a2a.conformance.case import Failed
-from a2a.conformance.conversation import TRACE_FRAMES, Conversation, check
+from a2a.conformance.case import Failed, Missed
+from a2a.conformance.conversation import TRACE_FRAMES, Conversation, check, with_trouble
 from a2a.conformance.socket import Closed, Socket
 from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS
 
@@ -122,6 +122,28 @@ async def test_what_is_no_frame_is_shown_as_what_it_is() -> None:
         came = await conversation.take("not a frame")
         assert "what?" in str(came.body["detail"])
         assert (await conversation.ended()).code is None
+
+
+async def test_what_was_missed_is_told_with_the_newest_trouble() -> None:
+    async def babbles(conversation: Conversation) -> None:
+        await conversation.send("error", code="auth", detail="first")
+        await conversation.send_bytes(b"what?")
+        await answers(conversation)
+
+    async def errs(conversation: Conversation) -> None:
+        await conversation.send("error", code="auth", detail="later")
+        await answers(conversation)
+
+    missed = Missed("expected ok; none came within 5 s")
+    assert with_trouble(missed, []) is missed
+    async with talking(babbles) as first, talking(errs) as second:
+        await first.settle()
+        assert str(with_trouble(missed, [first])).startswith(f"{missed}; the newest message, to one: ")
+        assert "what?" in str(with_trouble(missed, [first]))
+        await second.settle()
+        assert '"later"' in str(with_trouble(missed, [second, first]))
+        await second.take("error")
+        assert "what?" in str(with_trouble(missed, [second, first])), "one that was asked for is no trouble"
 
 
 async def test_the_trace_keeps_the_last_frames_and_no_secret() -> None:

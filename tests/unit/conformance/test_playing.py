@@ -70,6 +70,40 @@ async def test_each_case_has_a_side_of_its_own_and_its_trace_where_it_failed(out
     assert all(peer.socket._writer.is_closing() for under in seen for peer in under.peers), "nothing stays open"
 
 
+async def test_what_did_not_come_is_shown_with_what_came_in_its_place(outcome: Any) -> None:
+    async def misses(under: Coordinator) -> None:
+        other = await under.peer("other")
+        await other.refused("not_found", "task.get", task="asked for")
+        await other.request("task.get", task="nobody asked")
+        worker = await under.peer("worker")
+        worker.patience = 0.05
+        await worker.offered()
+
+    async def misses_quietly(under: Coordinator) -> None:
+        worker = await under.peer("worker")
+        await worker.refused("not_found", "task.get", task="asked for")
+        worker.patience = 0.05
+        await worker.offered()
+
+    async def is_turned_away(under: Coordinator) -> None:
+        stranger = await under.connect(name="stranger")
+        await stranger.send("ping")
+        await stranger.ended()
+        await stranger.send("ping")
+
+    runs = (misses, misses_quietly, is_turned_away)
+    chosen = [replace(outcome("ID-1", run.__name__).case, run=run) for run in runs]
+    async with host() as hosted:
+        settings = Settings(hosted.url, token=hosted.tokens.token)
+        found = await play_coordinator(chosen, settings, jobs=1)
+    expected = "expected task.offer; none came within 0.05 s"
+    assert found[0].detail.startswith(f'{expected}; the newest error, to other: {{"id": ')
+    assert "nobody asked" in found[0].detail
+    assert found[1].detail == expected
+    closed = "expected an open connection; the connection is closed (1008); the newest error, to stranger: "
+    assert found[2].detail.startswith(closed)
+
+
 async def test_a_coordinator_that_the_suite_has_started_comes_back_with_its_ledger(outcome: Any) -> None:
     async def stays(under: Coordinator) -> None:
         client = await under.peer()
