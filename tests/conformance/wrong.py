@@ -174,6 +174,18 @@ WRONG: tuple[Wrong, ...] = (
         broken=("LEASE-4",),
     ),
     Wrong(
+        "tells-who-lapsed-to-stop",
+        COORDINATOR,
+        "Whose lease runs out is revoked at once, though it may come back.",
+        one(
+            "a2a/engine/task_folding.py",
+            "    ledger.move(task, TaskEvent.EXPIRE, record, lsn, agent=authority.holder, reason=record.reason)\n",
+            "    ledger.move(task, TaskEvent.EXPIRE, record, lsn, agent=authority.holder, reason=record.reason)\n"
+            '    ledger.post(authority.holder, lsn, "task.revoke", task.id, authority.fence)\n',
+        ),
+        broken=("LEASE-4",),
+    ),
+    Wrong(
         "anybody-is-anybody",
         COORDINATOR,
         "Whoever has the token is whoever it says it is.",

@@ -238,7 +238,7 @@ async def heartbeats_keep_a_lease(under: Coordinator) -> None:
 
 @coordinator("LEASE-4", also=("LEASE-8",))
 async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None:
-    """After its lease lapsed, a heartbeat brings the attempt back as long as nobody else accepted."""
+    """After its lease lapsed a heartbeat brings the attempt back; nobody has told the agent to stop meanwhile."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill, timers=SHORT)
@@ -246,6 +246,7 @@ async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
     await client.take("task.event", event="expire")
+    await worker.nothing("task.revoke", task=created.task)
     lease = await worker.heartbeat(offer)
     check(lease.kind == "task.lease" and lease.fence == offer.fence, "task.lease of the same fence", lease)
     await client.take("task.event", event="revive")
