@@ -186,6 +186,20 @@ WRONG: tuple[Wrong, ...] = (
         broken=("LEASE-4",),
     ),
     Wrong(
+        "makes-an-event-of-a-revival-in-parked",
+        COORDINATOR,
+        "The generation of a parked task grows where its attempt revives.",
+        (
+            Edit(
+                "a2a/protocol/states.py",
+                "    (_S.PARKED, _E.EXPIRE): _S.PARKED,\n",
+                "    (_S.PARKED, _E.EXPIRE): _S.PARKED,\n    (_S.PARKED, _E.REVIVE): _S.PARKED,\n",
+            ),
+            Edit("a2a/engine/task_folding.py", "    if task.state is not TaskState.PARKED:\n", "    if True:\n"),
+        ),
+        broken=("LEASE-8",),
+    ),
+    Wrong(
         "anybody-is-anybody",
         COORDINATOR,
         "Whoever has the token is whoever it says it is.",

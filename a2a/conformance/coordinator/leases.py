@@ -253,6 +253,27 @@ async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None
     await worker.admitted(offer)
 
 
+@coordinator("LEASE-8", also=("ASK-3", "STATE-2"))
+async def a_parked_task_stays_parked_when_its_attempt_revives(under: Coordinator) -> None:
+    """Who has asked lapses and is heard again: its lease runs, the generation is the same, and it gets the answer."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    # Long enough for it not to run out a second time before the answer is given.
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 600, "offerMs": 5_000})
+    await client.request("task.watch", task=created.task)
+    offer = await worker.offered(created.task)
+    asked = await worker.request("task.ask", askNo=1, payload=b"[]", **at(offer))
+    check(asked.kind == "ok", "ok", asked)
+    expired = await client.take("task.event", event="expire")
+    check(expired.body.get("state") == "parked", "the task parked", expired)
+    lease = await worker.heartbeat(offer)
+    check(lease.kind == "task.lease" and lease.fence == offer.fence, "task.lease of the same fence", lease)
+    answered = await client.request("task.answer", askNo=1, payload=b"[]", ifGen=expired["gen"], task=created.task)
+    check(answered.kind == "ok", f"ok to an answer at generation {expired['gen']}", answered)
+    await worker.take("task.answer", task=created.task, askNo=1)
+    await client.nothing("task.event", event="revive")
+
+
 @coordinator("LEASE-4")
 async def a_cancel_ends_when_the_lease_runs_out(under: Coordinator) -> None:
     """A task in `canceling` whose holder is not heard any more is canceled."""
