@@ -72,7 +72,11 @@ async def test_the_role_of_an_operator_and_a_restart_need_what_was_given() -> No
         with pytest.raises(Skipped, match="operator's token"):
             await under.operator()
         await under.restart()
-    assert restarts == [1]
+        assert restarts == [1]
+        assert (await under.peer()).welcome.body["durability"] == "memory"
+        with pytest.raises(Skipped, match="gone with its process"):
+            await under.restart()
+        assert restarts == [1], "nobody is killed for what was not promised"
 
 
 async def test_where_nobody_listens_a_case_fails() -> None:
