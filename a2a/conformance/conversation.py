@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
+from websockets.frames import Opcode
+
 from .case import Failed, Missed
 from .socket import Closed, Socket
 from .wire import JSON, Frame, decode, encode
@@ -234,6 +236,13 @@ class Conversation:
     def _note(self, arrow: str, frame: Frame) -> None:
         self.trace.append(f"{arrow} {shown(frame)}")
         del self.trace[:-TRACE_FRAMES]
+
+    def check_kind(self) -> None:
+        """Fail if a message came that is not of its encoding's kind: JSON is text, MessagePack binary (WIRE-2)."""
+        wanted = Opcode.TEXT if self.is_json else Opcode.BINARY
+        odd = self.socket.came_as - {wanted}
+        expected = f"{wanted.name.lower()} messages, which carry {self.encoding}"
+        check(not odd, expected, " and ".join(sorted(opcode.name.lower() for opcode in odd)))
 
     @property
     def is_json(self) -> bool:

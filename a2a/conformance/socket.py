@@ -42,6 +42,8 @@ class Socket:
         self._messages: list[bytes] = []
         self._fragments = bytearray()
         self.subprotocol = ""
+        self.came_as: set[Opcode] = set()
+        """What kinds of message have come, text or binary."""
 
     @classmethod
     async def connect(cls, url: str, subprotocol: str, *, tls: ssl.SSLContext | None = None) -> Self:
@@ -152,6 +154,8 @@ class Socket:
 
     def _take(self, event: object) -> None:
         if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if event.opcode is not Opcode.CONT:
+                self.came_as.add(event.opcode)
             self._fragments += event.data
             if event.fin:
                 self._messages.append(bytes(self._fragments))

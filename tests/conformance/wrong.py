@@ -174,6 +174,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("LEASE-4",),
     ),
     Wrong(
+        "sends-json-in-binary-messages",
+        COORDINATOR,
+        "What the coordinator sends in JSON comes in binary messages, which not everybody takes for text.",
+        one(
+            "a2a/transports/websocket_connection.py",
+            "        self._send_frame = protocol.send_text if self.subprotocol == JSON else protocol.send_binary\n",
+            "        self._send_frame = protocol.send_binary\n",
+        ),
+        broken=("WIRE-2",),
+    ),
+    Wrong(
         "tells-who-lapsed-to-stop",
         COORDINATOR,
         "Whose lease runs out is revoked at once, though it may come back.",

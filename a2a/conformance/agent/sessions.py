@@ -131,11 +131,12 @@ async def names_its_credit(under: UnderTest) -> None:
 
 @agent("WIRE-1", also=("WIRE-2", "WIRE-3", "WIRE-12"))
 async def writes_frames_that_can_be_read(under: UnderTest) -> None:
-    """Every frame has an id of its own and a kind, and its payload is of the encoding's form."""
+    """Every frame has an id of its own and a kind; message and payload are of the encoding's form."""
     line = await begun(under)
     reports = [await echoes(line, value) for value in ("a", {"deep": [1, None, "é"]}, 2.5)]
     odd = [frame for frame in line.waiting if frame.kind == "not a frame"]
     check(not odd, "messages of frames", odd)
+    line.check_kind()
     ids = [line.hello.id, *(report.id for report in reports), *(frame.id for frame in line.waiting)]
     check(len(set(ids)) == len(ids) and all(1 <= len(name) <= 64 for name in ids), "ids of their own", ids)
     wanted = str if line.is_json else bytes

@@ -220,12 +220,13 @@ async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
     await settle(again, await again.take("task.confirm", task=TASK))
 
 
-@client("WIRE-10", also=("WIRE-1", "WIRE-12"))
+@client("WIRE-10", also=("WIRE-1", "WIRE-2", "WIRE-12"))
 async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
-    """The input is `bin` in MessagePack and a string in JSON."""
+    """The input is `bin` in MessagePack, whose messages are binary, and a string in JSON, whose messages are text."""
     line, delegation = await delegated(under)
     wanted = str if line.is_json else bytes
     check(isinstance(delegation.get("payload"), wanted), f"a payload that is {wanted.__name__}", delegation)
+    line.check_kind()
 
 
 @client("ACCEPT-3", level=Level.SHOULD)

@@ -59,6 +59,17 @@ async def peers_of_both_encodings_work_on_one_task(under: Coordinator) -> None:
 
 
 @coordinator("WIRE-2")
+async def sends_json_as_text_and_messagepack_as_bytes(under: Coordinator) -> None:
+    """What comes in JSON comes in text messages, and MessagePack in binary ones: replies, mail and errors."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    await worker.admitted(await worker.offered((await client.delegate(skill)).task))
+    await client.refused("not_found", "task.get", task="no-such-task")
+    for peer in (worker, client):
+        peer.check_kind()
+
+
+@coordinator("WIRE-2")
 async def takes_several_frames_of_one_message_in_order(under: Coordinator) -> None:
     """Twenty pings in one message are all answered, in their order."""
     peer = await under.peer()

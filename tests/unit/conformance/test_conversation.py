@@ -11,7 +11,7 @@ import pytest
 from a2a.conformance.case import Failed, Missed
 from a2a.conformance.conversation import TRACE_FRAMES, Conversation, check, with_trouble
 from a2a.conformance.socket import Closed, Socket
-from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS
+from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS, encode
 
 BOUND = 20
 Other = Callable[[Conversation], Awaitable[None]]
@@ -122,6 +122,23 @@ async def test_what_is_no_frame_is_shown_as_what_it_is() -> None:
         came = await conversation.take("not a frame")
         assert "what?" in str(came.body["detail"])
         assert (await conversation.ended()).code is None
+
+
+@pytest.mark.parametrize(("encoding", "kinds"), [(JSON, ("text", "binary")), (MSGPACK, ("binary", "text"))])
+async def test_a_message_of_the_other_kind_fails(encoding: str, kinds: tuple[str, str]) -> None:
+    async def mixes(conversation: Conversation) -> None:
+        ping = await conversation.take("ping")
+        await conversation.send("pong", re=ping.id)
+        pong = encode([conversation.frame("pong", re=(await conversation.take("ping")).id)], encoding)
+        await conversation.send_bytes(pong, text=kinds[1] == "text")
+        await conversation.ended()
+
+    async with talking(mixes, encoding) as conversation:
+        await conversation.settle()
+        conversation.check_kind()
+        await conversation.settle()
+        with pytest.raises(Failed, match=f"expected {kinds[0]} messages, which carry {encoding}; came: {kinds[1]}$"):
+            conversation.check_kind()
 
 
 async def test_what_was_missed_is_told_with_the_newest_trouble() -> None:

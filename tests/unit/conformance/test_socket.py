@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 from websockets.typing import Subprotocol
 
 from a2a.conformance.socket import Closed, Socket
@@ -46,6 +47,7 @@ async def test_messages_go_out_and_come_in_as_they_are() -> None:
             assert socket.subprotocol == protocol
             await socket.send("größe".encode())
             assert await socket.receive() == "größe".encode()
+            assert socket.came_as == {Opcode.TEXT if protocol == JSON else Opcode.BINARY}
             await socket.close()
         socket = await Socket.connect(url, MSGPACK)
         await socket.send(b"[1]", text=True)
@@ -74,6 +76,7 @@ async def test_fragments_are_put_together_with_a_ping_between_them() -> None:
         assert await socket.receive() == b"one two three"
         assert ponged.is_set(), "a ping is answered as it comes"
         assert await socket.receive() == b"next"
+        assert socket.came_as == {Opcode.TEXT}, "what is put together came as its first piece did"
         await socket.close()
 
 
