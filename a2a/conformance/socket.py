@@ -24,8 +24,9 @@ MESSAGE_MAX_BYTES = 64 * 1024 * 1024
 class Closed(Exception):
     """The other side has closed the connection, or it broke."""
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__(f"the connection is closed ({code if code is not None else 'without a closing frame'})")
+    def __init__(self, code: int | None, why: str = "") -> None:
+        told = f"the connection is closed ({code if code is not None else 'without a closing frame'})"
+        super().__init__(f"{told}: {why}" if why else told)
         self.code = code
         """The WebSocket's code, where there was one."""
 
@@ -125,7 +126,7 @@ class Socket:
             Closed: the connection is gone.
         """
         if self._protocol.state is not OPEN or self._writer.is_closing():
-            raise Closed(self._protocol.close_code)
+            raise Closed(self._protocol.close_code, self._wrong())
         try:
             self._writer.write(data)
             await self._writer.drain()
@@ -139,6 +140,8 @@ class Socket:
             Closed: there will be none.
         """
         while not self._messages:
+            if wrong := self._wrong():
+                raise Closed(None, wrong)  # nothing that still comes could be read
             try:
                 data = await self._reader.read(65_536)
             except OSError:
@@ -151,6 +154,13 @@ class Socket:
                 self._take(event)
             await self._flush()
         return self._messages.pop(0)
+
+    def _wrong(self) -> str:
+        """Return what is wrong with the WebSocket frames that came; nothing where they only ended."""
+        wrong = self._protocol.parser_exc
+        if wrong is None or isinstance(wrong, EOFError):
+            return ""
+        return f"what came is no WebSocket frame (RFC 6455): {wrong}"
 
     def _take(self, event: object) -> None:
         if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):

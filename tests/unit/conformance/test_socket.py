@@ -98,6 +98,25 @@ async def test_how_the_other_side_closed_is_told() -> None:
             await socket.close()
 
 
+async def test_what_is_no_websocket_frame_is_told_at_once() -> None:
+    ended = asyncio.Event()
+
+    async def babble(connection: ServerConnection) -> None:
+        connection.transport.write(b"\x81\x02ok" + b"\xf1\x00")  # a message, then one with bits that are reserved
+        await ended.wait()
+
+    async with server(babble) as url:
+        socket = await Socket.connect(url, JSON)
+        assert await socket.receive() == b"ok", "what came before is there"
+        for _ in range(2):
+            with pytest.raises(Closed, match=r"without a closing frame\): what came is no WebSocket frame .*reserved"):
+                await socket.receive()
+        with pytest.raises(Closed, match="no WebSocket frame"):
+            await socket.send(b"{}")
+        ended.set()
+        await socket.close()
+
+
 async def test_a_cut_and_half_a_message_end_without_a_word() -> None:
     ended: asyncio.Queue[int | None] = asyncio.Queue()
 
