@@ -185,6 +185,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("WIRE-2",),
     ),
     Wrong(
+        "takes-a-wait-for-an-answer-for-a-hang",
+        COORDINATOR,
+        "The time for which an attempt may hang runs while it waits for an answer.",
+        one(
+            "a2a/engine/timers.py",
+            "    if task.state is TaskState.PARKED:\n        return []\n    times: list[tuple[int, str]] = []\n",
+            "    times: list[tuple[int, str]] = []\n",
+        ),
+        broken=("TIME-7",),
+    ),
+    Wrong(
         "tells-who-lapsed-to-stop",
         COORDINATOR,
         "Whose lease runs out is revoked at once, though it may come back.",

@@ -7,6 +7,7 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..scenes import LONG, at, ok
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -82,6 +83,22 @@ async def an_attempt_has_its_time(under: Coordinator) -> None:
     await worker.heartbeat(offer, progressNo=1)
     revoke = await worker.take("task.revoke", task=created.task)
     check(revoke.body.get("reason") == "attempt", "reason attempt", revoke)
+
+
+@coordinator("TIME-7", also=("ASK-6",))
+async def nothing_hangs_that_waits_for_an_answer(under: Coordinator) -> None:
+    """An answer that takes longer than `stallMs` and `attemptMs` costs the attempt neither, then or afterwards."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    timers = LONG | {"stallMs": 1_000, "attemptMs": 1_000}
+    offer = await worker.offered((await client.delegate(skill, timers=timers)).task)
+    await ok(worker, "task.ask", askNo=1, payload=b"[]", default=b"[]", timeoutMs=1_200, **at(offer))
+    await worker.take("task.answer", task=offer.task, askNo=1)
+    # The coordinator's own clock goes on for a while before anybody looks: a task nobody takes fails.
+    after = await client.delegate(under.skill("nobody"), timers={"queueMs": 100})
+    await client.settled(after.task, reason="no_capable_agent")
+    await worker.nothing("task.revoke", task=offer.task)
+    await worker.admitted(offer)
 
 
 @coordinator("ERR-1", also=("ERR-2",))
