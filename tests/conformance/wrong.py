@@ -185,6 +185,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("WIRE-2",),
     ),
     Wrong(
+        "gives-no-answer-twice",
+        COORDINATOR,
+        "An agent that starts again with its work does not get the answers it was sent before.",
+        one(
+            REGISTRY,
+            "                    records.append(AnswersRepeated(now, task.id, held.fence))\n",
+            "                    pass\n",
+        ),
+        broken=("HELLO-7",),
+    ),
+    Wrong(
         "takes-a-wait-for-an-answer-for-a-hang",
         COORDINATOR,
         "The time for which an attempt may hang runs while it waits for an answer.",

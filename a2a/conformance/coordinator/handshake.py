@@ -8,6 +8,7 @@ import functools
 from ..case import Need, Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator
+from ..scenes import LONG, at, ok
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -122,6 +123,23 @@ async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordi
         lambda frame: frame.kind == "task.offer" and frame.fence > offer.fence, "a newer task.offer of the same task"
     )
     check(again.task == created.task and again.body.get("attempt") == 2, "attempt 2 of the task", again)
+
+
+@coordinator("HELLO-7", also=("ASK-3",))
+async def an_agent_that_restarts_with_its_work_gets_its_answers_again(under: Coordinator) -> None:
+    """Another instance that holds the attempt gets the answer to its question, though the first one has taken it in."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
+    await ok(worker, "task.ask", askNo=1, payload=b"[]", **at(offer))
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=b"[1]")
+    await worker.take("task.answer", task=offer.task, askNo=1)
+    await worker.settle()  # its acknowledgement has arrived as well
+    worker.cut()
+    back = await under.peer(name, skills=(skill,), held=[at(offer)])
+    again = await back.take("task.answer", task=offer.task, askNo=1)
+    check(again.payload == b"[1]", "the answer there is", again)
+    await back.admitted(offer)
 
 
 @coordinator("HELLO-8")
