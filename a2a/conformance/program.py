@@ -111,13 +111,14 @@ class Program:
                         _, writer = await asyncio.open_connection("127.0.0.1", port)
                     except OSError:
                         if not self.is_running:
-                            raise Failed(f"expected a coordinator to listen; it has ended: {self.output()}") from None
+                            raise Failed(f"expected a coordinator to listen; it {self.so_far()}") from None
                         await asyncio.sleep(0.02)  # nothing tells when a foreign program listens
                         continue
                     writer.close()
                     return
         except TimeoutError:
-            raise Failed(f"expected a coordinator to listen on port {port} within {START_SECONDS:g} s") from None
+            expected = f"expected a coordinator to listen on port {port} within {START_SECONDS:g} s"
+            raise Failed(f"{expected}; it {self.so_far()}") from None
 
     async def exited(self, *, within: float = STOP_SECONDS) -> int:
         """Wait for its end and return its code, negative for a signal.
