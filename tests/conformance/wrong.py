@@ -185,6 +185,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("WIRE-2",),
     ),
     Wrong(
+        "takes-a-declined-grant-for-an-offer",
+        COORDINATOR,
+        "A grant that was declined is as if it had never been current.",
+        one(
+            "a2a/engine/task_folding.py",
+            "    ledger.spend(task)\n    return authority.holder\n",
+            "    ledger.spend(task)\n    task.authority = None\n    return authority.holder\n",
+        ),
+        broken=("FENCE-3",),
+    ),
+    Wrong(
         "gives-no-answer-twice",
         COORDINATOR,
         "An agent that starts again with its work does not get the answers it was sent before.",

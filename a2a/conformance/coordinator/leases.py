@@ -8,7 +8,7 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at
+from ..scenes import LONG, at, ok
 from ..wire import Frame
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -66,6 +66,20 @@ async def a_report_behind_a_yield_is_late(under: Coordinator) -> None:
     check(verdict.body.get("verdict") == "late", "verdict late", verdict)
     check(await client.state(created.task) == "queued", "the task queued", "")
     await client.nothing("task.review")
+
+
+@coordinator("FENCE-3", also=("FENCE-5", "OFFER-5"))
+async def a_report_behind_a_declined_grant_is_late(under: Coordinator) -> None:
+    """A grant was current at once: who has declined it has spent its fence, and what it reports has verdict `late`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    check(offer.body.get("granted") is True, "a grant", offer)
+    await ok(worker, "task.decline", retryAfterMs=600_000, **at(offer))
+    verdict = await worker.report(offer)
+    check(verdict.body.get("verdict") == "late", "verdict late", verdict)
+    check(await client.state(created.task) == "queued", "the task queued", "")
 
 
 @coordinator("FENCE-4", also=("FENCE-2", "LEASE-8", "OFFER-3", "REPORT-6"))
