@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from contextlib import AsyncExitStack
 from typing import Any
 
 from .case import Failed, Skipped
-from .conversation import Conversation, check
+from .conversation import PATIENCE, Conversation, check
 from .socket import Closed, Socket
 from .wire import JSON, SUBPROTOCOLS, Frame, parts, result, result_hash
 
@@ -144,6 +145,7 @@ class Coordinator:
         self._case = "".join(letter if letter.isalnum() else "-" for letter in case)[:48]
         self._names = itertools.count(1)
         self._stack = AsyncExitStack()
+        self.patience = PATIENCE
         self.peers: list[Peer] = []
         """Every connection the case made, in order."""
         self._secrets: dict[str, str] = {}
@@ -163,10 +165,14 @@ class Coordinator:
     async def connect(self, encoding: str | None = None, *, name: str = "") -> Peer:
         """Open a connection and say nothing on it yet."""
         chosen = encoding or self.encoding
+        expected = f"expected a WebSocket at {self.settings.url}"
         try:
-            socket = await Socket.connect(self.settings.url, SUBPROTOCOLS[chosen])
+            async with asyncio.timeout(self.patience):
+                socket = await Socket.connect(self.settings.url, SUBPROTOCOLS[chosen])
+        except TimeoutError:
+            raise Failed(f"{expected}; the opening handshake was not answered within {self.patience:g} s") from None
         except OSError as exc:
-            raise Failed(f"expected a WebSocket at {self.settings.url}; {exc}") from exc
+            raise Failed(f"{expected}; {exc}") from exc
         peer = Peer(socket, name or self.name("connection"), chosen)
         self.peers.append(peer)
         self._stack.push_async_callback(peer.leave)

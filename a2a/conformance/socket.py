@@ -59,10 +59,14 @@ class Socket:
         reader, writer = await asyncio.open_connection(where.host, where.port, ssl=context)
         protocol = ClientProtocol(where, subprotocols=[Subprotocol(subprotocol)], max_size=MESSAGE_MAX_BYTES)
         socket = cls(protocol, reader, writer)
-        protocol.send_request(protocol.connect())
-        await socket._handshake(Response)
-        if protocol.subprotocol != subprotocol:
-            raise ConnectionError(f"asked for the subprotocol {subprotocol}, agreed on {protocol.subprotocol}")
+        try:
+            protocol.send_request(protocol.connect())
+            await socket._handshake(Response)
+            if protocol.subprotocol != subprotocol:
+                raise ConnectionError(f"asked for the subprotocol {subprotocol}, agreed on {protocol.subprotocol}")
+        except BaseException:  # a wait that was given up as well
+            writer.close()
+            raise
         socket.subprotocol = subprotocol
         return socket
 

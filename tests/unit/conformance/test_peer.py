@@ -113,3 +113,19 @@ async def test_a_delegation_has_short_timers_and_a_key_of_its_own() -> None:
         assert fields["spec"] == {"skill": "read", "copies": 2}
         assert fields["timers"] == TIMERS | {"leaseMs": 5}
         assert client.delegation("read")["key"] != client.delegation("read")["key"]
+
+
+async def test_a_handshake_that_nobody_answers_fails_in_bounded_time() -> None:
+    ended = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ended.wait()
+        writer.close()
+
+    async with asyncio.timeout(BOUND), await asyncio.start_server(silent, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        under = Coordinator(Settings(f"ws://127.0.0.1:{port}"), "a case")
+        under.patience = 0.05
+        with pytest.raises(Failed, match=r"a WebSocket at \S+; the opening handshake was not answered within 0.05 s"):
+            await under.connect()
+        ended.set()
