@@ -220,7 +220,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._received_at = self._loop.time()
         protocol = self._protocol
         for frame in self._cutter.cut(data):
-            if frame.is_message and protocol.current_size is None:
+            if frame.is_message and self._fragments is None:
                 self._deliver(frame.payload, frame.is_text)
             else:
                 protocol.receive_data(frame.raw)

@@ -2,9 +2,11 @@
 the peers that no library would."""
 
 import asyncio
+import re
 import socket
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,19 @@ from a2a.transports import websocket_connection
 from a2a.transports.websocket import connect
 from a2a.transports.websocket_connection import JSON, LARGE_BYTES, MSGPACK, write_out
 
+KNOWN_TO_EACH_VERSION = {
+    *("close_expected", "close_rcvd", "close_rcvd_then_sent", "close_sent", "data_to_send", "events_received"),
+    *("receive_data", "receive_eof", "send_binary", "send_close", "send_ping", "send_text", "side", "state"),
+    *("subprotocol", "writes"),
+}
+"""What a protocol of websockets has from 15 on; other names for its state came and went."""
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 0x1, 0x2, 0x0, 0x8, 0x9, 0xA
 FIN = 0x80
+
+
+def test_a_protocol_is_asked_only_for_what_each_version_of_websockets_has():
+    source = Path(websocket_connection.__file__).read_text(encoding="utf-8")
+    assert set(re.findall(r"protocol\.(\w+)", source)) <= KNOWN_TO_EACH_VERSION
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
