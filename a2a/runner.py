@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -68,13 +68,21 @@ class _Running:
     """An attempt whose handler is at work."""
 
     context: TaskContext
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    scope: anyio.CancelScope | None = None
+    """Made as its task begins: where sniffio is installed, as many libraries do, anyio makes none in a callback."""
+    is_cancelled: bool = False
     task: asyncio.Task[None] | None = None
     is_lost: bool = False
     """Nothing it says counts any more."""
     given_back: str = ""
     """Why it is given back rather than reported, where the handler was cancelled for that."""
     children: int = 0
+
+    def cancel(self) -> None:
+        """End the handler, also one that has not begun."""
+        self.is_cancelled = True
+        if self.scope is not None:
+            self.scope.cancel()
 
 
 class Runner(Reader):
@@ -147,7 +155,7 @@ class Runner(Reader):
         self._is_over = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for running in self._running.values():
-            running.scope.cancel()
+            running.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -230,7 +238,7 @@ class Runner(Reader):
         for running in list(self._running.values()):
             running.is_lost = True
             self.in_link(self._give_back, running.context._attempt, "the agent is draining")
-            running.scope.cancel()
+            running.cancel()
         with anyio.move_on_after(2.0):
             await idle.wait()
         if self._crossing is not None:
@@ -279,28 +287,30 @@ class Runner(Reader):
         if stop.grace_ms == 0 or stop.reason == "cancel":
             running.is_lost = stop.grace_ms == 0
             running.context.is_canceled = True
-            running.scope.cancel()
+            running.cancel()
             return
         running.context.stopping = stop.reason
         running.given_back = stop.reason
         assert self._loop is not None, "made by run()"
         wait = stop.grace_ms / 2000 if stop.reason in _PATIENT else 0.0
-        self._loop.call_later(wait, running.scope.cancel)
+        self._loop.call_later(wait, running.cancel)
 
     async def _attempt(self, running: _Running) -> None:
         context = running.context
         outcome: _Outcome | None = ("canceled", b"[]", None)
+        running.scope = scope = anyio.CancelScope()
         try:
-            with running.scope:
-                if running.scope.cancel_called:
+            with scope:
+                if running.is_cancelled:
                     # It was taken away before it began, and nothing would end the handler up to its first wait.
+                    scope.cancel()
                     await anyio.lowlevel.checkpoint()
                 outcome = await self._handle(context)
         finally:
             self._running.pop((context.id, context.fence), None)
             if not self._running and self._idle is not None:
                 self._idle.set()
-            if running.given_back and running.scope.cancelled_caught:
+            if running.given_back and scope.cancelled_caught:
                 self.in_link(self._give_back, context._attempt, running.given_back)
             elif not running.is_lost and outcome is not None:
                 self.in_link(self._last_word, context._attempt, outcome)

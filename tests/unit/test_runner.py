@@ -262,6 +262,23 @@ async def test_what_is_taken_away_before_it_began_does_not_begin(
             await task.cancel(mode="skip")
 
 
+async def test_attempts_begin_where_anyio_knows_its_loop_by_the_task_that_runs(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it does where sniffio is installed: with trio, and with many clients of language models."""
+    make = anyio.CancelScope.__new__
+
+    def make_in_a_task(kind: type[anyio.CancelScope], **options: Any) -> anyio.CancelScope:
+        if asyncio.current_task() is None:
+            raise RuntimeError("no scope is made outside of a task")
+        return make(kind, **options)
+
+    monkeypatch.setattr(anyio.CancelScope, "__new__", make_in_a_task)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            assert await running.client.call("fail", {"retryable": True, "times": 1}) == "attempt 2"
+
+
 async def test_being_turned_away_is_one_error_not_a_group(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
