@@ -26,6 +26,7 @@ from .errors import LocalProtocolError
 from .given import milliseconds_if_any
 from .ids import new_id, new_suffix
 from .link import Link, LinkSettings, settings_with
+from .loop import running_loop
 from .protocol.messages import (
     AgentFilter,
     AgentFind,
@@ -67,6 +68,7 @@ class Client(Reader):
         self._identity = identity
 
     async def __aenter__(self) -> Self:
+        running_loop()  # where there is none, it says what is needed
         if self._link is not None and not self._link.has_ended:
             raise LocalProtocolError("the client is entered already, and not again before it was left")
         self._link = Link(

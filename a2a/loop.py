@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.abc
 
-__all__ = ["new_loop", "run", "stop_on_signals"]
+__all__ = ["new_loop", "run", "running_loop", "stop_on_signals"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,21 @@ def new_loop() -> asyncio.AbstractEventLoop:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
     return loop
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that runs here.
+
+    Raises:
+        RuntimeError: it is none of asyncio's.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "a2a runs in asyncio, and no loop of asyncio runs here: beside another, as trio's, take a2a.sync in a "
+            "thread, or asyncio.run there"
+        ) from None
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -39,6 +39,7 @@ from .errors import (
 )
 from .ids import new_suffix
 from .link import Link, LinkSettings
+from .loop import running_loop
 from .protocol.messages import AgentUpdate, AttemptError, Credit, PatchRef
 from .protocol.session import Identity
 from .reader import Reader
@@ -111,7 +112,7 @@ class Runner(Reader):
         self._threads: anyio.CapacityLimiter | None = None
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._idle = asyncio.Event()
         self._idle.set()
         # Credit bounds how many run; one whose slot is free while it waits keeps its thread, and others come beside it.

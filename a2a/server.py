@@ -31,6 +31,7 @@ from .errors import StoreError
 from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
+from .loop import running_loop
 from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame
 from .pruning import Pruning
 from .slack import KeptReplies
@@ -135,7 +136,7 @@ class Server:
             StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
             StoreError: it cannot be read, is of another namespace, or its records do not fold.
         """
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._failure = self._loop.create_future()
         self._end = await self.store.open()
         try:

@@ -66,9 +66,9 @@ async def squad(
     chosen = policy or Policy(durations=QUICK)
     chosen = replace(chosen, admission=Admission(digest(token), digest(operator_token)))
     server = Server(store or MemoryStore(), chosen)
-    serving = _Serving()
     raised: BaseException | None = None
     await server.open()
+    serving = _Serving()
     try:
         try:
             listener = await server.listen()

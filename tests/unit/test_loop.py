@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
+import a2a
 from a2a.loop import new_loop, run
 
 
@@ -26,6 +29,22 @@ def test_without_it_asyncio_serves(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(loop, asyncio.SelectorEventLoop)
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda: a2a.connect().__aenter__(),
+        lambda: a2a.Agent("lost").run(),
+        lambda: a2a.Server(a2a.MemoryStore()).open(),
+        lambda: a2a.testing.squad().__aenter__(),
+    ],
+    ids=["client", "agent", "server", "squad"],
+)
+def test_another_kind_of_loop_hears_what_is_needed(begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    begun = begin()
+    with pytest.raises(RuntimeError, match=r"a2a runs in asyncio.*trio"):
+        begun.send(None)  # as a loop of any kind does
 
 
 def test_a_coroutine_is_run_to_its_end() -> None:
