@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,15 @@ SUBPROTOCOLS: tuple[str, ...] = (MSGPACK, JSON)
 LARGE_BYTES = 64 * 1024
 """From this on a server's message leaves as it is, behind its header. websockets copies it twice to have both in one
 piece, which was a thirtieth of the coordinator's work on a task of a mebibyte."""
+
+
+def _pauses_after_lines(version: tuple[int, ...]) -> bool:
+    """Tell whether this Python's asyncio looks how much is buffered after `writelines` (CVE-2024-12254)."""
+    return not ((3, 12) <= version < (3, 12, 9) or (3, 13) <= version < (3, 13, 2))
+
+
+PAUSES_AFTER_LINES = _pauses_after_lines(sys.version_info[:3])
+"""Where not, all that a slow peer is sent would lie in that buffer: there a large message leaves in one piece."""
 
 FRAME_OVERHEAD_BYTES = 14
 """The longest frame header and mask (RFC 6455, 5.2): what a message costs in the outbox beside its own bytes."""
@@ -410,7 +420,7 @@ def write_out(transport: asyncio.Transport, protocol: WebSocketProtocol) -> int:
     if is_over:
         del chunks[-1]
     size = sum(map(len, chunks))
-    if size > LARGE_BYTES:
+    if size > LARGE_BYTES and PAUSES_AFTER_LINES:
         transport.writelines(chunks)
     elif size:
         transport.write(b"".join(chunks))

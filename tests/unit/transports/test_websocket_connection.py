@@ -12,7 +12,7 @@ import pytest
 
 from a2a.transports import websocket_connection
 from a2a.transports.websocket import connect
-from a2a.transports.websocket_connection import JSON, LARGE_BYTES, MSGPACK, write_out
+from a2a.transports.websocket_connection import JSON, LARGE_BYTES, MSGPACK, _pauses_after_lines, write_out
 
 KNOWN_TO_EACH_VERSION = {
     *("close_expected", "close_rcvd", "close_rcvd_then_sent", "close_sent", "data_to_send", "events_received"),
@@ -63,7 +63,30 @@ async def test_a_large_message_keeps_its_place_and_its_form(listening, raw_webso
             assert data.startswith(size.to_bytes(3, "big").hex().encode()[:size])
 
 
-async def test_a_large_message_leaves_as_it_is_and_is_not_copied(listening, raw_websocket):
+@pytest.mark.parametrize(
+    ("version", "looks"),
+    [
+        ((3, 11, 0), True),
+        *(((3, 12, 0), False), ((3, 12, 8), False), ((3, 12, 9), True)),
+        *(((3, 13, 0), False), ((3, 13, 1), False), ((3, 13, 2), True), ((3, 14, 0), True)),
+    ],
+)
+def test_it_is_known_which_python_looks_at_its_buffer_after_writelines(version, looks):
+    assert _pauses_after_lines(version) is looks
+
+
+async def test_where_it_does_not_a_large_message_goes_in_one_piece(listening, raw_websocket, monkeypatch):
+    monkeypatch.setattr(websocket_connection, "PAUSES_AFTER_LINES", False)
+    async with listening() as listener, raw_websocket(listener) as (peer, recorder):
+        asked = Counted(recorder.transport)
+        message = b"x" * LARGE_BYTES
+        recorder.transport.send(message)
+        assert asked.calls == ["write"]
+        assert await peer.read_frame() == (FIN | BINARY, message)
+
+
+async def test_a_large_message_leaves_as_it_is_and_is_not_copied(listening, raw_websocket, monkeypatch):
+    monkeypatch.setattr(websocket_connection, "PAUSES_AFTER_LINES", True)
     async with listening() as listener, raw_websocket(listener) as (peer, recorder):
         asked = Counted(recorder.transport)
         message = b"x" * LARGE_BYTES
