@@ -84,6 +84,10 @@ def guarded(command: Sequence[str], limits: Limits) -> list[str]:
     return [sys.executable, "-I", "-S", str(LAUNCH), "guard", *limits.options(), "--", *command]
 
 
+_HAS_ENDED = (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError, RuntimeError)
+"""What is raised where a program has ended before it was told something: up to anyio 4.11 what the loops raise."""
+
+
 async def run(
     command: Sequence[str],
     *,
@@ -112,7 +116,7 @@ async def run(
                 group.start_soon(out.drain, process.stdout)
                 group.start_soon(err.drain, process.stderr)
                 if limits is None:
-                    with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    with contextlib.suppress(*_HAS_ENDED):
                         await process.stdin.send(stdin or b"")
                     await process.stdin.aclose()
             await process.wait()

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from reference_agents.maintenance import processes
 from reference_agents.maintenance.processes import Limits, guarded, inherited_environment, run, silent
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -27,6 +31,28 @@ async def test_a_short_command_reads_what_it_is_given(tmp_path: Path) -> None:
 
 async def test_a_command_that_ignores_what_it_is_given_is_no_failure(tmp_path: Path) -> None:
     done = await run([*PYTHON, "pass"], cwd=tmp_path, stdin=b"x" * 1_000_000)
+    assert done.code == 0
+
+
+@pytest.mark.parametrize("raised", [anyio.BrokenResourceError, ConnectionResetError, RuntimeError])
+async def test_a_command_that_has_ended_before_it_is_given_anything_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
+) -> None:
+    """As anyio says it, and as asyncio and uvloop do, of which anyio 4.11 let it come as it was."""
+    begin = processes._process
+
+    async def refuse(*_: object) -> None:
+        raise raised
+
+    @asynccontextmanager
+    async def ended(*arguments: Any) -> AsyncIterator[anyio.abc.Process]:
+        async with begin(*arguments) as process:
+            await process.wait()
+            monkeypatch.setattr(type(process.stdin), "send", refuse)
+            yield process
+
+    monkeypatch.setattr(processes, "_process", ended)
+    done = await run([*PYTHON, "pass"], cwd=tmp_path)
     assert done.code == 0
 
 
