@@ -7,6 +7,7 @@ fields have their defaults. They are built from the dataclasses of `messages`; n
 
 from __future__ import annotations
 
+import inspect
 import json
 from copy import deepcopy
 from dataclasses import fields
@@ -49,10 +50,15 @@ _BEFORE: dict[str, JsonSchemaValue] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes bytes as the JSON encoding does, and leaves out titles that only repeat a field's name."""
+    """Writes bytes as the JSON encoding does, what a dataclass is for, and no titles that only repeat a field's name."""
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         return {"type": "string", "contentMediaType": "application/json"}
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        written = super().dataclass_schema(schema)
+        written.setdefault("description", inspect.getdoc(schema["cls"]) or "")  # up to 2.12 pydantic leaves it out
+        return written
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
