@@ -13,7 +13,7 @@ APPROVE ?= auto
 # A worker that is done takes from the other: a few tests last as long as a thousand others.
 TEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: setup node conformance test long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
+.PHONY: setup node conformance test oldest long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
 	contest cases clean
 
 setup: $(STAMP)
@@ -51,6 +51,19 @@ conformance: setup
 		$(CONFORM) --role agent --cmd 'node $(NODE_PEER)/bin/agent.js $(JS) $(SKILLS)' && \
 		$(CONFORM) --role client --cmd 'node $(NODE_PEER)/bin/client.js $(JS) --key {key} --json {input} delegate {skill}'; \
 	else echo "the peer in JavaScript is left out: make node"; fi
+
+# The same tests, or some of them, with the oldest packages that pyproject.toml allows, in an environment of their own.
+OLDEST       := $(VENV)/oldest
+OLDEST_TESTS ?= tests/unit tests/conformance tests/process
+AS_OLD_AS_ALLOWED := import re, tomllib; \
+	project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*(re.sub(">=(.*)", r"==\1.*", needed) for needed in project["dependencies"]), sep="\n")
+oldest: setup
+	$(BIN)/python -m venv $(OLDEST)
+	$(BIN)/python -c '$(AS_OLD_AS_ALLOWED)' > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
+		--editable '.[dev]'
+	$(OLDEST)/bin/python -m pytest -p xdist $(TEST_ARGS) $(OLDEST_TESTS)
 
 # The tests that `make test` leaves out: they last long and are like those it runs.
 long: setup

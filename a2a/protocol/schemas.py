@@ -50,7 +50,7 @@ _BEFORE: dict[str, JsonSchemaValue] = {
 
 
 class _Generator(GenerateJsonSchema):
-    """Writes bytes as the JSON encoding does, what a dataclass is for, and no titles that only repeat a field's name."""
+    """Writes bytes as the JSON encoding does, says what a dataclass is for, and leaves out titles that say nothing."""
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         return {"type": "string", "contentMediaType": "application/json"}
