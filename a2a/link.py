@@ -603,7 +603,11 @@ class Link:
         if self._is_doubted:
             frames = [frame for frame in frames if not self._is_unreadable(frame, unsendable)]
         most = self.session.message_max
-        send_frames(self._transport, frames, self._encoding, message_max=most, unsendable=unsendable)
+        # What each frame may hold, several in one message may not.
+        together = 1 if self._is_doubted else self.session.frames_max
+        send_frames(
+            self._transport, frames, self._encoding, message_max=most, frames_max=together, unsendable=unsendable
+        )
         if lost:
             self._take_all(lost)
             if self._refusal is not None and self._transport is not None:

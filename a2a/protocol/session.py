@@ -251,6 +251,11 @@ class PeerSession:
         """How many bytes a message may have, or None as long as that is not known."""
         return None if self.welcome is None else self.welcome.limits.message_max_bytes
 
+    @property
+    def frames_max(self) -> int:
+        """How many frames a message may have: before the first welcome there is a hello, and it is alone."""
+        return 1 if self.welcome is None else self.welcome.limits.frames_per_message
+
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
         frame = self._outbox.pop(request, None)

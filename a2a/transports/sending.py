@@ -31,6 +31,7 @@ def send_frames(
     encoding: Encoding,
     *,
     message_max: int | None = None,
+    frames_max: int = FRAMES_PER_MESSAGE,
     unsendable: Unsendable | None = None,
 ) -> None:
     """Send frames in as few messages as the bounds on one message allow.
@@ -40,14 +41,16 @@ def send_frames(
         frames: in their order.
         encoding: of the connection.
         message_max: how many bytes the other end takes in one message, where that is known.
+        frames_max: how many frames the other end takes in one message.
         unsendable: gets each frame that cannot be sent, the others go out; None: that is a bug, and raised.
     """
+    together = min(FRAMES_PER_MESSAGE, frames_max)
     batch: list[Frame] = []
     size = 0
     for frame in frames:
         payload = getattr(frame.message, "payload", None)
         weight = len(payload) if payload else 0
-        if batch and (len(batch) >= FRAMES_PER_MESSAGE or size + weight > BYTES_PER_MESSAGE):
+        if batch and (len(batch) >= together or size + weight > BYTES_PER_MESSAGE):
             _send(transport, batch, encoding, message_max, unsendable)
             batch, size = [], 0
         batch.append(frame)

@@ -29,7 +29,7 @@ from a2a.errors import (
     Unavailable,
 )
 from a2a.link import Link, LinkSettings, refused
-from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
+from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, FrameLimits, encode
 from a2a.protocol.messages import (
     AgentEvent,
     AgentInfo,
@@ -856,6 +856,29 @@ async def test_frames_of_one_turn_are_gathered_into_messages_of_at_most_16(coord
         sent = await coordinator.asked(40)
     assert [len(message) for message in coordinator.connections[0].messages] == [1, 16, 16, 8]
     assert [frame.message.task for frame in sent] == [f"t{number}" for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "items", "dials"), [(FrameLimits(frames_max=3), 0, 1), (FrameLimits(items_max=65_536), 40_000, 2)]
+)
+async def test_frames_that_are_too_many_for_one_message_are_said_in_several(make_link, haste, limits, items, dials):
+    server = Server(MemoryStore(), Policy(frame_limits=limits))
+    await server.open()
+    dialled: list[Receiver] = []
+
+    async def dial(receiver: Receiver) -> None:
+        dialled.append(receiver)
+        pair(receiver, server.receiver())
+
+    link = make_link(dial=dial)
+    spec: Any = {"skill": "s", "extra": [None] * items}
+    with anyio.fail_after(BOUND):
+        await link.open()
+        made = await asyncio.gather(*(link.call(TaskDelegate(f"k{number}", spec)) for number in range(8)))
+        assert len({created.task for created in made}) == 8
+        assert len(dialled) == dials
+        await link.aclose()
+    await server.aclose()
 
 
 @pytest.mark.parametrize("encoding", [MSGPACK, JSON])

@@ -31,6 +31,12 @@ def test_no_more_frames_share_a_message_than_its_bound():
     assert [ping for message in sent.messages for ping in message] == pings
 
 
+def test_no_more_frames_share_a_message_than_the_other_end_takes():
+    sent = Sent()
+    send_frames(sent, [frame(Ping()) for _ in range(7)], MSGPACK, frames_max=3)
+    assert [len(message) for message in sent.messages] == [3, 3, 1]
+
+
 @pytest.mark.parametrize(
     ("octets", "together"),
     [
