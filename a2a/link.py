@@ -65,7 +65,7 @@ from .protocol.messages import (
 from .protocol.session import Event, Identity, Left, Notice, PeerSession, Reply, TurnedAway, Welcomed
 from .protocol.types import principal_of
 from .transports.base import Receiver, Transport
-from .transports.sending import BUSY_PING, IDLE_PING, Unsendable, send_frames
+from .transports.sending import BUSY_PING, FROM_COORDINATOR_MAX, IDLE_PING, Unsendable, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
 __all__ = ["Dial", "Link", "LinkSettings", "refused", "settings_with"]
@@ -79,7 +79,6 @@ _MISSED_AFTER = 2.0
 _ACK_WITHIN = 0.5
 """Seconds an acknowledgement may wait for others that it can stand for. With a tenth of it fifty clients and as many
 agents sent two on three tasks, each a message of its own, and a task took 5 % more of all processors."""
-_FROM_OURS = 64 * 1024 * 1024
 
 Dial = Callable[[Receiver], Any]
 """Opens a connection for a receiver, as `transports.websocket.connect` does."""
@@ -100,7 +99,9 @@ class LinkSettings:
     encodings: tuple[Encoding, ...] = SUBPROTOCOLS
     websocket: WebSocketSettings = field(
         # What a peer takes from its own coordinator, and may have waiting for it: lists and offers may be long.
-        default_factory=lambda: WebSocketSettings(message_max_bytes=_FROM_OURS, outbox_max_bytes=_FROM_OURS)
+        default_factory=lambda: WebSocketSettings(
+            message_max_bytes=FROM_COORDINATOR_MAX, outbox_max_bytes=FROM_COORDINATOR_MAX
+        )
     )
     patience: float | None = None
     """Seconds to keep trying before the first connection stands; infinity for a process that may start first. None:
@@ -648,7 +649,11 @@ class Link:
 
 
 _OUR_LIMITS = FrameLimits(
-    message_max_bytes=_FROM_OURS, payload_max_bytes=_FROM_OURS, frames_max=65_536, depth_max=40, items_max=4_000_000
+    message_max_bytes=FROM_COORDINATOR_MAX,
+    payload_max_bytes=FROM_COORDINATOR_MAX,
+    frames_max=65_536,
+    depth_max=40,
+    items_max=4_000_000,
 )
 """What is taken from the coordinator: more than it takes itself, of which it is put together (spec LIMIT-2)."""
 

@@ -27,18 +27,19 @@ from .engine.ledger import namespace_in
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
-from .errors import StoreError
+from .errors import ErrorCode, LocalProtocolError, StoreError
 from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
 from .loop import running_loop
-from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame
+from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame, encode
+from .protocol.messages import Error
 from .pruning import Pruning
 from .slack import KeptReplies
 from .snapshots import Snapshots
 from .stores.base import Entry, Store
 from .transports.base import Receiver, Transport
-from .transports.sending import BUSY_PING, IDLE_PING, send_frames
+from .transports.sending import BUSY_PING, FROM_COORDINATOR_MAX, IDLE_PING, send_frames
 from .transports.websocket import Listener, WebSocketSettings, serve
 
 __all__ = ["Clock", "Server"]
@@ -54,6 +55,8 @@ are convoys: what is open stands at the same place of its way, and client, coord
 them open a task took 0.87 of the time that it took with turns of 64, and 0.97 with 16, for all the commits."""
 INBOX_MAX = 256
 """Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile."""
+OUTBOX_REST_BYTES = 64 * 1024
+"""Of an outbox, what stays free beside its largest answer: for the end of what was sent before, and for pings."""
 HELD_UP_MS = 1_000
 """A timer as late as this says that the loop was held up, by a disk without an answer or a stopped process."""
 HEAR_MS = 100
@@ -107,6 +110,8 @@ class Server:
         self._pruning: Pruning | None = None
         self._is_serving = False
         self._peers: dict[int, _Peer] = {}
+        outbox = self.policy.outbox_max_bytes
+        self.answer_max_bytes = min(outbox - min(outbox // 3, OUTBOX_REST_BYTES), FROM_COORDINATOR_MAX)
         self._decoders = {encoding: Decoder(encoding, self.policy.frame_limits) for encoding in SUBPROTOCOLS}
         self._numbers = 0
         self._end = 0
@@ -584,7 +589,19 @@ class _Peer:
         if log.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 log.debug("> %d %s", self.number, brief(frame))
-        send_frames(self.transport, frames, self.encoding)
+        most = self._server.answer_max_bytes
+        send_frames(self.transport, frames, self.encoding, message_max=most, unsendable=self._send_less)
+
+    def _send_less(self, frame: Frame, code: ErrorCode, reason: str) -> None:
+        """Refuse a request whose answer would end its connection: it would be asked again on each that follows."""
+        if code is not ErrorCode.TOO_LARGE:
+            raise LocalProtocolError(f"{frame.message.kind} has no form: {reason}")
+        assert self.transport is not None, "there is a connection to send on"
+        if frame.re is not None and frame.mseq is None:
+            refusal = Error(code, f"the answer is too large for a connection: {reason}; ask for less at once")
+            self._server.coordinator.unanswered(self.number, frame.re)
+            frame = Frame(frame.id, refusal, re=frame.re, to=frame.to)
+        self.transport.send(encode([frame], self.encoding))
 
     def received(self, data: bytes) -> None:
         self._server._received(self, data)

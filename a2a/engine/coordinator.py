@@ -436,6 +436,12 @@ class Coordinator:
         ready, self._ready = self._ready, Ready(halt=self._ready.halt)
         return ready
 
+    def unanswered(self, connection: int, request: str) -> None:
+        """Let go of the find that a request was: its answer was not sent, and so nobody watches with it."""
+        sender = self.live.connections.get(connection)
+        if sender is not None and sender.finding.pop(request, None) is not None and not sender.finding:
+            self.live.finders.pop(connection, None)
+
     def is_welcomed(self, connection: int) -> bool:
         """Tell whether the peer on this connection has said who it is."""
         known = self.live.connections.get(connection)

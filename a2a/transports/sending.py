@@ -11,12 +11,22 @@ from ..errors import ErrorCode
 from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode
 from .base import Transport
 
-__all__ = ["BUSY_PING", "BYTES_PER_MESSAGE", "FRAMES_PER_MESSAGE", "IDLE_PING", "Unsendable", "send_frames"]
+__all__ = [
+    "BUSY_PING",
+    "BYTES_PER_MESSAGE",
+    "FRAMES_PER_MESSAGE",
+    "FROM_COORDINATOR_MAX",
+    "IDLE_PING",
+    "Unsendable",
+    "send_frames",
+]
 
 FRAMES_PER_MESSAGE = 16
 """Frames gathered into one WebSocket message. More makes convoys: client, coordinator and worker then take turns."""
 BYTES_PER_MESSAGE = 256 * 1024
 """Payload bytes gathered into one message; a frame that alone has more is a message of its own."""
+FROM_COORDINATOR_MAX = 64 * 1024 * 1024
+"""Bytes that a coordinator sends in one message, and that its peers take from it (spec LIMIT-1)."""
 BUSY_PING, IDLE_PING = 5.0, 30.0
 """Seconds of silence before a peer is pinged: one with work is missed soon, ten thousand idle ones cost little."""
 

@@ -28,6 +28,8 @@ from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
 from a2a.protocol.messages import (
     A2ACall,
     A2AResult,
+    AgentFilter,
+    AgentFind,
     Credit,
     Held,
     Hello,
@@ -848,6 +850,32 @@ async def test_a_peer_that_offers_no_version_of_ours_is_told_what_is_spoken() ->
         while peer.end is None:
             peer.news = anyio.Event()
             await peer.news.wait()
+        await server.aclose()
+
+
+@pytest.mark.parametrize("encoding", [MSGPACK, JSON])
+async def test_an_answer_that_no_connection_holds_is_refused_and_ends_none(encoding: Any) -> None:
+    server = Server(MemoryStore(), Policy(outbox_max_bytes=100_000))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        for number in range(4):
+            worker = await join(server)
+            card = CARD | {"iconUrl": "x" * 20_000}
+            hello = Hello(["1.0", "1.0"], f"worker-{number}", "i", 1, card=card)  # type: ignore[arg-type]
+            worker.send(Frame("1", hello))
+            await worker.until("welcome")
+        peer = Peer(encoding)
+        pair(peer, server.receiver(), subprotocol=encoding, outbox_max_bytes=100_000)
+        while peer.transport is None:
+            await anyio.lowlevel.checkpoint()
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        peer.send(Frame("2", AgentFind(watch=True)), Frame("3", AgentFind(AgentFilter(agent="worker-2"))))
+        refused, found = await peer.reply("2"), await peer.reply("3")
+        assert refused.code == "too_large" and "expected at most" in refused.detail
+        assert [info.agent for info in found.agents] == ["worker-2"]
+        assert not server.coordinator.live.finders
+        assert peer.end is None
         await server.aclose()
 
 
