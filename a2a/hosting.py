@@ -154,7 +154,7 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
         server.coordinator.ledger.principals.clear()
 
         async def dial(receiver: Receiver) -> None:
-            pair(receiver, server.receiver())
+            pair(receiver, server.receiver(), outbox_max_bytes=policy.outbox_max_bytes)
 
         try:
             yield LinkSettings(token="", secrets={}, dial=dial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from a2a.credentials import coordinator_dir, load_secret, load_tokens
 from a2a.errors import ConnectError, StoreLocked
 from a2a.hosting import UnsafeAddress, host, parse_address, reading
 from a2a.link import LinkSettings
+from a2a.protocol.messages import TaskDelegate, TaskGet
 from a2a.stores.sqlite import SqliteStore
 
 
@@ -331,6 +333,21 @@ async def test_a_ledger_that_nobody_has_open_can_be_read_and_stays_as_it_is(tmp_
             async with client.delegate("other", key="k2"):
                 pass  # goes into the copy, and with it
         assert path.read_bytes() == before
+
+
+async def test_as_much_is_read_at_once_from_a_ledger_as_from_its_coordinator(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with anyio.fail_after(20):
+        async with host(path) as hosted, connect(hosted.url) as client:
+            given = "x" * 1_900_000
+            tasks = [(await client.link.call(_delegation(number, given))).task for number in range(10)]  # type: ignore[attr-defined]
+        async with reading(path) as settings, connect(settings=settings, name="reader") as client:
+            found = await asyncio.gather(*(client.link.call(TaskGet(task)) for task in tasks))
+            assert sum(len(task.input) for task in found) > 16 * 1024 * 1024  # type: ignore[attr-defined]
+
+
+def _delegation(number: int, given: str) -> TaskDelegate:
+    return TaskDelegate(f"k{number}", {"skill": "nothing"}, json.dumps([{"text": given}]).encode())
 
 
 async def test_a_ledger_is_read_under_names_that_are_bound_in_it(tmp_path: Path) -> None:
