@@ -88,7 +88,7 @@ async def host(
         policy: the namespace's settings; `admission` is filled in.
         token: the namespace's; by default the one this user's state directory has for the address, drawn if need be.
         ssl: a server context; needed to listen beyond this machine.
-        settings: limits of the connections.
+        settings: limits of the connections, but for what the policy says of them.
 
     Raises:
         ValueError: `listen` is no address; UnsafeAddress: it is one that others reach, and `ssl` is missing.

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from socket import socket
 from ssl import SSLContext
 
@@ -221,9 +221,14 @@ class Server:
         ssl: SSLContext | None = None,
         sock: socket | None = None,
     ) -> Listener:
-        """Accept WebSocket connections, on `sock` where it is given; return the listener with the real address."""
-        chosen = settings or WebSocketSettings(
-            message_max_bytes=self.policy.frame_limits.message_max_bytes, outbox_max_bytes=self.policy.outbox_max_bytes
+        """Accept WebSocket connections, on `sock` where it is given; return the listener with the real address.
+
+        How large a message and an outbox may be is for the policy to say, as peers are told what it says.
+        """
+        chosen = replace(
+            settings or WebSocketSettings(),
+            message_max_bytes=self.policy.frame_limits.message_max_bytes,
+            outbox_max_bytes=self.policy.outbox_max_bytes,
         )
         listener = await serve(host, port, self.receiver, chosen, ssl=ssl, sock=sock)
         self._listeners.append(listener)

@@ -19,6 +19,7 @@ from a2a.hosting import UnsafeAddress, host, parse_address, reading
 from a2a.link import LinkSettings
 from a2a.protocol.messages import TaskDelegate, TaskGet
 from a2a.stores.sqlite import SqliteStore
+from a2a.transports.websocket import WebSocketSettings
 
 
 @pytest.mark.parametrize(
@@ -333,6 +334,15 @@ async def test_a_ledger_that_nobody_has_open_can_be_read_and_stays_as_it_is(tmp_
             async with client.delegate("other", key="k2"):
                 pass  # goes into the copy, and with it
         assert path.read_bytes() == before
+
+
+async def test_a_connection_holds_as_much_as_its_peer_is_told_it_does() -> None:
+    with anyio.fail_after(20):
+        async with host(settings=WebSocketSettings(connections_max=5)) as hosted, connect(hosted.url) as client:
+            given = "x" * 1_900_000
+            tasks = [(await client.link.call(_delegation(number, given))).task for number in range(10)]  # type: ignore[attr-defined]
+            found = await asyncio.gather(*(client.link.call(TaskGet(task)) for task in tasks))
+            assert sum(len(task.input) for task in found) > WebSocketSettings().outbox_max_bytes  # type: ignore[attr-defined]
 
 
 async def test_as_much_is_read_at_once_from_a_ledger_as_from_its_coordinator(tmp_path: Path) -> None:
