@@ -55,8 +55,10 @@ are convoys: what is open stands at the same place of its way, and client, coord
 them open a task took 0.87 of the time that it took with turns of 64, and 0.97 with 16, for all the commits."""
 INBOX_MAX = 256
 """Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile."""
-OUTBOX_REST_BYTES = 64 * 1024
+OUTBOX_REST_BYTES = 65 * 1024
 """Of an outbox, what stays free beside its largest answer: for the end of what was sent before, and for pings."""
+HELD_BYTES = 512
+"""What a frame that is held takes beside its payload, which the ledger mostly has as well."""
 HELD_UP_MS = 1_000
 """A timer as late as this says that the loop was held up, by a disk without an answer or a stopped process."""
 HEAR_MS = 100
@@ -111,7 +113,8 @@ class Server:
         self._is_serving = False
         self._peers: dict[int, _Peer] = {}
         outbox = self.policy.outbox_max_bytes
-        self.answer_max_bytes = min(outbox - min(outbox // 3, OUTBOX_REST_BYTES), FROM_COORDINATOR_MAX)
+        self.rest_bytes = min(outbox // 2, OUTBOX_REST_BYTES)
+        self.answer_max_bytes = min(outbox - self.rest_bytes, FROM_COORDINATOR_MAX)
         self._decoders = {encoding: Decoder(encoding, self.policy.frame_limits) for encoding in SUBPROTOCOLS}
         self._numbers = 0
         self._end = 0
@@ -306,7 +309,7 @@ class Server:
     def _take_next(self) -> int:
         """Decide on the frames of the message that came first, and return how many it had."""
         peer, data = self._inbox.popleft()
-        if not self._is_serving:
+        if not self._is_serving or peer.puts_off(data):
             return 0
         try:
             return self._take(peer, data)
@@ -328,6 +331,11 @@ class Server:
         self._taken[number] = self._taken.get(number, 0) + len(frames)
         peer.take(len(frames))
         return len(frames)
+
+    def _take_up(self, peer: _Peer, messages: list[bytes]) -> None:
+        """Take messages that were put off, before all that came behind them."""
+        self._inbox.extendleft((peer, data) for data in reversed(messages))
+        self._wake()
 
     def _closed(self, number: int) -> None:
         if self._is_serving:
@@ -539,8 +547,11 @@ class _Peer:
     """The server's end of one connection: decodes, and slows down a peer that sends more than it may."""
 
     __slots__ = (
+        "_held",
+        "_held_bytes",
         "_hello_timer",
         "_is_busy",
+        "_put_off",
         "_refill_at",
         "_server",
         "_tokens",
@@ -567,6 +578,12 @@ class _Peer:
         self._refill_at = 0
         self._is_busy = False
         self._hello_timer: asyncio.TimerHandle | None = None
+        self._held: list[Frame] = []
+        """What found no room in the outbox. While there is any, nothing is read from this peer, nor decided for it."""
+        self._held_bytes = 0
+        """About how many bytes came for it since."""
+        self._put_off: list[bytes] = []
+        """Messages of it that had been read by then."""
 
     def opened(self, transport: Transport) -> None:
         self.transport = transport
@@ -594,8 +611,54 @@ class _Peer:
         if log.isEnabledFor(logging.DEBUG):
             for frame in frames:
                 log.debug("> %d %s", self.number, brief(frame))
+        if not self._held:
+            self._send(frames)
+            return
+        self._held += frames
+        self._held_bytes += sum(len(getattr(frame.message, "payload", None) or b"") + HELD_BYTES for frame in frames)
+        if self._held_bytes > self._server.policy.outbox_max_bytes:
+            self.transport.abort()  # it did not ask for that, and reads too slowly (spec LIMIT-5)
+
+    def _send(self, frames: list[Frame]) -> None:
+        """Send frames as far as there is room, and the rest once the peer has taken what was sent."""
+        assert self.transport is not None, "there is a connection to send on"
         most = self._server.answer_max_bytes
-        send_frames(self.transport, frames, self.encoding, message_max=most, unsendable=self._send_less)
+        sent = send_frames(
+            self.transport,
+            frames,
+            self.encoding,
+            message_max=most,
+            unsendable=self._send_less,
+            has_room=self._has_room,
+        )
+        self._held = frames[sent:]
+        if self._held:
+            self._pause()
+            self.transport.when_drained(self._drained)
+
+    def _has_room(self, size: int) -> bool:
+        assert self.transport is not None, "there is a connection to send on"
+        waiting = self.transport.waiting
+        return waiting <= self._server.rest_bytes or waiting + size < self._server.policy.outbox_max_bytes
+
+    def _drained(self) -> None:
+        held, self._held, self._held_bytes = self._held, [], 0
+        self._send(held)
+        if not self._held:
+            self._end_hold()
+            if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
+                self._resume()
+
+    def _end_hold(self) -> None:
+        messages, self._put_off = self._put_off, []
+        if messages:
+            self._server._take_up(self, messages)
+
+    def puts_off(self, data: bytes) -> bool:
+        """Put a message off where answers to earlier ones wait for the peer to read, and tell whether it was."""
+        if self._held:
+            self._put_off.append(data)
+        return bool(self._held)
 
     def _send_less(self, frame: Frame, code: ErrorCode, reason: str) -> None:
         """Refuse a request whose answer would end its connection: it would be asked again on each that follows."""
@@ -618,6 +681,8 @@ class _Peer:
         self.transport = None
         if self._hello_timer is not None:
             self._hello_timer.cancel()
+        self._held = []
+        self._end_hold()
         self._server._closed(self.number)
 
     def take(self, count: int) -> None:
@@ -660,6 +725,6 @@ class _Peer:
 
     def _resume(self) -> None:
         self._tokens = max(self._tokens, 0.0)
-        if self.is_paused and not self.is_waiting and self.transport is not None:
+        if self.is_paused and not self.is_waiting and not self._held and self.transport is not None:
             self.is_paused = False
             self.transport.resume_reading()

@@ -6,6 +6,7 @@ bytes arrived, without a queue, a lock or a task per message. A transport does n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Receiver", "Transport"]
@@ -31,6 +32,16 @@ class Transport(Protocol):
         Messages sent within one turn of the event loop leave in one write. A peer that leaves more than the bound of
         the outbox unread, or reads nothing for the write deadline, loses the connection; what it missed reaches it
         again through its mailbox.
+        """
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes of what was sent the peer has yet to take, as the bound of the outbox counts them."""
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Have `call` called once, when next to nothing waits: little enough for what leaves a rest of the outbox free.
+
+        Not at the end of a connection. The newest wish counts.
         """
 
     def pause_reading(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode
@@ -73,6 +74,7 @@ class _End:
         self._is_over = False
         self._closing: Close | None = None  # set by `close` here; the other end's delivery completes it
         self._timer: asyncio.TimerHandle | None = None
+        self._when_drained: Callable[[], None] | None = None
 
     # --- Transport ---------------------------------------------------------------------------------------------------
 
@@ -87,6 +89,14 @@ class _End:
             self._end(f"the outbox is full: {waiting}")
         else:
             other._deliver_soon()
+
+    @property
+    def waiting(self) -> int:
+        return self._other._inbox_bytes
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        self._when_drained = call
+        self._other._deliver_soon()
 
     def pause_reading(self) -> None:
         self._is_reading_paused = self._is_open
@@ -143,9 +153,13 @@ class _End:
             except Exception:  # a bug above; it costs this connection and no other
                 logger.exception("%s: the receiver failed in received()", self.peer)
                 self.close(CloseCode.INTERNAL_ERROR, "internal error")
-        closing = self._other._closing
+        other = self._other
+        if other._when_drained is not None and not self._inbox and other._is_open:
+            call, other._when_drained = other._when_drained, None
+            call()
+        closing = other._closing
         if closing is not None and not self._inbox and not self._is_reading_paused:
-            self._other._end(f"closed here: {closing}", f"closed by the peer: {closing}")
+            other._end(f"closed here: {closing}", f"closed by the peer: {closing}")
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ __all__ = [
     "FRAMES_PER_MESSAGE",
     "FROM_COORDINATOR_MAX",
     "IDLE_PING",
+    "HasRoom",
     "Unsendable",
     "send_frames",
 ]
@@ -33,6 +34,8 @@ BUSY_PING, IDLE_PING = 5.0, 30.0
 
 Unsendable = Callable[[Frame, ErrorCode, str], None]
 """Gets a frame that cannot be sent, and why: `malformed`, as it has no form, or `too_large`."""
+HasRoom = Callable[[int], bool]
+"""Looks whether a message of so many bytes may be sent now."""
 
 
 def send_frames(
@@ -43,8 +46,9 @@ def send_frames(
     message_max: int | None = None,
     frames_max: int = FRAMES_PER_MESSAGE,
     unsendable: Unsendable | None = None,
-) -> None:
-    """Send frames in as few messages as the bounds on one message allow.
+    has_room: HasRoom | None = None,
+) -> int:
+    """Send frames in as few messages as the bounds on one message allow, and return how many are done with.
 
     Args:
         transport: where they go.
@@ -53,7 +57,10 @@ def send_frames(
         message_max: how many bytes the other end takes in one message, where that is known.
         frames_max: how many frames the other end takes in one message.
         unsendable: gets each frame that cannot be sent, the others go out; None: that is a bug, and raised.
+        has_room: looks whether a message of so many bytes may go now; where not, it and those behind it stay; None:
+            all may go.
     """
+    done = 0
     together = min(FRAMES_PER_MESSAGE, frames_max)
     batch: list[Frame] = []
     size = 0
@@ -61,17 +68,26 @@ def send_frames(
         payload = getattr(frame.message, "payload", None)
         weight = len(payload) if payload else 0
         if batch and (len(batch) >= together or size + weight > BYTES_PER_MESSAGE):
-            _send(transport, batch, encoding, message_max, unsendable)
+            sent = _send(transport, batch, encoding, message_max, unsendable, has_room)
+            done += sent
+            if sent < len(batch):
+                return done
             batch, size = [], 0
         batch.append(frame)
         size += weight
     if batch:
-        _send(transport, batch, encoding, message_max, unsendable)
+        done += _send(transport, batch, encoding, message_max, unsendable, has_room)
+    return done
 
 
 def _send(
-    transport: Transport, batch: list[Frame], encoding: Encoding, message_max: int | None, unsendable: Unsendable | None
-) -> None:
+    transport: Transport,
+    batch: list[Frame],
+    encoding: Encoding,
+    message_max: int | None,
+    unsendable: Unsendable | None,
+    has_room: HasRoom | None,
+) -> int:
     try:
         data = encode(batch, encoding)
     except UNENCODABLE as error:
@@ -80,11 +96,15 @@ def _send(
         code, reason = ErrorCode.MALFORMED, str(error) or type(error).__name__
     else:
         if message_max is None or len(data) <= message_max:
+            if has_room is not None and not has_room(len(data)):
+                return 0
             transport.send(data)
-            return
+            return len(batch)
         code, reason = ErrorCode.TOO_LARGE, f"expected at most {message_max} bytes in a message, this has {len(data)}"
     if len(batch) > 1:
-        for frame in batch:
-            _send(transport, [frame], encoding, message_max, unsendable)
+        for done, frame in enumerate(batch):
+            if not _send(transport, [frame], encoding, message_max, unsendable, has_room):
+                return done
     elif unsendable is not None:
         unsendable(batch[0], code, reason)
+    return len(batch)

@@ -121,6 +121,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_stuck_ticks",
         "_timer",
         "_transport",
+        "_when_drained",
         "_write_timer",
         "_written",
         "peer",
@@ -155,6 +156,7 @@ class WebSocketConnection(asyncio.Protocol):
 
         self._queued = 0  # bytes framed in the protocol and not yet written, counted with the largest header
         self._is_writing_paused = False
+        self._when_drained: Callable[[], None] | None = None
         self._is_reading_paused = False
 
         self._written = 0  # all bytes ever handed to asyncio
@@ -167,7 +169,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_interval = settings.ping_interval
         self._looks_at = self._received_at + self._ping_interval  # not the timer's: uvloop has none for what is due now
         self._timer = self._loop.call_at(self._looks_at, self._check_life)  # later: the closing deadline
-        transport.set_write_buffer_limits(high=min(WRITE_BUFFER_MAX_BYTES, settings.outbox_max_bytes))
+        transport.set_write_buffer_limits(high=min(WRITE_BUFFER_MAX_BYTES, settings.outbox_max_bytes // 3))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # TCP_NODELAY is asyncio's own default
             tcp: socket.socket = transport.get_extra_info("socket")
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MAX_BYTES)
@@ -193,6 +195,15 @@ class WebSocketConnection(asyncio.Protocol):
         else:
             self._send_frame(data)
         self._queue(len(data))
+
+    @property
+    def waiting(self) -> int:
+        return self._queued + self._transport.get_write_buffer_size()
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        self._when_drained = call
+        if not self._is_writing_paused:
+            self._loop.call_soon(self._tell_drained)
 
     def pause_reading(self) -> None:
         if self._is_open and not self._is_reading_paused and not self._transport.is_closing():
@@ -299,12 +310,18 @@ class WebSocketConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._is_writing_paused = False
         self._flush()
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._when_drained is not None and self._is_open and not self._is_writing_paused:
+            call, self._when_drained = self._when_drained, None
+            call()
 
     def _queue(self, size: int) -> None:
         """Count a frame the protocol now holds; see to it that it leaves, or that the peer does."""
         self._queued += size + FRAME_OVERHEAD_BYTES
         self._flush()
-        waiting = self._queued + self._transport.get_write_buffer_size()
+        waiting = self.waiting
         if waiting > self._settings.outbox_max_bytes:
             self._abort(f"the outbox is full: {waiting} bytes wait, at most {self._settings.outbox_max_bytes} may")
 

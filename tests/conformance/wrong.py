@@ -731,6 +731,14 @@ WRONG: tuple[Wrong, ...] = (
         broken=("ID-5",),
     ),
     Wrong(
+        "hangs-up-on-who-asks-for-much",
+        COORDINATOR,
+        "Answers that find no room are sent all the same, and end the connection.",
+        one(SERVER, "            has_room=self._has_room,\n", ""),
+        broken=("LIMIT-5",),
+        areas=("LIMIT-5",),
+    ),
+    Wrong(
         "ignores-limits",
         AGENT,
         "The agent sends a result however large it is.",

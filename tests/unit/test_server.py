@@ -37,10 +37,12 @@ from a2a.protocol.messages import (
     Ping,
     TaskCancel,
     TaskDelegate,
+    TaskEventNotice,
     TaskGet,
     TaskList,
     TaskOffer,
     TaskReport,
+    TaskWatch,
 )
 from a2a.stores.base import Appended, Entry, Store
 from a2a.stores.reader import LedgerReader
@@ -876,6 +878,84 @@ async def test_an_answer_that_no_connection_holds_is_refused_and_ends_none(encod
         assert [info.agent for info in found.agents] == ["worker-2"]
         assert not server.coordinator.live.finders
         assert peer.end is None
+        await server.aclose()
+
+
+async def asks_for_much(server: Server) -> Peer:
+    """Return a peer that reads nothing now, and has asked ten times for what fills a third of its outbox."""
+    peer = Peer()
+    pair(peer, server.receiver(), outbox_max_bytes=server.policy.outbox_max_bytes)
+    while peer.transport is None:
+        await anyio.lowlevel.checkpoint()
+    peer.send(Frame("1", HELLO))
+    await peer.until("welcome")
+    peer.send(Frame("2", TaskDelegate("k", {"skill": "x"}, b'"' + b"x" * 100_000 + b'"')))
+    task = (await peer.reply("2")).task
+    peer.transport.pause_reading()
+    for number in range(0, 10, 2):
+        peer.send(*(Frame(f"get {one}", TaskGet(task)) for one in (number, number + 1)))
+    peer.send(Frame("watch", TaskWatch(task)))
+    return peer
+
+
+async def held(server: Server) -> server_module._Peer:
+    """Wait for the one peer for which answers are held."""
+    while True:
+        for peer in server._peers.values():
+            if peer._held:
+                return peer
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_what_a_peer_asked_for_waits_until_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 4)
+    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await asks_for_much(server)
+        end = await held(server)
+        while not end._put_off:
+            await anyio.lowlevel.checkpoint()
+        assert end.is_paused and peer.end is None
+        peer.transport.resume_reading()
+        assert len((await peer.reply("get 9")).input) == 100_002
+        await peer.reply("watch")
+        await peer.until("task.event")
+        answered = [frame.re for frame in peer.frames if frame.message.kind != "task.event"]
+        assert answered[2:] == [*(f"get {number}" for number in range(10)), "watch"]
+        assert not end._held and not end._put_off and not end.is_paused
+        peer.send(Frame("3", Ping()))
+        await peer.reply("3")
+        await server.aclose()
+
+
+async def test_a_peer_that_left_before_it_read_is_heard_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 4)
+    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await asks_for_much(server)
+        peer.send(Frame("3", TaskDelegate("last", {"skill": "y"})))
+        end = await held(server)
+        while len(end._put_off) < 2:
+            await anyio.lowlevel.checkpoint()
+        assert len(server.coordinator.ledger.tasks) == 1
+        peer.transport.abort()
+        while len(server.coordinator.ledger.tasks) < 2:
+            await anyio.lowlevel.checkpoint()
+        assert not server._peers
+        await server.aclose()
+
+
+async def test_what_comes_on_top_of_what_a_peer_asked_for_and_does_not_read_ends_its_connection() -> None:
+    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await asks_for_much(server)
+        end = await held(server)
+        while peer.end is None:
+            end.send([Frame("e", TaskEventNotice("t", 1, "artifact", "leased", 1, payload=b"x" * 100_000), re="w")])
+            await anyio.lowlevel.checkpoint()
         await server.aclose()
 
 

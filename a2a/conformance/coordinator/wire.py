@@ -473,6 +473,19 @@ async def a_peer_that_does_not_read_loses_its_connection_and_no_mail(under: Coor
         await back.reviewed(task.task)
 
 
+@coordinator("LIMIT-5")
+async def who_asks_for_much_at_once_gets_it(under: Coordinator) -> None:
+    """Forty answers of 2 MB each, asked for before one is read, all come."""
+    client = await under.peer()
+    client.patience = 20.0
+    task = (await client.delegate(under.skill(), payload=parts("x" * 2_000_000))).task
+    frames = [client.frame("task.get", task=task) for _ in range(40)]
+    await client.send_frames(*frames)
+    for frame in frames:
+        answer = await client.reply(frame["id"])
+        check(answer.kind == "task.found", "task.found", answer)
+
+
 @coordinator("LIMIT-7")
 async def a_task_is_watched_and_asked_within_its_numbers(under: Coordinator) -> None:
     """A checkpoint of more than 262,144 bytes is refused with `too_large`, and the attempt goes on."""

@@ -244,6 +244,26 @@ async def test_what_was_read_makes_room_in_the_outbox(link, a, b):
         assert a.reasons == []
 
 
+async def test_it_is_told_once_when_the_peer_has_taken_what_waited(link, a, b):
+    async with link(a, b, outbox_max_bytes=64 * 1024 * 1024):
+        drained = asyncio.Event()
+        a.transport.when_drained(drained.set)  # nothing waits yet
+        await asyncio.wait_for(drained.wait(), 10)
+        drained.clear()
+        b.transport.pause_reading()
+        for _ in range(500):
+            a.transport.send(bytes(64 * 1024))
+        waited = a.transport.waiting
+        assert waited > 8 * 1024 * 1024
+        a.transport.when_drained(drained.set)
+        await asyncio.sleep(0)
+        assert not drained.is_set()
+        b.transport.resume_reading()
+        await asyncio.wait_for(drained.wait(), 10)
+        assert a.transport.waiting <= 64 * 1024
+        assert a.reasons == []
+
+
 @pytest.mark.parametrize("method", ["on_opened", "on_message"])
 async def test_a_failing_receiver_costs_its_connection(link, a, b, method, caplog):
     def fail(_):

@@ -54,6 +54,22 @@ def test_no_more_payload_shares_a_message_than_its_bound(octets, together):
     assert [chunk.chunk_no for message in sent.messages for chunk in message] == list(range(len(octets)))
 
 
+def test_what_finds_no_room_stays_with_all_behind_it():
+    frames = [frame(Ping(str(number))) for number in range(5)]
+    sent = Sent()
+    done = send_frames(sent, frames, MSGPACK, frames_max=2, has_room=lambda size: size > 0 and len(sent.messages) < 2)
+    assert done == 4
+    assert [ping.nonce for message in sent.messages for ping in message] == ["0", "1", "2", "3"]
+    assert send_frames(sent, frames[done:], MSGPACK, has_room=lambda size: True) == 1
+
+
+def test_of_a_message_that_is_too_large_each_frame_has_to_find_room():
+    frames = [frame(Ping("x" * 60)) for _ in range(3)]
+    sent = Sent()
+    done = send_frames(sent, frames, MSGPACK, message_max=200, has_room=lambda size: len(sent.messages) < 2)
+    assert done == 2 and len(sent.messages) == 2
+
+
 def test_nothing_is_sent_for_nothing():
     sent = Sent()
     send_frames(sent, [], MSGPACK)
