@@ -105,8 +105,9 @@ _FRAMES = frozenset(item.name for item in fields(FrameLimits)) - {"depth_max"}
 _NUMBERS = ("int", "int | None")
 _POLICY = frozenset(item.name for item in fields(Policy) if item.type in _NUMBERS and not item.name.endswith("_ms"))
 _MAY_BE_ZERO = _BOUNDS - {"attempts"} | {"conflict_cost_micro"}
-_LEAST = {"message_max_bytes": 1024, "items_max": 64}
-"""What the hello of a small agent takes, with its card: with less nobody would be let in, or told why."""
+_LEAST = {"message_max_bytes": 1024, "items_max": 64, "outbox_max_bytes": 2048, "payload_max_bytes": 2}
+"""What the hello of a small agent takes, with its card, and its welcome: with less nobody would be let in, or told why.
+And what the smallest payload has, which is an empty list."""
 _SOCKET = frozenset({"connections_max"})
 
 

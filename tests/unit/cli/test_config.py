@@ -101,6 +101,8 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[durations]\nheartbeat = 20", r"heartbeat: 20 s is more than a third of the lease of 30 s"),
         ("[limits]\nattempts = 0", r"attempts: expected a whole number from 1, got 0"),
         ("[limits]\nmessage_max_bytes = 4", r"message_max_bytes: expected a whole number from 1024, got 4"),
+        ("[limits]\noutbox_max_bytes = 2047", r"outbox_max_bytes: expected a whole number from 2048, got 2047"),
+        ("[limits]\npayload_max_bytes = 1", r"payload_max_bytes: expected a whole number from 2, got 1"),
         ("[limits]\nitems_max = 63", r"items_max: expected a whole number from 64, got 63"),
         ("[limits]\nlosses = -1", r"losses: expected a whole number from 0, got -1"),
         (
