@@ -213,6 +213,8 @@ class TaskContext:
     ) -> NoReturn:
         """Hand the task on to another agent, with what `checkpoint` left and a message; the handler ends here.
 
+        Who gives up to wait has said it all the same: what the handler comes to then counts where it is refused.
+
         Args:
             to: the agent that shall have it next; by default any other.
             tags: tags that the next agent's skill must have.
@@ -222,6 +224,7 @@ class TaskContext:
         Raises:
             NoCapableAgent: nobody else would do; the attempt goes on.
             QuotaExceeded: the task was handed on too often; the attempt goes on.
+            TooLarge: the message is larger than the coordinator takes; the attempt goes on.
         """
         requires: dict[str, Any] = {}
         if tags:
@@ -233,7 +236,12 @@ class TaskContext:
 
         async def send() -> None:
             link = self._runner.link
-            await link.reply_to(link.work.hand_off(self._attempt, to, requires or None, payload))
+            request = link.work.hand_off(self._attempt, to, requires or None, payload)
+            try:
+                await link.reply_to(request, stands=True)
+            except asyncio.CancelledError:
+                self._attempt.is_deserted = True
+                raise
 
         await self._runner.on_link(send())
         raise HandedOff(f"task {self.id} was handed on")

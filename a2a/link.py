@@ -280,19 +280,22 @@ class Link:
         future = self._replies[request] = self._loop.create_future()
         return future
 
-    async def reply_to(self, request: str, expected: asyncio.Future[Message] | None = None) -> Message:
+    async def reply_to(
+        self, request: str, expected: asyncio.Future[Message] | None = None, *, stands: bool = False
+    ) -> Message:
         """Return the answer to a request that was made already; see `call`.
 
         Args:
             request: its id.
             expected: what `expect` returned; None: it was made just now, and the loop has not turned since.
+            stands: whether it is said all the same, and its answer taken, where the caller does not wait for it.
         """
         future = expected or self.expect(request)
         try:
             answer = await future
         finally:
             self._replies.pop(request, None)
-            if not future.done() or future.cancelled():
+            if not stands and (not future.done() or future.cancelled()):
                 self.session.forget(request)
                 self._fewer_wait.set()
         if isinstance(answer, Error):

@@ -103,6 +103,17 @@ class Attempt:
     """What the newest heartbeat said."""
     is_plain: bool = False
     """Whether its last word was refused, and a plainer one said."""
+    hand_offs: int = 0
+    """Wishes to hand the task on that have no answer yet: refused, the attempt goes on."""
+    is_deserted: bool = False
+    """Whether the handler did not wait for the answer to such a wish, and does not know how it ended."""
+    last_word: TaskReport | TaskYield | TaskDecline | None = None
+    """What was said last while the answer to such a wish was awaited: it counts where that is refused."""
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its handler may have to hear something: also where it may be over, and may go on."""
+        return self.state is AttemptState.RUNNING or self.hand_offs > 0
 
     @property
     def task(self) -> str:
@@ -192,13 +203,13 @@ class Work:
             return [
                 Answered(attempt, message.ask_no, message.payload)
                 for attempt in self.attempts.values()
-                if attempt.task == message.task and attempt.state is AttemptState.RUNNING
+                if attempt.task == message.task and attempt.is_at_work
             ]
         if isinstance(message, TaskSteer):
             return [
                 Steered(attempt, message.steer_no, message.payload)
                 for attempt in self.attempts.values()
-                if attempt.task == message.task and attempt.state is not AttemptState.ENDING
+                if attempt.task == message.task and (attempt.is_at_work or attempt.state is AttemptState.ASKING)
             ]
         return []
 
@@ -263,12 +274,19 @@ class Work:
         attempt = self.attempts.get((request.task, request.fence))
         if attempt is None:
             return []
+        attempt.hand_offs -= 1
         if not isinstance(message, Error):
             del self.attempts[request.task, request.fence]
+            return [Stop(attempt, "handed_off", "skip", 0)] if attempt.is_deserted else []
+        if attempt.hand_offs:
             return []
         attempt.state = AttemptState.RUNNING  # nobody else would do, or the fence is not current: it goes on or is lost
         self._beat_at(attempt, attempt.next_beat)
-        return self._lost(request.task, request.fence, "superseded") if message.code == "stale" else []
+        if message.code == "stale":
+            return self._lost(request.task, request.fence, "superseded")
+        if attempt.last_word is not None:
+            self._end(attempt, attempt.last_word)
+        return []
 
     def on_welcome(self, welcome: Welcome, greeted_at: int, now: int) -> list[Event]:
         """Learn what became of each attempt that was held while the connection was away.
@@ -323,7 +341,7 @@ class Work:
         if attempt is None:
             return []
         if message.grace_ms > 0:
-            if attempt.state is not AttemptState.RUNNING:
+            if not attempt.is_at_work:
                 return []
             return [Stop(attempt, message.reason, message.mode, message.grace_ms)]
         return self._lost(message.task, message.fence, message.reason)
@@ -429,10 +447,13 @@ class Work:
 
     def hand_off(self, attempt: Attempt, to: str | None, requires: dict[str, Any] | None, payload: bytes | None) -> str:
         """Hand the task on to another agent, and return the request's id; refused, the attempt goes on."""
-        attempt.state = AttemptState.ENDING
-        return self.session.request(
+        request = self.session.request(
             TaskHandoff(attempt.task, attempt.fence, to, requires, payload, _usage(attempt))  # type: ignore[arg-type]
         )
+        attempt.state = AttemptState.ENDING  # not before: what is too large to be said is refused here
+        attempt.hand_offs += 1
+        attempt.is_deserted = False
+        return request
 
     def decline(
         self,
@@ -445,6 +466,8 @@ class Work:
 
     def _end(self, attempt: Attempt, last_word: TaskReport | TaskYield | TaskDecline) -> None:
         if attempt.state is AttemptState.ENDING:
+            if attempt.hand_offs:
+                attempt.last_word = last_word
             return
         attempt.state = AttemptState.ENDING
         self.attempts[attempt.task, attempt.fence] = attempt

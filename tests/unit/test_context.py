@@ -207,6 +207,28 @@ async def test_a_task_is_handed_on_under_its_id_with_a_message() -> None:
             stop.set()
 
 
+async def test_an_attempt_goes_on_whose_hand_off_was_refused_or_given_up() -> None:
+    agent = Agent("alone")
+
+    @agent.skill
+    async def work(task: TaskContext, turns: int) -> str:
+        if turns < 0:
+            with pytest.raises(TooLarge):
+                await task.hand_off(message="x" * 5_000_000)
+            return "done"
+        given_up = asyncio.ensure_future(task.hand_off())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        return "done"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy()) as running:
+            for turns in range(-1, 6):
+                async with running.client.delegate("work", {"turns": turns}) as task:
+                    assert await task.result() == "done", turns
+
+
 async def test_what_was_used_is_told_before_a_hand_off() -> None:
     first, second = Agent("junior"), Agent("senior")
 

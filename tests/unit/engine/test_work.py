@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from a2a.engine.work import Answered, Attempt, AttemptState, Start, Steered, Stop, Work, effect_key
+from a2a.errors import TooLarge
 from a2a.protocol.canonical import NUMBER_MAX, content_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
@@ -398,6 +399,47 @@ def test_a_hand_off_that_is_refused_lets_the_attempt_go_on(bench: Bench) -> None
     [frame] = bench.sent()
     assert bench.reply(frame, Ok("queued")) == []
     assert bench.work.attempts == {}
+
+
+def test_a_hand_off_that_is_too_large_to_be_said_changes_nothing(bench: Bench) -> None:
+    attempt = bench.start()
+    with pytest.raises(TooLarge):
+        bench.work.hand_off(attempt, None, None, b"1" * 1_001)
+    bench.work.report(attempt, "completed")
+    assert [message.kind for message in bench.messages()] == ["task.report"]
+
+
+@pytest.mark.parametrize("code", ["no_capable_agent", "stale"])
+def test_the_last_word_behind_a_hand_off_counts_where_that_is_refused(bench: Bench, code: str) -> None:
+    attempt = bench.start()
+    bench.work.hand_off(attempt, None, None, None)
+    bench.work.hand_off(attempt, "other", None, None)
+    [first, second] = bench.sent()
+    bench.work.report(attempt, "completed")
+    bench.reply(first, Error("no_capable_agent", "nobody"))
+    assert bench.sent() == [], "another one has no answer yet"
+    bench.reply(second, Error(code, "it is not to be"))
+    assert [message.kind for message in bench.messages()] == (["task.report"] if code != "stale" else [])
+    assert (attempt.task, attempt.fence) in bench.work.attempts or code == "stale"
+
+
+def test_a_handler_that_did_not_wait_for_its_hand_off_is_stopped_by_it(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.hand_off(attempt, None, None, None)
+    attempt.is_deserted = True
+    bench.work.report(attempt, "completed")
+    [frame] = bench.sent()
+    assert bench.reply(frame, Ok("queued")) == [Stop(attempt, "handed_off", "skip", 0)]
+    assert (bench.work.attempts, bench.sent()) == ({}, [])
+
+
+def test_what_is_told_while_a_hand_off_has_no_answer_is_heard(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.hand_off(attempt, None, None, None)
+    assert bench.work.on_notice(TaskSteer("t-1", "k", b"[]", steer_no=1), None, 1000) == [Steered(attempt, 1, b"[]")]
+    assert bench.work.on_notice(TaskAnswer("t-1", 1, b"[]"), None, 1000) == [Answered(attempt, 1, b"[]")]
+    [stop] = bench.work.on_notice(TaskRevoke("t-1", 5, "cancel", "coop", 1000), None, 1000)
+    assert stop == Stop(attempt, "cancel", "coop", 1000)
 
 
 def test_an_attempt_that_goes_on_after_a_hand_off_was_refused_has_its_heartbeats_again(bench: Bench) -> None:
