@@ -24,8 +24,12 @@ from .engine.agent_watching import WatchedAgents
 from .engine.context_watching import Watched
 from .engine.delegation import Delegation
 from .errors import (
+    AlreadyAnswered,
+    Conflict,
     ConnectionLost,
+    Gone,
     LocalProtocolError,
+    NotFound,
     Refused,
     RemoteProtocolError,
     StaleBasis,
@@ -701,16 +705,18 @@ class TaskHandle:
         Raises:
             Conflict: it is not the current one any more, or was taken already.
         """
-        rejected, was_read = self._known.review, self._was_read
+        known, rejected, was_read = self._known, self._known.review, self._was_read
         request = self._owner.link.delegations.confirm(
-            self._known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback)
+            known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback)
         )
         self._was_read = False
         try:
             await self._say(request, "reject")
-        except Refused:
-            if self._known.review is None:  # nothing newer came meanwhile: it is still the one there is
-                self._known.review, self._was_read = rejected, was_read
+        except BaseException as error:
+            if known.review is None:  # nothing newer came meanwhile: it is still the one there is
+                known.review = rejected
+                # Who gave up to wait may have rejected it: leaving the block does not accept it.
+                self._was_read = was_read and isinstance(error, Refused)
             raise
 
     async def cancel(self, reason: str = "", *, mode: Mode = "coop") -> str:
@@ -742,7 +748,17 @@ class TaskHandle:
             AlreadyAnswered: another answer counts, and is `data["answer"]`.
             Conflict: the question was withdrawn.
         """
-        await self._say(self._owner.link.delegations.answer(self._known, ask_no, parts_payload(value)), "answer")
+        known, asked = self._known, self._known.asks.get(ask_no)
+        request = self._owner.link.delegations.answer(known, ask_no, parts_payload(value))
+        try:
+            await self._say(request, "answer")
+        except (AlreadyAnswered, Conflict, NotFound, Gone):
+            raise
+        except BaseException:
+            if asked is not None and not known.has_ended:  # it may be that it has no answer yet
+                known.asks.setdefault(ask_no, asked)
+                self._wake()
+            raise
 
     async def _say(self, request: str | None, what: str) -> Message:
         if request is None:

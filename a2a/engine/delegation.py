@@ -158,10 +158,11 @@ class Delegations:
         review = delegation.review
         if review is None or delegation.task is None:
             return None
-        delegation.review = None if verdict == "reject" else review
-        return self.session.request(
+        request = self.session.request(
             TaskConfirm(delegation.task, review.rev, review.result_hash, verdict, rework, reason_code, feedback)
         )
+        delegation.review = None if verdict == "reject" else review
+        return request
 
     def cancel(self, delegation: Delegation, mode: Literal["coop", "kill", "skip"], reason: str) -> str | None:
         """Ask for the task to end, and return the request's id; None where it was not created yet."""
@@ -173,8 +174,9 @@ class Delegations:
         """Answer a question, and return the request's id; None where the task was not created yet."""
         if delegation.task is None:
             return None
+        request = self.session.request(TaskAnswer(delegation.task, ask_no, payload))
         delegation.asks.pop(ask_no, None)
-        return self.session.request(TaskAnswer(delegation.task, ask_no, payload))
+        return request
 
     def steer(
         self, delegation: Delegation, key: str, payload: bytes, mode: Literal["enqueue", "interrupt"]

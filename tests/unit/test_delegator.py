@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import anyio
@@ -17,6 +18,7 @@ from a2a.errors import (
     LocalProtocolError,
     QuotaExceeded,
     RemoteProtocolError,
+    TooLarge,
     Unauthenticated,
 )
 from a2a.protocol.messages import Message, TaskCreated, TaskDelegate
@@ -248,6 +250,55 @@ async def test_a_rejected_result_is_reworked_with_the_feedback(helper: Agent) ->
             assert await task.result() == "draft"
             await task.reject("shorter")
             assert await task.result() == "draft shorter"
+
+
+@pytest.mark.parametrize("turns", [None, *range(8)])
+async def test_a_rejection_that_was_refused_or_given_up_may_be_said_again(helper: Agent, turns: int | None) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft") as task:
+            assert await task.result() == "draft"
+            if turns is None:
+                with pytest.raises(TooLarge):
+                    await task.reject("x" * 5_000_000)
+            else:
+                await given_up(task.reject("shorter"), turns)
+            await task.reject("shorter")
+            assert await task.result() == "draft shorter"
+
+
+async def test_leaving_the_block_accepts_nothing_of_which_a_rejection_was_given_up(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("draft") as task:
+                assert await task.result() == "draft"
+                await given_up(task.reject("shorter"), 1)
+            state = (await running.client.get(task.id))["metadata"]["state"]
+            assert state != "completed"
+
+
+@pytest.mark.parametrize("turns", [None, *range(8)])
+async def test_a_question_is_there_until_an_answer_to_it_counts(helper: Agent, turns: int | None) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("sure") as task:
+            asked = await task.question()
+            if turns is None:
+                with pytest.raises(TooLarge):
+                    await task.answer(1, "x" * 5_000_000)
+            else:
+                await given_up(task.answer(1, "yes"), turns)
+            if turns is None or turns < 2:
+                assert await task.question() == asked
+            await task.answer(1, "yes")
+            assert await task.result() is True
+
+
+async def given_up(saying: Coroutine[Any, Any, None], turns: int) -> None:
+    """Say something, and wait no longer for the answer than so many turns of the loop."""
+    saying_it = asyncio.ensure_future(saying)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    saying_it.cancel()
+    await asyncio.wait([saying_it])
 
 
 async def test_a_result_that_was_taken_already_is_there_though_it_was_rejected_too_late(helper: Agent) -> None:
