@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -73,6 +74,7 @@ class Claim:
             raise LocalProtocolError("a claim is entered once; make another one")
         link.require_loop()
         self._word = asyncio.get_running_loop().create_future()
+        self._request = replace(self._request, claim_no=self._owner._next_claim_no())
         self._owner._claims[self._request.claim_no] = self
         asked_at = link.now()
         try:

@@ -433,8 +433,12 @@ class Delegator:
         )
 
     def _claim(self, names: Sequence[Name], **options: Any) -> Claim:
+        return Claim(self, acquire(0, names, **options))
+
+    def _next_claim_no(self) -> int:
+        """Number a claim as it is asked for: the coordinator takes numbers that grow (CLAIM-4)."""
         self._claim_no += 1
-        return Claim(self, acquire(self._claim_no, names, **options))
+        return self._claim_no
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
         """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`."""

@@ -263,6 +263,23 @@ async def test_the_end_of_the_link_ends_a_wait() -> None:
                 await task
 
 
+async def test_claims_are_entered_in_any_order() -> None:
+    agent = Agent("holder")
+
+    @agent.skill
+    async def hold(task: TaskContext) -> str:
+        first, second = task.claim("a"), task.claim("b")
+        async with second, first:
+            return "had both"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            first, second = running.client.claim("c"), running.client.claim("d")
+            async with second, first:
+                assert first.fence > second.fence
+            assert await running.client.call("hold") == "had both"
+
+
 async def test_a_claim_is_entered_once_and_has_no_fence_before() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
@@ -435,7 +452,7 @@ async def test_a_script_without_an_event_loop_claims_too() -> None:
 def test_a_late_word_for_an_earlier_start_is_nobodys() -> None:
     """Numbers are drawn from the clock, so those of a process before are not this one's."""
     client = a2a.connect("ws://127.0.0.1:1", token="t")
-    first = client.claim("a")._request.claim_no
-    assert client.claim("b")._request.claim_no == first + 1
+    first = client._next_claim_no()
+    assert client._next_claim_no() == first + 1
     assert first > 1_700_000_000_000
     assert ClaimRelease(None, first).claim_no == first
