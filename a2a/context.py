@@ -78,6 +78,8 @@ class TaskContext:
         self._steers = [(steer.steer_no, read_word(steer.payload)) for steer in offer.steers]
         self._steered = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._unheard: dict[bytes, list[int]] = {}
+        """Question to its numbers whose answer nobody waits for any more: in the same words it is the same one."""
         self._stream: ChunkStream | None = None
         self._checkpointing: asyncio.Lock | None = None
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
@@ -313,6 +315,8 @@ class TaskContext:
     ) -> Any:
         """Ask the delegator, and return the answer. It is kept: the next attempt that asks the same gets it at once.
 
+        Who gives up to wait and asks again in the same words asks nothing new, and gets the answer to what was asked.
+
         Args:
             question: for a person to read.
             options: the answers to choose from.
@@ -331,7 +335,10 @@ class TaskContext:
         await self._streamed()
 
         while True:
-            ask_no = self._asked = self._asked + 1
+            if unheard := self._unheard.get(payload):
+                ask_no = unheard.pop(0)
+            else:
+                ask_no = self._asked = self._asked + 1
 
             async def send(number: int = ask_no) -> None:
                 link = self._runner.link
@@ -342,11 +349,16 @@ class TaskContext:
             answer = self._waiting.setdefault(ask_no, asyncio.get_running_loop().create_future())
             try:
                 await self._runner.on_link(send())
+                if ask_no in self._answers:
+                    return self._answers[ask_no]
+                return await answer
             except Conflict:
                 continue  # an earlier attempt asked something else under this number: take the next
-            if ask_no in self._answers:
-                return self._answers[ask_no]
-            return await answer
+            except BaseException:
+                if answer.cancelled():
+                    del self._waiting[ask_no]  # the answer may come all the same
+                self._unheard.setdefault(payload, []).append(ask_no)
+                raise
 
     def _answered(self, ask_no: int, payload: bytes) -> None:
         waiting = self._waiting.setdefault(ask_no, asyncio.get_running_loop().create_future())

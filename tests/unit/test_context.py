@@ -120,6 +120,36 @@ async def test_an_answer_outlives_the_attempt_that_asked() -> None:
             assert asked == [1, 2]
 
 
+async def test_a_question_that_was_given_up_is_asked_again_under_its_number() -> None:
+    agent, was_asked = Agent("asker"), asyncio.Event()
+    tries = 8
+
+    @agent.skill
+    async def ask(task: TaskContext) -> list[Any]:
+        answers = []
+        for number in range(tries):
+            given_up = asyncio.ensure_future(task.ask(f"question {number}"))
+            for _ in range(number):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            answers.append(await task.ask(f"question {number}"))
+        given_up = asyncio.ensure_future(task.ask("the last"))
+        await was_asked.wait()
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        return [*answers, await task.ask("the last"), await task.ask("the last")]
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy()) as running, running.client.delegate("ask") as task:
+            for number in range(1, tries + 3):
+                assert (await task.question())[0] == number
+                if number == tries + 1:
+                    was_asked.set()
+                await task.answer(number, number)
+            assert await task.result() == list(range(1, tries + 3))
+
+
 async def test_the_next_attempt_goes_on_from_the_checkpoint_and_knows_what_was_before() -> None:
     agent = Agent("counter")
     seen: list[tuple[int, Any, list[tuple[str, str]]]] = []
