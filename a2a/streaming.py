@@ -63,6 +63,8 @@ class ChunkStream:
             if not append and name in self._failures:
                 await self._until(lambda: name not in self._under_way)  # what is refused on account of the first
                 del self._failures[name]
+                if name in self._untold:
+                    self._untold.remove(name)  # it begins anew, and what is told of it from here on is of that
             await self._until(self._has_room)
             self._check(name)
             self._count += 1

@@ -189,6 +189,17 @@ async def test_a_refusal_that_nobody_was_told_of_is_raised_once_by_who_waits_for
     await link.stream.confirmed()
 
 
+async def test_a_refusal_of_what_was_begun_anew_hides_no_other(link):
+    await link.send("log")
+    link.answer("log", 1, QuotaExceeded("log"))
+    await link.send("log", append=False)
+    link.answer("log", 1)
+    await link.send("other")
+    link.answer("other", 1, QuotaExceeded("other"))
+    with pytest.raises(QuotaExceeded, match="other"):
+        await link.stream.confirmed()
+
+
 # --- with a coordinator
 
 
