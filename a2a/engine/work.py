@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..protocol.canonical import NUMBER_MAX, result_hash
 from ..protocol.messages import (
+    Answer,
     ArtifactRef,
     AttemptError,
     Error,
@@ -21,6 +22,7 @@ from ..protocol.messages import (
     Ok,
     PatchRef,
     Seen,
+    Steer,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
@@ -199,18 +201,8 @@ class Work:
             return self._renewed(message, re)
         if isinstance(message, TaskRevoke):
             return self._revoked(message)
-        if isinstance(message, TaskAnswer):
-            return [
-                Answered(attempt, message.ask_no, message.payload)
-                for attempt in self.attempts.values()
-                if attempt.task == message.task and attempt.is_at_work
-            ]
-        if isinstance(message, TaskSteer):
-            return [
-                Steered(attempt, message.steer_no, message.payload)
-                for attempt in self.attempts.values()
-                if attempt.task == message.task and (attempt.is_at_work or attempt.state is AttemptState.ASKING)
-            ]
+        if isinstance(message, TaskAnswer | TaskSteer):
+            return self._told(message)
         return []
 
     def on_reply(self, reply: Reply, now: int) -> list[Event]:
@@ -327,6 +319,22 @@ class Work:
         attempt.beat_sent["accept"] = now
         self.session.request(TaskAccept(offer.task, offer.fence))
         return []
+
+    def _told(self, message: TaskAnswer | TaskSteer) -> list[Event]:
+        events: list[Event] = []
+        for attempt in [attempt for attempt in self.attempts.values() if attempt.task == message.task]:
+            offer = attempt.offer
+            if attempt.state is AttemptState.ASKING:
+                # It was accepted on a connection that is gone: its handler begins with what the offer has.
+                if isinstance(message, TaskAnswer):
+                    offer.answers.append(Answer(message.ask_no, message.payload))
+                elif message.steer_no > max((steer.steer_no for steer in offer.steers), default=0):
+                    offer.steers.append(Steer(message.steer_no, message.payload))
+            elif attempt.is_at_work and isinstance(message, TaskAnswer):
+                events.append(Answered(attempt, message.ask_no, message.payload))
+            elif attempt.is_at_work and isinstance(message, TaskSteer):
+                events.append(Steered(attempt, message.steer_no, message.payload))
+        return events
 
     def _renewed(self, lease: TaskLease, re: str | None) -> list[Event]:
         attempt = self.attempts.get((lease.task, lease.fence))

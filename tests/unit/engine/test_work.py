@@ -13,6 +13,7 @@ from a2a.errors import TooLarge
 from a2a.protocol.canonical import NUMBER_MAX, content_hash
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    Answer,
     ArtifactRef,
     AttemptError,
     Error,
@@ -21,6 +22,7 @@ from a2a.protocol.messages import (
     Limits,
     Message,
     Ok,
+    Steer,
     TaskAccept,
     TaskAnswer,
     TaskArtifact,
@@ -337,6 +339,20 @@ def test_an_answer_reaches_the_running_attempt(bench: Bench) -> None:
     [ask] = bench.sent()
     assert ask.message == TaskAsk("t-1", 1, b'[{"text":"?"}]', 5)
     assert bench.work.on_notice(TaskAnswer("t-1", 1, b"[]"), None, 2000) == [Answered(attempt, 1, b"[]")]
+
+
+def test_what_is_told_before_the_answer_to_an_accept_is_there_when_it_begins(bench: Bench) -> None:
+    """The answer was lost with its connection, and the mailbox comes before it on the next one."""
+    bench.work.on_notice(offer(granted=False, steers=[Steer(1, b"[1]")]), None, 1000)
+    bench.sent()
+    bench.connect()
+    for message in (TaskSteer("t-1", "k", b"[1]", steer_no=1), TaskSteer("t-1", "l", b"[2]", steer_no=2)):
+        assert bench.work.on_notice(message, None, 1000) == []
+    assert bench.work.on_notice(TaskAnswer("t-1", 1, b"[]"), None, 1000) == []
+    [accept] = bench.sent()
+    [start] = bench.reply(accept, TaskLease("t-1", 5, 30_000))
+    assert start.attempt.offer.steers == [Steer(1, b"[1]"), Steer(2, b"[2]")]
+    assert start.attempt.offer.answers == [Answer(1, b"[]")]
 
 
 def test_chunks_of_an_artifact_are_numbered(bench: Bench) -> None:
