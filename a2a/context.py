@@ -129,8 +129,9 @@ class TaskContext:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _has_seen(self, value: ValueOnTheWire) -> None:
-        _, was_decision = self._attempt.basis.get(value.key, (0, False))
-        self._attempt.basis[value.key] = (value.rev, value.decision or was_decision)
+        # A watch tells of what was there before a read or a write of the handler's own, and may do so behind it.
+        rev, was_decision = self._attempt.basis.get(value.key, (0, False))
+        self._attempt.basis[value.key] = (max(rev, value.rev), value.decision or was_decision)
 
     def check(self) -> None:
         """Call it before an outside effect.

@@ -412,6 +412,25 @@ async def test_a_watch_in_a_handler_counts_as_seen() -> None:
                 assert task.stale_basis == {}
 
 
+async def test_a_watch_that_is_behind_a_write_of_its_handler_takes_nothing_back() -> None:
+    agent = Agent("worker")
+
+    @agent.skill
+    async def decide(task: TaskContext) -> int:
+        async with aclosing(task.context.watch("decisions/")) as values:
+            assert (await anext(values)).rev == 1
+            for rev in (1, 2):
+                await task.context.put("decisions/x", rev, if_rev=rev)
+            return (await anext(values)).rev
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            await running.client.context("plans").put("decisions/x", 0, if_rev=0)
+            async with running.client.delegate("decide", context_id="plans", acceptance="auto") as task:
+                assert await task.result() == 2
+                assert task.stale_basis == {}
+
+
 async def test_an_attempt_that_lost_its_authority_writes_nothing(gate: Any) -> None:
     agent = Agent("zombie")
     caught: list[BaseException] = []
