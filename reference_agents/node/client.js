@@ -52,8 +52,7 @@ export class Client extends EventEmitter {
     const body = { key, spec: { skill, ...spec }, ...options };
     const { task, body: created } = await this.session.request("task.delegate", { payload, body });
     const entry = { task, review: null };
-    entry.outcome = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
-    entry.outcome.catch(() => {});
+    this.#expect(entry);
     this.waiting.set(task, entry);
     for (const frame of this.early.get(task) ?? []) this.#notice(frame);
     this.early.delete(task);
@@ -77,11 +76,15 @@ export class Client extends EventEmitter {
   async reject({ task, rev, resultHash }, { rework = false, parts = [], reasonCode = "" } = {}) {
     const body = { rev, resultHash, verdict: "reject", rework, reasonCode };
     const entry = this.waiting.get(task);
-    if (entry && rework) {
-      entry.outcome = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
-      entry.outcome.catch(() => {});
+    const before = entry?.outcome;
+    if (entry && rework) this.#expect(entry);
+    const { resolve, reject } = entry ?? {};
+    try {
+      await this.session.request("task.confirm", { task, payload: JSON.stringify(parts), body }, { durable: true });
+    } catch (problem) {
+      before?.then(resolve, reject); // it is still the result there is, unless another one came meanwhile
+      throw problem;
     }
-    await this.session.request("task.confirm", { task, payload: JSON.stringify(parts), body }, { durable: true });
   }
 
   answer(task, askNo, parts) {
@@ -117,6 +120,12 @@ export class Client extends EventEmitter {
       if (ENDS.has(frame.body.state)) ended(frame.body.state);
     });
     return end;
+  }
+
+  /** Have an outcome of the task waited for. */
+  #expect(entry) {
+    entry.outcome = new Promise((resolve, reject) => Object.assign(entry, { resolve, reject }));
+    entry.outcome.catch(() => {});
   }
 
   #notice(frame) {

@@ -115,3 +115,14 @@ test("after a rejection the next revision is waited for", async () => {
   await rejected;
   assert.equal((await client.result("main-7")).rev, 1);
 });
+
+test("a rejection that is refused leaves the result that there is", { timeout: 10_000 }, async () => {
+  await delegated();
+  socket.say(review);
+  const result = await client.result("main-7");
+  const rejected = client.reject(result, { rework: true, parts: [{ text: "x".repeat(2_000) }] });
+  const waiting = client.result("main-7");
+  await assert.rejects(rejected, { code: "too_large" });
+  assert.equal(await waiting, result);
+  assert.equal(await client.result("main-7"), result);
+});
