@@ -227,7 +227,8 @@ class Work:
             return self._handed_on(request, message)
         if isinstance(request, TaskArtifact) and request.digest is not None and isinstance(message, Ok):
             attempt = self.attempts.get((request.task, request.fence))
-            if attempt is not None:
+            # Not where more of it is under way: it is not whole any more, whoever did not wait for this answer.
+            if attempt is not None and attempt.chunks.get(request.artifact_id) == request.chunk_no + 1:
                 attempt.digests[request.artifact_id] = request.digest
         if isinstance(request, TaskCheckpoint):
             self._left(request, message)

@@ -597,6 +597,17 @@ def test_an_artifact_that_is_refused_is_no_part_of_the_result(bench: Bench) -> N
     assert report.artifacts == []
 
 
+def test_an_artifact_that_goes_on_before_it_was_confirmed_is_no_part_of_the_result(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
+    bench.work.artifact(attempt, "log", b"[2]", append=True, last=False)
+    for frame in bench.sent():
+        bench.reply(frame, Ok())
+    bench.work.report(attempt, "completed")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport) and report.artifacts == []
+
+
 def test_an_attempt_that_is_taken_away_has_a_grace(bench: Bench) -> None:
     attempt = bench.start()
     stop = bench.work.on_notice(TaskRevoke("t-1", 5, "stall", "coop", 2_000), None, 1000)
