@@ -36,6 +36,7 @@ from ..protocol.messages import (
     TaskReport,
     TaskRevoke,
     TaskSteer,
+    TaskVerdict,
     TaskYield,
     Welcome,
 )
@@ -242,12 +243,12 @@ class Work:
         attempt = self.attempts.get((last_word.task, last_word.fence))
         if attempt is None or attempt.state is not AttemptState.ENDING:
             return
-        if not isinstance(answer, Error) or answer.code not in _UNREAD or attempt.is_plain:
+        error = None if attempt.is_plain else _not_taken(last_word, answer)
+        if error is None:
             del self.attempts[last_word.task, last_word.fence]
             return
         attempt.is_plain = True
         # Nothing is left in it that the handler has said, for the coordinator to stumble over once more.
-        error = AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:DETAIL_MAX])
         digest = result_hash("failed", b"[]")
         report = TaskReport(attempt.task, attempt.fence, "failed", digest, b"[]", error)
         report.usage, report.steer_no = _usage(attempt), attempt.steer_no
@@ -532,6 +533,15 @@ class Work:
         attempt.next_beat = due
         if self._due is None or due < self._due:
             self._due = due
+
+
+def _not_taken(last_word: TaskReport | TaskYield | TaskDecline, answer: Message) -> AttemptError | None:
+    """Return why the attempt goes on in the coordinator's eyes, or None where it does not."""
+    if isinstance(answer, Error) and answer.code in _UNREAD:
+        return AttemptError("refused", f"{last_word.kind} was refused: {answer.detail}"[:DETAIL_MAX])
+    if isinstance(answer, TaskVerdict) and answer.verdict == "invalid":
+        return AttemptError("invalid", f"{last_word.kind} is invalid: {answer.reason}"[:DETAIL_MAX])
+    return None
 
 
 def _basis(attempt: Attempt) -> list[Seen]:

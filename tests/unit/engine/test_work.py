@@ -285,6 +285,17 @@ def test_a_refusal_to_take_a_task_that_could_not_be_read_ends_the_attempt_all_th
     assert report.error == AttemptError("refused", "task.decline was refused: reason")
 
 
+def test_a_result_that_is_invalid_is_followed_by_the_failure_that_it_is(bench: Bench) -> None:
+    """The attempt goes on in the coordinator's eyes, with nobody who would ever end it."""
+    bench.work.report(bench.start(), "completed", b"[1]")
+    bench.reply(bench.sent()[0], TaskVerdict("t-1", 5, "invalid", "artifact log has another digest"))
+    [frame] = bench.sent()
+    assert isinstance(frame.message, TaskReport) and (frame.message.outcome, frame.message.payload) == ("failed", b"[]")
+    assert frame.message.error == AttemptError("invalid", "task.report is invalid: artifact log has another digest")
+    bench.reply(frame, TaskVerdict("t-1", 5, "invalid", "again"))
+    assert (bench.sent(), bench.work.held()) == ([], []), "it is said once"
+
+
 def test_what_is_used_is_never_more_than_a_number_may_be(bench: Bench) -> None:
     attempt = bench.start()
     for _ in range(2):
