@@ -112,14 +112,14 @@ export class Client extends EventEmitter {
   }
 
   /** Every event of a task, from the first to the one that ends it. */
-  async watch(task, onEvent) {
-    let ended;
-    const end = new Promise((resolve) => (ended = resolve));
-    await this.session.watch(task, (frame) => {
-      onEvent(frame);
-      if (ENDS.has(frame.body.state)) ended(frame.body.state);
+  watch(task, onEvent) {
+    return new Promise((resolve, reject) => {
+      const told = (frame) => {
+        onEvent(frame);
+        if (ENDS.has(frame.body.state)) resolve(frame.body.state);
+      };
+      this.session.watch(task, told, 0, reject).catch(reject);
     });
-    return end;
   }
 
   /** Have an outcome of the task waited for. */

@@ -110,9 +110,12 @@ export class Session extends EventEmitter {
     this.tell("credit", credit);
   }
 
-  /** The events of a task with a generation above `fromGen`, over all connections, each once (WATCH-2, WATCH-3). */
-  async watch(task, onEvent, fromGen = 0) {
-    const watch = { task, generation: fromGen, onEvent };
+  /**
+   * The events of a task with a generation above `fromGen`, over all connections, each once (WATCH-2, WATCH-3).
+   * `onRefused` is called where it does not go on: over a new one the task may be kept no more, or none leads back.
+   */
+  async watch(task, onEvent, fromGen = 0, onRefused = () => {}) {
+    const watch = { task, generation: fromGen, onEvent, onRefused };
     await this.#beginWatch(watch);
   }
 
@@ -183,7 +186,7 @@ export class Session extends EventEmitter {
     this.nextMseq = body.nextMseq; // the coordinator's count, in any case (MAIL-5)
     for (const { frame } of [...this.pending.values()]) this.#send(frame); // before anything new, in their order
     this.emit("welcome", body);
-    for (const watch of [...this.watches.values()]) this.#beginWatch(watch).catch(() => {});
+    for (const watch of [...this.watches.values()]) this.#beginWatch(watch).catch(watch.onRefused);
     this.#watchSilence();
   }
 
@@ -241,10 +244,16 @@ export class Session extends EventEmitter {
     const frame = { id: randomUUID(), kind: "task.watch", task: watch.task, body: { fromGen: watch.generation } };
     this.watches.set(frame.id, watch);
     if (!this.welcome) return; // begun by the next welcome
-    await new Promise((resolve, reject) => {
-      this.pending.set(frame.id, { frame, volatile: true, resolve, reject });
-      this.#send(frame);
-    });
+    try {
+      await new Promise((resolve, reject) => {
+        this.pending.set(frame.id, { frame, volatile: true, resolve, reject });
+        this.#send(frame);
+      });
+    } catch (problem) {
+      if (problem instanceof Disconnected && !this.over) return; // it is begun again by the next welcome
+      this.watches.delete(frame.id);
+      throw problem;
+    }
   }
 
   #event(watch, frame) {
@@ -321,6 +330,8 @@ export class Session extends EventEmitter {
     setTimeout(() => socket?.terminate(), 1_000).unref();
     for (const { reject } of this.pending.values()) reject?.(new Disconnected(reason));
     this.pending.clear();
+    for (const { onRefused } of this.watches.values()) onRefused(new Disconnected(reason));
+    this.watches.clear();
     this.emit("ended", reason, code);
   }
 }

@@ -233,6 +233,34 @@ test("a watch goes on over connections, each event once", async () => {
   assert.deepEqual(seen, [1, 2]);
 });
 
+test("a watch whose connection ends before its answer is begun again, and one that is refused is not", { timeout: 10_000 }, async () => {
+  const { session, socket } = await connected();
+  const refused = new Promise((resolve) => {
+    session.watch("main-7", () => {}, 0, resolve).catch(resolve);
+  });
+  await socket.next("task.watch");
+  socket.close();
+  const again = await sockets.next();
+  await again.welcome();
+  const { id } = await again.next("task.watch");
+  again.say({ kind: "error", re: id, body: { code: "gone", detail: "it is kept no more" } });
+  assert.equal((await refused).code, "gone");
+  again.close();
+  const last = await sockets.next();
+  await last.welcome();
+  await turn();
+  assert.equal(last.kinds().includes("task.watch"), false);
+});
+
+test("a watch ends with its session", { timeout: 10_000 }, async () => {
+  const { session, socket } = await connected();
+  const ended = new Promise((resolve) => session.watch("main-7", () => {}, 0, resolve));
+  const { id } = await socket.next("task.watch");
+  socket.say({ kind: "ok", re: id });
+  socket.say({ kind: "bye", body: { reason: "taken_over" } });
+  assert.match((await ended).message, /taken over/);
+});
+
 test("a ping is answered", async () => {
   const { socket } = await connected();
   socket.say({ kind: "ping", id: "p", body: { nonce: "n" } });
