@@ -327,12 +327,18 @@ class Delegations:
         return list(changed)
 
     def _settled(self, message: TaskSettled) -> list[Delegation]:
-        changed = self._by_task.get(message.task, [])
+        changed, is_unread = self._by_task.get(message.task, []), False
         for delegation in changed:
             if message.payload is not None and message.result_hash is not None:
                 delegation.review = Review(message.rev, message.result_hash, message.payload, message.agent or "")
+            review = delegation.review
+            if message.state == "completed" and (review is None or review.result_hash != message.result_hash):
+                is_unread = True  # it ends with the result, which came to whoever delegated the task before
+                continue
             delegation.settled = message
             delegation.asks.clear()
+        if is_unread:
+            self.session.request(TaskGet(message.task))
         return list(changed)
 
     def _happened(self, message: TaskEventNotice) -> list[Delegation]:

@@ -204,6 +204,22 @@ def test_a_settled_notice_brings_the_result_of_an_automatic_acceptance(bench: Be
     assert delegation.has_ended
 
 
+@pytest.mark.parametrize("known", [None, "sha256:" + "2" * 64])
+def test_a_task_that_ends_with_a_result_that_came_to_somebody_else_is_read(bench: Bench, known: str | None) -> None:
+    """It was delegated again with its key while the word on it was under way."""
+    delegation = bench.delegate(created=False)
+    [adopting] = bench.session.outgoing()
+    if known is not None:
+        bench.notice(replace(review(0), result_hash=known))
+    bench.notice(TaskSettled("t-1", 4, "completed", rev=1, result_hash=HASH, agent="w"))
+    assert not delegation.has_ended
+    [look] = bench.session.outgoing()
+    assert adopting.message == look.message == TaskGet("t-1")
+    metadata = {"state": "completed", "rev": 1, "resultHash": HASH, "agent": "w"}
+    bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata}, payload=b"[1]"))
+    assert delegation.has_ended and delegation.review == Review(1, HASH, b"[1]", "w")
+
+
 def test_questions_wait_for_their_answer(bench: Bench) -> None:
     delegation = bench.delegate()
     ask = TaskAsk("t-1", 1, b"[]")
