@@ -17,7 +17,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from a2a.conformance.program import free_port
 from benchmarks.load import answer_to, run_role, serve_phases
 from benchmarks.peers.environments import interpreter
 from benchmarks.processes import Processes
@@ -32,6 +31,8 @@ KEEP_ALIVE_SECONDS = 75
 
 async def start(processes: Processes, directory: Path, home: Path, loop: str) -> Side:
     """Start agent and client."""
+    from a2a.conformance.program import free_port  # the runner's own `a2a`: the two processes have the SDK's
+
     role = ("-m", "benchmarks.peers.a2a_sdk", "--port", str(free_port()), "--loop", loop)
     database = ("--db", str(directory / "a2a-sdk.db"))
     agent, _ = await processes.start_ready("a2a-sdk", *role, *database, "agent", program=interpreter(home))
