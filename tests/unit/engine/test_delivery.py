@@ -1,5 +1,7 @@
 """Mail that goes out and is acknowledged, and whoever does not come back for it."""
 
+import itertools
+
 from a2a.engine.records import AgentForgotten, MailboxAcked
 from a2a.protocol.messages import (
     Bye,
@@ -92,6 +94,21 @@ def test_acknowledgements_are_recorded_now_and_then_and_at_the_end(town, boss):
     worker.drop()
     assert town.said(MailboxAcked)[-1] == MailboxAcked(town.now, "w1", 300)
     assert not town.ledger.mailboxes["w1"].entries
+
+
+def test_acknowledgements_for_which_tasks_wait_are_recorded_once_a_second(make_town):
+    town = make_town(linger_ms=0)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=9)
+    for number in range(40):
+        boss.delegate(str(number), acceptance="auto")
+        worker.report(worker.offer())
+        worker.acknowledge()
+        boss.acknowledge()
+        town.pass_time(100)
+    times = sorted({record.at for record in town.said(MailboxAcked)})
+    assert len(times) >= 3
+    assert all(later - at >= 1_000 for at, later in itertools.pairwise(times))
+    assert len(town.ledger.tasks) < 20
 
 
 def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
