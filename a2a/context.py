@@ -81,7 +81,7 @@ class TaskContext:
         self._unheard: dict[bytes, list[int]] = {}
         """Question to its numbers whose answer nobody waits for any more: in the same words it is the same one."""
         self._stream: ChunkStream | None = None
-        self._checkpointing: asyncio.Lock | None = None
+        self._checkpointing = asyncio.Lock()
         self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
         self.id = offer.task
         """The task's id."""
@@ -198,8 +198,6 @@ class TaskContext:
             link = self._runner.link
             await link.reply_to(link.work.checkpoint(self._attempt, payload, format=format, portable=portable))
 
-        if self._checkpointing is None:
-            self._checkpointing = asyncio.Lock()
         async with self._checkpointing:  # each names the one before
             try:
                 await self._runner.on_link(send())

@@ -646,8 +646,7 @@ class _Peer:
         self._send(held)
         if not self._held:
             self._end_hold()
-            if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
-                self._resume()
+            self._read_on()
 
     def _end_hold(self) -> None:
         messages, self._put_off = self._put_off, []
@@ -715,6 +714,9 @@ class _Peer:
     def go_on(self) -> None:
         """Read again, unless there is another reason not to."""
         self.is_waiting = False
+        self._read_on()
+
+    def _read_on(self) -> None:
         if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
             self._resume()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..protocol.codec import Frame
-from ..protocol.messages import Answer, Feedback, Steer, TaskOffer
+from ..protocol.messages import TaskOffer
 from .agenda import Agenda
 from .claimbook import owner_of
 from .ledger import Ledger, Mailbox
@@ -121,7 +121,7 @@ def _unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) ->
         message = render(world, agent, entry, now)
         size = len(getattr(message, "payload", None) or b"")
         if isinstance(message, TaskOffer) and (message.attempt > 1 or message.steers):
-            size += _left_bytes(message)
+            size += world.ledger.tasks[message.task].said_bytes + _left_bytes(message)
         if size >= _LIGHT_BYTES:
             connection.unacked.append((entry.mseq, size))
             connection.unacked_bytes += size
@@ -129,10 +129,8 @@ def _unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) ->
 
 
 def _left_bytes(offer: TaskOffer) -> int:
-    """Return how many bytes an offer has in what came with earlier attempts, and in words of the delegator."""
-    told: list[Feedback | Answer | Steer] = [*offer.feedback, *offer.answers, *offer.steers]
-    size = sum(len(known.payload) for known in told)
-    size += len(offer.checkpoint.payload) if offer.checkpoint is not None else 0
+    """Return how many bytes an offer has in what earlier attempts left."""
+    size = len(offer.checkpoint.payload) if offer.checkpoint is not None else 0
     if offer.dossier is not None:
         size += sum(len(attempt.payload or b"") for attempt in offer.dossier.attempts)
     return size
