@@ -75,23 +75,14 @@ def test_it_is_known_which_python_looks_at_its_buffer_after_writelines(version, 
     assert _pauses_after_lines(version) is looks
 
 
-async def test_where_it_does_not_a_large_message_goes_in_one_piece(listening, raw_websocket, monkeypatch):
-    monkeypatch.setattr(websocket_connection, "PAUSES_AFTER_LINES", False)
+@pytest.mark.parametrize(("looks", "call"), [(True, "writelines"), (False, "write")])
+async def test_a_large_message_is_copied_only_where_it_has_to_be(listening, raw_websocket, monkeypatch, looks, call):
+    monkeypatch.setattr(websocket_connection, "PAUSES_AFTER_LINES", looks)
     async with listening() as listener, raw_websocket(listener) as (peer, recorder):
         asked = Counted(recorder.transport)
         message = b"x" * LARGE_BYTES
         recorder.transport.send(message)
-        assert asked.calls == ["write"]
-        assert await peer.read_frame() == (FIN | BINARY, message)
-
-
-async def test_a_large_message_leaves_as_it_is_and_is_not_copied(listening, raw_websocket, monkeypatch):
-    monkeypatch.setattr(websocket_connection, "PAUSES_AFTER_LINES", True)
-    async with listening() as listener, raw_websocket(listener) as (peer, recorder):
-        asked = Counted(recorder.transport)
-        message = b"x" * LARGE_BYTES
-        recorder.transport.send(message)
-        assert asked.calls == ["writelines"] and any(part is message for part in asked.written)
+        assert asked.calls == [call] and any(part is message for part in asked.written) is looks
         assert await peer.read_frame() == (FIN | BINARY, message)
 
 
