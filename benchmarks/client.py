@@ -72,8 +72,7 @@ def calls_of(sessions: Sequence[a2a.Client]) -> dict[str, Call]:
 
     def delegated(skill: str, **options: Any) -> Call:
         async def call(text: str) -> str:
-            async with next(turns).delegate(skill, {"text": text}, acceptance="auto", **options) as task:
-                return str(await task.result())
+            return str(await next(turns).call(skill, {"text": text}, acceptance="auto", **options))
 
         return call
 

@@ -84,11 +84,8 @@ async def test_the_connections_take_turns() -> None:
     asked: list[str] = []
 
     class Named(Session):
-        def delegate(self, skill: str, *given: object, **options: object) -> Self:
+        async def call(self, skill: str, *given: object, **options: object) -> str:
             asked.append(self.durability)
-            return self
-
-        async def result(self) -> str:
             return ANSWER
 
     call = client.calls_of(cast(list[a2a.Client], [Named("one"), Named("two")]))["delegate"]
