@@ -401,8 +401,7 @@ class Server:
         else:
             self._send(_Batch(ready, taken))
         if self._loop is not None:
-            # Behind what the store says of a batch that it has written already: nobody waits for the timer.
-            self._loop.call_soon(self._arm)
+            self._arm()  # last: nobody waits for the timer
 
     def _answered(self, job: Job, answer: Answer) -> None:
         self.coordinator.answered(job, answer, self.clock())

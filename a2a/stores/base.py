@@ -90,9 +90,9 @@ class Store(Protocol):
         Args:
             entries: consecutive entries; the first has `lsn == expected + 1`.
             expected: the position of the log's end before this batch. Where it differs, `done` gets StoreConflict.
-            done: called in the event loop, in the order of the calls. After a failure every later batch fails too,
-                as do snapshots and archiving. A batch that failed may be there after the next open all the same, as
-                after any failed sync: it says that nobody knows, not that it was not kept.
+            done: called in the event loop, in the order of the calls, within this one or later. After a failure every
+                later batch fails too, as do snapshots and archiving. A batch that failed may be there after the next
+                open all the same, as after any failed sync: it says that nobody knows, not that it was not kept.
             archived: settled tasks, closed conflicts and idle contexts that the batch says are in the archive: they
                 are, when it is durable. One already there is replaced.
 

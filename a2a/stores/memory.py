@@ -36,8 +36,8 @@ class Medium:
 class MemoryStore(Store):
     """A store whose medium is this process.
 
-    Done callbacks run in a later turn of the event loop, never inside `append`: a caller that works with this store
-    works with one that takes time. They wait in a list that grows by one for each batch of the same turn.
+    Done callbacks run in a later turn of the event loop, never inside `append`, as those of a store that takes time.
+    They wait in a list that grows by one for each batch of the same turn.
 
     Args:
         medium: what an earlier store stored, to open it again; a new, empty one otherwise.

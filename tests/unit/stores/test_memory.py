@@ -25,6 +25,16 @@ async def test_an_empty_medium_that_is_handed_over_is_used():
     assert MemoryStore(medium).medium is medium
 
 
+async def test_nobody_is_called_inside_append(make_entries):
+    store = MemoryStore()
+    await store.open()
+    told: list[BaseException | None] = []
+    store.append(make_entries(1), 0, told.append)
+    assert told == []
+    await store.aclose()
+    assert told == [None]
+
+
 async def test_a_crash_keeps_the_entries_and_calls_nobody(make_entries):
     store = MemoryStore()
     await store.open()

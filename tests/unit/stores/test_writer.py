@@ -169,8 +169,7 @@ async def test_what_is_small_is_written_where_it_is_put_while_the_thread_has_not
 ):
     here, thread = threading.current_thread().name, f"ledger {ledger.path.name}"
     outcome = ledger.put(make_entries(1), 0)
-    assert (ledger.entries, outcome.done()) == ([1], False)
-    await all_of(outcome)
+    assert (ledger.entries, outcome.done()) == ([1], True)
     assert threads == [here]
     await all_of(ledger.put(make_entries(2, payload=b"x" * (writer.SMALL_BYTES + 1)), 1))
     await all_of(ledger.put(archived=[_ARCHIVED._replace(body=b"x" * (writer.SMALL_BYTES + 1))]))
