@@ -27,19 +27,18 @@ from .engine.ledger import namespace_in
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
-from .errors import ErrorCode, LocalProtocolError, StoreError
-from .ids import new_secret
+from .errors import StoreError
 from .jobs import Workbench
 from .loglines import brief
 from .loop import running_loop
-from .protocol.codec import JSON, MSGPACK, SUBPROTOCOLS, Decoder, Encoding, Frame, encode
-from .protocol.messages import Error
+from .peer import Peer
+from .protocol.codec import SUBPROTOCOLS, Decoder, Frame
 from .pruning import Pruning
 from .slack import KeptReplies
 from .snapshots import Snapshots
 from .stores.base import Entry, Store
-from .transports.base import Receiver, Transport
-from .transports.sending import BUSY_PING, FROM_COORDINATOR_MAX, IDLE_PING, send_frames
+from .transports.base import Receiver
+from .transports.sending import FROM_COORDINATOR_MAX
 from .transports.websocket import Listener, WebSocketSettings, serve
 
 __all__ = ["Clock", "Server"]
@@ -57,14 +56,10 @@ INBOX_MAX = 256
 """Messages that may wait for their turn; more are taken at once, for those who send them are not held up meanwhile."""
 OUTBOX_REST_BYTES = 65 * 1024
 """Of an outbox, what stays free beside its largest answer: for the end of what was sent before, and for pings."""
-HELD_BYTES = 512
-"""What a frame that is held takes beside its payload, which the ledger mostly has as well."""
 HELD_UP_MS = 1_000
 """A timer as late as this says that the loop was held up, by a disk without an answer or a stopped process."""
 HEAR_MS = 100
 """How long no timer fires then: what peers said meanwhile lies in the sockets, and may be signs of life."""
-HELLO_DEADLINE = 5.0
-"""Seconds a connection may stay without a hello."""
 Clock = Callable[[], int]
 
 _WHAT: dict[type[ArchiveEntry], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
@@ -111,7 +106,7 @@ class Server:
         self._snapshots = Snapshots(store, snapshot_every)
         self._pruning: Pruning | None = None
         self._is_serving = False
-        self._peers: dict[int, _Peer] = {}
+        self._peers: dict[int, Peer] = {}
         outbox = self.policy.outbox_max_bytes
         self.rest_bytes = min(outbox // 2, OUTBOX_REST_BYTES)
         self.answer_max_bytes = min(outbox - self.rest_bytes, FROM_COORDINATOR_MAX)
@@ -119,7 +114,7 @@ class Server:
         self._numbers = 0
         self._end = 0
         self._in_flight: deque[_Batch] = deque()
-        self._inbox: deque[tuple[_Peer, bytes]] = deque()
+        self._inbox: deque[tuple[Peer, bytes]] = deque()
         """Messages that were read and not looked at yet, in the order they came."""
         self._taken: dict[int, int] = {}
         self._kept = KeptReplies(self._send_kept)
@@ -241,7 +236,7 @@ class Server:
     def receiver(self) -> Receiver:
         """Return the server's end of a new connection, whatever carries it."""
         self._numbers += 1
-        return _Peer(self, self._numbers)
+        return Peer(self, self._numbers)
 
     @property
     def has_failed(self) -> bool:
@@ -296,7 +291,7 @@ class Server:
 
     # Steps ------------------------------------------------------------------------------------------------------------
 
-    def _received(self, peer: _Peer, data: bytes) -> None:
+    def _received(self, peer: Peer, data: bytes) -> None:
         self._inbox.append((peer, data))
         if len(self._inbox) > INBOX_MAX:
             self._take_all()
@@ -319,7 +314,7 @@ class Server:
                 peer.transport.close(1011, "internal error")
             return 1
 
-    def _take(self, peer: _Peer, data: bytes) -> int:
+    def _take(self, peer: Peer, data: bytes) -> int:
         assert peer.decoder is not None, "a message comes after opened()"
         step, number, now = self.coordinator.step, peer.number, self.clock()
         frames = peer.decoder.decode(data)
@@ -332,7 +327,7 @@ class Server:
         peer.take(len(frames))
         return len(frames)
 
-    def _take_up(self, peer: _Peer, messages: list[bytes]) -> None:
+    def _take_up(self, peer: Peer, messages: list[bytes]) -> None:
         """Take messages that were put off, before all that came behind them."""
         self._inbox.extendleft((peer, data) for data in reversed(messages))
         self._wake()
@@ -540,192 +535,3 @@ class Server:
         else:
             self.coordinator.tick(now)
             self._wake()
-
-
-class _Peer:
-    """The server's end of one connection: decodes, and slows down a peer that sends more than it may."""
-
-    __slots__ = (
-        "_held",
-        "_held_bytes",
-        "_hello_timer",
-        "_is_busy",
-        "_put_off",
-        "_refill_at",
-        "_server",
-        "_tokens",
-        "decoder",
-        "encoding",
-        "in_flight",
-        "is_paused",
-        "is_waiting",
-        "number",
-        "transport",
-    )
-
-    def __init__(self, server: Server, number: int) -> None:
-        self._server = server
-        self.number = number
-        self.transport: Transport | None = None
-        self.decoder: Decoder | None = None
-        self.encoding: Encoding = MSGPACK
-        self.in_flight = 0
-        self.is_paused = False
-        self.is_waiting = False
-        """A frame needs the archive: those behind it would only pile up."""
-        self._tokens = float(server.policy.frames_per_second)
-        self._refill_at = 0
-        self._is_busy = False
-        self._hello_timer: asyncio.TimerHandle | None = None
-        self._held: list[Frame] = []
-        """What found no room in the outbox. While there is any, nothing is read from this peer, nor decided for it."""
-        self._held_bytes = 0
-        """About how many bytes came for it since."""
-        self._put_off: list[bytes] = []
-        """Messages of it that had been read by then."""
-
-    def opened(self, transport: Transport) -> None:
-        self.transport = transport
-        self.encoding = JSON if transport.subprotocol == JSON else MSGPACK
-        self.decoder = self._server._decoders[self.encoding]
-        self._server._peers[self.number] = self
-        log.debug("connection %d from %s, %s", self.number, transport.peer, self.encoding)
-        transport.keepalive(IDLE_PING)
-        self._hello_timer = asyncio.get_running_loop().call_later(HELLO_DEADLINE, self._still_silent)
-        self._server.coordinator.opened(self.number, new_secret(), self._server.clock())
-
-    def _still_silent(self) -> None:
-        if self.transport is not None and not self._server.coordinator.is_welcomed(self.number):
-            self.transport.close(1008, f"no hello within {HELLO_DEADLINE:g} s")
-
-    def watch_closely(self, is_busy: bool) -> None:
-        """Ping a peer that holds work more often than an idle one."""
-        if is_busy is not self._is_busy and self.transport is not None:
-            self._is_busy = is_busy
-            self.transport.keepalive(BUSY_PING if is_busy else IDLE_PING)
-
-    def send(self, frames: list[Frame]) -> None:
-        if self.transport is None:
-            return  # gone; what mattered is in its mailbox, or will be asked for again
-        if log.isEnabledFor(logging.DEBUG):
-            for frame in frames:
-                log.debug("> %d %s", self.number, brief(frame))
-        if not self._held:
-            self._send(frames)
-            return
-        self._held += frames
-        self._held_bytes += sum(len(getattr(frame.message, "payload", None) or b"") + HELD_BYTES for frame in frames)
-        if self._held_bytes > self._server.policy.outbox_max_bytes:
-            self.transport.abort()  # it did not ask for that, and reads too slowly (spec LIMIT-5)
-
-    def _send(self, frames: list[Frame]) -> None:
-        """Send frames as far as there is room, and the rest once the peer has taken what was sent."""
-        assert self.transport is not None, "there is a connection to send on"
-        most = self._server.answer_max_bytes
-        sent = send_frames(
-            self.transport,
-            frames,
-            self.encoding,
-            message_max=most,
-            unsendable=self._send_less,
-            has_room=self._has_room,
-        )
-        self._held = frames[sent:]
-        if self._held:
-            self._pause()
-            self.transport.when_drained(self._drained)
-
-    def _has_room(self, size: int) -> bool:
-        assert self.transport is not None, "there is a connection to send on"
-        waiting = self.transport.waiting
-        return waiting <= self._server.rest_bytes or waiting + size < self._server.policy.outbox_max_bytes
-
-    def _drained(self) -> None:
-        held, self._held, self._held_bytes = self._held, [], 0
-        self._send(held)
-        if not self._held:
-            self._end_hold()
-            self._read_on()
-
-    def _end_hold(self) -> None:
-        messages, self._put_off = self._put_off, []
-        if messages:
-            self._server._take_up(self, messages)
-
-    def puts_off(self, data: bytes) -> bool:
-        """Put a message off where answers to earlier ones wait for the peer to read, and tell whether it was."""
-        if self._held:
-            self._put_off.append(data)
-        return bool(self._held)
-
-    def _send_less(self, frame: Frame, code: ErrorCode, reason: str) -> None:
-        """Refuse a request whose answer would end its connection: it would be asked again on each that follows."""
-        if code is not ErrorCode.TOO_LARGE:
-            raise LocalProtocolError(f"{frame.message.kind} has no form: {reason}")
-        assert self.transport is not None, "there is a connection to send on"
-        if frame.re is not None and frame.mseq is None:
-            refusal = Error(code, f"the answer is too large for a connection: {reason}; ask for less at once")
-            self._server.coordinator.unanswered(self.number, frame.re)
-            frame = Frame(frame.id, refusal, re=frame.re, to=frame.to)
-        self.transport.send(encode([frame], self.encoding))
-
-    def received(self, data: bytes) -> None:
-        self._server._received(self, data)
-
-    def closed(self, reason: str) -> None:
-        log.debug("connection %d closed: %s", self.number, reason)
-        self._server._peers.pop(self.number, None)
-        self._server._kept.take(self.number)
-        self.transport = None
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
-        self._held = []
-        self._end_hold()
-        self._server._closed(self.number)
-
-    def take(self, count: int) -> None:
-        """Count frames that came, and stop reading while there are too many unanswered or too many a second."""
-        policy, now = self._server.policy, self._server.clock()
-        rate = policy.frames_per_second
-        self._tokens = min(float(rate), self._tokens + (now - self._refill_at) * rate / 1000) - count
-        self._refill_at = now
-        self.in_flight += count
-        if self.is_paused or self.transport is None:
-            return
-        if self._tokens < 0 and self._server._loop is not None:
-            self._pause()
-            self._server._loop.call_later(-self._tokens / rate, self._resume)
-        elif self.in_flight > policy.requests_in_flight:
-            self._pause()
-
-    def give_back(self, count: int) -> None:
-        """Count frames that were answered."""
-        self.in_flight -= count
-        if self.is_paused and self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight // 2:
-            self._resume()
-
-    def wait(self) -> None:
-        """Stop reading until the archive has answered."""
-        self.is_waiting = True
-        if not self.is_paused:
-            self._pause()
-
-    def go_on(self) -> None:
-        """Read again, unless there is another reason not to."""
-        self.is_waiting = False
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
-            self._resume()
-
-    def _pause(self) -> None:
-        if self.transport is not None:
-            self.is_paused = True
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        self._tokens = max(self._tokens, 0.0)
-        if self.is_paused and not self.is_waiting and not self._held and self.transport is not None:
-            self.is_paused = False
-            self.transport.resume_reading()

@@ -17,6 +17,7 @@ __all__ = ["WRONG", "Wrong"]
 AGENT, CLIENT, COORDINATOR = Role.AGENT, Role.CLIENT, Role.COORDINATOR
 
 SERVER = "a2a/server.py"
+PEER = "a2a/peer.py"
 STEPS = "a2a/engine/coordinator.py"
 HANDLERS = "a2a/engine/handlers.py"
 TASKS = "a2a/engine/tasks.py"
@@ -734,7 +735,7 @@ WRONG: tuple[Wrong, ...] = (
         "hangs-up-on-who-asks-for-much",
         COORDINATOR,
         "Answers that find no room are sent all the same, and end the connection.",
-        one(SERVER, "            has_room=self._has_room,\n", ""),
+        one(PEER, "            has_room=self._has_room,\n", ""),
         broken=("LIMIT-5",),
         areas=("LIMIT-5",),
     ),

@@ -1,4 +1,4 @@
-"""The coordinator's shell: append before answer, group commit, peers that break rules, failing disks."""
+"""The coordinator's shell: append before answer, group commit, ledgers and archives, failing disks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
 from a2a.protocol.messages import (
     A2ACall,
     A2AResult,
-    AgentFilter,
-    AgentFind,
     Credit,
     Held,
     Hello,
@@ -37,18 +35,16 @@ from a2a.protocol.messages import (
     Ping,
     TaskCancel,
     TaskDelegate,
-    TaskEventNotice,
     TaskGet,
     TaskList,
     TaskOffer,
     TaskReport,
-    TaskWatch,
 )
 from a2a.stores.base import Appended, Entry, Store
 from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
-from a2a.transports.memory import pair
 from tests.ledger_file import change_entry
+from tests.raw_peer import Peer, join
 
 BOUND = 20
 HOUR_MS = 3_600_000
@@ -78,61 +74,6 @@ class HeldStore(MemoryStore):
         held, self.held = self.held, []
         for held_call in held:
             super().append(*held_call)
-
-
-class Peer:
-    """A raw peer on a memory transport."""
-
-    def __init__(self, encoding: Any = MSGPACK) -> None:
-        self.encoding = encoding
-        self.transport: Any = None
-        self.frames: list[Frame] = []
-        self.messages: list[list[str]] = []
-        """What each message answered."""
-        self.news = anyio.Event()
-        self.end: str | None = None
-
-    def opened(self, transport: Any) -> None:
-        self.transport = transport
-
-    def received(self, data: bytes) -> None:
-        frames = [cast(Frame, frame) for frame in Decoder(self.encoding).decode(data)]
-        self.frames += frames
-        self.messages.append([frame.re or "" for frame in frames])
-        self.news.set()
-
-    def closed(self, reason: str) -> None:
-        self.end = reason
-        self.news.set()
-
-    def send(self, *frames: Frame) -> None:
-        self.transport.send(encode(frames, self.encoding))
-
-    async def reply(self, request: str) -> Any:
-        while True:
-            found = next((frame.message for frame in self.frames if frame.re == request), None)
-            if found is not None:
-                return found
-            assert self.end is None, f"closed while waiting for the answer to {request}: {self.end}"
-            self.news = anyio.Event()
-            await self.news.wait()
-
-    async def until(self, kind: str) -> Any:
-        while True:
-            found = next((frame.message for frame in self.frames if frame.message.kind == kind), None)
-            if found is not None:
-                return found
-            assert self.end is None, f"closed while waiting for {kind}: {self.end}"
-            self.news = anyio.Event()
-            await self.news.wait()
-
-
-async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
-    peer = Peer(encoding)
-    pair(peer, server.receiver(), subprotocol=encoding)
-    while peer.transport is None:
-        await anyio.lowlevel.checkpoint()
-    return peer
 
 
 HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
@@ -850,157 +791,6 @@ async def test_a_peer_that_offers_no_version_of_ours_is_told_what_is_spoken() ->
         assert error.code == "version"
         assert error.data == {"versions": ["1.0", "1.0"]}
         while peer.end is None:
-            peer.news = anyio.Event()
-            await peer.news.wait()
-        await server.aclose()
-
-
-@pytest.mark.parametrize("encoding", [MSGPACK, JSON])
-async def test_an_answer_that_no_connection_holds_is_refused_and_ends_none(encoding: Any) -> None:
-    server = Server(MemoryStore(), Policy(outbox_max_bytes=100_000))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        for number in range(4):
-            worker = await join(server)
-            card = CARD | {"iconUrl": "x" * 20_000}
-            hello = Hello(["1.0", "1.0"], f"worker-{number}", "i", 1, card=card)  # type: ignore[arg-type]
-            worker.send(Frame("1", hello))
-            await worker.until("welcome")
-        peer = Peer(encoding)
-        pair(peer, server.receiver(), subprotocol=encoding, outbox_max_bytes=100_000)
-        while peer.transport is None:
-            await anyio.lowlevel.checkpoint()
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
-        peer.send(Frame("2", AgentFind(watch=True)), Frame("3", AgentFind(AgentFilter(agent="worker-2"))))
-        refused, found = await peer.reply("2"), await peer.reply("3")
-        assert refused.code == "too_large" and "expected at most" in refused.detail
-        assert [info.agent for info in found.agents] == ["worker-2"]
-        assert not server.coordinator.live.finders
-        assert peer.end is None
-        await server.aclose()
-
-
-async def asks_for_much(server: Server) -> Peer:
-    """Return a peer that reads nothing now, and has asked ten times for what fills a third of its outbox."""
-    peer = Peer()
-    pair(peer, server.receiver(), outbox_max_bytes=server.policy.outbox_max_bytes)
-    while peer.transport is None:
-        await anyio.lowlevel.checkpoint()
-    peer.send(Frame("1", HELLO))
-    await peer.until("welcome")
-    peer.send(Frame("2", TaskDelegate("k", {"skill": "x"}, b'"' + b"x" * 100_000 + b'"')))
-    task = (await peer.reply("2")).task
-    peer.transport.pause_reading()
-    for number in range(0, 10, 2):
-        peer.send(*(Frame(f"get {one}", TaskGet(task)) for one in (number, number + 1)))
-    peer.send(Frame("watch", TaskWatch(task)))
-    return peer
-
-
-async def held(server: Server) -> server_module._Peer:
-    """Wait for the one peer for which answers are held."""
-    while True:
-        for peer in server._peers.values():
-            if peer._held:
-                return peer
-        await anyio.lowlevel.checkpoint()
-
-
-async def test_what_a_peer_asked_for_waits_until_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 4)
-    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        peer = await asks_for_much(server)
-        end = await held(server)
-        while not end._put_off:
-            await anyio.lowlevel.checkpoint()
-        assert end.is_paused and peer.end is None
-        peer.transport.resume_reading()
-        assert len((await peer.reply("get 9")).input) == 100_002
-        await peer.reply("watch")
-        await peer.until("task.event")
-        answered = [frame.re for frame in peer.frames if frame.message.kind != "task.event"]
-        assert answered[2:] == [*(f"get {number}" for number in range(10)), "watch"]
-        assert not end._held and not end._put_off and not end.is_paused
-        peer.send(Frame("3", Ping()))
-        await peer.reply("3")
-        await server.aclose()
-
-
-async def test_a_peer_that_left_before_it_read_is_heard_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 4)
-    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        peer = await asks_for_much(server)
-        peer.send(Frame("3", TaskDelegate("last", {"skill": "y"})))
-        end = await held(server)
-        while len(end._put_off) < 2:
-            await anyio.lowlevel.checkpoint()
-        assert len(server.coordinator.ledger.tasks) == 1
-        peer.transport.abort()
-        while len(server.coordinator.ledger.tasks) < 2:
-            await anyio.lowlevel.checkpoint()
-        assert not server._peers
-        await server.aclose()
-
-
-async def test_what_comes_on_top_of_what_a_peer_asked_for_and_does_not_read_ends_its_connection() -> None:
-    server = Server(MemoryStore(), Policy(outbox_max_bytes=300_000))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        peer = await asks_for_much(server)
-        end = await held(server)
-        while peer.end is None:
-            end.send([Frame("e", TaskEventNotice("t", 1, "artifact", "leased", 1, payload=b"x" * 100_000), re="w")])
-            await anyio.lowlevel.checkpoint()
-        await server.aclose()
-
-
-async def test_garbage_ends_its_own_connection_only() -> None:
-    server = Server(MemoryStore())
-    await server.open()
-    with anyio.fail_after(BOUND):
-        good, bad = await join(server), await join(server)
-        good.send(Frame("1", HELLO))
-        await good.until("welcome")
-        await anyio.lowlevel.checkpoint()
-        bad.transport.send(b"\xc1\xff")
-        error = await bad.until("error")
-        assert error.code == "malformed"
-        while bad.end is None:
-            bad.news = anyio.Event()
-            await bad.news.wait()
-        good.send(Frame("2", TaskGet("x")))
-        assert (await good.until("error")).code == "not_found"
-        await server.aclose()
-
-
-async def test_a_connection_without_a_hello_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "HELLO_DEADLINE", 0.05)
-    server = Server(MemoryStore())
-    await server.open()
-    with anyio.fail_after(BOUND):
-        peer = await join(server)
-        while peer.end is None:
-            peer.news = anyio.Event()
-            await peer.news.wait()
-        assert "no hello" in peer.end
-        await server.aclose()
-
-
-async def test_a_peer_beyond_its_rate_is_read_more_slowly_and_loses_nothing() -> None:
-    server = Server(MemoryStore(), Policy(frames_per_second=200))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
-        for number in range(300):
-            peer.send(Frame(f"g{number}", TaskGet("x")))
-        while len(peer.frames) < 301:
             peer.news = anyio.Event()
             await peer.news.wait()
         await server.aclose()

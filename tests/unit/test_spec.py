@@ -21,12 +21,12 @@ from a2a.engine.policy import Bounds, Durations, Policy
 from a2a.engine.results import REPORT
 from a2a.engine.waits import AGEING_MS
 from a2a.errors import CODES, FAULTS
+from a2a.peer import HELLO_DEADLINE
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.codec import JSON, Decoder, Frame, FrameLimits
 from a2a.protocol.messages import KINDS, REQUESTS, Limits
 from a2a.protocol.operations import BINDING, DEPTH_MAX, OPERATIONS, VERSION, read_request
 from a2a.protocol.schemas import export, session_table, state_diagram, state_table
-from a2a.server import HELLO_DEADLINE
 
 ROOT = Path(__file__).parents[2]
 BINDING_TEXT = (ROOT / "spec" / "v1" / "a2a-binding.md").read_text(encoding="utf-8")
