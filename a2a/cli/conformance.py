@@ -21,6 +21,7 @@ import click
 from ..conformance import playing, reports
 from ..conformance.case import Case, Failed, Need, Role
 from ..conformance.conversation import PATIENCE
+from ..conformance.forms import Forms
 from ..conformance.page import as_html
 from ..conformance.peer import Coordinator, Settings
 from ..conformance.requirements import LEVELS, Level, requirements
@@ -158,6 +159,9 @@ def run(
 ) -> None:
     """Try cases on a coordinator, an agent or a client; all of its role where none is named.
 
+    Whichever are tried, the frames that came in them are held against the schemas of their kinds: the case
+    WIRE-3/every_frame_fits_the_schema_of_its_kind comes with any.
+
     A coordinator is the one at --url, or started by --cmd, and then also killed and started again. For agents and
     clients the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does
     not conform, a MUST failed.
@@ -167,7 +171,8 @@ def run(
     client {skill}, {key} and {input}, a text, say what it delegates.
     """
     out = Output(as_json, is_quiet)
-    plan = Plan(Role(role), _chosen(Role(role), names), ENCODINGS[encoding], command=command, out=out, **given)
+    cases = _with_those_about_others(Role(role), _chosen(Role(role), names))
+    plan = Plan(Role(role), cases, ENCODINGS[encoding], command=command, out=out, **given)
     _check(plan)
     began, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     say = out.note if as_json else out.line
@@ -200,6 +205,11 @@ def _chosen(role: Role | None, names: Sequence[str]) -> list[Case]:
     if not found:
         raise click.UsageError(f"there is no case for the role {role}")
     return found
+
+
+def _with_those_about_others(role: Role, chosen: Sequence[Case]) -> list[Case]:
+    """Return cases with those that are about what came in them, in the order of the suite."""
+    return [case for case in playing.cases(role) if case in chosen or Need.OTHERS in case.needs]
 
 
 def _check(plan: Plan) -> None:
@@ -259,9 +269,10 @@ async def _play_coordinator(
 ) -> tuple[list[Outcome], str]:
     version = ""
     found: dict[str, list[Outcome]] = {encoding: [] for encoding in plan.encodings}
+    forms = {encoding: Forms(Role.COORDINATOR) for encoding in plan.encodings}
     # After a restart no timer fires for a while (TIME-4): what waits for one in any encoding comes before.
-    for is_restarted in (False, True):
-        part = [case for case in plan.cases if (Need.RESTART in case.needs) is is_restarted]
+    for is_second in (False, True):
+        part = [case for case in plan.cases if bool(case.needs & {Need.RESTART, Need.OTHERS}) is is_second]
         for encoding in plan.encodings if part else ():
             # In one ledger, names of one encoding must not meet those of the other.
             own = Settings(
@@ -273,7 +284,12 @@ async def _play_coordinator(
             )
             version = await _version(own, encoding) or version
             found[encoding] += await playing.play_coordinator(
-                part, own, encoding=encoding, jobs=plan.jobs, told=_marking(told, encoding)
+                part,
+                own,
+                encoding=encoding,
+                jobs=plan.jobs,
+                told=_marking(told, encoding),
+                forms=forms[encoding],
             )
     order = {case.id: place for place, case in enumerate(plan.cases)}
     outcomes = [

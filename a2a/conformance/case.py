@@ -29,6 +29,8 @@ class Need(StrEnum):
     """The operator's token."""
     ALONE = "alone"
     """No other case runs meanwhile."""
+    OTHERS = "others"
+    """All others have run: it is about what came in them."""
 
 
 class Failed(Exception):

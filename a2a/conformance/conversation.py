@@ -17,7 +17,7 @@ from .case import Failed, Missed
 from .socket import Closed, Socket
 from .wire import JSON, Frame, decode, encode
 
-__all__ = ["Conversation", "check", "with_trouble"]
+__all__ = ["NO_FRAME", "Conversation", "Look", "check", "shown", "with_trouble"]
 
 PATIENCE = 5.0
 """Seconds within which an implementation has to answer, or to do what is due at once."""
@@ -32,6 +32,7 @@ _conversations = itertools.count(1)
 _troubles = itertools.count(1)
 
 Matcher = Callable[[Frame], bool]
+Look = Callable[[Frame], None]
 
 
 def check(is_so: bool, expected: str, came: object = "") -> None:
@@ -47,7 +48,7 @@ def check(is_so: bool, expected: str, came: object = "") -> None:
 class Conversation:
     """Frames in and out over one socket. What came and was not asked for yet waits in order."""
 
-    def __init__(self, socket: Socket, name: str, encoding: str) -> None:
+    def __init__(self, socket: Socket, name: str, encoding: str, *, look_at: Look = lambda _: None) -> None:
         self.socket = socket
         self.name = name
         self.encoding = encoding
@@ -60,6 +61,7 @@ class Conversation:
         """The newest `error`, or message that is no frame, which no case has asked for, and its place among all."""
         self.closed: Closed | None = None
         """Set when the other side is gone."""
+        self._look_at = look_at
         self._changed = asyncio.Condition()
         self._number = next(_conversations)
         self._sent = 0
@@ -218,6 +220,7 @@ class Conversation:
                     frames = [Frame(kind=NO_FRAME, body={"detail": f"{exc}: {message[:200]!r}"})]
                 for frame in frames:
                     self._note("<", frame)
+                    self._look_at(frame)
                     if frame.kind in ("error", NO_FRAME):
                         self.trouble = next(_troubles), frame
                     await self.arrived(frame)

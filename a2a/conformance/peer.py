@@ -7,8 +7,9 @@ import itertools
 from contextlib import AsyncExitStack
 from typing import Any
 
-from .case import Failed, Skipped
+from .case import Failed, Role, Skipped
 from .conversation import PATIENCE, Conversation, check
+from .forms import Forms
 from .socket import Closed, Socket
 from .wire import JSON, SUBPROTOCOLS, Frame, parts, result, result_hash
 
@@ -139,9 +140,12 @@ class Settings:
 class Coordinator:
     """The coordinator under test, as one case sees it: names, connections and skills of its own."""
 
-    def __init__(self, settings: Settings, case: str, encoding: str = JSON) -> None:
+    def __init__(self, settings: Settings, case: str, encoding: str = JSON, forms: Forms | None = None) -> None:
         self.settings = settings
+        self.forms = forms or Forms(Role.COORDINATOR)
+        """What came of its frames in all cases so far."""
         self.encoding = encoding
+        self._case_name = case
         self._case = "".join(letter if letter.isalnum() else "-" for letter in case)[:48]
         self._names = itertools.count(1)
         self._stack = AsyncExitStack()
@@ -173,7 +177,9 @@ class Coordinator:
             raise Failed(f"{expected}; the opening handshake was not answered within {self.patience:g} s") from None
         except OSError as exc:
             raise Failed(f"{expected}; {exc}") from exc
-        peer = Peer(socket, name or self.name("connection"), chosen)
+        name = name or self.name("connection")
+        look_at = self.forms.looking(chosen, name, self._case_name)
+        peer = Peer(socket, name, chosen, look_at=look_at)
         self.peers.append(peer)
         self._stack.push_async_callback(peer.leave)
         return peer

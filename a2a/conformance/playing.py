@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from . import agent, client, coordinator
-from .case import CASES, Case, Missed, Role
+from .case import CASES, Case, Missed, Need, Role
 from .conversation import with_trouble
+from .forms import Forms
 from .peer import Coordinator, Settings
 from .program import Program, free_port
 from .runner import JOBS, Outcome, run_cases
@@ -55,18 +56,30 @@ async def play_coordinator(
     encoding: str = JSON,
     jobs: int = JOBS,
     told: Callable[[Outcome], None] = lambda _: None,
+    forms: Forms | None = None,
 ) -> list[Outcome]:
-    """Try cases on a coordinator and return what came of each, in their order."""
+    """Try cases on a coordinator and return what came of each, in their order.
+
+    Args:
+        chosen: Which.
+        settings: Where it is.
+        encoding: Of the connections on which a case asks for none.
+        jobs: How many cases at a time.
+        told: Called with each outcome as it is known.
+        forms: Of an earlier part of the same run, whose frames are judged with those of this one.
+    """
     traces: dict[str, list[str]] = {}
+    forms = forms or Forms(Role.COORDINATOR)
 
     async def try_case(known: Case) -> None:
-        under = Coordinator(settings, known.name, encoding)
+        under = Coordinator(settings, known.name, encoding, forms)
         try:
             await known.run(under)
         except (Missed, Closed) as missed:
             raise with_trouble(missed, under.peers) from missed
         finally:
-            traces[known.id] = [f"{peer.name}: {line}" for peer in under.peers for line in peer.trace]
+            frames = [f"{peer.name}: {line}" for peer in under.peers for line in peer.trace]
+            traces[known.id] = forms.trace() if Need.OTHERS in known.needs else frames
             await under.aclose()
 
     return await run_cases(chosen, try_case, trace_of=lambda known: traces.get(known.id, ()), jobs=jobs, told=told)
@@ -85,16 +98,19 @@ async def play_peer(
     Each case has a process of its own, where there is a command.
     """
     traces: dict[str, list[str]] = {}
+    forms = Forms(chosen[0].role if chosen else Role.AGENT)
 
     async def try_case(known: Case) -> None:
-        under = UnderTest(settings, known.name, encoding)
+        under = UnderTest(settings, known.name, encoding, forms)
+        is_about_others = Need.OTHERS in known.needs
         try:
-            await under.open()
+            if not is_about_others:
+                await under.open()
             await known.run(under)
         except (Missed, Closed) as missed:
             raise with_trouble(missed, under.lines) from missed
         finally:
-            traces[known.id] = under.trace()
+            traces[known.id] = forms.trace() if is_about_others else under.trace()
             await under.aclose()
 
     # Without a command one process serves all cases in turn, and on one port at most one case can listen.

@@ -62,7 +62,8 @@ async def run_cases(
         cases: Which.
         try_case: Tries one on the implementation.
         trace_of: The frames of a case that was tried.
-        jobs: How many at a time. Those that need to be alone come last, one after the other.
+        jobs: How many at a time. Those that need to be alone come behind them, one after the other, and those that
+            judge the others last.
         seconds: How long one may last.
         told: Called with each outcome as it is known.
     """
@@ -74,12 +75,13 @@ async def run_cases(
             found[chosen.id] = await _outcome(chosen, try_case, trace_of, seconds)
             told(found[chosen.id])
 
-    alone = [chosen for chosen in cases if Need.ALONE in chosen.needs or Need.RESTART in chosen.needs]
+    last = [chosen for chosen in cases if Need.OTHERS in chosen.needs]
+    alone = [chosen for chosen in cases if chosen.needs & {Need.ALONE, Need.RESTART} and chosen not in last]
     async with asyncio.TaskGroup() as group:
         for chosen in cases:
-            if chosen not in alone:
+            if chosen not in alone and chosen not in last:
                 group.create_task(one(chosen))
-    for chosen in alone:
+    for chosen in (*alone, *last):
         await one(chosen)
     return [found[chosen.id] for chosen in cases]
 

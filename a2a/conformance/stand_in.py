@@ -16,8 +16,9 @@ from socket import gaierror
 from typing import Any
 from urllib.parse import urlsplit
 
-from .case import Failed, Skipped
-from .conversation import Conversation, check
+from .case import Failed, Role, Skipped
+from .conversation import Conversation, Look, check
+from .forms import Forms
 from .program import Program
 from .socket import Closed, Socket
 from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts, result_hash
@@ -77,8 +78,8 @@ class Line(Conversation):
     """Whether what comes all the time is answered as it comes."""
     lease_ms: int = 30_000
 
-    def __init__(self, socket: Socket, name: str, encoding: str, told: Told) -> None:
-        super().__init__(socket, name, encoding)
+    def __init__(self, socket: Socket, name: str, encoding: str, told: Told, look_at: Look) -> None:
+        super().__init__(socket, name, encoding, look_at=look_at)
         self.told = told
         self.mailbox = told.mailbox
         self._watches: dict[str, str] = {}
@@ -196,8 +197,17 @@ _numbers = itertools.count(1)
 class UnderTest:
     """The agent or client under test, as one case sees it: its process, and each connection it makes."""
 
-    def __init__(self, settings: PeerSettings, case: str, encoding: str | None = None, **values: str) -> None:
+    def __init__(
+        self,
+        settings: PeerSettings,
+        case: str,
+        encoding: str | None = None,
+        forms: Forms | None = None,
+        **values: str,
+    ) -> None:
         self.settings = settings
+        self.forms = forms or Forms(Role.AGENT)
+        """What came of its frames in all cases so far."""
         self.encodings = (encoding,) if encoding else (MSGPACK, JSON)
         self.lines: list[Line] = []
         """Every connection that was made, in order."""
@@ -280,7 +290,8 @@ class UnderTest:
         """
         socket = await self._next(within)
         encoding = next(name for name, protocol in SUBPROTOCOLS.items() if protocol == socket.subprotocol)
-        line = Line(socket, f"connection {len(self.lines) + 1}", encoding, self.told)
+        name = f"connection {len(self.lines) + 1}"
+        line = Line(socket, name, encoding, self.told, self.forms.looking(encoding, name, self._case))
         line.acknowledged = self.lines[-1].acknowledged if self.lines else 0
         self.lines.append(line)
         first = await line.take_if(lambda _: True, "a frame")

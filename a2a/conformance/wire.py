@@ -14,7 +14,18 @@ from typing import Any
 
 import msgpack
 
-__all__ = ["JSON", "MSGPACK", "SUBPROTOCOLS", "Frame", "decode", "digest", "encode", "parts", "result_hash"]
+__all__ = [
+    "JSON",
+    "MSGPACK",
+    "OPENS_DOORS",
+    "SUBPROTOCOLS",
+    "Frame",
+    "decode",
+    "digest",
+    "encode",
+    "parts",
+    "result_hash",
+]
 
 JSON = "json"
 MSGPACK = "msgpack"
@@ -22,7 +33,7 @@ SUBPROTOCOLS = {JSON: "a2a.coord+json", MSGPACK: "a2a.coord+msgpack"}
 
 LARGEST = 2**53 - 1
 """The largest integer that a frame may hold (WIRE-8)."""
-_OPENS_DOORS = ("token", "operatorToken", "secret")
+OPENS_DOORS = ("token", "operatorToken", "secret")
 """Fields of hello and welcome; a trace goes into reports, and those are passed on."""
 
 
@@ -62,7 +73,7 @@ class Frame(dict[str, Any]):
 
     def __str__(self) -> str:
         """For a person to read, and to show to others: without what opens a door."""
-        hidden = {name: "(hidden)" for name in _OPENS_DOORS if isinstance(self.body.get(name), str)}
+        hidden = {name: "(hidden)" for name in OPENS_DOORS if isinstance(self.body.get(name), str)}
         shown = {**self, "body": {**self.body, **hidden}} if hidden else self
         try:
             return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))

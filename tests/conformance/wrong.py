@@ -76,6 +76,13 @@ def one(file: str, before: str, after: str) -> tuple[Edit, ...]:
     return (Edit(file, before, after),)
 
 
+def written_as(kind: str, after: str) -> tuple[Edit, ...]:
+    """Return a change of what is written for one kind of frame: of `out`, or of its `body`."""
+    return one(CODEC, '    out["body"] = body\n', f'    out["body"] = body\n    if message.kind == "{kind}":\n{after}')
+
+
+FORMS = "WIRE-3/every_frame_fits_the_schema_of_its_kind"
+
 WRONG: tuple[Wrong, ...] = (
     # The coordinator: what was said before ----------------------------------------------------------------------------
     Wrong(
@@ -435,6 +442,31 @@ WRONG: tuple[Wrong, ...] = (
             "        if False:",
         ),
         broken=("LIMIT-2",),
+    ),
+    Wrong(
+        "writes-times-as-text",
+        COORDINATOR,
+        "The time of an event that is watched is a text.",
+        written_as("task.event", '        body["at"] = str(body["at"])\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "WATCH"),
+        quick=True,
+    ),
+    Wrong(
+        "does-not-say-how-long-a-review-waits",
+        COORDINATOR,
+        "A review does not say how long the word on a result is waited for.",
+        written_as("task.review", '        del body["confirmMs"]\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "ACCEPT"),
+    ),
+    Wrong(
+        "has-a-word-of-its-own",
+        COORDINATOR,
+        "The welcome has a word for its durability that nobody else knows.",
+        written_as("welcome", '        body["durability"] = "disk"\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "HELLO"),
     ),
     # The coordinator: results -----------------------------------------------------------------------------------------
     Wrong(
@@ -829,6 +861,22 @@ WRONG: tuple[Wrong, ...] = (
         ),
         broken=("ASK-7",),
     ),
+    Wrong(
+        "writes-payloads-as-text",
+        AGENT,
+        "The payload of a question is a text, in MessagePack too.",
+        written_as("task.ask", '        out["payload"] = out["payload"].decode()\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "ASK"),
+    ),
+    Wrong(
+        "notes-a-number",
+        AGENT,
+        "The note of a heartbeat is a number.",
+        written_as("task.heartbeat", '        body["note"] = 7\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "LEASE"),
+    ),
     # The client -------------------------------------------------------------------------------------------------------
     Wrong(
         "confirms-another-hash",
@@ -921,6 +969,14 @@ WRONG: tuple[Wrong, ...] = (
             '    identity = Identity(f"{principal}#0", instance_id',
         ),
         broken=("ID-3",),
+    ),
+    Wrong(
+        "watches-from-a-text",
+        CLIENT,
+        "The generation a watch begins behind is a text.",
+        written_as("task.watch", '        body["fromGen"] = str(body.get("fromGen", 0))\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "TASK-7"),
     ),
     Wrong(
         "writes-nil-for-what-it-does-not-say",

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from ..case import Failed, Role, case
+from ..case import Failed, Need, Role, case
 from ..conversation import check
 from ..requirements import Level
 from ..stand_in import LIMITS, Line, UnderTest
@@ -375,3 +375,9 @@ async def does_not_fight_for_its_name(under: UnderTest) -> None:
     except Failed:
         return
     raise Failed("expected no connection after `taken_over`; it came back within 2 s")
+
+
+@agent("WIRE-3", needs=(Need.OTHERS,))
+async def every_frame_fits_the_schema_of_its_kind(under: UnderTest) -> None:
+    """No frame that came in any other case lacks a required field or has one of another type, form or word."""
+    under.forms.judge()

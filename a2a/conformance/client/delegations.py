@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..case import Failed, Role, case
+from ..case import Failed, Need, Role, case
 from ..conversation import check
 from ..requirements import Level
 from ..socket import Closed
@@ -274,3 +274,9 @@ async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
     for frame in (line.hello, delegation):
         empty = [name for name, value in [*frame.items(), *frame.body.items()] if value is None]
         check(not empty, "no field that is null", empty)
+
+
+@client("WIRE-3", needs=(Need.OTHERS,))
+async def every_frame_fits_the_schema_of_its_kind(under: UnderTest) -> None:
+    """No frame that came in any other case lacks a required field or has one of another type, form or word."""
+    under.forms.judge()

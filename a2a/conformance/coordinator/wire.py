@@ -8,7 +8,7 @@ from typing import Any
 
 import msgpack
 
-from ..case import Role, Skipped, case
+from ..case import Need, Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
 from ..requirements import Level
@@ -110,6 +110,12 @@ async def a_frame_without_id_or_kind_is_malformed(under: Coordinator) -> None:
     for frame in wrong:
         peer = await under.peer()
         await refused(peer, encode([frame], peer.encoding), "malformed")
+
+
+@coordinator("WIRE-3", needs=(Need.OTHERS,))
+async def every_frame_fits_the_schema_of_its_kind(under: Coordinator) -> None:
+    """No frame that came in any other case lacks a required field or has one of another type, form or word."""
+    under.forms.judge()
 
 
 @coordinator("WIRE-4")

@@ -68,11 +68,12 @@ async def is_skipped(under: Any) -> None:
 def test_our_coordinator_is_found_with_its_tokens(command: Any, world: Any) -> None:
     done = command("conformance", "run", "HELLO-1", "AUTH-2", "--url", world.url, "--verbose", "--encoding", "both")
     assert done.code == 0, done.out + done.err
-    assert f"3 cases on {world.url}, in json and msgpack" in done.err
+    assert f"4 cases on {world.url}, in json and msgpack" in done.err
     lines = done.out.splitlines()
-    assert len([line for line in lines if line.startswith("passed   MUST")]) == 6, "the operator's token was found"
+    assert len([line for line in lines if line.startswith("passed   MUST")]) == 8, "the operator's token was found"
     assert any(line.endswith("HELLO-1/refuses_what_comes_before_a_hello [msgpack]") for line in lines)
-    assert lines[-1] == "conforms: 6 of 6 MUST passed"
+    assert any(line.endswith("WIRE-3/every_frame_fits_the_schema_of_its_kind [json]") for line in lines)
+    assert lines[-1] == "conforms: 8 of 8 MUST passed"
 
 
 def test_the_report_is_written_in_every_form(command: Any, world: Any, tmp_path: Path) -> None:
@@ -82,9 +83,12 @@ def test_the_report_is_written_in_every_form(command: Any, world: Any, tmp_path:
     assert done.code == 0, done.err
     told = json.loads(done.out)
     assert (told["conforms"], told["version"], told["peer"]) == (True, "1.0", world.url)
-    assert [case["encoding"] for case in told["cases"]] == ["json"]
+    assert [(case["requirement"], case["encoding"]) for case in told["cases"]] == [
+        ("HELLO-1", "json"),
+        ("WIRE-3", "json"),
+    ]
     assert (tmp_path / "r.json").read_text() == done.out.rstrip("\n")
-    assert ElementTree.parse(tmp_path / "r.xml").getroot().get("tests") == "1"
+    assert ElementTree.parse(tmp_path / "r.xml").getroot().get("tests") == "2"
     assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "r.md").read_text().startswith("## a2a conformance: coordinator")
     tokens = load_tokens(world.url)
@@ -137,6 +141,36 @@ def test_restarts_come_behind_all_that_may_wait_for_a_timer(command: Any, world:
     assert tried == [("waits", "json"), ("waits", "msgpack"), ("restarts", "json"), ("restarts", "msgpack")]
     reported = [(case["id"], case["encoding"]) for case in json.loads(done.out)["cases"]]
     assert reported == [(f"ID-1/{name}", how) for how in ("json", "msgpack") for name in ("restarts", "waits")]
+
+
+def test_what_came_in_all_cases_is_judged_behind_the_restarts(command: Any, world: Any, write: Write) -> None:
+    tried = []
+
+    async def judges(under: Coordinator) -> None:
+        tried.append(("judges", under.encoding, under.forms.frames))
+
+    async def restarts(under: Coordinator) -> None:
+        await under.peer()
+        tried.append(("restarts", under.encoding, under.forms.frames))
+
+    async def greets(under: Coordinator) -> None:
+        await under.peer()
+        tried.append(("greets", under.encoding, under.forms.frames))
+
+    write(judges, "WIRE-3", needs=frozenset({Need.OTHERS}))
+    write(restarts, needs=frozenset({Need.RESTART}))
+    write(greets, "ID-2")
+    run = ("conformance", "run", "--url", world.url)
+    assert command(*run, "--encoding", "both").code == 0
+    assert tried == [
+        ("greets", "json", 1),
+        ("greets", "msgpack", 1),
+        *(("restarts", "json", 2), ("judges", "json", 2)),
+        *(("restarts", "msgpack", 2), ("judges", "msgpack", 2)),
+    ]
+    tried.clear()
+    assert command(*run, "ID-2").code == 0
+    assert tried == [("greets", "json", 1), ("judges", "json", 1)], "it comes with any"
 
 
 def test_tokens_may_come_from_files_and_the_environment(

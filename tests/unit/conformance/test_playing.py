@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from a2a.conformance.case import CASES, Case, Failed, Need, Role
-from a2a.conformance.peer import Coordinator, Settings
-from a2a.conformance.playing import cases, coordinator_from, play_coordinator, selected
+from a2a.conformance.forms import Forms
+from a2a.conformance.peer import Coordinator, Peer, Settings
+from a2a.conformance.playing import cases, coordinator_from, play_coordinator, play_peer, selected
 from a2a.conformance.runner import Status
+from a2a.conformance.socket import Socket
+from a2a.conformance.stand_in import PeerSettings, UnderTest
+from a2a.conformance.wire import JSON, SUBPROTOCOLS, Frame
 from a2a.hosting import host
 
 SERVER = f"{sys.executable} -m a2a coordinator run --listen 127.0.0.1:{{port}} --db {{state}}/ledger.db"
@@ -117,3 +121,46 @@ async def test_a_coordinator_that_the_suite_has_started_comes_back_with_its_ledg
     async with coordinator_from(SERVER, **files, run="1") as settings:
         [found] = await play_coordinator([case], settings)
     assert found.status is Status.PASSED, found.detail
+
+
+async def judges(under: Coordinator | UnderTest) -> None:
+    under.forms.judge()
+
+
+async def test_frames_of_all_cases_are_judged_by_one_of_them(outcome: Any) -> None:
+    async def greets(under: Coordinator) -> None:
+        await (await under.peer("one")).send("ping")  # nobody asks for the answer
+
+    judging = replace(outcome("WIRE-3", "judges").case, run=judges, needs=frozenset({Need.OTHERS}))
+    greeting = replace(outcome("ID-1", "greets").case, run=greets)
+    async with host() as hosted:
+        settings = Settings(hosted.url, token=hosted.tokens.token)
+        [alone] = await play_coordinator([judging], settings)
+        both = await play_coordinator([judging, greeting], settings)
+        forms = Forms(Role.COORDINATOR)
+        await play_coordinator([greeting], settings, forms=forms)
+        [told] = await play_coordinator([judging], settings, forms=forms)
+        forms.look_at(Frame(id="1", kind="pong", must="no"), JSON, "one", "greets")
+        [wrong] = await play_coordinator([judging], settings, forms=forms)
+    assert (alone.status, alone.detail) == (Status.SKIPPED, "no case that was tried had a frame from it")
+    assert [found.status for found in both] == [Status.PASSED] * 2
+    assert told.status is Status.PASSED
+    assert wrong.detail.startswith("expected pong with must, true or false; came: 'no'")
+    assert wrong.trace == ('greets: one: < {"id": "1", "kind": "pong", "must": "no"}',)
+
+
+async def test_frames_of_a_peer_are_judged_without_the_peer(outcome: Any) -> None:
+    async def comes(under: UnderTest) -> None:
+        async with Peer(await Socket.connect(under.url, SUBPROTOCOLS[JSON]), "worker", JSON) as peer:
+            sent = await peer.send("hello", agentId="worker")
+            await under.line()
+            await peer.reply(sent)
+
+    needs = frozenset({Need.OTHERS})
+    judging = replace(outcome("WIRE-3", "judges").case, run=judges, needs=needs, role=Role.AGENT)
+    coming = replace(outcome("ID-1", "comes").case, run=comes, role=Role.AGENT)
+    urls: list[str] = []
+    found = await play_peer([judging, coming], PeerSettings(command=None, announce=urls.append))
+    assert [known.status for known in found] == [Status.FAILED, Status.PASSED]
+    assert found[0].detail.startswith("expected hello with body.versions; came: nothing")
+    assert len(urls) == 1, "nobody is waited for to judge"

@@ -18,9 +18,10 @@ BOUND = 20
 
 @pytest.fixture
 def cases(outcome: Any) -> list[Case]:
-    """Six cases, of which the second and the fourth need to be alone."""
+    """Six cases, of which the second and the fourth need to be alone, and the third one all others."""
     found = [outcome("ID-1", f"case_{number}").case for number in range(6)]
     found[1] = replace(found[1], needs=frozenset({Need.ALONE}))
+    found[2] = replace(found[2], needs=frozenset({Need.OTHERS}))
     found[3] = replace(found[3], needs=frozenset({Need.RESTART}))
     return found
 
@@ -78,7 +79,7 @@ async def test_some_run_together_and_those_alone_last(cases: list[Case]) -> None
     running: set[str] = set()
     together: dict[str, int] = {}
     order: list[str] = []
-    everybody = asyncio.Barrier(4)
+    everybody = asyncio.Barrier(3)
 
     async def try_case(chosen: Case) -> None:
         running.add(chosen.name)
@@ -93,8 +94,8 @@ async def test_some_run_together_and_those_alone_last(cases: list[Case]) -> None
     async with asyncio.timeout(BOUND):
         found = await run_cases(cases, try_case, jobs=4, told=told.append)
     assert [outcome.case for outcome in found] == cases
-    assert order[4:] == ["case_1", "case_3"]
-    assert together["case_1"] == together["case_3"] == 1
+    assert order[3:] == ["case_1", "case_3", "case_2"]
+    assert together["case_1"] == together["case_3"] == together["case_2"] == 1
     assert sorted(outcome.case.name for outcome in told) == sorted(order)
 
 
