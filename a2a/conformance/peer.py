@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,6 +18,8 @@ __all__ = ["Coordinator", "Peer", "Settings"]
 
 TIMERS = {"heartbeatMs": 200, "leaseMs": 1_000, "offerMs": 1_000, "confirmMs": 60_000, "cancelMs": 1_000}
 """What a task of the suite asks for, so that nobody waits for the namespace's own durations (TASK-9)."""
+_BESIDE_PAYLOAD = 4_096
+"""Bytes of a message that are left for what is not its payload."""
 _starts = itertools.count(1)
 
 
@@ -27,6 +30,18 @@ class Peer(Conversation):
     """The answer to its hello."""
     acknowledges = True
     """Whether mailbox entries are acknowledged as they come."""
+
+    @property
+    def payload_max_bytes(self) -> int:
+        """How large a payload it may send, in a message with little else (LIMIT-1)."""
+        limits = self.welcome.body["limits"]
+        return min(int(limits["payloadMaxBytes"]), int(limits["messageMaxBytes"]) - _BESIDE_PAYLOAD)
+
+    async def send_many(self, frames: Sequence[dict[str, Any]]) -> None:
+        """Send frames in messages of as many as it may send, and of 500 at most."""
+        most = min(500, int(self.welcome.body["limits"]["framesPerMessage"]))
+        for start in range(0, len(frames), most):
+            await self.send_frames(*frames[start : start + most])
 
     async def arrived(self, frame: Frame) -> None:
         if self.acknowledges and isinstance(frame.get("mseq"), int):

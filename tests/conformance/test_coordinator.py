@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 
 from a2a.conformance.case import Need, Role
-from a2a.conformance.playing import cases, coordinator_from, play_coordinator
+from a2a.conformance.peer import Settings
+from a2a.conformance.playing import cases, coordinator_from, play_coordinator, selected
+from a2a.conformance.runner import Status
 from a2a.conformance.wire import JSON, MSGPACK
+from a2a.engine.policy import Policy
+from a2a.hosting import host
+from a2a.protocol.codec import FrameLimits
 
 from .conftest import COORDINATOR, OPERATOR_TOKEN, TOKEN, unmet
 
@@ -20,6 +25,59 @@ async def test_our_coordinator_conforms(encoding: str) -> None:
         COORDINATOR, token_file=TOKEN, operator_token_file=OPERATOR_TOKEN, run=encoding
     ) as settings:
         assert unmet(await play_coordinator(chosen, settings, encoding=encoding)) == []
+
+
+MORE = Policy(
+    depth_max=1_000,
+    evidence_max=1_000,
+    said_max_bytes=64 * 1024 * 1024,
+    checkpoint_max_bytes=1024 * 1024,
+    conflict_subjects_max=1_000,
+)
+LESS = Policy(depth_max=2, evidence_max=2, said_max_bytes=100_000, checkpoint_max_bytes=1_000, conflict_subjects_max=2)
+SMALL = Policy(
+    frame_limits=FrameLimits(message_max_bytes=64 * 1024, payload_max_bytes=32 * 1024, frames_max=64),
+    outbox_max_bytes=2 * 1024 * 1024,
+)
+
+
+@pytest.mark.parametrize(
+    ("policy", "left_out"),
+    [
+        (
+            MORE,
+            {
+                "TREE-1": "a tree may have a hundred levels",
+                "LIMIT-7/a_task_is": "a checkpoint may have more than 262,144 bytes",
+                "LIMIT-7/what_is_said": "what is said to a task may have more than 16,777,216 bytes",
+                "LIMIT-7/of_reports": "more than 16 reports without authority",
+                "LIMIT-11": "a conflict may have more than 16 subjects",
+            },
+        ),
+        (LESS, {}),
+        (
+            SMALL,
+            {
+                "LIMIT-7/a_task_is": "no payload here is larger than a checkpoint",
+                "LIMIT-9": "no message here is larger than a value",
+            },
+        ),
+    ],
+    ids=["more", "less", "small"],
+)
+async def test_a_coordinator_that_is_set_to_other_numbers_fails_no_case(
+    policy: Policy, left_out: dict[str, str]
+) -> None:
+    chosen = selected(CASES, ("LIMIT", "TREE-1", "REPORT-6", "RPC-6", "COMPARE-3"))
+    async with host(policy=policy) as hosted:
+        settings = Settings(hosted.url, token=hosted.tokens.token, operator_token=hosted.tokens.operator_token)
+        outcomes = await play_coordinator(chosen, settings)
+    told = [outcome for outcome in outcomes if outcome.status is not Status.PASSED]
+    assert len(told) == len(left_out), unmet(told)
+    for outcome, (name, reason) in zip(told, left_out.items(), strict=True):
+        assert outcome.status is Status.SKIPPED, unmet(told)
+        assert outcome.case.id.startswith(name)
+        assert outcome.detail.startswith(reason)
 
 
 def test_there_is_a_case_of_every_area_of_the_specification() -> None:

@@ -207,12 +207,14 @@ async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> 
 
 @coordinator("COMPARE-3", also=("WIRE-5", "LIMIT-2"))
 async def hostile_answers_hold_nobody_up(under: Coordinator) -> None:
-    """Answers of 300,000 brackets, of a number with 100,000 digits and of 500,000 items are held against each other
-    while others are served, and none of them is taken for another."""
-    deep = b"[" * 300_000 + b"]" * 300_000
-    long = b'[{"artifactId":"r","parts":[{"data":' + b"9" * 100_000 + b"}]}]"
-    wide = b'[{"artifactId":"r","parts":[{"data":[' + b"0," * 500_000 + b"0]}]}]"
+    """Answers of up to 300,000 brackets, of a number with 100,000 digits and of 500,000 items are held against each
+    other while others are served, and none of them is taken for another."""
     group = await Group.of(under, ballotMs=20_000, policy=ladder("majority", "abort"))
+    room = group.client.payload_max_bytes - 100
+    brackets = min(300_000, room // 2)
+    deep = b"[" * brackets + b"]" * brackets
+    long = b'[{"artifactId":"r","parts":[{"data":' + b"9" * min(100_000, room) + b"}]}]"
+    wide = b'[{"artifactId":"r","parts":[{"data":[' + b"0," * min(500_000, room // 2) + b"0]}]}]"
     for peer in (group.client, *group.workers):
         peer.patience = 20.0
     await group.answer(deep, long, wide)

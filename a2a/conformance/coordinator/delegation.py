@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from ..case import Role, case
+from ..case import Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator
 from ..scenes import LONG, at
@@ -247,7 +247,7 @@ async def a_tree_has_so_many_levels(under: Coordinator) -> None:
         if created.kind == "error":
             check(created.code == "depth" and level >= 2, "error depth", created)
             return
-    check(False, "error depth", "a hundred levels")
+    raise Skipped("a tree may have a hundred levels here, which nothing announces")
 
 
 @coordinator("TREE-2")

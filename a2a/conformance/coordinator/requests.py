@@ -99,7 +99,7 @@ async def answers_in_the_order_of_the_requests(under: Coordinator) -> None:
         frames.append(client.frame("task.list", skill=skill))
         frames.append(client.frame("task.get", task="no-such-task"))
         frames.append(client.frame("ping"))
-    await client.send_frames(*frames)
+    await client.send_many(frames)
     wanted = [frame["id"] for frame in frames]
     came = []
     for _ in wanted:

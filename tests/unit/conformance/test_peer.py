@@ -129,3 +129,25 @@ async def test_a_handshake_that_nobody_answers_fails_in_bounded_time() -> None:
         with pytest.raises(Failed, match=r"a WebSocket at \S+; the opening handshake was not answered within 0.05 s"):
             await under.connect()
         ended.set()
+
+
+async def test_what_is_sent_keeps_within_what_was_announced() -> None:
+    async with coordinator() as under:
+        client = await under.peer()
+        limits = {"payloadMaxBytes": 10_000, "messageMaxBytes": 20_000, "framesPerMessage": 2}
+        client.welcome.body["limits"] |= limits
+        assert client.payload_max_bytes == 10_000
+        client.welcome.body["limits"] |= {"messageMaxBytes": 10_000}
+        assert client.payload_max_bytes < 10_000 - 1_000, "there is more in a message than its payload"
+        messages: list[int] = []
+        send = client.send_frames
+
+        async def counted(*frames: dict[str, Any]) -> None:
+            messages.append(len(frames))
+            await send(*frames)
+
+        client.send_frames = counted  # type: ignore[method-assign]
+        pings = [client.frame("ping", nonce=str(number)) for number in range(5)]
+        await client.send_many(pings)
+        assert messages == [2, 2, 1]
+        assert [(await client.reply(ping["id"])).body["nonce"] for ping in pings] == list("01234")
