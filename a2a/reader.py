@@ -37,6 +37,7 @@ from .protocol.messages import (
     TaskPage,
     TaskWatch,
 )
+from .protocol.states import OUTSIDE, TaskState
 
 __all__ = ["Kind", "Reader"]
 
@@ -44,6 +45,8 @@ Kind = Literal["result", "context", "resource", "artifact", "instruction", "iden
 
 _SUBJECT = ("task", "context", "key", "rev", "resource", "fence", "value")
 """What names a subject."""
+_STATES = tuple(dict.fromkeys([*TaskState, *OUTSIDE.values()]))
+"""What a state is named by: the coordinator's words, and A2A's."""
 _NOT_KEPT = {"value": None, "isKept": False}
 """What is told of a subject whose value nobody has any more."""
 
@@ -213,7 +216,11 @@ class Reader(Delegator):
             dead_letter: only those that were given up after several agents had lost them.
             limit: at most so many, up to 1000.
             before: continue behind this task.
+
+        Raises:
+            ValueError: there is no such state.
         """
+        require_known(() if state is None else (state,), _STATES, "state")
         answer = await self.link.call(TaskList(state, skill, parent, context_id, before, limit, dead_letter))
         return expect(answer, TaskPage).tasks
 

@@ -34,6 +34,17 @@ async def test_lists_are_newest_first_and_filtered(helper: Agent) -> None:
                 await client.get("nowhere-1")
 
 
+async def test_tasks_are_listed_by_the_coordinators_word_for_a_state_and_by_a2as_and_by_no_other(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await running.client.call("draft")
+            for state in ("completed", "TASK_STATE_COMPLETED"):
+                assert len(await running.client.list(state=state)) == 1
+            for state in ("done", "Completed", ""):
+                with pytest.raises(ValueError, match=r"state: expected blocked, .* TASK_STATE_REJECTED, got '"):
+                    await running.client.list(state=state)
+
+
 async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_callers_words() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
