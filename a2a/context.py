@@ -21,13 +21,13 @@ from pydantic.alias_generators import to_snake
 
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
-from .delegator import AgentInfo, TaskEvent, TaskHandle
+from .delegator import AgentInfo, TaskEvent, TaskHandle, expect
 from .engine.work import Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
 from .given import milliseconds_if_any, several
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
-from .protocol.messages import Held
+from .protocol.messages import Held, TaskFound, TaskGet
 from .protocol.messages import PriorAttempt as PriorOnTheWire
 from .reader import Kind
 from .shared_context import SharedContext
@@ -322,6 +322,11 @@ class TaskContext:
             schema: the JSON Schema of the answer.
             default: the answer if none comes in time; without one the task fails then.
             timeout: seconds to wait; the coordinator's default is a day.
+
+        Raises:
+            Conflict: the task asks nothing any more, as while it is being cancelled.
+            QuotaExceeded: the task has asked as often as it may.
+            StaleFence: the attempt has no authority any more.
         """
         content: dict[str, Any] = {"question": question}
         if options is not None:
@@ -351,13 +356,19 @@ class TaskContext:
                 if ask_no in self._answers:
                     return self._answers[ask_no]
                 return await answer
-            except Conflict:
-                continue  # an earlier attempt asked something else under this number: take the next
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, Conflict) and await self._is_taken(ask_no, payload):
+                    continue  # an earlier attempt asked something else under this number: take the next
                 if answer.cancelled():
                     del self._waiting[ask_no]  # the answer may come all the same
                 self._unheard.setdefault(payload, []).append(ask_no)
                 raise
+
+    async def _is_taken(self, ask_no: int, payload: bytes) -> bool:
+        """Tell whether something else was asked under a number: an offer tells of what was answered alone."""
+        found = expect(await self._runner.on_link(self._runner.link.call(TaskGet(self.id))), TaskFound)
+        asked = {ask["askNo"]: ask["payload"] for ask in found.asks}
+        return ask_no in asked and asked[ask_no] not in (payload, payload.decode())  # text, where frames are JSON
 
     def _answered(self, ask_no: int, payload: bytes) -> None:
         waiting = self._waiting.setdefault(ask_no, asyncio.get_running_loop().create_future())

@@ -11,8 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskContext, TaskFailed
-from a2a.errors import TooLarge
+from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskCanceled, TaskContext, TaskFailed
+from a2a.errors import Conflict, TooLarge
 from a2a.runner import Runner
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -118,6 +118,54 @@ async def test_an_answer_outlives_the_attempt_that_asked() -> None:
             await task.answer(number, "yes")
             assert await task.result() == ["yes", "none"], "asked once, answered in both attempts; then the default"
             assert asked == [1, 2]
+
+
+async def test_a_question_that_comes_too_late_is_refused_and_not_asked_under_every_number(gate: Any) -> None:
+    agent, refused = Agent("late"), asyncio.get_running_loop().create_future()
+
+    @agent.skill
+    async def act(task: TaskContext) -> None:
+        gate.begun.set()
+        try:
+            await gate.open.wait()
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await task.ask("really?")
+                except Conflict as conflict:
+                    refused.set_result(conflict)
+            raise
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("act") as task:
+            await gate.begun.wait()
+            await task.cancel()
+            assert "is canceling: it asks nothing any more" in str(await refused)
+            with pytest.raises(TaskCanceled):
+                await task.result()
+            [told] = (await running.client.get(task.id))["metadata"]["refused"]
+            assert (told["kind"], told["times"]) == ("task.ask", 1)
+
+
+async def test_a_question_whose_number_an_earlier_attempt_took_for_another_gets_the_next() -> None:
+    agent = Agent("other")
+
+    @agent.skill
+    async def decide(task: TaskContext) -> Any:
+        if task.attempt == 1:
+            given_up = asyncio.ensure_future(task.ask("left open?"))
+            await task.checkpoint("asked")  # behind the question
+            given_up.cancel()
+            raise AttemptFailed("again", retryable=True)
+        return await task.ask("what now?")
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("decide") as task:
+            while (asked := await task.question())[1] != {"question": "what now?"}:
+                await task.answer(asked[0], "late")
+            assert asked[0] == 2
+            await task.answer(2, "go")
+            assert await task.result() == "go"
 
 
 async def test_a_question_that_was_given_up_is_asked_again_under_its_number() -> None:
