@@ -51,8 +51,11 @@ export class Client extends EventEmitter {
     const payload = JSON.stringify(parts);
     const body = { key, spec: { skill, ...spec }, ...options };
     const { task, body: created } = await this.session.request("task.delegate", { payload, body });
-    const entry = { task, review: null };
+    const before = this.waiting.get(task);
+    const entry = before ?? { task, review: null };
+    const { resolve, reject } = entry;
     this.#expect(entry);
+    if (before) entry.outcome.then(resolve, reject); // who waits since the key was delegated before is told too
     this.waiting.set(task, entry);
     for (const frame of this.early.get(task) ?? []) this.#notice(frame);
     this.early.delete(task);

@@ -62,6 +62,21 @@ test("a review that comes before the task's name is kept for it", async () => {
   assert.equal((await client.result("main-7")).resultHash, HASH);
 });
 
+test("who delegates a key twice has its result twice", { timeout: 10_000 }, async () => {
+  await delegated();
+  const first = client.result("main-7");
+  const again = client.delegate("count_words", [{ text: "a" }], { key: "k" });
+  const { id } = socket.sent.findLast(({ kind }) => kind === "task.delegate");
+  socket.say({ kind: "task.created", re: id, task: "main-7", gen: 1, body: { created: false, state: "leased", contextId: "c" } });
+  const { id: read } = await socket.next("task.get");
+  socket.say({ kind: "task.found", re: read, task: "main-7", gen: 3, body: { view: { metadata: { state: "leased" } } } });
+  await again;
+  const second = client.result("main-7");
+  socket.say(review);
+  assert.equal((await first).resultHash, HASH);
+  assert.equal(await second, await first);
+});
+
 test("a result that is not the one named is not taken", async () => {
   await delegated();
   const problem = new Promise((resolve) => client.once("problem", resolve));
