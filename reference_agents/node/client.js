@@ -26,7 +26,8 @@ export class Client extends EventEmitter {
     this.session = new Session({ ...settings, agentId, store: new Fleeting(directory, agentId), credit: { tasks: 0, frames: 256 } });
     this.waiting = new Map(); // by task
     this.asked = new Set(); // questions that were shown: one may be told by the mailbox and by a reading
-    this.early = new Map(); // notices that came before the reply that names their task
+    this.early = new Map(); // notices that came before the reply that names their task, while one is waited for
+    this.delegating = 0; // how many are
     this.session.on("notice", (frame) => this.#notice(frame));
     this.session.on("ended", (reason, code) => this.#over(reason, code));
     this.session.on("problem", (problem) => this.emit("problem", problem));
@@ -50,17 +51,23 @@ export class Client extends EventEmitter {
   async delegate(skill, parts, { key, spec = {}, ...options }) {
     const payload = JSON.stringify(parts);
     const body = { key, spec: { skill, ...spec }, ...options };
-    const { task, body: created } = await this.session.request("task.delegate", { payload, body });
-    const before = this.waiting.get(task);
-    const entry = before ?? { task, review: null };
-    const { resolve, reject } = entry;
-    this.#expect(entry);
-    if (before) entry.outcome.then(resolve, reject); // who waits since the key was delegated before is told too
-    this.waiting.set(task, entry);
-    for (const frame of this.early.get(task) ?? []) this.#notice(frame);
-    this.early.delete(task);
-    if (!created.created) await this.#catchUp(entry);
-    return { task, ...created };
+    this.delegating += 1;
+    try {
+      const { task, body: created } = await this.session.request("task.delegate", { payload, body });
+      const before = this.waiting.get(task);
+      const entry = before ?? { task, review: null };
+      const { resolve, reject } = entry;
+      this.#expect(entry);
+      if (before) entry.outcome.then(resolve, reject); // who waits since the key was delegated before is told too
+      this.waiting.set(task, entry);
+      for (const frame of this.early.get(task) ?? []) this.#notice(frame);
+      this.early.delete(task);
+      if (!created.created) await this.#catchUp(entry);
+      return { task, ...created };
+    } finally {
+      this.delegating -= 1;
+      if (this.delegating === 0) this.early.clear(); // what is left is about tasks of others
+    }
   }
 
   /** The result, an array of Artifacts, with what a confirm has to name; it waits for it. */
@@ -135,7 +142,7 @@ export class Client extends EventEmitter {
     const entry = this.waiting.get(frame.task);
     if (!entry) {
       // Of a task whose `task.created` is still on its way; of others this process knows nothing.
-      this.early.set(frame.task, [...(this.early.get(frame.task) ?? []), frame]);
+      if (this.delegating > 0) this.early.set(frame.task, [...(this.early.get(frame.task) ?? []), frame]);
       return;
     }
     if (frame.kind === "task.ask") this.#asked(frame.task, frame.body.askNo, frame.payload);

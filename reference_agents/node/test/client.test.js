@@ -6,7 +6,7 @@ import test, { afterEach, beforeEach } from "node:test";
 
 import { resultHash } from "../canonical.js";
 import { Client, TaskEnded } from "../client.js";
-import { Sockets } from "./socket.js";
+import { Sockets, turn } from "./socket.js";
 
 let directory;
 let client;
@@ -75,6 +75,15 @@ test("who delegates a key twice has its result twice", { timeout: 10_000 }, asyn
   socket.say(review);
   assert.equal((await first).resultHash, HASH);
   assert.equal(await second, await first);
+});
+
+test("what is told of tasks of others is not kept", async () => {
+  socket.say({ ...review, mseq: 1, task: "main-3" });
+  assert.equal(client.early.size, 0);
+  await delegated({ before: [{ ...review, mseq: 2, task: "main-3" }, { ...review, mseq: 3 }] });
+  assert.equal((await client.result("main-7")).resultHash, HASH);
+  await turn();
+  assert.equal(client.early.size, 0);
 });
 
 test("a result that is not the one named is not taken", async () => {
