@@ -318,7 +318,8 @@ class Delegator:
         Args:
             skill: the id of the skill.
             input: any JSON value; agents made with this package want an object with the skill's arguments.
-            key: the same key is the same task, now and after any restart. None: a new task each time.
+            key: the same key is the same task, now and after any restart. None: a new task each time; who gives it up
+                before it is known to be there, as by a timeout, has it cancelled.
             acceptance: who says that the result is good: `delegator` (you, when the block ends well), `auto` (it is
                 taken as reported), `human` (an operator).
             to: only this agent.
@@ -441,11 +442,18 @@ class Delegator:
         return self._claim_no
 
     async def call(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> Any:
-        """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`."""
+        """Delegate, wait for the result, confirm it, return it. Options and errors as for `delegate` and `result`.
+
+        Who gives up to wait, as by a timeout, takes it up again with the same key. Without one the task is cancelled.
+        """
         handle = self.delegate(skill, input, key, **options)
         handle._slack_ms = REPLY_SLACK_MS  # nobody asks for the task's id before its result is there
         async with handle as task:
-            return await task.result()
+            try:
+                return await task.result()
+            except asyncio.CancelledError:
+                task._give_up()
+                raise
 
     async def find(
         self,
@@ -517,6 +525,7 @@ class TaskHandle:
             while delegation.task is None and delegation.refused is None:
                 await self._next()
         except BaseException:
+            self._give_up()
             self._forget()
             raise
         if delegation.refused is not None:
@@ -545,6 +554,11 @@ class TaskHandle:
         self._owner.link.delegations.look_up(self._known)
         self._owner.link.wake()
         self._look_later(min(2 * pause, LOOKS_APART_MAX))
+
+    def _give_up(self) -> None:
+        """Have the task end, unless it has a key by which it can be taken up again: nobody was told of it."""
+        if self._is_new and self._delegation is not None and not self._owner.link.has_ended:
+            self._owner.link.delegations.give_up(self._delegation)
 
     def _forget(self) -> None:
         if self._look_at is not None:

@@ -36,6 +36,8 @@ _ENDED = frozenset({"completed", "failed", "canceled", "rejected"})
 _NOT_THERE = frozenset({"gone", "not_found"})
 """Codes that say of a task that was there that no notice will tell of it any more (spec READ-6)."""
 
+_GIVEN_UP = "nobody waits for it any more"
+
 _EVENTS_MAX = 256
 """Events that wait to be taken. Beyond these, progress takes the place of progress that came just before it."""
 
@@ -86,6 +88,8 @@ class Delegation:
 
     final_event: bool = False
     """Whether the event that ended the task was seen."""
+    is_given_up: bool = False
+    """Whether the task is to end as soon as it is known to be there."""
 
     @property
     def has_ended(self) -> bool:
@@ -186,8 +190,20 @@ class Delegations:
             return None
         return self.session.request(TaskSteer(delegation.task, key, payload, mode=mode))
 
+    def give_up(self, delegation: Delegation) -> None:
+        """Have a task end that nobody else has the key of; one that may be there ends as soon as that is known.
+
+        What is to be followed no more is forgotten besides.
+        """
+        if delegation.task is None:
+            delegation.is_given_up = self.session.was_sent(delegation.request_id)
+        elif not delegation.has_ended:
+            self.cancel(delegation, "coop", _GIVEN_UP)
+
     def forget(self, delegation: Delegation) -> None:
         """Stop following a task; it goes on without being heard."""
+        if delegation.is_given_up:
+            return  # the answer is waited for, and asked for again
         self._by_request.pop(delegation.request_id, None)
         if delegation.task is None:
             self.session.forget(delegation.request_id)
@@ -259,6 +275,9 @@ class Delegations:
         elif isinstance(message, TaskCreated):
             delegation.task, delegation.created = message.task, message.created
             delegation.context_id = message.context_id
+            if delegation.is_given_up:
+                self.cancel(delegation, "coop", _GIVEN_UP)
+                return []
             self._by_task.setdefault(message.task, []).append(delegation)
             if not message.created:
                 # Notices of what happened before went to whoever delegated first: look the task up.

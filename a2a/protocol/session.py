@@ -155,6 +155,8 @@ class PeerSession:
         """Requests that wait until there is room for them, in their order."""
         self._under_way = 0
         """Bytes of the requests that were sent on this connection and have no reply yet."""
+        self._sent_before: frozenset[str] = frozenset()
+        """Requests that were sent on a connection before, and had no reply when it ended."""
         self._out: list[Frame] = []
         self._hello_id = ""
         self._hello_credit = self.credit
@@ -256,6 +258,18 @@ class PeerSession:
         """How many frames a message may have: before the first welcome there is a hello, and it is alone."""
         return 1 if self.welcome is None else self.welcome.limits.frames_per_message
 
+    def was_sent(self, request: str) -> bool:
+        """Tell whether the coordinator may get a request that has no reply yet, also if it is forgotten now."""
+        is_out = self.is_open and request not in self._later
+        return request in self._outbox and (is_out or request in self._sent_before)
+
+    def _note_sent(self) -> None:
+        """Nothing is sent on this connection any more: note what was, for the next one."""
+        unsent = self._later.keys() | {frame.id for frame in self._out}
+        self._sent_before = frozenset(
+            request for request in self._outbox if request not in unsent or request in self._sent_before
+        )
+
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
         frame = self._outbox.pop(request, None)
@@ -331,6 +345,8 @@ class PeerSession:
 
     def disconnected(self) -> None:
         """The connection is gone; what waits for a reply keeps waiting."""
+        if self.is_open:
+            self._note_sent()
         self.state = SessionState.CLOSED
         self._out.clear()
 
@@ -363,6 +379,7 @@ class PeerSession:
             self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))
             return []
         if isinstance(message, Bye):
+            self._note_sent()  # later requests wait for the next connection
             self.state = SESSION[self.state, "bye"]
             return [Left(message.reason)]
         if isinstance(message, _VOLATILE):

@@ -89,6 +89,49 @@ async def test_only_who_calls_does_without_knowing_its_task(helper: Agent, monke
             assert said == [REPLY_SLACK_MS, None]
 
 
+@pytest.mark.parametrize("slack_ms", [REPLY_SLACK_MS, None])
+async def test_a_call_that_is_given_up_has_its_task_cancelled_unless_a_key_leads_back_to_it(
+    helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch, slack_ms: int | None
+) -> None:
+    monkeypatch.setattr(module, "REPLY_SLACK_MS", slack_ms)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            calling = asyncio.create_task(client.call("wait"))
+            await gate.begun.wait()  # that the task is there may still be untold
+            calling.cancel()
+            await asyncio.wait([calling])
+            [given_up] = await client.list()
+            with pytest.raises(TaskCanceled, match="nobody waits for it any more"):
+                async with client.delegate("wait", key=given_up["metadata"]["key"]) as task:
+                    await task.result()
+            assert gate.ended == [given_up["id"]]
+            assert not client.link.delegations.are_open
+            gate.begun = anyio.Event()
+            calling = asyncio.create_task(client.call("wait", key="k"))
+            await gate.begun.wait()
+            calling.cancel()
+            await asyncio.wait([calling])
+            gate.open.set()
+            assert await client.call("wait", key="k") == "attempt 1"
+
+
+async def test_a_task_that_is_given_up_before_its_block_is_entered_is_cancelled(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("other") as client:
+            handle = client.delegate("wait")
+            entering = asyncio.create_task(handle.__aenter__())
+            await asyncio.sleep(0)
+            assert handle._delegation is not None, "it is on its way"
+            entering.cancel()
+            await asyncio.wait([entering])
+            assert entering.cancelled()
+            await client.aclose()  # what is still to be said goes first
+            [given_up] = await running.client.list()
+            events = [event.state async for event in running.client.watch(given_up["id"])]
+            assert events[-1] == "canceled"
+
+
 async def test_a_result_that_is_not_what_its_hash_says_is_neither_read_nor_confirmed(helper: Agent) -> None:
     """Spec ACCEPT-3."""
     with anyio.fail_after(BOUND):

@@ -320,6 +320,43 @@ def test_a_delegation_forgotten_before_its_answer_is_not_repeated(bench: Bench) 
     assert bench.session.waiting == 0
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_task_that_was_given_up_before_it_was_known_ends_once_it_is(bench: Bench, is_lost: bool) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    frames = bench.session.outgoing()
+    bench.delegations.give_up(delegation)
+    bench.delegations.forget(delegation)
+    assert bench.delegations.are_open, "until its answer is there"
+    if is_lost:
+        bench.session.disconnected()
+        bench.connect()
+        assert bench.session.outgoing() == frames
+    assert bench.reply(frames[0], TaskCreated("t-1", 1, not is_lost, "queued", "c")) == []
+    assert bench.messages() == [TaskCancel("t-1", "coop", "nobody waits for it any more")]
+    assert not bench.delegations.are_open
+
+
+def test_a_task_that_was_given_up_ends_and_one_that_has_ended_is_left_alone(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.delegations.give_up(delegation)
+    assert [message.kind for message in bench.messages()] == ["task.cancel"]
+    bench.notice(TaskSettled("t-1", 4, "canceled"))
+    bench.delegations.give_up(delegation)
+    bench.delegations.forget(delegation)
+    assert bench.messages() == []
+    assert not bench.delegations.are_open
+
+
+def test_what_was_given_up_before_it_was_sent_is_not_asked_for(bench: Bench) -> None:
+    bench.session.disconnected()
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    bench.delegations.give_up(delegation)
+    bench.delegations.forget(delegation)
+    bench.connect()
+    assert bench.messages() == []
+    assert not bench.delegations.are_open
+
+
 def test_somebody_elses_task_is_followed_from_a_generation(bench: Bench) -> None:
     followed = bench.delegations.follow("t-9", 3)
     bench.delegations.on_notice(TaskEventNotice("t-9", 3, "old", "leased", 1), None)

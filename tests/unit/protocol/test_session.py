@@ -186,6 +186,36 @@ def test_the_reply_to_a_request_that_was_forgotten_is_not_told() -> None:
     assert not session._forgotten, "its reply was lost with the connection"
 
 
+def test_of_a_request_without_a_reply_is_known_whether_it_was_sent() -> None:
+    session = make()
+    early = session.request(TaskGet("t-1"))
+    assert not session.was_sent(early)
+    greet(session)
+    assert session.was_sent(early), "the welcome has it sent"
+    session.outgoing()
+    unsent = session.request(TaskGet("t-2"))
+    session.disconnected()
+    late = session.request(TaskGet("t-3"))
+    for _ in range(2):
+        session.connected()
+        session.disconnected()
+        assert [session.was_sent(request) for request in (early, unsent, late)] == [True, False, False]
+    greet(session)
+    session.receive(Frame("r", Ok(), re=early))
+    assert [session.was_sent(request) for request in (early, unsent, late)] == [False, True, True]
+
+
+def test_what_waits_for_room_or_comes_behind_a_bye_was_not_sent() -> None:
+    session = roomy()
+    first, waiting = (session.request(big(0.75)) for _ in range(2))
+    session.outgoing()
+    assert [session.was_sent(request) for request in (first, waiting)] == [True, False]
+    session.receive(Frame("b", Bye("drain")))
+    behind = session.request(TaskGet("t-1"))
+    session.disconnected()
+    assert [session.was_sent(request) for request in (first, waiting, behind)] == [True, False, False]
+
+
 def big(share: float) -> TaskAnswer:
     return TaskAnswer("t-1", 1, bytes(int(UNDER_WAY_MAX * share)))
 
