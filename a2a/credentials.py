@@ -34,6 +34,7 @@ __all__ = [
     "load_tokens",
     "provide_secret",
     "provide_tokens",
+    "secret_files",
     "state_dir",
 ]
 
@@ -167,6 +168,17 @@ def provide_secret(url: str, principal: str) -> str:
     if secret is None:
         raise StateDirectoryError(f"{path} is empty; put the secret of {principal} back, or remove the file")
     return secret
+
+
+def secret_files(url: str, principal: str) -> tuple[Path, list[Path]]:
+    """Return where the secret of `principal` for this URL is kept, and where others of it are, for other URLs."""
+    path = _secret_file(url, principal)
+    shown, others = _read(path), []
+    for other in sorted(state_dir().glob(f"coordinators/*/secrets/{path.name}")):
+        with contextlib.suppress(OSError, StateDirectoryError):
+            if _read(other) not in (None, shown):
+                others.append(other)
+    return path, others
 
 
 @contextlib.contextmanager

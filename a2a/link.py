@@ -21,7 +21,7 @@ from typing import Any
 import anyio
 
 from .content import read_json, read_word
-from .credentials import DEFAULT_URL, load_tokens, provide_secret
+from .credentials import DEFAULT_URL, load_tokens, provide_secret, secret_files
 from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
@@ -407,13 +407,29 @@ class Link:
             raise ConnectError(f"another instance of {self.identity.agent_id} took its place")
         error = self._refusal
         if error is not None and not self._may_try_again(error, started):
-            raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {refused(error)}")
+            told = f"{refused(error)}{self._what_to_do(error)}"
+            raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {told}")
         if error is not None and error.data != self._complained_of:
             self._complained_of = error.data
             log.warning("%s refused %s, trying again: %s", self.settings.url, self.identity.agent_id, refused(error))
         if error is None and not self._is_closing and self._is_too_late(started):
             raise ConnectError(f"there was no welcome from {self.settings.url}: {self._end}")
         return self._is_let_in
+
+    def _what_to_do(self, error: Error) -> str:
+        """Say what may be done about a secret that is not the right one: each address has one of its own.
+
+        A code of its own it has not, so its words tell. Where they are others nothing is said.
+        """
+        if error.code != ErrorCode.AUTH or "secret" not in error.detail or self.settings.secrets is not None:
+            return ""
+        principal = principal_of(self.identity.agent_id)
+        kept, others = secret_files(self.settings.url, principal)
+        elsewhere = f": for other addresses this user has {', '.join(map(str, others))}" if others else ""
+        return (
+            f"; that was the one in {kept}, which is for this address alone. If {principal} was there before, from"
+            f" another address or machine, put its secret from there in that file{elsewhere}; else take another name"
+        )
 
     def _may_try_again(self, error: Error, started: float) -> bool:
         return error.retryable and not self._is_too_late(started)

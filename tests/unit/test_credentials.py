@@ -17,6 +17,7 @@ from a2a.credentials import (
     load_tokens,
     provide_secret,
     provide_tokens,
+    secret_files,
     state_dir,
 )
 from a2a.errors import ConnectError
@@ -73,6 +74,19 @@ def test_processes_that_are_first_at_the_same_time_agree_on_one_secret() -> None
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(provide, range(8)))) == 1
     assert [path.name[:4] for path in (coordinator_dir(URL) / "secrets").iterdir()] == ["twin"]
+
+
+def test_secrets_of_a_principal_for_other_addresses_are_found() -> None:
+    urls = [f"ws://127.0.0.1:{port}" for port in (1, 2, 3, 4)]
+    for url in urls[:3]:
+        provide_secret(url, "desk")
+    provide_secret(urls[3], "other")
+    kept = [secret_files(url, "desk")[0] for url in urls]
+    kept[0].write_text(kept[2].read_text())
+    assert secret_files(urls[0], "desk") == (kept[0], [kept[1]]), "one that is the same would be no better"
+    assert secret_files(urls[3], "desk") == (kept[3], kept[:3])
+    kept[2].write_bytes(b"\xff")
+    assert secret_files(urls[3], "desk") == (kept[3], kept[:2])
 
 
 def test_a_secret_stays_inside_the_directory_whatever_the_name() -> None:

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from a2a import link as link_module
-from a2a.credentials import DEFAULT_URL, load_secret, provide_tokens
+from a2a.credentials import DEFAULT_URL, load_secret, provide_secret, provide_tokens, secret_files
 from a2a.engine.delegation import Delegation
 from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
@@ -749,6 +749,26 @@ async def test_a_wrong_secret_is_no_reason_to_try_again(coordinator, make_link, 
         with pytest.raises(ConnectError, match="refused helper: auth: helper is bound to a secret"):
             await make_link(secrets={"helper": "wrong"}, patience=FOREVER).open()
     assert coordinator.tries == 1
+
+
+@pytest.mark.parametrize("is_known_elsewhere", [False, True])
+async def test_of_a_wrong_secret_is_told_which_it_was_and_where_others_are(coordinator, make_link, is_known_elsewhere):
+    coordinator.always = WRONG_SECRET
+    elsewhere = secret_files("ws://127.0.0.1:1", "helper")[0]
+    if is_known_elsewhere:
+        provide_secret("ws://127.0.0.1:1", "helper")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="another one was shown; that was the one in ") as raised:
+            await make_link(secrets=None).open()
+    assert str(secret_files(DEFAULT_URL, "helper")[0]) in str(raised.value)
+    assert (str(elsewhere) in str(raised.value)) is is_known_elsewhere
+
+
+async def test_of_a_wrong_token_nothing_is_said_about_secrets(coordinator, make_link):
+    coordinator.always = Error("auth", "the token does not open this namespace")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError, match="does not open this namespace$"):
+            await make_link(secrets=None).open()
 
 
 @pytest.mark.parametrize(
