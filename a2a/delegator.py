@@ -695,13 +695,14 @@ class TaskHandle:
         """Wait until the task asks something, and return (number, question).
 
         Raises:
-            TaskError: the task ended first.
+            TaskError: the task ended first. One that was completed is no TaskFailed.
             Gone, NotFound: the coordinator has it no more.
         """
         delegation = self._known
         while not delegation.asks:
-            if delegation.settled is not None:
-                raise _ended(delegation.settled.state, self.id, delegation.settled.reason, delegation.settled.detail)
+            if (settled := delegation.settled) is not None:
+                detail = settled.detail or ("it asks nothing any more" if settled.state == "completed" else "")
+                raise _ended(settled.state, self.id, settled.reason, detail)
             if delegation.refused is not None:
                 raise refused(delegation.refused)
             await self._next()
@@ -803,5 +804,5 @@ class TaskHandle:
 
 
 def _ended(state: str, task: str, reason: str, detail: str) -> TaskError:
-    kind = {"rejected": TaskRejected, "canceled": TaskCanceled}.get(state, TaskFailed)
-    return kind(task, reason or state, detail)
+    kinds = {"failed": TaskFailed, "rejected": TaskRejected, "canceled": TaskCanceled}
+    return kinds.get(state, TaskError)(task, reason or state, detail)

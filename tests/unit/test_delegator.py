@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskFailed
+from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskError, TaskFailed
 from a2a import delegator as module
 from a2a.engine.policy import Policy
 from a2a.errors import (
@@ -374,6 +374,15 @@ async def test_a_question_reaches_the_delegator_and_its_answer_the_agent(helper:
             assert (number, question) == (1, {"question": "sure?", "options": ["yes", "no"]})
             await task.answer(number, "yes")
             assert await task.result() is True
+
+
+async def test_a_task_that_was_completed_asks_nothing_and_has_not_failed(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft", acceptance="auto") as task:
+            with pytest.raises(TaskError, match="completed: it asks nothing any more") as ended:
+                await task.question()
+            assert not isinstance(ended.value, TaskFailed)
+            assert await task.result() == "draft"
 
 
 async def test_cancel_stops_the_handler_and_ends_the_task(helper: Agent, gate: Any) -> None:
