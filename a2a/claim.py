@@ -48,9 +48,20 @@ _RENEW = 1 / 3
 
 
 def resources(names: Sequence[Name], mode: Mode = "x") -> list[Resource]:
-    """Return the names as they travel; those without a mode of their own get this one."""
-    pairs = [(name, mode) if isinstance(name, str) else name for name in names]
+    """Return the names as they travel; those without a mode of their own get this one.
+
+    Raises:
+        ValueError: one is neither a name nor a name and its mode.
+    """
+    pairs = [(name, mode) if isinstance(name, str) else _pair(name) for name in names]
     return [{"name": name, "mode": its_mode} for name, its_mode in pairs]
+
+
+def _pair(given: object) -> tuple[str, Mode]:
+    match given:
+        case (str(name), ("x" | "s") as mode):
+            return name, mode
+    raise ValueError(f"expected a name, or a name with its mode as in ('repo/a', 's'), got {given!r}")
 
 
 class Claim:
@@ -225,7 +236,7 @@ def acquire(
 
     Raises:
         LocalProtocolError: nothing is claimed.
-        ValueError: a time is none.
+        ValueError: a time is none, or a name.
     """
     if not names:
         raise LocalProtocolError("a claim is for at least one name")

@@ -46,6 +46,7 @@ async def settled(running: Squad) -> None:
 
 def test_names_have_a_mode_of_their_own_or_that_of_all() -> None:
     assert resources(["a", ("b", "x")], "s") == [{"name": "a", "mode": "s"}, {"name": "b", "mode": "x"}]
+    assert resources([["a", "x"]], "s") == [{"name": "a", "mode": "x"}], "as what was read from JSON has it"  # type: ignore[list-item]
     with pytest.raises(LocalProtocolError, match="at least one name"):
         acquire(1, [])
     made = acquire(7, ["a"], attempt=("main-1", 2), wait=1.5, ttl=0.5, priority=3, preemptible=True)
@@ -57,6 +58,13 @@ def test_names_have_a_mode_of_their_own_or_that_of_all() -> None:
         3,
         True,
     )
+
+
+@pytest.mark.parametrize("given", [["a", "b"], ["a", "b", "c"], ("a", "q"), ("a",), (5, "x"), 5, None])
+def test_what_is_no_name_is_told_as_it_was_given(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^expected a name, or a name with its mode .*, got ") as told:
+        acquire(1, [given])
+    assert str(told.value).endswith(f"got {given!r}")
 
 
 async def test_a_claim_is_held_inside_the_block_with_growing_fences() -> None:
