@@ -22,9 +22,9 @@ from pydantic.alias_generators import to_snake
 from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle, expect
-from .engine.work import Attempt, effect_key
+from .engine.work import NOTE_MAX, Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
-from .given import milliseconds_if_any, several
+from .given import milliseconds_if_any, several, text
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held, TaskFound, TaskGet
@@ -144,9 +144,12 @@ class TaskContext:
             raise LeaseLapsed(f"the lease of task {self.id} (fence {self.fence}) may have ended")
 
     async def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Tell how far the attempt is: 0 to 1, and a few words. The latest wins; it may be lost."""
+        """Tell how far the attempt is: 0 to 1, and a few words. The latest wins; it may be lost.
+
+        Of more than 2000 characters the first are told.
+        """
         bp = None if fraction is None else round(min(1.0, max(0.0, fraction)) * 10_000)
-        self._runner.in_link(self._progress, bp, note or None)
+        self._runner.in_link(self._progress, bp, text(note, NOTE_MAX) if note else None)
 
     def _progress(self, bp: int | None, note: str | None) -> None:
         link = self._runner.link

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
-__all__ = ["milliseconds", "milliseconds_if_any", "require_known", "several"]
+__all__ = ["milliseconds", "milliseconds_if_any", "require_known", "several", "text", "words"]
 
 T = TypeVar("T")
 
@@ -66,3 +66,17 @@ def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None
     for name in given:
         if name not in known:
             raise ValueError(f"{what}: expected {', '.join(known)}, got {name!r}")
+
+
+def text(said: object, most: int) -> str:
+    """Return what something is in words that can be sent, cut off where they are longer."""
+    # Half a character, as in a file's name that is no UTF-8, has no form on the wire.
+    return words(said).encode("utf-8", "backslashreplace").decode()[:most]
+
+
+def words(said: object) -> str:
+    """Return what something is in words; of an exception whose own method for that fails, what there is to say."""
+    try:
+        return str(said)
+    except Exception as error:  # noqa: BLE001 - it is a user's method
+        return f"str() of this {type(said).__name__} raised {type(error).__name__}"

@@ -37,6 +37,7 @@ from .errors import (
     StaleFence,
     leaves,
 )
+from .given import text, words
 from .ids import new_suffix
 from .link import Link, LinkSettings
 from .loop import running_loop
@@ -393,25 +394,12 @@ def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:
         case ClaimLost():
             return _failed("claim_lost", error)
     log.error("skill %s failed on task %s", context.skill, context.id, exc_info=raised)
-    return _failed("exception", f"{type(error).__name__}: {_words(error)}")
+    return _failed("exception", f"{type(error).__name__}: {words(error)}")
 
 
 def _failed(code: object, detail: object, *, retryable: bool = True) -> _Outcome:
     """Return a failure in words that can be sent, whatever it was made of."""
-    return "failed", b"[]", AttemptError(_text(code, 64), _text(detail, DETAIL_MAX), retryable)
-
-
-def _text(said: object, most: int) -> str:
-    # Half a character, as in a file's name that is no UTF-8, has no form on the wire.
-    return _words(said).encode("utf-8", "backslashreplace").decode()[:most]
-
-
-def _words(said: object) -> str:
-    """Return what something is in words; of an exception whose own method for that fails, what there is to say."""
-    try:
-        return str(said)
-    except Exception as error:  # noqa: BLE001 - it is a user's method
-        return f"str() of this {type(said).__name__} raised {type(error).__name__}"
+    return "failed", b"[]", AttemptError(text(code, 64), text(detail, DETAIL_MAX), retryable)
 
 
 def _unwrapped(error: BaseException) -> BaseException:

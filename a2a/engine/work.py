@@ -42,7 +42,18 @@ from ..protocol.messages import (
 )
 from ..protocol.session import REPLY_SLACK_MS, PeerSession, Reply
 
-__all__ = ["DETAIL_MAX", "Answered", "Attempt", "AttemptState", "Start", "Steered", "Stop", "Work", "effect_key"]
+__all__ = [
+    "DETAIL_MAX",
+    "NOTE_MAX",
+    "Answered",
+    "Attempt",
+    "AttemptState",
+    "Start",
+    "Steered",
+    "Stop",
+    "Work",
+    "effect_key",
+]
 
 _WATCHDOG = 0.9
 """Share of a lease, from the moment its renewal was asked for, after which the worker takes it for lapsed."""
@@ -50,6 +61,8 @@ _BASIS_MAX = 1_000
 """Keys in one report (spec CTX-10)."""
 DETAIL_MAX = 8_000
 """Characters of what is said about a failure."""
+NOTE_MAX = 2_000
+"""Characters of what an attempt says it is at."""
 _UNREAD = frozenset({"malformed", "too_large"})
 """Codes of an error about a last word that the coordinator could not take: it knows no more than before."""
 _NOTE_EVERY_MS = 100

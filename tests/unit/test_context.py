@@ -100,6 +100,24 @@ async def test_a_plain_function_has_the_same_calls_and_they_block(helper: Agent)
             assert await task.result() == [1, "yes", {"words": 2}, False, False]
 
 
+@pytest.mark.parametrize(("note", "told"), [("x" * 3_000, "x" * 2_000), (7, "7"), ("half \ud800", "half \\ud800")])
+async def test_progress_is_told_whatever_is_said_of_it(gate: Any, note: Any, told: str) -> None:
+    agent = Agent("teller")
+
+    @agent.skill
+    async def work(task: TaskContext) -> None:
+        await task.progress(0.5, note)
+        await gate.open.wait()
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("work") as task:
+            async for event in running.client.watch(task.id):
+                if event.kind == "progress" and event.note:
+                    assert (event.progress, event.note) == (0.5, told)
+                    break
+            gate.open.set()
+
+
 async def test_an_answer_outlives_the_attempt_that_asked() -> None:
     agent = Agent("forgetful")
     asked: list[int] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from a2a.given import milliseconds, milliseconds_if_any, several
+from a2a.given import milliseconds, milliseconds_if_any, several, text
 
 
 @pytest.mark.parametrize("given, expected", [(1, 1_000), (0.0015, 2), (timedelta(minutes=1), 60_000), (-1, -1_000)])
@@ -32,3 +32,14 @@ def test_several_are_a_list_and_no_text() -> None:
         several("ab", "tags")
     with pytest.raises(ValueError, match="^resolve: expected a list, got the map {'strategy': 'human'}$"):
         several({"strategy": "human"}, "resolve")  # type: ignore[arg-type]
+
+
+def test_what_is_said_can_be_sent_whatever_it_was_and_however_long() -> None:
+    class Broken(Exception):
+        def __str__(self) -> str:
+            raise KeyError("no")
+
+    assert text("half \ud800", 100) == "half \\ud800"
+    assert text("long", 3) == "lon"
+    assert text(7, 100) == "7"
+    assert text(Broken(), 100) == "str() of this Broken raised KeyError"
