@@ -635,12 +635,15 @@ class Link:
 
     def _is_unreadable(self, frame: Frame, unsendable: Unsendable) -> bool:
         """Read a frame as the coordinator will, which ends the connection over it: to say it again would go on so."""
+        assert self.session.welcome is not None, "what could not be read was said after the welcome"
+        told = self.session.welcome.limits
+        limits = FrameLimits(message_max_bytes=told.message_max_bytes, payload_max_bytes=told.payload_max_bytes)
         try:
-            read = next(iter(Decoder(self._encoding).decode(encode([frame], self._encoding))))
+            read = next(iter(Decoder(self._encoding, limits).decode(encode([frame], self._encoding))))
         except UNENCODABLE:
             return False  # as will be found when it is sent
         if isinstance(read, BadFrame):
-            unsendable(frame, ErrorCode.MALFORMED, read.detail)
+            unsendable(frame, read.code, read.detail)
         return isinstance(read, BadFrame)
 
     def _watch_closely(self) -> None:

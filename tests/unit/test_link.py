@@ -976,6 +976,32 @@ async def test_what_the_coordinator_ends_the_connection_over_is_not_said_again_a
     assert "refused what helper sent: " in caplog.text
 
 
+@pytest.mark.parametrize(("mebibytes", "outcome"), [(7, TaskCreated), (9, TooLarge)])
+async def test_what_is_looked_at_before_it_is_sent_may_be_as_large_as_the_coordinator_says(
+    make_link, haste, mebibytes, outcome
+):
+    limits = FrameLimits(message_max_bytes=8 * 1024 * 1024, payload_max_bytes=7 * 1024 * 1024)
+    server = Server(MemoryStore(), Policy(frame_limits=limits))
+    await server.open()
+
+    async def dial(receiver: Receiver) -> None:
+        pair(receiver, server.receiver())
+
+    link = make_link(dial=dial)
+    with anyio.fail_after(BOUND):
+        await link.open()
+        with pytest.raises(Malformed):
+            await link.call(TaskDelegate("k", {"skill": "s"}, limits=TaskLimits(deadline_ms=2**60)))
+        assert link._is_doubted
+        size = mebibytes * 1024 * 1024
+        large = TaskDelegate("k", {"skill": "s"}, b"x" * min(size, limits.payload_max_bytes))
+        large.spec["x-more"] = "x" * (size - len(large.payload))
+        [answer] = await asyncio.gather(link.call(large), return_exceptions=True)
+        assert type(answer) is outcome
+        await link.aclose()
+    await server.aclose()
+
+
 async def test_a_hello_that_has_no_form_is_told_to_who_connects(coordinator, make_link):
     link = make_link(Identity("helper", "i1", 1, labels={"a": object()}), patience=FOREVER)
     with anyio.fail_after(BOUND), pytest.raises(ConnectError, match="the hello cannot be sent"):
