@@ -35,7 +35,6 @@ from .protocol.messages import (
     TaskGet,
     TaskList,
     TaskPage,
-    TaskWatch,
 )
 from .protocol.states import OUTSIDE, TaskState
 
@@ -238,7 +237,7 @@ class Reader(Delegator):
         handle._delegation = watched
         self._handles[id(watched)] = handle
         try:
-            await self.link.call(TaskWatch(task, from_gen))
+            await self.link.call(delegations.watching(task))
             while (event := await handle.next_event()) is not None:
                 yield event
         finally:

@@ -131,7 +131,7 @@ class Delegations:
         return delegation
 
     def follow(self, task: str, from_gen: int = 0) -> Delegation:
-        """Follow a task that somebody else delegated; the owner sends the first watch itself."""
+        """Follow a task that somebody else delegated; the owner sends the first watch itself, which is `watching`."""
         request = TaskDelegate(key="-", spec={"skill": "-"})
         delegation = Delegation(request, "", task, created=False, is_watched=True, generation=from_gen)
         self._by_task.setdefault(task, []).append(delegation)
@@ -142,6 +142,11 @@ class Delegations:
         delegation.is_watched = True
         if delegation.task is not None:
             self._watch(delegation)
+
+    def watching(self, task: str) -> TaskWatch:
+        """Return the request for a watch of a task. A connection has one: it begins where who has seen least stands."""
+        watched = (known.generation for known in self._by_task.get(task, ()) if known.is_watched)
+        return TaskWatch(task, from_gen=min(watched, default=0))
 
     def look_up(self, delegation: Delegation) -> None:
         """Ask how the task stands: where another process delegated it since, that one is told (spec TASK-7)."""
@@ -220,11 +225,9 @@ class Delegations:
 
     def on_welcome(self) -> None:
         """Watch again: a watch belongs to a connection, the cursor to the delegator."""
-        for delegations in self._by_task.values():
-            watched = [delegation for delegation in delegations if delegation.is_watched and not delegation.is_over]
-            if watched:
-                # A connection has one watch of a task: it goes on where the one that has seen least stands.
-                self._watch(min(watched, key=lambda delegation: delegation.generation))
+        for task, delegations in self._by_task.items():
+            if any(delegation.is_watched and not delegation.is_over for delegation in delegations):
+                self.session.request(self.watching(task))
 
     def on_reply(self, reply: Reply) -> list[Delegation]:
         """Take an answer, and return the delegations it changed."""
@@ -366,8 +369,9 @@ class Delegations:
             if not delegation.is_watched:
                 continue
             if message.event != "progress":
-                if message.generation <= delegation.generation:
-                    continue  # a repeat after a new connection
+                if message.generation != delegation.generation + 1:
+                    # A repeat; or another's watch began behind what this one has seen, whose own is on its way.
+                    continue
                 delegation.generation = message.generation
                 delegation.final_event = message.state in _ENDED
             waiting = delegation.events
@@ -381,4 +385,4 @@ class Delegations:
 
     def _watch(self, delegation: Delegation) -> None:
         assert delegation.task is not None, "a task is watched when it is there"
-        self.session.request(TaskWatch(delegation.task, from_gen=delegation.generation))
+        self.session.request(self.watching(delegation.task))

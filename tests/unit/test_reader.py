@@ -45,6 +45,26 @@ async def test_tasks_are_listed_by_the_coordinators_word_for_a_state_and_by_a2as
                     await running.client.list(state=state)
 
 
+async def test_of_two_who_watch_a_task_each_is_told_all_it_asked_for(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client, told = running.client, dict[int, list[int]]()
+
+            async def watch(from_gen: int) -> None:
+                told[from_gen] = [event.generation async for event in client.watch(task.id, from_gen)]
+
+            async with client.delegate("sure") as task:
+                number, _ = await task.question()
+                async with anyio.create_task_group() as group:
+                    for from_gen in (2, 0, 1):
+                        group.start_soon(watch, from_gen)
+                    await task.answer(number, "yes")
+                    await task.result()
+                    await task.confirm()
+            last = (await client.get(task.id))["metadata"]["generation"]
+            assert told == {from_gen: list(range(from_gen + 1, last + 1)) for from_gen in (2, 0, 1)}
+
+
 async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_callers_words() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:

@@ -258,6 +258,20 @@ def test_all_who_follow_a_task_go_on_after_a_new_connection(bench: Bench) -> Non
     assert [seen.generation for seen in further.events] == [2, 3, 4]
 
 
+def test_who_has_seen_less_misses_nothing_by_a_watch_that_begins_later(bench: Bench) -> None:
+    ahead = bench.delegations.follow("t-1", 2)
+    behind = bench.delegations.follow("t-1")
+    for generation in (3, 4):
+        bench.notice(event(generation, "x"))  # by the watch of the first
+    assert bench.delegations.watching("t-1") == TaskWatch("t-1", 0)
+    for generation in (1, 2, 3, 4):
+        bench.notice(event(generation, "x"))
+    assert [seen.generation for seen in ahead.events] == [3, 4]
+    assert [seen.generation for seen in behind.events] == [1, 2, 3, 4]
+    bench.delegations.follow("t-1", 9)
+    assert bench.delegations.watching("t-1") == TaskWatch("t-1", 4), "it takes no event from the others"
+
+
 def test_of_two_that_follow_a_task_alike_the_one_that_stays_goes_on(bench: Bench) -> None:
     staying, leaving = bench.delegations.follow("t-1"), bench.delegations.follow("t-1")
     bench.delegations.forget(leaving)
@@ -293,14 +307,14 @@ def test_progress_that_nobody_takes_does_not_add_up(bench: Bench) -> None:
     """A watch that was left to wait for the result of a task of days."""
     delegation = bench.delegate()
     bench.delegations.watch(delegation)
-    bench.notice(event(2, "grant"))
+    bench.notice(event(1, "created"))
     for at in range(1_000):
-        assert bench.notice(replace(event(2, "progress"), at=at)) == [delegation]
+        assert bench.notice(replace(event(1, "progress"), at=at)) == [delegation]
     kept = [known.at for known in delegation.events if known.event == "progress"]
     assert kept == [*range(254), 999]
-    bench.notice(event(3, "artifact"))
+    bench.notice(event(2, "artifact"))
     for at in range(1_000, 2_000):
-        bench.notice(replace(event(3, "progress"), at=at))
+        bench.notice(replace(event(2, "progress"), at=at))
     assert [(known.event, known.at) for known in delegation.events[-2:]] == [("artifact", 1), ("progress", 1_999)]
     assert len(delegation.events) == 258
 
