@@ -194,7 +194,7 @@ export class Session extends EventEmitter {
     if (frame.mseq !== undefined) return this.#notice(frame);
     if (frame.kind === "bye") return this.#bye(frame.body);
     if (frame.kind === "ping") return this.#send({ id: randomUUID(), kind: "pong", re: frame.id, body: { nonce: frame.body.nonce } });
-    if (frame.kind === "task.event" && this.watches.has(frame.re)) return this.#event(this.watches.get(frame.re), frame);
+    if (frame.kind === "task.event" && this.watches.has(frame.re)) return this.#event(frame);
     if (this.pending.has(frame.re)) return this.#answered(frame);
     if (frame.kind === "error") return this.emit("problem", new Refused(frame.body, "a frame"));
     // A kind that is not known is passed over, unless the sender would rather we gave up (WIRE-7).
@@ -241,8 +241,9 @@ export class Session extends EventEmitter {
 
   async #beginWatch(watch) {
     for (const [id, other] of this.watches) if (other === watch) this.watches.delete(id);
-    const frame = { id: randomUUID(), kind: "task.watch", task: watch.task, body: { fromGen: watch.generation } };
+    const frame = { id: randomUUID(), kind: "task.watch", task: watch.task };
     this.watches.set(frame.id, watch);
+    frame.body = { fromGen: Math.min(...this.#watching(watch.task).map(({ generation }) => generation)) };
     if (!this.welcome) return; // begun by the next welcome
     try {
       await new Promise((resolve, reject) => {
@@ -256,12 +257,20 @@ export class Session extends EventEmitter {
     }
   }
 
-  #event(watch, frame) {
-    if (frame.body.event !== "progress") {
-      if (frame.gen <= watch.generation) return;
-      watch.generation = frame.gen;
+  /** A connection has one watch of a task (WATCH-3): what it tells is for all who watch that. */
+  #event(frame) {
+    for (const watch of this.#watching(frame.task)) {
+      if (frame.body.event !== "progress") {
+        // One it has seen (STATE-5); or another's watch began behind what it has seen, and its own is on its way.
+        if (frame.gen !== watch.generation + 1) continue;
+        watch.generation = frame.gen;
+      }
+      watch.onEvent(frame);
     }
-    watch.onEvent(frame);
+  }
+
+  #watching(task) {
+    return [...this.watches.values()].filter((watch) => watch.task === task);
   }
 
   #bye({ reason }) {

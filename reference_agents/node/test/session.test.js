@@ -233,6 +233,23 @@ test("a watch goes on over connections, each event once", async () => {
   assert.deepEqual(seen, [1, 2]);
 });
 
+test("of two who watch a task each is told all it asked for", async () => {
+  const { session, socket } = await connected();
+  const seen = { first: [], second: [] };
+  const event = (re, gen) => ({ kind: "task.event", re, task: "main-7", gen, body: { event: "x" } });
+  const begin = (who, fromGen) => {
+    const begun = session.watch("main-7", ({ gen }) => seen[who].push(gen), fromGen);
+    const { id, body } = socket.sent.findLast(({ kind }) => kind === "task.watch");
+    return { begun, id, body };
+  };
+  const first = begin("first", 1);
+  const second = begin("second", 0);
+  socket.say({ kind: "ok", re: first.id }, event(first.id, 2), { kind: "ok", re: second.id }, ...[1, 2, 3].map((gen) => event(second.id, gen)));
+  await Promise.all([first.begun, second.begun]);
+  assert.deepEqual(seen, { first: [2, 3], second: [1, 2, 3] });
+  assert.deepEqual(begin("first", 9).body, { fromGen: 3 });
+});
+
 test("a watch whose connection ends before its answer is begun again, and one that is refused is not", { timeout: 10_000 }, async () => {
   const { session, socket } = await connected();
   const refused = new Promise((resolve) => {
