@@ -285,7 +285,8 @@ def connect(
     Args:
         url: the coordinator's; A2A_URL, else the default port on this machine.
         token: the namespace's; A2A_TOKEN, else what this user's state directory has for the URL.
-        name: the principal this client speaks for: its keys are its own. The user's name by default.
+        name: the principal this client speaks for: its keys are its own. The user's name by default, and `client` where
+            the user has none.
         operator: whether to ask for the operator's role, with the token from the state directory; no by default.
         operator_token: ask for it with this token.
         settings: everything else about the link. What is named beside them goes before what they say; of the rest they
@@ -299,7 +300,16 @@ def connect(
         chosen = replace(chosen, operator=True, operator_token=operator_token)
     if operator is not None:
         chosen = replace(chosen, operator=operator)
-    principal = name or re.sub(r"[^A-Za-z0-9._-]", "-", getpass.getuser()) or "client"
+    principal = name or _user() or "client"
     suffix = new_suffix()
     identity = Identity(f"{principal}#{suffix}", instance_id=suffix, incarnation=int(time.time() * 1000))
     return Client(chosen, identity)
+
+
+def _user() -> str:
+    """Return the user's name as far as an id may have it (spec ID-1), or an empty text where the user has none."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # as in a container that runs under a number
+        return ""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", user).lstrip("._-")[:96]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +82,32 @@ async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> N
                 assert await client.find() == [], "it goes on"
             async with client:
                 assert await client.find() == []
+
+
+@pytest.mark.parametrize(
+    ("user", "principal"),
+    [
+        ("ada", "ada"),
+        ("ACME\\Ada Lovelace", "ACME-Ada-Lovelace"),
+        ("_www", "www"),
+        ("ü", "client"),
+        ("a" * 200, "a" * 96),
+        (KeyError("getpwuid(): uid not found: 54321"), "client"),
+        (OSError("No username set in the environment"), "client"),
+    ],
+)
+async def test_a_client_without_a_name_has_the_users_as_far_as_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, user: str | Exception, principal: str
+) -> None:
+    def getuser() -> str:
+        if isinstance(user, Exception):
+            raise user
+        return user
+
+    monkeypatch.setattr(getpass, "getuser", getuser)
+    with anyio.fail_after(BOUND):
+        async with squad() as running, connect(settings=running.settings) as client:
+            assert client.agent_id.partition("#")[0] == principal
 
 
 async def test_a_card_that_is_as_deep_as_it_may_be_is_found(helper: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
