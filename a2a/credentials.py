@@ -58,12 +58,19 @@ class Tokens:
 
 
 def state_dir() -> Path:
-    """Return the directory for this user's state: A2A_STATE_DIR, or a2a in the XDG state directory."""
+    """Return the directory for this user's state: A2A_STATE_DIR, or a2a in the XDG state directory.
+
+    Raises:
+        StateDirectoryError: none is named, and the user has no home, as in a container that runs under a number.
+    """
     named = os.environ.get("A2A_STATE_DIR")
     if named:
         return Path(named)
     base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "a2a"
+    try:
+        return (Path(base) if base else Path.home() / ".local" / "state") / "a2a"
+    except RuntimeError as exc:
+        raise StateDirectoryError("this user has no home for the state directory; name one: A2A_STATE_DIR") from exc
 
 
 def check_state_dir() -> None:

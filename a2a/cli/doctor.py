@@ -117,8 +117,8 @@ def others_named_a2a() -> Iterator[Finding]:
 
 def state(url: str) -> Iterator[Finding]:
     """Look whether this user's tokens and secrets are kept from others."""
-    home = state_dir()
     try:
+        home = state_dir()
         check_state_dir()
     except StateDirectoryError as error:
         yield Finding("state directory", "wrong", str(error).removeprefix("the state directory "))

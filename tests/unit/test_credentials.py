@@ -40,6 +40,19 @@ def test_the_state_directory_can_be_named_and_follows_xdg(monkeypatch: pytest.Mo
     assert state_dir() == Path("/home/someone/.local/state/a2a")
 
 
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("A2A_STATE_DIR")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(StateDirectoryError, match="has no home .*; name one: A2A_STATE_DIR"):
+        state_dir()
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path))
+    assert state_dir() == tmp_path
+
+
 def test_tokens_are_drawn_once_and_only_the_user_can_read_them() -> None:
     assert load_tokens(URL) is None
     tokens = provide_tokens(URL)

@@ -102,6 +102,18 @@ def test_what_others_may_read_is_wrong() -> None:
     assert (found.verdict, found.detail) == ("wrong", f"others may read or write {token}")
 
 
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.delenv("A2A_STATE_DIR")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    [found] = state(URL)
+    assert (found.what, found.verdict) == ("state directory", "wrong")
+    assert found.detail.endswith("name one: A2A_STATE_DIR")
+
+
 def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     provide_tokens(URL)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
