@@ -4,10 +4,8 @@ import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 
 import { resultHash } from "./canonical.js";
-import { Session } from "./session.js";
+import { ENDS, Session } from "./session.js";
 import { Fleeting, principalOf } from "./store.js";
-
-const ENDS = new Set(["completed", "failed", "canceled", "rejected"]);
 
 /** A task that did not come to a result. */
 export class TaskEnded extends Error {

@@ -13,6 +13,9 @@ const HANDSHAKE_MS = 10_000;
 const BACK_OFF = { firstMs: 100, mostMs: 10_000, settledMs: 5_000 };
 const SILENCES = 3; // so many heartbeats without a word, and the connection is taken for dead
 
+/** States in which a task has ended. */
+export const ENDS = new Set(["completed", "failed", "canceled", "rejected"]);
+
 const NOTICES = new Set([
   "task.offer",
   "task.revoke",
@@ -243,7 +246,8 @@ export class Session extends EventEmitter {
     for (const [id, other] of this.watches) if (other === watch) this.watches.delete(id);
     const frame = { id: randomUUID(), kind: "task.watch", task: watch.task };
     this.watches.set(frame.id, watch);
-    frame.body = { fromGen: Math.min(...this.#watching(watch.task).map(({ generation }) => generation)) };
+    const watching = [...this.watches.values()].filter(({ task }) => task === watch.task);
+    frame.body = { fromGen: Math.min(...watching.map(({ generation }) => generation)) };
     if (!this.welcome) return; // begun by the next welcome
     try {
       await new Promise((resolve, reject) => {
@@ -259,18 +263,16 @@ export class Session extends EventEmitter {
 
   /** A connection has one watch of a task (WATCH-3): what it tells is for all who watch that. */
   #event(frame) {
-    for (const watch of this.#watching(frame.task)) {
+    for (const [id, watch] of [...this.watches]) {
+      if (watch.task !== frame.task) continue;
       if (frame.body.event !== "progress") {
         // One it has seen (STATE-5); or another's watch began behind what it has seen, and its own is on its way.
         if (frame.gen !== watch.generation + 1) continue;
         watch.generation = frame.gen;
+        if (ENDS.has(frame.body.state)) this.watches.delete(id); // nothing more comes (WATCH-3)
       }
       watch.onEvent(frame);
     }
-  }
-
-  #watching(task) {
-    return [...this.watches.values()].filter((watch) => watch.task === task);
   }
 
   #bye({ reason }) {

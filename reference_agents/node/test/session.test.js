@@ -250,6 +250,21 @@ test("of two who watch a task each is told all it asked for", async () => {
   assert.deepEqual(begin("first", 9).body, { fromGen: 3 });
 });
 
+test("a watch that has seen the end of its task is not begun again", async () => {
+  const { session, socket } = await connected();
+  const begun = session.watch("main-7", () => {});
+  const { id } = await socket.next("task.watch");
+  const event = { kind: "task.event", re: id, task: "main-7" };
+  socket.say({ kind: "ok", re: id }, { ...event, gen: 1, body: { event: "created", state: "queued" } });
+  socket.say({ ...event, gen: 2, body: { event: "cancel", state: "canceled" } });
+  await begun;
+  socket.close();
+  const again = await sockets.next();
+  await again.welcome();
+  await turn();
+  assert.equal(again.kinds().includes("task.watch"), false);
+});
+
 test("a watch whose connection ends before its answer is begun again, and one that is refused is not", { timeout: 10_000 }, async () => {
   const { session, socket } = await connected();
   const refused = new Promise((resolve) => {
