@@ -123,6 +123,12 @@ class TaskContext:
             self._runner, self.context_id, across=self._runner.on_link, attempt=attempt, on_seen=self._has_seen
         )
 
+    def other_context(self, context_id: str) -> SharedContext:
+        """Return what the tasks of another context share. What is read there counts for no result of this task; what
+        is written is refused once this attempt has lost its authority."""
+        attempt = Held(self.id, self.fence)
+        return SharedContext(self._runner, context_id, across=self._runner.on_link, attempt=attempt)
+
     @property
     def deadline(self) -> float | None:
         """Seconds until the task must have ended, or None."""

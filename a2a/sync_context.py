@@ -71,6 +71,10 @@ class SyncTaskContext:
         """As `TaskContext.stopping`."""
         return self._context.stopping
 
+    def other_context(self, context_id: str) -> SyncSharedContext:
+        """As `TaskContext.other_context`."""
+        return SyncSharedContext(self._context.other_context(context_id), _run)
+
     @property
     def deadline(self) -> float | None:
         """Seconds until the task must have ended, or None."""

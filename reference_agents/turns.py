@@ -1,7 +1,8 @@
-"""A name that one attempt has alone for a while, and whom it waits for until then.
+"""A name that one task has alone for a while, and whom others wait for until then.
 
-The claim ends with the attempt, so one after a crash stands in line again; how long was waited is kept in the context
-of the task. It knows nothing of what is behind the name.
+A claim puts those who want it in line. It ends with the attempt, and a task that waits for a person's answer may have
+none for long; so whose turn it is, is kept in a context of that name as well, until that task is over. How long was
+waited is kept in the context of the task. It knows nothing of what is behind the name.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, Final
+
+import anyio
 
 # pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
 from typing_extensions import TypedDict
 
-from a2a import AttemptFailed, Refused, TaskContext
+from a2a import AttemptFailed, Conflict, ContextChange, Refused, SharedContext, TaskContext
 
 from .delegating import once_current
 
 __all__ = ["Wait", "turn"]
+
+HOLDER: Final = "turn"
+"""The key under which a task writes that it has its turn."""
+OVER: Final = frozenset({"reported", "completed", "failed", "canceled", "rejected", "gone"})
+"""States of a task that needs its turn no more; one that is sent back stands in line again."""
 
 Told = Callable[[list[str]], Awaitable[None]]
 """Told whom it waits for, the one that has it first: tasks, or agents with claims of their own."""
@@ -36,9 +44,12 @@ class Wait(TypedDict):
 async def turn(task: TaskContext, name: str, seconds: float, told: Told) -> AsyncIterator[Wait]:
     """Have a name alone inside the block, and yield how long that took.
 
+    A task that had it in an attempt before this one has it still: it waits for nobody.
+
     Args:
+        name: at most 128 characters, as it names a context as well.
         seconds: to wait for it at most.
-        told: told before it is waited for.
+        told: told before it is waited for, and when there is somebody else to be waited for.
 
     Raises:
         AttemptFailed: it is not to be had in that time.
@@ -48,30 +59,89 @@ async def turn(task: TaskContext, name: str, seconds: float, told: Told) -> Asyn
     waited = known.value if known.exists else Wait(name=name, whom=[], seconds=0.0)
     async with contextlib.AsyncExitStack() as held:
         await once_current(task.check)
-        try:
-            await held.enter_async_context(task.claim(name))
-        except Refused as busy:
-            if busy.code != "denied":
-                raise
-            waited = await _waited(task, held, waited, seconds, told, _whom(busy))
-            await task.context.put(key, waited)
+        line = _Line(task, name, told)
+        if await line.take(has_claim=False) is None:
+            await line.claim(held)  # it may be another's by now, who waits for this task to be over
+        else:
+            began = time.monotonic()
+            await line.through(held, seconds)
+            if line.whom:
+                took = round(waited["seconds"] + time.monotonic() - began, 1)
+                waited = Wait(name=name, whom=list(dict.fromkeys([*waited["whom"], *line.whom])), seconds=took)
+                await task.context.put(key, waited)
         yield waited
 
 
-async def _waited(
-    task: TaskContext, held: contextlib.AsyncExitStack, before: Wait, seconds: float, told: Told, whom: list[str]
-) -> Wait:
-    await told(whom)
-    began = time.monotonic()
-    try:
-        await held.enter_async_context(task.claim(before["name"], wait=seconds))
-    except Refused as over:
-        if over.code != "denied":
-            raise
-        detail = f"{before['name']} was not to be had within {seconds:g} s: {over.detail}"
-        raise AttemptFailed(detail, code="busy", retryable=False) from over
-    took = round(before["seconds"] + time.monotonic() - began, 1)
-    return Wait(name=before["name"], whom=list(dict.fromkeys([*before["whom"], *whom])), seconds=took)
+class _Line:
+    """Those who want a name, as one of them sees it."""
+
+    def __init__(self, task: TaskContext, name: str, told: Told) -> None:
+        self.whom: list[str] = []
+        """Whom it has waited for."""
+        self._task = task
+        self._name = name
+        self._told = told
+        self._shared: SharedContext = task.other_context(name)
+
+    async def take(self, *, has_claim: bool) -> str | None:
+        """Take the turn, or take it up again; return whose it is instead, empty where it is nobody's."""
+        while True:
+            there = await self._shared.get(HOLDER)
+            holder = str(there.value.get("task", "")) if isinstance(there.value, dict) else ""
+            if holder != self._task.id and not (has_claim and (not holder or await self._is_over(holder))):
+                return holder
+            mine = ContextChange(HOLDER, {"task": self._task.id, "attempt": self._task.attempt}, if_rev=there.rev)
+            with contextlib.suppress(Conflict):  # it is another one by now: look again
+                await self._shared.write([mine], rebases=True)
+                return None
+
+    async def claim(self, held: contextlib.AsyncExitStack, wait: float = 0.0) -> Refused | None:
+        """Claim the name, and return what was in the way."""
+        try:
+            await held.enter_async_context(self._task.claim(self._name, wait=wait))
+        except Refused as busy:
+            if busy.code != "denied":
+                raise
+            return busy
+        return None
+
+    async def through(self, held: contextlib.AsyncExitStack, seconds: float) -> None:
+        """Stand in line, and take the turn."""
+        deadline = time.monotonic() + seconds
+        if busy := await self.claim(held):
+            await self._waits(_whom(busy))
+            if late := await self.claim(held, seconds):
+                raise self._busy(seconds, late.detail)
+        # With the claim it is the first in line. One that had its turn may be between two attempts, and has it still.
+        while before := await self.take(has_claim=True):
+            if before not in self.whom:
+                await self._waits([before])
+            with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as bounded:
+                await self._see_over(before)
+            if bounded.cancelled_caught:
+                raise self._busy(seconds, f"{before} is not over")
+
+    async def _waits(self, whom: list[str]) -> None:
+        self.whom += [it for it in whom if it not in self.whom]
+        await self._told(whom)
+
+    async def _is_over(self, other: str) -> bool:
+        return (await self._task.outcome(other))["state"] in OVER
+
+    async def _see_over(self, other: str) -> None:
+        """Wait until a task needs its turn no more."""
+        try:
+            async for event in self._task.watch(other):
+                # What is told first is long past.
+                if event.state in OVER and await self._is_over(other):
+                    return
+        except Refused as exc:
+            if exc.code not in {"gone", "not_found"}:
+                raise
+
+    def _busy(self, seconds: float, detail: str) -> AttemptFailed:
+        detail = f"{self._name} was not to be had within {seconds:g} s: {detail}"
+        return AttemptFailed(detail, code="busy", retryable=False)
 
 
 def _whom(busy: Refused) -> list[str]:

@@ -458,6 +458,31 @@ async def test_an_attempt_that_lost_its_authority_writes_nothing(gate: Any) -> N
             assert (value.value, value.task) == ("alive", task.id)
 
 
+async def test_a_handler_may_go_to_another_context_and_relies_on_nothing_of_it(gate: Any) -> None:
+    agent = Agent("worker")
+
+    @agent.skill
+    async def work(task: TaskContext) -> Any:
+        there = task.other_context("others")
+        value = (await there.get("decisions/a")).value
+        await there.put("by", task.id)
+        gate.begun.set()
+        await gate.open.wait()
+        return value
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            others = running.client.context("others")
+            await others.put("decisions/a", "one", if_rev=0)
+            async with running.client.delegate("work", context_id="plans") as task:
+                await gate.begun.wait()
+                await others.put("decisions/a", "two", if_rev=1)
+                gate.open.set()
+                assert await task.result() == "one"
+            written = await others.get("by")
+            assert (written.value, written.task) == (task.id, task.id)
+
+
 async def test_plain_functions_have_the_same_calls() -> None:
     agent = Agent("plain")
 
@@ -473,6 +498,7 @@ async def test_plain_functions_have_the_same_calls() -> None:
         first = next(watched)
         watched.close()
         named = context.get_many(prefix="")
+        assert task.other_context("others").put("a", 0) == 1
         return [context.get("a").value, list(named), len(context.history("a")), first.rev, context.id]
 
     with anyio.fail_after(BOUND):

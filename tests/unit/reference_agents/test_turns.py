@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -113,3 +114,88 @@ async def test_all_that_come_before_are_named_the_one_that_has_it_first() -> Non
             await writer.waiting.wait()
             writer.let("first")
     assert writer.told["third"] == [[tasks["first"], tasks["second"]]]
+
+
+class Asker:
+    """An agent that asks a person while it has a name alone, and what happened in which order."""
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        self.agent = Agent("asker")
+        self.happened: list[tuple[str, str | list[str]]] = []
+        self.waiting = anyio.Event()
+
+        @self.agent.skill
+        async def ask(one: str, task: TaskContext) -> None:
+            async def told(whom: list[str]) -> None:
+                self.happened.append((f"{one} waits", whom))
+                self.waiting.set()
+
+            async with turn(task, "repo/r/turn", seconds, told):
+                self.happened.append((one, "begins"))
+                self.happened.append((one, await task.ask("Go on?")))
+
+
+@pytest.mark.parametrize("is_in_line", [True, False])
+async def test_who_waits_for_an_answer_without_an_attempt_has_its_turn_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, is_in_line: bool
+) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
+    asker = Asker()
+    with anyio.fail_after(BOUND):
+        async with squad() as up, anyio.create_task_group() as group:
+            stop = anyio.Event()
+            group.start_soon(partial(asker.agent.run, name="asker/1", settings=up.settings, stop=stop))
+            async with up.client.delegate("ask", {"one": "first"}) as first:
+                number, _ = await first.question()
+                async with up.client.delegate("ask", {"one": "second"}) as second:
+                    if is_in_line:
+                        await asker.waiting.wait()
+                        asker.waiting = anyio.Event()
+                    stop.set()
+                    async for event in up.client.watch(first.id):
+                        if event.kind in ("release", "expire"):
+                            break  # nobody is at work on it any more, and its claim has gone with the attempt
+                    stop = anyio.Event()
+                    group.start_soon(partial(asker.agent.run, name="asker/2", settings=up.settings, stop=stop))
+                    await asker.waiting.wait()
+                    [claimed] = await up.client.claims("repo/r/turn")
+                    assert claimed["task"] == second.id, "it has the claim, and waits all the same"
+                    await first.answer(number, "yes")
+                    await first.result()
+                    number, _ = await second.question()
+                    await second.answer(number, "yes too")
+                    await second.result()
+                    stop.set()
+    waits = [("second waits", [first.id])]
+    assert asker.happened == [
+        ("first", "begins"), *(waits if is_in_line else []), *waits,
+        ("first", "begins"), ("first", "yes"), ("second", "begins"), ("second", "yes too"),
+    ]  # fmt: skip
+
+
+async def test_one_that_never_ends_is_waited_for_no_longer_than_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
+    asker = Asker(seconds=0.2)
+    with anyio.fail_after(BOUND):
+        async with squad() as up, anyio.create_task_group() as group:
+            stop = anyio.Event()
+            group.start_soon(partial(asker.agent.run, name="asker/1", settings=up.settings, stop=stop))
+            async with up.client.delegate("ask", {"one": "first"}) as first:
+                await first.question()
+                stop.set()
+                async for event in up.client.watch(first.id):
+                    if event.kind in ("release", "expire"):
+                        break
+                stop = anyio.Event()
+                group.start_soon(partial(asker.agent.run, name="asker/2", settings=up.settings, stop=stop))
+                with pytest.raises(TaskFailed, match=rf"not to be had within 0\.2 s: {first.id} is not over"):
+                    await up.client.call("ask", {"one": "second"})
+                await first.cancel()
+                async with up.client.delegate("ask", {"one": "third"}) as third:  # what was given up is in nobody's way
+                    number, _ = await third.question()
+                    await third.answer(number, "yes")
+                    await third.result()
+                stop.set()
+    assert asker.happened == [
+        ("first", "begins"), ("second waits", [first.id]), ("third", "begins"), ("third", "yes"),
+    ]  # fmt: skip
