@@ -22,6 +22,7 @@ __all__ = [
     "GitError",
     "Merge",
     "apply",
+    "branch_beside",
     "changed_paths",
     "commit_tree",
     "diff",
@@ -169,6 +170,15 @@ async def commit_tree(repository: str | Path, tree: str, parent: str, message: s
     parents = ["-p", parent] if parent else []
     made = await git(repository, "commit-tree", tree, *parents, "-F", "-", stdin=message.encode(), env=env)
     return made.decode().strip()
+
+
+async def branch_beside(repository: str | Path, branch: str) -> str:
+    """Return a branch beside which there can be none of this name, if there is one: git keeps one as a folder."""
+    parts = branch.split("/")
+    folders = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    ways = [f"refs/heads/{name}" for name in (*folders, branch)]
+    there = (await git(repository, "for-each-ref", "--format=%(refname:lstrip=2)", *ways)).decode().splitlines()
+    return next((name for name in there if name in folders or name.startswith(f"{branch}/")), "")
 
 
 @dataclass(frozen=True, slots=True)

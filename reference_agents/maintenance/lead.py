@@ -123,6 +123,7 @@ class _Run:
         """Go through all of it."""
         await self._assemble()
         plan = await self._plan(self.request)
+        await self._see_room(plan)
         async with self._turn(plan):
             return await self._on(plan)
 
@@ -245,6 +246,27 @@ class _Run:
             if waited["seconds"] >= WAIT_TOLD:
                 self.summary["waits"] = [waited]
             yield
+
+    async def _see_room(self, plan: Plan) -> None:
+        """Make sure that there can be a branch of the wanted name, while nothing is done yet.
+
+        Raises:
+            AttemptFailed: there cannot.
+        """
+        path = self.source.get("repository", "")
+        if not path or plan["kind"] == "find" or self.approve == "never":
+            return
+        wanted = self._branch(plan)
+        try:
+            taken = await git.branch_beside(_expanded(path), wanted)
+        except git.GitError:
+            return  # whoever prepares it says what is wrong with it
+        if taken:
+            detail = f"{path} has a branch {taken}, beside which there can be no {wanted}: name another one (--branch)"
+            raise AttemptFailed(detail, code="bad_branch", retryable=False)
+
+    def _branch(self, plan: Plan) -> str:
+        return self.branch or f"a2a/{plan['kind']}-{digest([self.task.id, self.run_dir])[:8]}"
 
     async def _prepare(self) -> Workspace:
         allowed, run_dir, source = self.allow_unsandboxed, self.run_dir, self.source
@@ -414,7 +436,7 @@ class _Run:
         self, workspace: Workspace, plan: Plan, judgement: Judgement, review: Review, summary: Summary
     ) -> Summary:
         self.steps.span = (0.95, 1.0)
-        wanted = self.branch or f"a2a/{plan['kind']}-{digest([self.task.id, self.run_dir])[:8]}"
+        wanted = self._branch(plan)
         trailers = trailers_of(
             self.request, self.task.id, plan, judgement, review, self.steps.accounts, approved_by=summary["approved_by"]
         )  # fmt: skip
@@ -509,6 +531,10 @@ def _failed(name: str, detail: str) -> Rejected:
         agent=name, files=[], reason="agent_failed", detail=detail, evidence=no_evidence(), patch_path="",
         patch_digest="",
     )  # fmt: skip
+
+
+def _expanded(path: str) -> Path:
+    return Path(path).expanduser()
 
 
 def _read(path: str) -> str | None:

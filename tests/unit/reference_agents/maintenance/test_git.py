@@ -142,3 +142,11 @@ async def test_a_commit_says_who_made_it_and_moves_no_branch(repository: MAKE) -
     commit = await git.commit_tree(repo.path, await git.tree_id(repo.path, "HEAD"), "HEAD", "title\n")
     assert repo.git("show", "--no-patch", "--format=%an %s", commit) == "a2a maintenance squad title"
     assert repo.looks_like() == before
+
+
+async def test_a_branch_that_leaves_no_room_for_another_one_is_named(repository: MAKE) -> None:
+    repo = repository({"a.py": ""})
+    for there in ("a2a", "deep/er/one"):
+        repo.git("branch", there)
+    wanted = {"a2a/x": "a2a", "a2a": "", "a2ab/x": "", "deep": "deep/er/one", "deep/er": "deep/er/one", "deep/x": ""}
+    assert {name: await git.branch_beside(repo.path, name) for name in wanted} == wanted

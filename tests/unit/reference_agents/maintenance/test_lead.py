@@ -441,6 +441,26 @@ async def test_a_branch_that_is_taken_gets_out_of_the_way_only_where_the_name_is
         await carried_out(crew, branch="mine")
 
 
+async def test_a_branch_that_there_can_never_be_is_told_before_anything_is_done(
+    crew: Crew, repository: Callable[..., Any]
+) -> None:
+    repo = repository({"a.py": "x = 1\n"})
+    repo.git("branch", "a2a")
+    source = {"repository": str(repo.path)}
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            words = rf"{repo.path} has a branch a2a, beside which there can be no a2a/modernise-\w+: name another one"
+            with pytest.raises(TaskFailed, match=words) as failed:
+                await maintain(up, crew, source=source)
+            assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == "bad_branch"
+            assert list(crew.given) == ["plan_request"]
+            summary, _ = await maintain(up, crew, source=source, branch="mine/x")
+            assert summary["branch"] == "mine/x"
+            assert (await maintain(up, crew, source=source, approve="never"))[0]["verdict"] == "held"
+            crew.kind = "find"
+            assert (await maintain(up, crew, source=source))[0]["verdict"] == "answered"
+
+
 async def test_another_attempt_finds_the_steps_of_the_one_before(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
     judging, go_on = anyio.Event(), anyio.Event()
