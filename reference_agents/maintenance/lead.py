@@ -109,6 +109,8 @@ class _Run:
     """How often something was done again because a decision had moved."""
     again: int = 0
     """How often of these the plan had stayed as it was."""
+    edits: int = 0
+    """How often a person has handed in a patch of their own."""
     summary: Summary = field(init=False)
     unheard: list[Rejected] = field(default_factory=list)
     """Coders that failed, in this round."""
@@ -407,7 +409,7 @@ class _Run:
 
     async def _judge_edit(self, workspace: Workspace, plan: Plan, said: str) -> tuple[Judgement, Review] | str:
         """Judge what a person made of the patch like any other proposal; return what is wrong with it as words."""
-        text = said if "\n" in said.strip() else _read(said.strip())
+        text = said if "\n" in said.strip() else await self._edited(said.strip())
         if text is None:
             return f"There is no patch at {said.strip()}."
         self.steps.rounds += 1
@@ -422,6 +424,22 @@ class _Run:
             reasons = "; ".join(rejected["detail"] or rejected["reason"] for rejected in judgement["rejected"])
             return f"The edited patch does not hold: {reasons or 'it mends nothing'}."
         return judgement, review
+
+    async def _edited(self, path: str) -> str | None:
+        """Return the patch a person hands in, as it was when it was looked at first; None where there was none.
+
+        An attempt after a crash comes by here again, when the file may be another or gone; what was asked about it and
+        answered would then count no more.
+        """
+        self.edits += 1
+        key = f"{self.task.id}/edited/{self.edits}"
+        known = await self.task.context.get(key)
+        if known.exists:
+            return _read(known.value) if known.value else None
+        text = _read(path)
+        kept = "" if text is None else self._keep(git.digest(text.encode()), text)
+        await self.task.context.put(key, kept, if_rev=0)
+        return text
 
     async def _approve(self, judgement: Judgement, by: str) -> None:
         """Have the patch be deployed, if it was made on the plan in force."""
@@ -505,11 +523,17 @@ class _Run:
         path = judgement["patch"].get("path", "")
         if path:
             return path
+        return self._keep(judgement["patch"].get("digest") or judgement["digest"], judgement["patch"]["text"])
+
+    def _keep(self, name: str, text: str) -> str:
+        """Put a patch among those of the run, and return where."""
         folder = Path(self.run_dir) / "patches"
-        target = folder / f"{judgement['patch'].get('digest') or judgement['digest']}.patch"
+        target = folder / f"{name}.patch"
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            target.write_text(judgement["patch"]["text"], encoding="utf-8")
+            fresh = target.with_suffix(".new")
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(target)
         return str(target)
 
     def finish(self, verdict: Verdict, reason: str = "") -> Summary:

@@ -699,6 +699,42 @@ async def test_another_attempt_goes_through_the_revisions_of_the_plan_and_asks_n
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_an_approval_of_an_edited_patch_counts_though_the_file_is_another_by_then(
+    crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    monkeypatch.setattr("a2a.runner.DRAIN_GRACE", 0.0)
+    file = tmp_path / "mine.patch"
+    if is_there:
+        file.write_text("my patch\n")
+    asked: list[str] = []
+    with anyio.fail_after(BOUND):
+        async with squad(*crew.agents()) as up, anyio.create_task_group() as group:
+            first, second = anyio.Event(), anyio.Event()
+            group.start_soon(partial(lead.agent.run, name="lead/1", settings=up.settings, stop=first))
+            given = {"request": "modernise", "source": {"repository": "/project"}, "run_dir": crew.run_dir}
+            async with up.client.delegate("maintain", given) as task:
+                async for event in task.events():
+                    if event.kind == "ask" and not asked:
+                        asked.append(event.value["question"])
+                        await task.answer(event.data["askNo"], f"edit: {file}")
+                    elif event.kind == "ask":
+                        asked.append(event.value["question"])
+                        first.set()
+                    elif event.kind in ("release", "expire"):
+                        if is_there:
+                            file.unlink()
+                        else:
+                            file.write_text("my patch\n")
+                        group.start_soon(partial(lead.agent.run, name="lead/2", settings=up.settings, stop=second))
+                        await task.answer(2, "approve")
+                summary = await task.result()
+            second.set()
+    assert (summary["verdict"], len(asked), len(crew.given["deploy"])) == ("deployed", 2, 1)
+    [judged] = crew.given.get("judge_patches", [None])
+    assert (judged["proposals"][0]["patch"]["text"] if judged else None) == ("my patch\n" if is_there else None)
+
+
 async def test_two_runs_on_one_repository_come_one_after_the_other(crew: Crew, tmp_path: Path) -> None:
     working, go_on, waits = anyio.Event(), anyio.Event(), anyio.Event()
 
