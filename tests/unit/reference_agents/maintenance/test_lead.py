@@ -380,11 +380,11 @@ async def test_feedback_is_another_round_with_a_plan_of_its_own(crew: Crew) -> N
 
 async def test_a_patch_that_a_person_edited_is_judged_like_any_other(crew: Crew, tmp_path: Path) -> None:
     edited = tmp_path / "edited.patch"
-    edited.write_text("my patch\n")
+    edited.write_bytes(b"my patch\r\n")
     summary = await carried_out(crew, "edit: /no/such/file", f"edit: {edited}", "approve", approve="ask")
     assert summary["verdict"] == "deployed"
     last = crew.given["judge_patches"][-1]["proposals"]
-    assert [(proposal["agent"], proposal["patch"]["text"]) for proposal in last] == [("human", "my patch\n")]
+    assert [(proposal["agent"], proposal["patch"]["text"]) for proposal in last] == [("human", "my patch\r\n")]
 
 
 async def test_a_question_about_the_request_goes_up_and_the_answer_down(crew: Crew) -> None:
