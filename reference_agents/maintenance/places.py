@@ -1,12 +1,13 @@
 """Read in a request which files and folders it is about, and which it leaves alone.
 
-Pure but for a look at which folders a repository has: without one, a word is a path only where it looks like one.
+Pure but for a look at what a repository has: without one, a word is a path only where it looks like one. In one, a
+folder, a package and a module are meant by their names as well, where the request says `in` or what to modernise.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,19 +18,24 @@ __all__ = ["Places", "read_places"]
 
 PATH: Final = r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.py\b"
 IN: Final = r"\b(?:in|under|within|below|inside|outside|only|from)"
+WORK: Final = r"(?:\b(?:moderni[sz]e|moderni[sz]ing|upgrade|upgrading|migrate|port)\b|\blint\s+(?:of|for)\b|^\s*lint\b)"
+"""What stands right behind it is what to work on."""
 OFF: Final = (
     r"(?:\b(?:leav(?:e|ing)|without|except(?:ing)?|exclud(?:e|ing)|skip(?:ping)?|ignor(?:e|ing)|not|never|apart|other"
     r"|aside|besides|omit(?:ting)?|avoid(?:ing)?|save\s+for|no\s+changes?(?:\s+to)?"
     r"|(?:stay|keep|hands)(?:\s+(?:your\s+)?hands)?\s+(?:away|out|off|clear)"
-    r"|(?:every(?:thing|where)|any(?:thing|where)"
+    r"|(?:every(?:thing|where)|any(?:thing|where)|all"
     r"|(?:all|every|any)(?:\s+(?:the|of|other))*\s+(?:files?|code|folders?|director(?:y|ies)|modules?|packages?))\s+but)"
     r"|n't)\b"
 )
 FILLERS: Final = (
     r"(?:\s+(?:touch(?:ing)?|chang(?:e|ing)|modify(?:ing)?|edit(?:ing)?|in|on|under|within|below|inside|from|for|than|"
-    r"the|any|anything|all|everything|files?|code|folders?|director(?:y|ies)|modules?|packages?|of))*\s+"
+    r"the|our|my|any|anything|all|everything|files?|code|folders?|director(?:y|ies)|modules?|packages?|of))*\s+"
 )
-AND: Final = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|nor|&)\s+)(?:(?:in|under|within|below|from|the)\s+)*"
+KIND: Final = r"(?:folder|directory|package|module)"
+AND: Final = (
+    rf"(?:\s+{KIND})?(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|nor|&)\s+)(?:(?:in|under|within|below|from|the)\s+)*"
+)
 ALONE: Final = re.compile(
     r"\s+(?:alone|unchanged|untouched|out\b|as\s+(?:it|they)\s+(?:is|are)|(?:must|may|should)\s+(?:not|never)|is\s+off)",
     re.I,
@@ -43,6 +49,24 @@ NEGATED: Final = re.compile(r"(?:\b(?:not|never|without|no)|n't)\b[^.;]{0,60}$",
 BESIDES: Final = re.compile(r"\b(?:includ\w*|also|even|like|such\s+as|touch|change|and\s+then)\b[^.;,]*$", re.I)
 """A path behind this is one more, and not the only one."""
 NOT_ONLY: Final = re.compile(r"\bnot\s+(?:only|just)\b", re.I)
+NAME: Final = r"[`'\"]?(?P<{}>[\w.-]*\w)[`'\"]?"
+END: Final = r"\s*(?:$|[,;]|\.(?:\s|$))"
+UNKNOWN: Final = re.compile(
+    rf"(?:{IN}|{WORK})\s+(?:(?:the|our|my)\s+)?(?:{KIND}\s+{NAME.format('behind')}|{NAME.format('before')}\s+{KIND}\b)"
+    rf"|^\s*(?:please\s+|only\s+)*{WORK}\s+{NAME.format('alone')}"
+    rf"(?={END}|\s+(?:to|for)\s+(?:py|v?\d))|\b(?:in|under|within|below|inside)\s+{NAME.format('within')}(?={END})",
+    re.I,
+)
+"""What can be nothing but the name of something to work on."""
+NO_NAMES: Final = re.compile(
+    r"all|annotations?|any(?:thing)?|classes|code(?:base)?|comments?|dependencies|detail|docs?|docstrings?|each|entire"
+    r"|errors?|every(?:thing)?|exceptions?|files?|findings?|for|formatting|f-?strings?|full|functions?|general|hints?|idioms?"
+    r"|imports?|in|issues?|it|main|modules?|new|of|old|order|other|packages?|parallel|place|production|program|projects?"
+    r"|py(?:thon)?[\d.]*|repo(?:sitory)?|root|same|scripts?|sources?|strings?|style|syntax|tests?|that|them|these|this|to"
+    r"|top|total|types?|typing|warnings?|whole|\d[\d.]*",
+    re.I,
+)
+"""Words that stand where a name may stand."""
 CLAUSE: Final = re.compile(r"[;,:]\s|\.\s|\bbut\b", re.I)
 
 
@@ -70,7 +94,7 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
         text = text.replace(f"{repository.rstrip('/')}/", "")
     within: list[str] = []
     spared: list[str] = []
-    for mention in _mentions(text, repository):
+    for mention in _mentions(text, repository, asks=asks):
         head = text[: mention.start]
         clause = CLAUSE.split(head)[-1]
         outside = OUTSIDE.search(head)
@@ -88,6 +112,8 @@ def read_places(text: str, repository: str = "", *, asks: bool = False) -> Place
             return Places(unclear=mention.paths[0])
         elif mention.how == "in" or not BESIDES.search(clause):
             within += mention.paths
+    if repository and not (asks or within or spared) and (name := _unknown(text, repository)):
+        within.append(name)  # that it is not there is for whoever asks to be told
     return Places(tuple(dict.fromkeys(within)), tuple(dict.fromkeys(spared)))
 
 
@@ -100,26 +126,30 @@ class _Mention:
     paths: tuple[str, ...]
 
 
-def _mentions(text: str, repository: str) -> Iterator[_Mention]:
+def _mentions(text: str, repository: str, *, asks: bool) -> Iterator[_Mention]:
     """Yield the paths that stand together, and what stands before or behind them."""
     anywhere = rf"[`'\"]?(?<![\w./-])(?:{PATH})[`'\"]?"
-    folders = "|".join(re.escape(name) for name in _folders(repository))
-    known = rf"[`'\"]?(?<![\w./-])(?:{PATH}|(?:{folders})(?![\w./-]))[`'\"]?" if folders else anywhere
+    names = _names(repository)
+    listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    known = rf"[`'\"]?(?<![\w./-])(?:{PATH}|(?:{listed})(?:\.\w+)*(?![\w/-]))[`'\"]?" if listed else anywhere
+    named = rf"[`'\"]?(?<![\w./-])(?:{listed})(?:\.\w+)*(?![\w/-])[`'\"]?" if listed and not asks else r"(?!)"
     pattern = re.compile(
         rf"(?:(?P<off>{OFF}){FILLERS}|(?P<in>{IN}){FILLERS})(?P<named>{known}(?:{AND}{known})*)"
+        rf"|(?P<work>{WORK}){FILLERS}(?P<object>{named}(?:{AND}{named})*)"
         rf"|(?P<bare>{anywhere}(?:{AND}{anywhere})*)",
         re.I,
     )
     for match in pattern.finditer(text):
-        group = "named" if match["named"] else "bare"
-        one = known if match["named"] else anywhere
-        paths = tuple(_clean(path) for path in re.findall(one, match[group], re.I))
+        group = "named" if match["named"] else "object" if match["object"] else "bare"
+        one = anywhere if group == "bare" else known
+        said = re.findall(one, match[group], re.I)
         is_off = match["off"] or ALONE.match(text, match.end())
         if group == "bare" and not is_off:
-            paths = tuple(path for path in paths if _is_code(path, repository))
+            said = [path for path in said if path.endswith("/") or _is_code(_clean(path), repository)]
+        paths = tuple(_path(_clean(path), names, repository, asks=asks) for path in said)
         if paths:
             start = match.start("off") if match["off"] else match.start(group)
-            yield _Mention(start, match.end(), "off" if is_off else "in" if match["in"] else "", paths)
+            yield _Mention(start, match.end(), "off" if is_off else "" if group == "bare" else "in", paths)
 
 
 def _clean(path: str) -> str:
@@ -133,10 +163,47 @@ def _is_code(path: str, repository: str) -> bool:
     return path.endswith(".py") or bool(repository and Path(repository, path.partition("/")[0]).is_dir())
 
 
-def _folders(repository: str) -> list[str]:
-    """Return the names of the folders at the top of a repository."""
-    try:
-        found = [path.name for path in Path(repository).iterdir() if path.is_dir()] if repository else []
-    except OSError:
-        return []
-    return sorted((name for name in found if not name.startswith(".")), key=len, reverse=True)
+def _names(repository: str) -> Mapping[str, str]:
+    """Return what can be named without its path - folders at the top, packages, modules - and where each is."""
+    names: dict[str, str] = {}
+    for root in ("", "src/"):
+        try:
+            found = sorted(Path(repository, root).iterdir()) if repository else []
+        except OSError:
+            continue
+        for path in found:
+            if path.name.startswith("."):
+                continue
+            if path.is_dir() and (not root or any(path.glob("*.py"))):
+                names.setdefault(path.name, f"{root}{path.name}")
+            elif path.suffix == ".py" and path.stem.isidentifier():
+                names.setdefault(path.stem, f"{root}{path.name}")
+    return names
+
+
+def _path(said: str, names: Mapping[str, str], repository: str, *, asks: bool) -> str:
+    """Return the path of what was named; of a module, as far as it is there."""
+    head, *parts = said.split(".")
+    if "/" in said or said.endswith(".py") or head not in names:
+        return said
+    path = names[head]
+    for part in parts:
+        below = f"{path}/{part}"
+        if Path(repository, f"{below}.py").is_file():
+            below += ".py"
+        elif path.endswith(".py") or (asks and not Path(repository, below).is_dir()):
+            return path  # something in a module, or in the package itself
+        path = below
+    return path
+
+
+def _unknown(text: str, repository: str) -> str:
+    """Return a name of something to work on that is not there, if there is one."""
+    if not Path(repository).is_dir():
+        return ""
+    for match in UNKNOWN.finditer(text):
+        name = match["behind"] or match["before"] or match["alone"] or match["within"]
+        is_whole = match["alone"] and name.lower() == Path(repository).name.lower()
+        if not NO_NAMES.fullmatch(name) and not is_whole:
+            return name
+    return ""

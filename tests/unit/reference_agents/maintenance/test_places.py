@@ -74,3 +74,52 @@ def test_a_question_is_about_a_path_only_where_it_says_in() -> None:
     assert read_places("what imports src/a.py", asks=True).within == ()
     assert read_places("why does it not work in src/a.py", asks=True).within == ("src/a.py",)
     assert read_places("who uses it outside src/a.py", asks=True).within == ()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    for path in ("app/__init__.py", "app/views.py", "lib/x.py", "src/pkg/core.py", "src/notes/a.txt", "one.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "spared"),
+    [
+        ("modernise app", ["app"], []),
+        ("please modernise our app to python 3.11, keep the tests green", ["app"], []),
+        ("upgrade the package pkg", ["src/pkg"], []),
+        ("modernise the pkg package and lib", ["src/pkg", "lib"], []),
+        ("modernise app.views and pkg.core.Thing", ["app/views.py", "src/pkg/core.py"], []),
+        ("fix lint in pkg.", ["src/pkg"], []),
+        ("fix lint of app", ["app"], []),
+        ("lint one", ["one.py"], []),
+        ("modernise lib only", ["lib"], []),
+        ("modernise app, not lib", ["app"], ["lib"]),
+        ("modernise all but app", [], ["app"]),
+        ("modernise everything, f-strings and/or annotations", [], []),
+        ("modernise to py311", [], []),
+        ("modernise the code", [], []),
+        ("fix lint in place", [], []),
+        # What is not there is told to whoever asks.
+        ("modernise apps", ["apps"], []),
+        ("modernise apps/, please", ["apps"], []),
+        ("upgrade apps to 3.11", ["apps"], []),
+        ("fix lint in apps", ["apps"], []),
+        ("fix lint in the apps folder", ["apps"], []),
+        ("fix lint in app.veiws", ["app/veiws"], []),
+    ],
+)
+def test_a_folder_a_package_and_a_module_are_meant_by_their_names(
+    project: str, text: str, within: list[str], spared: list[str]
+) -> None:
+    places = read_places(text, project)
+    assert (list(places.within), list(places.spared), places.unclear) == (within, spared, "")
+
+
+def test_what_is_not_to_be_worked_on_is_not_taken_for_it(project: str) -> None:
+    assert read_places("fix lint, don't modernise app", project).unclear == "app"
+    assert read_places(f"modernise {Path(project).name}", project).within == (), "all of it has that name"
+    assert read_places("where is lint for app configured?", project, asks=True).within == ()
+    assert read_places("where is it used in app.Config?", project, asks=True).within == ("app",)
