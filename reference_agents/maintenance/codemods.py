@@ -60,6 +60,8 @@ BY_NAME = (
 )  # fmt: skip
 """Functions that take the name of something as a text; of whichever module, as `monkeypatch.setattr`."""
 LITERAL = m.Subscript(value=m.Name("Literal") | m.Attribute(attr=m.Name("Literal")))
+EXAMPLE = re.compile(r"^[^\S\n]*>>> ?", re.M)
+EXAMPLE_GOES_ON = re.compile(r"[^\S\n]*\.\.\. ?")
 WHOLE = m.Name() | m.Attribute() | m.Subscript() | m.Call() | m.SimpleString() | m.List()
 """What an attribute or an index can be put behind."""
 MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
@@ -129,14 +131,18 @@ class Rename(cst.CSTTransformer):
         bindings: what `bindings_of` found; a keyword argument follows only if there is a parameter of the old name,
             an attribute only if something but a parameter has it.
         ours: the modules of the repository; what is from others keeps its name. None are known if empty.
+        around: what is from others already before a file begins.
     """
 
-    def __init__(self, old: str, new: str, bindings: Iterable[str], ours: Iterable[str] = ()) -> None:
+    def __init__(
+        self, old: str, new: str, bindings: Iterable[str], ours: Iterable[str] = (), around: Iterable[str] = ()
+    ) -> None:
         super().__init__()
         self._old = old
         self._new = new
         self._bindings = frozenset(bindings)
         self._ours = frozenset(ours)
+        self._around = frozenset(around)
         self._named: set[cst.CSTNode] = set()
         """Texts that stand for something with a name."""
         self._foreign: set[str] = set()
@@ -152,7 +158,7 @@ class Rename(cst.CSTTransformer):
         made |= {part.arg for part in ast.walk(tree) if isinstance(part, ast.arg)}
         defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
         made |= {part.name for part in ast.walk(tree) if isinstance(part, defined)}
-        imported: dict[str, bool] = dict.fromkeys(dir(builtins), True)
+        imported: dict[str, bool] = dict.fromkeys([*dir(builtins), *self._around], True)
         for part in ast.walk(tree):
             if isinstance(part, ast.Import):
                 for alias in part.names:
@@ -255,11 +261,37 @@ class Rename(cst.CSTTransformer):
         self._named.update(texts)
 
     def leave_SimpleString(self, original_node: cst.SimpleString, updated_node: cst.SimpleString) -> cst.SimpleString:
-        """Rename a text that is exactly the name where it stands for it; anywhere else, as a key, it is data."""
+        """Rename a text that is exactly the name where it stands for it; anywhere else, as a key, it is data.
+
+        In a text with examples (`>>>`) these are code like any other.
+        """
+        if EXAMPLE.search(original_node.raw_value) and "b" not in original_node.prefix:
+            raw = original_node.raw_value
+            return updated_node.with_changes(value=original_node.value.replace(raw, self._in_examples(raw), 1))
         is_name = original_node in self._named and original_node.raw_value == self._old
         if not is_name or self._old in self._foreign or not self._bindings - {"parameter"}:
             return updated_node
         return updated_node.with_changes(value=original_node.value.replace(self._old, self._new))
+
+    def _in_examples(self, text: str) -> str:
+        """Return a text in whose examples the name is the new one; as it is where they are no Python."""
+        lines = text.split("\n")
+        at: list[tuple[int, int]] = []
+        for number, line in enumerate(lines):
+            first, more = EXAMPLE.match(line), EXAMPLE_GOES_ON.match(line)
+            if prompt := first or (more if at and at[-1][0] == number - 1 else None):
+                at.append((number, prompt.end()))
+        code = "\n".join(lines[number][end:] for number, end in at)
+        try:
+            inner = Rename(self._old, self._new, self._bindings, self._ours, self._foreign)
+            renamed = cst.parse_module(code).visit(inner).code.split("\n")
+        except Exception:  # noqa: BLE001 - whatever libcst stumbles over, the text stays as it is
+            return text
+        if len(renamed) != len(at):
+            return text
+        for (number, end), line in zip(at, renamed, strict=True):
+            lines[number] = lines[number][:end] + line
+        return "\n".join(lines)
 
 
 def bindings_of(name: str, sources: Iterable[bytes]) -> set[str]:

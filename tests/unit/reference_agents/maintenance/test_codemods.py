@@ -313,3 +313,27 @@ def test_a_name_that_nothing_defines_is_not_renamed(tmp_path: Path, capsys: pyte
     main([str(job)])
     assert json.loads(capsys.readouterr().out)["note"] == "nothing defines old"
     assert file.read_text() == "import old\nold.x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        (">>> old(1)\n'old'\nold\n", ">>> new(1)\n'old'\nold\n"),
+        (
+            "Old.\n\n    >>> for x in [1]:\n    ...     old(x)\n    ...\n    old\n",
+            "Old.\n\n    >>> for x in [1]:\n    ...     new(x)\n    ...\n    old\n",
+        ),
+        (">>> thing.old\n1\n... old\n", ">>> thing.new\n1\n... old\n"),
+        (">>> from json import old\n>>> old(1)\n", ">>> from json import old\n>>> old(1)\n"),
+        (">>> old(\n", ">>> old(\n"),
+        ("old, not >>> old\n", "old, not >>> old\n"),
+    ],
+)
+def test_examples_in_a_text_are_code(text: str, becomes: str) -> None:
+    source = 'def {}(x):\n    r"""{}"""\n'
+    assert renamed(source.format("old", text)) == source.format("new", becomes)
+
+
+def test_what_is_from_elsewhere_is_so_in_examples_too() -> None:
+    source = 'from json import old\nx = """\n>>> old(1)\n"""\n'
+    assert renamed(source, beside="def old(): pass") == source
