@@ -64,6 +64,8 @@ __all__ = [
 ROUNDS_MAX: Final = 4
 """How often every coder is asked again. Three rounds were enough wherever this was tried."""
 
+ORDER: Final = ("I001", "RUF022", "RUF023")
+"""Rules for the order of imports, of `__all__` and of `__slots__`."""
 PROPOSAL: Final = TypeAdapter(Proposal)
 PREFERENCE: Final = TypeAdapter(Preference)
 """Whoever gives advice may be anybody with the skill."""
@@ -266,8 +268,13 @@ def _untouched(workspace: Workspace, base: str) -> Trial:
 
 def _is_better(plan: Plan, trial: Trial, than: Trial) -> bool:
     if plan["kind"] == "rename":  # it is after something the linter does not count
-        return trial.tree != than.tree and trial.total <= than.total
+        return trial.tree != than.tree and _but_for_order(trial) <= _but_for_order(than)
     return trial.total < than.total
+
+
+def _but_for_order(trial: Trial) -> int:
+    """Return how many findings are left that are not about the order of names: a new one may belong elsewhere."""
+    return trial.total - sum(trial.findings["by_rule"].get(rule, 0) for rule in ORDER)
 
 
 class _Step(NamedTuple):

@@ -261,6 +261,25 @@ async def test_renaming_needs_no_gain_in_findings(
     assert [it["path"] for it in judgement["patch"]["files"]] == ["a.py", "test_a.py"]
 
 
+@pytest.mark.parametrize(("line", "verdict"), [("", "accepted"), ("import os\n", "nothing")])
+async def test_a_new_name_may_stand_where_the_order_of_names_wants_another(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE, line: str, verdict: str
+) -> None:
+    files = {
+        "a.py": "__all__ = ['first', 'old']\n\n\ndef first():\n    pass\n\n\ndef old():\n    return 1\n",
+        "test_a.py": "from a import first, old\n\n\ndef test_a():\n    assert old() == 1 and first() is None\n",
+    }
+    workspace = await workspace_on(repository(files), baseline=True)
+    changes = {name: text.replace("old", "again") for name, text in files.items()}
+    changes["a.py"] += line
+    plan = plan_for(kind="rename", old_name="old", new_name="again")
+    judgement = await judge_proposals(
+        workspace, plan, [await proposal_of(workspace, "coder-x", changes)], again=unavailable
+    )
+    assert judgement["verdict"] == verdict
+    assert verdict == "nothing" or judgement["findings_after"]["by_rule"] == {"I001": 1, "RUF022": 1}
+
+
 async def test_of_a_new_name_that_breaks_a_test_no_file_is_kept(
     repository: MAKE, workspace_on: MAKE, plan_for: MAKE, proposal_of: MAKE
 ) -> None:
