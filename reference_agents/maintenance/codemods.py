@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import json
 import keyword
 import re
 import string
 import symtable
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,7 @@ __all__ = [
     "may_apply",
     "module_name",
     "others_named",
+    "overridden",
     "rewrite",
 ]
 
@@ -62,6 +64,8 @@ BY_NAME = (
 LITERAL = m.Subscript(value=m.Name("Literal") | m.Attribute(attr=m.Name("Literal")))
 EXAMPLE = re.compile(r"^[^\S\n]*>>> ?", re.M)
 EXAMPLE_GOES_ON = re.compile(r"[^\S\n]*\.\.\. ?")
+NOT_IMPORTED = frozenset({"antigravity", "this", "__main__", "idlelib", "turtledemo", "test"})
+"""Modules of the standard library that do something when they are imported."""
 WHOLE = m.Name() | m.Attribute() | m.Subscript() | m.Call() | m.SimpleString() | m.List()
 """What an attribute or an index can be put behind."""
 MISSING = m.Name("ImportError") | m.Name("ModuleNotFoundError") | m.Name("Exception") | m.Name("BaseException")
@@ -368,6 +372,65 @@ def _targets(node: ast.Assign | ast.AnnAssign) -> Iterator[ast.AST]:
         yield from ast.walk(target)
 
 
+def overridden(name: str, sources: Mapping[str, bytes], ours: Iterable[str] = ()) -> list[str]:
+    """Return where classes have a name because a class of Python's own that they inherit from looks for it.
+
+    Args:
+        ours: the modules of the repository, which stand before those of the same name.
+    """
+    known = sys.stdlib_module_names - NOT_IMPORTED - frozenset(ours)
+    classes: list[tuple[str, ast.ClassDef, list[str]]] = []
+    for path, source in sources.items():
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        meant = _imported(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                said = [ast.unparse(base) for base in node.bases if isinstance(base, ast.Name | ast.Attribute)]
+                parts = [base.partition(".") for base in said]
+                classes.append((path, node, [meant.get(head, head) + dot + rest for head, dot, rest in parts]))
+    theirs: dict[str, str] = {}
+    """Class of the repository, by its name alone, to the one of Python's own that has the name."""
+    changed = True
+    while changed:
+        changed = False
+        for _, node, bases in classes:
+            above = (theirs.get(base.rpartition(".")[2]) or _has(base, name, known) for base in bases)
+            if node.name not in theirs and (base := next((it for it in above if it), "")):
+                theirs[node.name] = base
+                changed = True
+    return [
+        f"{node.name}.{name} in {path} is there for {theirs[node.name]}"
+        for path, node, _ in classes
+        if node.name in theirs and _defines(node, name)
+    ]
+
+
+def _imported(tree: ast.AST) -> dict[str, str]:
+    """Return what the names that a file imports stand for."""
+    meant: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            meant |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            meant |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return meant
+
+
+def _has(base: str, name: str, modules: Set[str]) -> str:
+    """Return a class of one of these modules if it has a name, else nothing."""
+    module, _, owner = base.rpartition(".")
+    if module.partition(".")[0] not in modules:
+        return ""
+    try:
+        found = getattr(importlib.import_module(module), owner, None)
+    except Exception:  # noqa: BLE001 - not every module is there on every machine
+        return ""
+    return base if isinstance(found, type) and hasattr(found, name) else ""
+
+
 def clash_in(source: bytes, old: str, new: str) -> str:
     """Return where a file would have one name for two things if the old one became the new one, or nothing."""
     try:
@@ -494,13 +557,15 @@ def _rename(old_name: str, new_name: str, sources: Mapping[str, bytes]) -> Renam
     bindings = bindings_of(old, sources.values())
     if not bindings:
         return f"nothing defines {old}"
+    ours = {part for path in Path().rglob("*.py") for part in (*path.parent.parts, path.stem)}
+    if theirs := overridden(old, sources, ours):
+        return f"{', '.join(theirs[:3])}: that looks for it under this name"
     if qualifier and (others := others_named(qualifier, old, sources)):
         if others[0].startswith("no "):
             return f"nothing defines {old_name}"
         return (
             f"{', '.join(others[:3])}: nothing tells which of them is meant where; `rename {old} to {new}` is for all"
         )
-    ours = {part for path in Path().rglob("*.py") for part in (*path.parent.parts, path.stem)}
     made = Rename(old, new, bindings, ours)
     for path, source in sources.items():
         if made.may_apply(source) and not _is_readable(source):

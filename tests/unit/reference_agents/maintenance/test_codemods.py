@@ -13,6 +13,7 @@ from reference_agents.maintenance.codemods import (
     may_apply,
     module_name,
     others_named,
+    overridden,
     rewrite,
 )
 
@@ -337,3 +338,32 @@ def test_examples_in_a_text_are_code(text: str, becomes: str) -> None:
 def test_what_is_from_elsewhere_is_so_in_examples_too() -> None:
     source = 'from json import old\nx = """\n>>> old(1)\n"""\n'
     assert renamed(source, beside="def old(): pass") == source
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        ("import threading\nclass A(threading.Thread):\n    def run(self): pass\n", "A.run in a.py is there for"),
+        ("from threading import Thread as T\nclass A(T):\n    run = None\n", "A.run in a.py is there for"),
+        ("import threading as t\nclass A(t.Thread): pass\nclass B(A):\n    def run(self): pass\n", "B.run in a.py is"),
+        ("import threading\nclass A(threading.Thread):\n    def go(self): run()\ndef run(): pass\n", ""),
+        ("class A(Base):\n    def run(self): pass\n", ""),
+        ("from .threading import Thread\nclass A(Thread):\n    def run(self): pass\n", ""),
+        ("import antigravity\nclass A(antigravity.Thread):\n    def run(self): pass\n", ""),
+    ],
+)
+def test_what_a_class_of_pythons_own_looks_for_is_found(source: str, where: str) -> None:
+    found = overridden("run", {"a.py": source.encode(), "b.py": b"def (:\n"})
+    assert [it.startswith(where) and it.endswith("threading.Thread") for it in found] == ([True] if where else [])
+    assert not overridden("run", {"a.py": source.encode()}, ["threading"]), "a module of the repository's own"
+
+
+def test_what_a_class_of_pythons_own_looks_for_keeps_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").write_text("from threading import Thread\nclass A(Thread):\n    def run(self): pass\n")
+    Path("job.json").write_text(json.dumps({"paths": ["a.py"], "steps": [], "old_name": "run", "new_name": "go"}))
+    assert main(["job.json"]) == 0
+    note = "A.run in a.py is there for threading.Thread: that looks for it under this name"
+    assert json.loads(capsys.readouterr().out) == {"path": "", "changed": False, "note": note}
