@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from typing_extensions import TypedDict
 
-from a2a import AttemptFailed, Conflict, ContextChange, ContextValue, Refused, TaskContext
+from a2a import AttemptFailed, Conflict, ContextChange, ContextValue, TaskContext
 
 from ..delegating import MOVED
 from .shapes import Plan
@@ -97,13 +97,8 @@ class Decisions:
 
     async def _make_sure_nobody_needs(self, revisions: list[ContextValue]) -> None:
         for writer in sorted({it.task for it in revisions if it.task}):
-            try:
-                state = (await self.task.outcome(writer))["state"]
-            except Refused as exc:
-                if exc.code != "not_found":
-                    raise
-                continue  # it ended so long ago that nothing is kept of it
-            if state not in {"completed", "failed", "canceled", "rejected"}:
+            state = (await self.task.outcome(writer))["state"]
+            if state not in {"completed", "failed", "canceled", "rejected", "gone"}:
                 detail = f"task {writer} has its plan in this context and goes on: delegate this in another one"
                 raise AttemptFailed(detail, code="context_taken", retryable=False)
 

@@ -206,3 +206,25 @@ async def test_the_plan_of_another_run_is_nobody_elses(plan_for: MAKE) -> None:
             await up.client.call("go", {"path": "c.py"}, **options)
             assert (await up.client.context("shared").get(PLAN)).value == plan_for(paths=["c.py"])
     assert came == [(1, [1]), "context_taken", (2, [2])]
+
+
+async def test_the_plan_of_a_run_of_which_nothing_is_kept_is_in_nobodys_way(
+    plan_for: MAKE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = TaskContext.outcome
+
+    async def go(task: TaskContext) -> Any:
+        decisions = Decisions(task, plan_for(paths=["c.py"]))
+        await decisions.begin()
+        return decisions.first
+
+    async with run_of(go) as (up, first, came):
+        await ended(first)
+
+        async def long_gone(task: TaskContext, other: str) -> dict[str, Any]:
+            return await outcome(task, "no such task" if other == first.id else other)
+
+        monkeypatch.setattr(TaskContext, "outcome", long_gone)
+        async with up.client.delegate("go", context_id=first.context_id, acceptance="auto") as second:
+            await ended(second)
+    assert came == [1, 2]
