@@ -304,6 +304,37 @@ async def test_two_runs_at_once_on_one_repository_queue_up_and_both_end_well(hom
     assert sorted(fences) == sorted([one["branch"], other["branch"]])
 
 
+@pytest.mark.long
+async def test_a_run_that_asks_has_its_turn_though_the_lead_is_killed_meanwhile(home: Path, repository: Path) -> None:
+    async with asyncio.timeout(BOUND), squad_up(home) as url:
+        asks = [*run(repository, url, home / "first")]
+        asks[asks.index("auto")] = "ask"
+        async with command(home, "first", *asks) as first:
+            while (told := await first.next_line()) is not None and told["kind"] != "ask":
+                pass
+            assert told is not None, first.errors.read_text()
+            async with command(home, "second", *run(repository, url, home / "second")) as second:
+                await second.until("waits", "lead")
+                os.kill(processes()["lead"], signal.SIGKILL)
+                await second.until("waits", "lead")  # it has the claim by now, and the first run no attempt
+                async with command(home, "answer", "answer", told["task"], "approve", "--url", url) as answer:
+                    await answer.process.communicate()
+                assert [await first.end(), await second.end()] == [0, 0], second.errors.read_text()
+        for done in (first, second):
+            check_result(done.result, repository)
+            await check_ledger(url, done.said[-1]["task"])
+        async with a2a.connect(url) as client:
+            ended = [event.at async for event in client.watch(told["task"]) if event.kind == "report"]
+            tasks = await ledger_of(client, second.said[-1]["task"])
+            began = [
+                event.at
+                for (_, key), task in tasks.items() if key.startswith("prepare")
+                async for event in client.watch(task["id"]) if event.kind == "created"
+            ]  # fmt: skip
+    assert ended < began, "the second begins when the first is over"
+    assert (first.result["waits"], [wait["whom"] for wait in second.result["waits"]]) == ([], [[told["task"]]])
+
+
 async def test_what_cannot_be_worked_on_is_told_and_left_alone(home: Path) -> None:
     make_repository(home / "dirty", {"one.py": "x = 1\n"})
     (home / "dirty" / "one.py").write_text("x = 2\n")
