@@ -491,6 +491,21 @@ class ChildTask:
         """Whether this attempt made it; False: an earlier one did."""
         return self._handle.created
 
+    @property
+    def key(self) -> str:
+        """The key it was delegated with; one without is numbered, alike in every attempt."""
+        return self._handle.key
+
+    @property
+    def context_id(self) -> str:
+        """The context it belongs to."""
+        return self._handle.context_id
+
+    @property
+    def stale_basis(self) -> dict[str, tuple[int, int]]:
+        """Decisions that its result relies on and that had moved: as `TaskHandle.stale_basis`."""
+        return self._handle.stale_basis
+
     async def events(self) -> AsyncIterator[TaskEvent]:
         """Yield what happens to it: as `TaskHandle.events`."""
         with self._parent._waiting_for_child():
@@ -503,6 +518,11 @@ class ChildTask:
         """Wait for its result and return the value: as `TaskHandle.result`."""
         with self._parent._waiting_for_child():
             return await self._runner.on_link(self._handle.result())
+
+    async def artifacts(self) -> list[dict[str, Any]]:
+        """Wait for its result and return it as A2A Artifacts."""
+        with self._parent._waiting_for_child():
+            return await self._runner.on_link(self._handle.artifacts())
 
     async def question(self) -> tuple[int, Any]:
         """Wait until it asks something: as `TaskHandle.question`."""

@@ -194,6 +194,21 @@ class SyncChildTask:
         """As `ChildTask.created`."""
         return self._child.created
 
+    @property
+    def key(self) -> str:
+        """As `ChildTask.key`."""
+        return self._child.key
+
+    @property
+    def context_id(self) -> str:
+        """As `ChildTask.context_id`."""
+        return self._child.context_id
+
+    @property
+    def stale_basis(self) -> dict[str, tuple[int, int]]:
+        """As `ChildTask.stale_basis`."""
+        return self._child.stale_basis
+
     def events(self) -> Iterator[TaskEvent]:
         """As `ChildTask.events`."""
         return each(_run, self._child.events())
@@ -201,6 +216,10 @@ class SyncChildTask:
     def result(self) -> Any:
         """As `ChildTask.result`."""
         return _run(self._child.result)
+
+    def artifacts(self) -> list[dict[str, Any]]:
+        """As `ChildTask.artifacts`."""
+        return _run(self._child.artifacts)
 
     def question(self) -> tuple[int, Any]:
         """As `ChildTask.question`."""

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, ChildTask, SyncChildTask, SyncTaskContext, TaskContext
+from a2a import Agent, AttemptFailed, ChildTask, SyncChildTask, SyncTaskContext, TaskContext, TaskHandle
 from a2a.forking import Copy, is_safe
 from a2a.testing import squad
 
@@ -23,6 +23,7 @@ def public(of: type) -> set[str]:
 def test_nothing_is_left_out() -> None:
     assert public(TaskContext) - {"context"} <= public(SyncTaskContext), "the context is an attribute of each"
     assert public(ChildTask) <= public(SyncChildTask)
+    assert public(TaskHandle) - {"next_event", "waits_for_me"} <= public(ChildTask), "those two are what events() is of"
 
 
 async def test_a_plain_function_follows_its_sub_task(helper: Agent) -> None:
@@ -33,6 +34,8 @@ async def test_a_plain_function_follows_its_sub_task(helper: Agent) -> None:
         with task.delegate("count_words", {"text": "a b"}) as child:
             kinds = [event.kind for event in child.events()]
             words = child.result()
+            assert child.artifacts()[0]["parts"][0]["data"] == words
+        assert (child.key, child.context_id, child.stale_basis) == ("#1", task.context_id, {})
         found = task.find("count_words")[0].agent_id
         seen = [event.kind for event in task.watch(child.id)]
         state = task.get(child.id)["metadata"]["state"]
