@@ -112,6 +112,8 @@ async def test_a_call_that_is_given_up_has_its_task_cancelled_unless_a_key_leads
             await gate.begun.wait()
             calling.cancel()
             await asyncio.wait([calling])
+            await client.list()  # that the task is there is told with the answer at the latest
+            assert [task["metadata"]["key"] for task in await client.list(state="leased")] == ["k"]
             gate.open.set()
             assert await client.call("wait", key="k") == "attempt 1"
 

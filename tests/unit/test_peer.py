@@ -14,6 +14,7 @@ from a2a.peer import Peer as PeerEnd
 from a2a.protocol.codec import JSON, MSGPACK, Frame
 from a2a.protocol.messages import AgentFilter, AgentFind, Hello, Ping, TaskDelegate, TaskEventNotice, TaskGet, TaskWatch
 from a2a.transports.memory import pair
+from tests.held_store import HeldStore
 from tests.raw_peer import Peer, join
 
 BOUND = 20
@@ -169,4 +170,29 @@ async def test_a_peer_beyond_its_rate_is_read_more_slowly_and_loses_nothing() ->
         while len(peer.frames) < 301:
             peer.news = anyio.Event()
             await peer.news.wait()
+        await server.aclose()
+
+
+async def test_a_peer_with_too_many_frames_unanswered_is_read_when_half_of_them_are_answered() -> None:
+    store = HeldStore()
+    server = Server(store, Policy(requests_in_flight=4))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        [end] = server._peers.values()
+        store.is_holding = True
+        for number in range(5):
+            peer.send(Frame(f"d{number}", TaskDelegate(f"k{number}", {"skill": "x"})))
+        while not end.is_paused:
+            await anyio.lowlevel.checkpoint()
+        assert end.in_flight == 5
+        peer.send(Frame("d5", TaskDelegate("k5", {"skill": "x"})))
+        for _ in range(10):
+            await anyio.lowlevel.checkpoint()
+        assert len(server.coordinator.ledger.tasks) == 5
+        store.let_go()
+        await peer.reply("d5")
+        assert not end.is_paused
         await server.aclose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -40,40 +40,15 @@ from a2a.protocol.messages import (
     TaskOffer,
     TaskReport,
 )
-from a2a.stores.base import Appended, Entry, Store
+from a2a.stores.base import Entry, Store
 from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
+from tests.held_store import HeldStore
 from tests.ledger_file import change_entry
 from tests.raw_peer import Peer, join
 
 BOUND = 20
 HOUR_MS = 3_600_000
-
-
-class HeldStore(MemoryStore):
-    """Acknowledges nothing until it is let go, or fails."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held: list[tuple[Sequence[Entry], int, Appended, Sequence[ArchivedTask]]] = []
-        self.is_holding = False
-        self.failure: Exception | None = None
-
-    def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
-    ) -> None:
-        if self.failure is not None:
-            done(self.failure)
-        elif self.is_holding:
-            self.held.append((entries, expected, done, archived))
-        else:
-            super().append(entries, expected, done, archived)
-
-    def let_go(self) -> None:
-        self.is_holding = False
-        held, self.held = self.held, []
-        for held_call in held:
-            super().append(*held_call)
 
 
 HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
