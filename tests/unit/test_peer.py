@@ -12,8 +12,20 @@ from a2a import peer as peer_module
 from a2a import server as server_module
 from a2a.peer import Peer as PeerEnd
 from a2a.protocol.codec import JSON, MSGPACK, Frame
-from a2a.protocol.messages import AgentFilter, AgentFind, Hello, Ping, TaskDelegate, TaskEventNotice, TaskGet, TaskWatch
+from a2a.protocol.messages import (
+    AgentFilter,
+    AgentFind,
+    Credit,
+    Hello,
+    Ping,
+    TaskDelegate,
+    TaskEventNotice,
+    TaskGet,
+    TaskWatch,
+    TaskYield,
+)
 from a2a.transports.memory import pair
+from a2a.transports.sending import BUSY_PING, IDLE_PING
 from tests.held_store import HeldStore
 from tests.raw_peer import Peer, join
 
@@ -120,6 +132,9 @@ async def test_what_comes_on_top_of_what_a_peer_asked_for_and_does_not_read_ends
     with anyio.fail_after(BOUND):
         peer = await asks_for_much(server)
         end = await held(server)
+        end.send([Frame("e", TaskEventNotice("t", 1, "progress", "leased", 1), re="w")])
+        await anyio.lowlevel.checkpoint()
+        assert peer.end is None, "a little more is held as well"
         while peer.end is None:
             end.send([Frame("e", TaskEventNotice("t", 1, "artifact", "leased", 1, payload=b"x" * 100_000), re="w")])
             await anyio.lowlevel.checkpoint()
@@ -155,6 +170,44 @@ async def test_a_connection_without_a_hello_is_closed(monkeypatch: pytest.Monkey
             peer.news = anyio.Event()
             await peer.news.wait()
         assert "no hello" in peer.end
+        await server.aclose()
+
+
+async def test_a_connection_with_a_hello_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_module, "HELLO_DEADLINE", 0.05)
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer, silent = await join(server), await join(server)
+        peer.send(Frame("1", HELLO))
+        await peer.until("welcome")
+        while silent.end is None:
+            silent.news = anyio.Event()
+            await silent.news.wait()
+        peer.send(Frame("2", Ping()))  # its own time is over as well, for it came before
+        await peer.reply("2")
+        await server.aclose()
+
+
+async def test_who_holds_work_is_pinged_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    intervals: list[float] = []
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        worker, client = await join(server), await join(server)
+        [end, _] = server._peers.values()
+        monkeypatch.setattr(type(end.transport), "keepalive", lambda _, interval: intervals.append(interval))
+        worker.send(Frame("1", Hello(["1.0", "1.0"], "worker", "i2", 1, card=CARD, credit=Credit(1))))  # type: ignore[arg-type]
+        await worker.until("welcome")
+        client.send(Frame("1", HELLO))
+        await client.until("welcome")
+        assert intervals == []
+        client.send(Frame("2", TaskDelegate("k", {"skill": "x"})))
+        offer = await worker.until("task.offer")
+        assert intervals == [BUSY_PING]
+        worker.send(Frame("2", Credit(0)), Frame("3", TaskYield(offer.task, offer.fence, "no")), Frame("4", Ping()))
+        await worker.reply("4")
+        assert intervals == [BUSY_PING, IDLE_PING]
         await server.aclose()
 
 
