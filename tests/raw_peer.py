@@ -8,9 +8,12 @@ import anyio
 
 from a2a import Server
 from a2a.protocol.codec import MSGPACK, Decoder, Frame, encode
+from a2a.protocol.messages import Hello
 from a2a.transports.memory import pair
 
-__all__ = ["Peer", "join"]
+__all__ = ["HELLO", "Peer", "join", "welcomed"]
+
+HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
 
 
 class Peer:
@@ -65,4 +68,12 @@ async def join(server: Server, encoding: Any = MSGPACK) -> Peer:
     pair(peer, server.receiver(), subprotocol=encoding)
     while peer.transport is None:
         await anyio.lowlevel.checkpoint()
+    return peer
+
+
+async def welcomed(server: Server) -> Peer:
+    """Return a peer that has said its hello."""
+    peer = await join(server)
+    peer.send(Frame("1", HELLO))
+    await peer.until("welcome")
     return peer

@@ -27,10 +27,9 @@ from a2a.protocol.messages import (
 from a2a.transports.memory import pair
 from a2a.transports.sending import BUSY_PING, IDLE_PING
 from tests.held_store import HeldStore
-from tests.raw_peer import Peer, join
+from tests.raw_peer import HELLO, Peer, join, welcomed
 
 BOUND = 20
-HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
 CARD = Agent("worker", version="1.0").card() | {"skills": [{"id": "x", "name": "x", "description": "", "tags": []}]}
 
 
@@ -215,9 +214,7 @@ async def test_a_peer_beyond_its_rate_is_read_more_slowly_and_loses_nothing() ->
     server = Server(MemoryStore(), Policy(frames_per_second=200))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         for number in range(300):
             peer.send(Frame(f"g{number}", TaskGet("x")))
         while len(peer.frames) < 301:
@@ -231,9 +228,7 @@ async def test_a_peer_with_too_many_frames_unanswered_is_read_when_half_of_them_
     server = Server(store, Policy(requests_in_flight=4))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         [end] = server._peers.values()
         store.is_holding = True
         for number in range(5):

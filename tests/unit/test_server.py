@@ -45,13 +45,12 @@ from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
 from tests.held_store import HeldStore
 from tests.ledger_file import change_entry
-from tests.raw_peer import Peer, join
+from tests.raw_peer import HELLO, Peer, join, welcomed
 
 BOUND = 20
 HOUR_MS = 3_600_000
 
 
-HELLO = Hello(["1.0", "1.0"], "peer#1", "i1", 1)
 CARD = Agent("worker", version="1.0").card() | {"skills": [{"id": "x", "name": "x", "description": "", "tags": []}]}
 TASK = Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "auto"}}))
 WORKER = Hello(["1.0", "1.0"], "worker", "i2", 1, card=CARD, credit=Credit(1))  # type: ignore[arg-type]
@@ -62,9 +61,7 @@ async def test_nothing_is_answered_before_it_is_durable() -> None:
     server = Server(store)
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         store.is_holding = True
         peer.send(Frame("2", TaskDelegate("k", {"skill": "x"})))
         while not store.held:
@@ -244,9 +241,7 @@ async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
     server = Server(store)
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         before = store.commits
         peer.send(*[Frame(f"d{n}", TaskDelegate(f"k{n}", {"skill": "x"})) for n in range(100)])
         while len(peer.frames) < 101:
@@ -259,9 +254,7 @@ async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
 async def welcomed_by(store: HeldStore) -> tuple[Server, Peer]:
     server = Server(store)
     await server.open()
-    peer = await join(server)
-    peer.send(Frame("1", HELLO))
-    await peer.until("welcome")
+    peer = await welcomed(server)
     store.is_holding = True
     return server, peer
 
@@ -368,9 +361,7 @@ async def test_a_failing_append_stops_the_server_and_answers_nothing() -> None:
     server = Server(store)
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         store.failure = OSError("disk full")
         peer.send(Frame("2", TaskDelegate("k", {"skill": "x"})))
         with pytest.raises(StoreError, match="an append failed: disk full"):
@@ -505,9 +496,7 @@ async def test_a_task_that_left_memory_is_there_for_readers_and_repeats(store: S
     server = Server(store, Policy(linger_ms=0))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         tasks = [await finished(server, peer, f"k{number}") for number in range(3)]
         assert server.coordinator.ledger.tasks == {}
         peer.send(
@@ -531,9 +520,7 @@ async def test_a2a_lists_and_gets_tasks_that_left_memory(store: Store) -> None:
     server = Server(store, Policy(linger_ms=0))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         tasks = [await finished(server, peer, f"k{number}") for number in range(3)]
         peer.send(
             Frame("list", A2ACall("ListTasks", b'{"pageSize":2,"status":"TASK_STATE_CANCELED"}')),
@@ -562,9 +549,7 @@ async def test_a_peer_that_waits_for_the_archive_is_not_read_and_others_are(stor
     server = Server(store, Policy(linger_ms=0))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         task = await finished(server, peer, "k")
         release = anyio.Event()
         find = store.find_archived
@@ -593,9 +578,7 @@ async def test_an_archive_that_cannot_be_read_is_unavailable_and_the_server_goes
     server = Server(store, Policy(linger_ms=0))
     await server.open()
     with anyio.fail_after(BOUND):
-        peer = await join(server)
-        peer.send(Frame("1", HELLO))
-        await peer.until("welcome")
+        peer = await welcomed(server)
         task = await finished(server, peer, "k")
 
         async def broken(**wanted: Any) -> ArchivedTask | None:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, MemoryStore, Policy, TaskContext, TaskFailed
-from a2a.engine.archived import ArchivedTask
+from a2a import Agent, Policy, TaskContext, TaskFailed
 from a2a.errors import QuotaExceeded, StaleFence
-from a2a.stores.base import Appended, Entry
 from a2a.streaming import UNCONFIRMED_BYTES_MAX, UNCONFIRMED_MAX, ChunkStream
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
+from tests.held_store import HeldStore
 
 BOUND = 20
 PATIENT = replace(QUICK, lease_ms=20_000, offer_ms=10_000)
@@ -203,27 +202,8 @@ async def test_a_refusal_of_what_was_begun_anew_hides_no_other(link):
 # --- with a coordinator
 
 
-class HeldStore(MemoryStore):
-    """Acknowledges nothing while it is held."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held: list[tuple[Sequence[Entry], int, Appended, Sequence[ArchivedTask]]] = []
-        self.is_holding = False
-
-    def append(
-        self, entries: Sequence[Entry], expected: int, done: Appended, archived: Sequence[ArchivedTask] = ()
-    ) -> None:
-        if self.is_holding:
-            self.held.append((entries, expected, done, archived))
-        else:
-            super().append(entries, expected, done, archived)
-
-    def let_go(self) -> None:
-        self.is_holding = False
-        held, self.held = self.held, []
-        for held_call in held:
-            super().append(*held_call)
+class LookedIntoStore(HeldStore):
+    """Tells what it holds, and what its log has."""
 
     async def has_held(self, kind: str, count: int) -> None:
         while sum(entry.kind == kind for entries, *_ in self.held for entry in entries) < count:
@@ -239,7 +219,7 @@ def parts(*values: Any) -> list[Any]:
 
 
 async def test_chunks_of_a_handler_are_kept_in_order_before_any_is_confirmed() -> None:
-    agent, store = Agent("streamer"), HeldStore()
+    agent, store = Agent("streamer"), LookedIntoStore()
 
     @agent.skill
     async def stream(task: TaskContext) -> str:
@@ -278,7 +258,7 @@ async def test_an_answer_that_comes_before_anybody_awaits_it_is_heard(monkeypatc
 
 
 async def test_what_was_not_confirmed_is_sent_again_in_order_and_kept_once() -> None:
-    agent, store = Agent("streamer"), HeldStore()
+    agent, store = Agent("streamer"), LookedIntoStore()
     streamed, seen = anyio.Event(), anyio.Event()
 
     @agent.skill
@@ -310,7 +290,7 @@ async def test_what_was_not_confirmed_is_sent_again_in_order_and_kept_once() -> 
 
 @pytest.mark.parametrize("says", ["checkpoint", "ask", "hand_off", "result"])
 async def test_what_rests_on_chunks_is_not_said_where_one_was_refused(says: str) -> None:
-    agent, store = Agent("streamer"), HeldStore()
+    agent, store = Agent("streamer"), LookedIntoStore()
     caught: list[str] = []
 
     @agent.skill
@@ -341,7 +321,7 @@ async def test_what_rests_on_chunks_is_not_said_where_one_was_refused(says: str)
 
 
 async def test_a_chunk_larger_than_is_taken_is_told_of_and_nothing_behind_it_is_sent() -> None:
-    agent, store = Agent("streamer"), HeldStore()
+    agent, store = Agent("streamer"), LookedIntoStore()
 
     @agent.skill
     async def stream(task: TaskContext) -> str:
