@@ -141,7 +141,7 @@ class Delegations:
         """Ask for everything that happens to the task, from its beginning."""
         delegation.is_watched = True
         if delegation.task is not None:
-            self._watch(delegation)
+            self._watch(delegation.task)
 
     def watching(self, task: str) -> TaskWatch:
         """Return the request for a watch of a task. A connection has one: it begins where who has seen least stands."""
@@ -227,7 +227,7 @@ class Delegations:
         """Watch again: a watch belongs to a connection, the cursor to the delegator."""
         for task, delegations in self._by_task.items():
             if any(delegation.is_watched and not delegation.is_over for delegation in delegations):
-                self.session.request(self.watching(task))
+                self._watch(task)
 
     def on_reply(self, reply: Reply) -> list[Delegation]:
         """Take an answer, and return the delegations it changed."""
@@ -286,7 +286,7 @@ class Delegations:
                 # Notices of what happened before went to whoever delegated first: look the task up.
                 self.session.request(TaskGet(message.task))
             if delegation.is_watched:
-                self._watch(delegation)
+                self._watch(delegation.task)
         return [delegation]
 
     def _untold(self, request: TaskGet | TaskWatch, error: Error) -> list[Delegation]:
@@ -383,6 +383,5 @@ class Delegations:
             changed.append(delegation)
         return changed
 
-    def _watch(self, delegation: Delegation) -> None:
-        assert delegation.task is not None, "a task is watched when it is there"
-        self.session.request(self.watching(delegation.task))
+    def _watch(self, task: str) -> None:
+        self.session.request(self.watching(task))

@@ -563,7 +563,7 @@ def _expanded(path: str) -> Path:
 
 def _read(path: str) -> str | None:
     try:
-        return Path(path).expanduser().read_bytes().decode()  # as it is: in some patches lines end in CR LF
+        return _expanded(path).read_bytes().decode()  # as it is: in some patches lines end in CR LF
     except (OSError, ValueError):
         return None
 
