@@ -145,8 +145,8 @@ class Delegations:
 
     def watching(self, task: str) -> TaskWatch:
         """Return the request for a watch of a task. A connection has one: it begins where who has seen least stands."""
-        watched = (known.generation for known in self._by_task.get(task, ()) if known.is_watched)
-        return TaskWatch(task, from_gen=min(watched, default=0))
+        waiting = (known for known in self._by_task.get(task, ()) if known.is_watched and not known.is_over)
+        return TaskWatch(task, from_gen=min((known.generation for known in waiting), default=0))
 
     def look_up(self, delegation: Delegation) -> None:
         """Ask how the task stands: where another process delegated it since, that one is told (spec TASK-7)."""

@@ -258,6 +258,19 @@ def test_all_who_follow_a_task_go_on_after_a_new_connection(bench: Bench) -> Non
     assert [seen.generation for seen in further.events] == [2, 3, 4]
 
 
+def test_who_has_seen_the_end_of_a_task_watches_it_no_more(bench: Bench) -> None:
+    followed = bench.delegations.follow("t-1")
+    bench.notice(event(1, "cancel", "canceled"))
+    assert followed.is_over
+    bench.session.disconnected()
+    bench.connect()
+    assert bench.messages() == []
+    refused = bench.delegations.follow("t-2")
+    refused.refused = Error("gone", "")
+    bench.delegations.follow("t-2", 5)
+    assert bench.delegations.watching("t-2") == TaskWatch("t-2", 5), "it waits for no events any more"
+
+
 def test_who_has_seen_less_misses_nothing_by_a_watch_that_begins_later(bench: Bench) -> None:
     ahead = bench.delegations.follow("t-1", 2)
     behind = bench.delegations.follow("t-1")
