@@ -33,11 +33,16 @@ Told = Callable[[list[str]], Awaitable[None]]
 
 
 class Wait(TypedDict):
-    """How long a task has waited for a name, in all its attempts."""
+    """How long a task has waited for a name, in all its attempts and between them."""
 
     name: str
     whom: list[str]
     seconds: float
+
+
+class _Kept(Wait):
+    since: float
+    """When it began to wait, in seconds of the wall clock, as another process may go on with it; 0 if it does not."""
 
 
 @contextlib.asynccontextmanager
@@ -54,33 +59,26 @@ async def turn(task: TaskContext, name: str, seconds: float, told: Told) -> Asyn
     Raises:
         AttemptFailed: it is not to be had in that time.
     """
-    key = f"{task.id}/waited/{name}"
-    known = await task.context.get(key)
-    waited = known.value if known.exists else Wait(name=name, whom=[], seconds=0.0)
     async with contextlib.AsyncExitStack() as held:
         await once_current(task.check)
         line = _Line(task, name, told)
         if await line.take(has_claim=False) is None:
             await line.claim(held)  # it may be another's by now, who waits for this task to be over
         else:
-            began = time.monotonic()
             await line.through(held, seconds)
-            if line.whom:
-                took = round(waited["seconds"] + time.monotonic() - began, 1)
-                waited = Wait(name=name, whom=list(dict.fromkeys([*waited["whom"], *line.whom])), seconds=took)
-                await task.context.put(key, waited)
-        yield waited
+        yield await line.waited()
 
 
 class _Line:
     """Those who want a name, as one of them sees it."""
 
     def __init__(self, task: TaskContext, name: str, told: Told) -> None:
-        self.whom: list[str] = []
-        """Whom it has waited for."""
+        self._whom: list[str] = []
+        """Whom it has waited for in this attempt."""
         self._task = task
         self._name = name
         self._told = told
+        self._key = f"{task.id}/waited/{name}"
         self._shared: SharedContext = task.other_context(name)
 
     async def take(self, *, has_claim: bool) -> str | None:
@@ -114,15 +112,32 @@ class _Line:
                 raise self._busy(seconds, late.detail)
         # With the claim it is the first in line. One that had its turn may be between two attempts, and has it still.
         while before := await self.take(has_claim=True):
-            if before not in self.whom:
+            if before not in self._whom:
                 await self._waits([before])
             with anyio.move_on_after(max(0.0, deadline - time.monotonic())) as bounded:
                 await self._see_over(before)
             if bounded.cancelled_caught:
                 raise self._busy(seconds, f"{before} is not over")
 
+    async def waited(self) -> Wait:
+        """Wait no longer, and return for how long it did; an attempt before this one may have begun to."""
+        kept = await self._kept()
+        if kept["since"]:
+            kept["seconds"] = round(kept["seconds"] + max(0.0, time.time() - kept["since"]), 1)
+            kept["since"] = 0.0
+            await self._task.context.put(self._key, kept)
+        return Wait(name=kept["name"], whom=kept["whom"], seconds=kept["seconds"])
+
+    async def _kept(self) -> _Kept:
+        kept = await self._task.context.get(self._key)
+        return {**_Kept(name=self._name, whom=[], seconds=0.0, since=0.0), **(kept.value or {})}
+
     async def _waits(self, whom: list[str]) -> None:
-        self.whom += [it for it in whom if it not in self.whom]
+        self._whom += [it for it in whom if it not in self._whom]
+        kept = await self._kept()
+        kept["whom"] = list(dict.fromkeys([*kept["whom"], *whom]))
+        kept["since"] = kept["since"] or time.time()
+        await self._task.context.put(self._key, kept)
         await self._told(whom)
 
     async def _is_over(self, other: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 import a2a
 from a2a.squads import known
 from reference_agents.maintenance import AGENTS
+from reference_agents.maintenance.lead import WAIT_TOLD
 from tests.endpoint import Reply, Request, endpoint
 from tests.process.squads import check_ledger, command, free_url, is_alive, ledger_of, processes, squad_up
 
@@ -331,8 +332,13 @@ async def test_a_run_that_asks_has_its_turn_though_the_lead_is_killed_meanwhile(
                 for (_, key), task in tasks.items() if key.startswith("prepare")
                 async for event in client.watch(task["id"]) if event.kind == "created"
             ]  # fmt: skip
+            root = second.said[-1]["task"]
+            context = client.context((await client.get(root))["contextId"])
+            [waited] = (await context.get_many(prefix=f"{root}/waited/")).values()
     assert ended < began, "the second begins when the first is over"
-    assert (first.result["waits"], [wait["whom"] for wait in second.result["waits"]]) == ([], [[told["task"]]])
+    assert (waited.value["whom"], waited.value["since"]) == ([told["task"]], 0.0)
+    known = [wait | {"since": 0.0} for wait in second.result["waits"]]
+    assert (first.result["waits"], known) == ([], [waited.value] if waited.value["seconds"] >= WAIT_TOLD else [])
 
 
 async def test_what_cannot_be_worked_on_is_told_and_left_alone(home: Path) -> None:

@@ -122,6 +122,7 @@ class Asker:
     def __init__(self, seconds: float = 20.0) -> None:
         self.agent = Agent("asker")
         self.happened: list[tuple[str, str | list[str]]] = []
+        self.waits: dict[str, Any] = {}
         self.waiting = anyio.Event()
 
         @self.agent.skill
@@ -130,7 +131,8 @@ class Asker:
                 self.happened.append((f"{one} waits", whom))
                 self.waiting.set()
 
-            async with turn(task, "repo/r/turn", seconds, told):
+            async with turn(task, "repo/r/turn", seconds, told) as waited:
+                self.waits[one] = waited
                 self.happened.append((one, "begins"))
                 self.happened.append((one, await task.ask("Go on?")))
 
@@ -151,6 +153,7 @@ async def test_who_waits_for_an_answer_without_an_attempt_has_its_turn_all_the_s
                     if is_in_line:
                         await asker.waiting.wait()
                         asker.waiting = anyio.Event()
+                        await anyio.sleep(0.3)  # what is to be measured
                     stop.set()
                     async for event in up.client.watch(first.id):
                         if event.kind in ("release", "expire"):
@@ -171,6 +174,10 @@ async def test_who_waits_for_an_answer_without_an_attempt_has_its_turn_all_the_s
         ("first", "begins"), *(waits if is_in_line else []), *waits,
         ("first", "begins"), ("first", "yes"), ("second", "begins"), ("second", "yes too"),
     ]  # fmt: skip
+    assert asker.waits["first"] == {"name": "repo/r/turn", "whom": [], "seconds": 0.0}
+    waited = asker.waits["second"]
+    assert waited["whom"] == [first.id]
+    assert 0.3 * is_in_line <= waited["seconds"] < BOUND, "an attempt that is lost has waited all the same"
 
 
 async def test_one_that_never_ends_is_waited_for_no_longer_than_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
