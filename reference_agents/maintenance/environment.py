@@ -7,8 +7,10 @@ out of the environment again, so that tests can only ever see those of the tree 
 
 from __future__ import annotations
 
+import email
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import re
 import sys
@@ -19,11 +21,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import git
+from .needs import REQUIREMENT, missing_modules, requirements_for
 from .processes import Finished, Limits, Report, run
 from .sandbox import Sandbox, foreign_environment, run_foreign
 from .workspace import Worktree, held_folder, write_json
 
-__all__ = ["Environment", "import_paths_of", "make_environment"]
+__all__ = ["Environment", "extend_environment", "import_paths_of", "make_environment"]
 
 INSTALL_LIMITS: Final = Limits(seconds=600.0)
 BUILD_LIMITS: Final = Limits(seconds=300.0, memory=4 * 1024**3, file_size=512 * 1024**2)
@@ -32,7 +35,6 @@ TEST_EXTRAS: Final = "test,tests,testing"
 """What projects call the things their tests need; pip only warns about those that are not there."""
 DEFAULT_BUILD: Final = ("setuptools", "wheel")
 """What a project without a build section needs, by the rules of packaging."""
-REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
 PIP: Final = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off", "--quiet")
 
 
@@ -69,6 +71,13 @@ async def make_environment(
         environment = Environment(python, tuple(builder.notes))
         write_json(folder / READY, {"python": python, "notes": builder.notes})
     return environment
+
+
+async def extend_environment(made: Environment, requirements: Sequence[str]) -> Environment:
+    """Fetch more into an environment; what cannot be had is told in its notes."""
+    # One by one: what is asked for in several places may be so for several versions of Python.
+    failed = [await _fetch(made.python, requirement) for requirement in requirements]
+    return Environment(made.python, (*made.notes, *filter(None, failed)))
 
 
 def import_paths_of(tree: Path) -> list[str]:
@@ -119,8 +128,11 @@ class _Builder:
         before = {dist.name for dist in importlib.metadata.distributions(path=[str(site)])}
         await report(None, "building the project")
         built = await self._build()
+        for requirement in requirements_for(missing_modules(built.text), self._work.path) if built.code else ():
+            if await self._fetch(requirement):  # its script imports what it does not say
+                built = await self._build()
         if built.code != 0:
-            self.notes.append(f"the project could not be installed: {_last_line(built)}")
+            self.notes.append(f"the project could not be installed: {_why(built)}")
             return
         for dist in importlib.metadata.distributions(path=[str(site)]):
             if dist.name not in before:
@@ -132,23 +144,41 @@ class _Builder:
         assert self._sandbox is not None
         home = self._work.scratch / "build"
         home.mkdir(exist_ok=True)
-        env = foreign_environment(self._python, home, [])
+        env = foreign_environment(self._python, home, []) | _version_of(self._work.path)
         options = ("--no-deps", "--no-build-isolation", "--no-index", "--no-compile", "--no-cache-dir")
-        command = [*self._pip("install"), *options, "--", str(self._work.path)]
+        command = [*_pip(self._python, "install"), *options, "--", str(self._work.path)]
         folders = [self._work.path, home, self._folder]
         return await run_foreign(self._sandbox, command, cwd=home, writable=folders, env=env, limits=BUILD_LIMITS)
 
     async def _fetch(self, *requirements: str) -> bool:
-        command = [*self._pip("install"), "--prefer-binary", "--no-compile", "--", *requirements]
-        done = await run(command, cwd=self._folder, limits=INSTALL_LIMITS)
-        if done.code != 0:
-            self.notes.append(f"could not install {', '.join(requirements)}: {_last_line(done)}")
-        return done.code == 0
+        failed = await _fetch(self._python, *requirements)
+        self.notes += [failed] * bool(failed)
+        return not failed
 
-    def _pip(self, verb: str) -> list[str]:
-        if importlib.util.find_spec("pip"):
-            return [sys.executable, "-I", "-m", "pip", "--python", self._python, verb, *PIP]
-        return [self._python, "-I", "-m", "pip", verb, *PIP]
+
+async def _fetch(python: str, *requirements: str) -> str:
+    """Install from the index; return what went wrong."""
+    command = [*_pip(python, "install"), "--prefer-binary", "--no-compile", "--", *requirements]
+    done = await run(command, cwd=Path(python).parent, limits=INSTALL_LIMITS)
+    return f"could not install {', '.join(requirements)}: {_why(done)}" if done.code != 0 else ""
+
+
+def _pip(python: str, verb: str) -> list[str]:
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-I", "-m", "pip", "--python", python, verb, *PIP]
+    return [python, "-I", "-m", "pip", verb, *PIP]
+
+
+def _version_of(tree: Path) -> dict[str, str]:
+    """Return variables that tell a source distribution's version to builds that ask git for it.
+
+    Its commit is the squad's own, and no version: what such a build makes of it differs from one question to the next.
+    """
+    try:
+        told = email.message_from_bytes((tree / "PKG-INFO").read_bytes())["Version"]
+    except OSError:
+        return {}
+    return dict.fromkeys(("SETUPTOOLS_SCM_PRETEND_VERSION", "PBR_VERSION"), told) if told else {}
 
 
 def build_requirements(tree: Path) -> list[str]:
@@ -201,9 +231,12 @@ def _take_out_modules(distribution: importlib.metadata.Distribution, roots: Sequ
             Path(str(distribution.locate_file(file))).unlink(missing_ok=True)
 
 
-def _last_line(done: Finished) -> str:
+def _why(done: Finished) -> str:
     if done.timed_out:
         return "it took too long"
     lines = [line.strip() for line in done.text.splitlines() if line.strip()]
+    for line, following in itertools.pairwise(lines):
+        if following == "[end of output]":  # of a build script, around which pip says that it failed
+            return line[:300]
     errors = [line for line in lines if line.lower().startswith(("error", "modulenotfounderror"))]
     return (errors or lines or [f"exit code {done.code}"])[-1][:300]

@@ -24,6 +24,7 @@ from .workspace import Worktree
 
 __all__ = [
     "PYTEST_OPTIONS",
+    "TELLING",
     "Baseline",
     "Run",
     "RunSettings",

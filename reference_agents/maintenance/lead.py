@@ -506,6 +506,9 @@ class _Run:
         await self.steps.story("found", "preparer", said)
         if workspace["evidence"] == "none":
             await self.steps.story("evidence", "preparer", f"NO EVIDENCE: {workspace['evidence_reason']}")
+        else:
+            for note in workspace["notes"]:
+                await self.steps.story("evidence", "preparer", note)
         if workspace["sandbox"] == "none" and workspace["allow_unsandboxed"]:
             await self.steps.story(
                 "evidence", "preparer", "NO SANDBOX works here: the tests run with all that you may do"

@@ -6,14 +6,16 @@ cannot tell good from bad, the workspace says so and why.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from a2a import Agent, TaskContext
 
-from .environment import import_paths_of, make_environment
-from .evidence import Baseline, Run, RunSettings, count, run_tests, unstable_tests
+from .environment import Environment, extend_environment, import_paths_of, make_environment
+from .evidence import TELLING, Baseline, Run, RunSettings, count, run_tests, unstable_tests
 from .findings import count_findings
+from .needs import first_error, missing_modules, requirements_for
 from .processes import Report, silent
 from .sandbox import FOREIGN_LIMITS, detect
 from .shapes import EVIDENCE_IDS_MAX, Source, Workspace
@@ -23,8 +25,16 @@ from .workspace import Worktree, checkout, make_mirror, write_json
 
 __all__ = ["agent", "prepare", "prepare_workspace"]
 
-USAGE_ERROR: Final = 4
-"""Pytest's exit code for options it does not know."""
+OTHERWISE: Final = {
+    3: ("-W", "ignore::pytest.PytestWarning"),
+    4: ("-o", "addopts="),
+    5: ("-o", "python_files=test_*.py *_test.py tests.py"),
+}
+"""Pytest's exit code to the options with which it is run again where no test passes. It failed itself, as where the
+repository has warnings be errors and pytest has learned new ones; it did not know an option, as where the repository's
+own name a plugin that is not here; it found no tests, as where another runner takes them by other names."""
+FETCHES_MAX: Final = 4
+"""Times that what tests did not find is fetched: behind a module that is there they may miss the next."""
 NO_TESTS = BaselineShape(
     total=0, passed=0, failed=0, skipped=0, seconds=0.0, path="", digest="", failing=[], unstable=[]
 )  # fmt: skip
@@ -57,7 +67,7 @@ async def prepare_workspace(
         name=origin.name, repository=str(origin.repository), base=origin.base, run_dir=str(folder), mirror=str(mirror),
         python="", pytest_options=[], import_paths=["."], files=list(origin.files),
         findings={"total": 0, "by_rule": {}}, tests=NO_TESTS, sandbox=sandbox.kind, allow_unsandboxed=allow_unsandboxed,
-        evidence="none", evidence_reason="",
+        evidence="none", evidence_reason="", notes=[],
     )  # fmt: skip
     may_run = sandbox.kind != "none" or allow_unsandboxed
     async with checkout(workspace, "preparer", origin.base) as work:
@@ -73,29 +83,30 @@ async def prepare_workspace(
             return workspace
         await work.load(origin.base)
         settings = RunSettings(environment.python, sandbox, tuple(workspace["import_paths"]))
-        await _take_baseline(workspace, work, settings, environment.notes, report)
+        await _take_baseline(workspace, work, settings, environment, report)
     await report(1.0, workspace["evidence_reason"] or f"{workspace['tests']['passed']} tests pass")
     return workspace
 
 
 async def _take_baseline(
-    workspace: Workspace, work: Worktree, settings: RunSettings, notes: tuple[str, ...], report: Report
+    workspace: Workspace, work: Worktree, settings: RunSettings, environment: Environment, report: Report
 ) -> None:
     """Run the tests twice on the same tree: where the two runs differ, a test says nothing."""
     await report(0.6, "running the tests as they are")
-    first = await run_tests(work, settings, report)
-    if first.code == USAGE_ERROR and not first.outcomes:
-        # The repository's own options name a plugin that is not here.
-        workspace["pytest_options"] = ["-o", "addopts="]
-        settings = RunSettings(settings.python, settings.sandbox, settings.import_paths, ("-o", "addopts="))
-        first = await run_tests(work, settings, report)
-    reason = _why_none(first, notes)
+    tests = _Untouched(work, workspace["base"], settings, environment, report)
+    first = await tests.run()
+    if first.code in OTHERWISE and not _is_telling(first):
+        tests.settings = replace(settings, options=OTHERWISE[first.code])
+        workspace["pytest_options"] = [*tests.settings.options]
+        first = await tests.run()
+    workspace["notes"] = [*tests.environment.notes]
+    reason = _why_none(first, tests.environment.notes)
     if reason:
         workspace["evidence_reason"] = reason
         return
     await report(0.8, f"running {len(first.outcomes)} tests a second time, to see which are unstable")
     await work.load(workspace["base"])
-    second = await run_tests(work, settings, report, expected=len(first.outcomes))
+    second = await run_tests(work, tests.settings, report, expected=len(first.outcomes))
     baseline = Baseline(first.outcomes, frozenset(unstable_tests(first.outcomes, second.outcomes)))
     workspace["tests"] = _store(Path(workspace["run_dir"]), baseline, max(first.seconds, second.seconds))
     if workspace["tests"]["passed"] == 0:
@@ -104,8 +115,40 @@ async def _take_baseline(
     workspace["evidence"] = "ok"
 
 
+@dataclass
+class _Untouched:
+    """The tests of a tree that nobody has touched, and the environment in which they run."""
+
+    work: Worktree
+    base: str
+    settings: RunSettings
+    environment: Environment
+    report: Report
+    tried: set[str] = field(default_factory=set)
+    """What was fetched, or could not be."""
+
+    async def run(self) -> Run:
+        """Run them, and again as long as they miss modules that can be had; one that is missing hides the next."""
+        run = await run_tests(self.work, self.settings, self.report)
+        for _ in range(FETCHES_MAX):
+            needed = requirements_for(missing_modules(run.output), self.work.path)
+            wanted = [requirement for requirement in needed if requirement not in self.tried]
+            if not wanted:
+                break
+            self.tried.update(wanted)
+            await self.report(0.6, f"installing what the tests did not find: {', '.join(wanted)}")
+            self.environment = await extend_environment(self.environment, wanted)
+            await self.work.load(self.base)
+            run = await run_tests(self.work, self.settings, self.report)
+        return run
+
+
 def _absolute(path: str) -> Path:
     return Path(path).expanduser().resolve()
+
+
+def _is_telling(run: Run) -> bool:
+    return any(outcome in TELLING for outcome in run.outcomes.values())
 
 
 def _why_none(run: Run, notes: tuple[str, ...]) -> str:
@@ -115,8 +158,9 @@ def _why_none(run: Run, notes: tuple[str, ...]) -> str:
         return f"the tests did not end within {FOREIGN_LIMITS.seconds:.0f} seconds"
     if not run.outcomes:
         return f"no tests were found{hints}" if run.code == 5 else f"the tests do not start{hints}: {run.output[-300:]}"
-    if not any(outcome in {"passed", "xfailed", "xpassed"} for outcome in run.outcomes.values()):
-        return f"no test passes before anything is touched{hints}"
+    if not _is_telling(run):
+        error = first_error(run.output)
+        return f"no test passes before anything is touched{f': {error}' if error else ''}{hints}"
     return ""
 
 

@@ -80,6 +80,10 @@ class Summary(TypedDict):
     tests_before: RunTally
     tests_after: RunTally
     test_runs: int
+    evidence_reason: str
+    """Why tests could not decide; empty when they could."""
+    notes: list[str]
+    """What could not be installed for the tests."""
     accepted: list[Accepted]
     rejected: list[Rejected]
     conflicts: list[Conflict]
@@ -112,7 +116,8 @@ def new_summary(request: str, run_dir: str) -> Summary:
         verdict="nothing", reason="", request=request, name="", repository="", base="", run_dir=run_dir, branch="",
         commit="", approved_by="", answer="", findings_before={"total": 0, "by_rule": {}},
         findings_after={"total": 0, "by_rule": {}}, best_single=0, tests_before=nothing, tests_after=nothing,
-        test_runs=0, accepted=[], rejected=[], conflicts=[], waits=[], decisions=[], agreements=[], advice=[],
+        test_runs=0, evidence_reason="", notes=[], accepted=[], rejected=[], conflicts=[], waits=[], decisions=[],
+        agreements=[], advice=[],
         review={"verdict": "pass", "findings": []}, evidence="", patch_path="", rounds=0, steps=[], retries=0, losses=0,
         attempt=1, seconds=0.0, text="",
     )  # fmt: skip
@@ -125,6 +130,7 @@ def summary_of(request: str, workspace: Workspace) -> Summary:
         workspace["name"], workspace["repository"], workspace["base"]
     )  # fmt: skip
     tests = workspace["tests"]
+    summary["evidence_reason"], summary["notes"] = workspace["evidence_reason"], workspace["notes"]
     summary["findings_before"] = summary["findings_after"] = workspace["findings"]
     summary["tests_before"] = summary["tests_after"] = {
         "total": tests["total"], "passed": tests["passed"], "failed": tests["failed"],
@@ -203,6 +209,10 @@ def _lines(summary: Summary) -> Iterator[str]:
         else:
             yield _line("findings", str(summary["findings_before"]["total"]))
             yield _line("tests", _tests(summary["tests_before"]))
+        if summary["evidence_reason"]:
+            yield _line("no tests", summary["evidence_reason"])  # the notes are among it
+        else:
+            yield from (_line("setup", note) for note in summary["notes"])
     for conflict in summary["conflicts"]:
         yield from _conflict(conflict)
     for wait in summary["waits"]:

@@ -118,7 +118,7 @@ def workspace_on(tmp_path: Path, settings: RunSettings) -> WorkspaceMaker:
             python=settings.python, pytest_options=[], import_paths=["."],
             files=list(await python_files(mirror, base)), findings={"total": 0, "by_rule": {}},
             tests=Baseline(**tests, path="", digest="", failing=[], unstable=[]), sandbox=settings.sandbox.kind,
-            allow_unsandboxed=True, evidence="none", evidence_reason="nobody looked",
+            allow_unsandboxed=True, evidence="none", evidence_reason="nobody looked", notes=[],
         )  # fmt: skip
         async with checkout(workspace, "preparer", base) as work:
             workspace["findings"] = await count_findings(work.path, workspace["files"])

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from reference_agents.maintenance import environment as module
-from reference_agents.maintenance.environment import build_requirements, import_paths_of, make_environment
+from reference_agents.maintenance.environment import (
+    Environment,
+    build_requirements,
+    extend_environment,
+    import_paths_of,
+    make_environment,
+)
 from reference_agents.maintenance.processes import Finished, silent
 from reference_agents.maintenance.sandbox import Sandbox
 from reference_agents.maintenance.workspace import Worktree
@@ -74,6 +80,83 @@ async def test_what_cannot_be_installed_is_told_and_is_no_failure(
         "could not install setuptools, wheel: ERROR: No matching distribution found for setuptools",
     )  # fmt: skip
     assert imports(made.python, "pytest")
+
+
+FAILED = b"""
+  error: subprocess-exited-with-error
+      Traceback (most recent call last):
+      ModuleNotFoundError: No module named 'pkg_resources'
+      [end of output]
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+error: metadata-generation-failed
+"""
+
+
+class Pip:
+    """Stands for pip: what it was told to install, and how builds of the project go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *builds: bytes) -> None:
+        self.fetched: list[list[str]] = []
+        self.variables: list[dict[str, str]] = []
+        self._builds = list(builds)
+        self._real = module.run
+        monkeypatch.setattr(module, "run", self._run)
+        monkeypatch.setattr(module, "run_foreign", self._build)
+
+    async def _run(self, command: list[str], **options: Any) -> Finished:
+        if "install" not in command:
+            return await self._real(command, **options)
+        self.fetched.append(command[command.index("--") + 1 :])
+        is_there = "nowhere" not in self.fetched[-1]
+        return Finished(0 if is_there else 1, b"", b"" if is_there else b"ERROR: No matching distribution", False, 0.1)
+
+    async def _build(self, *_: object, env: dict[str, str], **options: Any) -> Finished:
+        self.variables.append(env)
+        said = self._builds.pop(0)
+        return Finished(1 if said else 0, b"", said, False, 0.1)
+
+
+async def test_what_a_build_script_imports_is_fetched_and_it_is_built_again(
+    work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work.path / "setup.py").write_text("")
+    pip = Pip(monkeypatch, FAILED, b"")
+    made = await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
+    assert pip.fetched == [["setuptools", "wheel"], ["setuptools<70"]]
+    assert made.notes == ()
+
+
+async def test_the_error_of_a_build_script_is_told_and_not_that_pip_met_one(
+    work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work.path / "setup.py").write_text("")
+    Pip(monkeypatch, FAILED, FAILED)
+    made = await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
+    assert made.notes == ("the project could not be installed: ModuleNotFoundError: No module named 'pkg_resources'",)
+
+
+@pytest.mark.parametrize("is_source_distribution", [True, False])
+async def test_a_source_distribution_says_which_version_it_is(
+    is_source_distribution: bool, work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work.path / "setup.py").write_text("")
+    if is_source_distribution:
+        (work.path / "PKG-INFO").write_text("Metadata-Version: 1.1\nName: project\nVersion: 2.8.0\n\nText.\n")
+    pip = Pip(monkeypatch, b"")
+    await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
+    [variables] = pip.variables
+    expected = "2.8.0" if is_source_distribution else None
+    assert variables.get("SETUPTOOLS_SCM_PRETEND_VERSION") == variables.get("PBR_VERSION") == expected
+
+
+async def test_an_environment_is_extended_one_by_one_and_tells_what_could_not_be_had(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pip = Pip(monkeypatch)
+    made = await extend_environment(Environment(str(tmp_path / "python"), ("before",)), ["one", "nowhere", "two"])
+    assert pip.fetched == [["one"], ["nowhere"], ["two"]]
+    assert made.notes == ("before", "could not install nowhere: ERROR: No matching distribution")
 
 
 def test_build_requirements_are_names_and_never_addresses_or_options(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ class Crew:
             "tests": TALLY | {"path": "", "digest": "", "failing": [], "unstable": []},
             "sandbox": self.sandbox, "allow_unsandboxed": given["allow_unsandboxed"],
             "evidence": "ok" if has_evidence else "none",
-            "evidence_reason": "" if has_evidence else "they do not start",
+            "evidence_reason": "" if has_evidence else "they do not start", "notes": [],
         }  # fmt: skip
 
     def proposal(self, given: Any, task: TaskContext) -> Any:

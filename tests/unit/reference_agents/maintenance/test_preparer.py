@@ -8,6 +8,7 @@ import pytest
 
 from a2a import AttemptFailed
 from reference_agents.maintenance import preparer as module
+from reference_agents.maintenance.environment import Environment
 from reference_agents.maintenance.preparer import agent, prepare, prepare_workspace
 from reference_agents.maintenance.sandbox import Sandbox
 from reference_agents.maintenance.workspace import read_json
@@ -65,7 +66,7 @@ async def test_a_test_that_is_not_the_same_twice_is_unstable(repository: MAKE, t
     [
         ({"project.py": "x = 1\n"}, "no tests were found"),
         ({"test_a.py": "def test_bad(): assert False\n"}, "no test passes"),
-        ({"test_a.py": "import nothing_of_that_name\n"}, "no test passes"),
+        ({"test_a.py": "import nothing_of_that_name\n"}, "No module named 'nothing_of_that_name'"),
     ],
 )
 async def test_where_tests_cannot_decide_the_workspace_says_why(
@@ -76,11 +77,66 @@ async def test_where_tests_cannot_decide_the_workspace_says_why(
     assert reason in workspace["evidence_reason"]
 
 
+async def test_what_tests_do_not_find_is_fetched_as_far_as_it_is_known(
+    repository: MAKE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[list[str]] = []
+
+    async def fetch(made: Environment, requirements: list[str]) -> Environment:
+        fetched.append(requirements)
+        [site] = Path(made.python).parents[1].glob("lib/python*/site-packages")
+        for name in requirements:
+            (site / f"{name.replace('-', '_')}.py").write_text("import second_need\n" if "first" in name else "")
+        return Environment(made.python, (*made.notes, "a note"))
+
+    monkeypatch.setattr(module, "extend_environment", fetch)
+    needs = "first-need\nsecond-need\nthird-need\n"
+    repo = repository({"test_a.py": "import first_need\ndef test_good(): pass\n", "dev-requirements.txt": needs})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert fetched == [["first-need"], ["second-need"]]
+    assert (workspace["evidence"], workspace["tests"]["passed"], workspace["notes"]) == ("ok", 1, ["a note"] * 2)
+
+
+async def test_what_cannot_be_had_is_tried_once(
+    repository: MAKE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere(made: Environment, requirements: list[str]) -> Environment:
+        return Environment(made.python, (*made.notes, f"could not install {' '.join(requirements)}"))
+
+    monkeypatch.setattr(module, "extend_environment", nowhere)
+    workspace = await made({"repository": str(repository({"test_a.py": "import mock\n"}).path)}, tmp_path / "run")
+    reason = "ModuleNotFoundError: No module named 'mock' (could not install mock)"
+    assert workspace["evidence_reason"] == f"no test passes before anything is touched: {reason}"
+
+
 async def test_options_for_plugins_that_are_not_here_are_left_out(repository: MAKE, tmp_path: Path) -> None:
     repo = repository({"test_a.py": "def test_good(): pass\n", "pytest.ini": "[pytest]\naddopts = --cov=project\n"})
     workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
     assert workspace["evidence"] == "ok"
     assert workspace["pytest_options"] == ["-o", "addopts="]
+
+
+async def test_tests_by_the_names_that_other_runners_take_are_found_where_there_are_no_others(
+    repository: MAKE, tmp_path: Path
+) -> None:
+    repo = repository({"project/tests.py": "def test_good(): pass\n"})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 1)
+    assert workspace["pytest_options"] == ["-o", "python_files=test_*.py *_test.py tests.py"]
+    with_both = repository({"test_a.py": "def test_a(): pass\n", "tests.py": "def test_b(): pass\n"}, name="both")
+    workspace = await made({"repository": str(with_both.path)}, tmp_path / "other")
+    assert (workspace["tests"]["passed"], workspace["pytest_options"]) == (1, [])
+
+
+async def test_warnings_that_pytest_has_learned_since_are_no_errors_where_they_would_end_it(
+    repository: MAKE, tmp_path: Path
+) -> None:
+    marks = "import pytest\ndef pytest_collection_modifyitems(items): items[0].add_marker(pytest.mark.unknown)\n"
+    strict = "[pytest]\nfilterwarnings = error\n"
+    repo = repository({"test_a.py": "def test_good(): pass\n", "conftest.py": marks, "pytest.ini": strict})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 1)
+    assert workspace["pytest_options"] == ["-W", "ignore::pytest.PytestWarning"]
 
 
 async def test_without_a_sandbox_nothing_of_the_repository_runs_unless_allowed(

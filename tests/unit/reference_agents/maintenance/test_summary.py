@@ -40,6 +40,14 @@ def refused(files: list[str], evidence: Evidence | None = None, detail: str = "i
     )  # fmt: skip
 
 
+def test_why_tests_say_nothing_or_less_than_they_could_is_told(summary: Summary) -> None:
+    summary["notes"] = ["the project could not be installed: no"]
+    assert "\n  setup      the project could not be installed: no\n" in describe(summary)
+    summary["evidence_reason"] = "no test passes (the project could not be installed: no)"
+    assert "\n  no tests   no test passes (the project could not be installed: no)\n" in describe(summary)
+    assert "setup" not in describe(summary)
+
+
 @pytest.mark.parametrize(
     ("verdict", "words"),
     [
@@ -128,9 +136,10 @@ def test_a_workspace_begins_a_summary() -> None:
     tests: Any = {"total": 3, "passed": 2, "failed": 1, "skipped": 0, "seconds": 1.0, "path": "/x", "unstable": []}
     workspace: Any = {
         "run_dir": "/run", "name": "project", "repository": "/repo", "base": "0" * 40, "tests": tests,
-        "findings": {"total": 5, "by_rule": {"F401": 5}},
+        "findings": {"total": 5, "by_rule": {"F401": 5}}, "evidence_reason": "", "notes": ["could not install one"],
     }  # fmt: skip
     made = summary_of("tidy up", workspace)
+    assert (made["evidence_reason"], made["notes"]) == ("", ["could not install one"])
     assert (made["request"], made["name"], made["repository"], made["run_dir"]) == (
         "tidy up",
         "project",

@@ -1,0 +1,143 @@
+"""What a repository's build and its tests need and do not find: the names, and where the repository asks for them.
+
+A module that is not there is known by what Python says of it, which is foreign text: it only chooses among what the
+repository asks for in one of the usual places, and among the few that old tests take for granted. It fetches nothing;
+`environment` does.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = ["REQUIREMENT", "asked_for", "first_error", "missing_modules", "requirements_for"]
+
+REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
+"""A name with versions; an address or an option is none."""
+MISSING: Final = re.compile(r"\b(?:ModuleNotFoundError: |plugin \"[\w.]+\": )No module named '(\w+)[\w.]*'")
+ERROR: Final = re.compile(r"^(?:E\s+|INTERNALERROR>\s+)?((?:\w+\.)*\w*(?:Error|Exception|Warning)\b(?:: .*)?)$", re.M)
+FILES: Final = ("*requirements*.txt", "requirements/*.txt")
+FILE_BYTES_MAX: Final = 256 * 1024
+TAKEN_FOR_GRANTED: Final = {"mock": "mock", "six": "six", "pkg_resources": "setuptools<70"}
+"""What was there with nearly everything once; 70 is the first setuptools without `pkg_resources.extern`."""
+SUCCEEDED: Final = {"nose": "pynose"}
+"""Modules of what no newer Python runs, and who carries them on."""
+ALIASES: Final = {
+    "attr": "attrs", "bs4": "beautifulsoup4", "crypto": "pycryptodome", "git": "gitpython", "pil": "pillow",
+    "sklearn": "scikit-learn",
+}  # fmt: skip
+"""Modules whose distribution has quite another name."""
+
+
+def missing_modules(output: str) -> list[str]:
+    """Return the modules that were not found, by the first part of their names."""
+    return sorted(set(MISSING.findall(output)))
+
+
+def first_error(output: str) -> str:
+    """Return the first error that a run of tests, or a build, names; empty if it names none."""
+    found = ERROR.search("\n".join(line.strip() for line in output.splitlines()))
+    return found.group(1)[:300] if found else ""
+
+
+def requirements_for(modules: Iterable[str], tree: Path) -> list[str]:
+    """Return what has to be installed for modules to be there, as far as that is known; nothing for the tree's own."""
+    asked = asked_for(tree)
+    found: dict[str, None] = {}
+    for module in modules:
+        if any((tree / folder / own).exists() for folder in (".", "src") for own in (module, f"{module}.py")):
+            continue
+        if module in SUCCEEDED:
+            found[SUCCEEDED[module]] = None
+            continue
+        name = _normal(module)
+        names = {name, f"python-{name}", f"py{name}", ALIASES.get(name, name)}
+        for requirement in (text for text in asked if _name(text) in names):
+            found[requirement] = None
+        if module in TAKEN_FOR_GRANTED and not any(_name(text) == name for text in found):
+            found[TAKEN_FOR_GRANTED[module]] = None
+    return list(found)
+
+
+def asked_for(tree: Path) -> list[str]:
+    """Return all that a repository asks for, whatever for: names with versions, never addresses."""
+    texts = [*_in_files(tree), *_in_ini(tree), *_in_pyproject(tree), *_in_setup(tree)]
+    stripped = (text.partition(" #")[0].strip() for text in texts)
+    return list(dict.fromkeys(text for text in stripped if REQUIREMENT.fullmatch(text)))
+
+
+def _in_files(tree: Path) -> Iterator[str]:
+    for pattern in FILES:
+        for file in sorted(tree.glob(pattern)):
+            yield from _text(file).splitlines()
+
+
+def _in_ini(tree: Path) -> Iterator[str]:
+    """Yield what `tox.ini` and `setup.cfg` ask for; a line of tox may begin with the environments it is for."""
+    for name, options in (("tox.ini", {"deps"}), ("setup.cfg", {"tests_require", "install_requires"})):
+        parser = configparser.RawConfigParser(strict=False)
+        try:
+            parser.read_string(_text(tree / name))
+        except configparser.Error:
+            continue
+        for section in parser.sections():
+            for option, value in parser.items(section):
+                if option in options or section == "options.extras_require":
+                    yield from (re.sub(r"^[\w!{},-]+:\s+", "", line) for line in value.splitlines())
+
+
+def _in_pyproject(tree: Path) -> Iterator[str]:
+    try:
+        settings: dict[str, Any] = tomllib.loads(_text(tree / "pyproject.toml"))
+    except tomllib.TOMLDecodeError:
+        return
+    project, poetry = _table(settings, "project"), _table(settings, "tool", "poetry")
+    lists = [project.get("dependencies"), *_table(project, "optional-dependencies").values()]
+    for asked in (*lists, *_table(settings, "dependency-groups").values()):
+        if isinstance(asked, list):
+            yield from (text for text in asked if isinstance(text, str))
+    groups = [_table(group, "dependencies") for group in _table(poetry, "group").values()]
+    for table in (_table(poetry, "dependencies"), _table(poetry, "dev-dependencies"), *groups):
+        yield from (name for name in table if name != "python")
+
+
+def _in_setup(tree: Path) -> Iterator[str]:
+    """Yield what `setup.py` has in its lists of requirements, without running it."""
+    try:
+        module = ast.parse(_text(tree / "setup.py"))
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(module):
+        if isinstance(node, ast.keyword) and node.arg in {"tests_require", "install_requires", "extras_require"}:
+            parts = node.value.values if isinstance(node.value, ast.Dict) else [node.value]
+            for part in (part for top in parts for part in ast.walk(top)):
+                if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                    yield from part.value.splitlines()
+
+
+def _table(settings: object, *keys: str) -> dict[str, Any]:
+    for key in keys:
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(FILE_BYTES_MAX).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _name(requirement: str) -> str:
+    found = REQUIREMENT.fullmatch(requirement)
+    return _normal(found.group(1)) if found else ""
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
