@@ -126,7 +126,8 @@ def entries_in(
     while after < upto:
         rows = page(after)
         yield from entries_from(rows, after, upto, blobs, ledger)
-        if not rows:
+        # A row whose place was changed on the disk may stand behind the rest, which then never comes to its end.
+        if not rows or rows[-1][1] <= after:
             raise StoreCorrupt(f"{ledger}: entry {after + 1} is missing, and all behind it")
         after = rows[-1][1]
 

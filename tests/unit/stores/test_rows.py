@@ -11,7 +11,7 @@ from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.errors import StoreCorrupt
 from a2a.protocol.codec import aside, pack
 from a2a.stores.blobs import BlobDirectory
-from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, to_rows
+from a2a.stores.rows import LARGE_BYTES, archived_from, conflicts_from, entries_from, entries_in, to_rows
 
 LARGE = b"x" * LARGE_BYTES
 DIGEST = hashlib.sha256(LARGE).digest()
@@ -63,6 +63,14 @@ def test_rows_follow_each_other(blobs, make_entries):
     assert list(entries_from(groups, 0, 8, blobs, LEDGER)) == make_entries(1, 8)
     with pytest.raises(StoreCorrupt, match="ledger.db: entry 4 is missing"):
         list(entries_from([groups[0], groups[2]], 0, 9, blobs, LEDGER))
+
+
+def test_a_row_that_was_moved_behind_the_others_is_missed_once(blobs, make_entries):
+    [group] = to_rows(make_entries(1, 3), [], blobs)[0]
+    pages = iter([[group]] * 3)
+    with pytest.raises(StoreCorrupt, match="entry 4 is missing, and all behind it"):
+        list(entries_in(lambda after: next(pages), 0, 6, blobs, LEDGER))
+    assert len(list(pages)) == 1
 
 
 @pytest.mark.parametrize(
