@@ -124,9 +124,13 @@ def _compare_shelf(
 ) -> None:
     for kept in archived:
         verdict.archived += 1
-        if shelf.get((of, kept[0])) != digest(of, kept.body, kept.beside):
-            verdict.lsn, verdict.stands = kept.lsn, f"{what} {kept[0]} in the archive"
-            verdict.expected = f"the {what} as the records tell it"
+        stands = f"{what} {kept[0]} in the archive"
+        try:
+            is_same = shelf.get((of, kept[0])) == digest(of, kept.body, kept.beside)
+        except ValueError as error:  # a row that was changed on the disk
+            is_same, stands = False, f"{stands}, which cannot be read: {error}"
+        if not is_same:
+            verdict.lsn, verdict.stands, verdict.expected = kept.lsn, stands, f"the {what} as the records tell it"
             return
 
 
@@ -152,6 +156,13 @@ def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verd
     except ValueError:
         return  # a start leaves it aside as well
     verdict.snapshot = lsn
+    if ledger.lsn != lsn:  # a row that was changed on the disk: a start goes by what is in it
+        verdict.lsn, verdict.stands, verdict.expected = (
+            ledger.lsn,
+            f"its snapshot at {lsn!r}",
+            "a snapshot at its record",
+        )
+        return
     for entry in reader.entries(lsn):
         ledger.apply(from_bytes(entry.body, entry.payload))
     found = snapshot.state_hash(ledger)

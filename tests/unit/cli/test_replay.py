@@ -171,6 +171,17 @@ def test_a_snapshot_that_says_something_else_is_named(ledger: Path) -> None:
     assert "a snapshot that adds up to" in verdict.stands
 
 
+@pytest.mark.parametrize("stands", [1, b"x", "text"])
+def test_a_snapshot_in_the_place_of_another_is_named(ledger: Path, stands: Any) -> None:
+    with closing(sqlite3.connect(ledger)) as connection:
+        [(lsn,)] = connection.execute("SELECT lsn FROM snapshot")
+        connection.execute("UPDATE snapshot SET lsn = ?", (stands,))
+        connection.commit()
+    with LedgerReader(ledger) as reader:
+        verdict = verify(reader)
+    assert (verdict.is_good, verdict.lsn, verdict.stands) == (False, lsn, f"its snapshot at {stands!r}")
+
+
 def archive_first(path: Path) -> str:
     """Start a coordinator that keeps nothing in memory, until its tasks have left; return the first task."""
 
@@ -203,6 +214,16 @@ def test_the_archive_is_compared_with_what_the_records_tell(command: Any, ledger
     done = command("replay", str(ledger), "--verify")
     assert done.code == 1
     assert f"task {task} in the archive" in done.err
+
+
+def test_an_archived_task_that_cannot_be_read_is_named(command: Any, ledger: Path) -> None:
+    task = archive_first(ledger)
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.execute("UPDATE archive SET body = x'00' WHERE task = ?", (task,))
+        connection.commit()
+    done = command("replay", str(ledger), "--verify")
+    assert done.code == 1
+    assert f"stands    task {task} in the archive, which cannot be read" in done.err
 
 
 def test_what_is_archived_meanwhile_is_not_compared(
