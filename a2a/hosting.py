@@ -29,7 +29,7 @@ from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tok
 from .engine.policy import Admission, Policy, digest
 from .link import LinkSettings
 from .server import Server
-from .stores.lock import LedgerLock
+from .stores.lock import check_free
 from .stores.looking import LookingStore
 from .stores.memory import MemoryStore
 from .stores.reader import LedgerReader
@@ -135,7 +135,7 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
         StoreLocked: a coordinator has it open: ask that one. StoreError, StoreTooNew: it cannot be read.
     """
     with LedgerReader(db) as reader:
-        LedgerLock(reader.path).release()  # nobody has it; whoever takes it later does not mind being looked at
+        check_free(reader.path)  # whoever takes it later does not mind being looked at
         newest = max((entry.at for entry in reader.entries(reader.end - 1)), default=0)
         policy = Policy(
             namespace=reader.namespace(),

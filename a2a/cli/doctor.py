@@ -22,7 +22,7 @@ from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir,
 from ..engine.records import from_bytes
 from ..errors import ConnectError, StoreError, StoreLocked
 from ..stores.database import check
-from ..stores.lock import LedgerLock
+from ..stores.lock import check_free
 from ..stores.reader import LedgerReader
 from .exits import ExitCode, Failure
 from .options import Common, Connection, common_options
@@ -186,7 +186,7 @@ def ledger(path: Path) -> Iterator[Finding]:
     if not Path(f"{path.resolve()}.lock").exists():
         return
     try:
-        LedgerLock(path.resolve()).release()
+        check_free(path.resolve())
     except StoreLocked as error:
         yield Finding(what, "ok", str(error).removeprefix(f"{path.resolve()}: ").partition(";")[0])
     except OSError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import StoreLocked
 
-__all__ = ["LedgerLock"]
+__all__ = ["LedgerLock", "check_free"]
 
 
 class LedgerLock:
@@ -35,9 +35,9 @@ class LedgerLock:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as exc:
-            holder = _holder(self._fd)
+            held = _held(path, self._fd)
             os.close(self._fd)
-            raise StoreLocked(f"{path}: {holder} has this ledger open; close it first or name another file") from exc
+            raise held from exc
         except BaseException:
             os.close(self._fd)
             raise
@@ -49,6 +49,29 @@ class LedgerLock:
             os.ftruncate(self._fd, 0)
         finally:
             os.close(self._fd)
+
+
+def check_free(path: Path) -> None:
+    """Look whether nobody has the ledger at `path` open. Nothing is made or written, nor kept from others who look.
+
+    Raises:
+        StoreLocked: somebody has it; the message names the process where that is known.
+        OSError: the side file cannot be opened or locked.
+    """
+    try:
+        fd = os.open(f"{path}.lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return  # nobody ever had it, where it is now
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise _held(path, fd) from exc
+    finally:
+        os.close(fd)
+
+
+def _held(path: Path, fd: int) -> StoreLocked:
+    return StoreLocked(f"{path}: {_holder(fd)} has this ledger open; close it first or name another file")
 
 
 def _holder(fd: int) -> str:

@@ -327,7 +327,9 @@ async def test_a_ledger_that_nobody_has_open_can_be_read_and_stays_as_it_is(tmp_
                 async with client.delegate("nothing", key="k") as task:
                     pass
         before = path.read_bytes()
+        Path(f"{path}.lock").unlink()  # as with a copy, on a medium that cannot be written as well
         async with reading(path) as settings, connect(settings=settings, name="reader") as client:
+            assert not Path(f"{path}.lock").exists()
             [listed] = await client.list()
             assert listed["id"] == task.id
             assert (await client.get(task.id))["metadata"]["state"] == "queued"

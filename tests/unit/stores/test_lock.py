@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from a2a.errors import StoreLocked
 from a2a.stores import lock as lock_module
-from a2a.stores.lock import LedgerLock
+from a2a.stores.lock import LedgerLock, check_free
 
 
 @pytest.fixture
@@ -127,3 +128,24 @@ def test_a_lock_whose_file_cannot_be_emptied_is_released_all_the_same(path, monk
         with pytest.raises(OSError, match="Input/output"):
             lock.release()
     LedgerLock(path).release()
+
+
+def test_a_look_finds_the_holder_and_leaves_everything_as_it_is(path, side_file):
+    check_free(path)
+    assert not side_file.exists(), "nobody ever had it"
+    side_file.write_text("4711\n")  # of a holder that was killed
+    before = open_files()
+    check_free(path)
+    assert (side_file.read_text(), open_files()) == ("4711\n", before)
+    lock = LedgerLock(path)
+    with pytest.raises(StoreLocked, match=rf"{path}: this process \(pid {os.getpid()}\) has this ledger open"):
+        check_free(path)
+    lock.release()
+    check_free(path)
+
+
+def test_a_look_is_in_the_way_of_no_other_and_needs_no_leave_to_write(path, side_file):
+    LedgerLock(path).release()
+    with side_file.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        check_free(path)
