@@ -18,7 +18,7 @@ from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from ..engine.ledger import namespace_in
 from ..engine.records import from_bytes
 from ..engine.snapshot import namespace_of
-from ..errors import StoreError, StoreTooNew
+from ..errors import StoreCorrupt, StoreError, StoreTooNew
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run
@@ -33,7 +33,7 @@ class LedgerReader:
     """The ledger in the SQLite file at `path`, to be read by one thread at a time.
 
     Raises:
-        StoreError: it cannot be opened; StoreTooNew: a newer version wrote it.
+        StoreError: it cannot be opened; StoreTooNew: a newer version wrote it; StoreCorrupt: its log has no end.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -139,7 +139,9 @@ class LedgerReader:
 
     def _find_end(self) -> int:
         [(end,)] = self._run("find_end")
-        return int(end)
+        if type(end) is not int:
+            raise StoreCorrupt(f"{self.path}: the log ends at {end!r}, which is no position")
+        return end
 
     def _run(self, name: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:
         with self._translated():

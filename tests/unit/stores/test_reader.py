@@ -135,6 +135,14 @@ async def test_a_file_of_another_version_says_so(path, version, kind, reason):
         LedgerReader(path)
 
 
+async def test_a_log_whose_end_was_changed_on_the_disk_says_so(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE log SET last = x'ff'")
+        connection.commit()
+    with pytest.raises(StoreCorrupt, match=r"the log ends at b'\\xff', which is no position"):
+        LedgerReader(path)
+
+
 def test_a_file_of_something_else_is_not_read(tmp_path):
     (tmp_path / "text.db").write_text("not a database, but long enough to be looked at as one" * 20)
     with pytest.raises(StoreError, match="cannot be read"):
