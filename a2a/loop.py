@@ -43,8 +43,22 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine function to its end in a new event loop."""
+    _fill_streams()
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(main())
+
+
+def _fill_streams() -> None:
+    """Have nothing take the place of a standard stream that was closed before we began.
+
+    It would be what is opened next: a ledger's lock, to which whatever writes to that stream would then write. And
+    uvloop ends the process where it closes one of its own there.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free, which is this one
 
 
 async def stop_on_signals(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -53,3 +54,17 @@ def test_a_coroutine_is_run_to_its_end() -> None:
         return 42
 
     assert run(answer) == 42
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_nothing_takes_the_place_of_a_stream_that_was_closed_before(closed: tuple[int, ...]) -> None:
+    code = f"""
+import os
+for descriptor in {closed}:
+    os.close(descriptor)
+from a2a.loop import run
+async def look():
+    return [os.path.samestat(os.fstat(descriptor), os.stat(os.devnull)) for descriptor in {closed}]
+os._exit(0 if all(run(look)) else 1)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
