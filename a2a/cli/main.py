@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -134,15 +135,20 @@ def _log_to_stderr() -> None:
 
 def _explain(cause: BaseException) -> int:
     """Say what went wrong, and return the exit code for it."""
+    code = exit_code(cause)
+    if code != ExitCode.INTERRUPTED:
+        with suppress(OSError):  # nobody reads it any more: whoever waits for the code gets that
+            _tell(cause)
+    return code
+
+
+def _tell(cause: BaseException) -> None:
     from ..errors import A2AError
     from .output import escape
 
-    code = exit_code(cause)
     if isinstance(cause, click.UsageError):
         cause.show()
-        return code
-    if code == ExitCode.INTERRUPTED:
-        return code
+        return
     if isinstance(cause, click.ClickException):
         text = cause.format_message()
     elif isinstance(cause, OSError) and cause.strerror:
@@ -156,7 +162,6 @@ def _explain(cause: BaseException) -> int:
     if text.startswith("nothing listens"):
         text += "\n     `a2a dev` starts a coordinator, `a2a doctor` looks for what is wrong"
     click.echo(f"a2a: {escape(text, lines=True)}", err=True)
-    return code
 
 
 def exit_code(error: BaseException) -> int:

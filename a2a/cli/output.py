@@ -11,7 +11,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -129,11 +129,17 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
     """Write to stdout.
 
     Raises:
-        Failure: it was closed before we began; click would drop the text, and nobody would know.
+        Failure: it was closed before we began, where click would drop the text and nobody would know; or it takes no
+            more, as a file on a full disk.
     """
     if sys.stdout is None:
         raise Failure("there is no standard output to write to")
-    click.echo(text, nl=nl)
+    try:
+        click.echo(text, nl=nl)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise  # whoever read it has had enough
+        raise Failure(f"the standard output cannot be written: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +150,10 @@ class Output:
     is_quiet: bool = False
 
     def note(self, text: str) -> None:
-        """Say something to whoever watches, on stderr; nothing with --quiet."""
+        """Say something to whoever watches, on stderr; nothing with --quiet, and nothing depends on it."""
         if not self.is_quiet:
-            click.echo(escape(text, lines=True), err=True)
+            with suppress(OSError):  # they are gone, or their disk is full
+                click.echo(escape(text, lines=True), err=True)
 
     def line(self, text: str) -> None:
         """Write a line of the result for people."""

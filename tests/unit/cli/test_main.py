@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import Any
@@ -171,6 +172,18 @@ def test_a_bug_is_called_one(command: Any, failing: Any) -> None:
 def test_an_error_of_the_system_is_told_without_its_number(command: Any, failing: Any) -> None:
     failing(FileNotFoundError(2, "No such file or directory", "there"))
     assert command("fail").err == "a2a: there: No such file or directory\n"
+
+
+def test_the_code_stands_where_nobody_can_be_told_why() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        for arguments, code in (
+            (["replay", "/"], ExitCode.USAGE),
+            (["task", "ls", "--url", "ws://x.invalid:1"], ExitCode.NOT_CONNECTED),
+        ):
+            command = [sys.executable, "-m", "a2a", *arguments]
+            assert subprocess.run(command, stderr=gone, timeout=30, check=False).returncode == code
 
 
 def test_ctrl_c_ends_with_130(command: Any, failing: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,6 +109,18 @@ def test_a_result_that_can_be_written_nowhere_is_a_failure(monkeypatch: pytest.M
     for write in ways:
         with pytest.raises(Failure, match="no standard output"):
             write()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_a_full_disk_is_told_of_a_result_and_stops_nobody_who_only_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(Failure, match="the standard output cannot be written: No space left"):
+            Output().line("x")
+        monkeypatch.setattr(sys, "stderr", full)
+        Output().note("x")
+        with contextlib.suppress(OSError):  # what it keeps to write is dropped
+            full.close()
 
 
 def test_words_for_states_are_colored_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
