@@ -60,6 +60,8 @@ HELD_UP_MS = 1_000
 """A timer as late as this says that the loop was held up, by a disk without an answer or a stopped process."""
 HEAR_MS = 100
 """How long no timer fires then: what peers said meanwhile lies in the sockets, and may be signs of life."""
+TOLD_BEHIND_MS = 60_000
+"""The operator is told of a clock that is so far behind the ledger; clocks that are kept right differ by less."""
 Clock = Callable[[], int]
 
 _WHAT: dict[type[ArchiveEntry], What] = {ArchivedTask: "task", ArchivedConflict: "conflict", ArchivedContext: "context"}
@@ -162,6 +164,13 @@ class Server:
         if behind > 0:  # the wall clock was set back since: time goes on from the ledger, and timers with it
             clock = self.clock
             self.clock = lambda: clock() + behind
+            if behind >= TOLD_BEHIND_MS:
+                log.warning(
+                    "%s is %.2f hours ahead of this machine's clock: time goes on from there, and what is shown and"
+                    " kept goes by it; look whether the machine's clock is right",
+                    self.store.path or "the ledger",
+                    behind / 3_600_000,
+                )
         self._is_serving = True
         if self.policy.keep_ms is not None:
             self._pruning = Pruning(self.store, self.policy.keep_ms, self.clock)

@@ -411,7 +411,7 @@ async def test_a_restart_goes_on_with_everything_that_was_answered(tmp_path: Pat
                 assert await again.result() == {"words": 2}
 
 
-async def test_timers_run_on_where_the_wall_clock_was_set_back() -> None:
+async def test_timers_run_on_where_the_wall_clock_was_set_back(caplog: pytest.LogCaptureFixture) -> None:
     store, hour = MemoryStore(), 3_600_000
     first = Server(store, clock=lambda: hour)
     await first.open()
@@ -422,7 +422,13 @@ async def test_timers_run_on_where_the_wall_clock_was_set_back() -> None:
     assert second.clock() == hour
     wall[0] += 5
     assert second.clock() == hour + 5
+    assert "the ledger is 1.00 hours ahead of this machine's clock" in caplog.text
     await second.aclose()
+    caplog.clear()
+    third = Server(store, clock=lambda: hour - 1_000)
+    await third.open()
+    await third.aclose()
+    assert caplog.text == "", "clocks that are kept right differ by as much"
 
 
 async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_lapses(
