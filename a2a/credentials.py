@@ -118,7 +118,7 @@ def provide_tokens(url: str, token: str | None = None) -> Tokens:
     """Return the tokens of the coordinator at `url`, drawing them at its first start here; `token` takes that place.
 
     Raises:
-        StateDirectoryError: what is there cannot be read.
+        StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
     """
     directory = coordinator_dir(url)
     _make(directory)
@@ -158,6 +158,7 @@ def provide_secret(url: str, principal: str) -> str:
 
     Raises:
         StateDirectoryError: what is there cannot be read, or is empty: another one would not be the one it is bound to.
+            Or what is drawn cannot be kept.
     """
     path = _secret_file(url, principal)
     known = _read(path)
@@ -290,5 +291,9 @@ def _write(path: Path, text: str) -> None:
 
 def _create(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as exc:  # a full disk, of which the error names no file
+        path.unlink(missing_ok=True)
+        raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}") from exc

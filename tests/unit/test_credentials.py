@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -152,3 +153,18 @@ def test_a_state_directory_that_cannot_be_made_is_told(monkeypatch: pytest.Monke
 def test_what_is_no_address_has_no_directory(url: str) -> None:
     with pytest.raises(ConnectError, match="is not the address of a coordinator; expected ws://host:port"):
         coordinator_dir(url)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_what_a_full_disk_does_not_keep_is_named_and_not_left_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, *how: str, **options: str) -> object:
+        os.close(descriptor)
+        return Path("/dev/full").open("w", encoding="utf-8")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    directory = coordinator_dir(URL)
+    with pytest.raises(StateDirectoryError, match=f"{directory}/.* cannot be written: No space left"):
+        provide_tokens(URL)
+    with pytest.raises(StateDirectoryError, match=f"{directory}/secrets/.* cannot be written: No space left"):
+        provide_secret(URL, "someone")
+    assert [path for path in directory.rglob("*") if path.is_file()] == []
