@@ -124,6 +124,8 @@ def check(path: Path) -> int:
         StoreCorrupt: it is damaged, or something else than a ledger.
         StoreTooNew: a newer version wrote it.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for who writes to it
+        raise StoreCorrupt(f"{path}: expected a ledger, this is no file; it was left as it is")
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise StoreCorrupt(f"{path}: expected a ledger, this is not an SQLite database; it was left as it is")

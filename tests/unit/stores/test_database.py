@@ -266,6 +266,15 @@ def test_a_file_that_is_no_database_is_refused(path, data):
     refused(path, StoreCorrupt, "not an SQLite database")
 
 
+def test_what_is_no_file_is_refused_and_not_waited_for(path):
+    os.mkfifo(path)
+    other = os.open(path, os.O_RDWR)
+    os.write(other, b"what is waited for, if anything is")
+    with pytest.raises(StoreCorrupt, match="expected a ledger, this is no file"):
+        check(path)
+    os.close(other)
+
+
 def test_a_file_that_only_starts_like_a_database_is_refused(path):
     path.write_bytes(b"SQLite format 3\x00" + b"and then something else\n" * 99)
     refused(path, StoreCorrupt, "damaged")
