@@ -38,7 +38,7 @@ from .protocol.messages import (
 )
 from .protocol.states import OUTSIDE, TaskState
 
-__all__ = ["Kind", "Reader"]
+__all__ = ["Kind", "Reader", "require_object"]
 
 Kind = Literal["result", "context", "resource", "artifact", "instruction", "identity"]
 
@@ -46,6 +46,8 @@ _SUBJECT = ("task", "context", "key", "rev", "resource", "fence", "value")
 """What names a subject."""
 _STATES = tuple(dict.fromkeys([*TaskState, *OUTSIDE.values()]))
 """What a state is named by: the coordinator's words, and A2A's."""
+_OBJECTS = {"task": "ID", "context": "ID/KEY", "resource": "NAME", "agent": "ID"}
+"""What a conflict is about, by kind, and how each is named (spec CONFLICT-11)."""
 _NOT_KEPT = {"value": None, "isKept": False}
 """What is told of a subject whose value nobody has any more."""
 
@@ -60,6 +62,18 @@ def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
     if "context" in named:
         named["context_id"] = named.pop("context")
     return RaisedSubject(**named)
+
+
+def require_object(about: str) -> None:
+    """Make sure that it names an object: about anything else there is no conflict, and none would be found.
+
+    Raises:
+        ValueError: it does not.
+    """
+    kind, _, name = about.partition(":")
+    if kind not in _OBJECTS or not name:
+        forms = ", ".join(f"{known}:{form}" for known, form in _OBJECTS.items())
+        raise ValueError(f"about: expected one of {forms}, got {about!r}")
 
 
 class Reader(Delegator):
@@ -154,7 +168,13 @@ class Reader(Delegator):
         kind: Kind | None = None,
         about: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Return conflicts, newest first, without their values; `about` is an object as `task:main-7`."""
+        """Return conflicts, newest first, without their values; `about` is an object as `task:main-7`.
+
+        Raises:
+            ValueError: `about` is none.
+        """
+        if about is not None:
+            require_object(about)
         answer = await self.link.call(ConflictList(task, is_open, before, limit, kind, about))
         return expect(answer, ConflictPage).conflicts
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from ..client import Client
+from ..reader import require_object
 from .asking import parse_value
 from .exits import Failure
 from .options import Common, common_options
@@ -26,6 +27,18 @@ _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 _CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
 
 
+def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | None:
+    """Return the object that was named, also a task as it is shown here, by its id."""
+    if named is None:
+        return None
+    about = named if ":" in named else f"task:{named}"
+    try:
+        require_object(about)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return about
+
+
 @click.group()
 def conflict() -> None:
     """Look at conflicts and their evidence; raise one, or decide one as a person."""
@@ -34,7 +47,12 @@ def conflict() -> None:
 @conflict.command("ls")
 @click.option("--task", metavar="TASK", help="Only those about this task.")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only those of this kind.")
-@click.option("--about", metavar="OBJECT", help="Only those about this, as context:plans/decisions/db.")
+@click.option(
+    "--about",
+    metavar="OBJECT",
+    callback=_object,
+    help="Only those about this, as context:plans/decisions/db; a task's id stands for itself.",
+)
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
 @click.option("--before", metavar="CONFLICT", help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)

@@ -72,6 +72,14 @@ async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_calle
                 await running.client.raise_conflict("context", {"name": "plans", "key": "db"})
 
 
+@pytest.mark.parametrize("about", ["main-7", "plans/db", "task:", ""])
+async def test_what_names_no_object_is_refused_rather_than_found_to_have_no_conflicts(about: str) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with pytest.raises(ValueError, match=f"about: expected one of task:ID, .*, got '{about}'"):
+                await running.client.conflicts(about=about)
+
+
 def opinion(name: str, value: Any) -> Agent:
     agent = Agent(name)
 

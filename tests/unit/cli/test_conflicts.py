@@ -136,6 +136,9 @@ def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any,
     assert command("conflict", "resolve", conflict, "value-3").code == 0
     rows = command("conflict", "ls", "--kind", "result", "--about", f"task:{tasks[0]}").out.splitlines()
     assert rows[1].split()[:6] == [conflict, tasks[0], "result", "raise", "1:1:1", "select"]
+    assert command("conflict", "ls", "--about", tasks[0]).out.splitlines() == rows, "as the table shows it"
+    mistaken = command("conflict", "ls", "--about", "tsk:1")
+    assert (mistaken.code, "expected one of task:ID, context:ID/KEY" in mistaken.err) == (2, True)
     assert command("conflict", "ls", "--kind", "context").err == "there are no such conflicts\n"
     assert command("conflict", "raise").code == 2
 
