@@ -597,7 +597,7 @@ class TaskHandle:
         With a key of one's own it is False as well where a connection ended before the coordinator's answer was here.
         """
         # What is said again finds what it made itself, which nobody else has the key of.
-        return self._is_new or bool(self._known.created)
+        return self._known.task is not None and (self._is_new or bool(self._known.created))
 
     @property
     def context_id(self) -> str:

@@ -17,6 +17,7 @@ from a2a.errors import (
     IdempotencyMismatch,
     LocalProtocolError,
     QuotaExceeded,
+    Refused,
     RemoteProtocolError,
     TooLarge,
     Unauthenticated,
@@ -248,6 +249,21 @@ async def test_the_same_key_is_the_same_task_and_another_input_is_refused(helper
                 assert await second.result() == {"words": 1}
             with pytest.raises(IdempotencyMismatch, match="key 'k' is task"):
                 await client.call("count_words", {"text": "b"}, key="k")
+
+
+async def test_nothing_was_created_by_a_handle_that_was_not_entered_or_was_refused(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            fresh = running.client.delegate("count_words", {"text": "a"})
+            with pytest.raises(LocalProtocolError, match="entering the handle"):
+                assert not fresh.created
+            async with fresh:
+                assert fresh.created
+            assert fresh.created, "also after it was left"
+            refused = running.client.delegate("count_words", parent=("main-999", 1))
+            with pytest.raises(Refused):
+                await refused.__aenter__()
+            assert not refused.created
 
 
 async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(helper: Agent) -> None:
