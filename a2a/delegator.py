@@ -22,7 +22,7 @@ from .claim import resources as resources_of
 from .content import parts_payload, read_artifacts, read_parts, result_value
 from .engine.agent_watching import WatchedAgents
 from .engine.context_watching import Watched
-from .engine.delegation import Delegation
+from .engine.delegation import Delegation, Review
 from .errors import (
     AlreadyAnswered,
     Conflict,
@@ -502,6 +502,9 @@ class TaskHandle:
         self._delegation: Delegation | None = None
         self._news = asyncio.Event()
         self._was_read = False
+        """Whether leaving the block accepts a result."""
+        self._read: Review | None = None
+        """The result that was read last. A newer one may be known by then, which nobody has seen."""
         self._was_confirmed = False
         self._was_left = False
         self._look_at: asyncio.TimerHandle | None = None
@@ -516,6 +519,7 @@ class TaskHandle:
                 "was left"
             )
         self._was_read = self._was_confirmed = self._was_left = False
+        self._read = None
         self._is_new = self._is_new and self._delegation is None
         delegation = self._owner.link.delegations.delegate(self._request, slack_ms=self._slack_ms)
         self._delegation = delegation
@@ -675,6 +679,7 @@ class TaskHandle:
                 if not review.is_what_its_hash_says:
                     raise RemoteProtocolError(f"the result of {self.id} has not the hash {review.result_hash}")
                 value = result_value(review.payload)
+                self._read = review
                 if settled is None and self.stale_basis and not self._was_confirmed:
                     raise StaleBasis(self.id, value, self.stale_basis)
                 self._was_read = True
@@ -715,7 +720,7 @@ class TaskHandle:
         Raises:
             Conflict: it is not the current one any more.
         """
-        await self._say(self._owner.link.delegations.confirm(self._known), "confirm")
+        await self._say(self._owner.link.delegations.confirm(self._known, read=self._read), "confirm")
         self._was_confirmed = True
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
@@ -724,18 +729,18 @@ class TaskHandle:
         Raises:
             Conflict: it is not the current one any more, or was taken already.
         """
-        known, rejected, was_read = self._known, self._known.review, self._was_read
+        known, rejected, was_read, read = self._known, self._known.review, self._was_read, self._read
         request = self._owner.link.delegations.confirm(
-            known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback)
+            known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback), read=read
         )
-        self._was_read = False
+        self._was_read, self._read = False, None
         try:
             await self._say(request, "reject")
         except BaseException as error:
             if known.review is None:  # nothing newer came meanwhile: it is still the one there is
                 known.review = rejected
                 # Who gave up to wait may have rejected it: leaving the block does not accept it.
-                self._was_read = was_read and isinstance(error, Refused)
+                self._was_read, self._read = was_read and isinstance(error, Refused), read
             raise
 
     async def cancel(self, reason: str = "", *, mode: Mode = "coop") -> str:

@@ -162,15 +162,26 @@ class Delegations:
         rework: bool = False,
         reason_code: str = "",
         feedback: bytes | None = None,
+        read: Review | None = None,
     ) -> str | None:
-        """Say the word on exactly the result that was seen, and return the request's id; None where there is none."""
-        review = delegation.review
+        """Say the word on exactly the result that was seen, and return the request's id; None where there is none.
+
+        Args:
+            delegation: which task.
+            verdict: the word.
+            rework: whether another revision is wanted.
+            reason_code: why it is rejected.
+            feedback: what is to be otherwise.
+            read: the result that was seen; by default the newest. Another may have come since.
+        """
+        review = read or delegation.review
         if review is None or delegation.task is None:
             return None
         request = self.session.request(
             TaskConfirm(delegation.task, review.rev, review.result_hash, verdict, rework, reason_code, feedback)
         )
-        delegation.review = None if verdict == "reject" else review
+        if verdict == "reject" and delegation.review is review:
+            delegation.review = None
         return request
 
     def cancel(self, delegation: Delegation, mode: Literal["coop", "kill", "skip"], reason: str) -> str | None:

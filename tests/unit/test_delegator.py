@@ -362,6 +362,39 @@ async def given_up(saying: Coroutine[Any, Any, None], turns: int) -> None:
     await asyncio.wait([saying_it])
 
 
+@pytest.mark.parametrize("is_said", [True, False])
+async def test_no_result_is_accepted_in_place_of_the_one_that_was_read(helper: Agent, is_said: bool) -> None:
+    """Somebody else has rejected that one, and the next is here."""
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("owner") as client:
+            with pytest.raises(Conflict):
+                async with client.delegate("draft") as task:
+                    assert await task.result() == "draft"
+                    await running.client.reject(task.id, "shorter")
+                    while task._known.review is None or not task._known.review.rev:
+                        await task._next()
+                    if is_said:
+                        with pytest.raises(Conflict):
+                            await task.confirm()
+            assert (await client.get(task.id))["metadata"]["state"] == "reported"
+            async with client.delegate("draft", key=task.key) as again:
+                assert await again.result() == "draft shorter"
+            assert (await client.get(task.id))["metadata"]["state"] == "completed"
+
+
+async def test_a_rejection_is_of_the_result_that_was_read_and_of_no_newer_one(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("owner") as client:
+            async with client.delegate("draft") as task:
+                assert await task.result() == "draft"
+                await running.client.reject(task.id, "shorter")
+                while task._known.review is None or not task._known.review.rev:
+                    await task._next()
+                await task.reject("longer")  # which is what was said of it already
+                assert await task.result() == "draft shorter"
+            assert (await client.get(task.id))["metadata"]["state"] == "completed"
+
+
 async def test_a_result_that_was_taken_already_is_there_though_it_was_rejected_too_late(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
