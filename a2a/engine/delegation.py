@@ -13,6 +13,7 @@ from ..protocol.canonical import result_hash
 from ..protocol.messages import (
     Error,
     Message,
+    Ok,
     StaleBasis,
     TaskAnswer,
     TaskAsk,
@@ -255,6 +256,8 @@ class Delegations:
                 self.session.request(TaskGet(message.task))
         if isinstance(reply.request, TaskGet | TaskWatch) and isinstance(message, Error):
             return self._untold(reply.request, message)
+        if isinstance(reply.request, TaskConfirm) and isinstance(message, Ok):
+            return self._said(reply.request)
         return []
 
     def on_notice(self, message: Message, re: str | None) -> list[Delegation]:
@@ -299,6 +302,17 @@ class Delegations:
             if delegation.is_watched:
                 self._watch(delegation.task)
         return [delegation]
+
+    def _said(self, word: TaskConfirm) -> list[Delegation]:
+        """Take note that a result counts as rejected: others here may wait for the next one."""
+        if word.verdict == "accept":
+            return []
+        changed = []
+        for delegation in self._by_task.get(word.task, ()):
+            if not delegation.has_ended and delegation.review is not None and delegation.review.rev <= word.rev:
+                delegation.review = None
+                changed.append(delegation)
+        return changed
 
     def _untold(self, request: TaskGet | TaskWatch, error: Error) -> list[Delegation]:
         """Note that nothing more is told of a task, which whoever waits for news of it would not find out."""

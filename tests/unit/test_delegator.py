@@ -436,6 +436,16 @@ async def test_a_task_that_was_completed_asks_nothing_and_has_not_failed(helper:
             assert await task.result() == "draft"
 
 
+async def test_of_two_with_one_key_neither_sees_a_result_that_the_other_has_rejected(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft", key="k") as one:
+            async with running.client.delegate("draft", key="k") as other:
+                assert [await one.result(), await other.result()] == ["draft"] * 2
+                await one.reject("shorter")
+                assert [await other.result(), await one.result()] == ["draft shorter"] * 2
+                await other.confirm()
+
+
 async def test_cancel_stops_the_handler_and_ends_the_task(helper: Agent, gate: Any) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running, running.client.delegate("wait") as task:
