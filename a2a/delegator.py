@@ -700,7 +700,8 @@ class TaskHandle:
         """Wait until the task asks something, and return (number, question).
 
         Raises:
-            TaskError: the task ended first. One that was completed is no TaskFailed.
+            TaskError: the task ended first. One that was completed is no TaskFailed, and neither is one whose result
+                waits for your word: it asks nothing before that is rejected.
             Gone, NotFound: the coordinator has it no more.
         """
         delegation = self._known
@@ -710,6 +711,8 @@ class TaskHandle:
                 raise _ended(settled.state, self.id, settled.reason, detail)
             if delegation.refused is not None:
                 raise refused(delegation.refused)
+            if delegation.review is not None and self._is_mine_to_confirm and not self._was_confirmed:
+                raise _ended("reported", self.id, "", "its result waits for a word, and it asks nothing meanwhile")
             await self._next()
         ask = min(delegation.asks.values(), key=lambda ask: ask.ask_no)
         return ask.ask_no, read_parts(ask.payload)

@@ -436,6 +436,24 @@ async def test_a_task_that_was_completed_asks_nothing_and_has_not_failed(helper:
             assert await task.result() == "draft"
 
 
+async def test_a_task_whose_result_waits_for_ones_word_asks_nothing_until_it_is_rejected(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("draft") as task:
+                with pytest.raises(TaskError, match="reported: its result waits for a word") as waits:
+                    await task.question()
+                assert not isinstance(waits.value, TaskFailed)
+                assert await task.result() == "draft"
+                asking = asyncio.create_task(task.question())
+                await task.reject("shorter")
+                with pytest.raises(TaskError, match="reported"):
+                    await asking
+                assert await task.result() == "draft shorter"
+            with pytest.raises(TaskError, match="completed: it asks nothing any more"):
+                async with running.client.delegate("draft", key=task.key) as again:
+                    await again.question()
+
+
 async def test_of_two_with_one_key_neither_sees_a_result_that_the_other_has_rejected(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running, running.client.delegate("draft", key="k") as one:
