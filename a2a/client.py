@@ -20,6 +20,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import anyio
+
 from .content import parts_payload
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .errors import LocalProtocolError
@@ -57,6 +59,8 @@ Ground = Literal["new_evidence", "misapplied_policy", "judge_not_independent", "
 
 _DRAINS_WITHIN = 2.0
 """Seconds in which a client that leaves hears what is still to be answered."""
+_GIVES_UP_WITHIN = 1.0
+"""Seconds in which a client that is cancelled hears the names of the tasks that it gives up. Nobody has their keys."""
 
 
 class Client(Reader):
@@ -84,19 +88,25 @@ class Client(Reader):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # What is left to say goes out as the link closes; who is cancelled does not wait for the answers.
-        await self._close(0.0 if isinstance(error, asyncio.CancelledError) else _DRAINS_WITHIN)
+        await self._close(is_cancelled=isinstance(error, asyncio.CancelledError))
 
     async def aclose(self) -> None:
         """Say what is left to say, and close."""
-        await self._close(_DRAINS_WITHIN)
+        await self._close()
 
-    async def _close(self, timeout: float) -> None:
-        self.link.require_loop()
+    async def _close(self, *, is_cancelled: bool = False) -> None:
+        link = self.link
+        link.require_loop()
         try:
-            await self.link.drained(timeout if self.link.session.is_open else 0.0)
+            if link.session.is_open and is_cancelled:
+                # What is left to say goes out as the link closes. Who is cancelled waits for no answers but those
+                # without which it cannot be said which tasks are to end.
+                with anyio.CancelScope(shield=True):
+                    await link.gave_up(_GIVES_UP_WITHIN)
+            elif link.session.is_open:
+                await link.drained(_DRAINS_WITHIN)
         finally:
-            await self.link.aclose()
+            await link.aclose()
 
     @property
     def agent_id(self) -> str:

@@ -314,10 +314,20 @@ class Link:
 
     async def drained(self, timeout: float) -> bool:
         """Wait until every request has its answer, and return whether that was so within `timeout` seconds."""
+        return await self._until(lambda: not self.session.waiting, timeout)
+
+    async def gave_up(self, timeout: float) -> bool:
+        """Wait until each task is named that was given up before, and return whether that was so in time: as `drained`.
+
+        That it is to end is said as the link closes, at the latest.
+        """
+        return await self._until(lambda: not self.delegations.are_given_up, timeout)
+
+    async def _until(self, is_so: Callable[[], bool], timeout: float) -> bool:
         deadline = self._loop.time() + timeout
         self.session.hurry()
         self.wake()
-        while self.session.waiting:
+        while not is_so():
             if self._loop.time() >= deadline or self._runner is None or self._runner.done():
                 return False
             self._fewer_wait.clear()

@@ -118,6 +118,11 @@ class Delegations:
         """Whether somebody waits for news of a task."""
         return bool(self._by_request or self._by_task)
 
+    @property
+    def are_given_up(self) -> bool:
+        """Whether a task is to end of which it is not known yet whether it is there."""
+        return any(delegation.is_given_up for delegation in self._by_request.values())
+
     # What the delegator says ------------------------------------------------------------------------------------------
 
     def delegate(self, message: TaskDelegate, *, slack_ms: int | None = None) -> Delegation:

@@ -240,6 +240,44 @@ async def test_a_client_whose_task_is_cancelled_does_not_wait_for_answers(monkey
             assert not _links_of("owner")
 
 
+@pytest.mark.parametrize("times", [1, 20])
+async def test_a_client_that_is_cancelled_cancels_the_calls_it_gives_up(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Also those of which it was not told yet that they are there."""
+    monkeypatch.setattr(slack, "KEPT_AT_MOST_MS", 600_000)
+    monkeypatch.setattr(delegator, "REPLY_SLACK_MS", 600_000)
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            with anyio.CancelScope() as scope:
+                async with running.connect() as leaving, anyio.create_task_group() as group:
+                    for _ in range(times):
+                        group.start_soon(leaving.call, "wait")
+                    while len(await running.client.list(skill="wait")) < times:
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+            while any(task["metadata"]["state"] != "canceled" for task in await running.client.list(skill="wait")):
+                await anyio.lowlevel.checkpoint()
+            assert len(await running.client.list(skill="wait")) == times
+
+
+async def test_a_client_that_is_cancelled_waits_for_no_coordinator_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_GIVES_UP_WITHIN", 0.05)
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            with anyio.CancelScope() as scope:
+                async with running.connect("owner") as leaving, anyio.create_task_group() as group:
+                    monkeypatch.setattr(Server, "_received", lambda *_: None)
+                    group.start_soon(leaving.call, "wait")
+                    while not leaving.link.session.waiting:
+                        await anyio.lowlevel.checkpoint()
+                    scope.cancel()
+            assert not _links_of("owner")
+            monkeypatch.undo()
+
+
 async def test_nobody_there_is_said_at_once() -> None:
     with anyio.fail_after(BOUND), pytest.raises(ConnectError, match="nothing listens at"):
         async with connect("ws://127.0.0.1:1"):
