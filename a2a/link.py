@@ -37,6 +37,7 @@ from .errors import (
     Refused,
     RemoteProtocolError,
 )
+from .given import require_known, several
 from .ids import new_secret, numbering
 from .loglines import brief
 from .protocol.codec import (
@@ -97,6 +98,7 @@ class LinkSettings:
     """None: look for it in the user's state directory, where `operator` is set."""
     ssl: SSLContext | None = None
     encodings: tuple[Encoding, ...] = SUBPROTOCOLS
+    """What to offer, the preferred one first."""
     websocket: WebSocketSettings = field(
         # What a peer takes from its own coordinator, and may have waiting for it: lists and offers may be long.
         default_factory=lambda: WebSocketSettings(
@@ -110,6 +112,16 @@ class LinkSettings:
     """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
     """Another way to connect, in place of WebSocket: for tests in one process."""
+
+    def __post_init__(self) -> None:
+        """Look whether the encodings are some.
+
+        Raises:
+            ValueError: there is none, or one that is not spoken here: every coordinator would turn that away.
+        """
+        require_known(several(self.encodings, "encodings"), SUBPROTOCOLS, "encodings")
+        if not self.encodings:
+            raise ValueError(f"encodings: expected some of {', '.join(SUBPROTOCOLS)}, got none")
 
 
 def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -38,6 +39,8 @@ HANDSHAKE_MAX_BYTES = 8 * 1024
 
 _NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
 """What OpenSSL's verification says of a certificate that leads to none that is trusted."""
+_ENCODINGS = re.compile(r"\ba2a\.coord\+[a-z0-9]+")
+"""The names of encodings in what a coordinator says."""
 _BLANK_LINE = b"\r\n\r\n"
 
 BACKLOG = 1024
@@ -348,8 +351,11 @@ class _ClientHandshake(asyncio.Protocol):
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._failure = ""
+        self._offered = subprotocols
         self._is_stranger = False
         """Whether what answered is no coordinator."""
+        self._is_final = False
+        """Whether it will answer so every time."""
         self._head = bytearray()  # gone with this object
         self._protocol = ClientProtocol(
             uri,
@@ -385,7 +391,8 @@ class _ClientHandshake(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.opened.done():
             failure = self._failure or f"closed the connection during the handshake{f': {exc}' if exc else ''}"
-            self.opened.set_exception(ConnectError(f"{self._url} {failure}", is_absent=self._is_stranger))
+            error = ConnectError(f"{self._url} {failure}", is_final=self._is_final, is_absent=self._is_stranger)
+            self.opened.set_exception(error)
 
     def abort(self) -> None:
         """Give up; also on a connection that opened while its owner was being cancelled."""
@@ -399,7 +406,10 @@ class _ClientHandshake(asyncio.Protocol):
         assert self._transport is not None
         if self._failure or self._transport.is_closing() or self.opened.done():
             return  # whoever waited was cancelled in this turn of the loop, and aborts it in the next one
-        if self._protocol.handshake_exc is not None:
+        if self._protocol.handshake_exc is not None and (spoken := self._spoken(self._protocol.handshake_exc)):
+            self._is_final = True
+            self._fail(f"speaks {', '.join(spoken)}, and was asked for {', '.join(self._offered)}")
+        elif self._protocol.handshake_exc is not None:
             self._is_stranger = not _is_refusal(self._protocol.handshake_exc)
             self._fail(_explain(self._protocol.handshake_exc) if self._head else self._silence())
         elif not events:
@@ -412,6 +422,13 @@ class _ClientHandshake(asyncio.Protocol):
             self._transport.set_protocol(connection)
             self.opened.set_result(connection)
             connection.open(rest)
+
+    def _spoken(self, exc: Exception) -> list[str]:
+        """Return the encodings that a coordinator names which speaks none of those that were offered, else nothing."""
+        if not isinstance(exc, InvalidStatus) or exc.response.status_code != HTTPStatus.BAD_REQUEST:
+            return []
+        named = list(dict.fromkeys(_ENCODINGS.findall(_body(exc))))
+        return [] if set(named) & set(self._offered) else named
 
     def _silence(self) -> str:
         """What it may mean that the connection was ended without a byte, to follow the URL in a sentence."""
@@ -453,10 +470,15 @@ def _is_refusal(exc: Exception) -> bool:
 def _explain(exc: Exception) -> str:
     """What went wrong with a handshake, to follow the URL in a sentence."""
     if isinstance(exc, InvalidStatus):
-        body = bytes(exc.response.body or b"")[:500].decode(errors="replace").strip()
-        return f"refused the connection with HTTP {exc.response.status_code}: {body or exc.response.reason_phrase}"
+        return (
+            f"refused the connection with HTTP {exc.response.status_code}: {_body(exc) or exc.response.reason_phrase}"
+        )
     cause = f" ({exc.__cause__})" if exc.__cause__ else ""
     return f"did not answer as a coordinator does: {exc}{cause}"
+
+
+def _body(exc: InvalidStatus) -> str:
+    return bytes(exc.response.body or b"")[:500].decode(errors="replace").strip()
 
 
 def _words(exc: OSError) -> str:

@@ -1183,6 +1183,19 @@ async def test_a_link_speaks_the_encoding_that_was_agreed_on(coordinator, make_l
         assert await call == found("t1")
 
 
+@pytest.mark.parametrize(
+    ("encodings", "why"),
+    [
+        ((), "encodings: expected some of a2a.coord.msgpack, a2a.coord.json, got none"),
+        (JSON, "encodings: expected a list, got the text"),
+        ((JSON, "a2a.coord+cbor"), "encodings: expected a2a.coord.msgpack, a2a.coord.json, got 'a2a.coord.cbor'"),
+    ],
+)
+def test_an_encoding_that_is_not_spoken_here_is_told_where_it_is_said(encodings, why):
+    with pytest.raises(ValueError, match=why):
+        LinkSettings(encodings=encodings)
+
+
 async def test_a_coordinator_that_is_needed_is_watched_more_closely(coordinator, make_link, haste, monkeypatch):
     intervals: list[float] = []
     monkeypatch.setattr(memory._End, "keepalive", lambda end, interval: intervals.append(interval))

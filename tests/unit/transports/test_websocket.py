@@ -359,14 +359,23 @@ async def test_a_listener_with_tls_that_is_spoken_to_without_it_is_told_as_that(
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_refusal_is_quoted(listening, make_recorder):
+async def test_a_coordinator_that_speaks_no_encoding_that_was_offered_is_not_tried_again(listening, make_recorder):
     recorder = make_recorder()
     async with listening() as listener:
-        with pytest.raises(
-            ConnectError, match="refused the connection with HTTP 400: .*" + MSGPACK.replace("+", r"\+")
-        ):
-            await connect(listener.url, recorder, subprotocols=["chat"])
+        with pytest.raises(ConnectError) as refused:
+            await connect(listener.url, recorder, subprotocols=["a2a.coord+cbor", "chat"])
+    says = f"{listener.url} speaks {MSGPACK}, {JSON}, and was asked for a2a.coord+cbor, chat"
+    assert (str(refused.value), refused.value.is_final) == (says, True)
     assert recorder.calls == []
+
+
+async def test_a_refusal_that_names_an_encoding_that_was_offered_is_quoted(make_recorder):
+    """It is about something else."""
+    answer = f"HTTP/1.1 400 Bad Request\r\n\r\n{JSON} is spoken by {MSGPACK} alone".encode()
+    async with plain_server(answer) as (url, _):
+        with pytest.raises(ConnectError, match="refused the connection with HTTP 400: a2a") as refused:
+            await connect(url, make_recorder(), subprotocols=[JSON])
+    assert not refused.value.is_final
 
 
 @asynccontextmanager
