@@ -209,7 +209,7 @@ class Link:
         self._is_let_in = False
         """Whether the newest connection was welcomed."""
         self._missing_since: float | None = None
-        """Since when nobody answers, where somebody did before."""
+        """Since when nobody answers."""
         self._is_missed = False
         """Whether that was told."""
         self._complained_of: dict[str, Any] | None = None
@@ -404,15 +404,19 @@ class Link:
             pause = min(pause * 2, _BACKOFF[1])
 
     def _found_none(self, error: ConnectError) -> None:
-        """Note that nobody answers; where somebody did before, say so once it lasts."""
+        """Note that nobody answers, and say so once it lasts."""
         log.info("%s; trying again", error)
-        if not self._welcomed.done() or self._is_missed:
+        if self._is_missed:
             return
         if self._missing_since is None:
             self._missing_since = self._loop.time()
         elif self._loop.time() - self._missing_since >= _MISSED_AFTER:
             self._is_missed = True
-            log.warning("%s; %s waits until it is back", error, self.identity.agent_id)
+            log.warning("%s; %s waits until it is %s", error, self.identity.agent_id, self._there_or_back)
+
+    @property
+    def _there_or_back(self) -> str:
+        return "back" if self._welcomed.done() else "there"
 
     def _held(self) -> list[Held]:
         return self.work.held()
@@ -596,7 +600,7 @@ class Link:
         welcome = event.welcome
         self._is_let_in = True
         if self._is_missed:
-            log.warning("%s is back", self.settings.url)
+            log.warning("%s is %s", self.settings.url, self._there_or_back)
         self._missing_since, self._is_missed = None, False
         work.extend(self.work.on_welcome(welcome, self._greeted_at, now))
         self.delegations.on_welcome()

@@ -29,9 +29,6 @@ from .story import refused_lines
 
 __all__ = ["agent"]
 
-SILENCE = 2.0
-"""Seconds without a coordinator after which an agent says what it is waiting for."""
-
 
 @click.group()
 def agent() -> None:
@@ -128,16 +125,8 @@ def exec_agent(
 async def _serve(served: Agent, connection: Connection, name: str, grace: float, out: Output) -> None:
     check_state_dir()
     stop = anyio.Event()
-    ready = anyio.Event()
-
-    async def tell_what_is_missing() -> None:
-        with anyio.move_on_after(SILENCE):
-            await ready.wait()
-        if not ready.is_set():
-            out.note(f"{name} waits for a coordinator at {connection.url}")
 
     def say_ready() -> None:
-        ready.set()
         skills = list(served.skills)
         if out.as_json:
             out.record({"agent": name, "url": connection.url, "skills": skills, "pid": os.getpid()})
@@ -146,7 +135,6 @@ async def _serve(served: Agent, connection: Connection, name: str, grace: float,
 
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signals, stop)
-        group.start_soon(tell_what_is_missing)
         await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready, grace=grace)
         group.cancel_scope.cancel()
     served.leave(0)
