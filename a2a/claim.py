@@ -16,7 +16,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from .errors import ClaimLost, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused, StaleFence
+from .errors import ClaimLost, ConnectError, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused, StaleFence
 from .given import milliseconds, milliseconds_if_any
 from .protocol.messages import (
     ClaimAcquire,
@@ -192,7 +192,7 @@ class Claim:
 
     async def _renew(self, fence: int, ttl_ms: int) -> None:
         link = self._owner.link
-        with contextlib.suppress(ConnectionLost):
+        with contextlib.suppress(ConnectionLost, ConnectError):
             while True:
                 await asyncio.sleep(ttl_ms * _RENEW / 1000)
                 asked_at = link.now()
@@ -217,7 +217,7 @@ class Claim:
 
     def _link_ended(self) -> None:
         if self._word is not None and not self._word.done():
-            self._word.set_exception(ConnectionLost("the link was closed"))
+            self._word.set_exception(self._owner.link.lost())
             self._word.exception()  # it may be that nobody has begun to wait for it
 
 

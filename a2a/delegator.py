@@ -26,7 +26,6 @@ from .engine.delegation import Delegation, Review
 from .errors import (
     AlreadyAnswered,
     Conflict,
-    ConnectionLost,
     Gone,
     LocalProtocolError,
     NotFound,
@@ -270,7 +269,7 @@ class Delegator:
             if watched.refused is not None:
                 raise refused(watched.refused)
             if self.link.has_ended:
-                raise ConnectionLost("the link was closed")
+                raise self.link.lost()
             news.clear()
             await news.wait()
 
@@ -800,7 +799,7 @@ class TaskHandle:
     def _check_heard(self) -> None:
         self._owner.link.require_loop()
         if self._owner.link.has_ended:
-            raise ConnectionLost("the link was closed")
+            raise self._owner.link.lost()
         if self._was_left:
             raise LocalProtocolError(
                 f"the block of task {self._known.task} was left, and nothing is heard of it any more: "

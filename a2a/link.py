@@ -37,7 +37,7 @@ from .errors import (
     Refused,
     RemoteProtocolError,
 )
-from .given import require_known, several
+from .given import require_known, several, words
 from .ids import new_secret, numbering
 from .loglines import brief
 from .protocol.codec import (
@@ -254,6 +254,13 @@ class Link:
         """Whether nothing will come over this link any more."""
         return self._is_closing or (self._runner is not None and self._runner.done())
 
+    def lost(self, what: str = "the link was closed") -> ConnectionLost:
+        """Return the error for who waits for what will not come any more: where nobody closed the link, with why."""
+        runner = self._runner
+        has_failed = runner is not None and runner.done() and not runner.cancelled()
+        error = runner.exception() if runner is not None and has_failed else None
+        return ConnectionLost(what if error is None else f"{what}: {words(error)}")
+
     def require_loop(self) -> None:
         """Look whether this is the link's own event loop: elsewhere one would wait for ever for what comes there.
 
@@ -288,7 +295,7 @@ class Link:
         self.require_loop()
         self.wake()
         if self.has_ended:
-            raise ConnectionLost("the link is closed")
+            raise self.lost("the link is closed")
         future = self._replies[request] = self._loop.create_future()
         return future
 
@@ -374,7 +381,7 @@ class Link:
         for timer in (self._timer, self._ack_timer):
             if timer is not None:
                 timer.cancel()
-        self._fail_replies(ConnectionLost("the link was closed"))
+        self._fail_replies(self.lost())
         if not self._welcomed.done():
             self._welcomed.cancel()
 
@@ -497,7 +504,7 @@ class Link:
                 self._welcomed.set_exception(error)
             else:
                 self._welcomed.cancel()
-        self._fail_replies(error if isinstance(error, ConnectError) else ConnectionLost("the link was closed"))
+        self._fail_replies(error if isinstance(error, ConnectError) else self.lost())
         self._fewer_wait.set()
         self._on_change([])
         self._on_written([])

@@ -19,6 +19,7 @@ from a2a import (
     Denied,
     LeaseLapsed,
     Policy,
+    Server,
     SyncTaskContext,
     TaskContext,
     TaskFailed,
@@ -189,6 +190,27 @@ async def test_a_claim_that_was_taken_is_known_with_the_next_renewal() -> None:
                 await anyio.lowlevel.checkpoint()
             with pytest.raises(ClaimLost, match="no claim is held under fence"):
                 claim.check()
+
+
+async def test_a_renewal_that_is_under_way_when_the_link_ends_leaves_no_error_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("owner") as client:
+            async with client.claim("a", ttl=0.3) as claim:
+                assert claim._renewing is not None
+                transport = client.link._transport
+                assert transport is not None
+                with monkeypatch.context() as patched:
+                    patched.setattr(Server, "_received", lambda *_: None)  # no answer will come
+                    while not client.link.session.waiting:
+                        await anyio.lowlevel.checkpoint()
+                client._identity.secret = "another"
+                transport.abort()
+                await asyncio.wait([claim._renewing])
+                assert claim._renewing.exception() is None
+            with pytest.raises(ConnectionLost, match=r"the link is closed: .* refused owner#.*: auth: "):
+                await client.claims()
 
 
 async def test_a_claim_is_called_back_and_then_lost() -> None:

@@ -432,8 +432,10 @@ async def test_what_cannot_be_reached_any_more_for_good_ends_the_link(coordinato
         coordinator.connections[0].transport.abort()
         with pytest.raises(ConnectError, match="moved"):
             await link.wait_closed()
-        with pytest.raises(ConnectionLost, match="the link is closed"):
+        with pytest.raises(ConnectionLost, match="the link is closed: moved"):
             await link.call(TaskGet("t1"))
+        await link.aclose()
+        assert str(link.lost()) == "the link was closed: moved"
 
 
 async def test_the_pauses_begin_anew_after_a_welcome(coordinator, make_link, haste):
