@@ -510,8 +510,9 @@ class ChildTask:
         """Yield what happens to it: as `TaskHandle.events`."""
         with self._parent._waiting_for_child():
             while (event := await self._runner.on_link(self._handle.next_event())) is not None:
+                is_last = self._handle.waits_for_me(event)
                 yield event
-                if self._handle.waits_for_me(event):
+                if is_last:
                     return
 
     async def result(self) -> Any:

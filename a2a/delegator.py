@@ -635,12 +635,15 @@ class TaskHandle:
     async def events(self) -> AsyncIterator[TaskEvent]:
         """Yield what happens to the task, from its beginning to its end, or until its result waits to be confirmed."""
         while (event := await self.next_event()) is not None:
+            is_last = self.waits_for_me(event)
             yield event
-            if self.waits_for_me(event):
+            if is_last:
                 return
 
     def waits_for_me(self, event: TaskEvent) -> bool:
         """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
+        if any(later.event == "rework" for later in self._known.events):
+            return False  # it is history: that result was rejected, as by another process with the key
         is_doubtful = bool(event.data.get("unseenSteer") or event.data.get("staleBasis"))
         is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and is_doubtful)
         return event.kind == "report" and event.state == "reported" and is_mine

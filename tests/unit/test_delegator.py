@@ -464,6 +464,33 @@ async def test_of_two_with_one_key_neither_sees_a_result_that_the_other_has_reje
                 await other.confirm()
 
 
+async def test_who_takes_a_task_up_again_is_told_on_behind_a_result_that_was_rejected(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("p") as one, running.connect("p") as two:
+            async with one.delegate("draft", key="k") as task:
+                assert await task.result() == "draft"
+                await task.reject("shorter")
+            async with two.delegate("draft", key="k") as again:
+                kinds = [event.kind async for event in again.events()]
+                assert ("rework" in kinds, kinds[-1]) == (True, "report"), kinds
+                assert await again.result() == "draft shorter"
+
+
+async def test_events_end_with_a_result_also_where_it_is_rejected_as_it_is_told(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.client.delegate("draft") as task:
+            for first in ("created", "rework"):
+                kinds = []
+                async for event in task.events():
+                    kinds.append(event.kind)
+                    if event.kind == "report" and "rework" not in kinds:
+                        await task.result()
+                        await task.reject("shorter")
+                        while not any(later.event == "rework" for later in task._known.events):
+                            await task._next()
+                assert (kinds[0], kinds[-1]) == (first, "report")
+
+
 async def test_cancel_stops_the_handler_and_ends_the_task(helper: Agent, gate: Any) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running, running.client.delegate("wait") as task:
