@@ -130,13 +130,18 @@ class Crossing:
         with contextlib.suppress(RuntimeError):  # the links have ended; the coordinator will hear so
             self._links.loop.call_soon_threadsafe(_call_all, self._links.loop, calls)
 
-    def in_handlers(self, call: Callable[..., Any], *arguments: Any) -> None:
-        """From the links' loop: have a call made in the handlers' loop, with all that came until it looks."""
+    def in_handlers(self, call: Callable[..., Any], *arguments: Any) -> bool:
+        """From the links' loop: have a call made in the handlers' loop, with all that came until it looks.
+
+        Returns:
+            Whether somebody is there to make it: a loop may be closed under its agents.
+        """
         self._to_handlers.append((call, arguments))
         if not self._is_waking_handlers:
             self._is_waking_handlers = True
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody is there to start anything
+            with contextlib.suppress(RuntimeError):  # it is closed
                 self._handlers.call_soon_threadsafe(self._take)
+        return not self._handlers.is_closed()
 
     def _take(self) -> None:
         # In this order: what is put there from now on wakes this loop again.

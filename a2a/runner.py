@@ -111,6 +111,8 @@ class Runner(Reader):
         self._idle: asyncio.Event | None = None
         self._is_over = False
         self._threads: anyio.CapacityLimiter | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        """In the links' loop: the end of the link, where there is no other any more."""
 
     async def run(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
         self._loop = running_loop()
@@ -194,7 +196,12 @@ class Runner(Reader):
     def _came(self, events: list[WorkEvent]) -> None:
         """In the links' loop: pass on what has to be started and stopped."""
         assert self._crossing is not None, "the link is made by run()"
-        self._crossing.in_handlers(self._take, events)
+        made = self._made
+        assert made is not None, "it has news"
+        if not self._crossing.in_handlers(self._take, events) and not made.has_ended:
+            # It would beat for work that nobody does.
+            log.error("%s leaves: the event loop it ran in was closed under it", self._identity.agent_id)
+            self._leaving = asyncio.get_running_loop().create_task(made.aclose())
 
     async def on_link(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the links' loop and return its result here."""

@@ -142,6 +142,7 @@ async def test_a_call_that_raises_is_reported_and_costs_the_others_nothing(cross
 
 async def test_handlers_that_are_gone_are_told_nothing_and_links_that_are_gone_neither() -> None:
     left: list[Crossing] = []
+    told = asyncio.Event()
 
     async def elsewhere() -> None:
         left.append(Crossing.enter())
@@ -152,9 +153,11 @@ async def test_handlers_that_are_gone_are_told_nothing_and_links_that_are_gone_n
     [orphan] = left
 
     async def tell() -> None:
-        orphan.in_handlers(left.clear)
+        assert not orphan.in_handlers(left.clear)
+        assert mine.in_handlers(told.set)
 
     await mine.on_link(tell())
+    await told.wait()
     assert left == [orphan]
     await orphan.leave()
     await mine.leave()

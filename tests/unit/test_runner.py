@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskContext, TaskFailed
+from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop
 from a2a.errors import HandedOff
 from a2a.runner import Runner
@@ -231,6 +232,35 @@ async def test_a_run_that_is_over_begins_nothing(helper: Agent, gate: Any, monke
         take(runs[0], [event for event in events if isinstance(event, Start)])
         assert not runs[0]._running
         assert gate.ended == [task.id], "once"
+
+
+async def test_an_agent_whose_loop_was_closed_under_it_leaves_its_work_to_others(
+    helper: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    ways: list[Crossing] = []
+
+    async def elsewhere() -> None:
+        ways.append(Crossing.enter())
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            mine = Crossing.enter()
+            await asyncio.to_thread(asyncio.run, elsewhere())
+            runner = Runner(helper, running.settings, "lost")
+            runner._crossing = ways[0]
+            link = await mine.on_link(runner._make_link())
+            await mine.on_link(link.open())
+            async with running.client.delegate("count_words", {"text": "a b"}) as task:
+                while [agent.status for agent in await running.client.find("count_words")] != ["away"]:
+                    await anyio.lowlevel.checkpoint()
+                assert "lost leaves: the event loop it ran in was closed under it" in caplog.messages
+                stop = anyio.Event()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(lambda: helper.run(settings=running.settings, stop=stop))
+                    assert await task.result() == {"words": 2}
+                    stop.set()
+            await ways[0].leave()
+            await mine.leave()
 
 
 @pytest.mark.parametrize(("reason", "grace_ms"), [("superseded", 0), ("cancel", 1_000)])
