@@ -75,6 +75,7 @@ class Client(Reader):
         running_loop()  # where there is none, it says what is needed
         if self._link is not None and not self._link.has_ended:
             raise LocalProtocolError("the client is entered already, and not again before it was left")
+        self._let_go()
         self._link = Link(
             self._settings,
             self._identity,

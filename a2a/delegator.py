@@ -218,6 +218,13 @@ class Delegator:
             raise LocalProtocolError("the client is entered first: async with a2a.connect() as client")
         return self._link
 
+    def _let_go(self) -> None:
+        """Forget who waited in a loop that was closed since: nobody is there to be woken."""
+        if self._link is not None and self._link.is_stranded:
+            self._handles.clear()
+            self._claims.clear()
+            self._written.clear()
+
     def changed(self, delegations: list[Delegation]) -> None:
         """Wake the handles of these delegations; all of them where the link has ended."""
         if not delegations:

@@ -252,7 +252,12 @@ class Link:
     @property
     def has_ended(self) -> bool:
         """Whether nothing will come over this link any more."""
-        return self._is_closing or (self._runner is not None and self._runner.done())
+        return self._is_closing or self.is_stranded or (self._runner is not None and self._runner.done())
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether its event loop was closed under it."""
+        return self._loop.is_closed()
 
     def lost(self, what: str = "the link was closed") -> ConnectionLost:
         """Return the error for who waits for what will not come any more: where nobody closed the link, with why."""

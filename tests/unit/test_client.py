@@ -84,6 +84,25 @@ async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> N
                 assert await client.find() == []
 
 
+async def test_a_client_whose_loop_was_closed_under_it_is_entered_again(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = await running.connect("owner").__aenter__()
+            task = await client.delegate("nobody_has_it").__aenter__()
+            stranded = client.link
+            with monkeypatch.context() as patched:
+                # As where it is so: the one that runs here cannot be closed, and another leaves much behind.
+                patched.setattr(stranded, "_loop", asyncio.new_event_loop())
+                stranded._loop.close()
+                assert stranded.has_ended
+                async with client:
+                    assert task not in client._handles.values(), "nobody is there to be woken"
+                    assert await client.call("count_words", {"text": "a b"}) == {"words": 2}
+            await stranded.aclose()
+
+
 @pytest.mark.parametrize(
     ("user", "principal"),
     [
