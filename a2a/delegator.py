@@ -219,11 +219,11 @@ class Delegator:
         return self._link
 
     def _let_go(self) -> None:
-        """Forget who waited in a loop that was closed since: nobody is there to be woken."""
+        """Forget who waits for news of a link that has ended: over another one none come."""
+        self._handles.clear()
+        self._written.clear()
         if self._link is not None and self._link.is_stranded:
-            self._handles.clear()
-            self._claims.clear()
-            self._written.clear()
+            self._claims.clear()  # whose waiting is in a loop in which nobody can be woken
 
     def changed(self, delegations: list[Delegation]) -> None:
         """Wake the handles of these delegations; all of them where the link has ended."""
@@ -271,11 +271,11 @@ class Delegator:
         return values
 
     async def _told(self, watched: Watched | WatchedAgents) -> None:
-        news = self._written[watched]
+        news = self._written.get(watched)
         while not watched.values:
             if watched.refused is not None:
                 raise refused(watched.refused)
-            if self.link.has_ended:
+            if self.link.has_ended or news is None:
                 raise self.link.lost()
             news.clear()
             await news.wait()
@@ -815,6 +815,8 @@ class TaskHandle:
                 f"the block of task {self._known.task} was left, and nothing is heard of it any more: "
                 "delegate with its key to take it up again"
             )
+        if id(self._known) not in self._owner._handles:  # its client was left, and entered again
+            raise self._owner.link.lost()
 
     def _wake(self) -> None:
         self._news.set()

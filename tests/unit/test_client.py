@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, Client, Server, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
+from a2a import Agent, Client, Server, TaskCanceled, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
 from a2a.errors import ConnectError, ConnectionLost, Forbidden, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
@@ -82,6 +82,24 @@ async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> N
                 assert await client.find() == [], "it goes on"
             async with client:
                 assert await client.find() == []
+
+
+async def test_what_was_begun_before_a_client_was_left_does_not_wait_for_news_once_it_is_entered_again() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.connect("owner")
+            async with client:
+                task = await client.delegate("nobody_has_it", key="k").__aenter__()
+                written = await client.follow_context("plans", "", 0)
+            async with client:
+                for wait in (task.result, task.question, task.next_event, lambda: client.next_written(written)):
+                    with pytest.raises(ConnectionLost):
+                        await wait()
+                async with client.delegate("nobody_has_it", key="k") as again:
+                    await task.__aexit__(None, None, None)
+                    assert await again.cancel() == "canceled"
+                    with pytest.raises(TaskCanceled):
+                        await again.result()
 
 
 async def test_a_client_whose_loop_was_closed_under_it_is_entered_again(
