@@ -76,16 +76,21 @@ class _Loop:
             return await function(*arguments)
 
         async def end() -> None:
+            for task in under_way:
+                task.cancel()
             if under_way:
                 await asyncio.wait(under_way)
+            made.close()  # where it was not even handed over
 
         # Not by the portal, which waits for a task to begin: interrupted there one would not know which that is.
-        future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+        made, future = work(), None
         try:
+            future = asyncio.run_coroutine_threadsafe(made, self._loop)
             return future.result()
         except BaseException:
-            # Left to itself it would go on to wait, for a claim say, or take what comes next from an iterator.
-            if not future.done() and future.cancel():
+            # Left to itself it would go on to wait, for a claim say, or take what comes next from an iterator. Who is
+            # interrupted as it is handed over has no future, and it is under way all the same.
+            if future is None or not future.done():
                 wait([asyncio.run_coroutine_threadsafe(end(), self._loop)], _GIVES_UP_WITHIN)
             raise
 

@@ -152,6 +152,29 @@ def in_another_thread(*agents: Agent) -> Iterator[Squad]:
             assert isinstance(running.exception(BOUND), Interrupted)
 
 
+@pytest.mark.parametrize("is_handed_over", [True, False])
+def test_who_is_interrupted_as_a_call_is_handed_over_has_given_it_up(
+    monkeypatch: pytest.MonkeyPatch, is_handed_over: bool
+) -> None:
+    with in_another_thread() as running, sync.connect(settings=running.settings, name="script") as client:
+        hand_over = asyncio.run_coroutine_threadsafe
+
+        def interrupted_in_it(work: Any, loop: Any) -> None:
+            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", hand_over)
+            if is_handed_over:
+                hand_over(work, loop)
+            raise Interrupted
+
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted_in_it)
+        with pytest.raises(Interrupted):
+            client.call("nobody_has_it")
+        assert not client._client._handles, "nobody waits for it any more"
+        until = time.monotonic() + BOUND
+        while any(task["metadata"]["state"] != "canceled" for task in client.list()) and time.monotonic() < until:
+            pass
+        assert {task["metadata"]["state"] for task in client.list()} <= {"canceled"}
+
+
 def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Agent, gate: Any) -> None:
     with in_another_thread(helper) as running, sync.connect(settings=running.settings, name="other") as other:
         with sync.connect(settings=running.settings, name="script") as client:
