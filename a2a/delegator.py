@@ -649,11 +649,12 @@ class TaskHandle:
 
     def waits_for_me(self, event: TaskEvent) -> bool:
         """Tell whether nothing more happens after this event before the delegator has confirmed or rejected."""
-        if any(later.event == "rework" for later in self._known.events):
-            return False  # it is history: that result was rejected, as by another process with the key
         is_doubtful = bool(event.data.get("unseenSteer") or event.data.get("staleBasis"))
         is_mine = self._evaluator == "delegator" or (self._evaluator == "auto" and is_doubtful)
-        return event.kind == "report" and event.state == "reported" and is_mine
+        if not is_mine or event.kind != "report" or event.state != "reported":
+            return False
+        # It is history where that result was rejected since, as by another process with the key.
+        return all(later.event != "rework" for later in self._known.events)
 
     @property
     def _is_mine_to_confirm(self) -> bool:
