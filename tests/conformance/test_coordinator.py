@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from a2a.conformance.case import Need, Role
+from a2a.conformance.conversation import Conversation
 from a2a.conformance.peer import Settings
 from a2a.conformance.playing import cases, coordinator_from, play_coordinator, selected
 from a2a.conformance.runner import Status
@@ -78,6 +82,21 @@ async def test_a_coordinator_that_is_set_to_other_numbers_fails_no_case(
         assert outcome.status is Status.SKIPPED, unmet(told)
         assert outcome.case.id.startswith(name)
         assert outcome.detail.startswith(reason)
+
+
+async def test_a_suite_that_is_slow_to_speak_fails_no_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a case has to say in time it has more time for than a busy machine takes."""
+    send_frames = Conversation.send_frames
+
+    async def late(self: Conversation, *frames: dict[str, Any]) -> None:
+        await asyncio.sleep(0.2)
+        await send_frames(self, *frames)
+
+    monkeypatch.setattr(Conversation, "send_frames", late)
+    chosen = selected(CASES, ("FENCE-4", "OFFER-6", "OFFER-8", "LEASE-4", "LEASE-8"))
+    async with host() as hosted:
+        settings = Settings(hosted.url, token=hosted.tokens.token, operator_token=hosted.tokens.operator_token)
+        assert unmet(await play_coordinator(chosen, settings)) == []
 
 
 def test_there_is_a_case_of_every_area_of_the_specification() -> None:

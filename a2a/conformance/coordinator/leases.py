@@ -15,6 +15,8 @@ coordinator = functools.partial(case, Role.COORDINATOR)
 
 SHORT = {"leaseMs": 150, "offerMs": 150, "heartbeatMs": 50}
 """Timers of a task whose lease is to run out."""
+OFTEN = {"losses": 100}
+"""Limits of a task that the only agent there may lose again and again, until another has joined."""
 
 
 @coordinator("FENCE-1")
@@ -87,7 +89,8 @@ async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> 
     """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""
     skill = under.skill()
     zombie, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 400})
+    # Only the lease runs out: the second one has its time to accept.
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 400, "offerMs": 2_000})
     old = await zombie.offered(created.task)
     await zombie.heartbeat(old)
     second = await under.peer(skills=(skill,))
@@ -192,11 +195,12 @@ async def a_grant_without_a_sign_of_life_goes_to_another(under: Coordinator) -> 
     """An agent that says nothing within `offerMs` loses the grant, which counts as a loss."""
     skill = under.skill()
     silent, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT)
+    # Time for the other to join, or the silent one is asked again, and then to be heard, and to stay.
+    created = await client.delegate(skill, timers={"offerMs": 1_000, "leaseMs": 60_000})
     await silent.offered(created.task)
     other = await under.peer(skills=(skill,))
     offer = await other.offered(created.task)
-    await other.heartbeat(offer)  # or it loses its grant as well, if this peer is held up
+    await other.heartbeat(offer)
     check(offer.body.get("attempt") == 2, "attempt 2", offer)
     counters = (await client.view(created.task))["metadata"].get("counters") or {}
     check(counters.get("losses") == 1, "one loss counted", counters)
@@ -207,7 +211,7 @@ async def an_offer_that_nobody_accepts_is_withdrawn(under: Coordinator) -> None:
     """An offer that was not granted and is not accepted within `offerMs` is withdrawn; an accept then is `stale`."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 300})
+    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 300}, limits=OFTEN)
     await first.heartbeat(await first.offered(created.task))
     second = await under.peer(skills=(skill,))
     offer = await second.offered(created.task)
@@ -222,7 +226,7 @@ async def an_offer_tells_what_became_of_earlier_attempts(under: Coordinator) -> 
     """The offer after a lapsed lease has a dossier: the attempt before with its agent, fence, end and last note."""
     skill = under.skill()
     first, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT)
+    created = await client.delegate(skill, timers=SHORT, limits=OFTEN)
     old = await first.offered(created.task)
     await first.heartbeat(old, progressNo=3, note="half way")
     second = await under.peer(skills=(skill,))
@@ -255,7 +259,8 @@ async def revives_a_lapsed_lease_that_is_heard_again(under: Coordinator) -> None
     """After its lease lapsed a heartbeat brings the attempt back; nobody has told the agent to stop meanwhile."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT)
+    # Once the lease has lapsed the same agent may be asked again, and be told when that offer is over.
+    created = await client.delegate(skill, timers=SHORT | {"offerMs": 60_000})
     await client.request("task.watch", task=created.task)
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
@@ -293,7 +298,7 @@ async def a_cancel_ends_when_the_lease_runs_out(under: Coordinator) -> None:
     """A task in `canceling` whose holder is not heard any more is canceled."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT | {"cancelMs": 60_000})
+    created = await client.delegate(skill, timers={"cancelMs": 60_000})
     await worker.heartbeat(await worker.offered(created.task))
     answer = await client.request("task.cancel", task=created.task)
     check(answer.body.get("will") == "pending", "will pending", answer)
