@@ -206,7 +206,7 @@ def test_a_patch_is_edited_in_an_editor(
 
 def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, lead: Lead) -> None:
     async def ask(task: TaskContext) -> Any:
-        answer = await task.ask("Commit this?", options=["approve"], default="approve", timeout=0.5)
+        answer = await task.ask("Commit this?", options=["approve"], default="approve", timeout=2.0)
         return {"verdict": "deployed", "text": answer}
 
     lead.does = ask
@@ -220,7 +220,7 @@ def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: 
         await anyio.sleep_forever()
 
     lead.does = wait
-    done = command("run", "modernise", "--sdist", "a==1", "--timeout", "0.3")
+    done = command("run", "modernise", "--sdist", "a==1", "--timeout", "2")
     assert done.code == 4
     assert "the same command goes on with it" in done.err
 
