@@ -107,15 +107,21 @@ class _Builder:
         self._sandbox = sandbox
 
     async def provide_pytest(self, report: Report) -> None:
-        """Lend pytest from this installation, or fetch it."""
+        """Lend pytest from this installation, or fetch it; in front of all that the project fetches.
+
+        The pytest that a project names may be too old for this Python.
+        """
+        lent = self._folder / "lent"
+        lent.mkdir()
         if importlib.util.find_spec("pytest") is not None:
-            lent = self._folder / "lent"
-            lent.mkdir()
             _lend("pytest", lent)
-            (_site_packages(self._python) / "lent.pth").write_text(f"{lent}\n")
-            return
-        await report(None, "installing pytest")
-        await self._fetch("pytest")
+        else:
+            await report(None, "installing pytest")
+            await self._fetch("pytest", into=lent)
+        before = "next(at for at, part in enumerate(sys.path) if part.endswith('site-packages'))"
+        (_site_packages(self._python) / "lent.pth").write_text(
+            f"import sys; sys.path.insert({before}, {str(lent)!r})\n"
+        )
 
     async def install_project(self, report: Report) -> None:
         """Build the project in the sandbox, then fetch what it says it depends on."""
@@ -150,15 +156,16 @@ class _Builder:
         folders = [self._work.path, home, self._folder]
         return await run_foreign(self._sandbox, command, cwd=home, writable=folders, env=env, limits=BUILD_LIMITS)
 
-    async def _fetch(self, *requirements: str) -> bool:
-        failed = await _fetch(self._python, *requirements)
+    async def _fetch(self, *requirements: str, into: Path | None = None) -> bool:
+        failed = await _fetch(self._python, *requirements, into=into)
         self.notes += [failed] * bool(failed)
         return not failed
 
 
-async def _fetch(python: str, *requirements: str) -> str:
-    """Install from the index; return what went wrong."""
-    command = [*_pip(python, "install"), "--prefer-binary", "--no-compile", "--", *requirements]
+async def _fetch(python: str, *requirements: str, into: Path | None = None) -> str:
+    """Install from the index, into another folder than the environment's if one is named; return what went wrong."""
+    where = ["--target", str(into)] if into else []
+    command = [*_pip(python, "install"), *where, "--prefer-binary", "--no-compile", "--", *requirements]
     done = await run(command, cwd=Path(python).parent, limits=INSTALL_LIMITS)
     return f"could not install {', '.join(requirements)}: {_why(done)}" if done.code != 0 else ""
 

@@ -23,6 +23,7 @@ from .shapes import EVIDENCE_IDS_MAX, EXCERPT_CHARS_MAX, Evidence, Outcome, RunT
 from .workspace import Worktree
 
 __all__ = [
+    "BAD",
     "PYTEST_OPTIONS",
     "TELLING",
     "Baseline",

@@ -13,7 +13,7 @@ from typing import Final
 from a2a import Agent, TaskContext
 
 from .environment import Environment, extend_environment, import_paths_of, make_environment
-from .evidence import TELLING, Baseline, Run, RunSettings, count, run_tests, unstable_tests
+from .evidence import BAD, TELLING, Baseline, Run, RunSettings, count, run_tests, unstable_tests
 from .findings import count_findings
 from .needs import first_error, missing_modules, requirements_for
 from .processes import Report, silent
@@ -156,12 +156,16 @@ def _why_none(run: Run, notes: tuple[str, ...]) -> str:
     hints = f" ({'; '.join(notes)})" if notes else ""
     if run.timed_out:
         return f"the tests did not end within {FOREIGN_LIMITS.seconds:.0f} seconds"
+    error = first_error(run.output)
     if not run.outcomes:
-        return f"no tests were found{hints}" if run.code == 5 else f"the tests do not start{hints}: {run.output[-300:]}"
-    if not _is_telling(run):
-        error = first_error(run.output)
-        return f"no test passes before anything is touched{f': {error}' if error else ''}{hints}"
-    return ""
+        said = error or run.output[-300:]
+        return f"no tests were found{hints}" if run.code == 5 else f"the tests do not start{hints}: {said}"
+    passed, failed = (sum(outcome in kind for outcome in run.outcomes.values()) for kind in (TELLING, BAD))
+    if passed and passed >= failed:
+        return ""
+    # A few that pass where nearly all fail say nothing of what the others are about, as where it cannot be imported.
+    how_many = f"only {passed} of {passed + failed} tests pass" if passed else "no test passes"
+    return f"{how_many} before anything is touched{f': {error}' if error else ''}{hints}"
 
 
 def _store(run_dir: Path, baseline: Baseline, seconds: float) -> BaselineShape:

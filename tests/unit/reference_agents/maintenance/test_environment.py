@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +40,28 @@ def test_pytest_is_lent_and_nothing_else_of_this_installation(test_python: str) 
     assert imports(test_python, "pytest")
     assert not imports(test_python, "libcst")
     assert not imports(test_python, "a2a")
+
+
+def test_pytest_comes_before_what_a_project_fetches(test_python: str) -> None:
+    [site] = Path(test_python).parents[1].glob("lib/python*/site-packages")
+    older = site / "pytest"
+    older.mkdir()
+    try:
+        (older / "__init__.py").write_text("raise ImportError('too old')\n")
+        assert imports(test_python, "pytest")
+    finally:
+        shutil.rmtree(older)
+
+
+async def test_where_there_is_no_pytest_to_lend_it_is_fetched_beside_what_a_project_fetches(
+    work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip = Pip(monkeypatch)
+    find = module.importlib.util.find_spec
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None if name == "pytest" else find(name))
+    made = await make_environment(work, tmp_path, "a" * 40, None, silent)
+    assert pip.fetched == [["pytest"]]
+    assert pip.targets == [str(Path(made.python).parents[2] / "lent")]
 
 
 async def test_an_environment_is_made_once_for_a_commit(work: Worktree, tmp_path: Path) -> None:
@@ -98,6 +122,7 @@ class Pip:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *builds: bytes) -> None:
         self.fetched: list[list[str]] = []
+        self.targets: list[str] = []
         self.variables: list[dict[str, str]] = []
         self._builds = list(builds)
         self._real = module.run
@@ -108,6 +133,7 @@ class Pip:
         if "install" not in command:
             return await self._real(command, **options)
         self.fetched.append(command[command.index("--") + 1 :])
+        self.targets += [after for option, after in itertools.pairwise(command) if option == "--target"]
         is_there = "nowhere" not in self.fetched[-1]
         return Finished(0 if is_there else 1, b"", b"" if is_there else b"ERROR: No matching distribution", False, 0.1)
 

@@ -66,6 +66,11 @@ async def test_a_test_that_is_not_the_same_twice_is_unstable(repository: MAKE, t
     [
         ({"project.py": "x = 1\n"}, "no tests were found"),
         ({"test_a.py": "def test_bad(): assert False\n"}, "no test passes"),
+        (
+            {"test_a.py": "def test_good(): pass\ndef test_bad(): {}['x']\ndef test_worse(): assert False\n"},
+            "only 1 of 3 tests pass before anything is touched: KeyError: 'x'",
+        ),
+        ({"conftest.py": "raise RuntimeError('not here')\n", "test_a.py": "def test_good(): pass\n"}, "not here"),
         ({"test_a.py": "import nothing_of_that_name\n"}, "No module named 'nothing_of_that_name'"),
     ],
 )
