@@ -28,7 +28,7 @@ __all__ = ["agent", "prepare", "prepare_workspace"]
 OTHERWISE: Final = {
     3: ("-W", "ignore::pytest.PytestWarning"),
     4: ("-o", "addopts="),
-    5: ("-o", "python_files=test_*.py *_test.py tests.py"),
+    5: ("-o", "python_files=test*.py *_test.py *_tests.py"),
 }
 """Pytest's exit code to the options with which it is run again where no test passes. It failed itself, as where the
 repository has warnings be errors and pytest has learned new ones; it did not know an option, as where the repository's

@@ -124,10 +124,11 @@ async def test_options_for_plugins_that_are_not_here_are_left_out(repository: MA
 async def test_tests_by_the_names_that_other_runners_take_are_found_where_there_are_no_others(
     repository: MAKE, tmp_path: Path
 ) -> None:
-    repo = repository({"project/tests.py": "def test_good(): pass\n"})
+    names = ("project/tests.py", "tests/project_tests.py", "testall.py")
+    repo = repository(dict.fromkeys(names, "def test_good(): pass\n"))
     workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
-    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 1)
-    assert workspace["pytest_options"] == ["-o", "python_files=test_*.py *_test.py tests.py"]
+    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 3)
+    assert workspace["pytest_options"] == ["-o", "python_files=test*.py *_test.py *_tests.py"]
     with_both = repository({"test_a.py": "def test_a(): pass\n", "tests.py": "def test_b(): pass\n"}, name="both")
     workspace = await made({"repository": str(with_both.path)}, tmp_path / "other")
     assert (workspace["tests"]["passed"], workspace["pytest_options"]) == (1, [])
