@@ -16,7 +16,18 @@ import anyio
 import pytest
 from websockets.asyncio.client import connect as ws_connect
 
-from a2a import Agent, ConnectionLost, MemoryStore, Policy, Server, SqliteStore, StoreError, connect, slack
+from a2a import (
+    Agent,
+    ConnectionLost,
+    MemoryStore,
+    Policy,
+    Server,
+    SqliteStore,
+    StoreError,
+    TaskFailed,
+    connect,
+    slack,
+)
 from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
 from a2a.engine.policy import Admission, Durations, digest
@@ -434,7 +445,7 @@ async def test_timers_run_on_where_the_wall_clock_was_set_back(caplog: pytest.Lo
 async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_lapses(
     helper: Agent, gate: Any
 ) -> None:
-    store, lease = MemoryStore(), server_module.HELD_UP_MS // 4
+    store, lease = MemoryStore(), 250
     policy = Policy(durations=Durations(heartbeat_ms=lease // 5, lease_ms=lease, offer_ms=lease), recovery_grace_ms=0)
     server = Server(store, policy)
     await server.open()
@@ -446,7 +457,7 @@ async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_
             async with client.delegate("wait") as task:
                 await gate.begun.wait()
                 # The agent's heartbeats go out all the while, from a thread of their own, and nobody reads them.
-                time.sleep((server_module.HELD_UP_MS + 2 * lease) / 1000)  # noqa: ASYNC251
+                time.sleep((lease + 2 * server_module.HELD_UP_MS) / 1000)  # noqa: ASYNC251
                 gate.open.set()
                 await task.result()
             stop.set()
@@ -454,6 +465,18 @@ async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_
     await server.aclose()
     assert "Settled" in kinds
     assert "LeaseExpired" not in kinds
+
+
+async def test_timers_run_out_though_the_loop_is_late_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "HELD_UP_MS", 0)
+    server = Server(MemoryStore(), Policy())
+    await server.open()
+    listener = await server.listen()
+    with anyio.fail_after(BOUND):
+        async with connect(url=listener.url, token="", name="asker") as client:
+            with pytest.raises(TaskFailed, match="within 100 ms"):
+                await client.call("nobody", timers={"queue": 0.1})
+    await server.aclose()
 
 
 async def test_what_is_overdue_at_the_start_is_not_taken_for_a_loop_that_was_held_up(
