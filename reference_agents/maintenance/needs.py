@@ -11,16 +11,19 @@ import ast
 import configparser
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["REQUIREMENT", "asked_for", "first_error", "missing_modules", "requirements_for"]
+__all__ = ["REQUIREMENT", "asked_for", "missing_modules", "requirements_for", "usual_error"]
 
 REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
 """A name with versions; an address or an option is none."""
 MISSING: Final = re.compile(r"\b(?:ModuleNotFoundError: |plugin \"[\w.]+\": )No module named '(\w+)[\w.]*'")
-ERROR: Final = re.compile(r"^(?:E\s+|INTERNALERROR>\s+)?((?:\w+\.)*\w*(?:Error|Exception|Warning)\b(?:: .*)?)$", re.M)
+ERROR: Final = re.compile(
+    r"^(?:E\s+|INTERNALERROR>\s+)?(?!_pytest\.)((?:\w+\.)*\w*(?:Error|Exception|Warning)\b(?:: .*)?)$", re.M
+)
 FILES: Final = ("*requirements*.txt", "requirements/*.txt")
 FILE_BYTES_MAX: Final = 256 * 1024
 TAKEN_FOR_GRANTED: Final = {"mock": "mock", "six": "six", "pkg_resources": "setuptools<70"}
@@ -39,10 +42,10 @@ def missing_modules(output: str) -> list[str]:
     return sorted(set(MISSING.findall(output)))
 
 
-def first_error(output: str) -> str:
-    """Return the first error that a run of tests, or a build, names; empty if it names none."""
-    found = ERROR.search("\n".join(line.strip() for line in output.splitlines()))
-    return found.group(1)[:300] if found else ""
+def usual_error(output: str) -> str:
+    """Return the error that a run of tests names most often, the first of several; empty if it names none."""
+    found = Counter(ERROR.findall("\n".join(line.strip() for line in output.splitlines())))
+    return found.most_common(1)[0][0][:300] if found else ""
 
 
 def requirements_for(modules: Iterable[str], tree: Path) -> list[str]:

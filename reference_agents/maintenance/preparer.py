@@ -15,7 +15,7 @@ from a2a import Agent, TaskContext
 from .environment import Environment, extend_environment, import_paths_of, make_environment
 from .evidence import BAD, TELLING, Baseline, Run, RunSettings, count, run_tests, unstable_tests
 from .findings import count_findings
-from .needs import first_error, missing_modules, requirements_for
+from .needs import missing_modules, requirements_for, usual_error
 from .processes import Report, silent
 from .sandbox import FOREIGN_LIMITS, detect
 from .shapes import EVIDENCE_IDS_MAX, Source, Workspace
@@ -156,7 +156,7 @@ def _why_none(run: Run, notes: tuple[str, ...]) -> str:
     hints = f" ({'; '.join(notes)})" if notes else ""
     if run.timed_out:
         return f"the tests did not end within {FOREIGN_LIMITS.seconds:.0f} seconds"
-    error = first_error(run.output)
+    error = usual_error(run.output)
     if not run.outcomes:
         said = error or run.output[-300:]
         return f"no tests were found{hints}" if run.code == 5 else f"the tests do not start{hints}: {said}"

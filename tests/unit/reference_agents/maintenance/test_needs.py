@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reference_agents.maintenance.needs import asked_for, first_error, missing_modules, requirements_for
+from reference_agents.maintenance.needs import asked_for, missing_modules, requirements_for, usual_error
 
 OUTPUT = """\
 ____ ERROR collecting tests/test_a.py ____
@@ -41,11 +41,13 @@ def test_modules_that_are_missing_are_read_from_what_python_says() -> None:
             "INTERNALERROR> pytest.PytestUnknownMarkWarning: no such mark",
             "pytest.PytestUnknownMarkWarning: no such mark",
         ),
+        ("E   KeyError: 'a'\nE   ValueError: b\nE   ValueError: b\n", "ValueError: b"),
+        ("E   _pytest.nodes.Collector.CollectError: no\nE   ImportError: why", "ImportError: why"),
         ("1 failed", ""),
     ],
 )
-def test_the_first_error_is_the_reason_to_tell(output: str, told: str) -> None:
-    assert first_error(output) == told
+def test_the_error_that_is_named_most_often_is_the_reason_to_tell(output: str, told: str) -> None:
+    assert usual_error(output) == told
 
 
 def test_all_the_usual_places_are_looked_at_and_nothing_is_run(tmp_path: Path) -> None:
