@@ -1,4 +1,4 @@
-"""`a2a coordinator run`: the long-running process."""
+"""`a2a coordinator`: the long-running process, and copies of its ledger."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -20,11 +21,13 @@ from ..errors import StoreError
 from ..hosting import Hosted, UnsafeAddress, host
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
+from ..stores.backup import backup as copy_ledger
 from ..transports.websocket import WebSocketSettings
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
 from .options import read_token
 from .output import Output
+from .signals import interrupted_by_sigterm
 
 __all__ = ["announce", "coordinator", "hosting", "until_stopped"]
 
@@ -43,7 +46,7 @@ What nothing else frees is 17 objects of each closed connection, two kilobytes: 
 
 @click.group()
 def coordinator() -> None:
-    """Run the coordinator."""
+    """Run the coordinator, and back its ledger up."""
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -100,6 +103,33 @@ def run(
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
     run_loop(lambda: _serve(settings, Output(ready_json, is_quiet)))
+
+
+@coordinator.command()
+@click.argument("ledger", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("to", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def backup(ledger: Path, to: Path, as_json: bool) -> None:
+    """Copy LEDGER as it is now to the file TO, and its large payloads to TO.blobs, also while its coordinator runs.
+
+    Nothing of a ledger may be at TO yet. The copy is a ledger itself: `a2a replay TO --verify` proves it. To go back to
+    it, stop the coordinator, move LEDGER and all that begins with its name away, and put both in its place.
+    """
+    if not to.name:
+        raise click.UsageError("TO: expected the name of a file, got none")
+    started = time.perf_counter()
+    with interrupted_by_sigterm():
+        made = copy_ledger(ledger, to)
+    seconds = time.perf_counter() - started
+    out = Output(as_json, False)
+    if as_json:
+        copied = {"lsn": made.lsn, "blobs": made.blobs, "bytes": made.bytes}
+        out.record({"db": str(to), **copied, "seconds": round(seconds, 3)})
+    else:
+        out.line(
+            f"{to}: the ledger up to record {made.lsn}, {made.bytes} bytes with {made.blobs} large payloads, in"
+            f" {seconds:.1f} s"
+        )
 
 
 async def _serve(settings: Settings, out: Output) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "dev": (".dev", "dev", "A coordinator and the agents you are writing, started again when they change."),
-    "coordinator": (".coordinator", "coordinator", "Run the coordinator."),
+    "coordinator": (".coordinator", "coordinator", "Run the coordinator, and back its ledger up."),
     "agent": (".agents", "agent", "Run agents, make any program one, see who is there."),
     "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),

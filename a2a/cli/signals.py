@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 import click
 
-__all__ = ["ended_by_sigterm"]
+__all__ = ["ended_by_sigterm", "interrupted_by_sigterm"]
 
 
 @contextlib.contextmanager
@@ -33,3 +34,18 @@ def ended_by_sigterm() -> Iterator[None]:
         raise
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM end a command without an event loop as Ctrl-C does."""
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # signals are the main thread's, and so is the command
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -58,22 +58,20 @@ class BlobDirectory:
             OSError: one could not be written; nothing unfinished is left behind.
         """
         digests = [self._digest_of(piece) for piece in pieces]
-        missing: dict[Path, bytes] = {}
-        folders: dict[Path, None] = {}
-        for digest, piece in zip(digests, pieces, strict=True):
-            path = self._path_of(digest)
-            # Of one that is there too: whoever renamed it may not have come to the sync of its directory.
-            folders[path.parent] = None
-            if not path.exists():
-                missing[path] = piece
-        for folder in folders:
-            if folder not in self._known_directories:
-                make_private_directory(folder)
-                self._known_directories.add(folder)
-        self._write(missing)
-        for folder in folders:
-            sync_directory(folder)
+        self._keep(digests, pieces)
         return digests
+
+    def copy(self, source: BlobDirectory, digests: Sequence[bytes]) -> int:
+        """Keep blobs of another directory, durable as by `put`, and return how many bytes they have.
+
+        Raises:
+            StoreCorrupt: one is missing there, or not what its name says.
+            StoreError: it cannot be read.
+            OSError: one could not be written; nothing unfinished is left behind.
+        """
+        pieces = [source.get(digest) for digest in digests]
+        self._keep(digests, pieces)
+        return sum(map(len, pieces))
 
     def digests_in(self, column: object) -> list[bytes]:
         """Return the digests in a column of a row, one behind the other there.
@@ -117,6 +115,23 @@ class BlobDirectory:
                 raise StoreCorrupt(
                     f"{path}: a large payload of this ledger is missing; the directory belongs to the ledger"
                 )
+
+    def _keep(self, digests: Sequence[bytes], pieces: Sequence[bytes]) -> None:
+        missing: dict[Path, bytes] = {}
+        folders: dict[Path, None] = {}
+        for digest, piece in zip(digests, pieces, strict=True):
+            path = self._path_of(digest)
+            # Of one that is there too: whoever renamed it may not have come to the sync of its directory.
+            folders[path.parent] = None
+            if not path.exists():
+                missing[path] = piece
+        for folder in folders:
+            if folder not in self._known_directories:
+                make_private_directory(folder)
+                self._known_directories.add(folder)
+        self._write(missing)
+        for folder in folders:
+            sync_directory(folder)
 
     def _digest_of(self, piece: bytes) -> bytes:
         _, known = self._recent.pop(id(piece), (b"", b""))

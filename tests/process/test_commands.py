@@ -234,6 +234,35 @@ def test_a_ledger_that_cannot_be_written_ends_the_coordinator_with_70(start: Sta
     assert again.end() == 0
 
 
+def test_a_ledger_is_backed_up_while_its_coordinator_works_and_started_from_that(
+    home: Path, start: Start, a2a: Any, coordinator: Any
+) -> None:
+    process, _ = coordinator()
+    a2a("delegate", "nobody", "--text", "x" * 100_000, "--no-wait", "--key", "before")
+    busy = start("bench", "--seconds", "3600", "--in-flight", "1")
+    first = json.loads(a2a("task", "ls", "--skill", "nobody", "--json"))
+    while not a2a("task", "ls", "--skill", "bench.echo", "--json"):
+        pass  # each look is a process
+    made = json.loads(a2a("coordinator", "backup", "ledger.db", "copy.db", "--json"))
+    later = json.loads(a2a("coordinator", "backup", "ledger.db", "later.db", "--json"))
+    assert later["lsn"] > made["lsn"] > 2, "the coordinator went on"
+    assert busy.end(signal.SIGINT) == 130
+    assert process.end() == 0
+    assert sorted(str(file) for file in home.glob("copy.db*")) == [f"{home}/copy.db", f"{home}/copy.db.blobs"]
+    for name in ("copy.db", "later.db"):
+        a2a("replay", name, "--verify")
+    assert len(a2a("replay", "copy.db", "--json").splitlines()) == made["lsn"]
+
+    for suffix in ("", ".blobs"):
+        Path(f"ledger.db{suffix}").rename(f"old.db{suffix}")
+        Path(f"copy.db{suffix}").rename(f"ledger.db{suffix}")
+    restored, ready = coordinator()
+    assert ready["epoch"] == 2
+    listed = json.loads(a2a("task", "ls", "--skill", "nobody", "--json"))
+    assert (listed["id"], listed["metadata"]["state"]) == (first["id"], "queued")
+    assert restored.end() == 0
+
+
 def test_a_coordinator_with_tls_is_found_by_who_trusts_its_certificate(
     home: Path, start: Start, a2a: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,11 @@ PRAGMA wal_autocheckpoint = {pages};
 -- Keep a connection that only reads from ever writing
 PRAGMA query_only = ON;
 
+-- configure_copy --
+-- Write a file that is thrown away where it does not come to be whole, and synced where it does
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+
 -- set_page_size --
 -- Write a payload in few pages: each costs a checksum and four calls of the system, whatever is in it
 PRAGMA page_size = 8192;
@@ -52,6 +57,18 @@ PRAGMA quick_check(3);
 -- list_blobs --
 -- What files the log names, a row's digests one behind the other
 SELECT DISTINCT blobs FROM log WHERE blobs != x'';
+
+-- list_blobs_of_tasks --
+-- The same of the archive
+SELECT DISTINCT blobs FROM archive WHERE blobs != x'';
+
+-- list_blobs_of_conflicts --
+-- The same of the archived conflicts
+SELECT DISTINCT blobs FROM conflicts WHERE blobs != x'';
+
+-- list_blobs_of_contexts --
+-- The same of the archived contexts
+SELECT DISTINCT blobs FROM contexts WHERE blobs != x'';
 
 -- check_log --
 -- How many entries there are and which is the last; the two differ when one is missing

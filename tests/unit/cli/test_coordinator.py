@@ -1,4 +1,4 @@
-"""`a2a coordinator run`: what it refuses, what it announces, how it ends. Real processes are in tests/process."""
+"""`a2a coordinator`: what it refuses, what it announces, how it ends. Real processes are in tests/process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from a2a.cli.output import Output
 from a2a.credentials import load_tokens
 from a2a.errors import StoreError
 from a2a.hosting import host
+from a2a.stores import backup as backup_module
 from a2a.stores.base import Appended
 from a2a.stores.memory import MemoryStore
 from a2a.transports.websocket import WebSocketSettings
@@ -223,3 +225,69 @@ async def test_an_error_inside_the_block_is_not_taken_for_a_wrong_address() -> N
     with pytest.raises(click.UsageError):
         async with hosting(None, "127.0.0.1:x"):
             pass
+
+
+async def test_a_ledger_that_is_open_is_backed_up_and_proven(command: Any, tmp_path: Path) -> None:
+    path, to = tmp_path / "l.db", tmp_path / "copy.db"
+
+    def run(*arguments: str) -> Any:
+        done = command(*arguments)
+        assert done.code == 0, done.err
+        return done
+
+    async with host(path) as hosted, connect(hosted.url, name="ann") as client:
+        async with client.delegate("nobody", "x" * 100_000):
+            told = await anyio.to_thread.run_sync(run, "coordinator", "backup", str(path), f"{to}.json", "--json")
+            copied = json.loads(told.out)
+            files = [Path(f"{to}.json"), *Path(f"{to}.json.blobs").glob("??/*")]
+            size = sum(file.stat().st_size for file in files)
+            assert copied.pop("seconds") >= 0
+            assert copied == {"db": f"{to}.json", "lsn": copied["lsn"], "blobs": 1, "bytes": size}
+            assert size > 100_000
+            told = await anyio.to_thread.run_sync(run, "coordinator", "backup", str(path), str(to))
+            assert told.out.startswith(f"{to}: the ledger up to record {copied['lsn']}, {size} bytes with 1 large ")
+            records = await anyio.to_thread.run_sync(run, "replay", str(path), "--json")
+    assert len(records.out.splitlines()) == copied["lsn"]
+    run("replay", str(to), "--verify")
+    assert run("replay", str(to), "--json").out == records.out
+    async with host(to) as hosted:
+        assert hosted.server.coordinator.ledger.epoch == 2
+        assert len(hosted.server.coordinator.ledger.tasks) == 1
+
+
+def test_what_cannot_be_backed_up_is_told(command: Any, tmp_path: Path) -> None:
+    ledger, to = tmp_path / "l.db", tmp_path / "copy.db"
+    assert command("coordinator", "backup", str(ledger), str(to)).code == 2
+    ledger.write_text("no ledger")
+    assert command("coordinator", "backup", str(ledger), "").code == 2
+    assert command("coordinator", "backup", str(ledger), str(tmp_path)).code == 2
+    done = command("coordinator", "backup", str(ledger), str(to))
+    assert (done.code, done.out, done.err) == (1, "", f"a2a: {ledger}: expected a ledger, this is none\n")
+    done = command("coordinator", "backup", str(ledger), str(ledger))
+    assert (done.code, f"{ledger} is there already" in done.err) == (1, True)
+    assert list(tmp_path.iterdir()) == [ledger]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_backup_that_is_interrupted_leaves_nothing(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path, to = tmp_path / "l.db", tmp_path / "backups"
+
+    async def make() -> None:
+        async with host(path):
+            pass
+
+    anyio.run(make)
+    to.mkdir()
+    steps: list[int] = []
+
+    def interrupt(*_: int) -> None:
+        steps.append(len(list(to.iterdir())))
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(backup_module, "sync", interrupt)
+    before = signal.getsignal(signal.SIGTERM)
+    done = command("coordinator", "backup", str(path), str(to / "copy.db"))
+    assert (done.code, steps[0] > 0, list(to.iterdir())) == (130, True, [])
+    assert signal.getsignal(signal.SIGTERM) == before

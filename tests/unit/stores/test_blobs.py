@@ -101,6 +101,18 @@ def test_a_blob_is_complete_before_it_is_synced(blobs, path, monkeypatch):
     assert unfinished == [DATA]
 
 
+def test_blobs_are_copied_as_they_are_put(blobs, path, tmp_path, monkeypatch):
+    blobs.put([DATA, b"other"])
+    copy = reopened(tmp_path / "copy.blobs")
+    assert copy.copy(blobs, [DIGEST]) == len(DATA)
+    assert [file.relative_to(copy._path) for file in files_in(copy._path)] == [Path(NAME[:2], NAME)]
+    assert copy.get(DIGEST) == DATA
+    (path / NAME[:2] / NAME).write_bytes(b"damaged")
+    with pytest.raises(StoreCorrupt, match="it is not what its name says"):
+        reopened(tmp_path / "another.blobs").copy(blobs, [DIGEST])
+    assert files_in(tmp_path / "another.blobs") == []
+
+
 @pytest.mark.parametrize("step", ["sync", "rename"])
 def test_a_blob_the_disk_has_no_room_for_leaves_nothing(blobs, path, monkeypatch, step):
     with monkeypatch.context() as patch:

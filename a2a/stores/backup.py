@@ -1,0 +1,192 @@
+"""A copy of a ledger as it is at one position, also while a coordinator has it open and goes on.
+
+The database is copied through one look at it that stays where it began, so that what is written meanwhile neither
+changes the copy nor has it begin again; then the blobs that the copied rows name. All of it is made aside, synced and
+checked before it has its name: what has one is whole. It does not know what entries mean, and needs no lock: it only
+reads the ledger. Its function blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import StoreCorrupt, StoreError, StoreTooNew
+from .blobs import BlobDirectory
+from .database import APPLICATION, MIGRATIONS, QUERIES, check, connect_reader, run
+from .files import sync, sync_directory
+
+__all__ = ["Backup", "backup"]
+
+_STEP_PAGES = 1024
+"""Pages that are copied without a look at anything else: a few milliseconds."""
+_TOGETHER = 16
+"""Blobs that are copied, and synced, together."""
+_BLOBS_IN = {
+    "log": "list_blobs",
+    "archive": "list_blobs_of_tasks",
+    "conflicts": "list_blobs_of_conflicts",
+    "contexts": "list_blobs_of_contexts",
+}
+"""The tables with rows that name blobs, and the statement that lists these."""
+_OF_SQLITE = ("-journal", "-wal", "-shm")
+"""What SQLite may have beside a database."""
+_OF_A_LEDGER = ("", *_OF_SQLITE, ".blobs", ".lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What was copied."""
+
+    lsn: int
+    """The position of the last entry in it."""
+    blobs: int
+    bytes: int
+    """Of the database and the blobs."""
+
+
+def backup(ledger: Path, to: Path) -> Backup:
+    """Copy the ledger at a path to another, where nothing is yet; whatever fails leaves nothing there.
+
+    All that was durable at the call is in the copy. For as long as the database is copied, the write-ahead log of a
+    coordinator that writes only grows.
+
+    Raises:
+        StoreError: something is at `to` already, or either end cannot be used; StoreTooNew: a newer version wrote the
+            ledger; StoreCorrupt: the copy is not sound, or a large payload is missing.
+    """
+    # Resolved as the store does it: its blobs are beside the file, and not beside a link to that.
+    ledger, to = ledger.resolve(), to.absolute()
+    if not ledger.is_file():
+        raise StoreError(f"{ledger}: there is no ledger")
+    _refuse_what_is_there(to)
+    new = Path(f"{to}.new")
+    try:
+        if os.path.lexists(f"{new}.blobs"):
+            raise FileExistsError
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise StoreError(
+            f"{new} or {new.name}.blobs is there already: of a backup that is under way, or of one that was killed;"
+            " remove both in that case"
+        ) from None
+    except OSError as exc:
+        raise StoreError(f"{to}: the backup cannot be made: {exc.strerror}") from exc
+    made = [new, Path(f"{new}.blobs")]
+    try:
+        try:
+            _copy_database(ledger, new)
+            end = _check(ledger, new)
+            blobs, size = _copy_blobs(ledger, new)
+        finally:
+            _remove_what_sqlite_made(new)
+        size += new.stat().st_size
+        _refuse_what_is_there(to)  # somebody may have come meanwhile
+        for file, name in ((made[1], Path(f"{to}.blobs")), (new, to)):
+            file.rename(name)
+            made.append(name)
+        sync_directory(to.parent)
+    except BaseException as exc:
+        for file in made:
+            _remove(file)
+        if isinstance(exc, OSError | sqlite3.Error):
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+            raise StoreError(f"{ledger}: cannot be copied to {to}: {reason}") from exc
+        raise
+    return Backup(end, blobs, size)
+
+
+def _refuse_what_is_there(to: Path) -> None:
+    for suffix in _OF_A_LEDGER:
+        if os.path.lexists(f"{to}{suffix}"):
+            raise StoreError(f"{to}{suffix} is there already; a backup goes where there is nothing of a ledger")
+
+
+def _copy_database(ledger: Path, new: Path) -> None:
+    """Copy the database, with what its write-ahead log has, into an empty file, and sync that."""
+    with (
+        _descriptor(new) as fd,
+        closing(connect_reader(ledger)) as source,
+        closing(sqlite3.connect(new, isolation_level=None)) as target,
+    ):
+        run(source, "begin_reading")
+        try:
+            [(application,)] = run(source, "get_application")
+            [(version,)] = run(source, "get_version")
+        except sqlite3.DatabaseError as exc:
+            if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+                raise StoreError(f"{ledger}: expected a ledger, this is none") from exc
+            raise
+        if application != APPLICATION:
+            raise StoreError(f"{ledger}: expected a ledger, this is none")
+        if version > len(MIGRATIONS):  # who knows what else belongs to it
+            raise StoreTooNew(f"{ledger}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+        target.executescript(QUERIES["configure_copy"])
+
+        def proceed(*_: int) -> None:
+            # Bit by bit: whoever syncs a file beside this one, as the coordinator does, waits for all that is to come.
+            # A signal is heard here too: its handler runs in Python's code only, which the copying has none of.
+            sync(fd)
+
+        source.backup(target, pages=_STEP_PAGES, progress=proceed)
+        sync(fd)
+
+
+@contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check(ledger: Path, new: Path) -> int:
+    """Return the end of the copy's log."""
+    try:
+        return check(new)
+    except StoreCorrupt as exc:
+        reason = str(exc).removeprefix(f"{new}: ").removesuffix("; it was left as it is")
+        raise StoreCorrupt(
+            f"{ledger}: its copy is not sound, and was removed: {reason}; whether the ledger is, `a2a doctor --db` says"
+        ) from exc
+
+
+def _copy_blobs(ledger: Path, new: Path) -> tuple[int, int]:
+    """Copy what the rows of the copy name, and return how many that are and their bytes."""
+    source, target = BlobDirectory.beside(ledger), BlobDirectory.beside(new)
+    target.open()
+    # In order: those together are in few directories, each of which is synced.
+    named = sorted(_named_in(new, source))
+    size = sum(target.copy(source, named[at : at + _TOGETHER]) for at in range(0, len(named), _TOGETHER))
+    return len(named), size
+
+
+def _named_in(new: Path, blobs: BlobDirectory) -> set[bytes]:
+    with closing(connect_reader(new)) as connection:
+        return {
+            digest
+            for table, statement in _BLOBS_IN.items()
+            # An older version had fewer of these tables, and no blobs in the beginning.
+            if ("blobs",) in run(connection, "list_columns", (table,))
+            for (digests,) in run(connection, statement)
+            for digest in blobs.digests_in(digests)
+        }
+
+
+def _remove_what_sqlite_made(new: Path) -> None:
+    """Remove what SQLite had beside the copy to read it; all that was written is in the copy itself."""
+    for suffix in _OF_SQLITE:
+        Path(f"{new}{suffix}").unlink(missing_ok=True)
+
+
+def _remove(made: Path) -> None:
+    if made.is_dir():
+        shutil.rmtree(made, ignore_errors=True)
+    else:
+        made.unlink(missing_ok=True)
