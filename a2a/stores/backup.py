@@ -16,9 +16,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import StoreCorrupt, StoreError, StoreTooNew
+from ..errors import StoreCorrupt, StoreError
 from .blobs import BlobDirectory
-from .database import APPLICATION, MIGRATIONS, QUERIES, check, connect_reader, run
+from .database import APPLICATION, MIGRATIONS, QUERIES, check, connect_reader, run, too_new
 from .files import sync, sync_directory
 
 __all__ = ["Backup", "backup"]
@@ -125,7 +125,7 @@ def _copy_database(ledger: Path, new: Path) -> None:
         if application != APPLICATION:
             raise StoreError(f"{ledger}: expected a ledger, this is none")
         if version > len(MIGRATIONS):  # who knows what else belongs to it
-            raise StoreTooNew(f"{ledger}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+            raise too_new(ledger, version)
         target.executescript(QUERIES["configure_copy"])
 
         def proceed(*_: int) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "connect_writer",
     "create",
     "run",
+    "too_new",
 ]
 
 Parameters = Mapping[str, object] | tuple[object, ...]
@@ -180,6 +181,14 @@ def run(connection: sqlite3.Connection, name: str, parameters: Parameters = ()) 
     return connection.execute(QUERIES[name], parameters).fetchall()
 
 
+def too_new(path: Path, version: int) -> StoreTooNew:
+    """Return what is told of a ledger whose schema only a newer version of this software knows."""
+    return StoreTooNew(
+        f"{path}: a newer version wrote it, with schema {version}; this version knows those up to {len(MIGRATIONS)}:"
+        " run that one again, or go back to a backup that this one made"
+    )
+
+
 def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = True) -> sqlite3.Connection:
     # isolation_level None: transactions begin and end where the code says so.
     return sqlite3.connect(path, isolation_level=None, uri=uri, check_same_thread=check_same_thread)
@@ -191,7 +200,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
         raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left as it is")
     version = _version(connection)
     if version > len(MIGRATIONS):
-        raise StoreTooNew(f"{path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+        raise too_new(path, version)
     if version < 0:
         raise StoreCorrupt(f"{path}: schema {version}, which there never was; it was left as it is")
     for (table, column), since in _COLUMN_SINCE.items():

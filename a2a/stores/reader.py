@@ -18,10 +18,10 @@ from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from ..engine.ledger import namespace_in
 from ..engine.records import from_bytes
 from ..engine.snapshot import namespace_of
-from ..errors import StoreCorrupt, StoreError, StoreTooNew
+from ..errors import StoreCorrupt, StoreError
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
-from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run
+from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run, too_new
 from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
 __all__ = ["LedgerReader"]
@@ -45,7 +45,7 @@ class LedgerReader:
         try:
             [(version,)] = self._run("get_version")
             if version > len(MIGRATIONS):
-                raise StoreTooNew(f"{self.path}: schema {version}; this version knows those up to {len(MIGRATIONS)}")
+                raise too_new(self.path, version)
             if self._run("get_application") != [(APPLICATION,)]:
                 raise StoreError(f"{self.path}: expected a ledger, this is none")
             if version < len(MIGRATIONS):

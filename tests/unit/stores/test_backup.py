@@ -187,7 +187,7 @@ def damage_a_blob(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
-        (lambda path: set_version(path, 99), StoreTooNew, "schema 99"),
+        (lambda path: set_version(path, 99), StoreTooNew, "with schema 99.*run that one again"),
         (lambda path: set_application(path, 7), StoreError, "expected a ledger, this is none"),
         (lambda path: path.write_text("no ledger, but quite a long text" * 99), StoreError, "this is none"),
         (lambda path: path.unlink(), StoreError, "there is no ledger"),

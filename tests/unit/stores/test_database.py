@@ -386,7 +386,7 @@ def test_an_older_ledger_is_migrated_with_all_that_is_in_it_and_a_newer_one_refu
             append(connection, make_entries(4))
         assert version_of(path) == len(today) + 2
         assert check(path) == 4
-    refused(path, StoreTooNew, f"schema {len(today) + 2}; this version knows those up to {len(today)}")
+    refused(path, StoreTooNew, f"with schema {len(today) + 2}; this version knows those up to {len(today)}: run that")
 
 
 OF_ENTRIES = "INSERT INTO log (lsn, kind, task, at, body, payload) VALUES (?, ?, ?, ?, ?, ?)"

@@ -126,7 +126,7 @@ def test_no_file_is_no_ledger(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "kind", "reason"), [(99, StoreTooNew, "knows those up to"), (1, StoreError, "older version")]
+    ("version", "kind", "reason"), [(99, StoreTooNew, "run that one again"), (1, StoreError, "older version")]
 )
 async def test_a_file_of_another_version_says_so(path, version, kind, reason):
     with closing(sqlite3.connect(path)) as connection:
