@@ -79,13 +79,17 @@ def check_state_dir() -> None:
     For commands, before they connect: a secret has to be kept when a connection stands, where nobody could be told.
 
     Raises:
-        StateDirectoryError: it is something else, or it is not there, and cannot be made.
+        StateDirectoryError: it is something else, or it is not there, and cannot be made, or nobody lets us see.
     """
     home = state_dir()
-    if home.exists() and not home.is_dir():
+    try:
+        is_there = home.exists()
+    except OSError as exc:
+        raise StateDirectoryError(f"the state directory {home} cannot be looked at: {exc.strerror}") from exc
+    if is_there and not home.is_dir():
         raise StateDirectoryError(f"the state directory {home} is no directory")
     with _told(home):
-        if not home.exists():
+        if not is_there:
             # Tried, as permissions do not tell it of every file system.
             above = next(parent for parent in home.absolute().parents if parent.exists())
             Path(tempfile.mkdtemp(prefix=".a2a-", dir=above)).rmdir()
@@ -279,6 +283,8 @@ def _read(path: Path) -> str | None:
             return path.read_text(encoding="utf-8").strip() or None
         except UnicodeDecodeError as exc:
             raise StateDirectoryError(f"{path} holds no text; put it back as it was, or remove it") from exc
+        except PermissionError as exc:
+            raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}") from exc
     return None
 
 

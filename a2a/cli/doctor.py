@@ -108,7 +108,11 @@ def others_named_a2a() -> Iterator[Finding]:
         )
     for entry in sys.path:
         place = Path(entry or ".").resolve() / "a2a"
-        if place != own.resolve() and (place / "__init__.py").exists():
+        try:
+            is_there = (place / "__init__.py").exists()
+        except OSError:  # what this user may not look into has nothing to import either
+            continue
+        if is_there and place != own.resolve():
             found = True
             yield Finding("the name a2a", "wrong", f"{place} is another package of this name on the path")
     if not found:
@@ -130,21 +134,30 @@ def state(url: str) -> Iterator[Finding]:
         load_tokens(url)
     except StateDirectoryError as error:
         yield Finding("tokens", "wrong", str(error))
-    open_to_others = []
-    for path in (home, coordinator_dir(url), *_below(coordinator_dir(url))):
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            continue
-        is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if path.is_dir() else 0o077))
-        if not stat.S_ISLNK(status.st_mode) and (status.st_uid != os.getuid() or is_open):
-            open_to_others.append(str(path))
+    try:
+        open_to_others = _open_to_others(home, coordinator_dir(url))
+    except OSError as error:  # a directory of somebody else
+        yield Finding("state directory", "wrong", f"{error.filename} cannot be looked at: {error.strerror}")
+        return
     if open_to_others:
         yield Finding("state directory", "wrong", f"others may read or write {', '.join(open_to_others[:3])}")
     elif not os.access(home, os.W_OK):
         yield Finding("state directory", "wrong", f"{home} cannot be written")
     else:
         yield Finding("state directory", "ok", str(home))
+
+
+def _open_to_others(home: Path, directory: Path) -> list[str]:
+    found = []
+    for path in (home, directory, *_below(directory)):
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            continue
+        is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if path.is_dir() else 0o077))
+        if not stat.S_ISLNK(status.st_mode) and (status.st_uid != os.getuid() or is_open):
+            found.append(str(path))
+    return found
 
 
 def _below(directory: Path) -> list[Path]:

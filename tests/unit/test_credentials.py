@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -129,6 +130,20 @@ def test_what_is_kept_and_cannot_be_read_is_named() -> None:
     for read in (load_tokens, provide_tokens):
         with pytest.raises(StateDirectoryError, match=f"{token} holds no text"):
             read(URL)
+
+
+def test_what_belongs_to_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = provide_tokens(URL).token_file
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(StateDirectoryError, match=f"^{token} cannot be read: Permission denied"):
+        load_tokens(URL)
+    monkeypatch.setattr(Path, "exists", refuse)
+    with pytest.raises(StateDirectoryError, match=f"{state_dir()} cannot be looked at: Permission denied"):
+        check_state_dir()
 
 
 def test_a_state_directory_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

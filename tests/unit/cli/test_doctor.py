@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import os
@@ -119,6 +120,42 @@ def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.M
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     [found] = state(URL)
     assert found.detail == f"{state_dir()} cannot be written"
+
+
+def keep_out(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
+    """Have a directory be one that only somebody else may look into; root may look into all."""
+    real = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, Path) and closed in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize("closed", ["", "coordinators"])
+def test_a_directory_that_may_not_be_looked_into_is_named_and_the_rest_is_told(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "kept" / "state"))
+    provide_tokens(URL)
+    keep_out(monkeypatch, tmp_path / "kept" / ("state/coordinators" if closed else ""))
+    done = command("doctor", "--json", "--url", URL)
+    found = {item["what"]: item for item in map(json.loads, done.out.splitlines())}
+    named = coordinator_dir(URL) if closed else state_dir()
+    assert found["state directory"]["verdict"] == "wrong"
+    assert f"{named} cannot be looked at: Permission denied" in found["state directory"]["detail"]
+    assert {"Python", "coordinator", "git"} <= set(found)
+    assert done.code == 1
+
+
+def test_a_folder_of_the_path_that_may_not_be_looked_into_has_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "closed")])
+    keep_out(monkeypatch, tmp_path / "closed")
+    assert [found.verdict for found in others_named_a2a()] == ["ok"]
 
 
 async def test_a_ledger_is_looked_at_while_it_is_used_and_after(tmp_path: Path) -> None:
