@@ -29,6 +29,7 @@ from .credentials import Tokens, coordinator_dir, keep_secrets_with, provide_tok
 from .engine.policy import Admission, Policy, digest
 from .link import LinkSettings
 from .server import Server
+from .stores.files import resolved
 from .stores.lock import check_free
 from .stores.looking import LookingStore
 from .stores.memory import MemoryStore
@@ -93,7 +94,7 @@ async def host(
     Raises:
         ValueError: `listen` is no address; UnsafeAddress: it is one that others reach, and `ssl` is missing.
         OSError: the address cannot be listened on.
-        StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
+        StoreError, of which are StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
     """
     name, port = parse_address(listen)
     # Only a free port is taken away with its tokens at the end: nobody looks for this coordinator there again.
@@ -192,7 +193,11 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
-    return None if db is None else Path(db).absolute()
+    if db is None:
+        return None
+    path = Path(db).absolute()
+    resolved(path)  # before anything is made for it
+    return path
 
 
 def _bind(name: str, port: int, *, is_secure: bool) -> socket.socket:

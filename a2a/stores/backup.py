@@ -19,7 +19,7 @@ from pathlib import Path
 from ..errors import StoreCorrupt, StoreError
 from .blobs import BlobDirectory
 from .database import APPLICATION, MIGRATIONS, QUERIES, check, connect_reader, run, too_new
-from .files import sync, sync_directory
+from .files import resolved, sync, sync_directory
 
 __all__ = ["Backup", "backup"]
 
@@ -61,7 +61,7 @@ def backup(ledger: Path, to: Path) -> Backup:
             ledger; StoreCorrupt: the copy is not sound, or a large payload is missing.
     """
     # Resolved as the store does it: its blobs are beside the file, and not beside a link to that.
-    ledger, to = ledger.resolve(), to.absolute()
+    ledger, to = resolved(ledger), to.absolute()
     if not ledger.is_file():
         raise StoreError(f"{ledger}: there is no ledger")
     _refuse_what_is_there(to)

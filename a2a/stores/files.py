@@ -1,18 +1,21 @@
-"""Make files and directories survive a power failure, and keep them to their owner.
+"""Find files, make them and directories survive a power failure, and keep them to their owner.
 
-It does not know what they hold. `blobs` and `database` use it.
+It does not know what they hold. The modules with a ledger's files use it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
 
+from ..errors import StoreError
+
 if sys.platform == "darwin":
     import fcntl
 
-__all__ = ["forget", "make_private_directory", "sync", "sync_directory"]
+__all__ = ["forget", "make_private_directory", "resolved", "sync", "sync_directory"]
 
 
 def sync(fd: int) -> None:
@@ -49,3 +52,17 @@ def make_private_directory(path: Path) -> None:
     """
     path.mkdir(mode=0o700, exist_ok=True)
     sync_directory(path.parent)
+
+
+def resolved(path: Path) -> Path:
+    """Return the path of a file that may not be there yet, whichever link leads to it.
+
+    Raises:
+        StoreError: links lead from one to the other, and to no file.
+    """
+    try:
+        path.stat()
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:  # which versions of Python tell apart from one another, or not at all
+            raise StoreError(f"{path}: {exc.strerror}") from exc
+    return path.resolve()

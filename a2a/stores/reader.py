@@ -22,6 +22,7 @@ from ..errors import StoreCorrupt, StoreError
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run, too_new
+from .files import resolved
 from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
 __all__ = ["LedgerReader"]
@@ -37,7 +38,7 @@ class LedgerReader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).resolve()
+        self.path = resolved(Path(path))
         if not self.path.is_file():
             raise StoreError(f"{self.path}: there is no ledger")
         with self._translated():

@@ -23,6 +23,7 @@ from ..errors import StoreError
 from .base import Appended, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
 from .database import Parameters, check, connect_reader, connect_writer, create, run
+from .files import resolved
 from .lock import LedgerLock
 from .rows import K, Row, archived_from, conflicts_from, conflicts_query, entries_in
 from .writer import GroupWriter, Job
@@ -75,7 +76,7 @@ class SqliteStore(Store):
     async def open(self) -> int:
         loop = asyncio.get_running_loop()
         # Resolved, so that the same file has the same lock whichever link leads to it.
-        ledger = _OpenLedger(self.path.resolve(), loop)
+        ledger = _OpenLedger(resolved(self.path), loop)
         try:
             end = await ledger.writer.opened
         except asyncio.CancelledError:

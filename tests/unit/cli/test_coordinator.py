@@ -27,7 +27,7 @@ from a2a.cli.coordinator import (
 )
 from a2a.cli.exits import Failure
 from a2a.cli.output import Output
-from a2a.credentials import load_tokens
+from a2a.credentials import load_tokens, state_dir
 from a2a.errors import StoreError
 from a2a.hosting import host
 from a2a.stores import backup as backup_module
@@ -69,6 +69,15 @@ def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tm
     assert done.err.endswith(f"Error: --tls-key {key}: No such file or directory\n")
     key.write_text("not a key")
     assert f"Error: --tls-cert {cert}, --tls-key {key}: " in command(*arguments).err
+
+
+def test_links_in_a_circle_are_told_before_anything_is_made(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "loop.db"
+    path.symlink_to(path)
+    done = command("coordinator", "run", "--db", str(path), "--listen", "127.0.0.1:0")
+    assert (done.code, done.err) == (1, f"a2a: {path}: Too many levels of symbolic links\n")
+    assert list(tmp_path.glob("loop.db*")) == [path]
+    assert not state_dir().exists()
 
 
 async def test_a_ledger_in_use_names_the_other_process(command: Any, tmp_path: Path) -> None:

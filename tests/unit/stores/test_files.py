@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from a2a.errors import StoreError
 from a2a.stores import files
-from a2a.stores.files import make_private_directory, sync, sync_directory
+from a2a.stores.files import make_private_directory, resolved, sync, sync_directory
 
 
 @pytest.fixture
@@ -99,3 +100,11 @@ def test_a_directory_is_not_made_where_a_file_or_nothing_is(tmp_path):
         make_private_directory(tmp_path / "file")
     with pytest.raises(FileNotFoundError):
         make_private_directory(tmp_path / "nowhere" / "new")
+
+
+def test_links_are_followed_to_what_may_not_be_there_yet(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    assert resolved(tmp_path / "one") == (tmp_path / "two").resolve()
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(StoreError, match=f"^{tmp_path / 'one'}: Too many levels of symbolic links$"):
+        resolved(tmp_path / "one")

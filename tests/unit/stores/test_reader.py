@@ -125,6 +125,15 @@ def test_no_file_is_no_ledger(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
+async def test_links_in_a_circle_are_no_ledger(tmp_path):
+    path = tmp_path / "loop.db"
+    path.symlink_to(path)
+    with pytest.raises(StoreError, match=f"^{path}: Too many levels of symbolic links"):
+        LedgerReader(path)
+    with pytest.raises(StoreError, match=f"^{path}: Too many levels of symbolic links"):
+        await SqliteStore(path).open()
+
+
 @pytest.mark.parametrize(
     ("version", "kind", "reason"), [(99, StoreTooNew, "run that one again"), (1, StoreError, "older version")]
 )
