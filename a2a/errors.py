@@ -24,6 +24,7 @@
         ├── StoreLocked
         ├── StoreCorrupt
         ├── StoreTooNew
+        ├── StoreTooOld             to be read alone; a start brings it up to date
         └── StoreConflict           an append expected another end of the log
 
 Only `Refused` travels: its code is one of the closed list of spec section ERR.
@@ -81,6 +82,7 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreTooNew",
+    "StoreTooOld",
     "TaskCanceled",
     "TaskError",
     "TaskFailed",
@@ -487,6 +489,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The ledger was written by a newer version of this software."""
+
+
+class StoreTooOld(StoreError):
+    """An older version of this software wrote the ledger: who only reads it cannot, a start brings it up to date."""
 
 
 class StoreConflict(StoreError):

@@ -20,7 +20,7 @@ import click
 
 from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir, load_tokens, state_dir
 from ..engine.records import from_bytes
-from ..errors import ConnectError, StoreError, StoreLocked
+from ..errors import ConnectError, StoreError, StoreLocked, StoreTooOld
 from ..stores.database import check
 from ..stores.lock import check_free
 from ..stores.reader import LedgerReader
@@ -194,8 +194,12 @@ def ledger(path: Path) -> Iterator[Finding]:
     except sqlite3.Error as error:  # it says nothing about the file: that its directory cannot be written, or the like
         yield Finding(what, "wrong", f"cannot be opened: {error}")
         return
-    unread = _unread(path)
-    yield Finding(what, "wrong", unread) if unread else Finding(what, "ok", f"{end} records")
+    try:
+        unread = _unread(path)
+    except StoreTooOld:
+        yield Finding(what, "note", f"{end} records of an older version, not read: the next start brings it up to date")
+    else:
+        yield Finding(what, "wrong", unread) if unread else Finding(what, "ok", f"{end} records")
     if not Path(f"{path.resolve()}.lock").exists():
         return
     try:
@@ -209,7 +213,11 @@ def ledger(path: Path) -> Iterator[Finding]:
 
 
 def _unread(path: Path) -> str:
-    """Return what is wrong with the first record that cannot be read, or an empty text."""
+    """Return what is wrong with the first record that cannot be read, or an empty text.
+
+    Raises:
+        StoreTooOld: nothing is wrong with it, and none can be read.
+    """
     lsn = 0
     try:
         with LedgerReader(path) as reader:
@@ -218,6 +226,8 @@ def _unread(path: Path) -> str:
                 from_bytes(entry.body, entry.payload)
     except ValueError as error:
         return f"record {lsn} cannot be read: {error}"
+    except StoreTooOld:
+        raise
     except StoreError as error:
         return str(error)
     return ""

@@ -18,7 +18,7 @@ from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from ..engine.ledger import namespace_in
 from ..engine.records import from_bytes
 from ..engine.snapshot import namespace_of
-from ..errors import StoreCorrupt, StoreError
+from ..errors import StoreCorrupt, StoreError, StoreTooOld
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run, too_new
@@ -34,7 +34,8 @@ class LedgerReader:
     """The ledger in the SQLite file at `path`, to be read by one thread at a time.
 
     Raises:
-        StoreError: it cannot be opened; StoreTooNew: a newer version wrote it; StoreCorrupt: its log has no end.
+        StoreError: it cannot be opened; StoreTooNew, StoreTooOld: another version wrote it.
+        StoreCorrupt: its log has no end.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -50,7 +51,7 @@ class LedgerReader:
             if self._run("get_application") != [(APPLICATION,)]:
                 raise StoreError(f"{self.path}: expected a ledger, this is none")
             if version < len(MIGRATIONS):
-                raise StoreError(f"{self.path}: an older version wrote it; start a coordinator on it once")
+                raise StoreTooOld(f"{self.path}: an older version wrote it; start a coordinator on it once")
             self._blobs = BlobDirectory.beside(self.path)
             self.end = self._find_end()
             """The position of the last entry when it was opened, or `still` began."""

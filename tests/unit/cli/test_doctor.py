@@ -6,7 +6,9 @@ import errno
 import importlib.metadata
 import json
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, stat
 from a2a.credentials import coordinator_dir, provide_tokens, state_dir
 from a2a.engine.plain import LARGE_BYTES
 from a2a.hosting import host
+from a2a.stores.database import APPLICATION, MIGRATIONS
 from tests.ledger_file import change_entry
 
 URL = "ws://127.0.0.1:1"
@@ -187,6 +190,17 @@ async def test_a_ledger_with_something_in_it_that_cannot_be_read_is_wrong(tmp_pa
     damaged = next(ledger(path))
     assert damaged.verdict == "wrong"
     assert "record 2 cannot be read: not a record this version knows" in damaged.detail
+
+
+def test_a_ledger_of_an_older_version_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(MIGRATIONS[0])
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute("PRAGMA user_version = 1")
+    [found] = ledger(path)
+    assert found.verdict == "note"
+    assert found.detail == "0 records of an older version, not read: the next start brings it up to date"
 
 
 async def test_a_ledger_that_cannot_be_opened_is_wrong(tmp_path: Path) -> None:

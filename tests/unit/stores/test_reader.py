@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from a2a.engine.archived import ArchivedTask
-from a2a.errors import StoreCorrupt, StoreError, StoreTooNew
+from a2a.errors import StoreCorrupt, StoreError, StoreTooNew, StoreTooOld
 from a2a.stores.base import Snapshot
 from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
@@ -135,7 +135,7 @@ async def test_links_in_a_circle_are_no_ledger(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("version", "kind", "reason"), [(99, StoreTooNew, "run that one again"), (1, StoreError, "older version")]
+    ("version", "kind", "reason"), [(99, StoreTooNew, "run that one again"), (1, StoreTooOld, "older version")]
 )
 async def test_a_file_of_another_version_says_so(path, version, kind, reason):
     with closing(sqlite3.connect(path)) as connection:
