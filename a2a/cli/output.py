@@ -131,6 +131,7 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
     Raises:
         Failure: it was closed before we began, where click would drop the text and nobody would know; or it takes no
             more, as a file on a full disk.
+        BrokenPipeError: whoever read it is gone.
     """
     if sys.stdout is None:
         raise Failure("there is no standard output to write to")
@@ -138,7 +139,8 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
         click.echo(text, nl=nl)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            raise  # whoever read it has had enough
+            # Whoever read it has had enough: a command ends without a word, and one that stays with these.
+            raise BrokenPipeError(error.errno, "nobody reads the standard output any more") from error
         raise Failure(f"the standard output cannot be written: {error.strerror}") from error
 
 

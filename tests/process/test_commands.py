@@ -217,6 +217,19 @@ def test_a_coordinator_ends_cleanly(start: Start, coordinator: Any, number: int)
     assert again.end() == 0
 
 
+def test_a_coordinator_that_can_tell_nobody_where_it_is_ends_and_says_so(home: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "a2a", "coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db"]
+    try:
+        done = subprocess.run(
+            [*command, "--ready-json"], stdout=writer, stderr=subprocess.PIPE, timeout=BOUND, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"a2a: nobody reads the standard output any more\n")
+
+
 def test_a_ledger_that_cannot_be_written_ends_the_coordinator_with_70(start: Start, a2a: Any, coordinator: Any) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
