@@ -39,10 +39,8 @@ def ended_by_sigterm() -> Iterator[None]:
 @contextlib.contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
     """Have SIGTERM end a command without an event loop as Ctrl-C does."""
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # signals are the main thread's, and so is the command
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's, and so is a command outside of a test
         return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
