@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import git
-from .needs import REQUIREMENT, missing_modules, requirements_for
+from .needs import REQUIREMENT, requirements_of_build
 from .processes import Finished, Limits, Report, run
 from .sandbox import Sandbox, foreign_environment, run_foreign
 from .workspace import Worktree, held_folder, write_json
@@ -30,6 +30,7 @@ __all__ = ["Environment", "extend_environment", "import_paths_of", "make_environ
 
 INSTALL_LIMITS: Final = Limits(seconds=600.0)
 BUILD_LIMITS: Final = Limits(seconds=300.0, memory=4 * 1024**3, file_size=512 * 1024**2)
+BUILD_FETCHES_MAX: Final = 8
 READY: Final = "ready.json"
 TEST_EXTRAS: Final = "test,tests,testing"
 """What projects call the things their tests need; pip only warns about those that are not there."""
@@ -133,10 +134,13 @@ class _Builder:
         site = _site_packages(self._python)
         before = {dist.name for dist in importlib.metadata.distributions(path=[str(site)])}
         await report(None, "building the project")
-        built = await self._build()
-        for requirement in requirements_for(missing_modules(built.text), self._work.path) if built.code else ():
-            if await self._fetch(requirement):  # its script imports what it does not say
-                built = await self._build()
+        built, tried = await self._build(), set[str]()
+        while built.code != 0:  # its script may want what the project does not say, one after the other
+            wanted = [it for it in requirements_of_build(built.text, self._work.path) if it not in tried]
+            if not wanted or len(tried) >= BUILD_FETCHES_MAX or not await self._fetch(*wanted):
+                break
+            tried.update(wanted)
+            built = await self._build()
         if built.code != 0:
             self.notes.append(f"the project could not be installed: {_why(built)}")
             return

@@ -132,14 +132,16 @@ class _Run:
     async def _on(self, plan: Plan) -> Summary:
         """Go through all of it from when there is a plan, and it is this run's turn."""
         self.steps.span = (0.0, 0.25)
-        workspace = await self._prepare()
+        is_question = plan["kind"] == "find"
+        workspace = await self._prepare(with_tests=not is_question)
         self.steps.span = (0.25, 0.3)
-        workspace = await self._allow_tests(workspace)
-        await self._tell_workspace(workspace)
+        if not is_question:
+            workspace = await self._allow_tests(workspace)
+            await self._tell_workspace(workspace)
         repository = workspace["repository"]
         listing = cast(Listing, await self.steps.run("find", "find_files", "find", repository=repository, plan=plan))
         summary = self.summary = summary_of(self.request, workspace) | {"waits": self.summary["waits"]}
-        if plan["kind"] == "find":
+        if is_question:
             summary["answer"] = listing["answer"]
             return self.finish("answered")
         await self._tell_listing(listing)
@@ -270,13 +272,13 @@ class _Run:
     def _branch(self, plan: Plan) -> str:
         return self.branch or f"a2a/{plan['kind']}-{digest([self.task.id, self.run_dir])[:8]}"
 
-    async def _prepare(self) -> Workspace:
-        allowed, run_dir, source = self.allow_unsandboxed, self.run_dir, self.source
+    async def _prepare(self, *, with_tests: bool = True) -> Workspace:
+        given: dict[str, Any] = {"source": self.source, "run_dir": self.run_dir}
+        if not with_tests:
+            given["with_tests"] = False
         return cast(
             Workspace,
-            await self.steps.run(
-                "prepare", "prepare", "prepare", source=source, run_dir=run_dir, allow_unsandboxed=allowed
-            ),
+            await self.steps.run("prepare", "prepare", "prepare", allow_unsandboxed=self.allow_unsandboxed, **given),
         )  # fmt: skip
 
     async def _allow_tests(self, workspace: Workspace) -> Workspace:

@@ -16,11 +16,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["REQUIREMENT", "asked_for", "missing_modules", "requirements_for", "usual_error"]
+__all__ = ["REQUIREMENT", "asked_for", "missing_modules", "requirements_for", "requirements_of_build", "usual_error"]
 
 REQUIREMENT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*($|[<>=!~;(].*)")
 """A name with versions; an address or an option is none."""
 MISSING: Final = re.compile(r"\b(?:ModuleNotFoundError: |plugin \"[\w.]+\": )No module named '(\w+)[\w.]*'")
+FIXTURE: Final = re.compile(r"\bfixture '(\w+)' not found")
+PLUGINS: Final = {
+    "aiohttp_client": "pytest_aiohttp", "benchmark": "pytest_benchmark", "freezer": "pytest_freezer",
+    "httpbin": "pytest_httpbin", "httpx_mock": "pytest_httpx", "mocker": "pytest_mock",
+    "requests_mock": "requests_mock",
+}  # fmt: skip
+"""Fixtures that are not there, and the modules that have them."""
+ASYNC: Final = "async def functions are not natively supported"
+EGG: Final = re.compile(r"'wheel', .*'([^']+)'\]' returned non-zero")
+"""What setuptools says of a requirement of `setup.py` itself, which it cannot fetch without a network."""
 ERROR: Final = re.compile(
     r"^(?:E\s+|INTERNALERROR>\s+)?(?!_pytest\.)((?:\w+\.)*\w*(?:Error|Exception|Warning)\b(?:: .*)?)$", re.M
 )
@@ -38,8 +48,16 @@ ALIASES: Final = {
 
 
 def missing_modules(output: str) -> list[str]:
-    """Return the modules that were not found, by the first part of their names."""
-    return sorted(set(MISSING.findall(output)))
+    """Return the modules that were not found, by the first part of their names, and those of missing plugins."""
+    plugins = {PLUGINS[fixture] for fixture in FIXTURE.findall(output) if fixture in PLUGINS}
+    return sorted({*MISSING.findall(output), *plugins, *(["pytest_asyncio"] if ASYNC in output else [])})
+
+
+def requirements_of_build(output: str, tree: Path) -> list[str]:
+    """Return what has to be installed for a build to get further that ended with such words."""
+    script = _text(tree / "setup.py")
+    eggs = [egg for egg in EGG.findall(output) if REQUIREMENT.fullmatch(egg) and _names(script, egg)]
+    return [*dict.fromkeys(eggs), *requirements_for(missing_modules(output), tree)]
 
 
 def usual_error(output: str) -> str:
@@ -69,9 +87,14 @@ def requirements_for(modules: Iterable[str], tree: Path) -> list[str]:
 
 def asked_for(tree: Path) -> list[str]:
     """Return all that a repository asks for, whatever for: names with versions, never addresses."""
-    texts = [*_in_files(tree), *_in_ini(tree), *_in_pyproject(tree), *_in_setup(tree)]
+    texts = [*_in_files(tree), *_in_ini(tree), *_in_pyproject(tree), *_in_pipfile(tree), *_in_setup(tree)]
     stripped = (text.partition(" #")[0].strip() for text in texts)
     return list(dict.fromkeys(text for text in stripped if REQUIREMENT.fullmatch(text)))
+
+
+def _names(script: str, requirement: str) -> bool:
+    """Tell whether a script has a text that is a requirement of this name."""
+    return any(_name(text) == _name(requirement) for _, text in re.findall(r"(['\"])(.+?)\1", script))
 
 
 def _in_files(tree: Path) -> Iterator[str]:
@@ -107,6 +130,15 @@ def _in_pyproject(tree: Path) -> Iterator[str]:
     groups = [_table(group, "dependencies") for group in _table(poetry, "group").values()]
     for table in (_table(poetry, "dependencies"), _table(poetry, "dev-dependencies"), *groups):
         yield from (name for name in table if name != "python")
+
+
+def _in_pipfile(tree: Path) -> Iterator[str]:
+    try:
+        settings = tomllib.loads(_text(tree / "Pipfile"))
+    except tomllib.TOMLDecodeError:
+        return
+    for table in (_table(settings, "packages"), _table(settings, "dev-packages")):
+        yield from (f"{name}{asked}" if re.match("[<>=~!]", str(asked)) else name for name, asked in table.items())
 
 
 def _in_setup(tree: Path) -> Iterator[str]:

@@ -43,13 +43,25 @@ agent = Agent("preparer", version="1.0", description="Makes a Python repository 
 
 
 @agent.skill(tags=["maintenance"])
-async def prepare(source: Source, run_dir: str, task: TaskContext, allow_unsandboxed: bool = False) -> Workspace:
-    """Make a repository, or a source distribution, ready to be worked on, and run its tests once untouched."""
-    return await prepare_workspace(source, run_dir, allow_unsandboxed=allow_unsandboxed, report=task.progress)
+async def prepare(
+    source: Source, run_dir: str, task: TaskContext, allow_unsandboxed: bool = False, with_tests: bool = True
+) -> Workspace:
+    """Make a repository, or a source distribution, ready to be worked on, and run its tests untouched.
+
+    Without tests it is ready to be read.
+    """
+    return await prepare_workspace(
+        source, run_dir, allow_unsandboxed=allow_unsandboxed, with_tests=with_tests, report=task.progress
+    )
 
 
 async def prepare_workspace(
-    source: Source, run_dir: str, *, allow_unsandboxed: bool = False, report: Report = silent
+    source: Source,
+    run_dir: str,
+    *,
+    allow_unsandboxed: bool = False,
+    with_tests: bool = True,
+    report: Report = silent,
 ) -> Workspace:
     """Do the preparer's work; safe to do again in the same run directory.
 
@@ -74,6 +86,8 @@ async def prepare_workspace(
         workspace["findings"] = await count_findings(work.path, origin.files)
         workspace["import_paths"] = import_paths_of(work.path)
         await report(0.2, f"{workspace['findings']['total']} findings")
+        if not with_tests:
+            return workspace
         environment = await make_environment(work, folder, origin.base, sandbox if may_run else None, report)
         workspace["python"] = environment.python
         if not may_run:

@@ -208,7 +208,8 @@ def _lines(summary: Summary) -> Iterator[str]:
             yield from _safety(summary["review"])
         else:
             yield _line("findings", str(summary["findings_before"]["total"]))
-            yield _line("tests", _tests(summary["tests_before"]))
+            if summary["verdict"] != "answered":  # for which no test has run
+                yield _line("tests", _tests(summary["tests_before"]))
         if summary["evidence_reason"]:
             yield _line("no tests", summary["evidence_reason"])  # the notes are among it
         else:
@@ -252,8 +253,10 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
         runs = f"{told['test_runs']} runs: " * bool(told["test_runs"]) + "no new failure, none vanished"
         yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
     for accepted in told["accepted"]:
-        files = _some(accepted["files"])
-        yield _line("accepted", f"{accepted['agent']}: {_number(accepted['removed'], 'finding')} in {files}")
+        removed, files = accepted["removed"], _some(accepted["files"])
+        what = f"{_number(removed, 'finding')} in {files}" if removed > 0 else files
+        more = f", with {_number(-removed, 'finding')} more" if removed < 0 else ""
+        yield _line("accepted", f"{accepted['agent']}: {what}{more}")
     for rejected in told["rejected"][:REJECTED_SHOWN]:
         yield from _refusal(rejected)
     if len(told["rejected"]) > REJECTED_SHOWN:

@@ -147,9 +147,9 @@ async def test_what_a_build_script_imports_is_fetched_and_it_is_built_again(
     work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (work.path / "setup.py").write_text("")
-    pip = Pip(monkeypatch, FAILED, b"")
+    pip = Pip(monkeypatch, FAILED, FAILED.replace(b"pkg_resources", b"six"), b"")
     made = await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
-    assert pip.fetched == [["setuptools", "wheel"], ["setuptools<70"]]
+    assert pip.fetched == [["setuptools", "wheel"], ["setuptools<70"], ["six"]]
     assert made.notes == ()
 
 

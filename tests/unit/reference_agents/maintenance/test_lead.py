@@ -415,6 +415,9 @@ async def test_a_request_that_only_asks_is_answered(crew: Crew) -> None:
     summary = await carried_out(crew)
     assert (summary["verdict"], summary["answer"]) == ("answered", "in one.py")
     assert "propose_patch" not in crew.given
+    [prepared] = crew.given["prepare"]
+    assert prepared["with_tests"] is False, "an answer needs no tests"
+    assert "tests " not in summary["text"]
 
 
 async def test_what_is_wrong_with_the_source_keeps_its_code(crew: Crew) -> None:

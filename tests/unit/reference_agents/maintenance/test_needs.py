@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from reference_agents.maintenance.needs import asked_for, missing_modules, requirements_for, usual_error
+from reference_agents.maintenance.needs import (
+    asked_for,
+    missing_modules,
+    requirements_for,
+    requirements_of_build,
+    usual_error,
+)
 
 OUTPUT = """\
 ____ ERROR collecting tests/test_a.py ____
@@ -29,6 +35,33 @@ def write(tree: Path, **files: str) -> None:
 def test_modules_that_are_missing_are_read_from_what_python_says() -> None:
     assert missing_modules(OUTPUT) == ["dateutil", "pytest_mock", "six"]
     assert missing_modules("ok") == []
+
+
+def test_plugins_that_are_missing_are_known_by_their_fixtures_and_by_tests_that_are_not_awaited() -> None:
+    output = "E       fixture 'mocker' not found\nE       fixture 'one_of_its_own' not found\n"
+    assert missing_modules(output) == ["pytest_mock"]
+    assert missing_modules("async def functions are not natively supported.") == ["pytest_asyncio"]
+
+
+EGG = (
+    "DistutilsError: Command '['/x/python', '-m', 'pip', 'wheel', '-w', '/tmp/y', '{}']' returned non-zero exit status"
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "wanted"),
+    [
+        ("pytest-runner", "pytest-runner>=2", ["pytest-runner>=2"]),
+        ("setuptools_scm!=4", "setuptools-scm", ["setuptools-scm"]),
+        ("pytest-runner", "tyqosquat", []),
+        ("pytest-runner", "pytest-runner @ https://e.invalid/e.zip", []),
+    ],
+)
+def test_what_setuptools_fails_to_fetch_is_had_where_the_script_names_it(
+    asked: str, named: str, wanted: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "setup.py").write_text(f"runner = ['{asked}'] if needed else []\nsetup(setup_requires=runner)\n")
+    assert requirements_of_build(EGG.format(named), tmp_path) == wanted
 
 
 @pytest.mark.parametrize(
@@ -59,6 +92,7 @@ def test_all_the_usual_places_are_looked_at_and_nothing_is_run(tmp_path: Path) -
         tox_ini="[testenv]\ndeps =\n    three\n    py27: four<4\n    -rrequirements.txt\n",
         setup_cfg="[options]\ntests_require = five\n[options.extras_require]\nall =\n    six\n",
         setup_py=f"open({str(mark)!r}, 'w')\nsetup(tests_require=['seven'], extras_require={{'a': ['eight~=8.0']}})\n",
+        Pipfile='[packages]\nfourteen = "*"\n[dev-packages]\nfifteen = "==1"\nsixteen = {version = "*"}\n',
         pyproject_toml=(
             "[project]\ndependencies = ['nine']\noptional-dependencies = {test = ['ten']}\n"
             "[dependency-groups]\ndev = ['eleven', {include-group = 'x'}]\n"
@@ -68,12 +102,12 @@ def test_all_the_usual_places_are_looked_at_and_nothing_is_run(tmp_path: Path) -
     )
     assert asked_for(tmp_path) == [
         "one>=1", "two[more]==2; python_version > '3'", "three", "four<4", "five", "six", "nine", "ten", "eleven",
-        "twelve", "thirteen", "seven", "eight~=8.0",
+        "twelve", "thirteen", "fourteen", "fifteen==1", "sixteen", "seven", "eight~=8.0",
     ]  # fmt: skip
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "requirements.txt"])
+@pytest.mark.parametrize("name", ["tox.ini", "setup.cfg", "pyproject.toml", "setup.py", "requirements.txt", "Pipfile"])
 def test_a_file_that_cannot_be_read_asks_for_nothing(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"[\x00\xff = (\n")
     assert asked_for(tmp_path) == []

@@ -164,6 +164,14 @@ async def test_without_a_sandbox_nothing_of_the_repository_runs_unless_allowed(
     assert mark.exists()
 
 
+async def test_what_is_only_asked_about_is_ready_without_an_environment(repository: MAKE, tmp_path: Path) -> None:
+    repo = repository(FILES)
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run", with_tests=False)
+    assert (workspace["python"], workspace["evidence"], workspace["evidence_reason"]) == ("", "none", "")
+    assert workspace["findings"]["total"] > 0 and workspace["tests"]["total"] == 0
+    assert not (tmp_path / "run" / "environments").exists()
+
+
 async def test_a_source_that_cannot_be_worked_on_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(AttemptFailed) as caught:
         await made({"repository": str(tmp_path / "nothing")}, tmp_path / "run")

@@ -96,10 +96,18 @@ def test_what_was_refused_is_shown_with_its_evidence(summary: Summary) -> None:
     assert "coder-a: all of it: it breaks" in text
 
 
-@pytest.mark.parametrize(("removed", "words"), [(1, "1 finding in"), (2, "2 findings in"), (0, "0 findings in")])
+@pytest.mark.parametrize(
+    ("removed", "words"),
+    [
+        (1, "coder-a: 1 finding in one.py\n"),
+        (2, "coder-a: 2 findings in one.py\n"),
+        (0, "coder-a: one.py\n"),
+        (-1, "coder-a: one.py, with 1 finding more\n"),
+    ],
+)
 def test_what_was_accepted_is_counted(summary: Summary, removed: int, words: str) -> None:
     summary["accepted"] = [{"agent": "coder-a", "files": ["one.py"], "removed": removed}]
-    assert f"accepted   coder-a: {words} one.py" in describe(summary)
+    assert f"accepted   {words}" in describe(summary)
 
 
 def test_a_long_list_is_cut_and_says_so(summary: Summary) -> None:
