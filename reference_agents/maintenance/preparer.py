@@ -6,6 +6,7 @@ cannot tell good from bad, the workspace says so and why.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,10 @@ OTHERWISE: Final = {
 """Pytest's exit code to the options with which it is run again where no test passes. It failed itself, as where the
 repository has warnings be errors and pytest has learned new ones; it did not know an option, as where the repository's
 own name a plugin that is not here; it found no tests, as where another runner takes them by other names."""
-FETCHES_MAX: Final = 4
-"""Times that what tests did not find is fetched: behind a module that is there they may miss the next."""
+RUNS_MAX: Final = 6
+"""Times that tests are run while something can be mended."""
+BROKEN_PLUGIN: Final = re.compile(r"PluginValidationError: Plugin '([\w.-]+)' for hook")
+"""What pytest says of a plugin that was made for an older one; it ends over it."""
 NO_TESTS = BaselineShape(
     total=0, passed=0, failed=0, skipped=0, seconds=0.0, path="", digest="", failing=[], unstable=[]
 )  # fmt: skip
@@ -95,7 +98,6 @@ async def prepare_workspace(
                 "no sandbox works on this machine, and running tests without one was not allowed"
             )
             return workspace
-        await work.load(origin.base)
         settings = RunSettings(environment.python, sandbox, tuple(workspace["import_paths"]))
         await _take_baseline(workspace, work, settings, environment, report)
     await report(1.0, workspace["evidence_reason"] or f"{workspace['tests']['passed']} tests pass")
@@ -110,9 +112,9 @@ async def _take_baseline(
     tests = _Untouched(work, workspace["base"], settings, environment, report)
     first = await tests.run()
     if first.code in OTHERWISE and not _is_telling(first):
-        tests.settings = replace(settings, options=OTHERWISE[first.code])
-        workspace["pytest_options"] = [*tests.settings.options]
+        tests.leave_to(OTHERWISE[first.code])
         first = await tests.run()
+    workspace["pytest_options"] = [*tests.settings.options]
     workspace["notes"] = [*tests.environment.notes]
     reason = _why_none(first, tests.environment.notes)
     if reason:
@@ -139,22 +141,35 @@ class _Untouched:
     environment: Environment
     report: Report
     tried: set[str] = field(default_factory=set)
-    """What was fetched, or could not be."""
+    """What was fetched, or could not be; and plugins that were left out."""
 
     async def run(self) -> Run:
-        """Run them, and again as long as they miss modules that can be had; one that is missing hides the next."""
-        run = await run_tests(self.work, self.settings, self.report)
-        for _ in range(FETCHES_MAX):
-            needed = requirements_for(missing_modules(run.output), self.work.path)
-            wanted = [requirement for requirement in needed if requirement not in self.tried]
-            if not wanted:
+        """Run them, and again as long as something is in the way that can be mended; behind it may be the next."""
+        for _ in range(RUNS_MAX):
+            await self.work.load(self.base)
+            run = await run_tests(self.work, self.settings, self.report)
+            if not await self._mends(run):
                 break
+        return run
+
+    def leave_to(self, options: tuple[str, ...]) -> None:
+        """Run them with more options from now on."""
+        self.settings = replace(self.settings, options=(*self.settings.options, *options))
+
+    async def _mends(self, run: Run) -> bool:
+        """Do something about what a run met, and return whether there was something."""
+        broken = BROKEN_PLUGIN.search(run.output)
+        if broken and not run.outcomes and broken.group(1) not in self.tried:
+            self.tried.add(broken.group(1))
+            self.leave_to(("-p", f"no:{broken.group(1)}"))
+            return True
+        needed = requirements_for(missing_modules(run.output), self.work.path)
+        wanted = [requirement for requirement in needed if requirement not in self.tried]
+        if wanted:
             self.tried.update(wanted)
             await self.report(0.6, f"installing what the tests did not find: {', '.join(wanted)}")
             self.environment = await extend_environment(self.environment, wanted)
-            await self.work.load(self.base)
-            run = await run_tests(self.work, self.settings, self.report)
-        return run
+        return bool(wanted)
 
 
 def _absolute(path: str) -> Path:

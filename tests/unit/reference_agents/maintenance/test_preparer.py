@@ -121,6 +121,19 @@ async def test_options_for_plugins_that_are_not_here_are_left_out(repository: MA
     assert workspace["pytest_options"] == ["-o", "addopts="]
 
 
+async def test_a_plugin_that_pytest_does_not_take_any_more_is_left_out(repository: MAKE, tmp_path: Path) -> None:
+    plugin = "def pytest_collect_file(path, nobody, knows): pass\n"
+    files = {
+        "test_a.py": "def test_good(): pass\n",
+        "old_plugin.py": plugin,
+        "old_plugin-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: old-plugin\nVersion: 1\n",
+        "old_plugin-1.dist-info/entry_points.txt": "[pytest11]\nold = old_plugin\n",
+    }
+    workspace = await made({"repository": str(repository(files).path)}, tmp_path / "run")
+    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 1)
+    assert workspace["pytest_options"] == ["-p", "no:old"]
+
+
 async def test_tests_by_the_names_that_other_runners_take_are_found_where_there_are_no_others(
     repository: MAKE, tmp_path: Path
 ) -> None:
