@@ -6,9 +6,11 @@ same account. It knows nothing of what the steps are about.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 # pydantic makes the schemas of the skills, and on Python 3.11 it takes only this TypedDict.
 from typing_extensions import TypedDict
@@ -19,6 +21,8 @@ from .delegating import MOVED, delegated, result_of
 
 __all__ = ["Ask", "Course", "Errand", "ErrandFailed", "Note", "Outdated", "Step", "Story", "never"]
 
+WAIT_TOLD: Final = 5.0
+"""Seconds after which a sub-task that nobody has begun with is told to wait."""
 Story = Callable[[str, str, str], Awaitable[None]]
 """Told of what a person should see: kind, who, what."""
 Note = Callable[[float | None, str], Awaitable[None]]
@@ -86,8 +90,9 @@ class Course:
     async def watch(self, task: str) -> None:
         """Follow it to its end."""
         self.step["task"] = task
-        async for event in self.context.watch(task):
-            await self._follow(event)
+        async with self._telling_a_wait():
+            async for event in self.context.watch(task):
+                await self._follow(event)
         outcome = await self.context.outcome(task)
         self.step["state"] = "completed" if outcome["state"] == "completed" else "failed"
         self.step["detail"] = "" if self.step["state"] == "completed" else outcome["detail"]
@@ -117,6 +122,27 @@ class Course:
             )
         elif event.kind == "artifact" and event.data.get("name") == "rejected":
             await self._contradicted(event.value)
+
+    @contextlib.asynccontextmanager
+    async def _telling_a_wait(self) -> AsyncIterator[None]:
+        """Have it told inside the block where nobody begins with it for a while: they may be at work for others."""
+
+        async def tell() -> None:
+            await asyncio.sleep(WAIT_TOLD)
+            if not self.step["agent"]:
+                there = ", ".join(
+                    info.agent_id for info in await self.context.find(self.skill) if info.status != "away"
+                )
+                await self.note(None, f"{self.name} waits for {there or f'somebody with the skill {self.skill}'}")
+
+        telling = asyncio.create_task(tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            await asyncio.wait([telling])
+            if not telling.cancelled():
+                telling.result()
 
     async def _lost(self, event: TaskEvent, who: str) -> None:
         if event.kind == "expire":
@@ -191,10 +217,11 @@ class Errand(Course):
 
     async def _through(self, child: ChildTask) -> None:
         """Follow it until there is a result, and have what it asks answered."""
-        async for event in child.events():
-            await self._follow(event)
-            if event.kind == "ask":
-                await self._relay(event, child)
+        async with self._telling_a_wait():
+            async for event in child.events():
+                await self._follow(event)
+                if event.kind == "ask":
+                    await self._relay(event, child)
 
     async def _relay(self, event: TaskEvent, child: ChildTask) -> None:
         """Pass a question up and the answer down. Both are kept, so a repeat after a crash asks nobody again."""

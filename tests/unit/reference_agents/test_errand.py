@@ -11,6 +11,7 @@ import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, TaskContext, TaskFailed
 from a2a.testing import squad
+from reference_agents import errand
 from reference_agents.delegating import MOVED
 from reference_agents.errand import Errand, ErrandFailed, Outdated, Step, never
 
@@ -38,12 +39,12 @@ class Lead:
 
         @self.agent.skill
         async def lead(task: TaskContext) -> Any:
-            errand = Errand(
+            one = Errand(
                 task, "the step", "work", story, note, ask=ask, given={}, key="key", options=options, outdated=outdated
             )
-            self.steps.append(errand.step)
+            self.steps.append(one.step)
             try:
-                return await errand.run()
+                return await one.run()
             except ErrandFailed as failed:
                 self.failed.append(failed)
                 raise AttemptFailed(failed.detail, code=failed.code) from failed
@@ -86,6 +87,51 @@ async def test_a_failure_keeps_its_code_and_words() -> None:
     assert (lead.failed[0].code, lead.failed[0].detail) == ("disk", "no disk is left")
     assert lead.steps[0]["attempts"] == 2
     assert ("retry", "worker", "the step was not finished (no disk is left); it is handed on") in lead.stories
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_who_a_step_waits_for_is_told(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errand, "WAIT_TOLD", 0.1)
+    lead, worker, free = Lead(), Agent("worker", concurrency=1), anyio.Event()
+
+    @worker.skill
+    async def work(task: TaskContext) -> None:
+        pass
+
+    @worker.skill
+    async def other(task: TaskContext) -> None:
+        await free.wait()
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *[worker] * is_there) as up, contextlib.AsyncExitStack() as stack:
+            if is_there:
+                busy = await stack.enter_async_context(up.client.delegate("other"))
+                async for event in busy.events():
+                    if event.kind in ("grant", "accept"):
+                        break
+            async with up.client.delegate("lead") as step:
+                while not lead.notes:  # noqa: ASYNC110 - notes are told to nobody else
+                    await anyio.sleep(0.01)
+                free.set()
+                if is_there:
+                    await step.result()
+                else:
+                    await step.cancel(mode="kill")
+    assert lead.notes == [f"the step waits for {'worker' if is_there else 'somebody with the skill work'}"]
+
+
+async def test_a_step_that_is_begun_at_once_is_told_to_wait_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errand, "WAIT_TOLD", 0.05)
+    lead, worker = Lead(), Agent("worker")
+
+    @worker.skill
+    async def work(task: TaskContext) -> None:
+        await anyio.sleep(0.2)  # longer than that
+
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, worker) as up:
+            await up.client.call("lead")
+    assert lead.notes == []
 
 
 async def test_a_step_that_nobody_takes_ends() -> None:
