@@ -118,7 +118,8 @@ class Reader(Delegator):
         return {"ref": task, "agent": agent, "state": state, "value": value, "detail": detail}
 
     async def conflict(self, conflict: str) -> dict[str, Any]:
-        """Return a conflict's record: its subjects and their values, what was tried and answered, how it ended.
+        """Return a conflict's record: its subjects and their values, what its parties said, what was tried and
+        answered, how it ended.
 
         Where a subject's value is kept no more it is None, and `isKept` False. What was merged without asking anybody
         is under `merged`: a key's value, or Artifacts that patch.
@@ -129,7 +130,9 @@ class Reader(Delegator):
         found = expect(await self.link.call(ConflictGet(conflict)), ConflictFound)
         shown: dict[str, Any] = {**found.view, "refused": found.refused}
         payloads = {known["ref"]: known["payload"] for known in found.payloads if "ref" in known}
-        said = {known["party"]: read_parts(known["payload"]) for known in found.payloads if "party" in known}
+        parties = [known for known in found.payloads if "party" in known]
+        said = {known["party"]: read_parts(known["payload"]) for known in parties if "ground" not in known}
+        appealed = [read_parts(known["payload"]) for known in parties if "ground" in known]
         raised = [read_parts(known["payload"]) for known in found.payloads if "raiser" in known]
         shown["subjects"] = [
             {**subject, **await self._value_of(subject, payloads.get(subject["ref"]))} for subject in shown["subjects"]
@@ -139,6 +142,8 @@ class Reader(Delegator):
         if "raises" in shown:
             shown["raises"] = [{**told, "value": value} for told, value in zip(shown["raises"], raised, strict=True)]
         shown["positions"] = [{**position, "value": said.get(position["agent"])} for position in shown["positions"]]
+        if "appeal" in shown:
+            shown["appeal"] = {**shown["appeal"], "value": appealed[0] if appealed else None}
         shown["stages"] = [
             {**stage, "answers": [await self.outcome(asked) for asked in stage["asked"]]} for stage in shown["stages"]
         ]

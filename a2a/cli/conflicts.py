@@ -147,7 +147,10 @@ def _story(shown: dict[str, Any]) -> list[str]:
     one, *others = first or [0]
     for other in others:
         lines += [f"  from answer {one} to answer {other}", *_shown(_difference(first[one], first[other]))]
-    lines += [f"  position   {taken['agent']}: {taken['stance']}" for taken in shown["positions"]]
+    for taken in shown["positions"]:
+        lines.append(f"  position   {taken['agent']}: {taken['stance']}".rstrip(": "))
+        if taken["value"]:
+            lines += _shown(_written(taken["value"]))
     for stage in shown["stages"]:
         is_answer = stage["winner"] in groups
         winner = f" for answer {stage['winner']}" if is_answer else ""
@@ -162,6 +165,8 @@ def _story(shown: dict[str, Any]) -> list[str]:
     lines += refused_lines(shown["refused"])
     if "appeal" in shown:
         lines.append(f"  appeal     {shown['appeal']['by']}: {shown['appeal']['ground']}")
+        if shown["appeal"]["value"]:
+            lines += _shown(_written(shown["appeal"]["value"]))
     if not shown["isOpen"]:
         end = shown["resolution"]
         lines.append(f"  resolved   {end['outcome']} {end['ref'] or ''} by {end['by'] or '-'}: {end['rationale']}")

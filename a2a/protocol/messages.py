@@ -1150,7 +1150,8 @@ class ConflictFound(Message):
     conflict: Identifier
     view: JsonObject
     payloads: list[JsonObject] = field(default_factory=list)
-    """`ref`, `party` or `raiser`, and `payload`: the subjects, and what parties and raisers had to say."""
+    """`ref`, `party` or `raiser`, and `payload`: the subjects, and what parties and raisers had to say; an
+    appeal has its `ground` beside its `party`."""
     refused: list[JsonObject] = field(default_factory=list)
     """Requests about it that were refused: `agent`, `kind`, `code`, `detail`, `at`, `times`."""
 

@@ -173,6 +173,27 @@ async def test_what_is_not_kept_any_more_is_said_to_be_gone() -> None:
     assert [(subject["value"], subject["isKept"]) for subject in shown["subjects"]] == [(None, False)] * 2
 
 
+async def test_what_a_party_said_is_shown_beside_the_evidence_of_its_appeal() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(opinion("one", 1), opinion("two", 2), policy=Policy(appeal_ms=60_000)) as running:
+            client = running.client
+            async with client.delegate("opine", copies=2, resolve=["first_wins", "human", "abort"]) as task:
+                async for event in task.events():
+                    if event.kind == "dispute":
+                        break
+                (found,) = await client.conflicts()
+                conflict = found["conflict"]
+                await client.take_position(conflict, "neither of them", {"said": "at first"})
+                await client.appeal(conflict, "new_evidence", {"found": "later"})
+                shown = await client.conflict(conflict)
+                await client.resolve(conflict, found["subjects"][0]["ref"])
+                await task.result()
+    assert [(taken["stance"], taken["value"]) for taken in shown["positions"]] == [
+        ("neither of them", {"said": "at first"})
+    ]
+    assert (shown["appeal"]["ground"], shown["appeal"]["value"]) == ("new_evidence", {"found": "later"})
+
+
 async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
     agent = Agent("reviewer")
 

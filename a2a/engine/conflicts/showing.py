@@ -157,10 +157,10 @@ def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
     else:
         results = _answers(ledger, conflict)
     said = [{"party": party, "payload": position.payload} for party, position in conflict.positions.items()]
-    appealed = (
-        [] if conflict.appeal is None else [{"party": conflict.appeal["by"], "payload": conflict.appeal["payload"]}]
-    )
-    return results + said + appealed
+    appeal = conflict.appeal
+    if appeal is not None:  # its ground tells it from the position of the same party
+        said.append({"party": appeal["by"], "ground": appeal["ground"], "payload": appeal["payload"]})
+    return results + said
 
 
 def _answers(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:

@@ -72,6 +72,17 @@ def test_an_answer_that_is_not_kept_any_more_is_not_shown_as_null(command: Any, 
     assert any(line.startswith(f"  majority   decided for answer {lost}") for line in story)
 
 
+def test_what_parties_said_is_shown_with_their_evidence(command: Any, three: Any) -> None:
+    command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
+    (conflict,) = [json.loads(line) for line in command("conflict", "ls", "--json").out.splitlines()]
+    shown = json.loads(command("conflict", "show", conflict["conflict"], "--json").out)
+    shown["positions"] = [{"agent": "one", "stance": "", "value": "I counted"}]
+    shown["appeal"] = {"by": "two", "ground": "new_evidence", "value": ["the atlas"]}
+    story = _story(shown)
+    assert story[story.index("  position   one") + 1] == "    I counted"
+    assert story[story.index("  appeal     two: new_evidence") + 2] == '      "the atlas"'
+
+
 def test_what_was_merged_without_asking_anybody_is_shown(command: Any, world: Any) -> None:
     def patch(line: int) -> Patch:
         lines = [f" old {at}" if at != line else f"-old {at}\n+new {at}" for at in range(line - 2, line + 3)]

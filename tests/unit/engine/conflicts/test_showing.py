@@ -32,6 +32,16 @@ def test_all_of_a_conflict_is_shown_and_no_payload(town, case):
     assert len(payloads_of(town.ledger, conflict)) == 3
 
 
+def test_an_appeal_is_told_from_the_position_of_the_same_party(town, case):
+    conflict, workers = case
+    workers[0].say(ConflictPosition(conflict.id, b'["mine"]'))
+    appealed = replace(conflict, appeal={"by": "w0", "ground": "new_evidence", "lsn": 1, "payload": b'["new"]'})
+    assert [said for said in payloads_of(town.ledger, appealed) if "party" in said] == [
+        {"party": "w0", "payload": b'["mine"]'},
+        {"party": "w0", "ground": "new_evidence", "payload": b'["new"]'},
+    ]
+
+
 def test_dissent_is_what_was_not_chosen(town, case):
     conflict, _ = case
     first, second = [subject["ref"] for subject in subjects_of(town.ledger, conflict)]
