@@ -137,7 +137,7 @@ class Client(Reader):
         await self.link.call(ConflictVote(conflict, choice, reasons))
 
     async def take_position(self, conflict: str, stance: str, value: Any = "") -> None:
-        """Say something to a conflict this client is a party to; whoever decides reads it."""
+        """Say something to a conflict this client's principal is a party to; whoever decides reads it."""
         await self.link.call(ConflictPosition(conflict, parts_payload(value), stance))
 
     async def appeal(
@@ -146,7 +146,7 @@ class Client(Reader):
         ground: Ground,
         evidence: Any = "",
     ) -> None:
-        """Appeal against an outcome that has not taken effect yet; once for a conflict."""
+        """Appeal against an outcome that has not taken effect yet, as a party's principal; once for a conflict."""
         await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence)))
 
     async def confirm(self, task: str) -> None:

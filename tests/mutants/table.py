@@ -1374,11 +1374,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "stranger-takes-a-position",
         "Whoever has heard of a conflict is heard in it.",
         COURT,
-        "        return _missing(message.conflict)\n"
-        "    if agent not in conflict.parties:\n"
-        '        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")\n'
-        "    known =",
-        "        return _missing(message.conflict)\n    known =",
+        "        return _no_party(conflict, sender)\n    known =",
+        '        party = sender.agent or ""\n    known =',
         caught_by=("I24",),
         disputes=True,
     ),

@@ -17,6 +17,7 @@ from ...protocol.messages import (
     Subject,
 )
 from ...protocol.messages import ConflictResolved as ResolvedNotice
+from ...protocol.types import principal_of
 from .. import refusals
 from ..decision import Decision, refuse, reply
 from ..ledger import Ledger
@@ -50,19 +51,32 @@ def _over(conflict: Conflict) -> Decision:
     )
 
 
+def _party_of(conflict: Conflict, sender: Connection) -> str | None:
+    """Return the party that the sender speaks for: itself, else one of its principal, or None. Spec CONFLICT-2."""
+    agent = sender.agent or ""
+    principal = principal_of(agent)
+    same = (party for party in conflict.parties if principal_of(party) == principal)
+    return agent if agent in conflict.parties else next(same, None)
+
+
+def _no_party(conflict: Conflict, sender: Connection) -> Decision:
+    return refuse(ErrorCode.FORBIDDEN, f"{sender.agent} is no party to conflict {conflict.id}")
+
+
 def on_conflict_position(world: World, sender: Connection, message: ConflictPosition, now: int) -> Decision:
     """A party says what it has to say; the last word before the ballot closes counts. Spec CONFLICT-4."""
-    conflict, agent = world.ledger.conflicts.get(message.conflict), sender.agent or ""
+    conflict = world.ledger.conflicts.get(message.conflict)
     if conflict is None:
         return _missing(message.conflict)
-    if agent not in conflict.parties:
-        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")
-    known = conflict.positions.get(agent)
+    party = _party_of(conflict, sender)
+    if party is None:
+        return _no_party(conflict, sender)
+    known = conflict.positions.get(party)
     if known is not None and (known.stance, known.payload) == (message.stance, message.payload):
         return reply(Ok())
     if not conflict.is_open:
         return _over(conflict)
-    return reply(Ok(), PositionTaken(now, conflict.id, conflict.task or None, agent, message.stance, message.payload))
+    return reply(Ok(), PositionTaken(now, conflict.id, conflict.task or None, party, message.stance, message.payload))
 
 
 def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, now: int) -> Decision:
@@ -98,13 +112,14 @@ def _is_chosen(ledger: Ledger, conflict: Conflict, choice: str | None) -> bool:
 
 def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal, now: int) -> Decision:
     """A party does not accept an outcome that has not taken effect yet. Spec CONFLICT-8."""
-    conflict, agent = world.ledger.conflicts.get(message.conflict), sender.agent or ""
+    conflict = world.ledger.conflicts.get(message.conflict)
     if conflict is None:
         return _missing(message.conflict)
-    if agent not in conflict.parties:
-        return refuse(ErrorCode.FORBIDDEN, f"{agent} is no party to conflict {conflict.id}")
+    party = _party_of(conflict, sender)
+    if party is None:
+        return _no_party(conflict, sender)
     if conflict.appeal is not None:
-        if (conflict.appeal["by"], conflict.appeal["ground"]) == (agent, message.ground):
+        if (conflict.appeal["by"], conflict.appeal["ground"]) == (party, message.ground):
             return reply(Ok())
         return refuse(ErrorCode.DENIED, f"conflict {conflict.id} was appealed once, by {conflict.appeal['by']}")
     if not conflict.is_open:
@@ -113,7 +128,7 @@ def on_conflict_appeal(world: World, sender: Connection, message: ConflictAppeal
     if not has_outcome or not may_appeal(world, terms_for(world.ledger, conflict), conflict, now):
         return refuse(ErrorCode.DENIED, f"conflict {conflict.id} has no outcome that can be appealed")
     return reply(
-        Ok(), ConflictAppealed(now, conflict.id, conflict.task or None, agent, message.ground, message.payload)
+        Ok(), ConflictAppealed(now, conflict.id, conflict.task or None, party, message.ground, message.payload)
     )
 
 

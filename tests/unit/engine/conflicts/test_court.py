@@ -56,6 +56,18 @@ def test_only_parties_take_a_position_and_the_last_one_counts(case):
     assert worker.refused(ConflictPosition("main-k1", b"[]")) == ErrorCode.NOT_FOUND
 
 
+def test_another_process_of_a_partys_principal_speaks_for_it(case):
+    made = case("first_wins", "human", "abort", appeal_ms=1_000)
+    again = made.town.join("boss#2")
+    assert made.boss.say(ConflictPosition(made.conflict.id, b"[1]", "mine")) == Ok()
+    assert again.say(ConflictPosition(made.conflict.id, b"[2]", "mine, again")) == Ok()
+    assert {party: said.payload for party, said in made.conflict.positions.items()} == {"boss": b"[2]"}
+    appeal = ConflictAppeal(made.conflict.id, "new_evidence")
+    assert [again.say(appeal), made.boss.say(appeal)] == [Ok(), Ok()], "the same word of the same party"
+    assert made.conflict.appeal["by"] == "boss"
+    assert made.town.join("bosses#2").refused(appeal) == ErrorCode.FORBIDDEN
+
+
 def test_a_person_chooses_among_the_subjects_or_none(case):
     made = case("human", "abort")
     person = made.town.join("ann", operator_token="op")
