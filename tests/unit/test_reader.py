@@ -11,7 +11,7 @@ import pytest
 from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext
 from a2a.engine.archived import ArchiveEntry
 from a2a.engine.policy import Policy
-from a2a.errors import Gone, NotFound
+from a2a.errors import Gone, NotFound, StaleBasis
 from a2a.stores.base import Appended, Entry
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -171,6 +171,35 @@ async def test_what_is_not_kept_any_more_is_said_to_be_gone() -> None:
             assert (await client.outcome("nowhere-1"))["state"] == "gone"
     assert [it["state"] for it in shown["stages"][0]["answers"]] == ["gone", "gone"]
     assert [(subject["value"], subject["isKept"]) for subject in shown["subjects"]] == [(None, False)] * 2
+
+
+async def test_a_result_that_was_sent_back_is_not_shown_as_the_one_that_came_then() -> None:
+    agent, store = Agent("worker"), Shelf()
+
+    @agent.skill
+    async def build(task: TaskContext) -> str:
+        chosen = await task.context.get("decisions/db")
+        if not task.feedback:
+            await task.other_context(task.context.id).put("decisions/db", "postgres", if_rev=1)
+        return f"built on {chosen.value}"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy(linger_ms=1), store=store) as running:
+            client = running.client
+            await client.context("plans").put("decisions/db", "sqlite", if_rev=0)
+            async with client.delegate("build", context_id="plans") as task:
+                with pytest.raises(StaleBasis):
+                    await task.result()
+                await task.reject("the choice was changed")
+                assert await task.result() == "built on postgres"
+                (conflict,) = await client.conflicts()
+                there = await client.conflict(conflict["conflict"])
+            while task.id not in store.shelved:
+                store.news = anyio.Event()
+                await store.news.wait()
+            archived = await client.conflict(conflict["conflict"])
+    assert there["subjects"][0]["value"] == "built on sqlite"
+    assert (archived["subjects"][0]["value"], archived["subjects"][0]["isKept"]) == (None, False)
 
 
 async def test_what_a_party_said_is_shown_beside_the_evidence_of_its_appeal() -> None:

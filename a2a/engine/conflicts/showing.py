@@ -150,7 +150,11 @@ def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
     """Return the subjects and what was said. Answers that have left memory are not among them; `task.get` has these."""
     results: list[dict[str, Any]]
     if conflict.candidates:
-        results = [{"ref": known.ref, "payload": known.payload} for known in conflict.candidates if known.payload]
+        results = [
+            {"ref": known.ref, "payload": payload}
+            for known in conflict.candidates
+            if (payload := known.payload or _said_by_task(ledger, known))
+        ]
         results += [{"raiser": raised.by, "payload": raised.payload} for raised in conflict.raises]
         merged = conflict.stages[-1].merged if conflict.stages and conflict.outcome == "merge" else None
         results += [{"ref": "merged", "payload": merged}] if merged is not None else []
@@ -161,6 +165,13 @@ def payloads_of(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:
     if appeal is not None:  # its ground tells it from the position of the same party
         said.append({"party": appeal["by"], "ground": appeal["ground"], "payload": appeal["payload"]})
     return results + said
+
+
+def _said_by_task(ledger: Ledger, candidate: Candidate) -> bytes:
+    """Return the result that a conflict has not kept itself, from its task: that may have another one by now."""
+    task = ledger.tasks.get(candidate.ref) if candidate.form == "result" else None
+    results = task.results if task is not None else ()
+    return next((result.payload for result in results if result.fence == candidate.fence), b"")
 
 
 def _answers(ledger: Ledger, conflict: Conflict) -> list[dict[str, Any]]:

@@ -493,6 +493,16 @@ def test_the_word_on_the_result_decides_it(writers, word, outcome, by):
     assert notices == ["conflict.opened", "conflict.resolved"]
 
 
+def test_the_result_that_was_sent_back_is_shown_and_not_the_one_that_came_then(writers):
+    stale = Stale(writers())
+    stale.boss.confirm(stale.review, verdict="reject", rework=True)
+    stale.worker.report(stale.worker.offer(), payload=b'[{"artifactId":"r","parts":[{"text":"anew"}]}]')
+    first, second = stale.town.task(stale.task).results
+    found = stale.boss.say(ConflictGet(stale.conflict.id))
+    assert found.view["subjects"][0]["resultHash"] == first.result_hash != second.result_hash
+    assert {said["ref"]: said["payload"] for said in found.payloads}[stale.task] == first.payload
+
+
 def test_a_task_that_ends_otherwise_leaves_it_moot(writers):
     stale = Stale(writers())
     stale.boss.cancel(stale.task)
