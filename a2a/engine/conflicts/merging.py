@@ -49,17 +49,22 @@ class Merge:
     """Both are results that patch something: what has both patches?"""
 
 
-def run(job: Merge) -> tuple[bytes | None, str]:
-    """Do a job, and return what is merged and why; None where it cannot be. In a worker, off the loop."""
+def run(job: Merge, *, loosely: bool = False) -> tuple[bytes | None, str]:
+    """Do a job, and return what is merged and why; None where it cannot be. In a worker, off the loop.
+
+    Args:
+        job: it.
+        loosely: as diffs were read once, see `patches.run`.
+    """
     try:
-        both = _both_patches(job) if job.are_patches else merge(job.base, job.one, job.other)
+        both = _both_patches(job, loosely=loosely) if job.are_patches else merge(job.base, job.one, job.other)
         return both, "merged by what each has changed"
     except (Unmergeable, Incomparable) as reason:
         return None, str(reason)
 
 
-def _both_patches(job: Merge) -> bytes:
-    both = merge_patches(job.one, job.other)
+def _both_patches(job: Merge, *, loosely: bool) -> bytes:
+    both = merge_patches(job.one, job.other, loosely=loosely)
     if len(both) > MERGED_MAX:
         raise Unmergeable("what has the changes of both is too large")
     return both

@@ -39,36 +39,46 @@ class Overlap:
     two: bytes
 
 
-def run(job: Overlap) -> tuple[int, str]:
-    """Do a job, and return 1 where they collide, 0 where they do not, -1 where nobody can say; and why."""
+def run(job: Overlap, *, loosely: bool = False) -> tuple[int, str]:
+    """Do a job, and return 1 where they collide, 0 where they do not, -1 where nobody can say; and why.
+
+    Args:
+        job: it.
+        loosely: as diffs were read once: with a line end of two characters as part of a file's name.
+    """
     try:
-        where = overlap(job.two, job.one)
+        where = overlap(job.two, job.one, loosely=loosely)
     except Incomparable as reason:
         return -1, str(reason)
     return (1, f"both change {where}") if where else (0, "nothing that both change")
 
 
-def overlap(one: bytes, two: bytes) -> str:
+def overlap(one: bytes, two: bytes, *, loosely: bool = False) -> str:
     """Return where two results collide, or an empty text.
 
     Raises:
         Incomparable: a patch is not what its media type says, or is beyond the limits.
     """
-    others = _patches(two)
-    for name, patch in _patches(one).items():
+    others = _patches(two, loosely=loosely)
+    for name, patch in _patches(one, loosely=loosely).items():
         other = others.get(name)
         if other is not None and (where := patch.meets(other)):
             return f"{where} of {name[0]}"
     return ""
 
 
-def merge_patches(one: bytes, two: bytes) -> bytes:
+def merge_patches(one: bytes, two: bytes, *, loosely: bool = False) -> bytes:
     """Return the result that has the changes of both, in canonical form. It does not matter who was first.
+
+    Args:
+        one: a result that patches something.
+        two: another.
+        loosely: as in `run`; and what stands behind a hunk that it does not count was passed over.
 
     Raises:
         Incomparable: both change the same, or they are something else than patches.
     """
-    mine, others = _patches(one, alone=True), _patches(two, alone=True)
+    mine, others = (_patches(result, alone=True, loosely=loosely) for result in (one, two))
     artifacts = []
     for number, name in enumerate(sorted({*mine, *others}), 1):
         both = [found[name] for found in (mine, others) if name in found]
@@ -78,7 +88,9 @@ def merge_patches(one: bytes, two: bytes) -> bytes:
     return canonical(artifacts)
 
 
-def _patches(payload: bytes, *, alone: bool = False) -> dict[tuple[str, str], _Diff | _JsonPatch]:
+def _patches(
+    payload: bytes, *, alone: bool = False, loosely: bool = False
+) -> dict[tuple[str, str], _Diff | _JsonPatch]:
     """Return what a result patches, by what and of which revision; `alone`: and it must be nothing else."""
     found: dict[tuple[str, str], _Diff | _JsonPatch] = {}
     for artifact in artifacts_of(payload):
@@ -94,14 +106,14 @@ def _patches(payload: bytes, *, alone: bool = False) -> dict[tuple[str, str], _D
             raise Incomparable("a patch names what it is of and its base, in one artifact of a result")
         if not isinstance(parts, list) or len(parts) != 1 or not isinstance(parts[0], dict):
             raise Incomparable(f"the patch of {name[0]} is an artifact with one part")
-        found[name[0], name[1]] = _patch(parts[0], name[0])
+        found[name[0], name[1]] = _patch(parts[0], name[0], alone=alone, loosely=loosely)
     return found
 
 
-def _patch(part: dict[str, Any], of: str) -> _Diff | _JsonPatch:
+def _patch(part: dict[str, Any], of: str, *, alone: bool, loosely: bool) -> _Diff | _JsonPatch:
     kind = part.get("mediaType")
     if kind == DIFF and isinstance(part.get("text"), str):
-        return _Diff.read(part["text"])
+        return _Diff.read(part["text"], is_whole=alone and not loosely, loosely=loosely)
     if kind == JSON_PATCH and isinstance(part.get("data"), list):
         return _JsonPatch.read(part["data"])
     raise Incomparable(f"the patch of {of} is a text of {DIFF}, or data of {JSON_PATCH}")
@@ -111,6 +123,11 @@ def _patch(part: dict[str, Any], of: str) -> _Diff | _JsonPatch:
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _NO_FILE = "/dev/null"
+_SIGNS = (" ", "-", "+")
+_BLANK = ("", "\r")
+"""An empty line of context of which a space at its end was taken away, as editors and `diff` do where they are told."""
+_SIGNATURE = "-- "
+"""What a patch in a mail ends with."""
 _BEYOND = ("rename ", "copy ", "GIT binary patch", "Binary files ", "old mode ", "new mode ")
 """What a diff may say that lines do not tell."""
 
@@ -166,22 +183,28 @@ class _Diff:
     files: dict[str, _File]
 
     @classmethod
-    def read(cls, text: str) -> _Diff:
+    def read(cls, text: str, *, is_whole: bool, loosely: bool) -> _Diff:
+        """Read a diff; where `is_whole` nothing of it may be lost: no hunk has more lines than it says."""
         diff, lines, count = cls({}), text.split("\n"), 0
         file: _File | None = None
-        at = 0
+        at, is_behind = 0, False
         while at < len(lines):
             line = lines[at]
             if line.startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ "):
-                file = diff._begin(line, lines[at + 1])
+                file = diff._begin(*(head if loosely else head.removesuffix("\r") for head in lines[at : at + 2]))
                 at += 2
+                is_behind = False
             elif (opened := _HUNK.match(line)) is not None and file is not None:
                 count += 1
                 at = _read_hunk(file, opened, lines, at + 1)
+                is_behind = is_whole
             elif line.startswith(_BEYOND):
                 raise Incomparable(f"a diff that says {line[:40]!r} is not compared")
+            elif is_behind and line[:1] in _SIGNS and line.rstrip("\r") != _SIGNATURE:
+                raise Incomparable(f"the hunk before {line[:40]!r} has more lines than it says")
             else:
                 at += 1
+                is_behind = is_behind and line in _BLANK
         if not count or count > CHANGES_MAX:
             raise Incomparable(f"a diff has 1 to {CHANGES_MAX} hunks, this one {count}")
         return diff
@@ -222,9 +245,13 @@ def _read_hunk(file: _File, opened: re.Match[str], lines: list[str], at: int) ->
     """Read the lines of a hunk, and return where it ends."""
     olds, news = int(opened[2] or 1), int(opened[3] or 1)
     hunk = _Hunk(int(opened[1]) - (olds > 0), [])
-    while at < len(lines) and lines[at][:1] in (" ", "-", "+") and (olds > 0 or news > 0):
-        sign = lines[at][0]
-        hunk.lines.append((sign, lines[at][1:]))
+    while at < len(lines) and (olds > 0 or news > 0):
+        is_blank = lines[at] in _BLANK and at < len(lines) - 1 and olds > 0 and news > 0
+        line = f" {lines[at]}" if is_blank else lines[at]
+        if line[:1] not in _SIGNS:
+            break
+        sign = line[0]
+        hunk.lines.append((sign, line[1:]))
         olds, news = olds - (sign != "+"), news - (sign != "-")
         at += 1
         if at < len(lines) and lines[at].startswith("\\"):

@@ -190,8 +190,10 @@ def _patches_compared(past: Past, record: PatchesCompared) -> list[list[Record]]
     assert job is not None, "as was allowed"
     if record.number < 0:
         return [[replace(record, other=job.other)]]  # how long it takes is not recorded, as in `_classified`
-    number, why = overlapped_by(job)
-    return [[replace(record, other=job.other, number=number, why=why)]]
+    found = [overlapped_by(job)]
+    if found[0] != (record.number, record.why):  # line ends were not always told from the names before them
+        found.append(overlapped_by(job, loosely=True))
+    return [[replace(record, other=job.other, number=number, why=why)] for number, why in found]
 
 
 def _stage_opened(past: Past, record: StageOpened) -> list[list[Record]]:
@@ -209,8 +211,10 @@ def _merged(past: Past, record: Merged) -> list[list[Record]]:
         return []
     if record.payload is None:
         return [[replace(record, number=step.number)]]  # how long a merge takes is not recorded, as in `_classified`
-    value, why = merged_by(step)
-    return [[replace(record, number=step.number, payload=value, why=why)]]
+    found = [merged_by(step)]
+    if found[0][0] != record.payload:  # nor was what stands behind a hunk always looked at
+        found.append(merged_by(step, loosely=True))
+    return [[replace(record, number=step.number, payload=value, why=why)] for value, why in found]
 
 
 def _stage_closed(past: Past, record: StageClosed) -> list[list[Record]]:

@@ -214,6 +214,43 @@ def test_a_text_and_data_of_one_thing_collide():
         merge_patches(one, two)
 
 
+BLANKS = "--- a/f\n+++ b/f\n@@ -1,4 +1,4 @@\n a\n\n-b\n+%s\n c\n"
+
+
+def test_an_empty_line_of_context_may_have_lost_its_space():
+    assert both_ways(result(BLANKS % "x"), result(BLANKS % "y"))
+    assert not both_ways(result(BLANKS % "x"), result((BLANKS % "x").replace("a\n\n", "a\n \n"))), "the same hunk"
+    first, last = (
+        "--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n-a\n+%s\n\n b\n",
+        "--- a/f\n+++ b/f\n@@ -1,4 +1,4 @@\n a\n\n b\n-c\n+%s\n",
+    )
+    (artifact,) = json.loads(merge_patches(result(first % "x"), result(last % "y")))
+    merged = artifact["parts"][0]["text"]
+    assert merged == "--- a/f\n+++ b/f\n@@ -1,4 +1,4 @@\n-a\n+x\n \n b\n-c\n+y\n"
+    with pytest.raises(Incomparable, match="other lines than it says"):
+        merge_patches(result("--- a/f\n+++ b/f\n@@ -1,3 +1,3 @@\n-a\n+x\n b\n"), result(last % "y"))
+
+
+def test_lines_behind_a_hunk_that_it_does_not_count_are_not_lost_in_a_merge():
+    one = diff(changed(l3="x"))
+    longer = one.replace("@@ -1,7 +1,7 @@", "@@ -1,6 +1,6 @@")
+    other = result(diff(changed(l12="y")))
+    for wrong in (longer, one + "+more\n", one + "\n+more\n"):
+        with pytest.raises(Incomparable, match="more lines than it says"):
+            merge_patches(result(wrong), other)
+        assert both_ways(result(wrong), result(diff(changed(l3="z")))), "what it counts is compared"
+    for right in ("-- \n2.45.1\n", "\nIndex: g.txt\n", "diff --git a/g b/g\n+no hunk\n", "\n\n"):
+        assert merge_patches(result(one + right), other) == merge_patches(result(one), other)
+
+
+def test_a_diff_with_other_line_ends_is_of_the_same_files():
+    one, other = diff(changed(l3="x")), diff(changed(l3="y")).replace("\n", "\r\n")
+    assert both_ways(result(one), result(other))
+    gone = diff([]).replace("+++ b/f.txt", "+++ /dev/null").replace("\n", "\r\n")
+    assert both_ways(result(one), result(gone))
+    assert run(Overlap("t2", "t1", result(one), result(other)), loosely=True) == (0, "nothing that both change")
+
+
 # Limits, and what is none ---------------------------------------------------------------------------------------------
 
 

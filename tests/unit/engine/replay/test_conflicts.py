@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from a2a.engine.conflicts import asking
+from a2a.engine.conflicts import asking, merging, patches
 from a2a.engine.conflicts.case import Conflict
 from a2a.engine.policy import Admission, digest
 from a2a.engine.records import (
@@ -23,6 +25,7 @@ from a2a.engine.records import (
     StageOpened,
 )
 from a2a.engine.replay.run import Replay
+from a2a.protocol.messages import PatchRef
 from tests.unit.engine.conflicts.court import Court, ladder
 
 
@@ -63,6 +66,33 @@ def test_a_conflict_decided_for_another_than_won_is_found(disputes):
     difference = Replay("main").run([*disputes[:position], replace(resolved, ref=other), *disputes[position + 1 :]])
     assert difference is not None
     assert (difference.lsn, difference.stands) == (position + 1, replace(resolved, ref=other))
+
+
+def test_diffs_that_were_read_loosely_are_read_again(make_town, monkeypatch):
+    head = "--- a/f\n+++ b/f\n"
+    texts = (
+        f"{head}@@ -2,2 +2,2 @@\n-b\n+z\n c\n".replace("\n", "\r\n"),
+        f"{head}@@ -1,4 +1,4 @@\n a\n-b\n+x\n c\n d\n+behind\n",
+        f"{head}@@ -4,3 +4,3 @@\n d\n-e\n+y\n f\n",
+    )
+    town = make_town(ladders={"artifact": ({"strategy": "merge"}, {"strategy": "abort"})})
+    boss, worker = town.join("boss"), town.worker("w")
+    with monkeypatch.context() as patched:
+        patched.setattr(merging, "run", partial(merging.run, loosely=True))
+        patched.setattr(patches, "run", partial(patches.run, loosely=True))
+        for number, text in enumerate(texts):
+            boss.delegate(f"k{number}", context_id="c")
+            part = {"text": text, "mediaType": patches.DIFF}
+            result = [{"artifactId": "r", "metadata": {"patch": {"of": "repo", "base": "r1"}}, "parts": [part]}]
+            worker.report(worker.offer(), payload=json.dumps(result).encode(), patches=[PatchRef("repo", "r1")])
+    records = town.said()
+    assert [record.number for record in records if isinstance(record, PatchesCompared)] == [0, 0, 1]
+    (merged,) = [record for record in records if isinstance(record, Merged)]
+    assert merged.payload is not None and b"behind" not in merged.payload
+    assert Replay("main").run(records) is None
+    position = records.index(merged)
+    records[position] = replace(merged, payload=merged.payload.replace(b"+x", b"+w"))
+    assert Replay("main").run(records) is not None
 
 
 @pytest.mark.parametrize(("why", "is_known"), [("no answer contradicts it", True), ("so there", False)])
