@@ -46,7 +46,8 @@ def _missing(conflict: str) -> Decision:
 def _over(conflict: Conflict) -> Decision:
     return refuse(
         ErrorCode.CONFLICT,
-        f"conflict {conflict.id} is over: {conflict.outcome}, by {conflict.by or 'nobody'}",
+        f"conflict {conflict.id} is over: {' '.join(filter(None, (conflict.outcome, conflict.ref)))}, by "
+        f"{conflict.by or 'nobody'}",
         data={"outcome": conflict.outcome, "ref": conflict.ref},
     )
 
@@ -87,7 +88,8 @@ def on_conflict_vote(world: World, sender: Connection, message: ConflictVote, no
     if sender.role != "operator":
         return refuse(ErrorCode.FORBIDDEN, f"a person decides conflict {conflict.id}: show the operator's token")
     if not conflict.is_open:
-        is_repeat = conflict.by == sender.agent and _is_chosen(world.ledger, conflict, message.choice)
+        is_same = principal_of(conflict.by) == principal_of(sender.agent or "")
+        is_repeat = is_same and _is_chosen(world.ledger, conflict, message.choice)
         return reply(Ok(state=conflict.outcome)) if is_repeat else _over(conflict)
     if conflict.rule == WORD:
         detail = f"the word on task {conflict.task} decides conflict {conflict.id}: accept its result, or reject it"

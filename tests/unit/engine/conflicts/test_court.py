@@ -79,6 +79,18 @@ def test_a_person_chooses_among_the_subjects_or_none(case):
     assert made.workers[0].refused(ConflictPosition(made.conflict.id, b"[9]")) == ErrorCode.CONFLICT
 
 
+def test_the_same_word_from_another_process_of_the_same_person_is_a_repeat(case):
+    made = case("human", "abort")
+    person = made.town.join("ann#1", operator_token="op")
+    (chosen,), (other,) = made.task.group.classes
+    assert person.say(ConflictVote(made.conflict.id, chosen)) == Ok(state="select")
+    again = made.town.join("ann#2", operator_token="op")
+    assert again.say(ConflictVote(made.conflict.id, chosen)) == Ok(state="select")
+    refusal = again.say(ConflictVote(made.conflict.id, other))
+    assert refusal.detail == f"conflict {made.conflict.id} is over: select {chosen}, by ann#1"
+    assert made.town.join("bob", operator_token="op").refused(ConflictVote(made.conflict.id, chosen))
+
+
 def test_a_word_for_any_of_equal_subjects_is_for_all_of_them_also_when_it_comes_again(court):
     case = court(3, redundancy=ladder("human", "abort"))
     case.answers("1", "2", "1")
