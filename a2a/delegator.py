@@ -58,6 +58,7 @@ from .protocol.messages import (
 )
 from .protocol.messages import AgentInfo as WireAgentInfo
 from .protocol.session import REPLY_SLACK_MS, Notice
+from .protocol.types import RungSpec
 
 __all__ = ["AgentChange", "AgentInfo", "Delegator", "Mode", "TaskEvent", "TaskHandle", "expect"]
 
@@ -179,6 +180,8 @@ def _redundancy(
         redundancy["comparator"] = comparator
     if resolve:
         rungs = several(resolve, "resolve")
+        for rung in rungs:  # a misspelt limit would be none, as the coordinator passes over what it does not know
+            require_known(() if isinstance(rung, str) else rung, RUNG, "a rung of resolve")
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in rungs]
     if ballot is not None:
         redundancy["ballotMs"] = milliseconds(ballot, "ballot")
@@ -193,6 +196,7 @@ LOOKS_APART_MAX = 300.0
 """... It looks again after twice as long each time, up to this: those that wait for weeks cost little."""
 
 BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
+RUNG = tuple(RungSpec.__annotations__)
 TIMERS = tuple(item.name.removesuffix("_ms") for item in fields(Timers))
 
 
@@ -365,7 +369,8 @@ class Delegator:
 
         Raises:
             ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
-                or a timer that there is not; a time that is none; one text where several are wanted.
+                or a timer that there is not, or a field of a rung; a time that is none; one text where several are
+                wanted.
         """
         require_known(budget or (), BUDGETS, "budget")
         require_known(timers or (), TIMERS, "timers")

@@ -288,6 +288,10 @@ async def test_an_exception_leaves_the_result_unconfirmed_for_another_process(he
         ({"exclude": "helper"}, "exclude: expected a list"),
         ({"resources": "repo/a/**"}, "resources: expected a list"),
         ({"copies": 2, "resolve": "majority"}, "resolve: expected a list"),
+        (
+            {"copies": 2, "resolve": ["majority", {"strategy": "human", "timeout": 60}, "abort"]},
+            "a rung of resolve: expected strategy, k, margin, skill, timeoutMs, onTimeout, costMicro, got 'timeout'",
+        ),
     ],
 )
 async def test_what_no_coordinator_knows_is_refused_where_it_is_said(options: Any, why: str) -> None:
