@@ -555,9 +555,21 @@ class TaskHandle:
         try:
             is_open = self._known.settled is None and not self._was_confirmed
             if kind is None and self._was_read and self._is_mine_to_confirm and is_open:
+                self._check_stands()
                 await self.confirm()
         finally:
             self._forget()
+
+    def _check_stands(self) -> None:
+        """Leave the word on a result that was overruled since it was read to who says it; the end of a block is none.
+
+        Raises:
+            Conflict: it was.
+        """
+        review = self._known.review
+        if review is not None and review.overruled:
+            detail = f"the result of task {self.id} was overruled by conflict {review.overruled}: confirm or reject it"
+            raise Conflict(detail, data={"conflict": review.overruled})
 
     def _look_later(self, pause: float) -> None:
         self._look_at = asyncio.get_running_loop().call_later(pause, self._look, pause)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..protocol.canonical import result_hash
 from ..protocol.messages import (
+    ConflictResolved,
     Error,
     Message,
     Ok,
@@ -55,6 +56,8 @@ class Review:
     """It was written before the delegator's newest word was seen, and waits for one whatever was agreed."""
     stale_basis: list[StaleBasis] = field(default_factory=list)
     """Decisions that it relies on and that have moved since; it waits for a word as well."""
+    overruled: str = ""
+    """The conflict that was decided against it, or empty."""
 
     @property
     def is_what_its_hash_says(self) -> bool:
@@ -289,6 +292,8 @@ class Delegations:
             return list(changed)
         if isinstance(message, TaskEventNotice):
             return self._happened(message)
+        if isinstance(message, ConflictResolved):
+            self._decided(message)
         return []
 
     def _created(self, delegation: Delegation, message: Message) -> list[Delegation]:
@@ -340,6 +345,9 @@ class Delegations:
         return any(
             state in _ENDED
             or (state == "reported" and (delegation.review is None or delegation.review.rev < rev))
+            or (
+                delegation.review is not None and metadata.get("overruled", "") not in ("", delegation.review.overruled)
+            )
             or (state == "parked" and not delegation.asks)
             for delegation in self._by_task.get(message.task, ())
             if not delegation.has_ended
@@ -357,7 +365,8 @@ class Delegations:
                 stale = [
                     StaleBasis(item["key"], item["seen"], item["current"]) for item in metadata.get("staleBasis", ())
                 ]
-                delegation.review = Review(rev, result_hash, message.payload, metadata.get("agent", ""), is_late, stale)
+                agent, overruled = metadata.get("agent", ""), metadata.get("overruled", "")
+                delegation.review = Review(rev, result_hash, message.payload, agent, is_late, stale, overruled)
             for ask in message.asks:
                 if "answer" not in ask and state not in _ENDED:
                     payload = ask["payload"]
@@ -392,6 +401,13 @@ class Delegations:
         if is_unread:
             self.session.request(TaskGet(message.task))
         return list(changed)
+
+    def _decided(self, message: ConflictResolved) -> None:
+        """Note which results were overruled: none of them is to be taken for good by silence (spec CONFLICT-15)."""
+        for task in message.dissent if message.outcome != "moot" else ():
+            for delegation in self._by_task.get(task, ()):
+                if delegation.review is not None:
+                    delegation.review.overruled = message.conflict
 
     def _happened(self, message: TaskEventNotice) -> list[Delegation]:
         changed = []

@@ -70,6 +70,8 @@ def view(world: World, task: Task) -> dict[str, Any]:
             metadata["unseenSteer"] = True
         if task.results and task.results[-1].stale_basis:
             metadata["staleBasis"] = task.results[-1].stale_basis
+        if task.results and task.results[-1].overruled:
+            metadata["overruled"] = task.results[-1].overruled
     if task.results:
         metadata["resultHash"] = task.results[-1].result_hash
     if task.last_error is not None:

@@ -630,3 +630,33 @@ async def test_what_decides_between_copies_needs_copies(helper: Agent) -> None:
             for wanted in said:
                 with pytest.raises(ValueError, match="copies is 1"):
                     running.client.delegate("count_words", {"text": "a"}, **wanted)
+
+
+@pytest.mark.parametrize("is_said", [False, True])
+async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_it_was_read(is_said: bool) -> None:
+    agent = Agent("worker")
+
+    @agent.skill
+    async def say(what: str) -> str:
+        return what
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            client = running.client
+            async with client.delegate("say", {"what": "yes"}) as stands:
+                await stands.result()
+                lost = client.delegate("say", {"what": "no"})
+                await lost.__aenter__()
+                await lost.result()
+                conflict = await client.raise_conflict("result", stands.id, lost.id)
+                await client.resolve(conflict, stands.id)
+                assert (await client.get(lost.id))["metadata"]["overruled"] == conflict
+                if is_said:
+                    await lost.confirm()
+                    await lost.__aexit__(None, None, None)
+                else:
+                    with pytest.raises(Conflict, match=f"was overruled by conflict {conflict}: confirm or") as refused:
+                        await lost.__aexit__(None, None, None)
+                    assert refused.value.data == {"conflict": conflict}
+            states = [(await client.get(task.id))["metadata"]["state"] for task in (stands, lost)]
+            assert states == ["completed", "completed" if is_said else "reported"]

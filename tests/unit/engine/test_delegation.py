@@ -11,6 +11,7 @@ import pytest
 from a2a.engine.delegation import Delegation, Delegations, Review
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import (
+    ConflictResolved,
     Error,
     Limits,
     Message,
@@ -155,6 +156,27 @@ def test_a_later_revision_is_news(bench: Bench) -> None:
     [look] = bench.session.outgoing()
     bench.reply(look, TaskFound("t-1", 9, {"metadata": {"state": "reported", "rev": 1}}))
     assert bench.messages() == [TaskGet("t-1")]
+
+
+def test_a_result_that_was_overruled_is_known_from_the_word_or_from_a_look(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review())
+    assert delegation.review is not None
+    bench.notice(ConflictResolved("k1", "moot", "it ended", "", dissent=["t-1", "t-2"]))
+    assert delegation.review.overruled == ""
+    bench.notice(ConflictResolved("k2", "select", "the other", "ann", ref="t-2", dissent=["t-1"]))
+    assert delegation.review.overruled == "k2"
+    metadata = {"state": "reported", "rev": 0, "resultHash": HASH, "agent": "w", "overruled": "k3"}
+    for known in ("k2", "k3"):
+        bench.delegations.look_up(delegation)
+        [look] = bench.session.outgoing()
+        bench.reply(look, TaskFound("t-1", 9, {"metadata": metadata}))
+        for get in bench.session.outgoing():
+            assert (known, get.message) == ("k2", TaskGet("t-1"))
+            bench.reply(get, TaskFound("t-1", 9, {"metadata": metadata}, payload=b"[]"))
+        assert delegation.review.overruled == "k3"
+    bench.notice(review(1))
+    assert delegation.review.overruled == "", "the next revision is another result"
 
 
 def test_one_look_waits_for_a_connection_however_long_that_is_away(bench: Bench) -> None:

@@ -20,6 +20,7 @@ from a2a.protocol.messages import (
     Ok,
     RaisedSubject,
     TaskConfirm,
+    TaskGet,
     TaskLimits,
     TaskSteer,
 )
@@ -97,6 +98,8 @@ def test_results_that_contradict_each_other_settle_nothing_until_that_is_decided
     assert case.states() == ["reported", "reported"]
     one, other = (case.town.task(task).results[-1] for task in case.tasks)
     assert (one.overruled, other.overruled) == (answer.conflict, "")
+    shown = [case.boss.say(TaskGet(task)).view["metadata"].get("overruled") for task in case.tasks]
+    assert shown == [answer.conflict, None]
     case.town.pass_time(10_000)
     assert case.states() == ["failed", "completed"], "silence does not accept what was overruled"
 
