@@ -248,6 +248,7 @@ async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
                 raised = await client.call("review", {"tasks": [first.id, second.id]})
                 assert await client.call("review_again", {"tasks": [second.id, first.id]}) == raised
                 shown = await client.conflict(raised)
+                await second.reject(rework=False)  # it was overruled, so that leaving the block says no word on it
             context = client.context("plans")
             await context.put("db", "postgres", if_rev=0)
             other = await client.raise_conflict("context", {"context": "plans", "key": "db"}, {"value": "sqlite"})
