@@ -43,6 +43,11 @@ OK_KINDS = (
 )
 """What the stand-in answers with `ok` where a case does not say otherwise."""
 
+ENDS = ("completed", "failed", "canceled", "rejected")
+SHOWN = {"queued": "TASK_STATE_SUBMITTED"} | {state: f"TASK_STATE_{state.upper()}" for state in ENDS}
+"""What A2A shows of a state, where that is not `TASK_STATE_WORKING`: nothing here waits again once it was leased."""
+STARTED = "1970-01-01T00:00:00.000Z"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerSettings:
@@ -68,6 +73,10 @@ class Told:
     """What happened to the task a client delegated, generation by generation."""
     result: bytes | None = None
     """Its newest result."""
+    delegation: Frame | None = None
+    """What it was delegated with."""
+    delegator: str = ""
+    """Who delegated it."""
 
 
 class Line(Conversation):
@@ -85,9 +94,16 @@ class Line(Conversation):
         self._watches: dict[str, str] = {}
         self.acknowledged = 0
 
+    @property
+    def agent_id(self) -> str:
+        """Who has said hello on it."""
+        return str(self.hello.body.get("agentId"))
+
     async def arrived(self, frame: Frame) -> None:
         if frame.kind == "mailbox.ack":
             self.acknowledged = max(self.acknowledged, int(frame.body.get("upto", 0)))
+        if frame.kind == "task.delegate":
+            self.told.delegation, self.told.delegator = frame, self.agent_id
         if not self.answers:
             return
         try:
@@ -138,18 +154,48 @@ class Line(Conversation):
             await self.send("task.event", re=self._watches[task], **self.told.events[-1])
 
     async def _show(self, frame: Frame) -> None:
-        state = self.told.events[-1]["state"] if self.told.events else "queued"
-        shown = {"completed": "TASK_STATE_COMPLETED", "failed": "TASK_STATE_FAILED"}.get(state, "TASK_STATE_WORKING")
+        told = self.told
+        state = told.events[-1]["state"] if told.events else "queued"
         view: dict[str, Any] = {
             "id": frame.task,
             "contextId": "context-1",
-            "status": {"state": shown},
-            "metadata": {"state": state, "generation": len(self.told.events), "rev": 0},
+            "status": {"state": SHOWN.get(state, "TASK_STATE_WORKING"), "timestamp": STARTED},
+            "metadata": self._metadata(state),
         }
-        if self.told.result is not None:
-            view["metadata"] |= {"resultHash": result_hash("completed", self.told.result), "agent": "worker"}
-        generation = max(1, len(self.told.events))
-        await self.send("task.found", re=frame.id, task=frame.task, gen=generation, view=view, payload=self.told.result)
+        fields: dict[str, Any] = {"task": frame.task, "gen": max(1, len(told.events)), "view": view}
+        if frame.body.get("content", True):
+            fields["payload"] = told.result
+            if told.delegation is not None:
+                view["metadata"]["spec"] = told.delegation.body.get("spec")
+                fields["input"] = told.delegation.get("payload")
+        await self.send("task.found", re=frame.id, **fields)
+
+    def _metadata(self, state: str) -> dict[str, Any]:
+        """Return what a view says of the task besides: a client may go by whatever READ-3 names."""
+        told = self.told
+        known: dict[str, Any] = {
+            "state": state,
+            "generation": len(told.events),
+            "createdAt": STARTED,
+            "attempt": 0,
+            "rev": 0,
+            "evaluator": "delegator",
+            "counters": dict.fromkeys(("losses", "failures", "declines", "revivals", "reworks", "handoffs"), 0),
+        }
+        if told.delegation is not None:
+            body = told.delegation.body
+            skill = (body.get("spec") or {}).get("skill")
+            known |= {"skill": skill, "key": body.get("key"), "delegator": told.delegator}
+        for event in told.events:
+            known |= {name: event["data"][name] for name in ("agent", "attempt", "fence") if name in event["data"]}
+        if told.result is not None:
+            known["resultHash"] = result_hash("completed", told.result)
+        if state == "reported":
+            known["pendingAcceptance"] = True
+        if state in ENDS:
+            data = told.events[-1]["data"]
+            known |= {"reason": data.get("reason", ""), "detail": "", "confirmedBy": data.get("by", "")}
+        return known
 
     def offer_of(self, skill: str, value: Any = None, **fields: Any) -> dict[str, Any]:
         """Return the fields of an offer that is granted, of a task of its own."""

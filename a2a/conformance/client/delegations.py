@@ -19,7 +19,7 @@ TASK = "conformance-1"
 
 async def begins(line: Line) -> None:
     """Let the task be there, and an agent begin."""
-    await line.happens(TASK, "created", "queued", data={"delegator": line.name})
+    await line.happens(TASK, "created", "queued", data={"delegator": line.agent_id})
     await line.happens(TASK, "grant", "leased", data={"agent": "worker", "attempt": 1, "fence": 2})
 
 
@@ -60,8 +60,8 @@ async def reviews(line: Line, **fields: Any) -> dict[str, Any]:
 async def settle(line: Line, confirm: Frame) -> None:
     """Answer the word on the result, and tell that the task has ended."""
     await line.send("ok", re=confirm.id, state="completed")
-    await line.happens(TASK, "complete", "completed", data={"by": line.name})
-    await line.post("task.settled", task=TASK, gen=4, state="completed", confirmedBy=line.name)
+    await line.happens(TASK, "complete", "completed", data={"by": line.agent_id})
+    await line.post("task.settled", task=TASK, gen=4, state="completed", confirmedBy=line.agent_id)
 
 
 async def delegated(under: UnderTest) -> tuple[Line, Frame]:

@@ -126,6 +126,27 @@ async def test_a_task_is_watched_and_read_as_the_case_has_it_happen() -> None:
         assert (found.payload, found.body["view"]["metadata"]["state"]) == (b"[]", "reported")
 
 
+async def test_a_client_may_go_by_whatever_a_view_names() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        await peer.send("task.delegate", key="k", spec={"skill": "s"}, payload='[{"text":"in"}]')
+        await line.take("task.delegate")
+        await line.happens("t", "created", "queued", data={"delegator": "worker"})
+        await line.happens("t", "grant", "leased", data={"agent": "other", "attempt": 1, "fence": 2})
+        line.told.result = b"[]"
+        await line.happens("t", "report", "reported", data={"agent": "other", "fence": 2})
+        found = await peer.request("task.get", task="t")
+        shown = found.body["view"]["metadata"]
+        told = ("skill", "key", "delegator", "agent", "attempt", "fence", "evaluator", "pendingAcceptance", "spec")
+        assert [shown[name] for name in told] == ["s", "k", "worker", "other", 1, 2, "delegator", True, {"skill": "s"}]
+        assert found.body["input"] == '[{"text":"in"}]'
+        await line.happens("t", "fail", "failed", data={"reason": "error"})
+        found = await peer.request("task.get", task="t", content=False)
+        assert "payload" not in found and "input" not in found.body
+        assert found.body["view"]["status"]["state"] == "TASK_STATE_FAILED"
+        shown = found.body["view"]["metadata"]
+        assert (shown["reason"], "pendingAcceptance" in shown, "spec" in shown) == ("error", False, False)
+
+
 async def test_a_case_is_left_out_where_a_skill_is_not_there() -> None:
     async with listening() as under:
         card = {"name": "w", "skills": [{"id": "here"}]}
