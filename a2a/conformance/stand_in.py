@@ -124,9 +124,14 @@ class Line(Conversation):
             pass  # the case sees the end of the connection where it waits for something
 
     async def welcome(self, **fields: Any) -> None:
-        """Welcome the peer; fields of the welcome replace what it says by default, and None leaves one out."""
+        """Welcome the peer; fields of the welcome replace what it says by default, and None leaves one out.
+
+        What it has not acknowledged, nor names in `resume`, comes again (MAIL-4), unless a case says where its mailbox
+        begins: then the case sends that.
+        """
         last = int((self.hello.body.get("resume") or {}).get("lastMseq", 0))
-        known = min(max(last, self.acknowledged), len(self.mailbox))
+        is_known = 0 < last <= len(self.mailbox)
+        known = min(max(last if is_known else 0, self.acknowledged), len(self.mailbox))
         body: dict[str, Any] = {
             "version": "1.0",
             "namespace": "conformance",
@@ -134,10 +139,22 @@ class Line(Conversation):
             "durability": "memory",
             "limits": LIMITS,
             "nextMseq": known + 1,
-            "resumed": last > 0,
+            "resumed": is_known,
             "held": [],
         }
         await self.send("welcome", re=self.hello.id, **(body | fields))
+        if "nextMseq" not in fields and known < len(self.mailbox):
+            gone = [
+                (held.get("task"), held.get("fence")) for held in fields.get("held", ()) if held["verdict"] != "keep"
+            ]
+            await self.send_frames(*(self._as_it_stands(entry, gone) for entry in self.mailbox[known:]))
+
+    def _as_it_stands(self, entry: dict[str, Any], gone: list[tuple[Any, Any]]) -> dict[str, Any]:
+        """Return an entry as it is sent now: an offer without authority as the revoke of its fence (MAIL-6)."""
+        at = {name: entry.get(name) for name in ("mseq", "task", "fence")}
+        if entry["kind"] != "task.offer" or (at["task"], at["fence"]) not in gone:
+            return entry
+        return self.frame("task.revoke", reason="superseded", mode="skip", graceMs=0, **at)
 
     async def post(self, kind: str, /, **fields: Any) -> dict[str, Any]:
         """Send a mailbox entry with the number that comes next."""

@@ -30,10 +30,17 @@ async def listening(settings: PeerSettings = BY_HAND) -> AsyncIterator[UnderTest
 
 
 @asynccontextmanager
-async def arrived(under: UnderTest, **hello: Any) -> AsyncIterator[tuple[Peer, Line]]:
+async def connected(under: UnderTest, *, acknowledges: bool = True) -> AsyncIterator[Peer]:
+    """Connect by hand."""
+    async with Peer(await Socket.connect(under.url, SUBPROTOCOLS[JSON]), "worker", JSON) as peer:
+        peer.acknowledges = acknowledges
+        yield peer
+
+
+@asynccontextmanager
+async def arrived(under: UnderTest, *, acknowledges: bool = True, **hello: Any) -> AsyncIterator[tuple[Peer, Line]]:
     """Connect by hand, say hello, and be welcomed."""
-    peer = Peer(await Socket.connect(under.url, SUBPROTOCOLS[JSON]), "worker", JSON)
-    async with peer:
+    async with connected(under, acknowledges=acknowledges) as peer:
         sent = await peer.send("hello", agentId="worker", **hello)
         line = await under.line()
         peer.welcome = await peer.reply(sent, "hello")
@@ -102,6 +109,46 @@ async def test_the_mailbox_is_numbered_over_all_connections() -> None:
             assert peer.welcome.body["nextMseq"] == 3, "where it has acknowledged"
             third = await line.offer("s")
             assert (third["mseq"], third.fence > offers[1].fence) == (3, True)
+
+
+async def test_what_was_not_acknowledged_comes_again() -> None:
+    async with listening() as under:
+        async with arrived(under) as (_, line):
+            offers = [await line.offer("s", number) for number in range(2)]
+        async with arrived(under, acknowledges=False) as (peer, _):
+            assert (peer.welcome.body["nextMseq"], peer.welcome.body["resumed"]) == (1, False)
+            assert [(await peer.take("task.offer"))["mseq"] for _ in offers] == [1, 2]
+        async with arrived(under, acknowledges=False, resume={"lastMseq": 1}) as (peer, line):
+            assert (peer.welcome.body["nextMseq"], peer.welcome.body["resumed"]) == (2, True)
+            assert (await peer.take("task.offer"))["mseq"] == 2
+            third = await line.offer("s")
+            assert (await peer.take("task.offer")).fence == third.fence
+        async with arrived(under, acknowledges=False, resume={"lastMseq": 9}) as (peer, _):
+            assert (peer.welcome.body["nextMseq"], peer.welcome.body["resumed"]) == (1, False), "of another ledger"
+
+
+async def test_an_offer_comes_again_as_the_revoke_of_its_fence_where_the_welcome_said_stale() -> None:
+    async with listening() as under:
+        async with arrived(under) as (_, line):
+            offer = await line.offer("s")
+        async with connected(under) as peer:
+            await peer.send("hello", agentId="worker")
+            line = await under.line(welcomed=False)
+            await line.welcome(held=[{"task": offer.task, "fence": offer.fence, "verdict": "stale"}])
+            revoke = await peer.take("task.revoke", task=offer.task)
+            assert (revoke["mseq"], revoke.fence) == (1, offer.fence)
+
+
+async def test_a_case_that_says_where_the_mailbox_begins_sends_it_itself() -> None:
+    async with listening() as under:
+        async with arrived(under) as (_, line):
+            await line.offer("s")
+        async with connected(under) as peer:
+            await peer.send("hello", agentId="worker")
+            line = await under.line(welcomed=False)
+            await line.welcome(nextMseq=1)
+            await peer.settle()
+            assert not peer.holds("task.offer")
 
 
 async def test_a_report_is_answered_with_the_verdict_of_the_case() -> None:
