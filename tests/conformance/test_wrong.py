@@ -28,6 +28,14 @@ RIGHT = Wrong(
     broken=("RPC-3",),
 )
 
+LATE = Wrong(
+    "comes-back-late",
+    Role.AGENT,
+    "The agent waits for a second or two before it connects again, which HELLO-12 lets it.",
+    (Edit("a2a/link.py", "_BACKOFF = (0.05, 5.0)", "_BACKOFF = (2.0, 5.0)"),),
+    broken=("HELLO-6",),
+)
+
 
 def by_name(wrong: Wrong) -> str:
     return wrong.name
@@ -60,9 +68,10 @@ async def test_a_wrong_peer_is_found(wrong: Wrong) -> None:
     assert judged.is_found, f"{wrong.says} {judged}"
 
 
-async def test_a_peer_with_nothing_wrong_is_not_found() -> None:
-    judged = await judge(RIGHT)
-    assert not judged.is_found and judged.missing == ("RPC-3",) and not judged.others, judged
+@pytest.mark.parametrize("right", [RIGHT, LATE], ids=by_name)
+async def test_a_peer_with_nothing_wrong_is_not_found(right: Wrong) -> None:
+    judged = await judge(right)
+    assert not judged.is_found and judged.missing == right.broken and not judged.others, judged
 
 
 async def test_a_peer_that_does_not_run_is_not_found() -> None:
