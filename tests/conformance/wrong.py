@@ -877,6 +877,56 @@ WRONG: tuple[Wrong, ...] = (
         broken=("WIRE-3",),
         areas=(FORMS, "LEASE"),
     ),
+    Wrong(
+        "speaks-whatever-it-is-told",
+        AGENT,
+        "The agent goes on where the welcome names a version that it does not speak.",
+        one(SESSION, "        if agree(message.version, message.version) is None:", "        if False:"),
+        broken=("HELLO-2",),
+    ),
+    Wrong(
+        "does-not-count-what-it-does-not-know",
+        AGENT,
+        "A mailbox entry of an unknown kind has no place in the agent's count.",
+        one(
+            SESSION,
+            "        self._cursor = mseq\n        return [Notice(message)]",
+            "        if not isinstance(message, Unknown):\n            self._cursor = mseq\n"
+            "        return [Notice(message)]",
+        ),
+        broken=("WIRE-7",),
+    ),
+    Wrong(
+        "stumbles-over-null",
+        AGENT,
+        "The agent does not take a frame in which something is null.",
+        one(
+            CODEC,
+            "            values = body\n",
+            "            values = body\n            if None in body.values():\n"
+            '                return BadFrame(ErrorCode.MALFORMED, "null", False, frame_id, kind)\n',
+        ),
+        broken=("WIRE-8",),
+    ),
+    Wrong(
+        "knocks-where-it-is-not-let-in",
+        AGENT,
+        "The agent comes back after a refusal that is final.",
+        one(LINK, "        if error is not None and not self._may_try_again(error, started):", "        if False:"),
+        broken=("HELLO-12",),
+    ),
+    Wrong(
+        "keeps-what-is-taken-away",
+        AGENT,
+        "The agent works on when its attempt is taken away with a grace, until it is over.",
+        one(
+            WORK,
+            "            if not attempt.is_at_work:\n                return []\n            return [Stop(",
+            '            if not attempt.is_at_work or message.reason != "cancel":\n                return []\n'
+            "            return [Stop(",
+        ),
+        broken=("LEASE-10",),
+    ),
     # The client -------------------------------------------------------------------------------------------------------
     Wrong(
         "confirms-another-hash",
@@ -937,6 +987,25 @@ WRONG: tuple[Wrong, ...] = (
         "The client goes on when an entry of its mailbox is missing.",
         one(SESSION, "        if mseq != self._cursor + 1:", "        if False:"),
         broken=("MAIL-7",),
+    ),
+    Wrong(
+        "does-not-count-an-unknown-entry",
+        CLIENT,
+        "A mailbox entry of an unknown kind has no place in the client's count.",
+        one(
+            SESSION,
+            "        self._cursor = mseq\n        return [Notice(message)]",
+            "        if not isinstance(message, Unknown):\n            self._cursor = mseq\n"
+            "        return [Notice(message)]",
+        ),
+        broken=("WIRE-7",),
+    ),
+    Wrong(
+        "takes-any-version",
+        CLIENT,
+        "The client goes on where the welcome names a version that it does not speak.",
+        one(SESSION, "        if agree(message.version, message.version) is None:", "        if False:"),
+        broken=("HELLO-2",),
     ),
     Wrong(
         "leaves-pings-unanswered",

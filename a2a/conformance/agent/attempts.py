@@ -135,6 +135,21 @@ async def winds_down_when_it_is_asked_to(under: UnderTest) -> None:
     check(end.fence == offer.fence, "under the attempt's fence", end)
 
 
+@agent("LEASE-10", also=("LEASE-6", "LEASE-7"), level=Level.SHOULD)
+async def gives_back_what_is_taken_away(under: UnderTest) -> None:
+    """An attempt that is taken away with a grace is given back within it, or reported."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
+    await line.take("task.heartbeat", task=offer.task)
+    await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="drain", graceMs=4_000)
+    end = await line.take_if(
+        lambda frame: frame.kind in ("task.report", "task.yield", "task.handoff") and frame.task == offer.task,
+        "task.yield, task.handoff or task.report",
+        within=4.0,
+    )
+    check(end.fence == offer.fence, "under the attempt's fence", end)
+
+
 @agent("HELLO-6")
 async def names_what_it_holds_when_it_comes_back(under: UnderTest) -> None:
     """After its connection was cut in the middle of an attempt, the hello names it in `held`."""

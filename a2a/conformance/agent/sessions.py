@@ -53,6 +53,14 @@ async def says_hello_first(under: UnderTest) -> None:
     check(isinstance(body.get("incarnation"), int) and body["incarnation"] >= 0, "an incarnation", line.hello)
 
 
+@agent("HELLO-2")
+async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
+    """A welcome with a version beyond those of the hello ends the connection from the agent's side."""
+    await under.start()
+    line = await under.line(version="9.0")
+    await line.ended()
+
+
 @agent("AUTH-1")
 async def shows_the_token_it_was_given(under: UnderTest) -> None:
     """The hello carries the token of the command line."""
@@ -175,6 +183,27 @@ async def passes_over_a_kind_it_does_not_know(under: UnderTest) -> None:
     line = await begun(under)
     await line.send("no.such.kind", anything=1)
     await echoes(line)
+
+
+@agent("WIRE-8", also=("WIRE-11",))
+async def takes_null_for_absent(under: UnderTest) -> None:
+    """An offer that says `null` where it has nothing to say, in envelope and body, is done like any other."""
+    line = await begun(under)
+    entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "x"))
+    entry["body"] |= dict.fromkeys(("deadlineMs", "parent", "checkpoint", "dossier", "budget"))
+    line.mailbox.append(entry)
+    await line.send_frames(entry | dict.fromkeys(("re", "ttlMs", "trace", "ext")))
+    await line.reported(Frame(entry))
+
+
+@agent("WIRE-7", also=("MAIL-3", "MAIL-7"))
+async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
+    """A mailbox entry of a kind nobody defined has its place in the count: the offer behind it is done, and both are
+    acknowledged."""
+    line = await begun(under)
+    await line.post("no.such.kind", anything=1)
+    await echoes(line)
+    await line.acknowledged_up_to(2)
 
 
 @agent("WIRE-7")
@@ -375,6 +404,20 @@ async def does_not_fight_for_its_name(under: UnderTest) -> None:
     except Failed:
         return
     raise Failed("expected no connection after `taken_over`; it came back within 2 s")
+
+
+@agent("HELLO-12", also=("HELLO-5",), level=Level.SHOULD)
+async def stays_away_where_it_is_refused_for_good(under: UnderTest) -> None:
+    """After a hello that was refused with an error that is not retryable it does not come back by itself."""
+    await under.start()
+    line = await under.line(welcomed=False)
+    await line.send("error", re=line.hello.id, code="auth", detail="the secret is another one", retryable=False)
+    await line.leave()
+    try:
+        await under.line(within=2.0)
+    except Failed:
+        return
+    raise Failed("expected no connection after `auth`; it came back within 2 s")
 
 
 @agent("WIRE-3", needs=(Need.OTHERS,))

@@ -82,6 +82,14 @@ async def says_hello_first(under: UnderTest) -> None:
     check(body.get("token", "") == under.settings.token, "the token it was given", line.hello)
 
 
+@client("HELLO-2")
+async def gives_up_over_a_version_it_did_not_name(under: UnderTest) -> None:
+    """A welcome with a version beyond those of the hello ends the connection from the client's side."""
+    await under.start()
+    line = await under.line(version="9.0")
+    await line.ended()
+
+
 @client("TASK-1", also=("TASK-3",))
 async def delegates_with_the_key_it_was_given(under: UnderTest) -> None:
     """The delegation has the key, the skill, and an input that is a JSON array of Parts."""
@@ -193,6 +201,17 @@ async def passes_over_what_it_does_not_know(under: UnderTest) -> None:
     await line.send("no.such.kind", anything=1)
     await reviews(line, laterField={"x": None})
     await settle(line, await line.take("task.confirm", task=TASK))
+
+
+@client("WIRE-7", also=("MAIL-3", "MAIL-7"))
+async def counts_an_entry_of_a_kind_it_does_not_know(under: UnderTest) -> None:
+    """A mailbox entry of a kind nobody defined has its place in the count: the review behind it is confirmed."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await line.post("no.such.kind", anything=1)
+    await reviews(line)
+    await settle(line, await line.take("task.confirm", task=TASK))
+    await line.acknowledged_up_to(2)
 
 
 @client("RPC-5")
