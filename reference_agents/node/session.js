@@ -284,7 +284,12 @@ export class Session extends EventEmitter {
 
   #send(frame) {
     try {
-      this.socket.send(encode(frame, this.encoding));
+      const message = encode(frame, this.encoding);
+      // It would end this connection, and every one after it on which it is sent again (LIMIT-1, RPC-3).
+      if (Buffer.byteLength(message) > (this.limits.messageMaxBytes ?? Infinity)) {
+        throw new Refused({ code: "too_large", detail: "the message is larger than the coordinator takes" }, frame.kind);
+      }
+      this.socket.send(message);
     } catch (problem) {
       const entry = this.pending.get(frame.id);
       this.pending.delete(frame.id);

@@ -909,6 +909,13 @@ WRONG: tuple[Wrong, ...] = (
         broken=("WIRE-8",),
     ),
     Wrong(
+        "counts-a-payload-alone",
+        AGENT,
+        "The agent sends a message however large it is, where its payload is not too large.",
+        one(LINK, "message_max=most,", "message_max=None,"),
+        broken=("LIMIT-1",),
+    ),
+    Wrong(
         "knocks-where-it-is-not-let-in",
         AGENT,
         "The agent comes back after a refusal that is final.",

@@ -252,6 +252,17 @@ async def keeps_within_the_limits_it_was_told(under: UnderTest) -> None:
 
 
 @agent("LIMIT-1")
+async def keeps_within_the_size_of_a_message(under: UnderTest) -> None:
+    """Where a message may have no more bytes than a payload, a result that leaves no room for the rest of its frame is
+    not sent; the task is reported as failed instead."""
+    await under.start()
+    line = await under.line(limits=LIMITS | {"payloadMaxBytes": 20_000, "messageMaxBytes": 20_000})
+    await under.has_skill(line, ECHO)
+    report = await line.reported(await line.offer(ECHO, "x" * 19_850))
+    check(report.body.get("outcome") == "failed", "outcome failed", report)
+
+
+@agent("LIMIT-1")
 async def takes_more_than_it_may_send(under: UnderTest) -> None:
     """An offer of one mebibyte is done."""
     line = await begun(under)

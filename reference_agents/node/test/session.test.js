@@ -203,6 +203,19 @@ test("a payload beyond the coordinator's limit is refused here", async () => {
   assert.equal(socket.kinds().includes("task.report"), false);
 });
 
+test("a message beyond the coordinator's limit is refused here, now and on another connection", { timeout: 10_000 }, async () => {
+  const limits = { payloadMaxBytes: 1_000, messageMaxBytes: 1_500, heartbeatMs: 60_000, leaseMs: 180_000 };
+  const { session, socket } = await connected({}, { limits });
+  await assert.rejects(session.request("task.report", { payload: '"'.repeat(900) }), { code: "too_large" });
+  assert.equal(socket.kinds().includes("task.report"), false);
+  const reply = session.request("task.report", { payload: "x".repeat(900) });
+  await socket.next("task.report");
+  socket.close();
+  const refused = assert.rejects(reply, { code: "too_large" });
+  await (await sockets.next()).welcome({ limits: { ...limits, messageMaxBytes: 800 } });
+  await refused;
+});
+
 test("what the coordinator cannot answer now is sent again, under the same id", async () => {
   const { session, socket } = await connected();
   const reply = session.request("task.get", { task: "main-1" });
