@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from websockets.frames import Opcode
 
 from .case import Failed, Missed
 from .socket import Closed, Socket
-from .wire import JSON, Frame, decode, encode
+from .wire import JSON, Frame, decode, encode, to_show
 
 __all__ = ["NO_FRAME", "Conversation", "Look", "check", "shown", "with_trouble"]
 
@@ -42,6 +42,8 @@ def check(is_so: bool, expected: str, came: object = "") -> None:
         Failed: with what was expected, and what came.
     """
     if not is_so:
+        if isinstance(came, Mapping) and not isinstance(came, Frame):  # a body: a frame hides by itself what it must
+            came = to_show(came)
         raise Failed(f"expected {expected}; came: {came}" if came != "" else f"expected {expected}")
 
 

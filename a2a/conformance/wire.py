@@ -25,6 +25,7 @@ __all__ = [
     "encode",
     "parts",
     "result_hash",
+    "to_show",
 ]
 
 JSON = "json"
@@ -73,12 +74,16 @@ class Frame(dict[str, Any]):
 
     def __str__(self) -> str:
         """For a person to read, and to show to others: without what opens a door."""
-        hidden = {name: "(hidden)" for name in OPENS_DOORS if isinstance(self.body.get(name), str)}
-        shown = {**self, "body": {**self.body, **hidden}} if hidden else self
+        shown = {**self, "body": to_show(self.body)} if self.body else self
         try:
             return json.dumps(shown, ensure_ascii=False, default=lambda value: as_bytes(value).decode(errors="replace"))
         except TypeError:
             return repr(shown)  # with a key that is no string, which only a wrong peer sends
+
+
+def to_show(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body without what opens a door."""
+    return {**body, **{name: "(hidden)" for name in OPENS_DOORS if isinstance(body.get(name), str)}}
 
 
 def as_bytes(payload: Any) -> bytes:

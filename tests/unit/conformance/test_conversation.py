@@ -11,7 +11,7 @@ import pytest
 from a2a.conformance.case import Failed, Missed
 from a2a.conformance.conversation import TRACE_FRAMES, Conversation, check, with_trouble
 from a2a.conformance.socket import Closed, Socket
-from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS, encode
+from a2a.conformance.wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, encode
 
 BOUND = 20
 Other = Callable[[Conversation], Awaitable[None]]
@@ -171,6 +171,14 @@ async def test_the_trace_keeps_the_last_frames_and_no_secret() -> None:
         assert len(conversation.trace) == TRACE_FRAMES
         assert all(line[:2] in ("> ", "< ") and len(line) < 650 for line in conversation.trace)
         assert "sesame" not in "".join(conversation.trace)
+
+
+def test_a_check_tells_nobody_what_opens_a_door() -> None:
+    said = {"agentId": "w", "token": "t0ken", "secret": "s3cret"}
+    for came in (said, Frame({"id": "1", "kind": "hello", "body": said})):
+        with pytest.raises(Failed, match="agentId.*hidden") as failed:
+            check(False, "another", came)
+        assert "t0ken" not in str(failed.value) and "s3cret" not in str(failed.value)
 
 
 def test_a_check_tells_what_was_expected_and_what_came() -> None:
