@@ -133,9 +133,21 @@ class Conversation:
         Raises:
             Missed: none came in time, or the connection ended.
         """
-        found = await self.take_if(_matcher(kind, match), _described(kind, match), within=within)
+        try:
+            found = await self.take_if(_matcher(kind, match), _described(kind, match), within=within)
+        except Missed as missed:
+            raise Missed(f"{missed}{self._nearly(kind, match)}") from None
         self.asked_for(found)
         return found
+
+    def _nearly(self, kind: str, match: dict[str, Any]) -> str:
+        """Say in what the newest frame of a kind differs that is like what was wanted in something, but not in all."""
+        for frame in reversed(self.holds(kind)):
+            odd = {name: value for name in match if (value := _value(frame, name)) != match[name]}
+            if len(odd) < len(match):
+                told = ", ".join(f"{name} {value!r}" for name, value in odd.items())
+                return f"; the newest {kind} has {told}"
+        return ""
 
     async def take_if(self, matches: Matcher, described: str, *, within: float | None = None) -> Frame:
         """Return the first frame that matches, and take it from those that wait."""
@@ -270,11 +282,14 @@ def with_trouble(missed: Missed | Closed, conversations: Iterable[Conversation])
     return Failed(f"{told}; the newest {'error' if frame.kind == 'error' else 'message'}, to {name}: {shown(frame)}")
 
 
+def _value(frame: Frame, name: str) -> Any:
+    """Return a field, of the envelope or of the body."""
+    return frame[name] if name in frame else frame.body.get(name)
+
+
 def _matcher(kind: str, match: dict[str, Any]) -> Matcher:
     def matches(frame: Frame) -> bool:
-        return frame.kind == kind and all(
-            (frame[name] if name in frame else frame.body.get(name)) == value for name, value in match.items()
-        )
+        return frame.kind == kind and all(_value(frame, name) == value for name, value in match.items())
 
     return matches
 

@@ -97,6 +97,20 @@ async def test_what_does_not_come_fails_in_bounded_time() -> None:
             await conversation.ended()
 
 
+async def test_what_came_in_place_of_what_was_wanted_is_told_by_what_differs() -> None:
+    async with talking(answers) as conversation:
+        conversation.patience = 0.05
+        report = Frame({"id": "1", "kind": "task.report", "task": "t", "fence": 4, "body": {"outcome": "failed"}})
+        conversation.waiting.append(report)
+        with pytest.raises(Failed, match=r"fence 5; none came within 0.05 s; the newest task.report has fence 4$"):
+            await conversation.take("task.report", task="t", fence=5)
+        with pytest.raises(Failed, match=r"the newest task.report has outcome 'failed'$"):
+            await conversation.take("task.report", task="t", outcome="completed")
+        for kind, other in (("task.report", "u"), ("task.yield", "t")):
+            with pytest.raises(Failed, match=r"none came within 0.05 s$"):
+                await conversation.take(kind, task=other)
+
+
 async def test_the_end_of_the_connection_ends_each_wait() -> None:
     async def closes(conversation: Conversation) -> None:
         await conversation.take("ping")
