@@ -568,13 +568,18 @@ def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    wanted = first["msg"]
     if first["type"] == "missing":  # pydantic names what it is missing from
         came = "none"
+        if where in _LIFTED:  # in the body nobody looks for it (spec WIRE-4)
+            wanted = f"{wanted} in the envelope"
     elif first["type"] in _WANTS_A_NUMBER and isinstance(first["input"], int | float):
         came = repr(first["input"])
     else:  # what stands where a text should may be a secret
         came = _named(first["input"])
-    return f"{where}: {first['msg']}, got {came}{more}"
+    if first["type"] == "bytes_type":
+        wanted = "Input should be a payload: JSON written out as a string, in MessagePack as bin"
+    return f"{where}: {wanted}, got {came}{more}"
 
 
 # Storage --------------------------------------------------------------------------------------------------------------

@@ -445,7 +445,12 @@ def test_a_refusal_says_what_was_expected_where(encoding):
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": 1.5})), encoding)
     assert bad.detail.startswith("task.list: limit: Input should be a valid integer") and bad.detail.endswith("got 1.5")
     bad = one(raw(encoding, ping(kind="task.get")), encoding)
-    assert bad.detail == "task.get: task: Field required, got none"
+    assert bad.detail == "task.get: task: Field required in the envelope, got none"
+    bad = one(raw(encoding, ping(kind="task.get", body={"task": "t"})), encoding)
+    assert bad.detail == "task.get: task: Field required in the envelope, got none"
+    bad = one(raw(encoding, ping(kind="task.steer", task="t", payload=[{"text": "x"}], body={"key": "k"})), encoding)
+    wanted = "a payload: JSON written out as a string, in MessagePack as bin"
+    assert bad.detail == f"task.steer: payload: Input should be {wanted}, got a list"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many", "state": 7})), encoding)
     assert bad.detail == "task.list: state: Input should be a valid string, got a number (and 1 more)"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many"})), encoding)
