@@ -11,7 +11,7 @@ const VERSION = "1.0"; // the only one spoken here (HELLO-2)
 const MAX_MESSAGE_BYTES = 256 * 1024 * 1024; // more than a peer may send (LIMIT-1)
 const HANDSHAKE_MS = 10_000;
 const BACK_OFF = { firstMs: 100, mostMs: 10_000, settledMs: 5_000 };
-const SILENCES = 3; // so many heartbeats without a word, and the connection is taken for dead
+const SILENCES = 3; // so many pings without a word, and the connection is taken for dead
 
 /** States in which a task has ended. */
 export const ENDS = new Set(["completed", "failed", "canceled", "rejected"]);
@@ -158,7 +158,7 @@ export class Session extends EventEmitter {
 
   #message(socket, data) {
     if (socket !== this.socket) return; // of a connection that was given up
-    this.heardAt = performance.now();
+    this.unheard = 0;
     let frames;
     try {
       frames = decode(data, this.encoding);
@@ -304,7 +304,9 @@ export class Session extends EventEmitter {
     const everyMs = this.limits.heartbeatMs ?? 10_000;
     clearInterval(this.silence);
     this.silence = setInterval(() => {
-      if (performance.now() - this.heardAt > SILENCES * everyMs) return this.#giveUp("the coordinator is silent");
+      // Counted and not timed: a process that stood still for as long has asked nobody, and may not have read on yet.
+      if (this.unheard >= SILENCES) return this.#giveUp("the coordinator is silent");
+      this.unheard += 1;
       this.request("ping", {}, { volatile: true }).catch(() => {});
     }, everyMs);
   }
