@@ -131,24 +131,26 @@ class _Builder:
         await report(None, "fetching what the build needs")
         if not await self._fetch(*build_requirements(self._work.path)):
             return
-        site = _site_packages(self._python)
-        before = {dist.name for dist in importlib.metadata.distributions(path=[str(site)])}
         await report(None, "building the project")
-        built, tried = await self._build(), set[str]()
+        before, built, tried = self._installed(), await self._build(), set[str]()
         while built.code != 0:  # its script may want what the project does not say, one after the other
             wanted = [it for it in requirements_of_build(built.text, self._work.path) if it not in tried]
             if not wanted or len(tried) >= BUILD_FETCHES_MAX or not await self._fetch(*wanted):
                 break
             tried.update(wanted)
-            built = await self._build()
+            before, built = self._installed(), await self._build()
         if built.code != 0:
             self.notes.append(f"the project could not be installed: {_why(built)}")
             return
-        for dist in importlib.metadata.distributions(path=[str(site)]):
-            if dist.name not in before:
-                await report(None, f"installing what {dist.name} depends on")
-                await self._fetch(f"{dist.name}[{TEST_EXTRAS}]")
+        for name, dist in self._installed().items():
+            if name not in before:
+                await report(None, f"installing what {name} depends on")
+                await self._fetch(f"{name}[{TEST_EXTRAS}]")
                 _take_out_modules(dist, [self._work.path / path for path in import_paths_of(self._work.path)])
+
+    def _installed(self) -> dict[str, importlib.metadata.Distribution]:
+        site = str(_site_packages(self._python))
+        return {dist.name: dist for dist in importlib.metadata.distributions(path=[site])}
 
     async def _build(self) -> Finished:
         assert self._sandbox is not None

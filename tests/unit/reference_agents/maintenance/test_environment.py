@@ -124,6 +124,8 @@ class Pip:
         self.fetched: list[list[str]] = []
         self.targets: list[str] = []
         self.variables: list[dict[str, str]] = []
+        self.built = ""
+        """What a build installs that goes well."""
         self._builds = list(builds)
         self._real = module.run
         monkeypatch.setattr(module, "run", self._run)
@@ -135,11 +137,21 @@ class Pip:
         self.fetched.append(command[command.index("--") + 1 :])
         self.targets += [after for option, after in itertools.pairwise(command) if option == "--target"]
         is_there = "nowhere" not in self.fetched[-1]
+        if "--python" in command:
+            self._install(command[command.index("--python") + 1], *self.fetched[-1])
         return Finished(0 if is_there else 1, b"", b"" if is_there else b"ERROR: No matching distribution", False, 0.1)
 
-    async def _build(self, *_: object, env: dict[str, str], **options: Any) -> Finished:
+    def _install(self, python: str, *names: str) -> None:
+        for name in names:
+            for site in Path(python).parents[1].glob("lib/python*/site-packages"):
+                (site / f"{name}-1.dist-info").mkdir()
+                (site / f"{name}-1.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\n")
+
+    async def _build(self, _: object, command: list[str], *, env: dict[str, str], **options: Any) -> Finished:
         self.variables.append(env)
         said = self._builds.pop(0)
+        if self.built and not said:
+            self._install(command[command.index("--python") + 1], self.built)
         return Finished(1 if said else 0, b"", said, False, 0.1)
 
 
@@ -151,6 +163,16 @@ async def test_what_a_build_script_imports_is_fetched_and_it_is_built_again(
     made = await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
     assert pip.fetched == [["setuptools", "wheel"], ["setuptools<70"], ["six"]]
     assert made.notes == ()
+
+
+async def test_what_a_build_script_wants_is_not_taken_for_the_project(
+    work: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work.path / "setup.py").write_text("")
+    pip = Pip(monkeypatch, FAILED.replace(b"pkg_resources", b"six"), b"")
+    pip.built = "project"
+    await make_environment(work, tmp_path, "a" * 40, Sandbox("none"), silent)
+    assert pip.fetched == [["setuptools", "wheel"], ["six"], ["project[test,tests,testing]"]]
 
 
 async def test_the_error_of_a_build_script_is_told_and_not_that_pip_met_one(
