@@ -81,6 +81,12 @@ def written_as(kind: str, after: str) -> tuple[Edit, ...]:
     return one(CODEC, '    out["body"] = body\n', f'    out["body"] = body\n    if message.kind == "{kind}":\n{after}')
 
 
+UNCOUNTED = one(
+    SESSION,
+    "        self._cursor = mseq\n        return [Notice(message)]",
+    "        if not isinstance(message, Unknown):\n            self._cursor = mseq\n        return [Notice(message)]",
+)
+"""A mailbox entry of an unknown kind has no place in the count."""
 FORMS = "WIRE-3/every_frame_fits_the_schema_of_its_kind"
 
 WRONG: tuple[Wrong, ...] = (
@@ -888,12 +894,7 @@ WRONG: tuple[Wrong, ...] = (
         "does-not-count-what-it-does-not-know",
         AGENT,
         "A mailbox entry of an unknown kind has no place in the agent's count.",
-        one(
-            SESSION,
-            "        self._cursor = mseq\n        return [Notice(message)]",
-            "        if not isinstance(message, Unknown):\n            self._cursor = mseq\n"
-            "        return [Notice(message)]",
-        ),
+        UNCOUNTED,
         broken=("WIRE-7",),
     ),
     Wrong(
@@ -999,12 +1000,7 @@ WRONG: tuple[Wrong, ...] = (
         "does-not-count-an-unknown-entry",
         CLIENT,
         "A mailbox entry of an unknown kind has no place in the client's count.",
-        one(
-            SESSION,
-            "        self._cursor = mseq\n        return [Notice(message)]",
-            "        if not isinstance(message, Unknown):\n            self._cursor = mseq\n"
-            "        return [Notice(message)]",
-        ),
+        UNCOUNTED,
         broken=("WIRE-7",),
     ),
     Wrong(
