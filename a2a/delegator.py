@@ -29,6 +29,7 @@ from .errors import (
     Gone,
     LocalProtocolError,
     NotFound,
+    Overruled,
     Refused,
     RemoteProtocolError,
     StaleBasis,
@@ -555,21 +556,19 @@ class TaskHandle:
         try:
             is_open = self._known.settled is None and not self._was_confirmed
             if kind is None and self._was_read and self._is_mine_to_confirm and is_open:
-                self._check_stands()
+                self._check_stands(self._known.review)
                 await self.confirm()
         finally:
             self._forget()
 
-    def _check_stands(self) -> None:
-        """Leave the word on a result that was overruled since it was read to who says it; the end of a block is none.
+    def _check_stands(self, review: Review | None) -> None:
+        """Leave the word on a result that was overruled to who says it: reading it is none, nor a block.
 
         Raises:
-            Conflict: it was.
+            Overruled: it was.
         """
-        review = self._known.review
         if review is not None and review.overruled:
-            detail = f"the result of task {self.id} was overruled by conflict {review.overruled}: confirm or reject it"
-            raise Conflict(detail, data={"conflict": review.overruled})
+            raise Overruled(self.id, result_value(review.payload), review.overruled)
 
     def _look_later(self, pause: float) -> None:
         self._look_at = asyncio.get_running_loop().call_later(pause, self._look, pause)
@@ -691,6 +690,7 @@ class TaskHandle:
         Raises:
             TaskFailed, TaskRejected, TaskCanceled: the task ended without one.
             StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
+            Overruled: a conflict went against it, and nobody has said that it is good all the same.
             Gone, NotFound: the coordinator has the task no more.
             RemoteProtocolError: what the coordinator shows is not what its hash says.
             ConnectionLost: the client was closed.
@@ -707,8 +707,10 @@ class TaskHandle:
                     raise RemoteProtocolError(f"the result of {self.id} has not the hash {review.result_hash}")
                 value = result_value(review.payload)
                 self._read = review
-                if settled is None and self.stale_basis and not self._was_confirmed:
-                    raise StaleBasis(self.id, value, self.stale_basis)
+                if settled is None and not self._was_confirmed:
+                    self._check_stands(review)
+                    if self.stale_basis:
+                        raise StaleBasis(self.id, value, self.stale_basis)
                 self._was_read = True
                 return value
             if settled is not None:

@@ -12,6 +12,7 @@
     │   ├── TaskRejected
     │   └── TaskCanceled
     ├── StaleBasis                  a result relies on decisions that have moved since
+    ├── Overruled                   a conflict went against a result
     ├── ClaimLost                   a claim is not held any more: no further outside effects
     │   └── FencedOff               the resource itself has seen a higher fence, and refused
     ├── BranchMoved                 a guarded git branch is not where it was expected
@@ -70,6 +71,7 @@ __all__ = [
     "NotCancelable",
     "NotFound",
     "NotHolder",
+    "Overruled",
     "ProtocolError",
     "QuotaExceeded",
     "Refused",
@@ -396,6 +398,24 @@ class StaleBasis(A2AError):
         self.task = task
         self.value = value
         self.moved = moved
+
+
+class Overruled(A2AError):
+    """A conflict went against the result: it needs a word, as nobody takes it for good by silence.
+
+    Say it with `confirm` or `reject` of the task, which has not ended.
+
+    Attributes:
+        task: the id of the task.
+        value: the result all the same.
+        conflict: the id of the conflict, which `client.conflict` shows.
+    """
+
+    def __init__(self, task: str, value: Any, conflict: str) -> None:
+        super().__init__(f"the result of task {task} was overruled by conflict {conflict}; confirm or reject it")
+        self.task = task
+        self.value = value
+        self.conflict = conflict
 
 
 class ClaimLost(A2AError):

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import anyio
 
-from a2a import ChildTask, LeaseLapsed, StaleBasis, TaskContext
+from a2a import ChildTask, LeaseLapsed, Overruled, StaleBasis, TaskContext
 
 __all__ = ["LOOK_AGAIN", "LOSSES_MAX", "MOVED", "TIMERS", "delegated", "once_current", "result_of"]
 
@@ -47,13 +47,16 @@ async def once_current(begin: Callable[[], One]) -> One:
 
 
 async def result_of(child: ChildTask) -> Any:
-    """Return a sub-task's result, if what it relies on still holds; else reject it for good, which its record says.
+    """Return a sub-task's result, if it stands and what it relies on does; else reject it for good, as its record says.
 
     Raises:
-        TaskError: it has none. After such a rejection it is a `TaskFailed` whose detail is `MOVED`, in every attempt.
+        TaskError: it has none. After such a rejection it is a `TaskFailed` whose detail is `MOVED`, or names the
+            conflict that went against it, in every attempt.
     """
     try:
         return await child.result()
     except StaleBasis:
         await child.reject(rework=False, reason=MOVED)
-        return await child.result()
+    except Overruled as lost:
+        await child.reject(rework=False, reason=f"overruled by conflict {lost.conflict}")
+    return await child.result()

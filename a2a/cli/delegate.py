@@ -14,14 +14,14 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
-from ..errors import AlreadyAnswered, StaleBasis, TaskError
+from ..errors import AlreadyAnswered, Overruled, StaleBasis, TaskError
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
 from .parameters import Seconds
 from .signals import ended_by_sigterm
-from .story import ENDED, Follower, follower, stale_failure, told_when_nobody
+from .story import ENDED, Follower, doubtful_failure, follower, told_when_nobody
 
 __all__ = ["delegate", "read_input"]
 
@@ -72,9 +72,9 @@ def delegate(
     """Delegate a task and print its result: text as it is, anything else as JSON.
 
     Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
-    Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, and waits to be
-    confirmed or rejected, 7: the agent would not do it, or its result was rejected for good. Ctrl-C leaves the task to
-    go on.
+    Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, or a conflict went
+    against it, and it waits to be confirmed or rejected, 7: the agent would not do it, or its result was rejected for
+    good. Ctrl-C leaves the task to go on.
     """
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:
@@ -224,12 +224,14 @@ async def _see_through(
         if out.as_json:
             out.record({"kind": "end", "task": task.id, "reason": error.reason, "detail": error.detail})
         raise
-    except StaleBasis as stale:
-        if out.as_json:
-            out.record({"kind": "stale", "task": task.id, "result": stale.value, "moved": stale.moved})
+    except (StaleBasis, Overruled) as doubt:
+        if not out.as_json:
+            out.value(doubt.value)
+        elif isinstance(doubt, StaleBasis):
+            out.record({"kind": "stale", "task": task.id, "result": doubt.value, "moved": doubt.moved})
         else:
-            out.value(stale.value)
-        raise stale_failure(stale) from stale
+            out.record({"kind": "overruled", "task": task.id, "result": doubt.value, "conflict": doubt.conflict})
+        raise doubtful_failure(doubt) from doubt
     if out.as_json:
         out.record({"kind": "result", "task": task.id, "result": value})
     else:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 
 from ..client import Client
 from ..delegator import TaskEvent
-from ..errors import A2AError, StaleBasis
+from ..errors import A2AError, Overruled, StaleBasis
 from ..protocol.states import TERMINAL
 from .exits import ExitCode, Failure
 from .output import Output, escape, is_terminal, paused, to_json
@@ -27,13 +27,13 @@ __all__ = [
     "ENDED",
     "Follower",
     "describe",
+    "doubtful_failure",
     "duration",
     "event_record",
     "follower",
     "refused_lines",
     "seconds_between",
     "shortened",
-    "stale_failure",
     "told_when_nobody",
 ]
 
@@ -143,10 +143,10 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def stale_failure(stale: StaleBasis) -> Failure:
-    """Return what a command ends with where a result relies on what has moved since, and waits for a word."""
-    said = f"a2a task confirm {stale.task}, or a2a task reject {stale.task}"
-    return Failure(f"{stale}: {said}", ExitCode.CONFLICT_OPEN)
+def doubtful_failure(doubt: StaleBasis | Overruled) -> Failure:
+    """Return what a command ends with where a result counts for nothing before a word was said on it."""
+    said = f"a2a task confirm {doubt.task}, or a2a task reject {doubt.task}"
+    return Failure(f"{doubt}: {said}", ExitCode.CONFLICT_OPEN)
 
 
 class Follower(Protocol):

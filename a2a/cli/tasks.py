@@ -13,13 +13,22 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import TaskEvent
-from ..errors import StaleBasis, TaskCanceled, TaskFailed, TaskRejected
+from ..errors import Overruled, StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from ..protocol.states import OUTSIDE, TaskState
 from .asking import ask_person, can_ask, checked, choose, how_to_fill, parse_value, question_lines
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
-from .story import ENDED, describe, duration, event_record, refused_lines, seconds_between, shortened, stale_failure
+from .story import (
+    ENDED,
+    describe,
+    doubtful_failure,
+    duration,
+    event_record,
+    refused_lines,
+    seconds_between,
+    shortened,
+)
 
 __all__ = ["answer", "task"]
 
@@ -137,6 +146,8 @@ def _head(shown: dict[str, Any]) -> list[str]:
         f"  moved      {stale['key']}: the result relies on revision {stale['seen']}, it was {stale['current']}"
         for stale in metadata.get("staleBasis", ())
     ]
+    if "overruled" in metadata:
+        lines.append(f"  overruled  by conflict {metadata['overruled']}: it waits for a word")
     if metadata.get("reason"):
         detail = metadata.get("detail")
         lines.append(f"  reason     {metadata['reason']}{f': {shortened(detail)}' if detail else ''}")
@@ -256,7 +267,8 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
 
     Exit code 1: there is none yet, 5: the task failed or was cancelled, 6: the result relies on decisions that have
-    moved, and waits to be confirmed or rejected, 7: the agent would not do it, or its result was rejected for good.
+    moved, or a conflict went against it, and it waits to be confirmed or rejected, 7: the agent would not do it, or its
+    result was rejected for good.
     """
 
     async def work(client: Client) -> None:
@@ -271,15 +283,19 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
         value, state = _result(shown), shown["metadata"]["state"]
         stale = shown["metadata"].get("staleBasis", ())
         moved = {one["key"]: (one["seen"], one["current"]) for one in stale}
+        overruled = shown["metadata"].get("overruled", "")
         if common.out.as_json:
             told = {"task": task_id, "state": state, "result": value}
-            common.out.record(told | {"moved": moved} if moved else told)
+            told |= {"moved": moved} if moved else {}
+            common.out.record(told | {"overruled": overruled} if overruled else told)
         else:
-            if state == "reported" and not moved:
+            if state == "reported" and not moved and not overruled:
                 common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
             common.out.value(value)
+        if overruled:
+            raise doubtful_failure(Overruled(task_id, value, overruled))
         if moved:
-            raise stale_failure(StaleBasis(task_id, value, moved))
+            raise doubtful_failure(StaleBasis(task_id, value, moved))
 
     common.read(work)
 

@@ -16,6 +16,7 @@ from a2a.errors import (
     Gone,
     IdempotencyMismatch,
     LocalProtocolError,
+    Overruled,
     QuotaExceeded,
     Refused,
     RemoteProtocolError,
@@ -655,8 +656,43 @@ async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_i
                     await lost.confirm()
                     await lost.__aexit__(None, None, None)
                 else:
-                    with pytest.raises(Conflict, match=f"was overruled by conflict {conflict}: confirm or") as refused:
+                    with pytest.raises(Overruled, match=f"was overruled by conflict {conflict}; confirm or") as lost_to:
                         await lost.__aexit__(None, None, None)
-                    assert refused.value.data == {"conflict": conflict}
+                    assert (lost_to.value.task, lost_to.value.value) == (lost.id, "no")
+                    assert lost_to.value.conflict == conflict
             states = [(await client.get(task.id))["metadata"]["state"] for task in (stands, lost)]
             assert states == ["completed", "completed" if is_said else "reported"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_result_that_was_overruled_is_read_with_that_said(accepted: bool) -> None:
+    agent = Agent("worker")
+
+    @agent.skill
+    async def say(what: str) -> str:
+        return what
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            client = running.client
+            async with client.delegate("say", {"what": "yes"}) as stands:
+                await stands.result()
+                async with client.delegate("say", {"what": "no"}, key="no") as lost:
+                    async for event in lost.events():
+                        assert event.state != "completed"
+                    conflict = await client.raise_conflict("result", stands.id, lost.id)
+                    await client.resolve(conflict, stands.id)
+                    for read in (lost.result, lost.artifacts):
+                        with pytest.raises(Overruled, match=f"overruled by conflict {conflict}; confirm or") as told:
+                            await read()
+                        assert (told.value.task, told.value.value, told.value.conflict) == (lost.id, "no", conflict)
+                async with client.delegate("say", {"what": "no"}, key="no") as again:
+                    with pytest.raises(Overruled):
+                        await again.result()
+                    if accepted:
+                        await again.confirm()
+                        assert await again.result() == "no"
+                    else:
+                        await again.reject(rework=False, reason="overruled")
+                        with pytest.raises(TaskFailed, match="overruled"):
+                            await again.result()

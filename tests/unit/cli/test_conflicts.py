@@ -154,6 +154,26 @@ def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any,
     assert command("conflict", "raise").code == 2
 
 
+def test_a_result_that_was_overruled_waits_for_a_word(command: Any, world: Any) -> None:
+    said = ("delegate", "count_words", "text=a b", "--key", "k")
+    task = command(*said, "--no-wait").out.strip()
+    assert command("task", "result", "--wait", task).code == 0
+    conflict = command("conflict", "raise", task, "--value", "7").out.strip()
+    assert command("conflict", "resolve", conflict, "value-2").code == 0
+    assert f"overruled  by conflict {conflict}" in command("task", "show", task).out
+    for read in (("task", "result", task), said):
+        done = command(*read, "-q")
+        assert (done.code, json.loads(done.out)) == (6, {"words": 2})
+        assert f"was overruled by conflict {conflict}; confirm or reject it: a2a task confirm {task}" in done.err
+    told = command("task", "result", task, "--json")
+    assert (told.code, json.loads(told.out)["overruled"]) == (6, conflict)
+    last = json.loads(command(*said, "--json").out.splitlines()[-1])
+    assert last == {"kind": "overruled", "task": task, "result": {"words": 2}, "conflict": conflict}
+    assert command("task", "confirm", task).code == 0
+    assert "overruled" not in command("task", "show", task).out
+    assert command("task", "result", task).code == 0, "somebody has said that it is good"
+
+
 def test_revisions_and_fences_are_raised_too(command: Any, world: Any) -> None:
     for key in ("db", "orm"):
         command("context", "put", "plans", key, f"for {key}")

@@ -51,3 +51,31 @@ async def test_what_relies_on_a_moved_decision_is_rejected_in_every_attempt() ->
         async with squad(lead, worker) as up:
             await up.client.call("go")
     assert ends == [("rejected", MOVED)] * 2
+
+
+async def test_what_was_overruled_is_rejected_in_every_attempt() -> None:
+    ends: list[str] = []
+    lead, worker = Agent("lead"), Agent("worker")
+
+    @lead.skill
+    async def go(task: TaskContext) -> str:
+        async with await delegated(task, "work", {}, "key") as child:
+            async for event in child.events():  # until there is one, which nobody has read yet
+                assert event.state != "completed"
+            conflict = await task.raise_conflict("result", child.id, {"value": 2})
+            await up.client.resolve(conflict, "value-2")
+        for _ in range(2):  # the second time as an attempt after a crash would
+            async with await delegated(task, "work", {}, "key") as child:
+                with pytest.raises(TaskFailed) as caught:
+                    await result_of(child)
+                ends.append(caught.value.detail)
+        return conflict
+
+    @worker.skill
+    async def work() -> int:
+        return 1
+
+    with anyio.fail_after(30):
+        async with squad(lead, worker) as up:
+            conflict = await up.client.call("go")
+    assert ends == [f"overruled by conflict {conflict}"] * 2
