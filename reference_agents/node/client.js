@@ -15,6 +15,12 @@ export class TaskEnded extends Error {
   }
 }
 
+/** Why a result should not be confirmed unseen: what it relies on has moved (CTX-10), a conflict went against it (CONFLICT-15). */
+function doubtsOf({ staleBasis = [], overruled }) {
+  const moved = staleBasis.map(({ key, seen, current }) => `it relies on revision ${seen} of ${key}, which was ${current}`);
+  return overruled === undefined ? moved : [...moved, `it was overruled by conflict ${overruled}`];
+}
+
 /** Emits `ask` (task, askNo, parts) where a worker has a question, and `over` (reason, code). */
 export class Client extends EventEmitter {
   constructor({ principal, directory, ...settings }) {
@@ -68,7 +74,7 @@ export class Client extends EventEmitter {
     }
   }
 
-  /** The result, an array of Artifacts, with what a confirm has to name; it waits for it. */
+  /** The result, an array of Artifacts, with what a confirm has to name and what speaks against one; it waits for it. */
   result(task) {
     return this.waiting.get(task).outcome;
   }
@@ -144,14 +150,14 @@ export class Client extends EventEmitter {
       return;
     }
     if (frame.kind === "task.ask") this.#asked(frame.task, frame.body.askNo, frame.payload);
-    if (frame.kind === "task.review") this.#reviewed(entry, frame.body.rev, frame.body.resultHash, frame.payload);
+    if (frame.kind === "task.review") this.#reviewed(entry, frame.body, frame.payload);
     if (frame.kind === "task.settled") this.#settled(entry, frame);
   }
 
-  #reviewed(entry, rev, hash, payload) {
+  #reviewed(entry, { rev, resultHash: hash, ...told }, payload) {
     // What is confirmed is what was read: the hash is worked out from these bytes.
     if (resultHash("completed", payload) !== hash) return this.emit("problem", new Error(`${entry.task}: not the result that is named`));
-    entry.review = { task: entry.task, rev, resultHash: hash, artifacts: JSON.parse(payload) };
+    entry.review = { task: entry.task, rev, resultHash: hash, artifacts: JSON.parse(payload), doubts: doubtsOf(told) };
     entry.resolve({ ...entry.review, settled: false });
   }
 
@@ -169,7 +175,9 @@ export class Client extends EventEmitter {
     const { state, rev = 0, resultHash: hash, reason, detail } = view.metadata;
     if (state === "completed") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: true });
     else if (ENDS.has(state)) entry.reject(new TaskEnded(entry.task, { state, reason, detail }));
-    else if (state === "reported") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: false });
+    else if (state === "reported") {
+      entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, doubts: doubtsOf(view.metadata), settled: false });
+    }
     for (const { askNo, payload, answer } of asks) {
       if (answer === undefined && state === "parked") this.#asked(entry.task, askNo, payload);
     }

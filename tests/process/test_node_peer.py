@@ -212,6 +212,23 @@ async def test_its_client_delegates_to_an_agent_of_python(place: Place, encoding
         assert [agent["agent"] for agent in found] == ["counter"]
 
 
+async def test_its_client_confirms_nothing_that_something_speaks_against(place: Place) -> None:
+    agent = Agent("planner")
+
+    @agent.skill
+    async def plan(task: TaskContext) -> str:
+        await task.context.get("decisions/db")
+        await task.other_context(task.context.id).put("decisions/db", "postgres", if_rev=0)
+        return "built on nothing"
+
+    async with running(agent, place.url), a2a.connect() as client:
+        with pytest.raises(AssertionError, match="relies on revision 0 of decisions/db, which was 1\\s+Not confirmed"):
+            await place.client("delegate", "plan", "--json", "{}")
+        (task,) = await client.list()
+        assert task["metadata"]["state"] == "reported"
+        assert (await place.client("cancel", task["id"]))["state"] == "canceled"
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_its_client_reads_and_watches_and_may_not_end_what_others_delegated(place: Place, encoding: str) -> None:
     async with running(counter(), place.url), a2a.connect() as client:

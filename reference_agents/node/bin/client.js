@@ -12,7 +12,8 @@ const HELP = `Usage: client.js [OPTIONS] COMMAND
 
 Commands:
   find [SKILL]              Who is there, as JSON.
-  delegate SKILL [FILE...]  Have it done, wait, and confirm the result; files are its documents.
+  delegate SKILL [FILE...]  Have it done, wait, and confirm the result, unless something speaks against it; files are
+                            its documents.
   get TASK                  A task with its content, as JSON.
   list                      The newest tasks, as JSON.
   watch TASK                Its events, one JSON object a line, until it ends.
@@ -27,7 +28,7 @@ ${COMMON_HELP}
   --answer TEXT        What to answer where the worker asks something.
   --mode WORD          Of a cancel: coop, kill or skip.  [coop]
 
-Exit codes: 0, 1 refused, 2 usage, 3 the task ended without a result.`;
+Exit codes: 0, 1 refused, 2 usage, 3 the task ended without a result, 4 its result waits for somebody's word.`;
 
 const { values, positionals } = optionsOf(
   {
@@ -64,7 +65,10 @@ const commands = {
     process.stderr.write(`${task}${created ? "" : " (was there)"}\n`);
     const result = await client.result(task);
     print(result.artifacts);
-    await client.accept(result);
+    if (!result.doubts?.length) return client.accept(result);
+    for (const doubt of result.doubts) process.stderr.write(`${task}: ${shown(doubt)}\n`);
+    process.stderr.write("Not confirmed: somebody has to look at it first.\n");
+    process.exitCode = 4;
   },
   async get(client, [task]) {
     print(await client.get(task));

@@ -117,6 +117,21 @@ test("of a task that was there before is read how it stands", async () => {
   assert.deepEqual([rev, settled], [1, false]);
 });
 
+test("what speaks against a result is told with it, from wherever it came", async () => {
+  const staleBasis = [{ key: "plan", seen: 1, current: 2 }];
+  await delegated();
+  socket.say({ ...review, body: { ...review.body, staleBasis } });
+  assert.deepEqual((await client.result("main-7")).doubts, ["it relies on revision 1 of plan, which was 2"]);
+  const again = client.delegate("count_words", [{ text: "a" }], { key: "k" });
+  const { id } = socket.sent.findLast(({ kind }) => kind === "task.delegate");
+  socket.say({ kind: "task.created", re: id, task: "main-7", gen: 1, body: { created: false, state: "reported", contextId: "c" } });
+  const { id: read } = await socket.next("task.get");
+  const metadata = { state: "reported", rev: 0, resultHash: HASH, overruled: "main-k9" };
+  socket.say({ kind: "task.found", re: read, task: "main-7", gen: 4, payload: RESULT, body: { view: { metadata } } });
+  await again;
+  assert.deepEqual((await client.result("main-7")).doubts, ["it was overruled by conflict main-k9"]);
+});
+
 test("a question is told once, from wherever it came", async () => {
   const asked = [];
   client.on("ask", (...question) => asked.push(question));
