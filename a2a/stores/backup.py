@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import StoreCorrupt, StoreError
 from .blobs import BlobDirectory
-from .database import APPLICATION, MIGRATIONS, QUERIES, check, connect_reader, run, too_new
+from .database import LEDGERS, MIGRATIONS, QUERIES, check, connect_reader, mark_as_copy, run, too_new
 from .files import resolved, sync, sync_directory
 
 __all__ = ["Backup", "backup"]
@@ -122,7 +122,7 @@ def _copy_database(ledger: Path, new: Path) -> None:
             if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
                 raise StoreError(f"{ledger}: expected a ledger, this is none") from exc
             raise
-        if application != APPLICATION:
+        if application not in LEDGERS:
             raise StoreError(f"{ledger}: expected a ledger, this is none")
         if version > len(MIGRATIONS):  # who knows what else belongs to it
             raise too_new(ledger, version)
@@ -134,6 +134,7 @@ def _copy_database(ledger: Path, new: Path) -> None:
             sync(fd)
 
         source.backup(target, pages=_STEP_PAGES, progress=proceed)
+        mark_as_copy(fd)
         sync(fd)
 
 

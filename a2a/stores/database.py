@@ -21,14 +21,16 @@ from .files import sync, sync_directory
 from .rows import as_group
 
 __all__ = [
-    "APPLICATION",
+    "LEDGERS",
     "MIGRATIONS",
     "QUERIES",
     "Parameters",
+    "adopt",
     "check",
     "connect_reader",
     "connect_writer",
     "create",
+    "mark_as_copy",
     "run",
     "too_new",
 ]
@@ -38,8 +40,14 @@ Parameters = Mapping[str, object] | tuple[object, ...]
 
 _MAGIC = b"SQLite format 3\x00"
 
-APPLICATION = int.from_bytes(b"a2aL", "big")
+_LEDGER = b"a2aL"
 """Marks a file as ours, so that another program's database is not migrated; `set_application` writes it."""
+_COPY = b"a2aC"
+"""Marks a copy of a ledger that nobody has opened for writing: no write-ahead log is its own."""
+LEDGERS = (int.from_bytes(_LEDGER, "big"), int.from_bytes(_COPY, "big"))
+"""What `get_application` returns of a ledger."""
+_MARK_AT = 68
+"""The place of the mark in the file (https://www.sqlite.org/fileformat.html#application_id)."""
 
 _GROUPS_SINCE = 3
 """The schema from which on a row of the log has the entries of a group."""
@@ -90,11 +98,10 @@ def create(path: Path) -> int:
     Raises:
         StoreCorrupt: the database is gone, but not its write-ahead log.
     """
-    wal = Path(f"{path}-wal")
-    if wal.exists() and wal.stat().st_size:
+    if _has_log(path):
         # SQLite would play this log into the new file.
         raise StoreCorrupt(
-            f"{path}: the ledger is missing, but {wal.name} is there; put both back or move that one away"
+            f"{path}: the ledger is missing, but {path.name}-wal is there; put both back or move that one away"
         )
     new = Path(f"{path}.new")
     for leftover in (new, Path(f"{new}-journal"), Path(f"{new}-wal"), Path(f"{new}-shm")):
@@ -141,6 +148,25 @@ def check(path: Path) -> int:
         raise
 
 
+def mark_as_copy(fd: int) -> None:
+    """Mark the database as a copy of a ledger; nobody may have it open."""
+    os.pwrite(fd, _COPY, _MARK_AT)
+
+
+def adopt(path: Path) -> None:
+    """Make a copy, which `check` has passed, a ledger like any other: from now on it may have a write-ahead log.
+
+    In the file itself, as what SQLite writes would be in that log.
+    """
+    if _mark(path) == _COPY:
+        fd = os.open(path, os.O_RDWR)
+        try:
+            os.pwrite(fd, _LEDGER, _MARK_AT)
+            sync(fd)
+        finally:
+            os.close(fd)
+
+
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Open the ledger at `path`, which `check` has passed, for writing, and bring it to the newest schema.
 
@@ -159,12 +185,36 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open the ledger at `path` for reading, from whichever thread uses it next."""
+    """Open the ledger at `path` for reading, from whichever thread uses it next.
+
+    Raises:
+        StoreCorrupt: it is a copy, and the write-ahead log beside it another ledger's.
+    """
+    if _mark(path) == _COPY and _has_log(path):
+        # SQLite would play this log into the copy: what was there before comes back, whole or in part.
+        raise StoreCorrupt(
+            f"{path}: this is a backup, and {path.name}-wal beside it is of the ledger that was here before, and would"
+            f" undo it; it was left as it is: move that one and {path.name}-shm away, with the ledger they belong to"
+        )
     # Read-only for SQLite too: the last connection to close would otherwise write the log into the database.
     how = "mode=ro&immutable=1" if _is_put_away(path) else "mode=ro"
     connection = _connect(f"{path.as_uri()}?{how}", uri=True, check_same_thread=False)
     connection.executescript(QUERIES["configure_reader"])
     return connection
+
+
+def _mark(path: Path) -> bytes:
+    """Return whose file it is by the file alone, whatever a log beside it says; nothing where there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MARK_AT + len(_LEDGER))[_MARK_AT:]
+    except OSError:  # SQLite says what is the matter
+        return b""
+
+
+def _has_log(path: Path) -> bool:
+    wal = Path(f"{path}-wal")
+    return wal.exists() and wal.stat().st_size > 0
 
 
 def _is_put_away(path: Path) -> bool:
@@ -196,7 +246,7 @@ def _connect(path: Path | str, *, uri: bool = False, check_same_thread: bool = T
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     [(application,)] = run(connection, "get_application")
-    if application != APPLICATION:
+    if application not in LEDGERS:
         raise StoreCorrupt(f"{path}: expected a ledger, this is another program's database; it was left as it is")
     version = _version(connection)
     if version > len(MIGRATIONS):

@@ -21,7 +21,7 @@ from ..engine.snapshot import namespace_of
 from ..errors import StoreCorrupt, StoreError, StoreTooOld
 from .base import Entry, Snapshot
 from .blobs import BlobDirectory
-from .database import APPLICATION, MIGRATIONS, Parameters, connect_reader, run, too_new
+from .database import LEDGERS, MIGRATIONS, Parameters, connect_reader, run, too_new
 from .files import resolved
 from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
 
@@ -48,7 +48,8 @@ class LedgerReader:
             [(version,)] = self._run("get_version")
             if version > len(MIGRATIONS):
                 raise too_new(self.path, version)
-            if self._run("get_application") != [(APPLICATION,)]:
+            [(application,)] = self._run("get_application")
+            if application not in LEDGERS:
                 raise StoreError(f"{self.path}: expected a ledger, this is none")
             if version < len(MIGRATIONS):
                 raise StoreTooOld(f"{self.path}: an older version wrote it; start a coordinator on it once")

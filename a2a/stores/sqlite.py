@@ -22,7 +22,7 @@ from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, A
 from ..errors import StoreError
 from .base import Appended, Durability, Entry, Snapshot, Store
 from .blobs import BlobDirectory
-from .database import Parameters, check, connect_reader, connect_writer, create, run
+from .database import Parameters, adopt, check, connect_reader, connect_writer, create, run
 from .files import resolved
 from .lock import LedgerLock
 from .rows import K, Row, archived_from, conflicts_from, conflicts_query, entries_in
@@ -244,6 +244,7 @@ class _OpenLedger:
         try:
             stack.callback(LedgerLock(self.path).release)
             end = check(self.path) if self.path.exists() else create(self.path)
+            adopt(self.path)
             connection = connect_writer(self.path)
             stack.callback(connection.close)
             for (digests,) in run(connection, "list_blobs"):

@@ -20,7 +20,7 @@ from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, stat
 from a2a.credentials import coordinator_dir, provide_tokens, state_dir
 from a2a.engine.plain import LARGE_BYTES
 from a2a.hosting import host
-from a2a.stores.database import APPLICATION, MIGRATIONS
+from a2a.stores.database import LEDGERS, MIGRATIONS
 from tests.ledger_file import change_entry
 
 URL = "ws://127.0.0.1:1"
@@ -196,7 +196,7 @@ def test_a_ledger_of_an_older_version_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(MIGRATIONS[0])
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA application_id = {LEDGERS[0]}")
         connection.execute("PRAGMA user_version = 1")
     [found] = ledger(path)
     assert found.verdict == "note"

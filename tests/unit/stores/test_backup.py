@@ -18,7 +18,8 @@ from a2a.stores import backup as backup_module
 from a2a.stores.backup import Backup, backup
 from a2a.stores.base import Snapshot
 from a2a.stores.blobs import BlobDirectory
-from a2a.stores.database import APPLICATION, MIGRATIONS
+from a2a.stores.database import LEDGERS, MIGRATIONS
+from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
@@ -121,6 +122,55 @@ async def test_what_a_killed_coordinator_left_in_its_log_is_in_it(path, to, appe
     assert backup(killed, to).lsn == 5
 
 
+async def test_a_backup_is_not_played_the_log_of_the_ledger_that_it_takes_the_place_of(
+    path, to, append, make_entries, tmp_path
+):
+    backup(path, to)
+    was = await read(to)
+    again = to.with_name("again.db")
+    backup(path, again)
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, make_entries(5), 4)
+    log = Path(f"{path}-wal").read_bytes()  # as it lies there when its coordinator is killed
+    await store.aclose()
+    wal = Path(f"{again}-wal")
+    wal.write_bytes(log)
+    before = again.read_bytes()
+    with pytest.raises(StoreCorrupt, match=f"{again}: this is a backup, and {wal.name} beside it is of the ledger"):
+        await SqliteStore(again).open()
+    with pytest.raises(StoreCorrupt, match="would undo it"):
+        backup(again, tmp_path / "third.db")
+    with pytest.raises(StoreCorrupt, match="would undo it"):
+        LedgerReader(again)
+    assert (again.read_bytes(), wal.read_bytes()) == (before, log)
+    wal.unlink()
+    Path(f"{again}-shm").unlink(missing_ok=True)
+    assert await read(again) == was
+
+
+async def test_a_backup_that_was_opened_has_a_log_of_its_own(path, to, append, make_entries, tmp_path):
+    backup(path, to)
+    store = SqliteStore(to)
+    await store.open()
+    await append(store, make_entries(5), 4)
+    killed = tmp_path / "killed.db"
+    for suffix in ("", "-wal"):
+        Path(f"{killed}{suffix}").write_bytes(Path(f"{to}{suffix}").read_bytes())
+    await store.aclose()
+    Path(f"{to}.blobs").rename(f"{killed}.blobs")
+    entries, *_ = await read(killed)
+    assert entries[-1:] == make_entries(5)
+
+
+async def test_a_backup_of_a_backup_is_one(path, to):
+    backup(path, to)
+    with LedgerReader(to) as reader:
+        assert reader.end == 4
+    assert backup(to, to.with_name("third.db")).lsn == 4
+    assert await read(to.with_name("third.db")) == await read(path)
+
+
 async def test_a_link_to_a_ledger_is_that_ledger(path, to, tmp_path):
     link = tmp_path / "link.db"
     link.symlink_to(path)
@@ -145,7 +195,7 @@ def of_version(path: Path, version: int) -> Path:
         connection.create_function("as_group", 5, lambda *_: b"")
         for script in MIGRATIONS[:version]:
             connection.executescript(script)
-        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+        connection.execute(f"PRAGMA application_id = {LEDGERS[0]}")
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("PRAGMA journal_mode = WAL")
     return path
