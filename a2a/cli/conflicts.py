@@ -45,7 +45,7 @@ def conflict() -> None:
 
 
 @conflict.command("ls")
-@click.option("--task", metavar="TASK", help="Only those about this task.")
+@click.option("--task", metavar="TASK", help="Only those about this task or its result.")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only those of this kind.")
 @click.option(
     "--about",

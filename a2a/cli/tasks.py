@@ -114,6 +114,8 @@ def show_task(common: Common, task_id: str) -> None:
             return
         for line in _head(shown):
             common.out.line(line)
+        for contradiction in await client.conflicts(task=task_id):
+            common.out.line(f"  conflict   {_in_short(contradiction)}")
         for event in events:
             common.out.line(f"  {_clock(event)}  {event.state:<9}  {describe(event)}")
 
@@ -157,6 +159,15 @@ def _head(shown: dict[str, Any]) -> list[str]:
     ]
     lines += refused_lines(metadata.get("refused", ()))
     return [escape(line) for line in lines]
+
+
+def _in_short(contradiction: dict[str, Any]) -> str:
+    """Return a conflict about the task or its result, and how it stands, in few words."""
+    what = f"{contradiction['conflict']}, about {contradiction['object']}"
+    if contradiction["isOpen"]:
+        return escape(f"{what}: open")
+    resolution = contradiction["resolution"]
+    return escape(f"{what}: {resolution['outcome']} {resolution.get('ref') or ''}".rstrip())
 
 
 def _used(metadata: dict[str, Any]) -> str:

@@ -204,6 +204,12 @@ class Conflict:
         return list(dict.fromkeys((self.task, *self.blocks) if self.task else self.blocks))
 
     @property
+    def concerns(self) -> list[str]:
+        """The tasks it is listed for: beside those, the ones whose results are its subjects though they had ended."""
+        results = [known.task for known in self.candidates if known.task and known.form in ("result", "rejection")]
+        return list(dict.fromkeys([*self.about, *results]))
+
+    @property
     def kept_bytes(self) -> int:
         """About what its payloads take in memory."""
         said: list[bytes] = [candidate.payload for candidate in self.candidates]

@@ -39,7 +39,7 @@ def shelved(conflict: Conflict) -> ArchivedConflict:
     """Return a closed conflict as the archive keeps it."""
     body, beside = plain.to_archive(conflict, conflict.kept_bytes)
     return ArchivedConflict(
-        conflict.id, conflict.opened_lsn, conflict.kind, conflict.object, tuple(conflict.about), body, beside
+        conflict.id, conflict.opened_lsn, conflict.kind, conflict.object, tuple(conflict.concerns), body, beside
     )
 
 
@@ -68,7 +68,7 @@ def in_memory(ledger: Ledger, message: ConflictList) -> list[Conflict]:
     for conflict in reversed(ledger.conflicts.values()):
         if (
             (before is None or conflict.opened_lsn < before)
-            and (message.task is None or message.task in conflict.about)
+            and (message.task is None or message.task in conflict.concerns)
             and (message.conflict_kind is None or conflict.kind == message.conflict_kind)
             and (message.object is None or conflict.object == message.object)
             and (message.is_open is None or conflict.is_open == message.is_open)

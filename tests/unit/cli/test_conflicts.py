@@ -159,6 +159,7 @@ def test_a_result_that_was_overruled_waits_for_a_word(command: Any, world: Any) 
     task = command(*said, "--no-wait").out.strip()
     assert command("task", "result", "--wait", task).code == 0
     conflict = command("conflict", "raise", task, "--value", "7").out.strip()
+    assert f"  conflict   {conflict}, about task:{task}: open\n" in command("task", "show", task).out
     assert command("conflict", "resolve", conflict, "value-2").code == 0
     assert f"overruled  by conflict {conflict}" in command("task", "show", task).out
     for read in (("task", "result", task), said):
@@ -170,7 +171,9 @@ def test_a_result_that_was_overruled_waits_for_a_word(command: Any, world: Any) 
     last = json.loads(command(*said, "--json").out.splitlines()[-1])
     assert last == {"kind": "overruled", "task": task, "result": {"words": 2}, "conflict": conflict}
     assert command("task", "confirm", task).code == 0
-    assert "overruled" not in command("task", "show", task).out
+    shown = command("task", "show", task).out
+    assert "overruled" not in shown
+    assert f"  conflict   {conflict}, about task:{task}: select value-2\n" in shown
     assert command("task", "result", task).code == 0, "somebody has said that it is good"
 
 

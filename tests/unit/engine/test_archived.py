@@ -27,7 +27,7 @@ def test_a_task_a_conflict_and_a_context_are_found_by_what_they_were(make_town):
     (kept, body), shelved, context = town.archive[task], town.shelved[conflict], town.contexts["plans"]
     assert (kept.scope, kept.key, kept.state) == ("principal:boss", "q", "completed")
     assert (kept.skill, kept.context_id, kept.parent) == ("echo", "plans", None)
-    assert (shelved.conflict, shelved.kind, shelved.tasks) == (conflict, "result", ())
+    assert (shelved.conflict, shelved.kind, shelved.tasks) == (conflict, "result", (task,))
     assert (kept.lsn, shelved.lsn, context.lsn) == lsns
     assert plain.from_bytes(Task, body, kept.beside).id == task
     assert plain.from_bytes(Conflict, shelved.body, shelved.beside).id == conflict

@@ -243,6 +243,26 @@ def test_a_list_goes_on_in_the_archive(make_case):
     assert case.boss.refused(ConflictList(before="main-k1000000")) == ErrorCode.NOT_FOUND
 
 
+def test_one_about_results_of_tasks_that_had_ended_is_listed_for_each_of_them(make_case):
+    case = make_case(conflict_rest_ms=0)
+    ended = []
+    for worker, key in zip(case.workers, "ab", strict=True):
+        ended.append(case.boss.delegate(key, acceptance="auto"))
+        for other in case.workers:
+            for mail in other.mail():
+                if isinstance(mail, TaskOffer) and mail.task == ended[-1]:
+                    other.report(mail, payload=TEXT % worker.name.encode())
+    raised = ConflictRaise("result", [RaisedSubject(task=task) for task in ended])
+    name = case.boss.say(raised).conflict
+    assert [pages(case.boss, 2, task=task) for task in ended] == [[name]] * 2
+    case.ann.say(ConflictVote(name, ended[1]))
+    case.leave()
+    case.town.pass_time(86_400_000)  # what somebody raised stays for a day
+    assert name in left(case.town)
+    assert [pages(case.boss, 2, task=task) for task in ended] == [[name]] * 2
+    assert pages(case.boss, 2, task="main-1") == []
+
+
 def test_one_that_leaves_while_a_page_is_looked_up_is_on_it(case):
     old, new = case.shelved("a"), case.over("b")
     reader = case.town.join("reader")
