@@ -6,6 +6,7 @@ async with a2a.testing.squad(agent) as squad:
 
 from __future__ import annotations
 
+from .faults import Fault, Faults
 from .squad import QUICK, Squad, squad
 
-__all__ = ["QUICK", "Squad", "squad"]
+__all__ = ["QUICK", "Fault", "Faults", "Squad", "squad"]

@@ -18,6 +18,7 @@ from ..runner import Runner
 from ..server import Server
 from ..stores.base import Store
 from ..stores.memory import MemoryStore
+from .faults import Fault, Faults, Mischief
 
 __all__ = ["QUICK", "Squad", "squad"]
 
@@ -34,6 +35,28 @@ class Squad:
     url: str
     settings: LinkSettings
     """For further agents and clients; they get in with it."""
+    _mischief: Mischief
+
+    @property
+    def suffered(self) -> list[Fault]:
+        """What went wrong until now, as it was asked for."""
+        return self._mischief.made
+
+    def crash(self, agent_id: str) -> None:
+        """Have an agent die now and be started again, as by `Faults.crash`.
+
+        Raises:
+            ValueError: there is no such agent.
+        """
+        self._mischief.make("crash", agent_id)
+
+    def drop(self, agent_id: str) -> None:
+        """Have the connection of an agent end now; it connects again.
+
+        Raises:
+            ValueError: there is no such agent.
+        """
+        self._mischief.make("drop", agent_id)
 
     def connect(self, name: str = "test", *, operator: bool = False) -> Client:
         """Return another client to enter."""
@@ -47,6 +70,7 @@ async def squad(
     policy: Policy | None = None,
     store: Store | None = None,
     secrets: MutableMapping[str, str] | None = None,
+    faults: Faults | None = None,
 ) -> AsyncIterator[Squad]:
     """Run a coordinator and agents for the time of the block; the client is an operator.
 
@@ -58,6 +82,7 @@ async def squad(
         policy: the coordinator's settings; by default `QUICK` durations.
         store: its ledger; by default one in memory.
         secrets: what the coordinator issued to each principal, to carry on with the same store.
+        faults: what goes wrong on the way, from the first message to the last of the block.
 
     Raises:
         ConnectError: an agent was not let in, or another instance took its place; what the block raises comes as it is.
@@ -68,6 +93,7 @@ async def squad(
     server = Server(store or MemoryStore(), chosen)
     raised: BaseException | None = None
     await server.open()
+    mischief = Mischief(faults or Faults())
     serving = _Serving()
     try:
         try:
@@ -81,9 +107,11 @@ async def squad(
             )
             for agent in agents:
                 for number in range(1, n + 1):
-                    await serving.begin(Runner(agent, settings, agent.name if n == 1 else f"{agent.name}/{number}"))
+                    name = agent.name if n == 1 else f"{agent.name}/{number}"
+                    await serving.begin(_Post(agent, name, settings, mischief))
+            settings = mischief.for_client(settings)
             async with connect(name="test", settings=replace(settings, operator=True)) as client:
-                yield Squad(server, client, listener.url, settings)
+                yield Squad(server, client, listener.url, settings, mischief)
         except BaseException as error:  # noqa: BLE001 - it is raised below, once all that has begun has ended
             raised = error
         raised = await serving.end(raised)
@@ -103,16 +131,16 @@ class _Serving:
     def __init__(self) -> None:
         self._block = asyncio.current_task()
         self._stop = anyio.Event()
-        self._runners: list[Runner] = []
+        self._posts: list[_Post] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._is_left = False
         self._has_cancelled = False
 
-    async def begin(self, runner: Runner) -> None:
+    async def begin(self, post: _Post) -> None:
         """Run an agent, and return when it is there."""
         ready = anyio.Event()
-        self._runners.append(runner)
-        self._tasks.append(asyncio.create_task(_serve(runner, self._stop, ready)))
+        self._posts.append(post)
+        self._tasks.append(asyncio.create_task(post.serve(self._stop, ready)))
         self._tasks[-1].add_done_callback(self._ended)
         await ready.wait()
 
@@ -125,8 +153,8 @@ class _Serving:
         """End all agents, and return what is to be raised: what the block raised, or what it was cancelled for."""
         self._is_left = True
         if raised is not None:
-            for runner in self._runners:
-                runner.grace = 0.0  # nobody is there any more to see what the handlers come to
+            for post in self._posts:
+                post.hurry()  # nobody is there any more to see what the handlers come to
         self._stop.set()
         cancelled = await self._all_ended()
         if self._has_cancelled and asyncio.current_task() is self._block and self._block is not None:
@@ -154,7 +182,48 @@ class _Serving:
         return cancelled
 
 
-async def _serve(runner: Runner, stop: anyio.Event, ready: anyio.Event) -> None:
-    # Who is cancelled sets `stop`, when the block is over: an agent that left before would wait for its handlers.
-    with anyio.CancelScope(shield=True):
-        await runner.run(stop, ready.set)
+class _Post:
+    """The place of an agent in a squad: where it dies by a fault, its next life begins there."""
+
+    def __init__(self, agent: Agent, name: str, settings: LinkSettings, mischief: Mischief) -> None:
+        self._agent = agent
+        self._name = name
+        self._settings = settings
+        self._mischief = mischief
+        self._runner: Runner | None = None
+        self._grace: float | None = None
+        self._lives: list[asyncio.Task[None]] = []
+
+    async def serve(self, stop: anyio.Event, ready: anyio.Event) -> None:
+        # Who is cancelled sets `stop`, when the block is over: an agent that left before would wait for its handlers.
+        with anyio.CancelScope(shield=True):
+            while await self._dies(stop, ready) and not stop.is_set():
+                pass
+            # Plain functions of one that died go on in their threads; what else became of it nobody hears.
+            await asyncio.gather(*self._lives, return_exceptions=True)
+
+    async def _dies(self, stop: anyio.Event, ready: anyio.Event) -> bool:
+        """Run the agent until it ends, or dies, and tell which."""
+        settings, life = self._mischief.for_life(self._settings, self._name)
+        runner = self._runner = Runner(self._agent, settings, self._name, self._grace)
+        running = asyncio.create_task(runner.run(stop, ready.set))
+        self._lives.append(running)
+        is_over = asyncio.Event()
+        running.add_done_callback(lambda _: is_over.set())
+
+        def die() -> None:
+            runner.grace = 0.0
+            running.cancel()
+            is_over.set()
+
+        life.at_the_end(die)
+        await is_over.wait()
+        if not life.is_over:
+            running.result()
+        return life.is_over
+
+    def hurry(self) -> None:
+        """Have what is under way given back at the end, rather than waited for."""
+        self._grace = 0.0
+        if self._runner is not None:
+            self._runner.grace = 0.0

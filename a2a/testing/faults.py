@@ -1,0 +1,248 @@
+"""What goes wrong in a squad, drawn from a seed: connections end, messages are late, agents die in the middle of work.
+
+It stands between the link of an agent or client and its connection, and looks at nothing that is said there. `squad`
+uses it; a coordinator notices no difference to a bad network and to processes that are killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from ..link import Dial, LinkSettings
+from ..transports.base import Receiver, Transport
+from ..transports.websocket import connect
+
+__all__ = ["Fault", "Faults", "Mischief"]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong, and how often.
+
+    A share is one of the messages that go to or from an agent or client, from 0 to below 1. Of agents nothing is drawn
+    that the seed does not say: the same seed and the same messages have the same faults at the same places.
+
+    Raises:
+        ValueError: a share or a delay is none.
+    """
+
+    seed: int = 0
+    drop: float = 0.0
+    """The share of messages that are lost, and their connection with them; it is made again."""
+    crash: float = 0.0
+    """The share of an agent's messages with which it dies: its handlers are cancelled, nothing they would say is sent,
+    and it is started again under its name. Plain functions go on in their threads, as those of a process that was
+    taken for dead. Each attempt lost counts as one of a task's `losses`."""
+    delay: float = 0.0
+    """Seconds by which a message comes late at most; those of one connection stay in their order."""
+
+    def __post_init__(self) -> None:
+        for what, share in (("drop", self.drop), ("crash", self.crash)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{what}: expected a share from 0 to below 1, got {share!r}")
+        if not 0 <= self.delay < float("inf"):
+            raise ValueError(f"delay: expected seconds, got {self.delay!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that went wrong."""
+
+    kind: str
+    """`drop` or `crash`."""
+    who: str
+    """The agent, or `client`."""
+
+
+class Mischief:
+    """Makes the faults of one squad, and keeps what they were."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.made: list[Fault] = []
+        """In the order they happened."""
+        self._lives: dict[str, Life] = {}
+        self._connections: dict[str, int] = {}
+
+    def for_client(self, settings: LinkSettings) -> LinkSettings:
+        """Return settings for a client whose connections may end."""
+        return replace(settings, dial=self._dial(settings, "client", None))
+
+    def for_life(self, settings: LinkSettings, agent: str) -> tuple[LinkSettings, Life]:
+        """Return settings for the next life of an agent, and what tells whether it is over."""
+        life = self._lives[agent] = Life()
+        return replace(settings, dial=self._dial(settings, agent, life)), life
+
+    def make(self, kind: str, agent: str) -> None:
+        """Make one fault now, from whichever thread.
+
+        Raises:
+            ValueError: there is no such agent.
+        """
+        if agent not in self._lives:
+            raise ValueError(f"expected one of {', '.join(self._lives) or 'no agents'}, got {agent!r}")
+        self._happened(kind, agent, self._lives[agent])
+
+    def _dial(self, settings: LinkSettings, who: str, life: Life | None) -> Dial:
+        async def dial(receiver: Receiver) -> None:
+            if life is not None and life.is_over:
+                await asyncio.Event().wait()  # the dead do not come back: until the link is closed
+            number = self._connections[who] = self._connections.get(who, 0) + 1
+            drawn = Random(f"{self.faults.seed} {who} {number}")
+            line = _Line(receiver, self.faults, drawn, lambda kind: self._happened(kind, who, life), life is not None)
+            if life is not None:
+                life.line = line
+            await connect(settings.url, line, settings.websocket, subprotocols=settings.encodings, ssl=settings.ssl)
+
+        return dial
+
+    def _happened(self, kind: str, who: str, life: Life | None) -> None:
+        self.made.append(Fault(kind, who))
+        if life is not None:
+            life.suffer(kind)
+
+
+class Life:
+    """Of an agent, from its start to its death. Made in the loop of its handlers; its connection is in the links'."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.line: _Line | None = None
+        """Its newest connection."""
+        self._loop = asyncio.get_running_loop()
+        self._at_the_end: Callable[[], object] = lambda: None
+
+    def at_the_end(self, call: Callable[[], object]) -> None:
+        """Have something done, in the loop of the handlers, when it is over."""
+        self._at_the_end = call
+
+    def suffer(self, kind: str) -> None:
+        """Lose the connection, and end as well where that is the fault. From whichever thread."""
+        if kind == "crash":
+            self.is_over = True
+            self._loop.call_soon_threadsafe(self._at_the_end)
+        if self.line is not None:
+            self.line.cut_soon()
+
+
+class _Way:
+    """One direction of a connection: what is on its way, in its order."""
+
+    def __init__(self, delay: float, drawn: Random) -> None:
+        self._delay = delay
+        self._drawn = drawn
+        self._coming: deque[Callable[[], None]] = deque()
+
+    def pass_on(self, arrive: Callable[[], None]) -> None:
+        """Have it arrive, after all that is on its way."""
+        if not self._delay:
+            arrive()
+            return
+        self._coming.append(arrive)
+        # Whichever time is over first brings the oldest.
+        asyncio.get_running_loop().call_later(self._drawn.uniform(0.0, self._delay), self._next)
+
+    def _next(self) -> None:
+        if self._coming:
+            self._coming.popleft()()
+
+    def cut(self) -> None:
+        """Lose what is on its way."""
+        self._coming.clear()
+
+
+class _Line:
+    """One connection of a peer: what the peer's link takes for its transport, and its transport for the receiver."""
+
+    def __init__(
+        self, receiver: Receiver, faults: Faults, drawn: Random, happened: Callable[[str], None], may_die: bool
+    ) -> None:
+        self._receiver = receiver
+        self._faults = faults
+        self._drawn = drawn
+        self._happened = happened
+        self._crash = faults.crash if may_die else 0.0
+        self._is_cut = False
+        self._loop = asyncio.get_running_loop()
+        self._connection: Transport | None = None
+        self._to, self._from = (_Way(faults.delay, drawn) for _ in range(2))
+
+    @property
+    def _transport(self) -> Transport:
+        assert self._connection is not None, "the link has a transport once this one is opened"
+        return self._connection
+
+    def cut_soon(self) -> None:
+        """End the connection, from whichever thread."""
+        self._loop.call_soon_threadsafe(self.abort)
+
+    def _is_lost(self) -> bool:
+        """Tell whether a message is lost: the connection has ended, or does so with this one."""
+        if self._is_cut:
+            return True
+        roll = self._drawn.random()
+        if roll < self._crash + self._faults.drop:
+            self.abort()
+            self._happened("crash" if roll < self._crash else "drop")
+        return self._is_cut
+
+    # Receiver ---------------------------------------------------------------------------------------------------------
+
+    def opened(self, transport: Transport) -> None:
+        self._connection = transport
+        self._receiver.opened(self)
+        if self._is_cut:
+            transport.abort()
+
+    def received(self, data: bytes) -> None:
+        if not self._is_lost():
+            self._from.pass_on(lambda: self._receiver.received(data))
+
+    def closed(self, reason: str) -> None:
+        self._from.pass_on(lambda: self._receiver.closed(reason))
+
+    # Transport --------------------------------------------------------------------------------------------------------
+
+    @property
+    def subprotocol(self) -> str:
+        return self._transport.subprotocol
+
+    @property
+    def peer(self) -> str:
+        return self._transport.peer
+
+    @property
+    def waiting(self) -> int:
+        return self._transport.waiting
+
+    def send(self, data: bytes) -> None:
+        if not self._is_lost():
+            self._to.pass_on(lambda: self._transport.send(data))
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        self._transport.when_drained(call)
+
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
+
+    def keepalive(self, interval: float) -> None:
+        self._transport.keepalive(interval)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._to.pass_on(lambda: self._transport.close(code, reason))
+
+    def abort(self) -> None:
+        if self._is_cut:
+            return  # that it is over is on its way
+        self._is_cut = True
+        self._to.cut()
+        self._from.cut()
+        if self._connection is not None:
+            self._connection.abort()
