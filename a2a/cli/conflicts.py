@@ -1,18 +1,20 @@
-"""`a2a conflict ...`: look at what contradicts what, with its evidence; say that something does, and decide it."""
+"""`a2a conflict ...`: look at what contradicts what, with its evidence; say that something does, argue, decide it."""
 
 from __future__ import annotations
 
 import difflib
 import json
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
-from ..client import Client
+from ..client import Client, Ground
+from ..errors import Forbidden
 from ..reader import require_object
-from .asking import parse_value
+from .asking import checked, parse_value
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
@@ -25,6 +27,9 @@ _LINES_SHOWN: Final = 40
 _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 """A line end inside a JSON string."""
 _CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
+_EVIDENCE = click.option(
+    "--evidence", type=click.File(encoding="utf-8"), help="What shows it; - is the standard input."
+)
 
 
 def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | None:
@@ -41,7 +46,7 @@ def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | N
 
 @click.group()
 def conflict() -> None:
-    """Look at conflicts and their evidence; raise one, or decide one as a person."""
+    """Look at conflicts and their evidence; raise one, speak to one as a party, or decide one as a person."""
 
 
 @conflict.command("ls")
@@ -105,8 +110,12 @@ def _sizes(shown: dict[str, Any]) -> str:
 def _state(shown: dict[str, Any]) -> str:
     if not shown["isOpen"]:
         return str(shown["resolution"]["outcome"])
-    stages = shown["stages"]
-    return f"open, {stages[-1]['strategy']}" if stages else "open, answers come in"
+    if not shown["stages"]:
+        return "open, answers come in"
+    last = shown["stages"][-1]
+    # One that decides ends the conflict, unless parties have time to appeal first.
+    has_time = " has decided, and can be appealed" if last["outcome"] == "decided" else ""
+    return f"open, {last['strategy']}{has_time}"
 
 
 @conflict.command("show")
@@ -231,7 +240,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
 )
 @click.option("--about", default="", metavar="OBJECT", help="The object, where the rest does not say it.")
 @click.option("--claim", default="", help="In which way they contradict each other.")
-@click.option("--evidence", type=click.File(encoding="utf-8"), help="What shows it; - is the standard input.")
+@_EVIDENCE
 @common_options()
 def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: Any) -> None:
     """Say that the results of TASKs, or what the options name, contradict each other; print the conflict.
@@ -257,6 +266,67 @@ def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: An
         common.out.record(shown)
     else:
         common.out.line(shown["conflict"])
+
+
+@conflict.command("position")
+@_CONFLICT
+@click.argument("stance")
+@_EVIDENCE
+@common_options()
+def take_position(common: Common, conflict_id: str, stance: str, evidence: Any) -> None:
+    """Say your STANCE to a conflict, in a few words, as one of its parties: whoever decides reads it.
+
+    You are a party where you delegated its task or raised it. The last stance counts, until the conflict is over.
+    """
+    said = _text_of(evidence)
+    shown = _spoken(common, conflict_id, lambda client: client.take_position(conflict_id, checked(stance), said))
+    if common.out.as_json:
+        common.out.record(shown)
+    else:
+        common.out.note(f"{conflict_id}: your position is kept with it")
+
+
+@conflict.command("appeal")
+@_CONFLICT
+@click.argument("ground", type=click.Choice(get_args(Ground)))
+@_EVIDENCE
+@common_options()
+def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any) -> None:
+    """Appeal on a GROUND against what was decided, as a party: the rungs above are tried, and what they say is final.
+
+    Once for a conflict, and only while its outcome waits to take effect: ten minutes where the task's effect is
+    irreversible, and else where the coordinator gives time for it. A person's word is not appealed.
+    """
+    said = _text_of(evidence)
+    shown = _spoken(common, conflict_id, lambda client: client.appeal(conflict_id, ground, said))
+    if common.out.as_json:
+        common.out.record(shown)
+    else:
+        common.out.note(f"{conflict_id}: appealed, {_state(shown)}")
+
+
+def _text_of(evidence: Any) -> Any:
+    """Return what is in a file of evidence, nothing where none was named."""
+    return "" if evidence is None else checked(evidence.read(), "--evidence")
+
+
+def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitable[None]]) -> dict[str, Any]:
+    """Say something as a party to a conflict, and return the conflict as it is then.
+
+    Raises:
+        Failure: this user is none; it names those who are.
+    """
+
+    async def work(client: Client) -> dict[str, Any]:
+        try:
+            await speak(client)
+        except Forbidden as refused:
+            parties = (await client.conflict(conflict_id))["parties"]
+            named = ", ".join(f"{party['agent']} ({party['role']})" for party in parties)
+            raise Failure(f"{refused}; those who are: {named}") from refused
+        return await client.conflict(conflict_id)
+
+    return common.run(work)
 
 
 @conflict.command("resolve")

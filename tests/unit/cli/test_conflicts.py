@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, Patch, TaskContext
+from a2a import Agent, AttemptFailed, Patch, TaskContext, sync
 from a2a.cli.conflicts import _story, _written
 from a2a.cli.delegate import _rungs
 
@@ -128,6 +129,65 @@ def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) ->
     assert command("conflict", "ls", "--open").err == "there are no such conflicts\n"
 
 
+@pytest.fixture
+def disputed(three: Any) -> Iterator[str]:
+    """A conflict of this user's that a majority has decided, and whose outcome waits: its effect cannot be undone."""
+    with sync.connect(operator=True) as client:
+        rungs = ["majority", "human", "abort"]
+        with client.delegate("judge_it", copies=3, agree=3, resolve=rungs, effect="irreversible") as task:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                found = client.conflicts(task=task.id)
+                if found and client.conflict(found[0]["conflict"])["stages"]:
+                    break
+            yield found[0]["conflict"]
+            task.cancel()
+
+
+def test_a_party_takes_a_position_and_the_last_one_is_shown(command: Any, disputed: str, tmp_path: Any) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("I counted them")
+    assert command("conflict", "position", disputed, "none of them").code == 0
+    done = command("conflict", "position", disputed, "the first", "--evidence", str(notes))
+    assert (done.code, done.out, done.err) == (0, "", f"{disputed}: your position is kept with it\n")
+    shown = command("conflict", "show", disputed).out
+    assert ": the first\n    I counted them\n" in shown and "none of them" not in shown
+    told = json.loads(command("conflict", "position", disputed, "neither", "--json").out)
+    assert [taken["stance"] for taken in told["positions"]] == ["neither"]
+
+
+def test_a_party_appeals_and_the_ladder_goes_on(command: Any, disputed: str, tmp_path: Any) -> None:
+    assert "open, majority has decided, and can be appealed\n" in command("conflict", "show", disputed).out
+    atlas = tmp_path / "atlas.txt"
+    atlas.write_text("page 7")
+    assert command("conflict", "appeal", disputed, "dislike").code == 2
+    done = command("conflict", "appeal", disputed, "new_evidence", "--evidence", str(atlas))
+    assert (done.code, done.out, done.err) == (0, "", f"{disputed}: appealed, open, human\n")
+    shown = command("conflict", "show", disputed).out
+    assert ": new_evidence\n    page 7\n" in shown
+    told = json.loads(command("conflict", "appeal", disputed, "new_evidence", "--json").out)
+    assert told["appeal"]["ground"] == "new_evidence", "said again it is the same one"
+    again = command("conflict", "appeal", disputed, "wrong_subject")
+    assert (again.code, f"denied: conflict {disputed} was appealed once, by " in again.err) == (1, True)
+
+
+def test_who_is_no_party_is_told_who_is(command: Any, disputed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    for word in (("position", disputed, "no"), ("appeal", disputed, "new_evidence")):
+        done = command("conflict", *word)
+        assert done.code == 1
+        assert f"is no party to conflict {disputed}; those who are: " in done.err
+        assert "one (author)" in done.err and "(delegator)" in done.err
+
+
+def test_nothing_is_said_to_what_is_over(command: Any, three: Any) -> None:
+    command("delegate", "judge_it", "--copies", "3", "--agree", "3", "--resolve", "majority,abort")
+    (conflict,) = [json.loads(line)["conflict"] for line in command("conflict", "ls", "--json").out.splitlines()]
+    for word in (("position", conflict, "no"), ("appeal", conflict, "new_evidence")):
+        done = command("conflict", *word)
+        assert (done.code, f"conflict: conflict {conflict} is over: select" in done.err) == (1, True)
+
+
 def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any, tmp_path: Any) -> None:
     tasks = [command("delegate", "count_words", f"text={text}", "--no-wait").out.strip() for text in ("a", "a b")]
     deadline = time.monotonic() + 20
@@ -191,7 +251,8 @@ def test_revisions_and_fences_are_raised_too(command: Any, world: Any) -> None:
 
 
 def test_a_conflict_that_is_not_there_is_named(command: Any, world: Any) -> None:
-    for what in (("show", "main-k9"), ("resolve", "main-k9", "none")):
+    words = (("resolve", "main-k9", "none"), ("position", "main-k9", "no"), ("appeal", "main-k9", "new_evidence"))
+    for what in (("show", "main-k9"), *words):
         done = command("conflict", *what)
         assert (done.code, done.err) == (1, "a2a: not_found: there is no conflict main-k9\n")
 
