@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from ..client import Client, connect
-from ..credentials import default_ledger
+from ..credentials import DEFAULT_URL, default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
@@ -24,6 +24,7 @@ from .board import Display, display
 from .exits import ExitCode, Failure
 from .options import Common, common_options
 from .output import Output, escape
+from .parameters import Seconds
 from .runs import Run, begin
 from .signals import ended_by_sigterm
 from .squad import chosen_url
@@ -42,6 +43,7 @@ EXIT_OF_VERDICT: Final = {
     "refused": ExitCode.REJECTED,
     "no_evidence": ExitCode.FAILED,
     "undecided": ExitCode.FAILED,
+    "unanswered": ExitCode.TIMEOUT,
 }
 """Every other verdict is what was asked for."""
 EXIT_OF_ERROR: Final = {
@@ -66,6 +68,12 @@ _FOLDER = click.Path(path_type=Path)
     help="Who approves: you; nobody, as long as tests hold and safety agrees; or never: it stops before the commit.  "
     "[default: ask at a terminal, else auto]",
 )
+@click.option(
+    "--answer-within",
+    type=Seconds(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a question waits for a person, where one is asked; then the run ends.  [default: a day]",
+)
 @click.option("--branch", default="", help="The branch to make.  [default: a name of its own]")
 @click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; the same folder goes on with it.")
 @click.option(
@@ -81,6 +89,7 @@ def run(
     repo: Path | None,
     sdist: str | None,
     approve: str | None,
+    answer_within: float | None,
     branch: str,
     out: Path | None,
     db: Path | None,
@@ -92,10 +101,12 @@ def run(
 
     `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
     running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was. Runs
-    on one repository come one after the other, each from what is checked out when its turn comes.
+    on one repository come one after the other, each from what is checked out when its turn comes. Where no terminal is
+    there to ask at, a question says how to answer it from elsewhere.
 
     Exit codes: 0 done, 1 no evidence or nobody to decide on, 2 this request or repository cannot be worked on, 3 no
-    coordinator or no package index, 4 timeout, 5 the task failed, 7 rejected by you or refused by safety.
+    coordinator or no package index, 4 timeout, also of a question, 5 the task failed, 7 rejected by you or refused by
+    safety.
     """
     if (repo is None) == (sdist is None):
         raise click.UsageError("expected one of --repo PATH and --sdist NAME==VERSION")
@@ -114,6 +125,10 @@ def run(
         "branch": checked(branch, "--branch"),
         "allow_unsandboxed": allow_unsandboxed,
     }
+    if answer_within is not None:
+        if given["approve"] != "ask":
+            raise click.UsageError(f"--answer-within: nobody is asked with --approve {given['approve']}: expected ask")
+        given["answer_within"] = answer_within
     definition, url = load(squad_name), chosen_url(common.connection)
 
     async def whole() -> int:
@@ -200,8 +215,9 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
             this.task, this.url = task.id, place.url
             this.save()
             try:
+                elsewhere = _how_to_answer(place.url, given.get("answer_within"))
                 with display(common.out) as shown:
-                    await _watch(client, task, shown)
+                    await _watch(client, task, shown, elsewhere)
                 result = await task.result()
             except asyncio.CancelledError:
                 common.out.note(
@@ -220,7 +236,15 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
     return code
 
 
-async def _watch(client: Client, task: TaskHandle, shown: Display) -> None:
+def _how_to_answer(url: str, within: float | None) -> str:
+    """Return what is said of a question where nobody sits here who could answer it; `TASK` stands for the task's id."""
+    # Another terminal looks there only where it is told to, and the squad may have taken any free port.
+    at = "" if url == DEFAULT_URL else f" --url {url}"
+    waits = "it waits for a day, or as --answer-within says" if within is None else f"it waits for {within:g} s"
+    return f"nobody can be asked here, and {waits}; answer with: a2a answer TASK ANSWER{at}"
+
+
+async def _watch(client: Client, task: TaskHandle, shown: Display, elsewhere: str) -> None:
     """Show what happens until there is a result, and answer questions meanwhile."""
     asking: dict[int, asyncio.Task[None]] = {}
     try:
@@ -230,7 +254,7 @@ async def _watch(client: Client, task: TaskHandle, shown: Display) -> None:
                 shown.happened(event)
                 number = event.data.get("askNo")
                 if event.kind == "ask" and isinstance(number, int):
-                    asking[number] = group.create_task(_answer(client, task, number, event.value, shown))
+                    asking[number] = group.create_task(_answer(client, task, number, event.value, shown, elsewhere))
                 elif event.kind in ("answer", "answer_later") and number in asking:
                     asking.pop(number).cancel()  # somebody else may have been faster
             for waiting in (looking, *asking.values()):
@@ -246,7 +270,7 @@ async def _refresh(client: Client, context: str, shown: Display) -> None:
         await asyncio.sleep(REFRESH)
 
 
-async def _answer(client: Client, task: TaskHandle, number: int, question: Any, shown: Display) -> None:
+async def _answer(client: Client, task: TaskHandle, number: int, question: Any, shown: Display, elsewhere: str) -> None:
     """Have the person at the terminal answer a question that is still open, or say how to answer it from elsewhere."""
     asks = (await client.get(task.id))["metadata"]["asks"]
     if not any(ask["askNo"] == number and ask["isOpen"] for ask in asks):
@@ -256,7 +280,7 @@ async def _answer(client: Client, task: TaskHandle, number: int, question: Any, 
         for line in question_lines(question):
             click.echo(line, err=True)
         if not can_ask():
-            click.echo(f"answer with: a2a answer {task.id} ANSWER", err=True)
+            click.echo(elsewhere.replace("TASK", task.id), err=True)
             return
         answer = await _prompt(question, shown)
     try:

@@ -56,6 +56,8 @@ BALLOT: Final = 180.0
 RUNG_MS: Final = 3_600_000
 """How long a merger may take: it runs a repository's tests many times."""
 SAME_PATCH: Final = "pointers[/patch/tree]"
+NOBODY: Final = {"answered": False}
+"""What a question is answered with where nobody does in time. No person says that."""
 LADDER: Final = (
     {"strategy": "merge", "skill": "merge_patches", "timeoutMs": RUNG_MS},
     {"strategy": "verify", "skill": "verify_patch", "timeoutMs": RUNG_MS},
@@ -75,13 +77,16 @@ async def maintain(
     approve: Approval = "ask",
     branch: str = "",
     allow_unsandboxed: bool = False,
+    answer_within: float | None = None,
 ) -> Summary:
     """Carry out a maintenance request on a repository and commit the result on a branch of its own."""
-    run = _Run(task, request, source, run_dir, approve, branch, allow_unsandboxed)
+    run = _Run(task, request, source, run_dir, approve, branch, allow_unsandboxed, answer_within)
     try:
         return await run.through()
     except _Undecided as exc:
         return run.finish("undecided", str(exc))
+    except _Unanswered as exc:
+        return run.finish("unanswered", str(exc))
     except ErrandFailed as exc:
         await run.steps.story("failed", exc.step["agent"] or exc.step["skill"], f"{exc.step['name']}: {exc.detail}")
         raise AttemptFailed(f"{exc.step['name']}: {exc.detail}", code=exc.code) from exc
@@ -89,6 +94,10 @@ async def maintain(
 
 class _Undecided(Exception):
     """Agents contradict each other, and no rung of the ladder has decided."""
+
+
+class _Unanswered(Exception):
+    """A person was asked, and has not answered in time."""
 
 
 @dataclass(slots=True)
@@ -102,6 +111,8 @@ class _Run:
     approve: Approval
     branch: str
     allow_unsandboxed: bool
+    answer_within: float | None
+    """Seconds a person has for each question; None: as long as the coordinator waits."""
     steps: Steps = field(init=False)
     decisions: Decisions = field(init=False)
     """From when there is a plan."""
@@ -314,7 +325,9 @@ class _Run:
 
     async def _propose(self, workspace: Workspace, plan: Plan) -> Judgement:
         """Have every coder there is propose a patch, and return what was merged of them, or the judged one."""
-        last = "human" if self.approve == "ask" else "abort"
+        last: str | dict[str, Any] = "human" if self.approve == "ask" else "abort"
+        if last == "human" and self.answer_within is not None:
+            last = {"strategy": "human", "timeoutMs": round(self.answer_within * 1000)}
         rules = Rules(await self._coders(), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
         self.unheard, self.notes = [], {}
         contest = self.steps.contest(
@@ -328,6 +341,8 @@ class _Run:
             if moved := await self.decisions.outdated():
                 raise ErrandFailed(exc.step, MOVED, moved) from exc  # whoever has seen that would not do it
             if contest.record is not None:
+                if self.answer_within is not None and _was_left_to_a_person(contest.record):
+                    raise _Unanswered(self._in_vain(f"conflict {contest.record['conflict']}")) from exc
                 raise _Undecided(exc.detail) from exc
             reasons = "; ".join(sorted(f"{rejected['agent']}: {rejected['detail']}" for rejected in self.unheard))
             raise AttemptFailed(f"no coder proposed anything: {reasons or exc.detail}", code="no_proposals") from exc
@@ -496,7 +511,15 @@ class _Run:
             choices = f" ({' / '.join(options)})" if options else ""
             raise AttemptFailed(f"nobody is there to be asked: {question}{choices}", code="unclear")
         await self.task.progress(None, "waiting for an answer")
-        return await self.task.ask(question, options=options)
+        if self.answer_within is None:
+            return await self.task.ask(question, options=options)
+        answer = await self.task.ask(question, options=options, default=NOBODY, timeout=self.answer_within)
+        if answer == NOBODY:
+            raise _Unanswered(self._in_vain("a question"))
+        return answer
+
+    def _in_vain(self, what: str) -> str:
+        return f"{what} waited {self.answer_within:g} s for a person"
 
     # What is told -----------------------------------------------------------------------------------------------------
 
@@ -553,6 +576,12 @@ def _described(plan: Plan) -> str:
     where = f" in {', '.join(plan['paths'])}" if plan["paths"] else ""
     but = f", but not {', '.join(plan['spared'])}" if plan.get("spared") else ""
     return f"{plan['kind']} for {plan['target']}{where}{but}"
+
+
+def _was_left_to_a_person(record: dict[str, Any]) -> bool:
+    """Tell whether the last rung was a person's, who has said nothing."""
+    last = record["stages"][-1]
+    return bool(last["strategy"] == "human" and not last["by"])
 
 
 def _failed(name: str, detail: str) -> Rejected:

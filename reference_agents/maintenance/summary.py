@@ -46,13 +46,15 @@ WIDTH: Final = 11
 SEAL_CHARS: Final = 19
 """Of a digest, its algorithm included: enough to find the whole one in the JSON form."""
 
-Verdict = Literal["deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence", "undecided"]
+Verdict = Literal[
+    "deployed", "nothing", "answered", "held", "rejected", "refused", "no_evidence", "undecided", "unanswered"
+]
 """How a run ended.
 
 `deployed`: the patch is a commit. `nothing`: there was nothing to change, or nothing held. `answered`: the request only
 asked. `held`: good, and nobody wanted it deployed. `rejected`: a person said no. `refused`: safety said no.
 `no_evidence`: tests cannot decide here and no person was asked. `undecided`: agents contradict each other, and nothing
-and nobody decided between them.
+and nobody decided between them. `unanswered`: a person was asked, and the time to answer has passed.
 """
 
 
@@ -239,6 +241,7 @@ def _headline(summary: Summary) -> str:
         "refused": "refused by safety, nothing was changed",
         "no_evidence": "no evidence, nothing was changed",
         "undecided": "agents contradict each other and nobody decided, nothing was changed",
+        "unanswered": "nobody answered in time, nothing was changed",
     }
     reason = f" ({summary['reason']})" if summary["reason"] else ""
     return words[summary["verdict"]] + reason

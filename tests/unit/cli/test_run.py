@@ -122,7 +122,7 @@ def test_the_same_folder_shows_the_same_result_again(world: Any, command: Comman
 @pytest.mark.parametrize("verdict", ["nothing", "answered", "held", *EXIT_OF_VERDICT])
 def test_every_verdict_has_its_exit_code(world: Any, command: Command, lead: Lead, verdict: str) -> None:
     lead.does = lead.ends(verdict)
-    expected = {"rejected": 7, "refused": 7, "no_evidence": 1, "undecided": 1}.get(verdict, 0)
+    expected = {"rejected": 7, "refused": 7, "no_evidence": 1, "undecided": 1, "unanswered": 4}.get(verdict, 0)
     for _ in range(2):
         assert command("run", "modernise", "--sdist", "a==1", "--quiet").code == expected
     assert len(set(lead.tasks)) == 2, "the next run is another one"
@@ -212,7 +212,20 @@ def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, l
     lead.does = ask
     done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask")
     assert (done.code, done.out) == (0, "approve\n")
-    assert f"answer with: a2a answer {lead.tasks[0]} ANSWER" in done.err
+    assert "it waits for a day, or as --answer-within says" in done.err
+    assert f"answer with: a2a answer {lead.tasks[0]} ANSWER --url {world.url}\n" in done.err
+    assert "answer_within" not in lead.given[0]
+
+
+def test_how_long_a_person_is_waited_for_is_passed_on_and_said(world: Any, command: Command, lead: Lead) -> None:
+    async def ask(task: TaskContext) -> Any:
+        await task.ask("Commit this?", default="nobody", timeout=0.5)
+        return lead.summary("unanswered")
+
+    lead.does = ask
+    done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask", "--answer-within", "0.5")
+    assert (done.code, lead.given[0]["answer_within"]) == (4, 0.5)
+    assert f"it waits for 0.5 s; answer with: a2a answer {lead.tasks[0]} ANSWER" in done.err
 
 
 def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: Command, lead: Lead) -> None:
@@ -280,6 +293,8 @@ def _commit_and_branch(repo: str, branch: str) -> None:
         (("--sdist", "foo"), 2, "expected name==version, got 'foo'"),
         (("--sdist", "a==1", "--branch", "a..b"), 2, "--branch: 'a..b' cannot be the name of a branch"),
         (("--sdist", "a==1", "--branch=-a"), 2, "--branch: '-a' cannot be the name of a branch"),
+        (("--sdist", "a==1", "--answer-within", "9"), 2, "nobody is asked with --approve auto: expected ask"),
+        (("--sdist", "a==1", "--approve", "ask", "--answer-within", "0"), 2, "'--answer-within': 0.0 is not in"),
         (("--repo", ".", "--branch", "\udcff"), 2, "--branch: text with a lone surrogate has no UTF-8 form"),
         (("--repo", ".", "--out", "\udcff"), 2, "--out: text with a lone surrogate has no UTF-8 form"),
         (("--sdist", "a==\udcff"), 2, "--sdist: text with a lone surrogate has no UTF-8 form"),

@@ -410,6 +410,28 @@ async def test_a_question_that_nobody_is_there_to_answer_ends_the_run(crew: Crew
             assert (await up.client.get(failed.value.task))["metadata"]["error"]["code"] == "unclear"
 
 
+async def test_a_run_that_nobody_answers_in_time_ends_and_says_so(crew: Crew) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            given = {"source": {"repository": "/project"}, "run_dir": crew.run_dir, "approve": "ask"}
+            summary = await up.client.call("maintain", given | {"request": "modernise", "answer_within": 0.2})
+    assert (summary["verdict"], summary["commit"]) == ("unanswered", "")
+    assert summary["reason"] == "a question waited 0.2 s for a person"
+    assert "nobody answered in time, nothing was changed (" in summary["text"]
+    assert summary["patch_path"] in summary["text"] and summary["patch_path"], "the patch is there to be read"
+    assert "deploy" not in crew.given
+
+
+async def test_a_conflict_that_no_person_decides_in_time_ends_the_run(crew: Crew) -> None:
+    crew.evidence, crew.best = "none", "nobody"
+    summary = await carried_out(crew, approve="ask", answer_within=0.2)
+    [conflict] = summary["conflicts"]
+    assert (summary["verdict"], summary["reason"]) == (
+        "unanswered",
+        f"conflict {conflict['conflict']} waited 0.2 s for a person",
+    )
+
+
 async def test_a_request_that_only_asks_is_answered(crew: Crew) -> None:
     crew.kind = "find"
     summary = await carried_out(crew)

@@ -58,6 +58,7 @@ def test_why_tests_say_nothing_or_less_than_they_could_is_told(summary: Summary)
         ("rejected", "rejected by a person, nothing was changed (why)"),
         ("refused", "refused by safety, nothing was changed (why)"),
         ("no_evidence", "no evidence, nothing was changed (why)"),
+        ("unanswered", "nobody answered in time, nothing was changed (why)"),
     ],
 )
 def test_the_first_line_says_how_it_ended(summary: Summary, verdict: Verdict, words: str) -> None:
