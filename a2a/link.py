@@ -51,6 +51,7 @@ from .protocol.codec import (
     Frame,
     FrameLimits,
     encode,
+    without_form,
 )
 from .protocol.messages import (
     AgentEvent,
@@ -681,7 +682,7 @@ class Link:
         except UNENCODABLE:
             return False  # as will be found when it is sent
         if isinstance(read, BadFrame):
-            unsendable(frame, read.code, read.detail)
+            unsendable(frame, read.code, without_form(frame) or read.detail)
         return isinstance(read, BadFrame)
 
     def _watch_closely(self) -> None:

@@ -210,6 +210,47 @@ UNENCODABLE = (TypeError, ValueError, OverflowError, RecursionError)
 """What `encode` raises for what has no form on the wire."""
 
 
+def without_form(frame: Frame) -> str:
+    """Return which field of a frame has no form on the wire, and what it holds; nothing where each of them has one."""
+    told = _to_map(frame)
+    try:
+        return _without_form(told | told.pop("body"), "")
+    except RecursionError:
+        return ""
+
+
+def _without_form(value: Any, where: str) -> str:
+    if isinstance(value, dict):
+        inside: Iterable[tuple[Any, Any]] = value.items()
+        if (odd := next((name for name in value if not isinstance(name, str)), None)) is not None:
+            return f"{where}: expected a text for a key, got {odd!r:.200}"
+    elif isinstance(value, list | tuple):
+        inside = enumerate(value)
+    else:
+        wanted = _wanted(value)
+        # A text is not shown: it may be a secret.
+        came = "one" if isinstance(value, str) else f"{value!r:.200}"
+        return f"{where}: expected {wanted}, got {came}" if wanted else ""
+    found = (_without_form(item, f"{where}.{name}" if where else str(name)) for name, item in inside)
+    return next(filter(None, found), "")
+
+
+def _wanted(value: Any) -> str:
+    """Return what was expected in place of a value that every language and both encodings have no form for."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "text without a lone surrogate"
+    elif isinstance(value, int):
+        return "" if -NUMBER_MAX <= value <= NUMBER_MAX else f"a number up to {NUMBER_MAX}"
+    elif isinstance(value, float):
+        return "" if math.isfinite(value) else "a finite number"
+    elif value is not None and not isinstance(value, bytes):
+        return "what JSON has"
+    return ""
+
+
 def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
     """Encode frames as one WebSocket message.
 

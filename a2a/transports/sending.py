@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import ErrorCode
-from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode
+from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode, without_form
 from .base import Transport
 
 __all__ = [
@@ -93,7 +93,7 @@ def _send(
     except UNENCODABLE as error:
         if unsendable is None:
             raise
-        code, reason = ErrorCode.MALFORMED, str(error) or type(error).__name__
+        code, reason = ErrorCode.MALFORMED, without_form(batch[0]) or str(error) or type(error).__name__
     else:
         if message_max is None or len(data) <= message_max:
             if has_room is not None and not has_room(len(data)):

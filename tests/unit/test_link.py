@@ -916,7 +916,7 @@ async def test_a_request_that_has_no_form_is_refused_here_and_holds_nothing_up(
         await link.open()
         calls = [asyncio.create_task(link.call(TaskGet(task))) for task in ("t1", bad, "t2")]
         first, second = await coordinator.asked(2)
-        with pytest.raises(Malformed, match="task.get cannot be sent: "):
+        with pytest.raises(Malformed, match="task.get cannot be sent: task: expected "):
             await calls[1]
         assert [first.message.task, second.message.task] == ["t1", "t2"]
         coordinator.connections[0].transport.close(1001, "restart")

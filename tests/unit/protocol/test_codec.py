@@ -4,6 +4,7 @@ import json
 import math
 import typing
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
 import msgpack
 import pytest
@@ -23,6 +24,7 @@ from a2a.protocol.codec import (
     encode,
     pack,
     unpack,
+    without_form,
 )
 from a2a.protocol.messages import (
     KINDS,
@@ -39,6 +41,7 @@ from a2a.protocol.messages import (
     TaskAccept,
     TaskArtifact,
     TaskAsk,
+    TaskConfirm,
     TaskDelegate,
     TaskGet,
     TaskHeartbeat,
@@ -436,6 +439,23 @@ def test_a_message_of_the_wrong_types_is_answered_and_the_connection_goes_on(enc
     assert (refusal(bad), bad.id, bad.kind) == ((ErrorCode.MALFORMED, False), "1", kind)
     assert bad.detail.startswith(f"{kind}: ")
     assert good == Frame("2", Ping())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"task": Path("/x")}, f"task: expected what JSON has, got {Path('/x')!r}"),
+        ({"task": "a\udcff"}, "task: expected text without a lone surrogate, got one"),
+        ({"rev": 2**53}, f"rev: expected a number up to {2**53 - 1}, got {2**53}"),
+        ({"rev": math.nan}, "rev: expected a finite number, got nan"),
+        ({"reason_code": ["x", {"y": {1}}]}, "reasonCode.1.y: expected what JSON has, got {1}"),
+        ({"reason_code": {"y": {1: "x"}}}, "reasonCode.y: expected a text for a key, got 1"),
+        ({}, ""),
+    ],
+)
+def test_the_field_that_has_no_form_is_named_with_what_it_holds(wrong, words):
+    right = {"task": "t", "rev": 1, "result_hash": DIGEST, "verdict": "accept", "payload": b"[]"}
+    assert without_form(Frame("1", TaskConfirm(**right | wrong))) == words
 
 
 @both
