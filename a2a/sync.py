@@ -26,7 +26,7 @@ from . import client as asynchronous
 from . import delegator
 from .claim import Claim, Name
 from .client import Ground
-from .errors import ConnectionLost, FencedOff
+from .errors import ConnectionLost, FencedOff, LocalProtocolError
 from .reader import Kind
 from .shared_context import SyncSharedContext, each
 
@@ -135,14 +135,20 @@ class TaskHandle:
         self._block.__exit__(kind, error, trace)
 
     @property
+    def _entered(self) -> delegator.TaskHandle:
+        if self._handle._delegation is None:
+            raise LocalProtocolError("the task is delegated by entering the handle: with client.delegate(...) as task")
+        return self._handle
+
+    @property
     def id(self) -> str:
         """The task's id."""
-        return self._handle.id
+        return self._entered.id
 
     @property
     def created(self) -> bool:
         """Whether this delegation made the task."""
-        return self._handle.created
+        return self._entered.created
 
     @property
     def key(self) -> str:
@@ -152,50 +158,50 @@ class TaskHandle:
     @property
     def context_id(self) -> str:
         """As `a2a.TaskHandle.context_id`."""
-        return self._handle.context_id
+        return self._entered.context_id
 
     @property
     def stale_basis(self) -> dict[str, tuple[int, int]]:
         """As `a2a.TaskHandle.stale_basis`."""
-        return self._handle.stale_basis
+        return self._entered.stale_basis
 
     def events(self) -> Iterator[delegator.TaskEvent]:
         """As `a2a.TaskHandle.events`."""
-        return each(self._loop.call, self._handle.events())
+        return each(self._loop.call, self._entered.events())
 
     def result(self) -> Any:
         """As `a2a.TaskHandle.result`."""
-        return self._loop.call(self._handle.result)
+        return self._loop.call(self._entered.result)
 
     def artifacts(self) -> list[dict[str, Any]]:
         """As `a2a.TaskHandle.artifacts`."""
-        found: list[dict[str, Any]] = self._loop.call(self._handle.artifacts)
+        found: list[dict[str, Any]] = self._loop.call(self._entered.artifacts)
         return found
 
     def question(self) -> tuple[int, Any]:
         """As `a2a.TaskHandle.question`."""
-        asked: tuple[int, Any] = self._loop.call(self._handle.question)
+        asked: tuple[int, Any] = self._loop.call(self._entered.question)
         return asked
 
     def answer(self, ask_no: int, value: Any) -> None:
         """As `a2a.TaskHandle.answer`."""
-        self._loop.call(self._handle.answer, ask_no, value)
+        self._loop.call(self._entered.answer, ask_no, value)
 
     def confirm(self) -> None:
         """As `a2a.TaskHandle.confirm`."""
-        self._loop.call(self._handle.confirm)
+        self._loop.call(self._entered.confirm)
 
     def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `a2a.TaskHandle.reject`."""
-        self._loop.call(lambda: self._handle.reject(feedback, rework=rework, reason=reason))
+        self._loop.call(lambda: self._entered.reject(feedback, rework=rework, reason=reason))
 
     def steer(self, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
         """As `a2a.TaskHandle.steer`."""
-        self._loop.call(lambda: self._handle.steer(value, key, interrupt=interrupt))
+        self._loop.call(lambda: self._entered.steer(value, key, interrupt=interrupt))
 
     def cancel(self, reason: str = "", *, mode: Literal["coop", "kill", "skip"] = "coop") -> str:
         """As `a2a.TaskHandle.cancel`."""
-        return self._loop.call(lambda: self._handle.cancel(reason, mode=mode))
+        return self._loop.call(lambda: self._entered.cancel(reason, mode=mode))
 
 
 class Client:
@@ -228,6 +234,9 @@ class Client:
             raise RuntimeError("enter the client first: with a2a.sync.connect() as client")
         return self._loop
 
+    def _require_entered(self) -> None:
+        _ = self._there  # the other client would say so in words for those who have an event loop
+
     @property
     def agent_id(self) -> str:
         """As `a2a.Client.agent_id`."""
@@ -236,11 +245,13 @@ class Client:
     @property
     def durability(self) -> str:
         """As `a2a.Client.durability`."""
+        self._require_entered()
         return self._client.durability
 
     @property
     def is_operator(self) -> bool:
         """As `a2a.Client.is_operator`."""
+        self._require_entered()
         return self._client.is_operator
 
     def delegate(self, skill: str, input: Any = None, key: str | None = None, **options: Any) -> TaskHandle:

@@ -202,8 +202,27 @@ def test_who_is_interrupted_leaves_nothing_behind_that_is_waited_for(helper: Age
 
 
 def test_a_client_is_entered_first() -> None:
-    with pytest.raises(RuntimeError, match="enter the client first"):
-        sync.connect().call("x")
+    client = sync.connect()
+    for use_it in (lambda: client.call("x"), lambda: client.durability, lambda: client.is_operator):
+        with pytest.raises(RuntimeError, match=r"enter the client first: with a2a\.sync"):
+            use_it()
+
+
+def delegating_without_a_block(running: Squad) -> None:
+    with sync.connect(settings=running.settings, name="script") as client:
+        task = client.delegate("echo", [1], key="k")
+        assert task.key == "k"
+        for use_it in (lambda: task.id, lambda: task.created, task.result, task.events, task.confirm, task.cancel):
+            with pytest.raises(LocalProtocolError, match=r"entering the handle: with client\.delegate"):
+                use_it()
+        with task:
+            assert task.result() == [1]
+
+
+async def test_a_handle_that_was_not_entered_says_how_in_words_for_a_script(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            await anyio.to_thread.run_sync(delegating_without_a_block, running)
 
 
 @pytest.mark.skipif(not is_safe(), reason="this process may not be copied here")
