@@ -18,7 +18,7 @@ import anyio
 
 from .context import TaskContext
 from .errors import A2AError, leaves
-from .given import milliseconds, several
+from .given import mapped, milliseconds, require_kind, several, whole
 from .link import LinkSettings, settings_with
 from .loop import run, stop_on_signals
 from .runner import Runner
@@ -43,7 +43,7 @@ class Agent:
         labels: what tells it apart, for whoever chooses agents by label.
 
     Raises:
-        ValueError: it would take no attempts.
+        ValueError: it would take no attempts, or an argument is of another kind.
     """
 
     def __init__(
@@ -55,13 +55,15 @@ class Agent:
         concurrency: int = 8,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        if concurrency < 1:
+        for what, given in (("name", name), ("version", version), ("description", description)):
+            require_kind(given, str, what)
+        if whole(concurrency, "concurrency") < 1:
             raise ValueError(f"agent {name}: expected a concurrency of at least 1, got {concurrency}")
         self.name = name
         self.version = version
         self.description = description
         self.concurrency = concurrency
-        self.labels = dict(labels or {})
+        self.labels = mapped(labels or {}, "labels")
         self.skills: dict[str, Skill] = {}
         self.blocking: set[str] = set()
         """Plain functions that are at work, in words."""
@@ -161,10 +163,16 @@ class Agent:
                 default.
 
         Raises:
-            ValueError: `grace` is no time.
+            ValueError: `grace` is no time, or an argument is of another kind.
             ConnectError: the coordinator would not let the agent in, or another instance took its place.
         """
         left = None if grace is None else _grace_of(grace)
+        if name is not None:
+            require_kind(name, str, "name")
+        if stop is not None and not hasattr(stop, "wait"):
+            raise ValueError(f"stop: expected an event, got {stop!r}")
+        if ready is not None and not callable(ready):
+            raise ValueError(f"ready: expected a function, got {ready!r}")
         chosen = settings_with(settings, url=url, token=token)
         if chosen.patience is None:
             chosen = replace(chosen, patience=math.inf)

@@ -25,9 +25,9 @@ import anyio
 from .content import parts_payload
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .errors import LocalProtocolError
-from .given import milliseconds_if_any
+from .given import milliseconds_if_any, require_kind
 from .ids import new_id, new_suffix
-from .link import Link, LinkSettings, settings_with
+from .link import Link, LinkSettings, require_secret, settings_with
 from .loop import running_loop
 from .protocol.messages import (
     AgentFilter,
@@ -138,7 +138,7 @@ class Client(Reader):
 
     async def take_position(self, conflict: str, stance: str, value: Any = "") -> None:
         """Say something to a conflict this client's principal is a party to; whoever decides reads it."""
-        await self.link.call(ConflictPosition(conflict, parts_payload(value), stance))
+        await self.link.call(ConflictPosition(conflict, parts_payload(value, "value"), stance))
 
     async def appeal(
         self,
@@ -147,7 +147,7 @@ class Client(Reader):
         evidence: Any = "",
     ) -> None:
         """Appeal against an outcome that has not taken effect yet, as a party's principal; once for a conflict."""
-        await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence)))
+        await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence, "evidence")))
 
     async def confirm(self, task: str) -> None:
         """Accept the result of any task this client may decide about, as it stands now.
@@ -160,7 +160,8 @@ class Client(Reader):
 
     async def reject(self, task: str, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """Reject the result of any task this client may decide about; with `rework` another revision follows."""
-        await self._word(task, "reject", rework=rework, reason=reason, feedback=parts_payload(feedback))
+        payload = parts_payload(feedback, "feedback")
+        await self._word(task, "reject", rework=rework, reason=reason, feedback=payload)
 
     async def _word(
         self, task: str, verdict: Literal["accept", "reject"], *, rework: bool, reason: str, feedback: bytes | None
@@ -178,12 +179,12 @@ class Client(Reader):
 
     async def answer(self, task: str, ask_no: int, value: Any) -> None:
         """Answer a question of any task this client may decide about: as `TaskHandle.answer`."""
-        await self.link.call(TaskAnswer(task, ask_no, parts_payload(value)))
+        await self.link.call(TaskAnswer(task, ask_no, parts_payload(value, "value")))
 
     async def steer(self, task: str, value: Any, key: str | None = None, *, interrupt: bool = False) -> None:
         """Say a word to the work on any task this client may decide about: as `TaskHandle.steer`."""
         mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
-        await self.link.call(TaskSteer(task, key or new_id(), parts_payload(value), mode=mode))
+        await self.link.call(TaskSteer(task, key or new_id(), parts_payload(value, "value"), mode=mode))
 
     def redrive(self, task: dict[str, Any], key: str | None = None, **options: Any) -> TaskHandle:
         """Have an ended task tried again, as a new task with the same skill and input: a handle to enter.
@@ -194,8 +195,11 @@ class Client(Reader):
             options: as for `delegate`.
 
         Raises:
-            ValueError: the task is without its content, as `list` shows it.
+            ValueError: the task is without its content, as `list` shows it, or is none.
         """
+        given: Any = task
+        if not isinstance(given, dict) or "metadata" not in given:
+            raise ValueError(f"task: expected a task as `get` returns it, got {given!r}")
         metadata = task["metadata"]
         if "input" not in metadata:
             raise ValueError(f"task {task['id']} is without its content: redrive what `get` returns")
@@ -268,6 +272,8 @@ class Client(Reader):
             ConnectionLost: the client was closed.
         """
         self.link.require_loop()
+        if skill is not None:
+            require_kind(skill, str, "skill")
         watched = self.link.agents.watch(skill)
         self._written[watched] = asyncio.Event()
         self.link.wake()
@@ -303,9 +309,15 @@ def connect(
         settings: everything else about the link. What is named beside them goes before what they say; of the rest they
             say all, and the environment is not asked.
 
+    Raises:
+        ValueError: an argument is of another kind.
+
     Entering raises:
         ConnectError: no coordinator was reached, or it would not let this client in.
     """
+    if name is not None:
+        require_kind(name, str, "name")
+    require_secret(operator_token, "operator_token")
     chosen = settings_with(settings, url=url, token=token)
     if operator_token is not None:
         chosen = replace(chosen, operator=True, operator_token=operator_token)

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
 
 from .engine.conflicts.patches import DIFF, JSON_PATCH
 from .protocol.canonical import canonical
@@ -68,13 +68,20 @@ class Patch:
                 )
 
 
-def parts_payload(value: Any) -> bytes:
+def parts_payload(value: Any, what: str = "") -> bytes:
     """Encode a value as a JSON array of A2A Parts.
+
+    Args:
+        value: any JSON value.
+        what: its name, for the error.
 
     Raises:
         ValueError: the value has no JSON form (see `canonical`).
     """
-    return canonical([_part(value)])
+    try:
+        return canonical([_part(value)])
+    except ValueError as error:
+        raise _without_form(value, what, error) from error
 
 
 def read_parts(payload: bytes | None) -> Any:
@@ -95,13 +102,27 @@ def read_word(payload: bytes | None) -> Any:
         return (payload or b"").decode(errors="replace")
 
 
-def json_payload(value: Any) -> bytes:
-    """Encode any JSON value, as a context holds it.
+def json_payload(value: Any, what: str = "") -> bytes:
+    """Encode any JSON value, as a context holds it; arguments and errors as of `parts_payload`."""
+    try:
+        return canonical(_jsonable(value))
+    except ValueError as error:
+        raise _without_form(value, what, error) from error
 
-    Raises:
-        ValueError: the value has no JSON form (see `canonical`).
-    """
-    return canonical(_jsonable(value))
+
+def _without_form(value: Any, where: str, error: ValueError) -> ValueError:
+    """Return what is wrong with a value that has no JSON form, and where in it."""
+    if isinstance(value, dict | list | tuple):
+        inside = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in inside:
+            try:
+                canonical(item)
+            except ValueError as found:
+                return _without_form(item, f"{where}.{name}" if where else str(name), found)
+    elif isinstance(error, PydanticSerializationError):
+        kind = type(value).__name__
+        error = ValueError(f"JSON has no form for {'a coroutine: await it' if kind == 'coroutine' else kind}")
+    return ValueError(f"{where}: {error}" if where else str(error))
 
 
 def read_json(payload: bytes | str | None) -> Any:

@@ -24,7 +24,7 @@ from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle, expect
 from .engine.work import NOTE_MAX, Attempt, effect_key
 from .errors import Conflict, HandedOff, LeaseLapsed
-from .given import milliseconds_if_any, several, text
+from .given import mapped, milliseconds_if_any, require_kind, several, text
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
 from .protocol.messages import Held, TaskFound, TaskGet
@@ -153,7 +153,12 @@ class TaskContext:
         """Tell how far the attempt is: 0 to 1, and a few words. The latest wins; it may be lost.
 
         Of more than 2000 characters the first are told.
+
+        Raises:
+            ValueError: the fraction is no number.
         """
+        if fraction is not None and not isinstance(fraction, int | float):
+            raise ValueError(f"fraction: expected a number from 0 to 1, got {fraction!r}")
         bp = None if fraction is None else round(min(1.0, max(0.0, fraction)) * 10_000)
         self._runner.in_link(self._progress, bp, text(note, NOTE_MAX) if note else None)
 
@@ -181,7 +186,8 @@ class TaskContext:
         """
         if self._stream is None:
             self._stream = ChunkStream(self._runner, self._attempt)
-        await self._stream.send(name, parts_payload(value), append=append, last=last)
+        payload = parts_payload(value, "value")
+        await self._stream.send(require_kind(name, str, "name"), payload, append=append, last=last)
 
     async def _streamed(self) -> None:
         """Wait until what was streamed is durable: what is said next may rest on it."""
@@ -200,7 +206,7 @@ class TaskContext:
             TooLarge: the state is larger than the coordinator keeps.
             StaleFence: the attempt has no authority any more.
         """
-        payload = parts_payload(state)
+        payload = parts_payload(state, "state")
         await self._streamed()
 
         async def send() -> None:
@@ -240,8 +246,8 @@ class TaskContext:
         if tags:
             requires["tags"] = several(tags, "tags")
         if labels:
-            requires["labels"] = dict(labels)
-        payload = None if message is None else parts_payload(message)
+            requires["labels"] = mapped(labels, "labels")
+        payload = None if message is None else parts_payload(message, "message")
         await self._streamed()
 
         async def send() -> None:
@@ -337,13 +343,13 @@ class TaskContext:
             QuotaExceeded: the task has asked as often as it may.
             StaleFence: the attempt has no authority any more.
         """
-        content: dict[str, Any] = {"question": question}
+        content: dict[str, Any] = {"question": require_kind(question, str, "question")}
         if options is not None:
             content["options"] = several(options, "options")
         if schema is not None:
-            content["schema"] = dict(schema)
+            content["schema"] = mapped(schema, "schema")
         payload = parts_payload(content)
-        fallback = None if default is None else parts_payload(default)
+        fallback = None if default is None else parts_payload(default, "default")
         timeout_ms = milliseconds_if_any(timeout, "timeout")
         await self._streamed()
 

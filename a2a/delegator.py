@@ -38,7 +38,7 @@ from .errors import (
     TaskFailed,
     TaskRejected,
 )
-from .given import milliseconds, milliseconds_if_any, require_known, several
+from .given import mapped, milliseconds, milliseconds_if_any, require_known, several, whole
 from .ids import new_id
 from .link import Link, refused
 from .protocol.messages import (
@@ -182,7 +182,7 @@ def _redundancy(
     if resolve:
         rungs = several(resolve, "resolve")
         for rung in rungs:  # a misspelt limit would be none, as the coordinator passes over what it does not know
-            require_known(() if isinstance(rung, str) else rung, RUNG, "a rung of resolve")
+            require_known(() if isinstance(rung, str) else mapped(rung, "a rung of resolve"), RUNG, "a rung of resolve")
         redundancy["policy"] = [{"strategy": rung} if isinstance(rung, str) else dict(rung) for rung in rungs]
     if ballot is not None:
         redundancy["ballotMs"] = milliseconds(ballot, "ballot")
@@ -195,6 +195,16 @@ LOOKS_AFTER = 10.0
 """Seconds without an end after which a handle looks how its task stands: another process may be told of it. ..."""
 LOOKS_APART_MAX = 300.0
 """... It looks again after twice as long each time, up to this: those that wait for weeks cost little."""
+
+
+def _held(parent: tuple[str, int] | None) -> Held | None:
+    match parent:
+        case None:
+            return None
+        case (str(task), fence):
+            return Held(task, fence)
+    raise ValueError(f"parent: expected a task and the fence of its attempt as in ('main-1', 7), got {parent!r}")
+
 
 BUDGETS = ("tokens", "cost_micro", "steps", "children", "depth")
 RUNG = tuple(RungSpec.__annotations__)
@@ -371,11 +381,12 @@ class Delegator:
         Raises:
             ValueError: `agree`, `comparator`, `resolve`, `ballot` or `resolve_cost` without `copies`; a kind of budget
                 or a timer that there is not, or a field of a rung; a time that is none; one text where several are
-                wanted.
+                wanted; an input that has no JSON form, or an argument of another kind.
         """
-        require_known(budget or (), BUDGETS, "budget")
-        require_known(timers or (), TIMERS, "timers")
-        if copies < 1:
+        budget, timers = mapped(budget or {}, "budget"), mapped(timers or {}, "timers")
+        require_known(budget, BUDGETS, "budget")
+        require_known(timers, TIMERS, "timers")
+        if whole(copies, "copies") < 1:
             raise ValueError(f"expected at least 1 copy, got {copies}")
         requires: dict[str, Any] = {}
         if to is not None:
@@ -383,7 +394,7 @@ class Delegator:
         if tags:
             requires["tags"] = several(tags, "tags")
         if labels:
-            requires["labels"] = dict(labels)
+            requires["labels"] = mapped(labels, "labels")
         if exclude:
             requires["exclude"] = several(exclude, "exclude")
         spec: dict[str, Any] = {"skill": skill, "acceptance": {"evaluator": acceptance}}
@@ -404,11 +415,11 @@ class Delegator:
         message = TaskDelegate(
             key=new_id() if key is None else key,
             spec=spec,  # type: ignore[arg-type]
-            payload=parts_payload({} if input is None else input),
+            payload=parts_payload({} if input is None else input, "input"),
             context_id=context_id,
-            parent=None if parent is None else Held(*parent),
+            parent=_held(parent),
             limits=TaskLimits(milliseconds_if_any(deadline, "deadline"), attempts, losses, None, reworks),
-            timers=Timers(**{f"{name}_ms": milliseconds_if_any(value, name) for name, value in (timers or {}).items()}),
+            timers=Timers(**{f"{name}_ms": milliseconds_if_any(value, name) for name, value in timers.items()}),
             on_parent_end=on_parent_end,
             budget={to_camel(kind): amount for kind, amount in budget.items()} if budget else None,  # type: ignore[arg-type]
             on_delegator_loss=on_delegator_loss,
@@ -487,7 +498,9 @@ class Delegator:
             media_type: an input mode that skill must take.
             input_schema: the content hash (`sha256:...`) of the input schema that skill must have.
         """
-        wanted = AgentFilter(agent, skill, several(tags, "tags"), dict(labels or {}), media_type, input_schema)
+        wanted = AgentFilter(
+            agent, skill, several(tags, "tags"), mapped(labels or {}, "labels"), media_type, input_schema
+        )
         answer = await self.link.call(AgentFind(wanted))
         return [AgentInfo.from_wire(info) for info in expect(answer, AgentFound).agents]
 
@@ -763,7 +776,7 @@ class TaskHandle:
         """
         known, rejected, was_read, read = self._known, self._known.review, self._was_read, self._read
         request = self._owner.link.delegations.confirm(
-            known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback), read=read
+            known, "reject", rework=rework, reason_code=reason, feedback=parts_payload(feedback, "feedback"), read=read
         )
         self._was_read, self._read = False, None
         try:
@@ -794,7 +807,7 @@ class TaskHandle:
             Conflict: nobody is at work to hear it.
         """
         mode: Literal["enqueue", "interrupt"] = "interrupt" if interrupt else "enqueue"
-        payload = parts_payload(value)
+        payload = parts_payload(value, "value")
         await self._say(self._owner.link.delegations.steer(self._known, key or new_id(), payload, mode), "steer")
 
     async def answer(self, ask_no: int, value: Any) -> None:
@@ -805,7 +818,7 @@ class TaskHandle:
             Conflict: the question was withdrawn.
         """
         known, asked = self._known, self._known.asks.get(ask_no)
-        request = self._owner.link.delegations.answer(known, ask_no, parts_payload(value))
+        request = self._owner.link.delegations.answer(known, ask_no, parts_payload(value, "value"))
         try:
             await self._say(request, "answer")
         except (AlreadyAnswered, Conflict, NotFound, Gone):

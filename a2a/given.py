@@ -5,11 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["milliseconds", "milliseconds_if_any", "require_known", "several", "text", "words"]
+__all__ = [
+    "mapped",
+    "milliseconds",
+    "milliseconds_if_any",
+    "require_kind",
+    "require_known",
+    "several",
+    "text",
+    "whole",
+    "words",
+]
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+
+_KINDS = {str: "a text", int: "a whole number", bool: "True or False"}
+"""What a kind of argument is called; any other by its name."""
 
 
 def milliseconds(seconds: float | timedelta, what: str) -> int:
@@ -43,13 +58,49 @@ def several(given: Sequence[T], what: str) -> list[T]:
         what: its name, for the error.
 
     Raises:
-        ValueError: it is one text or one map, which Python takes for its letters or its keys.
+        ValueError: it is none; or one text or one map, which Python takes for its letters or its keys.
     """
     if isinstance(given, str):
         raise ValueError(f"{what}: expected a list, got the text {given!r}")
     if isinstance(given, Mapping):
         raise ValueError(f"{what}: expected a list, got the map {given!r}")
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise ValueError(f"{what}: expected a list, got {given!r}")
     return list(given)
+
+
+def mapped(given: Mapping[K, V], what: str) -> dict[K, V]:
+    """Return what was given by name, as a map of its own; an error as of `several`."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{what}: expected a map, got {given!r}")
+    return dict(given)
+
+
+def whole(given: int, what: str) -> int:
+    """Return what was given for a whole number.
+
+    Raises:
+        ValueError: it is none; True and False are none either.
+    """
+    if isinstance(given, bool):
+        raise ValueError(f"{what}: expected a whole number, got {given!r}")
+    return require_kind(given, int, what)
+
+
+def require_kind(given: Any, kind: type[T], what: str) -> T:
+    """Return what was given, of which nothing but its kind is looked at.
+
+    Args:
+        given: what was given.
+        kind: what it is to be.
+        what: its name, for the error.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(given, kind):
+        raise ValueError(f"{what}: expected {_KINDS.get(kind, kind.__name__)}, got {given!r}")
+    return given
 
 
 def require_known(given: Iterable[str], known: Sequence[str], what: str) -> None:

@@ -37,7 +37,7 @@ from .errors import (
     Refused,
     RemoteProtocolError,
 )
-from .given import require_known, several, words
+from .given import require_kind, require_known, several, words
 from .ids import new_secret, numbering
 from .loglines import brief
 from .protocol.codec import (
@@ -70,7 +70,7 @@ from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, FROM_COORDINATOR_MAX, IDLE_PING, Unsendable, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
-__all__ = ["Dial", "Link", "LinkSettings", "refused", "settings_with"]
+__all__ = ["Dial", "Link", "LinkSettings", "refused", "require_secret", "settings_with"]
 
 log = logging.getLogger("a2a.link")
 
@@ -126,10 +126,24 @@ class LinkSettings:
 
 
 def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:
-    """Return settings with what was named beside them; without any, the environment goes before the defaults."""
+    """Return settings with what was named beside them; without any, the environment goes before the defaults.
+
+    Raises:
+        ValueError: what was named is of another kind.
+    """
     if settings is None:
         settings = LinkSettings(url=os.environ.get("A2A_URL") or DEFAULT_URL, token=os.environ.get("A2A_TOKEN") or None)
+    require_kind(settings, LinkSettings, "settings")
+    if url is not None:
+        require_kind(url, str, "url")
+    require_secret(token, "token")
     return replace(settings, url=url or settings.url, token=token or settings.token)
+
+
+def require_secret(given: object, what: str) -> None:
+    """Make sure that a secret is a text; what came in its place is not shown."""
+    if given is not None and not isinstance(given, str):
+        raise ValueError(f"{what}: expected a text, got {type(given).__name__}")
 
 
 def refused(error: Error) -> Refused:

@@ -20,7 +20,7 @@ from .content import (
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
 from .errors import FencedOff, Gone, NotFound
-from .given import require_known
+from .given import mapped, require_kind, require_known
 from .protocol.messages import (
     ConflictFound,
     ConflictGet,
@@ -55,10 +55,10 @@ _NOT_KEPT = {"value": None, "isKept": False}
 def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
     if isinstance(subject, str):
         return RaisedSubject(task=subject)
-    require_known(subject, _SUBJECT, "a subject")
-    named = {**subject}
+    named: dict[str, Any] = mapped(subject, "a subject")
+    require_known(named, _SUBJECT, "a subject")
     if "value" in named:
-        named["value"] = json_payload(named["value"])
+        named["value"] = json_payload(named["value"], "value")
     if "context" in named:
         named["context_id"] = named.pop("context")
     return RaisedSubject(**named)
@@ -70,7 +70,7 @@ def require_object(about: str) -> None:
     Raises:
         ValueError: it does not.
     """
-    kind, _, name = about.partition(":")
+    kind, _, name = require_kind(about, str, "about").partition(":")
     if kind not in _OBJECTS or not name:
         forms = ", ".join(f"{known}:{form}" for known, form in _OBJECTS.items())
         raise ValueError(f"about: expected one of {forms}, got {about!r}")
@@ -213,7 +213,7 @@ class Reader(Delegator):
             Denied: it is about a conflict, or a rejection is too long ago.
             QuotaExceeded: there are too many conflicts.
         """
-        payload = b"[]" if evidence is None else parts_payload(evidence)
+        payload = b"[]" if evidence is None else parts_payload(evidence, "evidence")
         request = ConflictRaise(kind, [_subject(subject) for subject in subjects], about, claim, payload)
         return expect(await self.link.call(request), ConflictRaised).conflict
 
@@ -264,6 +264,7 @@ class Reader(Delegator):
             Gone: it ended longer ago than the namespace keeps tasks.
         """
         self.link.require_loop()
+        require_kind(task, str, "task")
         delegations = self.link.delegations
         watched = delegations.follow(task, from_gen)
         handle = TaskHandle(self, watched.request, "human")

@@ -19,7 +19,7 @@ import anyio
 
 from .content import json_payload, read_json
 from .errors import Conflict, ConnectionLost, Gone
-from .given import several
+from .given import mapped, require_kind, several
 from .ids import new_id
 from .protocol.messages import ContextOp, ContextRead, ContextValues, ContextWrite, ContextWritten, Held, Message, Seen
 from .protocol.messages import ContextValue as ValueOnTheWire
@@ -109,12 +109,15 @@ class ContextChange:
         """Return the form that travels.
 
         Raises:
-            ValueError: the value has no JSON form, or the patch is no list.
+            ValueError: the key is no text, the value has no JSON form, or the patch is no list.
         """
-        value = None if isinstance(self.value, _Unset) else json_payload(self.value)
+        require_kind(self.key, str, "key")
+        value = None if isinstance(self.value, _Unset) else json_payload(self.value, "value")
         patch = None
         if self.patch is not None:
-            patch = json_payload([dict(operation) for operation in several(self.patch, f"the patch of {self.key}")])
+            what = f"the patch of {self.key}"
+            operations = [mapped(operation, f"{what}: an operation") for operation in several(self.patch, what)]
+            patch = json_payload(operations, what)
         return ContextOp(self.key, self.if_rev, value, patch, self.delete, self.decision, self.guarded)
 
 
@@ -254,8 +257,9 @@ class SharedContext:
             key: the same key is the same write, now and after any restart. None: a new write each time.
             rebases: where it loses, the caller looks at what is there and tries again: no conflict opens.
         """
+        changes = [require_kind(change, ContextChange, "changes") for change in several(changes, "changes")]
         ops = [change.to_wire() for change in changes]
-        seen = [Seen(name, rev) for name, rev in (depends or {}).items()]
+        seen = [Seen(name, rev) for name, rev in mapped(depends or {}, "depends").items()]
         message = ContextWrite(self.id, key or new_id(), ops, seen, self._attempt, reason, rebases)
         written = await self._call(message, ContextWritten)
         # Whether a key is a decision the coordinator knows better; what was written is what was seen last.
@@ -280,6 +284,8 @@ class SharedContext:
             function: a plain function or a coroutine function, without effects that may not happen twice.
             decision, guarded, reason: as for `put`.
         """
+        if not callable(function):
+            raise ValueError(f"function: expected a function of the value, got {function!r}")
         current = await self.get(key)
         value, rev = current.value, current.rev
         while True:

@@ -17,6 +17,7 @@ from pydantic_core import PydanticSerializationError, to_json, to_jsonable_pytho
 
 from .content import artifacts_payload, patches_in
 from .errors import AttemptFailed
+from .given import require_kind
 
 __all__ = ["Skill"]
 
@@ -55,8 +56,15 @@ class Skill:
         Raises:
             ValueError: nobody could call it.
         """
+        if not callable(function):
+            raise ValueError(f"expected a function that is the skill, got {function!r}; its id is given as id=...")
+        for what, given in (("id", id), ("description", description)):
+            if given is not None:
+                require_kind(given, str, what)
         plain = _plain(function)
         name = id or plain.__name__
+        if name == "<lambda>":
+            raise ValueError("expected an id of the skill, got a lambda, which has no name, without one")
         if name == "__call__":
             raise ValueError(f"expected an id of the skill that an object of {type(function).__name__} is")
         try:

@@ -12,6 +12,7 @@ import anyio
 from ..agent import Agent
 from ..client import Client, connect
 from ..engine.policy import Admission, Durations, Policy, digest
+from ..given import require_kind, whole
 from ..ids import new_secret
 from ..link import LinkSettings
 from ..runner import Runner
@@ -85,8 +86,16 @@ async def squad(
         faults: what goes wrong on the way, from the first message to the last of the block.
 
     Raises:
+        ValueError: an argument is of another kind.
         ConnectError: an agent was not let in, or another instance took its place; what the block raises comes as it is.
     """
+    for agent in agents:
+        require_kind(agent, Agent, "agents")
+    whole(n, "n")
+    if policy is not None:
+        require_kind(policy, Policy, "policy")
+    if secrets is not None and not isinstance(secrets, MutableMapping):
+        raise ValueError(f"secrets: expected a map, got {type(secrets).__name__}")
     token, operator_token = new_secret(), new_secret()
     chosen = policy or Policy(durations=QUICK)
     chosen = replace(chosen, admission=Admission(digest(token), digest(operator_token)))
