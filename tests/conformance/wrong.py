@@ -702,6 +702,17 @@ WRONG: tuple[Wrong, ...] = (
         broken=("MAIL-4",),
     ),
     Wrong(
+        "counts-only-forwards",
+        AGENT,
+        "Where the welcome takes the count back, the agent passes over what comes under numbers it has seen.",
+        one(
+            SESSION,
+            "        self._cursor = self._acked = message.next_mseq - 1\n",
+            "        self._cursor = self._acked = max(self._cursor, message.next_mseq - 1)\n",
+        ),
+        broken=("MAIL-4", "MAIL-5"),
+    ),
+    Wrong(
         "forgets-what-was-not-answered",
         AGENT,
         "What had no answer when the connection ended is not said again.",

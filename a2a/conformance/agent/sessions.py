@@ -349,6 +349,24 @@ async def takes_its_count_from_the_welcome(under: UnderTest) -> None:
     await echoes(again, "of a new mailbox")
 
 
+@agent("MAIL-4", also=("MAIL-5", "MAIL-6", "LEASE-6"))
+async def looks_at_an_entry_that_comes_again_as_another_kind(under: UnderTest) -> None:
+    """Where the count goes back, and the entry that was an offer is the `task.revoke` of its fence now, it stops."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": 60_000}, heartbeatMs=50)
+    await line.take("task.heartbeat", task=offer.task)
+    line.cut()
+    at = {"task": offer.task, "fence": offer.fence}
+    again = await under.line(nextMseq=1, resumed=False, held=[{**at, "verdict": "keep", "leaseMs": 30_000}])
+    await again.take("task.heartbeat", task=offer.task)
+    await again.send_frames(again.frame("task.revoke", mseq=1, reason="superseded", mode="skip", graceMs=0, **at))
+    await again.settle()
+    again.waiting = [frame for frame in again.waiting if frame.get("task") != offer.task]
+    await again.reported(await again.offer(WORK, {"ms": 400}, heartbeatMs=10_000))
+    beats = again.holds("task.heartbeat", task=offer.task)
+    check(len(beats) <= 1, "no heartbeats, but for one that was on its way", beats)
+
+
 @agent("MAIL-7")
 async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
     """An entry beyond the one that comes next ends the connection; on the next one both come and are done."""
