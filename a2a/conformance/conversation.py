@@ -25,6 +25,8 @@ TRACE_FRAMES = 40
 """Frames of a conversation that are shown with a failure."""
 NO_FRAME = "not a frame"
 """The kind of what came and is none."""
+_ODD = (AttributeError, LookupError, TypeError, ValueError)
+"""What comes of a frame that is taken apart where a field is of another type."""
 _SHOWN = 600
 """Characters of a frame that are shown."""
 
@@ -237,7 +239,10 @@ class Conversation:
                     self._look_at(frame)
                     if frame.kind in ("error", NO_FRAME):
                         self.trouble = next(_troubles), frame
-                    await self.arrived(frame)
+                    try:
+                        await self.arrived(frame)
+                    except _ODD:
+                        pass  # of another form than its schema has it: WIRE-3 tells, and what comes is read on
                 async with self._changed:
                     self.waiting.extend(frames)
                     self._changed.notify_all()

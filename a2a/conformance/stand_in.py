@@ -21,7 +21,7 @@ from .conversation import Conversation, Look, check
 from .forms import Forms
 from .program import Program
 from .socket import Closed, Socket
-from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, parts, result_hash
+from .wire import JSON, MSGPACK, SUBPROTOCOLS, Frame, count, parts, result_hash
 
 __all__ = ["Line", "PeerSettings", "Told", "UnderTest"]
 
@@ -101,7 +101,7 @@ class Line(Conversation):
 
     async def arrived(self, frame: Frame) -> None:
         if frame.kind == "mailbox.ack":
-            self.acknowledged = max(self.acknowledged, int(frame.body.get("upto", 0)))
+            self.acknowledged = max(self.acknowledged, count(frame.body.get("upto")))
         if frame.kind == "task.delegate":
             self.told.delegation, self.told.delegator = frame, self.agent_id
         if not self.answers:
@@ -118,7 +118,7 @@ class Line(Conversation):
                 await self.send("ok", re=frame.id)
                 if frame.kind == "task.watch" and not frame.body.get("stop"):
                     self._watches[frame.task] = frame.id
-                    for event in self.told.events[int(frame.body.get("fromGen", 0)) :]:
+                    for event in self.told.events[count(frame.body.get("fromGen")) :]:
                         await self.send("task.event", re=frame.id, **event)
         except Closed:
             pass  # the case sees the end of the connection where it waits for something
@@ -129,7 +129,7 @@ class Line(Conversation):
         What it has not acknowledged, nor names in `resume`, comes again (MAIL-4), unless a case says where its mailbox
         begins: then the case sends that.
         """
-        last = int((self.hello.body.get("resume") or {}).get("lastMseq", 0))
+        last = count((self.hello.body.get("resume") or {}).get("lastMseq"))
         is_known = 0 < last <= len(self.mailbox)
         known = min(max(last if is_known else 0, self.acknowledged), len(self.mailbox))
         body: dict[str, Any] = {
@@ -249,7 +249,7 @@ class Line(Conversation):
         """Wait until the peer has acknowledged its mailbox up to this entry."""
         if self.acknowledged < mseq:
             await self.take_if(
-                lambda frame: frame.kind == "mailbox.ack" and frame.body.get("upto", 0) >= mseq,
+                lambda frame: frame.kind == "mailbox.ack" and count(frame.body.get("upto")) >= mseq,
                 f"mailbox.ack up to {mseq}",
             )
 

@@ -20,6 +20,7 @@ __all__ = [
     "OPENS_DOORS",
     "SUBPROTOCOLS",
     "Frame",
+    "count",
     "decode",
     "digest",
     "encode",
@@ -51,8 +52,9 @@ class Frame(dict[str, Any]):
 
     @property
     def body(self) -> dict[str, Any]:
+        """Its fields, without those that are `null`, which is the same as absent (WIRE-8)."""
         body = self.get("body")
-        return body if isinstance(body, dict) else {}
+        return {name: value for name, value in body.items() if value is not None} if isinstance(body, dict) else {}
 
     @property
     def task(self) -> str:
@@ -60,7 +62,7 @@ class Frame(dict[str, Any]):
 
     @property
     def fence(self) -> int:
-        return int(self.get("fence", 0))
+        return count(self.get("fence"))
 
     @property
     def payload(self) -> bytes:
@@ -86,6 +88,11 @@ def to_show(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, **{name: "(hidden)" for name in OPENS_DOORS if isinstance(body.get(name), str)}}
 
 
+def count(value: Any) -> int:
+    """Return a number of a frame; 0 where there is none, or something else stands in its place (WIRE-3 tells that)."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def as_bytes(payload: Any) -> bytes:
     """Return a payload's bytes, however the encoding carries them; none where there is no payload."""
     if payload is None:
@@ -109,8 +116,7 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
     """
     try:
         found = _json(message) if encoding == JSON else _msgpack(message)
-        for value in found:
-            _look_at(value)
+        found = [_looked_at(value) for value in found]
     except RecursionError as exc:
         raise ValueError("the message is nested too deep to be read") from exc
     if not found or not all(isinstance(frame, dict) for frame in found):
@@ -151,19 +157,20 @@ def _no_number(literal: str) -> Any:
     raise ValueError(f"there is no {literal} (WIRE-8)")
 
 
-def _look_at(value: Any) -> None:
-    """Fail where a frame holds what not every language can: a receiver would refuse it."""
+def _looked_at(value: Any) -> Any:
+    """Return a value of a frame, and fail where it is none that every language can hold: a receiver would refuse it.
+
+    A number without a fraction is an integer, however it is written: 1.0 is 1 (WIRE-8).
+    """
     if isinstance(value, dict):
-        for key, item in value.items():
-            _look_at(key)
-            _look_at(item)
-    elif isinstance(value, list):
-        for item in value:
-            _look_at(item)
-    elif isinstance(value, float):
+        return {_looked_at(key): _looked_at(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_looked_at(item) for item in value]
+    if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} is no number of this protocol (WIRE-8)")
-    elif isinstance(value, int):
+        return int(value) if value.is_integer() and abs(value) <= LARGEST else value
+    if isinstance(value, int):
         if abs(value) > LARGEST:
             raise ValueError(f"an integer beyond 2^53 - 1: {value} (WIRE-8)")
     elif isinstance(value, str):
@@ -172,6 +179,7 @@ def _look_at(value: Any) -> None:
         value.decode()  # a payload is UTF-8
     elif value is not None:
         raise ValueError(f"an extension type of MessagePack: {value!r} (WIRE-12)")
+    return value
 
 
 def parts(value: Any) -> bytes:

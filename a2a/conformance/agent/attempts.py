@@ -10,7 +10,7 @@ from ..case import Role, Skipped, case
 from ..conversation import check
 from ..requirements import Level
 from ..stand_in import UnderTest
-from ..wire import parts, result_hash
+from ..wire import count, parts, result_hash
 from .sessions import ECHO, WORK, begun, echoes, said
 
 agent = functools.partial(case, Role.AGENT)
@@ -46,7 +46,7 @@ async def says_whether_a_failure_may_be_retried(under: UnderTest) -> None:
         report = await line.reported(await line.offer(FAIL, {"retryable": retryable}))
         check(report.body.get("outcome") == "failed", "outcome failed", report)
         error = report.body.get("error") or {}
-        check(error.get("retryable", False) is retryable, f"retryable {retryable}", report)
+        check((error.get("retryable") or False) is retryable, f"retryable {retryable}", report)
         expected = result_hash("failed", report.payload or b"[]")
         check(report.body.get("resultHash") == expected, f"resultHash {expected}", report)
 
@@ -246,7 +246,7 @@ async def does_not_ask_what_was_answered_before(under: UnderTest) -> None:
 async def keeps_attempts_apart_by_their_fences(under: UnderTest) -> None:
     """Two tasks at once are each reported under their own fence."""
     line = await begun(under)
-    credit = (line.hello.body.get("credit") or {}).get("tasks", 1)
+    credit = count((line.hello.body.get("credit") or {}).get("tasks")) or 1
     offers = [await line.offer(ECHO, f"number {number}") for number in range(min(2, credit))]
     for number, offer in enumerate(offers):
         report = await line.reported(offer)

@@ -42,6 +42,11 @@ async def stays_away(under: UnderTest, after: str) -> None:
     raise Failed(f"expected no connection after `{after}`; it came back within 2 s")
 
 
+def is_version(value: object) -> bool:
+    """Whether it is the text of a version: a number such as 1.0 is none."""
+    return isinstance(value, str) and re.fullmatch(r"\d+\.\d+", value) is not None
+
+
 def said(report: Frame) -> object:
     """Return what a result says: the text or the data of its first part."""
     part = json.loads(report.payload)[0]["parts"][0]
@@ -55,7 +60,7 @@ async def says_hello_first(under: UnderTest) -> None:
     line = await under.line(welcomed=False)
     body = line.hello.body
     versions = body.get("versions")
-    is_range = isinstance(versions, list) and len(versions) == 2 and all(re.fullmatch(r"\d+\.\d+", v) for v in versions)
+    is_range = isinstance(versions, list) and len(versions) == 2 and all(map(is_version, versions))
     check(is_range, "versions: the oldest and the newest, major.minor", line.hello)
     check(AGENT_ID.fullmatch(str(body.get("agentId"))) is not None, "an agent id (ID-1)", line.hello)
     check(isinstance(body.get("instanceId"), str) and bool(body["instanceId"]), "an instanceId", line.hello)
@@ -427,7 +432,7 @@ async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
     line = await begun(under)
     report = await echoes(line)
     for frame in (line.hello, report):
-        empty = [name for name, value in [*frame.items(), *frame.body.items()] if value is None]
+        empty = [name for name, value in [*frame.items(), *(frame.get("body") or {}).items()] if value is None]
         check(not empty, "no field that is null", empty)
 
 

@@ -291,7 +291,7 @@ async def leaves_out_what_it_does_not_say(under: UnderTest) -> None:
     """Neither the hello nor the delegation has a field that is `null`, in the envelope or in the body."""
     line, delegation = await delegated(under)
     for frame in (line.hello, delegation):
-        empty = [name for name, value in [*frame.items(), *frame.body.items()] if value is None]
+        empty = [name for name, value in [*frame.items(), *(frame.get("body") or {}).items()] if value is None]
         check(not empty, "no field that is null", empty)
 
 

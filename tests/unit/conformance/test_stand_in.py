@@ -111,6 +111,25 @@ async def test_the_mailbox_is_numbered_over_all_connections() -> None:
             assert (third["mseq"], third.fence > offers[1].fence) == (3, True)
 
 
+async def test_null_where_there_is_nothing_to_resume_is_the_same_as_absent() -> None:
+    async with listening() as under, arrived(under, resume={"lastMseq": None}) as (peer, line):
+        assert peer.welcome.body["nextMseq"] == 1
+        await peer.send("task.watch", task="t", fromGen=None)
+        await peer.settle()
+        assert line.closed is None
+
+
+@pytest.mark.parametrize("upto", [None, "1", [1]])
+async def test_an_acknowledgement_of_another_form_acknowledges_nothing_and_what_comes_is_read_on(upto: Any) -> None:
+    async with listening() as under, arrived(under, acknowledges=False) as (peer, line):
+        await peer.send_frames({"id": "a1", "kind": "mailbox.ack", "body": {"upto": upto}})
+        await peer.send_frames({"id": "d1", "kind": "task.delegate", "body": {"spec": "none"}})
+        await peer.send_frames({"id": "g1", "kind": "task.get", "task": "t"})
+        await peer.settle()
+        assert line.acknowledged == 0
+        assert line.holds("task.get")
+
+
 async def test_what_was_not_acknowledged_comes_again() -> None:
     async with listening() as under:
         async with arrived(under) as (_, line):

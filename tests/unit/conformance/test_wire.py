@@ -7,7 +7,7 @@ import hashlib
 import msgpack
 import pytest
 
-from a2a.conformance.wire import JSON, MSGPACK, Frame, decode, digest, encode, parts, result, result_hash
+from a2a.conformance.wire import JSON, MSGPACK, Frame, count, decode, digest, encode, parts, result, result_hash
 
 FRAMES = [{"id": "ä", "kind": "ping", "body": {"nonce": "1"}}, {"id": "2", "kind": "bye", "payload": b"[1]"}]
 
@@ -74,6 +74,22 @@ def test_what_every_language_has_can_be_read() -> None:
     values = {"id": "😀", "gen": 2**53 - 1, "body": {"low": 1 - 2**53, "x": [1e20, -0.5, None, True]}}
     for encoding in (JSON, MSGPACK):
         assert decode(encode([values], encoding), encoding) == [values]
+
+
+def test_a_number_without_a_fraction_is_an_integer_however_it_is_written() -> None:
+    written = {"fence": 7.0, "body": {"upto": 3e2, "x": [-1.0, 0.5, 1e20, True]}}
+    for encoding in (JSON, MSGPACK):
+        (read,) = decode(encode([written], encoding), encoding)
+        assert str(read) == str(Frame(fence=7, body={"upto": 300, "x": [-1, 0.5, 1e20, True]}))
+
+
+def test_null_is_the_same_as_absent_in_a_body() -> None:
+    frame = Frame(fence=None, body={"token": None, "upto": 1, "held": []})
+    assert (frame.fence, frame.body) == (0, {"upto": 1, "held": []})
+
+
+def test_what_is_no_number_counts_as_none() -> None:
+    assert [count(value) for value in (7, None, "7", 0.5, True, [7])] == [7, 0, 0, 0, 0, 0]
 
 
 def test_a_frame_has_names_for_its_fields() -> None:
