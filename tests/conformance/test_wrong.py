@@ -36,6 +36,14 @@ LATE = Wrong(
     broken=("HELLO-6",),
 )
 
+UNTAGGED = Wrong(
+    "says-no-more-than-it-has-to",
+    Role.AGENT,
+    "A skill of the agent has no tags.",
+    (Edit("reference_agents/testee.py", 'id="conformance.echo", tags=["conformance"], ', 'id="conformance.echo", '),),
+    broken=("REG-5",),
+)
+
 
 def by_name(wrong: Wrong) -> str:
     return wrong.name
@@ -68,7 +76,7 @@ async def test_a_wrong_peer_is_found(wrong: Wrong) -> None:
     assert judged.is_found, f"{wrong.says} {judged}"
 
 
-@pytest.mark.parametrize("right", [RIGHT, LATE], ids=by_name)
+@pytest.mark.parametrize("right", [RIGHT, LATE, UNTAGGED], ids=by_name)
 async def test_a_peer_with_nothing_wrong_is_not_found(right: Wrong) -> None:
     judged = await judge(right)
     assert not judged.is_found and judged.missing == right.broken and not judged.others, judged
