@@ -15,7 +15,7 @@ from websockets.frames import Opcode
 
 from .case import Failed, Missed
 from .socket import Closed, Socket
-from .wire import JSON, Frame, decode, encode, to_show
+from .wire import JSON, Frame, beginning, decode, encode, to_show
 
 __all__ = ["NO_FRAME", "Conversation", "Look", "check", "shown", "with_trouble"]
 
@@ -27,6 +27,8 @@ NO_FRAME = "not a frame"
 """The kind of what came and is none."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """What comes of a frame that is taken apart where a field is of another type."""
+_BEGINNING = 200
+"""Bytes that are shown of a message that is no frame."""
 _SHOWN = 600
 """Characters of a frame that are shown."""
 
@@ -111,7 +113,7 @@ class Conversation:
 
     async def send_bytes(self, message: bytes, *, text: bool | None = None) -> None:
         """Send one message of these bytes, whatever they are."""
-        self.trace.append(f"> {len(message)} bytes: {message[:60]!r}")
+        self.trace.append(f"> {len(message)} bytes: {beginning(message, 60)}")
         await self.socket.send(message, text=text)
 
     async def request(self, kind: str, /, **fields: Any) -> Frame:
@@ -233,7 +235,7 @@ class Conversation:
                 try:
                     frames = decode(message, self.encoding)
                 except ValueError as exc:
-                    frames = [Frame(kind=NO_FRAME, body={"detail": f"{exc}: {message[:200]!r}"})]
+                    frames = [Frame(kind=NO_FRAME, body={"detail": f"{exc}: {beginning(message, _BEGINNING)}"})]
                 for frame in frames:
                     self._note("<", frame)
                     self._look_at(frame)

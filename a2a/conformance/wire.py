@@ -20,6 +20,7 @@ __all__ = [
     "OPENS_DOORS",
     "SUBPROTOCOLS",
     "Frame",
+    "beginning",
     "count",
     "decode",
     "digest",
@@ -86,6 +87,12 @@ class Frame(dict[str, Any]):
 def to_show(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a body without what opens a door."""
     return {**body, **{name: "(hidden)" for name in OPENS_DOORS if isinstance(body.get(name), str)}}
+
+
+def beginning(message: bytes, length: int) -> str:
+    """Return how a message begins, for a person to read, and to show to others: not beyond what opens a door."""
+    ends = [place + len(name) for name in OPENS_DOORS if (place := message.find(name.encode(), 0, length)) >= 0]
+    return repr(message[: min(ends)]) + " (the rest is hidden)" if ends else repr(message[:length])
 
 
 def count(value: Any) -> int:

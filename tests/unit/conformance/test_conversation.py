@@ -138,6 +138,20 @@ async def test_what_is_no_frame_is_shown_as_what_it_is() -> None:
         assert (await conversation.ended()).code is None
 
 
+@pytest.mark.parametrize("encoding", [JSON, MSGPACK])
+async def test_what_is_no_frame_is_shown_without_what_opens_a_door(encoding: str) -> None:
+    async def errs(conversation: Conversation) -> None:
+        hello = conversation.frame("hello", agentId="worker", incarnation=2**60, secret="sesame", token="open")
+        await conversation.send_bytes(encode([hello], encoding))
+        await conversation.ended()
+
+    async with talking(errs, encoding) as conversation:
+        came = await conversation.take("not a frame")
+        assert "worker" in str(came) and "2^53" in str(came), "what is wrong is told"
+        told = f"{came} {conversation.trace}"
+        assert "sesame" not in told and "open" not in told
+
+
 @pytest.mark.parametrize(("encoding", "kinds"), [(JSON, ("text", "binary")), (MSGPACK, ("binary", "text"))])
 async def test_a_message_of_the_other_kind_fails(encoding: str, kinds: tuple[str, str]) -> None:
     async def mixes(conversation: Conversation) -> None:
