@@ -132,8 +132,18 @@ def decode(message: bytes, encoding: str) -> list[Frame]:
 
 
 def _json(message: bytes) -> list[Any]:
-    lines = [line for line in message.decode().split("\n") if line.strip()]
-    return [json.loads(line, object_pairs_hook=_map, parse_constant=_no_number) for line in lines]
+    lines = [line for line in _utf8(message, "the message").split("\n") if line.strip()]
+    try:
+        return [json.loads(line, object_pairs_hook=_map, parse_constant=_no_number) for line in lines]
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"not JSON, one object a line (WIRE-2): {exc}") from exc
+
+
+def _utf8(text: bytes, what: str) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as exc:
+        raise ValueError(f"{what} is not UTF-8, from byte {exc.start} on (WIRE-12)") from exc
 
 
 def _msgpack(message: bytes) -> list[Any]:
@@ -181,9 +191,12 @@ def _looked_at(value: Any) -> Any:
         if abs(value) > LARGEST:
             raise ValueError(f"an integer beyond 2^53 - 1: {value} (WIRE-8)")
     elif isinstance(value, str):
-        value.encode()  # fails on half a surrogate pair
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError(f"half of a surrogate pair in a text: \\u{ord(value[exc.start]):04x} (WIRE-12)") from exc
     elif isinstance(value, bytes):
-        value.decode()  # a payload is UTF-8
+        _utf8(value, "a payload")
     elif value is not None:
         raise ValueError(f"an extension type of MessagePack: {value!r} (WIRE-12)")
     return value

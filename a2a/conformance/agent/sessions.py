@@ -164,7 +164,7 @@ async def writes_frames_that_can_be_read(under: UnderTest) -> None:
     check(len(set(ids)) == len(ids) and all(1 <= len(name) <= 64 for name in ids), "ids of their own", ids)
     wanted = str if line.is_json else bytes
     is_right = all(isinstance(report.get("payload"), wanted) for report in reports)
-    check(is_right, f"payloads that are {wanted.__name__} (WIRE-10)", reports[0])
+    check(is_right, f"payloads that are {'a text' if line.is_json else 'bin'} (WIRE-10)", reports[0])
 
 
 @agent("WIRE-2")

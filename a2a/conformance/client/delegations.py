@@ -244,7 +244,8 @@ async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
     """The input is `bin` in MessagePack, whose messages are binary, and a string in JSON, whose messages are text."""
     line, delegation = await delegated(under)
     wanted = str if line.is_json else bytes
-    check(isinstance(delegation.get("payload"), wanted), f"a payload that is {wanted.__name__}", delegation)
+    expected = f"a payload that is {'a text' if line.is_json else 'bin'} (WIRE-10)"
+    check(isinstance(delegation.get("payload"), wanted), expected, delegation)
     line.check_kind()
 
 

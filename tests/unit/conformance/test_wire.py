@@ -70,6 +70,21 @@ def test_what_is_no_frame_is_a_value_error(message: bytes, encoding: str) -> Non
         decode(message, encoding)
 
 
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (b'{"id":"\xe9"}', "the message is not UTF-8, from byte 7 on (WIRE-12)"),
+        (b'{"id":"\\ud83d"}', "half of a surrogate pair in a text: \\ud83d (WIRE-12)"),
+        (b'{"id":1}{"id":2}', "not JSON, one object a line (WIRE-2): Extra data"),
+        (b'{\n"id":1}', "not JSON, one object a line (WIRE-2): Expecting"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_said_in_the_words_of_the_specification(message: bytes, says: str) -> None:
+    with pytest.raises(ValueError) as failed:
+        decode(message, JSON)
+    assert str(failed.value).startswith(says)
+
+
 def test_what_every_language_has_can_be_read() -> None:
     values = {"id": "😀", "gen": 2**53 - 1, "body": {"low": 1 - 2**53, "x": [1e20, -0.5, None, True]}}
     for encoding in (JSON, MSGPACK):
