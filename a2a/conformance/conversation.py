@@ -27,6 +27,8 @@ NO_FRAME = "not a frame"
 """The kind of what came and is none."""
 _ODD = (AttributeError, LookupError, TypeError, ValueError)
 """What comes of a frame that is taken apart where a field is of another type."""
+_BETWEEN = b"between"
+"""What a ping between two fragments says."""
 _BEGINNING = 200
 """Bytes that are shown of a message that is no frame."""
 _SHOWN = 600
@@ -110,6 +112,21 @@ class Conversation:
         for frame in frames:
             self._note(">", Frame(frame))
         await self.socket.send(encode(frames, self.encoding))
+
+    async def send_in_pieces(self, frame: dict[str, Any]) -> None:
+        """Send a frame as a message in two fragments, cut within a character or a value, and a ping between them.
+
+        Whoever answers what is sent behind it has had the ping before.
+        """
+        message = encode([frame], self.encoding)
+        at = 1 + next(place for place, byte in enumerate(message) if byte >= 0xC0)
+        self._note(">", Frame(frame))
+        self.trace.append(f"> as two fragments, the second from byte {at} on, and a ping between them")
+        await self.socket.send_in_pieces(message, at, _BETWEEN)
+
+    def check_pong(self) -> None:
+        """Fail if the ping between two fragments was not answered with what it said."""
+        check(_BETWEEN in self.socket.pongs, "a pong to a ping of WebSocket's, with what that said", self.socket.pongs)
 
     async def send_bytes(self, message: bytes, *, text: bool | None = None) -> None:
         """Send one message of these bytes, whatever they are."""

@@ -45,6 +45,8 @@ class Socket:
         self.subprotocol = ""
         self.came_as: set[Opcode] = set()
         """What kinds of message have come, text or binary."""
+        self.pongs: list[bytes] = []
+        """What the other side has said in answer to pings of WebSocket's."""
 
     @classmethod
     async def connect(cls, url: str, subprotocol: str, *, tls: ssl.SSLContext | None = None) -> Self:
@@ -123,6 +125,20 @@ class Socket:
         """
         await self.write(self.framed(message, text=text) if self._protocol.state is OPEN else b"")
 
+    async def send_in_pieces(self, message: bytes, at: int, ping: bytes) -> None:
+        """Send a message in two fragments, with a ping of WebSocket's between them, as RFC 6455 has it (5.4).
+
+        Raises:
+            Closed: the connection is gone.
+        """
+        protocol = self._protocol
+        if protocol.state is OPEN:
+            is_text = self.subprotocol.endswith("json")
+            (protocol.send_text if is_text else protocol.send_binary)(message[:at], fin=False)
+            protocol.send_ping(ping)
+            protocol.send_continuation(message[at:], fin=True)
+        await self.write(b"".join(protocol.data_to_send()))
+
     async def write(self, data: bytes) -> None:
         """Write bytes as they are.
 
@@ -174,6 +190,8 @@ class Socket:
             if event.fin:
                 self._messages.append(bytes(self._fragments))
                 self._fragments.clear()
+        elif isinstance(event, Frame) and event.opcode is Opcode.PONG:
+            self.pongs.append(bytes(event.data))
 
     async def close(self) -> None:
         """Close it in good order, and do not wait for the other side."""

@@ -27,6 +27,7 @@ SPENDING = "a2a/engine/spending.py"
 REGISTRY = "a2a/engine/registry.py"
 CODEC = "a2a/protocol/codec.py"
 SESSION = "a2a/protocol/session.py"
+SOCKET = "a2a/transports/websocket_connection.py"
 WORK = "a2a/engine/work.py"
 DELEGATION = "a2a/engine/delegation.py"
 RUNNER = "a2a/runner.py"
@@ -700,6 +701,24 @@ WRONG: tuple[Wrong, ...] = (
             Edit(WORK, "        if (offer.task, offer.fence) in self.attempts:\n            return []\n", ""),
         ),
         broken=("MAIL-4",),
+    ),
+    Wrong(
+        "keeps-the-last-fragment",
+        AGENT,
+        "Of a message in fragments the agent keeps the last one.",
+        one(SOCKET, "        self._fragments += frame.data\n", "        self._fragments = bytearray(frame.data)\n"),
+        broken=("WIRE-1",),
+    ),
+    Wrong(
+        "answers-no-ping-of-websocket",
+        AGENT,
+        "The agent does not answer a ping of WebSocket's.",
+        one(
+            SOCKET,
+            "                self._queue(len(event.data))  # the protocol has framed the pong\n",
+            "                self._protocol.data_to_send()\n",
+        ),
+        broken=("WIRE-1",),
     ),
     Wrong(
         "counts-only-forwards",

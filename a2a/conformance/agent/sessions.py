@@ -167,6 +167,20 @@ async def writes_frames_that_can_be_read(under: UnderTest) -> None:
     check(is_right, f"payloads that are {'a text' if line.is_json else 'bin'} (WIRE-10)", reports[0])
 
 
+@agent("WIRE-1")
+async def takes_a_message_in_fragments(under: UnderTest) -> None:
+    """An offer in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    the ping is answered by a pong."""
+    line = await begun(under)
+    entry = line.frame("task.offer", mseq=1, **line.offer_of(ECHO, "größer 😀"))
+    line.mailbox.append(entry)
+    await line.send_in_pieces(entry)
+    report = await line.reported(Frame(entry))
+    check(said(report) == "größer 😀", "größer 😀", said(report))
+    await line.settle()
+    line.check_pong()
+
+
 @agent("WIRE-2")
 async def takes_several_frames_of_one_message(under: UnderTest) -> None:
     """Two offers in one message are both done."""

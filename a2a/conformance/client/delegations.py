@@ -192,6 +192,21 @@ async def gives_up_over_a_gap_and_comes_back(under: UnderTest) -> None:
     await settle(again, await again.take("task.confirm", task=TASK))
 
 
+@client("WIRE-1")
+async def takes_a_message_in_fragments(under: UnderTest) -> None:
+    """A review in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    the ping is answered by a pong."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await reports(line)
+    entry = line.frame("task.review", mseq=1, **review_of(agent="Müller"))
+    line.mailbox.append(entry)
+    await line.send_in_pieces(entry)
+    confirm = await line.take("task.confirm", task=TASK)
+    line.check_pong()
+    await settle(line, confirm)
+
+
 @client("WIRE-6", also=("WIRE-7",))
 async def passes_over_what_it_does_not_know(under: UnderTest) -> None:
     """Unknown fields, in answers and in the review, and a frame of an unknown kind change nothing."""

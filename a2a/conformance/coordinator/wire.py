@@ -73,6 +73,19 @@ async def peers_of_both_encodings_work_on_one_task(under: Coordinator) -> None:
         await client.settled(created.task, state="completed")
 
 
+@coordinator("WIRE-1")
+async def takes_a_message_in_fragments(under: Coordinator) -> None:
+    """A frame in two fragments, the first of which ends within a character, and a ping between them are both taken:
+    the ping is answered by a pong."""
+    for encoding in (JSON, MSGPACK):
+        peer = await under.peer(encoding=encoding)
+        frame = peer.frame("ping", nonce="größer 😀")
+        await peer.send_in_pieces(frame)
+        pong = await peer.reply(frame["id"], "ping")
+        check(pong.body.get("nonce") == "größer 😀", "the nonce as it was", pong)
+        peer.check_pong()
+
+
 @coordinator("WIRE-2")
 async def sends_json_as_text_and_messagepack_as_bytes(under: Coordinator) -> None:
     """What comes in JSON comes in text messages, and MessagePack in binary ones: replies, mail and errors."""

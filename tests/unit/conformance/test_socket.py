@@ -80,6 +80,22 @@ async def test_fragments_are_put_together_with_a_ping_between_them() -> None:
         await socket.close()
 
 
+async def test_a_message_goes_out_in_pieces_with_a_ping_between_them() -> None:
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with server(echo) as url:
+        for protocol in (JSON, MSGPACK):
+            socket = await Socket.connect(url, protocol)
+            await socket.send_in_pieces("größe".encode(), 3, b"alive?")
+            assert await socket.receive() == "größe".encode()
+            assert socket.pongs == [b"alive?"]
+            await socket.close()
+            with pytest.raises(Closed):
+                await socket.send_in_pieces(b"{}", 1, b"")
+
+
 async def test_how_the_other_side_closed_is_told() -> None:
     async def close(connection: ServerConnection) -> None:
         await connection.close(4001, "enough")
