@@ -460,6 +460,18 @@ WRONG: tuple[Wrong, ...] = (
         quick=True,
     ),
     Wrong(
+        "drops-text-that-is-not-utf8",
+        COORDINATOR,
+        "A text message that is not UTF-8 is passed over.",
+        one(
+            SOCKET,
+            '                self._close(CloseCode.INVALID_DATA, f"not UTF-8: {exc.reason} at position {exc.start}")\n',
+            "                del exc\n",
+        ),
+        broken=("WIRE-15",),
+        areas=("WIRE-15",),
+    ),
+    Wrong(
         "does-not-say-how-long-a-review-waits",
         COORDINATOR,
         "A review does not say how long the word on a result is waited for.",

@@ -361,6 +361,21 @@ async def closes_with_1008_after_a_frame_that_is_none(under: Coordinator) -> Non
     check(closed.code == 1008, "the WebSocket code 1008", closed.code)
 
 
+@coordinator("WIRE-15", also=("WIRE-12",))
+async def ends_over_what_is_no_websocket_and_no_text(under: Coordinator) -> None:
+    """A frame that is not masked ends the connection with the WebSocket code 1002, and text that is not UTF-8 with
+    1007, or as any message that is malformed; other connections go on."""
+    peer = await under.peer(encoding=JSON)
+    await peer.socket.write(b"\x81\x02{}")
+    closed = await peer.ended()
+    check(closed.code == 1002, "the WebSocket code 1002", closed.code)
+    peer = await under.peer(encoding=JSON)
+    await peer.send_bytes(b'{"id":"1","kind":"ping","body":{"nonce":"\xe9"}}')
+    closed = await peer.ended()
+    check(closed.code in (1007, 1008), "the WebSocket code 1007, or 1008", closed.code)
+    await still_serves(under)
+
+
 @coordinator("LIMIT-1")
 async def announces_its_limits(under: Coordinator) -> None:
     """`welcome.limits` has every number of the table, each a positive integer."""
