@@ -391,6 +391,9 @@ class Decoder:
                 self._count_lists(value)
             except _Refusal:
                 raise
+            except UnicodeEncodeError as error:
+                detail = f"half of a surrogate pair in a text: \\u{ord(error.object[error.start]):04x}"
+                raise _Refusal(ErrorCode.MALFORMED, detail, fatal=True) from None
             except UnicodeError as error:
                 raise _Refusal(ErrorCode.MALFORMED, f"not UTF-8: {error}", fatal=True) from None
             except (ValueError, RecursionError) as error:
@@ -538,7 +541,10 @@ def _typed(value: Any, name: str, kind: type[Any]) -> Any:
         return value
     if kind is int and isinstance(value, float) and value.is_integer() and abs(value) <= NUMBER_MAX:
         return int(value)
-    raise TypeError(f"{name} is {kind.__name__}, not {_named(value)}")
+    raise TypeError(f"{name} is {_EXPECTED[kind]}, this is {_named(value)}")
+
+
+_EXPECTED = {str: "a string", int: "an integer", dict: "a map"}
 
 
 def _too_deep(value: object, levels: int) -> bool:
@@ -586,7 +592,8 @@ def _check(item: Any) -> None:
     else:
         raise _Refusal(ErrorCode.MALFORMED, f"{kind.__name__} is not spoken here", fatal=True)
     if not fits:
-        raise _Refusal(ErrorCode.MALFORMED, f"{kind.__name__} beyond what every language can hold", fatal=True)
+        detail = "an integer beyond ±(2^53 - 1)" if kind is int else "a number that is not finite"
+        raise _Refusal(ErrorCode.MALFORMED, detail, fatal=True)
 
 
 def _too_many(limits: FrameLimits) -> _Refusal:

@@ -475,6 +475,14 @@ def test_a_refusal_says_what_was_expected_where(encoding):
     assert bad.detail == "task.list: state: Input should be a valid string, got a number (and 1 more)"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many"})), encoding)
     assert bad.detail.endswith("got a string of 4")
+    bad = one(raw(encoding, ping(re=7)), encoding)
+    assert bad.detail == "ping: re is a string, this is a number"
+    bad = one(raw(encoding, ping(body={"x": 2**53})), encoding)
+    assert bad.detail == "an integer beyond ±(2^53 - 1)"
+
+
+def test_half_a_surrogate_pair_is_named():
+    assert one(rb'{"id":"1","kind":"ping","x":"\ud83d"}', JSON).detail == r"half of a surrogate pair in a text: \ud83d"
 
 
 @both
