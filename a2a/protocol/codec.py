@@ -482,7 +482,7 @@ class Decoder:
                 message = _validated(validate, known, values)
             except ValidationError as error:
                 return BadFrame(ErrorCode.MALFORMED, f"{kind}: {_explain(error)}", False, frame_id, kind)
-        frame = Frame(frame_id, message, must=raw.get("must") is True)
+        frame = Frame(frame_id, message)
         try:
             for attribute, name, expected in _ENVELOPE:
                 item = raw.get(name)
@@ -502,6 +502,7 @@ _ENVELOPE: tuple[tuple[str, str, type[Any]], ...] = (
     ("slack_ms", "slackMs", int),
     ("trace", "trace", str),
     ("ext", "ext", dict),
+    ("must", "must", bool),
 )
 """What a frame may have beside its message: attribute, wire name, type."""
 
@@ -544,7 +545,7 @@ def _typed(value: Any, name: str, kind: type[Any]) -> Any:
     raise TypeError(f"{name} is {_EXPECTED[kind]}, this is {_named(value)}")
 
 
-_EXPECTED = {str: "a string", int: "an integer", dict: "a map"}
+_EXPECTED = {str: "a string", int: "an integer", dict: "a map", bool: "a boolean"}
 
 
 def _too_deep(value: object, levels: int) -> bool:

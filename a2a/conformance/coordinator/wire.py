@@ -239,13 +239,14 @@ async def a_whole_float_is_the_integer(under: Coordinator) -> None:
 
 @coordinator("WIRE-8")
 async def a_number_written_as_text_is_malformed(under: Coordinator) -> None:
-    """A `fence` that is text, and a boolean that is a number, are `malformed`; the connection goes on."""
+    """A `fence` that is text, and a boolean that is a number or text, are `malformed`; the connection goes on."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
     offer = await worker.offered(created.task)
     await worker.refused("malformed", "task.heartbeat", task=offer.task, fence=str(offer.fence))
     await client.refused("malformed", "task.get", task=created.task, content=1)
+    await client.refused("malformed", "task.get", task=created.task, must="true")
     await worker.heartbeat(offer)
 
 

@@ -390,6 +390,8 @@ def test_a_body_is_a_map(encoding, value):
         {"slackMs": "9"},
         {"trace": {}},
         {"ext": []},
+        {"must": "true"},
+        {"must": 1},
     ],
 )
 def test_an_envelope_has_the_right_types(encoding, envelope):
@@ -398,7 +400,7 @@ def test_an_envelope_has_the_right_types(encoding, envelope):
 
 
 @both
-@pytest.mark.parametrize("must", [1, "true", None, False, {}])
+@pytest.mark.parametrize("must", [None, False])
 def test_only_true_is_must(encoding, must):
     assert one(raw(encoding, ping(must=must)), encoding).must is False
     assert one(raw(encoding, ping(must=True)), encoding).must is True
