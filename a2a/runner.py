@@ -29,6 +29,7 @@ from .errors import (
     A2AError,
     AttemptFailed,
     ClaimLost,
+    ConnectionLost,
     Deadlock,
     Declined,
     Denied,
@@ -161,6 +162,9 @@ class Runner(Reader):
         for running in self._running.values():
             running.cancel()
         if tasks:
+            # Nothing to do after a drain. Else one that waits for an answer, and cannot be cancelled there, would wait
+            # for as long as the coordinator is away.
+            await self.on_link(self.link.aclose())
             await asyncio.wait(tasks)
 
     async def _open(self, stop: anyio.Event) -> bool:
@@ -356,6 +360,8 @@ class Runner(Reader):
         except KeyboardInterrupt:
             raise  # which is meant for the program
         except BaseException as error:  # noqa: BLE001 - whatever it is, the attempt has ended
+            if self.link.has_ended and isinstance(_unwrapped(error), ConnectionLost):
+                return None  # the agent ends where no coordinator is: nobody can be told, and nothing is wrong here
             # A program that ends itself over one input would end every agent that is given the task next.
             return _ended_by(context, error)
 

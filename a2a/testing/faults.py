@@ -93,7 +93,7 @@ class Mischief:
                 await asyncio.Event().wait()  # the dead do not come back: until the link is closed
             number = self._connections[who] = self._connections.get(who, 0) + 1
             drawn = Random(f"{self.faults.seed} {who} {number}")
-            line = _Line(receiver, self.faults, drawn, lambda kind: self._happened(kind, who, life), life is not None)
+            line = _Line(receiver, self.faults, drawn, lambda kind: self._happened(kind, who, life), life)
             if life is not None:
                 life.line = line
             await connect(settings.url, line, settings.websocket, subprotocols=settings.encodings, ssl=settings.ssl)
@@ -110,7 +110,7 @@ class Life:
     """Of an agent, from its start to its death. Made in the loop of its handlers; its connection is in the links'."""
 
     def __init__(self) -> None:
-        self.is_over = False
+        self.is_over = self._has_ended = False
         self.line: _Line | None = None
         """Its newest connection."""
         self._loop = asyncio.get_running_loop()
@@ -124,9 +124,16 @@ class Life:
         """Lose the connection, and end as well where that is the fault. From whichever thread."""
         if kind == "crash":
             self.is_over = True
-            self._loop.call_soon_threadsafe(self._at_the_end)
-        if self.line is not None:
+        if self.line is None:
+            self.cut_off()
+        else:
             self.line.cut_soon()
+
+    def cut_off(self) -> None:
+        """Be without a connection. One that is over ends then: before, it could still say something."""
+        if self.is_over and not self._has_ended:
+            self._has_ended = True
+            self._loop.call_soon_threadsafe(self._at_the_end)
 
 
 class _Way:
@@ -159,14 +166,15 @@ class _Line:
     """One connection of a peer: what the peer's link takes for its transport, and its transport for the receiver."""
 
     def __init__(
-        self, receiver: Receiver, faults: Faults, drawn: Random, happened: Callable[[str], None], may_die: bool
+        self, receiver: Receiver, faults: Faults, drawn: Random, happened: Callable[[str], None], life: Life | None
     ) -> None:
         self._receiver = receiver
         self._faults = faults
         self._drawn = drawn
         self._happened = happened
-        self._crash = faults.crash if may_die else 0.0
-        self._is_cut = False
+        self._life = life
+        self._crash = 0.0 if life is None else faults.crash
+        self._is_cut = self._is_over = False
         self._loop = asyncio.get_running_loop()
         self._connection: Transport | None = None
         self._to, self._from = (_Way(faults.delay, drawn) for _ in range(2))
@@ -178,7 +186,12 @@ class _Line:
 
     def cut_soon(self) -> None:
         """End the connection, from whichever thread."""
-        self._loop.call_soon_threadsafe(self.abort)
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        if self._is_over and self._life is not None:
+            self._life.cut_off()
+        self.abort()
 
     def _is_lost(self) -> bool:
         """Tell whether a message is lost: the connection has ended, or does so with this one."""
@@ -203,7 +216,16 @@ class _Line:
             self._from.pass_on(lambda: self._receiver.received(data))
 
     def closed(self, reason: str) -> None:
-        self._from.pass_on(lambda: self._receiver.closed(reason))
+        if self._is_cut:
+            self._end(reason)
+        else:
+            self._from.pass_on(lambda: self._end(reason))
+
+    def _end(self, reason: str) -> None:
+        self._is_over = True
+        self._receiver.closed(reason)
+        if self._life is not None:
+            self._life.cut_off()
 
     # Transport --------------------------------------------------------------------------------------------------------
 

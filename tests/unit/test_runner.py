@@ -17,7 +17,8 @@ from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop
 from a2a.errors import HandedOff
 from a2a.runner import Runner
-from a2a.testing import squad
+from a2a.testing import Faults, squad
+from a2a.testing.faults import Mischief
 
 BOUND = 20
 
@@ -353,3 +354,46 @@ async def test_results_that_patch_the_same_line_are_a_conflict_that_nobody_raise
             assert (known["kind"], known["rule"]) == ("artifact", "a1")
             with pytest.raises(TaskFailed, match="at most 16 patches"):
                 await running.client.call("fix_too_much")
+
+
+async def test_an_agent_that_ends_where_no_coordinator_is_calls_no_handler_failed(
+    helper: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent, lives = Agent("lead"), []
+
+    @agent.skill
+    async def lead(task: TaskContext) -> int:
+        async with task.delegate("count_words", {"text": "a b"}, key="part") as child:
+            said = await child.result()
+            lives.append(said)
+            if len(lives) == 1:
+                running.crash("lead")  # and leaving the block waits for an answer that nobody gives any more
+        return len(lives)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, helper) as running:
+            assert await running.client.call("lead") == 2
+    assert [record.getMessage() for record in caplog.records if "failed" in record.getMessage()] == []
+
+
+async def test_an_agent_that_is_cancelled_twice_does_not_wait_for_a_coordinator_that_is_away(helper: Agent) -> None:
+    agent, leaving = Agent("lead"), anyio.Event()
+
+    @agent.skill
+    async def lead(task: TaskContext) -> None:
+        async with task.delegate("count_words", {"text": "a b"}, key="part") as child:
+            await child.result()
+            life.suffer("crash")  # leaving the block waits for an answer, and nobody connects again
+            leaving.set()
+
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            settings, life = Mischief(Faults()).for_life(running.settings, "lead")
+            serving = asyncio.create_task(agent.run(settings=settings))
+            async with running.client.delegate("lead") as task:
+                await leaving.wait()
+                for _ in range(2):  # the first has it wait for its handlers
+                    serving.cancel()
+                    await anyio.wait_all_tasks_blocked()
+                await asyncio.wait([serving])
+                await task.cancel(mode="skip")
