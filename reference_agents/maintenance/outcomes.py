@@ -14,6 +14,9 @@ __all__ = ["ENVIRONMENT_VARIABLE", "pytest_collectreport", "pytest_runtest_logre
 
 ENVIRONMENT_VARIABLE = "SQUAD_OUTCOMES"
 
+PLACES = [f"{path}{os.sep}" for path in (os.environ.get("HOME"), os.getcwd()) if path]  # noqa: PTH109 - it needs no Path
+"""Folders of this run alone: a test with one in its name, as where a file is its parameter, is the same in others."""
+
 
 def pytest_collectreport(report: Any) -> None:
     """A file that cannot be collected is a test that ended in an error."""
@@ -35,6 +38,12 @@ def pytest_runtest_logreport(report: Any) -> None:
         _write(report.nodeid, "xfailed" if expected_to_fail else "skipped", "")
 
 
+def _name(nodeid: str) -> str:
+    for place in PLACES:
+        nodeid = nodeid.replace(place, "")
+    return nodeid
+
+
 def _write(nodeid: str, outcome: str, when: str) -> None:
     with open(os.environ[ENVIRONMENT_VARIABLE], "a", encoding="utf-8") as file:  # noqa: PTH123 - tests may break Path
-        file.write(json.dumps({"test": nodeid, "outcome": outcome, "when": when}) + "\n")
+        file.write(json.dumps({"test": _name(nodeid), "outcome": outcome, "when": when}) + "\n")

@@ -149,3 +149,19 @@ async def test_a_run_that_does_not_end_is_stopped_and_what_it_said_is_kept(
     found = compare(Baseline({"test_a.py::test_a": "passed", "test_a.py::test_b": "passed"}), done)
     assert found["vanished"] == ["test_a.py::test_b"]
     assert "stopped after 3 seconds" in found["excerpt"]
+
+
+async def test_a_test_has_one_name_in_all_folders(repository: MAKE, workspace_on: MAKE, settings: RunSettings) -> None:
+    text = """\
+import os, pytest
+FILES = [__file__, os.path.expanduser("~/x"), "/elsewhere"]
+@pytest.mark.parametrize("path", FILES, ids=FILES)
+def test_path(path): assert path
+"""
+    workspace = await workspace_on(repository({"test_a.py": text}))
+    told = []
+    for owner in ("preparer", "judge"):
+        async with checkout(workspace, owner, workspace["base"]) as work:
+            told.append((await run_tests(work, settings)).outcomes)
+    assert told[0] == told[1]
+    assert [*told[0]] == [f"test_a.py::test_path[{path}]" for path in ("test_a.py", "x", "/elsewhere")]
