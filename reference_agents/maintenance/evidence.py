@@ -7,10 +7,11 @@ does.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -34,7 +35,9 @@ __all__ = [
     "is_worse",
     "no_evidence",
     "run_tests",
+    "those_against",
     "unstable_tests",
+    "within",
 ]
 
 PYTEST_OPTIONS: Final = ("-q", "--tb=short", "--continue-on-collection-errors", "-p", "no:cacheprovider")
@@ -77,11 +80,14 @@ class Baseline:
     unstable: frozenset[str] = field(default_factory=frozenset)
 
 
-async def run_tests(work: Worktree, settings: RunSettings, report: Report = silent, expected: int = 0) -> Run:
+async def run_tests(
+    work: Worktree, settings: RunSettings, report: Report = silent, expected: int = 0, only: Collection[str] = ()
+) -> Run:  # fmt: skip
     """Run the tests of the tree in a worktree.
 
     Args:
         expected: how many tests the baseline has, for telling how far the run is.
+        only: the tests to run; all, if none is named.
     """
     home = work.scratch / "home"
     shutil.rmtree(home, ignore_errors=True)
@@ -92,6 +98,10 @@ async def run_tests(work: Worktree, settings: RunSettings, report: Report = sile
     written = home / "outcomes.jsonl"
     import_paths = [*(work.path / path for path in settings.import_paths), plugins]
     env = foreign_environment(settings.python, home, import_paths) | {plugin.ENVIRONMENT_VARIABLE: str(written)}
+    if only:
+        listed = home / "only.json"
+        listed.write_text(json.dumps(sorted(only)))
+        env[plugin.ONLY_VARIABLE] = str(listed)
     command = [settings.python, "-m", "pytest", *PYTEST_OPTIONS, "-p", "squad_outcomes", *settings.options]
     limits = Limits(settings.seconds, FOREIGN_LIMITS.memory, FOREIGN_LIMITS.file_size)
     async with _telling(written, expected, report):
@@ -110,18 +120,7 @@ def unstable_tests(first: Mapping[str, Outcome], second: Mapping[str, Outcome]) 
 
 def compare(baseline: Baseline, run: Run) -> Evidence:
     """Say what a run shows that the baseline did not: new failures, and tests that have fallen silent."""
-    failing, vanished = [], []
-    for test, now in run.outcomes.items():
-        if now in BAD and baseline.outcomes.get(test) not in BAD and test not in baseline.unstable:
-            failing.append(test)
-    for test, before in baseline.outcomes.items():
-        if test in baseline.unstable:
-            continue
-        later = run.outcomes.get(test)
-        if later is None or (before in TELLING and later == "skipped"):
-            vanished.append(test)
-    failing.sort()
-    vanished.sort()
+    failing, vanished = _against(baseline, run)
     return Evidence(
         failing=failing[:EVIDENCE_IDS_MAX],
         failing_total=len(failing),
@@ -129,6 +128,20 @@ def compare(baseline: Baseline, run: Run) -> Evidence:
         vanished_total=len(vanished),
         excerpt=_excerpt(run.output, failing) if failing or vanished else "",
     )
+
+
+def those_against(baseline: Baseline, run: Run) -> list[str]:
+    """Return all tests that speak against a change."""
+    return [*itertools.chain(*_against(baseline, run))]
+
+
+def within(tests: Collection[str], baseline: Baseline, run: Run) -> tuple[Baseline, Run]:
+    """Return what a baseline and a run say of some tests; of the others the run may know nothing."""
+
+    def those(outcomes: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        return {test: outcome for test, outcome in outcomes.items() if test in tests}
+
+    return replace(baseline, outcomes=those(baseline.outcomes)), replace(run, outcomes=those(run.outcomes))
 
 
 def is_worse(evidence: Evidence) -> bool:
@@ -153,6 +166,21 @@ def count(outcomes: Mapping[str, Outcome], seconds: float) -> RunTally:
         skipped=skipped,
         seconds=round(seconds, 2),
     )
+
+
+def _against(baseline: Baseline, run: Run) -> tuple[list[str], list[str]]:
+    """Return the tests that fail newly, and those that have fallen silent."""
+    failing, vanished = [], []
+    for test, now in run.outcomes.items():
+        if now in BAD and baseline.outcomes.get(test) not in BAD and test not in baseline.unstable:
+            failing.append(test)
+    for test, before in baseline.outcomes.items():
+        if test in baseline.unstable:
+            continue
+        later = run.outcomes.get(test)
+        if later is None or (before in TELLING and later == "skipped"):
+            vanished.append(test)
+    return sorted(failing), sorted(vanished)
 
 
 def _read(written: Path) -> dict[str, Outcome]:

@@ -10,12 +10,33 @@ import json
 import os
 from typing import Any
 
-__all__ = ["ENVIRONMENT_VARIABLE", "pytest_collectreport", "pytest_runtest_logreport"]
+__all__ = [
+    "ENVIRONMENT_VARIABLE",
+    "ONLY_VARIABLE",
+    "pytest_collection_modifyitems",
+    "pytest_collectreport",
+    "pytest_runtest_logreport",
+]
 
 ENVIRONMENT_VARIABLE = "SQUAD_OUTCOMES"
+ONLY_VARIABLE = "SQUAD_ONLY"
+"""Names a file with the tests to run, as a JSON list; without it all are run."""
 
 PLACES = [f"{path}{os.sep}" for path in (os.environ.get("HOME"), os.getcwd()) if path]  # noqa: PTH109 - it needs no Path
 """Folders of this run alone: a test with one in its name, as where a file is its parameter, is the same in others."""
+
+
+def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    """Leave out tests that nobody asked for. All are collected: named on the command line, some are other tests."""
+    path = os.environ.get(ONLY_VARIABLE)
+    if not path:
+        return
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - tests may break Path
+        wanted = set(json.load(file))
+    left_out = [item for item in items if _name(item.nodeid) not in wanted]
+    if left_out:
+        items[:] = [item for item in items if _name(item.nodeid) in wanted]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collectreport(report: Any) -> None:

@@ -277,7 +277,7 @@ class Judgement(TypedDict):
     tests_before: RunTally
     tests_after: RunTally
     test_runs: int
-    """How often the tests ran for this decision."""
+    """How often all tests ran for this decision; where faults are looked for, some tests ran more often."""
     elapsed: float
     digest: str
     """SHA-256 over the canonical JSON of the above but times and `test_runs`: the evidence a commit's trailer names."""

@@ -1,21 +1,35 @@
 """Try trees: count their findings, run their tests, and find out which files of a change the tests can live with.
 
 A tree is tried once; what came of it is kept in the run directory under the tree's id and the baseline's digest, so
-an attempt that follows a crash does not pay again. It weighs nothing: `judge` does.
+an attempt that follows a crash does not pay again. A run of all tests may take minutes: what is at fault is looked for
+without one as far as that goes, and no tree is said to hold, and no file refused, without one. It weighs nothing:
+`judge` does.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import anyio.to_thread
 
 from . import git
-from .evidence import Baseline, Run, RunSettings, compare, count, is_worse, no_evidence, run_tests
+from .evidence import (
+    Baseline,
+    Run,
+    RunSettings,
+    compare,
+    count,
+    is_worse,
+    no_evidence,
+    run_tests,
+    those_against,
+    within,
+)
 from .findings import SYNTAX, count_findings
 from .imports import Imports, Missing
 from .processes import Report
@@ -23,10 +37,12 @@ from .sandbox import FOREIGN_LIMITS
 from .shapes import Evidence, FindingCount, RunTally, Workspace
 from .workspace import Worktree, write_json
 
-__all__ = ["Refusal", "Trial", "Trials"]
+__all__ = ["Refusal", "Sight", "Trial", "Trials"]
 
 CONFIRM_MAX: Final = 3
 """So few bad tests may be chance, so they get a second run; more are not worth the time."""
+WATCHED_MAX: Final = 30
+"""So many of the tests that speak against a tree are run again and again to find the files at fault."""
 NO_PYTHON: Final = "a file is no longer valid Python"
 MISSING_SHOWN: Final = 3
 SECONDS_MIN: Final = 60.0
@@ -35,6 +51,25 @@ SECONDS_FACTOR: Final = 5.0
 
 Refusal = Callable[[str, str, Evidence, str], Awaitable[None]]
 """Told of each file that the tests cannot live with: path, reason, evidence, and the tree that was tried."""
+
+
+IsAtFault = Callable[[str], Awaitable[bool]]
+"""Tells whether something speaks against a tree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What can be seen of a tree without running a test."""
+
+    tree: str
+    findings: FindingCount
+    fault: str
+    """Why it does not hold, whatever the tests say; empty where nothing is known against it."""
+
+    @property
+    def total(self) -> int:
+        """Return how many findings are left."""
+        return self.findings["total"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +82,8 @@ class Trial:
     evidence: Evidence
     findings: FindingCount
     tests: RunTally
+    against: list[str] = field(default_factory=list)
+    """Tests that speak against it: a few, of as many test files as possible."""
 
     @property
     def total(self) -> int:
@@ -61,7 +98,7 @@ class Trials:
         self, workspace: Workspace, work: Worktree, settings: RunSettings, baseline: Baseline, report: Report
     ) -> None:
         self.runs = 0
-        """How often the tests ran."""
+        """How often all tests ran."""
         self._workspace = workspace
         self._work = work
         seconds = min(FOREIGN_LIMITS.seconds, max(SECONDS_MIN, workspace["tests"]["seconds"] * SECONDS_FACTOR))
@@ -71,8 +108,20 @@ class Trials:
         self._baseline = baseline
         self._report = report
         self._known: dict[str, Trial] = {}
+        self._sights: dict[str, Sight] = {}
+        self._parts: dict[tuple[frozenset[str], str], Baseline] = {}
         self._imports = Imports(workspace["files"], workspace["import_paths"])
         self._missing_before: set[Missing] | None = None
+
+    async def look(self, tree: str) -> Sight:
+        """Look at a tree without running a test, or remember what was seen."""
+        if tree not in self._sights:
+            await self._work.load(tree)
+            findings = await count_findings(self._work.path, self._workspace["files"])
+            broken = findings["by_rule"].get(SYNTAX, 0) > self._workspace["findings"]["by_rule"].get(SYNTAX, 0)
+            fault = NO_PYTHON if broken else _told(await self._missing())
+            self._sights[tree] = Sight(tree, findings, fault)
+        return self._sights[tree]
 
     async def attempt(self, tree: str) -> Trial:
         """Try a tree, or remember what came of it."""
@@ -83,65 +132,135 @@ class Trials:
     async def narrow(self, kept: Trial, target: str, paths: Sequence[str], refused: Refusal) -> Trial:
         """Take over from a target tree as many files as the tests can live with.
 
-        Every step is tried on top of what was kept before, so what is returned was tried as a whole.
+        The files at fault are looked for with a few of the tests that speak against them. What is left is tried as a
+        whole with all tests, and each file at fault on top of that: what is returned was tried, and what is refused.
 
         Args:
             kept: a trial that holds; the start.
             paths: the files to choose from.
         """
-        return await self._narrow(kept, target, sorted(paths, key=_suspicion), refused)
-
-    async def _narrow(self, kept: Trial, target: str, paths: Sequence[str], refused: Refusal) -> Trial:
-        if not paths:
-            return kept
-        tree = await git.replace_paths(self._workspace["mirror"], kept.tree, target, paths)
-        trial = await self.attempt(tree)
-        if trial.holds:
-            return trial
-        if len(paths) == 1:
+        left = sorted(paths, key=_suspicion)
+        faulty: list[str] = []
+        watched = frozenset[str]()
+        while len(left) > 1:
+            tree = await self._with(kept.tree, target, left)
+            if not (await self.look(tree)).fault:
+                trial = await self.attempt(tree)
+                if trial.holds:
+                    kept, left = trial, []
+                    break
+                watched = frozenset(trial.against)
+            is_at_fault = self._seen_by(watched, kept.tree)
+            if not await is_at_fault(tree):
+                is_at_fault = self._fails  # it takes the other tests to see it
+            _, found = await self._faulty(kept.tree, target, left, is_at_fault)
+            faulty += found
+            left = [path for path in left if path not in found]
+        for path in [*left, *faulty]:
+            trial = await self.attempt(await self._with(kept.tree, target, [path]))
+            if trial.holds:
+                kept = trial
+                continue
             reason = "tests"
             if not is_worse(trial.evidence):
                 reason = "syntax" if trial.evidence["excerpt"] == NO_PYTHON else "imports"
-            await refused(paths[0], reason, trial.evidence, tree)
-            return kept
-        middle = len(paths) // 2
-        for half in (paths[:middle], paths[middle:]):
-            kept = await self._narrow(kept, target, half, refused)
+            await refused(path, reason, trial.evidence, trial.tree)
         return kept
 
+    async def _faulty(
+        self, start: str, target: str, paths: Sequence[str], is_at_fault: IsAtFault
+    ) -> tuple[str, list[str]]:  # fmt: skip
+        """Find files at fault by halving; return the tree without them as well."""
+        tree = await self._with(start, target, paths)
+        if not await is_at_fault(tree):
+            return tree, []
+        if len(paths) == 1:
+            return start, [*paths]
+        middle = len(paths) // 2
+        found: list[str] = []
+        for half in (paths[:middle], paths[middle:]):
+            start, more = await self._faulty(start, target, half, is_at_fault)
+            found += more
+        return start, found
+
+    async def _with(self, tree: str, target: str, paths: Sequence[str]) -> str:
+        return await git.replace_paths(self._workspace["mirror"], tree, target, paths)
+
+    def _seen_by(self, tests: frozenset[str], kept: str) -> IsAtFault:
+        """Return what tells of a tree whether these tests say worse than of another, or a look does."""
+        known: dict[str, bool] = {}
+
+        async def is_at_fault(tree: str) -> bool:
+            if tree not in known:
+                known[tree] = bool((await self.look(tree)).fault) or (
+                    bool(tests) and await self._speak(tests, tree, kept)
+                )
+            return known[tree]
+
+        return is_at_fault
+
+    async def _speak(self, tests: frozenset[str], tree: str, kept: str) -> bool:
+        before = await self._part(tests, kept)
+        run = await self._run(tree, tests)
+        evidence = compare(*within(tests, before, run))
+        if _may_be_chance(evidence):
+            run = _kinder(run, await self._run(tree, tests))
+            evidence = compare(*within(tests, before, run))
+        return is_worse(evidence)
+
+    async def _part(self, tests: frozenset[str], tree: str) -> Baseline:
+        """Return what some tests say of a tree that holds, without the others: some need those before them."""
+        if (tests, tree) not in self._parts:
+            run = await self._run(tree, tests)
+            self._parts[tests, tree] = Baseline(run.outcomes, self._baseline.unstable)
+        return self._parts[tests, tree]
+
+    async def _fails(self, tree: str) -> bool:
+        return bool((await self.look(tree)).fault) or not (await self.attempt(tree)).holds
+
     async def _try(self, tree: str) -> Trial:
-        await self._work.load(tree)
-        findings = await count_findings(self._work.path, self._workspace["files"])
-        broken = findings["by_rule"].get(SYNTAX, 0) > self._workspace["findings"]["by_rule"].get(SYNTAX, 0)
-        if broken:
-            trial = Trial(tree, False, no_evidence(NO_PYTHON), findings, count({}, 0.0))
+        sight = await self.look(tree)
+        if sight.fault == NO_PYTHON:
+            trial = Trial(tree, False, no_evidence(NO_PYTHON), sight.findings, count({}, 0.0))
         else:
-            run = await self._run()
+            run = await self._run(tree)
+            if _may_be_chance(compare(self._baseline, run)):
+                run = await self._confirmed(tree, run)
             evidence = compare(self._baseline, run)
-            if 0 < evidence["failing_total"] + evidence["vanished_total"] <= CONFIRM_MAX:
-                await self._work.load(tree)
-                run = _kinder(run, await self._run())
-                evidence = compare(self._baseline, run)
-            missing = [] if is_worse(evidence) else await self._missing(tree)
-            if missing:
-                evidence = no_evidence(_told(missing))
-            holds = not (is_worse(evidence) or missing)
-            trial = Trial(tree, holds, evidence, findings, count(run.outcomes, run.seconds))
+            holds = not (is_worse(evidence) or sight.fault)
+            if sight.fault and not is_worse(evidence):
+                evidence = no_evidence(sight.fault)
+            against = _spread(those_against(self._baseline, run))
+            trial = Trial(tree, holds, evidence, sight.findings, count(run.outcomes, run.seconds), against)
         write_json(self._file(tree), asdict(trial))
         return trial
 
-    async def _missing(self, tree: str) -> list[Missing]:
-        """Return what files of a tree take from others that had it before: the tests may not import them."""
-        await self._work.load(tree)
+    async def _confirmed(self, tree: str, run: Run) -> Run:
+        """Return what is left of a run that has few bad tests after a second one.
+
+        That they are bad again can be seen of them alone, where they are fine alone before. That it was chance cannot:
+        it may take the other tests.
+        """
+        tests = frozenset(those_against(self._baseline, run))
+        again = _kinder(run, await self._run(tree, tests))
+        if is_worse(compare(*within(tests, await self._part(tests, self._workspace["base"]), again))):
+            return again
+        return _kinder(run, await self._run(tree))
+
+    async def _missing(self) -> list[Missing]:
+        """Return what files of the loaded tree take from others that had it before: the tests may not import them."""
         missing = await anyio.to_thread.run_sync(self._imports.missing, self._work.path)
         if missing and self._missing_before is None:
             await self._work.load(self._workspace["base"])
             self._missing_before = await anyio.to_thread.run_sync(self._imports.missing, self._work.path)
         return sorted(missing - (self._missing_before or set()))
 
-    async def _run(self) -> Run:
-        self.runs += 1
-        return await run_tests(self._work, self._settings, self._report, expected=self._workspace["tests"]["total"])
+    async def _run(self, tree: str, only: Collection[str] = ()) -> Run:
+        """Run the tests on a tree, all of them or some files."""
+        await self._work.load(tree)
+        expected = 0 if only else self._workspace["tests"]["total"]
+        self.runs += not only
+        return await run_tests(self._work, self._settings, self._report, expected=expected, only=only)
 
     def _recall(self, tree: str) -> Trial | None:
         try:
@@ -152,6 +271,19 @@ class Trials:
 
     def _file(self, tree: str) -> Path:
         return Path(self._workspace["run_dir"]) / "trials" / self._workspace["tests"]["digest"][:16] / f"{tree}.json"
+
+
+def _spread(tests: Sequence[str]) -> list[str]:
+    """Return a few tests of as many test files as possible."""
+    by_file: dict[str, list[str]] = {}
+    for test in tests:
+        by_file.setdefault(test.partition("::")[0], []).append(test)
+    in_turn = itertools.chain(*itertools.zip_longest(*by_file.values()))
+    return sorted(itertools.islice((test for test in in_turn if test is not None), WATCHED_MAX))
+
+
+def _may_be_chance(evidence: Evidence) -> bool:
+    return 0 < evidence["failing_total"] + evidence["vanished_total"] <= CONFIRM_MAX
 
 
 def _told(missing: Sequence[Missing]) -> str:

@@ -15,7 +15,9 @@ from reference_agents.maintenance.evidence import (
     is_worse,
     no_evidence,
     run_tests,
+    those_against,
     unstable_tests,
+    within,
 )
 from reference_agents.maintenance.shapes import EVIDENCE_IDS_MAX, EXCERPT_CHARS_MAX, Outcome
 from reference_agents.maintenance.workspace import checkout
@@ -151,6 +153,29 @@ async def test_a_run_that_does_not_end_is_stopped_and_what_it_said_is_kept(
     assert "stopped after 3 seconds" in found["excerpt"]
 
 
+def test_the_tests_that_speak_against_a_change_can_be_asked_alone() -> None:
+    baseline = Baseline({"a.py::t": "passed", "a.py::u": "failed", "b.py::t": "passed", "c.py::t": "passed"})
+    told = Run({"a.py::t": "passed", "a.py::u": "failed", "b.py": "error"}, "", 1, False, 1.0)
+    assert those_against(baseline, told) == ["b.py", "b.py::t", "c.py::t"]
+    assert is_worse(compare(*within({"b.py"}, baseline, told)))
+    assert not is_worse(compare(*within({"a.py::t"}, baseline, told))), "of the others it says nothing"
+
+
+async def test_some_tests_are_run_as_they_are_among_all(
+    repository: MAKE, workspace_on: MAKE, settings: RunSettings
+) -> None:
+    # Named on the command line they would be read with another file of settings, and have other names.
+    files = {
+        "tests/test_a.py": "def test_a(): pass\n",
+        "tests/test_b.py": "def test_b(): pass\n",
+        "tests/pytest.ini": "[pytest]\npython_functions = nothing\n",
+    }
+    workspace = await workspace_on(repository(files))
+    async with checkout(workspace, "judge", workspace["base"]) as work:
+        told = await run_tests(work, settings, only=["tests/test_b.py::test_b", "tests/gone.py::test_c"])
+    assert told.outcomes == {"tests/test_b.py::test_b": "passed"}
+
+
 async def test_a_test_has_one_name_in_all_folders(repository: MAKE, workspace_on: MAKE, settings: RunSettings) -> None:
     text = """\
 import os, pytest
@@ -163,5 +188,6 @@ def test_path(path): assert path
     for owner in ("preparer", "judge"):
         async with checkout(workspace, owner, workspace["base"]) as work:
             told.append((await run_tests(work, settings)).outcomes)
+            assert len((await run_tests(work, settings, only=["test_a.py::test_path[test_a.py]"])).outcomes) == 1
     assert told[0] == told[1]
     assert [*told[0]] == [f"test_a.py::test_path[{path}]" for path in ("test_a.py", "x", "/elsewhere")]

@@ -9,6 +9,8 @@ import pytest
 
 from reference_agents.maintenance.outcomes import (
     ENVIRONMENT_VARIABLE,
+    ONLY_VARIABLE,
+    pytest_collection_modifyitems,
     pytest_collectreport,
     pytest_runtest_logreport,
 )
@@ -54,3 +56,21 @@ def test_a_file_that_cannot_be_collected_is_an_error(written: Path) -> None:
     pytest_collectreport(SimpleNamespace(nodeid="t.py", failed=True))
     pytest_collectreport(SimpleNamespace(nodeid="u.py", failed=False))
     assert written.read_text() == '{"test": "t.py", "outcome": "error", "when": ""}\n'
+
+
+@pytest.mark.parametrize(
+    ("only", "left"), [(None, 3), (["u.py::three"], 1), (["a/t.py::one", "gone.py::one"], 1), (["a/t.py"], 0)]
+)
+def test_of_the_tests_that_were_collected_some_are_run(
+    only: list[str] | None, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ONLY_VARIABLE, raising=False)
+    if only is not None:
+        (tmp_path / "only.json").write_text(json.dumps(only))
+        monkeypatch.setenv(ONLY_VARIABLE, str(tmp_path / "only.json"))
+    items = [SimpleNamespace(nodeid=test) for test in ("a/t.py::one", "a/t.py::Some::two", "u.py::three")]
+    told: list[Any] = []
+    hook = SimpleNamespace(pytest_deselected=lambda *, items: told.extend(items))
+    kept = [*items]
+    pytest_collection_modifyitems(SimpleNamespace(hook=hook), kept)
+    assert (len(kept), len(told)) == (left, 3 - left)
