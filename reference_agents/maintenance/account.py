@@ -15,7 +15,7 @@ from . import git
 from .evidence import no_evidence
 from .hearing import Hearing
 from .shapes import Accepted, Advice, Evidence, FindingCount, Judgement, Rejected, RunTally, Workspace
-from .trials import Trial
+from .trials import Sight, Trial
 from .workspace import patch_of
 
 __all__ = ["Account", "Outcome", "Recorder"]
@@ -67,7 +67,7 @@ class Account:
         """Write down what somebody said where the tests could not tell."""
         self._advice.append(advice)
 
-    async def take(self, name: str, before: Trial, after: Trial) -> None:
+    async def take(self, name: str, before: Trial | Sight, after: Trial | Sight) -> None:
         """Write down that an agent's work leads from one tree to another."""
         paths = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
         self.accept(name, paths, before.total - after.total)
@@ -105,8 +105,8 @@ class Account:
         if self._record is not None:
             await self._record(rejected)
 
-    async def refuse_gainless(self, name: str, before: Trial, after: Trial) -> None:
-        """Write down that an agent's work holds, and makes nothing better."""
+    async def refuse_gainless(self, name: str, before: Trial | Sight, after: Trial | Sight) -> None:
+        """Write down that an agent's work makes nothing better."""
         files = await git.changed_paths(self._workspace["mirror"], before.tree, after.tree)
         detail = f"{after.total} findings would be left, {before.total} are without it"
         await self.refuse(name, files, "no_gain", detail, tree=after.tree, onto=before.tree)

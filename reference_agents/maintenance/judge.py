@@ -4,17 +4,19 @@ Where coders contradict each other the coordinator asks it at three rungs: to me
 proposal by itself, to choose one. Asked by the lead, it judges a single patch, which is merging one.
 
 A change holds if no test fails that did not fail before, none is silent that said something before, and no file takes
-from another what that no longer has. Each proposal is tried alone and, where it breaks something, file by file; a new
-name only as a whole. Then the best of them is the ground on which the others are asked again: a tool that starts from
-the winner's tree has no conflict with it. That goes on while findings fall and the tests hold. Where the best are
-equally good by all of that, whoever has the skill to choose may say which.
+from another what that no longer has. Proposals are tried alone, that with the fewest findings first, until none is left
+that could be better than what holds; where one breaks something, its files at fault are looked for; a new name is taken
+only as a whole. Then the best of them is the ground on which the others are asked again: a tool that starts from the
+winner's tree has no conflict with it. That goes on while findings fall. What they add is tried together, and apart only
+where it does not hold: a run of the tests may take minutes. Where the best are equally good by all of that, whoever has
+the skill to choose may say which.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -45,7 +47,7 @@ from .shapes import (
     Verification,
     Workspace,
 )  # fmt: skip
-from .trials import Trial, Trials
+from .trials import Sight, Trial, Trials
 from .workspace import Worktree, checkout, patch_of, read_json, tree_of
 
 __all__ = [
@@ -266,23 +268,56 @@ def _untouched(workspace: Workspace, base: str) -> Trial:
     return Trial(base, True, no_evidence(), workspace["findings"], cast(RunTally, workspace["tests"]))
 
 
-def _is_better(plan: Plan, trial: Trial, than: Trial) -> bool:
+def _is_better(plan: Plan, trial: Trial | Sight, than: Trial | Sight) -> bool:
     if plan["kind"] == "rename":  # it is after something the linter does not count
         return trial.tree != than.tree and _but_for_order(trial) <= _but_for_order(than)
     return trial.total < than.total
 
 
-def _but_for_order(trial: Trial) -> int:
+def _but_for_order(trial: Trial | Sight) -> int:
     """Return how many findings are left that are not about the order of names: a new one may belong elsewhere."""
     return trial.total - sum(trial.findings["by_rule"].get(rule, 0) for rule in ORDER)
 
 
 class _Step(NamedTuple):
-    """An agent's work on top of a tree that holds, which holds as well."""
+    """An agent's work on top of a tree."""
 
-    agent: str
-    before: Trial
-    after: Trial
+    candidate: Candidate
+    before: Trial | Sight
+    after: Trial | Sight
+
+
+@dataclass(slots=True)
+class _Path:
+    """The steps from a tree that holds to what is made of it."""
+
+    ground: Trial
+    steps: list[_Step] = field(default_factory=list)
+    firm: int = 0
+    """So many steps lead to a tree that holds."""
+    aside: list[_Step] = field(default_factory=list)
+    """Steps that would make it worse."""
+    seen: dict[str, str] = field(default_factory=dict)
+    """The tree that each agent has left last, also where that was taken back: it is asked about what differs."""
+
+    @property
+    def end(self) -> Trial | Sight:
+        return self.steps[-1].after if self.steps else self.ground
+
+    def visited(self) -> set[str]:
+        return {self.ground.tree, *(step.after.tree for step in self.steps)}
+
+    def go(self, step: _Step) -> None:
+        self.steps.append(step)
+        self.seen[step.candidate.agent] = step.after.tree
+
+    def length(self, plan: Plan) -> int:
+        """Return how many steps lead to the best tree."""
+        best, length = cast(Trial | Sight, self.ground), 0
+        for number, step in enumerate(self.steps, start=1):
+            if _is_better(plan, step.after, best):
+                best, length = step.after, number
+        return length
 
 
 @dataclass(slots=True)
@@ -325,18 +360,30 @@ class _Case:
         return Outcome(verdict, result.tree, result.findings, best_single, result.tests, trials.runs)
 
     async def _best_alone(self, trials: Trials, untouched: Trial) -> tuple[Trial, int]:
-        """Try each proposal on its own; return the best of what holds, and the best that held as a whole."""
+        """Try proposals on their own; return the best of what holds, and the best that held as a whole."""
         best, winner, best_single = untouched, None, untouched.total
         held: list[tuple[Candidate, Trial]] = []
-        for number, candidate in enumerate(self._candidates):
-            share = 0.05 + 0.45 * number / len(self._candidates)
+        is_rename = self._plan["kind"] == "rename"
+        for candidate in self._candidates:
+            candidate.alone = (await trials.look(candidate.tree)).total
+        order = self._candidates if is_rename else sorted(self._candidates, key=lambda one: one.alone)
+        for number, candidate in enumerate(order):
+            # What cannot be better is tried for the figure alone: on top of what holds everybody is asked again.
+            is_late = candidate.alone > best.total and not is_rename
+            if is_late and candidate.alone >= best_single:
+                break
+            share = 0.05 + 0.45 * number / len(order)
             await self._report(share, f"trying {candidate.agent}: {len(candidate.files)} files")
-            trial = await trials.attempt(candidate.tree)
-            if trial.holds:
+            fault = (await trials.look(candidate.tree)).fault
+            trial = await trials.attempt(candidate.tree) if is_rename or not fault else None
+            if trial is not None and trial.holds:
                 best_single = min(best_single, trial.total)
+            elif is_late:
+                continue
             else:
-                looking = ": looking for the files" * (self._plan["kind"] != "rename")
-                await self._report(share, f"{candidate.agent} does not hold, {_in_words(trial.evidence)}{looking}")
+                said = fault if trial is None else _in_words(trial.evidence)
+                looking = ": looking for the files" * (not is_rename)
+                await self._report(share, f"{candidate.agent} does not hold, {said}{looking}")
                 trial = await self._narrow(trials, untouched, candidate, candidate.tree, sorted(candidate.files))
             candidate.alone = trial.total
             held.append((candidate, trial))
@@ -372,57 +419,102 @@ class _Case:
         A step that leaves as many findings as before is built on as well, because it may be what another coder needs:
         one tool turns `%` into `format`, the next one `format` into an f-string. If nothing comes of it, it is dropped.
         """
-        best, visited, pending = ground, {ground.tree}, list[_Step]()
         first = self._account.first
-        seen: dict[str, str] = {} if first is None else {first: ground.tree}
+        path = _Path(ground, seen={} if first is None else {first: ground.tree})
+        while True:
+            await self._ask_all(trials, path)
+            length = path.length(self._plan)
+            # What is known to be at fault is the last one, and has to be looked at also where it makes nothing better.
+            whole = len(path.steps) if _fault(path.end) else length
+            if whole <= path.firm or (not _fault(path.end) and await self._holds(trials, path, whole)):
+                break
+            await self._mend(trials, path, whole)
+        for step in path.steps[:length]:
+            await self._account.take(step.candidate.agent, step.before, step.after)
+        for step in (*path.aside, *path.steps[length:]):
+            await self._account.refuse_gainless(step.candidate.agent, step.before, step.after)
+        return await trials.attempt(path.steps[length - 1].after.tree) if length else ground
+
+    async def _ask_all(self, trials: Trials, path: _Path) -> None:
+        """Ask the coders again, each on top of what the one before has made of it, without running a test."""
         for number in range(ROUNDS_MAX):
-            before = ground.tree
+            before = path.end.tree
             for candidate in self._candidates:
-                files = await self._worth_asking(candidate, ground, seen.get(candidate.agent))
+                files = await self._worth_asking(candidate, path.end, path.seen.get(candidate.agent))
                 if not files:
                     continue
                 share = 0.5 + 0.45 * number / ROUNDS_MAX
-                await self._report(share, f"asking {candidate.agent} again: {best.total} left")
-                trial = await self._one_more(trials, ground, candidate, files)
-                seen[candidate.agent] = ground.tree
-                if trial.tree in visited:
+                await self._report(share, f"asking {candidate.agent} again: {path.end.total} left")
+                onto = path.end
+                after = await self._one_more(trials, onto, candidate, files)
+                path.seen[candidate.agent] = onto.tree
+                if after.tree in path.visited():
                     continue
-                if trial.total > ground.total:
-                    await self._account.refuse_gainless(candidate.agent, ground, trial)
+                step = _Step(candidate, onto, after)
+                if after.total > onto.total and not _fault(after):
+                    path.aside.append(step)
                     continue
-                seen[candidate.agent] = trial.tree
-                visited.add(trial.tree)
-                pending.append(_Step(candidate.agent, ground, trial))
-                ground = trial
-                if _is_better(self._plan, ground, best):
-                    best = ground
-                    for step in pending:
-                        await self._account.take(*step)
-                    pending.clear()
-            if ground.tree == before:
-                break
-        for step in pending:
-            await self._account.refuse_gainless(*step)
-        return best
+                path.go(step)
+                if _fault(after):
+                    return
+            if path.end.tree == before:
+                return
 
-    async def _worth_asking(self, candidate: Candidate, ground: Trial, seen: str | None) -> list[str]:
+    async def _holds(self, trials: Trials, path: _Path, length: int) -> bool:
+        """Return whether the tests can live with so many steps."""
+        if length <= path.firm:
+            return True
+        after = path.steps[length - 1].after
+        await self._report(None, f"trying what came of asking again: {after.total} left")
+        if (await trials.attempt(after.tree)).holds:
+            path.firm = length
+            return True
+        return False
+
+    async def _mend(self, trials: Trials, path: _Path, broken: int) -> None:
+        """Find the first step that the tests cannot live with, keep what they can, and take back what followed.
+
+        Args:
+            broken: so many steps do not hold.
+        """
+        if _fault(path.end) and not await self._holds(trials, path, broken - 1):
+            broken -= 1
+        while broken - path.firm > 1:
+            middle = (path.firm + broken) // 2
+            if not await self._holds(trials, path, middle):
+                broken = middle
+        candidate, _, broken_by = path.steps[path.firm]
+        del path.steps[path.firm :]
+        onto = await trials.attempt(path.end.tree) if path.steps else path.ground
+        changed = await git.changed_paths(self._workspace["mirror"], onto.tree, broken_by.tree)
+        after = await self._narrow(trials, onto, candidate, broken_by.tree, changed)
+        path.seen[candidate.agent] = onto.tree
+        if after.tree in path.visited():
+            return
+        if after.total > onto.total:
+            path.aside.append(_Step(candidate, onto, after))
+            return
+        path.go(_Step(candidate, onto, after))
+        path.firm += 1
+
+    async def _worth_asking(self, candidate: Candidate, ground: Trial | Sight, seen: str | None) -> list[str]:
         """Return the files an agent may have something to say about: those that are not as it last left them."""
         touched = set(await git.changed_paths(self._workspace["mirror"], seen or self._base, ground.tree))
         return sorted((touched if seen else touched | candidate.files) - candidate.refused)
 
-    async def _one_more(self, trials: Trials, ground: Trial, candidate: Candidate, files: list[str]) -> Trial:
-        """Return what holds of an agent's work on top of the ground, whether that is better or not."""
+    async def _one_more(
+        self, trials: Trials, ground: Trial | Sight, candidate: Candidate, files: list[str]
+    ) -> Trial | Sight:
+        """Return what an agent makes of the ground, whether that is better or not."""
         target = await self._ask(candidate, ground, files)
         wanted = [
             path for path in await git.changed_paths(self._workspace["mirror"], ground.tree, target) if path in files
         ]
         if not wanted:
             return ground
-        target = await git.replace_paths(self._workspace["mirror"], ground.tree, target, wanted)
-        trial = await trials.attempt(target)
-        return trial if trial.holds else await self._narrow(trials, ground, candidate, target, wanted)
+        return await trials.look(await git.replace_paths(self._workspace["mirror"], ground.tree, target, wanted))
 
-    async def _ask(self, candidate: Candidate, ground: Trial, files: list[str]) -> str:
+    async def _ask(self, candidate: Candidate, ground: Trial | Sight, files: list[str]) -> str:
         """Return what the agent makes of the ground; or, if it cannot be asked, what git can merge of its first."""
         try:
             proposal = await self._again(candidate.agent, ground.tree, files)
@@ -459,6 +551,11 @@ class _Case:
             await self._account.refuse(candidate.agent, [path], reason, _in_words(evidence), evidence, tree=tree)
 
         return await trials.narrow(ground, target, paths, refused)
+
+
+def _fault(step: Trial | Sight) -> str:
+    """Return why something does not hold that no test has seen; nothing if that is not known."""
+    return step.fault if isinstance(step, Sight) else ""
 
 
 def _in_words(evidence: Evidence) -> str:

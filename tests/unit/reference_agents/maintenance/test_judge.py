@@ -389,6 +389,81 @@ def test_the_card_names_the_skill() -> None:
     assert skills == ["judge_patches", "merge_patches", "verify_patch", "choose_proposal"]
 
 
+MODULES = {
+    **{f"{name}.py": "import json\nimport os\nimport sys\nx = 1\n" for name in "abcd"},
+    **{f"test_{name}.py": f"import {name}\n\n\ndef test_{name}():\n    assert {name}.x == 1\n" for name in "abcd"},
+}
+
+
+def editor(old: str, new: str, *only: str) -> Tool:
+    """Make a tool that puts one text in place of another."""
+
+    async def edit(job: Any) -> list[str]:
+        for path in job.paths:
+            text = (job.folder / path).read_text()
+            if not path.startswith("test_") and (not only or path in only):
+                (job.folder / path).write_text(text.replace(old, new))
+        return []
+
+    return edit
+
+
+async def test_what_coders_add_is_tried_together_and_a_worse_proposal_not_alone(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE
+) -> None:
+    workspace = await workspace_on(repository(MODULES), baseline=True)
+    plan = plan_for()
+    tools = {"one": editor("import os\n", ""), "two": editor("import sys\n", "", "a.py", "b.py")}
+    coders = Coders(workspace, plan, three=editor("import sys\n", "", "c.py"), **tools)
+    judgement = await judge_proposals(workspace, plan, await coders.propose(), again=coders.again)
+    assert {it["agent"]: (it["files"], it["removed"]) for it in judgement["accepted"]} == {
+        "coder-one": (["a.py", "b.py", "c.py", "d.py"], 4), "coder-two": (["a.py", "b.py"], 2),
+        "coder-three": (["c.py"], 1),
+    }  # fmt: skip
+    assert judgement["rejected"] == []
+    assert judgement["findings_after"]["total"] == judgement["best_single"] - 3
+    assert judgement["test_runs"] == 2, "the best alone, and all that was added to it"
+    assert judgement["tests_after"]["passed"] == 4
+
+
+@pytest.mark.parametrize("breaking", ["x = 1\n", "x = 2\n", "x =\n"])
+async def test_of_what_was_added_only_the_file_that_breaks_something_is_refused(
+    repository: MAKE, workspace_on: MAKE, plan_for: MAKE, breaking: str
+) -> None:
+    workspace = await workspace_on(repository(MODULES), baseline=True)
+    plan = plan_for()
+
+    async def breaks(job: Any) -> list[str]:
+        await editor("import sys\n", "")(job)
+        if "b.py" in job.paths:
+            text = (job.folder / "b.py").read_text()
+            (job.folder / "b.py").write_text(text.replace("x = 1\n", breaking))
+        return []
+
+    tools: dict[str, Tool] = {"a": editor("import os\n", ""), "b": breaks, "c": editor("import json\n", "", "c.py")}
+    coders = Coders(workspace, plan, **tools)
+    first, second, third = await coders.propose()
+    # The second one proposes less than it adds when it is asked again, so that it is not tried alone.
+    second["patch"] = (await make_proposal("coder-b", editor("import sys\n", "", "a.py"), workspace, plan))["patch"]
+    judgement = await judge_proposals(workspace, plan, [first, second, third], again=coders.again)
+    accepted = {it["agent"]: it["files"] for it in judgement["accepted"]}
+    assert accepted["coder-a"] == ["a.py", "b.py", "c.py", "d.py"]
+    async with checkout(workspace, "reader", judgement["patch"]["tree"]) as work:
+        made = {name: (work.path / f"{name}.py").read_text() for name in "abcd"}
+    refused = [(it["agent"], it["files"], it["reason"]) for it in judgement["rejected"] if it["reason"] != "no_gain"]
+    assert accepted["coder-c"] == ["c.py"], "also if it was asked on top of what does not hold"
+    if breaking == "x = 1\n":
+        assert (refused, accepted["coder-b"]) == ([], ["a.py", "b.py", "c.py", "d.py"])
+        return
+    assert refused == [("coder-b", ["b.py"], "tests" if breaking == "x = 2\n" else "syntax")]
+    assert accepted["coder-b"] == ["a.py", "c.py", "d.py"]
+    json = "import json\nx = 1\n"
+    assert made == {"a": json, "b": "import json\nimport sys\nx = 1\n", "c": "x = 1\n", "d": json}
+    assert judgement["tests_after"]["passed"] == 4
+    again = await judge_proposals(workspace, plan, [first, second, third], again=coders.again)
+    assert (again["digest"], again["test_runs"]) == (judgement["digest"], 0)
+
+
 EQUALS = {
     "a.py": "import os\nimport sys\nx = [1, 2]\n",
     "test_a.py": "import a\n\n\ndef test_a():\n    assert a.x == [1, 2]\n",
