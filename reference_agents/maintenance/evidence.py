@@ -40,8 +40,10 @@ __all__ = [
     "within",
 ]
 
-PYTEST_OPTIONS: Final = ("-q", "--tb=short", "--continue-on-collection-errors", "-p", "no:cacheprovider")
-"""A file that cannot be collected is a result like others, and nothing is left in the tree."""
+PYTEST_OPTIONS: Final = ("-q", "--tb=short", "-p", "no:cacheprovider")
+"""Nothing is left in the tree."""
+ALL_THE_SAME: Final = "--continue-on-collection-errors"
+"""A file that cannot be collected is a result like others."""
 BAD: Final = frozenset({"failed", "error"})
 TELLING: Final = frozenset({"passed", "xfailed", "xpassed"})
 """Outcomes of tests that did run and said something good."""
@@ -67,7 +69,8 @@ class Run:
     outcomes: dict[str, Outcome]
     output: str
     code: int
-    """Pytest's exit code; 4 means that it did not understand its options, 5 that there was nothing to run."""
+    """Pytest's exit code; 2 means that it broke off, 4 that it did not understand its options, 5 that there was nothing
+    to run."""
     timed_out: bool
     seconds: float
 
@@ -81,13 +84,20 @@ class Baseline:
 
 
 async def run_tests(
-    work: Worktree, settings: RunSettings, report: Report = silent, expected: int = 0, only: Collection[str] = ()
-) -> Run:  # fmt: skip
+    work: Worktree,
+    settings: RunSettings,
+    report: Report = silent,
+    expected: int = 0,
+    only: Collection[str] = (),
+    *,
+    collects_all: bool = False,
+) -> Run:
     """Run the tests of the tree in a worktree.
 
     Args:
         expected: how many tests the baseline has, for telling how far the run is.
         only: the tests to run; all, if none is named.
+        collects_all: run no test where there is a file that cannot be collected; the run then ends with code 2.
     """
     home = work.scratch / "home"
     shutil.rmtree(home, ignore_errors=True)
@@ -103,6 +113,8 @@ async def run_tests(
         listed.write_text(json.dumps(sorted(only)))
         env[plugin.ONLY_VARIABLE] = str(listed)
     command = [settings.python, "-m", "pytest", *PYTEST_OPTIONS, "-p", "squad_outcomes", *settings.options]
+    if not collects_all:
+        command.append(ALL_THE_SAME)
     limits = Limits(settings.seconds, FOREIGN_LIMITS.memory, FOREIGN_LIMITS.file_size)
     async with _telling(written, expected, report):
         done = await run_foreign(

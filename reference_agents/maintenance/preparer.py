@@ -36,6 +36,8 @@ repository has warnings be errors and pytest has learned new ones; it did not kn
 own name a plugin that is not here; it found no tests, as where another runner takes them by other names."""
 RUNS_MAX: Final = 6
 """Times that tests are run while something can be mended."""
+BROKE_OFF: Final = 2
+"""Pytest's exit code where it ends before it is through."""
 BROKEN_PLUGIN: Final = re.compile(r"PluginValidationError: Plugin '([\w.-]+)' for hook")
 """What pytest says of a plugin that was made for an older one; it ends over it."""
 NO_TESTS = BaselineShape(
@@ -144,13 +146,25 @@ class _Untouched:
     """What was fetched, or could not be; and plugins that were left out."""
 
     async def run(self) -> Run:
-        """Run them, and again as long as something is in the way that can be mended; behind it may be the next."""
+        """Run them, and again as long as something is in the way that can be mended; behind it may be the next.
+
+        They may take minutes: none of them is run while there are files for which something can be mended first.
+        """
         for _ in range(RUNS_MAX):
-            await self.work.load(self.base)
-            run = await run_tests(self.work, self.settings, self.report)
+            run = await self._run(collects_all=True)
+            if not await self._mends(run):
+                break
+        if run.code != BROKE_OFF:
+            return run
+        for _ in range(RUNS_MAX):
+            run = await self._run()
             if not await self._mends(run):
                 break
         return run
+
+    async def _run(self, *, collects_all: bool = False) -> Run:
+        await self.work.load(self.base)
+        return await run_tests(self.work, self.settings, self.report, collects_all=collects_all)
 
     def leave_to(self, options: tuple[str, ...]) -> None:
         """Run them with more options from now on."""

@@ -9,6 +9,7 @@ import pytest
 from a2a import AttemptFailed
 from reference_agents.maintenance import preparer as module
 from reference_agents.maintenance.environment import Environment
+from reference_agents.maintenance.evidence import Run, run_tests
 from reference_agents.maintenance.preparer import agent, prepare, prepare_workspace
 from reference_agents.maintenance.sandbox import Sandbox
 from reference_agents.maintenance.workspace import read_json
@@ -100,6 +101,35 @@ async def test_what_tests_do_not_find_is_fetched_as_far_as_it_is_known(
     workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
     assert fetched == [["first-need"], ["second-need"]]
     assert (workspace["evidence"], workspace["tests"]["passed"], workspace["notes"]) == ("ok", 1, ["a note"] * 2)
+
+
+async def test_while_something_can_be_fetched_no_test_is_run(
+    repository: MAKE, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[dict[str, str]] = []
+
+    async def watched(*arguments: Any, **options: Any) -> Run:
+        run = await run_tests(*arguments, **options)
+        runs.append(dict(run.outcomes))
+        return run
+
+    async def fetch(made: Environment, requirements: list[str]) -> Environment:
+        [site] = Path(made.python).parents[1].glob("lib/python*/site-packages")
+        (site / "a_need.py").write_text("")
+        return made
+
+    monkeypatch.setattr(module, "run_tests", watched)
+    monkeypatch.setattr(module, "extend_environment", fetch)
+    good = {"test_b.py": "def test_b(): pass\n", "requirements.txt": "a-need\n"}
+    repo = repository(good | {"test_a.py": "import a_need\ndef test_a(): pass\n"})
+    workspace = await made({"repository": str(repo.path)}, tmp_path / "run")
+    assert (workspace["evidence"], workspace["tests"]["passed"]) == ("ok", 2)
+    assert [len(outcomes) for outcomes in runs] == [1, 2, 2], "the file that is not collected, and two runs of all"
+    runs.clear()
+    beyond = repository(good | {"test_a.py": "import nothing_of_that_name\n"}, name="beyond")
+    workspace = await made({"repository": str(beyond.path)}, tmp_path / "other")
+    assert (workspace["evidence"], workspace["tests"]["passed"], workspace["tests"]["failed"]) == ("ok", 1, 1)
+    assert runs[-1] == {"test_a.py": "error", "test_b.py::test_b": "passed"}, "what cannot be mended is left aside"
 
 
 async def test_what_cannot_be_had_is_tried_once(
