@@ -88,6 +88,7 @@ class Agent(Peer):
         for attempt, answers in remembered:
             attempt.state = AttemptState.RUNNING
             attempt.beat_sent.clear()
+            attempt.hand_offs, attempt.is_deserted, attempt.last_word = 0, False, None  # asked for by who is gone
             attempt.next_beat = self.world.now
             self.work.attempts[attempt.task, attempt.fence] = attempt
             self.world.after(0, self._begin, attempt, answers)

@@ -281,7 +281,9 @@ class OneResolution(Checker):
             self.hold(record.number > max(tried, default=-1), f"rung {record.number} of {ruling.id} after {tried}")
         if isinstance(record, ConflictAppealed | PositionTaken):
             self.hold(record.party in ruling.parties, f"{record.party} is no party to {ruling.id}")
-            self.hold(record.party == cause.agent, f"{cause.agent} spoke for {record.party}")
+            # Who is no party itself may speak for another process of its principal (spec CONFLICT-2).
+            is_its_own = cause.agent not in ruling.parties and principal_of(record.party) == principal_of(cause.agent)
+            self.hold(record.party == cause.agent or is_its_own, f"{cause.agent} spoke for {record.party}")
 
     def _opens(self, record: ConflictOpened) -> None:
         if record.candidates is None:
