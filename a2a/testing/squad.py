@@ -35,7 +35,7 @@ class Squad:
     client: Client
     url: str
     settings: LinkSettings
-    """For further agents and clients; they get in with it."""
+    """For further agents and clients; they get in with it, and suffer no faults."""
     _mischief: Mischief
 
     @property
@@ -61,7 +61,7 @@ class Squad:
 
     def connect(self, name: str = "test", *, operator: bool = False) -> Client:
         """Return another client to enter."""
-        return connect(name=name, settings=replace(self.settings, operator=operator))
+        return connect(name=name, settings=self._mischief.for_client(replace(self.settings, operator=operator)))
 
 
 @asynccontextmanager
@@ -118,8 +118,7 @@ async def squad(
                 for number in range(1, n + 1):
                     name = agent.name if n == 1 else f"{agent.name}/{number}"
                     await serving.begin(_Post(agent, name, settings, mischief))
-            settings = mischief.for_client(settings)
-            async with connect(name="test", settings=replace(settings, operator=True)) as client:
+            async with connect(name="test", settings=mischief.for_client(replace(settings, operator=True))) as client:
                 yield Squad(server, client, listener.url, settings, mischief)
         except BaseException as error:  # noqa: BLE001 - it is raised below, once all that has begun has ended
             raised = error

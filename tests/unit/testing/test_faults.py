@@ -56,6 +56,8 @@ async def test_work_is_done_though_connections_end_messages_are_late_and_agents_
             async with anyio.create_task_group() as group:
                 for number in range(20):
                     group.start_soon(one, number)
+            async with running.connect("another") as another:  # whose connections may end as well
+                assert await another.call("double", {"number": 0}, key="other", losses=99) == 0
     suffered = running.suffered
     assert done == {number: 2 * number for number in range(20)}
     assert {fault.who for fault in suffered} <= {"worker/1", "worker/2", "client"}
