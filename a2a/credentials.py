@@ -30,6 +30,7 @@ __all__ = [
     "coordinator_dir",
     "default_ledger",
     "keep_secrets_with",
+    "known_as",
     "load_secret",
     "load_tokens",
     "provide_secret",
@@ -235,6 +236,34 @@ def keep_secrets_with(url: str, ledger: Path | None) -> Iterator[None]:
             shutil.rmtree(home, ignore_errors=True)
             if link.is_symlink() and link.readlink() == home.absolute():
                 link.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def known_as(url: str, other: str) -> Iterator[None]:
+    """Inside the block, have what this user knows of the coordinator at `other` count at `url` as well.
+
+    For a relay: whoever connects through it shows what is shown there.
+
+    Raises:
+        StateDirectoryError: there is something about another coordinator at `url`.
+        ConnectError: one of them is no address.
+    """
+    link, home = coordinator_dir(url), coordinator_dir(other)
+    if link == home:
+        raise StateDirectoryError(f"expected two addresses, got {url} and {other}")
+    _make(home)
+    if link.is_symlink():
+        link.unlink()  # of a relay that was killed
+    try:
+        link.symlink_to(home.absolute(), target_is_directory=True)
+    except FileExistsError as exc:
+        raise StateDirectoryError(
+            f"{link} has the tokens of a coordinator that was at {url}: take another port, or remove it"
+        ) from exc
+    try:
+        yield
+    finally:
+        link.unlink(missing_ok=True)
 
 
 def _secrets_in(directory: Path) -> list[Path]:

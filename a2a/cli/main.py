@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "claim": (".claims", "claim", "See who has and who waits for which resources."),
     "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
     "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
+    "tap": (".tap", "tap", "See every frame between a coordinator and its peers."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),
     "ask": (".ask", "ask", "Have a squad answer a question over a folder of documents."),
@@ -85,7 +86,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> No
 def cli() -> None:
     """Agents as separate processes: they discover each other, delegate tasks and acknowledge results.
 
-    `a2a dev` starts a coordinator to play with, `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame.
+    `a2a dev` starts a coordinator to play with, `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame
+    of a command, `a2a tap` those of all peers.
     """
 
 

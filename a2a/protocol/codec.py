@@ -34,8 +34,10 @@ __all__ = [
     "FrameLimits",
     "aside",
     "encode",
+    "maps_of",
     "pack",
     "unpack",
+    "without_form",
 ]
 
 Encoding = Literal["a2a.coord+msgpack", "a2a.coord+json"]
@@ -505,6 +507,30 @@ _ENVELOPE: tuple[tuple[str, str, type[Any]], ...] = (
     ("must", "must", bool),
 )
 """What a frame may have beside its message: attribute, wire name, type."""
+
+
+def maps_of(data: bytes, encoding: str) -> list[dict[Any, Any]]:
+    """Return the frames of a message as the maps they are, whether a `Decoder` would take them or not.
+
+    For whoever only shows them; nothing is decided by them.
+
+    Raises:
+        ValueError: they are no maps of this encoding.
+    """
+    try:
+        if encoding == JSON:
+            found = [json.loads(line) for line in data.decode().splitlines() if line.strip()]
+        else:
+            unpacker = msgpack.Unpacker(None, strict_map_key=False, max_buffer_size=0)
+            unpacker.feed(data)
+            found = []
+            while unpacker.tell() < len(data):
+                found.append(unpacker.unpack())
+    except (msgpack.UnpackException, RecursionError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    if not found or not all(isinstance(frame, dict) for frame in found):
+        raise ValueError("expected maps")
+    return found
 
 
 def _validated(validate: _Validate, kind: type[Message], values: dict[str, Any]) -> Message:

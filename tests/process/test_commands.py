@@ -419,3 +419,18 @@ def test_a_program_ends_with_its_agent_however_that_ends(
         agent.end(number)
         ended, _, _ = select.select([open_while_it_lives], [], [], BOUND)
         assert ended and open_while_it_lives.read() == b"", "the last holder of the pipe is gone"
+
+
+def test_a_tap_shows_what_agents_and_commands_say_and_leaves_nothing_behind(
+    a2a: Any, start: Start, coordinator: Any, home: Path
+) -> None:
+    _, ready = coordinator()
+    tap = start("tap", "--url", ready["url"], "--port", "0")
+    relay = tap.line("export A2A_URL=", "err").rpartition("=")[2]
+    start("agent", "exec", "--skill", "upper", "--url", relay, "--json", "--", "tr", "a-z", "A-Z").line()
+    assert a2a("delegate", "upper", "--text", "hello", "--url", relay) == "HELLO\n"
+    assert "< task.offer main-" in tap.line("< task.offer ")
+    assert "HELLO" in tap.line("> task.report ")
+    assert tap.end() == 0
+    there = [entry.name for entry in (home / "state" / "coordinators").iterdir()]
+    assert there == [ready["url"].removeprefix("ws://").replace(":", "_")]

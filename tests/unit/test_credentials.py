@@ -15,6 +15,7 @@ from a2a.credentials import (
     StateDirectoryError,
     check_state_dir,
     coordinator_dir,
+    known_as,
     load_secret,
     load_tokens,
     provide_secret,
@@ -183,3 +184,39 @@ def test_what_a_full_disk_does_not_keep_is_named_and_not_left_half(monkeypatch: 
     with pytest.raises(StateDirectoryError, match=f"{directory}/secrets/.* cannot be written: No space left"):
         provide_secret(URL, "someone")
     assert [path for path in directory.rglob("*") if path.is_file()] == []
+
+
+def test_a_relay_is_known_as_what_is_behind_it_and_only_as_long_as_it_is_there() -> None:
+    relay = "ws://127.0.0.1:7421"
+    tokens = provide_tokens(URL)
+    with known_as(relay, URL):
+        known = load_tokens(relay)
+        assert known is not None
+        assert known.token == tokens.token
+        assert provide_secret(relay, "planner") == provide_secret(URL, "planner")
+    assert load_tokens(relay) is None
+    assert not coordinator_dir(relay).is_symlink()
+    assert load_secret(URL, "planner") is not None
+
+
+def test_what_a_killed_relay_left_is_in_nobodys_way() -> None:
+    relay, other = "ws://127.0.0.1:7421", "ws://127.0.0.1:7422"
+    provide_tokens(other)
+    coordinator_dir(relay).symlink_to(coordinator_dir(other))
+    tokens = provide_tokens(URL)
+    with known_as(relay, URL):
+        known = load_tokens(relay)
+        assert known is not None
+        assert known.token == tokens.token
+    assert load_tokens(other) is not None
+
+
+def test_a_relay_takes_no_place_that_a_coordinator_has() -> None:
+    relay = "ws://127.0.0.1:7421"
+    tokens = provide_tokens(relay)
+    with pytest.raises(StateDirectoryError, match="has the tokens of a coordinator that was at ws://127.0.0.1:7421"):
+        with known_as(relay, URL):
+            pytest.fail("it is taken")
+    assert load_tokens(relay) == tokens
+    with pytest.raises(StateDirectoryError, match="expected two addresses"), known_as(URL, "ws://localhost:7420"):
+        pytest.fail("it is the same")

@@ -22,6 +22,7 @@ from a2a.protocol.codec import (
     FrameLimits,
     aside,
     encode,
+    maps_of,
     pack,
     unpack,
     without_form,
@@ -776,3 +777,21 @@ def test_a_number_of_the_envelope_is_one_that_every_language_can_hold(name):
     assert isinstance(one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 5.0}), MSGPACK), Frame)
     beyond = one(msgpack.packb({"id": "1", "kind": "ping", "body": {}, name: 1e300}), MSGPACK)
     assert refusal(beyond) == (ErrorCode.MALFORMED, False)
+
+
+def test_frames_are_shown_as_they_are() -> None:
+    odd = {"kind": "x", "payload": b"[1]", "n": 2**60, 3: None, "bad": b"\xff"}
+    assert maps_of(msgpack.packb(odd) * 2, MSGPACK) == [odd, odd]
+    assert maps_of(b'\n{"a":1}\n\n{"b":[{"c":1.5}]}\n', JSON) == [{"a": 1}, {"b": [{"c": 1.5}]}]
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"\xff", b'{"a":', b"[" * 100_000])
+def test_what_is_no_map_of_json_is_not_shown_as_one(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        maps_of(data, JSON)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x81\xa1a", b"\x81\xa1a\x01\x81", b"\xc1", b"\x91" * 100_000])
+def test_what_is_no_map_of_messagepack_is_not_shown_as_one(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        maps_of(data, MSGPACK)

@@ -1,0 +1,113 @@
+"""`a2a tap`: every frame between a coordinator and whoever connects here in its place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import click
+
+from ..credentials import known_as
+from ..loop import run as run_loop
+from ..loop import stop_on_signals
+from ..tap import Passed, Tap
+from .exits import Failure
+from .options import Connection, connection_options
+from .output import Output, escape, to_json
+
+__all__ = ["line_of", "tap"]
+
+PORT = 7421
+"""Beside the coordinator's."""
+_SHOWN_MAX = 400
+"""Characters of a frame's fields in a line."""
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: a free one.")
+@click.option("--agent", metavar="AGENT", help="Only what this agent, or this principal, says and hears.")
+@click.option("--task", metavar="TASK", help="Only frames that name this task.")
+@click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only frames of this kind, as task.offer.")
+@click.option("--full", "is_full", is_flag=True, help="Frames as they are, however long.")
+@connection_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per frame.")
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the frames.")
+def tap(connection: Connection, as_json: bool, is_quiet: bool, port: int, is_full: bool, **wanted: Any) -> None:
+    """Show every frame that agents and clients exchange with a coordinator, until Ctrl-C.
+
+    It listens on this machine, and passes on what comes to the coordinator at --url, and back, unchanged: have a peer
+    connect here instead (A2A_URL, --url). Your own commands and agents are known here as they are there; tokens and
+    secrets are not shown.
+    """
+    run_loop(lambda: _serve(connection.url, port, Output(as_json, is_quiet), is_full, **wanted))
+
+
+async def _serve(
+    url: str, port: int, out: Output, is_full: bool, agent: str | None, task: str | None, kinds: tuple[str, ...]
+) -> None:
+    stop = anyio.Event()
+    failed: list[Exception] = []
+
+    def tell(passed: Passed) -> None:
+        if not _is_wanted(passed, agent, task, kinds):
+            return
+        try:
+            if out.as_json:
+                out.record(_record_of(passed))
+            else:
+                out.line(escape(line_of(passed, datetime.now(), is_full=is_full)))
+        except (Failure, BrokenPipeError) as error:  # called by a connection, which could only log it
+            failed.append(error)
+            stop.set()
+
+    try:
+        listener = await Tap(url, tell).listen(port)
+    except OSError as error:
+        raise Failure(f"port {port} cannot be listened on: {error.strerror or error}") from error
+    try:
+        with known_as(listener.url, url):
+            async with anyio.create_task_group() as group:
+                await group.start(stop_on_signals, stop)
+                out.note(f"between {listener.url} and {url}; have peers connect here: export A2A_URL={listener.url}")
+                await stop.wait()
+                group.cancel_scope.cancel()
+    finally:
+        await listener.aclose()
+    if failed:
+        raise failed[0]
+
+
+def _is_wanted(passed: Passed, agent: str | None, task: str | None, kinds: tuple[str, ...]) -> bool:
+    if agent is not None and passed.agent != agent and passed.agent.partition("#")[0] != agent:
+        return False
+    if passed.frame is None:
+        return task is None and not kinds
+    return (task is None or passed.frame.get("task") == task) and (not kinds or passed.frame.get("kind") in kinds)
+
+
+def _record_of(passed: Passed) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "connection": passed.connection,
+        "agent": passed.agent,
+        "from": "peer" if passed.is_from_peer else "coordinator",
+    }
+    return told | ({"note": passed.note} if passed.frame is None else {"frame": passed.frame})
+
+
+def line_of(passed: Passed, at: datetime, *, is_full: bool = False) -> str:
+    """Return what passed in a line: when, who, which way, what kind, and its fields as far as they fit."""
+    who = passed.agent or f"connection {passed.connection}"
+    begin = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  {who:<20} {'>' if passed.is_from_peer else '<'}"
+    if passed.frame is None:
+        return f"{begin} {passed.note}"
+    fields = dict(passed.frame)
+    kind, task, fence = str(fields.pop("kind", "?")), fields.pop("task", None), fields.pop("fence", None)
+    about = "" if task is None else f" {task}" if fence is None else f" {task}/{fence}"
+    body, payload = fields.pop("body", {}), fields.pop("payload", None)
+    fields |= body if isinstance(body, dict) else {"body": body}
+    text = to_json(fields if payload is None else {**fields, "payload": payload})
+    if not is_full and len(text) > _SHOWN_MAX:
+        text = f"{text[:_SHOWN_MAX]}… ({len(text)} characters)"
+    return f"{begin} {kind}{about}  {text}"

@@ -1,0 +1,176 @@
+"""Stands between a coordinator and its peers, and tells of each message that passes; what passes is not changed.
+
+For every connection that a peer opens here another one is opened to the coordinator, with the same encoding. It reads
+what passes only to tell it, and so also what is malformed. `a2a tap` shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import ConnectError
+from .protocol.codec import maps_of
+from .transports.base import Transport
+from .transports.sending import FROM_COORDINATOR_MAX
+from .transports.websocket import Listener, WebSocketSettings, connect, serve
+
+__all__ = ["Passed", "Tap"]
+
+OPENS_DOORS = ("token", "operatorToken", "secret")
+"""Fields of hello and welcome that are not told: what is shown is passed on, as in a report about a fault."""
+_WAITING_MAX = 1024 * 1024
+"""Bytes that wait for one end, from which on the other is not read."""
+_SHOWN_BYTES = 100
+"""Of a message that holds no frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A frame that passed, or what is to be told of a connection."""
+
+    connection: int
+    """Numbers the peers' connections, from 1."""
+    agent: str
+    """Who said hello on it; empty before that."""
+    is_from_peer: bool
+    frame: dict[str, Any] | None
+    """As it was on the wire, without what opens a door. Payloads of MessagePack are text as they are in JSON."""
+    note: str = ""
+    """What there is to say where there is no frame."""
+
+
+class Tap:
+    """Relays between whoever connects here and one coordinator.
+
+    Args:
+        url: the coordinator's address.
+        tell: called with each frame that passes, before it goes on.
+    """
+
+    def __init__(self, url: str, tell: Callable[[Passed], None]) -> None:
+        self.url = url
+        self.tell = tell
+        self.settings = WebSocketSettings(
+            message_max_bytes=FROM_COORDINATOR_MAX, outbox_max_bytes=2 * FROM_COORDINATOR_MAX
+        )
+        self._numbers = 0
+        self._dialing: set[asyncio.Task[None]] = set()
+
+    async def listen(self, port: int) -> Listener:
+        """Take connections on this machine; close what is returned at the end.
+
+        Raises:
+            OSError: the port cannot be listened on.
+        """
+        return await serve("127.0.0.1", port, self._line, self.settings)
+
+    def _line(self) -> _End:
+        self._numbers += 1
+        return _Line(self, self._numbers).peer
+
+    def begin(self, dial: Coroutine[Any, Any, None]) -> None:
+        """Have the other half of a line opened."""
+        task = asyncio.create_task(dial)
+        self._dialing.add(task)
+        task.add_done_callback(self._dialing.discard)
+
+
+class _Line:
+    """A peer's connection and the one that was opened for it."""
+
+    def __init__(self, tap: Tap, number: int) -> None:
+        self.peer, self.coordinator = _End(self, is_peer=True), _End(self, is_peer=False)
+        self.peer.other, self.coordinator.other = self.coordinator, self.peer
+        self._tap = tap
+        self._number = number
+        self._agent = ""
+
+    def begin(self, peer: Transport) -> None:
+        """Open the connection to the coordinator; the peer waits for that."""
+        self.note("has connected")
+        peer.pause_reading()
+        self._tap.begin(self._dial(peer))
+
+    async def _dial(self, peer: Transport) -> None:
+        try:
+            await connect(self._tap.url, self.coordinator, self._tap.settings, subprotocols=(peer.subprotocol,))
+        except ConnectError as error:
+            self.note(str(error))
+            peer.close(1001, "no coordinator")
+            return
+        peer.resume_reading()  # one that has left meanwhile is found to have only now
+
+    def note(self, text: str, *, is_from_peer: bool = True) -> None:
+        self._tap.tell(Passed(self._number, self._agent, is_from_peer, None, text))
+
+    def passes(self, data: bytes, transport: Transport, *, is_from_peer: bool) -> None:
+        """Tell what is in a message."""
+        try:
+            maps = maps_of(data, transport.subprotocol)
+        except ValueError as error:
+            begins = f"{data[:_SHOWN_BYTES]!r}{'...' if len(data) > _SHOWN_BYTES else ''}"
+            self.note(f"{len(data)} bytes that are no frames ({error}): {begins}", is_from_peer=is_from_peer)
+            return
+        for frame in map(_as_text, maps):
+            body = frame.get("body")
+            if frame.get("kind") == "hello" and isinstance(body, dict):
+                self._agent = str(body.get("agentId", ""))
+            self._tap.tell(Passed(self._number, self._agent, is_from_peer, _without_secrets(frame)))
+
+
+class _End:
+    """One of the two connections of a line. A receiver."""
+
+    other: _End
+
+    def __init__(self, line: _Line, *, is_peer: bool) -> None:
+        self.transport: Transport | None = None
+        self._line = line
+        self._is_peer = is_peer
+        self._early: list[bytes] = []
+        """What came before the other connection stood."""
+
+    def opened(self, transport: Transport) -> None:
+        self.transport = transport
+        if self._is_peer:
+            self._line.begin(transport)
+        for data in self.other._early:
+            transport.send(data)
+
+    def received(self, data: bytes) -> None:
+        assert self.transport is not None, "it is open"
+        self._line.passes(data, self.transport, is_from_peer=self._is_peer)
+        to = self.other.transport
+        if to is None:
+            self._early.append(data)
+            return
+        to.send(data)
+        if to.waiting > _WAITING_MAX:
+            self.transport.pause_reading()
+            to.when_drained(self.transport.resume_reading)
+
+    def closed(self, reason: str) -> None:
+        self._line.note(f"connection closed: {reason}", is_from_peer=self._is_peer)
+        if self.other.transport is not None:
+            self.other.transport.close(1000, "the other end has closed")
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value with its `bin`, and whatever JSON has no form for, as text."""
+    if isinstance(value, dict):
+        return {str(name): _as_text(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def _without_secrets(frame: dict[str, Any]) -> dict[str, Any]:
+    body = frame.get("body")
+    if frame.get("kind") not in ("hello", "welcome") or not isinstance(body, dict):
+        return frame
+    return {**frame, "body": {name: "(hidden)" if name in OPENS_DOORS else value for name, value in body.items()}}
