@@ -15,11 +15,13 @@ from benchmarks.__main__ import BENCHMARKS, NOT_QUICK
 from benchmarks.machine import disk_directory
 
 ROOT = Path(__file__).parents[2]
+ELSEWHERE = {"backlog", "idle", "long", "restart"}
+"""Those that `tests/unit/benchmarks` runs in the same form, for the figures they have."""
 WITHIN = 100.0
 """Seconds: each takes less than ten of them on a machine that has nothing else to do."""
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in NOT_QUICK])
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in NOT_QUICK | ELSEWHERE])
 def test_a_quick_run_has_figures_and_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
     try:
         disk_directory(tmp_path)

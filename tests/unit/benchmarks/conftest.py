@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def quick(
         output, errors = capsys.readouterr()
         assert code == 0, errors
         _, *results = [json.loads(line) for line in output.splitlines()]
+        names = [result["name"] for result in results]
+        assert len(set(names)) == len(names)
+        assert {result["ratio_to"] for result in results} <= {None, *names}
+        assert all(math.isfinite(result["value"]) for result in results)
         assert not list(directory.iterdir())
         assert not own_state.exists()
         return {result["name"]: result["value"] for result in results}
