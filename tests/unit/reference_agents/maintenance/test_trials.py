@@ -146,8 +146,18 @@ async def test_what_a_file_no_longer_has_that_another_takes_does_not_hold_though
     assert (kept.holds, reasons) == (True, ["m1.py: imports"])
 
 
-@pytest.mark.parametrize(("in_order", "needy"), [(False, []), (True, []), (False, ["m0.py", "m3.py"])])
-@pytest.mark.parametrize("faulty", [[], ["m2.py"], ["m0.py", "m7.py"], NAMES])
+@pytest.mark.parametrize(
+    ("faulty", "in_order", "needy"),
+    [
+        ([], False, []),
+        (["m2.py"], False, []),
+        (["m2.py"], True, []),
+        (["m2.py"], False, ["m0.py", "m3.py"]),
+        (["m0.py", "m7.py"], True, []),
+        (["m0.py", "m7.py"], False, ["m0.py", "m3.py"]),
+        (NAMES, False, []),
+    ],
+)
 async def test_narrowing_keeps_every_file_that_is_not_at_fault(
     faulty: list[str],
     in_order: bool,
