@@ -633,16 +633,21 @@ async def test_what_decides_between_copies_needs_copies(helper: Agent) -> None:
                     running.client.delegate("count_words", {"text": "a"}, **wanted)
 
 
-@pytest.mark.parametrize("is_said", [False, True])
-async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_it_was_read(is_said: bool) -> None:
+def says() -> Agent:
+    """Return an agent that says what it is told."""
     agent = Agent("worker")
 
     @agent.skill
     async def say(what: str) -> str:
         return what
 
+    return agent
+
+
+@pytest.mark.parametrize("is_said", [False, True])
+async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_it_was_read(is_said: bool) -> None:
     with anyio.fail_after(BOUND):
-        async with squad(agent) as running:
+        async with squad(says()) as running:
             client = running.client
             async with client.delegate("say", {"what": "yes"}) as stands:
                 await stands.result()
@@ -666,14 +671,8 @@ async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_i
 
 @pytest.mark.parametrize("accepted", [True, False])
 async def test_a_result_that_was_overruled_is_read_with_that_said(accepted: bool) -> None:
-    agent = Agent("worker")
-
-    @agent.skill
-    async def say(what: str) -> str:
-        return what
-
     with anyio.fail_after(BOUND):
-        async with squad(agent) as running:
+        async with squad(says()) as running:
             client = running.client
             async with client.delegate("say", {"what": "yes"}) as stands:
                 await stands.result()
