@@ -111,8 +111,7 @@ class _Line:
         try:
             maps = maps_of(data, transport.subprotocol)
         except ValueError as error:
-            begins = f"{data[:_SHOWN_BYTES]!r}{'...' if len(data) > _SHOWN_BYTES else ''}"
-            self.note(f"{len(data)} bytes that are no frames ({error}): {begins}", is_from_peer=is_from_peer)
+            self.note(f"{len(data)} bytes that are no frames ({error}): {_beginning(data)}", is_from_peer=is_from_peer)
             return
         for frame in map(_as_text, maps):
             body = frame.get("body")
@@ -167,6 +166,13 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def _beginning(data: bytes) -> str:
+    """Return how a message begins that could not be read, up to what may open a door."""
+    ends = [place + len(name) for name in OPENS_DOORS if (place := data.find(name.encode())) >= 0]
+    shown = data[: min([*ends, _SHOWN_BYTES])]
+    return f"{shown!r}{'...' if len(data) > len(shown) else ''}"
 
 
 def _without_secrets(frame: dict[str, Any]) -> dict[str, Any]:

@@ -223,6 +223,18 @@ def test_an_end_that_reads_slowly_holds_up_the_other() -> None:
     assert coordinator.done == [b"1", b"2"]
 
 
+async def test_what_opens_a_door_is_hidden_also_where_the_hello_cannot_be_read() -> None:
+    with anyio.fail_after(BOUND):
+        async with between() as (near, far, told):
+            assert near.transport is not None
+            near.transport.send(b'{"kind":"hello","body":{"token":"open-sesame","secret":"x"')
+            near.transport.send(b"x" * 101)
+            await far.until(lambda: len(far.came) == 2)
+    assert told[1].note.endswith("""b'{"kind":"hello","body":{"token'...""")
+    assert told[2].note.endswith("x'...")
+    assert "sesame" not in str(told)
+
+
 async def test_what_json_has_no_form_for_is_told_as_text() -> None:
     odd = {"kind": "x", "payload": b"[1]", 3: None, "ext": msgpack.ExtType(5, b"a"), "bad": [b"\xff"]}
     far, near = Ends(), Ends()
