@@ -113,8 +113,26 @@ def test_the_facts_name_machine_versions_loop_and_filesystem(tmp_path: Path) -> 
     json.dumps(found)
 
 
+TAKES = """
+print("ready", flush=True)
+input()
+taken = bytearray(64 * 1024 * 1024)
+taken[::4096] = b"x" * len(taken[::4096])
+print("taken", flush=True)
+input()
+"""
+
+
 def test_what_a_process_has_in_memory_is_what_it_took() -> None:
-    before = memory_mb(os.getpid())
-    taken = bytearray(64 * 1024 * 1024)
-    taken[::4096] = b"x" * len(taken[::4096])
-    assert 55 < memory_mb(os.getpid()) - before < 90
+    # One that has lived for a while, as this one, may take again what it had before.
+    with subprocess.Popen(
+        [sys.executable, "-c", TAKES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdin is not None and running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        before = memory_mb(running.pid)
+        print(file=running.stdin, flush=True)
+        assert running.stdout.readline() == "taken\n"
+        grown = memory_mb(running.pid) - before
+        print(file=running.stdin, flush=True)
+    assert 55 < grown < 90
