@@ -10,9 +10,8 @@ REPO    ?=
 SDIST   ?= tabulate==0.8.9
 REQUEST ?= modernise to py311, keep the tests green
 APPROVE ?= auto
-# Three workers for two cores, as many tests wait: 7:39 in place of 9:06. One that is done takes from the others: a few
-# tests last as long as a thousand others.
-TEST_ARGS ?= -n 3 --dist worksteal
+# A worker that is done takes from the other: a few tests last as long as a thousand others.
+TEST_ARGS ?= -n 2 --dist worksteal
 
 .PHONY: setup node conformance test oldest long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
 	contest cases clean
