@@ -23,7 +23,7 @@ T = TypeVar("T")
 K = TypeVar("K")
 V = TypeVar("V")
 
-_KINDS = {str: "a text", int: "a whole number", bool: "True or False"}
+_KINDS = {str: "a text", int: "a whole number"}
 """What a kind of argument is called; any other by its name."""
 
 

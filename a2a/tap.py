@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from pydantic.alias_generators import to_camel
 
 from .errors import ConnectError
 from .protocol.codec import maps_of
+from .protocol.messages import Hello, Welcome
 from .transports.base import Transport
 from .transports.sending import FROM_COORDINATOR_MAX
 from .transports.websocket import Listener, WebSocketSettings, connect, serve
 
 __all__ = ["Passed", "Tap"]
 
-OPENS_DOORS = ("token", "operatorToken", "secret")
+OPENS_DOORS = sorted({to_camel(item.name) for kind in (Hello, Welcome) for item in fields(kind) if not item.repr})
 """Fields of hello and welcome that are not told: what is shown is passed on, as in a report about a fault."""
 _WAITING_MAX = 1024 * 1024
 """Bytes that wait for one end, from which on the other is not read."""
