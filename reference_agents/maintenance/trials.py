@@ -256,7 +256,7 @@ class Trials:
         return sorted(missing - (self._missing_before or set()))
 
     async def _run(self, tree: str, only: Collection[str] = ()) -> Run:
-        """Run the tests on a tree, all of them or some files."""
+        """Run the tests on a tree, all of them or those that are named."""
         await self._work.load(tree)
         expected = 0 if only else self._workspace["tests"]["total"]
         self.runs += not only
