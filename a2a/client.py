@@ -25,7 +25,7 @@ import anyio
 from .content import parts_payload
 from .delegator import AgentChange, AgentInfo, Mode, TaskHandle, expect
 from .errors import LocalProtocolError
-from .given import milliseconds_if_any, require_kind
+from .given import milliseconds_if_any, require_kind, whole
 from .ids import new_id, new_suffix
 from .link import Link, LinkSettings, require_secret, settings_with
 from .loop import running_loop
@@ -149,14 +149,22 @@ class Client(Reader):
         """Appeal against an outcome that has not taken effect yet, as a party's principal; once for a conflict."""
         await self.link.call(ConflictAppeal(conflict, ground, parts_payload(evidence, "evidence")))
 
-    async def confirm(self, task: str) -> None:
-        """Accept the result of any task this client may decide about, as it stands now.
+    async def confirm(self, task: str, *, if_generation: int | None = None) -> None:
+        """Accept the result of any task this client may decide about.
+
+        Args:
+            task: its id.
+            if_generation: the task's generation when its result was looked at, as in the `metadata` of `get`; by
+                default the result is accepted as it stands now, whatever was decided about it since.
 
         Raises:
             Forbidden: it may not.
             Conflict: there is no result to confirm.
+            GenerationMismatch: the task has gone on since, as where a conflict went against its result.
         """
-        await self._word(task, "accept", rework=False, reason="", feedback=None)
+        if if_generation is not None:
+            whole(if_generation, "if_generation")
+        await self._word(task, "accept", rework=False, reason="", feedback=None, if_generation=if_generation)
 
     async def reject(self, task: str, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """Reject the result of any task this client may decide about; with `rework` another revision follows."""
@@ -164,13 +172,21 @@ class Client(Reader):
         await self._word(task, "reject", rework=rework, reason=reason, feedback=payload)
 
     async def _word(
-        self, task: str, verdict: Literal["accept", "reject"], *, rework: bool, reason: str, feedback: bytes | None
+        self,
+        task: str,
+        verdict: Literal["accept", "reject"],
+        *,
+        rework: bool,
+        reason: str,
+        feedback: bytes | None,
+        if_generation: int | None = None,
     ) -> None:
         found = expect(await self.link.call(TaskGet(task, content=False)), TaskFound)
         metadata = found.view["metadata"]
         # Without a result the coordinator has the better words for why there is nothing to confirm.
         digest = metadata.get("resultHash") or "sha256:" + "0" * 64
-        await self.link.call(TaskConfirm(task, metadata["rev"], digest, verdict, rework, reason, feedback))
+        word = TaskConfirm(task, metadata["rev"], digest, verdict, rework, reason, feedback, if_generation)
+        await self.link.call(word)
 
     async def cancel(self, task: str, reason: str = "", *, mode: Mode = "coop") -> str:
         """Ask for any task to end, and return `canceled`, or `pending` while an agent winds down."""

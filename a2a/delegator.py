@@ -26,6 +26,7 @@ from .engine.delegation import Delegation, Review
 from .errors import (
     AlreadyAnswered,
     Conflict,
+    GenerationMismatch,
     Gone,
     LocalProtocolError,
     NotFound,
@@ -54,6 +55,8 @@ from .protocol.messages import (
     Ok,
     TaskDelegate,
     TaskEventNotice,
+    TaskFound,
+    TaskGet,
     TaskLimits,
     Timers,
 )
@@ -530,6 +533,8 @@ class TaskHandle:
         """Whether leaving the block accepts a result."""
         self._read: Review | None = None
         """The result that was read last. A newer one may be known by then, which nobody has seen."""
+        self._told = ""
+        """The conflict against the result of which whoever has the handle was told."""
         self._was_confirmed = False
         self._was_left = False
         self._look_at: asyncio.TimerHandle | None = None
@@ -581,6 +586,7 @@ class TaskHandle:
             Overruled: it was.
         """
         if review is not None and review.overruled:
+            self._told = review.overruled
             raise Overruled(self.id, result_value(review.payload), review.overruled)
 
     def _look_later(self, pause: float) -> None:
@@ -764,9 +770,30 @@ class TaskHandle:
 
         Raises:
             Conflict: it is not the current one any more.
+            Overruled: a conflict went against it since it was read, and it was not accepted. Once told, say it again
+                to accept it all the same.
         """
-        await self._say(self._owner.link.delegations.confirm(self._known, read=self._read), "confirm")
+        known, has_counted = self._known, False
+        while not has_counted:
+            read = self._read or known.review
+            if read is not None and read.overruled != self._told:
+                self._check_stands(read)
+            try:
+                await self._say(self._owner.link.delegations.confirm(known, read=read), "confirm")
+                has_counted = True
+            except GenerationMismatch:
+                await self._look_again(read)
         self._was_confirmed = True
+
+    async def _look_again(self, read: Review | None) -> None:
+        """Learn what became of the task while a word on its result was on the way (spec ACCEPT-8)."""
+        found = expect(await self._owner.link.call(TaskGet(self.id, content=False)), TaskFound)
+        metadata = found.view.get("metadata", {})
+        if read is None:
+            return
+        read.generation = found.generation
+        if (metadata.get("rev"), metadata.get("resultHash")) == (read.rev, read.result_hash):
+            read.overruled = metadata.get("overruled", "")
 
     async def reject(self, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """Reject the result that was read; with `rework` another revision follows, which sees the feedback.

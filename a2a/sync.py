@@ -350,9 +350,9 @@ class Client:
         """As `a2a.Client.context`."""
         return SyncSharedContext(self._client.context(context_id), self._there.call)
 
-    def confirm(self, task: str) -> None:
+    def confirm(self, task: str, *, if_generation: int | None = None) -> None:
         """As `a2a.Client.confirm`."""
-        self._there.call(self._client.confirm, task)
+        self._there.call(lambda: self._client.confirm(task, if_generation=if_generation))
 
     def reject(self, task: str, feedback: Any = "", *, rework: bool = True, reason: str = "") -> None:
         """As `a2a.Client.reject`."""

@@ -14,7 +14,7 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
-from ..errors import AlreadyAnswered, Overruled, StaleBasis, TaskError
+from ..errors import AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, checked, parse_value, read_line
 from .options import Common, common_options
@@ -213,12 +213,13 @@ async def _see_through(
                 _person(task, shown) as note,
                 told_when_nobody(client, skill, to, say) as note_state,
             ):
+                looked_at = 0
                 async for event in task.events():
                     shown.happened(event)
                     note(event)
                     note_state(event)
-                    if acceptance == "human" and event.state == "reported":
-                        await _have_accepted(client, task, out, shown)
+                    if acceptance == "human" and event.state == "reported" and event.generation > looked_at:
+                        looked_at = await _have_accepted(client, task, out, shown) or event.generation
             value = await task.result()
     except TaskError as error:
         if out.as_json:
@@ -268,19 +269,32 @@ async def _person(task: TaskHandle, shown: Follower) -> AsyncIterator[Callable[[
             waiting.cancel()
 
 
-async def _have_accepted(client: Client, task: TaskHandle, out: Output, shown: Follower) -> None:
-    """Have the person at the terminal say whether the result is good, where that person is an operator."""
+async def _have_accepted(client: Client, task: TaskHandle, out: Output, shown: Follower) -> int | None:
+    """Have the person at the terminal say whether the result is good, where that person is an operator.
+
+    Returns:
+        The task's generation when that person looked at it; None where nobody did.
+    """
     if not _sees_and_answers(client):
         out.note(f"{task.id} waits for an operator: a2a task confirm {task.id}, or a2a task reject {task.id}")
-        return
-    with shown.paused():
-        out.value(artifacts_value((await client.get(task.id))["artifacts"]))
-        click.echo("Is this good? [y, or what is wrong with it] ", nl=False, err=True)
-        said = (await read_line()).strip()
-    if said.lower() in ("y", "yes"):
-        await client.confirm(task.id)
-    else:
-        await client.reject(task.id, said)
+        return None
+    while True:
+        looked_at = await client.get(task.id)
+        metadata = looked_at["metadata"]
+        with shown.paused():
+            out.value(artifacts_value(looked_at["artifacts"]))
+            if "overruled" in metadata:
+                click.echo(f"It was overruled by conflict {metadata['overruled']}.", err=True)
+            click.echo("Is this good? [y, or what is wrong with it] ", nl=False, err=True)
+            said = (await read_line()).strip()
+        if said.lower() not in ("y", "yes"):
+            await client.reject(task.id, said)
+            return int(metadata["generation"])
+        try:
+            await client.confirm(task.id, if_generation=metadata["generation"])
+            return int(metadata["generation"])
+        except GenerationMismatch:
+            out.note(f"{task.id} has gone on since: look at it again")
 
 
 def _sees_and_answers(client: Client) -> bool:

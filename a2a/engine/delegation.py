@@ -58,6 +58,8 @@ class Review:
     """Decisions that it relies on and that have moved since; it waits for a word as well."""
     overruled: str = ""
     """The conflict that was decided against it, or empty."""
+    generation: int | None = None
+    """The task's, when this was known of its result: who accepts it names that (spec ACCEPT-8)."""
 
     @property
     def is_what_its_hash_says(self) -> bool:
@@ -186,8 +188,9 @@ class Delegations:
         review = read or delegation.review
         if review is None or delegation.task is None:
             return None
+        if_gen = review.generation if verdict == "accept" else None
         request = self.session.request(
-            TaskConfirm(delegation.task, review.rev, review.result_hash, verdict, rework, reason_code, feedback)
+            TaskConfirm(delegation.task, review.rev, review.result_hash, verdict, rework, reason_code, feedback, if_gen)
         )
         if verdict == "reject" and delegation.review is review:
             delegation.review = None
@@ -281,6 +284,7 @@ class Delegations:
                         message.agent,
                         message.unseen_steer,
                         message.stale_basis,
+                        generation=message.generation,
                     )
             return list(changed)
         if isinstance(message, TaskSettled):
@@ -366,7 +370,9 @@ class Delegations:
                     StaleBasis(item["key"], item["seen"], item["current"]) for item in metadata.get("staleBasis", ())
                 ]
                 agent, overruled = metadata.get("agent", ""), metadata.get("overruled", "")
-                delegation.review = Review(rev, result_hash, message.payload, agent, is_late, stale, overruled)
+                delegation.review = Review(
+                    rev, result_hash, message.payload, agent, is_late, stale, overruled, message.generation
+                )
             for ask in message.asks:
                 if "answer" not in ask and state not in _ENDED:
                     payload = ask["payload"]

@@ -224,7 +224,7 @@ def settled_notice(task: Task, *, content: bool = True) -> TaskSettled:
 
 
 def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now: int) -> Decision:
-    """The delegator accepts or rejects exactly the result it saw. Spec ACCEPT-3 to ACCEPT-6."""
+    """The delegator accepts or rejects exactly the result it saw. Spec ACCEPT-3 to ACCEPT-6, ACCEPT-8."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -249,6 +249,13 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
             ErrorCode.CONFLICT,
             f"revision {message.rev} of task {task.id} is {result.result_hash}, not {message.result_hash}",
             data={"rev": result.rev, "resultHash": result.result_hash},
+        )
+    if message.if_gen not in (None, task.generation):
+        # The same result, but seen before something was decided about it (spec ACCEPT-8).
+        return refuse(
+            ErrorCode.GENERATION_MISMATCH,
+            f"task {task.id} has generation {task.generation}, the word is for {message.if_gen}",
+            data={"generation": task.generation, "state": task.state.value},
         )
     if task.group is not None and message.verdict == "reject" and message.rework:
         return refuse(

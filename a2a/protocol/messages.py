@@ -807,6 +807,8 @@ class TaskConfirm(Message):
     reason_code: Annotated[str, Field(max_length=64)] = ""
     payload: bytes | None = None
     """Feedback for the next revision: a JSON array of A2A Parts."""
+    if_gen: Uint | None = None
+    """Only if the task's generation is still this one."""
 
 
 @dataclass(slots=True)

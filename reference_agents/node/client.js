@@ -15,6 +15,14 @@ export class TaskEnded extends Error {
   }
 }
 
+/** A result that was not confirmed: since it was read, something came up that somebody has to look at. */
+export class Doubtful extends Error {
+  constructor(task, doubts) {
+    super(`${task}: ${doubts.join("; ")}`);
+    this.doubts = doubts;
+  }
+}
+
 /** Why a result should not be confirmed unseen: what it relies on has moved (CTX-10), a conflict went against it (CONFLICT-15). */
 function doubtsOf({ staleBasis = [], overruled }) {
   const moved = staleBasis.map(({ key, seen, current }) => `it relies on revision ${seen} of ${key}, which was ${current}`);
@@ -79,11 +87,24 @@ export class Client extends EventEmitter {
     return this.waiting.get(task).outcome;
   }
 
-  /** Say that the result is good (ACCEPT-5). One that needed no word has had it already. */
-  async accept({ task, rev, resultHash, settled }) {
+  /**
+   * Say that the result is good (ACCEPT-5), as it was when it was read (ACCEPT-8); else the promise is rejected with
+   * `Doubtful`. One that needed no word has had it already.
+   */
+  async accept({ task, rev, resultHash, gen, doubts = [], settled }) {
     if (settled) return "completed";
-    const { body } = await this.session.request("task.confirm", { task, body: { rev, resultHash } }, { durable: true });
-    return body.state;
+    for (let ifGen = gen; ; ) {
+      try {
+        const { body } = await this.session.request("task.confirm", { task, body: { rev, resultHash, ifGen } }, { durable: true });
+        return body.state;
+      } catch (problem) {
+        if (problem.code !== "generation_mismatch") throw problem;
+        const { view, gen: now } = await this.get(task);
+        const since = doubtsOf(view.metadata).filter((doubt) => !doubts.includes(doubt));
+        if (since.length > 0) throw new Doubtful(task, since);
+        ifGen = now;
+      }
+    }
   }
 
   /** Send the result back, for another revision with `rework`. */
@@ -150,14 +171,14 @@ export class Client extends EventEmitter {
       return;
     }
     if (frame.kind === "task.ask") this.#asked(frame.task, frame.body.askNo, frame.payload);
-    if (frame.kind === "task.review") this.#reviewed(entry, frame.body, frame.payload);
+    if (frame.kind === "task.review") this.#reviewed(entry, frame);
     if (frame.kind === "task.settled") this.#settled(entry, frame);
   }
 
-  #reviewed(entry, { rev, resultHash: hash, ...told }, payload) {
+  #reviewed(entry, { gen, body: { rev, resultHash: hash, ...told }, payload }) {
     // What is confirmed is what was read: the hash is worked out from these bytes.
     if (resultHash("completed", payload) !== hash) return this.emit("problem", new Error(`${entry.task}: not the result that is named`));
-    entry.review = { task: entry.task, rev, resultHash: hash, artifacts: JSON.parse(payload), doubts: doubtsOf(told) };
+    entry.review = { task: entry.task, rev, resultHash: hash, gen, artifacts: JSON.parse(payload), doubts: doubtsOf(told) };
     entry.resolve({ ...entry.review, settled: false });
   }
 
@@ -171,12 +192,13 @@ export class Client extends EventEmitter {
 
   /** How a task stands that was there before: its review may have gone to the process that delegated it first. */
   async #catchUp(entry) {
-    const { view, result, asks = [] } = await this.get(entry.task);
+    const { view, gen, result, asks = [] } = await this.get(entry.task);
     const { state, rev = 0, resultHash: hash, reason, detail } = view.metadata;
     if (state === "completed") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: true });
     else if (ENDS.has(state)) entry.reject(new TaskEnded(entry.task, { state, reason, detail }));
     else if (state === "reported") {
-      entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, doubts: doubtsOf(view.metadata), settled: false });
+      const doubts = doubtsOf(view.metadata);
+      entry.resolve({ task: entry.task, rev, resultHash: hash, gen, artifacts: result, doubts, settled: false });
     }
     for (const { askNo, payload, answer } of asks) {
       if (answer === undefined && state === "parked") this.#asked(entry.task, askNo, payload);

@@ -531,6 +531,13 @@ WRONG: tuple[Wrong, ...] = (
         broken=("ACCEPT-4",),
     ),
     Wrong(
+        "takes-a-word-for-another-generation",
+        COORDINATOR,
+        "A word on a result counts whatever was decided since it was seen.",
+        the_bug("confirm-not-bound-to-its-generation"),
+        broken=("ACCEPT-8",),
+    ),
+    Wrong(
         "sends-back-without-end",
         COORDINATOR,
         "A result is sent back as often as the delegator likes.",

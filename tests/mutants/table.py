@@ -319,6 +319,14 @@ MUTANTS: tuple[Mutant, ...] = (
         caught_by=("I10",),
     ),
     Mutant(
+        "confirm-not-bound-to-its-generation",
+        "A word on a result counts whatever was decided since it was seen.",
+        RESULTS,
+        "    if message.if_gen not in (None, task.generation):",
+        "    if False:",
+        caught_by=("I10",),
+    ),
+    Mutant(
         "confirm-not-bound-to-its-revision",
         "A word on an older revision settles the newest.",
         RESULTS,

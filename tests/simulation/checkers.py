@@ -230,6 +230,8 @@ class CompletedMeansConfirmed(Checker):
                 message.rev == task.rev and message.result_hash == digest,
                 f"{task.id}: a word on revision {message.rev} {message.result_hash} settles {task.rev} {digest}",
             )
+            is_of_now = message.if_gen in (None, len(task.events))
+            self.hold(is_of_now, f"{task.id}: a word for generation {message.if_gen} settles {len(task.events)}")
         if isinstance(record, Reworked):
             self.hold(record.rev == task.rev, f"{task.id}: revision {record.rev} goes back, {task.rev} is current")
             return

@@ -185,6 +185,7 @@ class Client(Peer):
             other = chance.choice(("0" * 64, review.result_hash[7:]))
             self.session.request(TaskConfirm(delegation.task, rev, f"sha256:{other[::-1]}", "accept"))
             self.session.request(TaskConfirm(delegation.task, rev + 1, review.result_hash, "accept"))
+            self.session.request(TaskConfirm(delegation.task, rev, review.result_hash, "accept", if_gen=1))
         draw = chance.random()
         has_doubts = draw < manners.review_rework or (delegation.task in self._canceled and manners.cancel)
         if has_doubts and "redundancy" not in delegation.request.spec:

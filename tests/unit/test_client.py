@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from a2a import Agent, Client, Server, TaskCanceled, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
-from a2a.errors import ConnectError, ConnectionLost, Forbidden, LocalProtocolError
+from a2a.errors import ConnectError, ConnectionLost, Forbidden, GenerationMismatch, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
 
@@ -188,7 +188,10 @@ async def test_a_human_confirms_what_asks_for_a_human(helper: Agent) -> None:
                         break
                 with pytest.raises(Forbidden, match="a human confirms"):
                     await owner.confirm(task.id)
-                await running.client.confirm(task.id)
+                generation = (await running.client.get(task.id))["metadata"]["generation"]
+                with pytest.raises(GenerationMismatch, match=f"{task.id} has generation {generation}, the word is for"):
+                    await running.client.confirm(task.id, if_generation=generation - 1)
+                await running.client.confirm(task.id, if_generation=generation)
                 assert await task.result() == "draft"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from a2a import Agent, AttemptFailed, Conflict, ConnectionLost, TaskCanceled, TaskContext, TaskError, TaskFailed
 from a2a import delegator as module
+from a2a.engine.delegation import Delegations
 from a2a.engine.policy import Policy
 from a2a.errors import (
     Gone,
@@ -658,6 +659,8 @@ async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_i
                 await client.resolve(conflict, stands.id)
                 assert (await client.get(lost.id))["metadata"]["overruled"] == conflict
                 if is_said:
+                    with pytest.raises(Overruled, match=f"was overruled by conflict {conflict}; confirm or"):
+                        await lost.confirm()
                     await lost.confirm()
                     await lost.__aexit__(None, None, None)
                 else:
@@ -667,6 +670,33 @@ async def test_leaving_a_block_is_no_word_on_a_result_that_was_overruled_since_i
                     assert lost_to.value.conflict == conflict
             states = [(await client.get(task.id))["metadata"]["state"] for task in (stands, lost)]
             assert states == ["completed", "completed" if is_said else "reported"]
+
+
+@pytest.mark.parametrize("stands", [True, False])
+async def test_a_word_that_crosses_what_is_decided_about_its_result(
+    stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Delegations, "_decided", lambda self, message: None)  # the news is still on its way
+    with anyio.fail_after(BOUND):
+        async with squad(says()) as running:
+            client = running.client
+            async with client.delegate("say", {"what": "yes"}) as other:
+                await other.result()
+                async with client.delegate("say", {"what": "no"}) as task:
+                    await task.result()
+                    conflict = await client.raise_conflict("result", other.id, task.id)
+                    await client.resolve(conflict, task.id if stands else other.id)
+                    if not stands:
+                        with pytest.raises(Overruled) as told:
+                            await task.confirm()
+                        assert (told.value.task, told.value.value, told.value.conflict) == (task.id, "no", conflict)
+                        assert (await client.get(task.id))["metadata"]["state"] == "reported"
+                    await task.confirm()
+                    assert (await client.get(task.id))["metadata"]["state"] == "completed"
+                if stands:
+                    with pytest.raises(Overruled):
+                        await other.confirm()
+                await other.confirm()
 
 
 @pytest.mark.parametrize("accepted", [True, False])

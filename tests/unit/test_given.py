@@ -175,6 +175,11 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_TEXT, "stance", lambda it, wrong: it.client.take_position("main-k1", wrong)),
     (NO_JSON, "value", lambda it, wrong: it.client.take_position("main-k1", "no", wrong)),
     (NO_JSON, "evidence", lambda it, wrong: it.client.appeal("main-k1", "new_evidence", wrong)),
+    (
+        tuple(wrong for wrong in NO_NUMBER if wrong != 2**60),
+        "if_generation",
+        lambda it, wrong: it.client.confirm("main-1", if_generation=wrong),
+    ),
     (NO_JSON, "feedback", lambda it, wrong: it.client.reject("main-1", wrong)),
     (NO_NUMBER, "askNo", lambda it, wrong: it.client.answer("main-1", wrong, "yes")),
     (NO_JSON, "value", lambda it, wrong: it.client.answer("main-1", 1, wrong)),

@@ -206,6 +206,29 @@ async def the_first_word_counts(under: Coordinator) -> None:
     check(answer.kind == "error" and answer.code == "conflict", "error conflict", answer)
 
 
+@coordinator("ACCEPT-8", also=("ACCEPT-6",))
+async def a_word_for_another_generation_does_not_count(under: Coordinator) -> None:
+    """It is `generation_mismatch`, with the generation there is; a repeat of the word that counted is `ok`."""
+    client, worker, offer = await begun(under)
+    await worker.admitted(offer)
+    review = await client.reviewed(offer.task)
+    found = await client.request("task.get", task=offer.task)
+    generation = found["gen"]
+    for verdict in ("accept", "reject"):
+        answer = await client.confirm(review, verdict, ifGen=generation - 1)
+        check(answer.kind == "error" and answer.code == "generation_mismatch", "error generation_mismatch", answer)
+        data = answer.body.get("data") or {}
+        is_told = data.get("generation") == generation and data.get("state") == "reported"
+        check(is_told, f"generation {generation} and state reported in data", answer)
+    wrong = "sha256:" + "0" * 64
+    other = await client.confirm(review, ifGen=generation - 1, resultHash=wrong)
+    check(other.kind == "error" and other.code == "conflict", "error conflict, as it is another result", other)
+    check(await client.state(offer.task) == "reported", "state reported", "")
+    for _ in range(2):
+        answer = await client.confirm(review, ifGen=generation)
+        check(answer.kind == "ok" and answer.body.get("state") == "completed", "ok, completed", answer)
+
+
 @coordinator("ACCEPT-7")
 async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
     """Without a word within `confirmMs` the task ends, completed or failed by `timer`, unless results are held."""

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 
-import { Client, TaskEnded } from "../client.js";
+import { Client, Doubtful, TaskEnded } from "../client.js";
 import { COMMON_HELP, optionsOf, shown, tokenOf } from "../options.js";
 
 const HELP = `Usage: client.js [OPTIONS] COMMAND
@@ -65,10 +65,8 @@ const commands = {
     process.stderr.write(`${task}${created ? "" : " (was there)"}\n`);
     const result = await client.result(task);
     print(result.artifacts);
-    if (!result.doubts?.length) return client.accept(result);
-    for (const doubt of result.doubts) process.stderr.write(`${task}: ${shown(doubt)}\n`);
-    process.stderr.write("Not confirmed: somebody has to look at it first.\n");
-    process.exitCode = 4;
+    if (result.doubts?.length) throw new Doubtful(task, result.doubts);
+    await client.accept(result);
   },
   async get(client, [task]) {
     print(await client.get(task));
@@ -101,7 +99,8 @@ try {
   await commands[command](client, rest);
 } catch (problem) {
   process.stderr.write(`${shown(problem.message)}\n`);
-  process.exitCode = problem instanceof TaskEnded ? 3 : 1;
+  if (problem instanceof Doubtful) process.stderr.write("Not confirmed: somebody has to look at it first.\n");
+  process.exitCode = problem instanceof TaskEnded ? 3 : problem instanceof Doubtful ? 4 : 1;
 } finally {
   await client.close();
 }

@@ -52,7 +52,7 @@ test("a result is read, and confirmed by what was read", async () => {
   assert.deepEqual(result.artifacts, JSON.parse(RESULT));
   const accepted = client.accept(result);
   const { id, task, body } = await socket.next("task.confirm");
-  assert.deepEqual([task, body], ["main-7", { rev: 0, resultHash: HASH }]);
+  assert.deepEqual([task, body], ["main-7", { rev: 0, resultHash: HASH, ifGen: 4 }]);
   socket.say({ kind: "ok", re: id, body: { state: "completed" } });
   assert.equal(await accepted, "completed");
 });
@@ -153,6 +153,36 @@ test("after a rejection the next revision is waited for", async () => {
   socket.say({ kind: "ok", re: id, body: { state: "queued" } }, { ...review, mseq: 2, body: { ...review.body, rev: 1 } });
   await rejected;
   assert.equal((await client.result("main-7")).rev, 1);
+});
+
+test("a word names the generation that was seen, and is said again where nothing speaks against the result", async () => {
+  await delegated();
+  socket.say(review);
+  const accepted = client.accept(await client.result("main-7"));
+  const { id, body } = await socket.next("task.confirm");
+  assert.equal(body.ifGen, review.gen);
+  socket.say({ kind: "error", re: id, body: { code: "generation_mismatch", detail: "it has 9", retryable: true } });
+  const look = await socket.next("task.get");
+  const metadata = { state: "reported", rev: 0, resultHash: HASH };
+  socket.say({ kind: "task.found", re: look.id, task: "main-7", gen: 9, payload: RESULT, body: { view: { metadata } } });
+  await turn();
+  const again = await socket.next("task.confirm");
+  assert.equal(again.body.ifGen, 9);
+  socket.say({ kind: "ok", re: again.id, body: { state: "completed" } });
+  assert.equal(await accepted, "completed");
+});
+
+test("a result that was overruled while its word was on the way is not accepted", async () => {
+  await delegated();
+  socket.say(review);
+  const accepted = client.accept(await client.result("main-7"));
+  const { id } = await socket.next("task.confirm");
+  socket.say({ kind: "error", re: id, body: { code: "generation_mismatch", detail: "it has 9", retryable: true } });
+  const look = await socket.next("task.get");
+  const metadata = { state: "reported", rev: 0, resultHash: HASH, overruled: "main-k8" };
+  socket.say({ kind: "task.found", re: look.id, task: "main-7", gen: 9, payload: RESULT, body: { view: { metadata } } });
+  await assert.rejects(accepted, { doubts: ["it was overruled by conflict main-k8"] });
+  assert.equal(socket.kinds().filter((kind) => kind === "task.confirm").length, 1);
 });
 
 test("a rejection that is refused leaves the result that there is", { timeout: 10_000 }, async () => {

@@ -342,18 +342,14 @@ def test_without_a_terminal_a_human_is_waited_for(command: Any, world: Any) -> N
     assert "waits for an operator: a2a task confirm main-" in done.err
 
 
-def test_at_a_terminal_the_human_sees_the_result_and_says_the_word(
-    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = iter(["longer please\n", "y\n"])
-    shown: list[Any] = []
-
-    async def read_line() -> str:
-        return next(said)
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What an operator at a terminal is shown."""
+    values: list[Any] = []
 
     class Shown(Output):
         def value(self, value: Any) -> None:
-            shown.append(value)
+            values.append(value)
 
     run = Common.run
 
@@ -362,8 +358,44 @@ def test_at_a_terminal_the_human_sees_the_result_and_says_the_word(
         return run(self, work)
 
     monkeypatch.setattr(delegate_module, "_sees_and_answers", lambda client: client.is_operator)
-    monkeypatch.setattr(delegate_module, "read_line", read_line)
     monkeypatch.setattr(Common, "run", run_shown)
+    return values
+
+
+def test_a_result_that_a_conflict_goes_against_while_the_human_reads_is_shown_again(
+    command: Any, world: Any, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    async def read_line() -> str:
+        if not read:
+            async with (
+                connect(world.url, operator=True) as other,
+                other.delegate("count_words", {"text": "a"}) as stands,
+            ):
+                await stands.result()
+                [doubtful] = [task["id"] for task in await other.list(skill="draft")]
+                read.append(await other.raise_conflict("result", stands.id, doubtful))
+                await other.resolve(read[0], stands.id)
+        return "y"
+
+    monkeypatch.setattr(delegate_module, "read_line", read_line)
+    done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
+    assert done.code == 0, done.err
+    assert "has gone on since: look at it again" in done.err
+    assert f"It was overruled by conflict {read[0]}." in done.err
+    assert shown == ["draft", "draft", "draft"], "twice to say the word, and then as the result"
+
+
+def test_at_a_terminal_the_human_sees_the_result_and_says_the_word(
+    command: Any, world: Any, shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = iter(["longer please\n", "y\n"])
+
+    async def read_line() -> str:
+        return next(said)
+
+    monkeypatch.setattr(delegate_module, "read_line", read_line)
     done = command("delegate", "draft", "--acceptance", "human", "--timeout", "20")
     assert done.code == 0, done.err
     assert shown == ["draft", "draft longer please", "draft longer please"]

@@ -102,7 +102,7 @@ def test_a_task_that_was_there_before_is_looked_up(bench: Bench) -> None:
     assert get.message == TaskGet("t-1")
     metadata = {"state": "completed", "rev": 1, "resultHash": HASH, "agent": "w", "confirmedBy": "d"}
     bench.reply(get, TaskFound("t-1", 4, {"metadata": metadata}, payload=b"[1]"))
-    assert delegation.review == Review(1, HASH, b"[1]", "w")
+    assert delegation.review == Review(1, HASH, b"[1]", "w", generation=4)
     assert delegation.settled is not None and delegation.settled.state == "completed"
 
 
@@ -179,6 +179,23 @@ def test_a_result_that_was_overruled_is_known_from_the_word_or_from_a_look(bench
     assert delegation.review.overruled == "", "the next revision is another result"
 
 
+def test_who_accepts_names_the_generation_in_which_it_learned_of_the_result(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review())
+    bench.delegations.confirm(delegation)
+    [word] = bench.messages()
+    assert (word.verdict, word.if_gen) == ("accept", review().generation)
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    metadata = {"state": "reported", "rev": 0, "resultHash": HASH, "agent": "w", "overruled": "k1"}
+    bench.reply(look, TaskFound("t-1", 9, {"metadata": metadata}))
+    [get] = bench.session.outgoing()
+    bench.reply(get, TaskFound("t-1", 9, {"metadata": metadata}, payload=b"[]"))
+    bench.delegations.confirm(delegation)
+    bench.delegations.confirm(delegation, "reject")
+    assert [(word.verdict, word.if_gen) for word in bench.messages()] == [("accept", 9), ("reject", None)]
+
+
 def test_one_look_waits_for_a_connection_however_long_that_is_away(bench: Bench) -> None:
     delegation = bench.delegate()
     bench.session.disconnected()
@@ -205,7 +222,7 @@ def test_a_review_is_confirmed_by_its_revision_and_hash(bench: Bench) -> None:
     assert bench.delegations.confirm(delegation) is None, "there is nothing to confirm yet"
     assert bench.notice(review()) == [delegation]
     bench.delegations.confirm(delegation)
-    assert bench.messages() == [TaskConfirm("t-1", 0, HASH, "accept")]
+    assert bench.messages() == [TaskConfirm("t-1", 0, HASH, "accept", if_gen=3)]
 
 
 def test_a_rejected_review_is_gone_and_an_older_one_does_not_replace_a_newer(bench: Bench) -> None:
@@ -216,7 +233,7 @@ def test_a_rejected_review_is_gone_and_an_older_one_does_not_replace_a_newer(ben
     assert delegation.review is None
     bench.notice(review(1, b"[new]"))
     bench.notice(review(0, b"[old]"))
-    assert delegation.review == Review(1, HASH, b"[new]", "w")
+    assert delegation.review == Review(1, HASH, b"[new]", "w", generation=3)
 
 
 def test_a_settled_notice_brings_the_result_of_an_automatic_acceptance(bench: Bench) -> None:
@@ -239,7 +256,7 @@ def test_a_task_that_ends_with_a_result_that_came_to_somebody_else_is_read(bench
     assert adopting.message == look.message == TaskGet("t-1")
     metadata = {"state": "completed", "rev": 1, "resultHash": HASH, "agent": "w"}
     bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata}, payload=b"[1]"))
-    assert delegation.has_ended and delegation.review == Review(1, HASH, b"[1]", "w")
+    assert delegation.has_ended and delegation.review == Review(1, HASH, b"[1]", "w", generation=4)
 
 
 def test_questions_wait_for_their_answer(bench: Bench) -> None:

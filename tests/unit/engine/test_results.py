@@ -355,6 +355,19 @@ def test_the_word_is_on_exactly_one_result(boss, task, worker, review, hash_resu
     assert boss.refused(TaskConfirm(task, 1, review.result_hash)) == ErrorCode.CONFLICT
 
 
+def test_a_word_for_another_generation_does_not_count(town, boss, task, worker, review):
+    for generation in (0, review.generation - 1, review.generation + 1):
+        for verdict in ("accept", "reject"):
+            word = TaskConfirm(task, 0, review.result_hash, verdict, if_gen=generation)
+            answer = boss.say(word)
+            told = {"generation": review.generation, "state": "reported"}
+            assert (answer.code, answer.retryable, answer.data) == (ErrorCode.GENERATION_MISMATCH, True, told)
+            assert f"generation {review.generation}, the word is for {generation}" in answer.detail
+    word = TaskConfirm(task, 0, review.result_hash, if_gen=review.generation)
+    assert boss.say(word) == Ok(state="completed")
+    assert boss.say(word) == Ok(state="completed"), "a repeat is for the generation it counted in"
+
+
 def test_there_is_nothing_to_confirm_before_a_report(boss, task, worker, offer, hash_result):
     digest = hash_result("completed", b"[]")
     assert boss.refused(TaskConfirm(task, 0, digest)) == ErrorCode.CONFLICT

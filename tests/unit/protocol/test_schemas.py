@@ -322,7 +322,7 @@ MOST: list[Message] = [
     ),
     TaskVerdict("main-7", 8, "late", "the attempt had ended"),
     TaskReview("main-7", 4, 0, HASH, PARTS, "counter", 600_000, True, [StaleBasis("plan", 1, 2)]),
-    TaskConfirm("main-7", 0, HASH, "reject", True, "style", PARTS),
+    TaskConfirm("main-7", 0, HASH, "reject", True, "style", PARTS, 3),
     TaskSettled("main-7", 5, "completed", "", "", 1, HASH, "auto", "counter", PARTS),
     TaskCancel("main-7", "kill", "no more need", 0),
     TaskRevoke("main-7", 8, "cancel", "coop", 10_000),

@@ -1,6 +1,7 @@
 """Somebody says that things contradict each other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,8 @@ def test_results_that_contradict_each_other_settle_nothing_until_that_is_decided
     assert case.states() == ["reported", "reported"]
     one, other = (case.town.task(task).results[-1] for task in case.tasks)
     assert (one.overruled, other.overruled) == (answer.conflict, "")
+    crossing = replace(word, if_gen=review.generation)
+    assert case.boss.refused(crossing) == ErrorCode.GENERATION_MISMATCH, "it was said before that was decided"
     shown = [case.boss.say(TaskGet(task)).view["metadata"].get("overruled") for task in case.tasks]
     assert shown == [answer.conflict, None]
     case.town.pass_time(10_000)
