@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import StoreCorrupt, StoreError, StoreTooNew
 from .files import sync, sync_directory
-from .rows import as_group
+from .rows import as_group, hash_of_key
 
 __all__ = [
     "LEDGERS",
@@ -57,6 +57,7 @@ _COLUMN_SINCE = {
     ("log", "first"): _GROUPS_SINCE,
     ("conflicts", "lsn"): 4,
     ("contexts", "lsn"): 5,
+    ("keys", "part"): 7,
 }
 """A table and its column to the schema that has had it first."""
 
@@ -269,6 +270,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Run the migrations the file has not seen, each whole or not at all."""
     connection.create_function("as_group", 5, as_group, deterministic=True)
+    connection.create_function("hash_of_key", 2, hash_of_key, deterministic=True)
     for version in range(_version(connection) + 1, len(MIGRATIONS) + 1):
         script = f"BEGIN IMMEDIATE;\n{MIGRATIONS[version - 1]}\nPRAGMA user_version = {version};\nCOMMIT;"
         try:

@@ -23,7 +23,7 @@ from .base import Entry, Snapshot
 from .blobs import BlobDirectory
 from .database import LEDGERS, MIGRATIONS, Parameters, connect_reader, run, too_new
 from .files import resolved
-from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in
+from .rows import Row, archived_from, conflicts_from, conflicts_query, entries_in, of_key
 
 __all__ = ["LedgerReader"]
 
@@ -110,7 +110,10 @@ class LedgerReader:
 
     def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None."""
-        rows = self._run("find_archived_by_task", (task,)) if key is None else self._run("find_archived_by_key", key)
+        if key is None:
+            rows = self._run("find_archived_by_task", (task,))
+        else:
+            rows = self._run("find_archived_by_key", of_key(*key))
         return next(iter(archived_from(ArchivedTask, rows, self._blobs)), None)
 
     def list_archived(self, wanted: dict[str, Any], *, whole: bool = True) -> list[ArchivedTask]:

@@ -7,6 +7,7 @@ by its place among the digests in the row. It knows the columns' order in `sql/q
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,11 +30,18 @@ __all__ = [
     "conflicts_query",
     "entries_from",
     "entries_in",
+    "hash_of_key",
+    "of_key",
     "to_rows",
 ]
 
 Row = tuple[Any, ...]
 K = TypeVar("K", ArchivedTask, ArchivedContext)
+
+PART_RECORDS = 65_536
+"""Records whose tasks have their keys in one part: some 16,000 keys in 60 pages, which stay in SQLite's cache."""
+_HASH_BITS = 47
+"""What SQLite keeps of a number in six bytes."""
 
 _FORMS = frozenset(
     (str, of_task, int, bytes, of_payload) for of_task in (str, type(None)) for of_payload in (bytes, type(None))
@@ -49,6 +57,8 @@ class Rows(NamedTuple):
     groups: list[Row]
     """Of the log: one at most."""
     tasks: list[Row]
+    keys: list[Row]
+    """Of these tasks."""
     conflicts: list[Row]
     conflict_tasks: list[Row]
     contexts: list[Row]
@@ -64,12 +74,13 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: B
     pieces = [payload for entry in entries if (payload := entry.payload) is not None and len(payload) >= LARGE_BYTES]
     besides = [piece for kept in archived for piece in kept.beside]
     digests = blobs.put([*pieces, *besides]) if pieces or besides else []
-    rows = Rows([_group(entries, b"".join(digests[: len(pieces)]))] if entries else [], [], [], [], [])
+    rows = Rows([_group(entries, b"".join(digests[: len(pieces)]))] if entries else [], [], [], [], [], [])
     rest = iter(digests[len(pieces) :])
     for kept in archived:
         named = b"".join(next(rest) for _ in kept.beside)
         if isinstance(kept, ArchivedTask):
             rows.tasks.append((*kept[:-1], named))
+            rows.keys.append((kept.lsn // PART_RECORDS + 1, hash_of_key(kept.scope, kept.key), kept.task))
         elif isinstance(kept, ArchivedContext):
             rows.contexts.append((*kept[:-1], named))
         else:
@@ -77,6 +88,18 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: B
             rows.conflicts.append((conflict, lsn, kind, about, _BETWEEN.join(tasks), body, named))
             rows.conflict_tasks.extend((task, lsn) for task in tasks)
     return rows
+
+
+def hash_of_key(scope: str, key: str) -> int:
+    """Return the number by which a task is found that was delegated with a key; two keys may have the same."""
+    # The length in front: ("ab", "c") and ("a", "bc") are two keys.
+    digest = hashlib.blake2b(f"{len(scope)}:{scope}{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - _HASH_BITS)
+
+
+def of_key(scope: str, key: str) -> dict[str, object]:
+    """Return what the statement that finds a task by its key is given."""
+    return {"hash": hash_of_key(scope, key), "scope": scope, "key": key}
 
 
 def entries_from(rows: Iterable[Row], after: int, upto: int, blobs: BlobDirectory, ledger: Path) -> Iterator[Entry]:

@@ -25,7 +25,7 @@ from .blobs import BlobDirectory
 from .database import Parameters, adopt, check, connect_reader, connect_writer, create, run
 from .files import resolved
 from .lock import LedgerLock
-from .rows import K, Row, archived_from, conflicts_from, conflicts_query, entries_in
+from .rows import K, Row, archived_from, conflicts_from, conflicts_query, entries_in, of_key
 from .writer import GroupWriter, Job
 
 __all__ = ["SqliteStore"]
@@ -113,7 +113,7 @@ class SqliteStore(Store):
         if (task is None) == (key is None):
             raise ValueError("find_archived needs either a task or a key")
         if key is not None:
-            found = await self._archived(ArchivedTask, "find_archived_by_key", key)
+            found = await self._archived(ArchivedTask, "find_archived_by_key", of_key(*key))
         else:
             found = await self._archived(ArchivedTask, "find_archived_by_task", (task,))
         return next(iter(found), None)

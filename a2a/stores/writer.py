@@ -237,6 +237,8 @@ class GroupWriter:
                 connection.executemany(QUERIES["append_group"], rows.groups)
                 if rows.tasks:
                     connection.executemany(QUERIES["archive_tasks"], rows.tasks)
+                    connection.executemany(QUERIES["keep_keys"], rows.keys)
+                    _move_keys(connection, rows.keys)
                 if rows.conflicts:
                     connection.executemany(QUERIES["archive_conflicts"], rows.conflicts)
                     connection.executemany(QUERIES["archive_conflict_tasks"], rows.conflict_tasks)
@@ -262,6 +264,13 @@ class GroupWriter:
                 return False  # its owner ended without `aclose`: nobody is left to tell
             raise
         return True
+
+
+def _move_keys(connection: sqlite3.Connection, kept: Sequence[tuple[Any, ...]]) -> None:
+    """Move on with the keys of older parts, twice as many as were kept: a part is empty before the next is full."""
+    moved = {"newest": max(part for part, _, _ in kept), "count": 2 * len(kept)}
+    run(connection, "move_keys", moved)
+    run(connection, "drop_moved_keys", moved)
 
 
 def _settle(future: asyncio.Future[int], result: int) -> None:

@@ -122,6 +122,21 @@ INSERT OR REPLACE INTO archive
   (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- keep_keys --
+-- Have archived tasks found by a part and the hash of their keys
+INSERT OR IGNORE INTO keys (part, hash, task) VALUES (?, ?, ?);
+
+-- move_keys --
+-- Put the first keys of parts that are older than one to those of part 0; `drop_moved_keys` follows
+INSERT OR IGNORE INTO keys
+SELECT 0, hash, task FROM keys WHERE part > 0 AND part < :newest ORDER BY part, hash, task LIMIT :count;
+
+-- drop_moved_keys --
+-- Take them out of the parts they were in
+DELETE FROM keys WHERE (part, hash, task) IN (
+  SELECT part, hash, task FROM keys WHERE part > 0 AND part < :newest ORDER BY part, hash, task LIMIT :count
+);
+
 -- find_archived_by_task --
 -- The archived task with this id, or no row
 SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
@@ -129,8 +144,14 @@ WHERE task = ?;
 
 -- find_archived_by_key --
 -- The archived task with this scope and key, the newest where a key was used again, or no row
-SELECT task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs FROM archive
-WHERE scope = ? AND key = ? ORDER BY lsn DESC LIMIT 1;
+WITH RECURSIVE parts (part) AS (
+  SELECT min(part) FROM keys
+  UNION ALL SELECT (SELECT min(part) FROM keys WHERE keys.part > parts.part) FROM parts WHERE part IS NOT NULL
+)
+SELECT archive.task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, dead_letter, blobs
+FROM parts CROSS JOIN keys ON keys.part = parts.part AND keys.hash = :hash
+CROSS JOIN archive ON archive.task = keys.task
+WHERE scope = :scope AND key = :key ORDER BY lsn DESC LIMIT 1;
 
 -- list_archived --
 -- Archived tasks that are not gone and pass, newest first

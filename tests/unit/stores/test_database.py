@@ -20,7 +20,7 @@ from a2a.stores import database
 from a2a.stores.base import Entry
 from a2a.stores.blobs import BlobDirectory
 from a2a.stores.database import MIGRATIONS, QUERIES, check, connect_reader, connect_writer, create, run
-from a2a.stores.rows import archived_from, entries_from
+from a2a.stores.rows import archived_from, entries_from, of_key
 from tests.ledger_file import insert
 
 PAGE_BYTES = 8_192
@@ -90,7 +90,6 @@ def test_a_task_is_read_by_its_index(path):
     with closing(connect_reader(path)) as connection:
         for name, index in (
             ("list_blobs", "log_by_blobs"),
-            ("find_archived_by_key", "archive_by_key"),
             ("list_archived", "archive_by_lsn"),
             ("list_ended", "archive_by_time"),
             ("find_prunable", "archive_by_time"),
@@ -105,6 +104,16 @@ def test_a_task_is_read_by_its_index(path):
             assert f"INDEX {index}" in plan, plan
             # Those that settled in the same millisecond are put in order apart.
             assert "TEMP B-TREE" not in re.sub("TEMP B-TREE FOR (LAST TERM|RIGHT PART)", "", plan), plan
+
+
+def test_a_task_is_found_by_the_hash_of_its_key_in_each_part(path):
+    create(path)
+    with closing(connect_reader(path)) as connection:
+        statement = f"EXPLAIN QUERY PLAN {QUERIES['find_archived_by_key'].split(chr(10), 1)[1]}"
+        plan = [row[3] for row in connection.execute(statement, of_key("desk", "k"))]
+    looks = [step for step in plan if " keys" in step or " archive" in step]
+    assert "keys USING PRIMARY KEY (part=? AND hash=?)" in " ".join(looks), plan
+    assert all(look.startswith("SEARCH") for look in looks), plan
 
 
 def test_a_page_of_the_log_begins_where_it_is_wanted(path):
@@ -295,7 +304,7 @@ def test_a_damaged_page_is_found(filled):
 
 def test_a_damaged_schema_whose_words_are_no_text_is_found(filled):
     path = filled(1)
-    name, statement = b"archive_by_keyarchive", b"CREATE INDEX archive_by_key"
+    name, statement = b"archive_by_timearchive", b"CREATE INDEX archive_by_time"
     content = path.read_bytes()
     assert content.count(name) == content.count(statement) == 1
     # SQLite quotes the name where it says that the statement is none.
@@ -417,13 +426,36 @@ def test_a_ledger_with_a_row_for_each_entry_keeps_all_that_is_in_it(path, monkey
     assert check(path) == len(entries)
 
 
+KEPT = (
+    "INSERT INTO archive (task, scope, key, state, settled_at, body, lsn, skill, parent, context_id, gone)"
+    " VALUES (?, ?, ?, 'completed', 5, x'01', ?, '', NULL, '', ?)"
+)
+
+
+def test_a_ledger_with_one_index_of_all_keys_has_each_task_found_by_its_key(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", MIGRATIONS[:6])
+        create(path)
+    tasks = [(f"t{lsn}", "s" * (lsn % 3), f"k{lsn % 40}", lsn, lsn % 2) for lsn in range(1, 101)]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(KEPT, tasks)
+        connection.commit()
+    with closing(connect_writer(path)) as connection:
+        found = {run(connection, "find_archived_by_key", of_key(scope, key))[0][0] for _, scope, key, _, _ in tasks}
+        parts = connection.execute("SELECT part, count(*) FROM keys GROUP BY part").fetchall()
+        indexes = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'archive_by_key'").fetchone()
+    newest = {(scope, key): task for task, scope, key, _, _ in tasks}
+    assert found == set(newest.values())
+    assert (parts, indexes) == ([(0, 100)], (0,))
+
+
 def test_a_version_that_never_was_is_damage(filled):
     path = filled(1)
     edit(path, "PRAGMA user_version = -3")
     refused(path, StoreCorrupt, "schema -3, which there never was")
 
 
-@pytest.mark.parametrize("version", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 4, 6])
 def test_a_version_that_the_tables_are_not_of_is_damage_and_migrates_nothing(filled, version):
     path = filled(1)
     edit(path, f"PRAGMA user_version = {version}")

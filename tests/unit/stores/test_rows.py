@@ -35,7 +35,7 @@ def test_what_is_committed_together_is_one_row(blobs, make_entries, tmp_path):
     rows = [(first, last, body, digests)]
     assert list(entries_from(rows, 6, 9, blobs, LEDGER)) == entries
     assert list(entries_from(rows, 7, 8, blobs, LEDGER)) == entries[1:2], "from the middle to the middle"
-    assert to_rows([], [], blobs) == ([], [], [], [], [])
+    assert to_rows([], [], blobs) == ([], [], [], [], [], [])
 
 
 def test_what_is_large_is_named_and_comes_back(blobs, make_entries):
@@ -52,7 +52,7 @@ def test_what_is_large_in_a_conflict_or_a_context_is_named_and_comes_back_too(bl
     task = TASK._replace(beside=(LARGE,))
     large = CONFLICT._replace(conflict="k8", lsn=8, tasks=(), beside=(LARGE + b"y", LARGE))
     context = ArchivedContext("plans", 9, b"body", (LARGE, LARGE + b"z"))
-    _, tasks, conflicts, conflict_tasks, contexts = to_rows([], [CONFLICT, context, task, large], blobs)
+    _, tasks, _, conflicts, conflict_tasks, contexts = to_rows([], [CONFLICT, context, task, large], blobs)
     assert archived_from(ArchivedContext, contexts, blobs) == [context]
     assert (archived_from(ArchivedTask, tasks, blobs), conflicts_from(conflicts, blobs)) == ([task], [CONFLICT, large])
     assert conflict_tasks == [("t1", 7), ("t2", 7)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import shutil
 import sqlite3
 import stat
@@ -18,8 +19,9 @@ import pytest
 
 from a2a.engine.archived import ArchivedTask
 from a2a.errors import StoreCorrupt, StoreError, StoreLocked
-from a2a.stores import blobs, database, sqlite
+from a2a.stores import blobs, database, rows, sqlite
 from a2a.stores.base import Snapshot
+from a2a.stores.reader import LedgerReader
 from a2a.stores.rows import LARGE_BYTES
 from a2a.stores.sqlite import SqliteStore
 
@@ -381,3 +383,61 @@ async def test_all_files_are_for_their_owner_only(store, path, append, make_entr
     assert (path.parent / "ledger.db-wal").exists()
     for file in path.parent.rglob("*"):
         assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600), file
+
+
+# --- the keys of archived tasks
+
+
+async def test_a_key_is_found_while_those_of_older_parts_are_put_in_order(path, append, monkeypatch):
+    monkeypatch.setattr(rows, "PART_RECORDS", 100)
+    chance = random.Random(7)
+    # Created in this order, and archived more or less in it; every tenth lasts for long.
+    tasks = [ArchivedTask(f"t{lsn}", "s", f"k{chance.random()}", "completed", 5, b"", lsn) for lsn in range(1, 1_001)]
+    tasks.sort(key=lambda task: task.lsn + chance.randrange(40) + 500 * (task.lsn % 10 == 0))
+    store = SqliteStore(path)
+    await store.open()
+    for first in range(0, len(tasks), 5):
+        await append(store, [], 0, tasks[first : first + 5])
+        known = chance.sample(tasks[: first + 5], 5)
+        assert [await store.find_archived(key=(task.scope, task.key)) for task in known] == known
+    await store.aclose()
+    with closing(database.connect_reader(path)) as connection:
+        parts = dict(connection.execute("SELECT part, count(*) FROM keys GROUP BY part"))
+    assert sum(parts.values()) == len(tasks)
+    assert sum(count for part, count in parts.items() if part) <= 250, "what is not in order yet does not grow"
+    with LedgerReader(path) as reader:
+        assert [reader.find_archived(key=(task.scope, task.key)) for task in tasks] == tasks
+
+
+async def test_keys_of_the_newest_part_stay_in_it_and_those_of_older_ones_leave_in_their_order(path, append):
+    def keep(*lsns: int) -> list[ArchivedTask]:
+        return [ArchivedTask(f"t{lsn}", "s", f"k{lsn}", "completed", 5, b"", lsn) for lsn in lsns]
+
+    def kept() -> list[tuple[int, int]]:
+        with closing(database.connect_reader(path)) as connection:
+            return connection.execute("SELECT part, hash FROM keys ORDER BY part, hash").fetchall()
+
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, [], 0, keep(1, 2, 3, 4, 5))
+    early = sorted(rows.hash_of_key("s", f"k{lsn}") for lsn in (1, 2, 3, 4, 5))
+    assert kept() == [(1, hashed) for hashed in early]
+    late = [rows.hash_of_key("s", f"k{rows.PART_RECORDS * 2 + n}") for n in range(2)]
+    await append(store, [], 0, keep(rows.PART_RECORDS * 2))
+    assert kept() == [*((0, hashed) for hashed in early[:2]), *((1, hashed) for hashed in early[2:]), (3, late[0])]
+    await append(store, [], 0, keep(rows.PART_RECORDS * 2 + 1))
+    assert kept() == [
+        *((0, hashed) for hashed in early[:4]), (1, early[4]), *((3, hashed) for hashed in sorted(late))
+    ]  # fmt: skip
+    await store.aclose()
+
+
+async def test_keys_with_one_hash_are_told_apart(path, append, monkeypatch):
+    monkeypatch.setattr(rows, "hash_of_key", lambda scope, key: 7)
+    tasks = [ArchivedTask(f"t{lsn}", "s", f"k{lsn}", "completed", 5, b"", lsn) for lsn in (1, 2)]
+    store = SqliteStore(path)
+    await store.open()
+    await append(store, [], 0, tasks)
+    assert [await store.find_archived(key=("s", key)) for key in ("k1", "k2", "k3")] == [*tasks, None]
+    assert await store.find_archived(key=("r", "k1")) is None
+    await store.aclose()
