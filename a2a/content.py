@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_jsonable_python
@@ -20,6 +20,7 @@ __all__ = [
     "Patch",
     "artifacts_payload",
     "artifacts_value",
+    "in_order",
     "json_payload",
     "parts_payload",
     "patches_in",
@@ -119,6 +120,8 @@ def _without_form(value: Any, where: str, error: ValueError) -> ValueError:
                 canonical(item)
             except ValueError as found:
                 return _without_form(item, f"{where}.{name}" if where else str(name), found)
+    elif isinstance(value, set | frozenset):
+        error = ValueError(f"expected a list, got a {type(value).__name__}, which has no order: sorted(...) makes one")
     elif isinstance(error, PydanticSerializationError):
         kind = type(value).__name__
         error = ValueError(f"JSON has no form for {'a coroutine: await it' if kind == 'coroutine' else kind}")
@@ -199,7 +202,45 @@ def _part(value: Any) -> dict[str, Any]:
 
 
 def _jsonable(value: Any) -> Any:
-    return value if isinstance(value, dict | list | str | int | float | None) else to_jsonable_python(value)
+    if isinstance(value, dict | list | str | int | float | None):
+        return value
+    return in_order(value, to_jsonable_python(value))
+
+
+def in_order(given: Any, written: Any) -> Any:
+    """Return what was made of a value for JSON, with what is a set in the value sorted.
+
+    A set comes in the order of its hashes, which are others in each process, and the same value has to be the same
+    bytes: it may be the input of a task that is asked for again after a restart.
+
+    Args:
+        given: the value.
+        written: what was made of it.
+    """
+    if isinstance(written, list) and isinstance(given, set | frozenset | list | tuple) and len(given) == len(written):
+        items = [in_order(*pair) for pair in zip(given, written, strict=True)]
+        return items if isinstance(given, list | tuple) else _sorted(items)
+    if isinstance(written, dict):
+        inside = _named(given)
+        return {name: in_order(inside[name], item) if name in inside else item for name, item in written.items()}
+    return written
+
+
+def _named(given: Any) -> dict[str, Any]:
+    """Return what is in a map, a model or a dataclass, by the names it has in JSON."""
+    if isinstance(given, dict):
+        return given
+    if is_dataclass(given):
+        return {item.name: getattr(given, item.name) for item in fields(given)}
+    declared = getattr(type(given), "__pydantic_fields__", {})
+    return {item.serialization_alias or name: getattr(given, name) for name, item in declared.items()}
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    try:
+        return sorted(items)
+    except TypeError:  # they are of different kinds, or objects
+        return sorted(items, key=canonical)
 
 
 def _value(parts: list[dict[str, Any]]) -> Any:

@@ -341,7 +341,9 @@ class Delegator:
 
         Args:
             skill: the id of the skill.
-            input: any JSON value; agents made with this package want an object with the skill's arguments.
+            input: any JSON value; agents made with this package want an object with the skill's arguments. A set, also
+                one in a model or a dataclass, travels as a sorted list, which is the same after a restart; inside a
+                dict or a list give a list.
             key: the same key is the same task, now and after any restart. None: a new task each time; who gives it up
                 before it is known to be there, as by a timeout, has it cancelled.
             acceptance: who says that the result is good: `delegator` (you, when the block ends well), `auto` (it is

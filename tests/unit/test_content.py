@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, Field
 
 from a2a.content import (
     Patch,
@@ -80,6 +82,46 @@ def test_what_is_not_json_itself_takes_the_form_it_has_there() -> None:
     assert read_json(None) is None
     with pytest.raises(ValueError, match="beyond"):
         json_payload(2**53)
+
+
+LETTERS = frozenset("abcdefghij")
+"""In the order of their hashes, which are others in each process, these are as good as never sorted."""
+
+
+@dataclass
+class Inner:
+    pairs: set[tuple[str, int]]
+    mixed: tuple[Any, ...] = ()
+
+
+class Model(BaseModel):
+    named: frozenset[str] = Field(serialization_alias="byName")
+    inner: Inner
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (LETTERS, sorted(LETTERS)),
+        ({10, 9, 2}, [2, 9, 10]),
+        ({1, "a", None, ("b", 2)}, ["a", 1, ["b", 2], None]),
+        ((LETTERS, {frozenset("cab")}), [sorted(LETTERS), [["a", "b", "c"]]]),
+        (
+            Model(named=LETTERS, inner=Inner({(letter, 1) for letter in LETTERS}, ({"k": LETTERS},))),
+            {
+                "byName": sorted(LETTERS),
+                "inner": {"pairs": [[letter, 1] for letter in sorted(LETTERS)], "mixed": [{"k": sorted(LETTERS)}]},
+            },
+        ),
+    ],
+)
+def test_a_set_is_the_same_list_in_each_process(value: Any, written: Any) -> None:
+    assert read_json(json_payload(value)) == read_parts(parts_payload(value)) == written
+
+
+def test_a_set_where_json_is_wanted_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^input\.tags\.0: expected a list, got a set, which has no order"):
+        parts_payload({"tags": [{1}]}, "input")
 
 
 @pytest.mark.parametrize(
