@@ -92,7 +92,8 @@ async def host(
         settings: limits of the connections, but for what the policy says of them.
 
     Raises:
-        ValueError: `listen` is no address; UnsafeAddress: it is one that others reach, and `ssl` is missing.
+        ValueError: `db` names no file, or `listen` is no address; UnsafeAddress: it is one that others reach, and
+            `ssl` is missing.
         OSError: the address cannot be listened on.
         StoreError, of which are StoreLocked, StoreCorrupt, StoreTooNew: the ledger cannot be used; it was not changed.
     """
@@ -195,6 +196,8 @@ def parse_address(text: str) -> tuple[str, int]:
 def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
     if db is None:
         return None
+    if not isinstance(db, str | os.PathLike):
+        raise ValueError(f"db: expected the name of a file, got {db!r}")
     path = Path(db).absolute()
     resolved(path)  # before anything is made for it
     return path

@@ -92,6 +92,9 @@ class Server:
         policy: the namespace's settings.
         clock: milliseconds since the epoch; never goes back.
         snapshot_every: records from one snapshot to the next.
+
+    Raises:
+        ValueError: the store is none, as the name of a file.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class Server:
         clock: Clock | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
     ) -> None:
+        if not hasattr(store, "durability"):
+            raise ValueError(f"store: expected a Store, as a2a.SqliteStore(path), got {store!r}")
         self.store = store
         self.policy = policy or Policy()
         self.clock = clock or wall_clock()

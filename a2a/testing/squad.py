@@ -81,7 +81,7 @@ async def squad(
         agents: what to run; with `n` above 1 each of them so often, as `name/1`, `name/2`, ...
         n: instances of each agent.
         policy: the coordinator's settings; by default `QUICK` durations.
-        store: its ledger; by default one in memory.
+        store: its ledger, as `a2a.SqliteStore(path)`; by default one in memory.
         secrets: what the coordinator issued to each principal, to carry on with the same store.
         faults: what goes wrong on the way, from the first message to the last of the block.
 
@@ -99,7 +99,7 @@ async def squad(
     token, operator_token = new_secret(), new_secret()
     chosen = policy or Policy(durations=QUICK)
     chosen = replace(chosen, admission=Admission(digest(token), digest(operator_token)))
-    server = Server(store or MemoryStore(), chosen)
+    server = Server(MemoryStore() if store is None else store, chosen)
     raised: BaseException | None = None
     await server.open()
     mischief = Mischief(faults or Faults())

@@ -42,6 +42,12 @@ def test_what_is_no_address(text: str) -> None:
         parse_address(text)
 
 
+async def test_what_is_no_name_of_a_ledger_is_told() -> None:
+    with pytest.raises(ValueError, match=r"^db: expected the name of a file, got 7$"):
+        async with host(7):  # type: ignore[arg-type]
+            pytest.fail("there is nothing to keep a ledger in")
+
+
 async def test_a_client_of_this_user_gets_in_and_is_an_operator() -> None:
     async with host() as hosted:
         async with connect(hosted.url, operator=True) as client:

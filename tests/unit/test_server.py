@@ -67,6 +67,11 @@ TASK = Frame("2", TaskDelegate("k", {"skill": "x", "acceptance": {"evaluator": "
 WORKER = Hello(["1.0", "1.0"], "worker", "i2", 1, card=CARD, credit=Credit(1))  # type: ignore[arg-type]
 
 
+def test_what_is_no_store_is_told_what_one_is() -> None:
+    with pytest.raises(ValueError, match=r"^store: expected a Store, as a2a\.SqliteStore\(path\), got 'ledger\.db'$"):
+        Server("ledger.db")  # type: ignore[arg-type]
+
+
 async def test_nothing_is_answered_before_it_is_durable() -> None:
     store = HeldStore()
     server = Server(store)

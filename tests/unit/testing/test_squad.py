@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -37,6 +38,13 @@ async def test_a_store_can_be_carried_into_the_next_squad(helper: Agent) -> None
                 await task.result()
         async with squad(store=store, secrets=secrets) as again:
             assert (await again.client.list())[0]["id"] == task.id
+
+
+@pytest.mark.parametrize("store", ["ledger.db", "", Path("ledger.db"), []])
+async def test_what_is_no_store_is_told_what_one_is(store: Any) -> None:
+    with pytest.raises(ValueError, match=r"^store: expected a Store, as a2a\.SqliteStore\(path\), got "):
+        async with squad(store=store):
+            pytest.fail("there is nothing to keep a ledger in")
 
 
 async def test_what_the_block_raises_comes_as_it_is(helper: Agent) -> None:
