@@ -22,6 +22,7 @@ from pydantic_core import SchemaValidator
 from ..errors import ErrorCode
 from .canonical import NUMBER_MAX
 from .messages import KINDS, Message, Struct, Unknown
+from .types import PATTERNS
 
 __all__ = [
     "JSON",
@@ -640,7 +641,7 @@ _WANTS_A_NUMBER = frozenset({"greater_than_equal", "less_than_equal", "int_type"
 
 
 def _explain(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "message"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     wanted = first["msg"]
@@ -652,6 +653,8 @@ def _explain(error: ValidationError) -> str:
         came = repr(first["input"])
     else:  # what stands where a text should may be a secret
         came = _named(first["input"])
+    if first["type"] == "string_pattern_mismatch":
+        wanted = PATTERNS.get(first["ctx"]["pattern"], wanted)
     if first["type"] == "bytes_type":
         wanted = "Input should be a payload: JSON written out as a string, in MessagePack as bin"
     return f"{where}: {wanted}, got {came}{more}"

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from .canonical import canonical
 
 __all__ = [
+    "PATTERNS",
     "Acceptance",
     "AgentCapabilities",
     "AgentCard",
@@ -57,11 +58,20 @@ def _canonical(value: Any) -> Any:
 JsonObject = dict[str, Any]
 InCanonicalForm = AfterValidator(_canonical)
 """For open content that is stored: what has no canonical form (2**60, 1e999) would be another value elsewhere."""
+_AGENT_ID = r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,95}(#[A-Za-z0-9-]{1,31})?$"
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+_RESOURCE_NAME = r"^[^/*\x00-\x1f\x7f]+(/[^/*\x00-\x1f\x7f]+){0,31}(/\*\*)?$"
+PATTERNS = {
+    _AGENT_ID: "Input should be a name of up to 96 letters, digits and . _ / @ : + -",
+    _DIGEST: "Input should be sha256: and 64 digits 0 to f",
+    _RESOURCE_NAME: "Input should be 1 to 32 parts with a / between them, and for all below /** at the end",
+}
+"""What a pattern stands for, in words."""
 Identifier = Annotated[str, Field(min_length=1, max_length=128)]
-AgentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,95}(#[A-Za-z0-9-]{1,31})?$")]
+AgentId = Annotated[str, Field(pattern=_AGENT_ID)]
 """A stable name. What stands behind `#` tells the processes of one principal apart (spec ID-3)."""
 Key = Annotated[str, Field(min_length=1, max_length=256)]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=_DIGEST)]
 SafeInt = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 """What every language's number can hold (spec WIRE-8)."""
 Uint = Annotated[int, Field(ge=0, le=2**53 - 1)]
@@ -69,9 +79,7 @@ Milliseconds = Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
 """A duration; ten years is a mistake in units."""
 Labels = Annotated[dict[str, str], Field(max_length=64)]
 Priority = Annotated[int, Field(ge=0, le=9)]
-ResourceName = Annotated[
-    str, Field(max_length=512, pattern=r"^[^/*\x00-\x1f\x7f]+(/[^/*\x00-\x1f\x7f]+){0,31}(/\*\*)?$")
-]
+ResourceName = Annotated[str, Field(max_length=512, pattern=_RESOURCE_NAME)]
 """Segments with `/` between them; `/**` at the end stands for all below as well."""
 
 

@@ -478,6 +478,9 @@ def test_a_refusal_says_what_was_expected_where(encoding):
     assert bad.detail == "task.list: state: Input should be a valid string, got a number (and 1 more)"
     bad = one(raw(encoding, ping(kind="task.list", body={"limit": "many"})), encoding)
     assert bad.detail.endswith("got a string of 4")
+    bad = one(raw(encoding, ping(kind="claim.list", body={"name": "a//b"})), encoding)
+    named = "1 to 32 parts with a / between them, and for all below /** at the end"
+    assert bad.detail == f"claim.list: name: Input should be {named}, got a string of 4"
     bad = one(raw(encoding, ping(re=7)), encoding)
     assert bad.detail == "ping: re is a string, this is a number"
     bad = one(raw(encoding, ping(body={"x": 2**53})), encoding)
