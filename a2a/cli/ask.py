@@ -11,13 +11,13 @@ import click
 from ..client import connect
 from ..errors import TaskError
 from ..squads import Definition, Place, load
-from .asking import checked
 from .at_work import squad_at_work
 from .board import display
 from .exits import ExitCode
 from .options import Common, common_options
 from .signals import ended_by_sigterm
 from .squad import chosen_url
+from .values import checked
 
 __all__ = ["ask"]
 

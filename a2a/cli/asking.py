@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import sys
 from typing import Any
 
 import click
 
-from ..protocol.canonical import canonical
 from .output import escape, is_terminal, to_json
+from .values import parse_value
 
-__all__ = ["ask_person", "can_ask", "checked", "parse_value", "question_lines", "read_line"]
+__all__ = ["ask_person", "can_ask", "question_lines", "read_line"]
 
 
 def can_ask() -> bool:
     """Tell whether somebody sits there who can answer."""
     return is_terminal(sys.stdin) and is_terminal(sys.stderr)
-
-
-def parse_value(text: str) -> Any:
-    """Return what was typed as a value: JSON where it parses, else the text itself.
-
-    Raises:
-        UsageError: it is JSON that no value stands for, as a number without end, or no text.
-    """
-    try:
-        value = json.loads(text, parse_constant=_no_constant)
-    except RecursionError as error:
-        raise click.UsageError("this JSON is nested too deep") from error
-    except ValueError:
-        value = text
-    return checked(value)
-
-
-def checked(value: Any, what: str = "") -> Any:
-    """Return a value that somebody typed, as it is.
-
-    Args:
-        what: the name of the argument or option, for the error.
-
-    Raises:
-        UsageError: it cannot be sent.
-    """
-    try:
-        canonical(value)
-    except RecursionError as error:
-        raise click.UsageError("this JSON is nested too deep") from error
-    except ValueError as error:
-        raise click.UsageError(f"{what}: {error}" if what else str(error)) from error
-    return value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 def question_lines(question: Any) -> list[str]:

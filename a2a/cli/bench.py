@@ -72,7 +72,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 @click.command()
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--skill", help="Have agents of yours with this skill do the tasks, in place of an own one.")
-@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input: JSON, else text. - is stdin.")
+@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input, as of a2a delegate.")
 @click.option("--text", help="The input, a text.  [own agent: 256 bytes]")
 @click.option(
     "--in-flight", type=click.IntRange(1, IN_FLIGHT_MAX), default=64, show_default=True, help="Tasks at once."

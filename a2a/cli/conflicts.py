@@ -14,11 +14,11 @@ import click
 from ..client import Client, Ground
 from ..errors import Forbidden
 from ..reader import require_object
-from .asking import checked, parse_value
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
 from .story import refused_lines, shortened
+from .values import checked, decoded, parse_value
 
 __all__ = ["conflict"]
 
@@ -27,9 +27,7 @@ _LINES_SHOWN: Final = 40
 _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 """A line end inside a JSON string."""
 _CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
-_EVIDENCE = click.option(
-    "--evidence", type=click.File(encoding="utf-8"), help="What shows it; - is the standard input."
-)
+_EVIDENCE = click.option("--evidence", type=click.File("rb"), help="What shows it; - is the standard input.")
 
 
 def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | None:
@@ -250,10 +248,10 @@ def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: An
     subjects: list[str | dict[str, Any]] = [*tasks]
     subjects += [{"context": context, "key": key, "rev": rev} for context, key, rev in said["revisions"]]
     subjects += [{"resource": name, "fence": fence} for name, fence in said["fences"]]
-    subjects += [{"value": parse_value(value)} for value in said["values"]]
+    subjects += [{"value": parse_value(value, "--value", common.out.note)} for value in said["values"]]
     if not subjects:
         raise click.UsageError("name at least one TASK, --revision, --fence or --value")
-    evidence = said["evidence"].read() if said["evidence"] is not None else None
+    evidence = _text_of(said["evidence"]) or None
 
     async def work(client: Client) -> dict[str, Any]:
         known = await client.raise_conflict(
@@ -279,7 +277,9 @@ def take_position(common: Common, conflict_id: str, stance: str, evidence: Any) 
     You are a party where you delegated its task or raised it. The last stance counts, until the conflict is over.
     """
     said = _text_of(evidence)
-    shown = _spoken(common, conflict_id, lambda client: client.take_position(conflict_id, checked(stance), said))
+    shown = _spoken(
+        common, conflict_id, lambda client: client.take_position(conflict_id, checked(stance, "STANCE"), said)
+    )
     if common.out.as_json:
         common.out.record(shown)
     else:
@@ -307,7 +307,7 @@ def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any
 
 def _text_of(evidence: Any) -> Any:
     """Return what is in a file of evidence, nothing where none was named."""
-    return "" if evidence is None else checked(evidence.read(), "--evidence")
+    return "" if evidence is None else decoded(evidence.read(), "--evidence")
 
 
 def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitable[None]]) -> dict[str, Any]:

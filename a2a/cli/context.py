@@ -11,11 +11,11 @@ import click
 from ..client import Client
 from ..errors import Conflict
 from ..shared_context import ContextValue
-from .asking import parse_value
 from .exits import ExitCode, Failure
 from .options import Common, common_options
 from .output import escape, to_json
 from .story import shortened
+from .values import parse_value
 
 __all__ = ["context"]
 
@@ -126,7 +126,7 @@ def put_value(
     """
     if delete is (value is not None) or (delete and (options["decision"] or options["guarded"])):
         raise click.UsageError("give a VALUE, or --delete alone")
-    parsed = None if value is None else parse_value(value)
+    parsed = None if value is None else parse_value(value, "VALUE", common.out.note)
 
     async def work(client: Client) -> int:
         shared = client.context(context_id)

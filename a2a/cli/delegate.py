@@ -16,12 +16,13 @@ from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
 from ..protocol.canonical import NUMBER_MAX
-from .asking import ask_person, can_ask, checked, parse_value, read_line
+from .asking import ask_person, can_ask, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
 from .parameters import Seconds
 from .signals import ended_by_sigterm
 from .story import ENDED, Follower, doubtful_failure, follower, told_when_nobody
+from .values import checked, decoded, parse_json, parse_value, quoted
 
 __all__ = ["delegate", "read_input"]
 
@@ -29,7 +30,13 @@ __all__ = ["delegate", "read_input"]
 @click.command()
 @click.argument("skill")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input: JSON, else text. - is stdin.")
+@click.option(
+    "--input",
+    "file",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="The input: JSON, else text; JSON in *.json. - is stdin.",
+)
 @click.option("--text", help="The input, a text.")
 @click.option("--key", help="The same key is the same task, now and after any restart.")
 @click.option("--to", metavar="AGENT", help="Only this agent.")
@@ -79,7 +86,7 @@ def delegate(
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:
         raise click.UsageError("--agree, --resolve... and --compare say what decides between copies: give --copies too")
-    value = read_input(pairs, file, text)
+    value = read_input(pairs, file, text, common.out.note)
     options |= {
         "acceptance": acceptance,
         "timers": {name: number / 1000 for name, number in _numbers("--timers", timers, TIMERS, "MS").items()},
@@ -102,8 +109,11 @@ def delegate(
     common.run(work)
 
 
-def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
+def read_input(pairs: tuple[str, ...], file: Any, text: str | None, note: Callable[[str], None] | None = None) -> Any:
     """Return the input that the arguments make: an object of pairs, over what is in the file; or a text.
+
+    Args:
+        note: told of what looks like JSON and is none, and so is a text.
 
     Raises:
         UsageError: they do not go together.
@@ -111,29 +121,25 @@ def read_input(pairs: tuple[str, ...], file: Any, text: str | None) -> Any:
     if text is not None:
         if pairs or file:
             raise click.UsageError("--text is the whole input: leave out --input and KEY=VALUE")
-        return checked(text)
+        return checked(text, "--text")
     named = {}
     for pair in pairs:
         name, is_pair, value = pair.partition("=")
         if not is_pair or not name:
-            raise click.UsageError(f"expected KEY=VALUE, got {pair!r} (--text for a text, --input for a file)")
+            raise click.UsageError(f"expected KEY=VALUE, got {quoted(pair)} (--text for a text, --input for a file)")
         if name in named:
-            raise click.UsageError(f"expected one value for {name}, got {pair!r} as well")
-        try:
-            named[checked(name)] = parse_value(value)
-        except click.UsageError as error:
-            raise click.UsageError(f"{name}: {error.format_message()}") from error
+            raise click.UsageError(f"expected one value for {name}, got {quoted(pair)} as well")
+        named[checked(name, "KEY")] = parse_value(value, name, note)
     if file is None:
         return named or None
-    try:
-        content = parse_value(file.read().decode())
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"--input: expected JSON or text in UTF-8: {error}") from error
-    if not named:
-        return content
-    if not isinstance(content, dict):
-        raise click.UsageError("--input: KEY=VALUE beside it needs a JSON object in the file")
-    return content | named
+    where = f"--input {getattr(file, 'name', '-')}"
+    content = decoded(file.read(), where, wanted="JSON or text")
+    if not named and not where.endswith(".json"):
+        return parse_value(content, where, note)
+    value = parse_json(content, where)
+    if named and not isinstance(value, dict):
+        raise click.UsageError(f"{where}: KEY=VALUE beside it needs a JSON object in the file")
+    return value | named if named else value
 
 
 def _numbers(option: str, pairs: tuple[str, ...], known: tuple[str, ...], unit: str) -> dict[str, int]:

@@ -19,7 +19,7 @@ import click
 
 from .exits import Failure
 
-__all__ = ["Output", "escape", "is_terminal", "paused", "table", "to_json", "uses_color"]
+__all__ = ["Output", "columns_of", "escape", "is_terminal", "paused", "table", "to_json", "uses_color"]
 
 _KEPT = {"\u200c", "\u200d"}
 """Joiners: scripts and emoji are written with them, and they do nothing to what stands beside them."""
@@ -83,15 +83,15 @@ def _written_in_json(character: str) -> str:
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int | None = None) -> list[str]:
     """Return lines with the cells in columns; with `width` the last column is cut off there."""
     cells = [[escape(cell) for cell in row] for row in (headers, *rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(headers))]
+    widths = [max(columns_of(row[column]) for row in cells) for column in range(len(headers))]
     lines = []
     for row in cells:
-        padded = [cell + " " * (wide - _width(cell)) for cell, wide in zip(row, widths, strict=True)]
+        padded = [cell + " " * (wide - columns_of(cell)) for cell, wide in zip(row, widths, strict=True)]
         lines.append(_cut("  ".join(padded).rstrip(), width))
     return lines
 
 
-def _width(text: str) -> int:
+def columns_of(text: str) -> int:
     """Return how many columns a terminal gives a text."""
     if text.isascii():
         return len(text)
@@ -105,9 +105,9 @@ def _columns(character: str) -> int:
 
 
 def _cut(text: str, width: int | None) -> str:
-    if width is None or _width(text) <= width:
+    if width is None or columns_of(text) <= width:
         return text
-    while text and _width(text) > width - 1:
+    while text and columns_of(text) > width - 1:
         text = text[:-1]
     return text + "…"
 

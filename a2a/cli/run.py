@@ -18,7 +18,7 @@ from ..credentials import DEFAULT_URL, default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
-from .asking import can_ask, checked, question_lines, read_line, stem_of
+from .asking import can_ask, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
@@ -28,6 +28,7 @@ from .parameters import Seconds
 from .runs import Run, begin
 from .signals import ended_by_sigterm
 from .squad import chosen_url
+from .values import checked
 
 __all__ = ["run"]
 

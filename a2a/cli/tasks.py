@@ -15,7 +15,7 @@ from ..content import artifacts_value
 from ..delegator import TaskEvent
 from ..errors import Overruled, StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from ..protocol.states import OUTSIDE, TaskState
-from .asking import ask_person, can_ask, checked, choose, how_to_fill, parse_value, question_lines
+from .asking import ask_person, can_ask, choose, how_to_fill, question_lines
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
@@ -29,6 +29,7 @@ from .story import (
     seconds_between,
     shortened,
 )
+from .values import checked, parse_value
 
 __all__ = ["answer", "task"]
 
@@ -346,7 +347,7 @@ def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason
 
     With --final none does, and FEEDBACK is the reason.
     """
-    checked(feedback)
+    checked(feedback, "FEEDBACK")
     if final and feedback:
         if reason:
             raise click.UsageError("expected FEEDBACK or --reason with --final: no revision follows that sees both")
@@ -380,7 +381,7 @@ def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop",
 @common_options()
 def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: str | None) -> None:
     """Say a WORD to the work under way: JSON where it parses, else text."""
-    value = parse_value(word)
+    value = parse_value(word, "WORD", common.out.note)
     common.run(lambda client: client.steer(task_id, value, key, interrupt=interrupt))
     _done(common, task_id, "interrupted" if interrupt else "steered")
 
@@ -440,7 +441,7 @@ def answer(common: Common, task_id: str, value: str | None, number: int | None) 
                 listed = ", ".join(map(str, options))
                 raise Failure(f"expected one of {listed}{how_to_fill(options)}, got {value!r}")
         else:
-            chosen = parse_value(value)
+            chosen = parse_value(value, "VALUE", common.out.note)
         await client.answer(task_id, asked["askNo"], chosen)
         return int(asked["askNo"])
 

@@ -143,7 +143,7 @@ def test_sigterm_ends_it(world: Any, command: Command, lead: Lead) -> None:
     [
         (("--folder", "/no/such/folder"), 2, "does not exist"),
         (("--folder", __file__), 2, "is a file"),
-        (("--only", "\udcff"), 2, "--only: text with a lone surrogate has no UTF-8 form"),
+        (("--only", "\udcff"), 2, "--only.0: text with a lone surrogate has no UTF-8 form"),
         (("--squad", "no_such_squad"), 1, "there is no squad no_such_squad"),
         (("--url", "wss://nowhere.invalid:1"), 3, "there is no coordinator at wss://nowhere.invalid:1"),
     ],

@@ -12,35 +12,9 @@ import anyio
 import click
 import pytest
 
-from a2a.cli.asking import ask_person, can_ask, choose, parse_value, question_lines, read_line
+from a2a.cli.asking import ask_person, can_ask, choose, question_lines, read_line
 
 BOUND = 20
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1", 1), ('"1"', "1"), ("true", True), ("yes", "yes"), ("[1", "[1"), ("NaN", "NaN"), ("", ""), ("{}", {})],
-)
-def test_what_was_typed_is_json_where_it_parses(text: str, value: Any) -> None:
-    assert parse_value(text) == value
-
-
-NO_VALUES = {
-    "12345678901234567890": "12345678901234567890 is beyond 2\\*\\*53 - 1: send it as a string",
-    "1e999": "JSON has no form for inf",
-    '{"a": -1e999}': "JSON has no form for -inf",
-    '"\\ud800"': "lone surrogate",
-    "\udcff": "lone surrogate",
-    "[" * 3000 + "]" * 3000: "this JSON is nested too deep",
-    '{"a":' * 3000 + "1" + "}" * 3000: "this JSON is nested too deep",
-}
-"""What no value stands for, and what is said to it."""
-
-
-@pytest.mark.parametrize("text", NO_VALUES, ids=[text[:12] for text in NO_VALUES])
-def test_what_no_value_stands_for_is_a_usage_error(text: str) -> None:
-    with pytest.raises(click.UsageError, match=NO_VALUES[text]):
-        parse_value(text)
 
 
 def test_a_question_is_shown_with_its_options_and_moves_nothing() -> None:
