@@ -17,6 +17,7 @@ from ..reader import require_object
 from .exits import Failure
 from .options import Common, common_options
 from .output import escape
+from .parameters import Number
 from .story import refused_lines, shortened
 from .values import checked, decoded, parse_value
 
@@ -222,7 +223,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
     "--revision",
     "revisions",
     nargs=3,
-    type=(str, str, click.IntRange(min=1)),
+    type=(str, str, Number(min=1)),
     metavar="CONTEXT KEY REV",
     multiple=True,
     help="What a key of a context was.",
@@ -231,7 +232,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
     "--fence",
     "fences",
     nargs=2,
-    type=(str, click.IntRange(min=0)),
+    type=(str, Number(min=0)),
     metavar="NAME FENCE",
     multiple=True,
     help="What was shown for a resource.",

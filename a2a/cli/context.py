@@ -14,6 +14,7 @@ from ..shared_context import ContextValue
 from .exits import ExitCode, Failure
 from .options import Common, common_options
 from .output import escape, to_json
+from .parameters import Number
 from .story import shortened
 from .values import parse_value
 
@@ -64,7 +65,7 @@ def _clock(value: ContextValue) -> str:
 @_CONTEXT
 @click.argument("key", required=False)
 @click.option("--prefix", default="", help="Without KEY: only keys that begin so.")
-@click.option("--rev", type=click.IntRange(min=1), help="What KEY was in this revision.")
+@click.option("--rev", type=Number(min=1), help="What KEY was in this revision.")
 @common_options()
 def get_value(common: Common, context_id: str, key: str | None, prefix: str, rev: int | None) -> None:
     """Print the value of KEY: text as it is, anything else as JSON. Without KEY, show all keys there are.
@@ -110,7 +111,7 @@ def _list(common: Common, context_id: str, prefix: str) -> None:
 @click.option("--delete", is_flag=True, help="Delete the key, in place of VALUE.")
 @click.option(
     "--if-rev",
-    type=click.IntRange(min=0),
+    type=Number(min=0),
     help="Only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.",
 )
 @click.option("--decision", is_flag=True, help="Results that rely on another revision are looked at. Stays so.")

@@ -19,7 +19,7 @@ from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, read_line
 from .options import Common, common_options
 from .output import Output, is_terminal
-from .parameters import Seconds
+from .parameters import Number, Seconds
 from .signals import ended_by_sigterm
 from .story import ENDED, Follower, doubtful_failure, follower, told_when_nobody
 from .values import checked, decoded, parse_json, parse_value, quoted
@@ -47,9 +47,7 @@ __all__ = ["delegate", "read_input"]
 @click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
 @click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
 @click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
-@click.option(
-    "--resolve-cost", type=click.IntRange(0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO."
-)
+@click.option("--resolve-cost", type=Number(min=0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO.")
 @click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
 @click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")

@@ -8,7 +8,17 @@ import click
 
 from ..protocol.canonical import NUMBER_MAX
 
-__all__ = ["Seconds"]
+__all__ = ["Number", "Seconds"]
+
+
+class Number(click.IntRange):
+    """A whole number that fits into a message."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number > NUMBER_MAX:
+            self.fail(f"expected a number up to {NUMBER_MAX}, got {number}.", param, ctx)
+        return number
 
 
 class Seconds(click.FloatRange):
