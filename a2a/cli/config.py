@@ -20,6 +20,10 @@
     depth_max = 8                   # tasks from root to leaf
     conflict_cost_micro = 20000     # what those who decide one conflict may use; absent: any amount
 
+    [conflicts]                     # seconds
+    appeal = 60                     # how long an outcome may be appealed before it takes effect; absent: not at all
+    appeal_irreversible = 600       # the same, where the task's effect is irreversible
+
     [retention]
     linger = 60                     # seconds a settled task stays in memory
     linger_contexts = 600           # seconds a shared context stays there that nobody writes
@@ -95,9 +99,10 @@ class Settings:
         return replace(self, policy=replace(self.policy, keep_ms=round(days * 86_400_000)))
 
 
-_SECTIONS = ("coordinator", "durations", "skills", "limits", "retention")
+_SECTIONS = ("coordinator", "durations", "skills", "limits", "conflicts", "retention")
 _PATHS = ("db", "tls_cert", "tls_key", "token_file")
 _NAMES = ("hosts", "origins")
+_APPEALS = ("appeal", "appeal_irreversible")
 _DURATIONS = {item.name.removesuffix("_ms"): item.name for item in fields(Durations)}
 _BOUNDS = frozenset(item.name for item in fields(Bounds))
 _FRAMES = frozenset(item.name for item in fields(FrameLimits)) - {"depth_max"}
@@ -134,7 +139,7 @@ def _settings(document: Mapping[str, Any], base: Path) -> Settings:
     tables = {name: _section(name, document.get(name, {})) for name in _SECTIONS}
 
     settings = _limited(_timed(Settings(), tables["durations"], tables["skills"]), tables["limits"])
-    settings = _retained(settings, tables["retention"])
+    settings = _retained(_appealed(settings, tables["conflicts"]), tables["retention"])
     for key, value in tables["coordinator"].items():
         where = f"[coordinator] {key}"
         if key == "listen":
@@ -195,6 +200,16 @@ def _milliseconds(where: str, value: Any, *, at_least: float) -> int:
     if not at_least <= seconds <= 10 * 366 * 86_400:
         raise ConfigError(f"{where}: expected seconds from {at_least:g} to ten years, got {seconds:g}")
     return round(seconds * 1000)
+
+
+def _appealed(settings: Settings, table: Mapping[str, Any]) -> Settings:
+    named = {}
+    for key, value in table.items():
+        where = f"[conflicts] {key}"
+        if key not in _APPEALS:
+            raise ConfigError(f"{where}: there is no such key; expected {' or '.join(_APPEALS)}")
+        named[f"{key}_ms"] = _milliseconds(where, value, at_least=0)
+    return replace(settings, policy=replace(settings.policy, **named))  # type: ignore[arg-type]
 
 
 def _retained(settings: Settings, table: Mapping[str, Any]) -> Settings:

@@ -49,6 +49,11 @@ __all__ = ["delegate", "read_input"]
 @click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
 @click.option("--resolve-cost", type=Number(min=0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO.")
 @click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
+@click.option(
+    "--effect",
+    type=click.Choice(["pure", "idempotent", "irreversible"]),
+    help="What it does to the world; what is irreversible leaves time to appeal.",
+)
 @click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
 @click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
 @click.option(

@@ -51,6 +51,10 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         connections_max = 3
         outbox_max_bytes = 4000
 
+        [conflicts]
+        appeal = 0.5
+        appeal_irreversible = 0
+
         [retention]
         linger = 2.5
         linger_contexts = 90
@@ -64,6 +68,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
     policy, websocket = settings.policy, settings.websocket
     assert (policy.namespace, policy.on_confirm_timeout, policy.children_max) == ("lab", "hold", 7)
     assert (policy.linger_ms, policy.linger_contexts_ms, policy.keep_ms) == (2_500, 90_000, 30 * 86_400_000)
+    assert (policy.appeal_ms, policy.appeal_irreversible_ms) == (500, 0)
     durations = policy.durations
     assert (durations.heartbeat_ms, durations.lease_ms, durations.queue_ms, durations.ask_ms) == (
         500,
@@ -92,6 +97,8 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         ("[retention]\nlinger = -1", "linger: expected seconds from 0"),
         ("[retention]\nlinger_contexts = -1", r"\[retention\] linger_contexts: expected seconds from 0"),
         ("[retention]\nforget = 1", r"\[retention\] forget: there is no such key"),
+        ("[conflicts]\nappeal = -1", r"\[conflicts\] appeal: expected seconds from 0 to ten years"),
+        ("[conflicts]\nappeal_ms = 1", r"\[conflicts\] appeal_ms: there is no such key; expected appeal or appeal_irr"),
         ("[limits]\nlinger_ms = 1", r"\[limits\] linger_ms: there is no such key"),
         ("durations = 3", r"durations: expected a section"),
         ("[durations]\nlease = '30'", r"lease: expected a number, got '30'"),

@@ -130,18 +130,19 @@ def test_a_person_decides_what_the_others_could_not(command: Any, three: Any) ->
 
 
 @pytest.fixture
-def disputed(three: Any) -> Iterator[str]:
+def disputed(command: Any, three: Any) -> Iterator[str]:
     """A conflict of this user's that a majority has decided, and whose outcome waits: its effect cannot be undone."""
+    rungs = ("--agree", "3", "--resolve", "majority,human,abort")
+    done = command("delegate", "judge_it", "--copies", "3", *rungs, "--effect", "irreversible", "--no-wait")
+    task = done.out.strip()
     with sync.connect(operator=True) as client:
-        rungs = ["majority", "human", "abort"]
-        with client.delegate("judge_it", copies=3, agree=3, resolve=rungs, effect="irreversible") as task:
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                found = client.conflicts(task=task.id)
-                if found and client.conflict(found[0]["conflict"])["stages"]:
-                    break
-            yield found[0]["conflict"]
-            task.cancel()
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            found = client.conflicts(task=task)
+            if found and client.conflict(found[0]["conflict"])["stages"]:
+                break
+        yield found[0]["conflict"]
+        client.cancel(task)
 
 
 def test_a_party_takes_a_position_and_the_last_one_is_shown(command: Any, disputed: str, tmp_path: Any) -> None:
