@@ -19,6 +19,7 @@ from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..runner import DRAIN_GRACE
 from .exits import Failure
+from .identifiers import AGENT
 from .loading import load_agent
 from .options import Common, Connection, common_options, connection_options
 from .output import Output, escape
@@ -184,7 +185,7 @@ def list_agents(common: Common, skill: str | None) -> None:
 
 
 @agent.command("show")
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT", type=AGENT)
 @common_options()
 def show_agent(common: Common, agent_id: str) -> None:
     """Show one agent: its card, the tasks it holds, and who was refused to be it, also where it has no card."""
@@ -223,7 +224,7 @@ def show_agent(common: Common, agent_id: str) -> None:
 
 
 @agent.command("drain")
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT", type=AGENT)
 @click.option("--grace", type=Seconds(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
 @common_options()
 def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:

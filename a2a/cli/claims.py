@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..client import Client
+from .identifiers import CLAIM_FENCE, CLAIM_NAME, TASK
 from .options import Common, common_options
 from .output import escape
 from .story import duration
@@ -23,8 +24,13 @@ def claim() -> None:
 
 
 @claim.command("ls")
-@click.option("--name", metavar="NAME", help="Only what stands in the way of this name, as repo/a or repo/a/**.")
-@click.option("--task", metavar="TASK", help="Only the claims of this task.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    type=CLAIM_NAME,
+    help="Only what stands in the way of this name, as repo/a or repo/a/**.",
+)
+@click.option("--task", metavar="TASK", type=TASK, help="Only the claims of this task.")
 @click.option("--limit", type=click.IntRange(1, LIST_MAX), default=100, show_default=True)
 @common_options()
 def list_claims(common: Common, name: str | None, task: str | None, limit: int) -> None:
@@ -87,7 +93,7 @@ def _note(shown: dict[str, Any]) -> str:
 
 
 @claim.command("release")
-@click.argument("fence", type=click.IntRange(min=1), metavar="FENCE")
+@click.argument("fence", type=CLAIM_FENCE, metavar="FENCE")
 @common_options()
 def release_claim(common: Common, fence: int) -> None:
     """Give back the claim with this fence: one of your own, or with the operator's token anybody's.

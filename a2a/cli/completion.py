@@ -1,7 +1,8 @@
-"""`a2a completion`: the script that has a shell complete commands and options.
+"""`a2a completion`: the script that has a shell complete commands, options and what the coordinator has.
 
 The script asks `a2a` itself at each tab, through an environment variable that click looks at; what it answers from is
-the table in `main`, so a tab loads no more than the command that is being typed.
+the table in `main`, so a tab loads no more than the command that is being typed; only where an id or a name is typed
+that the coordinator has, it is asked (`identifiers`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComple
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None) -> None:
     """Write the completion script of SHELL; of the one this user has when none is named.
+
+    A tab completes commands and options, and from a coordinator that answers within a second what it has: tasks,
+    conflicts, contexts of tasks, claims, agents and skills, the newest hundred of each.
 
     \b
     bash, in ~/.bashrc:                     eval "$(a2a completion bash)"

@@ -15,6 +15,7 @@ from ..client import Client, Ground
 from ..errors import Forbidden
 from ..reader import require_object
 from .exits import Failure
+from .identifiers import CONFLICT, SUBJECT, TASK
 from .options import Common, common_options
 from .output import escape
 from .parameters import Number
@@ -27,7 +28,7 @@ _KINDS: Final = ("result", "context", "resource", "artifact", "instruction", "id
 _LINES_SHOWN: Final = 40
 _LINE_END: Final = re.compile(r"(?<!\\)\\n")
 """A line end inside a JSON string."""
-_CONFLICT = click.argument("conflict_id", metavar="CONFLICT")
+_CONFLICT = click.argument("conflict_id", metavar="CONFLICT", type=CONFLICT)
 _EVIDENCE = click.option("--evidence", type=click.File("rb"), help="What shows it; - is the standard input.")
 
 
@@ -49,7 +50,7 @@ def conflict() -> None:
 
 
 @conflict.command("ls")
-@click.option("--task", metavar="TASK", help="Only those about this task or its result.")
+@click.option("--task", metavar="TASK", type=TASK, help="Only those about this task or its result.")
 @click.option("--kind", type=click.Choice(_KINDS), help="Only those of this kind.")
 @click.option(
     "--about",
@@ -58,7 +59,7 @@ def conflict() -> None:
     help="Only those about this, as context:plans/decisions/db; a task's id stands for itself.",
 )
 @click.option("--open", "only_open", is_flag=True, help="Only those that are not over.")
-@click.option("--before", metavar="CONFLICT", help="Only those that come behind this one.")
+@click.option("--before", metavar="CONFLICT", type=CONFLICT, help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
 def list_conflicts(common: Common, only_open: bool, before: str | None, limit: int, **wanted: Any) -> None:
@@ -216,7 +217,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
 
 
 @conflict.command("raise")
-@click.argument("tasks", metavar="[TASK]...", nargs=-1)
+@click.argument("tasks", metavar="[TASK]...", nargs=-1, type=TASK)
 @click.option("--kind", type=click.Choice(_KINDS), default="result", show_default=True, help="What is contended.")
 @click.option("--value", "values", metavar="VALUE", multiple=True, help="What you say yourself: JSON, else text.")
 @click.option(
@@ -332,7 +333,7 @@ def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitabl
 
 @conflict.command("resolve")
 @_CONFLICT
-@click.argument("choice", metavar="SUBJECT|none")
+@click.argument("choice", metavar="SUBJECT|none", type=SUBJECT)
 @click.option("--reason", default="", help="Why; it is kept with the conflict.")
 @common_options()
 def resolve_conflict(common: Common, conflict_id: str, choice: str, reason: str) -> None:

@@ -12,6 +12,7 @@ from ..client import Client
 from ..errors import Conflict
 from ..shared_context import ContextValue
 from .exits import ExitCode, Failure
+from .identifiers import CONTEXT
 from .options import Common, common_options
 from .output import escape, to_json
 from .parameters import Number
@@ -20,7 +21,7 @@ from .values import parse_value
 
 __all__ = ["context"]
 
-_CONTEXT = click.argument("context_id", metavar="CONTEXT")
+_CONTEXT = click.argument("context_id", metavar="CONTEXT", type=CONTEXT)
 _KEY = click.argument("key")
 
 

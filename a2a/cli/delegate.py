@@ -17,6 +17,7 @@ from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
 from ..errors import AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, read_line
+from .identifiers import AGENT, CONTEXT, SKILL
 from .options import Common, common_options
 from .output import Output, is_terminal
 from .parameters import Number, Seconds
@@ -28,7 +29,7 @@ __all__ = ["delegate", "read_input"]
 
 
 @click.command()
-@click.argument("skill")
+@click.argument("skill", type=SKILL)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--input",
@@ -39,8 +40,14 @@ __all__ = ["delegate", "read_input"]
 )
 @click.option("--text", help="The input, a text.")
 @click.option("--key", help="The same key is the same task, now and after any restart.")
-@click.option("--to", metavar="AGENT", help="Only this agent.")
-@click.option("--context", "context_id", metavar="CONTEXT", help="What it shares with other tasks: see a2a context.")
+@click.option("--to", metavar="AGENT", type=AGENT, help="Only this agent.")
+@click.option(
+    "--context",
+    "context_id",
+    metavar="CONTEXT",
+    type=CONTEXT,
+    help="What it shares with other tasks: see a2a context.",
+)
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
 @click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGETS)}.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME", help="Claim this name for each attempt.")

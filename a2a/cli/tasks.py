@@ -17,6 +17,7 @@ from ..errors import Overruled, StaleBasis, TaskCanceled, TaskFailed, TaskReject
 from ..protocol.states import OUTSIDE, TaskState
 from .asking import ask_person, can_ask, choose, how_to_fill, question_lines
 from .exits import Failure
+from .identifiers import SKILL, TASK
 from .options import Common, common_options
 from .output import escape
 from .story import (
@@ -33,7 +34,7 @@ from .values import checked, parse_value
 
 __all__ = ["answer", "task"]
 
-_TASK = click.argument("task_id", metavar="TASK")
+_TASK = click.argument("task_id", metavar="TASK", type=TASK)
 
 
 @click.group()
@@ -50,10 +51,10 @@ def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | No
 
 @task.command("ls")
 @click.option("--state", callback=_known_state, help=f"Only these: {', '.join(TaskState)}.")
-@click.option("--skill", help="Only tasks for this skill.")
-@click.option("--parent", metavar="TASK", help="Only sub-tasks of this one.")
+@click.option("--skill", type=SKILL, help="Only tasks for this skill.")
+@click.option("--parent", metavar="TASK", type=TASK, help="Only sub-tasks of this one.")
 @click.option("--dead", is_flag=True, help="Only those given up after several agents had lost them.")
-@click.option("--before", metavar="TASK", help="Only those that come behind this one.")
+@click.option("--before", metavar="TASK", type=TASK, help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
 def list_tasks(
