@@ -152,7 +152,7 @@ class Contest(Errand):
         if last is not None and last["strategy"] == "human" and last["outcome"] == "open":
             self._waits = True
             how = f"a2a conflict resolve {self._conflict} TASK"
-            await self.story("conflict", self.name, f"it waits for a person: {how}")
+            await self.story("person", self.name, f"it waits for a person: {how}")
 
 
 def settled(record: dict[str, Any], in_short: Callable[[Any], str]) -> Conflict:

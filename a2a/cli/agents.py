@@ -210,7 +210,8 @@ def show_agent(common: Common, agent_id: str) -> None:
         out.line(f"  {heard}, holds {len(info.holding)} of {info.credit} tasks")
         if info.quarantine is not None:
             out.line(f"  gets no offers for another {info.quarantine['left']:.0f} s: processes take it from each other")
-            out.line(f"  stop all of them but one, then: a2a conflict resolve {info.quarantine['conflict']} none")
+            ended = common.connection.typed(f"conflict resolve {info.quarantine['conflict']} none")
+            out.line(f"  stop all of them but one, then: {ended}")
         for skill in card.get("skills", ()):
             tags = f"  [{', '.join(skill['tags'])}]" if skill.get("tags") else ""
             out.line(f"  skill {skill['id']}: {skill.get('description', '')}{tags}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,14 +91,14 @@ def ask(
 
 async def _answer(definition: Definition, place: Place, common: Common, given: dict[str, Any]) -> int:
     """Delegate the question, show who is at it, and print the answer."""
-    out = common.out
+    out, there = common.out, replace(common.connection, url=place.url)
     async with connect(place.url, token=place.token, operator=True) as client:
         handle = client.delegate(
             definition.skill, given, timers=TIMERS, losses=LOSSES_MAX, on_delegator_loss="cancel", loss=LEFT
         )
         async with handle as task:
             try:
-                with display(out) as shown:
+                with display(out, there.options) as shown:
                     async for event in task.events():
                         shown.happened(event)
                 answer = await task.result()
@@ -110,5 +111,5 @@ async def _answer(definition: Definition, place: Place, common: Common, given: d
         out.record({"kind": "result", "task": task.id, "result": answer})
     else:
         out.line(str(told.get("text", "")))
-        out.note(f"\nlook again:     a2a task tree {task.id}   (or: a2a task show ID)")
+        out.note(f"\nlook again:     {there.typed(f'task tree {task.id}')}   (or: task show ID)")
     return ExitCode.OK if told.get("citations", True) else ExitCode.FAILED

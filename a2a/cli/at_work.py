@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ async def squad_at_work(
             await stack.enter_async_context(_while_up(definition, place))
         elif keep:
             await asyncio.to_thread(detach, name, place)
-            out.note(f"the squad {definition.name} is up at {place.url}, until: a2a squad down")
+            end = replace(common.connection, url=place.url).typed(f"squad down {name}")
+            out.note(f"the squad {definition.name} is up at {place.url}, until: {end}")
         else:
             running = await stack.enter_async_context(bring_up(definition, place, say=out.note))
             told = asyncio.create_task(tell_restarts(running.supervisor, out.note))

@@ -24,6 +24,8 @@ from .story import ENDED, describe, duration, event_record
 __all__ = ["Board", "Display", "display", "story_line"]
 
 STORY = "story"
+PERSON = "person"
+"""The kind of a line about what waits for a person: never hidden, and it ends with the command to type."""
 WORDS = {
     "work": "works on {what}",
     "plan": "understands: {what}",
@@ -40,10 +42,11 @@ WORDS = {
     "feedback": "says: {what}",
     "patch": "wrote the patch to {what}",
     "deployed": "made commit {what}",
+    "person": "{what}",
 }
 COLORS = {
     "refused": "red", "conflict": "yellow", "lost": "yellow", "retry": "yellow", "failed": "red", "evidence": "yellow",
-    "judged": "green", "deployed": "green",
+    "judged": "green", "deployed": "green", "person": "yellow",
 }  # fmt: skip
 SIGNS = {"completed": "✓", "failed": "✗", "rejected": "✗", "canceled": "-", "parked": "?", "queued": "…"}
 NOTES_EVERY = 2.0
@@ -123,8 +126,10 @@ def story_line(value: Any) -> tuple[str, str] | None:
 class Display:
     """Each line of the story on a line of stderr; of progress what changed, now and then."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, at: str = "") -> None:
         self.out = out
+        self.at = at
+        """The options with which a command finds the coordinator, as `Connection.options`."""
         self.board = Board()
         self.patch = ""
         """The file with the patch that is being decided about."""
@@ -149,7 +154,8 @@ class Display:
             # After a crash the next attempt of the lead tells its story from the beginning.
             if told is not None and told[1] not in self._told:
                 self._told.add(told[1])
-                self.say(*told)
+                kind, line = told
+                self.say(kind, line + self.at if kind == PERSON else line)
         elif event.kind == "progress":
             self.progressed(event)
         elif event.kind in ("grant", "offer", "accept", "expire", "withdraw", "release", "revive", "answer"):
@@ -166,7 +172,9 @@ class Display:
     def say(self, kind: str, line: str) -> None:
         """Write one line that stays."""
         stamped = f"{time.monotonic() - self._began:7.1f} s  {line}"
-        if kind in COLORS and uses_color(sys.stderr) and not self.out.is_quiet:
+        if kind == PERSON:
+            self.out.need_person(stamped)
+        elif kind in COLORS and uses_color(sys.stderr) and not self.out.is_quiet:
             click.echo(click.style(stamped, fg=COLORS[kind]), err=True)
         else:
             self.out.note(stamped)
@@ -189,11 +197,11 @@ class _Records(Display):
 class _Live(Display):
     """The story in lines, and below it the tree, which moves."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, at: str = "") -> None:
         from rich.console import Console
         from rich.live import Live
 
-        super().__init__(out)
+        super().__init__(out, at)
         self._console = Console(stderr=True, markup=False, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True, get_renderable=self._render)
 
@@ -229,13 +237,17 @@ class _Live(Display):
         return text
 
 
-def display(out: Output) -> Display:
-    """Return what fits: JSON lines, a moving tree where `rich` is installed and stderr is a terminal, else lines."""
+def display(out: Output, at: str = "") -> Display:
+    """Return what fits: JSON lines, a moving tree where `rich` is installed and stderr is a terminal, else lines.
+
+    Args:
+        at: the options with which a command finds the coordinator, as `Connection.options`.
+    """
     if out.as_json:
-        return _Records(out)
+        return _Records(out, at)
     if not out.is_quiet and is_terminal(sys.stderr):
         try:
-            return _Live(out)
+            return _Live(out, at)
         except ImportError:
             pass  # rich is an extra
-    return Display(out)
+    return Display(out, at)

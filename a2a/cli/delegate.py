@@ -18,11 +18,11 @@ from ..errors import AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis,
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, read_line
 from .identifiers import AGENT, CONTEXT, SKILL
-from .options import Common, common_options
+from .options import Common, Connection, common_options
 from .output import Output, is_terminal
 from .parameters import Number, Seconds
 from .signals import ended_by_sigterm
-from .story import ENDED, Follower, doubtful_failure, follower, told_when_nobody
+from .story import ENDED, Follower, doubtful_failure, follower, how_to_settle, told_when_nobody
 from .values import checked, decoded, parse_json, parse_value, quoted
 
 __all__ = ["delegate", "read_input"]
@@ -113,8 +113,8 @@ def delegate(
             return
         with ended_by_sigterm():
             async with handle as task:
-                with _told_to_go_on(common.out, task.id):
-                    await _see_through(client, task, common.out, acceptance, skill, options["to"])
+                with _told_to_go_on(common, task.id):
+                    await _see_through(client, task, common, acceptance, skill, options["to"])
 
     common.run(work)
 
@@ -204,18 +204,20 @@ def _say_id(out: Output, task: TaskHandle) -> None:
 
 
 @contextlib.contextmanager
-def _told_to_go_on(out: Output, task: str) -> Any:
+def _told_to_go_on(common: Common, task: str) -> Any:
     """Tell whoever gives up waiting that the task does not."""
     try:
         yield
     except asyncio.CancelledError:
-        out.note(f"{task} goes on: a2a task result --wait {task}, or a2a task cancel {task}")
+        wait, cancel = (common.connection.typed(f"task {words} {task}") for words in ("result --wait", "cancel"))
+        common.out.note(f"{task} goes on: {wait}, or {cancel}")
         raise
 
 
 async def _see_through(
-    client: Client, task: TaskHandle, out: Output, acceptance: str, skill: str, to: str | None
+    client: Client, task: TaskHandle, common: Common, acceptance: str, skill: str, to: str | None
 ) -> None:
+    out, connection = common.out, common.connection
     if not task.created:
         out.note(f"{task.id} was there already")
     try:
@@ -226,7 +228,7 @@ async def _see_through(
                     out.note(f"{task.id}: {text}")
 
             async with (
-                _person(task, shown) as note,
+                _person(task, shown, out, connection) as note,
                 told_when_nobody(client, skill, to, say) as note_state,
             ):
                 looked_at = 0
@@ -235,7 +237,7 @@ async def _see_through(
                     note(event)
                     note_state(event)
                     if acceptance == "human" and event.state == "reported" and event.generation > looked_at:
-                        looked_at = await _have_accepted(client, task, out, shown) or event.generation
+                        looked_at = await _have_accepted(client, task, common, shown) or event.generation
             value = await task.result()
     except TaskError as error:
         if out.as_json:
@@ -248,7 +250,7 @@ async def _see_through(
             out.record({"kind": "stale", "task": task.id, "result": doubt.value, "moved": doubt.moved})
         else:
             out.record({"kind": "overruled", "task": task.id, "result": doubt.value, "conflict": doubt.conflict})
-        raise doubtful_failure(doubt) from doubt
+        raise doubtful_failure(doubt, connection) from doubt
     if out.as_json:
         out.record({"kind": "result", "task": task.id, "result": value})
     else:
@@ -256,7 +258,9 @@ async def _see_through(
 
 
 @asynccontextmanager
-async def _person(task: TaskHandle, shown: Follower) -> AsyncIterator[Callable[[TaskEvent], None]]:
+async def _person(
+    task: TaskHandle, shown: Follower, out: Output, connection: Connection
+) -> AsyncIterator[Callable[[TaskEvent], None]]:
     """Inside the block, put the task's questions to whoever sits at the terminal; yield what is told of each event."""
     asking: dict[int, asyncio.Task[None]] = {}
 
@@ -274,7 +278,7 @@ async def _person(task: TaskHandle, shown: Follower) -> AsyncIterator[Callable[[
             if can_ask():
                 asking[number] = group.create_task(ask(number, event.value))
             else:
-                click.echo(f"{task.id} asks; answer with: a2a answer {task.id}", err=True)
+                out.need_person(f"{task.id} asks; answer with: {connection.typed(f'answer {task.id}')}")
         elif event.kind in ("answer", "answer_later") or event.state in ENDED:
             for waiting in asking.values() if number is None else filter(None, [asking.get(number)]):
                 waiting.cancel()  # somebody else was faster
@@ -285,15 +289,16 @@ async def _person(task: TaskHandle, shown: Follower) -> AsyncIterator[Callable[[
             waiting.cancel()
 
 
-async def _have_accepted(client: Client, task: TaskHandle, out: Output, shown: Follower) -> int | None:
+async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown: Follower) -> int | None:
     """Have the person at the terminal say whether the result is good, where that person is an operator.
 
     Returns:
         The task's generation when that person looked at it; None where nobody did.
     """
     if not _sees_and_answers(client):
-        out.note(f"{task.id} waits for an operator: a2a task confirm {task.id}, or a2a task reject {task.id}")
+        common.out.need_person(f"{task.id} waits for an operator: {how_to_settle(task.id, common.connection)}")
         return None
+    out = common.out
     while True:
         looked_at = await client.get(task.id)
         metadata = looked_at["metadata"]

@@ -6,6 +6,7 @@ Light on purpose: the modules that cost time to load are imported when a command
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ class Connection:
     url: str
     token: str | None
     """None: A2A_TOKEN, else what this user's state directory has for the URL."""
+    token_file: Path | None = None
+    """Where the token is from, if it is from a file that was named."""
 
     def client(self) -> Client:
         """Return a client to enter. It is an operator where this user has the operator's token.
@@ -45,6 +48,20 @@ class Connection:
 
         check_state_dir()
         return connect(self.url, token=self.token, operator=True)
+
+    def typed(self, words: str) -> str:
+        """Return `a2a WORDS` as somebody types it to reach the same coordinator, in this terminal or another."""
+        return f"a2a {words}{self.options}"
+
+    @property
+    def options(self) -> str:
+        """What stands behind such a command, with a space before it; nothing where every command looks by itself."""
+        named = {}
+        if self.url != DEFAULT_URL:  # also where A2A_URL says so, as another terminal may have none
+            named["--url"] = self.url
+        if self.token_file is not None:
+            named["--token-file"] = str(self.token_file.absolute())
+        return "".join(f" {option} {shlex.quote(value)}" for option, value in named.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +167,7 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @_TOKEN_FILE
     @functools.wraps(function)
     def wrapper(*args: Any, url: str, token_file: Path | None, **options: Any) -> Any:
-        return function(Connection(url, read_token(token_file)), *args, **options)
+        return function(Connection(url, read_token(token_file), token_file), *args, **options)
 
     return wrapper
 

@@ -144,6 +144,11 @@ def _echo(text: str | bytes, *, nl: bool = True) -> None:
         raise Failure(f"the standard output cannot be written: {error.strerror}") from error
 
 
+def _tell(text: str) -> None:
+    with suppress(OSError):  # they are gone, or their disk is full
+        click.echo(escape(text, lines=True), err=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where a command's words go."""
@@ -154,8 +159,11 @@ class Output:
     def note(self, text: str) -> None:
         """Say something to whoever watches, on stderr; nothing with --quiet, and nothing depends on it."""
         if not self.is_quiet:
-            with suppress(OSError):  # they are gone, or their disk is full
-                click.echo(escape(text, lines=True), err=True)
+            _tell(text)
+
+    def need_person(self, text: str) -> None:
+        """Say what does not go on without a person, on stderr, also with --quiet: else nobody would know."""
+        _tell(text)
 
     def line(self, text: str) -> None:
         """Write a line of the result for people."""

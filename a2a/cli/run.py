@@ -8,13 +8,14 @@ import os
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ..client import Client, connect
-from ..credentials import DEFAULT_URL, default_ledger
+from ..credentials import default_ledger
 from ..delegator import TaskHandle
 from ..errors import A2AError, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
@@ -22,7 +23,7 @@ from .asking import can_ask, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
-from .options import Common, common_options
+from .options import Common, Connection, common_options
 from .output import Output, escape
 from .parameters import Seconds
 from .runs import Run, begin
@@ -203,6 +204,7 @@ async def _git(folder: Path | str, *arguments: str) -> tuple[int, str, str]:
 
 async def _through(definition: Definition, place: Place, common: Common, this: Run, given: dict[str, Any]) -> int:
     """Delegate the request, show it on its way, and tell what came of it."""
+    there = replace(common.connection, url=place.url)
     async with connect(place.url, token=place.token, operator=True) as client:
         handle = client.delegate(
             definition.skill,
@@ -216,33 +218,32 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
             this.task, this.url = task.id, place.url
             this.save()
             try:
-                elsewhere = _how_to_answer(place.url, given.get("answer_within"))
-                with display(common.out) as shown:
+                elsewhere = _how_to_answer(there, given.get("answer_within"))
+                with display(common.out, there.options) as shown:
                     await _watch(client, task, shown, elsewhere)
                 result = await task.result()
             except asyncio.CancelledError:
                 common.out.note(
-                    f"the run stays open: the same command goes on with it; a2a task cancel {task.id} ends it"
+                    "the run stays open: the same command goes on with it; "
+                    f"{there.typed(f'task cancel {task.id}')} ends it"
                 )
                 raise
             except TaskError as error:
                 this.ended = "failed"
                 this.save()
-                raise await _failure(client, task, error, common.out) from error
+                raise await _failure(client, task, error, common.out, there) from error
         verdict = str(result.get("verdict", "")) if isinstance(result, dict) else ""
         code = EXIT_OF_VERDICT.get(verdict, ExitCode.OK)
         this.ended = verdict if code else "completed"
         this.save()
-    _tell(definition, common, this, place, result)
+    _tell(definition, common.out, there, this, place, result)
     return code
 
 
-def _how_to_answer(url: str, within: float | None) -> str:
+def _how_to_answer(there: Connection, within: float | None) -> str:
     """Return what is said of a question where nobody sits here who could answer it; `TASK` stands for the task's id."""
-    # Another terminal looks there only where it is told to, and the squad may have taken any free port.
-    at = "" if url == DEFAULT_URL else f" --url {url}"
     waits = "it waits for a day, or as --answer-within says" if within is None else f"it waits for {within:g} s"
-    return f"nobody can be asked here, and {waits}; answer with: a2a answer TASK ANSWER{at}"
+    return f"nobody can be asked here, and {waits}; answer with: {there.typed('answer TASK ANSWER')}"
 
 
 async def _watch(client: Client, task: TaskHandle, shown: Display, elsewhere: str) -> None:
@@ -324,7 +325,7 @@ async def _edited(patch: str) -> str:
     return f"edit: {copy}"
 
 
-async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Output) -> Failure:
+async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Output, there: Connection) -> Failure:
     """Return what is told of a failed task: the reason in words, and the exit code for it."""
     code = ""
     with contextlib.suppress(A2AError):
@@ -333,13 +334,12 @@ async def _failure(client: Client, task: TaskHandle, error: TaskError, out: Outp
     if out.as_json:
         out.record({"kind": "end", "task": task.id, "reason": error.reason, "code": code, "detail": error.detail})
     exit_code = EXIT_OF_ERROR.get(code, ExitCode.TASK_FAILED)
-    where = "" if exit_code is not ExitCode.TASK_FAILED else f" (a2a task show {task.id} tells more)"
+    where = "" if exit_code is not ExitCode.TASK_FAILED else f" ({there.typed(f'task show {task.id}')} tells more)"
     return Failure(text + where, exit_code)
 
 
-def _tell(definition: Definition, common: Common, this: Run, place: Place, result: Any) -> None:
+def _tell(definition: Definition, out: Output, there: Connection, this: Run, place: Place, result: Any) -> None:
     """Print the result, and how to look at all of it later."""
-    out = common.out
     told = result if isinstance(result, dict) else {}
     if out.as_json:
         out.record({"kind": "result", "task": this.task, "run": str(this.folder), "result": result})
@@ -349,7 +349,7 @@ def _tell(definition: Definition, common: Common, this: Run, place: Place, resul
         repository = shlex.quote(str(told.get("repository", "")))
         out.note(f"\nthe commit:     git -C {repository} show {shlex.quote(str(told.get('branch', '')))}")
     out.note(f"the run:        {this.folder}")
-    out.note(f"look again:     a2a task tree {this.task}   (or: a2a task ls, a2a task show ID)")
+    out.note(f"look again:     {there.typed(f'task tree {this.task}')}   (or: task ls, task show ID)")
     state = state_of(definition.name, place.url).read()
     is_ours = state is not None and state["db"] and state["supervisor"] == os.getpid()
     if state is not None and is_ours and Path(state["db"]) != default_ledger():

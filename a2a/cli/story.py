@@ -21,6 +21,7 @@ from ..delegator import TaskEvent
 from ..errors import A2AError, Overruled, StaleBasis
 from ..protocol.states import TERMINAL
 from .exits import ExitCode, Failure
+from .options import Connection
 from .output import Output, escape, is_terminal, paused, to_json
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "duration",
     "event_record",
     "follower",
+    "how_to_settle",
     "refused_lines",
     "seconds_between",
     "shortened",
@@ -143,10 +145,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def doubtful_failure(doubt: StaleBasis | Overruled) -> Failure:
+def doubtful_failure(doubt: StaleBasis | Overruled, connection: Connection) -> Failure:
     """Return what a command ends with where a result counts for nothing before a word was said on it."""
-    said = f"a2a task confirm {doubt.task}, or a2a task reject {doubt.task}"
-    return Failure(f"{doubt}: {said}", ExitCode.CONFLICT_OPEN)
+    return Failure(f"{doubt}: {how_to_settle(doubt.task, connection)}", ExitCode.CONFLICT_OPEN)
+
+
+def how_to_settle(task: str, connection: Connection) -> str:
+    """Return with which commands the word is said that a task's result waits for."""
+    return ", or ".join(connection.typed(f"task {word} {task}") for word in ("confirm", "reject"))
 
 
 class Follower(Protocol):

@@ -303,12 +303,12 @@ def show_result(common: Common, task_id: str, wait: bool) -> None:
             common.out.record(told | {"overruled": overruled} if overruled else told)
         else:
             if state == "reported" and not moved and not overruled:
-                common.out.note(f"not confirmed yet: a2a task confirm {task_id}")
+                common.out.note(f"not confirmed yet: {common.connection.typed(f'task confirm {task_id}')}")
             common.out.value(value)
         if overruled:
-            raise doubtful_failure(Overruled(task_id, value, overruled))
+            raise doubtful_failure(Overruled(task_id, value, overruled), common.connection)
         if moved:
-            raise doubtful_failure(StaleBasis(task_id, value, moved))
+            raise doubtful_failure(StaleBasis(task_id, value, moved), common.connection)
 
     common.read(work)
 

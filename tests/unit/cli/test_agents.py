@@ -92,7 +92,7 @@ def test_an_agent_that_processes_take_from_each_other_is_shown_as_that(
     monkeypatch.setattr("a2a.engine.conflicts.flapping.told_of", lambda world, agent, now: told)
     done = command("agent", "show", "helper")
     assert "gets no offers for another 12 s: processes take it from each other\n" in done.out
-    assert "a2a conflict resolve main-k7 none\n" in done.out
+    assert f"a2a conflict resolve main-k7 none --url {world.url}\n" in done.out
     shown = json.loads(command("agent", "show", "helper", "--json").out)
     assert shown["quarantine"] == {"conflict": "main-k7", "left": 12.0}
     monkeypatch.undo()

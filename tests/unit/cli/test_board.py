@@ -127,6 +127,12 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_waits_for_a_person_is_told_also_where_all_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    with display(Output(is_quiet=True), " --url ws://there:1") as shown:
+        shown.happened(story("person", "propose", "it waits for a person: a2a conflict resolve k7 TASK"))
+    assert capsys.readouterr().err.endswith("person: a2a conflict resolve k7 TASK --url ws://there:1\n")
+
+
 def test_for_programs_every_event_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     with display(Output(as_json=True)) as shown:
         shown.happened(story("found", "preparer", "3 files"))

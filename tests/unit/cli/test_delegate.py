@@ -98,7 +98,8 @@ def test_a_result_on_a_decision_that_moved_is_shown_and_not_confirmed(command: A
     task = shown["id"]
     assert shown["metadata"]["state"] == "reported"
     assert "decisions/db (revision 1 was seen, it is 2)" in done.err
-    assert f"a2a task confirm {task}, or a2a task reject {task}" in done.err
+    at = f"--url {world.url}"
+    assert f"a2a task confirm {task} {at}, or a2a task reject {task} {at}\n" in done.err
     head = command("task", "show", task).out
     assert "moved      decisions/db: the result relies on revision 1, it was 2" in head
     later = command("task", "result", task)
@@ -286,7 +287,7 @@ def test_without_a_terminal_a_question_is_told_and_waited_for(command: Any, worl
         done = command("delegate", "sure", "--key", "k", "--timeout", "20")
         answering.result(20)
     assert (done.code, done.out) == (0, "true\n")
-    assert f"{task} asks; answer with: a2a answer {task}\n" in done.err
+    assert f"{task} asks; answer with: a2a answer {task} --url {world.url}\n" in done.err
 
 
 def test_at_a_terminal_the_person_is_asked(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,7 +340,7 @@ def test_an_answer_that_comes_second_does_not_count(command: Any, world: Any, mo
 
 
 def test_without_a_terminal_a_human_is_waited_for(command: Any, world: Any) -> None:
-    done = command("delegate", "count_words", "text=a", "--acceptance", "human", "--timeout", "1")
+    done = command("delegate", "count_words", "text=a", "--acceptance", "human", "--timeout", "1", "-q")
     assert done.code == 4
     assert "waits for an operator: a2a task confirm main-" in done.err
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from a2a import Client, LinkSettings, connect
 from a2a.cli.options import Common, Connection, common_options, connection_options, read_token
 from a2a.cli.output import Output
-from a2a.credentials import default_ledger
+from a2a.credentials import DEFAULT_URL, default_ledger
 from a2a.hosting import host
 
 
@@ -28,13 +28,26 @@ def test_a_command_gets_its_common_options_as_one(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("secret\n")
     arguments = ["hi", "--url", "ws://here:1", "--token-file", str(token), "--json", "--quiet", "--timeout", "3"]
-    expected = Common(Connection("ws://here:1", "secret"), Output(as_json=True, is_quiet=True), 3.0)
+    expected = Common(Connection("ws://here:1", "secret", token), Output(as_json=True, is_quiet=True), 3.0)
     assert CliRunner().invoke(shared, arguments).output == f"hi {expected!r}\n"
 
 
 def test_the_url_comes_from_the_environment_and_the_timeout_from_the_command() -> None:
     expected = Common(Connection("ws://there:2", None), Output(), 7.0)
     assert CliRunner(env={"A2A_URL": "ws://there:2"}).invoke(shared, ["hi"]).output == f"hi {expected!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("connection", "options"),
+    [
+        (Connection(DEFAULT_URL, None), ""),
+        (Connection("ws://there:2", "secret"), " --url ws://there:2"),
+        (Connection(DEFAULT_URL, "secret", Path("/my files/token")), " --token-file '/my files/token'"),
+        (Connection("wss://[::1]:3", "s", Path("token")), f" --url 'wss://[::1]:3' --token-file {Path.cwd()}/token"),
+    ],
+)
+def test_a_command_to_type_finds_the_same_coordinator(connection: Connection, options: str) -> None:
+    assert connection.typed("task show main-1") == f"a2a task show main-1{options}"
 
 
 @pytest.mark.parametrize("given", ["nan", "inf", "0", "-1", "soon"])

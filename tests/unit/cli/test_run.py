@@ -101,7 +101,7 @@ def test_a_request_is_carried_out_and_what_came_of_it_is_printed(
     assert done.code == 0, done.err
     assert done.out == "it is deployed\\x1b[2J\n"
     assert "3 files" in done.err
-    assert f"a2a task tree {lead.tasks[0]}" in done.err
+    assert f"a2a task tree {lead.tasks[0]} --url {world.url} " in done.err
     assert lead.given == [
         {
             "request": "modernise", "source": {"repository": repo}, "approve": "auto", "branch": "new",
@@ -217,6 +217,23 @@ def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, l
     assert "answer_within" not in lead.given[0]
 
 
+def test_a_conflict_that_waits_for_a_person_is_told_also_where_all_is_quiet(
+    world: Any, command: Command, lead: Lead
+) -> None:
+    async def wait(task: TaskContext) -> Any:
+        for kind, what in (
+            ("found", "3 files"),
+            ("person", "it waits for you: a2a conflict resolve main-k1 TASK"),
+        ):
+            await task.artifact("story", {"kind": kind, "who": "lead", "what": what}, append=True, last=False)
+        return lead.summary("deployed")
+
+    lead.does = wait
+    done = command("run", "modernise", "--sdist", "a==1", "--quiet")
+    assert done.err.endswith(f"it waits for you: a2a conflict resolve main-k1 TASK --url {world.url}\n")
+    assert "3 files" not in done.err
+
+
 def test_how_long_a_person_is_waited_for_is_passed_on_and_said(world: Any, command: Command, lead: Lead) -> None:
     async def ask(task: TaskContext) -> Any:
         await task.ask("Commit this?", default="nobody", timeout=0.5)
@@ -247,7 +264,7 @@ def test_sigterm_ends_the_command_in_order(world: Any, command: Command, lead: L
     done = command("run", "modernise", "--sdist", "a==1")
     assert done.code == 130
     (task,) = lead.tasks
-    assert f"the same command goes on with it; a2a task cancel {task} ends it" in done.err
+    assert f"the same command goes on with it; a2a task cancel {task} --url {world.url} ends it" in done.err
 
 
 @pytest.mark.parametrize(

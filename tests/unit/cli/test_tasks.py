@@ -200,7 +200,7 @@ def test_a_result_that_is_not_there_yet_is_a_failure(command: Any, world: Any) -
 def test_a_result_can_be_read_and_confirmed_later(command: Any, world: Any) -> None:
     task = reported(command, "count_words", "text=a b")
     done = command("task", "result", task)
-    assert (done.out, done.err) == ('{"words": 2}\n', f"not confirmed yet: a2a task confirm {task}\n")
+    assert (done.out, done.err) == ('{"words": 2}\n', f"not confirmed yet: a2a task confirm {task} --url {world.url}\n")
     assert command("task", "confirm", task).err == f"{task}: confirmed\n"
     assert command("task", "confirm", task).code == 0, "a repeat gets the same answer"
     shown = json.loads(command("task", "result", task, "--json").out)

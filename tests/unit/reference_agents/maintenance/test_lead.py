@@ -300,6 +300,7 @@ async def test_what_no_agent_decides_waits_for_a_person_who_is_told_how(crew: Cr
                 async for event in task.events():
                     if event.kind == "artifact" and "it waits for a person" in event.value["what"]:
                         told.append(event.value["what"])
+                        assert event.value["kind"] == "person", "which `a2a run --quiet` tells too"
                         await decide()
                     elif event.kind == "ask":
                         await task.answer(event.data["askNo"], "approve")
