@@ -14,7 +14,7 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
-from ..errors import AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
+from ..errors import A2AError, AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, read_line
 from .identifiers import AGENT, CONTEXT, SKILL
@@ -26,6 +26,9 @@ from .story import ENDED, Follower, doubtful_failure, follower, how_to_settle, t
 from .values import checked, decoded, parse_json, parse_value, quoted
 
 __all__ = ["delegate", "read_input"]
+
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a conflict between answers."""
 
 
 @click.command()
@@ -229,12 +232,14 @@ async def _see_through(
 
             async with (
                 _person(task, shown, out, connection) as note,
+                _disputes(client, task, common, shown) as note_dispute,
                 told_when_nobody(client, skill, to, say) as note_state,
             ):
                 looked_at = 0
                 async for event in task.events():
                     shown.happened(event)
                     note(event)
+                    note_dispute(event)
                     note_state(event)
                     if acceptance == "human" and event.state == "reported" and event.generation > looked_at:
                         looked_at = await _have_accepted(client, task, common, shown) or event.generation
@@ -286,6 +291,47 @@ async def _person(
     async with asyncio.TaskGroup() as group:
         yield note
         for waiting in asking.values():
+            waiting.cancel()
+
+
+@asynccontextmanager
+async def _disputes(
+    client: Client, task: TaskHandle, common: Common, shown: Follower
+) -> AsyncIterator[Callable[[TaskEvent], None]]:
+    """Inside the block, tell of a conflict between its answers what somebody may do; yield what is told of each event.
+
+    No event tells how far a conflict is.
+    """
+    looking: dict[str, asyncio.Task[None]] = {}
+
+    async def look(conflict: str) -> None:
+        typed, told = common.connection.typed, ""
+        with contextlib.suppress(A2AError):  # without the hint the task goes on as well
+            while True:
+                found = await client.conflicts(task=task.id, is_open=True)
+                *_, last = next((one["stages"] for one in found if one["conflict"] == conflict), ()) or [None]
+                stands = "" if last is None else f"{last['strategy']} {last['outcome']}"
+                if stands != told:
+                    told = stands
+                    with shown.paused():
+                        if stands == "human open":
+                            how = typed(f"conflict resolve {conflict} SUBJECT")
+                            common.out.need_person(f"{task.id}: conflict {conflict} waits for a person: {how}")
+                        elif stands.endswith(" decided"):
+                            how = typed(f"conflict appeal {conflict} GROUND")
+                            common.out.note(f"{task.id}: conflict {conflict} can be appealed: {how}")
+                await asyncio.sleep(LOOK_AGAIN)
+
+    def note(event: TaskEvent) -> None:
+        conflict = str(event.data.get("conflict", ""))
+        if event.kind == "dispute" and conflict not in looking:
+            looking[conflict] = group.create_task(look(conflict))
+        elif event.kind == "resolve" and conflict in looking:
+            looking.pop(conflict).cancel()
+
+    async with asyncio.TaskGroup() as group:
+        yield note
+        for waiting in looking.values():
             waiting.cancel()
 
 

@@ -172,36 +172,25 @@ def test_any_program_is_an_agent_and_its_tasks_can_be_looked_at(start: Start, a2
     assert a2a("task", "ls", code=3) == ""
 
 
-DELEGATES = """
-import a2a.sync
-with a2a.sync.connect() as client:
-    rungs = ["majority", "human", "abort"]
-    with client.delegate("capital", "France", copies=3, agree=3, resolve=rungs, effect="irreversible") as task:
-        print(task.result(), end="")
-"""
-
-
 def test_a_person_takes_a_position_appeals_and_decides(home: Path, start: Start, a2a: Any, coordinator: Any) -> None:
     coordinator()
     for name, answer in (("one", "Lyon"), ("two", "Lyon"), ("three", "Paris")):
         start("agent", "exec", "--name", name, "--skill", "capital", "--json", "--", "echo", answer).ready()
-    delegating = subprocess.Popen([sys.executable, "-c", DELEGATES], stdout=subprocess.PIPE)
-    try:
-        until = time.monotonic() + BOUND
-        while "majority has decided" not in (listed := a2a("conflict", "ls", "--open")) and time.monotonic() < until:
-            pass
-        conflict = listed.splitlines()[1].split()[0]
-        Path("atlas.txt").write_text("page 7: Paris")
-        a2a("conflict", "position", conflict, "it is Paris")
-        a2a("conflict", "appeal", conflict, "new_evidence", "--evidence", "atlas.txt")
-        shown = a2a("conflict", "show", conflict)
-        assert ": it is Paris\n" in shown and ": new_evidence\n    page 7: Paris\n" in shown
-        subjects = json.loads(a2a("conflict", "show", conflict, "--json"))["subjects"]
-        (paris,) = [subject["ref"] for subject in subjects if subject["agent"] == "three"]
-        a2a("conflict", "resolve", conflict, paris)
-        assert delegating.communicate(timeout=BOUND)[0].strip() == b"Paris"
-    finally:
-        _stop(delegating)
+    rungs = ("--copies", "3", "--agree", "3", "--resolve", "majority,human,abort", "--effect", "irreversible")
+    delegating = start("delegate", "capital", "--text", "France", *rungs)
+    told = delegating.line("can be appealed: ", "err")
+    conflict = told.partition("a2a conflict appeal ")[2].split()[0]
+    assert "majority has decided" in a2a("conflict", "ls", "--open")
+    Path("atlas.txt").write_text("page 7: Paris")
+    a2a("conflict", "position", conflict, "it is Paris")
+    a2a("conflict", "appeal", conflict, "new_evidence", "--evidence", "atlas.txt")
+    assert f": a2a conflict resolve {conflict} SUBJECT" in delegating.line("waits for a person: ", "err")
+    shown = a2a("conflict", "show", conflict)
+    assert ": it is Paris\n" in shown and ": new_evidence\n    page 7: Paris\n" in shown
+    subjects = json.loads(a2a("conflict", "show", conflict, "--json"))["subjects"]
+    (paris,) = [subject["ref"] for subject in subjects if subject["agent"] == "three"]
+    a2a("conflict", "resolve", conflict, paris)
+    assert delegating.line() == "Paris"
 
 
 SLOW = """

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, Patch, TaskContext, sync
+from a2a.cli import delegate as delegate_module
 from a2a.cli.conflicts import _story, _written
 from a2a.cli.delegate import _rungs
 
@@ -155,6 +156,24 @@ def test_a_party_takes_a_position_and_the_last_one_is_shown(command: Any, disput
     assert ": the first\n    I counted them\n" in shown and "none of them" not in shown
     told = json.loads(command("conflict", "position", disputed, "neither", "--json").out)
     assert [taken["stance"] for taken in told["positions"]] == ["neither"]
+
+
+def test_what_waits_for_a_person_is_told_to_who_waits_also_where_all_is_quiet(
+    command: Any, three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delegate_module, "LOOK_AGAIN", 0.05)
+    rungs = ("--copies", "3", "--agree", "3", "--effect", "irreversible", "--timeout", "3")
+    done = command("delegate", "judge_it", *rungs, "--resolve", "quorum:3,human,abort", "-q")
+    task = command("task", "ls", "--skill", "judge_it").out.splitlines()[-1].split()[0]
+    (conflict,) = [json.loads(line)["conflict"] for line in command("conflict", "ls", "--json").out.splitlines()]
+    how = f"a2a conflict resolve {conflict} SUBJECT --url {three.url}"
+    assert done.err.splitlines() == [
+        f"{task}: conflict {conflict} waits for a person: {how}",
+        "a2a: not done within 3 s",
+    ]
+    done = command("delegate", "judge_it", *rungs, "--resolve", "majority,human,abort")
+    assert done.err.count(" can be appealed: a2a conflict appeal ") == 1
+    assert "waits for a person" not in done.err
 
 
 def test_a_party_appeals_and_the_ladder_goes_on(command: Any, disputed: str, tmp_path: Any) -> None:
