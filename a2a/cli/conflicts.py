@@ -68,6 +68,8 @@ def list_conflicts(common: Common, only_open: bool, before: str | None, limit: i
     async def work(client: Client) -> tuple[list[dict[str, Any]], bool]:
         page = partial(client.conflicts, is_open=True if only_open else None, **wanted)
         found = await page(limit=limit, before=before)
+        if wanted["task"] is not None and not found:
+            await client.get(wanted["task"])  # where there is no such task, that is what there is to say
         return found, len(found) == limit and bool(await page(limit=1, before=found[-1]["conflict"]))
 
     found, are_more = common.read(work)
@@ -164,7 +166,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
         is_answer = stage["winner"] in groups
         winner = f" for answer {stage['winner']}" if is_answer else ""
         cost = f", for {stage['costMicro']} micro" if stage.get("costMicro") else ""
-        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}{cost}: {stage['why']}")
+        lines.append(f"  {stage['strategy']:<10} {stage['outcome']}{winner}{cost}: {stage['why']}".rstrip(": "))
         for answer in stage["answers"]:
             lines.append(
                 f"    {answer['ref']} by {answer['agent'] or '-'}, {answer['state']}: {answer['detail']}".rstrip(": ")
@@ -290,11 +292,13 @@ def take_position(common: Common, conflict_id: str, stance: str, evidence: Any) 
 
 @conflict.command("appeal")
 @_CONFLICT
-@click.argument("ground", type=click.Choice(get_args(Ground)))
+@click.argument("ground", type=click.Choice(get_args(Ground)), metavar="GROUND")
 @_EVIDENCE
 @common_options()
 def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any) -> None:
     """Appeal on a GROUND against what was decided, as a party: the rungs above are tried, and what they say is final.
+
+    GROUND is new_evidence, misapplied_policy, judge_not_independent or wrong_subject.
 
     Once for a conflict, and only while its outcome waits to take effect: ten minutes where the task's effect is
     irreversible, and else where the coordinator gives time for it. A person's word is not appealed.

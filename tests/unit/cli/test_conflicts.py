@@ -231,6 +231,8 @@ def test_what_no_rule_sees_is_raised_shown_and_decided(command: Any, world: Any,
     mistaken = command("conflict", "ls", "--about", "tsk:1")
     assert (mistaken.code, "expected one of task:ID, context:ID/KEY" in mistaken.err) == (2, True)
     assert command("conflict", "ls", "--kind", "context").err == "there are no such conflicts\n"
+    unknown = command("conflict", "ls", "--task", "main-999")
+    assert (unknown.code, unknown.err) == (1, "a2a: not_found: there is no task main-999\n")
     assert command("conflict", "raise").code == 2
 
 
