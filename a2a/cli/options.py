@@ -111,13 +111,16 @@ class Common:
         import asyncio
 
         async def connected() -> T:
+            is_in = False
             try:
                 async with asyncio.timeout(self.timeout) as bound, enter() as client:
+                    is_in = True
                     return await work(client)
             except TimeoutError as exc:
                 if not bound.expired():
                     raise
-                raise TimeoutError(f"not done within {self.timeout:g} s") from exc
+                why = "" if is_in else f": {self.connection.url} has not answered"
+                raise TimeoutError(f"not done within {self.timeout:g} s{why}") from exc
 
         return asyncio.run(connected())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,15 @@ def test_work_that_takes_too_long_is_a_timeout(world: Any) -> None:
         async with client.delegate("nobody has this") as task:
             await task.result()
 
-    with pytest.raises(TimeoutError, match=r"not done within 0\.2 s"):
+    with pytest.raises(TimeoutError, match=r"not done within 0\.2 s$"):
         Common(Connection(world.url, None), Output(), 0.2).run(work)
+
+
+def test_a_coordinator_that_says_nothing_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TimeoutError, match=rf"^not done within 0\.2 s: {url} has not answered$"):
+            Common(Connection(url, None), Output(), 0.2).run(lambda client: client.list())
 
 
 def test_a_timeout_of_the_work_itself_is_left_alone(world: Any) -> None:
