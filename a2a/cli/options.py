@@ -144,8 +144,10 @@ def read_token(path: Path | None) -> str | None:
         return None
     try:
         token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise click.BadParameter(f"{path}: {exc}", param_hint="--token-file") from exc
+    except OSError as exc:
+        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint="--token-file") from exc
+    except UnicodeDecodeError as exc:
+        raise click.BadParameter(f"{path}: expected a token, a text in UTF-8", param_hint="--token-file") from exc
     if not token:
         raise click.BadParameter(f"{path} is empty; a token was expected", param_hint="--token-file")
     return token

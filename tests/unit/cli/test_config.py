@@ -197,5 +197,5 @@ def test_what_deciding_a_conflict_may_cost_is_bounded_where_it_is_said(tmp_path:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none.toml"):
+    with pytest.raises(ConfigError, match="none.toml: No such file or directory$"):
         read_settings(tmp_path / "none.toml")
