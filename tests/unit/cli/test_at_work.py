@@ -64,6 +64,16 @@ async def test_a_squad_that_is_not_up_comes_and_goes_with_the_command(
     assert "1 agents are there: brief-greeter" in capsys.readouterr().err
 
 
+async def test_how_a_squad_that_is_kept_ends_is_told_with_its_name_and_where_it_is(
+    brief: Definition, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("a2a.cli.at_work.detach", lambda name, place: {})
+    with anyio.fail_after(BOUND):
+        async with squad_at_work(brief, common(url), name="brief_squad", url=url, db=None, keep=True):
+            pass
+    assert f"is up at {url}, until: a2a squad down brief_squad --url {url}\n" in capsys.readouterr().err
+
+
 async def test_a_squad_that_is_up_is_used_and_stays_and_its_end_is_told(
     brief: Definition, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

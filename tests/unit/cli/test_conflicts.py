@@ -191,6 +191,15 @@ def test_a_party_appeals_and_the_ladder_goes_on(command: Any, disputed: str, tmp
     assert (again.code, f"denied: conflict {disputed} was appealed once, by " in again.err) == (1, True)
 
 
+def test_evidence_that_is_no_text_is_refused_with_the_place(command: Any, tmp_path: Any) -> None:
+    picture = tmp_path / "picture"
+    picture.write_bytes(b"\x89PNG")
+    for words in (("raise", "main-1"), ("position", "main-k1", "no"), ("appeal", "main-k1", "new_evidence")):
+        done = command("conflict", *words, "--evidence", str(picture))
+        said = "--evidence: expected text in UTF-8, got the byte 0x89 at line 1, column 1"
+        assert (done.code, said in done.err) == (2, True)
+
+
 def test_who_is_no_party_is_told_who_is(command: Any, disputed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "somebody-else")
     for word in (("position", disputed, "no"), ("appeal", disputed, "new_evidence")):

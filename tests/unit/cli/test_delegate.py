@@ -77,6 +77,14 @@ def test_a_text_goes_in_and_comes_out_as_it_is(command: Any, world: Any, tmp_pat
     assert (done.out, done.err) == ('{"a": "ü"}\n', "")
 
 
+def test_a_file_that_is_named_as_json_is_none_other(command: Any, world: Any, tmp_path: Path) -> None:
+    for name, code, said in (("plan.json", 2, "expected JSON: "), ("plan", 0, "taken as a text, it is no JSON: ")):
+        (tmp_path / name).write_text('{"a": 1,\n "b": [}\n')
+        done = command("delegate", "echo", "--input", str(tmp_path / name), "--no-wait")
+        assert done.code == code
+        assert f'--input {tmp_path / name}: {said}expected a value at line 2, column 8\n     "b": [}}\n' in done.err
+
+
 @pytest.fixture
 def helper(helper: Agent) -> Agent:
     @helper.skill

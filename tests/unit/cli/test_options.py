@@ -76,6 +76,12 @@ def test_a_token_file_without_a_token_is_a_usage_error(tmp_path: Path, content: 
         read_token(path)
 
 
+def test_a_token_file_that_is_no_text_is_told_without_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"secret\xff")
+    with pytest.raises(click.BadParameter, match="token: expected a token, a text in UTF-8$"):
+        read_token(tmp_path / "token")
+
+
 def test_no_token_file_is_no_token() -> None:
     assert read_token(None) is None
 
