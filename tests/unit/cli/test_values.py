@@ -48,6 +48,7 @@ def test_what_no_value_stands_for_is_a_usage_error(text: str) -> None:
         ("", "f: expected JSON: expected a value at line 1, column 1\n    \n    ^"),
         ('["\x1b\t"]', 'a control character as an escape at line 1, column 3\n    ["\\x1b\\t"]\n      ^'),
         ('["\u5b57", x]', 'expected a value at line 1, column 7\n    ["\u5b57", x]\n           ^'),
+        ('["\u202e", x]', 'expected a value at line 1, column 7\n    ["\\u202e", x]\n               ^'),
         ("NaN", "f: expected JSON: NaN is no JSON"),
         ("[1e999]", "f.0: JSON has no form for inf"),
     ],
