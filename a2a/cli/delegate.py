@@ -14,7 +14,7 @@ import click
 from ..client import Client
 from ..content import artifacts_value
 from ..delegator import BUDGETS, TIMERS, TaskEvent, TaskHandle
-from ..errors import A2AError, AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError
+from ..errors import A2AError, AlreadyAnswered, GenerationMismatch, Overruled, StaleBasis, TaskError, leaves
 from ..protocol.canonical import NUMBER_MAX
 from .asking import ask_person, can_ask, read_line
 from .identifiers import AGENT, CONTEXT, SKILL
@@ -211,7 +211,9 @@ def _told_to_go_on(common: Common, task: str) -> Any:
     """Tell whoever gives up waiting that the task does not."""
     try:
         yield
-    except asyncio.CancelledError:
+    except BaseException as error:
+        if not isinstance(leaves(error)[0], asyncio.CancelledError | click.Abort):
+            raise
         wait, cancel = (common.connection.typed(f"task {words} {task}") for words in ("result --wait", "cancel"))
         common.out.note(f"{task} goes on: {wait}, or {cancel}")
         raise

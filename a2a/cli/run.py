@@ -222,7 +222,7 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
                 with display(common.out, there.options) as shown:
                     await _watch(client, task, shown, elsewhere)
                 result = await task.result()
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, click.Abort):
                 common.out.note(
                     "the run stays open: the same command goes on with it; "
                     f"{there.typed(f'task cancel {task.id}')} ends it"

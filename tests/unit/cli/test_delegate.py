@@ -241,6 +241,19 @@ def test_whoever_gives_up_waiting_is_told_how_to_go_on(command: Any, world: Any)
     assert "not done within 2 s" in done.err
 
 
+def test_whoever_ends_the_input_at_a_question_is_told_how_to_go_on(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_line() -> str:
+        raise click.Abort
+
+    monkeypatch.setattr(delegate_module, "can_ask", lambda: True)
+    monkeypatch.setattr("a2a.cli.asking.read_line", read_line)
+    done = command("delegate", "sure", "--timeout", "20")
+    assert done.code == 130
+    assert " goes on: a2a task result --wait main-" in done.err
+
+
 def test_sigterm_ends_the_wait_as_ctrl_c_does(world: Any) -> None:
     words = [sys.executable, "-m", "a2a", "delegate", "nobody_has_this", "--timeout", "20"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:

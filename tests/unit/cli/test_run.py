@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import click
 import pytest
 
 from a2a import Agent, AttemptFailed, TaskContext, squads
@@ -202,6 +203,23 @@ def test_a_patch_is_edited_in_an_editor(
     done = command("run", "modernise", "--sdist", "a==1")
     assert done.out == f"edit: {patch}.edited\n"
     assert (patch.read_text(), Path(f"{patch}.edited").read_text()) == ("old\n", "new\n")
+
+
+def test_who_ends_the_input_at_a_question_is_told_how_to_go_on(
+    world: Any, command: Command, lead: Lead, at_a_terminal: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(task: TaskContext) -> Any:
+        return {"verdict": "deployed", "text": await task.ask("Commit this?", options=["approve"])}
+
+    async def read_line() -> str:
+        raise click.Abort
+
+    lead.does = ask
+    at_a_terminal()
+    monkeypatch.setattr(module, "read_line", read_line)
+    done = command("run", "modernise", "--sdist", "a==1")
+    assert done.code == 130
+    assert f"the same command goes on with it; a2a task cancel {lead.tasks[0]} --url " in done.err
 
 
 def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, lead: Lead) -> None:
