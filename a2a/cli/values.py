@@ -134,7 +134,8 @@ def _named(what: str) -> str:
 
 def _told(error: json.JSONDecodeError) -> str:
     """Return what is wrong with a text as JSON, and where."""
-    before = error.doc[: error.pos]
+    # Where it ends too soon, that is behind what stands there last.
+    before = error.doc[: error.pos] if error.doc[error.pos :].strip() else error.doc.rstrip()
     line = error.doc[before.rfind("\n") + 1 :].partition("\n")[0]
     return f"{_SAID.get(error.msg, error.msg[:1].lower() + error.msg[1:])} {_shown(before, line)}"
 

@@ -45,6 +45,7 @@ def test_what_no_value_stands_for_is_a_usage_error(text: str) -> None:
             "expected a comma or the end of what is open at line 1, column 4\n    [1 2]\n       ^",
         ),
         ("{a: 1}", "f: expected JSON: expected a name in double quotes at line 1, column 2\n    {a: 1}\n     ^"),
+        ('{"a":\n  [1,\n\n', "f: expected JSON: expected a value at line 2, column 6\n      [1,\n         ^"),
         ("", "f: expected JSON: expected a value at line 1, column 1\n    \n    ^"),
         ('["\x1b\t"]', 'a control character as an escape at line 1, column 3\n    ["\\x1b\\t"]\n      ^'),
         ('["\u5b57", x]', 'expected a value at line 1, column 7\n    ["\u5b57", x]\n           ^'),
