@@ -14,6 +14,8 @@ __all__ = ["Number", "Seconds"]
 class Number(click.IntRange):
     """A whole number that fits into a message."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if number > NUMBER_MAX:
