@@ -162,7 +162,9 @@ _TOKEN_FILE = click.option(
     help="Where the namespace's token is; A2A_TOKEN is the token itself.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
-_QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result and errors.")
+_QUIET = click.option(
+    "--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result, errors and what needs a person."
+)
 
 
 def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
