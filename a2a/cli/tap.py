@@ -13,6 +13,7 @@ from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..tap import Passed, Tap
 from .exits import Failure
+from .identifiers import AGENT, TASK
 from .options import Connection, connection_options
 from .output import Output, escape, to_json
 
@@ -26,8 +27,8 @@ _SHOWN_MAX = 400
 
 @click.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: a free one.")
-@click.option("--agent", metavar="AGENT", help="Only what this agent, or this principal, says and hears.")
-@click.option("--task", metavar="TASK", help="Only frames that name this task.")
+@click.option("--agent", metavar="AGENT", type=AGENT, help="Only what this agent, or this principal, says and hears.")
+@click.option("--task", metavar="TASK", type=TASK, help="Only frames that name this task.")
 @click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Only frames of this kind, as task.offer.")
 @click.option("--full", "is_full", is_flag=True, help="Frames as they are, however long.")
 @connection_options

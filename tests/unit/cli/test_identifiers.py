@@ -54,6 +54,7 @@ def test_claims_are_offered_by_name_and_by_fence(command: Any, world: Any) -> No
 
 def test_agents_and_skills_are_offered(command: Any, world: Any) -> None:
     assert offered("agent", "show", "he") == ["helper"]
+    assert offered("tap", "--agent", "") == ["helper"]
     assert offered("delegate", "echo", "--to", "") == ["helper"]
     assert "count_words" in offered("delegate", "co")
 
