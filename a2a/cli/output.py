@@ -219,9 +219,14 @@ def _words(line: str) -> list[str]:
 
 @contextmanager
 def paused(live: Any) -> Iterator[None]:
-    """Take a moving display of `rich` off the terminal for the time of the block, so that something can be asked."""
+    """Take a moving display of `rich` off the terminal for the time of the block, so that something can be asked.
+
+    What is told meanwhile takes it off as well, and does not bring it back over the question.
+    """
+    was_moving = live.is_started
     live.stop()
     try:
         yield
     finally:
-        live.start()
+        if was_moving:
+            live.start()

@@ -305,4 +305,4 @@ class _Live:
             self._progress.update(self._line, total=100, completed=known)
 
     def paused(self) -> AbstractContextManager[None]:
-        return paused(self._progress)
+        return paused(self._progress.live)

@@ -124,7 +124,12 @@ def test_on_a_terminal_one_line_moves_and_is_gone_at_the_end(monkeypatch: pytest
         shown.happened(event("progress", progress=0.5, note="[bold]half\x1b[2J"))
         with shown.paused():
             terminal.write("QUESTION")
+            with shown.paused():
+                terminal.write("TOLD MEANWHILE")
+            shown.happened(event("progress", progress=0.6))
+            terminal.write("ANSWER")
     written = terminal.getvalue()
+    assert written.partition("QUESTION")[2].startswith("TOLD MEANWHILEANSWER"), "nothing moves over the question"
     assert "main-1" in written
     assert "50% [bold]half\\x1b[2J" in written
     assert "QUESTION" in written
