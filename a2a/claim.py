@@ -194,7 +194,7 @@ class Claim:
         link = self._owner.link
         with contextlib.suppress(ConnectionLost, ConnectError):
             while True:
-                await asyncio.sleep(ttl_ms * _RENEW / 1000)
+                await link.clock.pause(ttl_ms * _RENEW / 1000)
                 asked_at = link.now()
                 try:
                     await link.call(ClaimRenew(fence))
@@ -207,8 +207,7 @@ class Claim:
         """In the link's loop: take what came by mailbox."""
         if isinstance(message, ClaimPreempt):
             self.stopping = message.reason
-            wait = message.grace_ms / 1000
-            asyncio.get_running_loop().call_later(wait, self._preempted, message.reason)
+            self._owner.link.clock.call_later(message.grace_ms / 1000, self._preempted, message.reason)
         elif self._word is not None and not self._word.done():
             self._word.set_result(message)
 

@@ -7,7 +7,6 @@ runner, one for each attempt.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ class TaskContext:
         """Question to its numbers whose answer nobody waits for any more: in the same words it is the same one."""
         self._stream: ChunkStream | None = None
         self._checkpointing = asyncio.Lock()
-        self._deadline = None if offer.deadline_ms is None else time.monotonic() + offer.deadline_ms / 1000
+        self._deadline = None if offer.deadline_ms is None else runner.link.clock.now() + offer.deadline_ms
         self.id = offer.task
         """The task's id."""
         self.skill: str = offer.spec["skill"]
@@ -132,7 +131,7 @@ class TaskContext:
     @property
     def deadline(self) -> float | None:
         """Seconds until the task must have ended, or None."""
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        return None if self._deadline is None else max(0, self._deadline - self._runner.link.clock.now()) / 1000
 
     def _has_seen(self, value: ValueOnTheWire) -> None:
         # A watch tells of what was there before a read or a write of the handler's own, and may do so behind it.

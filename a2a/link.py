@@ -20,6 +20,7 @@ from typing import Any
 
 import anyio
 
+from .clock import REAL_TIME, PeerClock
 from .content import read_json, read_word
 from .credentials import DEFAULT_URL, load_tokens, provide_secret, secret_files
 from .engine.agent_watching import AgentWatches, WatchedAgents
@@ -113,6 +114,8 @@ class LinkSettings:
     """Where the secret a principal draws is kept for its next start; None: in the user's state directory."""
     dial: Dial | None = None
     """Another way to connect, in place of WebSocket: for tests in one process."""
+    clock: PeerClock = REAL_TIME
+    """Another time to reckon by than the machine's: for tests in one process."""
 
     def __post_init__(self) -> None:
         """Look whether the encodings are some.
@@ -194,6 +197,7 @@ class Link:
     ) -> None:
         self.settings = settings
         self.identity = identity
+        self.clock = settings.clock
         self.session = PeerSession(identity, numbering(), credit=credit, held=self._held)
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
@@ -247,6 +251,7 @@ class Link:
         Raises:
             ConnectError: it was not reached in time, or would not let this peer in.
         """
+        self.clock.joined(self)
         self._runner = self._loop.create_task(self._run(), name=f"link of {self.identity.agent_id}")
         self._runner.add_done_callback(self._ended)
         try:

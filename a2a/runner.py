@@ -304,9 +304,8 @@ class Runner(Reader):
             return
         running.context.stopping = stop.reason
         running.given_back = stop.reason
-        assert self._loop is not None, "made by run()"
         wait = stop.grace_ms / 2000 if stop.reason in _PATIENT else 0.0
-        self._loop.call_later(wait, running.cancel)
+        self.link.clock.call_later(wait, running.cancel)
 
     async def _attempt(self, running: _Running) -> None:
         context = running.context
