@@ -41,12 +41,18 @@ class Workbench:
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._worker: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_at_work = False
 
     def put(self, job: Job) -> None:
         """Have a job done."""
         self._jobs.put_nowait(job)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="workbench")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job waits or is being done."""
+        return self._is_at_work or not self._jobs.empty()
 
     async def aclose(self) -> None:
         """Drop what waits, and end the worker."""
@@ -58,6 +64,7 @@ class Workbench:
     async def _run(self) -> None:
         while True:
             job = await self._jobs.get()
+            self._is_at_work = True
             try:
                 async with asyncio.timeout(self._budget):
                     answer = await self._ask(job)
@@ -69,6 +76,7 @@ class Workbench:
                 await self._kill()
             if answer.number < 0:
                 log.warning("%s: %s", name_of(job), answer.why)
+            self._is_at_work = False
             self._done(job, answer)
 
     async def _ask(self, job: Job) -> Answer:

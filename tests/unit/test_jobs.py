@@ -45,10 +45,15 @@ async def test_jobs_are_answered_in_order_by_one_worker() -> None:
     answers = Answers()
     bench = Workbench(answers.take)
     with anyio.fail_after(BOUND):
+        assert not bench.is_busy
         bench.put(compare("m1", result('{ "a" : 1.0 }')))
+        assert bench.is_busy
         bench.put(compare("m2", result("[3]")))
         bench.put(compare("m3", b"no json"))
+        await answers.until(1)
+        assert bench.is_busy
         await answers.until(3)
+        assert not bench.is_busy
         await bench.aclose()
     assert [(member, number) for member, number, _ in answers.given] == [("m1", 0), ("m2", 2), ("m3", 2)]
 
