@@ -7,16 +7,24 @@ uses it; a coordinator notices no difference to a bad network and to processes t
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from ..link import Dial, LinkSettings
+from ..ids import new_suffix
+from ..link import Dial, Link, LinkSettings
+from ..protocol.codec import JSON, MSGPACK, Frame, encode
+from ..protocol.messages import Ping
 from ..transports.base import Receiver, Transport
 from ..transports.websocket import connect
 
-__all__ = ["Fault", "Faults", "Mischief"]
+__all__ = ["MARK", "Fault", "Faults", "Mischief"]
+
+MARK = f"bounce-{new_suffix()}".encode()
+"""Tells what goes to the coordinator and back from what peers say: nobody's text has it by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,34 @@ class Mischief:
         self.faults = faults
         self.made: list[Fault] = []
         """In the order they happened."""
+        self.lines: set[_Line] = set()
+        """The connections that stand; those of other threads as well, so only for a look."""
         self._lives: dict[str, Life] = {}
         self._connections: dict[str, int] = {}
+
+    @property
+    def agents(self) -> set[str]:
+        """Those that were started."""
+        return set(self._lives)
+
+    def dying(self) -> list[str]:
+        """Return the agents that are over and not started again yet."""
+        return [agent for agent, life in self._lives.items() if life.is_over]
+
+    def broken(self) -> list[str]:
+        """Return whose connections have ended here, and not yet for who is on it."""
+        return [line.who for line in self.lines.copy() if line.is_broken]
+
+    def for_others(self, settings: LinkSettings) -> LinkSettings:
+        """Return settings for agents and clients to which nothing happens."""
+        unhurt = Mischief(Faults())
+        unhurt.lines = self.lines
+
+        async def dial(receiver: Receiver) -> None:
+            link: Link = receiver._link  # type: ignore[attr-defined]  # what was replaced in its settings counts
+            await unhurt._dial(link.settings, link.identity.agent_id, None)(receiver)
+
+        return replace(settings, dial=dial)
 
     def for_client(self, settings: LinkSettings) -> LinkSettings:
         """Return settings for a client whose connections may end."""
@@ -85,7 +119,7 @@ class Mischief:
         """
         if agent not in self._lives:
             raise ValueError(f"expected one of {', '.join(self._lives) or 'no agents'}, got {agent!r}")
-        self._happened(kind, agent, self._lives[agent])
+        self.happened(kind, agent, self._lives[agent])
 
     def _dial(self, settings: LinkSettings, who: str, life: Life | None) -> Dial:
         async def dial(receiver: Receiver) -> None:
@@ -93,14 +127,14 @@ class Mischief:
                 await asyncio.Event().wait()  # the dead do not come back: until the link is closed
             number = self._connections[who] = self._connections.get(who, 0) + 1
             drawn = Random(f"{self.faults.seed} {who} {number}")
-            line = _Line(receiver, self.faults, drawn, lambda kind: self._happened(kind, who, life), life)
+            line = _Line(receiver, self, who, drawn, life)
             if life is not None:
                 life.line = line
             await connect(settings.url, line, settings.websocket, subprotocols=settings.encodings, ssl=settings.ssl)
 
         return dial
 
-    def _happened(self, kind: str, who: str, life: Life | None) -> None:
+    def happened(self, kind: str, who: str, life: Life | None) -> None:
         self.made.append(Fault(kind, who))
         if life is not None:
             life.suffer(kind)
@@ -165,19 +199,21 @@ class _Way:
 class _Line:
     """One connection of a peer: what the peer's link takes for its transport, and its transport for the receiver."""
 
-    def __init__(
-        self, receiver: Receiver, faults: Faults, drawn: Random, happened: Callable[[str], None], life: Life | None
-    ) -> None:
+    def __init__(self, receiver: Receiver, mischief: Mischief, who: str, drawn: Random, life: Life | None) -> None:
+        self.who = who
         self._receiver = receiver
-        self._faults = faults
+        self._mischief = mischief
+        self._faults = faults = mischief.faults
         self._drawn = drawn
-        self._happened = happened
         self._life = life
         self._crash = 0.0 if life is None else faults.crash
         self._is_cut = self._is_over = False
         self._loop = asyncio.get_running_loop()
         self._connection: Transport | None = None
         self._to, self._from = (_Way(faults.delay, drawn) for _ in range(2))
+        self._is_welcomed = False
+        """Whether the coordinator has answered: before, it takes nothing but a hello."""
+        self._bounces: deque[concurrent.futures.Future[bool]] = deque()
 
     @property
     def _transport(self) -> Transport:
@@ -200,20 +236,61 @@ class _Line:
         roll = self._drawn.random()
         if roll < self._crash + self._faults.drop:
             self.abort()
-            self._happened("crash" if roll < self._crash else "drop")
+            self._mischief.happened("crash" if roll < self._crash else "drop", self.who, self._life)
         return self._is_cut
+
+    def bounce(self) -> asyncio.Future[bool]:
+        """From whichever thread: have something go to the coordinator and back, behind all that is under way.
+
+        No fault befalls it, and none is drawn for it.
+
+        Returns:
+            Whether it came back; else the connection is over, or does not stand yet.
+        """
+        back: concurrent.futures.Future[bool] = concurrent.futures.Future()
+        try:
+            self._loop.call_soon_threadsafe(self._bounce, back)
+        except RuntimeError:  # closed under it
+            back.set_result(False)
+        return asyncio.wrap_future(back)
+
+    def _bounce(self, back: concurrent.futures.Future[bool]) -> None:
+        if self._is_cut or self._is_over or not self._is_welcomed:
+            _answer(back, False)
+            return
+        self._bounces.append(back)
+        ping = encode([Frame(MARK.decode(), Ping())], JSON if self.subprotocol == JSON else MSGPACK)
+        self._to.pass_on(lambda: self._transport.send(ping))
+
+    def _arrive(self, data: bytes, bounced: int) -> None:
+        self._receiver.received(data)
+        self._is_welcomed = True
+        for _ in range(min(bounced, len(self._bounces))):
+            _answer(self._bounces.popleft(), True)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has ended here, and not yet for who is on it."""
+        return self._is_cut and not self._is_over
+
+    def _let_go(self) -> None:
+        while self._bounces:
+            _answer(self._bounces.popleft(), False)
 
     # Receiver ---------------------------------------------------------------------------------------------------------
 
     def opened(self, transport: Transport) -> None:
         self._connection = transport
+        self._mischief.lines.add(self)
         self._receiver.opened(self)
         if self._is_cut:
             transport.abort()
 
     def received(self, data: bytes) -> None:
-        if not self._is_lost():
-            self._from.pass_on(lambda: self._receiver.received(data))
+        bounced = data.count(MARK) if self._bounces else 0
+        if self._is_cut if bounced else self._is_lost():
+            return
+        self._from.pass_on(lambda: self._arrive(data, bounced))
 
     def closed(self, reason: str) -> None:
         if self._is_cut:
@@ -223,6 +300,8 @@ class _Line:
 
     def _end(self, reason: str) -> None:
         self._is_over = True
+        self._mischief.lines.discard(self)
+        self._let_go()
         self._receiver.closed(reason)
         if self._life is not None:
             self._life.cut_off()
@@ -264,7 +343,13 @@ class _Line:
         if self._is_cut:
             return  # that it is over is on its way
         self._is_cut = True
+        self._let_go()
         self._to.cut()
         self._from.cut()
         if self._connection is not None:
             self._connection.abort()
+
+
+def _answer(future: concurrent.futures.Future[bool], is_back: bool) -> None:
+    with contextlib.suppress(concurrent.futures.InvalidStateError):  # nobody waits for it any more
+        future.set_result(is_back)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from a2a import Agent, TaskContext
 from a2a.testing import Fault, Faults, squad
 from a2a.testing import faults as module
-from a2a.testing.faults import Life, Mischief
+from a2a.testing.faults import MARK, Life, Mischief
 
 BOUND = 60
 
@@ -270,6 +270,60 @@ async def test_one_that_dies_while_it_connects_is_cut_off_as_it_has(monkeypatch:
     assert settings.dial is not None
     await settings.dial(link)  # type: ignore[arg-type]
     assert (life.is_over, wire.seen) == (True, [("abort",)])
+
+
+async def within(answer: Awaitable[bool]) -> bool:
+    with anyio.fail_after(BOUND):
+        return await answer
+
+
+async def test_what_goes_there_and_back_is_behind_all_that_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connected(Faults(delay=0.01), monkeypatch) as (line, link, wire, _, _):
+        assert not await within(line.bounce()), "nobody was welcomed yet"
+        line.received(b"welcome")
+        await link.until(1)
+        line.send(b"1")
+        back = line.bounce()
+        (_, (_, ping)) = await wire.until(2)
+        assert MARK in ping
+        line.received(b"2")
+        line.received(b"answer to " + MARK)
+        assert not back.done()
+        assert await within(back)
+        assert link.seen[1:] == [("received", b"2"), ("received", b"answer to " + MARK)]
+
+
+async def test_nothing_is_drawn_for_what_goes_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = []
+    for bounces in (0, 5):
+        async with connected(Faults(seed=1, drop=0.01), monkeypatch) as (line, _, _, mischief, _):
+            line.received(b"welcome")
+            for _ in range(bounces):
+                back = line.bounce()
+                await asyncio.sleep(0)
+                line.received(MARK)
+                assert await within(back)
+            sent = 0
+            while not mischief.made:
+                line.send(b"m")
+                sent += 1
+            places.append(sent)
+    assert places[0] == places[1]
+
+
+@pytest.mark.parametrize("how", ["abort", "closed"])
+async def test_nothing_comes_back_on_a_connection_that_ends(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    async with connected(Faults(), monkeypatch) as (line, _, wire, mischief, _):
+        line.received(b"welcome")
+        back = line.bounce()
+        await wire.until(1)
+        assert mischief.lines == {line}
+        line.abort() if how == "abort" else line.closed("it is over")
+        assert not await within(back)
+        assert not await within(line.bounce())
+        assert mischief.broken() == (["a"] if how == "abort" else [])
+        line.closed("it is over")
+        assert (mischief.lines, mischief.broken()) == (set(), [])
 
 
 @pytest.mark.parametrize("wrong", [{"drop": 1.0}, {"crash": -0.1}, {"drop": float("nan")}, {"delay": float("inf")}])
