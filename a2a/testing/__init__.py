@@ -2,6 +2,7 @@
 
 async with a2a.testing.squad(agent) as squad:
     assert await squad.client.call("count_words", {"text": "a b c"}) == {"words": 3}
+    await squad.advance(3600)  # an hour, of which a test takes some milliseconds
 """
 
 from __future__ import annotations

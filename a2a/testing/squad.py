@@ -6,19 +6,21 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import anyio
 
 from ..agent import Agent
 from ..client import Client, connect
 from ..engine.policy import Admission, Durations, Policy, digest
-from ..given import require_kind, whole
+from ..given import milliseconds, require_kind, whole
 from ..ids import new_secret
 from ..link import LinkSettings
 from ..runner import Runner
 from ..server import Server
 from ..stores.base import Store
 from ..stores.memory import MemoryStore
+from .clock import Course, SquadClock, SquadServer
 from .faults import Fault, Faults, Mischief
 
 __all__ = ["QUICK", "Squad", "squad"]
@@ -35,8 +37,9 @@ class Squad:
     client: Client
     url: str
     settings: LinkSettings
-    """For further agents and clients; they get in with it, and suffer no faults."""
+    """For further agents and clients; they get in with it, go by the squad's time, and suffer no faults."""
     _mischief: Mischief
+    _course: Course
 
     @property
     def suffered(self) -> list[Fault]:
@@ -58,6 +61,37 @@ class Squad:
             ValueError: there is no such agent.
         """
         self._mischief.make("drop", agent_id)
+
+    async def advance(self, seconds: float | timedelta) -> None:
+        """Put the squad's time ahead; before and after it goes on with real time.
+
+        What falls due on the way happens in its order, each at its own time: deadlines, times to answer, to confirm, to
+        wait in line or to give back in, pauses after failures, the rungs of a conflict, how long something is kept. The
+        time stands while the squad does what follows, and handlers go on until they wait for the squad again, plain
+        functions for a fifth of a second at most. Whatever else a handler waits for is real, `asyncio.sleep` too, and
+        takes none of the squad's time: await what it comes to before, where it has to be done by then.
+
+        Who is connected stays alive: its leases do not end on the way, nor do claims that it renews. Who has crashed
+        has lost its attempts, and is started again before time goes on; a connection that was dropped is made again.
+        Peers that were not made with the squad's `settings` go by real time, and keep their leases alone.
+
+        When it returns, what was due is decided and durable, and its word has reached the connected peers: a handler
+        or a caller that waits for it may be a turn of the event loop behind, so await that as ever. From then on
+        `TaskContext.deadline` tells what is left by the coordinator's time.
+
+        Args:
+            seconds: how far; with 0, only what is under way is waited for.
+
+        Raises:
+            ValueError: it is no time, or a negative one.
+            LocalProtocolError: the block is over, or runs in another event loop.
+            TimeoutError: an agent or client that was connected does not come back.
+            StoreError: the coordinator cannot go on.
+        """
+        ms = milliseconds(seconds, "seconds")
+        if ms < 0:
+            raise ValueError(f"seconds: expected a number of seconds from 0 on, got {seconds}")
+        await self._course.advance(ms)
 
     def connect(self, name: str = "test", *, operator: bool = False) -> Client:
         """Return another client to enter."""
@@ -99,7 +133,8 @@ async def squad(
     token, operator_token = new_secret(), new_secret()
     chosen = policy or Policy(durations=QUICK)
     chosen = replace(chosen, admission=Admission(digest(token), digest(operator_token)))
-    server = Server(MemoryStore() if store is None else store, chosen)
+    clock = SquadClock()
+    server = SquadServer(MemoryStore() if store is None else store, chosen, clock=clock.wall)
     raised: BaseException | None = None
     await server.open()
     mischief = Mischief(faults or Faults())
@@ -113,13 +148,15 @@ async def squad(
                 operator_token=operator_token,
                 secrets={} if secrets is None else secrets,
                 patience=5.0,
+                clock=clock,
             )
+            course = Course(server, clock, mischief, serving.runners)
             for agent in agents:
                 for number in range(1, n + 1):
                     name = agent.name if n == 1 else f"{agent.name}/{number}"
                     await serving.begin(_Post(agent, name, settings, mischief))
             async with connect(name="test", settings=mischief.for_client(replace(settings, operator=True))) as client:
-                yield Squad(server, client, listener.url, settings, mischief)
+                yield Squad(server, client, listener.url, mischief.for_others(settings), mischief, course)
         except BaseException as error:  # noqa: BLE001 - it is raised below, once all that has begun has ended
             raised = error
         raised = await serving.end(raised)
@@ -143,6 +180,10 @@ class _Serving:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_left = False
         self._has_cancelled = False
+
+    def runners(self) -> list[Runner]:
+        """Return the runs of the agents that live just now."""
+        return [post.runner for post in self._posts if post.runner is not None]
 
     async def begin(self, post: _Post) -> None:
         """Run an agent, and return when it is there."""
@@ -198,7 +239,8 @@ class _Post:
         self._name = name
         self._settings = settings
         self._mischief = mischief
-        self._runner: Runner | None = None
+        self.runner: Runner | None = None
+        """Of its newest life."""
         self._grace: float | None = None
         self._lives: list[asyncio.Task[None]] = []
 
@@ -213,7 +255,7 @@ class _Post:
     async def _dies(self, stop: anyio.Event, ready: anyio.Event) -> bool:
         """Run the agent until it ends, or dies, and tell which."""
         settings, life = self._mischief.for_life(self._settings, self._name)
-        runner = self._runner = Runner(self._agent, settings, self._name, self._grace)
+        runner = self.runner = Runner(self._agent, settings, self._name, self._grace)
         running = asyncio.create_task(runner.run(stop, ready.set))
         self._lives.append(running)
         is_over = asyncio.Event()
@@ -233,5 +275,5 @@ class _Post:
     def hurry(self) -> None:
         """Have what is under way given back at the end, rather than waited for."""
         self._grace = 0.0
-        if self._runner is not None:
-            self._runner.grace = 0.0
+        if self.runner is not None:
+            self.runner.grace = 0.0
