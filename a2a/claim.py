@@ -199,7 +199,7 @@ class Claim:
                 try:
                     await link.call(ClaimRenew(fence))
                 except Refused as refused:
-                    self._lost = refused.detail
+                    self._lost = self._lost or refused.detail
                     return
                 self._until = max(self._until or 0, asked_at + int(ttl_ms * _MARGIN))
 
