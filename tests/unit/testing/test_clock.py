@@ -545,6 +545,20 @@ async def test_a_coordinator_that_cannot_go_on_is_told(monkeypatch: pytest.Monke
                 await running.advance(1)
 
 
+async def test_who_waits_for_a_claim_gets_it_when_its_holder_that_goes_by_real_time_has_lost_it() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            settings = replace(running.settings, clock=REAL_TIME)
+            async with connect(name="elsewhere", settings=settings) as elsewhere:
+                await elsewhere.claim("repo/a", ttl=HOUR).__aenter__()
+                waiting = asyncio.create_task(running.client.claim("repo/a", wait=1.5 * HOUR).__aenter__())
+                while len(await running.client.claims("repo/a")) < 2:
+                    pass
+                await running.advance(2 * HOUR)
+                claim = await waiting
+                await claim.__aexit__(None, None, None)
+
+
 async def test_a_claim_whose_holder_goes_by_real_time_ends_in_its_time() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running:
