@@ -281,8 +281,9 @@ async def _play_coordinator(
                 operator_token=settings.operator_token,
                 run=f"{settings.run}{encoding[0]}",
                 restart=settings.restart,
+                trouble=settings.trouble,
             )
-            version = await _version(own, encoding) or version
+            version = await _version(own, encoding, has_answered=bool(version)) or version
             found[encoding] += await playing.play_coordinator(
                 part,
                 own,
@@ -337,8 +338,13 @@ def _tokens(plan: Plan, url: str) -> tuple[str, str]:
     return token, operator_token
 
 
-async def _version(settings: Settings, encoding: str) -> str:
+async def _version(settings: Settings, encoding: str, *, has_answered: bool = False) -> str:
     """Say hello and return the version agreed on; nothing where no welcome came, which the cases will tell.
+
+    Args:
+        settings: Where.
+        encoding: Of the hello.
+        has_answered: Whether it was welcomed before in this run: then cases were tried, and what came of them is told.
 
     Raises:
         ConnectError: nobody listens there.
@@ -353,7 +359,8 @@ async def _version(settings: Settings, encoding: str) -> str:
         return ""
     except (Failed, Closed) as error:
         # A handshake that was refused is a plain ConnectionError.
-        if isinstance(error.__cause__, OSError) and type(error.__cause__) is not ConnectionError:
+        nobody_listens = isinstance(error.__cause__, OSError) and type(error.__cause__) is not ConnectionError
+        if nobody_listens and not has_answered:
             raise ConnectError(f"nothing listens at {settings.url}: {error.__cause__}") from error
         return ""
     finally:

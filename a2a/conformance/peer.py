@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -142,6 +142,7 @@ class Settings:
         operator_token: str = "",
         run: str = "0",
         restart: Any = None,
+        trouble: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.url = url
         self.token = token
@@ -150,6 +151,8 @@ class Settings:
         """Makes the names of one run differ from those of all others on the same ledger."""
         self.restart = restart
         """An async function that kills the coordinator and starts it again, or None."""
+        self.trouble = trouble
+        """Returns how the coordinator has ended by itself, empty while it runs; None where others started it."""
 
 
 class Coordinator:

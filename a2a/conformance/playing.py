@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from . import agent, client, coordinator
-from .case import CASES, Case, Missed, Need, Role
+from .case import CASES, Case, Failed, Missed, Need, Role
 from .conversation import with_trouble
 from .forms import Forms
 from .peer import Coordinator, Settings
@@ -75,8 +75,13 @@ async def play_coordinator(
         under = Coordinator(settings, known.name, encoding, forms)
         try:
             await known.run(under)
-        except (Missed, Closed) as missed:
-            raise with_trouble(missed, under.peers) from missed
+        except (Failed, Closed) as failed:
+            seen = with_trouble(failed, under.peers) if isinstance(failed, Missed | Closed) else failed
+            # Of a process that is gone its last words tell more than what did not come.
+            is_away = isinstance(failed.__cause__, OSError) or any(peer.closed for peer in under.peers)
+            if is_away and settings.trouble is not None and (trouble := await settings.trouble()):
+                raise Failed(f"{seen}; the coordinator {trouble}") from failed
+            raise seen from failed
         finally:
             frames = [f"{peer.name}: {line}" for peer in under.peers for line in peer.trace]
             traces[known.id] = forms.trace() if Need.OTHERS in known.needs else frames
@@ -146,4 +151,11 @@ async def coordinator_from(
             return Path(program.filled(file)).read_text(encoding="utf-8").strip()
 
         token, operator_token = await asyncio.to_thread(lambda: (read(token_file), read(operator_token_file)))
-        yield Settings(f"ws://127.0.0.1:{port}", token=token, operator_token=operator_token, run=run, restart=restart)
+        yield Settings(
+            f"ws://127.0.0.1:{port}",
+            token=token,
+            operator_token=operator_token,
+            run=run,
+            restart=restart,
+            trouble=program.trouble,
+        )

@@ -19,6 +19,9 @@ __all__ = ["Program", "free_port"]
 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+_END_SECONDS = 1.0
+_LAST_LINE = 200
+"""Characters of its last line that every case shows which met its end."""
 PORTS = range(20_000, 32_768)
 """Below those that a system hands out to whoever asks for any (from 32768 on Linux, 49152 by RFC 6335, section 6)."""
 
@@ -140,9 +143,26 @@ class Program:
 
     def so_far(self) -> str:
         """Return whether it runs or how it has ended, and the end of what it has written."""
+        return f"{self.end() or 'runs'}: {self.output().strip() or 'it has written nothing'}"
+
+    def end(self) -> str:
+        """Return how it has ended; nothing while it runs."""
         code = self._process.returncode if self._process is not None else None
-        how = "runs" if code is None else f"ended with exit code {code}" if code >= 0 else f"died of signal {-code}"
-        return f"{how}: {self.output().strip() or 'it has written nothing'}"
+        if code is None:
+            return ""
+        return f"ended with exit code {code}" if code >= 0 else f"died of signal {-code}"
+
+    async def trouble(self) -> str:
+        """Return how it has ended, or is about to, and the last line it has written; nothing while it runs."""
+        if self._process is None:
+            return ""
+        # Its connections are gone a moment before anybody is told of its end.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+        if not (end := self.end()):
+            return ""
+        lines = self.output().strip().splitlines()
+        return f"{end}: {lines[-1][:_LAST_LINE] if lines else 'it has written nothing'}"
 
     async def kill(self) -> None:
         """End it as a crash does."""

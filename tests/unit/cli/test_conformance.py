@@ -181,7 +181,7 @@ def test_tokens_may_come_from_files_and_the_environment(
     async def sees(under: Coordinator) -> None:
         seen.append((under.settings.token, under.settings.operator_token))
 
-    async def greeted(*_: Any) -> str:
+    async def greeted(*_: Any, **__: Any) -> str:
         return "1.0"
 
     write(sees)
@@ -223,6 +223,33 @@ def test_the_suite_starts_a_coordinator_and_starts_it_again(command: Any, write:
     write(comes_back, needs=frozenset({Need.RESTART}))
     done = command("conformance", "run", "--cmd", SERVER, "--token-file", TOKEN_FILE)
     assert done.code == 0, done.out + done.err
+
+
+def test_what_was_tried_is_told_of_a_coordinator_that_dies(command: Any, write: Write, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    async def kills(under: Coordinator) -> None:
+        peer = await under.peer()
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        await peer.ended()
+        await under.peer()
+
+    async def comes_too_late(under: Coordinator) -> None:
+        await under.peer()
+
+    write(passes)
+    write(kills, "ID-2", needs=frozenset({Need.ALONE}))
+    write(comes_too_late, "ID-4", needs=frozenset({Need.RESTART}))
+    program = f"sh -c 'echo $$ > {pid}; exec {SERVER}'"
+    done = command("conformance", "run", "--cmd", program, "--token-file", TOKEN_FILE, "--json")
+    assert done.code == 8, done.err
+    told = {case["id"]: case for case in json.loads(done.out)["cases"]}
+    assert [told[name]["outcome"] for name in ("ID-1/passes", "ID-2/kills", "ID-4/comes_too_late")] == [
+        "passed",
+        "failed",
+        "failed",
+    ]
+    assert "; the coordinator died of signal 9: " in told["ID-4/comes_too_late"]["detail"]
 
 
 def test_a_foreign_coordinator_is_restarted_by_a_command(

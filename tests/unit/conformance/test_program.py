@@ -129,3 +129,16 @@ async def test_a_program_that_does_not_listen_to_signals_is_ended(
         await program.stop()
         assert not program.is_running
         assert await program.exited() == -9
+
+
+async def test_the_end_of_a_program_is_told_with_its_last_line_alone() -> None:
+    async with Program(f"{PYTHON} -c 'print(1); print(2 * 200 * chr(120)); exit(3)'") as program:
+        assert await program.trouble() == "", "it has not been started"
+        await program.start()
+        await program.exited(within=BOUND)
+        assert await program.trouble() == f"ended with exit code 3: {200 * 'x'}"
+    async with Program(f"{PYTHON} -c 'import time; time.sleep(600)'") as program:
+        await program.start()
+        assert await program.trouble() == "", "it runs"
+        await program.kill()
+        assert await program.trouble() == "died of signal 9: it has written nothing"
