@@ -25,6 +25,15 @@ RESULTS = "a2a/engine/results.py"
 ASKING = "a2a/engine/conflicts/asking.py"
 SPENDING = "a2a/engine/spending.py"
 REGISTRY = "a2a/engine/registry.py"
+LEASES = "a2a/engine/leases.py"
+TIMERS = "a2a/engine/timers.py"
+TASK_FOLDING = "a2a/engine/task_folding.py"
+CONTROL = "a2a/engine/control.py"
+TREE = "a2a/engine/tree.py"
+WATCHING = "a2a/engine/watching.py"
+READING = "a2a/engine/reading.py"
+HANDOVER = "a2a/engine/handover.py"
+ROUTING = "a2a/engine/routing.py"
 CODEC = "a2a/protocol/codec.py"
 SESSION = "a2a/protocol/session.py"
 SOCKET = "a2a/transports/websocket_connection.py"
@@ -372,6 +381,201 @@ WRONG: tuple[Wrong, ...] = (
             "                self._sums[payer.id, kind] = amount\n",
         ),
         broken=("BUDGET-4",),
+    ),
+    # The coordinator: who comes back, what is below, and what it lasts ------------------------------------------------
+    Wrong(
+        "revives-for-ever",
+        COORDINATOR,
+        "A lapsed attempt comes back as often as it likes.",
+        one(LEASES, "task.revivals < task.bounds.revivals and not task.authority", "not task.authority"),
+        broken=("LEASE-8",),
+        areas=("LEASE-8",),
+    ),
+    Wrong(
+        "leaves-the-offer-with-the-late",
+        COORDINATOR,
+        "Who was offered a task is not told that its holder came back.",
+        one(
+            TASK_FOLDING,
+            "    if overtaken is not None and offer is not None:\n",
+            "    if overtaken is not None and lsn < 0:\n",
+        ),
+        broken=("LEASE-8",),
+        areas=("LEASE-8",),
+    ),
+    Wrong(
+        "forgets-words-to-the-lapsed",
+        COORDINATOR,
+        "An answer given while a lease has lapsed does not get to who revives.",
+        one(
+            TASK_FOLDING,
+            "        if ask.fence == record.fence and ask.answer is not None and not ask.told:\n",
+            "        if ask.fence == -1 and ask.answer is not None and not ask.told:\n",
+        ),
+        broken=("STEER-1",),
+        areas=("STEER-1",),
+    ),
+    Wrong(
+        "lets-no-held-attempt-revive",
+        COORDINATOR,
+        "A lapsed attempt that an agent names in its hello is stale.",
+        one(REGISTRY, "revivable = case is Case.LAPSED and", "revivable = case is None and"),
+        broken=("HELLO-6",),
+        areas=("HELLO-6",),
+    ),
+    Wrong(
+        "leaves-a-held-lease-as-it-was",
+        COORDINATOR,
+        "An agent that comes back has what was left of its lease.",
+        one(
+            REGISTRY,
+            'verdict, lease_ms = "keep", task.durations.lease_ms\n'
+            "            world.live.lease_until[task.id] = now + task.durations.lease_ms\n",
+            'verdict, lease_ms = "keep", max(0, world.live.lease_until.get(task.id, now) - now)\n',
+        ),
+        broken=("HELLO-6",),
+        areas=("HELLO-6",),
+    ),
+    Wrong(
+        "waits-for-a-restarted-agent",
+        COORDINATOR,
+        "An offer stays with an agent that has forgotten it.",
+        one(
+            REGISTRY,
+            '                records.extend(withdraw(task, now, "the agent restarted"))\n',
+            "                continue\n",
+        ),
+        broken=("HELLO-7",),
+        areas=("HELLO-7",),
+    ),
+    Wrong(
+        "forgets-incarnations",
+        COORDINATOR,
+        "An agent that has left may come back as an older process.",
+        one(
+            REGISTRY,
+            "    current_instance = there.instance if there else known.instance if known else message.instance_id\n",
+            "    current_instance = there.instance if there else message.instance_id\n",
+        ),
+        broken=("ID-6",),
+        areas=("ID-6",),
+    ),
+    Wrong(
+        "resumes-anywhere",
+        COORDINATOR,
+        "A mailbox goes on where an agent says it is, though it was never there.",
+        one(REGISTRY, "cursor <= message.resume.last_mseq < mailbox.next_mseq", "cursor <= message.resume.last_mseq"),
+        broken=("MAIL-5",),
+        areas=("MAIL-5",),
+    ),
+    Wrong(
+        "counts-what-a-drained-agent-gives-back",
+        COORDINATOR,
+        "A yield is a decline, whoever gives the attempt back.",
+        one(LEASES, "return not evicted and not is_draining, is_lost", "return not evicted, is_lost"),
+        broken=("LEASE-7",),
+        areas=("LEASE-7",),
+    ),
+    Wrong(
+        "judges-for-a-human",
+        COORDINATOR,
+        "Silence decides about a result that a human has to judge.",
+        one(TIMERS, ' and task.evaluator != "human"', ""),
+        broken=("ACCEPT-7",),
+        areas=("ACCEPT-7",),
+    ),
+    Wrong(
+        "lets-the-first-delegator-alone-decide",
+        COORDINATOR,
+        "Who has the parent task has no say about what is below it.",
+        one(CONTROL, "    return above is not None and above.holder == agent\n", "    return False\n"),
+        broken=("AUTH-5", "TASK-7"),
+        areas=("AUTH-5", "TASK-7"),
+    ),
+    Wrong(
+        "gives-each-sub-task-a-context",
+        COORDINATOR,
+        "A sub-task is in a context of its own.",
+        one(
+            TASKS,
+            'message.context_id or (parent.context_id if parent else f"{ledger.namespace}-c{lsn}")',
+            'message.context_id or f"{ledger.namespace}-c{lsn}"',
+        ),
+        broken=("TASK-8",),
+        areas=("TASK-8",),
+    ),
+    Wrong(
+        "asks-below-in-mode-coop",
+        COORDINATOR,
+        "What is below a task that is killed may still come to a result.",
+        one(
+            TREE,
+            "            records.extend(cancel(ledger, child, mode, reason, by, now))\n",
+            '            records.extend(cancel(ledger, child, "coop", reason, by, now))\n',
+        ),
+        broken=("CANCEL-2",),
+        areas=("CANCEL-2",),
+    ),
+    Wrong(
+        "watches-twice",
+        COORDINATOR,
+        "A second watch of a task leaves the first as it is.",
+        one(
+            WATCHING,
+            "    sender.watches[task.id] = (request, message.from_gen)\n",
+            "    sender.watches.setdefault(task.id, (request, message.from_gen))\n",
+        ),
+        broken=("WATCH-3",),
+        areas=("WATCH-3",),
+    ),
+    Wrong(
+        "commits-whatever-was-streamed",
+        COORDINATOR,
+        "An artifact that no report has named is part of the result.",
+        one(READING, '"committed": artifact.is_named and artifact.fence', '"committed": artifact.fence'),
+        broken=("ART-4",),
+        areas=("ART-4",),
+    ),
+    Wrong(
+        "hands-on-what-is-not-portable",
+        COORDINATOR,
+        "An agent is to go on from a checkpoint that is another's own.",
+        one(HANDOVER, "(kept.portable or kept.agent == agent_id) and (not formats", "(not formats"),
+        broken=("CHECK-3",),
+        areas=("CHECK-3",),
+    ),
+    Wrong(
+        "gives-an-answer-to-anybody",
+        COORDINATOR,
+        "Who asked is no nearer to the task than who has less to do.",
+        one(ROUTING, "if task.rev or task.asks else None", "if task.rev else None"),
+        broken=("ASK-5",),
+        areas=("ASK-5",),
+    ),
+    Wrong(
+        "waits-once-for-an-agent",
+        COORDINATOR,
+        "The time to be taken runs for a new task alone.",
+        one(
+            TIMERS,
+            "        if durations.queue_ms is not None:\n",
+            "        if durations.queue_ms is not None and not task.attempts:\n",
+        )
+        + one(
+            TIMERS,
+            "    if state is TaskState.QUEUED and durations.queue_ms is not None and ",
+            "    if state is TaskState.QUEUED and durations.queue_ms is not None and not task.attempts and ",
+        ),
+        broken=("TIME-1",),
+        areas=("TIME-1",),
+    ),
+    Wrong(
+        "buries-what-one-agent-lost",
+        COORDINATOR,
+        "A task that one agent alone has lost is a dead letter.",
+        one("a2a/engine/task_state.py", "and len(self.lost_by) > 1", "and len(self.lost_by) > 0"),
+        broken=("LIMIT-4",),
+        areas=("LIMIT-4",),
     ),
     # The coordinator: frames ------------------------------------------------------------------------------------------
     Wrong(

@@ -8,7 +8,7 @@ import hashlib
 from ..case import Need, Role, case
 from ..conversation import check
 from ..peer import Coordinator, card
-from ..scenes import AUTO, at, begun, ok
+from ..scenes import AUTO, LONG, at, begun, ok
 from ..wire import as_bytes, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -62,6 +62,7 @@ async def a_report_commits_the_artifacts_it_names(under: Coordinator) -> None:
     client, worker, offer = await begun(under, spec=AUTO)
     digest = "sha256:" + hashlib.sha256(parts(0) + parts(1)).hexdigest()
     chunk = {"artifactId": "data"} | at(offer)
+    await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("no result"), **at(offer))
     await ok(worker, "task.artifact", chunkNo=0, payload=parts(0), lastChunk=False, **chunk)
     incomplete = await worker.report(offer, artifacts=[{"artifactId": "data"}])
     check(incomplete.body.get("verdict") == "invalid", "verdict invalid", incomplete)
@@ -70,8 +71,9 @@ async def a_report_commits_the_artifacts_it_names(under: Coordinator) -> None:
     await ok(worker, "task.artifact", **(wrong | {"digest": digest}), **chunk)
     await worker.admitted(offer, artifacts=[{"artifactId": "data", "digest": digest}])
     await client.settled(offer.task, state="completed")
-    artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or [{}]
-    check(artifacts[0].get("committed") is True, "the artifact, committed", artifacts)
+    artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or []
+    committed = [item.get("artifactId") for item in artifacts if item.get("committed")]
+    check(committed == ["data"], "the artifact that was named committed, and no other", artifacts)
 
 
 @coordinator("ASK-1", also=("ASK-3", "ASK-5", "AUTH-5"))
@@ -144,6 +146,18 @@ async def a_cold_question_lets_the_attempt_go(under: Coordinator) -> None:
     await worker.admitted(again)
 
 
+@coordinator("ASK-5", also=("ROUTE-4",))
+async def the_answer_to_a_cold_question_goes_to_who_asked(under: Coordinator) -> None:
+    """Who asked comes first for the new offer, before an agent that has less to do."""
+    client, worker, offer = await begun(under)
+    skill = str(offer.body["spec"]["skill"])
+    await worker.offered((await client.delegate(skill, "more", timers=LONG)).task)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
+    await under.peer(skills=(skill,))
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    await worker.offered(offer.task, attempt=2)
+
+
 @coordinator("ASK-6", also=("TIME-1",))
 async def a_question_nobody_answers_has_its_default(under: Coordinator) -> None:
     """After its timeout a question is answered by its `default`; without one the task fails, `unanswered`."""
@@ -203,7 +217,8 @@ async def a_checkpoint_goes_to_whom_it_is_for(under: Coordinator) -> None:
         await ok(worker, "task.checkpoint", cpNo=1, payload=parts("mine"), **fields, **at(offer))
         skill, name = str(offer.body["spec"]["skill"]), under.name("worker")
         described = card(name, skill)
-        described["skills"][0]["checkpointFormats"] = ["even/1"]
+        if "format" in fields:
+            described["skills"][0]["checkpointFormats"] = ["even/1"]
         second = await under.peer(name, skills=(skill,), card=described)
         again = await second.offered(offer.task)
         check(not again.body.get("checkpoint"), "no checkpoint", again)
@@ -222,6 +237,29 @@ async def a_word_gets_to_who_is_at_work(under: Coordinator) -> None:
     check(as_bytes(steers[0].get("payload")) == parts("faster"), "the word in the offer", again)
     other = await under.peer()
     await other.refused("forbidden", "task.steer", task=offer.task, key="two", payload=parts("slower"))
+
+
+@coordinator("STEER-1", also=("ASK-3", "LEASE-8"))
+async def what_was_said_while_nobody_was_heard_gets_to_who_revives(under: Coordinator) -> None:
+    """A word and an answer given while the lease has lapsed come by mailbox when the attempt is heard again."""
+    client, worker, offer = await begun(under, timers={"leaseMs": 600, "offerMs": 60_000, "heartbeatMs": 100})
+    await client.request("task.watch", task=offer.task)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await client.take("task.event", event="expire")
+    await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    lease = await worker.heartbeat(offer)
+    check(lease.kind == "task.lease", "task.lease: the attempt revives", lease)
+    await worker.take("task.steer", task=offer.task)
+    await worker.take("task.answer", task=offer.task, askNo=1)
+
+
+@coordinator("STEER-1")
+async def a_word_to_what_was_reported_comes_too_late(under: Coordinator) -> None:
+    """A word to a task whose result waits is refused with `conflict`."""
+    client, worker, offer = await begun(under)
+    await worker.admitted(offer)
+    await client.refused("conflict", "task.steer", task=offer.task, key="one", payload=parts("faster"))
 
 
 @coordinator("STEER-2")

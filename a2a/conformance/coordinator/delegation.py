@@ -7,7 +7,7 @@ import functools
 from ..case import Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at
+from ..scenes import LONG, at, ok
 from ..wire import digest, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -161,6 +161,55 @@ async def notices_go_to_the_process_that_came_last(under: Coordinator) -> None:
     await worker.admitted(await worker.offered(created.task))
     await second.reviewed(created.task)
     await first.nothing("task.review")
+
+
+@coordinator("TASK-7", also=("AUTH-5", "TREE-5"))
+async def a_sub_task_belongs_to_who_has_its_parent(under: Coordinator) -> None:
+    """The next attempt gets the review of what the one before delegated, unasked, and may confirm it."""
+    skill, inner = under.skill(), under.skill("inner")
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=LONG)
+    offer = await first.offered(created.task)
+    made = await first.delegate(inner, parent=at(offer))
+    second = await under.peer(skills=(skill,))
+    await first.request("agent.update", status="draining")
+    await ok(first, "task.yield", **at(offer))
+    await second.offered(created.task)
+    helper = await under.peer(skills=(inner,))
+    await helper.admitted(await helper.offered(made.task))
+    answer = await second.confirm(await second.reviewed(made.task))
+    check(answer.kind == "ok", "ok to the word of who has the parent", answer)
+    await first.nothing("task.review")
+
+
+@coordinator("AUTH-5", also=("CANCEL-1",))
+async def who_has_the_parent_controls_the_sub_task(under: Coordinator) -> None:
+    """The next attempt cancels what the one before delegated; a stranger may not."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await first.offered((await client.delegate(skill, timers=LONG)).task)
+    made = await first.delegate(under.skill("inner"), parent=at(offer))
+    second = await under.peer(skills=(skill,))
+    await second.refused("forbidden", "task.cancel", task=made.task)
+    await first.request("agent.update", status="draining")
+    await ok(first, "task.yield", **at(offer))
+    await second.offered(offer.task)
+    answer = await second.request("task.cancel", task=made.task)
+    check(answer.kind == "ok", "ok", answer)
+
+
+@coordinator("TASK-8")
+async def a_sub_task_is_in_its_parents_context(under: Coordinator) -> None:
+    """A sub-task that names no context is in that of its parent; one that names another is in that."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    made = await worker.delegate(under.skill("inner"), parent=at(offer))
+    check(made.body.get("contextId") == created.body.get("contextId"), "the parent's context", made)
+    named = under.name("context")
+    other = await worker.delegate(under.skill("inner"), parent=at(offer), contextId=named)
+    check(other.body.get("contextId") == named, f"the context {named}", other)
 
 
 @coordinator("TASK-9")

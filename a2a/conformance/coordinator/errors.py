@@ -28,6 +28,16 @@ async def a_task_nobody_takes_fails_after_its_time(under: Coordinator) -> None:
     await client.settled(created.task, state="failed", reason="no_capable_agent")
 
 
+@coordinator("TIME-1", also=("ROUTE-6",))
+async def the_time_to_be_taken_runs_each_time_a_task_waits(under: Coordinator) -> None:
+    """With `queueMs` a task that was given back and that no agent takes then fails with `no_capable_agent`."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers={"queueMs": 300})
+    await ok(worker, "task.decline", retryAfterMs=600_000, **at(await worker.offered(created.task)))
+    await client.settled(created.task, state="failed", reason="no_capable_agent")
+
+
 @coordinator("TIME-3", also=("FENCE-3",))
 async def a_task_fails_at_its_deadline(under: Coordinator) -> None:
     """A task under way at its deadline fails, its holder is told to stop, and its report is `late`."""

@@ -9,6 +9,7 @@ from ..case import Need, Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator
 from ..scenes import LONG, at, ok
+from ..wire import count
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -94,6 +95,38 @@ async def keeps_an_attempt_that_is_held(under: Coordinator) -> None:
     await client.settled(created.task, state="completed")
 
 
+@coordinator("HELLO-6", also=("LEASE-1", "LEASE-8"))
+async def a_lapsed_attempt_that_is_held_goes_on(under: Coordinator) -> None:
+    """An agent that comes back with an attempt whose lease has lapsed is told `keep`, and how long: it has revived."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9), await under.peer()
+    created = await client.delegate(skill, timers={"leaseMs": 600, "offerMs": 60_000}, limits={"losses": 100})
+    await client.request("task.watch", task=created.task)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    worker.cut()
+    await client.take("task.event", event="expire")
+    held = [{"task": offer.task, "fence": offer.fence}]
+    back = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9, held=held)
+    told = (back.welcome.body.get("held") or [{}])[0]
+    check(told.get("verdict") == "keep" and 300 < count(told.get("leaseMs")) <= 600, "keep, for 600 ms", back.welcome)
+    await client.take("task.event", event="revive")
+
+
+@coordinator("HELLO-6", also=("LEASE-1",))
+async def the_lease_of_what_is_held_runs_anew(under: Coordinator) -> None:
+    """`leaseMs` of a held attempt whose lease runs is a whole lease again."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill, timers=LONG | {"leaseMs": 60_000})).task)
+    await worker.heartbeat(offer)
+    worker.cut()
+    await asyncio.sleep(0.5)  # which a lease that runs on would have less
+    back = await under.peer(name, skills=(skill,), held=[{"task": offer.task, "fence": offer.fence}])
+    told = (back.welcome.body.get("held") or [{}])[0]
+    check(59_750 < count(told.get("leaseMs")) <= 60_000, "leaseMs 60,000", back.welcome)
+
+
 @coordinator("HELLO-6")
 async def tells_an_attempt_without_authority_from_a_task_nobody_knows(under: Coordinator) -> None:
     """A held attempt that has ended is `stale`, one of no task `unknown`, in the order of the hello."""
@@ -123,6 +156,24 @@ async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordi
         lambda frame: frame.kind == "task.offer" and frame.fence > offer.fence, "a newer task.offer of the same task"
     )
     check(again.task == created.task and again.body.get("attempt") == 2, "attempt 2 of the task", again)
+
+
+@coordinator("HELLO-7", also=("OFFER-1",))
+async def an_offer_that_a_restarted_agent_does_not_hold_is_withdrawn(under: Coordinator) -> None:
+    """Another instance of an agent that has an offer does not keep it: nobody waits for `offerMs`."""
+    name, skill = under.name("worker"), under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(
+        skill, timers={"leaseMs": 300, "offerMs": 600_000, "heartbeatMs": 100}, limits={"losses": 100}
+    )
+    await first.heartbeat(await first.offered(created.task))
+    second = await under.peer(name, skills=(skill,))
+    offer = await second.offered(created.task)
+    check(offer.body.get("granted") is False, "granted: false", offer)
+    await client.request("task.watch", task=created.task)
+    second.cut()
+    await under.peer(name, skills=(skill,))
+    await client.take("task.event", event="withdraw")
 
 
 @coordinator("HELLO-7", also=("ASK-3",))
@@ -263,6 +314,16 @@ async def refuses_an_older_incarnation(under: Coordinator) -> None:
     await under.peer(name, instanceId="newer", incarnation=8)
     older = await under.connect()
     await older.refused("denied", "hello", **under.hello(name, instanceId="older", incarnation=7))
+
+
+@coordinator("ID-6")
+async def knows_the_newest_incarnation_of_a_card_after_its_agent_has_left(under: Coordinator) -> None:
+    """An agent with a card on file is refused with `denied` under a lower incarnation while nobody else is there."""
+    name, skill = under.name(), under.skill()
+    newer = await under.peer(name, skills=(skill,), instanceId="newer", incarnation=8)
+    await newer.request("bye")
+    older = await under.connect()
+    await older.refused("denied", "hello", **under.hello(name, skill, instanceId="older", incarnation=7))
 
 
 @coordinator("ID-7")

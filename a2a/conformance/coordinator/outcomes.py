@@ -8,7 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
-from ..scenes import AUTO, begun
+from ..scenes import AUTO, LONG, at, begun
 from ..wire import Frame, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -239,6 +239,35 @@ async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
     settled = await client.settled(offer.task)
     told = (settled.body.get("state"), settled.body.get("reason", ""), settled.body.get("confirmedBy"))
     check(told in (("completed", "", "timer"), ("failed", "unconfirmed", "timer")), "an end by timer", settled)
+
+
+@coordinator("ACCEPT-7", also=("ACCEPT-1",))
+async def silence_decides_nothing_for_a_human(under: Coordinator) -> None:
+    """A result that a human has to judge still waits when another one, which came later, was decided by its timer."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    timers = {"confirmMs": 150}
+    human = await client.delegate(skill, spec={"acceptance": {"evaluator": "human"}}, timers=timers)
+    await worker.admitted(await worker.offered(human.task))
+    other = await client.delegate(skill, timers=timers)
+    await worker.admitted(await worker.offered(other.task))
+    await client.settled(other.task)
+    check(await client.state(human.task) == "reported", "the task reported", await client.state(human.task))
+
+
+@coordinator("CANCEL-2", also=("TREE-4",))
+async def a_cancel_goes_down_in_its_mode(under: Coordinator) -> None:
+    """Who works below a task that is asked to end is asked too, in the same mode, before the task has ended."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    helper = await under.peer(skills=(inner,))
+    offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
+    made = await worker.delegate(inner, parent=at(offer), timers=LONG)
+    await helper.offered(made.task)
+    await client.request("task.cancel", task=offer.task, mode="kill", graceMs=600_000)
+    revoke = await helper.take("task.revoke", task=made.task)
+    told = revoke.body.get("reason"), revoke.body.get("mode")
+    check(told == ("cancel", "kill"), "task.revoke cancel, in mode kill", revoke)
 
 
 @coordinator("CANCEL-1", also=("CANCEL-2", "CANCEL-5"))

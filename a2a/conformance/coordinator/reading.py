@@ -147,6 +147,20 @@ async def a_watch_ends_when_it_is_told_to(under: Coordinator) -> None:
     await client.nothing("task.event")
 
 
+@coordinator("WATCH-3")
+async def a_second_watch_replaces_the_first(under: Coordinator) -> None:
+    """An event after a second watch of a task comes once, and belongs to that one."""
+    skill, client = under.skill(), await under.peer()
+    created = await client.delegate(skill)
+    first = await client.send("task.watch", task=created.task)
+    await client.reply(first)
+    second = await client.send("task.watch", task=created.task, fromGen=1)
+    await client.reply(second)
+    await client.request("task.cancel", task=created.task)
+    await client.take("task.event", event="cancel", re=second)
+    await client.nothing("task.event", event="cancel")
+
+
 @coordinator("WATCH-4", also=("RPC-5", "LEASE-2"))
 async def tells_progress_as_it_comes(under: Coordinator) -> None:
     """A heartbeat with a greater `progressNo` is told to a watcher, and of two the greater one is kept."""

@@ -183,6 +183,22 @@ async def goes_on_where_the_agent_says_it_is(under: Coordinator) -> None:
     await back.nothing("task.offer")
 
 
+@coordinator("MAIL-5", also=("MAIL-4",))
+async def begins_at_the_oldest_where_it_does_not_know_the_place(under: Coordinator) -> None:
+    """A `resume.lastMseq` beyond all there is resumes nothing: what was not acknowledged comes again."""
+    name, skill = under.name("worker"), under.skill()
+    client, worker = await under.peer(), await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    worker.acknowledges = False
+    task = (await client.delegate(skill)).task
+    offer = await worker.offered(task)
+    worker.cut()
+    odd = {"lastMseq": offer["mseq"] + 1_000}
+    back = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9, resume=odd)
+    check(not back.welcome.body.get("resumed"), "resumed: false", back.welcome)
+    check(back.welcome.body.get("nextMseq") == offer["mseq"], "nextMseq of the oldest", back.welcome)
+    await back.take_if(lambda frame: frame.get("mseq") == offer["mseq"], "the oldest entry")
+
+
 @coordinator("MAIL-6")
 async def an_entry_is_as_true_as_can_be_said_when_it_is_sent(under: Coordinator) -> None:
     """The offer of a task that was cancelled while its agent was away comes as the `task.revoke` of its fence."""
@@ -213,6 +229,35 @@ async def forgets_the_mailbox_of_a_process_that_has_left(under: Coordinator) -> 
         await client.settled(created.task)
         await client.settle()
         await client.request("bye")
+
+
+@coordinator("MAIL-8", also=("MAIL-4",))
+async def keeps_the_mailbox_of_a_process_that_left_with_mail_in_it(under: Coordinator) -> None:
+    """What `name#1` had not acknowledged when it left is there when it is back, under the same number."""
+    name, skill = f"{under.name('client')}#1", under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer(name)
+    client.acknowledges = False
+    created = await client.delegate(skill)
+    await worker.admitted(await worker.offered(created.task))
+    review = await client.reviewed(created.task)
+    await client.request("bye")
+    back = await under.peer(name)
+    check(back.welcome.body.get("nextMseq") == review["mseq"], "nextMseq of what waits", back.welcome)
+    check((await back.reviewed(created.task))["mseq"] == review["mseq"], "the review again", "another number")
+
+
+@coordinator("FLOW-4")
+async def a_lapsed_lease_gives_its_credit_back(under: Coordinator) -> None:
+    """An agent of one task at a time whose lease has lapsed is offered another one."""
+    skill, other = under.skill(), under.skill("other")
+    worker = await under.peer(skills=(skill, other), credit={"tasks": 1, "frames": 256})
+    client = await under.peer()
+    timers = {"leaseMs": 300, "offerMs": 60_000, "heartbeatMs": 100}
+    offer = await worker.offered((await client.delegate(skill, timers=timers)).task)
+    await worker.heartbeat(offer)
+    # The one that goes first when there is room again (ROUTE-3).
+    waits = await client.delegate(other, spec={"priority": 9})
+    await worker.offered(waits.task)
 
 
 @coordinator("FLOW-1", also=("FLOW-4",))

@@ -499,6 +499,19 @@ async def a_task_fails_after_its_losses(under: Coordinator) -> None:
     check(settled.body.get("reason") == "losses", "failed, losses", settled)
 
 
+@coordinator("LIMIT-4", also=("LIMIT-8", "OFFER-6"))
+async def a_task_survives_as_many_losses_as_it_has(under: Coordinator) -> None:
+    """With `limits.losses` 1 the second grant without an answer ends the task; of one agent, that is no dead letter."""
+    skill = under.skill()
+    _, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, limits={"losses": 1}, timers={"offerMs": 200})
+    await client.settled(created.task, reason="losses")
+    metadata = (await client.view(created.task))["metadata"]
+    counters = metadata.get("counters") or {}
+    told = counters.get("losses"), metadata.get("attempt"), bool(metadata.get("deadLetter"))
+    check(told == (2, 2, False), "two losses in two attempts, and no dead letter", metadata)
+
+
 @coordinator("LIMIT-4", also=("ACCEPT-5",))
 async def a_task_fails_after_its_reworks(under: Coordinator) -> None:
     """With `limits.reworks` 0, a wish for another revision ends the task with reason `reworks`."""
