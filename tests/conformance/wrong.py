@@ -384,6 +384,41 @@ WRONG: tuple[Wrong, ...] = (
     ),
     # The coordinator: who comes back, what is below, and what it lasts ------------------------------------------------
     Wrong(
+        "drops-what-came-before-the-bad",
+        COORDINATOR,
+        "Of a message that breaks off no frame is taken.",
+        one(
+            CODEC,
+            "            out.append(BadFrame(refusal.code, refusal.detail, refusal.fatal))\n        else:\n",
+            "            out[:] = [BadFrame(refusal.code, refusal.detail, refusal.fatal)]\n        else:\n",
+        ),
+        broken=("ERR-3",),
+    ),
+    Wrong(
+        "forgets-who-was-asked",
+        COORDINATOR,
+        "An agent that has an offer is not told that its task has ended.",
+        one(
+            TASK_FOLDING,
+            "    fence = task.authority.fence if task.authority else 0\n    _overtake_offer(ledger, task, lsn)\n",
+            "    fence = task.authority.fence if task.authority else 0\n    ledger.drop_offer(task)\n",
+        ),
+        broken=("TASK-11",),
+        areas=("TASK-11",),
+    ),
+    Wrong(
+        "takes-zero-for-used-up",
+        COORDINATOR,
+        "A task with a budget of zero is offered to nobody.",
+        one(
+            "a2a/engine/budget.py",
+            "if 0 < used >= payer.budget[kind] * share:",
+            "if used >= payer.budget[kind] * share:",
+        ),
+        broken=("BUDGET-5",),
+        areas=("BUDGET-5",),
+    ),
+    Wrong(
         "revives-for-ever",
         COORDINATOR,
         "A lapsed attempt comes back as often as it likes.",

@@ -256,6 +256,20 @@ async def the_worker_is_told_of_an_end_it_did_not_make(under: Coordinator) -> No
     await worker.settled(created.task, state="completed")
 
 
+@coordinator("TASK-11", also=("OFFER-1",))
+async def who_has_an_offer_is_told_of_the_end_too(under: Coordinator) -> None:
+    """An agent that was offered a task, and not granted it, gets `task.revoke` when the task is cancelled."""
+    skill = under.skill()
+    first, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=LONG | {"leaseMs": 300}, limits={"losses": 100})
+    await first.heartbeat(await first.offered(created.task))
+    second = await under.peer(skills=(skill,))
+    offer = await second.offered(created.task)
+    check(offer.body.get("granted") is False, "granted: false", offer)
+    await client.request("task.cancel", task=created.task)
+    await second.take("task.revoke", task=created.task, fence=offer.fence)
+
+
 @coordinator("TASK-12")
 async def a_task_whose_delegator_is_gone_is_cancelled_where_it_said_so(under: Coordinator) -> None:
     """With `onDelegatorLoss: cancel` and a `lossMs` the task is canceled soon after its delegator has left."""
@@ -471,6 +485,16 @@ async def a_task_with_nothing_left_fails(under: Coordinator) -> None:
     offer = await worker.offered(created.task)
     await worker.request("task.yield", task=offer.task, fence=offer.fence, usage={"tokens": 10})
     await client.settled(created.task, state="failed", reason="budget")
+
+
+@coordinator("BUDGET-5", also=("BUDGET-2",))
+async def a_budget_of_zero_is_not_used_up_yet(under: Coordinator) -> None:
+    """A task with a budget of zero is offered, and completed by who uses nothing."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, budget={"tokens": 0})
+    await worker.admitted(await worker.offered(created.task))
+    await client.reviewed(created.task)
 
 
 @coordinator("WIRE-14")

@@ -8,6 +8,7 @@ from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
 from ..scenes import LONG, at, ok
+from ..wire import encode
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -142,6 +143,21 @@ async def a_frame_that_is_wrong_inside_does_not_stop_the_others(under: Coordinat
     answers = [await peer.reply(frame["id"]) for frame in frames]
     kinds = [answer.kind for answer in answers]
     check(kinds == ["pong", "error", "pong"] and answers[1].code == "malformed", "pong, error malformed, pong", answers)
+
+
+@coordinator("ERR-3", also=("WIRE-2", "WIRE-12"))
+async def the_frames_in_front_of_what_cannot_be_read_are_taken(under: Coordinator) -> None:
+    """Of a message that breaks off behind a task's delegation the task is made, and the connection ends."""
+    client, skill = await under.peer(), under.skill()
+    frame = client.frame("task.delegate", **client.delegation(skill))
+    await client.send_bytes(encode([frame], client.encoding) + (b'\n{"id"' if client.is_json else b"\x81"))
+    created = await client.reply(frame["id"], "task.delegate")
+    check(created.kind == "task.created", "task.created", created)
+    error = await client.take("error")
+    check(error.code == "malformed", "error malformed", error)
+    await client.ended()
+    other = await under.peer()
+    check(await other.state(created.task) == "queued", "the task", await other.state(created.task))
 
 
 @coordinator("ERR-4")
