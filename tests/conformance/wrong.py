@@ -32,6 +32,7 @@ CONTROL = "a2a/engine/control.py"
 TREE = "a2a/engine/tree.py"
 WATCHING = "a2a/engine/watching.py"
 READING = "a2a/engine/reading.py"
+LEDGER = "a2a/engine/ledger.py"
 HANDOVER = "a2a/engine/handover.py"
 ROUTING = "a2a/engine/routing.py"
 CODEC = "a2a/protocol/codec.py"
@@ -417,6 +418,59 @@ WRONG: tuple[Wrong, ...] = (
         ),
         broken=("BUDGET-5",),
         areas=("BUDGET-5",),
+    ),
+    Wrong(
+        "drains-for-ever",
+        COORDINATOR,
+        "An agent that drained is asked for nothing after its next start.",
+        one(LEDGER, '            agent.status = "ready"\n', "            pass\n"),
+        broken=("REG-6",),
+        areas=("REG-6",),
+    ),
+    Wrong(
+        "hands-on-for-ever",
+        COORDINATOR,
+        "A task goes from agent to agent as often as they like.",
+        one(HANDOVER, "    if task.handoffs >= task.bounds.handoffs:\n", "    if task.handoffs < 0:\n"),
+        broken=("HAND-3",),
+        areas=("HAND-3",),
+    ),
+    Wrong(
+        "says-words-late",
+        COORDINATOR,
+        "A word for one generation gets to whichever there is.",
+        one(
+            TASKS,
+            "        return _moved_on(world, sender, task, message.if_gen or 0, message.payload, now)\n"
+            "    if task.is_terminal or task.is_reported",
+            "        pass\n    if task.is_terminal or task.is_reported",
+        ),
+        broken=("STEER-1",),
+        areas=("STEER-1",),
+    ),
+    Wrong(
+        "tells-the-last-feedback-alone",
+        COORDINATOR,
+        "A revision is offered without what was said about those before the last.",
+        one(
+            "a2a/engine/mailbox.py",
+            "for rev, code, payload in task.feedback]",
+            "for rev, code, payload in task.feedback[-1:]]",
+        ),
+        broken=("ACCEPT-5",),
+        areas=("ACCEPT-5",),
+    ),
+    Wrong(
+        "hides-the-deadline",
+        COORDINATOR,
+        "A worker does not learn how much time its task has.",
+        one(
+            "a2a/engine/mailbox.py",
+            "        deadline_ms=None if task.deadline_at is None else max(0, task.deadline_at - now),\n",
+            "",
+        ),
+        broken=("TIME-6",),
+        areas=("TIME-6",),
     ),
     Wrong(
         "revives-for-ever",

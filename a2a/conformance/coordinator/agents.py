@@ -8,6 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer, card
+from ..scenes import LONG
 from ..wire import as_bytes, digest
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -122,6 +123,21 @@ async def a_draining_agent_gets_no_offers_until_it_is_ready(under: Coordinator) 
     await worker.offered(created.task)
 
 
+@coordinator("REG-6", also=("ID-5",))
+async def an_agent_that_drained_is_ready_when_it_starts_anew(under: Coordinator) -> None:
+    """The status outlasts the connection, and ends with the process: another instance is offered what waits."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9), await under.peer()
+    await worker.request("agent.update", status="draining")
+    worker.cut()
+    back = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    created = await client.delegate(skill)
+    await back.nothing("task.offer")
+    back.cut()
+    anew = await under.peer(name, skills=(skill,), instanceId="two", incarnation=10)
+    await anew.offered(created.task)
+
+
 @coordinator("REG-6", also=("REG-4", "LEASE-10"))
 async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
     """`draining` with `graceMs` revokes what the agent holds, and counts against nobody when it is given back."""
@@ -154,6 +170,9 @@ async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
         *({"agent": wanted}, {"tags": [tag]}, {"labels": {"zone": "a"}}, {"mediaType": "text/x-odd"}),
         {"exclude": [peer.name for peer in wrong]},
     ]
+    # Who has something to do already comes after all others (ROUTE-4), and gets what is for nobody else.
+    busy = await client.delegate(skill, spec={"requires": {"tags": [tag]}}, timers=LONG)
+    await right.offered(busy.task)
     for requires in requirements:
         created = await client.delegate(skill, spec={"requires": requires})
         await right.admitted(await right.offered(created.task))

@@ -262,6 +262,19 @@ async def a_word_to_what_was_reported_comes_too_late(under: Coordinator) -> None
     await client.refused("conflict", "task.steer", task=offer.task, key="one", payload=parts("faster"))
 
 
+@coordinator("STEER-1", also=("ASK-4",))
+async def a_word_may_be_for_one_generation_alone(under: Coordinator) -> None:
+    """With `ifGen` a word to a task that has moved on is refused with `generation_mismatch`, and nobody hears it."""
+    client, worker, offer = await begun(under)
+    generation = (await client.request("task.get", task=offer.task))["gen"]
+    word = {"task": offer.task, "payload": parts("faster")}
+    error = await client.refused("generation_mismatch", "task.steer", key="one", ifGen=generation - 1, **word)
+    told = (error.body.get("data") or {}).get("generation")
+    check(told == generation, f"data.generation {generation}", error)
+    await worker.nothing("task.steer")
+    await ok(client, "task.steer", key="one", ifGen=generation, **word)
+
+
 @coordinator("STEER-2")
 async def a_word_is_known_by_its_key(under: Coordinator) -> None:
     """The same word again is heard once; its key with another word is refused with `idempotency_mismatch`."""
@@ -318,6 +331,20 @@ async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
     check(revoke.kind == "task.revoke", "task.revoke", revoke)
     await wanted.admitted(again)
     await client.reviewed(offer.task)
+
+
+@coordinator("HAND-3", also=("LIMIT-4",))
+async def a_task_is_handed_on_so_often_and_no_more(under: Coordinator) -> None:
+    """The eleventh hand-off of a task is refused with `quota`, and the attempt goes on."""
+    _, worker, offer = await begun(under, timers=LONG)
+    other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    holder, next_one = worker, other
+    for _ in range(10):
+        await ok(holder, "task.handoff", to=next_one.name, **at(offer))
+        offer = await next_one.offered(offer.task)
+        holder, next_one = next_one, holder
+    await holder.refused("quota", "task.handoff", to=next_one.name, **at(offer))
+    await holder.admitted(offer)
 
 
 @coordinator("HAND-2")

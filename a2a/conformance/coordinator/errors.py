@@ -8,7 +8,7 @@ from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
 from ..scenes import LONG, at, ok
-from ..wire import encode
+from ..wire import count, encode
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -37,6 +37,20 @@ async def the_time_to_be_taken_runs_each_time_a_task_waits(under: Coordinator) -
     created = await client.delegate(skill, timers={"queueMs": 300})
     await ok(worker, "task.decline", retryAfterMs=600_000, **at(await worker.offered(created.task)))
     await client.settled(created.task, state="failed", reason="no_capable_agent")
+
+
+@coordinator("TIME-6", also=("LIMIT-8", "TIME-3"))
+async def an_offer_tells_the_time_to_the_deadline(under: Coordinator) -> None:
+    """An offer has what is left of the deadline, and the task shows it, and the task it tries anew."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    first = await client.delegate(under.skill("nobody"))
+    created = await client.delegate(skill, limits={"deadlineMs": 600_000}, redriveOf=first.task)
+    offer = await worker.offered(created.task)
+    check(0 < count(offer.body.get("deadlineMs")) <= 600_000, "deadlineMs of at most 600,000", offer)
+    metadata = (await client.view(created.task))["metadata"]
+    told = metadata.get("redriveOf"), bool(metadata.get("deadlineAt"))
+    check(told == (first.task, True), "redriveOf and deadlineAt", metadata)
 
 
 @coordinator("TIME-3", also=("FENCE-3",))

@@ -9,7 +9,7 @@ from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
 from ..scenes import AUTO, LONG, at, begun
-from ..wire import Frame, parts, result, result_hash
+from ..wire import Frame, as_bytes, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
 
@@ -191,6 +191,18 @@ async def a_rejected_result_is_reworked_or_the_end(under: Coordinator) -> None:
     await worker.admitted(again, "two")
     await client.confirm(await client.reviewed(offer.task), "reject")
     await client.settled(offer.task, state="failed", reason="rejected")
+
+
+@coordinator("ACCEPT-5", also=("OFFER-7",))
+async def every_revision_has_all_feedback_so_far(under: Coordinator) -> None:
+    """A result that was sent back twice is offered with both words, each with its revision."""
+    client, worker, offer = await begun(under)
+    for word in ("longer", "shorter"):
+        await worker.admitted(offer, word)
+        await client.confirm(await client.reviewed(offer.task), "reject", rework=True, payload=parts(word))
+        offer = await worker.offered(offer.task)
+    told = [(item.get("rev"), as_bytes(item.get("payload"))) for item in offer.body.get("feedback") or []]
+    check(told == [(0, parts("longer")), (1, parts("shorter"))], "the feedback on revisions 0 and 1", offer)
 
 
 @coordinator("ACCEPT-6")
