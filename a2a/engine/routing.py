@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ..protocol.canonical import canonical, content_hash
@@ -156,22 +156,21 @@ class Queues:
             return
         aside: list[tuple[_Bucket, tuple[int, int, str]]] = []
         looked_at = {key: buckets.buckets[key] for key in change.buckets if key in buckets.buckets}
-        if change.agents:
-            looked_at.update(buckets.unnamed)
-            for agent in change.agents:
-                looked_at.update(buckets.named.get(agent, {}))
-        open_buckets = list(looked_at.values())
-        while open_buckets:
-            best: tuple[tuple[int, int, str], _Bucket] | None = None
-            for bucket in list(open_buckets):
-                head = self._head((skill, bucket.key), bucket, ledger, now)
-                if head is None:
-                    open_buckets.remove(bucket)
-                elif best is None or head < best[0]:
-                    best = (head, bucket)
-            if best is None:
-                break
-            head, bucket = best
+        looked_at.update((bucket.key, bucket) for bucket in self._servable(skill, buckets, change, ledger))
+        heads: list[tuple[tuple[int, int, str], int, _Bucket]] = []
+        for number, bucket in enumerate(looked_at.values()):
+            head = self._head((skill, bucket.key), bucket, ledger, now)
+            if head is not None:
+                heads.append((head, number, bucket))
+        heapify(heads)
+        while heads:
+            _, number, bucket = heappop(heads)
+            head = self._head((skill, bucket.key), bucket, ledger, now)  # what was taken before may have ended others
+            if head is None:
+                continue
+            if heads and heads[0][0] < head:
+                heappush(heads, (head, number, bucket))
+                continue
             task = ledger.tasks[head[2]]
             taken = yield task, bucket
             if taken:
@@ -180,7 +179,10 @@ class Queues:
             elif any(until > now for until in task.shunned.values()) or ledger.barred(task):
                 aside.append((bucket, heappop(bucket.heap)))
             else:
-                open_buckets.remove(bucket)
+                continue
+            following = self._head((skill, bucket.key), bucket, ledger, now)
+            if following is not None:
+                heappush(heads, (following, number, bucket))
         for bucket, head in aside:
             heappush(bucket.heap, head)
         for bucket in looked_at.values():
@@ -188,6 +190,17 @@ class Queues:
                 buckets.drop(bucket)
         if not buckets.buckets:
             self._skills.pop(skill, None)
+
+    def _servable(self, skill: str, buckets: _Skill, change: _Change, ledger: Ledger) -> Iterator[_Bucket]:
+        """Yield the buckets that an agent which may take more could serve: anybody may ask for what nobody is."""
+        agents = [ledger.agents[agent] for agent in change.agents]
+        agents = [agent for agent in agents if skill in agent.skills]
+        if agents:
+            for bucket in buckets.unnamed.values():
+                if any(serves(agent.skills[skill], agent, *bucket.wanted) for agent in agents):
+                    yield bucket
+        for agent in change.agents:
+            yield from buckets.named.get(agent, {}).values()
 
     def _head(self, place: tuple[str, bytes], bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
         heap = bucket.heap

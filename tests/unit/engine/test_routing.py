@@ -313,6 +313,41 @@ def test_tasks_for_one_agent_are_looked_at_when_it_may_take_more(town, boss, mon
     assert len(set(looked_at)) == 1, "tasks for others do not wait for this one"
 
 
+@pytest.fixture
+def looks(monkeypatch):
+    """What was looked at in the queues, in order."""
+    looked_at = []
+    head = Queues._head
+
+    def noted(self, place, *rest):
+        looked_at.append(place)
+        return head(self, place, *rest)
+
+    monkeypatch.setattr(Queues, "_head", noted)
+    return looked_at
+
+
+def test_tasks_that_an_agent_could_not_do_are_not_looked_at_when_it_may_take_more(town, boss, looks):
+    worker = town.worker("w1", tasks=0)
+    for number in range(20):
+        boss.delegate(str(number), spec={"requires": {"labels": {"zone": str(number)}}})
+    for number in range(5):
+        boss.delegate(f"other {number}", spec={"requires": {"tags": ["none"], "exclude": [f"a{number}"]}})
+    looks.clear()
+    worker.say(Credit(1))
+    assert looks == [], "nobody that asks for what no agent is costs one anything"
+
+
+def test_a_pass_looks_at_each_kind_of_task_a_few_times_however_many_there_are(town, boss, looks):
+    worker = town.worker("w1", tasks=0)
+    for number in range(50):
+        boss.delegate(str(number), spec={"requires": {"exclude": [f"a{number}"]}})
+    looks.clear()
+    worker.say(Credit(1))
+    assert len(worker.mail()) == 1
+    assert 50 <= len(looks) <= 150
+
+
 def test_a_task_that_ends_in_the_queue_leaves_nothing_behind(town, boss):
     plain, named = boss.delegate("1"), boss.delegate("2", spec={"requires": {"agent": "w1"}})
     queues = town.coordinator.queues
