@@ -118,7 +118,7 @@ def _delegation(
     skill = _skill(ledger, message, ledger.tasks[known] if known is not None else None)
     media = list(dict.fromkeys(part["mediaType"] for part in message["parts"] if "mediaType" in part))
     if known is None:
-        _check_media(ledger, skill, media)
+        _check_media(world, skill, media)
     said.spec = {"skill": skill, "acceptance": {"evaluator": "auto"}, **relayed}  # type: ignore[typeddict-item]
     if len(media) == 1:
         said.spec["requires"] = {"mediaType": media[0]}
@@ -144,11 +144,12 @@ def _skill(ledger: Ledger, message: dict[str, Any], known: Task | None) -> str:
     raise Fault(-32602, f"name the skill in {field}; known are: {few}", fields=[(field, "is missing")])
 
 
-def _check_media(ledger: Ledger, skill: str, media: list[str]) -> None:
+def _check_media(world: World, skill: str, media: list[str]) -> None:
     """Refuse what no agent with the skill takes; a skill that nobody has yet may come with one that does."""
-    agents = ledger.by_skill.get(skill, {})
+    agents, hashes = world.ledger.by_skill.get(skill, {}), world.live.schema_hashes
     for one in media if agents else ():
-        if not any(satisfies(agent, AgentFilter(skill=skill, media_type=one)) for agent in agents.values()):
+        wanted = AgentFilter(skill=skill, media_type=one)
+        if not any(satisfies(agent, wanted, hashes) for agent in agents.values()):
             raise Fault(
                 -32005, f"no agent with the skill {skill} takes {one}", facts={"mediaType": one, "skill": skill}
             )

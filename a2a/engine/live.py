@@ -16,6 +16,7 @@ from ..protocol.messages import AgentFilter
 from .ledger import Ledger
 from .names import NameIndex
 from .policy import Policy
+from .schema_hashes import SchemaHashes
 from .spending import Spending
 from .task_state import Task
 
@@ -189,6 +190,7 @@ class Live:
     """Task to the end of its running lease."""
     progress: dict[str, Progress] = field(default_factory=dict)
     spending: Spending = field(default_factory=Spending)
+    schema_hashes: SchemaHashes = field(default_factory=SchemaHashes)
     watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
     """Task to the connections that watch it."""
     context_watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)

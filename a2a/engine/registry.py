@@ -349,7 +349,7 @@ def on_agent_find(world: World, sender: Connection, message: AgentFind, now: int
         candidates = list(ledger.by_skill.get(wanted.skill, {}).values())
     else:
         candidates = list(ledger.agents.values())
-    found = [agent for agent in candidates if satisfies(agent, wanted)]
+    found = [agent for agent in candidates if satisfies(agent, wanted, world.live.schema_hashes)]
     if len(found) > world.policy.found_max:
         return refuse(
             ErrorCode.TOO_LARGE, f"{len(found)} agents match, an answer names at most {world.policy.found_max}"

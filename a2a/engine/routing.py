@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import Any
 
-from ..protocol.canonical import canonical, content_hash
+from ..protocol.canonical import canonical
 from ..protocol.messages import AgentFilter
 from ..protocol.states import TaskState
 from .capacity import serves
 from .ledger import Agent, Ledger
 from .live import Live
+from .schema_hashes import SchemaHashes
 from .slots import FreeSlots, share_in_use
 from .task_state import Task
 from .waits import has_to_wait, resources_of, wait_of
@@ -220,7 +221,7 @@ def wanted_of(task: Task) -> tuple[dict[str, Any], ...]:
     return tuple(requires for requires in (task.spec.get("requires"), task.handed_to) if requires)
 
 
-def satisfies(agent: Agent, wanted: AgentFilter) -> bool:
+def satisfies(agent: Agent, wanted: AgentFilter, hashes: SchemaHashes) -> bool:
     """Tell whether the agent passes a discovery filter."""
     requires: dict[str, Any] = {}
     if wanted.agent is not None:
@@ -239,14 +240,9 @@ def satisfies(agent: Agent, wanted: AgentFilter) -> bool:
     return any(
         (wanted.skill is None or skill["id"] == wanted.skill)
         and serves(skill, agent, requires)
-        and (wanted.input_schema is None or _schema_hash(skill) == wanted.input_schema)
-        for skill in agent.skills.values()
+        and (wanted.input_schema is None or hashes.of(agent, name) == wanted.input_schema)
+        for name, skill in agent.skills.items()
     )
-
-
-def _schema_hash(skill: dict[str, Any]) -> str | None:
-    schema = skill.get("inputSchema")
-    return None if schema is None else content_hash(schema, b"")
 
 
 def choose_agent(task: Task, bucket: _Bucket, slots: FreeSlots, ledger: Ledger, live: Live, now: int) -> str | None:

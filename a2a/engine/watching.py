@@ -93,7 +93,7 @@ def finds_passed(world: World, agent_id: str) -> list[tuple[Connection, str]]:
         (connection, request)
         for connection in world.live.finders.values()
         for request, wanted in connection.finding.items()
-        if satisfies(agent, wanted)
+        if satisfies(agent, wanted, world.live.schema_hashes)
     ]
 
 
@@ -107,5 +107,5 @@ def passes_no_more(world: World, agent_id: str, before: list[tuple[Connection, s
     """Return what those are told for whom an agent that was one of theirs is none any more."""
     agent = world.ledger.agents[agent_id]
     for connection, request in before:
-        if not satisfies(agent, connection.finding[request]):
+        if not satisfies(agent, connection.finding[request], world.live.schema_hashes):
             yield connection, request, change_notice(world, agent, "left", now)

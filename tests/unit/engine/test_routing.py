@@ -7,6 +7,7 @@ import pytest
 from a2a.engine.capacity import serves
 from a2a.engine.ledger import Agent
 from a2a.engine.routing import Queues, _Bucket, choose_agent, satisfies
+from a2a.engine.schema_hashes import SchemaHashes
 from a2a.engine.slots import FreeSlots
 from a2a.protocol.canonical import content_hash
 from a2a.protocol.messages import (
@@ -88,30 +89,30 @@ def test_a_skill_without_input_modes_has_those_of_its_card_and_a_card_without_th
     ],
 )
 def test_a_filter_finds_who_has_all_it_names(agent, wanted, fits):
-    assert satisfies(agent, wanted) is fits
+    assert satisfies(agent, wanted, SchemaHashes()) is fits
 
 
 def test_a_filter_on_skills_is_met_by_one_skill_and_not_by_several_together(agent):
     agent.skills["t"] = {"id": "t", "tags": ["cheap"]}
-    assert satisfies(agent, AgentFilter(tags=["cheap"]))
-    assert not satisfies(agent, AgentFilter(tags=["cheap", "fast"]))
-    assert not satisfies(agent, AgentFilter(skill="s", tags=["cheap"]))
+    assert satisfies(agent, AgentFilter(tags=["cheap"]), SchemaHashes())
+    assert not satisfies(agent, AgentFilter(tags=["cheap", "fast"]), SchemaHashes())
+    assert not satisfies(agent, AgentFilter(skill="s", tags=["cheap"]), SchemaHashes())
 
 
 def test_an_agent_without_skills_is_found_by_what_is_no_matter_of_skills(agent):
     agent.skills = {}
-    assert satisfies(agent, AgentFilter())
-    assert satisfies(agent, AgentFilter(labels={"zone": "eu"}))
-    assert not satisfies(agent, AgentFilter(skill="s"))
+    assert satisfies(agent, AgentFilter(), SchemaHashes())
+    assert satisfies(agent, AgentFilter(labels={"zone": "eu"}), SchemaHashes())
+    assert not satisfies(agent, AgentFilter(skill="s"), SchemaHashes())
 
 
 def test_a_filter_names_an_input_schema_by_its_hash(agent):
     schema = {"type": "object"}
     wanted = AgentFilter(input_schema=content_hash(schema, b""))
-    assert not satisfies(agent, wanted)
+    assert not satisfies(agent, wanted, SchemaHashes())
     agent.skills["s"]["inputSchema"] = schema
-    assert satisfies(agent, wanted)
-    assert not satisfies(agent, AgentFilter(input_schema=content_hash({}, b"")))
+    assert satisfies(agent, wanted, SchemaHashes())
+    assert not satisfies(agent, AgentFilter(input_schema=content_hash({}, b"")), SchemaHashes())
 
 
 # Who is chosen --------------------------------------------------------------------------------------------------------
