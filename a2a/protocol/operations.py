@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ..errors import FAULTS
@@ -24,6 +24,7 @@ from .types import Identifier, JsonObject, Key, Uint
 __all__ = [
     "BINDING",
     "DEPTH_MAX",
+    "ITEMS_MAX",
     "OPERATIONS",
     "PUSH_OPERATIONS",
     "VERSION",
@@ -42,7 +43,10 @@ BINDING = "urn:a2a-coordinator:binding:websocket:v1"
 VERSION = "1.0"
 DEPTH_MAX = 100
 """Nesting of a request or a result, the same as protocol buffers allow."""
+ITEMS_MAX = 65_536
+"""Keys and list items of a request in all, as in a frame (spec LIMIT-2): it is read while everybody waits."""
 _VIOLATIONS_MAX = 8
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 """In either alphabet, padded or not: so protocol buffers read it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,15 +99,18 @@ def _has_one_content(part: JsonObject) -> JsonObject:
     return part
 
 
-Parts = Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1)]
-"""The pieces of a message or an artifact (A2A 4.1.6)."""
+Parts = Annotated[list[Annotated[JsonObject, AfterValidator(_has_one_content)]], Field(min_length=1), FailFast()]
+"""The pieces of a message or an artifact (A2A 4.1.6). Of several that are wrong the first is told: each costs more to
+describe than to read."""
+Texts = Annotated[list[str], FailFast()]
+"""As with parts."""
 
 
 class SendConfiguration(TypedDict, total=False):
     """How a message is to be answered (A2A 3.2.2)."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    acceptedOutputModes: list[str]
+    acceptedOutputModes: Texts
     taskPushNotificationConfig: JsonObject
     historyLength: Uint
     returnImmediately: bool
@@ -119,8 +126,8 @@ class SentMessage(TypedDict, total=False):
     contextId: Identifier
     taskId: Identifier
     metadata: JsonObject
-    extensions: list[str]
-    referenceTaskIds: list[str]
+    extensions: Texts
+    referenceTaskIds: Texts
 
 
 class SendMessageRequest(TypedDict, total=False):
@@ -180,7 +187,7 @@ class ShownArtifact(TypedDict, total=False):
     name: str
     description: str
     metadata: JsonObject
-    extensions: list[str]
+    extensions: Texts
 
 
 PUSH_OPERATIONS = (
@@ -225,12 +232,16 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
         raise Fault(-32009, detail, facts={"requested": version, "supported": VERSION})
     if operation not in OPERATIONS:
         raise Fault(-32601, f"A2A {VERSION} has no operation {operation}, it has {', '.join(OPERATIONS)}")
+    if _has_too_many(payload):  # before all of it is built
+        raise _too_many(operation)
     try:
         request = decode(payload)
     except ValueError as error:
         raise Fault(-32700, f"the request of {operation} is no JSON: {error}") from None
     if not isinstance(request, dict):
         raise Fault(-32602, f"the request of {operation} is an object, this is {type(request).__name__}")
+    if weight(request)[1] > ITEMS_MAX:
+        raise _too_many(operation)
     request = _present(request)
     for name in ("message", "configuration"):
         if isinstance(request.get(name), dict):
@@ -244,6 +255,21 @@ def read_request(operation: str, version: str, payload: bytes) -> dict[str, Any]
         described = "; ".join(f"{name}: {why}" for name, why in found[:_VIOLATIONS_MAX])
         raise Fault(-32602, f"{operation}: {described}", fields=found[:_VIOLATIONS_MAX]) from None
     return request
+
+
+def _has_too_many(payload: bytes) -> bool:
+    """Tell whether JSON has too many keys and items, where its texts, commas or colons alone say so."""
+    if len(payload) <= ITEMS_MAX:
+        return False
+    # A text has two marks, and a key may have one for its value.
+    if payload.count(b'"') - payload.count(b'\\"') > 4 * ITEMS_MAX:
+        return True
+    marks = _TEXT.sub(b"", payload)
+    return max(marks.count(b","), marks.count(b":")) > ITEMS_MAX
+
+
+def _too_many(operation: str) -> Fault:
+    return Fault(-32602, f"the request of {operation} has more than {ITEMS_MAX} keys and items: send less at once")
 
 
 _EMPTY = ("contextId", "taskId", "mediaType", "filename")

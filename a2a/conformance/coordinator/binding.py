@@ -77,6 +77,14 @@ async def a_call_is_answered_by_a_result_or_a_fault(under: Coordinator) -> None:
     await faulted(client, -32001, "GetTask", {"id": "no-such-task"})
 
 
+@coordinator("BIND-4", also=("LIMIT-2",))
+async def a_request_has_only_so_many_keys_and_items(under: Coordinator) -> None:
+    """A message with 70,000 numbers in a part is refused with InvalidParamsError, and the connection goes on."""
+    client = await under.peer()
+    await faulted(client, -32602, "SendMessage", {"message": message(under, "any", [0] * 70_000)})
+    await faulted(client, -32001, "GetTask", {"id": "no-such-task"})
+
+
 @coordinator("BIND-2", also=("BIND-20", "HELLO-5"))
 async def a_call_before_the_hello_is_refused_by_the_protocol(under: Coordinator) -> None:
     """A call that comes first gets `error auth`, and the connection ends."""

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from a2a.errors import FAULTS
+from a2a.protocol import operations
 from a2a.protocol.operations import (
     DEPTH_MAX,
+    ITEMS_MAX,
     OPERATIONS,
     Fault,
     are_artifacts,
@@ -48,6 +50,54 @@ def test_a_request_keeps_what_is_not_known_and_loses_what_is_null():
         "configuration": {"returnImmediately": True},
         "x": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "many",
+    [
+        [0] * ITEMS_MAX,
+        [{}] * ITEMS_MAX,
+        [[[]] for _ in range(ITEMS_MAX // 2)],
+        {str(number): 0 for number in range(ITEMS_MAX)},
+        [{"a": [{"a": 0}]} for _ in range(ITEMS_MAX // 4)],
+    ],
+    ids=["numbers", "objects", "lists in lists", "keys", "keys below keys"],
+)
+def test_a_request_has_only_so_many_keys_and_items(many):
+    request = {"message": MESSAGE | {"parts": [{"data": many}]}}
+    assert code_of("SendMessage", json.dumps(request).encode()) == -32602
+
+
+def test_too_many_keys_or_items_are_refused_before_they_are_built(monkeypatch):
+    monkeypatch.setattr(operations, "decode", lambda payload: pytest.fail("nothing is built"))
+    for many in ("[" + "0," * ITEMS_MAX + "0,0]", "[" + '{"a":0}' * (ITEMS_MAX + 1) + "]"):
+        assert code_of("SendMessage", many.encode()) == -32602
+    monkeypatch.setattr(operations, "_TEXT", None)
+    texts = "[" + '{"a":"b"}' * (ITEMS_MAX + 1) + "]"
+    assert code_of("SendMessage", texts.encode()) == -32602, "nor are so many texts looked at one by one"
+
+
+def test_a_text_may_be_as_long_as_it_likes_whatever_it_holds():
+    text = 'a, b: \\ "c" [{' * ITEMS_MAX
+    request = {"message": MESSAGE | {"parts": [{"text": text}]}}
+    assert read("SendMessage", request)["message"]["parts"] == [{"text": text}]
+
+
+def test_as_many_keys_and_items_as_there_may_be_are_read():
+    beside = weight({"message": MESSAGE | {"parts": [{"data": []}]}})[1]
+    request = {"message": MESSAGE | {"parts": [{"data": [0] * (ITEMS_MAX - beside)}]}}
+    assert read("SendMessage", request) == request
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"parts": [{}] * 100}, {"parts": [{"text": "hi"}], "extensions": [1] * 100, "referenceTaskIds": [1] * 9}]
+)
+def test_of_a_list_with_many_wrong_items_the_first_is_told(wrong):
+    with pytest.raises(Fault) as raised:
+        read("SendMessage", {"message": MESSAGE | wrong})
+    assert [found["field"] for found in raised.value.told.data[1]["fieldViolations"]] == [
+        f"message.{name}.0" for name in wrong if name != "parts" or len(wrong) == 1
+    ]
 
 
 def test_what_protocol_buffers_leave_empty_is_absent():
@@ -195,14 +245,16 @@ def test_the_reasons_are_a2as():
 
 def test_wrong_fields_are_named_and_not_too_many():
     with pytest.raises(Fault) as raised:
-        read("SendMessage", {"message": MESSAGE | {"parts": [{}] * 50}})
+        fields = ("messageId", "role", "contextId", "taskId", "metadata", "extensions", "referenceTaskIds")
+        wrong = {"message": {"parts": [{}]} | dict.fromkeys(fields, 1), "configuration": {"historyLength": -1}}
+        read("SendMessage", wrong | {"metadata": 1})
     violations = raised.value.told.data[1]["fieldViolations"]
-    assert violations[0] == {
+    assert {
         "field": "message.parts.0",
         "description": "Value error, a part has one of text, raw, url and data",
-    }
+    } in violations
     assert len(violations) == 8
-    assert "parts.8" not in raised.value.told.message
+    assert raised.value.told.message.count("; ") == 7
 
 
 # JSON -----------------------------------------------------------------------------------------------------------------
