@@ -547,6 +547,7 @@ class Coordinator:
             self._leaving.add_task(task, record.at)
         if not _goes_on(record):
             live.spending.forget(record.task)
+            live.artifact_hashes.forget(record.task)
         if live.released:
             self._take_slot_back(task)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.messages import AgentFilter
+from .artifact_hashes import ArtifactHashes
 from .ledger import Ledger
 from .names import NameIndex
 from .policy import Policy
@@ -191,6 +192,7 @@ class Live:
     progress: dict[str, Progress] = field(default_factory=dict)
     spending: Spending = field(default_factory=Spending)
     schema_hashes: SchemaHashes = field(default_factory=SchemaHashes)
+    artifact_hashes: ArtifactHashes = field(default_factory=ArtifactHashes)
     watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)
     """Task to the connections that watch it."""
     context_watchers: dict[str, dict[int, Connection]] = field(default_factory=dict)

@@ -21,7 +21,6 @@ from .live import Connection, World
 from .policy import Policy
 from .records import Accepted, ConflictOpened, Record, Reported, ReportKept, Reworked, Settled
 from .task_state import Result, Task
-from .tasks import artifact_digest
 from .tree import needs_no_word
 
 __all__ = ["REPORT", "backoff_ceiling", "on_task_confirm", "on_task_report", "settled_notice"]
@@ -82,7 +81,7 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
         kept.records.append(canceled(task, now))
         return kept
 
-    missing = _missing_artifacts(task, message)
+    missing = _missing_artifacts(world, task, message)
     if missing:
         return reply(TaskVerdict(task.id, message.fence, "invalid", missing))
     records: list[Record] = [Accepted(now, task.id, message.fence)] if case is Case.OFFERED else []
@@ -93,13 +92,13 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
     return reply(TaskVerdict(task.id, message.fence, "admitted"), *records)
 
 
-def _missing_artifacts(task: Task, message: TaskReport) -> str:
+def _missing_artifacts(world: World, task: Task, message: TaskReport) -> str:
     """Return what the result says is part of it and is not there whole, or an empty text. Spec ART-4."""
     for named in message.artifacts:
         artifact = task.artifacts.get(named.artifact_id)
         if artifact is None or artifact.fence != message.fence or not artifact.complete:
             return f"artifact {named.artifact_id} was not streamed to its end under fence {message.fence}"
-        if named.digest not in (None, digest := artifact_digest(artifact.chunks)):
+        if named.digest is not None and named.digest != (digest := world.live.artifact_hashes.of(task.id, artifact)):
             return f"artifact {named.artifact_id} has {digest}, not {named.digest}"
     return ""
 

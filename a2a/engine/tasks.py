@@ -7,7 +7,6 @@ What may follow any change (offering what is queued, ending sub-tasks of what ha
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from ..errors import ErrorCode
@@ -24,6 +23,7 @@ from ..protocol.messages import (
 )
 from ..protocol.states import TaskEvent, TaskState, can
 from ..protocol.types import principal_of
+from .artifact_hashes import artifact_digest
 from .budget import check_budget, plain
 from .conflicts.noting import newest_word, word_against, words_noted
 from .conflicts.procedure import members_of, terms_of
@@ -33,11 +33,10 @@ from .leases import Case, classify, evict, moved, not_current, regain
 from .ledger import Ledger
 from .live import Connection, World
 from .records import Adopted, Answered, ArtifactAppended, Asked, Delegated, Record, Settled, Steered
-from .task_state import Ask, Task
+from .task_state import Artifact, Ask, Task
 from .tree import cancel, check_place, deadline_below
 
 __all__ = [
-    "artifact_digest",
     "on_task_answer",
     "on_task_artifact",
     "on_task_ask",
@@ -170,8 +169,8 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
             f"a task has artifact chunks of at most {world.policy.chunks_max_bytes} bytes together, {task.id} has"
             f" {task.chunk_bytes}, and this one {len(message.payload)}",
         )
-    before = known.chunks if known is not None and mine and message.append else []
-    if message.last_chunk and message.digest not in (None, digest := artifact_digest([*before, message.payload])):
+    digest = _digest(world, task, known if mine and message.append else None, message)
+    if digest != message.digest:
         return refuse(
             ErrorCode.CONFLICT,
             f"artifact {message.artifact_id} of task {task.id} has {digest}, the worker says {message.digest}",
@@ -192,9 +191,13 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
     return reply(Ok(), *regained, record)
 
 
-def artifact_digest(chunks: list[bytes]) -> str:
-    """Return the hash of an artifact: of its chunks' bytes in a row. Spec ART-4."""
-    return f"sha256:{hashlib.sha256(b''.join(chunks)).hexdigest()}"
+def _digest(world: World, task: Task, before: Artifact | None, message: TaskArtifact) -> str | None:
+    """Return the hash of an artifact with its last chunk, where the worker names one. Spec ART-4."""
+    if not message.last_chunk or message.digest is None:
+        return message.digest  # with any other chunk it says nothing
+    if before is None:
+        return artifact_digest([message.payload])
+    return world.live.artifact_hashes.of(task.id, before, message.payload)
 
 
 def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) -> Decision:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from a2a.engine.artifact_hashes import artifact_digest
 from a2a.engine.conflicts import comparators
 from a2a.engine.conflicts.comparators import Incomparable, classify
 from a2a.engine.conflicts.merging import Unmergeable, merge
@@ -19,7 +20,6 @@ from a2a.engine.jsonpatch import PatchFailed, PatchLimits, apply_patch
 from a2a.engine.names import NameIndex, canonical_names, names_meet
 from a2a.engine.policy import Policy
 from a2a.engine.results import backoff_ceiling
-from a2a.engine.tasks import artifact_digest
 from a2a.engine.waits import Wait
 from a2a.engine.work import effect_key
 from a2a.protocol import version
