@@ -564,8 +564,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "free-agent-serves-the-changed-only",
         "An agent that has credit again is looked at for tasks that came since.",
         ROUTING,
-        "            looked_at.update(buckets.unnamed)\n",
-        "",
+        "                if any(serves(agent.skills[skill], agent, *bucket.wanted) for agent in agents):\n",
+        "                if False:\n",
         caught_by=("L2",),
     ),
     Mutant(
