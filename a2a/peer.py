@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ErrorCode, LocalProtocolError
 from .ids import new_secret
 from .loglines import brief
-from .protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, encode
+from .protocol.codec import JSON, MSGPACK, BadFrame, Decoder, Encoding, Frame, encode
 from .protocol.messages import Error
 from .transports.base import Transport
 from .transports.sending import BUSY_PING, IDLE_PING, send_frames
@@ -22,7 +23,7 @@ from .transports.sending import BUSY_PING, IDLE_PING, send_frames
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["HELLO_DEADLINE", "Peer"]
+__all__ = ["HELLO_DEADLINE", "Frames", "Peer", "Said"]
 
 log = logging.getLogger("a2a.server")
 
@@ -30,6 +31,11 @@ HELD_BYTES = 512
 """What a frame that is held takes beside its payload, which the ledger mostly has as well."""
 HELLO_DEADLINE = 5.0
 """Seconds a connection may stay without a hello."""
+
+
+Frames = Sequence[Frame | BadFrame]
+Said = bytes | Frames | None
+"""A message that came, what is left of one of which some frames were decided on, or the end of the connection."""
 
 
 class Peer:
@@ -47,9 +53,11 @@ class Peer:
         "decoder",
         "encoding",
         "in_flight",
+        "is_held_up",
         "is_paused",
         "is_waiting",
         "number",
+        "queued",
         "transport",
     )
 
@@ -63,6 +71,10 @@ class Peer:
         self.is_paused = False
         self.is_waiting = False
         """A frame needs the archive: those behind it would only pile up."""
+        self.queued = 0
+        """Messages of it that wait for their turn."""
+        self.is_held_up = False
+        """What it said takes long to decide, or all together have said too much: it is not read until that is taken."""
         self._tokens = float(server.policy.frames_per_second)
         self._refill_at = 0
         self._is_busy = False
@@ -71,7 +83,7 @@ class Peer:
         """What found no room in the outbox. While there is any, nothing is read from this peer, nor decided for it."""
         self._held_bytes = 0
         """About how many bytes came for it since."""
-        self._put_off: list[bytes] = []
+        self._put_off: list[Said] = []
         """Messages of it that had been read by then."""
 
     def opened(self, transport: Transport) -> None:
@@ -142,10 +154,10 @@ class Peer:
         if messages:
             self._server._take_up(self, messages)
 
-    def puts_off(self, data: bytes) -> bool:
+    def puts_off(self, said: Said) -> bool:
         """Put a message off where answers to earlier ones wait for the peer to read, and tell whether it was."""
         if self._held:
-            self._put_off.append(data)
+            self._put_off.append(said)
         return bool(self._held)
 
     def _send_less(self, frame: Frame, code: ErrorCode, reason: str) -> None:
@@ -171,7 +183,7 @@ class Peer:
             self._hello_timer.cancel()
         self._held = []
         self._end_hold()
-        self._server._closed(self.number)
+        self._server._closed(self)
 
     def take(self, count: int) -> None:
         """Count frames that came, and stop reading while there are too many unanswered or too many a second."""
@@ -205,8 +217,23 @@ class Peer:
         self.is_waiting = False
         self._read_on()
 
+    def hold_up(self) -> None:
+        """Stop reading until what it said is decided on."""
+        if not self.is_held_up:
+            self.is_held_up = True
+            self._pause()
+
+    def let_go(self) -> None:
+        """Read again, unless there is another reason not to."""
+        if self.is_held_up:
+            self.is_held_up = False
+            self._read_on()
+
     def _read_on(self) -> None:
-        if self._tokens >= 0 and self.in_flight <= self._server.policy.requests_in_flight:
+        rate, loop = self._server.policy.frames_per_second, self._server._loop
+        if self._tokens < 0 and loop is not None:
+            loop.call_later(-self._tokens / rate, self._resume)
+        elif self.in_flight <= self._server.policy.requests_in_flight:
             self._resume()
 
     def _pause(self) -> None:
@@ -216,6 +243,7 @@ class Peer:
 
     def _resume(self) -> None:
         self._tokens = max(self._tokens, 0.0)
-        if self.is_paused and not self.is_waiting and not self._held and self.transport is not None:
+        is_wanted = not (self.is_waiting or self.is_held_up or self._held)
+        if self.is_paused and is_wanted and self.transport is not None:
             self.is_paused = False
             self.transport.resume_reading()

@@ -223,6 +223,21 @@ async def test_a_peer_beyond_its_rate_is_read_more_slowly_and_loses_nothing() ->
         await server.aclose()
 
 
+async def test_a_peer_whose_frames_take_long_is_read_again_though_it_sent_more_than_its_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server(MemoryStore(), Policy(frames_per_second=200))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await welcomed(server)
+        monkeypatch.setattr(server_module, "TURN_S", 0)
+        peer.send(*(Frame(f"g{number}", TaskGet("x")) for number in range(250)))
+        await peer.reply("g249")
+        peer.send(Frame("last", Ping()))
+        await peer.reply("last")
+        await server.aclose()
+
+
 async def test_a_peer_with_too_many_frames_unanswered_is_read_when_half_of_them_are_answered() -> None:
     store = HeldStore()
     server = Server(store, Policy(requests_in_flight=4))

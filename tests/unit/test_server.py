@@ -252,7 +252,8 @@ async def test_an_epoch_that_cannot_begin_stops_the_server() -> None:
         await server.aclose()
 
 
-async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path) -> None:
+async def test_what_arrives_in_one_turn_is_one_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "TURN_S", BOUND)
     store = SqliteStore(tmp_path / "ledger.db")
     server = Server(store)
     await server.open()
@@ -283,6 +284,7 @@ async def test_a_turn_decides_on_so_many_frames_and_leaves_the_rest_for_the_next
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 2)
+    monkeypatch.setattr(server_module, "TURN_S", BOUND)
     store = HeldStore()
     with anyio.fail_after(BOUND):
         server, peer = await welcomed_by(store)
@@ -300,6 +302,7 @@ async def test_a_turn_decides_on_so_many_frames_and_leaves_the_rest_for_the_next
 async def test_more_messages_than_may_wait_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 1)
     monkeypatch.setattr(server_module, "INBOX_MAX", 1)
+    monkeypatch.setattr(server_module, "TURN_S", BOUND)
     store = HeldStore()
     with anyio.fail_after(BOUND):
         server, _ = await welcomed_by(store)
@@ -312,8 +315,70 @@ async def test_more_messages_than_may_wait_are_taken_at_once(monkeypatch: pytest
         await server.aclose()
 
 
+def keys(server: Server) -> list[str]:
+    return [task.key for task in server.coordinator.ledger.tasks.values()]
+
+
+async def test_what_takes_long_leaves_others_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        slow, other = await welcomed(server), await join(server)
+        other.send(Frame("1", replace(HELLO, agent_id="other")))
+        await other.until("welcome")
+        monkeypatch.setattr(server_module, "TURN_S", 0)
+        slow_end, other_end = server._peers[1], server._peers[2]
+        server._received(slow_end, encode(delegates(1, 2, 3), MSGPACK))
+        server._received(slow_end, encode(delegates(4), MSGPACK))
+        server._received(other_end, encode(delegates(5), MSGPACK))
+        while len(keys(server)) < 2:
+            await anyio.lowlevel.checkpoint()
+        assert slow_end.is_paused and not other_end.is_paused, "who takes long is not read meanwhile"
+        for number in (1, 2, 3, 4):
+            await slow.reply(f"d{number}")
+        assert keys(server) == ["k1", "k5", "k2", "k3", "k4"]
+        assert [frame.re for frame in slow.frames][1:] == ["d1", "d2", "d3", "d4"]
+        assert not slow_end.is_paused
+        await server.aclose()
+
+
+async def test_peers_that_send_more_than_there_is_time_for_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "INBOX_MAX", 2)
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        peer = await welcomed(server)
+        monkeypatch.setattr(server_module, "TURN_S", 0)
+        end = server._peers[1]
+        for number in (1, 2, 3):
+            assert not end.is_paused
+            server._received(end, encode(delegates(number), MSGPACK))
+        assert end.is_paused and keys(server) == []
+        await peer.reply("d3")
+        assert not end.is_paused
+        await server.aclose()
+
+
+async def test_what_takes_long_is_heard_though_its_peer_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(MemoryStore())
+    await server.open()
+    with anyio.fail_after(BOUND):
+        await welcomed(server)
+        monkeypatch.setattr(server_module, "TURN_S", 0)
+        leaving = server._peers[1]
+        server._received(leaving, encode(delegates(1, 2), MSGPACK))
+        server._received(leaving, encode(delegates(3), MSGPACK))
+        leaving.closed("gone")
+        while server.coordinator.live.agents:
+            await anyio.lowlevel.checkpoint()
+        assert keys(server) == ["k1", "k2", "k3"]
+        assert not server.coordinator.live.connections
+        await server.aclose()
+
+
 async def test_what_a_peer_said_before_it_left_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "FRAMES_PER_TURN", 1)
+    monkeypatch.setattr(server_module, "TURN_S", BOUND)
     store = HeldStore()
     with anyio.fail_after(BOUND):
         server, _ = await welcomed_by(store)
@@ -321,7 +386,7 @@ async def test_what_a_peer_said_before_it_left_is_heard(monkeypatch: pytest.Monk
         for number in (1, 2, 3):
             server._received(leaving, encode(delegates(number), MSGPACK))
         leaving.closed("gone")
-        assert [task.key for task in server.coordinator.ledger.tasks.values()] == ["k1", "k2", "k3"]
+        assert keys(server) == ["k1", "k2", "k3"]
         store.let_go()
         await server.aclose()
 
