@@ -146,6 +146,8 @@ async def reading(db: str | os.PathLike[str]) -> AsyncIterator[LinkSettings]:
             linger_bytes_max=sys.maxsize,
             linger_conflicts_max=sys.maxsize,
             raised_keep_ms=_FOR_EVER_MS,
+            raised_keep_max=sys.maxsize,
+            raised_keep_bytes_max=sys.maxsize,
             linger_contexts_ms=_FOR_EVER_MS,
             linger_contexts_max=sys.maxsize,
             linger_contexts_bytes_max=sys.maxsize,

@@ -6,7 +6,6 @@ and `context_shelving`. The coordinator makes true what it says.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Iterable, Iterator
 
 from . import context_shelving
@@ -34,8 +33,10 @@ class Leaving:
         self._policy = policy
         self._tasks = Retention(policy.linger_ms, policy.linger_tasks_max, policy.linger_bytes_max)
         self._closed = Retention(policy.linger_ms, policy.linger_conflicts_max, policy.linger_bytes_max)
-        # Those that somebody raised, of which there are few: so long the same raise is a repeat.
-        self._raised = Retention(max(policy.linger_ms, policy.raised_keep_ms), sys.maxsize, sys.maxsize)
+        # Those that somebody raised: so long the same raise is a repeat. What is decided as it is raised opens nothing
+        # that could be too many.
+        keep_ms = max(policy.linger_ms, policy.raised_keep_ms)
+        self._raised = Retention(keep_ms, policy.raised_keep_max, policy.raised_keep_bytes_max)
         # Not only at the limits, where what is new is refused.
         self._contexts = context_shelving.Idle(
             policy.linger_contexts_ms,

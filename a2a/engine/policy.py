@@ -270,6 +270,10 @@ class Policy:
     """The same of closed conflicts; a small one takes ten kilobytes."""
     raised_keep_ms: int = 24 * 3600 * 1000
     """How long a closed conflict stays that somebody raised: so long the same raise is a repeat."""
+    raised_keep_max: int = 4_000
+    """Closed conflicts in memory that somebody raised. Beyond this the oldest leave sooner."""
+    raised_keep_bytes_max: int = 64 * 1024 * 1024
+    """Bytes of what contradicts each other in them, and of what was said to it; likewise."""
     linger_contexts_ms: int = 600_000
     """How long a context stays in memory that nobody writes, where nothing goes on in it."""
     linger_contexts_max: int = 10_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -53,6 +53,19 @@ def test_nothing_is_due_where_nothing_has_ended():
     leaving = Leaving(POLICY)
     assert (leaving.next_deadline(), leaving.is_due(2**60)) == (None, False)
     assert leaves(leaving, Ledger(), 2**60) == []
+
+
+@pytest.mark.parametrize("room", [{"raised_keep_max": 2}, {"raised_keep_bytes_max": 50}])
+def test_what_was_raised_leaves_sooner_where_there_is_no_room(ledger, room):
+    raised = [closed(number, is_raised=True) for number in (3, 4, 5)]
+    for conflict in raised:
+        conflict.raises[0].payload = b"x" * 20
+        ledger.conflicts[conflict.id] = conflict
+        ledger.conflicts_about.setdefault(conflict.topic, []).append(conflict.id)
+    leaving = Leaving(replace(POLICY, **room))
+    leaving.add_conflicts(raised)
+    assert leaves(leaving, ledger, 5_000) == [ConflictsArchived(5_000, ["main-k3"])]
+    assert leaves(leaving, ledger, 6_000) == [], "a repeat of the others is known for a day"
 
 
 def test_what_was_raised_is_due_a_day_later(leaving, ledger):
