@@ -201,6 +201,8 @@ class Policy:
     children_max: int = 10_000
     evidence_max: int = 16
     """Late and stale reports kept for one task; further ones are answered and not kept."""
+    evidence_foreign_max: int = 4
+    """Of these under fences of others: who never had the task keeps out nothing of those who had."""
     refusals_per_minute: int = 16
     """Refusals of one agent that are recorded one by one; further ones are counted (spec ERR-6)."""
     refusals_alike_max: int = 2

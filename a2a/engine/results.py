@@ -184,7 +184,7 @@ def _keep(
         kept.agent == agent and kept.fence == message.fence and kept.result_hash == message.result_hash
         for kept in task.evidence
     )
-    if repeated or len(task.evidence) >= world.policy.evidence_max:
+    if repeated or not _has_room(world.policy, task, verdict):
         return reply(answer)
     record = ReportKept(
         now,
@@ -198,6 +198,14 @@ def _keep(
         plain(message.usage),
     )
     return reply(answer, record)
+
+
+def _has_room(policy: Policy, task: Task, verdict: str) -> bool:
+    """Tell whether one more report without authority is kept. Spec LIMIT-7."""
+    if len(task.evidence) >= policy.evidence_max:
+        return False
+    foreign = sum(kept.verdict == "not_holder" for kept in task.evidence)
+    return verdict != "not_holder" or foreign < policy.evidence_foreign_max
 
 
 # The delegator's word -------------------------------------------------------------------------------------------------

@@ -38,7 +38,14 @@ MORE = Policy(
     checkpoint_max_bytes=1024 * 1024,
     conflict_subjects_max=1_000,
 )
-LESS = Policy(depth_max=2, evidence_max=2, said_max_bytes=100_000, checkpoint_max_bytes=1_000, conflict_subjects_max=2)
+LESS = Policy(
+    depth_max=2,
+    evidence_max=2,
+    evidence_foreign_max=1,
+    said_max_bytes=100_000,
+    checkpoint_max_bytes=1_000,
+    conflict_subjects_max=2,
+)
 SMALL = Policy(
     frame_limits=FrameLimits(message_max_bytes=64 * 1024, payload_max_bytes=32 * 1024, frames_max=64),
     outbox_max_bytes=2 * 1024 * 1024,

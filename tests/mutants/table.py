@@ -266,7 +266,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "late-report-not-kept",
         "A report without authority is answered and thrown away.",
         RESULTS,
-        "    if repeated or len(task.evidence) >= world.policy.evidence_max:",
+        "    if repeated or not _has_room(world.policy, task, verdict):",
         "    if True:",
         caught_by=("R8",),
     ),

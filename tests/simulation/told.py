@@ -419,9 +419,12 @@ class Kept(Checker):
     def answered(self, agent: str, message: TaskReport, reply: Message) -> None:
         if not isinstance(reply, TaskVerdict) or reply.verdict not in ("late", "stale", "not_holder"):
             return
-        kept = self.model.tasks[message.task].kept
+        kept, minted = self.model.tasks[message.task].kept, self.model.tasks[message.task].minted
         mine = (agent, message.fence, message.result_hash) in kept
-        full = len(kept) >= self.court.policy.evidence_max
+        foreign = sum(minted.get(fence) != whose for whose, fence, _ in kept)
+        full = len(kept) >= self.court.policy.evidence_max or (
+            reply.verdict == "not_holder" and foreign >= self.court.policy.evidence_foreign_max
+        )
         self.hold(mine or full, f"{agent}'s report under {message.fence} of {message.task} is not kept")
 
 

@@ -282,6 +282,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
         f"{policy.evidence_max} are kept",
+        f"at most {policy.evidence_foreign_max} under fences that were not the sender's",
     ):
         assert words in paragraph
 

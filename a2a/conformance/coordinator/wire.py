@@ -600,6 +600,20 @@ async def of_reports_without_authority_so_many_are_kept(under: Coordinator) -> N
     check(kept > 0, "some of twenty reports in the task's evidence", kept)
 
 
+@coordinator("REPORT-6", also=("LIMIT-7",))
+async def reports_of_others_keep_out_none_of_who_had_the_task(under: Coordinator) -> None:
+    """After twenty different reports by somebody else one that its worker makes too late is in the task's evidence."""
+    skill = under.skill()
+    worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    offer = await worker.offered((await client.delegate(skill)).task)
+    for number in range(20):
+        await stranger.report(offer, number)
+    await worker.request("task.yield", task=offer.task, fence=offer.fence)
+    await worker.report(offer, "late")
+    evidence = (await client.view(offer.task))["metadata"].get("evidence") or []
+    check(worker.name in [kept.get("agent") for kept in evidence], "the worker's report in the evidence", evidence)
+
+
 @coordinator("LIMIT-8", also=("OFFER-6",))
 async def a_task_lost_by_two_agents_is_a_dead_letter(under: Coordinator) -> None:
     """A task that two agents lost is a dead letter, and `task.list` finds it as one."""

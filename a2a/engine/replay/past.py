@@ -32,6 +32,7 @@ NO_LIMITS = Policy(
     depth_max=_MANY,
     children_max=_MANY,
     evidence_max=_MANY,
+    evidence_foreign_max=_MANY,
     chunks_max=_MANY,
     chunks_max_bytes=_MANY,
     asks_max=_MANY,

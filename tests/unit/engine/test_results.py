@@ -153,6 +153,16 @@ def test_strangers_cannot_push_out_or_fill_up_evidence_without_bound(make_town):
     assert len(town.task(task).evidence) == 2
 
 
+def test_strangers_cannot_keep_out_what_who_had_the_task_reports_late(town, task, worker, offer):
+    strangers = [town.join(f"stranger{number}") for number in range(3)]
+    for number in range(15):
+        assert strangers[number % 3].report(offer, payload=b"[%d]" % number) == "not_holder"
+    assert len(town.task(task).evidence) == 4
+    worker.say(TaskYield(task, offer.fence))
+    assert worker.report(offer, usage={"tokens": 5}) in ("late", "stale")
+    assert (town.task(task).evidence[-1].agent, town.task(task).spent) == ("w1", {"tokens": 5})
+
+
 def test_a_report_from_a_stranger_with_the_right_fence_and_hash_is_not_a_duplicate(town, task, worker, offer):
     worker.report(offer)
     assert town.join("stranger").report(offer) == "not_holder"
