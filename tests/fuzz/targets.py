@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from a2a.clock import REAL_TIME
 from a2a.context import TaskContext
 from a2a.engine.policy import Policy
 from a2a.engine.work import Attempt, AttemptState
@@ -208,7 +209,8 @@ def offers(data: bytes) -> None:
     for read in Decoder(MSGPACK).decode(to_wire([frame], MSGPACK)):
         if isinstance(read, Frame) and isinstance(read.message, TaskOffer):
             attempt = Attempt(read.message, AttemptState.RUNNING, 0, 0)
-            context = TaskContext(SimpleNamespace(on_link=None), attempt)  # type: ignore[arg-type]
+            runner = SimpleNamespace(on_link=None, link=SimpleNamespace(clock=REAL_TIME))
+            context = TaskContext(runner, attempt)  # type: ignore[arg-type]
             context._was_steered(10**6, source.rest())
 
 
