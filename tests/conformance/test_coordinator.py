@@ -34,6 +34,7 @@ async def test_our_coordinator_conforms(encoding: str) -> None:
 MORE = Policy(
     depth_max=1_000,
     evidence_max=1_000,
+    evidence_foreign_max=1_000,
     said_max_bytes=64 * 1024 * 1024,
     checkpoint_max_bytes=1024 * 1024,
     conflict_subjects_max=1_000,
@@ -61,7 +62,7 @@ SMALL = Policy(
                 "TREE-1": "a tree may have a hundred levels",
                 "LIMIT-7/a_task_is": "a checkpoint may have more than 262,144 bytes",
                 "LIMIT-7/what_is_said": "what is said to a task may have more than 16,777,216 bytes",
-                "LIMIT-7/of_reports": "more than 16 reports without authority",
+                "LIMIT-7/of_reports": "more than 4 reports of others",
                 "LIMIT-11": "a conflict may have more than 16 subjects",
             },
         ),

@@ -588,15 +588,15 @@ async def what_is_said_to_a_task_is_within_its_bytes(under: Coordinator) -> None
 
 @coordinator("LIMIT-7", also=("REPORT-6",))
 async def of_reports_without_authority_so_many_are_kept(under: Coordinator) -> None:
-    """Of twenty different reports by somebody else some are kept, and at most 16."""
+    """Of twenty different reports by somebody else some are kept, and at most 4."""
     skill = under.skill()
     worker, client, stranger = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
     offer = await worker.offered((await client.delegate(skill)).task)
     for number in range(20):
         await stranger.report(offer, number)
     kept = len((await client.view(offer.task))["metadata"].get("evidence") or [])
-    if kept > 16:
-        raise Skipped(another("more than 16 reports without authority are kept for a task"))
+    if kept > 4:
+        raise Skipped(another("more than 4 reports of others are kept for a task"))
     check(kept > 0, "some of twenty reports in the task's evidence", kept)
 
 
