@@ -162,9 +162,10 @@ def run(
     Whichever are tried, the frames that came in them are held against the schemas of their kinds: the case
     WIRE-3/every_frame_fits_the_schema_of_its_kind comes with any.
 
-    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. For agents and
-    clients the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does
-    not conform, a MUST failed.
+    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. The agents, tasks,
+    contexts and claims of the cases stay in its ledger: try none whose ledger you want to keep. For agents and clients
+    the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does not
+    conform, a MUST failed.
 
     In --cmd {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator is to listen. For
     an agent or a client {url} and {token} are also in A2A_URL and A2A_TOKEN, {encoding} is json or msgpack; for a
@@ -398,7 +399,8 @@ def _list_requirements(out: Output, names: Sequence[str], role: Role | None, lev
     rows = []
     for requirement in requirements().values():
         about = [case for case in playing.cases() if requirement.name in (case.requirement, *case.also)]
-        own = [case.id for case in about if role in (None, case.role)]
+        # One that several roles have is one case of each, under one name.
+        own = list(dict.fromkeys(case.id for case in about if role in (None, case.role)))
         is_named = not names or requirement.name in names or requirement.area in names
         if not is_named or level not in (None, requirement.level) or (about and not own):
             continue

@@ -420,6 +420,7 @@ def test_requirements_are_listed_with_their_cases_or_why_there_is_none(
     command: Any, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(passes)
+    write(passes, role=Role.CLIENT)
     write(fails, "LEASE-8", Role.AGENT, also=("FENCE-1",))
     monkeypatch.setattr(module, "REASONS", {**REASONS, "ID-2": "nobody sees it"})
 
