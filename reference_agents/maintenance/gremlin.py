@@ -13,13 +13,14 @@ import asyncio
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 
-__all__ = ["act", "proposal"]
+__all__ = ["act", "main", "proposal"]
 
 Say = Callable[[str], object]
 
@@ -119,5 +120,14 @@ async def act(url: str, token: str, say: Say = print) -> None:
         await peer.serve()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run it as a program, to whose coordinator A2A_URL and A2A_TOKEN lead: it looks for nothing by itself."""
+    absent = [name for name in ("A2A_URL", "A2A_TOKEN") if not os.environ.get(name)]
+    if absent:
+        print(f"{NAME}: {' and '.join(absent)} not set: which coordinator is it?", file=sys.stderr)
+        sys.exit(2)
     asyncio.run(act(os.environ["A2A_URL"], os.environ["A2A_TOKEN"]))
+
+
+if __name__ == "__main__":
+    main()

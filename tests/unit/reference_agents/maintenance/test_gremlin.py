@@ -11,7 +11,7 @@ import pytest
 from a2a import Agent
 from a2a.cli.main import run
 from a2a.testing import squad
-from reference_agents.maintenance.gremlin import JUDGE, NAME, VICTIM, act, proposal
+from reference_agents.maintenance.gremlin import JUDGE, NAME, VICTIM, act, main, proposal
 
 BOUND = 30.0
 
@@ -94,3 +94,14 @@ async def test_whatever_it_does_is_answered_kept_as_its_own_and_changes_nothing(
     assert said.count("error forbidden") == 2, "it votes twice, and never may"
     [refusal] = [words for words in said if words.startswith("as ")]
     assert "task.verdict duplicate" in said and '"code":"auth"' in refusal.replace(" ", "")
+
+
+def test_without_a_coordinator_it_says_what_is_not_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A2A_URL", "ws://127.0.0.1:1")
+    monkeypatch.delenv("A2A_TOKEN", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "gremlin: A2A_TOKEN not set: which coordinator is it?\n"
