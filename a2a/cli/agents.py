@@ -19,6 +19,7 @@ from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..runner import DRAIN_GRACE
 from .exits import Failure
+from .groups import Group
 from .identifiers import AGENT
 from .loading import load_agent
 from .options import Common, Connection, common_options, connection_options
@@ -31,7 +32,7 @@ from .story import refused_lines
 __all__ = ["agent"]
 
 
-@click.group()
+@click.group(cls=Group)
 def agent() -> None:
     """Run agents, make any program one, see who is there."""
 

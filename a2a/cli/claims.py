@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..client import Client
+from .groups import Group
 from .identifiers import CLAIM_FENCE, CLAIM_NAME, TASK
 from .options import Common, common_options
 from .output import escape
@@ -18,7 +19,7 @@ LIST_MAX = 1000
 """Claims that the coordinator shows at once."""
 
 
-@click.group()
+@click.group(cls=Group)
 def claim() -> None:
     """Look at claims on resources, and give one back."""
 

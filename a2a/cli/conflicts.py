@@ -15,6 +15,7 @@ from ..client import Client, Ground
 from ..errors import Forbidden
 from ..reader import require_object
 from .exits import Failure
+from .groups import Group
 from .identifiers import CONFLICT, SUBJECT, TASK
 from .options import Common, common_options
 from .output import escape
@@ -44,7 +45,7 @@ def _object(_: click.Context, __: click.Parameter, named: str | None) -> str | N
     return about
 
 
-@click.group()
+@click.group(cls=Group)
 def conflict() -> None:
     """Look at conflicts and their evidence; raise one, speak to one as a party, or decide one as a person."""
 

@@ -34,6 +34,7 @@ from ..conformance.wire import JSON, MSGPACK
 from ..credentials import load_tokens
 from ..errors import ConnectError
 from .exits import ExitCode, Failure
+from .groups import Group
 from .options import read_token
 from .output import Output
 
@@ -44,7 +45,7 @@ T = TypeVar("T")
 ENCODINGS = {JSON: (JSON,), MSGPACK: (MSGPACK,), "both": (JSON, MSGPACK)}
 
 
-@click.group()
+@click.group(cls=Group)
 def conformance() -> None:
     """Try an implementation of the protocol on the specification, case by case."""
 

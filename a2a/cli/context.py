@@ -12,6 +12,7 @@ from ..client import Client
 from ..errors import Conflict
 from ..shared_context import ContextValue
 from .exits import ExitCode, Failure
+from .groups import Group
 from .identifiers import CONTEXT
 from .options import Common, common_options
 from .output import escape, to_json
@@ -25,7 +26,7 @@ _CONTEXT = click.argument("context_id", metavar="CONTEXT", type=CONTEXT)
 _KEY = click.argument("key")
 
 
-@click.group()
+@click.group(cls=Group)
 def context() -> None:
     """Read, write and watch what the tasks of a context share: keys with revisions, and who wrote them."""
 

@@ -25,6 +25,7 @@ from ..stores.backup import backup as copy_ledger
 from ..transports.websocket import WebSocketSettings
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
+from .groups import Group
 from .options import read_token
 from .output import Output
 from .signals import interrupted_by_sigterm
@@ -44,7 +45,7 @@ as by default took 38 us of the 190 of a task, and 160 ms at a time with ten tho
 What nothing else frees is 17 objects of each closed connection, two kilobytes: a hundred megabytes at most."""
 
 
-@click.group()
+@click.group(cls=Group)
 def coordinator() -> None:
     """Run the coordinator, and back its ledger up."""
 
@@ -87,6 +88,9 @@ def run(
 
     Agents and commands of this user on this machine find its tokens in the state directory. Exit code 70: the ledger
     could not be written; start it again, and everybody goes on where they were.
+
+    Settings stand in the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and [retention] of
+    the file at --config, durations in seconds. A key that is not known is refused, with those that are.
     """
     if db is not None and not db.name:
         raise click.UsageError("--db: expected the name of a file, got none")

@@ -10,12 +10,13 @@ from ..engine.record_schemas import export_records
 from ..protocol.schemas import export as export_schemas
 from ..protocol.schemas import to_text
 from .exits import Failure
+from .groups import Group
 from .output import Output
 
 __all__ = ["schema"]
 
 
-@click.group()
+@click.group(cls=Group)
 def schema() -> None:
     """Write the protocol's JSON Schemas."""
 

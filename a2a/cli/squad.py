@@ -19,6 +19,7 @@ import click
 from ..loop import stop_on_signals
 from ..squads import Definition, Place, SquadError, bring_up, find_place, home_of, is_up, known, load, state_of
 from .exits import ExitCode, Failure
+from .groups import Group
 from .options import Connection, connection_options
 from .output import Output
 from .parameters import Seconds
@@ -30,7 +31,7 @@ __all__ = ["chosen_url", "detach", "squad"]
 DETACHED_LOG = "supervisor.log"
 
 
-@click.group()
+@click.group(cls=Group)
 def squad() -> None:
     """Keep the agents of a squad running, each a process of its own; with a coordinator where none is running.
 
@@ -189,7 +190,14 @@ def ls(name: str | None, as_json: bool) -> None:
 
 @squad.command()
 @_NAME
-@click.option("--timeout", type=Seconds(min=0, min_open=True), default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--timeout",
+    type=Seconds(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for its end.",
+)
 @_JSON
 @_QUIET
 @connection_options

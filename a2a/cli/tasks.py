@@ -17,6 +17,7 @@ from ..errors import Overruled, StaleBasis, TaskCanceled, TaskFailed, TaskReject
 from ..protocol.states import OUTSIDE, TaskState
 from .asking import ask_person, can_ask, choose, how_to_fill, question_lines
 from .exits import Failure
+from .groups import Group
 from .identifiers import SKILL, TASK
 from .options import Common, common_options
 from .output import escape
@@ -37,7 +38,7 @@ __all__ = ["answer", "task"]
 _TASK = click.argument("task_id", metavar="TASK", type=TASK)
 
 
-@click.group()
+@click.group(cls=Group)
 def task() -> None:
     """Look at tasks; confirm, reject or cancel them. Everything is there after a restart, from the ledger."""
 
