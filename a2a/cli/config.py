@@ -4,6 +4,12 @@
     listen = "127.0.0.1:7420"
     db = "ledger.db"                # beside this file
     namespace = "main"
+    token_file = "token"            # these three beside this file too
+    tls_cert = "chain.pem"
+    tls_key = "key.pem"
+    hosts = ["a2a.example"]         # further names under which it is reached
+    origins = ["https://a.example"] # of web pages that may connect; absent: none
+    on_confirm_timeout = "accept"   # what an unanswered review becomes: accept, reject or hold
     recovery_grace = 15             # seconds after a start; else the longest lease somebody held
 
     [durations]                     # seconds

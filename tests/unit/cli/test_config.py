@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from a2a.cli import config
 from a2a.cli.config import ConfigError, Settings, read_settings
 from a2a.protocol.codec import FrameLimits
 
@@ -19,6 +22,16 @@ def read(tmp_path: Path, text: str) -> Settings:
 
 def test_an_empty_file_says_what_no_file_does(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Settings()
+
+
+def test_the_example_is_read_and_has_every_section_and_key_of_the_coordinator(tmp_path: Path) -> None:
+    example = "\n".join(line for line in (config.__doc__ or "").splitlines() if line.startswith("    "))
+    settings = read(tmp_path, example)
+    assert settings.policy.on_confirm_timeout == "accept"
+    told = tomllib.loads(textwrap.dedent(example))
+    assert told.keys() == set(config._SECTIONS)
+    known = {"listen", "namespace", *config._PATHS, *config._NAMES, "on_confirm_timeout", "recovery_grace"}
+    assert told["coordinator"].keys() == known
 
 
 def test_everything_it_may_say(tmp_path: Path) -> None:
