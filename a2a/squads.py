@@ -419,4 +419,5 @@ def _last_words(squad: Squad, name: str) -> str:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log else []
     except OSError:
         lines = []
-    return " / ".join(lines[-LOG_LINES:]).removeprefix("a2a: ") or f"see {log}"
+    # Who was started again and again has said the same each time.
+    return " / ".join(dict.fromkeys(lines[-LOG_LINES:])).removeprefix("a2a: ") or f"see {log}"

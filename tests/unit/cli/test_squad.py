@@ -175,3 +175,4 @@ def test_an_added_agent_is_started_detached_as_well(
     done = command("squad", "up", "wider_squad", "--detach", "--with", "dead", "--url", url)
     assert done.code == 1, done.out
     assert "dead does not start: no model" in done.err
+    assert done.err.count("no model") == 1, "it says the same each time it is started"
