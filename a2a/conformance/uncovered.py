@@ -21,6 +21,5 @@ REASONS: dict[str, str] = {
     "DURABLE-12": "nor when a context does",
     "READ-5": "it allows an order of answers on different connections, and asks for none",
     "CLAIM-12": "it binds who guards a resource, and those do not speak the protocol",
-    "WAIT-4": "its circles need all agents of a skill at work; those of WAIT-1 and WAIT-2 are tried with fewer",
 }
 """The reason by the requirement's name."""

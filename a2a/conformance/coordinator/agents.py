@@ -8,7 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer, card
-from ..scenes import LONG
+from ..scenes import LONG, ok
 from ..wire import as_bytes, digest
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -99,6 +99,58 @@ async def replaces_what_an_update_gives(under: Coordinator) -> None:
     await client.refused("not_found", "agent.update", labels={"c": "3"})
 
 
+@coordinator("REG-4", also=("REG-1",))
+async def replaces_a_card_alone(under: Coordinator) -> None:
+    """An update of the card leaves the labels, and is found by; labels of none are none."""
+    skill, other, name, client = under.skill(), under.skill("other"), under.name("worker"), await under.peer()
+    worker = await under.peer(name, skills=(skill,), labels={"a": "1"})
+    await ok(worker, "agent.update", card=card(name, other))
+    check(await found(client, skill=skill) == [], "nobody with the skill it had", "")
+    agent = (await client.request("agent.find", filter={"skill": other})).body["agents"][0]
+    check((agent["agent"], agent.get("labels")) == (name, {"a": "1"}), "the agent with its labels", agent)
+    await ok(worker, "agent.update", labels={})
+    agent = (await client.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(not agent.get("labels"), "no labels", agent)
+
+
+@coordinator("REG-4", also=("AUTH-5",))
+async def an_agent_is_updated_by_itself_or_an_operator(under: Coordinator) -> None:
+    """Another member is `forbidden` to, also for no change; an operator drains it."""
+    skill, name, other, operator = under.skill(), under.name("worker"), await under.peer(), await under.operator()
+    await under.peer(name, skills=(skill,))
+    await other.refused("forbidden", "agent.update", agent=name, status="draining")
+    await ok(operator, "agent.update", agent=name, status="draining")
+    agent = (await other.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(agent["status"] == "draining", "draining", agent)
+
+
+@coordinator("REG-2", also=("ERR-6",))
+async def tells_what_an_agent_has_and_when_it_was_heard(under: Coordinator) -> None:
+    """Credit, the tasks it holds or was offered, and how long it is silent; away it has no `seenMs`."""
+    skill, name, client = under.skill(), under.name("worker"), await under.peer()
+    worker = await under.peer(name, skills=(skill,), credit={"tasks": 3, "frames": 256})
+    offers = [await worker.offered((await client.delegate(skill, number, timers=LONG)).task) for number in range(2)]
+    await worker.heartbeat(offers[0])
+    agent = (await client.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(agent.get("credit") == 3, "credit 3", agent)
+    check(set(agent.get("holding") or []) == {offer.task for offer in offers}, "both tasks", agent)
+    check(agent.get("seenMs", -1) >= 0, "seenMs", agent)
+    await worker.request("bye")
+    agent = (await client.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(agent["status"] == "away" and "seenMs" not in agent, "away, without seenMs", agent)
+
+
+@coordinator("REG-2", also=("ERR-6", "ID-4"))
+async def tells_of_hellos_in_the_name_of_who_is_no_agent(under: Coordinator) -> None:
+    """Of an id without a card on file a find tells the hello that was refused."""
+    name = under.name()
+    client = await under.peer(name)
+    other = await under.connect()
+    await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
+    answer = await client.request("agent.find", filter={"agent": name})
+    check(not answer.body.get("agents") and len(answer.body.get("refused") or []) == 1, "one refused", answer)
+
+
 @coordinator("REG-5")
 async def a_hello_without_skills_leaves_the_card(under: Coordinator) -> None:
     """A card on file stays there when its agent comes back without one."""
@@ -156,6 +208,20 @@ async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
     check(not counters.get("declines") and not counters.get("losses"), "nothing counted", counters)
 
 
+@coordinator("REG-4", also=("LEASE-10",))
+async def a_drain_without_a_grace_takes_the_work_away_at_once(under: Coordinator) -> None:
+    """`draining` with `graceMs` 0 is told with no grace, and another agent is offered the task."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
+    await worker.heartbeat(offer)
+    other = await under.peer(skills=(skill,))
+    await ok(worker, "agent.update", status="draining", graceMs=0)
+    revoke = await worker.take("task.revoke", task=offer.task)
+    check(revoke.body.get("graceMs", 0) == 0, "graceMs 0", revoke)
+    await other.offered(offer.task)
+
+
 @coordinator("ROUTE-1")
 async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
     """Of four agents with the skill only the one with the wanted label, tag, id and media type is asked."""
@@ -178,6 +244,42 @@ async def offers_a_task_only_to_whom_it_is_for(under: Coordinator) -> None:
         await right.admitted(await right.offered(created.task))
     for peer in wrong:
         await peer.nothing("task.offer")
+
+
+@coordinator("ROUTE-1", also=("REG-1",))
+async def media_types_are_the_skills_else_the_cards_else_two(under: Coordinator) -> None:
+    """Tasks for a type go to who names it on the skill, else on the card, else where it is JSON or plain text."""
+    skill, client = under.skill(), await under.peer()
+    own, carded, silent = (under.name(word) for word in ("own", "carded", "silent"))
+    cards = {name: card(name, skill) for name in (own, carded, silent)}
+    cards[own]["skills"][0]["inputModes"] = ["image/png"]
+    cards[own]["defaultInputModes"] = cards[carded]["defaultInputModes"] = ["image/gif"]
+    peers = {name: await under.peer(name, skills=(skill,), card=described) for name, described in cards.items()}
+    for media, name in (
+        ("image/png", own),
+        ("image/gif", carded),
+        ("text/plain", silent),
+        ("application/json", silent),
+    ):
+        check(await found(client, skill=skill, mediaType=media) == [name], f"{name} for {media}", "")
+        created = await client.delegate(skill, media, spec={"requires": {"mediaType": media}}, timers=LONG)
+        await peers[name].admitted(await peers[name].offered(created.task))
+
+
+@coordinator("ROUTE-1")
+async def every_label_has_to_hold_and_nobody_excluded_is_asked(under: Coordinator) -> None:
+    """Of two labels one is not enough; of two agents that are excluded neither is offered the task."""
+    skill, client = under.skill(), await under.peer()
+    half = await under.peer(skills=(skill,), labels={"a": "1", "b": "2"})
+    other = await under.peer(skills=(skill,), labels={"a": "1"})
+    labels = await client.delegate(skill, 1, spec={"requires": {"labels": {"a": "1", "b": "3"}}})
+    nobody = await client.delegate(skill, 2, spec={"requires": {"exclude": [half.name, other.name]}})
+    check(await found(client, skill=skill, labels={"a": "1", "b": "3"}) == [], "nobody with both labels", "")
+    for peer in (half, other):
+        await peer.nothing("task.offer")
+    both = await under.peer(skills=(skill,), labels={"a": "1", "b": "3"})
+    came = {(await both.offered()).task for _ in range(2)}
+    check(came == {labels.task, nobody.task}, "both tasks", came)
 
 
 @coordinator("ROUTE-2", also=("OFFER-5",))

@@ -44,12 +44,39 @@ async def chunks_are_numbered(under: Coordinator) -> None:
     check(chunks == [parts(0), parts(1)], "two chunks", found)
 
 
+@coordinator("ART-2", also=("ART-1",))
+async def an_artifact_begins_anew(under: Coordinator) -> None:
+    """With `append: false` and a number further on it has one chunk, of an attempt that begins with any number."""
+    client, worker, offer = await begun(under)
+    chunk = {"artifactId": "log", "name": "the log"} | at(offer)
+    await ok(worker, "task.artifact", chunkNo=5, payload=parts("old"), lastChunk=False, **chunk)
+    await ok(worker, "task.artifact", chunkNo=5, payload=parts("again"), **chunk)
+    digest = "sha256:" + hashlib.sha256(parts("new")).hexdigest()
+    await ok(worker, "task.artifact", chunkNo=8, payload=parts("new"), digest=digest, **chunk)
+    await ok(worker, "task.artifact", chunkNo=8, payload=parts("again"), **chunk)
+    artifact = (await client.request("task.get", task=offer.task)).body["artifacts"][0]
+    chunks = [as_bytes(payload) for payload in artifact.get("chunks", [])]
+    check((chunks, artifact.get("name")) == ([parts("new")], "the log"), "the chunk behind, and the name", artifact)
+    await ok(worker, "task.yield", **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    await ok(worker, "task.artifact", artifactId="log", chunkNo=1, append=True, payload=parts("next"), **at(again))
+    artifact = (await client.request("task.get", task=offer.task)).body["artifacts"][0]
+    chunks = [as_bytes(payload) for payload in artifact.get("chunks", [])]
+    check((chunks, artifact.get("fence")) == ([parts("next")], again.fence), "that of the next attempt alone", artifact)
+    late = await worker.request("task.artifact", chunkNo=9, payload=parts("late"), **chunk)
+    check(late.kind == "error" and late.code == "stale", "error stale under the fence before", late)
+
+
 @coordinator("ART-3")
 async def what_an_ended_attempt_streamed_is_discarded_and_readable(under: Coordinator) -> None:
     """Once another attempt has the task, the artifact of the one before is there, marked as discarded."""
     client, worker, offer = await begun(under)
     await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("old"), **at(offer))
+    await ok(worker, "agent.update", status="draining")
     await ok(worker, "task.yield", **at(offer))
+    artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or [{}]
+    check(not artifacts[0].get("discarded"), "the artifact, not discarded while nobody has the task", artifacts)
+    await ok(worker, "agent.update", status="ready")
     again = await worker.offered(offer.task, attempt=2)
     await worker.heartbeat(again)
     artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or [{}]
@@ -74,6 +101,28 @@ async def a_report_commits_the_artifacts_it_names(under: Coordinator) -> None:
     artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or []
     committed = [item.get("artifactId") for item in artifacts if item.get("committed")]
     check(committed == ["data"], "the artifact that was named committed, and no other", artifacts)
+
+
+@coordinator("ART-4", also=("ART-3",))
+async def a_report_names_what_its_own_attempt_streamed(under: Coordinator) -> None:
+    """What the attempt before streamed, what nobody did and another digest are `invalid`, each of several; until the
+    word is said nothing is committed."""
+    client, worker, offer = await begun(under)
+    await ok(worker, "task.artifact", artifactId="old", chunkNo=0, payload=parts(0), **at(offer))
+    await ok(worker, "task.yield", **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    await ok(worker, "task.artifact", artifactId="new", chunkNo=0, payload=parts(1), **at(again))
+    for wrong in ({"artifactId": "old"}, {"artifactId": "none"}, {"artifactId": "new", "digest": "sha256:" + "0" * 64}):
+        named = [{"artifactId": "new"}, wrong] if wrong["artifactId"] != "new" else [wrong]
+        verdict = await worker.report(again, artifacts=named)
+        check(verdict.body.get("verdict") == "invalid", f"verdict invalid for {wrong['artifactId']}", verdict)
+    await worker.admitted(again, artifacts=[{"artifactId": "new"}])
+    review = await client.reviewed(offer.task)
+    for is_said in (False, True):
+        artifacts = (await client.request("task.get", task=offer.task)).body.get("artifacts") or []
+        committed = [item.get("artifactId") for item in artifacts if item.get("committed")]
+        check(committed == (["new"] if is_said else []), "committed with the word alone", artifacts)
+        await client.confirm(review)
 
 
 @coordinator("ASK-1", also=("ASK-3", "ASK-5", "AUTH-5"))

@@ -9,6 +9,7 @@ from typing import Any
 from ..case import Need, Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
+from ..scenes import LONG, ok
 from ..wire import Frame, parts, result
 
 __all__ = ["BINDING", "answered", "call", "faulted", "message", "send"]
@@ -156,6 +157,7 @@ async def a_message_again_makes_no_second_task(under: Coordinator) -> None:
     fault = await faulted(client, -32600, "SendMessage", {"message": other})
     info = (fault.body.get("data") or [{}])[0]
     check((info.get("metadata") or {}).get("code") == "idempotency_mismatch", "its code in metadata", fault)
+    check((info.get("metadata") or {}).get("retryable") == "false", "whether it is retryable", fault)
     page = await client.request("task.list", skill=skill)
     check(len(page.body["tasks"]) == 1, "one task", page)
 
@@ -213,6 +215,54 @@ async def what_a_message_says_beside_its_parts_is_bounded(under: Coordinator) ->
     large["metadata"]["many"] = list(range(1_001))
     await faulted(client, -32602, "SendMessage", {"message": large})
     await send(client, message(under, skill, list(range(5_000))))
+
+
+@coordinator("BIND-6", also=("BIND-18",))
+async def a_message_again_is_for_the_skill_of_its_task(under: Coordinator) -> None:
+    """The same message with its skill left out is the same task, though agents have several skills."""
+    one, two = under.skill("one"), under.skill("two")
+    await under.peer(skills=(one, two))
+    client = await under.peer()
+    sent = message(under, one)
+    task = await send(client, sent)
+    silent = {name: value for name, value in sent.items() if name != "metadata"}
+    fault = await faulted(client, -32600, "SendMessage", {"message": silent, "configuration": AT_ONCE})
+    check(task["id"] in str(fault.body), f"the task {task['id']}, of which the message is another now", fault)
+
+
+@coordinator("BIND-7")
+async def what_is_empty_of_a_configuration_is_not_relayed(under: Coordinator) -> None:
+    """Empty `acceptedOutputModes` are not in the `spec`; what nests 17 deep beside the parts is -32602."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    await send(client, message(under, skill), acceptedOutputModes=[])
+    spec = (await worker.offered()).body.get("spec") or {}
+    check("acceptedOutputModes" not in spec, "no acceptedOutputModes", spec)
+    deep = message(under, skill)
+    for _ in range(17):
+        deep["metadata"] = deep["metadata"] | {"deep": [deep["metadata"].get("deep")]}
+    await faulted(client, -32602, "SendMessage", {"message": deep})
+
+
+@coordinator("BIND-7", also=("ROUTE-1", "BIND-18"))
+async def each_media_type_has_to_be_taken_by_somebody(under: Coordinator) -> None:
+    """Of two types both are looked at, and neither is required; a skill nobody has is not; nor is a message again."""
+    skill, client = under.skill(), await under.peer()
+    name = under.name("worker")
+    card = under.hello(name, skill)["card"] | {"defaultInputModes": ["image/png"]}
+    painter = await under.peer(name, skills=(skill,), card=card)
+    plain = await under.peer(skills=(skill,), credit={"tasks": 0, "frames": 256})
+    both = [{"text": "a", "mediaType": kind} for kind in ("image/png", "text/plain")]
+    odd = [both[0], {"text": "a", "mediaType": "image/gif"}]
+    await faulted(client, -32005, "SendMessage", {"message": message(under, skill, parts=odd)})
+    offer = await painter.offered((await send(client, message(under, skill, parts=both[::-1])))["id"])
+    check("requires" not in offer.body["spec"], "nothing that is required", offer)
+    await send(client, message(under, under.skill("nobody"), parts=odd))
+    sent = _media(under, skill, "text/plain")
+    task = await send(client, sent)
+    await ok(plain, "agent.update", card=card)
+    again = await send(client, sent)
+    check(again["id"] == task["id"], "the same task", again)
 
 
 @coordinator("BIND-7", also=("ROUTE-1",))
@@ -284,6 +334,10 @@ async def a_message_to_a_task_at_work_is_a_word(under: Coordinator) -> None:
     steer = await worker.take("task.steer", task=offer.task)
     check(steer.payload == parts("hurry"), "the parts as the word", steer)
     await worker.nothing("task.steer")
+    await client.request("task.cancel", task=offer.task, mode="skip")
+    await client.settled(offer.task)
+    again = await send(client, word)
+    check(again["id"] == offer.task, "the task, also after its end", again)
 
 
 @coordinator("BIND-8", also=("BIND-13", "BIND-14", "AUTH-5", "ERR-5"))
@@ -336,6 +390,25 @@ async def a_message_is_answered_when_its_task_asks(under: Coordinator) -> None:
     await worker.admitted(offer)
     ended = response(await client.reply(answer)).get("task") or {}
     check(state_of(ended) == "COMPLETED", "TASK_STATE_COMPLETED", ended)
+
+
+@coordinator("BIND-18", also=("BIND-9", "WIRE-3"))
+async def a_call_with_the_id_of_another_takes_its_place(under: Coordinator) -> None:
+    """Of two messages that wait under one id the first one is answered no more."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    same = client.next_id()
+    offers = []
+    for _ in range(2):
+        payload = json.dumps({"message": message(under, skill)}).encode()
+        await client.send("a2a.call", id=same, operation="SendMessage", payload=payload)
+        offers.append(await worker.offered())
+    for offer in offers:
+        await worker.admitted(offer)
+        await client.settled(offer.task)
+    found = response(await client.reply(same)).get("task") or {}
+    check(found.get("id") == offers[1].task, "the second one's task", found)
+    await client.nothing("a2a.result")
 
 
 # Tasks ----------------------------------------------------------------------------------------------------------------
@@ -411,6 +484,71 @@ async def lists_what_passes_with_artifacts_where_they_are_asked_for(under: Coord
     check(shown == {done["id"]: json.loads(result("out")), waiting["id"]: []}, "artifacts", page)
     late = {"contextId": context, "statusTimestampAfter": "2999-01-01T00:00:00Z"}
     check((await answered(client, "ListTasks", late))["totalSize"] == 0, "nothing in a thousand years", late)
+
+
+@coordinator("BIND-11", also=("BIND-10", "BIND-19"))
+async def a_page_has_fifty_tasks_and_is_not_lost_to_one(under: Coordinator) -> None:
+    """Of 51 tasks 50 are on a page, the one that cannot be shown is on the next; an unspecified state is no filter."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    broken = await send(client, message(under, skill, contextId=context))
+    await worker.admitted(await worker.offered(broken["id"]), payload=b'"out"')
+    await client.settled(broken["id"])
+    nobody = under.skill("nobody")
+    for _ in range(50):
+        await send(client, message(under, nobody, contextId=context))
+    request = {"contextId": context, "includeArtifacts": True, "status": "TASK_STATE_UNSPECIFIED"}
+    page = await answered(client, "ListTasks", request)
+    check((len(page["tasks"]), page["totalSize"], page["pageSize"]) == (50, 51, 50), "50 of 51", page.get("totalSize"))
+    rest = await answered(client, "ListTasks", request | {"pageToken": page["nextPageToken"]})
+    shown = [(task["id"], task.get("artifacts")) for task in rest["tasks"]]
+    check(shown == [(broken["id"], [])], "the one that cannot be shown, without artifacts", rest)
+    since = {"contextId": context, "statusTimestampAfter": rest["tasks"][0]["status"]["timestamp"]}
+    check((await answered(client, "ListTasks", since))["totalSize"] == 51, "from that time on, all of them", since)
+    everywhere = await answered(client, "ListTasks", {"contextId": "", "pageSize": 1})
+    check(everywhere["totalSize"] >= 51, "an empty contextId is none", everywhere.get("totalSize"))
+
+
+@coordinator("BIND-11", also=("LIMIT-1",))
+async def a_page_is_bounded_in_bytes(under: Coordinator) -> None:
+    """Of two tasks with results of 600,000 bytes each a page with artifacts has one, and leads to the other."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    if client.payload_max_bytes < 600_100:
+        raise Skipped("a result has fewer bytes here")
+    made = []
+    for _ in range(2):
+        made.append((await send(client, message(under, skill, contextId=context)))["id"])
+        await worker.admitted(await worker.offered(made[-1]), "x" * 600_000)
+        await client.settled(made[-1])
+    request = {"contextId": context, "includeArtifacts": True}
+    came: list[str] = []
+    for _ in range(2):
+        page = await answered(client, "ListTasks", request)
+        check(
+            (len(page["tasks"]), page["totalSize"]) == (1, 2), "one task of two", [task["id"] for task in page["tasks"]]
+        )
+        came += [task["id"] for task in page["tasks"]]
+        request["pageToken"] = page["nextPageToken"]
+    check(came == made[::-1] and not request["pageToken"], "both, the newest first", came)
+
+
+@coordinator("BIND-10", also=("ASK-1",))
+async def what_is_no_list_of_parts_is_shown_as_text(under: Coordinator) -> None:
+    """A question that is no list of parts is the text it is; a task whose result waits for a word has no artifacts."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill, timers=LONG)
+    offer = await worker.offered(created.task)
+    await worker.request("task.ask", task=offer.task, fence=offer.fence, askNo=1, payload=b'{"which":1}')
+    asked = await answered(client, "GetTask", {"id": offer.task})
+    words = (asked["status"].get("message") or {}).get("parts")
+    check(words == [{"text": '{"which":1}'}], "the question as a text", asked)
+    await client.request("task.answer", task=offer.task, askNo=1, payload=parts("that"))
+    await worker.admitted(offer)
+    await client.reviewed(offer.task)
+    shown = await answered(client, "GetTask", {"id": offer.task})
+    check(shown.get("artifacts") == [], "no artifacts", shown)
 
 
 @coordinator("BIND-11", also=("BIND-14",))
@@ -518,8 +656,28 @@ async def the_card_names_the_binding_and_the_skills(under: Coordinator) -> None:
     check(listed.count(one) == 1 and listed.count(two) == 1, "each skill once", listed)
     told = card["capabilities"]
     check(told.get("streaming") is True and not told.get("pushNotifications"), "streaming, and no pushing", told)
+    check(told.get("extendedAgentCard") is True, "extendedAgentCard", told)
     required = {"name", "description", "version", "defaultInputModes", "defaultOutputModes"}
     check(required <= set(card), f"{sorted(required)}", sorted(card))
+
+
+@coordinator("BIND-21")
+async def a_skill_is_shown_as_the_agent_with_the_smallest_id_has_it(under: Coordinator) -> None:
+    """With its own modes, where it names none with those of that agent's card."""
+    skill, client = under.skill(), await under.peer()
+    names = sorted(under.name("worker") for _ in range(2))
+    for place, name in reversed(list(enumerate(names))):
+        card = under.hello(name, skill)["card"] | {
+            "defaultInputModes": [f"in/card{place}"],
+            "defaultOutputModes": [f"out/card{place}"],
+        }
+        card["skills"][0] |= {"description": f"{place}", "inputModes": [f"in/own{place}"]}
+        await under.peer(name, skills=(skill,), card=card)
+    shown = next(found for found in (await answered(client, "GetExtendedAgentCard"))["skills"] if found["id"] == skill)
+    told = (shown["description"], shown.get("inputModes"), shown.get("outputModes"))
+    check(
+        told == ("0", ["in/own0"], ["out/card0"]), "the first one's words and modes, the card's for the output", shown
+    )
 
 
 @coordinator("BIND-22", also=("BIND-4", "BIND-13"))

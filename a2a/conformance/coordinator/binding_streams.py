@@ -123,6 +123,53 @@ async def a_stream_that_was_cut_off_goes_on_behind_a_generation(under: Coordinat
     check(generations == list(range(seen + 1, generations[-1] + 1)), f"each generation from {seen + 1}", found)
 
 
+@coordinator("BIND-16", also=("BIND-10",))
+async def a_status_update_says_what_it_tells_of(under: Coordinator) -> None:
+    """Name, generation and state are in `metadata`; a question is in the update it came with; progress is told."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    sent = await call(client, "SendStreamingMessage", {"message": message(under, skill)})
+    offer = await worker.offered()
+    await worker.heartbeat(offer, progressNo=1, progressBp=5_000, note="half")
+    found = await events(client, sent, lambda event: b'"progress"' in event.payload)
+    update = json.loads(found[-1].payload)["statusUpdate"]
+    check((update["status"].get("message") or {}).get("parts") == [{"text": "half"}], "the note", update)
+    await worker.request("task.ask", task=offer.task, fence=offer.fence, askNo=1, payload=parts("which?"))
+    await client.request("task.answer", task=offer.task, askNo=1, payload=parts("that"))
+    await worker.admitted(offer, payload=RESULT)
+    rest = await events(client, sent, is_last)
+    updates = [
+        (event["gen"], json.loads(event.payload)["statusUpdate"])
+        for event in rest
+        if told(event)[1] == "statusUpdate" and b'"progress"' not in event.payload
+    ]
+    marks = [(update["metadata"].get("generation"), bool(update["metadata"].get("event"))) for _, update in updates]
+    check(marks == [(gen, True) for gen, _ in updates], "each its own generation, and an event", updates)
+    asked = next(update for _, update in updates if update["metadata"].get("event") == "ask")
+    words = (asked["status"].get("message") or {}).get("parts")
+    check((words, asked["metadata"].get("state")) == ([{"data": "which?"}], "parked"), "the question, parked", asked)
+
+
+@coordinator("BIND-17")
+async def a_stream_may_begin_behind_nothing(under: Coordinator) -> None:
+    """With `fromGen` 0 all that happened is told behind the Task, a question that was answered with its words."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    task = await send(client, message(under, skill))
+    offer = await worker.offered(task["id"])
+    await worker.request("task.ask", task=offer.task, fence=offer.fence, askNo=1, payload=parts("which?"))
+    await client.request("task.answer", task=offer.task, askNo=1, payload=parts("that"))
+    again = await call(client, "SubscribeToTask", {"id": offer.task}, fromGen=0)
+    first = told(await client.reply(again))
+    check(first[1] == "task", "the Task first", first)
+    await worker.admitted(offer, payload=RESULT)
+    came = await events(client, again, is_last)
+    check(any(b"which?" in event.payload for event in came), "the question", came)
+    found = [told(event) for event in came]
+    generations = list(dict.fromkeys(generation for generation, *_ in found))
+    check(generations == list(range(1, generations[-1] + 1)), "each generation from 1", found)
+
+
 @coordinator("BIND-17", also=("BIND-13",))
 async def a_stream_may_be_refused(under: Coordinator) -> None:
     """Of no task it is -32001, behind a generation that never was -32602, of a task that has ended -32004."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..case import Need, Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
-from ..scenes import at, ok
+from ..scenes import LONG, at, ok
 from ..wire import Frame, as_bytes, parts, result
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -128,6 +128,115 @@ async def a_group_without_any_result_fails(under: Coordinator) -> None:
     for worker, offer in zip(group.workers, group.offers, strict=True):
         await worker.admitted(offer, outcome="failed", error={"code": "no", "retryable": False})
     await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("GROUP-1", also=("TREE-3", "TASK-2"))
+async def members_are_made_like_their_group(under: Coordinator) -> None:
+    """A member has the group's specification but for the redundancy, its context, input and deadline."""
+    spec = {"priority": 3, "effect": "pure", "own": {"x": [1]}}
+    skill, context = under.skill(), under.name("context")
+    workers, client = [await under.peer(skills=(skill,)) for _ in range(2)], await under.peer()
+    wanted = spec | {"redundancy": {"n": 2}}
+    await client.delegate(skill, "in", spec=wanted, contextId=context, limits={"deadlineMs": 60_000}, timers=LONG)
+    for worker in workers:
+        offer = await worker.offered()
+        came = {name: value for name, value in offer.body["spec"].items() if name != "acceptance"}
+        check(came == spec | {"skill": skill}, "the specification without the redundancy", offer)
+        check((offer.payload, offer.body.get("contextId")) == (parts("in"), context), "input and context", offer)
+        check(0 < offer.body.get("deadlineMs", 0) <= 60_000, "deadlineMs of at most a minute", offer)
+
+
+@coordinator("GROUP-2", also=("RUNG-1",))
+async def the_first_rung_says_how_many_are_enough(under: Coordinator) -> None:
+    """Two equal answers of three are enough for a `quorum` of two; a `plurality` waits for all, or their ends."""
+    group = await Group.of(under, policy=ladder({"strategy": "quorum", "k": 2}, "abort"))
+    await group.answer("x", "x")
+    check(await group.reviewed() == "x", "the result x", "")
+    group = await Group.of(under, policy=ladder("plurality", "abort"))
+    await group.answer("x", "x")
+    check(await group.client.state(group.task) == "blocked", "the group blocked", "")
+    error = {"code": "no", "retryable": False}
+    await group.workers[2].admitted(group.offers[2], outcome="failed", error=error)
+    check(await group.reviewed() == "x", "the result x, which nothing contradicts", "")
+
+
+@coordinator("GROUP-2", also=("CONFLICT-1",))
+async def an_answer_that_another_could_equal_in_number_is_not_enough(under: Coordinator) -> None:
+    """With `k: 1` one answer of two decides nothing while the other one may come; another answer is a conflict."""
+    group = await Group.of(under, 2, k=1, policy=ladder("abort"))
+    await group.answer("x")
+    check(await group.client.state(group.task) == "blocked", "the group blocked", "")
+    await group.answer("y", start=1)
+    await group.opened()
+    await group.client.settled(group.task, state="failed", reason="unresolved")
+
+
+@coordinator("GROUP-2", also=("CTX-10", "CONFLICT-16"))
+async def what_a_groups_result_relies_on_is_looked_at(under: Coordinator) -> None:
+    """Members that rely on a decision which has moved are taken as reported; the group's result waits for a word."""
+    context, writer = under.name("context"), await under.peer()
+    for rev in range(2):
+        op = {"key": "decisions/a", "ifRev": rev, "value": b"1"}
+        await writer.request("context.write", contextId=context, key=f"{rev}", ops=[op])
+    skill = under.skill()
+    client, workers = await under.peer(), [await under.peer(skills=(skill,)) for _ in range(2)]
+    spec = {"acceptance": {"evaluator": "auto"}, "redundancy": {"n": 2}}
+    created = await client.delegate(skill, spec=spec, contextId=context, timers=LONG)
+    for worker in workers:
+        await worker.admitted(await worker.offered(), basis=[{"key": "decisions/a", "rev": 1}])
+    review = await client.reviewed(created.task)
+    stale = review.body.get("staleBasis")
+    check(stale == [{"key": "decisions/a", "seen": 1, "current": 2}], "staleBasis of decisions/a", review)
+    await client.confirm(review)
+
+
+@coordinator("RUNG-1", also=("GROUP-4",))
+async def a_rung_says_all_that_it_needs(under: Coordinator) -> None:
+    """Without its skill or its `k`, an even panel, a `hold` at the end and 13 rungs are `malformed`; 12 are not."""
+    client = await under.peer()
+    for policy in (
+        *(ladder(strategy, "abort") for strategy in ("verify", "judge", "panel", "quorum")),
+        ladder({"strategy": "panel", "skill": "any", "k": 2}, "abort"),
+        ladder({"strategy": "human", "onTimeout": "hold"}),
+        ladder(*["majority"] * 12, "abort"),
+    ):
+        spec = {"redundancy": {"n": 2, "policy": policy}}
+        await client.refused("malformed", "task.delegate", **client.delegation("any", spec=spec))
+    spec = {"redundancy": {"n": 2, "policy": ladder(*["majority"] * 11, "abort")}}
+    created = await client.delegate(under.skill(), spec=spec)
+    await client.request("task.cancel", task=created.task)
+
+
+@coordinator("RUNG-1", also=("RUNG-4",))
+async def what_each_counting_rung_asks_for(under: Coordinator) -> None:
+    """More than a quorum is one, a lead below the margin none; half of the weight is not enough; the first is first."""
+    for rung, answers, expected in (
+        ({"strategy": "quorum", "k": 2}, ("x", "x", "x", "y"), "x"),
+        ({"strategy": "plurality", "margin": 2}, ("x", "x", "y"), None),
+        ({"strategy": "plurality", "margin": 2}, ("x", "y", "y", "y"), "y"),
+        ({"strategy": "weighted"}, ("x", "x", "y", "z"), None),
+        ({"strategy": "first_wins"}, ("x", "y", "y"), "x"),
+    ):
+        group = await Group.of(under, len(answers), k=len(answers), policy=[rung, *ladder("abort")])
+        await group.answer(*answers)
+        if expected is None:
+            await group.client.settled(group.task, state="failed", reason="unresolved")
+        else:
+            check(await group.reviewed() == expected, f"{expected} of {answers} by {rung}", "")
+
+
+@coordinator("COMPARE-4", also=("GROUP-1",))
+async def no_author_compares(under: Coordinator) -> None:
+    """Where only the authors have the skill that compares, none of them is asked."""
+    skill, comparing, client = under.skill(), under.skill("compare"), await under.peer()
+    workers = [await under.peer(skills=(skill, comparing)) for _ in range(2)]
+    redundancy = {"n": 2, "comparator": f"agent:{comparing}", "policy": ladder("abort")}
+    created = await client.delegate(skill, spec={"redundancy": redundancy}, timers=LONG)
+    for worker, answer in zip(workers, "xy", strict=True):
+        await worker.admitted(await worker.offered(), answer)
+    for worker in workers:
+        await worker.nothing("task.offer")
+    await client.request("task.cancel", task=created.task)
 
 
 @coordinator("GROUP-3")
@@ -332,7 +441,12 @@ async def a_party_says_what_it_thinks(under: Coordinator) -> None:
     await stranger.refused("forbidden", "conflict.position", conflict=conflict, payload=b"[]")
     positions = (await record(group.client, conflict)).get("positions") or []
     check([position.get("stance") for position in positions] == ["second thought"], "the last one", positions)
+    same = await under.peer(f"{group.workers[0].name}#2")
+    await ok(same, "conflict.position", conflict=conflict, stance="of its principal", payload=b"[]")
     await group.client.request("task.cancel", task=group.task)
+    await group.resolved()
+    late = await group.workers[1].request("conflict.position", conflict=conflict, stance="late", payload=b"[]")
+    check(late.kind == "error" and late.code == "conflict", "error conflict: it is over", late)
 
 
 @coordinator("CONFLICT-6", needs=(Need.OPERATOR,))
@@ -352,6 +466,50 @@ async def an_operator_may_decide_at_any_rung(under: Coordinator) -> None:
     check(await group.reviewed() == "y", "the result y", "")
     other = await operator.request("conflict.vote", conflict=conflict, choice=group.offers[0].task)
     check(other.kind == "error" and other.code == "conflict", "error conflict: it is over", other)
+
+
+@coordinator("CONFLICT-6", needs=(Need.OPERATOR,), also=("CONFLICT-7",))
+async def of_equal_subjects_the_first_one_stands(under: Coordinator) -> None:
+    """A vote for the second of two equal answers is for the first; again it is `ok`; one for no subject `not_found`."""
+    group = await Group.of(under, k=3, policy=ladder("human", "abort"))
+    operator = await under.operator()
+    await group.answer("y", "x", "x")
+    conflict = (await group.opened()).body["conflict"]
+    await operator.refused("not_found", "conflict.vote", conflict=conflict, choice=group.task)
+    for _ in range(2):
+        await ok(operator, "conflict.vote", conflict=conflict, choice=group.offers[2].task)
+    resolved = await group.resolved(outcome="select")
+    check(resolved.body.get("ref") == group.offers[1].task, "the first of the equal ones", resolved)
+
+
+@coordinator("CONFLICT-8", needs=(Need.OPERATOR,), also=("CONFLICT-6",))
+async def a_persons_word_takes_effect_at_once(under: Coordinator) -> None:
+    """Also where the effect is irreversible, an operator's vote is not waited with."""
+    group = await Group.of(under, 2, policy=ladder("human", "abort"), spec={"effect": "irreversible"})
+    operator = await under.operator()
+    await group.answer("x", "y")
+    conflict = (await group.opened()).body["conflict"]
+    await ok(operator, "conflict.vote", conflict=conflict, choice=group.offers[1].task)
+    await group.resolved(outcome="select")
+    check(await group.reviewed() == "y", "the result y", "")
+
+
+@coordinator("CONFLICT-16", needs=(Need.OPERATOR,), also=("CTX-10",))
+async def a_result_on_what_moved_is_not_voted_on(under: Coordinator) -> None:
+    """A vote on a conflict by rule `c3` is refused; the delegator's word ends it, for the result."""
+    context, skill, operator = under.name("context"), under.skill(), await under.operator()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    for rev in range(2):
+        op = {"key": "decisions/a", "ifRev": rev, "value": b"1"}
+        await client.request("context.write", contextId=context, key=f"{rev}", ops=[op])
+    created = await client.delegate(skill, contextId=context)
+    await worker.admitted(await worker.offered(created.task), basis=[{"key": "decisions/a", "rev": 1}])
+    conflict = (await client.take("conflict.opened", task=created.task, rule="c3")).body["conflict"]
+    await operator.refused("denied", "conflict.vote", conflict=conflict, choice=created.task)
+    await client.confirm(await client.reviewed(created.task))
+    resolved = await client.take("conflict.resolved", conflict=conflict)
+    told = (resolved.body.get("outcome"), resolved.body.get("ref"))
+    check(told == ("select", created.task), "the result", resolved)
 
 
 @coordinator("CONFLICT-6", also=("RUNG-1",))
@@ -604,10 +762,10 @@ async def a_raised_conflict_disputes_the_results_it_is_about(under: Coordinator)
         await worker.admitted(await worker.offered(created.task), value)
         await client.reviewed(created.task)
         tasks.append(created.task)
-    raised = {"conflictKind": "result", "subjects": [{"task": task} for task in tasks], "claim": "x is not y"}
-    first = await witness.request("conflict.raise", **raised)
+    said = {"conflictKind": "result", "subjects": [{"task": task} for task in tasks], "claim": "x is not y"}
+    first = await witness.request("conflict.raise", **said)
     check(first.kind == "conflict.raised" and first.body.get("created") is True, "conflict.raised, created", first)
-    again = await witness.request("conflict.raise", **raised)
+    again = await witness.request("conflict.raise", **said)
     same = (again.body.get("conflict"), again.body.get("created"))
     check(same == (first.body["conflict"], False), "the same conflict", again)
     opened = await client.take("conflict.opened", conflict=first.body["conflict"])
@@ -616,6 +774,138 @@ async def a_raised_conflict_disputes_the_results_it_is_about(under: Coordinator)
     check([view.get("conflict") for view in page.body["conflicts"]] == [first.body["conflict"]], "it is listed", page)
     for task in tasks:
         await client.request("task.cancel", task=task)
+
+
+async def reported(under: Coordinator, client: Peer, *values: Any) -> list[str]:
+    """Have tasks done, each by an agent of its own, and return those that wait for a word, the first report first."""
+    tasks = []
+    for value in values:
+        skill = under.skill()
+        worker = await under.peer(skills=(skill,))
+        created = await client.delegate(skill, value)
+        await worker.admitted(await worker.offered(created.task), value)
+        await client.reviewed(created.task)
+        tasks.append(created.task)
+    return tasks
+
+
+async def raised(peer: Peer, kind: str, *subjects: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Raise a conflict and return what it is answered with."""
+    answer = await peer.request("conflict.raise", conflictKind=kind, subjects=list(subjects), **fields)
+    check(answer.kind == "conflict.raised", "conflict.raised", answer)
+    body: dict[str, Any] = answer.body
+    return body
+
+
+ONE, TWO = {"value": b"1"}, {"value": b"2"}
+
+
+@coordinator("CONFLICT-12", also=("CONFLICT-11", "CONFLICT-15"))
+async def a_raise_joins_what_is_open(under: Coordinator) -> None:
+    """It is about the result reported first; the raiser is a party; a raise of another principal about it joins."""
+    client, one, two = [await under.peer() for _ in range(3)]
+    first, second, third = await reported(under, client, "x", "y", "z")
+    answer = await raised(one, "result", {"task": second}, {"task": first})
+    check(answer.get("object") == f"task:{first}", f"task:{first}", answer)
+    opened = await one.take("conflict.opened", conflict=answer["conflict"])
+    check(opened.body.get("yourRole") == "raiser", "the raiser's role", opened)
+    check(await client.state(second) == "disputed", "state disputed", "")
+    word = await client.request(
+        "task.confirm", task=second, rev=0, verdict="accept", resultHash=_hash_of(opened, second)
+    )
+    check(word.kind == "error" and word.code == "conflict", "error conflict to a word on it", word)
+    same = await raised(await under.peer(f"{one.name}#2"), "result", {"task": first}, {"task": second})
+    check(len((await record(one, answer["conflict"])).get("raises") or []) == 1, "a repeat of its principal", same)
+    other = await raised(two, "result", {"task": second}, {"task": third})
+    told = (other["conflict"], other["created"], other["isOpen"])
+    check(told == (answer["conflict"], False, True), "the conflict that disputes one of them", other)
+    check(len((await record(one, answer["conflict"])).get("raises") or []) == 2, "what was said kept", other)
+    for task in (first, second, third):
+        await client.request("task.cancel", task=task)
+
+
+def _hash_of(opened: Frame, task: str) -> str:
+    return next(str(subject["resultHash"]) for subject in opened.body["subjects"] if subject["ref"] == task)
+
+
+@coordinator("CONFLICT-12", also=("CONFLICT-13", "RUNG-1"))
+async def a_raise_that_was_decided_is_answered_with_its_end(under: Coordinator) -> None:
+    """Of two instructions the first wins at once; the same raise again is that conflict, which is over."""
+    client, peer = await under.peer(), await under.peer()
+    (task,) = await reported(under, client, "x")
+    answer = await raised(peer, "instruction", ONE, TWO, object=f"task:{task}")
+    await peer.take("conflict.resolved", conflict=answer["conflict"], by="first_wins")
+    again = await raised(peer, "instruction", ONE, TWO, object=f"task:{task}")
+    told = (again["conflict"], again["created"], again["isOpen"])
+    check(told == (answer["conflict"], False, False), "the conflict there was", again)
+
+
+@coordinator("CONFLICT-11", also=("CONFLICT-12",))
+async def one_conflict_is_open_about_a_kind_and_an_object(under: Coordinator) -> None:
+    """Values that two raise about one artifact are one conflict; about another kind they are another."""
+    client, one, two = [await under.peer() for _ in range(3)]
+    (task,) = await reported(under, client, "x")
+    about = f"task:{task}"
+    answer = await raised(one, "artifact", ONE, TWO, object=about)
+    other = await raised(two, "artifact", ONE, {"value": b"3"}, object=about)
+    check((other["conflict"], other["created"]) == (answer["conflict"], False), "the conflict there is", other)
+    third = await raised(two, "result", ONE, {"value": b"3"}, object=about)
+    check(third["created"] and third["conflict"] != answer["conflict"], "another one", third)
+
+
+@coordinator("CONFLICT-12", also=("LIMIT-11",))
+async def a_raise_that_says_nothing_is_refused(under: Coordinator) -> None:
+    """No object, a subject that is two things or there twice, equal subjects and one alone are `malformed`."""
+    client, peer = await under.peer(), await under.peer()
+    task, equal, fine = await reported(under, client, "x", "x", "y")
+    about = {"object": f"task:{task}"}
+    wrong: tuple[tuple[str, str, list[dict[str, Any]], dict[str, Any]], ...] = (
+        ("malformed", "result", [ONE, TWO], {}),
+        ("malformed", "result", [ONE, ONE], about),
+        ("malformed", "result", [{"task": task}, {"task": equal}], {}),
+        ("malformed", "result", [{"task": task}, {"task": task}, {"task": fine}], {}),
+        ("malformed", "result", [{"task": task} | ONE, TWO], {}),
+        ("malformed", "result", [{"task": task}], {}),
+        ("not_found", "identity", [ONE, TWO], {"object": f"agent:{under.name()}"}),
+        ("too_large", "result", [{"value": b"%d" % number} for number in range(17)], about),
+    )
+    for code, kind, subjects, fields in wrong:
+        await peer.refused(code, "conflict.raise", conflictKind=kind, subjects=subjects, **fields)
+
+
+@coordinator("CONFLICT-12", also=("RUNG-3", "GROUP-2"))
+async def there_is_no_conflict_about_a_conflict(under: Coordinator) -> None:
+    """About a conflict, a judge's task in one and a group that is not decided a raise is `denied`."""
+    judging = under.skill("judge")
+    judge = await under.peer(skills=(judging,))
+    client, peer = await under.peer(), await under.peer()
+    one, two = await reported(under, client, "x", "y")
+    rung = {"strategy": "judge", "skill": judging}
+    group = await Group.of(under, 2, policy=ladder(rung, "abort"))
+    values = {"conflictKind": "result", "subjects": [ONE, TWO]}
+    await peer.refused("denied", "conflict.raise", **values, object=f"task:{group.task}")
+    await group.answer("x", "y")
+    conflict = (await group.opened()).body["conflict"]
+    await peer.refused("denied", "conflict.raise", **values, object=f"conflict:{conflict}")
+    asked = await judge.offered()
+    await judge.admitted(asked, {"choice": 0})
+    subjects = [{"task": asked.task}, {"task": one}]
+    await peer.refused("denied", "conflict.raise", conflictKind="result", subjects=subjects, object=f"task:{two}")
+    await group.client.request("task.cancel", task=group.task)
+
+
+@coordinator("CONFLICT-12", also=("ACCEPT-6",))
+async def a_worker_contests_a_rejection(under: Coordinator) -> None:
+    """The worker of a result that was rejected raises it alone, by rule `r4`; another is `forbidden` to."""
+    skill = under.skill()
+    worker, client, other = await under.peer(skills=(skill,)), await under.peer(), await under.peer()
+    created = await client.delegate(skill)
+    await worker.admitted(await worker.offered(created.task))
+    await client.confirm(await client.reviewed(created.task), "reject")
+    await other.refused("forbidden", "conflict.raise", conflictKind="result", subjects=[{"task": created.task}])
+    answer = await raised(worker, "result", {"task": created.task})
+    opened = await worker.take("conflict.opened", conflict=answer["conflict"])
+    check((opened.body.get("rule"), len(opened.body["subjects"])) == ("r4", 2), "rule r4, two subjects", opened)
 
 
 @coordinator("CONFLICT-12", also=("ERR-1",))
@@ -650,6 +940,101 @@ async def two_values_for_a_decision_are_a_conflict(under: Coordinator) -> None:
     values = await one.request("context.read", contextId=context, keys=["decisions/a"])
     value = json.loads(as_bytes(values.body["values"][0]["payload"]))
     check(value == {"base": 1, "one": 1, "two": 2}, "both changes", values)
+
+
+async def told_of(peer: Peer, context: str, *ops: dict[str, Any], **fields: Any) -> str | None:
+    """Write what loses, and return the conflict that the refusal names, or None."""
+    fields = {"key": peer.next_id()} | fields
+    lost = await peer.request("context.write", contextId=context, ops=list(ops), **fields)
+    check(lost.kind == "error" and lost.code == "conflict", "error conflict", lost)
+    conflict: str | None = (lost.body.get("data") or {}).get("conflict")
+    return conflict
+
+
+@coordinator("CONFLICT-14", also=("CTX-4",))
+async def not_every_write_that_lost_is_a_conflict(under: Coordinator) -> None:
+    """Two keys at once, a premise, `rebases`, a value of its own principal, the same value and another key are none."""
+    name, context = under.name("writer"), under.name("context")
+    one, same, two = await under.peer(f"{name}#1"), await under.peer(f"{name}#2"), await under.peer()
+    for rev in range(2):
+        for key in ("decisions/a", "plain"):
+            op = {"key": key, "ifRev": rev, "value": b"%d" % rev}
+            await one.request("context.write", contextId=context, key=one.next_id(), ops=[op])
+    lost = {"key": "decisions/a", "ifRev": 1, "value": b"7"}
+    tries: tuple[tuple[Peer, list[dict[str, Any]], dict[str, Any]], ...] = (
+        (two, [lost, {"key": "new", "value": b"1"}], {}),
+        (two, [lost], {"depends": [{"key": "plain", "rev": 2}]}),
+        (two, [lost], {"rebases": True}),
+        (same, [lost], {}),
+        (two, [lost | {"value": b"1"}], {}),
+        (two, [lost | {"key": "plain"}], {}),
+    )
+    for peer, ops, fields in tries:
+        conflict = await told_of(peer, context, *ops, **fields)
+        check(conflict is None, f"no conflict from {ops} {fields}", conflict)
+
+
+@coordinator("CONFLICT-14", also=("CONFLICT-11",))
+async def who_insists_opens_a_conflict(under: Coordinator) -> None:
+    """The third write in a row for a revision that is gone does, by rule `c1`; a repeat and a newer revision do not."""
+    context, (one, two) = under.name("context"), [await under.peer() for _ in range(2)]
+    for rev in range(3):
+        op = {"key": "a", "ifRev": rev, "value": b'"%d"' % rev}
+        await one.request("context.write", contextId=context, key=one.next_id(), ops=[op])
+    for key, rev in (("k1", 1), ("k2", 1), ("k2", 1), ("k3", 2), ("k4", 2)):
+        conflict = await told_of(two, context, {"key": "a", "ifRev": rev, "value": b"7"}, key=key)
+        check(conflict is None, f"no conflict with {key}", conflict)
+    conflict = await told_of(two, context, {"key": "a", "ifRev": 1, "value": b"7"}, key="k5")
+    check(conflict is not None, "a conflict", conflict)
+    opened = await two.take("conflict.opened", conflict=conflict)
+    check(opened.body.get("rule") == "c1", "rule c1", opened)
+
+
+@coordinator("CONFLICT-14", also=("CTX-5", "CONFLICT-6"), needs=(Need.OPERATOR,))
+async def one_key_is_not_written_while_it_is_decided(under: Coordinator) -> None:
+    """About a guarded key: a right write names the conflict, another key is written; soon after its end none opens."""
+    context, operator = under.name("context"), await under.operator()
+    one, two = await under.peer(), await under.peer()
+
+    async def write(peer: Peer, key: str, **op: Any) -> Frame:
+        return await peer.request(
+            "context.write", contextId=context, key=peer.next_id(), ops=[{"key": key, "value": b'"1"'} | op]
+        )
+
+    for rev in range(2):
+        await write(one, "a", ifRev=rev, guarded=True, value=b'"%d"' % rev)
+    conflict = await told_of(two, context, {"key": "a", "ifRev": 1, "value": b'"other"'})
+    check(conflict is not None, "a conflict", conflict)
+    again = await told_of(one, context, {"key": "a", "ifRev": 2, "value": b'"next"'})
+    check(again == conflict, "the conflict, of a write for the revision that is there", again)
+    beside = await write(one, "b")
+    check(beside.kind == "context.written", "context.written of another key", beside)
+    await ok(operator, "conflict.vote", conflict=conflict)
+    await two.take("conflict.resolved", conflict=conflict)
+    soon = await told_of(two, context, {"key": "a", "ifRev": 1, "value": b'"third"'})
+    check(soon is None, "no conflict so soon", soon)
+
+
+@coordinator("CONFLICT-17", also=("WAIT-2",))
+async def a_broken_circle_is_noted(under: Coordinator) -> None:
+    """A circle of two waits is a conflict of kind `resource` by rule `s2`, over at once, for the one that goes on."""
+    names = sorted(under.name("a") for _ in range(2))
+    one, two = await under.peer(), await under.peer()
+    for peer, name in zip((one, two), names, strict=True):
+        answer = await peer.request("claim.acquire", claimNo=1, claims=[{"name": name}])
+        check(answer.kind == "claim.granted", "claim.granted", answer)
+    await one.request("claim.acquire", claimNo=2, claims=[{"name": names[1]}], waitMs=60_000)
+    answer = await two.request("claim.acquire", claimNo=2, claims=[{"name": names[0]}], waitMs=60_000)
+    check(answer.code == "deadlock", "error deadlock", answer)
+    resolved = await one.take("conflict.resolved", object=f"resource:{names[0]}")
+    view = await record(one, resolved.body["conflict"])
+    told = (view.get("kind"), view.get("rule"), view.get("isOpen"))
+    check(told == ("resource", "s2", False), "a closed conflict of kind resource by rule s2", view)
+    stands = next(subject for subject in view["subjects"] if subject["ref"] == resolved.body.get("ref"))
+    check(stands.get("agent") == one.name, f"the wait of {one.name}", view)
+    await two.request("claim.acquire", claimNo=3, claims=[{"name": names[0]}], waitMs=60_000)
+    page = await one.request("conflict.list", conflictKind="resource", object=f"resource:{names[0]}")
+    check(len(page.body["conflicts"]) == 1, "recorded once in a minute", page)
 
 
 @coordinator("CONFLICT-17", also=("CONFLICT-13", "ID-6"))
@@ -733,6 +1118,8 @@ async def two_patches_of_one_place_collide(under: Coordinator) -> None:
     opened = await client.take("conflict.opened")
     told = (opened.body.get("rule"), opened.body.get("conflictKind"), len(opened.body["subjects"]))
     check(told == ("a1", "artifact", 2), "rule a1, kind artifact, two subjects", opened)
+    for _, offer in offers:
+        check(await client.state(offer.task) == "disputed", "state disputed", "")
     for _, offer in offers:
         await client.request("task.cancel", task=offer.task)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
+from ..scenes import ok
 from ..wire import Frame, as_bytes
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -51,10 +52,11 @@ def refused_for(answer: Frame, code: str) -> dict[str, Any]:
 @coordinator("CTX-1", also=("AUTH-6",))
 async def names_the_author_of_each_revision(under: Coordinator) -> None:
     """What one member wrote another reads, with the author's name and what the reason was."""
-    one, two, context = await under.peer(), await under.peer(), under.name("context")
+    one, two, context = await under.peer(f"{under.name()}#1"), await under.peer(), under.name("context")
     await written(one, context, {"key": "a", "value": b'{"x": 1}'}, reason="because")
     values = await read(two, context)
     check(len(values) == 1 and values[0].get("author") == one.name, f"one value by {one.name}", values)
+    check(values[0].get("at", 0) > 0, "the time it was written at", values)
     check(value_of(values[0]) == {"x": 1} and values[0].get("reason") == "because", "value and reason", values)
 
 
@@ -104,6 +106,37 @@ async def a_write_is_accepted_as_a_whole_or_not_at_all(under: Coordinator) -> No
     refused_for(await write(peer, context, {"key": "b", "patch": b"[]"}), "schema")
 
 
+@coordinator("CTX-3")
+async def a_write_says_one_thing_of_each_key(under: Coordinator) -> None:
+    """Two operations on one key, and one that says two things or nothing of it, are `malformed`; nothing is written."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "a", "value": b"1"})
+    for ops in (
+        ({"key": "a", "value": b"2"}, {"key": "a", "value": b"3"}),
+        ({"key": "a", "value": b"2", "patch": b"[]"},),
+        ({"key": "a", "value": b"2", "delete": True},),
+        ({"key": "a"},),
+    ):
+        refused_for(await write(peer, context, *ops), "malformed")
+    check((await read(peer, context, keys=["a"]))[0].get("rev") == 1, "revision 1", "")
+
+
+@coordinator("CTX-3", also=("CTX-4",))
+async def who_patches_in_vain_is_told_what_is_there(under: Coordinator) -> None:
+    """A patch that does not apply is told author and value; a second delete that nothing is there, and no value."""
+    one, two, context = await under.peer(), await under.peer(), under.name("context")
+    await written(one, context, {"key": "a", "value": b"{}"})
+    patch = json.dumps([{"op": "add", "path": "/x", "value": 1}, {"op": "remove", "path": "/none"}]).encode()
+    data = refused_for(await write(two, context, {"key": "a", "patch": patch}), "conflict")
+    told = (data.get("rev"), data.get("author"), as_bytes(data.get("value")), data.get("operation"))
+    check(told == (1, one.name, b"{}", 1), "revision 1, its author and value, operation 1", data)
+    await written(one, context, {"key": "a", "delete": True})
+    for operation in ({"delete": True}, {"patch": b"[]"}):
+        data = refused_for(await write(two, context, {"key": "a"} | operation), "conflict")
+        check((data.get("rev"), data.get("author")) == (2, one.name), "revision 2 and its author", data)
+        check("value" not in data, "no value", data)
+
+
 @coordinator("CTX-4")
 async def compares_and_sets_several_keys_at_once(under: Coordinator) -> None:
     """A write for revisions that are there passes; where one is another, it is refused whole and told which."""
@@ -128,6 +161,11 @@ async def a_write_may_depend_on_what_it_read(under: Coordinator) -> None:
     )
     check(data.get("key") == "premise" and data.get("rev") == 2, "premise, revision 2", data)
     await written(two, context, {"key": "a", "value": b"1"}, depends=[{"key": "premise", "rev": 2}])
+    holds, wrong, late = ({"key": key, "rev": rev} for key, rev in (("premise", 2), ("a", 0), ("premise", 1)))
+    for depends, key in (([holds, wrong], "a"), ([wrong, late], "a"), ([late, wrong], "premise")):
+        data = refused_for(await write(two, context, {"key": "b", "value": b"1"}, depends=depends), "conflict")
+        check(data.get("key") == key, f"{key}, the first that moved", data)
+    await written(two, context, {"key": "b", "value": b"1"}, depends=[{"key": "b", "rev": 0}])
 
 
 @coordinator("CTX-4", also=("CONFLICT-14",))
@@ -169,6 +207,22 @@ async def decisions_and_guarded_keys_are_written_for_a_revision(under: Coordinat
     refused_for(await write(peer, context, {"key": "c", "value": b"2"}), "conflict")
 
 
+@coordinator("CTX-5")
+async def a_decision_stays_one(under: Coordinator) -> None:
+    """What one write marks stays marked where a later one does not say so, and is shown; the first needs `ifRev`."""
+    peer, context = await under.peer(), under.name("context")
+    marks: dict[str, dict[str, bool]] = {"decisions/a": {}, "b": {"decision": True}, "c": {"guarded": True}}
+    for key, mark in marks.items():
+        data = refused_for(await write(peer, context, {"key": key, "value": b"1"} | mark), "conflict")
+        check((data.get("key"), data.get("rev")) == (key, 0) and "author" not in data, f"{key}, unwritten", data)
+        await written(peer, context, {"key": key, "ifRev": 0, "value": b"1"} | mark)
+        await written(peer, context, {"key": key, "ifRev": 1, "value": b"2"})
+        refused_for(await write(peer, context, {"key": key, "value": b"3"}), "conflict")
+    shown = {value["key"]: (value.get("decision"), value.get("guarded")) for value in await read(peer, context)}
+    told = [bool(shown[key][is_guard]) for key, is_guard in (("decisions/a", 0), ("b", 0), ("c", 1))]
+    check(all(told), "two decisions, and one guarded", shown)
+
+
 @coordinator("CTX-6", also=("RPC-4",))
 async def a_write_again_is_a_repeat(under: Coordinator) -> None:
     """The same write under its key is done once; the key with another value is `idempotency_mismatch`."""
@@ -177,6 +231,59 @@ async def a_write_again_is_a_repeat(under: Coordinator) -> None:
         check(await written(peer, context, {"key": "a", "value": b"1"}, key="one") == {"a": 1}, "revision 1", "")
     refused_for(await write(peer, context, {"key": "a", "value": b"2"}, key="one"), "idempotency_mismatch")
     check((await read(peer, context, keys=["a"]))[0]["rev"] == 1, "one revision", "")
+
+
+@coordinator("CTX-6", also=("RPC-4",))
+async def a_writes_key_is_its_principals(under: Coordinator) -> None:
+    """Another process of the principal repeats a write; under the key of another principal's one writes anew."""
+    name, context = under.name("writer"), under.name("context")
+    one, two, other = await under.peer(f"{name}#1"), await under.peer(f"{name}#2"), await under.peer()
+    ops = ({"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
+    for peer, rev in ((one, 1), (two, 1), (other, 2)):
+        revs = await written(peer, context, *ops, key="one")
+        check(revs == {"a": rev, "b": rev}, f"revision {rev} of both", revs)
+    revs = await written(one, context, *ops, key="one")
+    check(revs == {"a": 1, "b": 1}, "the revisions it became, not the newest", revs)
+
+
+@coordinator("CTX-6", also=("RPC-4",))
+async def a_repeat_says_all_that_the_write_said(under: Coordinator) -> None:
+    """Another revision, premise, reason or attempt under a key is a mismatch; a repeat is one when all moved on too."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill, contextId=context)).task)
+    await written(worker, context, {"key": "premise", "value": b"1"})
+    op = {"key": "a", "ifRev": 0, "value": b"1"}
+    said = {
+        "depends": [{"key": "premise", "rev": 1}],
+        "reason": "so",
+        "attempt": {"task": offer.task, "fence": offer.fence},
+    }
+    await written(worker, context, op, key="one", **said)
+    others: tuple[dict[str, Any], ...] = ({"depends": []}, {"reason": "else"}, {"attempt": None})
+    for other in others:
+        refused_for(await write(worker, context, op, key="one", **(said | other)), "idempotency_mismatch")
+    refused_for(await write(worker, context, op | {"ifRev": 1}, key="one", **said), "idempotency_mismatch")
+    await written(worker, context, {"key": "premise", "value": b"2"}, {"key": "a", "value": b"2"})
+    await worker.admitted(offer)
+    check(await written(worker, context, op, key="one", **said) == {"a": 1}, "revision 1", "")
+
+
+@coordinator("CTX-6", also=("FENCE-7", "LEASE-4"))
+async def a_lapsed_attempt_may_write(under: Coordinator) -> None:
+    """An attempt whose lease has lapsed writes while nobody else has one; for no task it is `not_found`."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    timers = {"leaseMs": 300, "offerMs": 60_000, "heartbeatMs": 100}
+    offer = await worker.offered((await client.delegate(skill, contextId=context, timers=timers)).task)
+    await worker.heartbeat(offer)
+    await worker.request("agent.update", status="draining")
+    await client.request("task.watch", task=offer.task)
+    await client.take("task.event", task=offer.task, event="expire")
+    attempt = {"task": offer.task, "fence": offer.fence}
+    await written(worker, context, {"key": "a", "value": b"1"}, attempt=attempt)
+    nobody = {"task": under.name("task"), "fence": offer.fence}
+    refused_for(await write(worker, context, {"key": "a", "value": b"2"}, attempt=nobody), "not_found")
 
 
 @coordinator("CTX-6", also=("FENCE-7", "AUTH-4"))
@@ -212,6 +319,59 @@ async def reads_keys_prefixes_revisions_and_history(under: Coordinator) -> None:
     await peer.refused("not_found", "context.read", contextId=context, keys=["a"], atRev=9)
 
 
+@coordinator("CTX-7")
+async def reads_what_was_deleted(under: Coordinator) -> None:
+    """A prefix shows deleted keys too, with their history; a read at the revision of a delete shows that."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "x/a", "value": b"1"}, {"key": "x/b", "value": b"2"})
+    await written(peer, context, {"key": "x/a", "delete": True})
+    shown = [
+        (value["key"], value["rev"], bool(value.get("deleted"))) for value in await read(peer, context, prefix="x/")
+    ]
+    check(shown == [("x/a", 2, True), ("x/b", 1, False)], "both keys, the first one deleted", shown)
+    history = await read(peer, context, prefix="x/", history=True)
+    came = [(value["key"], value["rev"], value_of(value)) for value in history]
+    check(came == [("x/a", 1, 1), ("x/a", 2, None), ("x/b", 1, 2)], "every revision of both", came)
+    gone = await read(peer, context, keys=["x/a"], atRev=2)
+    check(len(gone) == 1 and gone[0].get("deleted") is True, "the delete", gone)
+
+
+@coordinator("CTX-7")
+async def a_read_that_contradicts_itself_is_malformed(under: Coordinator) -> None:
+    """Keys and a prefix, `atRev` of two keys, of none, and with the history."""
+    peer, context = await under.peer(), under.name("context")
+    await written(peer, context, {"key": "a", "value": b"1"}, {"key": "b", "value": b"1"})
+    wrong: tuple[dict[str, Any], ...] = (
+        {"keys": ["a"], "prefix": "a"},
+        {"keys": ["a", "b"], "atRev": 1},
+        {"atRev": 1},
+        {"keys": ["a"], "atRev": 1, "history": True},
+    )
+    for fields in wrong:
+        await peer.refused("malformed", "context.read", contextId=context, **fields)
+
+
+@coordinator("CTX-7")
+async def an_answer_that_ends_early_goes_on(under: Coordinator) -> None:
+    """Sixty values of 60,000 bytes are read one answer after the other, each key once and in order."""
+    peer, context = await under.peer(), under.name("context")
+    keys = [f"{number:02}" for number in range(60)]
+    value = b'"' + b"x" * min(60_000, peer.payload_max_bytes // 2) + b'"'
+    for key in keys:
+        await written(peer, context, {"key": key, "value": value})
+    came: list[str] = []
+    behind: dict[str, Any] = {}
+    while True:
+        answer = await peer.request("context.read", contextId=context, **behind)
+        check(answer.kind == "context.values" and bool(answer.body.get("values")), "context.values", answer)
+        came += [value["key"] for value in answer.body["values"]]
+        if answer.body.get("nextAfter") is None:
+            break
+        check(answer.body["nextAfter"] == came[-1] and len(came) < len(keys), "the last key that was shown", answer)
+        behind = {"after": answer.body["nextAfter"]}
+    check(came == keys, f"the keys {keys[0]} to {keys[-1]}", came)
+
+
 @coordinator("CTX-8", also=("CTX-9",))
 async def tells_a_watcher_every_write_once_in_order(under: Coordinator) -> None:
     """A watch with a prefix is told each write before and after it, of its keys alone; `stop` ends it."""
@@ -229,6 +389,51 @@ async def tells_a_watcher_every_write_once_in_order(under: Coordinator) -> None:
     check(places == sorted(set(places)), "places that grow", places)
     await watcher.request("context.watch", contextId=context, prefix="x/", stop=True)
     await written(peer, context, {"key": "x/3", "value": b"3"})
+    await watcher.nothing("context.event")
+
+
+@coordinator("CTX-8")
+async def an_event_shows_what_a_write_wrote(under: Coordinator) -> None:
+    """Two watchers are told all keys of a write, with author, reason and value; one that was replaced is left out."""
+    peer, context = await under.peer(), under.name("context")
+    watchers = [await under.peer() for _ in range(2)]
+    for watcher in watchers:
+        await ok(watcher, "context.watch", contextId=context, prefix="x/")
+    await written(peer, context, {"key": "x/a", "value": b"1"}, {"key": "x/b", "value": b"2"}, reason="because")
+    for watcher in watchers:
+        values = (await watcher.take("context.event")).body["values"]
+        shown = {(value["key"], value["rev"], value_of(value)) for value in values}
+        check(shown == {("x/a", 1, 1), ("x/b", 1, 2)}, "both keys with their values", values)
+        told = {(value.get("author"), value.get("reason")) for value in values}
+        check(told == {(peer.name, "because")}, "author and reason", values)
+    await written(peer, context, {"key": "x/a", "value": b"3"})
+    late = await under.peer()
+    await ok(late, "context.watch", contextId=context, prefix="x/")
+    first, second = [await late.take("context.event") for _ in range(2)]
+    told_late = {(value["key"], value_of(value)) for value in first.body["values"]}
+    check(told_late == {("x/a", None), ("x/b", 2)}, "x/a without the value that was replaced", first)
+    check([value_of(value) for value in second.body["values"]] == [3], "the value that is there", second)
+
+
+@coordinator("CTX-9")
+async def each_prefix_is_a_watch_of_its_own(under: Coordinator) -> None:
+    """A second watch of a prefix takes the place of the first, from its own place on; one of another prefix stays."""
+    peer, watcher, context = await under.peer(), await under.peer(), under.name("context")
+    await written(peer, context, {"key": "x/1", "value": b"1"})
+    request = {"contextId": context, "prefix": "x/"}
+    for _ in range(2):
+        watch = await watcher.send("context.watch", **request)
+        check((await watcher.reply(watch)).kind == "ok", "ok", "")
+        await watcher.take("context.event", re=watch)
+    other = await watcher.send("context.watch", contextId=context, prefix="y/")
+    check((await watcher.reply(other)).kind == "ok", "ok", "")
+    await written(peer, context, {"key": "x/2", "value": b"2"})
+    await watcher.take("context.event", re=watch)
+    await watcher.nothing("context.event")
+    await ok(watcher, "context.watch", **request, stop=True)
+    await written(peer, context, {"key": "x/3", "value": b"3"}, {"key": "y/1", "value": b"1"})
+    event = await watcher.take("context.event")
+    check((event["re"], [value["key"] for value in event.body["values"]]) == (other, ["y/1"]), "y/1 alone", event)
     await watcher.nothing("context.event")
 
 
@@ -268,6 +473,26 @@ async def a_result_on_a_decision_that_moved_waits(under: Coordinator) -> None:
         await client.settled(created.task, state="completed")
 
 
+@coordinator("CTX-10")
+async def decisions_alone_hold_a_result_up_and_each_of_them(under: Coordinator) -> None:
+    """Of a basis whose keys all moved the decisions are named, also one marked so; a key that is none holds nothing."""
+    skill, context = under.skill(), under.name("context")
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    for key, mark in (("a", {}), ("b", {"decision": True}), ("decisions/c", {})):
+        for rev in range(2):
+            await written(client, context, {"key": key, "ifRev": rev, "value": b"1"} | mark)
+    auto = {"acceptance": {"evaluator": "auto"}}
+    for basis, waits in ((["a"], False), (["a", "b", "decisions/c"], True)):
+        created = await client.delegate(skill, waits, contextId=context, spec=auto)
+        await worker.admitted(await worker.offered(created.task), basis=[{"key": key, "rev": 1} for key in basis])
+        if not waits:
+            await client.settled(created.task, state="completed")
+            continue
+        stale = (await client.reviewed(created.task)).body.get("staleBasis")
+        expected = [{"key": key, "seen": 1, "current": 2} for key in ("b", "decisions/c")]
+        check(sorted(stale or [], key=str) == sorted(expected, key=str), f"{expected}", stale)
+
+
 @coordinator("LIMIT-10")
 async def keeps_at_least_sixteen_revisions(under: Coordinator) -> None:
     """After twenty writes the newest 16 revisions are read with their values; the first is `gone`, its author known."""
@@ -279,3 +504,5 @@ async def keeps_at_least_sixteen_revisions(under: Coordinator) -> None:
     answer = await peer.request("context.read", contextId=context, keys=["a"], atRev=1)
     is_kept = answer.kind == "context.values" or answer.code == "gone"
     check(is_kept, "the value, or error gone", answer)
+    first = (await read(peer, context, keys=["a"], history=True))[0]
+    check((first.get("rev"), first.get("author")) == (1, peer.name), "the first one's author", first)

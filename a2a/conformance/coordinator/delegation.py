@@ -325,6 +325,18 @@ async def the_same_work_below_itself_is_a_cycle(under: Coordinator) -> None:
     await worker.delegate(skill, "other", parent=below)
 
 
+@coordinator("TREE-2")
+async def a_cycle_may_lead_over_other_work(under: Coordinator) -> None:
+    """The skill and input of a task two levels above are a cycle too; the input alone, for another skill, is none."""
+    outer, inner = under.skill("outer"), under.skill("inner")
+    worker, client = await under.peer(skills=(outer, inner)), await under.peer()
+    top = await worker.offered((await client.delegate(outer, "same", timers=LONG)).task)
+    middle = await worker.offered((await worker.delegate(inner, "same", parent=at(top), timers=LONG)).task)
+    error = await worker.refused("cycle", "task.delegate", **worker.delegation(outer, "same", parent=at(middle)))
+    spelled = str(error.body.get("detail"))
+    check(top.task in spelled and middle.task in spelled, f"the path, {top.task} and {middle.task}", error)
+
+
 @coordinator("TREE-3", also=("TIME-3", "TIME-6"))
 async def a_sub_task_has_no_later_deadline_than_its_parent(under: Coordinator) -> None:
     """A sub-task that asks for an hour below a parent with a minute left is offered with at most a minute."""
@@ -336,6 +348,11 @@ async def a_sub_task_has_no_later_deadline_than_its_parent(under: Coordinator) -
     sub = await worker.delegate(inner, parent=at(offer), limits={"deadlineMs": 3_600_000})
     offered = await worker.offered(sub.task)
     check(0 < offered.body.get("deadlineMs", 0) <= 60_000, "deadlineMs of at most a minute", offered)
+    silent = await worker.offered((await worker.delegate(inner, "silent", parent=at(offer))).task)
+    check(0 < silent.body.get("deadlineMs", 0) <= 60_000, "deadlineMs of its parent's minute", silent)
+    sooner = await worker.delegate(inner, "sooner", parent=at(offer), limits={"deadlineMs": 10_000})
+    offered = await worker.offered(sooner.task)
+    check(0 < offered.body.get("deadlineMs", 0) <= 10_000, "deadlineMs of its own 10 s", offered)
 
 
 @coordinator("TREE-4")
@@ -355,6 +372,46 @@ async def what_is_below_an_ended_task_is_cancelled_unless_it_says_otherwise(unde
     await helper.admitted(await helper.offered(detached.task))
     answer = await worker.confirm(await worker.reviewed(detached.task))
     check(answer.kind == "ok", "ok", answer)
+
+
+@coordinator("TREE-4")
+async def what_is_abandoned_goes_on_and_needs_no_word(under: Coordinator) -> None:
+    """An abandoned sub-task completes with its result, whether it came before the parent's end or comes behind it."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
+    created = await client.delegate(skill, timers=LONG)
+    parent = at(await worker.offered(created.task))
+    early, late, judged = [
+        await helper.offered(
+            (await worker.delegate(inner, value, parent=parent, onParentEnd="abandon", timers=LONG, spec=spec)).task
+        )
+        for value, spec in (("early", {}), ("late", {}), ("judged", {"acceptance": {"evaluator": "human"}}))
+    ]
+    await helper.admitted(early)
+    await worker.reviewed(early.task)
+    await client.request("task.cancel", task=created.task, mode="skip")
+    await client.settled(created.task)
+    check(await client.state(early.task) == "completed", "the one that was reported completed", "")
+    await helper.nothing("task.revoke")
+    for offer, state in ((late, "completed"), (judged, "reported")):
+        await helper.admitted(offer)
+        came = await client.state(offer.task)
+        check(came == state, f"state {state}", came)
+
+
+@coordinator("TREE-4", also=("CANCEL-3",))
+async def a_cancel_goes_down_while_the_parent_winds_down(under: Coordinator) -> None:
+    """A cancel of a task at work asks the agents below it at once, and cooperatively."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client, helper = await under.peer(skills=(skill,)), await under.peer(), await under.peer(skills=(inner,))
+    offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
+    await worker.heartbeat(offer)
+    below = await helper.offered((await worker.delegate(inner, parent=at(offer), timers=LONG)).task)
+    await helper.heartbeat(below)
+    await client.request("task.cancel", task=offer.task, graceMs=60_000)
+    revoke = await helper.take("task.revoke", task=below.task)
+    check(revoke.body.get("mode", "coop") == "coop", "mode coop", revoke)
+    check(await client.state(offer.task) == "canceling", "the parent winding down still", "")
 
 
 @coordinator("TREE-4", also=("CANCEL-2",))
@@ -444,6 +501,64 @@ async def bounds_how_many_sub_tasks_there_are(under: Coordinator) -> None:
     offer = await worker.offered(created.task)
     await worker.delegate(inner, 1, parent=at(offer))
     await worker.refused("budget", "task.delegate", **worker.delegation(inner, 2, parent=at(offer)))
+
+
+@coordinator("BUDGET-3", also=("BUDGET-1",))
+async def what_was_used_is_not_given_away(under: Coordinator) -> None:
+    """Of 100 a sub-task that ended used 70: one that names 31 is refused; with 30 given away, one that names none."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client = await under.peer(skills=(skill, inner)), await under.peer()
+    auto = {"acceptance": {"evaluator": "auto"}}
+    for kind in ("tokens", "costMicro", "steps"):
+        created = await client.delegate(skill, kind, budget={kind: 100}, timers=LONG)
+        offer = await worker.offered(created.task)
+        below = at(offer)
+        used = await worker.delegate(inner, 1, parent=below, budget={kind: 80}, spec=auto)
+        await worker.admitted(await worker.offered(used.task), usage={kind: 70})
+        await worker.settled(used.task)
+        for budget, left in (({kind: 31}, 30), ({kind: 30}, None), ({}, 0), ({kind: 1}, 0)):
+            fields = worker.delegation(inner, budget, parent=below, budget=budget, timers=LONG)
+            if left is None:
+                await worker.offered((await worker.request("task.delegate", **fields)).task)
+                continue
+            data = (await worker.refused("budget", "task.delegate", **fields)).body.get("data") or {}
+            told = (data.get("task"), data.get("kind"), data.get("left"))
+            check(told == (created.task, kind, left), f"{left} {kind} left of {created.task}", data)
+        zero = await worker.delegate(inner, "zero", parent=below, budget={kind: 0})
+        await worker.offered(zero.task)
+        await client.request("task.cancel", task=created.task, mode="skip")
+
+
+@coordinator("BUDGET-2", also=("BUDGET-3",))
+async def a_budget_is_shared_with_the_first_above_that_names_it(under: Coordinator) -> None:
+    """Two levels below a budget of 10 tokens the refusal names the task that has it, past one that names none."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client = await under.peer(skills=(skill, inner)), await under.peer()
+    top = await worker.offered((await client.delegate(skill, budget={"tokens": 10}, timers=LONG)).task)
+    middle = await worker.offered((await worker.delegate(inner, parent=at(top), budget={"steps": 5}, timers=LONG)).task)
+    for budget, kind, left, payer in (
+        ({"tokens": 11}, "tokens", 10, top),
+        ({"tokens": 1, "steps": 6}, "steps", 5, middle),
+    ):
+        fields = worker.delegation(under.skill("leaf"), parent=at(middle), budget=budget)
+        data = (await worker.refused("budget", "task.delegate", **fields)).body.get("data") or {}
+        told = (data.get("task"), data.get("kind"), data.get("left"))
+        check(told == (payer.task, kind, left), f"{left} {kind} left of {payer.task}", data)
+
+
+@coordinator("BUDGET-2", also=("TREE-1",))
+async def bounds_how_many_levels_there_are_below(under: Coordinator) -> None:
+    """With `depth: 1` a sub-task is made and one below it refused with `budget`; with `depth: 0` none is made."""
+    skill, inner = under.skill(), under.skill("inner")
+    worker, client = await under.peer(skills=(skill, inner)), await under.peer()
+    for levels in (1, 0):
+        above = await worker.offered((await client.delegate(skill, budget={"depth": levels}, timers=LONG)).task)
+        top = above.task
+        for level in range(levels):
+            above = await worker.offered((await worker.delegate(inner, level, parent=at(above), timers=LONG)).task)
+        fields = worker.delegation(under.skill("leaf"), parent=at(above))
+        data = (await worker.refused("budget", "task.delegate", **fields)).body.get("data") or {}
+        check((data.get("task"), data.get("kind")) == (top, "depth"), f"the depth of {top}", data)
 
 
 @coordinator("BUDGET-4", also=("LEASE-10",))

@@ -256,20 +256,22 @@ async def heartbeats_keep_a_lease(under: Coordinator) -> None:
     check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)
 
 
-@coordinator("LEASE-1", also=("ART-1", "CHECK-1"))
+@coordinator("LEASE-1", also=("ART-1", "CHECK-1", "CLAIM-8"))
 async def what_else_is_said_under_a_fence_keeps_a_lease_too(under: Coordinator) -> None:
-    """Of two attempts one sends chunks alone, the other checkpoints: each keeps a lease of 1.5 s for longer."""
+    """Of three attempts one sends chunks alone, one checkpoints, one claims: each keeps a lease of 1.5 s for longer."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     timers = {"leaseMs": 1_500, "offerMs": 60_000, "heartbeatMs": 250}
-    offers = [await worker.offered((await client.delegate(skill, timers=timers)).task) for _ in range(2)]
+    offers = [await worker.offered((await client.delegate(skill, timers=timers)).task) for _ in range(3)]
     for offer in offers:
         await worker.heartbeat(offer)
-    streams, saves = (at(offer) for offer in offers)
+    streams, saves, claims = (at(offer) for offer in offers)
+    resource = [{"name": under.name("resource")}]
     for number in range(4):
         await asyncio.sleep(0.5)  # a third of the lease
         await ok(worker, "task.artifact", artifactId="a", chunkNo=number, payload=parts(number), **streams)
         await ok(worker, "task.checkpoint", cpNo=number + 1, baseCp=number, payload=parts(number), **saves)
+        await worker.request("claim.acquire", claimNo=number + 1, claims=resource, **claims)
     for offer in offers:
         counters = (await client.view(offer.task))["metadata"].get("counters") or {}
         check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)

@@ -1,0 +1,318 @@
+"""Wrong coordinators: agents, trees and budgets."""
+
+from __future__ import annotations
+
+from .row import BUDGET, CAPACITY, COORDINATOR, REGISTRY, TASK_STATE, TREE, Wrong, one
+
+__all__ = ["ROWS"]
+
+ROWS: tuple[Wrong, ...] = (
+    Wrong(
+        "keeps-labels-that-are-taken-off",
+        COORDINATOR,
+        "An update to no labels changes nothing.",
+        one(
+            REGISTRY,
+            "labels = dict(message.labels) if message.labels is not None else agent.labels",
+            "labels = dict(message.labels) if message.labels else agent.labels",
+        ),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "drops-labels-with-a-new-card",
+        COORDINATOR,
+        "An update of the card takes the labels away.",
+        one(
+            REGISTRY,
+            "labels = dict(message.labels) if message.labels is not None else agent.labels",
+            ("labels = dict(message.labels) if message.labels is not None else ({} if message.card else agent.labels)"),
+        ),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "takes-no-card-in-an-update",
+        COORDINATOR,
+        "An update of the card changes nothing.",
+        one(REGISTRY, "card = dict(message.card) if message.card is not None else agent.card", "card = agent.card"),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "lets-anybody-update",
+        COORDINATOR,
+        "A member updates another.",
+        one(REGISTRY, 'if agent_id != sender.agent and sender.role != "operator":', "if False:"),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "lets-no-operator-update",
+        COORDINATOR,
+        "An operator does not update an agent.",
+        one(REGISTRY, 'if agent_id != sender.agent and sender.role != "operator":', "if agent_id != sender.agent:"),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "takes-no-grace-for-none-named",
+        COORDINATOR,
+        "A drain without any grace takes nothing away.",
+        one(
+            REGISTRY,
+            '    if message.status == "draining" and message.grace_ms is not None:',
+            '    if message.status == "draining" and message.grace_ms:',
+        ),
+        broken=("REG-4",),
+        areas=("REG-4",),
+    ),
+    Wrong(
+        "does-not-tell-who-was-heard",
+        COORDINATOR,
+        "An agent is listed without the time it was heard.",
+        one(REGISTRY, "seen_ms=max(0, now - connection.seen) if connection else None", "seen_ms=None"),
+        broken=("REG-2",),
+        areas=("REG-2",),
+    ),
+    Wrong(
+        "tells-when-who-is-away-was-heard",
+        COORDINATOR,
+        "An agent that is away was heard just now.",
+        one(
+            REGISTRY,
+            "seen_ms=max(0, now - connection.seen) if connection else None",
+            "seen_ms=max(0, now - connection.seen) if connection else 0",
+        ),
+        broken=("REG-2",),
+        areas=("REG-2",),
+    ),
+    Wrong(
+        "lists-no-credit",
+        COORDINATOR,
+        "An agent is listed with a credit of 0.",
+        one(REGISTRY, "credit=connection.credit_tasks if connection else 0", "credit=0"),
+        broken=("REG-2",),
+        areas=("REG-2",),
+    ),
+    Wrong(
+        "lists-nothing-that-is-held",
+        COORDINATOR,
+        "An agent is listed without the tasks it has.",
+        one(REGISTRY, "holding=list(world.ledger.holding.get(agent.id, ()))", "holding=[]"),
+        broken=("REG-2",),
+        areas=("REG-2",),
+    ),
+    Wrong(
+        "tells-of-no-imposture",
+        COORDINATOR,
+        "A find does not tell of refused hellos.",
+        one(
+            REGISTRY,
+            ("return reply(AgentFound([info(world, agent, now) for agent in found], refusals.shown(impostures)))"),
+            ("return reply(AgentFound([info(world, agent, now) for agent in found], refusals.shown([])))"),
+        ),
+        broken=("REG-2",),
+        areas=("REG-2",),
+    ),
+    Wrong(
+        "takes-one-label-for-all",
+        COORDINATOR,
+        "An agent with one of two labels is asked.",
+        one(CAPACITY, "if labels and any(agent", "if labels and all(agent"),
+        broken=("ROUTE-1",),
+        areas=("ROUTE-1",),
+    ),
+    Wrong(
+        "passes-over-the-cards-modes",
+        COORDINATOR,
+        "The input modes of a card are not looked at.",
+        one(
+            CAPACITY,
+            'skill.get("inputModes") or agent.card.get("defaultInputModes") or [',
+            'skill.get("inputModes") or [',
+        ),
+        broken=("ROUTE-1",),
+        areas=("ROUTE-1",),
+    ),
+    Wrong(
+        "takes-no-plain-text",
+        COORDINATOR,
+        "Who names no input modes takes JSON alone.",
+        one(CAPACITY, ' or ["application/json", "text/plain"]\n', ' or ["application/json"]\n'),
+        broken=("ROUTE-1",),
+        areas=("ROUTE-1",),
+    ),
+    Wrong(
+        "looks-one-level-up",
+        COORDINATOR,
+        "A cycle over other work is not seen.",
+        one(
+            TREE,
+            ("        above = ledger.tasks[above.parent] if above.parent else None\n    return None\n\n\ndef deadline"),
+            "        above = None\n    return None\n\n\ndef deadline",
+        ),
+        broken=("TREE-2",),
+        areas=("TREE-2",),
+    ),
+    Wrong(
+        "takes-one-input-for-a-cycle",
+        COORDINATOR,
+        "The input of the parent for another skill is a cycle.",
+        one(
+            TREE,
+            'if above.spec["skill"] == skill and above.spec_hash == spec_hash:',
+            "if above.spec_hash == spec_hash and above is parent:",
+        ),
+        broken=("TREE-2",),
+        areas=("TREE-2",),
+    ),
+    Wrong(
+        "hands-no-deadline-down",
+        COORDINATOR,
+        "A sub-task that names no deadline has none.",
+        one(TREE, "        return above if own is None else own", "        return own"),
+        broken=("TREE-3",),
+        areas=("TREE-3",),
+    ),
+    Wrong(
+        "cancels-what-is-abandoned",
+        COORDINATOR,
+        "An abandoned sub-task is cancelled with its parent.",
+        one(TREE, 'child.on_parent_end == "cancel":  # an', 'child.on_parent_end != "detach":  # an'),
+        broken=("TREE-4",),
+        areas=("TREE-4",),
+    ),
+    Wrong(
+        "waits-for-a-word-nobody-says",
+        COORDINATOR,
+        "The result of an abandoned sub-task waits for a word.",
+        one(
+            TREE,
+            '    is_left = task.on_parent_end != "detach" and task.parent is not None\n',
+            '    is_left = task.on_parent_end == "cancel" and task.parent is not None\n',
+        ),
+        broken=("TREE-4",),
+        areas=("TREE-4",),
+    ),
+    Wrong(
+        "leaves-a-result-waiting",
+        COORDINATOR,
+        "A result that waits when its parent ends goes on waiting, abandoned.",
+        one(
+            TREE, "    if task.state is not TaskState.REPORTED or not needs_no_word", "    if True or not needs_no_word"
+        ),
+        broken=("TREE-4",),
+        areas=("TREE-4",),
+    ),
+    Wrong(
+        "takes-a-persons-word-as-said",
+        COORDINATOR,
+        "An abandoned result that a person is to judge is taken as reported.",
+        one(TREE, 'return is_left and task.evaluator == "delegator" and', "return is_left and"),
+        broken=("TREE-4",),
+        areas=("TREE-4",),
+    ),
+    Wrong(
+        "kills-what-is-below",
+        COORDINATOR,
+        "A cancel goes down in mode `kill`.",
+        one(
+            TREE,
+            '    records.extend(cancel_children(ledger, task, mode, f"parent',
+            '    records.extend(cancel_children(ledger, task, "kill", f"parent',
+        ),
+        broken=("TREE-4",),
+        areas=("TREE-4",),
+    ),
+    Wrong(
+        "shares-what-is-used-up",
+        COORDINATOR,
+        "A sub-task that names no budget is made where nothing is left.",
+        one(BUDGET, "if wanted > left or (kind not in budget and left == 0):", "if wanted > left:"),
+        broken=("BUDGET-3",),
+        areas=("BUDGET-3",),
+    ),
+    Wrong(
+        "takes-zero-for-something",
+        COORDINATOR,
+        "A budget of zero is refused where nothing is left.",
+        one(BUDGET, "(kind not in budget and left == 0)", "(left == 0)"),
+        broken=("BUDGET-3",),
+        areas=("BUDGET-3",),
+    ),
+    Wrong(
+        "looks-at-tokens-alone",
+        COORDINATOR,
+        "What a sub-task names of other kinds is not looked at.",
+        one(
+            BUDGET,
+            "        wanted = budget.get(kind, 0)\n        if wanted",
+            '        wanted = budget.get(kind, 0) if kind == "tokens" else 0\n        if wanted',
+        ),
+        broken=("BUDGET-3",),
+        areas=("BUDGET-3",),
+    ),
+    Wrong(
+        "gives-away-what-was-used",
+        COORDINATOR,
+        "What was used is left still.",
+        one(BUDGET, "payer.budget[kind] - payer.spent.get(kind, 0) - payer", "payer.budget[kind] - payer"),
+        broken=("BUDGET-3",),
+        areas=("BUDGET-3",),
+    ),
+    Wrong(
+        "counts-no-steps",
+        COORDINATOR,
+        "Steps are a kind that is not counted.",
+        one(TASK_STATE, 'COUNTED = ("tokens", "costMicro", "steps")', 'COUNTED = ("tokens", "costMicro")'),
+        broken=("BUDGET-3",),
+        areas=("BUDGET-3",),
+    ),
+    Wrong(
+        "bounds-no-levels",
+        COORDINATOR,
+        "`depth` bounds nothing.",
+        one(BUDGET, "    return _check_depth(ledger, parent)", "    return None"),
+        broken=("BUDGET-2",),
+        areas=("BUDGET-2",),
+    ),
+    Wrong(
+        "bounds-one-level",
+        COORDINATOR,
+        "`depth` is looked at in the parent alone.",
+        one(
+            BUDGET,
+            (
+                "        above = ledger.tasks.get(above.parent) if above.parent else None\n"
+                "    return None\n"
+                "\n"
+                "\n"
+                "def _left"
+            ),
+            "        above = None\n    return None\n\n\ndef _left",
+        ),
+        broken=("BUDGET-2",),
+        areas=("BUDGET-2",),
+    ),
+    Wrong(
+        "bounds-one-level-more",
+        COORDINATOR,
+        "There is one level more than `depth` says.",
+        one(BUDGET, "if parent.depth + 1 - above.depth > above", "if parent.depth - above.depth > above"),
+        broken=("BUDGET-2",),
+        areas=("BUDGET-2",),
+    ),
+    Wrong(
+        "names-the-parent-as-payer",
+        COORDINATOR,
+        "The refusal names the parent, whoever has the budget.",
+        one(
+            BUDGET,
+            'data={"task": payer.id, "kind": kind, "left": left}',
+            'data={"task": parent.id, "kind": kind, "left": left}',
+        ),
+        broken=("BUDGET-2",),
+        areas=("BUDGET-2",),
+    ),
+)

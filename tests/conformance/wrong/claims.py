@@ -1,0 +1,705 @@
+"""Wrong coordinators: claims and waits."""
+
+from __future__ import annotations
+
+from tests.mutants.table import Edit
+
+from .row import CLAIM_BOOK, CLAIMS, COORDINATOR, NAMES, WAITS, Wrong, one
+
+__all__ = ["ROWS"]
+
+ROWS: tuple[Wrong, ...] = (
+    Wrong(
+        "takes-the-last-mode",
+        COORDINATOR,
+        "A name that is claimed twice has the mode that came last.",
+        one(NAMES, '"x" if "x" in (mode, names.get(claim["name"])) else mode', "mode"),
+        broken=("CLAIM-2",),
+        areas=("CLAIM-2",),
+    ),
+    Wrong(
+        "names-one-holder",
+        COORDINATOR,
+        "Of several that hold a name one is named.",
+        one(
+            CLAIMS,
+            'data={"holders": [_in_way(obstacle) for obstacle in obstacles]}',
+            'data={"holders": [_in_way(obstacle) for obstacle in obstacles[:1]]}',
+        ),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lets-pass-who-does-not-wait",
+        COORDINATOR,
+        "A claim that does not wait passes those that do.",
+        one(
+            CLAIMS,
+            "    if obstacles and message.wait_ms == 0:",
+            (
+                "    if message.wait_ms == 0:\n"
+                "        obstacles = [o for o in obstacles if o.is_held]\n"
+                "    if obstacles and message.wait_ms == 0:"
+            ),
+        ),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-what-is-held-alone",
+        COORDINATOR,
+        "A list by name leaves out what is shared.",
+        one(CLAIMS, 'wanted = {message.name: "x"}', 'wanted = {message.name: "s"}'),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-one-name",
+        COORDINATOR,
+        "A list by name has only claims on just that name.",
+        one(
+            CLAIMS,
+            (
+                "        claims = [book.claims[key] for key in (*book.held.meeting(wanted), "
+                "*book.waiting.meeting(wanted))]"
+            ),
+            "        claims = [c for c in claims if message.name in c.names]",
+        ),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-no-line",
+        COORDINATOR,
+        "A list has nobody who waits.",
+        one(CLAIMS, "    waits.sort(key=lambda wait: wait.standing)", "    waits = []"),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-no-queued-task",
+        COORDINATOR,
+        "A list has no queued task.",
+        one(
+            CLAIMS,
+            "    waits += [wait_of(task, line.names[task.id]) for task in tasks]\n    waits.sort",
+            "    waits.sort",
+        ),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-a-part-unsaid",
+        COORDINATOR,
+        "A list that is cut off does not say so.",
+        one(CLAIMS, "len(held) + len(waits) > message.limit))", "False))"),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "promises-more-than-there-is",
+        COORDINATOR,
+        "A list that is just full says that there are others.",
+        one(CLAIMS, "len(held) + len(waits) > message.limit))", "len(held) + len(waits) >= message.limit))"),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "counts-held-and-waiting-apart",
+        COORDINATOR,
+        "What waits is listed up to the limit, whatever is held.",
+        one(CLAIMS, "next_ones = waits[: message.limit - len(shown)]", "next_ones = waits[: message.limit]"),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-claims-of-all-tasks",
+        COORDINATOR,
+        "A list by task has all claims.",
+        one(
+            CLAIMS,
+            "    if message.task is not None:\n        claims = [claim for claim",
+            "    if False:\n        claims = [claim for claim",
+        ),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "lists-the-line-by-age",
+        COORDINATOR,
+        "The line is listed by age alone.",
+        one(CLAIMS, "    waits.sort(key=lambda wait: wait.standing)", "    waits.sort(key=lambda wait: wait.lsn)"),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "does-not-list-what-is-in-the-way",
+        COORDINATOR,
+        "What waits is listed without what it waits for.",
+        one(CLAIMS, ('        told["waitsFor"] = [_in_way(obstacle) for obstacle in obstacles[:_IN_WAY_SHOWN]]\n'), ""),
+        broken=("CLAIM-3",),
+        areas=("CLAIM-3",),
+    ),
+    Wrong(
+        "passes-over-another-mode",
+        COORDINATOR,
+        "A claim in another mode is taken for the one before.",
+        one(CLAIMS, "    if known.names != again.names:", "    if set(known.names) != set(again.names):"),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
+        "tells-all-the-time-again",
+        COORDINATOR,
+        "A claim that is repeated is told all of its time, and not what is left.",
+        one(
+            CLAIMS,
+            "    return reply(_granted(known, now), *regained)",
+            "    return reply(_granted(known, known.at), *regained)",
+        ),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
+        "is-always-next-in-line",
+        COORDINATOR,
+        "A claim that is repeated is told that it is next.",
+        one(
+            CLAIMS,
+            "return reply(ClaimQueued(known.claim_no, ahead + 1, known.task",
+            "return reply(ClaimQueued(known.claim_no, 1, known.task",
+        ),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
+        "counts-claims-over-processes",
+        COORDINATOR,
+        "The numbers of claims go on with the next process.",
+        (
+            Edit(
+                CLAIMS,
+                "        under=sender.instance if of_agent else str(message.fence),",
+                '        under="" if of_agent else str(message.fence),',
+            ),
+            Edit(
+                CLAIMS,
+                "        under = sender.instance if message.task is None else str(message.fence)",
+                '        under = "" if message.task is None else str(message.fence)',
+            ),
+        ),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
+        "counts-claims-over-attempts",
+        COORDINATOR,
+        "The numbers of a task's claims go on with the next attempt.",
+        (
+            Edit(
+                CLAIMS,
+                "        under=sender.instance if of_agent else str(message.fence),",
+                "        under=sender.instance,",
+            ),
+            Edit(
+                CLAIMS,
+                "        under = sender.instance if message.task is None else str(message.fence)",
+                "        under = sender.instance",
+            ),
+        ),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
+        "forgets-a-deadlock",
+        COORDINATOR,
+        "A claim that was given up is `stale` when it is repeated.",
+        one(
+            CLAIMS,
+            ('    if known.ended == "deadlock":\n        return _deadlocked(Deadlock(known, known.cycle), regained)\n'),
+            "",
+        ),
+        broken=("WAIT-3",),
+        areas=("WAIT-3",),
+    ),
+    Wrong(
+        "ends-a-wait-unsaid",
+        COORDINATOR,
+        "Whose attempt has ended is not told that it waits no more.",
+        one(CLAIMS, '"ended", is_told=claim.is_waiting)', '"ended", is_told=False)'),
+        broken=("CLAIM-5",),
+        areas=("CLAIM-5",),
+    ),
+    Wrong(
+        "tells-the-end-of-what-was-held",
+        COORDINATOR,
+        "A claim that ends with its attempt is denied once more.",
+        one(CLAIMS, '"ended", is_told=claim.is_waiting)', '"ended", is_told=True)'),
+        broken=("CLAIM-5",),
+        areas=("CLAIM-5",),
+    ),
+    Wrong(
+        "grants-what-is-over",
+        COORDINATOR,
+        "A grant that is over is told all the same.",
+        one(
+            CLAIMS,
+            ('    if entry.kind == "claim.granted" and claim is not None:\n        return _granted(claim, now)\n'),
+            (
+                '    if entry.kind == "claim.granted":\n'
+                "        return _granted(claim, now) if claim else ClaimGranted(number, "
+                'facts.get("claimFence", 1), [], task, fence)\n'
+            ),
+        ),
+        broken=("CLAIM-5",),
+        areas=("CLAIM-5",),
+    ),
+    Wrong(
+        "denies-what-was-given-back",
+        COORDINATOR,
+        "Who gives its place in line back is told a denial.",
+        one(CLAIMS, "is_told=claim.agent != agent and claim.is_waiting)", "is_told=claim.is_waiting)"),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "keeps-whoever-waits-in-line",
+        COORDINATOR,
+        "A claim that waits is not given back.",
+        one(
+            CLAIMS,
+            "    if claim is None or claim.ended:\n        return reply(Ok())",
+            "    if claim is None or claim.ended or claim.is_waiting:\n        return reply(Ok())",
+        ),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "knows-no-claim-by-its-number",
+        COORDINATOR,
+        "A claim is not given back by its number.",
+        one(
+            CLAIMS,
+            "        claim = book.find(owner_of(message.task, agent), under, message.claim_no or 0)",
+            "        claim = None",
+        ),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "takes-fence-and-number",
+        COORDINATOR,
+        "A release may name a fence and a number.",
+        one(
+            CLAIMS,
+            "    if (message.claim_fence is None) == (message.claim_no is None):",
+            "    if message.claim_fence is None and message.claim_no is None:",
+        ),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "lets-no-operator-release",
+        COORDINATOR,
+        "An operator does not release another's claim.",
+        one(CLAIMS, ' and sender.role != "operator":\n        return _not_mine', ":\n        return _not_mine"),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "takes-an-attempts-claim-for-the-principals",
+        COORDINATOR,
+        "What an attempt holds another process of the principal gives back.",
+        one(
+            CLAIMS,
+            "return claim.agent == agent or (claim.task is None and principal_of",
+            "return claim.agent == agent or (principal_of",
+        ),
+        broken=("CLAIM-6",),
+        areas=("CLAIM-6",),
+    ),
+    Wrong(
+        "claims-for-ever",
+        COORDINATOR,
+        "A claim without a task and a time has none.",
+        one(
+            CLAIMS,
+            ("ttl_ms=world.policy.claim_ttl_ms if of_agent and message.ttl_ms is None else message.ttl_ms"),
+            "ttl_ms=message.ttl_ms",
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "ends-an-attempts-claim-by-the-clock",
+        COORDINATOR,
+        "A claim for a task has a time where it names none.",
+        one(
+            CLAIMS,
+            ("ttl_ms=world.policy.claim_ttl_ms if of_agent and message.ttl_ms is None else message.ttl_ms"),
+            "ttl_ms=world.policy.claim_ttl_ms if message.ttl_ms is None else message.ttl_ms",
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "renews-for-anybody",
+        COORDINATOR,
+        "Whoever knows a fence renews its claim.",
+        one(
+            CLAIMS,
+            "    if not _is_mine(sender, claim):\n        return _not_mine(sender, claim)\n    ttl_ms",
+            "    ttl_ms",
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "renews-for-a-minute",
+        COORDINATOR,
+        "A renewal without a time is for a minute.",
+        one(CLAIMS, "    ttl_ms = message.ttl_ms or claim.ttl_ms\n", "    ttl_ms = message.ttl_ms or 60_000\n"),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "adds-a-renewal",
+        COORDINATOR,
+        "A renewal adds its time to what is left.",
+        one(
+            CLAIM_BOOK,
+            "claim.ttl_ms, claim.until = record.ttl_ms, record.at + record.ttl_ms",
+            "claim.ttl_ms, claim.until = record.ttl_ms, (claim.until or record.at) + record.ttl_ms",
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "renews-for-longer-only",
+        COORDINATOR,
+        "A renewal never makes the time shorter.",
+        one(
+            CLAIM_BOOK,
+            "claim.ttl_ms, claim.until = record.ttl_ms, record.at + record.ttl_ms",
+            ("claim.ttl_ms, claim.until = record.ttl_ms, max(claim.until or 0, record.at + record.ttl_ms)"),
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "counts-the-wait",
+        COORDINATOR,
+        "The time of a claim runs while it waits.",
+        one(
+            CLAIM_BOOK,
+            "claim.until = None if claim.ttl_ms is None else record.at + claim.ttl_ms",
+            "claim.until = None if claim.ttl_ms is None else claim.at + claim.ttl_ms",
+        ),
+        broken=("CLAIM-7",),
+        areas=("CLAIM-7",),
+    ),
+    Wrong(
+        "claims-for-a-task-without-an-attempt",
+        COORDINATOR,
+        "A claim names a task and no fence.",
+        one(CLAIMS, "    if (message.task is None) != (message.fence is None):", "    if False:"),
+        broken=("CLAIM-8",),
+        areas=("CLAIM-8",),
+    ),
+    Wrong(
+        "takes-no-task-for-a-stale-one",
+        COORDINATOR,
+        "A claim for no task is `stale`.",
+        one(
+            CLAIMS,
+            "    if task is None:\n        return no_task(task_id)\n    regained",
+            '    if task is None:\n        return refuse(ErrorCode.STALE, "no")\n    regained',
+        ),
+        broken=("CLAIM-8",),
+        areas=("CLAIM-8",),
+    ),
+    Wrong(
+        "ends-a-claim-with-the-lease",
+        COORDINATOR,
+        "A claim for a task ends when the lease lapses.",
+        one(
+            CLAIMS,
+            "    if task.authority is not None and task.authority.is_open:\n        alive",
+            (
+                "    if task.authority is not None and task.authority.is_open and not "
+                "task.authority.lapsed:\n"
+                "        alive"
+            ),
+        ),
+        broken=("CLAIM-8",),
+        areas=("CLAIM-8",),
+    ),
+    Wrong(
+        "lets-an-agent-hold-a-name-twice",
+        COORDINATOR,
+        "Claims of one agent do not conflict.",
+        one(
+            WAITS,
+            '        return self.owner == owner and owner.startswith("task:")',
+            "        return self.owner == owner",
+        ),
+        broken=("CLAIM-8",),
+        areas=("CLAIM-8",),
+    ),
+    Wrong(
+        "does-not-hear-a-claim",
+        COORDINATOR,
+        "A claim renews no lease.",
+        one(
+            CLAIMS,
+            "    regained = regain(world, task, agent, fence, now)\n",
+            (
+                "    until = world.live.lease_until.get(task.id)\n"
+                "    regained = regain(world, task, agent, fence, now)\n"
+                "    if until is not None and regained is not None:\n"
+                "        world.live.lease_until[task.id] = until\n"
+            ),
+        ),
+        broken=("LEASE-1",),
+        areas=("LEASE-1",),
+    ),
+    Wrong(
+        "lets-tasks-in-line-without-priority",
+        COORDINATOR,
+        "A task stands in line with priority 0.",
+        one(WAITS, 'names, what.spec.get("priority", 0), what.lsn, what.at)', "names, 0, what.lsn, what.at)"),
+        broken=("CLAIM-9",),
+        areas=("CLAIM-9",),
+    ),
+    Wrong(
+        "holds-resources-without-priority",
+        COORDINATOR,
+        "What comes with a lease has priority 0.",
+        one(CLAIM_BOOK, '    priority = ledger.tasks[record.task].spec.get("priority", 0)', "    priority = 0"),
+        broken=("CLAIM-9",),
+        areas=("CLAIM-9",),
+    ),
+    Wrong(
+        "grants-the-attempt-before",
+        COORDINATOR,
+        "A lapsed attempt is granted what the next offer has.",
+        one(CLAIMS, "    return [] if is_kept_for_next(world.ledger, claim) else [Claimed", "    return [Claimed"),
+        broken=("CLAIM-9",),
+        areas=("CLAIM-9",),
+    ),
+    Wrong(
+        "calls-equals-back",
+        COORDINATOR,
+        "A claim of the same priority is called back.",
+        one(
+            WAITS,
+            "claim.preemptible and priority > claim.priority)",
+            "claim.preemptible and priority >= claim.priority)",
+        ),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "calls-some-back",
+        COORDINATOR,
+        "Who is willing is called back though another is not.",
+        one(
+            CLAIMS,
+            ("    if not all(gives_way(obstacle, claim.priority) for obstacle in obstacles):\n        return []\n"),
+            "    obstacles = [o for o in obstacles if gives_way(o, claim.priority)]\n",
+        ),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "calls-back-at-once-or-never",
+        COORDINATOR,
+        "Who waits calls nobody back later.",
+        one(
+            CLAIMS,
+            ("    if obstacles:\n        return _called_back(world, claim, obstacles, now)\n    return [] if"),
+            "    if obstacles:\n        return []\n    return [] if",
+        ),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "does-not-list-what-is-called-back",
+        COORDINATOR,
+        "A list does not say what was called back.",
+        one(CLAIMS, '    if claim.recalled:\n        shown["recalled"] = claim.recalled\n', ""),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "tells-all-the-grace-again",
+        COORDINATOR,
+        "A recall that is told again has all of its grace.",
+        one(CLAIMS, 'grace_ms = 0 if claim is None else max(0, facts["graceAt"] - now)', "grace_ms = 10_000"),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "forgets-a-recall-at-a-renewal",
+        COORDINATOR,
+        "A claim that was called back is kept by a renewal.",
+        one(
+            CLAIM_BOOK,
+            "    claim.ttl_ms, claim.until = record.ttl_ms, record.at + record.ttl_ms",
+            ('    claim.recalled = ""\n    claim.ttl_ms, claim.until = record.ttl_ms, record.at + record.ttl_ms'),
+        ),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "waits-for-ever-for-who-was-called-back",
+        COORDINATOR,
+        "A claim that was called back does not end by itself.",
+        one(
+            CLAIMS,
+            (
+                "times = [time for time in (claim.until, claim.grace_at if claim.recalled else None) if "
+                "time is not None]"
+            ),
+            "times = [time for time in (claim.until,) if time is not None]",
+        ),
+        broken=("CLAIM-10",),
+        areas=("CLAIM-10",),
+    ),
+    Wrong(
+        "gives-the-oldest-wait-up",
+        COORDINATOR,
+        "Of two equal waits the older one is given up.",
+        one(WAITS, "key=lambda wait: (wait.priority, -wait.lsn)", "key=lambda wait: (wait.priority, wait.lsn)"),
+        broken=("WAIT-2",),
+        areas=("WAIT-2",),
+    ),
+    Wrong(
+        "breaks-one-circle",
+        COORDINATOR,
+        "Of two circles that a wait closes one is broken.",
+        one(
+            WAITS,
+            "        graph.given_up.append(victim)\n    return found",
+            "        graph.given_up.append(victim)\n        break\n    return found",
+        ),
+        broken=("WAIT-2",),
+        areas=("WAIT-2",),
+    ),
+    Wrong(
+        "sees-no-line-in-a-circle",
+        COORDINATOR,
+        "Nobody waits for who comes before it in line.",
+        one(
+            WAITS,
+            "        found = in_the_way(self.ledger, self.live, wait)\n",
+            "        found = [o for o in in_the_way(self.ledger, self.live, wait) if o.is_held]\n",
+        ),
+        broken=("WAIT-2",),
+        areas=("WAIT-2",),
+    ),
+    Wrong(
+        "takes-its-own-wait-for-a-circle",
+        COORDINATOR,
+        "An agent that waits for its own claim is in a circle.",
+        one(WAITS, "if not is_passing and obstacle.owner != owner:", "if not is_passing:"),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "waits-for-what-gives-way",
+        COORDINATOR,
+        "A circle in which a claim is called back is broken.",
+        one(
+            WAITS,
+            "is_passing = isinstance(wait.what, Claim) and gives_way(obstacle, wait.priority)",
+            "is_passing = False",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "takes-every-parent-for-one-that-waits",
+        COORDINATOR,
+        "A parent at work waits for its sub-tasks.",
+        one(
+            WAITS,
+            ("    if task is None or not _only_waits(live, task):\n        return []\n    return [child.id"),
+            "    if task is None:\n        return []\n    return [child.id",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "waits-for-what-is-detached",
+        COORDINATOR,
+        "A parent waits for a sub-task that outlasts it.",
+        one(
+            WAITS,
+            'for child in ledger.open_children(task) if child.on_parent_end == "cancel"]',
+            "for child in ledger.open_children(task)]",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "sees-no-question-in-a-circle",
+        COORDINATOR,
+        "Who asks waits for nobody.",
+        one(
+            WAITS,
+            "        if asked is not None:\n            yield _Step",
+            "        if False:\n            yield _Step",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "takes-a-waiting-parent-for-deaf",
+        COORDINATOR,
+        "Who only waits is not there to answer.",
+        one(
+            WAITS,
+            ("is_kept = above is not None and above.holder is not None and not _only_waits(live, above)"),
+            "is_kept = above is not None and above.holder is not None",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "sees-no-group-in-a-circle",
+        COORDINATOR,
+        "A group waits for nobody.",
+        one(
+            WAITS,
+            "        return [child.id for child in self.ledger.open_children(task)]\n\n    def stuck",
+            "        return []\n\n    def stuck",
+        ),
+        broken=("WAIT-1",),
+        areas=("WAIT-1",),
+    ),
+    Wrong(
+        "sees-no-busy-agent-in-a-circle",
+        COORDINATOR,
+        "A queued task waits for no agent.",
+        one(WAITS, "        return all_busy(self.ledger, self.live, task)", "        return []"),
+        broken=("WAIT-4",),
+        areas=("WAIT-4",),
+    ),
+    Wrong(
+        "does-not-tell-what-is-wanted",
+        COORDINATOR,
+        "A circle has no `wants`.",
+        one(WAITS, ', "wants": list(step.wait.names)}', "}"),
+        broken=("WAIT-3",),
+        areas=("WAIT-3",),
+    ),
+    Wrong(
+        "tells-its-own-name",
+        COORDINATOR,
+        "A circle names what is wanted and not what is in the way.",
+        one(WAITS, '"name": step.name,', '"name": list(step.wait.names)[0],'),
+        broken=("WAIT-3",),
+        areas=("WAIT-3",),
+    ),
+)

@@ -1,0 +1,135 @@
+"""Wrong clients."""
+
+from __future__ import annotations
+
+from .row import CLIENT, CLIENT_FILE, CODEC, DELEGATION, FORMS, SESSION, UNCOUNTED, Wrong, one, written_as
+
+__all__ = ["ROWS"]
+
+ROWS: tuple[Wrong, ...] = (
+    Wrong(
+        "confirms-another-hash",
+        CLIENT,
+        "The client confirms a hash that it has made up.",
+        one(
+            DELEGATION,
+            "            TaskConfirm(delegation.task, review.rev, review.result_hash, verdict,",
+            '            TaskConfirm(delegation.task, review.rev, "sha256:" + 64 * "0", verdict,',
+        ),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "believes-what-a-review-names",
+        CLIENT,
+        "The client confirms the hash that came with a result, whatever the result is.",
+        one(
+            "a2a/delegator.py", "                if not review.is_what_its_hash_says:\n", "                if False:\n"
+        ),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "draws-a-new-key-each-time",
+        CLIENT,
+        "A delegation that is said again has another key.",
+        one(
+            SESSION,
+            "        self._send(self._outbox.values())\n",
+            "        for frame in self._outbox.values():\n"
+            '            if frame.message.kind == "task.delegate" and self._sent_before:\n'
+            "                frame.message.key = self._new_id()\n"
+            "        self._sent_before = True\n"
+            "        self._send(self._outbox.values())\n",
+        )
+        + one(
+            SESSION, '        self._hello_id = ""\n', '        self._hello_id = ""\n        self._sent_before = False\n'
+        ),
+        broken=("RPC-3",),
+    ),
+    Wrong(
+        "says-its-word-once",
+        CLIENT,
+        "A confirmation that had no answer when the connection ended is not said again.",
+        one(
+            SESSION,
+            "        self._send(self._outbox.values())\n",
+            "        self._send(\n"
+            '            frame for frame in self._outbox.values() if frame.message.kind != "task.confirm"\n'
+            "        )\n",
+        ),
+        broken=("RPC-3",),
+        areas=("RPC-3",),
+        quick=True,
+    ),
+    Wrong(
+        "takes-a-review-behind-a-gap",
+        CLIENT,
+        "The client goes on when an entry of its mailbox is missing.",
+        one(SESSION, "        if mseq != self._cursor + 1:", "        if False:"),
+        broken=("MAIL-7",),
+    ),
+    Wrong(
+        "does-not-count-an-unknown-entry",
+        CLIENT,
+        "A mailbox entry of an unknown kind has no place in the client's count.",
+        UNCOUNTED,
+        broken=("WIRE-7",),
+    ),
+    Wrong(
+        "takes-any-version",
+        CLIENT,
+        "The client goes on where the welcome names a version that it does not speak.",
+        one(SESSION, "        if agree(message.version, message.version) is None:", "        if False:"),
+        broken=("HELLO-2",),
+    ),
+    Wrong(
+        "leaves-pings-unanswered",
+        CLIENT,
+        "A ping gets no pong.",
+        one(SESSION, "            self._out.append(Frame(self._new_id(), Pong(message.nonce), re=frame.id))\n", ""),
+        broken=("RPC-5",),
+    ),
+    Wrong(
+        "waits-for-what-was-told-before",
+        CLIENT,
+        "A client whose key stands for a task that is there does not look what became of it.",
+        one(DELEGATION, "            if not message.created:\n", "            if False:\n"),
+        broken=("TASK-7",),
+    ),
+    Wrong(
+        "confirms-what-it-did-not-look-at",
+        CLIENT,
+        "A result is confirmed under the hash that came with it, whatever it is.",
+        one("a2a/delegator.py", "                if not review.is_what_its_hash_says:", "                if False:"),
+        broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "is-the-same-process-each-time",
+        CLIENT,
+        "All runs of the client have one id.",
+        one(
+            CLIENT_FILE,
+            '    identity = Identity(f"{principal}#{suffix}", instance_id',
+            '    identity = Identity(f"{principal}#0", instance_id',
+        ),
+        broken=("ID-3",),
+    ),
+    Wrong(
+        "watches-from-a-text",
+        CLIENT,
+        "The generation a watch begins behind is a text.",
+        written_as("task.watch", '        body["fromGen"] = str(body.get("fromGen", 0))\n'),
+        broken=("WIRE-3",),
+        areas=(FORMS, "TASK-7"),
+    ),
+    Wrong(
+        "writes-nil-for-what-it-does-not-say",
+        CLIENT,
+        "A field that is not said is written as nil.",
+        one(
+            CODEC,
+            "        item = getattr(message, attribute)\n        if item is None or (skip_empty and not item):",
+            "        item = getattr(message, attribute)\n        if skip_empty and not item:",
+        ),
+        broken=("WIRE-11",),
+    ),
+)
