@@ -194,6 +194,20 @@ async def a_repeat_tells_how_the_claim_stands_now(under: Coordinator) -> None:
 
 
 @coordinator("CLAIM-4")
+async def a_number_below_the_newest_is_stale(under: Coordinator) -> None:
+    """One that was passed over, and one that was denied before a newer one was taken, are refused with `stale`."""
+    held, (one, two) = under.name("a"), [await under.peer() for _ in range(2)]
+    await granted(two, 1, held)
+    for _ in range(2):
+        await denied(one, 3, held)
+    await granted(one, 5, under.name("b"))
+    for number in (3, 4):
+        answer = await claim(one, number, under.name("c"))
+        check(answer.kind == "error" and answer.code == "stale", f"error stale to claim {number}", answer)
+    await granted(one, 6, under.name("c"))
+
+
+@coordinator("CLAIM-4")
 async def numbers_begin_anew_with_the_instance_and_the_attempt(under: Coordinator) -> None:
     """Claim 1 of an agent, of its next process, of an attempt of its, and of the next attempt are four claims."""
     who, skill, client = under.name("worker"), under.skill(), await under.peer()

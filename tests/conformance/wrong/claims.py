@@ -10,6 +10,14 @@ __all__ = ["ROWS"]
 
 ROWS: tuple[Wrong, ...] = (
     Wrong(
+        "takes-any-unused-number",
+        COORDINATOR,
+        "A claim under a number below the newest is a new one.",
+        one(CLAIMS, "    if claim.claim_no <= newest:\n", "    if claim.claim_no < 0:\n"),
+        broken=("CLAIM-4",),
+        areas=("CLAIM-4",),
+    ),
+    Wrong(
         "takes-the-last-mode",
         COORDINATOR,
         "A name that is claimed twice has the mode that came last.",
