@@ -772,6 +772,8 @@ async def a_raised_conflict_disputes_the_results_it_is_about(under: Coordinator)
     check(opened.body.get("rule") == "raise" and len(opened.body["subjects"]) == 2, "rule raise, two subjects", opened)
     page = await client.request("conflict.list", task=tasks[0])
     check([view.get("conflict") for view in page.body["conflicts"]] == [first.body["conflict"]], "it is listed", page)
+    states = [await client.state(task) for task in tasks]
+    check(states == ["disputed", "disputed"], "both disputed", states)
     for task in tasks:
         await client.request("task.cancel", task=task)
 
