@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-__all__ = ["KeyFilter"]
+__all__ = ["KeyFilter", "digest_of_key"]
 
 _FIRST = 4096
 """Keys the first layer takes."""
@@ -62,7 +62,12 @@ def _is_in(layer: bytearray, start: int, step: int) -> bool:
     return True
 
 
-def _digest(scope: str, key: str) -> tuple[int, int]:
+def digest_of_key(scope: str, key: str) -> bytes:
+    """Return 16 bytes that stand for a key: those of two keys differ, but for what chance does."""
     # The length in front: ("ab", "c") and ("a", "bc") are two keys.
-    digest = hashlib.blake2b(f"{len(scope)}:{scope}{key}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{len(scope)}:{scope}{key}".encode(), digest_size=16).digest()
+
+
+def _digest(scope: str, key: str) -> tuple[int, int]:
+    digest = digest_of_key(scope, key)
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big") | 1

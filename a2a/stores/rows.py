@@ -7,13 +7,13 @@ by its place among the digests in the row. It knows the columns' order in `sql/q
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
+from ..engine.filter import digest_of_key
 from ..engine.plain import LARGE_BYTES
 from ..errors import StoreCorrupt
 from ..protocol.codec import aside, pack, unpack
@@ -92,9 +92,7 @@ def to_rows(entries: Sequence[Entry], archived: Sequence[ArchiveEntry], blobs: B
 
 def hash_of_key(scope: str, key: str) -> int:
     """Return the number by which a task is found that was delegated with a key; two keys may have the same."""
-    # The length in front: ("ab", "c") and ("a", "bc") are two keys.
-    digest = hashlib.blake2b(f"{len(scope)}:{scope}{key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> (64 - _HASH_BITS)
+    return int.from_bytes(digest_of_key(scope, key)[:8], "big") >> (64 - _HASH_BITS)
 
 
 def of_key(scope: str, key: str) -> dict[str, object]:
