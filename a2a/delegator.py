@@ -775,24 +775,23 @@ class TaskHandle:
             Overruled: a conflict went against it since it was read, and it was not accepted. Once told, say it again
                 to accept it all the same.
         """
-        known, has_counted = self._known, False
-        while not has_counted:
+        known = self._known
+        while True:
             read = self._read or known.review
             if read is not None and read.overruled != self._told:
                 self._check_stands(read)
             try:
                 await self._say(self._owner.link.delegations.confirm(known, read=read), "confirm")
-                has_counted = True
+                break
             except GenerationMismatch:
+                assert read is not None, "a word was said on it"
                 await self._look_again(read)
         self._was_confirmed = True
 
-    async def _look_again(self, read: Review | None) -> None:
+    async def _look_again(self, read: Review) -> None:
         """Learn what became of the task while a word on its result was on the way (spec ACCEPT-8)."""
         found = expect(await self._owner.link.call(TaskGet(self.id, content=False)), TaskFound)
         metadata = found.view.get("metadata", {})
-        if read is None:
-            return
         read.generation = found.generation
         if (metadata.get("rev"), metadata.get("resultHash")) == (read.rev, read.result_hash):
             read.overruled = metadata.get("overruled", "")

@@ -350,6 +350,7 @@ async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown
     while True:
         looked_at = await client.get(task.id)
         metadata = looked_at["metadata"]
+        generation = int(metadata["generation"])
         with shown.paused():
             out.value(artifacts_value(looked_at["artifacts"]))
             if "overruled" in metadata:
@@ -358,10 +359,10 @@ async def _have_accepted(client: Client, task: TaskHandle, common: Common, shown
             said = (await read_line()).strip()
         if said.lower() not in ("y", "yes"):
             await client.reject(task.id, said)
-            return int(metadata["generation"])
+            return generation
         try:
-            await client.confirm(task.id, if_generation=metadata["generation"])
-            return int(metadata["generation"])
+            await client.confirm(task.id, if_generation=generation)
+            return generation
         except GenerationMismatch:
             out.note(f"{task.id} has gone on since: look at it again")
 
