@@ -59,7 +59,7 @@ from .protocol.messages import (
     ContextEventNotice,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Message,
     TaskDecline,
     TaskReport,
@@ -450,7 +450,7 @@ class Link:
     def _there_or_back(self) -> str:
         return "back" if self._welcomed.done() else "there"
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[HeldStill]:
         return self.work.held()
 
     def _is_too_late(self, started: float) -> bool:

@@ -28,6 +28,7 @@ from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
 from .errors import StoreError
+from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
 from .loop import running_loop
@@ -160,7 +161,7 @@ class Server:
             await self._load_snapshot()
             entries = self.store.read(self.coordinator.ledger.lsn)
             self.coordinator.fold(self._records(entries))
-            self.coordinator.begin(self.clock())
+            self.coordinator.begin(new_secret(), self.clock())
         except StoreError:
             await self.store.aclose()
             raise

@@ -48,7 +48,7 @@ class Engine:
     _connections: int = 0
 
     def __post_init__(self) -> None:
-        self.coordinator.begin(self.now)
+        self.coordinator.begin("key", self.now)
 
     def join(self, agent: str, skills: Sequence[str] = (), tasks: int = 0) -> int:
         """Have an agent, or with no skills a client, come in; return its connection."""

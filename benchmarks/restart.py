@@ -57,7 +57,7 @@ class _Town:
         self._numbers = 0
         self._waiting = asyncio.Event()
         self._behind = 0
-        self.coordinator.restore((), self.now)
+        self.coordinator.restore((), "key", self.now)
         for connection, name, described in ((CLIENT, "client", None), (AGENT, "agent", card(crowd.SKILL))):
             self.coordinator.opened(connection, "secret", self.now)
             hello = Hello(["1.0", "1.0"], name, f"{name}-1", 1, card=described, credit=Credit(2 * TOGETHER, 256))  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ REASONS: dict[str, str] = {
     "TIME-2": "the suite does not set the clock of the machine the implementation runs on",
     "TIME-5": "when a deadline that passed during a crash fires depends on the leases of the whole ledger (TIME-4)",
     "DURABLE-3": "the suite does not fill the disk of the implementation, nor take it away",
-    "DURABLE-7": "it takes a copy of the ledger from before, put in the place of the one that is there",
     "DURABLE-8": "when a task leaves memory cannot be told from outside: it is answered as before",
     "DURABLE-9": "what is said about an archived task is answered as about any ended one, which other cases try",
     "DURABLE-10": "the hash is in the ledger, whose form is the implementation's own",

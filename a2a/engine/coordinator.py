@@ -191,10 +191,10 @@ class Coordinator:
         self._keep_refusals(self._refusals.take_all(now))
         self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
-    def restore(self, records: Iterable[Record], now: int) -> None:
+    def restore(self, records: Iterable[Record], fresh_key: str, now: int) -> None:
         """Fold stored records back, then begin a new epoch: for whoever takes no time over the first."""
         self.fold(records)
-        self.begin(now)
+        self.begin(fresh_key, now)
 
     def fold(self, records: Iterable[Record]) -> None:
         """Fold stored records back. Call it once, first; then `begin`."""
@@ -204,15 +204,20 @@ class Coordinator:
             self.ledger.stirred.clear()
             self.ledger.closed.clear()
 
-    def begin(self, now: int) -> None:
-        """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard."""
+    def begin(self, fresh_key: str, now: int) -> None:
+        """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard.
+
+        Args:
+            fresh_key: a secret that the ledger keeps to prove its fences with, unless it has one (spec DURABLE-7).
+        """
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
         self.ledger.posted.clear()
         self.ledger.freed.clear()
         self.ledger.stirred.clear()
         self.live.restored_lsn = self.ledger.lsn
-        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1, self.ledger.namespace))
+        proof_key = "" if self.ledger.proof_key else fresh_key
+        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1, self.ledger.namespace, proof_key))
         leases = [
             task.durations.lease_ms
             for task in self.ledger.open_tasks.values()

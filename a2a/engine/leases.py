@@ -7,6 +7,7 @@ coordinator to hand the task on.
 
 from __future__ import annotations
 
+import hmac
 from enum import Enum, auto
 from typing import Any, Literal
 
@@ -38,9 +39,16 @@ __all__ = [
     "on_task_decline",
     "on_task_heartbeat",
     "on_task_yield",
+    "proof",
     "regain",
     "withdraw",
 ]
+
+
+def proof(ledger: Ledger, agent: str, task: str, fence: int) -> str:
+    """Return what shows that this ledger, or the one it was copied from, minted a fence for an agent (DURABLE-7)."""
+    fields = f"{fence}\n{task}\n{agent}"  # only the one in the middle may have line breaks
+    return hmac.digest(ledger.proof_key.encode(), fields.encode(), "sha256").hex()[:32]
 
 
 class Case(Enum):

@@ -107,6 +107,8 @@ class Ledger:
         self.at = 0
         """The newest clock reading recorded; time never goes back behind it."""
         self.epoch = 0
+        self.proof_key = ""
+        """What proofs of its fences are made with: every copy of the ledger has it, and nobody else."""
         self.principals: dict[str, str] = {}
         self.agents: dict[str, Agent] = {}
         self.mailboxes: dict[str, Mailbox] = {}
@@ -505,6 +507,7 @@ def _count(counts: dict[str, int], name: str, change: int) -> None:
 
 def _coordinator_started(ledger: Ledger, record: CoordinatorStarted, lsn: int) -> None:
     ledger.epoch = record.epoch
+    ledger.proof_key = record.proof_key or ledger.proof_key
 
 
 def _coordinator_stopped(ledger: Ledger, record: CoordinatorStopped, lsn: int) -> None:

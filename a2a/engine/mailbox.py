@@ -21,6 +21,7 @@ from .budget import remaining
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
+from .leases import proof
 from .ledger import ABOUT_CONFLICTS, MailboxEntry
 from .live import World
 from .results import settled_notice
@@ -128,6 +129,7 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
         dossier=dossier(task, fence),
         budget=remaining(ledger, task) or None,  # type: ignore[arg-type]
         claims=granted_names(ledger, task, fence),
+        proof=proof(ledger, agent, task.id, fence),
     )
 
 

@@ -93,6 +93,8 @@ class CoordinatorStarted(Record):
     epoch: int
     namespace: str = ""
     """Whose ledger it is; empty where a version wrote it that did not say."""
+    proof_key: str = ""
+    """What proofs of its fences are made with from now on; empty where it has one."""
 
 
 @dataclass(slots=True)

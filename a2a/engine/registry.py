@@ -14,7 +14,7 @@ from ..protocol.messages import (
     AgentUpdate,
     Bye,
     Credit,
-    Held,
+    HeldStill,
     HeldVerdict,
     Hello,
     Limits,
@@ -31,7 +31,7 @@ from . import refusals
 from .conflicts import flapping
 from .conflicts.noting import cards_noted, instance_refused, processes_noted
 from .decision import NOTHING, Decision, refuse, reply
-from .leases import Case, canceled, classify, evict, lapse, may_revive, withdraw
+from .leases import Case, canceled, classify, evict, lapse, may_revive, proof, withdraw
 from .ledger import Agent
 from .live import Connection, World
 from .policy import digest
@@ -93,9 +93,8 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         if denied is not None:
             return _turn_away(refuse(ErrorCode.DENIED, denied, records=_twice(world, there, message, now)))
 
-    lost = next((held for held in message.held if _is_lost(world, held)), None)
-    if bound is not None and lost is not None:
-        # One whom this ledger does not know may come from another ledger; it learns that its tasks are not here.
+    lost = next((held for held in message.held if _is_lost(world, message.agent_id, held)), None)
+    if lost is not None:
         detail = f"{message.agent_id} holds fence {lost.fence} of task {lost.task}, which is not in this ledger"
         return Decision(halt=f"an older copy of the ledger was restored: {detail}")
 
@@ -140,14 +139,17 @@ def _over(world: World, there: Connection | None, known: Agent | None, message: 
     return cards_noted(world, known, message.instance_id, card, now) if known is not None else []
 
 
-def _is_lost(world: World, held: Held) -> bool:
+def _is_lost(world: World, agent: str, held: HeldStill) -> bool:
     """Tell whether a fence was minted behind the end of what this process found: the rest of the ledger is missing."""
     ledger, task = world.ledger, world.ledger.tasks.get(held.task)
-    if held.fence > ledger.lsn:
-        return ledger.position_of(held.task) > 0  # a task of another namespace has fences of another ledger
     restored = world.live.restored_lsn
     if held.fence <= restored:
         return False
+    # One without may be of another ledger, or made up to stop this one.
+    if not hmac.compare_digest(held.proof.encode(), proof(ledger, agent, held.task, held.fence).encode()):
+        return False
+    if held.fence > ledger.lsn:
+        return True
     if task is not None:
         return held.fence not in task.attempts
     # What was decided since the start may have grown past both. A task that left memory may be the one.

@@ -39,6 +39,7 @@ class _State:
     lsn: int
     at: int
     epoch: int
+    proof_key: str
     principals: dict[str, str]
     agents: dict[str, Agent]
     mailboxes: dict[str, Mailbox]
@@ -73,6 +74,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         lsn=ledger.lsn,
         at=ledger.at,
         epoch=ledger.epoch,
+        proof_key=ledger.proof_key,
         principals=ledger.principals,
         agents=ledger.agents,
         mailboxes=ledger.mailboxes,
@@ -141,7 +143,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     if state.namespace != namespace:
         raise OtherNamespaceError(state.namespace, namespace)
     ledger = Ledger(namespace)
-    ledger.lsn, ledger.at, ledger.epoch = state.lsn, state.at, state.epoch
+    ledger.lsn, ledger.at, ledger.epoch, ledger.proof_key = state.lsn, state.at, state.epoch, state.proof_key
     ledger.principals, ledger.agents, ledger.mailboxes = state.principals, state.agents, state.mailboxes
     ledger.tasks = {task.id: task for task in state.tasks}
     ledger.keys = {(task.scope, task.key): task.id for task in state.tasks}

@@ -17,7 +17,7 @@ from ..protocol.messages import (
     ArtifactRef,
     AttemptError,
     Error,
-    Held,
+    HeldStill,
     Message,
     Ok,
     PatchRef,
@@ -197,10 +197,10 @@ class Work:
         """No heartbeat is due before; None: of no attempt. Kept, for an agent may have thousands of attempts, and looks
         with every message that it gets or sends."""
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[HeldStill]:
         """Name the attempts still at work, for the hello."""
         return [
-            Held(attempt.task, attempt.fence, attempt.progress_no)
+            HeldStill(attempt.task, attempt.fence, attempt.progress_no, attempt.offer.proof)
             for attempt in self.attempts.values()
             if attempt.state is not AttemptState.ASKING
         ]

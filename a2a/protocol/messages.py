@@ -89,6 +89,7 @@ __all__ = [
     "Feedback",
     "GrantedName",
     "Held",
+    "HeldStill",
     "HeldVerdict",
     "Hello",
     "Limits",
@@ -170,11 +171,19 @@ class Credit(Message):
 
 @dataclass(slots=True)
 class Held(Struct):
-    """An attempt the agent still works on, as it says when it comes back."""
+    """An attempt the agent works on."""
 
     task: Identifier
     fence: Uint
     progress_no: Uint = 0
+
+
+@dataclass(slots=True)
+class HeldStill(Held):
+    """An attempt the agent still works on, as it says when it comes back (spec HELLO-6)."""
+
+    proof: Annotated[str, Field(max_length=512)] = ""
+    """What its offer brought."""
 
 
 @dataclass(slots=True)
@@ -204,7 +213,7 @@ class Hello(Message):
     card: Annotated[AgentCard, InCanonicalForm] | None = None
     labels: Labels = field(default_factory=dict)
     credit: Credit = field(default_factory=Credit)
-    held: Annotated[list[Held], Field(max_length=100_000)] = field(default_factory=list)
+    held: Annotated[list[HeldStill], Field(max_length=100_000)] = field(default_factory=list)
     resume: Resume | None = None
     features: Annotated[list[str], Field(max_length=64)] = field(default_factory=list)
 
@@ -548,6 +557,8 @@ class TaskOffer(Message):
     budget: Budget | None = None
     """What is left for it."""
     claims: list[GrantedName] = field(default_factory=list)
+    proof: str = ""
+    """Shows that the fence is of this ledger (spec DURABLE-7)."""
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from .messages import (
     ContextWrite,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Hello,
     MailboxAck,
     Message,
@@ -140,7 +140,7 @@ class PeerSession:
         new_id: Callable[[], str],
         *,
         credit: Credit | None = None,
-        held: Callable[[], list[Held]] = list,
+        held: Callable[[], list[HeldStill]] = list,
     ) -> None:
         self.identity = identity
         self.state = SessionState.CLOSED

@@ -47,8 +47,10 @@ export class Agent extends EventEmitter {
   #held() {
     const begun = [...this.attempts].filter(([, attempt]) => attempt.begun);
     const held = new Map(begun.map(([place, attempt]) => [place, attempt.held]));
-    for (const { kind, task, fence } of this.session?.store.outbox ?? []) {
-      if (kind === "task.report") held.set(placeOf({ task, fence }), held.get(placeOf({ task, fence })) ?? { task, fence });
+    const { outbox = [], proofs = {} } = this.session?.store ?? {};
+    for (const { id, kind, task, fence } of outbox) {
+      const place = placeOf({ task, fence });
+      if (kind === "task.report" && !held.has(place)) held.set(place, { task, fence, proof: proofs[id] });
     }
     return [...held.values()];
   }

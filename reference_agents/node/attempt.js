@@ -27,7 +27,7 @@ export class Attempt {
 
   /** What is said of it in a hello (HELLO-6). */
   get held() {
-    return { task: this.task, fence: this.fence, progressNo: this.progressNo };
+    return { task: this.task, fence: this.fence, progressNo: this.progressNo, proof: this.offer.body.proof };
   }
 
   begin() {
@@ -185,7 +185,7 @@ export class Attempt {
   async #send(outcome, payload, error, artifacts) {
     const { usage, steerNo } = this;
     const body = { outcome, resultHash: resultHash(outcome, payload), error, usage, artifacts, steerNo };
-    const { body: verdict } = await this.session.request("task.report", { ...this.name, payload, body }, { durable: true });
+    const { body: verdict } = await this.session.request("task.report", { ...this.name, payload, body }, { durable: true, proof: this.offer.body.proof });
     if (verdict.verdict === "invalid" && outcome !== "failed") {
       await this.#send("failed", "[]", { code: "invalid", detail: verdict.reason ?? "" }); // or it would go on for ever
     }

@@ -87,9 +87,10 @@ export class Session extends EventEmitter {
 
   /**
    * Send a request; the promise is that of its reply. It is kept and sent again after every handshake until that has
-   * come (RPC-3), and with `durable` over a restart of this process too. With `volatile` it ends with the connection.
+   * come (RPC-3), and with `durable` over a restart of this process too; `proof` is kept with it, and not sent. With
+   * `volatile` it ends with the connection.
    */
-  request(kind, { task, fence, payload, body = {} } = {}, { durable = false, volatile = false } = {}) {
+  request(kind, { task, fence, payload, body = {} } = {}, { durable = false, volatile = false, proof } = {}) {
     const frame = { id: randomUUID(), kind, task, fence, payload, body };
     return new Promise((resolve, reject) => {
       if (this.over || (volatile && !this.welcome)) return reject(new Disconnected(`${kind}: not connected`));
@@ -97,7 +98,7 @@ export class Session extends EventEmitter {
         return reject(new Refused({ code: "too_large", detail: "the payload is larger than the coordinator takes" }, kind));
       }
       this.pending.set(frame.id, { frame, durable, volatile, resolve, reject });
-      if (durable) this.store.keep(frame);
+      if (durable) this.store.keep(frame, proof);
       if (this.welcome) this.#send(frame);
     });
   }

@@ -64,21 +64,24 @@ export class Store {
     const kept = fs.existsSync(this.file) ? JSON.parse(fs.readFileSync(this.file, "utf8")) : {};
     this.incarnation = (kept.incarnation ?? 0) + 1;
     this.outbox = kept.outbox ?? [];
+    this.proofs = kept.proofs ?? {}; // by frame id: that of the attempt whose last word it is (HELLO-6)
     this.write();
   }
 
   write() {
-    const { incarnation, outbox } = this;
-    replaceFile(this.file, JSON.stringify({ incarnation, outbox }));
+    const { incarnation, outbox, proofs } = this;
+    replaceFile(this.file, JSON.stringify({ incarnation, outbox, proofs }));
   }
 
-  keep(frame) {
+  keep(frame, proof) {
     this.outbox.push(frame);
+    this.proofs[frame.id] = proof;
     this.write();
   }
 
   drop(id) {
     this.outbox = this.outbox.filter((frame) => frame.id !== id);
+    delete this.proofs[id];
     this.write();
   }
 }

@@ -69,7 +69,7 @@ class Play:
 
     def __init__(self, policy: Policy) -> None:
         self.coordinator = Coordinator(policy)
-        self.coordinator.restore((), 1_000)
+        self.coordinator.restore((), "key", 1_000)
         self.policy = policy
         self.now = 1_000
         self.heard = Heard()

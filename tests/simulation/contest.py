@@ -423,7 +423,7 @@ class Contest:
         self._keys = 0
         durations = Durations(heartbeat_ms=250, lease_ms=LEASE_MS, offer_ms=500, confirm_ms=5_000)
         self.coordinator = Coordinator(Policy(durations=durations, claim_grace_ms=200, claim_ttl_ms=4_000))
-        self.coordinator.restore([], self.now)
+        self.coordinator.restore([], "key", self.now)
         workers = self.workers = agents * 2 // 5
         for number in range(agents - workers):
             peer = Peer(self, f"agent{number}")

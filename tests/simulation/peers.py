@@ -25,7 +25,7 @@ from a2a.protocol.messages import (
     ConflictVote,
     ContextWrite,
     Credit,
-    Held,
+    HeldStill,
     Message,
     TaskAccept,
     TaskAnswer,
@@ -253,7 +253,7 @@ class Peer:
         self._ids += 1
         return f"{self.instance}.{self._ids}"
 
-    def _held(self) -> list[Held]:
+    def _held(self) -> list[HeldStill]:
         return self.work.held()
 
     def _due(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

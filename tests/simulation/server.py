@@ -148,7 +148,7 @@ class SimServer:
             kept = self._looks.randint(0, len(stored))
             self.coordinator.load(snapshot.to_bytes(fold(stored[:kept], self.policy.namespace)))
             stored = stored[kept:]
-        self.coordinator.restore(stored, self.clock())
+        self.coordinator.restore(stored, "key", self.clock())
         self.court.started()
         if self.world.timeline is not None:
             self.world.tell("coordinator", f"STARTS, epoch {self.coordinator.ledger.epoch}, {len(records)} records")

@@ -30,6 +30,7 @@ from a2a import (
 )
 from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
+from a2a.engine.leases import proof
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
 from a2a.errors import ConnectError, Unavailable
@@ -40,7 +41,7 @@ from a2a.protocol.messages import (
     A2ACall,
     A2AResult,
     Credit,
-    Held,
+    HeldStill,
     Hello,
     MailboxAck,
     Ping,
@@ -463,12 +464,13 @@ async def test_an_older_copy_of_the_ledger_stops_the_server_when_an_agent_shows_
         peer = await join(server)
         peer.send(Frame("1", hello))
         await peer.until("welcome")
+        held = HeldStill("main-90", 91, 0, proof(server.coordinator.ledger, "w1", "main-90", 91))
         await server.aclose()
         older = Server(SqliteStore(path))
         await older.open()
         records = older.coordinator.ledger.lsn
         peer = await join(older)
-        peer.send(Frame("1", replace(hello, held=[Held("main-90", 91)])), Frame("2", TaskDelegate("k", {"skill": "x"})))
+        peer.send(Frame("1", replace(hello, held=[held])), Frame("2", TaskDelegate("k", {"skill": "x"})))
         with pytest.raises(StoreError, match="older copy of the ledger.* w1 holds fence 91 of task main-90"):
             await older.failed()
         assert peer.frames == []
@@ -775,7 +777,7 @@ async def test_a_ledger_of_another_namespace_is_left_alone(
     with monkeypatch.context() as older:
         if not start_names_it:
             older.setattr(
-                "a2a.engine.coordinator.CoordinatorStarted", lambda at, epoch, _: CoordinatorStarted(at, epoch)
+                "a2a.engine.coordinator.CoordinatorStarted", lambda at, epoch, *_: CoordinatorStarted(at, epoch)
             )
         async with squad(store=SqliteStore(path), policy=Policy(namespace="one")) as running:
             if names_a_task:

@@ -150,16 +150,17 @@ async def gives_back_what_is_taken_away(under: UnderTest) -> None:
     check(end.fence == offer.fence, "under the attempt's fence", end)
 
 
-@agent("HELLO-6")
+@agent("HELLO-6", also=("DURABLE-7",))
 async def names_what_it_holds_when_it_comes_back(under: UnderTest) -> None:
-    """After its connection was cut in the middle of an attempt, the hello names it in `held`."""
+    """After its connection was cut in the middle of an attempt, the hello names it in `held`, with its proof."""
     line = await begun(under, WORK)
-    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100)
+    offer = await line.offer(WORK, {"ms": LONG_MS}, heartbeatMs=100, proof="this one's")
     await line.take("task.heartbeat", task=offer.task)
     line.cut()
     again = await under.line(welcomed=False)
     held = [(known.get("task"), known.get("fence")) for known in again.hello.body.get("held") or []]
     check(held == [(offer.task, offer.fence)], f"held: {offer.task} under {offer.fence}", again.hello)
+    check(again.hello.body["held"][0].get("proof") == "this one's", "the proof of its offer", again.hello)
     verdict = {"task": offer.task, "fence": offer.fence, "verdict": "keep", "leaseMs": 30_000}
     await again.welcome(held=[verdict])
     await again.take("task.heartbeat", task=offer.task, fence=offer.fence)

@@ -142,6 +142,26 @@ async def tells_an_attempt_without_authority_from_a_task_nobody_knows(under: Coo
     check(verdicts == ["unknown", "stale"], "the verdicts unknown, stale", back.welcome)
 
 
+@coordinator("DURABLE-7", also=("HELLO-6",))
+async def a_fence_that_was_made_up_stops_nobody(under: Coordinator) -> None:
+    """Held fences from behind the end of the ledger, with no proof or another fence's, are `stale` or `unknown`."""
+    name, skill = under.name("worker"), under.skill()
+    worker, client = await under.peer(name, skills=(skill,)), await under.peer()
+    offer = await worker.offered((await client.delegate(skill)).task)
+    proof, beyond = offer.body.get("proof"), offer["fence"] + 1_000_000
+    check(isinstance(proof, str) and proof != "", "a proof in the offer", offer)
+    worker.cut()
+    held = [
+        {"task": offer.task, "fence": beyond},
+        {"task": offer.task, "fence": beyond, "proof": proof},
+        {"task": offer.task[:-1] + "0123", "fence": beyond + 1, "proof": proof},
+    ]
+    back = await under.peer(name, skills=(skill,), held=held)
+    verdicts = [entry.get("verdict") for entry in back.welcome.body.get("held") or []]
+    check(verdicts == ["stale", "stale", "unknown"], "the verdicts stale, stale, unknown", back.welcome)
+    await client.settle()
+
+
 @coordinator("HELLO-7", also=("LEASE-4",))
 async def an_agent_that_restarts_without_its_work_loses_it_at_once(under: Coordinator) -> None:
     """Another instance that does not hold the attempt makes its lease lapse: the task is offered anew at once."""

@@ -66,6 +66,22 @@ async def a_crash_interrupts_no_attempt(under: Coordinator) -> None:
     check((await back.offered(again.task)).fence > offer.fence, "a fence greater than before the crash", "")
 
 
+@coordinator("DURABLE-7", also=("MAIL-4", "DURABLE-5"))
+async def an_offers_proof_is_the_same_after_a_crash(under: Coordinator) -> None:
+    """An offer that comes again has the proof it had, and another offer has another one."""
+    name, skill = under.name("worker"), under.skill()
+    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
+    worker, client = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **same), await under.peer()
+    worker.acknowledges = False
+    made = [(await client.delegate(skill, number, timers={"offerMs": 60_000})).task for number in range(2)]
+    before = [(await worker.offered(task)).body.get("proof") for task in made]
+    check(len({*before, None, ""}) == 4, "two proofs, each of its fence", before)
+    await under.restart()
+    back = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **same)
+    after = [(await back.offered(task)).body.get("proof") for task in made]
+    check(after == before, f"the proofs {before}", after)
+
+
 @coordinator("DURABLE-5", also=("CLAIM-7", "CTX-2", "ASK-3"))
 async def everything_said_before_is_known_after(under: Coordinator) -> None:
     """Context values, claims, questions and checkpoints are there after the crash as they were answered."""

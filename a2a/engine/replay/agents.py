@@ -25,7 +25,8 @@ __all__ = ["RULES"]
 
 def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
     names = past.ledger.namespace if record.namespace else ""  # that of an older version names none
-    return [[replace(record, epoch=past.ledger.epoch + 1, namespace=names)]]
+    key = "" if past.ledger.proof_key else record.proof_key  # drawn at the start, once
+    return [[replace(record, epoch=past.ledger.epoch + 1, namespace=names, proof_key=key)]]
 
 
 def _stopped(past: Past, record: CoordinatorStopped) -> list[list[Record]]:

@@ -40,7 +40,7 @@ async function ready(settings = {}) {
 const TIMES = { attempt: 1, granted: true, offerMs: 5_000, leaseMs: 30_000, heartbeatMs: 10_000, key: "k", rev: 0 };
 
 function offer(skill, parts, more = {}) {
-  const body = { ...TIMES, spec: { skill }, contextId: "c", delegator: "desk", ...more };
+  const body = { ...TIMES, spec: { skill }, contextId: "c", delegator: "desk", proof: "shown", ...more };
   return { kind: "task.offer", mseq: 1, task: "main-7", fence: 8, payload: JSON.stringify(parts), body };
 }
 
@@ -203,7 +203,7 @@ test("attempts at work are held over a reconnection, and go on where they are ke
   answers(again);
   const held = [{ task: "main-7", fence: 8, verdict: "keep", leaseMs: 30_000 }];
   const hello = await again.welcome({ held, nextMseq: 2 });
-  assert.deepEqual(hello.body.held, [{ task: "main-7", fence: 8, progressNo: 0 }]);
+  assert.deepEqual(hello.body.held, [{ task: "main-7", fence: 8, progressNo: 0, proof: "shown" }]);
   again.say({ kind: "task.answer", mseq: 2, task: "main-7", payload: '[{"text":"One."}]', body: { askNo: 1 } });
   assert.equal((await again.next("task.report")).body.outcome, "completed");
   assert.equal(agent.attempts.size, 1);
@@ -228,8 +228,8 @@ test("a report without an answer is sent again by the next process, which holds 
   const report = await socket.next("task.report");
   const next = await ready();
   const hello = await next.socket.welcome({ held: [{ task: "main-7", fence: 8, verdict: "keep", leaseMs: 1 }] });
-  assert.deepEqual(hello.body.held, [{ task: "main-7", fence: 8 }]);
-  assert.deepEqual(await next.socket.next("task.report"), report);
+  assert.deepEqual(hello.body.held, [{ task: "main-7", fence: 8, proof: "shown" }]);
+  assert.deepEqual(await next.socket.next("task.report"), report, "its proof is kept with it, and not sent");
   next.socket.say(offer("text_statistics", [{ text: "One." }])); // once more: it was acknowledged, or was not
   assert.equal(next.agent.attempts.size, 0);
   next.socket.say(verdict(report, "admitted"));

@@ -37,6 +37,13 @@ ROWS: tuple[Wrong, ...] = (
         broken=("LEASE-2",),
     ),
     Wrong(
+        "keeps-its-proofs",
+        AGENT,
+        "The agent names what it holds without the proof that its offer brought.",
+        one(WORK, "attempt.progress_no, attempt.offer.proof)", "attempt.progress_no)"),
+        broken=("HELLO-6",),
+    ),
+    Wrong(
         "ignores-a-revoke",
         AGENT,
         "The agent works on when its attempt is taken away.",

@@ -44,6 +44,7 @@ from tests.shelf import find_conflicts, find_contexts
 from tests.unit.engine.recorded import delegated
 
 START = 1_700_000_000_000
+KEY = "key of the ledger"
 DURATIONS = Durations(
     heartbeat_ms=1_000, lease_ms=3_000, offer_ms=500, confirm_ms=10_000, ask_ms=20_000, cancel_ms=2_000
 )
@@ -76,7 +77,7 @@ def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) ->
     assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
     assert Replay(policy.namespace).run([record for _, record in records]) is None, "decided again it is the same"
     fresh = Coordinator(policy)
-    fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], coordinator.ledger.at)
+    fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], "another key", coordinator.ledger.at)
     started = [(lsn, record) for lsn, record in fresh.ready(fresh.ledger.at).records]
     assert [type(record).__name__ for _, record in started] == ["CoordinatorStarted"]
     assert facts(folded(records + started, policy.namespace)) == facts(fresh.ledger)
@@ -231,7 +232,7 @@ class Town:
         self.is_slow = False
         self._count = 0
         self.coordinator = Coordinator(policy)
-        self.coordinator.restore([from_bytes(*to_bytes(record)) for _, record in records], now)
+        self.coordinator.restore([from_bytes(*to_bytes(record)) for _, record in records], KEY, now)
         self.flush()
 
     @property

@@ -14,7 +14,7 @@ from a2a.protocol.messages import (
     AttemptError,
     Bye,
     Error,
-    Held,
+    HeldStill,
     Hello,
     MailboxAck,
     Ok,
@@ -40,6 +40,8 @@ from a2a.protocol.messages import (
     Unknown,
     Welcome,
 )
+
+from .conftest import KEY
 
 # Frames ---------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ def test_a_coordinator_that_has_to_stop_says_so_for_good(town):
     town.join("boss").delegate()
     offer = worker.offer()
     older = town.restart(lost=1)
-    older.dial().say(older.hello("w1", held=[Held(offer.task, offer.fence)]))
+    older.dial().say(older.hello("w1", held=[HeldStill(offer.task, offer.fence, 0, offer.proof)]))
     assert older.coordinator.ready(older.now).halt
     older.join("boss")
     assert older.coordinator.ready(older.now).halt
@@ -225,8 +227,8 @@ def test_a_lease_shorter_than_the_offer_it_began_with_ends_in_time(make_town, me
 
 
 def test_a_start_is_a_record_and_counts(town):
-    assert town.said() == [CoordinatorStarted(town.now, 1, "main")]
-    assert town.restart().restart().said()[-1] == CoordinatorStarted(town.now, 3, "main")
+    assert town.said() == [CoordinatorStarted(town.now, 1, "main", KEY)]
+    assert town.restart().restart().said()[-1] == CoordinatorStarted(town.now, 3, "main"), "it has its key"
 
 
 def test_what_was_answered_is_there_after_a_restart(town, boss):
@@ -237,7 +239,7 @@ def test_what_was_answered_is_there_after_a_restart(town, boss):
     assert again.join("boss").say(
         TaskDelegate("k", {"skill": "echo", "acceptance": {"evaluator": "delegator"}})
     ) == TaskCreated(task, 2, False, "leased", again.task(task).context_id)
-    worker = again.worker("w1", held=[Held(task, offer.fence)], resume=Resume(1))
+    worker = again.worker("w1", held=[HeldStill(task, offer.fence)], resume=Resume(1))
     assert worker.report(offer) == "admitted"
     assert worker.report(offer) == "duplicate"
     assert again.restart().worker("w1").report(offer) == "duplicate"
@@ -312,7 +314,7 @@ def test_a_holder_that_keeps_beating_over_a_restart_loses_nothing(town, boss):
     offer = worker.offer()
     again = town.restart(after=60_000)
     again.pass_time(2_000)
-    worker = again.worker("w1", held=[Held(task, offer.fence)])
+    worker = again.worker("w1", held=[HeldStill(task, offer.fence)])
     again.pass_time(2_999)
     assert again.task(task).holder == "w1"
     assert again.task(task).losses == 0
@@ -452,7 +454,7 @@ def test_every_prefix_of_the_records_is_a_state_to_start_from(town, at):
     boss.confirm(next(message for message in boss.mail() if message.kind == "task.review"))
     records = [record for _, record in town.records[:at]]
     again = Coordinator(Policy(durations=town.policy.durations))
-    again.restore(records, town.now)
+    again.restore(records, "another key", town.now)
     assert again.ledger.lsn == len(records) + 1
     again.opened(1, "s", town.now)
     again.step(1, Frame("r", Hello(["1.0", "1.0"], "new", "new-1", 1)), town.now)

@@ -15,6 +15,7 @@ from a2a.protocol.messages import (
     ContextWrite,
     Error,
     Held,
+    HeldStill,
     Ok,
     Ping,
     Pong,
@@ -171,7 +172,7 @@ def test_a_holder_that_comes_back_late_is_told_to_stop(town, worker, story):
     assert answer == TaskRevoke(story.task, story.offer.fence, "settled", "skip")
     worker.drop()
     again = town.dial()
-    welcome = again.say(town.hello("w1", held=[Held(story.task, story.offer.fence), Held("main-999999", 1)]))
+    welcome = again.say(town.hello("w1", held=[HeldStill(story.task, story.offer.fence), HeldStill("main-999999", 1)]))
     assert isinstance(welcome, Welcome)
     assert [held.verdict for held in welcome.held] == ["stale", "unknown"]
 
@@ -370,7 +371,7 @@ def test_a_pruned_task_is_gone_and_not_unknown(town, boss, worker, gone):
 def test_a_pruned_task_that_is_held_is_not_taken_for_one_that_the_ledger_has_lost(town, worker, gone):
     """Spec DURABLE-7."""
     worker.drop()
-    welcome = town.dial().say(town.hello("w1", held=[Held(gone.task, gone.offer.fence)]))
+    welcome = town.dial().say(town.hello("w1", held=[HeldStill(gone.task, gone.offer.fence)]))
     assert [held.verdict for held in welcome.held] == ["unknown"]
 
 

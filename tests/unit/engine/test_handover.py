@@ -9,7 +9,7 @@ from a2a.protocol.messages import (
     AgentUpdate,
     AttemptError,
     Credit,
-    Held,
+    HeldStill,
     Ok,
     TaskAccept,
     TaskAnswer,
@@ -239,7 +239,7 @@ def test_checkpoints_survive_a_restart(town, worker, offer):
     worker.beat(offer)
     worker.say(checkpoint(offer, 1))
     again = town.restart()
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    back = again.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     assert back.refused(checkpoint(offer, 2, base_cp=0)) == ErrorCode.CONFLICT
     back.say(checkpoint(offer, 2))
     back.say(TaskYield(offer.task, offer.fence))
@@ -533,7 +533,7 @@ def test_an_offer_that_is_sent_again_tells_of_what_came_before_it_only(town, wor
     third = second.offer()
     second.say(TaskDecline(third.task, third.fence, retry_after_ms=60_000))
     worker.beat(again)
-    back = town.worker("w1", tasks=0, held=[Held(again.task, again.fence)])
+    back = town.worker("w1", tasks=0, held=[HeldStill(again.task, again.fence)])
     sent = next(mail for mail in back.mail() if mail.kind == "task.offer" and mail.fence == again.fence)
     assert [prior.fence for prior in sent.dossier.attempts] == [offer.fence]
     assert sent.dossier.discarded == []

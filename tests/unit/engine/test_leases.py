@@ -24,7 +24,7 @@ from a2a.protocol.messages import (
     AgentUpdate,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Ok,
     TaskAccept,
     TaskAnswer,
@@ -830,12 +830,12 @@ def test_what_was_taken_away_stays_so_over_a_restart_and_a_reconnection(busy):
     town, worker, offer = busy
     beating(town, worker, offer, 4_000)
     again = town.restart()
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    back = again.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     assert back.welcome.held[0].verdict == "keep"
     beating(again, back, offer, 3_000)
     assert [record.reason for record in again.said(LeaseExpired)] == ["stall"]
     back.drop()
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    back = again.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     assert back.welcome.held[0].verdict == "stale"
     assert again.said(Revived) == []
 
@@ -844,7 +844,7 @@ def test_nobody_was_seen_to_stand_still_before_the_start(busy):
     town, worker, offer = busy
     beating(town, worker, offer, 3_000)
     again = town.restart(after=1_000)
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    back = again.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     beating(again, back, offer, 3_000)
     assert again.said(Evicted) == []
     again.pass_time(1_000)

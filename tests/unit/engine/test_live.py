@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from a2a.engine.live import Line
-from a2a.protocol.messages import Credit, Held, TaskYield
+from a2a.protocol.messages import Credit, HeldStill, TaskYield
 
 
 def test_an_agent_that_is_away_takes_nothing(town):
@@ -157,7 +157,7 @@ def test_a_next_attempt_at_the_same_task_has_a_slot_of_its_own(town, waiting):
 def test_a_later_connection_says_it_anew(town, waiting):
     boss, worker, offer = waiting
     worker.drop()
-    again = town.worker("w1", held=[Held(offer.task, offer.fence)])
+    again = town.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     assert free(town) == 0
     again.beat(offer, slot="released")
     assert free(town) == 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from a2a.engine.leases import proof
 from a2a.engine.ledger import MailboxEntry
 from a2a.engine.mailbox import render
 from a2a.engine.policy import Admission, digest
@@ -48,6 +49,7 @@ def test_an_offer_has_all_an_attempt_needs(town, boss):
             delegator="boss",
             rev=0,
             deadline_ms=60_000,
+            proof=proof(town.ledger, "w1", task, town.task(task).authority.fence),
         )
     ]
 

@@ -3,6 +3,8 @@
 import pytest
 
 from a2a.engine.decision import NOTHING, Decision
+from a2a.engine.leases import proof
+from a2a.engine.ledger import Ledger
 from a2a.engine.policy import Admission, Bounds, digest
 from a2a.engine.records import (
     AgentRegistered,
@@ -27,7 +29,7 @@ from a2a.protocol.messages import (
     Bye,
     Credit,
     Error,
-    Held,
+    HeldStill,
     HeldVerdict,
     Limits,
     MailboxAck,
@@ -42,6 +44,8 @@ from a2a.protocol.messages import (
     TaskRevoke,
     Welcome,
 )
+
+from .conftest import KEY
 
 
 @pytest.fixture
@@ -222,7 +226,7 @@ def test_an_agent_that_reconnects_keeps_what_it_holds(town, boss):
     offer = worker.offer()
     town.pass_time(400)
     peer = town.dial()
-    answer = peer.say(town.hello("w1", held=[Held(task, offer.fence)]))
+    answer = peer.say(town.hello("w1", held=[HeldStill(task, offer.fence)]))
     assert answer.held == [HeldVerdict(task, offer.fence, "keep", 3_000)]
     town.pass_time(2_999)
     assert town.task(task).holder == "w1"
@@ -234,7 +238,7 @@ def test_a_lapsed_lease_is_kept_by_who_comes_back_first(town, boss):
     offer = worker.offer()
     worker.drop()
     town.pass_time(500)
-    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)] * 3))
+    answer = town.dial().say(town.hello("w1", held=[HeldStill(task, offer.fence)] * 3))
     assert answer.held == [HeldVerdict(task, offer.fence, "keep", 3_000)] * 3
     assert town.said(Revived) == [Revived(town.now, task, offer.fence)], "once, however often it is named"
     assert town.task(task).holder == "w1"
@@ -247,7 +251,7 @@ def test_a_lease_that_was_revived_too_often_is_stale(make_town):
     offer = worker.offer()
     worker.drop()
     town.pass_time(500)
-    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)]))
+    answer = town.dial().say(town.hello("w1", held=[HeldStill(task, offer.fence)]))
     assert answer.held == [HeldVerdict(task, offer.fence, "stale", None)]
 
 
@@ -258,7 +262,9 @@ def test_what_is_not_the_agents_any_more_is_stale_and_what_never_was_is_unknown(
     offer = worker.offer()
     worker.report(offer)
     answer = town.dial().say(
-        town.hello("w1", held=[Held(done, offer.fence), Held(others, other.offer().fence), Held("main-999", 1)])
+        town.hello(
+            "w1", held=[HeldStill(done, offer.fence), HeldStill(others, other.offer().fence), HeldStill("main-999", 1)]
+        )
     )
     assert [held.verdict for held in answer.held] == ["stale", "stale", "unknown"]
     assert town.task(others).holder == "w2"
@@ -268,7 +274,7 @@ def test_what_a_restarted_agent_does_not_hold_any_more_is_lost_at_once(town, bos
     worker = town.worker("w1", tasks=2)
     lost, kept = boss.delegate("1"), boss.delegate("2")
     offers = {offer.task: offer for offer in worker.mail()}
-    town.worker("w1", instance_id="w1-2", incarnation=2, held=[Held(kept, offers[kept].fence)])
+    town.worker("w1", instance_id="w1-2", incarnation=2, held=[HeldStill(kept, offers[kept].fence)])
     assert town.said(LeaseExpired) == [LeaseExpired(town.now, lost, offers[lost].fence, "the agent restarted")]
     assert town.task(kept).holder == "w1"
 
@@ -282,7 +288,7 @@ def test_a_restarted_agent_gets_the_answers_of_what_it_holds_again(town, boss):
     boss.say(TaskAnswer(asked, 2, b"[2]"))
     again = [TaskAnswer(asked, 2, b"[2]")]
     assert worker.mail() == again
-    back = {"held": [Held(task, offers[task].fence) for task in (asked, other)], "resume": Resume(3)}
+    back = {"held": [HeldStill(task, offers[task].fence) for task in (asked, other)], "resume": Resume(3)}
     assert town.worker("w1", **back).mail() == [], "the same process has them"
     restarted = town.worker("w1", instance_id="w1-2", incarnation=2, **back)
     assert restarted.mail() == again
@@ -313,7 +319,7 @@ def test_the_same_process_loses_nothing_by_not_naming_what_it_holds(town, boss):
 def test_a_fence_the_ledger_has_lost_shows_an_older_copy_and_stops_the_coordinator(town, boss, lost, goes_on):
     worker = town.worker("w1", tasks=2)
     early, late = boss.delegate("1"), boss.delegate("2")
-    held = [Held(offer.task, offer.fence) for offer in worker.mail()]
+    held = [HeldStill(offer.task, offer.fence, 0, offer.proof) for offer in worker.mail()]
     older = town.restart(lost=lost)  # without the offer, and without the task
     for number in range(goes_on):
         older.join(f"other{number}")
@@ -325,25 +331,82 @@ def test_a_fence_the_ledger_has_lost_shows_an_older_copy_and_stops_the_coordinat
     assert older.task(early).holder == "w1"
 
 
+def test_who_an_older_copy_has_never_met_shows_it_too(town, boss):
+    records = len(town.records)
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    older = town.restart(lost=len(town.records) - records)
+    assert "w1" not in older.ledger.principals
+    older.dial().say(older.hello("w1", held=[HeldStill(task, offer.fence, 0, offer.proof)]))
+    assert f"w1 holds fence {offer.fence} of task {task}" in older.coordinator.ready(older.now).halt
+
+
+def _of_another_agent(task: str, fence: int, offer: TaskOffer) -> str:
+    ledger = Ledger("main")
+    ledger.proof_key = KEY
+    return proof(ledger, "w2", task, fence)
+
+
+def _of_another_ledger(task: str, fence: int, offer: TaskOffer) -> str:
+    ledger = Ledger("main")
+    ledger.proof_key = "another key"
+    return proof(ledger, "w1", task, fence)
+
+
+@pytest.mark.parametrize(
+    "made_up", [lambda *_: "", lambda *_: "é", lambda *held: held[2].proof, _of_another_agent, _of_another_ledger]
+)
+def test_a_fence_without_its_proof_stops_nobody(town, boss, made_up):
+    """Spec DURABLE-7: else every member could stop the coordinator."""
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    beyond = town.ledger.lsn + 1_000
+    there = [HeldStill(task, beyond, 0, made_up(task, beyond, offer))]
+    gone = [HeldStill("main-999", beyond, 0, made_up("main-999", beyond, offer))]
+    answer = town.dial().say(town.hello("w1", held=[*there, *gone]))
+    assert [verdict.verdict for verdict in answer.held] == ["stale", "unknown"]
+
+
+def test_a_fence_is_proved_for_its_own_task_alone(town, boss):
+    """Spec DURABLE-7: else an agent could stop the coordinator by a proof that it was given."""
+    worker = town.worker("w1", tasks=2)
+    boss.delegate("1"), boss.delegate("2")
+    first, second = worker.mail()
+    answer = town.dial().say(town.hello("w1", held=[HeldStill(second.task, first.fence, 0, first.proof)]))
+    assert [verdict.verdict for verdict in answer.held] == ["stale"]
+
+
+def test_an_offer_that_comes_again_has_the_same_proof_and_another_one_has_another(town, boss):
+    worker = town.worker("w1", tasks=2)
+    boss.delegate("1"), boss.delegate("2")
+    first, second = worker.mail()
+    assert len({first.proof, second.proof}) == 2
+    again = town.restart().worker("w1", tasks=2, resume=Resume(0))
+    assert [offer.proof for offer in again.mail()] == [first.proof, second.proof]
+
+
 def test_fences_that_were_minted_since_the_start_are_not_lost_ones(town, boss):
     again = town.restart()
     worker = again.worker("w1", tasks=2)
     task = again.join("boss").delegate()
-    fence = worker.offer().fence
-    answer = again.dial().say(again.hello("w1", held=[Held(task, fence), Held(task, 1)]))
+    offer = worker.offer()
+    held = [HeldStill(task, offer.fence, 0, offer.proof), HeldStill(task, 1)]
+    answer = again.dial().say(again.hello("w1", held=held))
     assert [verdict.verdict for verdict in answer.held] == ["keep", "stale"], "a number from before the start is a slip"
 
 
 def test_a_fence_of_another_namespace_says_nothing_about_this_ledger(town):
     """Spec DURABLE-7."""
     worker = town.worker("w1")
-    answer = town.dial().say(town.hello("w1", held=[Held("elsewhere-5", 10**6), Held("no task", 10**6)]))
+    answer = town.dial().say(town.hello("w1", held=[HeldStill("elsewhere-5", 10**6), HeldStill("no task", 10**6)]))
     assert [verdict.verdict for verdict in answer.held] == ["unknown", "unknown"]
     assert worker.closed is not None
 
 
 def test_a_principal_the_ledger_does_not_know_may_come_from_another_one(town):
-    answer = town.dial().say(town.hello("w1", secret="kept", held=[Held("main-99", 100)]))
+    answer = town.dial().say(town.hello("w1", secret="kept", held=[HeldStill("main-99", 100)]))
     assert [verdict.verdict for verdict in answer.held] == ["unknown"]
 
 
@@ -744,7 +807,7 @@ def test_a_lapsed_attempt_that_was_taken_away_does_not_come_back_with_a_hello(to
     worker.beat(offer)
     worker.say(AgentUpdate(status="draining", grace_ms=5))
     town.pass_time(5)
-    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)]))
+    answer = town.dial().say(town.hello("w1", held=[HeldStill(task, offer.fence)]))
     assert answer.held == [HeldVerdict(task, offer.fence, "stale", None)]
     assert town.said(Revived) == []
 
@@ -755,7 +818,7 @@ def test_an_attempt_that_is_being_taken_away_is_kept_over_a_hello_until_its_grac
     offer = worker.offer()
     worker.beat(offer)
     worker.say(AgentUpdate(status="draining", grace_ms=500))
-    answer = town.dial().say(town.hello("w1", held=[Held(task, offer.fence)]))
+    answer = town.dial().say(town.hello("w1", held=[HeldStill(task, offer.fence)]))
     assert answer.held == [HeldVerdict(task, offer.fence, "keep", 3_000)]
     town.pass_time(499)
     assert town.task(task).holder == "w1"

@@ -150,10 +150,10 @@ def test_a_coordinator_goes_on_from_a_snapshot(town, ledger_facts):
     town.join("late")
     again = Coordinator(town.policy)
     again.load(body)
-    again.restore([record for _, record in town.records[lsn:]], town.now)
+    again.restore([record for _, record in town.records[lsn:]], "another key", town.now)
     assert again.world.ledger is again.ledger
     whole = Coordinator(town.policy)
-    whole.restore([record for _, record in town.records], town.now)
+    whole.restore([record for _, record in town.records], "another key", town.now)
     assert ledger_facts(again.ledger) == ledger_facts(whole.ledger)
 
 

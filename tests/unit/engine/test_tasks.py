@@ -27,6 +27,7 @@ from a2a.protocol.messages import (
     Credit,
     Error,
     Held,
+    HeldStill,
     Ok,
     Steer,
     TaskAnswer,
@@ -960,7 +961,7 @@ def test_a_worker_that_hears_nothing_is_told_at_its_next_word(town, boss, task, 
     town.pass_time(400)
     worker.drop()
     boss.cancel(task, "skip")
-    again = town.worker("w1", held=[Held(task, offer.fence)])
+    again = town.worker("w1", held=[HeldStill(task, offer.fence)])
     assert again.say(TaskHeartbeat(task, offer.fence)) == TaskRevoke(task, offer.fence, "settled", "skip")
 
 

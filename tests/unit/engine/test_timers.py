@@ -10,7 +10,7 @@ from a2a.engine.records import (
 from a2a.engine.timers import due, when_due
 from a2a.protocol.messages import (
     Credit,
-    Held,
+    HeldStill,
     TaskHeartbeat,
     TaskLimits,
     TaskRevoke,
@@ -266,7 +266,7 @@ def test_after_a_restart_nobody_counts_as_away_before_all_had_the_time_to_come_b
     asker, offer = errand(on_loss, loss_ms=1_000)
     worker.beat(offer)
     again = town.restart()
-    back = again.worker("w1", held=[Held(offer.task, offer.fence)])
+    back = again.worker("w1", held=[HeldStill(offer.task, offer.fence)])
     again.pass_time(2_000)
     back.say(TaskYield(offer.task, offer.fence))
     assert again.task(offer.task).holder == "w1", "the time of the lease is not over"

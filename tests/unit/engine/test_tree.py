@@ -10,6 +10,7 @@ from a2a.protocol.messages import (
     ContextOp,
     ContextWrite,
     Held,
+    HeldStill,
     Ok,
     Seen,
     TaskConfirm,
@@ -287,7 +288,7 @@ def test_an_abandoned_result_is_taken_also_after_a_restart(family):
     chain.workers[1].report(chain.offers[1])
     review = chain.workers[0].mail()[-1]
     again = chain.town.restart()
-    again.worker("w0", "s0", held=[Held(chain.tasks[0], chain.offers[0].fence)]).confirm(review)
+    again.worker("w0", "s0", held=[HeldStill(chain.tasks[0], chain.offers[0].fence)]).confirm(review)
     assert again.task(chain.tasks[2]).state == "completed"
 
 

@@ -15,6 +15,7 @@ from a2a.protocol.messages import (
     Credit,
     Error,
     Held,
+    HeldStill,
     TaskAsk,
     TaskHandoff,
     TaskSettled,
@@ -637,7 +638,7 @@ def test_a_parent_that_is_connected_anew_has_not_said_that_it_only_waits(town, a
     ask()
     queued(third.say(waits("c")))
     queued(parent.say(waits("d", offer=offer)))
-    town.worker("parent", "do-parent", held=[Held(offer.task, offer.fence)])
+    town.worker("parent", "do-parent", held=[HeldStill(offer.task, offer.fence)])
     assert [record.reason for record in town.said(ClaimEnded)] == ["deadlock"]
 
 

@@ -17,7 +17,7 @@ from a2a.protocol.messages import (
     ArtifactRef,
     AttemptError,
     Error,
-    Held,
+    HeldStill,
     HeldVerdict,
     Limits,
     Message,
@@ -265,9 +265,15 @@ def test_a_last_word_that_could_not_be_taken_is_followed_by_a_plainer_one(bench:
     assert isinstance(report, TaskReport)
     assert (report.outcome, report.payload, report.usage) == ("failed", b"[]", {"tokens": 7})
     assert report.error == AttemptError("refused", "task.report was refused: usage.tokens: a whole number")
-    assert bench.work.held() == [Held("t-1", 5)], "it has not been heard yet"
+    assert bench.work.held() == [HeldStill("t-1", 5)], "it has not been heard yet"
     bench.reply(again, Error(code, "not this either"))
     assert (bench.sent(), bench.work.held()) == ([], [])
+
+
+def test_what_is_held_is_named_with_the_proof_of_its_offer(bench: Bench) -> None:
+    """Spec DURABLE-7."""
+    bench.start(proof="shown")
+    assert bench.work.held() == [HeldStill("t-1", 5, 0, "shown")]
 
 
 @pytest.mark.parametrize("answer", [TaskVerdict("t-1", 5, "admitted"), Error("not_found", "there is no task t-1")])

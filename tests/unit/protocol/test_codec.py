@@ -34,7 +34,7 @@ from a2a.protocol.messages import (
     AttemptError,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Hello,
     Ok,
     Ping,
@@ -273,7 +273,7 @@ def test_nil_is_the_same_as_absent(encoding):
         "held": [{"task": "t", "fence": 1, "progressNo": None}],
     }
     assert one(raw(encoding, ping(kind="hello", body=given)), encoding).message == Hello(
-        ["1.0", "1.0"], "a", "i", 1, credit=Credit(0, 5), held=[Held("t", 1)]
+        ["1.0", "1.0"], "a", "i", 1, credit=Credit(0, 5), held=[HeldStill("t", 1)]
     )
 
 
@@ -751,6 +751,7 @@ def test_an_offer_shows_where_each_field_travels():
     }
     assert set(sent["body"]) == {
         "attempt", "granted", "offerMs", "leaseMs", "heartbeatMs", "spec", "key", "contextId", "delegator", "rev",
+        "proof",
     }  # fmt: skip
 
 

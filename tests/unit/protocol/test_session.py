@@ -17,7 +17,7 @@ from a2a.protocol.messages import (
     ContextWrite,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Hello,
     Limits,
     MailboxAck,
@@ -46,7 +46,7 @@ from a2a.protocol.session import (
 )
 
 
-def make(held: list[Held] | None = None, credit: Credit | None = None) -> PeerSession:
+def make(held: list[HeldStill] | None = None, credit: Credit | None = None) -> PeerSession:
     numbers = itertools.count(1)
     identity = Identity("worker", "i1", 7, token="t")
     return PeerSession(identity, lambda: f"f{next(numbers)}", credit=credit or Credit(2), held=lambda: held or [])
@@ -70,11 +70,11 @@ def sent(session: PeerSession) -> list[Message]:
 
 
 def test_the_first_frame_is_a_hello_with_papers_and_credit() -> None:
-    session = make([Held("t-1", 5, 2)])
+    session = make([HeldStill("t-1", 5, 2)])
     hello = greet(session)
     assert (hello.agent_id, hello.instance_id, hello.incarnation, hello.token) == ("worker", "i1", 7, "t")
     assert hello.credit == Credit(2)
-    assert hello.held == [Held("t-1", 5, 2)]
+    assert hello.held == [HeldStill("t-1", 5, 2)]
     assert hello.resume is None, "a first hello has no cursor to resume from"
     assert session.is_open
 

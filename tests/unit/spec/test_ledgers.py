@@ -123,7 +123,7 @@ def test_a_record_whose_form_has_changed_is_brought_up_to_date(monkeypatch: pyte
     ended = {record.task: record for record in ledger if isinstance(record, Settled)}
     assert ended["main-10"].detail == "by DESK"
     coordinator = Coordinator(Policy())
-    coordinator.restore(ledger, ledger[-1].at)
+    coordinator.restore(ledger, "key", ledger[-1].at)
     end = coordinator.ledger.tasks["main-10"].settled
     assert end is not None and (end.state, end.by) == ("completed", "DESK")
 

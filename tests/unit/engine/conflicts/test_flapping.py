@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from a2a.engine import snapshot
+from a2a.engine.leases import proof
 from a2a.engine.policy import LADDERS, Admission, digest
 from a2a.engine.records import AgentForgotten, ConflictOpened, ConflictResolved, Offered
 from a2a.engine.replay.run import Replay
@@ -17,7 +18,7 @@ from a2a.protocol.messages import (
     ConflictVote,
     Credit,
     Error,
-    Held,
+    HeldStill,
     Ok,
     Ping,
     Pong,
@@ -297,7 +298,8 @@ def test_the_takeover_is_refused_also_where_no_conflict_can_open(flapping, make_
 
 def test_a_process_that_shows_what_is_lost_stops_the_coordinator_first(flapping, make_card):
     town, _ = flapping()
-    comes(town, 4, make_card, held=[Held("main-9", 10**6)])
+    held = HeldStill("main-9", 10**6, 0, proof(town.ledger, "w", "main-9", 10**6))
+    comes(town, 4, make_card, held=[held])
     assert "older copy" in (town.coordinator.ready(town.now).halt or "")
     town.coordinator._ready.halt = None
 
