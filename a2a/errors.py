@@ -25,6 +25,7 @@
         ├── StoreLocked
         ├── StoreCorrupt
         ├── StoreTooNew
+        ├── StoreOutdated           an older copy was restored, and an agent works on what came after it
         ├── StoreTooOld             to be read alone; a start brings it up to date
         └── StoreConflict           an append expected another end of the log
 
@@ -83,6 +84,7 @@ __all__ = [
     "StoreCorrupt",
     "StoreError",
     "StoreLocked",
+    "StoreOutdated",
     "StoreTooNew",
     "StoreTooOld",
     "TaskCanceled",
@@ -509,6 +511,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The ledger was written by a newer version of this software."""
+
+
+class StoreOutdated(StoreError):
+    """The ledger is an older copy: an agent has shown that it works on what came after it (spec DURABLE-7)."""
 
 
 class StoreTooOld(StoreError):

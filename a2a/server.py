@@ -27,7 +27,7 @@ from .engine.ledger import namespace_in
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
-from .errors import StoreError
+from .errors import StoreError, StoreOutdated
 from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
@@ -270,7 +270,7 @@ class Server:
 
         Raises:
             StoreError: an append failed: nothing that was answered is lost, and what was not answered is not known.
-                Or an agent has shown that the ledger is an older copy than the one it knows.
+            StoreOutdated: an agent has shown that the ledger is an older copy than the one it knows.
         """
         assert self._failure is not None, "open() comes first"
         await asyncio.shield(self._failure)
@@ -422,7 +422,7 @@ class Server:
     def _flush(self) -> None:
         ready = self.coordinator.ready(self.clock())
         if ready.halt is not None:
-            self._fail(StoreError(ready.halt))
+            self._fail(StoreOutdated(ready.halt))
             return
         taken, self._taken = self._taken, {}
         for job in ready.jobs:

@@ -17,7 +17,7 @@ import anyio
 import click
 
 from ..credentials import default_ledger
-from ..errors import StoreError
+from ..errors import StoreError, StoreOutdated
 from ..hosting import Hosted, UnsafeAddress, host
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
@@ -87,7 +87,8 @@ def run(
     """Run a coordinator until SIGTERM or Ctrl-C.
 
     Agents and commands of this user on this machine find its tokens in the state directory. Exit code 70: the ledger
-    could not be written; start it again, and everybody goes on where they were.
+    could not be written; start it again, and everybody goes on where they were. Or it is an older copy, and an agent
+    works on what came after it.
 
     Settings stand in the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and [retention] of
     the file at --config, durations in seconds. A key that is not known is refused, with those that are.
@@ -269,7 +270,16 @@ async def until_stopped(hosted: Hosted, ready: Callable[[], None]) -> None:
         await stop.wait()
         group.cancel_scope.cancel()
     if lost:
-        raise Failure(f"{lost[0]}; start the coordinator again", ExitCode.LEDGER_LOST) from lost[0]
+        raise Failure(f"{lost[0]}; {_what_now(lost[0])}", ExitCode.LEDGER_LOST) from lost[0]
+
+
+def _what_now(error: StoreError) -> str:
+    if isinstance(error, StoreOutdated):
+        return (
+            "put the newest copy in its place, or where there is none, restart that agent before the coordinator:"
+            " what it was given since then is not known here"
+        )
+    return "start the coordinator again"
 
 
 def _server_context(settings: Settings) -> ssl.SSLContext | None:

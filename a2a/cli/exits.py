@@ -22,7 +22,8 @@ class ExitCode(IntEnum):
     REJECTED = 7
     NOT_CONFORMANT = 8
     LEDGER_LOST = 70
-    """The ledger cannot be written any more (EX_SOFTWARE of sysexits.h): start the coordinator again."""
+    """The ledger cannot be written any more (EX_SOFTWARE of sysexits.h): start the coordinator again. Or it is an older
+    copy than one an agent knows."""
     INTERRUPTED = 130
 
 

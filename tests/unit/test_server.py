@@ -33,7 +33,7 @@ from a2a.engine.archived import ArchivedTask
 from a2a.engine.leases import proof
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
-from a2a.errors import ConnectError, Unavailable
+from a2a.errors import ConnectError, StoreOutdated, Unavailable
 from a2a.link import LinkSettings
 from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
@@ -471,7 +471,7 @@ async def test_an_older_copy_of_the_ledger_stops_the_server_when_an_agent_shows_
         records = older.coordinator.ledger.lsn
         peer = await join(older)
         peer.send(Frame("1", replace(hello, held=[held])), Frame("2", TaskDelegate("k", {"skill": "x"})))
-        with pytest.raises(StoreError, match="older copy of the ledger.* w1 holds fence 91 of task main-90"):
+        with pytest.raises(StoreOutdated, match="older copy of the ledger.* w1 holds fence 91 of task main-90"):
             await older.failed()
         assert peer.frames == []
         await older.aclose()

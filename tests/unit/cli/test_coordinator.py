@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ from a2a.cli.coordinator import (
 from a2a.cli.exits import Failure
 from a2a.cli.output import Output
 from a2a.credentials import load_tokens, state_dir
+from a2a.engine.leases import proof
 from a2a.errors import StoreError
 from a2a.hosting import host
+from a2a.protocol.codec import Frame
+from a2a.protocol.messages import HeldStill
 from a2a.stores import backup as backup_module
 from a2a.stores.base import Appended
 from a2a.stores.memory import MemoryStore
 from a2a.transports.websocket import WebSocketSettings
+from tests.raw_peer import HELLO, join
 
 BOUND = 20
 
@@ -201,6 +206,21 @@ async def test_a_ledger_that_cannot_be_written_ends_with_a_code_of_its_own() -> 
                     await until_stopped(hosted, lambda: None)
                 assert failed.value.exit_code == 70
                 group.cancel_scope.cancel()
+
+
+async def test_who_runs_an_older_copy_of_a_ledger_is_told_what_to_do() -> None:
+    with anyio.fail_after(BOUND):
+        async with host() as hosted:
+            fence = proof(hosted.server.coordinator.ledger, "w1", "main-90", 91)
+            held = [HeldStill("main-90", 91, 0, fence)]
+            hello = replace(HELLO, agent_id="w1", token=hosted.tokens.token, held=held)
+            peer = await join(hosted.server)
+            peer.send(Frame("1", hello))
+            with pytest.raises(
+                Failure, match=r"w1 holds fence 91 .*; put the newest copy .* restart that agent"
+            ) as failed:
+                await until_stopped(hosted, lambda: None)
+    assert failed.value.exit_code == 70
 
 
 async def test_nobody_is_told_that_it_is_ready_where_not_even_its_start_can_be_written(
