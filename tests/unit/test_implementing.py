@@ -49,8 +49,11 @@ def by_the_clock(frame: dict[str, Any]) -> dict[str, Any]:
     return {**frame, "body": body}
 
 
-async def test_a_coordinator_takes_and_sends_the_frames_that_are_shown(tmp_path: Path) -> None:
+async def test_a_coordinator_takes_and_sends_the_frames_that_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(LINES) > 15
+    monkeypatch.setattr("a2a.server.new_secret", lambda: "the key of this ledger")  # the shown proof is made with it
     server = Server(SqliteStore(tmp_path / "ledger.db"), Policy(admission=Admission(digest(TOKEN))))
     await server.open()
     try:
