@@ -35,6 +35,7 @@ from .statefile import StateFile
 from .supervisor import Program, Supervisor, supervise, to_state
 
 __all__ = [
+    "SQUAD_VARIABLE",
     "Definition",
     "Place",
     "Squad",
@@ -52,6 +53,8 @@ __all__ = [
 NAMED: Final = {"maintenance": "reference_agents.maintenance", "desk": "reference_agents.desk"}
 """Squads that come with this distribution, and where each is described."""
 COORDINATOR: Final = "coordinator"
+SQUAD_VARIABLE: Final = "A2A_SQUAD"
+"""In the environment of each agent of a squad: the ids of all that are kept running with it, between commas."""
 READY_WITHIN: Final = 90.0
 """Seconds in which every agent has to be there; a slow machine with cold files needed 20."""
 DEAD_ON_ARRIVAL: Final = 3
@@ -367,7 +370,7 @@ async def _start_agents(squad: Squad, say: Callable[[str], None]) -> None:
     place, agents = squad.place, squad.definition.agents
     known = load_tokens(place.url)
     token = place.token or (known.token if known else None)  # an agent may speak the wire without this package
-    env = {"A2A_URL": place.url} | ({"A2A_TOKEN": token} if token else {})
+    env = {"A2A_URL": place.url, SQUAD_VARIABLE: ",".join(agents)} | ({"A2A_TOKEN": token} if token else {})
     async with connect(place.url, token=place.token) as client:
         here = {info.agent_id for info in await client.find() if info.status != "away"}
         if not place.starts_coordinator and here & set(agents):

@@ -17,6 +17,7 @@ from a2a import Agent, AgentInfo, AttemptFailed, Refused, TaskContext, TaskError
 
 from ..delegating import LOOK_AGAIN, TIMERS, delegated, result_of
 from ..errand import ErrandFailed
+from ..presence import awaited
 from ..steps import Steps, digest
 from .contradictions import contradicting, speakers
 from .fusion import fuse, is_carried
@@ -126,12 +127,13 @@ def sum_up(question: str, ballots: dict[str, Ballot], unheard: dict[str, str]) -
 
 
 async def _assembled(task: TaskContext) -> Sequence[AgentInfo]:
-    """Wait until there is a retriever, and return all there are."""
+    """Wait until there is a retriever, and return all there are, and those that may come back."""
     with anyio.move_on_after(ASSEMBLY):
         while True:
             found = await task.find(SKILL)
-            if found:
-                return found
+            back = awaited(found)
+            if asked := [one for one in found if one.status != "away" or one.agent_id in back]:
+                return asked
             await task.progress(0.0, f"waiting for an agent for {SKILL}")
             await anyio.sleep(LOOK_AGAIN)
     raise AttemptFailed(f"nobody is there for {SKILL}", code="no_capable_agent")

@@ -20,6 +20,7 @@ from a2a import Agent, AgentInfo, AttemptFailed, TaskContext
 from ..contest import Rules, settled
 from ..delegating import LOOK_AGAIN, MOVED
 from ..errand import ErrandFailed
+from ..presence import awaited
 from ..steps import Steps, digest
 from ..turns import turn
 from . import git
@@ -328,8 +329,9 @@ class _Run:
         last: str | dict[str, Any] = "human" if self.approve == "ask" else "abort"
         if last == "human" and self.answer_within is not None:
             last = {"strategy": "human", "timeoutMs": round(self.answer_within * 1000)}
-        rules = Rules(await self._coders(), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
-        self.unheard, self.notes = [], {}
+        there, missing = await self._coders()
+        rules = Rules(len(there), SAME_PATCH, [*LADDER, last], BALLOT, QUEUE_HERE)
+        self.unheard, self.notes = [_failed(coder, f"it was not back in {QUEUE_AWAY:g} s") for coder in missing], {}
         contest = self.steps.contest(
             "propose", "propose_patch", self._key("propose"), rules, self._heard, workspace=workspace, plan=plan
         )
@@ -361,28 +363,32 @@ class _Run:
         said = f"{conflict['conflict']}: {conflict['outcome']}: {'; '.join(conflict['tried'])}"
         await self.steps.story("conflict", " and ".join(conflict["agents"]), said)
 
-    async def _coders(self) -> int:
-        """Return how many coders are asked; what the first attempt has found holds for all."""
-        key = f"{self.task.id}/{self._key('coders')}/{digest(self.decisions.plan)}"
+    async def _coders(self) -> tuple[list[str], list[str]]:
+        """Return the coders that are asked, and those that should be there and are not.
+
+        What the first attempt has found holds for all.
+        """
+        key = f"{self.task.id}/{self._key('asked')}/{digest(self.decisions.plan)}"
         known = await self.task.context.get(key)
         if known.exists:
-            return len(known.value)
+            return known.value["there"], known.value["missing"]
         coders: list[AgentInfo] = []
-        away: list[str] = []
+        missing: list[str] = []
         with anyio.move_on_after(QUEUE_AWAY):
-            while not coders or away:
+            while not coders or missing:
                 await anyio.sleep(LOOK_AGAIN if coders else 0)
                 coders = await self.task.find("propose_patch")
-                missed, away = away, [coder.agent_id for coder in coders if coder.status == "away"]
-                if away and away != missed:
-                    # It may be one that was there once and that nobody has started this time.
-                    said = f"waits up to {QUEUE_AWAY:g} s for {' and '.join(away)} to come back"
+                before, missing = missing, awaited(coders)
+                if missing and missing != before:
+                    said = f"waits up to {QUEUE_AWAY:g} s for {' and '.join(missing)} to come back"
                     await self.steps.story("waits", agent.name, said)
         there = [coder.agent_id for coder in coders if coder.status != "away"]
         if not there:
             raise AttemptFailed("no coder proposed anything: none is there", code="no_proposals")
-        await self.task.context.put(key, there, if_rev=0)
-        return len(there)
+        if missing:
+            await self.steps.story("waits", agent.name, f"goes on without {' and '.join(missing)}")
+        await self.task.context.put(key, {"there": there, "missing": missing}, if_rev=0)
+        return there, missing
 
     async def _heard(self, outcome: dict[str, Any]) -> None:
         """Tell what a coder came to. One that fails is written down, and missed by nobody."""

@@ -31,6 +31,8 @@ from a2a.squads import (
 
 BOUND = 60.0
 TINY = """\
+import os
+
 from a2a import Agent
 
 SQUAD = {"name": "tiny", "skill": "greet", "agents": {"greeter": "tiny_squad"}}
@@ -39,6 +41,10 @@ agent = Agent("greeter")
 @agent.skill
 async def greet() -> str:
     return "hello"
+
+@agent.skill
+async def beside() -> str:
+    return os.environ["A2A_SQUAD"]
 
 if __name__ == "__main__":
     agent.main()
@@ -178,6 +184,7 @@ async def test_a_squad_comes_up_works_and_leaves_nothing(tiny: Definition, tmp_p
             assert squad.db == str(tmp_path / "tiny.db")
             async with connect(place.url) as client:
                 assert await client.call("greet") == "hello"
+                assert await client.call("beside") == "greeter", "each is told who is kept running with it"
             states = known("tiny")
             assert [(state["url"], state["db"]) for state in states] == [(place.url, squad.db)]
             programs = {program["name"]: program["state"] for program in states[0]["programs"]}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, TaskContext, TaskFailed
@@ -12,6 +14,7 @@ from a2a.testing import squad
 from reference_agents.desk import AGENTS, SQUAD, lead
 from reference_agents.desk.lead import sum_up
 from reference_agents.desk.shapes import Ballot, Found
+from reference_agents.presence import SQUAD_VARIABLE
 
 GIVEN = {"question": "who lapses?", "folder": "/docs"}
 Says = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -83,6 +86,25 @@ async def test_a_retriever_that_fails_is_named_and_not_counted() -> None:
     assert answer["is_carried"] and answer["heard"] == ["r-one"]
     assert "r-broken was not heard: no memory left" in answer["text"]
     assert {"kind": "failed", "who": "r-broken", "what": "no memory left"} in story
+
+
+@pytest.mark.parametrize("kept", ["desk,r-one", "desk,r-one,r-gone"])
+async def test_of_those_that_are_away_only_who_is_to_be_there_is_missed(
+    monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    monkeypatch.setattr(lead, "QUEUE_AWAY", 0.2)
+    monkeypatch.setenv(SQUAD_VARIABLE, kept)
+    one, gone = (retriever(name, [], ballot(found("a.md"))) for name in ("r-one", "r-gone"))
+    async with squad(lead.agent, one) as up, anyio.create_task_group() as group:
+        stop, ready = anyio.Event(), anyio.Event()
+        group.start_soon(partial(gone.run, settings=up.settings, stop=stop, ready=ready.set))
+        await ready.wait()
+        stop.set()
+        while not any(it.status == "away" for it in await up.client.find("find_passages")):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        answer = await up.client.call("answer_question", GIVEN)
+    assert answer["heard"] == ["r-one"]
+    assert [it["agent"] for it in answer["unheard"]] == ["r-gone"] * ("r-gone" in kept)
 
 
 async def test_where_nobody_is_heard_it_fails_with_the_reason() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from reference_agents.maintenance import lead
 from reference_agents.maintenance.decisions import APPROVAL, PLAN, heed
 from reference_agents.maintenance.evidence import no_evidence
 from reference_agents.maintenance.holding import branch_of, repository_name
+from reference_agents.presence import SQUAD_VARIABLE
 
 BOUND = 30.0
 TALLY = {"total": 5, "passed": 5, "failed": 0, "skipped": 0, "seconds": 0.1}
@@ -210,20 +212,48 @@ async def test_a_coder_that_fails_is_written_down_and_missed_by_nobody(crew: Cre
     assert [proposal["agent"] for proposal in crew.given["judge_patches"][0]["proposals"]] == ["coder-b"]
 
 
-async def test_a_coder_that_is_away_is_waited_for_and_that_is_told(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.asynccontextmanager
+async def squad_without(crew: Crew, missing: str) -> AsyncIterator[Squad]:
+    """The crew, and a coder that was there before and is not any more."""
+    async with squad(lead.agent, *crew.agents()) as up, anyio.create_task_group() as group:
+        stop, ready = anyio.Event(), anyio.Event()
+        gone = crew._agent(missing, "propose_patch")
+        group.start_soon(partial(gone.run, settings=up.settings, stop=stop, ready=ready.set))
+        await ready.wait()
+        stop.set()
+        while not any(one.status == "away" for one in await up.client.find("propose_patch")):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        yield up
+
+
+async def test_a_coder_that_is_to_be_there_is_waited_for_and_missed(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lead, "QUEUE_AWAY", 0.2)
+    monkeypatch.setenv(SQUAD_VARIABLE, "lead,coder-a,coder-b,coder-gone")
     with anyio.fail_after(BOUND):
-        async with squad(lead.agent, *crew.agents()) as up, anyio.create_task_group() as group:
-            stop, ready = anyio.Event(), anyio.Event()
-            gone = crew._agent("coder-gone", "propose_patch")
-            group.start_soon(partial(gone.run, settings=up.settings, stop=stop, ready=ready.set))
-            await ready.wait()
-            stop.set()
-            while not any(one.status == "away" for one in await up.client.find("propose_patch")):  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+        async with squad_without(crew, "coder-gone") as up:
             summary, story = await maintain(up, crew)
     assert summary["verdict"] == "deployed"
-    assert story.count(("waits", "lead", "waits up to 0.2 s for coder-gone to come back")) == 1
+    assert [what for kind, _, what in story if kind == "waits"] == [
+        "waits up to 0.2 s for coder-gone to come back", "goes on without coder-gone",
+    ]  # fmt: skip
+    assert (summary["rejected"][0]["agent"], summary["rejected"][0]["detail"]) == (
+        "coder-gone", "it was not back in 0.2 s",
+    )  # fmt: skip
+
+
+async def test_a_coder_that_was_there_once_and_that_nobody_starts_is_not_waited_for(
+    crew: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lead, "QUEUE_AWAY", 2 * BOUND)
+    monkeypatch.setenv(SQUAD_VARIABLE, "lead,coder-a,coder-b")
+    with anyio.fail_after(BOUND):
+        async with squad_without(crew, "coder-gone") as up:
+            summary, story = await maintain(up, crew)
+    assert summary["verdict"] == "deployed"
+    assert not [what for kind, _, what in story if kind == "waits"]
+    assert "coder-gone" not in {rejected["agent"] for rejected in summary["rejected"]}
 
 
 async def test_without_any_proposal_it_fails_and_says_why(crew: Crew) -> None:
