@@ -21,6 +21,7 @@ from a2a.engine.policy import Admission, Policy, digest
 from a2a.protocol.codec import JSON
 from a2a.protocol.schemas import export
 from a2a.server import Server
+from a2a.squads import NAMED, load
 from tests.unit.test_spec import PROMISES, cited_in
 
 PAGE = (Path(__file__).parents[2] / "spec" / "v1" / "implementing.md").read_text(encoding="utf-8")
@@ -71,6 +72,14 @@ async def test_a_coordinator_takes_and_sends_the_frames_that_are_shown(
                 assert not [frame for peer in peers.values() for frame in peer.came]
     finally:
         await server.aclose()
+
+
+def test_the_peers_shown_have_names_that_no_squad_has_bound_to_secrets_of_its_own() -> None:
+    shown = {json.loads(line)["body"]["agentId"].partition("#")[0] for _, _, line in LINES if '"hello"' in line}
+    assert len(shown) == 2
+    for name in NAMED:
+        squad = load(name)
+        assert not shown & {*squad.agents, *squad.optional}
 
 
 def test_the_frames_shown_are_valid_and_the_result_has_the_hash_that_is_worked_out() -> None:
