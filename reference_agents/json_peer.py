@@ -36,4 +36,6 @@ async def main(url: str, token: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python json_peer.py URL TOKEN_FILE")
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]).read_text().strip()))

