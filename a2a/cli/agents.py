@@ -159,16 +159,24 @@ async def _supervise(programs: Sequence[supervisor.Program], grace: float, out: 
 
 @agent.command("ls")
 @click.option("--skill", help="Only agents with this skill.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(["ready", "draining", "away"]),
+    multiple=True,
+    help="Only those that are this; may be given several times.",
+)
 @common_options()
-def list_agents(common: Common, skill: str | None) -> None:
-    """Show who is there, with skills, load and the time since they were last heard."""
-    found = common.read(lambda client: client.find(skill))
+def list_agents(common: Common, skill: str | None, statuses: tuple[str, ...]) -> None:
+    """Show who is known, with skills, load and the time since they were last heard; also who is away."""
+    known = common.read(lambda client: client.find(skill))
+    found = [info for info in known if not statuses or info.status in statuses]
     if common.out.as_json:
         for info in found:
             common.out.record(_shown(info))
         return
     if not found:
-        common.out.note("nobody is there" if skill is None else f"nobody has the skill {skill}")
+        common.out.note(_nobody(skill, statuses if known else ()))
         return
     common.out.table(
         ("AGENT", "STATUS", "LOAD", "HEARD", "SKILLS"),
@@ -183,6 +191,14 @@ def list_agents(common: Common, skill: str | None) -> None:
             for info in found
         ],
     )
+
+
+def _nobody(skill: str | None, statuses: Sequence[str]) -> str:
+    """Return what is said where no agent is both."""
+    status = f"is {' or '.join(statuses)}" if statuses else ""
+    if skill is None:
+        return f"nobody {status or 'is there'}"
+    return f"nobody {status and f'{status} and '}has the skill {skill}"
 
 
 @agent.command("show")

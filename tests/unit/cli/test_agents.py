@@ -45,6 +45,36 @@ def test_agents_as_json_and_by_skill(command: Any, world: Any) -> None:
     assert (none.code, none.out, none.err) == (0, "", "nobody has the skill flying\n")
 
 
+def test_agents_by_status(command: Any, world: Any) -> None:
+    async def come_and_go() -> None:
+        gone, stop, ready = Agent("gone"), anyio.Event(), anyio.Event()
+
+        @gone.skill
+        async def fly() -> None:
+            """Nobody waits for it."""
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(gone.run, world.url, stop=stop, ready=ready.set))
+            await ready.wait()
+            stop.set()
+
+    def listed(*options: str) -> list[str]:
+        shown = [json.loads(line)["agent"] for line in command("agent", "ls", *options, "--json").out.splitlines()]
+        rows = command("agent", "ls", *options).out.splitlines()[1:]
+        assert [row.split()[0] for row in rows] == shown
+        return shown
+
+    world.call(come_and_go)
+    assert listed() == listed("--status", "ready", "--status", "away") == ["gone", "helper"]
+    assert listed("--status", "ready") == ["helper"]
+    assert listed("--status", "away", "--skill", "fly") == ["gone"]
+    assert command("agent", "ls", "--status", "draining").err == "nobody is draining\n"
+    none = command("agent", "ls", "--status", "ready", "--status", "draining", "--skill", "fly")
+    assert (none.code, none.out, none.err) == (0, "", "nobody is ready or draining and has the skill fly\n")
+    assert command("agent", "ls", "--status", "ready", "--skill", "x").err == "nobody has the skill x\n"
+    assert "'ready', 'draining', 'away'" in command("agent", "ls", "--status", "here").err
+
+
 def test_one_agent_with_the_tasks_it_holds(command: Any, world: Any, gate: Any) -> None:
     task = command("delegate", "wait", "--no-wait").out.strip()
     world.call(gate.begun.wait)
