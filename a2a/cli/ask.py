@@ -110,6 +110,7 @@ async def _answer(definition: Definition, place: Place, common: Common, given: d
     if out.as_json:
         out.record({"kind": "result", "task": task.id, "result": answer})
     else:
-        out.line(str(told.get("text", "")))
+        text, show = str(told.get("text", "")), f"conflict show {told.get('conflict')}"
+        out.line(text.replace(f"a2a {show}", there.typed(show)))  # what is quoted stays as it is
         out.note(f"\nlook again:     {there.typed(f'task tree {task.id}')}   (or: task show ID)")
     return ExitCode.OK if told.get("citations", True) else ExitCode.FAILED

@@ -18,6 +18,7 @@ from typing import Any, Self
 import click
 
 from ..delegator import TaskEvent
+from .options import retyped
 from .output import Output, escape, is_terminal, paused, uses_color
 from .story import ENDED, describe, duration, event_record
 
@@ -155,7 +156,7 @@ class Display:
             if told is not None and told[1] not in self._told:
                 self._told.add(told[1])
                 kind, line = told
-                self.say(kind, line + self.at if kind == PERSON else line)
+                self.say(kind, line + self.at if kind == PERSON else retyped(line, self.at))
         elif event.kind == "progress":
             self.progressed(event)
         elif event.kind in ("grant", "offer", "accept", "expire", "withdraw", "release", "revive", "answer"):

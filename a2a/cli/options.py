@@ -6,12 +6,13 @@ Light on purpose: the modules that cost time to load are imported when a command
 from __future__ import annotations
 
 import functools
+import re
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -23,9 +24,11 @@ from .parameters import Seconds
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["Common", "Connection", "common_options", "connection_options", "read_token"]
+__all__ = ["Common", "Connection", "common_options", "connection_options", "read_token", "retyped"]
 
 T = TypeVar("T")
+_WORD: Final = r"[\w./~-]*\w"
+_COMMANDS: Final = re.compile(rf"\ba2a (?:(?:task (?:show|cancel)|conflict show) {_WORD}|context get {_WORD} {_WORD})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,16 @@ class Common:
         async with reading(ledger) as settings, connect(name="reader", settings=settings) as client:
             self.out.note(f"no coordinator runs here; this is how it left {ledger}")
             yield client
+
+
+def retyped(text: str, options: str) -> str:
+    """Return a text of an agent's whose commands reach the coordinator that its reader is at, which no agent knows.
+
+    Args:
+        options: as `Connection.options`. They are put behind the commands that agents tell people: to look at a task or
+            cancel it, to look at a conflict, to read a key of a context.
+    """
+    return _COMMANDS.sub(lambda found: found[0] + options, text)
 
 
 def read_token(path: Path | None) -> str | None:

@@ -23,7 +23,7 @@ from .asking import can_ask, question_lines, read_line, stem_of
 from .at_work import squad_at_work
 from .board import Display, display
 from .exits import ExitCode, Failure
-from .options import Common, Connection, common_options
+from .options import Common, Connection, common_options, retyped
 from .output import Output, escape
 from .parameters import Seconds
 from .runs import Run, begin
@@ -344,7 +344,7 @@ def _tell(definition: Definition, out: Output, there: Connection, this: Run, pla
     if out.as_json:
         out.record({"kind": "result", "task": this.task, "run": str(this.folder), "result": result})
         return
-    out.line(str(told["text"]) if "text" in told else str(result))
+    out.line(retyped(str(told["text"]), there.options) if "text" in told else str(result))
     if told.get("commit"):
         repository = shlex.quote(str(told.get("repository", "")))
         out.note(f"\nthe commit:     git -C {repository} show {shlex.quote(str(told.get('branch', '')))}")

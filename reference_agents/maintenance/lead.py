@@ -159,7 +159,8 @@ class _Run:
         await self._tell_listing(listing)
         self.decisions = Decisions(self.task, plan)
         await self.decisions.begin()
-        await self.steps.story("decided", agent.name, f"a2a context get {self.task.context_id} {PLAN}")
+        look = f"a2a context get {self.task.context_id} {PLAN}"
+        await self.steps.story("decided", agent.name, f"keeps the plan where it may be changed: {look}")
         self.steps.outdated = self.decisions.outdated
         while True:
             try:

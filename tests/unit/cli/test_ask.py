@@ -77,6 +77,20 @@ def test_the_same_question_again_is_asked_again(world: Any, command: Command, le
     assert len(set(lead.tasks)) == 2, "the documents may have changed"
 
 
+def test_its_conflict_is_named_with_the_coordinator_and_what_it_quotes_is_left_as_it_is(
+    world: Any, command: Command, lead: Lead
+) -> None:
+    async def contradict(task: TaskContext) -> Any:
+        text = "  a2a conflict show main-k1 tells.\nThese contradict each other (a2a conflict show main-k7):"
+        return {"text": text, "citations": [{"path": "a.md"}], "conflict": "main-k7"}
+
+    lead.does = contradict
+    assert command("ask", "how long?").out == (
+        "  a2a conflict show main-k1 tells.\n"
+        f"These contradict each other (a2a conflict show main-k7 --url {world.url}):\n"
+    )
+
+
 def test_nothing_found_has_an_exit_code_of_its_own(world: Any, command: Command, lead: Lead) -> None:
     async def nothing(task: TaskContext) -> Any:
         return {"text": "Nothing fits.", "citations": []}

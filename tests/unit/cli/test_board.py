@@ -133,6 +133,12 @@ def test_what_waits_for_a_person_is_told_also_where_all_is_quiet(capsys: pytest.
     assert capsys.readouterr().err.endswith("person: a2a conflict resolve k7 TASK --url ws://there:1\n")
 
 
+def test_a_command_in_a_line_finds_the_coordinator_of_who_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with display(Output(), " --url ws://there:1") as shown:
+        shown.happened(story("waits", "lead", "waits for run m-1 (a2a task show m-1 tells more)"))
+    assert capsys.readouterr().err.endswith("(a2a task show m-1 --url ws://there:1 tells more)\n")
+
+
 def test_for_programs_every_event_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     with display(Output(as_json=True)) as shown:
         shown.happened(story("found", "preparer", "3 files"))

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from a2a import Client, LinkSettings, connect
-from a2a.cli.options import Common, Connection, common_options, connection_options, read_token
+from a2a.cli.options import Common, Connection, common_options, connection_options, read_token, retyped
 from a2a.cli.output import Output
 from a2a.credentials import DEFAULT_URL, default_ledger
 from a2a.hosting import host
@@ -49,6 +49,18 @@ def test_the_url_comes_from_the_environment_and_the_timeout_from_the_command() -
 )
 def test_a_command_to_type_finds_the_same_coordinator(connection: Connection, options: str) -> None:
     assert connection.typed("task show main-1") == f"a2a task show main-1{options}"
+
+
+def test_the_commands_in_what_an_agent_says_find_the_readers_coordinator() -> None:
+    said = "a2a task show m-1 tells, a2a task cancel m-1 ends it (a2a conflict show m-k2): a2a context get m-c3 a/b."
+    at = " --url ws://there:1"
+    assert retyped(said, at) == (
+        f"a2a task show m-1{at} tells, a2a task cancel m-1{at} ends it (a2a conflict show m-k2{at}): "
+        f"a2a context get m-c3 a/b{at}."
+    )
+    assert retyped(said, "") == said
+    for other in ("a2a coordinator", "a2a task ls", "aa2a task show m-1", "read a2a task show, please"):
+        assert retyped(other, at) == other
 
 
 @pytest.mark.parametrize("given", ["nan", "inf", "0", "-1", "soon"])

@@ -111,6 +111,15 @@ def test_a_request_is_carried_out_and_what_came_of_it_is_printed(
     ]  # fmt: skip
 
 
+def test_a_command_in_what_came_of_it_finds_the_same_coordinator(world: Any, command: Command, lead: Lead) -> None:
+    async def deploy(task: TaskContext) -> Any:
+        return {"verdict": "deployed", "text": "sealed: a2a conflict show main-k1"}
+
+    lead.does = deploy
+    done = command("run", "modernise", "--sdist", "a==1")
+    assert done.out == f"sealed: a2a conflict show main-k1 --url {world.url}\n"
+
+
 def test_the_same_folder_shows_the_same_result_again(world: Any, command: Command, lead: Lead, tmp_path: Path) -> None:
     wanted = ("run", "modernise", "--sdist", "a==1", "--out", str(tmp_path / "run"))
     assert command(*wanted).code == 0
