@@ -102,9 +102,9 @@ def run(
     """Have a squad of agents carry out REQUEST on a repository, and commit what holds on a branch of its own.
 
     `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
-    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was. Runs
-    on one repository come one after the other, each from what is checked out when its turn comes. Where no terminal is
-    there to ask at, a question says how to answer it from elsewhere.
+    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was, and
+    begins anew after `a2a task cancel`. Runs on one repository come one after the other, each from what is checked out
+    when its turn comes. Where no terminal is there to ask at, a question says how to answer it from elsewhere.
 
     Exit codes: 0 done, 1 no evidence or nobody to decide on, 2 this request or repository cannot be worked on, 3 no
     coordinator or no package index, 4 timeout, also of a question, 5 the task failed, 7 rejected by you or refused by
@@ -206,6 +206,10 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
     """Delegate the request, show it on its way, and tell what came of it."""
     there = replace(common.connection, url=place.url)
     async with connect(place.url, token=place.token, operator=True) as client:
+        if this.is_resumed and await _is_canceled(client, this.task):
+            # Whoever asks for it again knows that it was, or wants to: its story would end where nobody asked it to.
+            common.out.note(f"{this.task} was canceled: the run begins anew ({there.typed(f'task show {this.task}')})")
+            this.begin_anew()
         handle = client.delegate(
             definition.skill,
             {**given, "run_dir": str(this.folder)},
@@ -238,6 +242,17 @@ async def _through(definition: Definition, place: Place, common: Common, this: R
         this.save()
     _tell(definition, common.out, there, this, place, result)
     return code
+
+
+async def _is_canceled(client: Client, task: str) -> bool:
+    """Tell whether somebody has ended a run's task, or it is about to end by that; a run may have no task yet."""
+    if not task:
+        return False
+    try:
+        shown = await client.get(task)
+    except Refused:
+        return False  # this coordinator does not know it: delegating it again makes it
+    return shown["metadata"]["state"] in ("canceling", "canceled")
 
 
 def _how_to_answer(there: Connection, within: float | None) -> str:

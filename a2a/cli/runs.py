@@ -52,6 +52,11 @@ class Run:
         """The key of its task."""
         return f"{self.name}/{self.number}"
 
+    def begin_anew(self) -> None:
+        """Have another task from now on: the one it had will have no result."""
+        self.number, self.task, self.ended, self.is_resumed = self.number + 1, "", "", False
+        self.save()
+
     def save(self) -> None:
         """Write down what is known, whole or not at all."""
         told = {name: value for name, value in asdict(self).items() if name not in ("folder", "is_resumed")}
@@ -103,7 +108,8 @@ def _taken_up(folder: Path, wanted: dict[str, Any]) -> Run:
         run = known
         run.is_resumed = run.wanted == wanted and run.ended in ("", "completed")
         if not run.is_resumed:
-            run.wanted, run.number, run.task, run.ended = wanted, run.number + 1, "", ""
+            run.wanted = wanted
+            run.begin_anew()
     run.save()
     return run
 

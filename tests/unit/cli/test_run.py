@@ -129,6 +129,55 @@ def test_the_same_folder_shows_the_same_result_again(world: Any, command: Comman
     assert len(lead.given) == 1, "it was not done twice"
 
 
+@pytest.mark.parametrize(("out", "mode"), [(True, "skip"), (False, "skip"), (False, "coop")])
+def test_a_run_that_was_canceled_while_nobody_watched_begins_anew_when_it_is_asked_for_again(
+    world: Any, command: Command, lead: Lead, tmp_path: Path, out: bool, mode: str
+) -> None:
+    wanted = ("run", "modernise", "--sdist", "a==1", *(("--out", str(tmp_path / "run")) if out else ()))
+
+    async def hang(task: TaskContext) -> Any:
+        told = {"kind": "found", "who": "preparer", "what": "an old story"}
+        await task.artifact("story", told, append=True, last=False)
+        await anyio.sleep_forever()
+
+    lead.does = hang
+    assert command(*wanted, "--timeout", "0.5").code == 4
+    assert command("task", "cancel", lead.tasks[0], "--mode", mode).code == 0
+    lead.does = lead.deploy
+    again = command(*wanted)
+    assert (again.code, again.out) == (0, "it is deployed\\x1b[2J\n"), again.err
+    assert "an old story" not in again.err and "3 files" in again.err
+    shown = f"a2a task show {lead.tasks[0]} --url {world.url}"
+    assert f"{lead.tasks[0]} was canceled: the run begins anew ({shown})\n" in again.err
+    assert len({given["run_dir"] for given in lead.given}) == 1
+    assert len(lead.tasks) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "is_canceled"), [("canceling", True), ("canceled", True), ("parked", False), ("failed", False)]
+)
+async def test_a_run_that_is_about_to_end_by_a_cancel_is_taken_for_canceled(state: str, is_canceled: bool) -> None:
+    class Known:
+        async def get(self, task: str) -> Any:
+            assert task == "main-7"
+            return {"metadata": {"state": state}}
+
+    known: Any = Known()
+    assert await module._is_canceled(known, "main-7") == is_canceled
+    assert not await module._is_canceled(known, ""), "it never came to a coordinator, which need not be asked"
+
+
+def test_a_run_whose_task_another_ledger_has_is_delegated_there_anew(
+    world: Any, command: Command, lead: Lead, tmp_path: Path
+) -> None:
+    wanted = ("run", "modernise", "--sdist", "a==1", "--out", str(tmp_path))
+    assert command(*wanted).code == 0
+    known = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(known | {"task": "main-99999", "name": "run-elsewhere"}))
+    assert command(*wanted).code == 0
+    assert len(lead.tasks) == 2
+
+
 @pytest.mark.parametrize("verdict", ["nothing", "answered", "held", *EXIT_OF_VERDICT])
 def test_every_verdict_has_its_exit_code(world: Any, command: Command, lead: Lead, verdict: str) -> None:
     lead.does = lead.ends(verdict)

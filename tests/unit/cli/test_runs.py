@@ -44,6 +44,15 @@ def test_what_ended_without_a_result_begins_anew(tmp_path: Path, ended: str) -> 
         assert (second.ended, second.task, second.is_resumed) == ("", "", False)
 
 
+def test_a_run_that_begins_anew_is_known_as_that_by_who_takes_it_up(tmp_path: Path) -> None:
+    with begin(tmp_path, WANTED, "x") as first:
+        first.task, before = "main-7", first.key
+        first.begin_anew()
+        assert (first.key != before, first.task, first.is_resumed) == (True, "", False)
+    with begin(tmp_path, WANTED, "x") as second:
+        assert (second.key, second.task, second.is_resumed) == (first.key, "", True)
+
+
 def test_other_wishes_are_another_task(tmp_path: Path) -> None:
     with begin(tmp_path, WANTED, "x") as first:
         pass
