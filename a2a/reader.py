@@ -20,7 +20,7 @@ from .content import (
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
 from .errors import FencedOff, Gone, NotFound
-from .given import mapped, require_kind, require_known
+from .given import require_kind, require_known
 from .protocol.messages import (
     ConflictFound,
     ConflictGet,
@@ -55,7 +55,9 @@ _NOT_KEPT = {"value": None, "isKept": False}
 def _subject(subject: str | Mapping[str, Any]) -> RaisedSubject:
     if isinstance(subject, str):
         return RaisedSubject(task=subject)
-    named: dict[str, Any] = mapped(subject, "a subject")
+    if not isinstance(subject, Mapping):
+        raise ValueError(f"a subject: expected a task's id or a map, got {subject!r}")
+    named = dict(subject)
     require_known(named, _SUBJECT, "a subject")
     if "value" in named:
         named["value"] = json_payload(named["value"], "value")

@@ -72,6 +72,9 @@ async def test_a_subject_that_is_named_by_something_else_is_refused_in_the_calle
         async with squad() as running:
             with pytest.raises(ValueError, match="a subject: expected task, context, key, .* got 'name'"):
                 await running.client.raise_conflict("context", {"name": "plans", "key": "db"})
+            handle: Any = running.client.delegate("nothing")
+            with pytest.raises(ValueError, match="a subject: expected a task's id or a map, got <a2a.*TaskHandle"):
+                await running.client.raise_conflict("result", handle, "main-1")
 
 
 @pytest.mark.parametrize("about", ["main-7", "plans/db", "task:", ""])
