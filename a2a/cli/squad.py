@@ -152,7 +152,7 @@ def detach(name: str, place: Place, added: Sequence[str] = ()) -> dict[str, Any]
     state = state_of(definition.name, place.url).read() if line else None
     if state is None:
         process.wait()
-        said = log.read_text(errors="replace").strip()
+        said = log.read_text(errors="replace").strip().removeprefix("a2a: ")
         raise SquadError(f"the squad {definition.name} did not come up: {said or 'it said nothing'}")
     process.returncode = 0  # it is on its own now; nobody here waits for it
     return state

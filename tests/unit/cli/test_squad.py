@@ -152,6 +152,7 @@ def test_one_that_does_not_come_up_detached_says_why(
     done = command("squad", "up", "empty_squad", "--detach", "--url", URL, "--db", str(tmp_path / "no" / "file.db"))
     assert done.code == 1, done.out
     assert "the squad empty did not come up" in done.err
+    assert done.err.count("a2a: ") == 1
     assert home_of("empty", URL).is_dir()
 
 
