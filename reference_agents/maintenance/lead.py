@@ -361,8 +361,8 @@ class _Run:
             return
         conflict = settled(record, in_short)
         self.summary["conflicts"].append(conflict)
-        said = f"{conflict['conflict']}: {conflict['outcome']}: {'; '.join(conflict['tried'])}"
-        await self.steps.story("conflict", " and ".join(conflict["agents"]), said)
+        said = f"conflict {conflict['conflict']} is over: {'; '.join(conflict['tried'])}"
+        await self.steps.story("settled", agent.name, said)
 
     async def _coders(self) -> tuple[list[str], list[str]]:
         """Return the coders that are asked, and those that should be there and are not.
@@ -400,7 +400,8 @@ class _Run:
         elif isinstance(proposal, dict) and {"patch", "findings_before", "findings_left"} <= proposal.keys():
             before, left = proposal["findings_before"], proposal["findings_left"]
             changed = len(proposal["patch"].get("files", []))
-            await self.steps.story("found", coder, f"proposes {changed} files: {before} -> {left} findings")
+            count = "1 file" if changed == 1 else f"{changed} files"
+            await self.steps.story("found", coder, f"proposes {count}: {before} -> {left} findings")
             if not changed and proposal.get("notes"):
                 self.notes[coder] = str(proposal["notes"][0])[:NOTE_CHARS_MAX]
 

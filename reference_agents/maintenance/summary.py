@@ -253,7 +253,7 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
     if told["verdict"] == "no_evidence" or not told["tests_before"]["total"]:
         yield _line("tests", "cannot decide here: NO_EVIDENCE, this patch was not tried")
     else:
-        runs = f"{told['test_runs']} runs: " * bool(told["test_runs"]) + "no new failure, none vanished"
+        runs = f"{_number(told['test_runs'], 'run')}: " * bool(told["test_runs"]) + "no new failure, none vanished"
         yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
     for accepted in told["accepted"]:
         removed, files = accepted["removed"], _some(accepted["files"])

@@ -194,7 +194,20 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     assert f"evidence: {conflict['evidence'][0]}" in summary["text"]
     assert f"a2a conflict show {conflict['conflict']}" in summary["text"]
     assert ("conflict", "propose", f"a2a conflict show {conflict['conflict']}") in story
+    assert ("settled", "lead", f"conflict {conflict['conflict']} is over: merge: decided, merged") in story
     assert ("found", "coder-a", "proposes 0 files: 10 -> 4 findings") in story
+
+
+async def test_one_file_is_told_as_one(crew: Crew) -> None:
+    def propose(given: Any, task: TaskContext) -> Any:
+        proposal = crew.proposal(given, task)
+        return {**proposal, "patch": {**proposal["patch"], "files": [{"path": "one.py", "added": 1, "removed": 1}]}}
+
+    crew.says["propose_patch"] = propose
+    with anyio.fail_after(BOUND):
+        async with squad(lead.agent, *crew.agents()) as up:
+            _, story = await maintain(up, crew)
+    assert ("found", "coder-a", "proposes 1 file: 10 -> 4 findings") in story
 
 
 async def test_a_coder_that_fails_is_written_down_and_missed_by_nobody(crew: Crew) -> None:

@@ -71,6 +71,8 @@ def test_figures_before_and_after_stand_side_by_side(summary: Summary) -> None:
     text = describe(summary)
     assert "findings   9 -> 4   (the best coder alone: 6)" in text
     assert "tests      4 passed, 1 failed -> 4 passed, 1 failed   (3 runs: no new failure, none vanished)" in text
+    summary["test_runs"] = 1
+    assert "(1 run: no new failure, none vanished)" in describe(summary)
 
 
 def test_without_evidence_nothing_is_said_about_tests_that_never_ran(summary: Summary) -> None:
