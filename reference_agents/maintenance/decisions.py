@@ -74,6 +74,8 @@ class Decisions:
     """Its revision in the context."""
     first: int = 0
     """The first revision of this run."""
+    wrong: str = ""
+    """Why what was looked at last is no plan for this run; empty where it is one."""
 
     async def begin(self) -> None:
         """Write the plan down, or find where an earlier attempt of this run did: from there it is gone through again.
@@ -118,11 +120,11 @@ class Decisions:
         What is no plan for this run is replaced by the one before, and the history says why.
         """
         there = await self.task.context.get(PLAN)
-        wrong = _wrong(there.value)
-        if not wrong:
+        self.wrong = _wrong(there.value)
+        if not self.wrong:
             self.plan, self.rev = there.value, there.rev
             return there
-        reason = f"revision {there.rev} is no plan to go on with: {wrong}"
+        reason = f"revision {there.rev} is no plan to go on with: {self.wrong}"
         with contextlib.suppress(Conflict):  # it is another one already, which the next step will find
             self.rev = await self._write(self.plan, there.rev, reason)
         return there

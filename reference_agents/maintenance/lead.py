@@ -182,8 +182,8 @@ class _Run:
         if there.value == self.decisions.plan:
             await self.steps.story("decided", there.author, f"wants {_described(self.decisions.plan)}")
         else:
-            said = f"revision {there.rev} is no plan to go on with: it is as it was"
-            await self.steps.story("decided", there.author, said)
+            said = f"revision {there.rev}, by {there.author}, is no plan to go on with: {self.decisions.wrong}"
+            await self.steps.story("decided", agent.name, f"{said}; it is as it was")
 
     async def _rounds(self, workspace: Workspace, summary: Summary) -> Summary:
         """Propose, judge, review and ask, until there is a decision."""

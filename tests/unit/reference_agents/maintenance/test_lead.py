@@ -692,7 +692,10 @@ async def test_what_is_no_plan_is_put_right_and_the_work_goes_on(crew: Crew) -> 
     assert summary["verdict"] == "deployed"
     assert [decided["rev"] for decided in summary["decisions"]] == [1, 2, 3]
     assert crew.kept[PLAN].value == narrowed(crew)
-    assert any(kind == "decided" and what.startswith("revision 2 is no plan to go on with") for kind, _, what in story)
+    [said] = [what for kind, _, what in story if kind == "decided" and "no plan to go on with" in what]
+    why = summary["decisions"][2]["reason"].removeprefix("revision 2 is no plan to go on with: ")
+    assert said == (f"revision 2, by {summary['decisions'][1]['by']}, is no plan to go on with: {why}; it is as it was")
+    assert "leave the tests alone" in why
     assert len(crew.given["review_patch"]) == 2, "what was done meanwhile is done again"
 
 
