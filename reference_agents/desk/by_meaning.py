@@ -6,6 +6,7 @@ fetched when it runs. Without it this agent is not there, and the others answer 
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -31,10 +32,16 @@ def load_model() -> Vectors:
     Raises:
         ImportError: the package is not installed.
     """
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
     try:
         import wordllama
     except ImportError as exc:
         raise ImportError(f"this retriever needs the package {MODEL_PACKAGE}: {HOW}", name=MODEL_PACKAGE) from exc
+    finally:
+        # It has the whole process log everything there is, when it is imported.
+        root.setLevel(level)
+        root.handlers[:] = handlers
     # It finds the tokenizer it ships only where its own folder is named as its cache; else it would want to fetch it.
     model: Any = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 

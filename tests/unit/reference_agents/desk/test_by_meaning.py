@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,19 @@ def test_the_model_comes_with_its_package_and_knows_what_words_mean() -> None:
         [sys.executable, "-c", WITHOUT_NETWORK], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_logged_is_not_for_the_package_to_say(tmp_path: Path) -> None:
+    (tmp_path / f"{MODEL_PACKAGE}.py").write_text(
+        "import logging\nlogging.basicConfig(level=logging.INFO)\n"
+        "class WordLlama:\n    load = staticmethod(lambda **options: None)\n"
+    )
+    look = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from reference_agents.desk.by_meaning import load_model; "
+        "load_model(); import logging; print(logging.getLogger().handlers, logging.getLogger().level)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("[] 30\n", "")
 
 
 def test_the_card_names_the_skill() -> None:
