@@ -11,13 +11,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
+from websockets.asyncio.client import connect
 
 import a2a
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 AGENT = next(block for block in BLOCKS if "agent.main()" in block)
 CLIENT = next(block for block in BLOCKS if "a2a.connect()" in block)
 CLAIM = next(block for block in BLOCKS if "FileGuard" in block)
@@ -98,6 +102,32 @@ def test_a_claim_guards_a_file_as_printed(home: Path) -> None:
         guard.touch(10**6)
         with pytest.raises(AssertionError, match="FencedOff"):
             run("claim.py", cwd=home)
+
+
+async def call_of_a2a(url: str, token: str, frame: str) -> dict[str, Any]:
+    """Send a frame as it is, behind a hello, and return the payload of its answer."""
+    hello = {"versions": ["1.0", "1.0"], "agentId": "raw#1", "instanceId": "1", "incarnation": 1, "token": token}
+    async with connect(url, subprotocols=["a2a.coord+json"]) as socket:  # type: ignore[list-item]
+        await socket.send(json.dumps({"id": "h1", "kind": "hello", "body": hello}))
+        await socket.send(frame)
+        async for message in socket:
+            for came in map(json.loads, str(message).splitlines()):
+                if came.get("re") == json.loads(frame)["id"]:
+                    answer: dict[str, Any] = json.loads(came["payload"])
+                    return answer
+    raise AssertionError("the connection ended without an answer")
+
+
+async def test_a_message_of_a2a_reaches_the_agent_that_is_shown(home: Path) -> None:
+    frame = re.search(r"```json\n(\{.*a2a\.call.*\})\n```", README)
+    assert frame is not None
+    with ExitStack() as stack:
+        ready = stack.enter_context(coordinator(home))
+        stack.enter_context(process("word_counter.py", cwd=home))
+        with anyio.fail_after(BOUND):
+            answer = await call_of_a2a(ready["url"], Path(ready["tokenFile"]).read_text().strip(), frame[1])
+    assert answer["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert answer["task"]["artifacts"][0]["parts"][0]["data"] == {"words": 3}
 
 
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:
