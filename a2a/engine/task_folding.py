@@ -493,7 +493,10 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     if task.budget:
         ledger.reconcile(task)
     if task.on_delegator_loss != "continue":
-        del ledger.attached[task.principal][task.id]
+        attached = ledger.attached[task.principal]
+        del attached[task.id]
+        if not attached:
+            del ledger.attached[task.principal]
     ledger.post(addressee, lsn, "task.settled", task.id, task.rev)
     if told_to_stop is not None:
         ledger.post(told_to_stop, lsn, "task.revoke", task.id, fence)

@@ -213,7 +213,7 @@ def test_a_result_is_not_lost_with_the_delegator(town, worker, errand):
     town.pass_time(2_000)
     assert town.task(offer.task).state == "reported"
     town.join("asker#1").confirm(asker.mail()[-1])
-    assert town.ledger.attached == {"asker": {}}, "a task that has ended waits for nobody"
+    assert town.ledger.attached == {}, "a task that has ended waits for nobody"
 
 
 def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, worker, boss):
