@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from a2a.engine import snapshot
 from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask
 from a2a.engine.conflicts.bench import do
 from a2a.engine.coordinator import Coordinator
@@ -75,6 +76,8 @@ def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) ->
     """Compare the ledger that lived with the one its records build, and with what a coordinator restores."""
     policy = coordinator.policy
     assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
+    again = snapshot.load(snapshot.to_bytes(coordinator.ledger), policy.namespace)
+    assert facts(again) == facts(coordinator.ledger), "a start on a snapshot finds the same"
     assert Replay(policy.namespace).run([record for _, record in records]) is None, "decided again it is the same"
     fresh = Coordinator(policy)
     fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], "another key", coordinator.ledger.at)
