@@ -292,6 +292,19 @@ def test_the_grace_is_as_long_as_the_longest_lease_that_may_come_back(make_town)
     assert worker.closed is None
 
 
+def test_of_several_leases_the_longest_is_waited_for(town, boss):
+    worker = town.worker("w1", tasks=3)
+    for lease_ms in (600, 5_000, 900):
+        boss.delegate(f"{lease_ms}", timers=Timers(lease_ms=lease_ms, heartbeat_ms=100))
+        worker.beat(worker.offer())
+    boss.delegate("late", "nobody", limits=TaskLimits(deadline_ms=700))
+    again = town.restart(after=1_000)
+    again.pass_time(4_999)
+    assert again.said(Settled, LeaseExpired) == []
+    again.pass_time(1)
+    assert [end.reason for end in again.said(Settled)] == ["deadline"]
+
+
 def test_without_leases_there_is_no_grace(town, boss):
     boss.delegate(limits=TaskLimits(deadline_ms=600))
     again = town.restart(after=1_000)
