@@ -101,6 +101,16 @@ def test_a_conflict_leaves_when_it_is_over_and_its_tasks_have_left(case):
     assert (kept.lsn, kept.kind, kept.object, kept.tasks) == (was.opened_lsn, "result", was.object, (was.task,))
 
 
+def test_one_that_was_over_before_a_restart_leaves_after_it(case):
+    name = case.over()
+    case.read_all()
+    again = case.town.restart()
+    for agent, mailbox in again.ledger.mailboxes.items():
+        again.join(agent, incarnation=2).acknowledge(mailbox.next_mseq - 1)
+    again.pass_time(4 * LINGER)
+    assert left(again) == [name]
+
+
 def test_one_that_is_open_stays(case):
     name = case.disputed()
     case.read_all()
