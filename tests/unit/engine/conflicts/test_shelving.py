@@ -157,6 +157,16 @@ def test_one_about_no_task_stays_as_long_as_a_rule_may_look_at_when_it_ended(mak
     assert left(case.town) == [name]
 
 
+def test_one_about_no_task_stays_while_somebody_has_mail_about_it(make_case):
+    case = make_case(conflict_rest_ms=0)
+    name = contested(case)
+    case.workers[0].acknowledge()
+    case.town.pass_time(10 * LINGER)
+    assert name in case.town.ledger.conflicts, "w1 has not said that it has heard"
+    case.leave()
+    assert left(case.town) == [name]
+
+
 def test_what_somebody_raised_stays_for_a_day_and_so_long_the_same_raise_is_a_repeat(case):
     said = ConflictRaise("result", [RaisedSubject(task=case.boss.delegate(key)) for key in "ab"])
     for worker in case.workers:
