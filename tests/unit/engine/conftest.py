@@ -76,8 +76,10 @@ def check_replay(coordinator: Coordinator, records: list[tuple[int, Record]]) ->
     """Compare the ledger that lived with the one its records build, and with what a coordinator restores."""
     policy = coordinator.policy
     assert facts(folded(records, policy.namespace)) == facts(coordinator.ledger)
-    again = snapshot.load(snapshot.to_bytes(coordinator.ledger), policy.namespace)
+    body = snapshot.to_bytes(coordinator.ledger)
+    again = snapshot.load(body, policy.namespace)
     assert facts(again) == facts(coordinator.ledger), "a start on a snapshot finds the same"
+    assert snapshot.to_bytes(again) == body, "in the same order"
     assert Replay(policy.namespace).run([record for _, record in records]) is None, "decided again it is the same"
     fresh = Coordinator(policy)
     fresh.restore([from_bytes(*to_bytes(record)) for _, record in records], "another key", coordinator.ledger.at)
