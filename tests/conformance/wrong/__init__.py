@@ -7,7 +7,7 @@ in its file, as in the table of planted bugs; where that has the same bug alread
 
 from __future__ import annotations
 
-from . import agent, agents, claims, client, conflicts, contexts, operations, sessions, tasks
+from . import agent, agents, claims, client, conflicts, contexts, operations, restarts, sessions, tasks
 from .row import Wrong
 
 __all__ = ["WRONG", "Wrong"]
@@ -20,6 +20,7 @@ WRONG: tuple[Wrong, ...] = (
     *claims.ROWS,
     *conflicts.ROWS,
     *operations.ROWS,
+    *restarts.ROWS,
     *agent.ROWS,
     *client.ROWS,
 )
