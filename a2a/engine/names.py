@@ -8,10 +8,11 @@ of its owner's choosing. Used by the book of claims and by the line of tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice, takewhile
 from typing import Any
 
-__all__ = ["NameIndex", "canonical_names", "names_meet"]
+__all__ = ["Looks", "NameIndex", "canonical_names", "names_meet"]
 
 _ALL = "/**"
 
@@ -45,16 +46,67 @@ def _covers(above: str, name: str) -> bool:
 
 
 @dataclass(slots=True)
-class _Node:
-    """One segment of the names that are there."""
+class Looks:
+    """How many keys somebody's lookups may still come across: one that would take more ends early."""
 
+    left: int
+
+    @property
+    def are_over(self) -> bool:
+        """Whether there may be more than was found."""
+        return self.left <= 0
+
+
+@dataclass(slots=True)
+class _Node:
+    """One or more segments of the names that are there, as far as all that go through the first have them.
+
+    A node of its own for each segment would take a hundred times the bytes of a long name.
+    """
+
+    path: str = ""
+    """The segments that lead here from the node above."""
     below: dict[str, _Node] = field(default_factory=dict)
-    own: dict[str, dict[Any, str]] = field(default_factory=lambda: {"x": {}, "s": {}})
-    """Mode to the keys under just this name."""
-    whole: dict[str, dict[Any, str]] = field(default_factory=lambda: {"x": {}, "s": {}})
-    """Mode to the keys under this name with `/**`."""
-    counts: dict[str, int] = field(default_factory=lambda: {"x": 0, "s": 0})
-    """Mode to how many there are here and below."""
+    """By their first segment."""
+    own: dict[str, dict[Any, str]] | None = None
+    """Mode to the keys under just this name; None where it was never one."""
+    whole: dict[str, dict[Any, str]] | None = None
+    """Mode to the keys under this name with `/**`; likewise."""
+    count: int = 0
+    """How many there are here and below, ..."""
+    alone: int = 0
+    """... and of these in mode `x`."""
+
+    def has(self, modes: tuple[str, ...]) -> bool:
+        return bool(self.count if "s" in modes else self.alone)
+
+    def add_up(self, mode: str, by: int) -> None:
+        self.count += by
+        if mode == "x":
+            self.alone += by
+
+    def keys(self, *, is_whole: bool) -> dict[str, dict[Any, str]]:
+        """Return mode to the keys under this name, or under it with `/**`, to be changed."""
+        found = self.whole if is_whole else self.own
+        if found is None:
+            found = {"x": {}, "s": {}}
+            if is_whole:
+                self.whole = found
+            else:
+                self.own = found
+        return found
+
+    def split(self, length: int) -> None:
+        """Have the segments behind so many characters of the path lead to a node below this one."""
+        rest = replace(self, path=self.path[length + 1 :])
+        self.path, self.below, self.own, self.whole = self.path[:length], {_first(rest.path, 0): rest}, None, None
+
+    def join(self) -> None:
+        """Take in the one node below, where nothing else is here."""
+        if len(self.below) != 1 or self.count != sum(node.count for node in self.below.values()):
+            return
+        (only,) = self.below.values()
+        self.path, self.below, self.own, self.whole = f"{self.path}/{only.path}", only.below, only.own, only.whole
 
 
 class NameIndex:
@@ -77,58 +129,107 @@ class NameIndex:
         """Put a key under names."""
         self._names[key] = names
         for name, mode in names.items():
-            node = self._root
-            node.counts[mode] += 1
-            for segment in _segments(name):
-                node = node.below.setdefault(segment, _Node())
-                node.counts[mode] += 1
-            (node.whole if name.endswith(_ALL) else node.own)[mode][key] = name
+            self._place(name.removesuffix(_ALL), mode).keys(is_whole=name.endswith(_ALL))[mode][key] = name
+
+    def _place(self, path: str, mode: str) -> _Node:
+        """Return the node at the end of a path, made where it is not there, and count it on the way."""
+        node, at = self._root, 0
+        node.add_up(mode, 1)
+        while at < len(path):
+            first = _first(path, at)
+            below = node.below.get(first)
+            if below is None:
+                below = node.below[first] = _Node(path[at:])
+            shared = _shared(below.path, path, at)
+            if shared < len(below.path):
+                below.split(shared)
+            node, at = below, at + shared + 1
+            node.add_up(mode, 1)
+        return node
 
     def remove(self, key: Any, names: Mapping[str, str]) -> None:
         """Take a key away from under the names it was put under."""
         del self._names[key]
         for name, mode in names.items():
-            node = self._root
-            node.counts[mode] -= 1
-            for segment in _segments(name):
-                child = node.below[segment]
-                child.counts[mode] -= 1
-                if not any(child.counts.values()):
-                    del node.below[segment]
-                node = child
-            del (node.whole if name.endswith(_ALL) else node.own)[mode][key]
+            path = name.removesuffix(_ALL)
+            node, at, above = self._root, 0, self._root
+            node.add_up(mode, -1)
+            while at < len(path):
+                above, node = node, node.below[_first(path, at)]
+                node.add_up(mode, -1)
+                at += len(node.path) + 1
+                if not node.count:
+                    del above.below[_first(node.path, 0)]
+                    break
+            else:
+                del node.keys(is_whole=name.endswith(_ALL))[mode][key]
+                above = node
+            if above is not self._root:
+                above.join()
 
-    def meeting(self, names: Mapping[str, str]) -> dict[Any, str]:
-        """Return the keys that conflict with these names, and the first of its names that does for each."""
+    def meeting(self, names: Mapping[str, str], looks: Looks | None = None) -> dict[Any, str]:
+        """Return the keys that conflict with these names, and the first of its names that does for each.
+
+        Args:
+            names: with their modes.
+            looks: how many keys may be come across, each as often as its names are; beyond that some are left out.
+        """
         found: dict[Any, str] = {}
         for name, mode in names.items():
-            for key, other in self._meeting(name, ("x", "s") if mode == "x" else ("x",)):
-                found[key] = min(found.get(key, other), other)
+            for keys in self._meeting(name, ("x", "s") if mode == "x" else ("x",)):
+                if looks is not None:
+                    if looks.are_over:
+                        return found
+                    keys = dict(islice(keys.items(), looks.left))
+                    looks.left -= len(keys)
+                for key, other in keys.items():
+                    found[key] = min(found.get(key, other), other)
         return found
 
-    def _meeting(self, name: str, modes: tuple[str, ...]) -> Iterator[tuple[Any, str]]:
-        node = self._root
-        for segment in _segments(name):
-            below = node.below.get(segment)
+    def _meeting(self, name: str, modes: tuple[str, ...]) -> Iterator[dict[Any, str]]:
+        node, at, path = self._root, 0, name.removesuffix(_ALL)
+        while at < len(path):
+            below = node.below.get(_first(path, at))
             if below is None:
                 return
-            node = below
-            for mode in modes:
-                yield from node.whole[mode].items()
-        for mode in modes:
-            yield from node.own[mode].items()
+            shared = _shared(below.path, path, at)
+            if shared < len(below.path):
+                # The name ends on the way to the next one that is there, or goes another way.
+                if at + shared >= len(path) and name.endswith(_ALL) and below.has(modes):
+                    yield from _all_from(below, modes)
+                return
+            node, at = below, at + shared + 1
+            if node.whole is not None:
+                yield from (node.whole[mode] for mode in modes)
+        if node.own is not None:
+            yield from (node.own[mode] for mode in modes)
         if name.endswith(_ALL):
-            yield from _all_below(node, modes)
+            for below in node.below.values():
+                if below.has(modes):
+                    yield from _all_from(below, modes)
 
 
-def _all_below(node: _Node, modes: tuple[str, ...]) -> Iterator[tuple[Any, str]]:
-    for child in node.below.values():
-        if any(child.counts[mode] for mode in modes):
-            for mode in modes:
-                yield from child.own[mode].items()
-                yield from child.whole[mode].items()
-            yield from _all_below(child, modes)
+def _all_from(node: _Node, modes: tuple[str, ...]) -> Iterator[dict[Any, str]]:
+    """Yield all there is at a node and below it."""
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        for kept in (node.own, node.whole):
+            if kept is not None:
+                yield from (kept[mode] for mode in modes if kept[mode])
+        waiting.extend(below for below in node.below.values() if below.has(modes))
 
 
-def _segments(name: str) -> list[str]:
-    return name.removesuffix(_ALL).split("/")
+def _first(path: str, at: int) -> str:
+    """Return the segment that begins at a place of a path."""
+    end = path.find("/", at)
+    return path[at:] if end < 0 else path[at:end]
+
+
+def _shared(path: str, other: str, at: int) -> int:
+    """Return how many characters of a path are whole segments that another has from a place on."""
+    if other.startswith(path, at) and other[at + len(path) : at + len(path) + 1] in ("", "/"):
+        return len(path)
+    ours, theirs = path.split("/"), other[at:].split("/")
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
+    return len("/".join(ours[:same]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2a.engine.names import NameIndex, canonical_names, names_meet
+from a2a.engine.names import Looks, NameIndex, canonical_names, names_meet
 
 NAMES = ["a", "a/b", "a/b/c", "ab", "b", "a/**", "a/b/**", "a/b/c/**", "b/**"]
 CONFLICTS = {
@@ -79,7 +79,7 @@ def test_looking_a_name_up_does_not_walk_past_those_beside_it():
 
     node = index._root.below["repo"]
     node.below = Counted(node.below)
-    mine = node.below["7"].below["src"]
+    mine = node.below["7"]
     mine.own = {mode: Counted(keys) for mode, keys in mine.own.items()}
     shared = node.below["all"]
     shared.whole["s"] = Counted(shared.whole["s"])
@@ -88,17 +88,63 @@ def test_looking_a_name_up_does_not_walk_past_those_beside_it():
     assert len(index.meeting({"repo/**": "s"})) == 2_000, "all that conflict are found"
 
 
+def test_a_lookup_ends_where_its_looks_are_over():
+    index = NameIndex()
+    for number in range(100):
+        index.add(number, {f"repo/{number}": "x", f"repo/{number}/a": "x"})
+    looks = Looks(10)
+    assert 5 <= len(index.meeting({"repo/**": "x"}, looks)) <= 10
+    assert looks.are_over
+    assert index.meeting({"repo/1": "x"}, looks) == {}, "nothing is left for another"
+    enough = Looks(201)
+    assert len(index.meeting({"repo/**": "x"}, enough)) == 100
+    assert not enough.are_over
+
+
+def nodes(node):
+    return 1 + sum(map(nodes, node.below.values()))
+
+
+def test_a_name_of_many_segments_takes_no_more_than_one_of_few():
+    index = NameIndex()
+    kept = {key: {f"{key}/{'/'.join('abcdefgh')}": "x", f"{key}/a/b/**": "s"} for key in range(50)}
+    for key, names in kept.items():
+        index.add(key, names)
+    assert nodes(index._root) == 1 + 2 * len(kept)
+    for key in kept:
+        index.add(str(key), {f"{key}/a/x": "x"})
+    assert nodes(index._root) == 1 + 4 * len(kept), "one where the ways part, and one for each name"
+    for key in kept:
+        index.remove(str(key), {f"{key}/a/x": "x"})
+    assert nodes(index._root) == 1 + 2 * len(kept), "what is over leaves no node where no ways part"
+    for key, names in kept.items():
+        assert index.meeting({f"{key}/a/b/c": "x"}) == {key: min(names)}
+        index.remove(key, names)
+    assert nodes(index._root) == 1
+
+
 names = st.sampled_from(NAMES)
 modes = st.sampled_from("xs")
 
 
-@given(st.lists(st.dictionaries(names, modes, min_size=1, max_size=3), max_size=8), st.dictionaries(names, modes))
-def test_the_index_finds_what_a_look_at_all_would(entries, wanted):
+@given(
+    st.lists(st.dictionaries(names, modes, min_size=1, max_size=3), max_size=8),
+    st.dictionaries(names, modes),
+    st.sets(st.integers(0, 7)),
+)
+def test_the_index_finds_what_a_look_at_all_would(entries, wanted, gone):
     index = NameIndex()
     for key, entry in enumerate(entries):
         index.add(key, entry)
-    expected = [key for key, entry in enumerate(entries) if names_meet(wanted, entry) is not None]
-    assert sorted(index.meeting(wanted)) == expected
+    for key in sorted(gone & set(range(len(entries)))):
+        index.remove(key, entries[key])
+    left = {key: entry for key, entry in enumerate(entries) if key not in gone}
+    expected = {
+        key: min(name for name, mode in entry.items() if names_meet(wanted, {name: mode}) is not None)
+        for key, entry in left.items()
+        if names_meet(wanted, entry) is not None
+    }
+    assert index.meeting(wanted) == expected
 
 
 def test_an_index_tells_whether_it_has_any_key():
