@@ -32,10 +32,20 @@ from .decision import Decision, no_task, refuse, reply
 from .leases import not_current, regain
 from .ledger import Ledger, MailboxEntry
 from .live import Alike, Connection, Line, Standing, World
-from .names import NameIndex, canonical_names, names_meet
+from .names import Looks, NameIndex, canonical_names, names_meet
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Record
 from .task_state import Task
-from .waits import Deadlock, Obstacle, Wait, deadlocks, given_up, gives_way, in_the_way, in_their_way, wait_of
+from .waits import (
+    Deadlock,
+    Obstacle,
+    Wait,
+    count_before,
+    deadlocks,
+    given_up,
+    gives_way,
+    in_the_way,
+    wait_of,
+)
 
 __all__ = [
     "claim_notice",
@@ -55,7 +65,11 @@ __all__ = [
 ]
 
 _IN_WAY_SHOWN = 16
-"""What a list names of all that stands in the way of one: in a line of a thousand each would name all before it."""
+"""What is named of all that stands in the way of one: in a line of a thousand each would name all before it."""
+_LOOKS_MAX = 1_024
+"""Names in the way of one claim that are looked at, to tell of them or to call their holders back."""
+_LOOKS_OF_LIST = 20_000
+"""The same of all that a list shows, in equal parts."""
 
 
 # What peers ask -------------------------------------------------------------------------------------------------------
@@ -83,12 +97,13 @@ def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, no
     if len(ledger.claims.by_owner.get(claim.owner, ())) >= world.policy.claims_max:
         return refuse(ErrorCode.QUOTA, f"{claim.owner} has {world.policy.claims_max} claims, the most there may be")
 
-    obstacles = in_the_way(ledger, world.live, wait_of(claim))
+    looks = Looks(_LOOKS_MAX)
+    obstacles = in_the_way(ledger, world.live, wait_of(claim), looks)
     if obstacles and message.wait_ms == 0:
-        return _busy(claim, obstacles, regained)
-    ahead = sum(not obstacle.is_held for obstacle in obstacles)
+        return _busy(obstacles, regained)
+    ahead = count_before(ledger, world.live, wait_of(claim)) if obstacles else 0
     if ahead > world.policy.line_max:
-        return refuse(ErrorCode.QUOTA, f"{ahead} wait for {obstacles[0].name} already, the most there may be")
+        return refuse(ErrorCode.QUOTA, f"{ahead} wait for {obstacles[-1].name} already, the most there may be")
     way, refused = _make_way(world, claim, bool(regained), now)
     claim.id += len(way)  # what made way did so in records before the request
     requested = [*regained, *way, _requested(claim)]
@@ -99,7 +114,7 @@ def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, no
         granted = ClaimGranted(claim.claim_no, claim.id + 1, *_named(claim), claim.ttl_ms)
         return reply(granted, *requested, Claimed(now, claim.id, waited=False))
     queued = ClaimQueued(claim.claim_no, ahead + 1, claim.task, message.fence)
-    return reply(queued, *requested, *_called_back(world, claim, obstacles, now))
+    return reply(queued, *requested, *_called_back(world, claim, obstacles, looks, now))
 
 
 def _for_attempt(world: World, agent: str, task_id: str, fence: int, now: int) -> list[Record] | Decision:
@@ -164,19 +179,27 @@ def _asked_before(world: World, known: Claim, again: Claim, regained: list[Recor
             ErrorCode.STALE, f"claim {known.claim_no} of {known.agent} has ended: {known.ended}", records=regained
         )
     if known.is_waiting:
-        ahead = sum(not obstacle.is_held for obstacle in in_the_way(world.ledger, world.live, wait_of(known)))
+        ahead = count_before(world.ledger, world.live, wait_of(known))
         return reply(ClaimQueued(known.claim_no, ahead + 1, known.task, known.task_fence or None), *regained)
     return reply(_granted(known, now), *regained)
 
 
-def _busy(claim: Claim, obstacles: list[Obstacle], regained: list[Record]) -> Decision:
+def _busy(obstacles: list[Obstacle], regained: list[Record]) -> Decision:
     first = obstacles[0]
     return refuse(
         ErrorCode.DENIED,
         f"{first.name} is {'held' if first.is_held else 'waited for'} by {first.owner.partition(':')[2]}",
-        data={"holders": [_in_way(obstacle) for obstacle in obstacles]},
+        data=_told_in_way(obstacles, "holders"),
         records=regained,
     )
+
+
+def _told_in_way(obstacles: list[Obstacle], name: str) -> dict[str, Any]:
+    """Return the first of what is in the way under a name, and how many more there are."""
+    told: dict[str, Any] = {name: [_in_way(obstacle) for obstacle in obstacles[:_IN_WAY_SHOWN]]}
+    if len(obstacles) > _IN_WAY_SHOWN:
+        told[f"{name}More"] = len(obstacles) - _IN_WAY_SHOWN
+    return told
 
 
 def _in_way(obstacle: Obstacle) -> dict[str, Any]:
@@ -273,17 +296,12 @@ def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int
     waits.sort(key=lambda wait: wait.standing)
     shown = [_shown(claim, now) for claim in held[: message.limit]]
     next_ones = waits[: message.limit - len(shown)]
-    for position, (wait, obstacles) in enumerate(
-        zip(next_ones, in_their_way(world.ledger, world.live, next_ones), strict=True), 1
-    ):
+    for position, wait in enumerate(next_ones, 1):
+        obstacles = in_the_way(world.ledger, world.live, wait, Looks(_LOOKS_OF_LIST // len(next_ones)))
         what = wait.what
         told: dict[str, Any]
         told = _shown(what, now) if isinstance(what, Claim) else {"task": what.id, "claims": _listed(wait.names)}
-        told |= {"state": "waiting", "position": position}
-        told["waitsFor"] = [_in_way(obstacle) for obstacle in obstacles[:_IN_WAY_SHOWN]]
-        if len(obstacles) > _IN_WAY_SHOWN:
-            told["waitsForMore"] = len(obstacles) - _IN_WAY_SHOWN
-        shown.append(told)
+        shown.append(told | {"state": "waiting", "position": position} | _told_in_way(obstacles, "waitsFor"))
     return reply(ClaimPage(shown, len(held) + len(waits) > message.limit))
 
 
@@ -457,10 +475,11 @@ class _Behind:
 
 def _its_turn(world: World, wait: Wait, now: int) -> list[Record]:
     """Return the grant where nothing is in the way of a claim any more, or what is called back for it."""
-    obstacles, claim = in_the_way(world.ledger, world.live, wait), wait.what
+    looks, claim = Looks(_LOOKS_MAX), wait.what
+    obstacles = in_the_way(world.ledger, world.live, wait, looks)
     assert isinstance(claim, Claim), "a task is offered, which is no turn of its own"
     if obstacles:
-        return _called_back(world, claim, obstacles, now)
+        return _called_back(world, claim, obstacles, looks, now)
     return [] if is_kept_for_next(world.ledger, claim) else [Claimed(now, claim.id, waited=True)]
 
 
@@ -474,8 +493,10 @@ def is_kept_for_next(ledger: Ledger, claim: Claim) -> bool:
     return offered is not None and names_meet(claim.names, offered.names) is not None
 
 
-def _called_back(world: World, claim: Claim, obstacles: list[Obstacle], now: int) -> list[Record]:
+def _called_back(world: World, claim: Claim, obstacles: list[Obstacle], looks: Looks, now: int) -> list[Record]:
     """Return what asks the holders to give way, where all that is in the way would. Spec CLAIM-10."""
+    if looks.are_over:
+        return []  # not all is known
     if not all(gives_way(obstacle, claim.priority) for obstacle in obstacles):
         return []
     reason = f"claim {claim.claim_no} of {claim.agent} has priority {claim.priority}"

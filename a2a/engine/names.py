@@ -15,6 +15,8 @@ from typing import Any
 __all__ = ["Looks", "NameIndex", "canonical_names", "names_meet"]
 
 _ALL = "/**"
+_FOUND_BEFORE = 64
+"""So many keys that were found already cost as much to come across as one that was not."""
 
 
 def canonical_names(claims: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -175,15 +177,28 @@ class NameIndex:
             looks: how many keys may be come across, each as often as its names are; beyond that some are left out.
         """
         found: dict[Any, str] = {}
+        last = ""
         for name, mode in names.items():
             for keys in self._meeting(name, ("x", "s") if mode == "x" else ("x",)):
+                if not keys:
+                    continue
+                if looks is not None and looks.are_over:
+                    return found
+                here = next(iter(keys.values()))
+                if here >= last:
+                    last = here
+                    if keys.keys() <= found.keys():  # of many that want the same names, each is found by the first
+                        if looks is not None:
+                            looks.left -= 1 + len(keys) // _FOUND_BEFORE
+                        continue
                 if looks is not None:
-                    if looks.are_over:
-                        return found
-                    keys = dict(islice(keys.items(), looks.left))
+                    if len(keys) > looks.left:
+                        keys = dict(islice(keys.items(), looks.left))
                     looks.left -= len(keys)
                 for key, other in keys.items():
-                    found[key] = min(found.get(key, other), other)
+                    known = found.get(key)
+                    if known is None or other < known:
+                        found[key] = other
         return found
 
     def _meeting(self, name: str, modes: tuple[str, ...]) -> Iterator[dict[Any, str]]:

@@ -8,8 +8,9 @@ begins to stand in line, and for whatever else a step has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..protocol.states import TaskState
@@ -17,25 +18,26 @@ from .capacity import Busy, all_busy
 from .claimbook import Claim, owner_of
 from .ledger import Ledger
 from .live import Live, Standing
-from .names import NameIndex, canonical_names, names_meet
+from .names import Looks, NameIndex, canonical_names, names_meet
 from .records import ClaimEnded, Record, Settled
 from .task_state import Task
 from .tree import above_group
 
 __all__ = [
     "AGEING_MS",
+    "LOOKS_MAX",
     "STEPS_MAX",
     "Deadlock",
     "Obstacle",
     "Wait",
     "anyone_waits",
     "circles_broken",
+    "count_before",
     "deadlocks",
     "given_up",
     "gives_way",
     "has_to_wait",
     "in_the_way",
-    "in_their_way",
     "resources_of",
     "wait_of",
 ]
@@ -47,6 +49,13 @@ AGEING_MS = 30_000
 STEPS_MAX = 50_000
 """Steps from one owner to another that are looked at for one wait. Where there are more, no circle is broken, and what
 waits in one ends with its time: nobody else is decided on meanwhile."""
+LOOKS_MAX = 200_000
+"""Likewise how many names of what is in the way: two waits of many names each have many that conflict."""
+_LOOKS = 1_024
+"""Names that are looked at first, to find out whether there is anything of interest among all."""
+_HELD_LOOKS, _HELD_NAMES = 32_768, 4_096
+"""Names that are looked at, and those of one owner, to find out whether anybody waits for it: to look whom it waits for
+is no more work than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +154,23 @@ class _Graph:
     live: Live
     newcomer: Claim | None = None
     """A claim that is about to wait, and is not in the book yet."""
-    given_up: list[Claim | Task] = field(default_factory=list)
+    looks: Looks = field(default_factory=lambda: Looks(LOOKS_MAX))
+    """For all circles that are looked for together."""
+    steps_left: int = field(default_factory=lambda: STEPS_MAX)
+    """Likewise."""
+    _given_up: set[int] = field(default_factory=set)
+    _newcomer: NameIndex = field(default_factory=NameIndex)
+    """The names of the newcomer."""
+    _obstacles: dict[int, list[Obstacle]] = field(default_factory=dict)
+    """What is in the way of each wait that was looked at: nothing changes before all circles are known."""
+
+    def __post_init__(self) -> None:
+        if self.newcomer is not None:
+            self._newcomer.add(self.newcomer.id, self.newcomer.names)
+
+    def give_up(self, what: Claim | Task) -> None:
+        """Count a wait as one that is no more."""
+        self._given_up.add(id(what))
 
     def waits(self, owner: str) -> Iterator[Wait]:
         """Yield what an owner waits for that has names."""
@@ -159,16 +184,22 @@ class _Graph:
             yield wait_of(task, self.live.line.names[task.id])
 
     def is_given_up(self, what: Claim | Task) -> bool:
-        return any(known is what for known in self.given_up)
+        return id(what) in self._given_up
 
     def obstacles(self, wait: Wait) -> list[Obstacle]:
-        found = in_the_way(self.ledger, self.live, wait)
+        found = self._obstacles.get(id(wait.what))
+        if found is None:
+            found = self._obstacles[id(wait.what)] = self._look(wait)
+        return [obstacle for obstacle in found if not self.is_given_up(obstacle.what)]
+
+    def _look(self, wait: Wait) -> list[Obstacle]:
+        found = in_the_way(self.ledger, self.live, wait, self.looks)
         newcomer = self.newcomer
         if newcomer is not None and newcomer is not wait.what:
-            name = names_meet(wait.names, newcomer.names)
+            name = self._newcomer.meeting(wait.names).get(newcomer.id)
             if name is not None and _comes_before(self.ledger, wait_of(newcomer), wait):
                 found.append(Obstacle(newcomer, newcomer.owner, name, is_held=False))
-        return [obstacle for obstacle in found if not self.is_given_up(obstacle.what)]
+        return found
 
     def steps(self, owner: str) -> Iterator[_Step]:
         """Yield whom an owner waits for. What gives way by itself is no wait without end.
@@ -176,6 +207,8 @@ class _Graph:
         Nor is the wait of an agent for itself: it may do several things at once.
         """
         for wait in self.waits(owner):
+            if self.looks.are_over:
+                return
             for obstacle in self.obstacles(wait):
                 is_passing = isinstance(wait.what, Claim) and gives_way(obstacle, wait.priority)
                 if not is_passing and obstacle.owner != owner:
@@ -208,13 +241,14 @@ class _Graph:
         """
         nodes: dict[str, _Node] = {}
         waiting: dict[str, list[str]] = {}
-        known, steps = {start: None}, 0
+        known = {start: None}
         ahead = [start]
         while ahead:
             owner = ahead.pop()
-            node = nodes[owner] = _Node(list(self.steps(owner)), self.busy(owner), self.answers(owner), owner)
-            steps += len(node.steps)
-            if steps > STEPS_MAX:
+            steps = list(islice(self.steps(owner), self.steps_left + 1))
+            node = nodes[owner] = _Node(steps, self.busy(owner), self.answers(owner), owner)
+            self.steps_left -= len(node.steps)
+            if self.steps_left < 0 or self.looks.are_over:
                 return {}
             for other in node.others:
                 waiting.setdefault(other, []).append(owner)
@@ -235,9 +269,12 @@ class _Graph:
         mine = self.ledger.claims.by_owner.get(owner, {}).values()
         wanted: list[tuple[Mapping[str, str], Standing]] = [(claim.names, _FIRST) for claim in mine if claim.fence]
         wanted += [(wait.names, wait.standing) for wait in self.waits(owner)]
+        if sum(len(names) for names, _ in wanted) > _HELD_NAMES:
+            return True
+        looks = Looks(_HELD_LOOKS)
         for names, standing in wanted:
-            others = (wait for wait, _ in _waiting(self.ledger, self.live, names, after=standing))
-            if any(other.owner != owner and other.standing > standing for other in others):
+            others = (wait for wait, _ in _waiting(self.ledger, self.live, names, after=standing, looks=looks))
+            if any(other.owner != owner and other.standing > standing for other in others) or looks.are_over:
                 return True
         task = self.ledger.tasks.get(owner.removeprefix("task:")) if owner.startswith("task:") else None
         if task is None:
@@ -287,49 +324,38 @@ def wait_of(what: Claim | Task, names: Mapping[str, str] | None = None) -> Wait:
     return Wait(what, owner_of(what.id, ""), names, what.spec.get("priority", 0), what.lsn, what.at)
 
 
-def in_the_way(ledger: Ledger, live: Live, wait: Wait) -> list[Obstacle]:
-    """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5)."""
-    held = _holding(ledger, wait)
+def in_the_way(ledger: Ledger, live: Live, wait: Wait, looks: Looks | None = None) -> list[Obstacle]:
+    """Return what stands in a wait's way: first who holds, oldest first, then who waits and comes before (CLAIM-5).
+
+    Args:
+        ledger: what is held and waited for.
+        live: which tasks stand in line.
+        wait: the wait.
+        looks: how much may be looked at; where they are over there may be more than is returned. None is in the way
+            only where nothing is returned.
+    """
+    held = _holding(ledger, wait, looks)
     before: list[tuple[Standing, Obstacle]] = []
-    for other, name in _waiting(ledger, live, wait.names, before=wait.standing):
+    for other, name in _waiting(ledger, live, wait.names, before=wait.standing, looks=looks):
         if _comes_before(ledger, other, wait):
             before.append((other.standing, Obstacle(other.what, other.owner, name, is_held=False)))
+    if looks is not None and looks.are_over and not held and not before:
+        return in_the_way(ledger, live, wait)  # what was seen is the owner's own, or comes behind
     before.sort(key=lambda item: item[0])
     return [*held, *(obstacle for _, obstacle in before)]
 
 
-def in_their_way(ledger: Ledger, live: Live, waits: Sequence[Wait]) -> Iterator[list[Obstacle]]:
-    """Yield what stands in the way of each of several waits, in the order of the line: as `in_the_way`.
-
-    One after the other each would look at all that wait for the same, also at those behind it.
-    """
-    if not waits:
-        return
-    book, line = ledger.claims, live.line
-    every = [wait_of(claim) for claim in book.claims.values() if claim.is_waiting]
-    every += [wait_of(task, line.names[task.id]) for task in line.tasks.values()]
-    every = sorted((other for other in every if other.standing < waits[-1].standing), key=lambda other: other.standing)
-    index, came = NameIndex(), 0
-    for wait in waits:
-        while came < len(every) and every[came].standing < wait.standing:
-            index.add(came, every[came].names)
-            came += 1
-        before = [(every[place], name) for place, name in sorted(index.meeting(wait.names).items())]
-        obstacles = _holding(ledger, wait)
-        obstacles += [
-            Obstacle(other.what, other.owner, name, is_held=False)
-            for other, name in before
-            if _comes_before(ledger, other, wait)
-        ]
-        yield obstacles
+def count_before(ledger: Ledger, live: Live, wait: Wait) -> int:
+    """Return how many that wait too come before a wait."""
+    return sum(_comes_before(ledger, other, wait) for other, _ in _waiting(ledger, live, wait.names, wait.standing))
 
 
-def _holding(ledger: Ledger, wait: Wait) -> list[Obstacle]:
+def _holding(ledger: Ledger, wait: Wait, looks: Looks | None) -> list[Obstacle]:
     """Return the claims that are held and stand in a wait's way, oldest first."""
     book = ledger.claims
     held = [
         Obstacle(claim, claim.owner, name, is_held=True)
-        for claim, name in ((book.claims[key], name) for key, name in book.held.meeting(wait.names).items())
+        for claim, name in ((book.claims[key], name) for key, name in book.held.meeting(wait.names, looks).items())
         if not wait.is_beside(claim.owner)
     ]
     held.sort(key=lambda obstacle: obstacle.what.id)
@@ -338,11 +364,14 @@ def _holding(ledger: Ledger, wait: Wait) -> list[Obstacle]:
 
 def has_to_wait(ledger: Ledger, live: Live, wait: Wait) -> bool:
     """Tell whether anything is in the way: as `in_the_way`, without telling what."""
-    held = (ledger.claims.claims[key] for key in ledger.claims.held.meeting(wait.names))
+    looks = Looks(_LOOKS)
+    held = (ledger.claims.claims[key] for key in ledger.claims.held.meeting(wait.names, looks))
     if any(not wait.is_beside(claim.owner) for claim in held):
         return True
-    others = (other for other, _ in _waiting(ledger, live, wait.names, before=wait.standing))
-    return any(_comes_before(ledger, other, wait) for other in others)
+    others = (other for other, _ in _waiting(ledger, live, wait.names, wait.standing, looks=looks))
+    return any(_comes_before(ledger, other, wait) for other in others) or (
+        looks.are_over and bool(in_the_way(ledger, live, wait))
+    )
 
 
 def _comes_before(ledger: Ledger, other: Wait, wait: Wait) -> bool:
@@ -365,9 +394,10 @@ def _waiting(
     ledger: Ledger,
     live: Live,
     names: Mapping[str, str],
-    *,
     before: Standing | None = None,
+    *,
     after: Standing | None = None,
+    looks: Looks | None = None,
 ) -> Iterator[tuple[Wait, str]]:
     """Yield what stands in line for something that conflicts with these names, and a name of each that does.
 
@@ -375,12 +405,16 @@ def _waiting(
     in line, of claims a few (spec LIMIT-7).
     """
     book, line = ledger.claims, live.line
-    for key, name in book.waiting.meeting(names).items():
+    for key, name in book.waiting.meeting(names, looks).items():
         yield wait_of(book.claims[key]), name
     for alike, name in line.meeting(names):
         first = 0 if after is None else alike.behind(after)
         end = len(alike.tasks) if before is None else alike.behind(before)
         for place in range(first, end):
+            if looks is not None:
+                if looks.are_over:
+                    return
+                looks.left -= 1
             yield wait_of(alike.tasks[place], alike.names), name
 
 
@@ -457,7 +491,7 @@ def deadlocks(
     graph = _Graph(ledger, live, newcomer)
     task = live.line.tasks.get(newcomer.task or "") if newcomer is not None and is_back else None
     if task is not None:
-        graph.given_up.append(task)
+        graph.give_up(task)
     found: list[Deadlock] = []
     if (newcomer is None and not anyone_waits(ledger, live)) or not graph.is_waited_for(owner):
         return found
@@ -466,7 +500,7 @@ def deadlocks(
         assert waits, "sub-tasks, questions and slots alone make no circle"
         victim = min(waits, key=lambda wait: (wait.priority, -wait.lsn)).what
         found.append(Deadlock(victim, [_spelled(step) for step in cycle]))
-        graph.given_up.append(victim)
+        graph.give_up(victim)
     return found
 
 

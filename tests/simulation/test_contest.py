@@ -66,8 +66,8 @@ def test_nothing_is_wrong_where_nothing_was_planted() -> None:
 def test_a_name_that_is_only_found_by_itself_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     meeting = NameIndex.meeting
 
-    def only_itself(self: NameIndex, names: Any) -> dict[Any, str]:
-        return {key: name for key, name in meeting(self, names).items() if name in names}
+    def only_itself(self: NameIndex, names: Any, looks: Any = None) -> dict[Any, str]:
+        return {key: name for key, name in meeting(self, names, looks).items() if name in names}
 
     monkeypatch.setattr(NameIndex, "meeting", only_itself)
     assert any("are both current" in judged(seed) for seed in range(1, 6))

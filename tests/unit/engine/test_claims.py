@@ -11,6 +11,7 @@ from a2a.engine.live import Line
 from a2a.engine.names import NameIndex, names_meet
 from a2a.engine.records import Accepted, Claimed, ClaimEnded, ClaimRecalled, ClaimRequested, Offered, Revived, Settled
 from a2a.engine.task_state import Task
+from a2a.engine.waits import Obstacle
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentUpdate,
@@ -96,6 +97,40 @@ def test_a_claim_in_the_way_is_denied_and_the_holder_named(town, workers):
     assert answer.data == {"holders": [holder]}
     assert len(town.records) == before, "it is not known, and holds nothing"
     granted(two.say(wants("other", offer=offer2)))
+
+
+def test_of_many_in_the_way_the_first_are_named_and_the_others_counted(town, monkeypatch):
+    holder, late = town.join("holder"), town.join("late")
+    fences = [granted(holder.say(wants(f"repo/{number}", no=number + 1))) for number in range(20)]
+    data = late.say(wants("repo/**")).data
+    assert ([told["claimFence"] for told in data["holders"]], data["holdersMore"]) == (fences[:16], 4)
+    monkeypatch.setattr(claims, "_LOOKS_MAX", 18)
+    data = late.say(wants("repo/**")).data
+    assert (len(data["holders"]), data["holdersMore"]) == (16, 2), "at least"
+    data = late.say(wants("repo/7")).data
+    assert (len(data["holders"]), "holdersMore" in data) == (1, False)
+
+
+def test_what_is_in_the_way_is_looked_for_so_long_only(town, monkeypatch):
+    holder, late = town.join("holder"), town.join("late")
+    for number in range(60):
+        granted(holder.say(wants(f"repo/{number}", no=number + 1)))
+    made = []
+    monkeypatch.setattr(waits, "Obstacle", lambda *given, **named: made.append(given) or Obstacle(*given, **named))
+    monkeypatch.setattr(claims, "_LOOKS_MAX", 10)
+    for wait_ms in (0, 60_000):
+        late.say(wants("repo/**", wait_ms=wait_ms))
+        assert 0 < len(made) <= 10
+        made.clear()
+    holder.say(ClaimRelease(claim_no=60))
+    assert 0 < len(made) <= 10
+    made.clear()
+    monkeypatch.setattr(claims, "_LOOKS_OF_LIST", 20)
+    queued(town.join("later").say(wants("repo/**", wait_ms=60_000)))
+    made.clear()
+    waiting = [one for one in holder.say(ClaimList(limit=1_000)).claims if one["state"] == "waiting"]
+    assert [len(one["waitsFor"]) for one in waiting] == [10, 10]
+    assert len(made) == 20, "in equal parts"
 
 
 def test_shared_claims_live_side_by_side(workers):
@@ -596,6 +631,19 @@ def test_the_others_are_called_back_once_the_one_that_would_have_stayed_is(town)
     assert isinstance(two.mail()[-1], ClaimPreempt), "nothing that stays is in the way of the third any more"
 
 
+def test_nobody_is_called_back_by_one_that_is_behind_too_many(town, monkeypatch):
+    monkeypatch.setattr(claims, "_LOOKS_MAX", 3)
+    holder, late = town.join("holder"), town.join("late")
+    for number in range(3):
+        granted(holder.say(wants(f"repo/{number}", no=number + 1, preemptible=True)))
+    queued(late.say(wants("repo/**", wait_ms=60_000, priority=9)))
+    assert town.said(ClaimRecalled) == []
+    holder.say(ClaimRelease(claim_no=1))
+    assert town.said(ClaimRecalled) == [], "it is looked at itself, too"
+    holder.say(ClaimRelease(claim_no=2))
+    assert len(town.said(ClaimRecalled)) == 1, "they are few enough now"
+
+
 def test_a_claim_that_does_not_wait_calls_nobody_back(town):
     granted(town.join("one").say(wants("a", preemptible=True)))
     assert refusal(town.join("two").say(wants("a", priority=9))) == ErrorCode.DENIED
@@ -905,7 +953,7 @@ def test_the_list_names_tasks_that_wait_for_their_resources(town, boss):
     assert waiting["waitsFor"][0]["agent"] == "me"
 
 
-def test_a_page_of_a_long_line_looks_at_each_place_once(town, boss, monkeypatch):
+def test_a_page_of_a_long_line_looks_at_none_that_is_behind_it(town, boss, monkeypatch):
     town.worker("w")
     me = town.join("me")
     granted(me.say(wants("a")))
@@ -915,7 +963,7 @@ def test_a_page_of_a_long_line_looks_at_each_place_once(town, boss, monkeypatch)
     page = me.say(ClaimList(limit=4))
     assert [shown["task"] for shown in page.claims[1:]] == tasks[:3] and page.more
     assert [one.get("task") or one["agent"] for one in page.claims[3]["waitsFor"]] == ["me", *tasks[:2]]
-    assert len(looks) == len(tasks)
+    assert len(looks) == 1 + 2 + 3, "each, and those before it"
 
 
 def test_of_a_long_line_a_page_names_the_first(town, boss):

@@ -1,9 +1,14 @@
 """Who waits for whom: circles are found when they close, and one wait in each is given up."""
 
+from dataclasses import replace
+
 import pytest
 
+from a2a.engine import names
+from a2a.engine import waits as waits_module
+from a2a.engine.names import Looks
 from a2a.engine.records import ClaimEnded, ClaimRequested, Settled
-from a2a.engine.waits import _Graph, in_the_way, in_their_way, wait_of
+from a2a.engine.waits import _Graph, has_to_wait, in_the_way, wait_of
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentUpdate,
@@ -682,7 +687,7 @@ def test_a_question_to_a_client_waits_for_nobody(town, start):
 # In the way -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_in_the_way_of_several_is_what_is_in_the_way_of_each(town, start, boss):
+def test_with_few_looks_some_of_what_is_in_the_way_is_found_and_nothing_only_where_nothing_is(town, start, boss):
     (one, offer1), (two, offer2), (three, offer3) = start("one"), start("two"), start("three")
     holds(one.say(wants("repo/**", "b", offer=offer1)))
     queued(two.say(waits("repo/a", "b", offer=offer2)))
@@ -696,11 +701,29 @@ def test_what_is_in_the_way_of_several_is_what_is_in_the_way_of_each(town, start
     line = [wait_of(claim) for claim in ledger.claims.claims.values() if claim.is_waiting]
     line += [wait_of(task) for task in live.line.tasks.values()]
     line.sort(key=lambda wait: wait.standing)
-    found = list(in_their_way(ledger, live, line))
-    assert found == [in_the_way(ledger, live, wait) for wait in line]
-    assert len(line) == 5 and any(not one.is_held for obstacles in found for one in obstacles)
-    assert list(in_their_way(ledger, live, line[2:])) == found[2:]
-    assert list(in_their_way(ledger, live, [])) == []
+    assert len(line) == 5
+    for wait in line:
+        every = in_the_way(ledger, live, wait)
+        assert in_the_way(ledger, live, wait, Looks(100)) == every
+        for looks in range(6):
+            found = in_the_way(ledger, live, wait, Looks(looks))
+            assert bool(found) is bool(every) is has_to_wait(ledger, live, wait)
+            assert all(one in every for one in found)
+
+
+def test_what_is_in_the_way_is_found_behind_any_number_of_ones_own(town, start, monkeypatch):
+    monkeypatch.setattr("a2a.engine.waits._LOOKS", 3)
+    (one, offer1), (two, offer2) = start("one"), start("two")
+    for number in range(8):
+        holds(one.say(wants(f"repo/{number}", no=number + 1, offer=offer1)))
+    (mine,) = {wait_of(claim).owner for claim in town.ledger.claims.claims.values()}
+    holds(two.say(wants("repo/x", offer=offer2)))
+    wait = wait_of(next(iter(town.ledger.claims.claims.values())))
+    wait = replace(wait, owner=mine, names={"repo/**": "x"})
+    assert [one.name for one in in_the_way(town.ledger, town.coordinator.live, wait, Looks(3))] == ["repo/x"]
+    assert has_to_wait(town.ledger, town.coordinator.live, wait)
+    two.say(ClaimRelease(claim_no=1, task=offer2.task, fence=offer2.fence))
+    assert not has_to_wait(town.ledger, town.coordinator.live, wait)
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------
@@ -713,6 +736,65 @@ def test_beyond_a_limit_no_circle_is_looked_for(start, monkeypatch):
     queued(one.say(waits("b", offer=offer1)))
     monkeypatch.setattr("a2a.engine.waits.STEPS_MAX", 1)
     queued(two.say(waits("a", offer=offer2)))
+
+
+def test_beyond_a_number_of_names_no_circle_is_looked_for_either(town, monkeypatch):
+    peers = [town.join(f"agent{number}") for number in range(8)]
+    me = town.join("me")
+    holds(me.say(wants("a")))
+    holds(peers[-1].say(wants("b")))
+    for number, peer in enumerate(peers):
+        queued(peer.say(waits("a", f"own/{number}")))
+    looks, look = [], waits_module.in_the_way
+    monkeypatch.setattr(waits_module, "in_the_way", lambda *given: looks.append(given) or look(*given))
+    monkeypatch.setattr(waits_module, "LOOKS_MAX", 5)
+    queued(me.say(waits("b")))
+    assert len(looks) == 2, "of the newcomer, and of the first it waits for"
+    monkeypatch.setattr(waits_module, "LOOKS_MAX", 1_000)
+    looks.clear()
+    deadlock(me.say(waits("b", no=3)))
+    assert len(looks) == len({id(wait.what) for _, _, wait, _ in looks}), "of each once, however many circles"
+
+
+def test_an_owner_with_more_waits_than_are_looked_at_closes_no_circle(town, monkeypatch):
+    one, two, me = (town.join(name) for name in ("one", "two", "me"))
+    for number in range(4):
+        holds(one.say(wants(f"repo/{number}", no=number + 1)))
+    holds(me.say(wants("z")))
+    queued(two.say(waits("z")))
+    looks, look = [], waits_module.in_the_way
+    monkeypatch.setattr(waits_module, "STEPS_MAX", 6)
+    monkeypatch.setattr(waits_module, "in_the_way", lambda *given: looks.append(given) or look(*given))
+    for number in range(4):
+        looks.clear()
+        queued(me.say(ClaimAcquire(number + 2, [{"name": "repo/**", "mode": "s"}], wait_ms=60_000)))
+    assert len(looks) == 2, "each waits for four"
+
+
+def test_a_newcomer_is_held_against_those_that_wait_by_its_names(town, monkeypatch):
+    me, other = town.join("me"), town.join("other")
+    holds(me.say(wants("a")))
+    holds(other.say(wants("b")))
+    queued(other.say(waits("a", *(f"other/{number}" for number in range(63)))))
+    pairs, overlap = [], names._overlap
+    monkeypatch.setattr(names, "_overlap", lambda *given: pairs.append(given) or overlap(*given))
+    deadlock(me.say(waits("b", *(f"mine/{number}" for number in range(63)))))
+    assert pairs == []
+
+
+def test_whether_anybody_waits_for_who_holds_much_is_not_found_out(town, monkeypatch):
+    me, other = town.join("me"), town.join("other")
+    looks, waiting = [], waits_module._waiting
+    holds(other.say(wants("b")))
+    monkeypatch.setattr(waits_module, "_HELD_NAMES", 3)
+    monkeypatch.setattr(
+        waits_module, "_waiting", lambda *given, **named: looks.append(given[2]) or waiting(*given, **named)
+    )
+    much = {"c": "x", "d": "x", "e": "x"}
+    holds(me.say(wants(*much)))
+    looks.clear()
+    queued(me.say(waits("b")))
+    assert much not in looks
 
 
 def test_where_nobody_waits_for_names_the_graph_is_not_looked_at(town, busy, monkeypatch):

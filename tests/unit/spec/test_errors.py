@@ -66,6 +66,7 @@ def test_the_data_is_what_the_engine_sends() -> None:
         ("not_found", frozenset(revision)),
         ("gone", frozenset({"key", "rev", "author"})),
         ("denied", frozenset({"conflict"})),
+        ("denied", frozenset({"holders", "holdersMore"})),
     }
     assert written == sent | put_together
 
