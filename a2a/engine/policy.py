@@ -287,6 +287,8 @@ class Policy:
     kept, and the tasks this is about are in memory."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
+    card_max_bytes: int = 1024 * 1024
+    """Of a card and its labels: all who watch for such agents are sent both."""
     found_max: int = 10_000
     """Agents in one answer to `agent.find`."""
 

@@ -6,6 +6,7 @@ import hmac
 from typing import Any, Literal
 
 from ..errors import ErrorCode
+from ..protocol.codec import pack
 from ..protocol.messages import (
     AgentEvent,
     AgentFind,
@@ -67,6 +68,9 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         )
     if message.operator_token is not None and not world.policy.admission.is_operator(message.operator_token):
         return _turn_away(refuse(ErrorCode.AUTH, "the operator's token is not this coordinator's"))
+    too_large = _check_card(world, message.agent_id, message.card, message.labels)
+    if too_large is not None:
+        return _turn_away(too_large)
 
     principal = principal_of(message.agent_id)
     bound = world.ledger.principals.get(principal)
@@ -118,6 +122,14 @@ def on_hello(world: World, sender: Connection, message: Hello, now: int) -> Deci
         )
     resumed = _seat(world, sender, message, card, now)
     return Decision(records, _welcome(world, sender, version, issued, verdicts, resumed, message.features))
+
+
+def _check_card(world: World, agent: str, card: object, labels: dict[str, str]) -> Decision | None:
+    """Return the refusal of a card that is more than everybody who looks for agents is to be sent. Spec LIMIT-7."""
+    size, most = len(pack([card, labels])) if card or labels else 0, world.policy.card_max_bytes
+    if size <= most:
+        return None
+    return refuse(ErrorCode.TOO_LARGE, f"a card and its labels have at most {most} bytes, those of {agent} {size}")
 
 
 def _twice(world: World, there: Connection | None, message: Hello, now: int) -> list[Record]:
@@ -304,6 +316,10 @@ def on_agent_update(world: World, sender: Connection, message: AgentUpdate, now:
     records: list[Record] = []
     card = dict(message.card) if message.card is not None else agent.card
     labels = dict(message.labels) if message.labels is not None else agent.labels
+    is_new = message.card is not None or message.labels is not None
+    too_large = _check_card(world, agent_id, card, labels) if is_new else None
+    if too_large is not None:
+        return too_large
     if card != agent.card or labels != agent.labels:
         records.append(AgentRegistered(now, agent_id, agent.instance, agent.incarnation, card, labels))
     if message.status is not None and message.status != agent.status:

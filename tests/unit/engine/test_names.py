@@ -94,6 +94,9 @@ def test_a_lookup_ends_where_its_looks_are_over():
     assert 5 <= len(index.meeting({"repo/**": "x"}, looks)) <= 10
     assert looks.are_over
     assert index.meeting({"repo/1": "x"}, looks) == {}, "nothing is left for another"
+    for number in range(100):
+        index.add(str(number), {"one": "s"})
+    assert len(index.meeting({"one": "x"}, Looks(10))) == 10, "also among those under one name"
     enough = Looks(201)
     assert len(index.meeting({"repo/**": "x"}, enough)) == 100
     assert not enough.are_over

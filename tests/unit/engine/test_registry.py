@@ -88,6 +88,31 @@ def test_a_card_with_skills_is_kept_and_one_without_is_not(town, make_card):
     assert worker.seat.card == make_card("echo")
 
 
+def test_a_card_with_its_labels_has_an_end(make_town, make_card):
+    town = make_town(card_max_bytes=500)
+    for fields in ({"card": make_card("echo") | {"description": "x" * 500}}, {"labels": {"a": "x" * 500}}):
+        peer = town.dial()
+        answer = peer.say(town.hello("w1", **fields))
+        assert (answer.code, peer.closed) == (ErrorCode.TOO_LARGE, "refused")
+        assert "at most 500 bytes, those of w1 " in answer.detail
+    assert "w1" not in town.ledger.principals
+    worker = town.worker("w1", labels={"a": "x" * 200})
+    assert worker.refused(AgentUpdate(labels={"a": "x" * 500})) == ErrorCode.TOO_LARGE
+    assert worker.refused(AgentUpdate(card=make_card("echo") | {"description": "x" * 300})) == ErrorCode.TOO_LARGE
+    assert worker.say(AgentUpdate(card=make_card("echo") | {"description": "x" * 300}, labels={})) == Ok()
+    assert worker.say(AgentUpdate(status="draining")) == Ok()
+
+
+def test_a_card_of_an_earlier_ledger_that_is_larger_stays_and_may_drain(make_town):
+    town = make_town()
+    town.worker("w1", labels={"a": "x" * 900})
+    again = make_town(list(town.records), card_max_bytes=500)
+    assert "w1" in again.ledger.agents
+    again.secrets = town.secrets
+    operator = again.join("w1", instance_id="w1-1")
+    assert operator.say(AgentUpdate(status="draining")) == Ok()
+
+
 def test_the_same_hello_again_registers_nothing_new(town):
     town.worker("w1").drop()
     count = len(town.records)

@@ -769,6 +769,11 @@ def test_an_owner_with_more_waits_than_are_looked_at_closes_no_circle(town, monk
         looks.clear()
         queued(me.say(ClaimAcquire(number + 2, [{"name": "repo/**", "mode": "s"}], wait_ms=60_000)))
     assert len(looks) == 2, "each waits for four"
+    monkeypatch.setattr(waits_module, "STEPS_MAX", 1_000)
+    monkeypatch.setattr(waits_module, "LOOKS_MAX", 6)
+    looks.clear()
+    queued(me.say(ClaimAcquire(6, [{"name": "repo/**", "mode": "s"}], wait_ms=60_000)))
+    assert len(looks) == 2, "and four names are in the way of each"
 
 
 def test_a_newcomer_is_held_against_those_that_wait_by_its_names(town, monkeypatch):
