@@ -101,18 +101,14 @@ def _no_constant(name: str) -> Any:
 
 def _check_depth(value: Any, what: str, limits: PatchLimits) -> None:
     """Refuse what is nested too deep, before anything walks it by recursion."""
-    waiting: list[tuple[Any, int]] = [(value, 0)]
-    while waiting:
-        item, depth = waiting.pop()
-        if depth > limits.depth_max:
-            raise PatchFailed("too_large", f"{what} nests deeper than {limits.depth_max}")
-        waiting.extend((below, depth + 1) for below in _below(item))
-
-
-def _below(item: Any) -> list[Any]:
-    if isinstance(item, dict):
-        return list(item.values())
-    return item if isinstance(item, list) else []
+    level: list[Any] = [value]
+    for _ in range(limits.depth_max + 1):
+        # Only what has something below it is looked at further: nearly all there is are numbers and texts.
+        containers = [item for item in level if isinstance(item, dict | list)]
+        level = [below for item in containers for below in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return
+    raise PatchFailed("too_large", f"{what} nests deeper than {limits.depth_max}")
 
 
 # Operations -----------------------------------------------------------------------------------------------------------
