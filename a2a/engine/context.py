@@ -71,6 +71,7 @@ def on_context_write(world: World, sender: Connection, message: ContextWrite, no
         _check_form(world.policy, message)
         or _check_attempt(world, agent, message)
         or _check_seen(context, message.context_id, message.depends)
+        or _check_patched(world.policy, context, message.ops)
     )
     if refusal is not None:
         return refusal
@@ -188,6 +189,18 @@ def _check_seen(context: Context | None, context_id: str, depends: Sequence[Seen
         if _rev(entry) != seen.rev:
             return _moved(context, context_id, seen.key, f"the write depends on revision {seen.rev}")
     return None
+
+
+def _check_patched(policy: Policy, context: Context | None, ops: Sequence[ContextOp]) -> Decision | None:
+    """Refuse to patch more at once than others should wait for. Spec LIMIT-9."""
+    patched = [entry for op in ops if op.patch is not None and (entry := _entry(context, op.key)) is not None]
+    size, most = sum(len(entry.newest.payload or b"") for entry in patched), policy.context_patched_max_bytes
+    if size <= most:
+        return None
+    return refuse(
+        ErrorCode.TOO_LARGE,
+        f"the values that a write patches have at most {most} bytes together, not {size}: patch fewer at once",
+    )
 
 
 def _change(policy: Policy, context: Context | None, context_id: str, op: ContextOp) -> dict[str, Any] | Decision:

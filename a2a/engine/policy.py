@@ -231,6 +231,8 @@ class Policy:
     """Operations in one write."""
     context_patches_max: int = 16
     """Patches in one write: each is worked out while everybody waits."""
+    context_patched_max_bytes: int = 256 * 1024
+    """Values that one write patches, together: each is read and written anew meanwhile."""
     context_patch_operations_max: int = 256
     """Operations in one patch."""
     context_depth_max: int = 64

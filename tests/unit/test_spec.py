@@ -281,6 +281,7 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         f"{policy.watches_max:,} tasks",
         f"{policy.finds_max} finds with `watch`",
         f"{policy.found_max:,} agents",
+        f"A card, with the labels beside it, has at most {policy.card_max_bytes:,} bytes",
         f"{policy.evidence_max} are kept",
         f"at most {policy.evidence_foreign_max} under fences that were not the sender's",
     ):
@@ -297,6 +298,7 @@ def test_the_limits_of_contexts_are_those_of_the_code() -> None:
         f"a value or a patch at most {policy.context_value_max_bytes:,} bytes",
         f"a write at most {policy.context_ops_max} operations",
         f"{policy.context_patches_max} patches",
+        f"of values with at most {policy.context_patched_max_bytes:,} bytes together",
         f"{policy.context_depends_max:,} keys it depends on",
         f"a patch at most {policy.context_patch_operations_max} operations",
         f"{policy.context_depth_max} levels",

@@ -49,6 +49,7 @@ NO_LIMITS = Policy(
     context_value_max_bytes=_MANY,
     context_ops_max=_MANY,
     context_patches_max=_MANY,
+    context_patched_max_bytes=_MANY,
     context_patch_operations_max=_MANY,
     context_depth_max=_MANY,
     context_depends_max=_MANY,

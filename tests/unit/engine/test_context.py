@@ -283,6 +283,17 @@ def test_a_zombie_writes_nothing(town, ann, write):
 # Limits ---------------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_too_much_to_patch_at_once_is_not_patched(make_town, monkeypatch):
+    ann = make_town(context_patched_max_bytes=5).join("ann")
+    ann.say(ContextWrite(C, "1", [put("a", b"[1]"), put("b", b"[2]"), put("large", b"[1,2,3]")]))
+    applied = []
+    monkeypatch.setattr("a2a.engine.context.apply_patch", lambda *given: applied.append(given) or b"[]")
+    assert ann.refused(ContextWrite(C, "2", [patch("a", b"[]"), patch("b", b"[]")])) == "too_large"
+    assert applied == []
+    assert isinstance(ann.say(ContextWrite(C, "3", [patch("a", b"[]"), put("large", b"[4,5,6]")])), ContextWritten)
+    assert len(applied) == 1, "what is replaced costs nothing"
+
+
 @pytest.mark.parametrize(
     "policy, fits, beyond, code",
     [
@@ -290,6 +301,12 @@ def test_a_zombie_writes_nothing(town, ann, write):
         ({"context_value_max_bytes": 2}, [put("a", b"[]")], [patch("a", b"[ ]")], "too_large"),
         ({"context_ops_max": 2}, [put("a"), put("b")], [put("c"), put("d"), put("e")], "too_large"),
         ({"context_patches_max": 0}, [put("a", b"[]")], [patch("a", b"[]")], "too_large"),
+        (
+            {"context_patched_max_bytes": 5},
+            [put("a", b"[1]"), put("b", b"[2]"), put("c")],
+            [patch("a", b"[]"), patch("b", b"[]")],
+            "too_large",
+        ),
         ({"context_depth_max": 1}, [put("a", b"[[[]]]")], [patch("a", b"[]")], "too_large"),
         (
             {"context_patch_operations_max": 1},
