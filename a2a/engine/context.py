@@ -7,7 +7,7 @@ this knows that a key is not written while one about it is open; whether a write
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -394,6 +394,13 @@ def on_context_watch(world: World, sender: Connection, message: ContextWatch, no
             f"of context {context.id} the writes behind {context.dropped_lsn} are kept, a watch cannot begin at "
             f"{message.from_lsn}: read it, and watch from there",
         )
+    missed = sum(len(write.revs) for write in _writes_since(context, message.from_lsn)) if context is not None else 0
+    if missed > world.policy.context_missed_max:
+        return refuse(
+            ErrorCode.GONE,
+            f"of context {message.context_id} at most {world.policy.context_missed_max} values are told again, and "
+            f"{missed} were written behind {message.from_lsn}: read it, and watch from there",
+        )
     return reply(Ok())
 
 
@@ -424,14 +431,19 @@ def _leave(live: Live, context_id: str, connection: Connection) -> None:
 
 def context_events(live: Live, context: Context) -> Iterator[tuple[Connection, str, ContextEventNotice]]:
     """Yield (connection, watch request, event) for all that watchers of a context were not told, and count it told."""
+    names: dict[int, list[str]] = {}
+    """Place of a write to its keys in order: one look tells whether any begins as a watch wants."""
     for connection in live.context_watchers.get(context.id, {}).values():
         for (context_id, prefix), (request, sent) in connection.context_watches.items():
             if context_id != context.id or sent >= context.lsn:
                 continue
             connection.context_watches[context_id, prefix] = (request, context.lsn)
             for write in _writes_since(context, sent):
-                keys = [key for key in write.revs if key.startswith(prefix)]
-                if keys:
+                if write.lsn not in names:
+                    names[write.lsn] = sorted(write.revs)
+                place = bisect_left(names[write.lsn], prefix)
+                if names[write.lsn][place : place + 1] and names[write.lsn][place].startswith(prefix):
+                    keys = [key for key in write.revs if key.startswith(prefix)]
                     values = [_event_value(context.entries[key], write.revs[key], write.origin) for key in keys]
                     yield connection, request, ContextEventNotice(context.id, write.lsn, values)
 

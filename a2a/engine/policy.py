@@ -239,6 +239,8 @@ class Policy:
     """Nesting of what is patched."""
     context_depends_max: int = 1_024
     """Keys that one write depends on."""
+    context_missed_max: int = 65_536
+    """Values that a watch is told which were written before it began. Beyond this it reads what they are now."""
     context_answer_max_bytes: int = 1024 * 1024
     """Beyond this an answer to a read ends, at the next key, and says where to go on."""
     claims_max: int = 1_000

@@ -306,6 +306,7 @@ def test_the_limits_of_contexts_are_those_of_the_code() -> None:
         f"{policy.watches_max:,} watches of contexts",
     ):
         assert words in paragraph
+    assert f"more than {policy.context_missed_max:,} values" in SPEC.partition("**CTX-9.**")[2].split("\n\n")[0]
     paragraph = SPEC.partition("**LIMIT-10.**")[2].split("\n\n")[0].replace("\n", " ")
     for words in (
         f"newest {VALUES_KEPT} revisions with their values",

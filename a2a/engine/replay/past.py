@@ -53,6 +53,7 @@ NO_LIMITS = Policy(
     context_patch_operations_max=_MANY,
     context_depth_max=_MANY,
     context_depends_max=_MANY,
+    context_missed_max=_MANY,
     conflicts_open_max=_MANY,
     conflicts_raised_max=_MANY,
     conflicts_about_max=_MANY,

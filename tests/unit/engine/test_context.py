@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from a2a.engine import context_state
-from a2a.engine.context import stale_basis
+from a2a.engine.context import context_events, stale_basis
 from a2a.engine.records import ContextWritten as WrittenRecord
 from a2a.engine.records import Reported, Settled
 from a2a.protocol.messages import (
@@ -555,6 +555,41 @@ def test_a_watch_begins_only_so_far_back(town, ann, write, monkeypatch):
     assert ann.refused(ContextWatch(C, from_lsn=first)) == "gone"
     assert ann.say(ContextWatch(C, from_lsn=context.dropped_lsn)) == Ok()
     assert [[rev for _, rev, _ in event] for event in events(ann)] == [[3], [4], [5]]
+
+
+def test_a_watch_is_told_so_much_again_only(make_town):
+    town = make_town(context_missed_max=4)
+    ann = town.join("ann")
+    for number in range(3):
+        ann.say(ContextWrite(C, f"{number}", [put("a"), put(f"b{number}")]))
+    lsn = town.ledger.contexts[C].writes[0].lsn
+    assert ann.refused(ContextWatch(C, from_lsn=lsn - 1)) == "gone"
+    assert ann.say(ContextWatch(C, from_lsn=lsn)) == Ok()
+    assert [len(event) for event in events(ann)] == [2, 2]
+    assert ann.refused(ContextWatch(C, "a")) == "gone", "each is looked at, whether it is told or not"
+    assert ann.say(ContextWatch("nothing was written")) == Ok()
+
+
+def test_a_watch_of_other_keys_costs_no_look_at_each_key_of_a_write(town, ann, bob, monkeypatch):
+    class Key(str):
+        looks = 0
+
+        def startswith(self, *given):
+            Key.looks += 1
+            return super().startswith(*given)
+
+    for number in range(20):
+        bob.say(ContextWatch(C, f"other/{number}"))
+    bob.say(ContextWatch(C, "mine/7"))
+    ann.say(ContextWrite(C, "1", [put(f"mine/{number}") for number in range(50)]))
+    context = town.ledger.contexts[C]
+    (write,) = context.writes
+    monkeypatch.setattr(write, "revs", {Key(key): rev for key, rev in write.revs.items()})
+    seat = bob.seat
+    seat.context_watches = {watch: (request, 0) for watch, (request, _) in seat.context_watches.items()}
+    told = list(context_events(town.coordinator.live, context))
+    assert [value.key for _, _, event in told for value in event.values] == ["mine/7"]
+    assert Key.looks <= 50 + 1 + 20
 
 
 def test_an_event_of_a_revision_that_is_not_kept_names_its_author(town, ann, bob, write, monkeypatch):
