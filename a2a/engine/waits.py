@@ -51,6 +51,8 @@ STEPS_MAX = 50_000
 waits in one ends with its time: nobody else is decided on meanwhile."""
 LOOKS_MAX = 200_000
 """Likewise how many names of what is in the way: two waits of many names each have many that conflict."""
+_WANTS_TOLD = 16
+"""Names of each wait in a circle: all of it is recorded, and sent to who gives up."""
 _LOOKS = 1_024
 """Names that are looked at first, to find out whether there is anything of interest among all."""
 _HELD_LOOKS, _HELD_NAMES = 32_768, 4_096
@@ -516,7 +518,7 @@ def _spelled(step: _Step) -> dict[str, Any]:
         spelled[f"{key}{kind.capitalize()}" if key else kind] = name
     if step.wait is None:
         return spelled | {"for": step.what}
-    return spelled | {"for": "claim", "name": step.name, "wants": list(step.wait.names)}
+    return spelled | {"for": "claim", "name": step.name, "wants": list(step.wait.names)[:_WANTS_TOLD]}
 
 
 def _told(step: dict[str, Any]) -> str:

@@ -698,7 +698,7 @@ ROWS: tuple[Wrong, ...] = (
         "does-not-tell-what-is-wanted",
         COORDINATOR,
         "A circle has no `wants`.",
-        one(WAITS, ', "wants": list(step.wait.names)}', "}"),
+        one(WAITS, ', "wants": list(step.wait.names)[:_WANTS_TOLD]}', "}"),
         broken=("WAIT-3",),
         areas=("WAIT-3",),
     ),

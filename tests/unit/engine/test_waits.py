@@ -787,6 +787,16 @@ def test_a_newcomer_is_held_against_those_that_wait_by_its_names(town, monkeypat
     assert pairs == []
 
 
+def test_a_circle_names_the_first_that_each_wants(town):
+    me, other = town.join("me"), town.join("other")
+    holds(me.say(wants("a")))
+    holds(other.say(wants("b")))
+    queued(other.say(waits("a", *(f"more/{number}" for number in range(63)))))
+    cycle = deadlock(me.say(waits("b", "c")))
+    assert sorted(len(step["wants"]) for step in cycle) == [2, 16]
+    assert {step["name"] for step in cycle} == {"a", "b"}
+
+
 def test_whether_anybody_waits_for_who_holds_much_is_not_found_out(town, monkeypatch):
     me, other = town.join("me"), town.join("other")
     looks, waiting = [], waits_module._waiting
