@@ -112,7 +112,7 @@ class _Node:
 
 
 class NameIndex:
-    """Keys under names and modes. What it answers does not depend on the order in which they came."""
+    """Keys under names and modes. What it answers in full does not depend on the order in which they came."""
 
     def __init__(self) -> None:
         self._root = _Node()
