@@ -74,7 +74,7 @@ def test_json_behind_a_byte_order_mark_is_json() -> None:
 
 def test_a_text_that_begins_as_json_and_is_none_is_told() -> None:
     told: list[str] = []
-    for text in ("[1", ' {"a": 1,}', "[draft] x", "plain", "1e", '"a"', "[1]"):
+    for text in ("[1", ' {"a": 1, b}', "[draft] x", "plain", "1e", '"a"', "[1]"):
         parse_value(text, "VALUE", told.append)
     assert [note.partition(" at line")[0] for note in told] == [
         "VALUE: taken as a text, it is no JSON: expected a comma or the end of what is open",
