@@ -11,6 +11,7 @@ REASONS: dict[str, str] = {
     "LEASE-9": "what a worker leaves undone after nine tenths of a lease it does outside the protocol, or not at all",
     "RUNG-2": "the weights follow from all that is in the ledger, and a run begins in one it does not know",
     "TIME-2": "the suite does not set the clock of the machine the implementation runs on",
+    "LIMIT-12": "it takes half a million tasks, or a gibibyte of inputs, in memory",
     "DURABLE-3": "the suite does not fill the disk of the implementation, nor take it away",
     "DURABLE-8": "when a task leaves memory cannot be told from outside: it is answered as before",
     "DURABLE-9": "what is said about an archived task is answered as about any ended one, which other cases try",

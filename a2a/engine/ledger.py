@@ -117,6 +117,8 @@ class Ledger:
         self.holding: dict[str, dict[str, int]] = {}
         """Agent to the tasks it was offered or holds, and the fence of each: what its credit is spent on."""
         self.by_skill: dict[str, dict[str, Agent]] = {}
+        self.wanted_bytes = 0
+        """What the specifications and inputs of all tasks in memory take, about."""
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
         self.delegating: dict[str, int] = {}
@@ -569,6 +571,7 @@ def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
         task = ledger.tasks.pop(task_id)
         if not task.is_terminal:
             raise ValueError(f"record {lsn} archives task {task_id}, which is {task.state}")
+        ledger.wanted_bytes -= task.wanted_bytes
         del ledger.keys[task.scope, task.key]
         ledger.archived.add(task.scope, task.key)
         ledger.recalled.pop(task_id, None)
@@ -589,6 +592,7 @@ def _recalled(ledger: Ledger, record: Recalled, lsn: int) -> None:
     if task.id != record.task or not task.is_terminal or task.id in ledger.tasks:
         raise ValueError(f"record {lsn} recalls task {record.task}, which is not what was archived")
     ledger.tasks[task.id] = task
+    ledger.wanted_bytes += task.wanted_bytes
     ledger.keys[task.scope, task.key] = task.id
     ledger.recalled[task.id] = None
 

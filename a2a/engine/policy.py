@@ -207,6 +207,11 @@ class Policy:
     """Refusals of one agent that are recorded one by one; further ones are counted (spec ERR-6)."""
     refusals_alike_max: int = 2
     """Of these with the same kind, object and code: a second one says that the first was no accident."""
+    tasks_max: int = 500_000
+    """Tasks in memory; a small one takes three kilobytes. Sub-tasks are taken up to twice as many: what is there could
+    not end without them."""
+    tasks_max_bytes: int = 1024 * 1024 * 1024
+    """What their specifications and inputs take, about; likewise."""
     chunks_max: int = 10_000
     """Provisional artifact chunks of one task."""
     chunks_max_bytes: int = 64 * 1024 * 1024

@@ -146,6 +146,7 @@ def load(body: bytes, namespace: str) -> Ledger:
     ledger.lsn, ledger.at, ledger.epoch, ledger.proof_key = state.lsn, state.at, state.epoch, state.proof_key
     ledger.principals, ledger.agents, ledger.mailboxes = state.principals, state.agents, state.mailboxes
     ledger.tasks = {task.id: task for task in state.tasks}
+    ledger.wanted_bytes = sum(task.wanted_bytes for task in state.tasks)
     ledger.keys = {(task.scope, task.key): task.id for task in state.tasks}
     ledger.holding = state.holding
     ledger.by_skill = {

@@ -89,6 +89,7 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
         since=record.at,
     )
     ledger.tasks[task.id] = ledger.open_tasks[task.id] = task
+    ledger.wanted_bytes += task.wanted_bytes
     ledger.count_open(task.delegator, 1)
     ledger.use_context(task.context_id, 1)
     ledger.keys[record.scope, record.key] = task.id

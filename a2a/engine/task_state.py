@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..protocol.codec import pack
 from ..protocol.states import TERMINAL, TaskState
 from .conflicts.case import Group
 from .policy import Bounds, Durations
@@ -333,6 +334,11 @@ class Task:
         answers = sum(len(ask.answer) for ask in self.asks if ask.answer is not None)
         feedback = sum(len(payload) for _, _, payload in self.feedback)
         return answers + feedback + sum(len(steer.payload) for steer in self.steers)
+
+    @property
+    def wanted_bytes(self) -> int:
+        """What its specification and its input take, about: they stay as they are."""
+        return len(self.payload) + len(pack(self.spec))
 
     @property
     def kept_bytes(self) -> int:

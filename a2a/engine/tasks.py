@@ -32,6 +32,7 @@ from .decision import Decision, no_task, refuse, reply
 from .leases import Case, classify, evict, moved, not_current, regain
 from .ledger import Ledger
 from .live import Connection, World
+from .policy import Policy
 from .records import Adopted, Answered, ArtifactAppended, Asked, Delegated, Record, Settled, Steered
 from .task_state import Artifact, Ask, Task
 from .tree import cancel, check_place, deadline_below
@@ -79,6 +80,9 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
     if known is not None:
         return _delegated_before(ledger, ledger.tasks[known], agent, spec_hash, message.key, now)
 
+    refusal = _check_room(ledger, policy, 1 if parent is None else 2)
+    if refusal is not None:
+        return refusal
     if parent is not None:
         refusal = check_place(ledger, policy, parent, message.spec["skill"], spec_hash) or check_budget(
             ledger, parent, plain(message.budget) or {}
@@ -121,6 +125,20 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
         members = members_of(ledger, record)
         return reply(TaskCreated(record.task, 1, True, TaskState.BLOCKED.value, record.context_id), record, *members)
     return reply(TaskCreated(record.task, 1, True, TaskState.QUEUED.value, record.context_id), record)
+
+
+def _check_room(ledger: Ledger, policy: Policy, times: int) -> Decision | None:
+    """Refuse a task for which there is no room in memory, where all tasks are until some time after their end."""
+    if len(ledger.tasks) >= times * policy.tasks_max:
+        detail = f"{len(ledger.tasks)} tasks are in memory, and at most {times * policy.tasks_max} may be"
+    elif ledger.wanted_bytes >= times * policy.tasks_max_bytes:
+        detail = (
+            f"specifications and inputs of all tasks in memory take {ledger.wanted_bytes} bytes, and"
+            f" {times * policy.tasks_max_bytes} is their limit"
+        )
+    else:
+        return None
+    return refuse(ErrorCode.QUOTA, f"{detail}: they leave it after they have ended")
 
 
 def _delegated_before(ledger: Ledger, task: Task, agent: str, spec_hash: str, key: str, now: int) -> Decision:

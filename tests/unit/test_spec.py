@@ -288,6 +288,13 @@ def test_the_other_limits_are_those_of_the_code() -> None:
         assert words in paragraph
 
 
+def test_the_limits_of_all_tasks_are_those_of_the_code() -> None:
+    policy = Policy()
+    paragraph = SPEC.partition("**LIMIT-12.**")[2].split("\n\n")[0].replace("\n", " ")
+    assert f"at most {policy.tasks_max:,} tasks in memory" in paragraph
+    assert f"take about {policy.tasks_max_bytes:,} bytes" in paragraph
+
+
 def test_the_limits_of_contexts_are_those_of_the_code() -> None:
     policy = Policy()
     paragraph = SPEC.partition("**LIMIT-9.**")[2].split("\n\n")[0].replace("\n", " ")

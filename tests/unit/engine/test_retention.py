@@ -305,3 +305,44 @@ def test_a_look_that_comes_too_soon_puts_nothing_off():
     assert (looked, queue.next_deadline()) == (["one"], again), "there are too many, and it could not leave"
     queue.take(stays, again)
     assert looked == ["one", "one"]
+
+
+# Room -----------------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_tasks_are_taken_than_there_is_room_for_until_some_have_left(make_town):
+    """Spec LIMIT-12: of sub-tasks twice as many, as what is there could not end without them."""
+    town = make_town(tasks_max=2, linger_ms=LINGER)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=9)
+    first, second = (boss.delegate(key, acceptance="auto") for key in "12")
+    assert boss.refused(TaskDelegate("3", {"skill": "echo"})) == "quota"
+    assert boss.delegate("1", acceptance="auto") == first, "a repeat is answered"
+    offers = {offer.task: offer for offer in worker.mail()}
+    at = Held(first, offers[first].fence)
+    for number in range(2):
+        worker.delegate(f"part {number}", "nobody", parent=at)
+    assert worker.refused(TaskDelegate("part 2", {"skill": "nobody"}, parent=at)) == "quota"
+    for task in (first, second):
+        worker.report(offers[task])
+    read_all(boss, worker)
+    town.pass_time(3 * LINGER)
+    assert town.ledger.tasks == {}
+    boss.delegate("3")
+
+
+@pytest.mark.parametrize(
+    "large", [{"payload": b'["%s"]' % (b"x" * 500)}, {"spec": {"x-note": "x" * 500}}], ids=["input", "specification"]
+)
+def test_what_all_tasks_want_has_a_bound_together(make_town, large):
+    """Spec LIMIT-12."""
+    town = make_town(tasks_max_bytes=400, linger_ms=LINGER)
+    boss, worker = town.join("boss"), town.worker("w1", tasks=2)
+    boss.delegate("1", acceptance="auto")
+    boss.delegate("2", acceptance="auto", **large)
+    assert boss.refused(TaskDelegate("3", {"skill": "echo"})) == "quota"
+    for offer in worker.mail():
+        worker.report(offer)
+    read_all(boss, worker)
+    town.pass_time(3 * LINGER)
+    assert town.ledger.wanted_bytes == 0
+    boss.delegate("3")

@@ -25,6 +25,7 @@ from a2a.protocol.messages import (
 DERIVED = {
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
+    "wanted_bytes": "the tasks say them",
     "context_bytes": "the contexts say them",
     "contexts_in_use": "the open tasks and the conflicts say it",
     "open_conflicts": "the conflicts say them",
