@@ -207,10 +207,10 @@ class Server:
         if kept is None:
             return
         try:
-            self.coordinator.load(kept.body)
+            self.coordinator.load(kept.body, self.store.blob)
         except OtherNamespaceError as error:
             raise self._of_another(error.found) from error
-        except ValueError as error:
+        except (StoreError, ValueError) as error:
             log.warning("the snapshot of record %s cannot be used, all records are folded: %s", kept.lsn, error)
         self._snapshots.newest = self.coordinator.ledger.lsn
 

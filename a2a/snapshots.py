@@ -52,8 +52,8 @@ def fold(reader: LedgerReader) -> Ledger:
     ledger = Ledger(namespace)
     if kept is not None:
         try:
-            ledger = snapshot.load(kept.body, namespace)
-        except ValueError as error:
+            ledger = snapshot.load(kept.body, namespace, reader.blob)
+        except (StoreError, ValueError) as error:
             log.warning("the snapshot of record %s cannot be used: %s", kept.lsn, error)
     for entry in reader.entries(ledger.lsn):
         try:
@@ -75,7 +75,8 @@ def main(arguments: list[str]) -> int:
     gc.disable()  # a third of the work is to look through what was folded, and nothing that is dropped is a ring
     with LedgerReader(path) as reader:
         ledger = fold(reader)
-    sys.stdout.buffer.write(ledger.lsn.to_bytes(_HEAD, "big") + snapshot.to_bytes(ledger))
+        body = snapshot.to_bytes(ledger, reader.blob_of)
+    sys.stdout.buffer.write(ledger.lsn.to_bytes(_HEAD, "big") + body)
     return 0
 
 
@@ -121,7 +122,7 @@ class Snapshots:
     async def keep(self, ledger: Ledger) -> None:
         """Keep a snapshot of a ledger that changes no more. A failure is told to the log and to nobody else."""
         try:
-            await self._store.save_snapshot(Snapshot(ledger.lsn, snapshot.to_bytes(ledger)))
+            await self._store.save_snapshot(Snapshot(ledger.lsn, snapshot.to_bytes(ledger, self._store.blob_of)))
         except (StoreError, MemoryError, ValueError) as error:
             log.warning("no snapshot at record %d: %s", ledger.lsn, error)
         self.newest = ledger.lsn
@@ -138,8 +139,9 @@ class Snapshots:
     def _copied(self, ledger: Ledger) -> Copy | None:
         # What is imported or worked out at the first use is so here: in a copy the lock for it may be held for ever.
         snapshot.to_bytes(Ledger(ledger.namespace))
+        self._store.blob_of(b"")
         try:
-            return Copy(lambda: snapshot.to_bytes(ledger))
+            return Copy(lambda: snapshot.to_bytes(ledger, self._store.blob_of))
         except OSError as error:
             log.info("this process cannot be copied, another one folds the records: %s", error)
             return None

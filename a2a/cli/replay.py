@@ -152,8 +152,8 @@ def _contexts(reader: LedgerReader) -> Iterator[ArchiveEntry]:
 def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verdict) -> None:
     """Fold the records behind the snapshot, and compare with the fold from the beginning."""
     try:
-        ledger: Ledger = snapshot.load(body, reader.namespace())
-    except ValueError:
+        ledger: Ledger = snapshot.load(body, reader.namespace(), reader.blob)
+    except (StoreError, ValueError):
         return  # a start leaves it aside as well
     verdict.snapshot = lsn
     if ledger.lsn != lsn:  # a row that was changed on the disk: a start goes by what is in it

@@ -175,13 +175,17 @@ class Coordinator:
 
     # What the shell calls ---------------------------------------------------------------------------------------------
 
-    def load(self, body: bytes) -> None:
+    def load(self, body: bytes, blob: Callable[[bytes], bytes] = snapshot.none_kept) -> None:
         """Begin with a snapshot; `restore` then takes the records behind it.
+
+        Args:
+            body: the snapshot.
+            blob: as for `snapshot.load`.
 
         Raises:
             ValueError: it cannot be used; nothing was changed.
         """
-        self.ledger = self.world.ledger = snapshot.load(body, self.policy.namespace)
+        self.ledger = self.world.ledger = snapshot.load(body, self.policy.namespace, blob)
 
     def stop(self, now: int) -> None:
         """Record that this is an end in good order, and what the state is then."""

@@ -27,6 +27,7 @@ from ..protocol.codec import aside, pack, unpack
 __all__ = [
     "FORMAT",
     "LARGE_BYTES",
+    "checked",
     "fingerprint",
     "from_bytes",
     "to_archive",
@@ -114,11 +115,15 @@ def _getter(kind: type) -> Callable[[Any], Any]:
 class _Parter(_Writer):
     """A writer that leaves large byte strings out, and keeps them in the order in which it met them."""
 
-    __slots__ = ("beside",)
+    __slots__ = ("_may_leave_out", "_places", "beside")
 
-    def __init__(self) -> None:
+    def __init__(self, may_leave_out: Callable[[bytes], bool]) -> None:
         super().__init__()
+        self._may_leave_out = may_leave_out
         self.beside: list[bytes] = []
+        self._places: dict[int, int] = {}
+        """By what tells an object from others, where it stands beside the body. A result is the payload of its event as
+        well: the same object, whose bytes nobody has to compare."""
 
     def __call__(self, value: Any) -> Any:
         return [self._without(item) for item in super().__call__(value)]
@@ -131,12 +136,13 @@ class _Parter(_Writer):
         return item
 
     def _place(self, item: bytes) -> object:
-        # A result is the payload of its event as well: the same object, whose bytes nobody has to compare.
-        for place, other in enumerate(self.beside):
-            if other is item:
-                return aside(place)
-        self.beside.append(item)
-        return aside(len(self.beside) - 1)
+        place = self._places.get(id(item))
+        if place is None:
+            if not self._may_leave_out(item):
+                return item
+            place = self._places[id(item)] = len(self.beside)
+            self.beside.append(item)
+        return aside(place)
 
 
 def to_bytes(value: object) -> bytes:
@@ -155,9 +161,14 @@ def to_archive(value: object, size: int) -> tuple[bytes, tuple[bytes, ...]]:
     return with_checksum(body), beside
 
 
-def to_parts(value: object) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return the stored form without the large byte strings in it, and these, as `from_bytes` wants them."""
-    parter = _Parter()
+def to_parts(value: object, may_leave_out: Callable[[bytes], bool] = lambda _: True) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the stored form without the large byte strings in it, and these, as `from_bytes` wants them.
+
+    Args:
+        value: an instance of a dataclass.
+        may_leave_out: asked of each; one of which it says no stays in the stored form.
+    """
+    parter = _Parter(may_leave_out)
     return _written(value, parter), tuple(parter.beside)
 
 
@@ -202,8 +213,12 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=_SUM).digest()
 
 
-def _checked(data: bytes) -> bytes:
-    """Return a stored form without its checksum; one that an older version wrote has none."""
+def checked(data: bytes) -> bytes:
+    """Return a stored form without its checksum; one that an older version wrote has none.
+
+    Raises:
+        ValueError: it was changed.
+    """
     body, mark = data[: -_SUM - len(_MARK)], data[-_SUM - len(_MARK) : -_SUM]
     if mark != _MARK:
         return data
@@ -255,7 +270,7 @@ def from_bytes(kind: type[T], data: bytes, beside: Sequence[bytes] = ()) -> T:
         ValueError: the bytes are not that, or a newer version wrote them.
     """
     try:
-        version, packed, body = unpack(_checked(data))
+        version, packed, body = unpack(checked(data))
         if version > FORMAT:
             raise ValueError(f"it has format {version}, this software reads up to {FORMAT}")
         value = unpack(body, beside)

@@ -276,7 +276,7 @@ class Policy:
     linger_tasks_max: int = 10_000
     """Settled tasks in memory. Beyond this the oldest leave sooner; a small one takes five kilobytes."""
     linger_bytes_max: int = 64 * 1024 * 1024
-    """Bytes of their payloads; likewise. A snapshot has them all."""
+    """Bytes of their payloads; likewise. A snapshot has those that are not files of their own."""
     linger_conflicts_max: int = 4_000
     """The same of closed conflicts; a small one takes ten kilobytes."""
     raised_keep_ms: int = 24 * 3600 * 1000

@@ -2,15 +2,17 @@
 
 A snapshot is what the records up to a position add up to, so that a start need not fold them all. It is no second
 truth: one that another version wrote, or that cannot be read, is left aside and the log is folded. Marks that the
-passes clear are no state. It knows nothing of where snapshots are kept.
+passes clear are no state. Large byte strings that can be had elsewhere are named in it and not written again. It knows
+nothing of where these and snapshots are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ..protocol.codec import pack, unpack
 from . import plain
 from .claimbook import Claim, ClaimBook, Numbers
 from .conflicts.case import Conflict
@@ -22,7 +24,7 @@ from .patchbook import PatchBook, Patched
 from .refusals import Refusal
 from .task_state import Task
 
-__all__ = ["VERSION", "load", "state_hash", "to_bytes"]
+__all__ = ["VERSION", "load", "none_kept", "state_hash", "to_bytes"]
 
 VERSION = 2
 """To be raised where `apply` makes something else of the same records; other fields are noticed without it."""
@@ -100,9 +102,24 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
     )
 
 
-def to_bytes(ledger: Ledger) -> bytes:
-    """Return the ledger's state."""
-    return plain.with_checksum(plain.to_bytes(_state(ledger, list(ledger.tasks.values()))))
+def to_bytes(ledger: Ledger, blob_of: Callable[[bytes], bytes | None] = lambda _: None) -> bytes:
+    """Return the ledger's state.
+
+    Args:
+        ledger: whose.
+        blob_of: returns the name under which a large byte string is kept, by which `load` asks for it; None: it is not,
+            and has to be written out.
+    """
+    names: list[bytes] = []
+
+    def is_kept(piece: bytes) -> bool:
+        name = blob_of(piece)
+        if name is not None:
+            names.append(name)
+        return name is not None
+
+    body, _ = plain.to_parts(_state(ledger, list(ledger.tasks.values())), is_kept)
+    return plain.with_checksum(pack([names, body]))
 
 
 class OtherNamespaceError(ValueError):
@@ -113,10 +130,11 @@ class OtherNamespaceError(ValueError):
         self.found = found
 
 
-def _read(body: bytes) -> _State:
+def _read(data: bytes, blob: Callable[[bytes], bytes]) -> _State:
     try:
-        state = plain.from_bytes(_State, body)
-    except ValueError as error:
+        names, body = unpack(plain.checked(data))
+        state = plain.from_bytes(_State, body, [blob(name) for name in names])
+    except (TypeError, ValueError) as error:
         raise ValueError(f"another version of this software wrote it, or it is damaged: {error}") from error
     if (state.version, state.fields) != (VERSION, plain.fingerprint(_State)):
         raise ValueError("another version of this software wrote it")
@@ -129,17 +147,31 @@ def namespace_of(body: bytes) -> str:
     Raises:
         ValueError: it is not one of this version.
     """
-    return _read(body).namespace
+    return _read(body, lambda _: b"").namespace
 
 
-def load(body: bytes, namespace: str) -> Ledger:
+def none_kept(name: bytes) -> bytes:
+    """Return what is kept under a name, where nothing is kept.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name.hex()} is not kept here")
+
+
+def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept) -> Ledger:
     """Return the ledger that a snapshot holds.
+
+    Args:
+        body: the snapshot.
+        namespace: whose it is to be.
+        blob: returns what is kept under a name.
 
     Raises:
         OtherNamespaceError: it is one of another namespace.
         ValueError: it is not one of this version; the records have to be folded.
     """
-    state = _read(body)
+    state = _read(body, blob)
     if state.namespace != namespace:
         raise OtherNamespaceError(state.namespace, namespace)
     ledger = Ledger(namespace)

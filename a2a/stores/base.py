@@ -108,6 +108,19 @@ class Store(Protocol):
             StoreCorrupt: what belongs to an entry is missing or damaged.
         """
 
+    def blob_of(self, piece: bytes) -> bytes | None:
+        """Return the name under which a byte string is kept for good, as the payload of an entry; None: it is not.
+
+        Blocks for as long as it takes to hash. For any thread, and for a copy of this process.
+        """
+
+    def blob(self, name: bytes) -> bytes:
+        """Return the byte string that is kept under a name. Blocks.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """Keep `snapshot` in the place of the one before.
 

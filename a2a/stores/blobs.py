@@ -85,6 +85,11 @@ class BlobDirectory:
             )
         return [column[start : start + _DIGEST_BYTES] for start in range(0, len(column), _DIGEST_BYTES)]
 
+    def find(self, piece: bytes) -> bytes | None:
+        """Return the digest of a byte string that is here; None: it is not."""
+        digest = hashlib.sha256(piece).digest()
+        return digest if self._path_of(digest).exists() else None
+
     def get(self, digest: bytes) -> bytes:
         """Return a blob.
 

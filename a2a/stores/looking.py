@@ -43,6 +43,12 @@ class LookingStore(Store):
     def read(self, after: int = 0) -> Iterator[Entry]:
         return self._reader.entries(after)
 
+    def blob_of(self, piece: bytes) -> bytes | None:
+        return None
+
+    def blob(self, name: bytes) -> bytes:
+        return self._reader.blob(name)
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         return
 

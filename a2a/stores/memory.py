@@ -87,6 +87,12 @@ class MemoryStore(Store):
         self._require_open()
         return iter(self.medium.log[max(after, 0) :])
 
+    def blob_of(self, piece: bytes) -> bytes | None:
+        return None
+
+    def blob(self, name: bytes) -> bytes:
+        raise StoreError(f"{name.hex()} is not kept apart")
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         self._require_sound()
         end = len(self.medium.log)

@@ -108,6 +108,18 @@ class LedgerReader:
         rows = self._run("load_snapshot")
         return Snapshot(*rows[0]) if rows else None
 
+    def blob_of(self, piece: bytes) -> bytes | None:
+        """Return the name under which a byte string is kept beside the file; None: it is not."""
+        return self._blobs.find(piece)
+
+    def blob(self, name: bytes) -> bytes:
+        """Return the byte string that is kept under a name.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+        """
+        return self._blobs.get(name)
+
     def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None."""
         if key is None:

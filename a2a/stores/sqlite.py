@@ -95,6 +95,12 @@ class SqliteStore(Store):
         # Taken here, not at the first entry: the contract says "at the call".
         return ledger.read(max(after, 0), ledger.writer.end)
 
+    def blob_of(self, piece: bytes) -> bytes | None:
+        return self._require_open().blobs.find(piece)
+
+    def blob(self, name: bytes) -> bytes:
+        return self._require_open().blobs.get(name)
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if len(snapshot.body) > _SNAPSHOT_MAX_BYTES:  # as a write that fails it would be the end of all others
             raise StoreError(

@@ -16,13 +16,19 @@ import pytest
 
 from a2a import MemoryStore, Policy, Server, SqliteStore
 from a2a.engine import snapshot
+from a2a.engine.coordinator import Coordinator
 from a2a.engine.ledger import Ledger
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, from_bytes, to_bytes
+from a2a.errors import StoreCorrupt
 from a2a.forking import Copy, is_safe
+from a2a.protocol.codec import Frame
+from a2a.protocol.messages import TaskDelegate
 from a2a.snapshots import Snapshots, fold
 from a2a.stores.base import Entry, Snapshot
 from a2a.stores.reader import LedgerReader
+from a2a.stores.rows import LARGE_BYTES
 from a2a.testing import squad
+from tests.raw_peer import welcomed
 
 BOUND = 60
 ELSEWHERE = "an operating system where no process is copied"
@@ -151,6 +157,60 @@ async def test_a_copy_makes_the_snapshot_of_the_ledger_as_it_is_at_that_moment(t
     await keeper.aclose()
     await store.aclose()
     assert second is not None, "and so it goes on"
+
+
+async def with_a_large_task(path: Path) -> bytes:
+    """Make a ledger of a coordinator that ended while a task with a large input was queued, and return the input."""
+    server = Server(SqliteStore(path))
+    await server.open()
+    large = b'["%s"]' % os.urandom(LARGE_BYTES).hex().encode()
+    with anyio.fail_after(BOUND):
+        peer = await welcomed(server)
+        peer.send(Frame("2", TaskDelegate("k", {"skill": "nobody"}, large)))
+        await peer.until("task.created")
+    await server.aclose()
+    return large
+
+
+@pytest.mark.parametrize("way", ["stop", pytest.param("copy", marks=on_linux), "another process"])
+async def test_a_large_input_is_in_no_snapshot_and_in_what_is_made_of_it(tmp_path, way, monkeypatch):
+    path = tmp_path / "ledger.db"
+    large = await with_a_large_task(path)
+    store = SqliteStore(path)
+    end = await store.open()
+    if way != "stop":
+        monkeypatch.setattr("a2a.snapshots._RECORDS_PER_TASK", 0)
+        await store.save_snapshot(Snapshot(1, b"nothing"))
+        keeper = Snapshots(store, every=1, platform=sys.platform if way == "copy" else ELSEWHERE)
+        with LedgerReader(path) as reader:
+            keeper.appended(fold(reader))
+        await made(keeper)
+    kept = await store.load_snapshot()
+    await store.aclose()
+    assert kept is not None
+    assert kept.lsn == end
+    assert len(kept.body) < LARGE_BYTES
+    monkeypatch.setattr(Coordinator, "fold", lambda self, records: None)  # nothing but the snapshot
+    server = Server(SqliteStore(path))
+    await server.open()
+    (task,) = server.coordinator.ledger.tasks.values()
+    assert task.payload == large
+    await server.aclose()
+
+
+async def test_a_snapshot_whose_large_input_cannot_be_had_is_left_aside(tmp_path, caplog, monkeypatch):
+    path = tmp_path / "ledger.db"
+    large = await with_a_large_task(path)
+
+    def missing(self: SqliteStore, name: bytes) -> bytes:
+        raise StoreCorrupt(f"{name.hex()} is missing")
+
+    monkeypatch.setattr(SqliteStore, "blob", missing)
+    server = Server(SqliteStore(path))
+    await server.open()
+    assert "is missing" in caplog.text
+    assert [task.payload for task in server.coordinator.ledger.tasks.values()] == [large], "from the records"
+    await server.aclose()
 
 
 @on_linux

@@ -159,11 +159,12 @@ def test_a_record_that_is_missing_is_named(command: Any, ledger: Path) -> None:
 def test_a_snapshot_that_says_something_else_is_named(ledger: Path) -> None:
     with closing(sqlite3.connect(ledger)) as connection:
         [(lsn, body)] = connection.execute("SELECT lsn, body FROM snapshot")
-        version, shapes, value = unpack(plain._checked(body))
+        blobs, state = unpack(plain.checked(body))
+        version, shapes, value = unpack(state)
         changed = unpack(value)
         names = unpack(shapes)["_State"]
         changed[names.index("epoch")] += 1
-        connection.execute("UPDATE snapshot SET body = ?", (pack([version, shapes, pack(changed)]),))
+        connection.execute("UPDATE snapshot SET body = ?", (pack([blobs, pack([version, shapes, pack(changed)])]),))
         connection.commit()
     with LedgerReader(ledger) as reader:
         verdict = verify(reader)

@@ -166,8 +166,31 @@ def test_a_snapshot_of_another_namespace_is_refused(town, namespace):
 
 @pytest.mark.parametrize("body", [b"", b"nonsense", plain.to_bytes(make_dataclass("_State", ["x"])(1))])
 def test_what_is_no_snapshot_is_refused(body):
-    with pytest.raises(ValueError, match="not the stored form"):
+    with pytest.raises(ValueError, match="another version of this software wrote it, or it is damaged"):
         snapshot.load(body, "main")
+
+
+def test_what_is_kept_elsewhere_is_named_and_asked_for(town, boss):
+    large = b'["%s"]' % (b"x" * plain.LARGE_BYTES)
+    kept = {b"1": large}
+    other = large[:-2] + b'y"]'
+    for key, payload in (("a", large), ("b", large), ("c", b'["small"]'), ("d", other)):
+        boss.delegate(key, payload=payload)
+    asked: list[bytes] = []
+
+    def blob_of(piece: bytes) -> bytes | None:
+        asked.append(piece)
+        return next((name for name, known in kept.items() if known == piece), None)
+
+    body = snapshot.to_bytes(town.ledger, blob_of)
+    assert asked == [large, large, other]
+    assert body.count(large) == 0
+    assert body.count(other) == 1
+    assert snapshot.load(body, "main", kept.__getitem__).tasks == town.ledger.tasks
+    with pytest.raises(ValueError, match="31 is not kept here"):
+        snapshot.load(body, "main")
+    assert snapshot.namespace_of(body) == "main"
+    assert snapshot.to_bytes(town.ledger).count(large) == 2
 
 
 def test_a_snapshot_that_was_changed_on_the_disk_is_refused(town):

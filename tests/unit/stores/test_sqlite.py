@@ -311,6 +311,17 @@ async def test_what_is_large_is_a_file_that_the_log_and_the_archive_share(store,
     assert await store.find_archived(task="t1") == task
 
 
+async def test_what_is_large_is_known_by_a_name(store, path, append, make_entries):
+    await append(store, make_entries(1, payload=LARGE), 0)
+    name = store.blob_of(LARGE)
+    assert store.blob(name) == LARGE
+    assert store.blob_of(LARGE + b"x") is None
+    with LedgerReader(path) as reader:
+        assert reader.blob_of(LARGE) == name
+        assert reader.blob(name) == LARGE
+        assert reader.blob_of(LARGE + b"x") is None
+
+
 async def test_what_is_large_is_durable_before_a_row_names_it(store, path, monkeypatch, append, make_entries):
     events: list[str] = []
     monkeypatch.setattr(blobs, "sync_directory", lambda folder: events.append("the blob"))
