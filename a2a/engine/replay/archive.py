@@ -59,7 +59,10 @@ def _context_recalled(past: Past, record: ContextRecalled) -> list[list[Record]]
 def digest(of: type[Task | Conflict | Context], body: bytes, beside: Sequence[bytes] = ()) -> bytes:
     """Return what stands for an archived task, conflict or context on the shelf of a replay."""
     if body:
-        body = plain.to_bytes(plain.from_bytes(of, body, beside))  # whichever version wrote it
+        kept = plain.from_bytes(of, body, beside)  # whichever version wrote it
+        if isinstance(kept, Task):
+            kept.chunk_bytes = 0  # not always counted
+        body = plain.to_bytes(kept)
     return hashlib.blake2b(body, digest_size=12).digest()
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from a2a.engine import plain
 from a2a.engine.records import (
     Archived,
     ConflictsArchived,
+    Recalled,
 )
 from a2a.engine.replay.run import Replay
+from a2a.engine.task_state import Task
 
 
 def test_a_conflict_that_left_before_its_task_is_found(disputes):
@@ -16,3 +23,13 @@ def test_a_conflict_that_left_before_its_task_is_found(disputes):
     difference = Replay("main").run([*disputes[:tasks_leave], left])
     assert difference is not None
     assert (difference.stands, difference.expected) == (left, f"{left.conflicts[0]} is needed in memory")
+
+
+@pytest.mark.parametrize(("field", "is_known"), [("chunk_bytes", True), ("chunks", False)])
+def test_a_task_that_was_archived_before_the_bytes_of_chunks_were_counted_is_the_same(records, field, is_known):
+    position = next(number for number, record in enumerate(records) if isinstance(record, Recalled))
+    task = plain.from_bytes(Task, records[position].body)
+    assert task.chunk_bytes > 0
+    setattr(task, field, 0)
+    recalled = replace(records[position], body=plain.to_bytes(task))
+    assert (Replay("main").run([*records[:position], recalled]) is None) is is_known
