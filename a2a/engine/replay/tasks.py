@@ -194,7 +194,8 @@ def _evicted(past: Past, record: Evicted) -> list[list[Record]]:
 
 
 def _handed_off(past: Past, record: HandedOff) -> list[list[Record]]:
-    agent = past.attempt(past.task(record), record.fence)
+    task = past.task(record)
+    agent = past.attempt(task, record.fence)
     message = TaskHandoff(
         record.task,
         record.fence,
@@ -206,7 +207,9 @@ def _handed_off(past: Past, record: HandedOff) -> list[list[Record]]:
     decided = past.say(agent, message, record.at)
     # That the next agent is another one was not always said with the wish.
     before = [replace(each, requires=record.requires) if isinstance(each, HandedOff) else each for each in decided]
-    return [decided, before]
+    # Nor were those who work on another member of a group always passed over.
+    refused: list[list[Record]] = [[record]] if not decided and past.ledger.barred(task) else []
+    return [decided, before, *refused]
 
 
 def _handoff_lapsed(past: Past, record: HandoffLapsed) -> list[list[Record]]:
@@ -314,7 +317,13 @@ def _reported(past: Past, record: Reported | ReportKept) -> list[list[Record]]:
         [Seen(**seen) for seen in (record.basis if isinstance(record, Reported) else None) or ()],
         [PatchRef(**patch) for patch in (record.patches if isinstance(record, Reported) else None) or ()],
     )
-    return [past.say(record.agent, message, record.at)]
+    decided = past.say(record.agent, message, record.at)
+    *before, last = decided or [record]
+    if isinstance(last, Settled) and last.by == "auto" and task.evaluator != "auto":
+        # The result of a sub-task that ends with its parent did not always stand without a word.
+        waits: list[Record] = [replace(each, review=True) if isinstance(each, Reported) else each for each in before]
+        return [decided, waits]
+    return [decided]
 
 
 def _reworked(past: Past, record: Reworked) -> list[list[Record]]:

@@ -8,6 +8,7 @@ import pytest
 
 from a2a.engine.records import (
     Delegated,
+    HandedOff,
     LeaseExpired,
     Offered,
     Reported,
@@ -15,6 +16,7 @@ from a2a.engine.records import (
     Steered,
 )
 from a2a.engine.replay.run import Replay
+from a2a.protocol.messages import Held, TaskDelegate
 
 
 @pytest.mark.parametrize("field", ["basis", "stale_basis"])
@@ -49,3 +51,35 @@ def test_a_word_to_a_group_that_was_not_refused_is_said_again(town):
     group = town.join("boss").delegate(spec={"redundancy": {"n": 2}})
     before = [record for _, record in town.records]
     assert Replay("main").run([*before, Steered(town.now, group, "word", "boss", b"[]")]) is None
+
+
+@pytest.mark.parametrize(("redundancy", "is_known"), [({"redundancy": {"n": 2}}, True), ({}, False)])
+def test_a_member_of_a_group_that_was_handed_on_to_who_works_on_another_is_handed_on_again(town, redundancy, is_known):
+    town.join("boss").delegate(spec=redundancy)
+    first = town.worker("w1")
+    town.worker("w2" if is_known else "other", "echo" if is_known else "plan")
+    offer = first.offer()
+    before = [record for _, record in town.records]
+    handed = HandedOff(town.now, offer.task, offer.fence, "w2", None, b"[]", None)
+    assert (Replay("main").run([*before, handed]) is None) is is_known
+
+
+@pytest.mark.parametrize(("ends", "is_known"), [(True, True), (False, False)])
+def test_a_result_that_waited_for_a_word_after_the_end_of_the_parent_waits_again(town, ends, is_known):
+    boss, worker = town.join("boss"), town.worker("w1", tasks=4)
+    boss.delegate("parent")
+    above = worker.offer()
+    spec = {"skill": "echo", "acceptance": {"evaluator": "delegator" if ends else "auto"}}
+    worker.say(TaskDelegate("child", spec, b"[7]", parent=Held(above.task, above.fence)))
+    child = worker.offer()
+    if ends:
+        worker.report(above)
+        boss.confirm(boss.mail()[-1])
+    worker.report(child)
+    records = [record for _, record in town.records]
+    position = next(
+        at for at, record in enumerate(records) if isinstance(record, Reported) and record.task == child.task
+    )
+    assert isinstance(records[position + 1], Settled)
+    waits = [*records[:position], replace(records[position], review=True)]
+    assert (Replay("main").run(waits) is None) is is_known
