@@ -540,7 +540,7 @@ class _Run:
         if workspace["evidence"] == "none":
             await self.steps.story("evidence", "preparer", f"NO EVIDENCE: {workspace['evidence_reason']}")
         else:
-            for note in workspace["notes"]:
+            for note in workspace.get("notes", ()):
                 await self.steps.story("evidence", "preparer", note)
         if workspace["sandbox"] == "none" and workspace["allow_unsandboxed"]:
             await self.steps.story(

@@ -152,8 +152,8 @@ class Workspace(TypedDict):
     evidence: Literal["ok", "none"]
     evidence_reason: str
     """Why tests cannot decide; empty when they can."""
-    notes: list[str]
-    """What could not be installed, so that tests may say less than they could."""
+    notes: NotRequired[list[str]]
+    """What could not be installed, so that tests may say less than they could; an older preparer does not say."""
 
 
 class PatchedFile(TypedDict):

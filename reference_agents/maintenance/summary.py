@@ -132,7 +132,7 @@ def summary_of(request: str, workspace: Workspace) -> Summary:
         workspace["name"], workspace["repository"], workspace["base"]
     )  # fmt: skip
     tests = workspace["tests"]
-    summary["evidence_reason"], summary["notes"] = workspace["evidence_reason"], workspace["notes"]
+    summary["evidence_reason"], summary["notes"] = workspace["evidence_reason"], workspace.get("notes", [])
     summary["findings_before"] = summary["findings_after"] = workspace["findings"]
     summary["tests_before"] = summary["tests_after"] = {
         "total": tests["total"], "passed": tests["passed"], "failed": tests["failed"],

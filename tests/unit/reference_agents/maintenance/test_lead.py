@@ -198,6 +198,17 @@ async def test_a_request_becomes_a_commit_that_says_where_it_comes_from(crew: Cr
     assert ("found", "coder-a", "proposes 0 files: 10 -> 4 findings") in story
 
 
+async def test_a_workspace_that_an_older_preparer_made_without_notes_will_do(crew: Crew) -> None:
+    def prepare(given: Any, task: TaskContext) -> Any:
+        made = crew.workspace(given, task)
+        del made["notes"]
+        return made
+
+    crew.says["prepare"] = prepare
+    summary = await carried_out(crew)
+    assert (summary["verdict"], summary["notes"]) == ("deployed", [])
+
+
 async def test_one_file_is_told_as_one(crew: Crew) -> None:
     def propose(given: Any, task: TaskContext) -> Any:
         proposal = crew.proposal(given, task)

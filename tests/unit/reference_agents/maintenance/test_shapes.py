@@ -42,3 +42,7 @@ def test_the_baseline_travels_as_figures_and_a_digest_not_as_a_list_of_all_tests
 
 def test_a_patch_that_is_sent_whole_leaves_room_in_a_message() -> None:
     assert shapes.PATCH_TEXT_BYTES_MAX * 2 <= 256 * 1024
+
+
+def test_a_workspace_of_an_older_preparer_has_no_notes() -> None:
+    assert "notes" not in TypeAdapter(Workspace).json_schema()["required"]
