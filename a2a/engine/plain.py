@@ -16,7 +16,7 @@ import types
 import typing
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from operator import attrgetter
@@ -346,6 +346,9 @@ def _dataclass(kind: type, shapes: Shapes) -> Reader:
     known = {item.name for item in fields(kind)}
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"{kind.__name__} has no field {unknown[0]}")
+    needed = [item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING]
+    if absent := [name for name in needed if name not in names]:
+        raise ValueError(f"it says no {absent[0]} of a {kind.__name__}")
     readers = [(number, read) for number, name in enumerate(names) if (read := _reader(hints[name], shapes)) != _as_is]
     in_order = names == [item.name for item in fields(kind)]
 
