@@ -176,8 +176,8 @@ class Supervisor:
                     pause = min(pause * 2, BACKOFF[1])
                     self.programs[program.name].restarts += 1
         finally:
+            kept.gone.set()  # before it is told, which may fail as on a full disk: whoever ends all would wait for ever
             self._set(program.name, "stopped")
-            kept.gone.set()
 
     async def _once(self, kept: _Kept) -> None:
         """Run a program to its end."""

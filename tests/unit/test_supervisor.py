@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -131,6 +133,33 @@ async def test_being_cancelled_ends_the_programs_in_good_order(tmp_path: Path) -
             scope.cancel()
             await anyio.sleep_forever()
     assert (running.state, running.exit_code, running.pid) == ("stopped", -signal.SIGTERM, None)
+
+
+async def test_where_a_change_cannot_be_told_all_programs_end_and_the_block(tmp_path: Path) -> None:
+    is_full, pids, made = anyio.Event(), [], []
+
+    def tell(supervisor: Supervisor) -> None:
+        if is_full.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def keep() -> None:
+        async with supervise(logs=tmp_path, on_change=tell) as supervisor:
+            made.append(supervisor)
+            for name in ("one", "two"):
+                supervisor.start(program(name))
+                pids.append((await supervisor.running(name)).pid)
+            is_full.set()
+            supervisor.restart("one")
+            await anyio.sleep_forever()
+
+    keeping = asyncio.create_task(keep())  # its end is shielded: no deadline would get through to it
+    done, _ = await asyncio.wait([keeping], timeout=BOUND)
+    for kept in made[0]._kept.values():
+        kept.gone.set()  # else one that waits for ever would wait here as well
+    with pytest.raises(ExceptionGroup) as raised:
+        await keeping
+    assert done and raised.group_contains(OSError, match="No space left")
+    assert not any(is_alive(pid) for pid in pids)
 
 
 async def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:
