@@ -9,6 +9,15 @@ import { Refused } from "./session.js";
 
 const DETAIL_LENGTH = 8_000;
 
+/** The state in a checkpoint; none where it is no array of parts: nobody has looked at it on its way (WIRE-5). */
+function leftIn(checkpoint) {
+  try {
+    return JSON.parse(checkpoint?.payload)[0].data;
+  } catch {
+    return undefined;
+  }
+}
+
 export class Attempt {
   /** `ended` is called once, when nothing more will be done under this fence. */
   constructor(session, offer, { paceMs = 0, ended }) {
@@ -36,7 +45,7 @@ export class Attempt {
     this.#heartbeat(); // at once: a grant waits no longer than `offerMs` for its first sign of life (OFFER-6)
     this.beat = setInterval(() => this.#heartbeat(), body.heartbeatMs);
     const words = [...(body.feedback ?? []), ...(body.steers ?? [])];
-    const restored = body.checkpoint && JSON.parse(body.checkpoint.payload)[0]?.data;
+    const restored = leftIn(body.checkpoint);
     const { paceMs } = this;
     this.worker = new Worker(new URL("./work.js", import.meta.url), {
       workerData: { skill: body.spec.skill, payload: this.offer.payload, restored, words, paceMs },

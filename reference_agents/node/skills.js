@@ -20,7 +20,7 @@ async function documentsFor(context) {
 
 /** One document after the other, each in the checkpoint once it is done: the next attempt begins behind it. */
 async function eachOf(documents, context, work) {
-  const done = context.restored?.done ?? [];
+  const done = Array.isArray(context.restored?.done) ? context.restored.done : [];
   for (const document of documents.slice(done.length)) {
     done.push(work(document));
     context.checkpoint({ done });
@@ -46,8 +46,17 @@ async function markdownLint(context) {
 
 /** `{"ignore": [rule, ...]}` in the input, in feedback on a revision or in a word said meanwhile. */
 function ignoredRules(context) {
-  const said = [context.payload, ...context.words()].flatMap((payload) => JSON.parse(payload));
+  const said = [context.payload, ...context.words()].flatMap(partsOf);
   return new Set(said.flatMap((part) => (Array.isArray(part?.data?.ignore) ? part.data.ignore : [])));
+}
+
+/** The parts of a word; none where it cannot be read, as the work is not to fail for that (WIRE-5). */
+function partsOf(payload) {
+  try {
+    return JSON.parse(payload);
+  } catch {
+    return [];
+  }
 }
 
 function reportOf(name, findings) {

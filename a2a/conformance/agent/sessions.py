@@ -255,13 +255,15 @@ async def reads_and_writes_any_text(under: UnderTest) -> None:
 
 @agent("WIRE-5")
 async def goes_on_with_words_it_cannot_read(under: UnderTest) -> None:
-    """An offer whose feedback, answer and word are no JSON is done: they are not the input."""
+    """An offer whose feedback, answer, word and checkpoint are no JSON, or none as it should be, is done: they are not
+    the input."""
     line = await begun(under)
     said = {
         "rev": 1,
         "feedback": [{"rev": 0, "payload": b"no JSON"}],
         "answers": [{"askNo": 1, "payload": b"[7]"}],
         "steers": [{"steerNo": 1, "payload": b'{"a":1}'}],
+        "checkpoint": {"cpNo": 1, "fence": 1, "agent": "another", "payload": b"no JSON"},
     }
     offer = line.offer_of(ECHO, "here", **said)
     await line.post("task.offer", **offer)

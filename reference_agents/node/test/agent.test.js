@@ -195,6 +195,22 @@ test("the next attempt goes on behind the checkpoint", async () => {
   assert.deepEqual(left.map(({ body }) => [body.cpNo, body.baseCp]), [[1, 0]]);
 });
 
+test("a word that is no JSON is passed over", async () => {
+  const feedback = [{ rev: 0, payload: "no JSON" }, { rev: 1, payload: '[{"data":{"ignore":["heading-space"]}}]' }];
+  const { socket } = await working("markdown_lint", [{ text: "#A\n", filename: "a" }], { feedback });
+  assert.equal((await socket.next("task.report")).body.outcome, "completed");
+});
+
+for (const payload of ["no JSON", "null", "[null]", "7", '[{"data":7}]', '[{"data":{"done":"all"}}]']) {
+  test(`where the checkpoint is ${payload}, the attempt begins at the beginning`, async () => {
+    const checkpoint = { cpNo: 1, fence: 4, agent: "other", payload };
+    const { socket } = await working("text_statistics", [{ text: "One." }, { text: "Two." }], { checkpoint });
+    const report = await socket.next("task.report");
+    assert.equal(report.body.outcome, "completed");
+    assert.equal(JSON.parse(report.payload)[0].parts[0].data.total.words, 2);
+  });
+}
+
 test("attempts at work are held over a reconnection, and go on where they are kept", async () => {
   const { agent, socket } = await working("text_statistics", QUESTION);
   await socket.next("task.ask");

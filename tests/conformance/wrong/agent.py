@@ -209,6 +209,16 @@ ROWS: tuple[Wrong, ...] = (
         broken=("WIRE-5",),
     ),
     Wrong(
+        "reads-every-checkpoint",
+        AGENT,
+        "An attempt does not begin where what an earlier one left cannot be read.",
+        (
+            Edit("a2a/context.py", "import parts_payload, read_word", "import parts_payload, read_parts, read_word"),
+            Edit("a2a/context.py", "read_word(offer.checkpoint.payload)", "read_parts(offer.checkpoint.payload)"),
+        ),
+        broken=("WIRE-5",),
+    ),
+    Wrong(
         "takes-nothing-deeper-than-it-sends",
         AGENT,
         "A frame of the coordinator that nests deeper than what the agent may send ends the connection.",
