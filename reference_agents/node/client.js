@@ -29,6 +29,17 @@ function doubtsOf({ staleBasis = [], overruled }) {
   return overruled === undefined ? moved : [...moved, `it was overruled by conflict ${overruled}`];
 }
 
+/** The parts of a question; one with its text where it has none, for nobody has looked at it on its way (WIRE-5). */
+function partsOf(payload) {
+  try {
+    const parts = JSON.parse(payload);
+    if (Array.isArray(parts) && parts.every((part) => part !== null && typeof part === "object")) return parts;
+  } catch {
+    // It is shown as it came.
+  }
+  return [{ text: payload }];
+}
+
 /** Emits `ask` (task, askNo, parts) where a worker has a question, and `over` (reason, code). */
 export class Client extends EventEmitter {
   constructor({ principal, directory, ...settings }) {
@@ -171,8 +182,12 @@ export class Client extends EventEmitter {
       return;
     }
     if (frame.kind === "task.ask") this.#asked(frame.task, frame.body.askNo, frame.payload);
-    if (frame.kind === "task.review") this.#reviewed(entry, frame);
-    if (frame.kind === "task.settled") this.#settled(entry, frame);
+    try {
+      if (frame.kind === "task.review") this.#reviewed(entry, frame);
+      if (frame.kind === "task.settled") this.#settled(entry, frame);
+    } catch (problem) {
+      entry.reject(new Error(`${entry.task}: its result is no JSON: ${problem.message}`)); // thrown, it would end the process
+    }
   }
 
   #reviewed(entry, { gen, body: { rev, resultHash: hash, ...told }, payload }) {
@@ -209,7 +224,7 @@ export class Client extends EventEmitter {
     const question = `${task}/${askNo}`;
     if (this.asked.has(question)) return;
     this.asked.add(question);
-    this.emit("ask", task, askNo, JSON.parse(payload));
+    this.emit("ask", task, askNo, partsOf(payload));
   }
 
   #over(reason, code) {

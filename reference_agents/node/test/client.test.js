@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -56,6 +57,24 @@ test("a result is read, and confirmed by what was read", async () => {
   socket.say({ kind: "ok", re: id, body: { state: "completed" } });
   assert.equal(await accepted, "completed");
 });
+
+for (const kind of ["task.review", "task.settled"]) {
+  test(`a result of a ${kind} that is no JSON is told to who waits for it`, async () => {
+    await delegated();
+    const [payload, hash] = ["no JSON", resultHash("completed", "no JSON")];
+    socket.say({ kind, mseq: 1, task: "main-7", gen: 4, payload, body: { rev: 0, resultHash: hash, agent: "a", state: "completed" } });
+    await assert.rejects(client.result("main-7"), /main-7: its result is no JSON/);
+  });
+}
+
+for (const payload of ["no JSON", "7", "[null]", '"what?"']) {
+  test(`a question that is ${payload} is shown as it came`, async () => {
+    await delegated();
+    const asked = once(client, "ask");
+    socket.say({ kind: "task.ask", mseq: 1, task: "main-7", payload, body: { askNo: 1 } });
+    assert.deepEqual(await asked, ["main-7", 1, [{ text: payload }]]);
+  });
+}
 
 test("a review that comes before the task's name is kept for it", async () => {
   await delegated({ before: [review] });
