@@ -17,6 +17,7 @@ from .engine.conflicts.patches import DIFF, JSON_PATCH
 from .protocol.canonical import canonical
 
 __all__ = [
+    "UNREADABLE",
     "Patch",
     "artifacts_payload",
     "artifacts_value",
@@ -29,9 +30,12 @@ __all__ = [
     "read_parts",
     "read_word",
     "result_value",
+    "shown_artifacts",
 ]
 
 
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What reading a payload raises that is no JSON, or not of the form it should have."""
 _NAME_MAX = 256
 _RESULT_HEAD, _, _RESULT_TAIL = canonical([{"artifactId": "result", "name": "result", "parts": [None]}]).partition(
     b"null"
@@ -99,7 +103,7 @@ def read_word(payload: bytes | None) -> Any:
     """
     try:
         return read_parts(payload)
-    except (LookupError, TypeError, ValueError, RecursionError):
+    except UNREADABLE:
         return (payload or b"").decode(errors="replace")
 
 
@@ -170,6 +174,18 @@ def _patched(patch: Patch, number: int) -> dict[str, Any]:
 def read_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
     """Return the A2A Artifacts of a result."""
     artifacts: list[dict[str, Any]] = _parsed(payload) if payload else []
+    return artifacts
+
+
+def shown_artifacts(payload: bytes | None) -> list[dict[str, Any]]:
+    """Return the A2A Artifacts of any result, for whoever looks at it: one with its text where it has no such form."""
+    try:
+        artifacts = read_artifacts(payload)
+        artifacts_value(artifacts)
+    except UNREADABLE:
+        return [
+            {"artifactId": "result", "name": "result", "parts": [{"text": (payload or b"").decode(errors="replace")}]}
+        ]
     return artifacts
 
 

@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from .claim import Claim, Name, acquire
 from .claim import Mode as ClaimMode
 from .claim import resources as resources_of
-from .content import parts_payload, read_artifacts, read_parts, result_value
+from .content import UNREADABLE, parts_payload, read_artifacts, read_word, result_value
 from .engine.agent_watching import WatchedAgents
 from .engine.context_watching import Watched
 from .engine.delegation import Delegation, Review
@@ -164,7 +164,7 @@ class TaskEvent:
             data.get("agent"),
             None if bp is None else bp / 10_000,
             data.get("note", ""),
-            read_parts(notice.payload),
+            read_word(notice.payload),
             data,
         )
 
@@ -589,7 +589,7 @@ class TaskHandle:
         """
         if review is not None and review.overruled:
             self._told = review.overruled
-            raise Overruled(self.id, result_value(review.payload), review.overruled)
+            raise Overruled(self.id, self._value_of(review), review.overruled)
 
     def _look_later(self, pause: float) -> None:
         self._look_at = asyncio.get_running_loop().call_later(pause, self._look, pause)
@@ -713,7 +713,8 @@ class TaskHandle:
             StaleBasis: it relies on decisions that have moved since, and nobody has said that it is good all the same.
             Overruled: a conflict went against it, and nobody has said that it is good all the same.
             Gone, NotFound: the coordinator has the task no more.
-            RemoteProtocolError: what the coordinator shows is not what its hash says.
+            RemoteProtocolError: what the coordinator shows is not what its hash says, or is no array of Artifacts (spec
+                WIRE-5).
             ConnectionLost: the client was closed.
             LocalProtocolError: the block was left before a result came.
         """
@@ -726,7 +727,7 @@ class TaskHandle:
                 review = delegation.review
                 if not review.is_what_its_hash_says:
                     raise RemoteProtocolError(f"the result of {self.id} has not the hash {review.result_hash}")
-                value = result_value(review.payload)
+                value = self._value_of(review)
                 self._read = review
                 if settled is None and not self._was_confirmed:
                     self._check_stands(review)
@@ -739,6 +740,15 @@ class TaskHandle:
             if delegation.refused is not None:
                 raise refused(delegation.refused)
             await self._next()
+
+    def _value_of(self, review: Review) -> Any:
+        try:
+            return result_value(review.payload)
+        except UNREADABLE as error:
+            told = (
+                f"expected a JSON array of Artifacts as the result of {self.id}, {review.agent} reported something else"
+            )
+            raise RemoteProtocolError(f"{told}: {error}") from error
 
     async def artifacts(self) -> list[dict[str, Any]]:
         """Wait for the result and return it as A2A Artifacts."""
@@ -765,7 +775,7 @@ class TaskHandle:
                 raise _ended("reported", self.id, "", "its result waits for a word, and it asks nothing meanwhile")
             await self._next()
         ask = min(delegation.asks.values(), key=lambda ask: ask.ask_no)
-        return ask.ask_no, read_parts(ask.payload)
+        return ask.ask_no, read_word(ask.payload)
 
     async def confirm(self) -> None:
         """Accept the result that was read.

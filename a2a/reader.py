@@ -13,10 +13,9 @@ from .content import (
     artifacts_value,
     json_payload,
     parts_payload,
-    read_artifacts,
     read_json,
-    read_parts,
-    result_value,
+    read_word,
+    shown_artifacts,
 )
 from .delegator import Delegator, TaskEvent, TaskHandle, expect
 from .errors import FencedOff, Gone, NotFound
@@ -90,20 +89,20 @@ class Reader(Delegator):
         """
         found = expect(await self.link.call(TaskGet(task)), TaskFound)
         shown: dict[str, Any] = dict(found.view)
-        shown["artifacts"] = read_artifacts(found.payload)
+        shown["artifacts"] = shown_artifacts(found.payload)
         metadata = shown.setdefault("metadata", {})
-        metadata["input"] = read_parts(found.input)
+        metadata["input"] = read_word(found.input)
         metadata["asks"] = [
             {
                 "askNo": ask["askNo"],
-                "question": read_parts(ask["payload"]),
-                "answer": read_parts(ask["answer"]) if "answer" in ask else None,
+                "question": read_word(ask["payload"]),
+                "answer": read_word(ask["answer"]) if "answer" in ask else None,
                 "isOpen": "answer" not in ask,
             }
             for ask in found.asks
         ]
         metadata["provisional"] = [
-            {**artifact, "chunks": [read_parts(chunk) for chunk in artifact["chunks"]]} for artifact in found.artifacts
+            {**artifact, "chunks": [read_word(chunk) for chunk in artifact["chunks"]]} for artifact in found.artifacts
         ]
         return shown
 
@@ -133,9 +132,9 @@ class Reader(Delegator):
         shown: dict[str, Any] = {**found.view, "refused": found.refused}
         payloads = {known["ref"]: known["payload"] for known in found.payloads if "ref" in known}
         parties = [known for known in found.payloads if "party" in known]
-        said = {known["party"]: read_parts(known["payload"]) for known in parties if "ground" not in known}
-        appealed = [read_parts(known["payload"]) for known in parties if "ground" in known]
-        raised = [read_parts(known["payload"]) for known in found.payloads if "raiser" in known]
+        said = {known["party"]: read_word(known["payload"]) for known in parties if "ground" not in known}
+        appealed = [read_word(known["payload"]) for known in parties if "ground" in known]
+        raised = [read_word(known["payload"]) for known in found.payloads if "raiser" in known]
         shown["subjects"] = [
             {**subject, **await self._value_of(subject, payloads.get(subject["ref"]))} for subject in shown["subjects"]
         ]
@@ -155,7 +154,9 @@ class Reader(Delegator):
         """Return what a subject says, from where it is if the conflict has not kept it."""
         form = subject.get("form", "result")
         if payload is not None:
-            return {"value": {"result": result_value, "rejection": read_parts}.get(form, read_json)(payload)}
+            if form == "result":
+                return {"value": artifacts_value(shown_artifacts(payload))}
+            return {"value": (read_word if form == "rejection" else read_json)(payload)}
         if form == "result":
             return await self._result_of(subject)
         try:

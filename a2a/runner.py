@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from .content import read_parts
+from .content import UNREADABLE, read_parts
 from .context import TaskContext
 from .crossing import Crossing
 from .engine.work import DETAIL_MAX, Answered, Attempt, Start, Steered, Stop
@@ -333,7 +333,7 @@ class Runner(Reader):
         if skill is None:
             return Declined("unsupported")
         try:
-            arguments = skill.arguments(read_parts(context._attempt.offer.payload))
+            arguments = skill.arguments(_input(context))
             if skill.is_async:
                 if skill.context is not None:
                     arguments[skill.context] = context
@@ -387,6 +387,19 @@ class Runner(Reader):
         running = self._running[attempt.task, attempt.fence]
         running.children += 1
         return running.children
+
+
+def _input(context: TaskContext) -> Any:
+    """Return the task's input.
+
+    Raises:
+        AttemptFailed: it cannot be read; another attempt would not change that.
+    """
+    try:
+        return read_parts(context._attempt.offer.payload)
+    except UNREADABLE as error:
+        detail = f"{context.skill} does not take this input: expected a JSON array of Parts ({words(error)})"
+        raise AttemptFailed(detail, code="schema", retryable=False) from error
 
 
 def _ended_by(context: TaskContext, raised: BaseException) -> _Outcome | None:

@@ -22,6 +22,7 @@ from a2a.content import (
     read_parts,
     read_word,
     result_value,
+    shown_artifacts,
 )
 
 SAFE = st.integers(-(2**53) + 1, 2**53 - 1)
@@ -50,6 +51,19 @@ def test_text_travels_as_text_and_bytes_as_base64() -> None:
 )
 def test_a_word_that_is_no_parts_is_its_text(payload: bytes) -> None:
     assert read_word(payload) == payload.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"no JSON", b"7", b"[7]", b"[null]", b'["text"]', b'{"a":1}', b'[{"parts":7}]', b"[" * 100_000, b"\xff"]
+)
+def test_a_result_that_is_no_artifacts_is_shown_as_its_text(payload: bytes) -> None:
+    text = {"text": payload.decode(errors="replace")}
+    assert shown_artifacts(payload) == [{"artifactId": "result", "name": "result", "parts": [text]}]
+
+
+def test_a_result_of_artifacts_is_shown_as_it_is() -> None:
+    assert shown_artifacts(artifacts_payload({"a": 1})) == read_artifacts(artifacts_payload({"a": 1}))
+    assert shown_artifacts(None) == []
 
 
 def test_a_word_of_parts_is_their_value() -> None:

@@ -11,7 +11,9 @@ import pytest
 from a2a import Agent, AttemptFailed, FencedOff, SyncTaskContext, TaskContext
 from a2a.engine.archived import ArchiveEntry
 from a2a.engine.policy import Policy
-from a2a.errors import Gone, NotFound, StaleBasis
+from a2a.errors import Gone, NotFound, RemoteProtocolError, StaleBasis
+from a2a.protocol.canonical import result_hash
+from a2a.protocol.messages import TaskAnswer, TaskArtifact, TaskAsk, TaskReport
 from a2a.stores.base import Appended, Entry
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -43,6 +45,43 @@ async def test_tasks_are_listed_by_the_coordinators_word_for_a_state_and_by_a2as
             for state in ("done", "Completed", ""):
                 with pytest.raises(ValueError, match=r"state: expected blocked, .* TASK_STATE_REJECTED, got '"):
                     await running.client.list(state=state)
+
+
+async def test_what_is_no_json_is_shown_as_a_text_to_who_looks_at_a_task() -> None:
+    """Spec WIRE-5. Agents and clients in other languages say it, and nobody has looked at it on its way."""
+    agent, was_looked_at = Agent("foreign"), anyio.Event()
+
+    @agent.skill
+    async def odd(task: TaskContext) -> None:
+        runner, digest = task._runner, result_hash("completed", b"no result")
+        chunk = TaskArtifact(task.id, task.fence, "log", 0, b"no chunk", last_chunk=True)
+        for said in (chunk, TaskAsk(task.id, 1, b"no question", task.fence)):
+            await runner.on_link(runner.link.call(said))
+        await was_looked_at.wait()
+        await runner.on_link(runner.link.call(TaskReport(task.id, task.fence, "completed", digest, b"no result")))
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            client = running.client
+            async with client.delegate("odd") as task:
+                assert await task.question() == (1, "no question")
+                await client.link.call(TaskAnswer(task.id, 1, b"no answer"))
+                metadata = (await client.get(task.id))["metadata"]
+                [asked] = metadata["asks"]
+                assert (asked["question"], asked["answer"]) == ("no question", "no answer")
+                assert metadata["provisional"][0]["chunks"] == ["no chunk"]
+                was_looked_at.set()
+                with pytest.raises(
+                    RemoteProtocolError, match=f"Artifacts as the result of {task.id}, foreign reported"
+                ):
+                    await task.result()
+                await task.confirm()
+                told = [event.value async for event in client.watch(task.id)]
+                assert [value for value in told if isinstance(value, str)] == ["no chunk", "no question", "no answer"]
+            shown = await client.get(task.id)
+            assert [artifact["parts"] for artifact in shown["artifacts"]] == [[{"text": "no result"}]]
+            assert (await client.outcome(task.id))["value"] == "no result"
 
 
 async def test_of_two_who_watch_a_task_each_is_told_all_it_asked_for(helper: Agent) -> None:

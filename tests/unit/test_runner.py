@@ -16,6 +16,7 @@ from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patc
 from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop
 from a2a.errors import HandedOff
+from a2a.protocol.messages import TaskCreated, TaskDelegate
 from a2a.runner import Runner
 from a2a.testing import Faults, squad
 from a2a.testing.faults import Mischief
@@ -29,6 +30,20 @@ async def test_a_retryable_failure_is_tried_again_and_another_is_not(helper: Age
             assert await running.client.call("fail", {"retryable": True, "times": 1}) == "attempt 2"
             with pytest.raises(TaskFailed):
                 await running.client.call("fail", {"retryable": False, "times": 1})
+
+
+async def test_an_input_that_is_no_json_fails_once(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            made = await client.link.call(TaskDelegate(key="odd", spec={"skill": "count_words"}, payload=b"no JSON"))
+            assert isinstance(made, TaskCreated)
+            async for _ in client.watch(made.task):
+                pass
+            metadata = (await client.get(made.task))["metadata"]
+            assert (metadata["input"], metadata["attempt"], metadata["state"]) == ("no JSON", 1, "failed")
+            assert metadata["error"]["code"] == "schema"
+            assert "count_words does not take this input: expected a JSON array of Parts" in metadata["error"]["detail"]
 
 
 async def test_an_unexpected_exception_is_retried_and_then_fails(helper: Agent) -> None:

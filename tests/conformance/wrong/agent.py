@@ -203,8 +203,8 @@ ROWS: tuple[Wrong, ...] = (
         "An attempt does not begin where somebody's word beside the input cannot be read, and keeps its lease.",
         one(
             "a2a/content.py",
-            "    except (LookupError, TypeError, ValueError, RecursionError):\n",
-            "    except ZeroDivisionError:\n",
+            "        return read_parts(payload)\n    except UNREADABLE:\n",
+            "        return read_parts(payload)\n    except ZeroDivisionError:\n",
         ),
         broken=("WIRE-5",),
     ),
