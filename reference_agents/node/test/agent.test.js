@@ -208,8 +208,25 @@ for (const payload of ["no JSON", "null", "[null]", "7", '[{"data":7}]', '[{"dat
     const report = await socket.next("task.report");
     assert.equal(report.body.outcome, "completed");
     assert.equal(JSON.parse(report.payload)[0].parts[0].data.total.words, 2);
+    assert.deepEqual(report.body.usage, { steps: 2 });
   });
 }
+
+test("an attempt beats as often as its offer says", { timeout: 10_000 }, async () => {
+  const { socket } = await working("text_statistics", QUESTION, { heartbeatMs: 5 });
+  for (let beats = 0; beats < 3; beats += 1) {
+    await socket.next("task.heartbeat");
+    socket.sent.length = 0;
+  }
+});
+
+test("the newest state is left, also where it came before the one before it was answered", { timeout: 10_000 }, async () => {
+  const documents = ["a", "b", "c"].map((filename) => ({ text: "x\n", filename }));
+  const { socket } = await working("markdown_lint", documents, {}, { until: "task.artifact" });
+  const left = () => socket.sent.filter(({ kind }) => kind === "task.checkpoint");
+  while (!left().some(({ payload }) => JSON.parse(payload)[0].data.done.length === 3)) await turn();
+  for (const [place, { body }] of left().entries()) assert.deepEqual([body.cpNo, body.baseCp], [place + 1, place]);
+});
 
 test("attempts at work are held over a reconnection, and go on where they are kept", async () => {
   const { agent, socket } = await working("text_statistics", QUESTION);

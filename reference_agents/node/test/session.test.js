@@ -320,6 +320,41 @@ test("a coordinator that says nothing any more is given up", async () => {
   assert.equal(socket.kinds().filter((kind) => kind === "ping").length, 3);
 });
 
+test("a coordinator that answers each ping is kept", { timeout: 10_000 }, async () => {
+  const { socket } = await connected({}, { limits: { heartbeatMs: 5 } });
+  for (let pings = 0; pings < 6; pings += 1) {
+    const { id } = await socket.next("ping");
+    socket.sent.length = 0;
+    socket.say({ kind: "pong", re: id, body: {} });
+  }
+  assert.equal(socket.closed, false);
+});
+
+test("behind a connection that lasted the pauses begin anew", async (context) => {
+  const { session, socket } = await connected();
+  session.failures = 7;
+  context.mock.method(performance, "now", () => session.connectedAt + 6_000);
+  socket.close();
+  assert.equal(session.failures, 0);
+});
+
+test("what comes over a connection that was given up is passed over", async () => {
+  const { session, socket } = await connected();
+  const seen = [];
+  session.on("notice", (frame) => seen.push(frame.mseq));
+  socket.say(offer(2));
+  socket.say(offer(1));
+  await (await sockets.next()).welcome();
+  assert.deepEqual([socket.closed, seen], [true, []]);
+});
+
+test("a request without an answer ends with its session", { timeout: 10_000 }, async () => {
+  const { session, socket } = await connected();
+  const reply = session.request("task.get", { task: "main-1" });
+  socket.say({ kind: "bye", body: { reason: "taken_over" } });
+  await assert.rejects(reply, Disconnected);
+});
+
 test("a welcome in a version that was not offered is none: the connection is given up", async () => {
   const { session, socket } = await greeting();
   const reasons = [];
