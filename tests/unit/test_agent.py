@@ -42,6 +42,31 @@ def test_main_says_when_the_coordinator_turns_it_away() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_main_serves_with_what_the_command_line_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, served = Agent("x"), list[dict[str, Any]]()
+
+    async def serve(url: str, **options: Any) -> None:
+        served.append({"url": url, **options})
+
+    monkeypatch.setattr(agent, "run", serve)
+    (tmp_path / "token").write_text("the token\n")
+    agent.main(["--url", "ws://there", "--token-file", str(tmp_path / "token"), "--name", "y", "--grace", "2.5"])
+    told = {name: served[0][name] for name in ("url", "token", "name", "grace")}
+    assert told == {"url": "ws://there", "token": "the token", "name": "y", "grace": 2.5}
+
+
+@pytest.mark.parametrize(("at_work", "status", "told"), [("", 0, "last words\nand more\n"), ("hang", 3, "last words\n")])
+def test_who_leaves_with_plain_functions_at_work_ends_with_the_status_and_all_that_was_said(
+    at_work: str, status: int, told: str
+) -> None:
+    code = f"from a2a import Agent; agent = Agent('x'); agent.blocking |= set('{at_work}'.split())\n"
+    code += "print('last words'); agent.leave(3); print('and more')"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    assert (done.returncode, done.stdout) == (status, told)
+
+
 @pytest.mark.parametrize("grace", [-1.0, math.inf, math.nan])
 async def test_a_grace_is_a_number_of_seconds(grace: float, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="grace: expected a number of seconds"):
