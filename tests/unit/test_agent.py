@@ -55,7 +55,9 @@ def test_main_serves_with_what_the_command_line_says(tmp_path: Path, monkeypatch
     assert told == {"url": "ws://there", "token": "the token", "name": "y", "grace": 2.5}
 
 
-@pytest.mark.parametrize(("at_work", "status", "told"), [("", 0, "last words\nand more\n"), ("hang", 3, "last words\n")])
+@pytest.mark.parametrize(
+    ("at_work", "status", "told"), [("", 0, "last words\nand more\n"), ("hang", 3, "last words\n")]
+)
 def test_who_leaves_with_plain_functions_at_work_ends_with_the_status_and_all_that_was_said(
     at_work: str, status: int, told: str
 ) -> None:

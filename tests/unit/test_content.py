@@ -191,6 +191,7 @@ def test_a_patch_names_in_its_metadata_what_it_is_of() -> None:
     ]
     assert (result_value(payload), result_value(artifacts_payload(other))) == ("a diff", operations)
     assert patches_in([one, other]) == [("repo", "r1"), ("docs", "r2")]
+    assert len(patches_in([Patch(f"{n}", "r1", "") for n in range(16)])) == 16
     assert patches_in([one, "a word"]) == patches_in("a word") == patches_in([]) == []
 
 

@@ -206,6 +206,82 @@ async def test_draining_gives_back_what_does_not_end(helper: Agent, gate: Any) -
                     await task.cancel()
 
 
+async def test_all_attempts_that_end_within_the_grace_are_reported() -> None:
+    agent, begun, first = Agent("leaving"), list[str](), anyio.Event()
+
+    @agent.skill
+    async def work(is_last: bool, task: TaskContext) -> list[Any]:
+        begun.append(task.id)
+        while not task.stopping:  # noqa: ASYNC110 - as a handler with work to do would look, between two pieces of it
+            await anyio.sleep(0.01)
+        if is_last:
+            await first.wait()
+            await anyio.sleep(0.1)  # its work, which goes on when the other has ended
+        first.set()
+        return [task.stopping, task._runner.link.work.is_draining]
+
+    with anyio.fail_after(BOUND):
+        async with squad() as running, anyio.create_task_group() as group:
+            stop = anyio.Event()
+            group.start_soon(partial(agent.run, settings=running.settings, stop=stop))
+            delegate = running.client.delegate
+            async with delegate("work", {"is_last": False}) as one, delegate("work", {"is_last": True}) as other:
+                while len(begun) < 2:
+                    await anyio.lowlevel.checkpoint()
+                stop.set()
+                for task in (one, other):
+                    assert await task.result() == ["drain", True]
+
+
+async def test_a_handler_that_ends_when_it_is_to_give_its_task_back_has_done_it(gate: Any) -> None:
+    agent = Agent("diligent")
+
+    @agent.skill
+    async def work(task: TaskContext) -> int:
+        gate.begun.set()
+        while not task.stopping:  # noqa: ASYNC110 - as a handler with work to do would look, between two pieces of it
+            await anyio.sleep(0.01)
+        return task.attempt
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("work") as task:
+            await gate.begun.wait()
+            await running.client.drain("diligent", grace=5.0)
+            assert await task.result() == 1
+
+
+async def test_what_a_handler_says_whose_attempt_was_taken_away_is_not_reported(gate: Any) -> None:
+    agent, told = Agent("late"), list[TaskContext]()
+
+    @agent.skill
+    async def work(task: TaskContext) -> str:
+        gate.begun.set()
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            told.append(task)
+        return "all the same"
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("work") as task:
+            await gate.begun.wait()
+            await task.cancel(mode="skip")
+            while not told or told[0]._runner._running:
+                await anyio.lowlevel.checkpoint()
+            runner = told[0]._runner
+            await runner.on_link(asyncio.sleep(0))  # behind all that was said before
+            assert not runner.link.work.attempts
+
+
+async def test_an_agent_that_is_stopped_while_no_coordinator_is_there_ends(helper: Agent) -> None:
+    settings, stop = LinkSettings(url="ws://127.0.0.1:1", token="t"), anyio.Event()
+    with anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(helper.run, settings=settings, stop=stop))
+            await anyio.lowlevel.checkpoint()
+            stop.set()
+
+
 async def test_a_run_that_ends_ends_its_handlers(helper: Agent, gate: Any) -> None:
     ended: list[list[str]] = []
 

@@ -6,10 +6,10 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -50,6 +50,78 @@ async def test_everything_blocks_until_it_is_there(helper: Agent) -> None:
     with anyio.fail_after(20):
         async with squad(helper) as running:
             await anyio.to_thread.run_sync(use, running)
+
+
+class Recorder:
+    """Takes every call of an asynchronous client, or of a handle of its."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self._delegation = self  # it is entered
+
+    def __getattr__(self, name: str) -> Any:
+        async def called(*given: Any, **options: Any) -> None:
+            self.calls.append((name, given, options))
+
+        return called
+
+
+class Here:
+    """Runs what is called at once."""
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, Any]], *given: Any) -> Any:
+        return asyncio.run(function(*given))
+
+    def enter(self, manager: Any) -> Any:
+        return manager
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("confirm", ("t",), {"if_generation": 3}),
+        ("reject", ("t", "why"), {"rework": False, "reason": "r"}),
+        ("cancel", ("t", "why"), {"mode": "kill"}),
+        ("steer", ("t", "word", "k"), {"interrupt": True}),
+        ("answer", ("t", 1, "value"), {}),
+        ("drain", ("agent", 2.0), {}),
+        ("appeal", ("conflict", "new_evidence", "value"), {}),
+    ],
+)
+def test_a_call_is_made_there_with_all_it_was_given(name: str, given: tuple[Any, ...], options: dict[str, Any]) -> None:
+    asked: Any = Recorder()
+    client = sync.Client(asked)
+    client._loop = cast(Any, Here())
+    getattr(client, name)(*given, **options)
+    assert asked.calls == [(name, given, options)]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options"),
+    [
+        ("reject", ("why",), {"rework": False, "reason": "r"}),
+        ("cancel", ("why",), {"mode": "kill"}),
+        ("steer", ("word", "k"), {"interrupt": True}),
+        ("answer", (1, "value"), {}),
+    ],
+)
+def test_so_is_one_of_a_handle(name: str, given: tuple[Any, ...], options: dict[str, Any]) -> None:
+    asked: Any = Recorder()
+    getattr(sync.TaskHandle(cast(Any, Here()), asked), name)(*given, **options)
+    assert asked.calls == [(name, given, options)]
+
+
+def test_a_watch_begins_where_it_is_told_to() -> None:
+    begun: list[tuple[str, int]] = []
+
+    class Watched:
+        async def watch(self, task: str, from_gen: int) -> AsyncIterator[int]:
+            begun.append((task, from_gen))
+            yield from_gen
+
+    client = sync.Client(cast(Any, Watched()))
+    client._loop = cast(Any, Here())
+    assert (next(iter(client.watch("t", 7))), begun) == (7, [("t", 7)])
 
 
 def calling_back(running: Squad) -> None:
