@@ -24,7 +24,7 @@ from a2a.errors import (
     TooLarge,
     Unauthenticated,
 )
-from a2a.protocol.messages import Message, TaskCreated, TaskDelegate
+from a2a.protocol.messages import Message, TaskCreated, TaskDelegate, TaskSteer
 from a2a.protocol.session import REPLY_SLACK_MS
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -47,6 +47,28 @@ async def test_delegate_follow_read_confirm(helper: Agent) -> None:
             assert shown["metadata"]["confirmedBy"] == running.client.agent_id
             assert shown["metadata"]["input"] == {"text": "a b c"}
             assert shown["artifacts"][0]["parts"] == [{"data": {"words": 3}}]
+
+
+async def test_what_is_said_travels_with_what_it_was_given(
+    helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client, said = running.client, list[Any]()
+            request = client.link.session.request
+
+            def requesting(message: Message, **options: Any) -> str:
+                said.append(message)
+                return request(message, **options)
+
+            monkeypatch.setattr(client.link.session, "request", requesting)
+            async with client.delegate("wait", on_delegator_loss="cancel", loss=2.5) as task:
+                await gate.begun.wait()
+                await task.steer("a word", "the word")
+                await task.cancel(mode="kill")
+            [delegated] = [message for message in said if isinstance(message, TaskDelegate)]
+            assert delegated.loss_ms == 2_500
+            assert {message.key for message in said if isinstance(message, TaskSteer)} == {"the word"}
 
 
 async def test_a_task_whose_key_was_drawn_is_new_though_the_answer_was_lost(

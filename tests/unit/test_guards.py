@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from a2a import FenceDirectory, FencedOff, FenceFile, FileGuard, GitGuard, IfFence, SqlGuard, reporting
+from a2a import guards as module
 from a2a.errors import BranchMoved, ClaimLost, LocalProtocolError
 
 # One fence -----------------------------------------------------------------------------------------------------------
@@ -124,6 +125,22 @@ def test_a_new_holder_is_known_from_its_first_touch(tmp_path: Path) -> None:
     assert (tmp_path / "report.txt").read_text() == "first and more"
 
 
+def test_the_fence_is_durable_before_the_file_is_written_and_the_file_before_it_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "report", list[tuple[str, bool]]()
+
+    def sync(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").resolve().name, path.exists()))
+        os.fsync(fd)
+
+    monkeypatch.setattr(module, "sync", sync)
+    monkeypatch.setattr(module, "sync_directory", lambda directory: synced.append((directory.name, path.exists())))
+    FileGuard(path).write("text", 3)
+    here = tmp_path.name
+    assert synced == [(".report.fence", False), (here, False), (".report.new", False), (here, True)]
+
+
 def test_a_write_is_whole_or_not_at_all_and_its_fence_stays(tmp_path: Path) -> None:
     guard = FileGuard(tmp_path / "report.txt")
     guard.write("first", 3)
@@ -188,6 +205,14 @@ def test_a_late_writer_of_a_row_is_turned_away_and_changes_nothing(database: Any
     assert (balance(late), guard.seen("accounts/7"), guard.seen("accounts/8")) == (50, 8, 0)
     with guard.writing("accounts/8", 3):
         pass
+
+
+def test_a_holder_of_a_row_writes_as_often_as_it_likes(database: Any) -> None:
+    guard = SqlGuard(database())
+    for _ in range(2):
+        with guard.writing("accounts/7", 3):
+            pass
+    assert guard.seen("accounts/7") == 3
 
 
 def test_fence_and_data_are_one_transaction(database: Any) -> None:
@@ -366,6 +391,16 @@ def test_where_git_was_called_from_does_not_matter(repository: Repository, tmp_p
     monkeypatch.undo()
     assert repository.git("rev-parse", "main") == one
     assert other.git("for-each-ref") == ""
+
+
+def test_no_hook_of_the_repository_has_a_say(repository: Repository) -> None:
+    hook = repository.path / "hooks" / "reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o700)
+    one = repository.commit("one")
+    GitGuard(repository.path, "main").advance(one, 3, old=None)
+    assert GitGuard(repository.path, "main").head() == one
 
 
 def test_what_git_refuses_is_told(repository: Repository) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskContext, TaskFailed
 from a2a.crossing import Crossing
-from a2a.engine.work import Start, Stop
-from a2a.errors import HandedOff
+from a2a.engine.work import Start, Stop, Work
+from a2a.errors import ClaimLost, HandedOff
 from a2a.protocol.messages import TaskCreated, TaskDelegate
 from a2a.runner import Runner
 from a2a.testing import Faults, squad
@@ -133,6 +133,51 @@ async def test_however_a_handler_ends_its_attempt_ends_once_and_says_how(
                 await running.client.call("end", attempts=2)
     assert (failed.value.reason, ran) == (reason, attempts)
     assert detail in failed.value.detail
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_decline_says_in_milliseconds_when_to_ask_again(
+    is_async: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, said = Agent("busy"), list[tuple[str, int]]()
+
+    async def refuse() -> None:
+        raise Declined("policy", retry_after=1.5)
+
+    def refuse_in_a_thread() -> None:
+        raise Declined("policy", retry_after=1.5)
+
+    agent.skill(id="work")(refuse if is_async else refuse_in_a_thread)
+    decline = Work.decline
+
+    def declining(work: Work, attempt: Any, reason: Any, retry_after_ms: int) -> None:
+        said.append((reason, retry_after_ms))
+        decline(work, attempt, reason, retry_after_ms)
+
+    monkeypatch.setattr(Work, "decline", declining)
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("work") as task:
+            while not said:
+                await anyio.lowlevel.checkpoint()
+            await task.cancel()
+    assert said == [("policy", 1500)]
+    assert not agent.blocking, "what has raised is not at work any more"
+
+
+async def test_an_attempt_that_has_lost_its_claim_says_so() -> None:
+    agent = Agent("late")
+
+    @agent.skill
+    async def work() -> None:
+        raise ClaimLost("somebody else has it")
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running:
+            with pytest.raises(TaskFailed, match="somebody else has it"):
+                async with running.client.delegate("work", attempts=1) as task:
+                    await task.result()
+            error = (await running.client.get(task.id))["metadata"]["error"]
+            assert (error["code"], error["retryable"]) == ("claim_lost", True)
 
 
 async def test_a_task_that_was_handed_on_stays_so_whatever_else_went_wrong() -> None:

@@ -15,6 +15,7 @@ from a2a.protocol.messages import (
     Error,
     Limits,
     Message,
+    Ok,
     TaskAnswer,
     TaskAsk,
     TaskCancel,
@@ -83,6 +84,41 @@ def test_a_created_task_is_known_by_its_id(bench: Bench) -> None:
     delegation = bench.delegate()
     assert (delegation.task, delegation.created, delegation.context_id) == ("t-1", True, "c")
     assert bench.messages() == []
+
+
+def test_a_task_that_was_watched_before_it_was_there_is_watched_then(bench: Bench) -> None:
+    delegation = bench.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+    bench.delegations.watch(delegation)
+    [frame] = bench.session.outgoing()
+    bench.reply(frame, TaskCreated("t-1", 1, True, "queued", "c"))
+    assert bench.messages() == [TaskWatch("t-1")]
+
+
+def test_a_result_that_is_told_again_stands_at_the_newer_generation(bench: Bench) -> None:
+    delegation = bench.delegate()
+    for generation in (3, 7):
+        bench.notice(replace(review(), generation=generation))
+    assert delegation.review is not None and delegation.review.generation == 7
+
+
+def test_who_rejects_a_result_has_the_one_that_came_meanwhile(bench: Bench) -> None:
+    delegation, other = bench.delegate(), bench.delegate()
+    bench.notice(review(0))
+    read = delegation.review
+    bench.notice(review(1))
+    newer = delegation.review
+    bench.delegations.confirm(delegation, "reject", read=read)
+    [frame] = bench.session.outgoing()
+    bench.reply(frame, Ok())
+    assert delegation.review is newer is not None
+    assert other.review is not None and other.review.rev == 1
+
+
+def test_a_task_that_has_ended_asks_nothing(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(TaskAsk("t-1", 1, b"[]"))
+    bench.notice(TaskSettled("t-1", 4, "failed", "attempts"))
+    assert delegation.asks == {}
 
 
 def test_a_refusal_ends_the_delegation(bench: Bench) -> None:

@@ -22,6 +22,7 @@ from a2a.protocol.messages import (
     Limits,
     Message,
     Ok,
+    PatchRef,
     Steer,
     TaskAccept,
     TaskAnswer,
@@ -40,7 +41,7 @@ from a2a.protocol.messages import (
     TaskYield,
     Welcome,
 )
-from a2a.protocol.session import REPLY_SLACK_MS, Identity, PeerSession, Reply
+from a2a.protocol.session import REPLY_SLACK_MS, Identity, Notice, PeerSession, Reply
 
 
 def welcome(held: list[HeldVerdict] | None = None) -> Welcome:
@@ -386,6 +387,53 @@ def test_a_stale_artifact_or_question_stops_the_attempt(bench: Bench) -> None:
     bench.work.artifact(attempt, "log", b"[1]", append=False, last=True)
     [frame] = bench.sent()
     assert bench.reply(frame, Error("stale", "superseded")) == [Stop(attempt, "superseded", "skip", 0)]
+    asking = bench.start(fence=6)
+    bench.work.ask(asking, 1, b"[]")
+    [frame] = bench.sent()
+    assert bench.reply(frame, Error("stale", "superseded")) == [Stop(asking, "superseded", "skip", 0)]
+
+
+def test_what_is_taken_away_before_it_was_granted_needs_no_end(bench: Bench) -> None:
+    bench.work.on_notice(offer(granted=False), None, 1000)
+    assert bench.work.on_notice(TaskRevoke("t-1", 5, "superseded", "skip", 0), None, 2000) == []
+    assert not bench.work.attempts
+
+
+def test_an_answer_that_comes_late_makes_no_lease_shorter(bench: Bench) -> None:
+    attempt = bench.start(now=1000)
+    for now in (2_000, 12_000):
+        bench.work.tick(now)
+    first, second = bench.sent()
+    for beat in (second, first):
+        [event] = bench.session.receive(Frame("l", TaskLease("t-1", 5, 30_000), re=beat.id))
+        assert isinstance(event, Notice)
+        bench.work.on_notice(event.message, event.re, 13_000)
+    assert attempt.lease_until == 12_000 + 27_000
+
+
+def test_progress_without_a_fraction_leaves_the_one_that_was_told(bench: Bench) -> None:
+    attempt = bench.start()
+    bench.work.progress(attempt, 5_000, "half", 1000)
+    bench.work.progress(attempt, None, "on", 1000)
+    bench.work.tick(1100)
+    assert bench.messages() == [TaskHeartbeat("t-1", 5, 2, 5_000, "on")]
+
+
+def test_an_attempt_that_failed_patches_nothing(bench: Bench) -> None:
+    attempt = bench.start()
+    attempt.patches = [PatchRef("repo", "r1")]
+    bench.work.report(attempt, "failed")
+    [report] = bench.messages()
+    assert isinstance(report, TaskReport) and report.patches == []
+
+
+def test_who_waits_for_a_second_hand_off_is_not_ended_for_the_first_it_gave_up(bench: Bench) -> None:
+    attempt = bench.start()
+    for answer, events in ((Error("no_capable_agent", "nobody"), []), (Ok(), [])):
+        bench.work.hand_off(attempt, None, None, None)
+        attempt.is_deserted = isinstance(answer, Error) or attempt.is_deserted
+        [frame] = bench.sent()
+        assert bench.reply(frame, answer) == events
 
 
 # What it leaves, hears and uses ---------------------------------------------------------------------------------------
