@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -160,6 +162,60 @@ async def test_where_a_change_cannot_be_told_all_programs_end_and_the_block(tmp_
         await keeping
     assert done and raised.group_contains(OSError, match="No space left")
     assert not any(is_alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(("steady", "expected"), [(100.0, [0.01, 0.02, 0.03, 0.03]), (0.0, [0.01] * 4)])
+async def test_the_pause_doubles_up_to_the_longest_and_begins_anew_for_one_that_ran_for_long(
+    steady: float, expected: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    move_on_after = anyio.move_on_after
+
+    def moving_on(seconds: float) -> anyio.CancelScope:
+        pauses.append(seconds)
+        return move_on_after(seconds)
+
+    monkeypatch.setattr(module, "BACKOFF", (0.01, 0.03))
+    monkeypatch.setattr(module, "STEADY", steady)
+    monkeypatch.setattr(anyio, "move_on_after", moving_on)
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one", "raise SystemExit(7)"))
+            await until(supervisor, "one", lambda it: it.restarts == 4)
+    assert pauses[:4] == expected
+
+
+async def test_one_that_is_ended_has_the_grace_to_do_so(tmp_path: Path) -> None:
+    code = "import signal, sys, time\ndef end(*_):\n    time.sleep(0.3)\n    sys.exit(0)\n"
+    code += "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(100)"
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one", code))
+            running = await supervisor.running("one")
+    assert running.exit_code == 0
+
+
+async def test_what_a_program_says_once_it_is_ready_is_in_nobodys_way(tmp_path: Path) -> None:
+    code = "import sys\nprint('ready', flush=True)\nsys.stdout.write('x' * 1_000_000)\nsys.stdout.flush()\nsys.exit(7)"
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path) as supervisor:
+            supervisor.start(program("one", code))
+            await until(supervisor, "one", lambda it: it.exit_code == 7)
+
+
+async def test_a_program_has_the_environment_it_was_given_and_a_session_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A2A_OF_THE_SUPERVISOR", "1")
+    code = "import json, os, time; print(json.dumps([dict(os.environ), os.getsid(0)]), flush=True); time.sleep(100)"
+    said: list[str] = []
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path, env={"ALL": "1", "ITS": "1"}) as supervisor:
+            supervisor.start(replace(program("one", code, said=said.append), env={"ITS": "2"}))
+            pid = (await supervisor.running("one")).pid
+    environment, session = json.loads(said[0])
+    assert (environment["ALL"], environment["ITS"], session) == ("1", "2", pid)
+    assert "A2A_OF_THE_SUPERVISOR" not in environment
 
 
 async def test_two_programs_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -430,6 +430,26 @@ def test_what_cannot_be_read_ends_the_connection() -> None:
         session.receive(BadFrame(ErrorCode.MALFORMED, "empty", True))
 
 
+def test_credit_that_changed_while_the_hello_was_on_its_way_is_told_behind_it() -> None:
+    session = make(credit=Credit(2))
+    session.connected()
+    [hello] = session.outgoing()
+    session.set_credit(Credit(5))
+    session.receive(Frame("w", welcome(), re=hello.id))
+    assert [frame.message for frame in session.outgoing()] == [Credit(5)]
+
+
+def test_what_was_sent_once_was_sent_however_many_connections_end_behind_that() -> None:
+    session = make()
+    greet(session)
+    request = session.request(TaskGet("t"))
+    session.outgoing()
+    session.disconnected()
+    greet(session)
+    session.disconnected()
+    assert session.was_sent(request)
+
+
 def test_credit_is_told_at_once_and_with_the_next_hello() -> None:
     session = make()
     greet(session)
