@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -496,6 +497,39 @@ async def test_requests_without_an_answer_are_repeated_with_the_same_ids_in_orde
     assert link._replies == {}
 
 
+@pytest.mark.parametrize("stands", [True, False])
+async def test_what_stands_is_said_again_though_nobody_waits_for_its_answer(coordinator, make_link, haste, stands):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        waiting = asyncio.create_task(link.reply_to(link.session.request(TaskGet("t1")), stands=stands))
+        sent = await coordinator.asked(1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        coordinator.connections[0].transport.abort()
+        await coordinator.greeted(1)
+        last = asyncio.create_task(link.call(TaskGet("t2")))
+        said = await coordinator.asked(1 + stands, number=1)
+        last.cancel()
+    assert [frame.message for frame in said] == [*(frame.message for frame in sent if stands), TaskGet("t2")]
+
+
+async def test_a_lease_that_is_kept_counts_from_the_hello_that_asked_for_it(coordinator, make_link, haste):
+    started: list[Any] = []
+    link = make_link(listeners={"on_work": started.extend})
+    kept = replace(welcome(next_mseq=2), held=[HeldVerdict("t1", 1, "keep", 60_000)])
+    coordinator.doors.extend([welcome(), kept])
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer()))
+        await coordinator.asked(1)
+        before = link.now()
+        coordinator.connections[0].transport.abort()
+        await coordinator.asked(1, number=1)
+        lease = started[0].attempt.lease_until
+    assert before + 54_000 <= lease <= link.now() + 54_000
+
+
 async def test_a_request_made_while_the_connection_is_away_is_sent_when_it_is_back(coordinator, make_link, haste):
     link = make_link(patience=FOREVER)
     coordinator.doors.extend([ConnectError("nobody there"), None])
@@ -810,6 +844,16 @@ async def test_tokens_that_a_coordinator_draws_at_its_first_start_are_found_then
     with anyio.fail_after(BOUND):
         await make_link(token=None, dial=start_late, patience=FOREVER).open()
     assert coordinator.connections[0].hello.token == "just drawn"
+
+
+async def test_a_token_that_is_another_by_now_is_shown_next_time(coordinator, make_link, haste):
+    provide_tokens(DEFAULT_URL, "the first")
+    with anyio.fail_after(BOUND):
+        await make_link(token=None).open()
+        provide_tokens(DEFAULT_URL, "the second")
+        coordinator.connections[0].transport.abort()
+        hello = (await coordinator.greeted(1)).hello
+    assert (coordinator.connections[0].hello.token, hello.token) == ("the first", "the second")
 
 
 async def test_without_another_way_a_link_connects_by_websocket(monkeypatch, coordinator, make_link):
