@@ -280,6 +280,17 @@ async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> N
     check(not accepts or confirm.body.get("resultHash") != wrong, "the hash of what it was shown", confirm)
 
 
+@client("ACCEPT-8", level=Level.SHOULD)
+async def names_the_generation_it_was_shown(under: UnderTest) -> None:
+    """The word on a result names the generation of its review: what was decided against it since is looked at."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    review = await reviews(line)
+    confirm = await line.take("task.confirm", task=TASK)
+    check(confirm.body.get("ifGen") == review["gen"], f"ifGen {review['gen']}", confirm)
+    await settle(line, confirm)
+
+
 @client("TASK-10")
 async def takes_the_end_from_the_coordinator(under: UnderTest) -> None:
     """A task that fails ends the client's wait: it says nothing more about it, and leaves."""

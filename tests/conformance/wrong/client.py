@@ -28,6 +28,13 @@ ROWS: tuple[Wrong, ...] = (
         broken=("ACCEPT-3",),
     ),
     Wrong(
+        "accepts-whatever-was-decided-since",
+        CLIENT,
+        "The word on a result names no generation, and counts where a conflict has gone against it meanwhile.",
+        one(DELEGATION, 'if_gen = review.generation if verdict == "accept" else None', "if_gen = None"),
+        broken=("ACCEPT-8",),
+    ),
+    Wrong(
         "draws-a-new-key-each-time",
         CLIENT,
         "A delegation that is said again has another key.",
