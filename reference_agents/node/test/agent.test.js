@@ -212,6 +212,23 @@ for (const payload of ["no JSON", "null", "[null]", "7", '[{"data":7}]', '[{"dat
   });
 }
 
+test("who drains waits for all that is under way, and not for the first to end", { timeout: 10_000 }, async () => {
+  const { agent, socket } = await working("text_statistics", QUESTION);
+  socket.say({ ...offer("text_statistics", QUESTION), mseq: 2, task: "main-8", fence: 9 });
+  while (socket.kinds().filter((kind) => kind === "task.ask").length < 2) await turn();
+  const drained = agent.drain(60_000);
+  for (const [place, task] of ["main-7", "main-8"].entries()) {
+    assert.equal(socket.kinds().includes("bye"), false);
+    const ended = new Promise((resolve) => agent.once("ended", resolve));
+    socket.sent = socket.sent.filter(({ kind }) => kind !== "task.report");
+    socket.say({ kind: "task.answer", mseq: 3 + place, task, payload: '[{"text":"One."}]', body: { askNo: 1 } });
+    socket.say(verdict(await socket.next("task.report"), "admitted"));
+    await ended;
+    await turn();
+  }
+  await drained;
+});
+
 test("an attempt beats as often as its offer says", { timeout: 10_000 }, async () => {
   const { socket } = await working("text_statistics", QUESTION, { heartbeatMs: 5 });
   for (let beats = 0; beats < 3; beats += 1) {

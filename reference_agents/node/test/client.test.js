@@ -76,6 +76,12 @@ for (const payload of ["no JSON", "7", "[null]", '"what?"']) {
   });
 }
 
+test("who waits for a result is told that none comes any more", { timeout: 10_000 }, async () => {
+  await delegated();
+  socket.say({ kind: "bye", body: { reason: "taken_over" } });
+  await assert.rejects(client.result("main-7"), /taken over/);
+});
+
 test("a review that comes before the task's name is kept for it", async () => {
   await delegated({ before: [review] });
   assert.equal((await client.result("main-7")).resultHash, HASH);

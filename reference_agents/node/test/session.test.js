@@ -71,6 +71,23 @@ test("processes of one principal share its secret", () => {
   assert.equal(new Fleeting(directory, "node#1").secret, new Fleeting(directory, "node#2").secret);
 });
 
+test("where another process is quicker its secret is the one", (context) => {
+  context.mock.method(fs, "linkSync", (_, file) => {
+    fs.writeFileSync(file, "the other's");
+    throw Object.assign(new Error("it is there"), { code: "EEXIST" });
+  });
+  assert.equal(new Store(directory, "node").secret, "the other's");
+  assert.deepEqual(fs.readdirSync(directory).filter((name) => name.endsWith(".new")), []);
+});
+
+test("of a request that was answered nothing stays", () => {
+  const store = new Store(directory, "node");
+  store.keep({ id: "r", kind: "task.report" }, "shown");
+  store.drop("r");
+  const { outbox, proofs } = new Store(directory, "node");
+  assert.deepEqual([outbox, proofs], [[], {}]);
+});
+
 test("a refusal is an error with its code and data", async () => {
   const { session, socket } = await connected();
   const reply = session.request("task.confirm", { task: "main-7" });
