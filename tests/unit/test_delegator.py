@@ -71,6 +71,50 @@ async def test_what_is_said_travels_with_what_it_was_given(
             assert {message.key for message in said if isinstance(message, TaskSteer)} == {"the word"}
 
 
+async def test_a_block_that_is_left_or_refused_leaves_nothing_behind(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            async with client.delegate("count_words", {"text": "a"}, key="k") as task:
+                await task.result()
+            assert not client._handles
+            with pytest.raises(IdempotencyMismatch):
+                async with client.delegate("count_words", {"text": "b"}, key="k"):
+                    pass
+            assert not client._handles
+
+
+async def test_of_two_questions_the_first_is_told_first() -> None:
+    agent = Agent("curious")
+
+    @agent.skill
+    async def ask(task: TaskContext) -> list[Any]:
+        return await asyncio.gather(task.ask("one?"), task.ask("two?"))
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent) as running, running.client.delegate("ask") as task:
+            while len(task._known.asks) < 2:
+                await anyio.lowlevel.checkpoint()
+            for number, said in ((1, "one?"), (2, "two?")):
+                assert await task.question() == (number, {"question": said})
+                await task.answer(number, said)
+            assert await task.result() == ["one?", "two?"]
+
+
+async def test_a_block_that_is_entered_again_accepts_nothing_that_was_not_read_in_it(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            handle = running.client.delegate("count_words", {"text": "a"}, key="k")
+            with pytest.raises(ZeroDivisionError):
+                async with handle as task:
+                    await task.result()
+                    raise ZeroDivisionError
+            async with handle as task:
+                while task._known.review is None:
+                    await anyio.lowlevel.checkpoint()
+            assert (await running.client.get(task.id))["metadata"]["state"] == "reported"
+
+
 async def test_a_task_whose_key_was_drawn_is_new_though_the_answer_was_lost(
     helper: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
