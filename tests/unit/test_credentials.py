@@ -15,6 +15,7 @@ from a2a.credentials import (
     StateDirectoryError,
     check_state_dir,
     coordinator_dir,
+    keep_secrets_with,
     known_as,
     load_secret,
     load_tokens,
@@ -31,6 +32,21 @@ URL = "ws://127.0.0.1:7420"
 @pytest.fixture(autouse=True)
 def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "state"))
+
+
+def test_without_a_ledger_nothing_is_known_of_who_was_here_before_nor_is_it_taken_from_who_came_meanwhile(
+    tmp_path: Path,
+) -> None:
+    secrets = coordinator_dir(URL) / "secrets"
+    left = secrets.with_name("secrets.passing")
+    left.mkdir(parents=True)
+    (left / "of-one-that-was-killed").write_text("x")
+    with keep_secrets_with(URL, None):
+        assert list(secrets.iterdir()) == []
+        with keep_secrets_with(URL, tmp_path / "ledger.db"):
+            secret = provide_secret(URL, "helper")
+    assert load_secret(URL, "helper") == secret
+    assert not left.exists()
 
 
 def test_the_state_directory_can_be_named_and_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

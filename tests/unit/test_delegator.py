@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from a2a import delegator as module
 from a2a.engine.delegation import Delegations
 from a2a.engine.policy import Policy
 from a2a.errors import (
+    AlreadyAnswered,
     Gone,
     IdempotencyMismatch,
     LocalProtocolError,
@@ -82,6 +84,33 @@ async def test_a_block_that_is_left_or_refused_leaves_nothing_behind(helper: Age
                 async with client.delegate("count_words", {"text": "b"}, key="k"):
                     pass
             assert not client._handles
+
+
+def test_claims_of_a_later_start_have_greater_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spec CLAIM-4. An agent has no storage, and its id is the same."""
+    now = module.time.time()
+    first = module.Delegator()._next_claim_no()
+    monkeypatch.setattr(module.time, "time", lambda: now + 1)
+    assert module.Delegator()._next_claim_no() > first
+
+
+def test_who_takes_no_attempts_is_at_no_load() -> None:
+    info = module.AgentInfo("a", {}, "ready", {}, credit=0, holding=(), seen=None)
+    assert (info.load, replace(info, credit=4, holding=("t",)).load) == (0.0, 0.25)
+
+
+async def test_a_question_that_another_has_answered_is_not_asked_again(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.client.delegate("sure", key="k") as task:
+                number, _ = await task.question()
+                known = task._known.asks[number]
+                await running.client.answer(task.id, number, "no")
+                task._known.asks[number] = known  # it has not heard of that
+                with pytest.raises(AlreadyAnswered):
+                    await task.answer(number, "yes")
+                assert not task._known.asks
+                assert await task.result() is False
 
 
 async def test_of_two_questions_the_first_is_told_first() -> None:
