@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -27,6 +28,8 @@ from a2a import sync as a2a_sync
 from a2a.engine import context_state
 from a2a.engine.context_watching import Watched
 from a2a.errors import NotFound, SchemaMismatch
+from a2a.protocol.messages import ContextValue as ValueOnTheWire
+from a2a.protocol.messages import ContextValues
 from a2a.shared_context import SharedContext
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -37,6 +40,39 @@ PATIENT = replace(QUICK, lease_ms=20_000, offer_ms=10_000)
 
 def brief(values: list[ContextValue]) -> list[tuple[str, int, Any]]:
     return [(value.key, value.rev, value.value) for value in values]
+
+
+def test_a_revision_that_a_watch_tells_of_twice_is_told_once_and_counts_as_seen() -> None:
+    seen: list[ValueOnTheWire] = []
+    owner: Any = None
+    value = ValueOnTheWire("a", 1, payload=b"1")
+    context = SharedContext(owner, "c", on_seen=seen.append)
+    assert brief(list(context._news([value, value], {}))) == [("a", 1, 1)]
+    assert seen == [value]
+
+
+async def test_a_patch_and_a_deletion_count_for_the_revision_that_they_name_only() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            values = running.client.context("c")
+            old = await values.put("a", {"x": 1})
+            await values.put("a", {"x": 2})
+            patch = [{"op": "replace", "path": "/x", "value": 3}]
+            for change in (values.patch("a", patch, if_rev=old), values.delete("a", if_rev=old)):
+                with pytest.raises(Conflict):
+                    await change
+            assert (await values.get("a")).value == {"x": 2}
+
+
+async def test_what_was_written_while_pages_were_read_is_behind_what_was_read() -> None:
+    pages = [ContextValues("c", 5, [], "a"), ContextValues("c", 9, [])]
+
+    async def call(message: Any) -> ContextValues:
+        return pages.pop(0)
+
+    owner: Any = SimpleNamespace(link=SimpleNamespace(call=call))
+    assert await SharedContext(owner, "c")._read(None, "") == (5, [])
+    assert not pages
 
 
 async def test_values_are_read_written_patched_and_deleted() -> None:
