@@ -68,6 +68,27 @@ def test_what_is_no_name_is_told_as_it_was_given(given: Any) -> None:
     assert str(told.value).endswith(f"got {given!r}")
 
 
+async def test_who_gives_up_to_wait_stands_in_line_no_more_and_who_has_left_renews_nothing() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client = running.client
+            async with client.claim("a", ttl=30) as claim:
+                with pytest.raises(Denied):
+                    await client.claim("a").__aenter__()
+                assert list(client._claims.values()) == [claim]
+                waiting = asyncio.create_task(client.claim("a", wait=60).__aenter__())
+                while len(await client.claims("a")) < 2:
+                    pass
+                waiting.cancel()
+                await asyncio.wait([waiting])
+                while len(await client.claims("a")) > 1:
+                    pass
+            renewing = claim._renewing
+            assert renewing is not None
+            await asyncio.wait([renewing])
+            assert renewing.cancelled() and not client._claims
+
+
 async def test_a_claim_is_held_inside_the_block_with_growing_fences() -> None:
     with anyio.fail_after(BOUND):
         async with squad() as running, running.connect("other") as other:
