@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+import a2a.claim
 import a2a.sync
 from a2a import (
     Agent,
@@ -26,7 +27,7 @@ from a2a import (
 )
 from a2a.claim import Claim, acquire, resources
 from a2a.errors import LocalProtocolError, StaleFence
-from a2a.protocol.messages import ClaimRelease
+from a2a.protocol.messages import ClaimAcquire, ClaimRelease
 from a2a.testing import squad
 from a2a.testing.squad import QUICK, Squad
 
@@ -66,6 +67,28 @@ def test_what_is_no_name_is_told_as_it_was_given(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^expected a name, or a name with its mode .*, got ") as told:
         acquire(1, [given])
     assert str(told.value).endswith(f"got {given!r}")
+
+
+async def test_who_asks_again_and_is_still_in_line_waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a2a.claim, "_ASKED_AGAIN", 0.01)
+    asked = 0
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            client, call = running.client, running.client.link.call
+
+            async def calling(message: Any) -> Any:
+                nonlocal asked
+                asked += isinstance(message, ClaimAcquire)
+                return await call(message)
+
+            monkeypatch.setattr(client.link, "call", calling)
+            async with client.claim("a"):
+                waiting = asyncio.create_task(client.claim("a", wait=60).__aenter__())
+                while asked < 5:
+                    await anyio.lowlevel.checkpoint()
+                assert not waiting.done()
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(await waiting)
 
 
 async def test_who_gives_up_to_wait_stands_in_line_no_more_and_who_has_left_renews_nothing() -> None:
