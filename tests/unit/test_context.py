@@ -6,18 +6,42 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskCanceled, TaskContext, TaskFailed
+from a2a.engine.work import Attempt, AttemptState
 from a2a.errors import Conflict, TooLarge
+from a2a.protocol.messages import ContextValue, Steer, TaskOffer
 from a2a.runner import Runner
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
 
 BOUND = 20
+
+
+async def test_what_a_handler_is_told_and_has_seen_is_noted_once_and_never_goes_back() -> None:
+    said: list[Any] = []
+    link = SimpleNamespace(clock=SimpleNamespace(now=lambda: 0))
+    runner: Any = SimpleNamespace(link=link, in_link=lambda call, *given: said.append(given))
+    words = [Steer(1, b'[{"text":"one"}]')]
+    offer = TaskOffer("t-1", 1, 1, True, 1, 1, 1, {"skill": "x"}, b"[]", "k", "c", "d", steers=words)
+    attempt = Attempt(offer, AttemptState.RUNNING, 0, 0)
+    task = TaskContext(runner, attempt)
+    for number, word in ((1, b'[{"text":"one"}]'), (2, b'[{"text":"two"}]'), (3, b'[{"text":"three"}]')):
+        task._was_steered(number, word)
+    with anyio.fail_after(BOUND):
+        assert [(await task.steer(), attempt.steer_no) for _ in range(2)] == [("one", 1), ("two", 2)]
+    assert (task.steers(), attempt.steer_no) == (["one", "two", "three"], 3)
+    for fraction in (7, -1):
+        await task.progress(fraction)
+    assert [bp for bp, _ in said] == [10_000, 0]
+    for rev, decision in ((2, True), (1, False)):
+        task._has_seen(ContextValue("a", rev, decision=decision))
+    assert attempt.basis == {"a": (2, True)}
 
 
 async def test_sub_tasks_are_done_and_confirmed(helper: Agent) -> None:
