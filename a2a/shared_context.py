@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import anyio
 
-from .content import json_payload, read_json
-from .errors import Conflict, ConnectionLost, Gone
+from .content import UNREADABLE, json_payload, read_json
+from .errors import Conflict, ConnectionLost, Gone, RemoteProtocolError
 from .given import mapped, require_kind, several
 from .ids import new_id
 from .protocol.messages import ContextOp, ContextRead, ContextValues, ContextWrite, ContextWritten, Held, Message, Seen
@@ -74,11 +74,20 @@ class ContextValue:
 
     @classmethod
     def from_wire(cls, value: ValueOnTheWire) -> ContextValue:
-        """Return the public form of what the coordinator sent."""
+        """Return the public form of what the coordinator sent.
+
+        Raises:
+            RemoteProtocolError: what was written is no JSON; the coordinator does not look (spec WIRE-5).
+        """
+        try:
+            held = read_json(value.payload)
+        except UNREADABLE as error:
+            told = f"expected JSON under {value.key}, revision {value.rev} by {value.author} is something else: {error}"
+            raise RemoteProtocolError(told) from error
         return cls(
             value.key,
             value.rev,
-            read_json(value.payload),
+            held,
             value.deleted,
             value.author,
             value.task,
@@ -162,6 +171,7 @@ class SharedContext:
         Raises:
             NotFound: there is no such revision.
             Gone: its value is not kept any more.
+            RemoteProtocolError: it is no JSON, as a peer that does not use this package may write it.
         """
         found = await self._call(ContextRead(self.id, [key], at_rev=at_rev), ContextValues)
         if at_rev is None:

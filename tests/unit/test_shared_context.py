@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,9 +28,9 @@ from a2a import (
 from a2a import sync as a2a_sync
 from a2a.engine import context_state
 from a2a.engine.context_watching import Watched
-from a2a.errors import NotFound, SchemaMismatch
+from a2a.errors import NotFound, RemoteProtocolError, SchemaMismatch
+from a2a.protocol.messages import ContextOp, ContextValues, ContextWrite, ContextWritten
 from a2a.protocol.messages import ContextValue as ValueOnTheWire
-from a2a.protocol.messages import ContextValues
 from a2a.shared_context import SharedContext
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -94,6 +95,19 @@ async def test_values_are_read_written_patched_and_deleted() -> None:
             with pytest.raises(NotFound):
                 await context.get("plan", at_rev=4)
             assert await context.history("nothing") == []
+
+
+async def test_a_value_that_is_no_json_is_named_with_who_wrote_it() -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            values = running.client.context("c")
+            await values.put("a", 1)
+            write = ContextWrite("c", "w", [ContextOp("odd", value=b"no JSON")])
+            assert isinstance(await running.client.link.call(write), ContextWritten)
+            for read in (partial(values.get, "odd"), values.get_many, partial(values.history, "odd")):
+                with pytest.raises(RemoteProtocolError, match="JSON under odd, revision 1 by .* is something else"):
+                    await read()
+            assert (await values.get("a")).value == 1
 
 
 async def test_one_where_several_are_wanted_is_not_taken_apart() -> None:
