@@ -67,15 +67,13 @@ async def a_verdict_that_came_is_true_after_a_crash(under: Coordinator) -> None:
 async def a_crash_interrupts_no_attempt(under: Coordinator) -> None:
     """A worker that holds an attempt over the crash is told `keep`, and its report under the old fence is admitted."""
     name, skill = under.name("worker"), under.skill()
-    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
-    worker, who = await under.peer(name, skills=(skill,), **same), under.name("client")
+    worker, who = await under.peer(name, skills=(skill,), **SAME), under.name("client")
     client = await under.peer(who)
     created = await client.delegate(skill, spec={"acceptance": {"evaluator": "auto"}})
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
     await under.restart()
-    held = [{"task": offer.task, "fence": offer.fence}]
-    back = await under.peer(name, skills=(skill,), held=held, **same)
+    back = await under.peer(name, skills=(skill,), held=[at(offer)], **SAME)
     verdicts = [entry.get("verdict") for entry in back.welcome.body.get("held") or []]
     check(verdicts == ["keep"], "the verdict keep", back.welcome)
     await back.admitted(offer)
@@ -88,14 +86,13 @@ async def a_crash_interrupts_no_attempt(under: Coordinator) -> None:
 async def an_offers_proof_is_the_same_after_a_crash(under: Coordinator) -> None:
     """An offer that comes again has the proof it had, and another offer has another one."""
     name, skill = under.name("worker"), under.skill()
-    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
-    worker, client = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **same), await under.peer()
+    worker, client = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **SAME), await under.peer()
     worker.acknowledges = False
     made = [(await client.delegate(skill, number, timers={"offerMs": 60_000})).task for number in range(2)]
     before = [(await worker.offered(task)).body.get("proof") for task in made]
     check(len({*before, None, ""}) == 4, "two proofs, each of its fence", before)
     await under.restart()
-    back = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **same)
+    back = await under.peer(name, skills=(skill,), credit={"tasks": 2}, **SAME)
     after = [(await back.offered(task)).body.get("proof") for task in made]
     check(after == before, f"the proofs {before}", after)
 
@@ -104,17 +101,15 @@ async def an_offers_proof_is_the_same_after_a_crash(under: Coordinator) -> None:
 async def everything_said_before_is_known_after(under: Coordinator) -> None:
     """Context values, claims, questions and checkpoints are there after the crash as they were answered."""
     skill, name, context = under.skill(), under.name("worker"), under.name("context")
-    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
     who = under.name("client")
-    worker, client = await under.peer(name, skills=(skill,), **same), await under.peer(who)
+    worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     created = await client.delegate(skill)
     offer = await worker.offered(created.task)
-    at: dict[str, Any] = {"task": offer.task, "fence": offer.fence}
-    await worker.request("task.checkpoint", cpNo=1, payload=parts("saved"), **at)
+    await worker.request("task.checkpoint", cpNo=1, payload=parts("saved"), **at(offer))
     await client.request("context.write", contextId=context, key="w", ops=[{"key": "a", "value": b"1"}])
     resource = under.name("resource")
     grant = await client.request("claim.acquire", claimNo=1, claims=[{"name": resource}], ttlMs=600_000)
-    await worker.request("task.ask", askNo=1, payload=parts("which?"), **at)
+    await worker.request("task.ask", askNo=1, payload=parts("which?"), **at(offer))
     await under.restart()
     client = await under.peer(who)
     values = await client.request("context.read", contextId=context, keys=["a"])
@@ -124,9 +119,9 @@ async def everything_said_before_is_known_after(under: Coordinator) -> None:
     check(fences == [grant.body["claimFence"]], "the claim with its fence", page)
     answer = await client.request("task.answer", task=created.task, askNo=1, payload=parts("this"))
     check(answer.kind == "ok", "ok", answer)
-    back = await under.peer(name, skills=(skill,), held=[at], **same)
+    back = await under.peer(name, skills=(skill,), held=[at(offer)], **SAME)
     await back.take("task.answer", task=created.task)
-    again = await back.request("task.checkpoint", cpNo=1, payload=parts("saved"), **at)
+    again = await back.request("task.checkpoint", cpNo=1, payload=parts("saved"), **at(offer))
     check(again.kind == "ok", "ok: the checkpoint is known", again)
 
 
@@ -154,14 +149,12 @@ async def a_tasks_history_is_whole_after_a_crash(under: Coordinator) -> None:
 async def nobody_loses_a_lease_to_the_crash(under: Coordinator) -> None:
     """A lease much shorter than the crash runs anew from the start: nobody else is offered the task meanwhile."""
     skill, who, name = under.skill(), under.name("client"), under.name("worker")
-    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
-    worker, client = await under.peer(name, skills=(skill,), **same), await under.peer(who)
+    worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
     created = await client.delegate(skill, timers={"leaseMs": 300, "offerMs": 300, "heartbeatMs": 100})
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
     await under.restart()
-    held = [{"task": offer.task, "fence": offer.fence}]
-    back = await under.peer(name, skills=(skill,), held=held, **same)
+    back = await under.peer(name, skills=(skill,), held=[at(offer)], **SAME)
     check((back.welcome.body.get("held") or [{}])[0].get("verdict") == "keep", "the verdict keep", back.welcome)
     counters = (await (await under.peer(who)).view(created.task))["metadata"].get("counters") or {}
     check(not counters.get("losses") and not counters.get("revivals"), "neither losses nor revivals", counters)
