@@ -32,6 +32,8 @@ from .loop import running_loop
 from .protocol.messages import (
     AgentFilter,
     AgentFind,
+    AgentForget,
+    AgentForgotten,
     AgentFound,
     AgentUpdate,
     ClaimList,
@@ -247,6 +249,23 @@ class Client(Reader):
         """
         grace_ms = milliseconds_if_any(grace, "grace")
         await self.link.call(AgentUpdate(agent=agent, status="draining", grace_ms=grace_ms))
+
+    async def forget(self, agent: str, *, secret_only: bool = False) -> bool:
+        """Have an agent forgotten that does not come back, or the secret that it has lost. Needs the operator's role.
+
+        Args:
+            agent: whom. Nothing may be open that it holds, delegated, claimed or is party to.
+            secret_only: leave it as it is, with all that is open; the next who comes in its name has that.
+
+        Returns:
+            whether there was anything to forget.
+
+        Raises:
+            Denied: it is connected, or something is open.
+            Forbidden: this client does not have the operator's role.
+        """
+        forgotten = expect(await self.link.call(AgentForget(agent, secret_only)), AgentForgotten)
+        return forgotten.known or forgotten.bound
 
     async def claims(
         self, name: str | None = None, *, task: str | None = None, limit: int = 100

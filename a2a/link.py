@@ -486,7 +486,8 @@ class Link:
         elsewhere = f": for other addresses this user has {', '.join(map(str, others))}" if others else ""
         return (
             f"; that was the one in {kept}, which is for this address alone. If {principal} was there before, from"
-            f" another address or machine, put its secret from there in that file{elsewhere}; else take another name"
+            f" another address or machine, put its secret from there in that file{elsewhere}; if it is lost, an"
+            f" operator can let it in anew: a2a agent forget {principal} --secret; else take another name"
         )
 
     def _may_try_again(self, error: Error, started: float) -> bool:

@@ -290,6 +290,10 @@ class Client:
         """As `a2a.Client.drain`."""
         self._there.call(self._client.drain, agent, grace)
 
+    def forget(self, agent: str, *, secret_only: bool = False) -> bool:
+        """As `a2a.Client.forget`."""
+        return self._there.call(lambda: self._client.forget(agent, secret_only=secret_only))
+
     def watch_agents(self, skill: str | None = None) -> Iterator[delegator.AgentChange]:
         """As `a2a.Client.watch_agents`."""
         return each(self._there.call, self._client.watch_agents(skill))

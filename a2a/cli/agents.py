@@ -260,6 +260,30 @@ def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
         common.out.note(f"{agent_id} takes nothing new; it holds {len(info.holding)} tasks")
 
 
+@agent.command("forget")
+@click.argument("agent_id", metavar="AGENT", type=AGENT)
+@click.option("--secret", "secret_only", is_flag=True, help="Forget the secret it has lost, and nothing else.")
+@common_options()
+def forget_agent(common: Common, agent_id: str, secret_only: bool) -> None:
+    """Forget an agent that does not come back: its card, its mail and its secret. Needs the operator's token.
+
+    Nothing may be open that it holds, delegated, claimed or is party to. With --secret all that stays as it is: whoever
+    connects under its name next is taken for it, with a secret of its own. So start it then, before another does.
+    """
+
+    async def work(client: Client) -> bool:
+        return await client.forget(agent_id, secret_only=secret_only)
+
+    if not common.run(work):
+        raise Failure(f"nothing is known of {agent_id}")
+    if common.out.as_json:
+        common.out.record({"agent": agent_id, "forgotten": "secret" if secret_only else "agent"})
+    elif secret_only:
+        common.out.note(f"the secret of {agent_id} is forgotten: start it now, its next connection brings a new one")
+    else:
+        common.out.note(f"{agent_id} is forgotten")
+
+
 def _show_refused(out: Output, agent_id: str, refused: list[dict[str, Any]]) -> None:
     """Show who was refused to be an agent without a card on file."""
     if not refused:

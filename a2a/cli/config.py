@@ -34,6 +34,7 @@
     linger = 60                     # seconds a settled task stays in memory
     linger_contexts = 600           # seconds a shared context stays there that nobody writes
     keep_days = 30                  # how long a settled task can be read; absent: for ever
+    keep_agents_days = 30           # how long an agent that is away is known, where nothing more can come for it
 
 A key that is not known is an error: a misspelt limit would otherwise be no limit.
 """
@@ -100,9 +101,22 @@ class Settings:
         Raises:
             ConfigError: it is less than a day: repeats of a request may come for as long.
         """
-        if not 1 <= days <= 1_000 * 366:
-            raise ConfigError(f"keep_days: expected days from 1 to a thousand years, got {days:g}")
-        return replace(self, policy=replace(self.policy, keep_ms=round(days * 86_400_000)))
+        return replace(self, policy=replace(self.policy, keep_ms=_days("keep_days", days)))
+
+    def with_keep_agents(self, days: float) -> Settings:
+        """Return these settings with a time after which agents that are away are forgotten.
+
+        Raises:
+            ConfigError: it is less than a day.
+        """
+        return replace(self, policy=replace(self.policy, keep_agents_ms=_days("keep_agents_days", days)))
+
+
+def _days(what: str, days: float) -> int:
+    """Return a number of days in milliseconds."""
+    if not 1 <= days <= 1_000 * 366:
+        raise ConfigError(f"{what}: expected days from 1 to a thousand years, got {days:g}")
+    return round(days * 86_400_000)
 
 
 _SECTIONS = ("coordinator", "durations", "skills", "limits", "conflicts", "retention")
@@ -230,8 +244,11 @@ def _retained(settings: Settings, table: Mapping[str, Any]) -> Settings:
             settings = replace(settings, policy=replace(settings.policy, linger_contexts_ms=linger_ms))
         elif key == "keep_days":
             settings = settings.with_keep(_checked(where, value, int, float))
+        elif key == "keep_agents_days":
+            settings = settings.with_keep_agents(_checked(where, value, int, float))
         else:
-            raise ConfigError(f"{where}: there is no such key; expected linger, linger_contexts or keep_days")
+            expected = "linger, linger_contexts, keep_days or keep_agents_days"
+            raise ConfigError(f"{where}: there is no such key; expected {expected}")
     return settings
 
 

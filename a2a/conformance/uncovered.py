@@ -6,6 +6,7 @@ __all__ = ["REASONS"]
 
 REASONS: dict[str, str] = {
     "HELLO-14": "how long a while of silence is the implementation says, and it may be longer than a run",
+    "REG-8": "it takes a month, or what else the namespace sets",
     "ROUTE-5": "which of two equals gets a task cannot be told to be a hash from outside",
     "FENCE-8": "the effect key is shown to services outside, and never travels",
     "LEASE-9": "what a worker leaves undone after nine tenths of a lease it does outside the protocol, or not at all",

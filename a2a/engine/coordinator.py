@@ -80,6 +80,7 @@ from .policy import Policy
 from .reading import page_of, view
 from .records import (
     Accepted,
+    AgentForgotten,
     AgentRegistered,
     Asked,
     Claimed,
@@ -236,7 +237,7 @@ class Coordinator:
                 self.live.lease_until[task.id] = now + task.durations.lease_ms
             self.ledger.touched[task.id] = task
         self._leaving.begin(self.ledger)
-        for agent in (*self.ledger.mailboxes, *self.ledger.delegating):
+        for agent in (*self.ledger.agents, *self.ledger.mailboxes, *self.ledger.delegating):
             self._delivery.expect_back(agent, now)
         self.ledger.closed.update((name, known) for name, known in self.ledger.conflicts.items() if not known.is_open)
         for claim in self.ledger.claims.claims.values():
@@ -567,6 +568,10 @@ class Coordinator:
         self._agent_changed(record.agent, record.at)
         passed, self._passed = self._passed, []
         self._tell(passes_no_more(self.world, record.agent, passed, record.at))
+
+    def _is_forgotten(self, record: AgentForgotten) -> None:
+        agent = record.agent
+        self.queues.slots.moved(agent)
 
     def _quarantine_changed(self, record: ConflictOpened | ConflictResolved) -> None:
         quarantined = self.ledger.conflicts[record.conflict].quarantines
@@ -908,6 +913,7 @@ class Coordinator:
 _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     AgentRegistered: (Coordinator._card_changed,),
     StatusSet: (Coordinator._card_changed,),
+    AgentForgotten: (Coordinator._is_forgotten,),
     Offered: (Coordinator._offered,),
     Accepted: (Coordinator._lease_runs,),
     Revived: (Coordinator._lease_runs, Coordinator._frees_credit),

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from ..protocol.codec import Frame
 from ..protocol.messages import TaskOffer
 from .agenda import Agenda
-from .claimbook import owner_of
-from .ledger import Ledger, Mailbox
+from .forgetting import may_forget
+from .ledger import Mailbox
 from .live import Connection, World
 from .mailbox import render
 from .records import AgentForgotten, MailboxAcked, Record
 
-__all__ = ["Delivery", "may_forget"]
+__all__ = ["Delivery"]
 
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
@@ -33,7 +33,7 @@ class Delivery:
     def __init__(self, world: World) -> None:
         self._world = world
         self._absences = Agenda[str]()
-        """When each process with an id of its own that has gone is given up."""
+        """When each agent that has gone is given up: one with a card, and a process with an id of its own."""
         self._receipts_at = 0
 
     def next_deadline(self) -> int | None:
@@ -84,14 +84,19 @@ class Delivery:
         return [AgentForgotten(now, agent)] if may_forget(self._world.ledger, agent) else []
 
     def expect_back(self, agent: str, now: int) -> None:
-        """Wait for a process with an id of its own, of which there may be mail, for some time and not for ever."""
-        ledger = self._world.ledger
-        if "#" in agent and (agent in ledger.mailboxes or agent in ledger.delegating):
+        """Wait for an agent of which there is something to forget for some time, and not for ever."""
+        ledger, policy = self._world.ledger, self._world.policy
+        if agent in ledger.agents:
+            patience: int | None = policy.keep_agents_ms
+        else:
+            is_passing = "#" in agent and (agent in ledger.mailboxes or agent in ledger.delegating)
+            patience = policy.passing_ms if is_passing else None
+        if patience is not None:
             # Later than now, also where nobody is waited for: who is looked at in vain is put back here.
-            self._absences.set(agent, now + max(1, self._world.policy.passing_ms), 0)
+            self._absences.set(agent, now + max(1, patience), 0)
 
     def given_up(self, now: int) -> Iterator[Record]:
-        """Yield the records that forget the mail of who was away for too long; while more may come, wait on (MAIL-8).
+        """Yield the records that forget who was away for too long; while more may come, wait on (MAIL-8, REG-8).
 
         Each has to be true before the next is asked for.
         """
@@ -134,23 +139,3 @@ def _left_bytes(offer: TaskOffer) -> int:
     if offer.dossier is not None:
         size += sum(len(attempt.payload or b"") for attempt in offer.dossier.attempts)
     return size
-
-
-def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
-    """Tell whether a process that had an id of its own went, and took its mail with it.
-
-    Not while something may still write to its mailbox before it is back and has heard that: a task it delegated, or for
-    an agent with skills an offer or the word on its result. A new mailbox counts from one again, and an older cursor
-    would pass over what is in it.
-
-    Args:
-        ledger: where the mailbox is.
-        agent: the id of the process.
-        with_mail: whether it was away for so long that what it did not take is forgotten as well.
-    """
-    mailbox = ledger.mailboxes.get(agent)
-    if "#" not in agent or agent in ledger.agents or mailbox is None or (mailbox.entries and not with_mail):
-        return False
-    if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
-        return False
-    return not any(agent in conflict.parties for conflict in ledger.open_conflicts.values())

@@ -12,6 +12,7 @@ from typing import Any
 from ..protocol.messages import (
     A2ACall,
     AgentFind,
+    AgentForget,
     AgentUpdate,
     Bye,
     ClaimAcquire,
@@ -62,6 +63,7 @@ from .conflicts.court import (
 from .conflicts.raising import on_conflict_raise
 from .context import on_context_read, on_context_watch, on_context_write
 from .decision import Decision
+from .forgetting import on_agent_forget
 from .handover import on_task_checkpoint, on_task_handoff
 from .leases import on_task_accept, on_task_decline, on_task_heartbeat, on_task_yield
 from .live import Connection, World
@@ -96,6 +98,7 @@ HANDLERS: dict[type[Message], Handler] = {
     Credit: on_credit,
     Ping: on_ping,
     AgentUpdate: on_agent_update,
+    AgentForget: on_agent_forget,
     AgentFind: on_agent_find,
     TaskDelegate: on_task_delegate,
     TaskAccept: on_task_accept,

@@ -43,6 +43,7 @@ from .records import (
     Merged,
     PositionTaken,
     PrincipalBound,
+    PrincipalUnbound,
     Recalled,
     Record,
     Refused,
@@ -472,15 +473,19 @@ class Ledger:
 
     def index_skills(self, agent: Agent) -> None:
         """Make the agent found by the skills on its card."""
+        self.unindex_skills(agent)
+        agent.skills = {skill["id"]: skill for skill in agent.card.get("skills", ())}
+        for skill in agent.skills:
+            self.by_skill.setdefault(skill, {})[agent.id] = agent
+
+    def unindex_skills(self, agent: Agent) -> None:
+        """Have the agent no more found by its skills."""
         for skill in agent.skills:
             found = self.by_skill.get(skill)
             if found is not None:
                 found.pop(agent.id, None)
                 if not found:
                     del self.by_skill[skill]
-        agent.skills = {skill["id"]: skill for skill in agent.card.get("skills", ())}
-        for skill in agent.skills:
-            self.by_skill.setdefault(skill, {})[agent.id] = agent
 
 
 def namespace_in(record: Record) -> str:
@@ -520,6 +525,11 @@ def _principal_bound(ledger: Ledger, record: PrincipalBound, lsn: int) -> None:
     ledger.principals[record.principal] = record.secret_digest
 
 
+def _principal_unbound(ledger: Ledger, record: PrincipalUnbound, lsn: int) -> None:
+    del ledger.principals[record.principal]
+    ledger.impostures.pop(record.principal, None)
+
+
 def _agent_registered(ledger: Ledger, record: AgentRegistered, lsn: int) -> None:
     agent = ledger.agents.get(record.agent)
     if agent is None:
@@ -545,6 +555,10 @@ def _mailbox_acked(ledger: Ledger, record: MailboxAcked, lsn: int) -> None:
 
 
 def _agent_forgotten(ledger: Ledger, record: AgentForgotten, lsn: int) -> None:
+    agent = ledger.agents.pop(record.agent, None)
+    if agent is not None:
+        ledger.unindex_skills(agent)
+        ledger.records_of.pop(record.agent, None)
     mailbox = ledger.mailboxes.pop(record.agent, None)
     for entry in mailbox.entries if mailbox else ():
         ledger.read_mail(entry)
@@ -618,6 +632,7 @@ _APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     CoordinatorStarted: _coordinator_started,
     CoordinatorStopped: _coordinator_stopped,
     PrincipalBound: _principal_bound,
+    PrincipalUnbound: _principal_unbound,
     AgentRegistered: _agent_registered,
     StatusSet: _status_set,
     MailboxAcked: _mailbox_acked,

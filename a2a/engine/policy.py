@@ -294,6 +294,9 @@ class Policy:
     passing_ms: int = 3_600_000
     """How long the mailbox of a process with an id of its own waits for it to come back. Until then what is in it is
     kept, and the tasks this is about are in memory."""
+    keep_agents_ms: int | None = 30 * 24 * 3600 * 1000
+    """How long an agent with a card on file that is away is known, where nothing more can come for it; None keeps it
+    for ever. It counts from a start of the coordinator, or from when the agent left behind that."""
     keep_ms: int | None = None
     """How long a settled task can be read, and its key stands for it; None keeps it for ever."""
     card_max_bytes: int = 1024 * 1024

@@ -60,6 +60,7 @@ __all__ = [
     "PatchesCompared",
     "PositionTaken",
     "PrincipalBound",
+    "PrincipalUnbound",
     "Recalled",
     "Record",
     "Refused",
@@ -114,6 +115,14 @@ class PrincipalBound(Record):
 
 
 @dataclass(slots=True)
+class PrincipalUnbound(Record):
+    """An operator had the secret forgotten: the next hello of the principal binds it anew."""
+
+    principal: str
+    by: str
+
+
+@dataclass(slots=True)
 class AgentRegistered(Record):
     """An agent said who it is, or said it anew."""
 
@@ -143,9 +152,11 @@ class MailboxAcked(Record):
 
 @dataclass(slots=True)
 class AgentForgotten(Record):
-    """A process that had an id of its own went, with nothing left in its mailbox."""
+    """An agent does not come back: its card and its mailbox are no more."""
 
     agent: str
+    by: str = ""
+    """The operator who said so; nobody where it was away for too long."""
 
 
 @dataclass(slots=True)
@@ -761,6 +772,7 @@ RECORDS: dict[str, type[Record]] = {
         CoordinatorStarted,
         CoordinatorStopped,
         PrincipalBound,
+        PrincipalUnbound,
         AgentRegistered,
         StatusSet,
         MailboxAcked,

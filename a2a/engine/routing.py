@@ -194,8 +194,8 @@ class Queues:
 
     def _servable(self, skill: str, buckets: _Skill, change: _Change, ledger: Ledger) -> Iterator[_Bucket]:
         """Yield the buckets that an agent which may take more could serve: anybody may ask for what nobody is."""
-        agents = [ledger.agents[agent] for agent in change.agents]
-        agents = [agent for agent in agents if skill in agent.skills]
+        known = (ledger.agents.get(agent) for agent in change.agents)
+        agents = [agent for agent in known if agent is not None and skill in agent.skills]
         if agents:
             for bucket in buckets.unnamed.values():
                 if any(serves(agent.skills[skill], agent, *bucket.wanted) for agent in agents):

@@ -131,6 +131,7 @@ class FreeSlots:
         for agent_id in self._moved:
             agent = ledger.agents.get(agent_id)
             if agent is None:
+                self._forget(agent_id, ledger)
                 continue
             entry, before = self._entry(agent)
             for skill in before:
@@ -141,6 +142,13 @@ class FreeSlots:
                 for pool in self._pools.get(skill, {}).values():
                     pool.place(entry, share_in_use(agent, skill, pool.wanted, ledger, live))
         self._moved.clear()
+
+    def _forget(self, agent: str, ledger: Ledger) -> None:
+        """An agent has no card any more, or never had one."""
+        entry, skills = self._known.pop(agent, (None, []))
+        if entry is not None:
+            for skill in skills:
+                self._left(entry, skill, ledger)
 
     def _left(self, entry: _Entry, skill: str, ledger: Ledger) -> None:
         """An agent's card has not this skill any more."""

@@ -46,6 +46,8 @@ __all__ = [
     "AgentEvent",
     "AgentFilter",
     "AgentFind",
+    "AgentForget",
+    "AgentForgotten",
     "AgentFound",
     "AgentInfo",
     "AgentUpdate",
@@ -309,6 +311,27 @@ class AgentUpdate(Message):
     card: Annotated[AgentCard, InCanonicalForm] | None = None
     grace_ms: Milliseconds | None = None
     """With `draining`: give back what is held within this time; absent, it may be finished."""
+
+
+@dataclass(slots=True)
+class AgentForget(Message):
+    """An operator has an agent forgotten that does not come back, or the secret that it has lost (spec REG-7)."""
+
+    kind = "agent.forget"
+    agent: AgentId
+    secret_only: bool = False
+    """Leave the agent as it is: whoever says hello in the name of its principal next has all that is open."""
+
+
+@dataclass(slots=True)
+class AgentForgotten(Message):
+    """What there was to forget; a repeat finds nothing any more."""
+
+    kind = "agent.forgotten"
+    known: bool = False
+    """Something was known of the agent: a card, or a mailbox."""
+    bound: bool = False
+    """Its principal was bound to a secret, and is no more."""
 
 
 @dataclass(slots=True)
@@ -1494,6 +1517,8 @@ KINDS: dict[str, type[Message]] = {
         Ping,
         Pong,
         AgentUpdate,
+        AgentForget,
+        AgentForgotten,
         AgentFind,
         AgentFound,
         AgentEvent,
@@ -1563,6 +1588,7 @@ KINDS: dict[str, type[Message]] = {
 REQUESTS: frozenset[type[Message]] = frozenset(
     {
         AgentUpdate,
+        AgentForget,
         AgentFind,
         TaskDelegate,
         TaskAccept,

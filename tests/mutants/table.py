@@ -25,6 +25,7 @@ WATCHING = "a2a/engine/watching.py"
 REGISTRY = "a2a/engine/registry.py"
 REFUSALS = "a2a/engine/refusals.py"
 ROUTING = "a2a/engine/routing.py"
+FORGETTING = "a2a/engine/forgetting.py"
 SLOTS = "a2a/engine/slots.py"
 RETENTION = "a2a/engine/retention.py"
 LEAVING = "a2a/engine/leaving.py"
@@ -534,6 +535,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return connection.credit_tasks + 1 - used",
         caught_by=("I16",),
         quick=True,
+    ),
+    Mutant(
+        "forgets-who-works",
+        "An operator has an agent forgotten, whatever is open for it.",
+        FORGETTING,
+        "    kept_by = in_the_way(ledger, agent) or works_on(ledger, agent)\n",
+        '    kept_by = ""\n',
+        caught_by=("REG-7",),
     ),
     Mutant(
         "draining-agent-asked",

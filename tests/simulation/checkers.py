@@ -11,6 +11,7 @@ from typing import Any
 from a2a.engine.records import (
     Accepted,
     Adopted,
+    AgentForgotten,
     Answered,
     Archived,
     ArtifactAppended,
@@ -25,6 +26,7 @@ from a2a.engine.records import (
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    PrincipalUnbound,
     Recalled,
     Record,
     Reported,
@@ -35,7 +37,7 @@ from a2a.engine.records import (
     Steered,
     Yielded,
 )
-from a2a.protocol.messages import Hello, Message, TaskAnswer, TaskCancel, TaskConfirm, TaskReport, Welcome
+from a2a.protocol.messages import AgentForget, Hello, Message, TaskAnswer, TaskCancel, TaskConfirm, TaskReport, Welcome
 from a2a.protocol.types import principal_of
 
 from .court import Cause, Checker, Court
@@ -489,8 +491,11 @@ class Identified(Checker):
     def answered(self, agent: str, message: Hello, reply: Message) -> None:
         if isinstance(reply, Welcome):
             shown = message.secret or reply.secret or ""
-            bound = self.model.secrets[principal_of(agent)]
-            self.hold(hashlib.sha256(shown.encode()).hexdigest() == bound, f"{agent} is welcomed with a wrong secret")
+            bound = self.model.secrets.get(principal_of(agent))  # it may have been forgotten since
+            self.hold(
+                bound is None or hashlib.sha256(shown.encode()).hexdigest() == bound,
+                f"{agent} is welcomed with a wrong secret",
+            )
 
 
 class MailPosted(Checker):
@@ -558,6 +563,35 @@ class RestartLetsGo(Checker):
         held = {(attempt.task, attempt.fence) for attempt in message.held}
         for task, fence in self.model.holding.get(agent, {}).items():
             self.hold((task, fence) in held, f"{agent} came new without {task}, and still holds it under {fence}")
+
+
+class OnlyTheGoneAreForgotten(Checker):
+    """An agent is forgotten where it is away and nothing is open for it, and a secret where nobody has it (REG-7)."""
+
+    name = "REG-7"
+    records = (AgentForgotten, PrincipalUnbound)
+
+    def before(self, record: AgentForgotten | PrincipalUnbound, lsn: int, cause: Cause) -> None:
+        model = self.model
+        if isinstance(record, PrincipalUnbound):
+            here = [agent for agent in model.seats if principal_of(agent) == record.principal]
+            self.hold(not here, f"the secret of {record.principal} is forgotten, and {here} are here")
+            self.hold(isinstance(cause.message, AgentForget), f"nobody has asked to forget that of {record.principal}")
+            return
+        agent = record.agent
+        seat = model.seats.get(agent)
+        is_leaving = seat is not None and seat.connection == cause.connection
+        self.hold(seat is None or is_leaving, f"{agent} is forgotten, and it is here")
+        for task in model.open.values():
+            self.hold(task.delegator != agent, f"{agent} is forgotten, and has delegated {task.id}")
+            is_its_own = agent in model.agents and agent in task.minted.values()
+            self.hold(not is_its_own, f"{agent} is forgotten, and has worked on {task.id}")
+        claims = [claim.id for claim in model.claims.values() if claim.task is None and claim.agent == agent]
+        self.hold(not claims, f"{agent} is forgotten, and has claims {claims}")
+        open_ones = [ruling.id for ruling in model.rulings.values() if ruling.is_open and agent in ruling.parties]
+        self.hold(not open_ones, f"{agent} is forgotten, and is party to {open_ones}")
+        is_early = agent in model.agents and not record.by and self.court.policy.keep_agents_ms is None
+        self.hold(not is_early, f"{agent} is forgotten without a word")
 
 
 class OnlyTheSettledLeave(Checker):
@@ -660,6 +694,7 @@ SAFETY: tuple[type[Checker], ...] = (
     Identified,
     MailPosted,
     RestartLetsGo,
+    OnlyTheGoneAreForgotten,
     OnlyTheSettledLeave,
     OnlyClosedConflictsLeave,
     OnlyTheRecalledChange,

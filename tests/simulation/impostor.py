@@ -14,7 +14,7 @@ from .peers import Peer
 if TYPE_CHECKING:
     from .town import Town
 
-__all__ = ["plan_impostors"]
+__all__ = ["has_impostors", "plan_impostors"]
 
 _SHARE_OF_WORLDS = 0.1
 _FIRST_START = 1_000_000
@@ -29,6 +29,11 @@ def plan_impostors(town: Town) -> None:
     for number in range(chance.randint(1, 3)):
         victim = chance.choice(town.hosts).name
         town.world.after(chance.randint(0, town.profile.weather_ms), _come, town, victim, _FIRST_START + number)
+
+
+def has_impostors(town: Town) -> bool:
+    """Tell whether some come."""
+    return town.world.chance("strangers").random() < _SHARE_OF_WORLDS
 
 
 def _come(town: Town, victim: str, start: int) -> None:

@@ -26,6 +26,7 @@ from .checkers import (
     OneResult,
     OneTaskPerKey,
     OnlyClosedConflictsLeave,
+    OnlyTheGoneAreForgotten,
     OnlyTheHolder,
     OnlyTheRecalledChange,
     OnlyTheSettledLeave,
@@ -169,6 +170,7 @@ BESIDE: dict[str, tuple[type[Checker], ...]] = {
     "only the entitled decide": (Entitled,),
     "nobody is let in as somebody else": (Identified,),
     "a restarted agent lets go": (RestartLetsGo,),
+    "who is forgotten is gone, and nothing is open for it": (OnlyTheGoneAreForgotten,),
     "only what is settled and needed by nobody leaves memory, and comes back before it changes": (
         OnlyTheSettledLeave,
         OnlyTheRecalledChange,

@@ -50,6 +50,7 @@ from a2a.engine.records import (
     Offered,
     OfferWithdrawn,
     PrincipalBound,
+    PrincipalUnbound,
     Recalled,
     Record,
     Reported,
@@ -378,6 +379,7 @@ class Model:
         self._fold: dict[type[Record], Callable[[Any, int], None]] = {
             CoordinatorStarted: self._started,
             PrincipalBound: self._bound,
+            PrincipalUnbound: self._unbound,
             AgentRegistered: self._registered,
             AgentForgotten: self._forgotten,
             StatusSet: self._status,
@@ -615,6 +617,9 @@ class Model:
     def _bound(self, record: PrincipalBound, lsn: int) -> None:
         self.secrets[record.principal] = record.secret_digest
 
+    def _unbound(self, record: PrincipalUnbound, lsn: int) -> None:
+        del self.secrets[record.principal]
+
     def _registered(self, record: AgentRegistered, lsn: int) -> None:
         known = self.agents.get(record.agent)
         status = known.status if known is not None and known.instance == record.instance else "ready"
@@ -622,6 +627,7 @@ class Model:
         self.agents[record.agent] = AgentModel(skills, record.labels, record.instance, status)
 
     def _forgotten(self, record: AgentForgotten, lsn: int) -> None:
+        self.agents.pop(record.agent, None)
         self.forgotten[record.agent] = self.forgotten.get(record.agent, 0) + 1
         for owner, under in list(self.claim_numbers):
             if owner == f"agent:{record.agent}":

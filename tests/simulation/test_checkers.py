@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from a2a.engine.records import (
+    AgentForgotten,
     Answered,
     Claimed,
     Classified,
@@ -417,6 +418,13 @@ def _many_before(checker: Any, record: Any, lsn: int, cause: Any) -> tuple[Any, 
     return record, lsn, cause
 
 
+def _still_here(checker: Checker, record: Any, lsn: int, cause: Any) -> tuple[Any, ...] | None:
+    if not isinstance(record, AgentForgotten):
+        return None
+    checker.model.seats[record.agent] = Seat(cause.connection + 1, 1, 1, 0)
+    return record, lsn, cause
+
+
 _ALL = {
     *(*SAFETY, *RULINGS, *QUARRELS, *PATCHING, *CONTEXTS),
     *(*CLAIMING, *COSTS, *FEES, *TOLD, *REFUSED, *LIVENESS),
@@ -448,6 +456,7 @@ SPOILERS: dict[type[Checker], tuple[str, Spoiler]] = {
     checkers.EndsInOneStep: ("before", lambda c, r, n, w: _known(c, r, n, w, losses=999)),
     checkers.Entitled: ("before", _by_a_stranger),
     checkers.MailPosted: ("after", _more_mail),
+    checkers.OnlyTheGoneAreForgotten: ("before", _still_here),
     checkers.OnlyTheSettledLeave: ("before", lambda c, r, n, w: (replace(r, at=0), n, w)),
     checkers.OnlyClosedConflictsLeave: ("before", _has_left),
     checkers.OnlyTheRecalledChange: ("before", lambda c, r, n, w: _known(c, r, n, w, is_archived=True)),

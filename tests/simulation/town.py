@@ -39,6 +39,7 @@ from .refused import REFUSED
 from .rulings import RULINGS
 from .server import SimServer
 from .told import TOLD
+from .warden import plan_warden
 from .world import World
 
 __all__ = ["Host", "Town"]
@@ -104,6 +105,7 @@ class Town:
             linger_conflicts_max=world.chance("docket").choice((0, 2, 2_000)),
             linger_contexts_ms=linger_ms,
             linger_contexts_max=world.chance("boards").choice((0, 1, 10_000)),
+            keep_agents_ms=world.chance("absence").choice((None, None, 2_000, 20_000)),
             raised_keep_ms=world.chance("raised").choice((60_000, 24 * 3600 * 1000)),
             refusals_per_minute=few.choice((2, 16)),
             refusals_alike_max=few.choice((1, 2)),
@@ -165,6 +167,7 @@ class Town:
         world.at(0, self._look)
         self.weather.begin(self.plan.strikes)
         plan_impostors(self)
+        plan_warden(self)
         plan_flapping(self)
         world.run(world.now + self.profile.weather_ms)
         self._calm_down()

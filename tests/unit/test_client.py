@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import getpass
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from a2a import Agent, Client, Server, TaskCanceled, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
-from a2a.errors import ConnectError, ConnectionLost, Forbidden, GenerationMismatch, LocalProtocolError
+from a2a.errors import ConnectError, ConnectionLost, Denied, Forbidden, GenerationMismatch, LocalProtocolError
 from a2a.link import LinkSettings
 from a2a.testing import squad
 
@@ -203,6 +204,30 @@ async def test_a_drained_agent_gets_nothing_new(helper: Agent) -> None:
                 async with running.client.delegate("draft", key=str(number), acceptance="auto") as task:
                     await task.result()
                 assert (await running.client.get(task.id))["metadata"]["agent"] == "helper/2"
+
+
+async def test_an_agent_that_is_gone_is_forgotten(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running, running.connect("stranger") as stranger:
+            with pytest.raises(Denied, match="helper is here"):
+                await running.client.forget("helper")
+            with pytest.raises(Forbidden, match="only an operator may have helper forgotten, not stranger"):
+                await stranger.forget("helper")
+            changes = running.client.watch_agents()
+            assert (await anext(changes)).change == "joined"
+            other, stop = Agent("hummer"), anyio.Event()
+            other.skill(id="hum")(_hum)
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(other.run, settings=running.settings, stop=stop))
+                assert (await anext(changes)).agent.agent_id == "hummer"
+                stop.set()
+            while (await anext(changes)).change != "left":
+                pass
+            assert await running.client.forget("hummer", secret_only=True)
+            assert [found.agent_id for found in await running.client.find()] == ["helper", "hummer"]
+            assert await running.client.forget("hummer")
+            assert [found.agent_id for found in await running.client.find()] == ["helper"]
+            assert not await running.client.forget("hummer")
 
 
 @pytest.mark.parametrize("connecting", [connect, lambda *url, **options: sync.connect(*url, **options)._client])

@@ -85,6 +85,7 @@ class Here:
         ("steer", ("t", "word", "k"), {"interrupt": True}),
         ("answer", ("t", 1, "value"), {}),
         ("drain", ("agent", 2.0), {}),
+        ("forget", ("agent",), {"secret_only": True}),
         ("appeal", ("conflict", "new_evidence", "value"), {}),
     ],
 )

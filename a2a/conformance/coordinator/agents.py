@@ -8,7 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer, card
-from ..scenes import LONG, ok
+from ..scenes import LONG, at, ok
 from ..wire import as_bytes, digest
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -220,6 +220,98 @@ async def a_drain_without_a_grace_takes_the_work_away_at_once(under: Coordinator
     revoke = await worker.take("task.revoke", task=offer.task)
     check(revoke.body.get("graceMs", 0) == 0, "graceMs 0", revoke)
     await other.offered(offer.task)
+
+
+@coordinator("REG-7", also=("AUTH-7", "ID-4", "ID-6", "REG-6"))
+async def forgets_an_agent_that_does_not_come_back(under: Coordinator) -> None:
+    """An operator has it forgotten: nothing is found, no older process is refused, any secret is taken, mail is new."""
+    skill, name, operator = under.skill(), under.name("worker"), await under.operator()
+    worker = await under.peer(name, skills=(skill,), incarnation=8)
+    offer = await worker.offered((await operator.delegate(skill)).task)
+    await worker.admitted(offer)
+    await operator.confirm(await operator.reviewed(offer.task))
+    await ok(worker, "agent.update", status="draining")
+    await worker.request("bye")
+    member = await under.peer()
+    await member.refused("forbidden", "agent.forget", agent=name)
+    check(await found(member, skill=skill) == [name], f"{name} known still", "")
+    answer = await operator.request("agent.forget", agent=name)
+    told = (answer.kind, answer.body.get("known"), answer.body.get("bound"))
+    check(told == ("agent.forgotten", True, True), "agent.forgotten, known and bound", answer)
+    check(await found(member, skill=skill) == await found(member, agent=name) == [], "nobody found", "")
+    answer = await operator.request("agent.forget", agent=name)
+    told = (answer.kind, answer.body.get("known", False), answer.body.get("bound", False))
+    check(told == ("agent.forgotten", False, False), "agent.forgotten, and nothing to forget", answer)
+    again = await under.peer(name, skills=(skill,), secret="another secret", instanceId="older", incarnation=7)
+    check(again.welcome.body.get("nextMseq") == 1, "nextMseq 1", again.welcome)
+    await again.offered((await operator.delegate(skill)).task)
+
+
+@coordinator("REG-7")
+async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator) -> None:
+    """Connected, offered a task, having worked on one, having delegated one, with a claim: each time it is `denied`."""
+    skill, operator = under.skill(), await under.operator()
+    name, who, owner = under.name("worker"), under.name("client"), under.name("owner")
+    worker, client, claiming = await under.peer(name, skills=(skill,)), await under.peer(who), await under.peer(owner)
+    await operator.refused("denied", "agent.forget", agent=name)
+    created = await client.delegate(skill, timers=LONG)
+    offer = await worker.offered(created.task)
+    await worker.heartbeat(offer)
+    await ok(worker, "agent.update", status="draining")
+    await worker.request("bye")
+    await client.request("bye")
+    claim: dict[str, Any] = {"claims": [{"name": under.name("file"), "mode": "x"}], "claimNo": 1, "ttlMs": 600_000}
+    await claiming.request("claim.acquire", **claim)
+    await claiming.request("bye")
+    for kept in (name, who, owner):
+        await operator.refused("denied", "agent.forget", agent=kept)
+    await (await under.peer(name)).request("bye")  # a new process, without credit: the lease lapses
+    await operator.refused("denied", "agent.forget", agent=name)
+    await ok(operator, "task.cancel", task=created.task, mode="kill")
+    for free in (name, who):
+        answer = await operator.request("agent.forget", agent=free)
+        check(answer.kind == "agent.forgotten" and answer.body.get("known") is True, "forgotten", answer)
+
+
+@coordinator("REG-7")
+async def a_secret_stays_while_more_of_its_principal_is_known(under: Coordinator) -> None:
+    """Of two agents of a principal the first that is forgotten leaves it bound, and the second does not."""
+    skill, name, operator = under.skill(), under.name("worker"), await under.operator()
+    for number in (1, 2):
+        await (await under.peer(f"{name}#{number}", skills=(skill,))).request("bye")
+    other = await under.connect()
+    for number, is_bound in ((1, False), (2, True)):
+        answer = await operator.request("agent.forget", agent=f"{name}#{number}")
+        check(answer.body.get("bound", False) is is_bound, f"bound: {is_bound}", answer)
+        if number == 1:
+            await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
+    await under.peer(name, secret="another secret")
+
+
+@coordinator("REG-7", also=("ID-4", "AUTH-7"))
+async def forgets_a_lost_secret_and_nothing_else(under: Coordinator) -> None:
+    """Behind it the next hello has the attempt, the mail and the card of before; the old secret opens nothing."""
+    skill, name, operator = under.skill(), under.name("worker"), await under.operator()
+    same: dict[str, Any] = {"instanceId": "one", "incarnation": 9}
+    worker, client = await under.peer(name, skills=(skill,), **same), await under.peer()
+    offers = [await worker.offered((await client.delegate(skill, number, timers=LONG)).task) for number in range(2)]
+    await worker.heartbeat(offers[0])
+    await operator.refused("denied", "agent.forget", agent=name, secretOnly=True)
+    await worker.request("bye")
+    await client.refused("forbidden", "agent.forget", agent=name, secretOnly=True)
+    other = await under.connect()
+    await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
+    answer = await operator.request("agent.forget", agent=name, secretOnly=True)
+    told = (answer.body.get("known", False), answer.body.get("bound"))
+    check(answer.kind == "agent.forgotten" and told == (False, True), "agent.forgotten, bound and not known", answer)
+    agent = (await client.request("agent.find", filter={"agent": name})).body["agents"][0]
+    check(not agent.get("refused") and set(agent["holding"]) == {offer.task for offer in offers}, "both tasks", agent)
+    new = await under.peer(name, secret="another secret", held=[at(offers[0])], **same)
+    check(new.welcome.body["held"][0].get("verdict") == "keep", "keep", new.welcome)
+    await new.admitted(offers[0])
+    await new.admitted(offers[1])
+    old = await under.connect()
+    await old.refused("auth", "hello", **under.hello(name))
 
 
 @coordinator("ROUTE-1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import snapshot
-from ..delivery import may_forget
+from ..forgetting import in_the_way, may_forget, works_on
 from ..records import (
     AgentForgotten,
     AgentRegistered,
@@ -13,6 +13,7 @@ from ..records import (
     CoordinatorStopped,
     MailboxAcked,
     PrincipalBound,
+    PrincipalUnbound,
     Record,
     Refused,
     StatusSet,
@@ -42,6 +43,11 @@ def _bound(past: Past, record: PrincipalBound) -> list[list[Record]]:
     return [[record]]
 
 
+def _unbound(past: Past, record: PrincipalUnbound) -> list[list[Record]]:
+    allow(record.principal in past.ledger.principals, f"{record.principal} is bound")
+    return [[record]]  # who was here then is not recorded
+
+
 def _registered(past: Past, record: AgentRegistered) -> list[list[Record]]:
     known = past.ledger.agents.get(record.agent)
     allow(known is not None or record.card.get("skills"), f"{record.agent} has skills, or is known")
@@ -62,8 +68,13 @@ def _acked(past: Past, record: MailboxAcked) -> list[list[Record]]:
 
 
 def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
-    fits = may_forget(past.ledger, record.agent, with_mail=True)  # how long it was away is not recorded
-    allow(fits, f"a mailbox of a passing {record.agent}, for which nothing more comes")
+    if record.by:
+        ledger, agent = past.ledger, record.agent
+        fits = (agent in ledger.agents or agent in ledger.mailboxes) and not in_the_way(ledger, agent)
+        fits = fits and not works_on(ledger, agent)
+    else:
+        fits = may_forget(past.ledger, record.agent, with_mail=True)  # how long it was away is not recorded
+    allow(fits, f"an agent {record.agent} that is known, and for which nothing more comes")
     return [[record]]
 
 
@@ -78,6 +89,7 @@ RULES: dict[type[Record], Rule] = {
     CoordinatorStarted: _started,
     CoordinatorStopped: _stopped,
     PrincipalBound: _bound,
+    PrincipalUnbound: _unbound,
     AgentRegistered: _registered,
     StatusSet: _status,
     MailboxAcked: _acked,

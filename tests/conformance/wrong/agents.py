@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import BUDGET, CAPACITY, COORDINATOR, REGISTRY, TASK_STATE, TREE, Wrong, one
+from .row import BUDGET, CAPACITY, COORDINATOR, FORGETTING, LEDGER, REGISTRY, TASK_STATE, TREE, Wrong, one
 
 __all__ = ["ROWS"]
 
@@ -54,6 +54,98 @@ ROWS: tuple[Wrong, ...] = (
         one(REGISTRY, 'if agent_id != sender.agent and sender.role != "operator":', "if agent_id != sender.agent:"),
         broken=("REG-4",),
         areas=("REG-4",),
+    ),
+    Wrong(
+        "lets-anybody-forget",
+        COORDINATOR,
+        "A member has an agent forgotten.",
+        one(FORGETTING, 'if sender.role != "operator":', "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "forgets-who-is-here",
+        COORDINATOR,
+        "An agent that is connected is forgotten.",
+        one(FORGETTING, "if agent in live.agents:", "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "forgets-who-waits-for-a-result",
+        COORDINATOR,
+        "An agent is forgotten that has delegated an open task.",
+        one(FORGETTING, "if agent in ledger.delegating:", "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "forgets-who-has-a-claim",
+        COORDINATOR,
+        "An agent is forgotten that has a claim.",
+        one(FORGETTING, "if claim is not None:", "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "forgets-who-has-worked",
+        COORDINATOR,
+        "An agent is forgotten that has worked on an open task.",
+        one(
+            FORGETTING,
+            "kept_by = in_the_way(ledger, agent) or works_on(ledger, agent)",
+            "kept_by = in_the_way(ledger, agent)",
+        ),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "keeps-the-secret-of-who-is-forgotten",
+        COORDINATOR,
+        "The name of a forgotten agent stays bound.",
+        one(FORGETTING, "is_unbound = is_bound and is_alone(world, agent)", "is_unbound = False"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "unbinds-the-secret-of-others",
+        COORDINATOR,
+        "With one agent the secret of all of its principal is forgotten.",
+        one(FORGETTING, "is_unbound = is_bound and is_alone(world, agent)", "is_unbound = is_bound"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "forgets-an-agent-with-its-secret",
+        COORDINATOR,
+        "Where only the secret is to be forgotten, the agent is.",
+        one(FORGETTING, "if message.secret_only:", "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "unbinds-the-secret-of-who-is-here",
+        COORDINATOR,
+        "The secret of an agent that is connected is forgotten.",
+        one(FORGETTING, "if here is not None:", "if False:"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "keeps-the-card-of-who-is-forgotten",
+        COORDINATOR,
+        "Of a forgotten agent the card stays on file.",
+        one(LEDGER, "agent = ledger.agents.pop(record.agent, None)", "agent = None"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
+        "keeps-the-refusals-of-a-forgotten-secret",
+        COORDINATOR,
+        "Who was refused for a secret that is forgotten is told of still.",
+        one(LEDGER, "ledger.impostures.pop(record.principal, None)", "ledger.impostures.get(record.principal)"),
+        broken=("REG-7",),
+        areas=("REG-7",),
     ),
     Wrong(
         "takes-no-grace-for-none-named",

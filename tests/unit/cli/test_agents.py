@@ -139,6 +139,36 @@ def test_draining_needs_the_operators_token_and_is_seen(command: Any, world: Any
     assert refused.err.startswith("a2a: forbidden: ")
 
 
+def test_an_agent_is_forgotten_and_a_lost_secret(command: Any, world: Any) -> None:
+    async def come(secret: str) -> None:
+        settings = LinkSettings(url=world.url, token=world.hosted.tokens.token, secrets={"boss": secret})
+        link = Link(settings, Identity("boss", new_suffix(), 1))
+        try:
+            await link.open()
+        finally:
+            await link.aclose()
+
+    world.call(come, "its own")
+    with pytest.raises(ConnectError, match="boss is bound to a secret"):
+        world.call(come, "a new one")
+    done = command("agent", "forget", "boss", "--secret")
+    told = "the secret of boss is forgotten: start it now, its next connection brings a new one\n"
+    assert (done.code, done.out, done.err) == (0, "", told)
+    world.call(come, "a new one")
+    shown = json.loads(command("agent", "forget", "boss", "--secret", "--json").out)
+    assert shown == {"agent": "boss", "forgotten": "secret"}
+    world.call(come, "another")
+    done = command("agent", "forget", "boss")
+    assert (done.code, done.err) == (0, "boss is forgotten\n")
+    done = command("agent", "forget", "boss")
+    assert (done.code, done.err) == (1, "a2a: nothing is known of boss\n")
+    done = command("agent", "forget", "helper")
+    assert (done.code, done.err) == (1, "a2a: denied: helper is here: stop it first\n")
+    world.hosted.tokens.token_file.with_name("operator-token").unlink()
+    done = command("agent", "forget", "boss")
+    assert (done.code, done.err.startswith("a2a: forbidden: only an operator may have boss forgotten")) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -72,6 +72,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
         linger = 2.5
         linger_contexts = 90
         keep_days = 30
+        keep_agents_days = 7
         """,
     )
     assert settings.listen == "0.0.0.0:7421"
@@ -81,6 +82,7 @@ def test_everything_it_may_say(tmp_path: Path) -> None:
     policy, websocket = settings.policy, settings.websocket
     assert (policy.namespace, policy.on_confirm_timeout, policy.children_max) == ("lab", "hold", 7)
     assert (policy.linger_ms, policy.linger_contexts_ms, policy.keep_ms) == (2_500, 90_000, 30 * 86_400_000)
+    assert policy.keep_agents_ms == 7 * 86_400_000
     assert (policy.appeal_ms, policy.appeal_irreversible_ms) == (500, 0)
     durations = policy.durations
     assert (durations.heartbeat_ms, durations.lease_ms, durations.queue_ms, durations.ask_ms) == (

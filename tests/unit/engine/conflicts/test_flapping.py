@@ -13,6 +13,7 @@ from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
     AgentFilter,
     AgentFind,
+    AgentForget,
     Bye,
     ConflictRaise,
     ConflictVote,
@@ -25,6 +26,7 @@ from a2a.protocol.messages import (
     RaisedSubject,
     Welcome,
 )
+from a2a.protocol.messages import AgentForgotten as Forgotten
 
 
 @pytest.fixture
@@ -349,6 +351,18 @@ def test_a_quarantine_of_an_agent_that_was_never_there_is_found(quarantined):
     at = records.index(record)
     difference = Replay("main").run([*records[:at], forged])
     assert difference is not None and "has said hello" in difference.expected
+
+
+def test_who_is_in_quarantine_is_not_forgotten(quarantined):
+    town, there, _ = quarantined()
+    (conflict,) = town.ledger.quarantined.values()
+    there.drop()
+    chief = town.join("chief", operator_token="op")
+    answer = chief.say(AgentForget("w"))
+    assert isinstance(answer, Error)
+    assert (answer.code, conflict in answer.detail) == (ErrorCode.DENIED, True)
+    chief.say(ConflictVote(conflict, None))
+    assert chief.say(AgentForget("w")) == Forgotten(known=True, bound=True)
 
 
 def test_an_offer_to_an_agent_in_quarantine_is_found(quarantined):

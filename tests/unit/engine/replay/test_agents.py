@@ -11,6 +11,7 @@ from a2a.engine.records import (
     CoordinatorStopped,
     MailboxAcked,
     PrincipalBound,
+    PrincipalUnbound,
     Refused,
     StatusSet,
 )
@@ -26,7 +27,9 @@ from a2a.engine.replay.run import Replay
         (lambda at: StatusSet(at, "nobody", "draining", "nobody"), "another status of nobody"),
         (lambda at: MailboxAcked(at, "w1", 10_000), "an entry that waits in the mailbox of w1"),
         (lambda at: MailboxAcked(at, "nobody", 1), "an entry that waits in the mailbox of nobody"),
-        (lambda at: AgentForgotten(at, "w1"), "a mailbox of a passing w1, for which nothing more comes"),
+        (lambda at: AgentForgotten(at, "boss"), "an agent boss that is known, and for which nothing more comes"),
+        (lambda at: AgentForgotten(at, "x", "op"), "an agent x that is known, and for which nothing more comes"),
+        (lambda at: PrincipalUnbound(at, "nobody", "op"), "nobody is bound"),
         (lambda at: Refused(at, "w1", "task.get", "not_found", "", "main-99"), "a refusal about something in memory"),
     ],
 )
