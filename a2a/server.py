@@ -428,7 +428,7 @@ class Server:
         for job in ready.jobs:
             self._bench.put(job)
         for need in ready.needs:
-            if (waiting := self._peers.get(need.connection)) is not None:
+            if (waiting := self._peers.get(need.connection)) is not None and not need.is_for_mail:
                 waiting.wait()
         if ready.records:
             if log.isEnabledFor(logging.DEBUG):
@@ -530,13 +530,15 @@ class Server:
                 found, passing = await self._find_ended(need.ended)
             else:
                 found, passing = await self._find(need), 0
-            rows = [Row(kept[0], kept.body, kept.beside, _WHAT[type(kept)]) for kept in found]
+            rows = [
+                Row(kept[0], kept.body, kept.beside, _WHAT[type(kept)], getattr(kept, "state", "")) for kept in found
+            ]
         except StoreError as error:
             log.error("the archive cannot be read: %s", error)
             rows, passing = None, 0
         self.coordinator.found(need, rows, self.clock(), passing)
         peer = self._peers.get(need.connection)
-        if peer is not None:
+        if peer is not None and not need.is_for_mail:
             peer.go_on()
         self._wake()
 

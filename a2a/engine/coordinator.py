@@ -7,7 +7,7 @@ shell appends first. `restore` folds the stored records back. Nothing here does 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from ..errors import ErrorCode
@@ -293,6 +293,9 @@ class Coordinator:
         many there are on all pages, where a page of those that ended was asked for.
         """
         now = max(now, self.ledger.at)
+        if need.is_for_mail:
+            self._mail_found(need, rows, now)
+            return
         frames, at_hand = self._waiting.end(need)
         sender = self.live.connections.get(need.connection)
         if sender is None:
@@ -304,6 +307,18 @@ class Coordinator:
             else:
                 self._take(sender, frames.popleft(), now, fetched)
             fetched = None
+
+    def _mail_found(self, need: Need, rows: Sequence[Row] | None, now: int) -> None:
+        """Send what waited for the archive, or have the peer come back for it where that could not be read."""
+        self._waiting.let_go(need)
+        connection = self.live.connections.get(need.connection)
+        if connection is None:
+            return
+        fetched = Fetched.read(rows)
+        try:
+            self._ready.frames += self._delivery.found(connection, need, fetched, now)
+        except LookupError as error:
+            self._close(connection, fetched.failure or str(error), now)
 
     def _take(self, sender: Connection, frame: Frame | BadFrame, now: int, fetched: Fetched | None = None) -> None:
         """Decide on a frame whose turn it is, or have it wait for what it is about."""
@@ -443,6 +458,10 @@ class Coordinator:
         """Return what is to be appended and sent since the last call. Append, and only then send."""
         if self.ledger.posted:
             self._ready.frames += self._delivery.outgoing(max(now, self.ledger.at))
+        for need in self._delivery.needs:
+            self._waiting.keep(need)
+            self._ready.needs.append(need)
+        self._delivery.needs.clear()
         ready, self._ready = self._ready, Ready(halt=self._ready.halt)
         return ready
 
@@ -471,7 +490,9 @@ class Coordinator:
             if fetched.failure:
                 return refuse(ErrorCode.UNAVAILABLE, fetched.failure)
             if fetched.gone and _is_about(message, fetched.gone):
-                return refuse(ErrorCode.GONE, f"task {fetched.gone[0]} ended long ago, and is not kept any more")
+                return refuse(
+                    ErrorCode.GONE, f"task {next(iter(fetched.gone))} ended long ago, and is not kept any more"
+                )
         if isinstance(message, TaskList) and fetched.views is not None:
             return self._list(message, fetched)
         if isinstance(message, ConflictList) and fetched.page is not None:
@@ -834,7 +855,7 @@ class Coordinator:
         for record, shelved in self._leaving.due(self.ledger, self._waiting.wanted, now):
             self._ready.archived.extend(shelved)
             self._commit(record)
-        if self._leaving.has_mail:
+        if self._leaving.wants_receipts:
             self._commit_all(self._delivery.receipts(now))
 
     # Sending ----------------------------------------------------------------------------------------------------------
@@ -945,7 +966,7 @@ def _goes_on(record: Record) -> bool:
     return isinstance(record, Revived) or (isinstance(record, Asked) and record.hold != "cold")
 
 
-def _is_about(message: Message, tasks: list[str]) -> bool:
+def _is_about(message: Message, tasks: Container[str]) -> bool:
     """Tell whether the message is about one of these tasks, and not only about its key."""
     if isinstance(message, ConflictRaise):
         return True  # it has no key, and names each of them

@@ -62,6 +62,8 @@ class Row(NamedTuple):
     """Empty of a task that is gone."""
     beside: Sequence[bytes] = ()
     what: What = "task"
+    state: str = ""
+    """How a task ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ class ConflictsWanted:
 
 @dataclass(eq=False, slots=True)
 class Need:
-    """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive."""
+    """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive.
+
+    Or what mail is about, where `is_for_mail`: then nothing waits but that.
+    """
 
     connection: int
     tasks: tuple[str, ...] = ()
@@ -120,6 +125,7 @@ class Need:
     conflict: str | None = None
     conflicts: ConflictsWanted | None = None
     contexts: tuple[str, ...] = ()
+    is_for_mail: bool = False
 
 
 @dataclass(slots=True)

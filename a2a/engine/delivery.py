@@ -6,15 +6,19 @@ much, and who was away for how long. What changes the ledger is returned as a re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from types import MappingProxyType
 
 from ..protocol.codec import Frame
-from ..protocol.messages import TaskOffer
+from ..protocol.messages import Message, TaskOffer
 from .agenda import Agenda
+from .decision import Need
+from .fetching import Fetched
 from .forgetting import may_forget
-from .ledger import Mailbox
+from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
 from .live import Connection, World
-from .mailbox import render
+from .mailbox import render, render_gone
 from .records import AgentForgotten, MailboxAcked, Record
 
 __all__ = ["Delivery"]
@@ -22,7 +26,9 @@ __all__ = ["Delivery"]
 _ACK_EVERY = 256
 """Mailbox entries acknowledged before that is recorded: a record each would double the ledger's appends."""
 _ACKS_APART_MS = 1_000
-"""Where mail alone keeps tasks in memory, what was acknowledged is recorded at once, but not more often than this."""
+"""Where tasks leave memory that mail is about, what was acknowledged is recorded too, but not more often than this."""
+_FETCHED_TOGETHER = 16
+"""Tasks that are fetched at once for mail about them: each may have some megabytes."""
 _LIGHT_BYTES = 512
 """Smaller payloads are not counted among what is on the wire: of those the credit for frames leaves 32 MiB at most."""
 
@@ -35,6 +41,8 @@ class Delivery:
         self._absences = Agenda[str]()
         """When each agent that has gone is given up: one with a card, and a process with an id of its own."""
         self._receipts_at = 0
+        self.needs: list[Need] = []
+        """What is to be fetched for mail about tasks that have left memory; the coordinator empties it."""
 
     def next_deadline(self) -> int | None:
         """Return when somebody is given up next, or None."""
@@ -50,9 +58,53 @@ class Delivery:
             connection, mailbox = live.agents.get(agent), ledger.mailboxes.get(agent)
             if connection is None and self._absences.at(agent) is None:
                 self.expect_back(agent, now)  # the first mail that it has came when it had gone
-            if connection is None or mailbox is None or not mailbox.entries:
+            if connection is None or mailbox is None or not mailbox.entries or connection.is_fetching:
                 continue
-            out += [(connection.id, frame) for frame in _unsent(self._world, connection, mailbox, now)]
+            out += self._sent(connection, mailbox, now)
+        return out
+
+    def found(self, connection: Connection, need: Need, fetched: Fetched, now: int) -> list[tuple[int, Frame]]:
+        """Go on with mail that waited for the archive, and return what goes out now, as `outgoing` does.
+
+        Raises:
+            LookupError: the archive has not what it should have.
+        """
+        ledger = self._world.ledger
+        connection.is_fetching = False
+        lost = next((task for task in need.tasks if task not in fetched.tasks and task not in fetched.gone), None)
+        if lost is not None and lost not in ledger.tasks:
+            raise LookupError(f"the archive has no task {lost}, about which {connection.agent} has mail")
+        mailbox = ledger.mailboxes.get(connection.agent or "")
+        if mailbox is None or not mailbox.entries:
+            return []
+        with ledger.lending(fetched.tasks.values()):
+            return self._sent(connection, mailbox, now, fetched.gone)
+
+    def _sent(
+        self, connection: Connection, mailbox: Mailbox, now: int, gone: Mapping[str, str] = MappingProxyType({})
+    ) -> list[tuple[int, Frame]]:
+        """Return what goes out on a connection, up to what has to be fetched before.
+
+        Args:
+            connection: where to.
+            mailbox: its agent's.
+            now: the current time.
+            gone: tasks of which nothing more is kept, and how each ended.
+        """
+        ledger, out = self._world.ledger, []
+        for entry in _due(self._world, connection, mailbox):
+            if entry.task in gone:
+                message = render_gone(entry, gone[entry.task])
+            elif _has_left(ledger, entry):
+                connection.is_fetching = True
+                behind = islice(mailbox.entries, entry.mseq - mailbox.entries[0].mseq, None)
+                missing = dict.fromkeys(other.task for other in behind if _has_left(ledger, other))
+                self.needs.append(Need(connection.id, tuple(islice(missing, _FETCHED_TOGETHER)), is_for_mail=True))
+                break
+            else:
+                message = render(self._world, connection.agent or "", entry, now)
+            _count_sent(self._world, connection, entry, message)
+            out.append((connection.id, Frame(f"m{entry.mseq}", message, to=connection.agent, mseq=entry.mseq)))
         return out
 
     def acknowledged(self, sender: Connection, now: int) -> list[Record]:
@@ -73,7 +125,7 @@ class Delivery:
         return [MailboxAcked(now, connection.agent or "", connection.acked_mseq)]
 
     def receipts(self, now: int) -> list[Record]:
-        """Return the records of what was acknowledged on all connections, as mail alone keeps tasks in memory."""
+        """Return the records of what was acknowledged on all connections: nobody sends that again after a restart."""
         if now - self._receipts_at < _ACKS_APART_MS:
             return []
         self._receipts_at = now
@@ -109,28 +161,34 @@ class Delivery:
                 self.expect_back(agent, now)
 
 
-def _unsent(world: World, connection: Connection, mailbox: Mailbox, now: int) -> Iterator[Frame]:
-    """Return the entries that go out now, as far as the peer's credit for frames goes, and count them as sent.
+def _due(world: World, connection: Connection, mailbox: Mailbox) -> Iterator[MailboxEntry]:
+    """Yield the entries that go out now, as far as the peer's credit for frames goes; each is counted before the next.
 
     Nor more than a connection holds: it would end over what came while its peer was away, and so would the next one.
     """
     room = world.policy.outbox_max_bytes // 2
-    agent, first = connection.agent or "", mailbox.entries[0].mseq
+    first = mailbox.entries[0].mseq
     start = connection.sent_mseq + 1 - first
     stop = min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first)
     for index in range(max(0, start), stop):
         if connection.unacked_bytes >= room:
             return
-        entry = mailbox.entries[index]
-        connection.sent_mseq = entry.mseq
-        message = render(world, agent, entry, now)
-        size = len(getattr(message, "payload", None) or b"")
-        if isinstance(message, TaskOffer) and (message.attempt > 1 or message.steers):
-            size += world.ledger.tasks[message.task].said_bytes + _left_bytes(message)
-        if size >= _LIGHT_BYTES:
-            connection.unacked.append((entry.mseq, size))
-            connection.unacked_bytes += size
-        yield Frame(f"m{entry.mseq}", message, to=agent, mseq=entry.mseq)
+        yield mailbox.entries[index]
+
+
+def _has_left(ledger: Ledger, entry: MailboxEntry) -> bool:
+    """Tell whether an entry is about a task that has left memory; a conflict stays while there is mail about it."""
+    return entry.claim is None and entry.kind not in ABOUT_CONFLICTS and entry.task not in ledger.tasks
+
+
+def _count_sent(world: World, connection: Connection, entry: MailboxEntry, message: Message) -> None:
+    connection.sent_mseq = entry.mseq
+    size = len(getattr(message, "payload", None) or b"")
+    if isinstance(message, TaskOffer) and (message.attempt > 1 or message.steers):
+        size += world.ledger.tasks[message.task].said_bytes + _left_bytes(message)
+    if size >= _LIGHT_BYTES:
+        connection.unacked.append((entry.mseq, size))
+        connection.unacked_bytes += size
 
 
 def _left_bytes(offer: TaskOffer) -> int:

@@ -77,8 +77,8 @@ class Fetched:
     """The stored forms that tasks and contexts were read from, by class and id, and what was kept beside these."""
     page: list[Conflict] | None = None
     """Of a page of conflicts: those that pass, in memory and in the archive, newest first."""
-    gone: list[str] = field(default_factory=list)
-    """Tasks that were there and are no more."""
+    gone: dict[str, str] = field(default_factory=dict)
+    """Tasks that were there and are no more, and how each ended."""
     failure: str = ""
     """Why the archive could not be read, if so."""
     views: list[tuple[int, dict[str, Any]]] | None = None
@@ -112,7 +112,7 @@ class Fetched:
         if rows is None:
             return Fetched(failure="the archive cannot be read")
         fetched = Fetched()
-        for name, body, beside, what in rows:
+        for name, body, beside, what, state in rows:
             try:
                 if what == "conflict":
                     fetched.conflicts[name] = plain.from_bytes(Conflict, body, beside)
@@ -123,7 +123,7 @@ class Fetched:
                     fetched.tasks[name] = plain.from_bytes(Task, body, beside)
                     fetched.stored[Task, name] = body, beside
                 else:
-                    fetched.gone.append(name)
+                    fetched.gone[name] = state
             except ValueError as error:
                 return Fetched(failure=f"{what} {name} cannot be read from the archive: {error}")
         return fetched
@@ -220,6 +220,10 @@ class Waiting:
         """Have a connection wait with this frame, and keep what is at hand for it."""
         self._frames[need.connection] = deque([frame])
         self._at_hand[need.connection] = at_hand
+        self.keep(need)
+
+    def keep(self, need: Need) -> None:
+        """Have what is looked up not leave memory meanwhile, should it come back."""
         for name in _names(need):
             self.wanted[name] = self.wanted.get(name, 0) + 1
 
@@ -229,11 +233,15 @@ class Waiting:
 
     def end(self, need: Need) -> tuple[deque[Frame | BadFrame], AtHand]:
         """Return the frames that waited, the one that needed it first, and what was at hand for that."""
+        self.let_go(need)
+        return self._frames.pop(need.connection), self._at_hand.pop(need.connection)
+
+    def let_go(self, need: Need) -> None:
+        """End what `keep` began."""
         for name in _names(need):
             self.wanted[name] -= 1
             if not self.wanted[name]:
                 del self.wanted[name]
-        return self._frames.pop(need.connection), self._at_hand.pop(need.connection)
 
 
 def _names(need: Need) -> tuple[object, ...]:

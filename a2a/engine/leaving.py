@@ -43,8 +43,9 @@ class Leaving:
             min(policy.linger_contexts_max, policy.contexts_max // 2),
             min(policy.linger_contexts_bytes_max, policy.contexts_max_bytes // 2),
         )
-        self.has_mail = False
-        """Whether mail alone may have kept back something that was to leave when it was looked at last."""
+        self.wants_receipts = False
+        """Whether to record what was acknowledged: tasks left that mail may be about, or mail alone may have kept a
+        conflict back, when it was looked at last."""
 
     def begin(self, ledger: Ledger) -> None:
         """Note what a start has found in memory; conflicts are noted with those that end."""
@@ -88,13 +89,14 @@ class Leaving:
             wanted: ids, and keys with their scope, that somebody waits for an answer about: these stay.
             now: the current time.
         """
-        tasks, self.has_mail = self._tasks.take(lambda task, others: fate_of(ledger, task, wanted, others), now)
+        tasks, _ = self._tasks.take(lambda task, others: fate_of(ledger, task, wanted, others), now)
+        self.wants_receipts = bool(tasks)
         if tasks:
             yield Archived(now, tasks), [shelved(ledger.tasks[name]) for name in tasks]
         conflicts: list[str] = []
         for queue in (self._closed, self._raised):
             found, has_mail = queue.take(lambda name, _: shelving.fate_of(ledger, self._policy, name, now), now)
-            self.has_mail = self.has_mail or has_mail
+            self.wants_receipts = self.wants_receipts or has_mail
             conflicts += found
         if conflicts:
             yield ConflictsArchived(now, conflicts), [shelving.shelved(ledger.conflicts[name]) for name in conflicts]

@@ -155,8 +155,8 @@ class Ledger:
         """The ids of contexts that have ever left memory, approximately."""
         self.claims = ClaimBook()
         self.patches = PatchBook()
-        self.mail: dict[str, int] = {}
-        """Task or conflict to the mailbox entries that are rendered from it and not acknowledged."""
+        self.conflict_mail: dict[str, int] = {}
+        """Conflict to the mailbox entries that are rendered from it and not acknowledged: so long it stays."""
         self.archived = KeyFilter()
         """The keys of tasks that left memory, approximately."""
         self.recalled: dict[str, None] = {}
@@ -202,10 +202,8 @@ class Ledger:
 
     def post_conflict(self, agent: str, lsn: int, kind: str, conflict: Conflict) -> None:
         """Put a notice about a conflict into an agent's mailbox."""
-        # The answers of a group are with its members, so that the task has to stay as well.
-        task = "" if conflict.candidates else conflict.task
-        self._post(agent, MailboxEntry(0, lsn, kind, task, conflict.opened_lsn))
-        _count(self.mail, conflict.id, 1)
+        self._post(agent, MailboxEntry(0, lsn, kind, "" if conflict.candidates else conflict.task, conflict.opened_lsn))
+        _count(self.conflict_mail, conflict.id, 1)
 
     def _post(self, agent: str, entry: MailboxEntry) -> None:
         mailbox = self.mailboxes.get(agent)
@@ -214,14 +212,12 @@ class Ledger:
         entry.mseq = mailbox.next_mseq
         mailbox.entries.append(entry)
         mailbox.next_mseq += 1
-        _count(self.mail, entry.task, 1)
         self.posted[agent] = None
 
     def read_mail(self, entry: MailboxEntry) -> None:
         """Count an entry that nobody will ask for any more."""
-        _count(self.mail, entry.task, -1)
         if entry.kind in ABOUT_CONFLICTS:
-            _count(self.mail, self.conflict_id_at(entry.number), -1)
+            _count(self.conflict_mail, self.conflict_id_at(entry.number), -1)
 
     def may_have_archived(self, task: str) -> bool:
         """Tell whether this may be the id of a task that was here and left."""

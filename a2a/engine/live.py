@@ -50,6 +50,8 @@ class Connection:
     """(mseq, bytes of the payload) of the heavy ones that were sent here and not acknowledged."""
     unacked_bytes: int = 0
     """How many bytes they have together."""
+    is_fetching: bool = False
+    """Whether its mail waits for the archive."""
     seen: int = 0
     asked_at: int | None = None
     """When it was last asked whether somebody is still there, as another process came; None: never."""

@@ -14,6 +14,7 @@ from ..protocol.messages import (
     TaskOffer,
     TaskReview,
     TaskRevoke,
+    TaskSettled,
     TaskSteer,
 )
 from ..protocol.states import TaskState
@@ -27,7 +28,7 @@ from .live import World
 from .results import settled_notice
 from .task_state import Result, Task
 
-__all__ = ["render"]
+__all__ = ["render", "render_gone"]
 
 
 def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
@@ -83,6 +84,11 @@ def render(world: World, agent: str, entry: MailboxEntry, now: int) -> Message:
             return _revoke(task, entry.number, now)
         case _:
             raise ValueError(f"mailbox entry {entry.mseq} of {agent} has the unknown kind {entry.kind}")
+
+
+def render_gone(entry: MailboxEntry, state: str) -> Message:
+    """Return the message for an entry about a task of which nothing is kept but how it ended. Spec READ-6, MAIL-6."""
+    return TaskSettled(entry.task, 0, state, "gone")  # type: ignore[arg-type]
 
 
 def _confirm_ms(world: World, task: Task, result: Result, now: int) -> int:

@@ -45,9 +45,9 @@ def may_leave(ledger: Ledger, task: Task, leaving: Container[str] = ()) -> bool:
     """Tell whether nobody in memory needs the task any more.
 
     A sub-task waits until its parent has ended, since every attempt at the parent is told of it; a parent leaves
-    after the last of its sub-tasks, or with it (`leaving`). Mail that is not acknowledged is rendered from it.
+    after the last of its sub-tasks, or with it (`leaving`).
     """
-    if not task.is_terminal or task.id in ledger.mail:
+    if not task.is_terminal:
         return False
     kind, _, conflict = task.scope.partition(":")
     if kind == "conflict" and conflict in ledger.open_conflicts:
@@ -74,7 +74,7 @@ def fate_of(ledger: Ledger, name: str, wanted: Container[object], leaving: Conta
         return Fate.GONE
     if task.id not in wanted and (task.scope, task.key) not in wanted and may_leave(ledger, task, leaving):
         return Fate.LEAVES
-    return Fate.UNREAD if task.id in ledger.mail else Fate.STAYS
+    return Fate.STAYS
 
 
 def shelved(task: Task) -> ArchivedTask:

@@ -51,7 +51,7 @@ class _State:
     """Skill to its agents, in their order."""
     open_tasks: list[str]
     delegating: dict[str, int]
-    mail: dict[str, int]
+    conflict_mail: dict[str, int]
     archived: KeyFilter
     recalled: list[str]
     claims: list[Claim]
@@ -85,7 +85,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         by_skill={skill: list(agents) for skill, agents in ledger.by_skill.items()},
         open_tasks=list(ledger.open_tasks),
         delegating=ledger.delegating,
-        mail=ledger.mail,
+        conflict_mail=ledger.conflict_mail,
         archived=ledger.archived,
         recalled=list(ledger.recalled),
         claims=list(ledger.claims.claims.values()),
@@ -190,7 +190,7 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
         ledger.use_context(task.context_id, 1)
         if task.on_delegator_loss != "continue":
             ledger.attached.setdefault(task.principal, {})[task.id] = task
-    ledger.mail, ledger.archived = state.mail, state.archived
+    ledger.conflict_mail, ledger.archived = state.conflict_mail, state.archived
     ledger.recalled = dict.fromkeys(state.recalled)
     ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of

@@ -595,7 +595,7 @@ class OnlyTheGoneAreForgotten(Checker):
 
 
 class OnlyTheSettledLeave(Checker):
-    """What leaves memory has ended, nobody above or below it needs it, and no mail about it waits (DURABLE-8)."""
+    """What leaves memory has ended, and nobody above or below it needs it (DURABLE-8)."""
 
     name = "DURABLE-8"
     records = (Archived, Recalled)
@@ -604,8 +604,6 @@ class OnlyTheSettledLeave(Checker):
         if isinstance(record, Recalled):
             self.hold(self.model.tasks[record.task].is_archived, f"{record.task} is recalled and had not left")
             return
-        assert self.court.coordinator is not None, "it decided"
-        mail = {entry.task for mailbox in self.court.coordinator.ledger.mailboxes.values() for entry in mailbox.entries}
         policy = self.court.policy
         early = [name for name in record.tasks if record.at - self.model.tasks[name].since < policy.linger_ms]
         there = sum(task.has_ended and not task.is_archived for task in self.model.tasks.values()) if early else 0
@@ -621,7 +619,6 @@ class OnlyTheSettledLeave(Checker):
             self.hold(parent is None or parent.has_ended, f"{name} leaves before its parent has ended")
             below = [child for child in task.children if not self.model.tasks[child].is_archived]
             self.hold(set(below) <= set(record.tasks), f"{name} leaves before {below}")
-            self.hold(name not in mail, f"{name} leaves, and somebody has mail about it")
 
 
 class OnlyClosedConflictsLeave(Checker):

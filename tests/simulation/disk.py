@@ -121,7 +121,8 @@ class Disk:
             return [Row(task.task, task.body, task.beside) for task in passing[: page.limit]]
         found = [self.archive[task] for task in need.tasks if task in self.archive]
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
-        return [*(Row(task.task, task.body, task.beside) for task in found), *find_contexts(self.contexts, need)]
+        rows = (Row(task.task, task.body, task.beside, state=task.state) for task in found)
+        return [*rows, *find_contexts(self.contexts, need)]
 
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"

@@ -26,7 +26,7 @@ def fate_of(ledger: Ledger, policy: Policy, name: str, now: int) -> Fate:
     conflict = ledger.conflicts.get(name)
     if conflict is None:
         return Fate.GONE
-    if name in ledger.mail:
+    if name in ledger.conflict_mail:
         return Fate.UNREAD
     if conflict.is_open or any(task in ledger.tasks for task in conflict.about):
         return Fate.STAYS

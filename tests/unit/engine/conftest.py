@@ -312,7 +312,7 @@ class Town:
             behind = sorted(behind, key=lambda task: -task.lsn)[: page.limit]
             return [Row(task.task, task.body, task.beside) for task in behind]
         tasks = [
-            Row(task.task, body, task.beside)
+            Row(task.task, body, task.beside, state=task.state)
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]

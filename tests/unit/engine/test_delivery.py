@@ -2,7 +2,11 @@
 
 import itertools
 
+import pytest
+
+from a2a.engine import plain
 from a2a.engine.records import AgentForgotten, MailboxAcked
+from a2a.engine.task_state import Task
 from a2a.protocol.messages import (
     Bye,
     ClaimAcquire,
@@ -96,7 +100,7 @@ def test_acknowledgements_are_recorded_now_and_then_and_at_the_end(town, boss):
     assert not town.ledger.mailboxes["w1"].entries
 
 
-def test_acknowledgements_for_which_tasks_wait_are_recorded_once_a_second(make_town):
+def test_acknowledgements_of_mail_about_tasks_that_leave_are_recorded_once_a_second(make_town):
     town = make_town(linger_ms=0)
     boss, worker = town.join("boss"), town.worker("w1", tasks=9)
     for number in range(40):
@@ -119,6 +123,114 @@ def test_a_cursor_at_the_hello_acknowledges_what_lies_before_it(town, boss):
     town.worker("w1", tasks=5, resume=Resume(2))
     assert town.said(MailboxAcked) == [MailboxAcked(town.now, "w1", 2)]
     assert [entry.mseq for entry in town.ledger.mailboxes["w1"].entries] == [3]
+
+
+# What is about tasks that have left memory ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def away(make_town):
+    """A town from which a boss went that has mail about settled tasks, all of which have left memory."""
+
+    def make(tasks=1, **policy):
+        town = make_town(**({"linger_ms": 0} | policy))
+        boss, worker = town.join("boss"), town.worker("w1", tasks=99)
+        town.names = [boss.delegate(str(number), acceptance="auto") for number in range(tasks)]
+        boss.drop()
+        for number, offer in enumerate(worker.mail()):
+            worker.report(offer, payload=b'["%d"]' % number)
+        town.pass_time(2_000)
+        assert town.ledger.tasks == {}
+        return town
+
+    return make
+
+
+def test_mail_about_a_task_that_left_is_written_from_the_archive(away):
+    town = away()
+    told = town.join("boss").mail()
+    assert [(mail.task, mail.state, mail.payload) for mail in told] == [(town.names[0], "completed", b'["0"]')]
+    assert town.ledger.tasks == {}, "it is lent, and does not come back"
+    assert town.coordinator._waiting.wanted == {}
+
+
+def test_mail_goes_on_in_order_however_much_is_fetched(away):
+    town = away(40)
+    boss = town.join("boss")
+    assert [mseq for mseq, _ in boss.mailbox] == list(range(1, 41))
+    assert [mail.task for mail in boss.mail()] == town.names
+
+
+def test_what_comes_while_mail_is_fetched_waits_behind_it(away):
+    town = away(2)
+    town.is_slow = True
+    boss = town.join("boss")
+    worker = town.worker("w2", "other")
+    task = boss.delegate("next", "other", acceptance="auto")
+    worker.report(worker.offer())
+    assert boss.mail() == []
+    (need,) = town.needs
+    assert need.tasks == tuple(town.names)
+    town.is_slow = False
+    town.look_up()
+    assert [mail.task for mail in boss.mail()] == [*town.names, task]
+
+
+def test_no_more_is_fetched_than_may_be_sent(away):
+    town = away(5)
+    boss = town.join("boss", credit=Credit(0, 2))
+    assert [mseq for mseq, _ in boss.mailbox] == [1, 2]
+    boss.acknowledge(1)
+    boss.acknowledge(2)
+    assert [mseq for mseq, _ in boss.mailbox] == [1, 2, 3, 4]
+
+
+def test_whoever_went_before_the_archive_answered_gets_its_mail_the_next_time(away):
+    town = away()
+    town.is_slow = True
+    boss = town.join("boss")
+    boss.drop()
+    again = town.join("boss")
+    town.is_slow = False
+    town.look_up()
+    assert (boss.mail(), [mail.task for mail in again.mail()]) == ([], town.names)
+    assert town.coordinator._waiting.wanted == {}
+
+
+def test_where_the_archive_cannot_be_read_the_connection_ends_and_nothing_is_passed_over(away):
+    town = away()
+    town.is_slow = True
+    for rows, reason in ((None, "the archive cannot be read"), ([], "the archive has no task main-5")):
+        boss = town.join("boss")
+        town.coordinator.found(town.needs.pop(), rows, town.now)
+        town.flush()
+        assert boss.closed.startswith(reason)
+        assert boss.mail() == []
+    town.is_slow = False
+    assert len(town.join("boss").mail()) == 1
+
+
+def test_of_a_task_that_is_gone_mail_says_how_it_ended(away):
+    town = away()
+    (name,) = town.names
+    town.archive[name] = (town.archive[name][0], b"")
+    (told,) = town.join("boss").mail()
+    assert told == TaskSettled(name, 0, "completed", "gone")
+
+
+def test_a_task_that_came_back_while_it_was_fetched_is_the_one_that_counts(away):
+    town = away()
+    (name,) = town.names
+    town.is_slow = True
+    boss = town.join("boss")
+    (need,) = town.needs
+    rows = town.stored(need)
+    town.coordinator.ledger.tasks[name] = back = plain.from_bytes(Task, rows[0].body, rows[0].beside)
+    back.settled.detail = "newer"
+    town.coordinator.found(need, [], town.now)
+    town.flush()
+    del town.coordinator.ledger.tasks[name]
+    assert [mail.detail for mail in boss.mail()] == ["newer"]
 
 
 # Who does not come back -----------------------------------------------------------------------------------------------
@@ -149,17 +261,15 @@ def test_a_process_with_mail_left_is_not_forgotten(town):
 
 def test_a_process_that_is_away_for_too_long_is_forgotten_with_its_mail(town):
     process, worker = town.join("boss#1"), town.worker("w1")
-    task = process.delegate(acceptance="auto")
+    process.delegate(acceptance="auto")
     process.drop()
     worker.report(worker.offer())
     worker.acknowledge()
     town.pass_time(town.policy.passing_ms - 1)
     assert town.said(AgentForgotten) == []
-    assert task in town.ledger.tasks, "what waits in a mailbox is rendered from it"
     town.pass_time(1)
     assert [record.agent for record in town.said(AgentForgotten)] == ["boss#1"]
-    town.pass_time(2_000)
-    assert task not in town.ledger.tasks
+    assert "boss#1" not in town.ledger.mailboxes
 
 
 def test_a_process_that_came_back_in_time_is_not_forgotten(town):

@@ -87,12 +87,12 @@ def test_a_context_leaves_by_a_clock_of_its_own():
 
 
 def test_mail_alone_keeps_one_back(leaving, ledger):
-    ledger.mail["main-k1"] = 1
-    assert (leaving.has_mail, leaves(leaving, ledger, 6_000)) == (False, [])
-    assert leaving.has_mail, "and not that of the queue looked at last"
-    del ledger.mail["main-k1"]
+    ledger.conflict_mail["main-k1"] = 1
+    assert (leaving.wants_receipts, leaves(leaving, ledger, 6_000)) == (False, [])
+    assert leaving.wants_receipts, "and not that of the queue looked at last"
+    del ledger.conflict_mail["main-k1"]
     assert leaves(leaving, ledger, 7_000) == [ConflictsArchived(7_000, ["main-k1"])]
-    assert not leaving.has_mail
+    assert not leaving.wants_receipts
 
 
 def test_one_that_has_left_already_is_passed_over(leaving, ledger):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from a2a.engine import plain, retention
+from a2a.engine import leaving, plain, retention
 from a2a.engine.records import Archived, MailboxAcked, Recalled
 from a2a.engine.retention import Fate, Retention, may_leave
 from a2a.engine.task_state import Task
@@ -140,17 +140,22 @@ def test_those_for_whom_there_is_no_room_leave_together_and_not_one_by_one(make_
 def test_those_for_whom_there_is_no_room_and_who_cannot_leave_are_not_looked_at_all_the_time(make_town):
     town = make_town(linger_ms=600_000, linger_tasks_max=1)
     boss, worker = town.join("boss"), town.worker("w1", tasks=8)
-    tasks = [done(boss, worker, f"k{number}") for number in range(4)]
-    worker.acknowledge()
+    above = boss.delegate("above")
+    offer = worker.offer()
+    worker.beat(offer)
+    for number in range(4):
+        worker.say(TaskDelegate(f"k{number}", {"skill": "echo"}, parent=Held(above, offer.fence)))
+        worker.report(worker.offer(), "rejected")
     town.pass_time(500)
     looks = []
     for _ in range(6):
+        worker.beat(offer)
         due = town.coordinator.next_deadline()
         looks.append(due - town.now)
         town.pass_time(due - town.now)
-    assert list(town.ledger.tasks) == tasks, "their mail was not read"
+    assert len(town.ledger.tasks) == 5, "the task above them is open"
     assert min(looks) >= 250
-    boss.acknowledge()
+    boss.cancel(above, "kill")
     town.pass_time(5_000)
     assert len(town.ledger.tasks) == 1
 
@@ -168,17 +173,14 @@ def test_of_those_for_whom_there_is_no_room_a_bounded_number_is_looked_at_at_onc
     assert len(looks) == 256
 
 
-def test_a_task_stays_while_somebody_has_not_read_its_mail(town, boss, worker):
+def test_a_task_leaves_also_where_somebody_has_not_read_its_mail(town, boss, worker):
     task = done(boss, worker)
-    worker.acknowledge()
-    town.pass_time(60_000)
-    assert task in town.ledger.tasks
-    boss.acknowledge()
-    town.pass_time(6_000)
+    boss.drop()
+    town.pass_time(LINGER + 500)
     assert task not in town.ledger.tasks
 
 
-def test_what_was_read_is_recorded_where_a_task_waits_for_that(town, boss, worker):
+def test_what_was_read_is_recorded_where_a_task_leaves(town, boss, worker):
     done(boss, worker)
     read_all(boss, worker)
     assert town.said(MailboxAcked) == []
@@ -186,25 +188,27 @@ def test_what_was_read_is_recorded_where_a_task_waits_for_that(town, boss, worke
     assert {record.agent for record in town.said(MailboxAcked)} == {"boss", "w1"}
 
 
-def test_a_task_that_waits_is_not_looked_at_all_the_time(town, boss, worker):
-    done(boss, worker)
-    worker.acknowledge()
-    town.pass_time(LINGER + 500)
+def test_a_task_that_waits_is_not_looked_at_all_the_time(town, boss, worker, monkeypatch):
     looks = []
-    for _ in range(3):
-        due = town.coordinator.next_deadline()
-        looks.append(due - town.now)
-        town.pass_time(due - town.now)
-    assert min(looks) >= 1_000
+    monkeypatch.setattr(leaving, "fate_of", lambda *given: looks.append(town.now) or retention.fate_of(*given))
+    above = boss.delegate("above")
+    offer = worker.offer()
+    worker.beat(offer)
+    worker.say(TaskDelegate("below", {"skill": "echo"}, parent=Held(above, offer.fence)))
+    worker.report(worker.offer(), "rejected")
+    for _ in range(10):
+        worker.beat(offer)
+        town.pass_time(1_000)
+    assert len(town.ledger.tasks) == 2
+    assert 3 < len(looks) < 12
 
 
 def test_an_open_task_stays(town, boss, worker):
     task = boss.delegate("k")
     offer = worker.offer()
-    town.pass_time(2_500)
-    worker.beat(offer)
-    town.pass_time(2_500)
-    worker.beat(offer)
+    for _ in range(4):
+        worker.beat(offer)
+        town.pass_time(2_500)
     assert task in town.ledger.tasks
     assert town.said(Archived) == []
 

@@ -1,0 +1,2 @@
+-- Tasks leave memory while there is mail about them. The tables are the same; a version that knows nothing of it would
+-- look for these tasks in memory, and so must not have the ledger.
