@@ -15,6 +15,10 @@ __all__ = ["new_loop", "run", "running_loop", "stop_on_signals"]
 
 T = TypeVar("T")
 
+_ONE_WISH = 0.2
+"""Seconds in which signals are one: `timeout` and others send theirs to the process, and to its group that it is in.
+Nobody types Ctrl-C twice as quickly, and means it."""
+
 
 def new_loop() -> asyncio.AbstractEventLoop:
     """Return a new event loop, the fastest there is here."""
@@ -64,13 +68,16 @@ def _fill_streams() -> None:
 async def stop_on_signals(
     stop: anyio.Event, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
-    """Set `stop` at the first SIGTERM or Ctrl-C; the second one ends the process at once.
+    """Set `stop` at the first SIGTERM or Ctrl-C; the second one, unless it comes with the first, ends the process.
 
     Begun with `TaskGroup.start`, it listens when that returns: say only then that the process is ready.
     """
+    told_at: float | None = None
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()
         async for number in signals:
-            if stop.is_set():
+            now = anyio.current_time()
+            if stop.is_set() and (told_at is None or now - told_at >= _ONE_WISH):
                 os._exit(128 + number)
+            told_at = told_at or now
             stop.set()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -68,3 +72,52 @@ async def look():
 os._exit(0 if all(run(look)) else 1)
 """
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+STOPPED = """
+import anyio
+from a2a.loop import run, stop_on_signals
+async def work():
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        await group.start(stop_on_signals, stop)
+        print("ready", flush=True)
+        await stop.wait()
+        print("stopping", flush=True)
+        await anyio.to_thread.run_sync(input)
+        group.cancel_scope.cancel()
+run(work)
+"""
+
+
+@pytest.fixture
+def stopped() -> Iterator[subprocess.Popen[str]]:
+    """A process that listens for signals, and once it is told to stop ends at a line of input."""
+    code = [sys.executable, "-c", STOPPED]
+    with subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_two_signals_at_once_are_one_wish_to_end(stopped: subprocess.Popen[str]) -> None:
+    # Two of a kind may be one for the system, so that these are of both.
+    os.kill(stopped.pid, signal.SIGTERM)
+    os.kill(stopped.pid, signal.SIGINT)
+    out, _ = stopped.communicate("\n", timeout=30)
+    assert (out, stopped.returncode) == ("stopping\n", 0)
+
+
+def test_a_second_signal_later_ends_the_process_at_once(stopped: subprocess.Popen[str]) -> None:
+    os.kill(stopped.pid, signal.SIGINT)
+    assert stopped.stdout is not None
+    assert stopped.stdout.readline() == "stopping\n"
+    deadline = time.monotonic() + 30
+    while stopped.poll() is None and time.monotonic() < deadline:
+        os.kill(stopped.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            stopped.wait(0.3)
+    assert stopped.returncode == 128 + signal.SIGTERM
