@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -77,6 +78,12 @@ class Definition:
     """Agent id to the module that runs it."""
     optional: Mapping[str, str] = field(default_factory=dict)
     """The same for agents that are started only where somebody adds them by name."""
+    needs: tuple[str, ...] = ()
+    """Packages that its agents use, by the names they are imported by, and that this one does without."""
+
+    def missing(self) -> list[str]:
+        """Return which of the packages that its agents use are not installed here."""
+        return [name for name in self.needs if find_spec(name) is None]
 
     def including(self, names: Iterable[str]) -> Definition:
         """Return the squad with some of its optional agents.
@@ -138,7 +145,8 @@ def load(name: str) -> Definition:
     try:
         described: Any = importlib.import_module(module).SQUAD
         agents, optional = dict(described["agents"]), dict(described.get("optional", {}))
-        return Definition(str(described["name"]), str(described["skill"]), agents, optional)
+        needs = tuple(map(str, described.get("needs", ())))
+        return Definition(str(described["name"]), str(described["skill"]), agents, optional, needs)
     except ImportError as exc:
         raise SquadError(f"there is no squad {name}: {exc}") from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
@@ -313,8 +321,13 @@ async def bring_up(
         say: told what is going on, for people.
 
     Raises:
-        SquadError: it is up there already, or does not start.
+        SquadError: it is up there already, misses packages, or does not start.
     """
+    if missing := definition.missing():
+        raise SquadError(
+            f"the squad {definition.name} needs {', '.join(missing)}, not installed for {sys.executable} "
+            "(the extra `squad` has all that the squads of this distribution need)"
+        )
     home = home_of(definition.name, place.url)
     state = StateFile(home / "state.json")
     if not state.acquire():

@@ -21,6 +21,7 @@ import click
 from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir, load_tokens, state_dir
 from ..engine.records import from_bytes
 from ..errors import ConnectError, StoreError, StoreLocked, StoreTooOld
+from ..squads import SquadError, load
 from ..stores.database import check
 from ..stores.lock import check_free
 from ..stores.reader import LedgerReader
@@ -241,3 +242,10 @@ def helpers() -> Iterator[Finding]:
     for program, use in (("git", "the squad works on repositories"), ("unshare", "the squad's sandbox")):
         at = shutil.which(program)
         yield Finding(program, "ok" if at else "note", at or f"not found: {use}")
+    try:
+        missing = load("maintenance").missing()
+    except SquadError as error:  # it is of another distribution's name, or was left out
+        yield Finding("the squad's tools", "note", str(error))
+        return
+    lacks = f"not installed: {', '.join(missing)}; `a2a run` needs them ({DISTRIBUTION}[squad])"
+    yield Finding("the squad's tools", "note" if missing else "ok", lacks if missing else "installed")

@@ -28,5 +28,6 @@ SQUAD: Final[dict[str, Any]] = {
     "skill": "maintain",
     "agents": _modules(AGENTS),
     "optional": _modules(ON_DEMAND),
+    "needs": ("ruff", "pyupgrade", "libcst", "bandit"),
 }
 """What `a2a squad up maintenance` keeps running: agent id to the module that is the agent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def test_the_maintenance_squad_is_known_by_its_name() -> None:
     assert definition.skill == "maintain"
     assert {"lead", "judge", "coder-libcst"} <= set(definition.agents)
     assert "coder-model" in definition.optional
+    assert "ruff" in definition.needs
+    assert definition.missing() == []
     assert not set(definition.optional) & set(definition.agents), "they have to be asked for"
 
 
@@ -227,6 +230,16 @@ async def test_an_agent_that_dies_as_soon_as_it_starts_is_told_with_its_last_wor
             with pytest.raises(SquadError, match="dead does not start: .*no disk is left"):
                 async with bring_up(load("broken_squad"), Place(hosted.url)):
                     pass
+    assert known() == []
+
+
+async def test_a_squad_without_the_packages_it_needs_is_not_begun(tiny: Definition) -> None:
+    needy = replace(tiny, needs=("json", "not_there", "nor_this"))
+    with pytest.raises(
+        SquadError, match=r"the squad tiny needs not_there, nor_this, not installed for .*extra `squad`"
+    ):
+        async with bring_up(needy, Place(free_url(), starts_coordinator=True)):
+            pytest.fail("it is up")
     assert known() == []
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from a2a import connect
+from a2a import squads as squads_module
 from a2a.cli import doctor as doctor_module
 from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, state
 from a2a.credentials import coordinator_dir, provide_tokens, state_dir
@@ -226,6 +227,23 @@ def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     found = {item.what: item for item in helpers()}
     assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")
+
+
+def test_tools_of_the_squad_that_are_missing_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {item.what: item for item in helpers()}
+    assert found["the squad's tools"].verdict == "ok"
+    monkeypatch.setattr(squads_module, "find_spec", lambda name: None)
+    found = {item.what: item for item in helpers()}
+    assert (found["the squad's tools"].verdict, found["the squad's tools"].detail) == (
+        "note", "not installed: ruff, pyupgrade, libcst, bandit; `a2a run` needs them (a2a-coordinator[squad])"
+    )  # fmt: skip
+
+
+def test_without_the_squad_its_tools_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "reference_agents.maintenance", None)
+    [found] = [item for item in helpers() if item.what == "the squad's tools"]
+    assert found.verdict == "note"
+    assert "there is no squad maintenance" in found.detail
 
 
 def test_a_state_directory_that_is_a_file_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
