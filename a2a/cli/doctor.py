@@ -181,7 +181,9 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
             has_token = connection.token or os.environ.get("A2A_TOKEN") or load_tokens(connection.url)
             hint = "" if has_token else " (no token for it here: --token-file, A2A_TOKEN)"
             return Finding(what, "wrong", f"{error}{hint}")
-        return Finding(what, "wrong" if is_named else "note", f"{error}; `a2a dev` starts one")
+        # Where something else listens, or a coordinator that cannot be trusted, another has no room.
+        hint = "; `a2a dev` starts one" if str(error).startswith("nothing listens") else ""
+        return Finding(what, "wrong" if is_named else "note", f"{error}{hint}")
 
 
 def ledger(path: Path) -> Iterator[Finding]:

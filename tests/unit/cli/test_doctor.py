@@ -6,8 +6,10 @@ import errno
 import importlib.metadata
 import json
 import os
+import socket
 import sqlite3
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,21 @@ def test_that_no_coordinator_runs_is_wrong_where_one_was_named(command: Any, mon
     option = next(parameter for parameter in doctor_module.doctor.params if parameter.name == "url")
     monkeypatch.setattr(option, "default", URL)
     assert command("doctor").code == 0
+
+
+def test_where_something_else_listens_no_other_is_advised(command: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor() as pool:
+
+        def hang_up() -> None:
+            taken.accept()[0].close()
+
+        answered = pool.submit(hang_up)
+        done = command("doctor", "--json", "--url", f"ws://127.0.0.1:{taken.getsockname()[1]}")
+        answered.result(timeout=30)
+    [found] = [found for found in map(json.loads, done.out.splitlines()) if found["what"] == "coordinator"]
+    assert found["verdict"] == "wrong"
+    assert "did not answer as a coordinator does" in found["detail"]
+    assert "a2a dev" not in found["detail"]
 
 
 def test_a_token_that_is_missing_or_wrong_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
