@@ -22,6 +22,7 @@ from a2a import Agent, Client, Policy
 from a2a.testing import squad
 
 from . import AGENTS, SQUAD
+from .folder import list_folder
 from .lead import CITED_MAX, SKILL
 from .questions import DOCUMENTS, QUESTIONS, Question, read_questions
 
@@ -117,11 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="write the ranks as one JSON object")
     options = parser.parse_args(arguments)
     questions = read_questions(options.questions)
+    folder, only = options.folder.resolve(), options.only or DOCUMENTS
+    if not folder.is_dir():
+        parser.error(f"--folder: {folder} is no folder")
+    if not list_folder(str(folder), only)[0]:
+        # Each of all these tasks would look through the whole folder for nothing; an installation has no documents.
+        parser.error(f"--folder: {folder} has none of {', '.join(only)}")
 
     async def run() -> dict[str, list[int | None]]:
         # A test's durations are too short for agents that share one process, and its time.
         async with squad(*load_agents(), policy=Policy()) as up:
-            return await evaluate(up.client, questions, options.folder.resolve(), options.only or DOCUMENTS)
+            return await evaluate(up.client, questions, folder, only)
 
     ranks = asyncio.run(run())
     print(json.dumps(ranks) if options.json else "\n".join(table(questions, ranks)))

@@ -64,3 +64,17 @@ def test_the_command_ends_with_1_where_the_squad_is_not_ahead(
 def test_the_squad_is_ahead_on_the_questions_about_this_repository(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0, "the squad is no better than its best retriever alone"
     assert "the squad" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [("", " has none of README.md, spec/v1/protocol.md"), ("nowhere", "nowhere is no folder")]
+)
+def test_a_folder_without_the_documents_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, folder: str, why: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--folder", str(tmp_path / folder)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert f"--folder: {tmp_path}" in said
+    assert why in said
