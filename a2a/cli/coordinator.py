@@ -298,6 +298,8 @@ def _server_context(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key)
     except OSError as error:
+        if settings.tls_key is None and b"PRIVATE KEY-----" not in settings.tls_cert.read_bytes():
+            raise click.UsageError(f"--tls-cert {settings.tls_cert} has no key in it: expected --tls-key") from error
         together = ", ".join(f"{option} {path}" for option, path in named.items())
         raise click.UsageError(f"{together}: {error}") from error
     return context

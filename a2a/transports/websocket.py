@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -213,7 +214,7 @@ async def connect(
         raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
     except SSLError as exc:
         is_unknown = isinstance(exc, SSLCertVerificationError) and exc.verify_code in _NOBODY_VOUCHES
-        hint = "; SSL_CERT_FILE names others to trust" if is_unknown else ""
+        hint = _whom_to_trust() if is_unknown else ""
         raise ConnectError(f"{url} could not be connected to securely: {exc}{hint}") from exc
     except ConnectionRefusedError as exc:
         raise ConnectError(f"nothing listens at {where}", is_absent=True) from exc
@@ -228,6 +229,20 @@ async def connect(
     finally:
         if not is_done:
             handshake.abort()
+
+
+def _whom_to_trust() -> str:
+    """Return how to have others trusted, or why whom the environment names are not: OpenSSL passes over such a file."""
+    named = os.environ.get("SSL_CERT_FILE")
+    if not named:
+        return "; SSL_CERT_FILE names others to trust"
+    try:
+        with open(named, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - what ends it may be no path
+            has_one = any("-----BEGIN " in line and "CERTIFICATE-----" in line for line in file)
+    except (OSError, ValueError) as exc:
+        return f"; SSL_CERT_FILE names {named}, which cannot be read: {getattr(exc, 'strerror', None) or exc}"
+    lacks = "by whom it is not issued" if has_one else "which holds no certificate"
+    return f"; SSL_CERT_FILE names {named}, {lacks}"
 
 
 class _ServerHandshake(asyncio.Protocol):

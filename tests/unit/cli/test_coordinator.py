@@ -74,6 +74,9 @@ def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tm
     assert done.err.endswith(f"Error: --tls-key {key}: No such file or directory\n")
     key.write_text("not a key")
     assert f"Error: --tls-cert {cert}, --tls-key {key}: " in command(*arguments).err
+    assert f"Error: --tls-cert {cert} has no key in it: expected --tls-key\n" in command(*arguments[:-2]).err
+    cert.write_text("-----BEGIN PRIVATE KEY-----\nthat is none\n")
+    assert f"Error: --tls-cert {cert}: " in command(*arguments[:-2]).err
 
 
 def test_links_in_a_circle_are_told_before_anything_is_made(command: Any, tmp_path: Path) -> None:

@@ -330,13 +330,36 @@ async def test_what_is_written_last_in_tls_arrives(secured, trusting, make_recor
         await recorder.until_closed()
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(secured, make_recorder):
+async def test_a_certificate_that_nobody_vouches_for_is_refused(secured, make_recorder, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     recorder = make_recorder()
     async with secured("127.0.0.1") as listener:
         with pytest.raises(ConnectError, match=r"could not be connected to securely: .*; SSL_CERT_FILE names others"):
             await connect(listener.url, recorder)
         assert listener.recorders == []
     assert recorder.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "which cannot be read: No such file or directory"),
+        ("-----BEGIN PRIVATE KEY-----\n", "which holds no certificate"),
+        (trustme.CA().cert_pem.bytes().decode(), "by whom it is not issued"),
+    ],
+    ids=["no file", "a key", "somebody else"],
+)
+async def test_where_those_to_trust_are_named_in_vain_it_is_said_why(
+    secured, make_recorder, monkeypatch, tmp_path, text, why
+):
+    trusted = tmp_path / "trusted.pem"
+    if text is not None:
+        trusted.write_text(text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with secured("127.0.0.1") as listener:
+        with pytest.raises(ConnectError) as refused:
+            await connect(listener.url, make_recorder())
+    assert str(refused.value).endswith(f"; SSL_CERT_FILE names {trusted}, {why}")
 
 
 async def test_a_certificate_for_another_name_is_refused(secured, trusting, make_recorder):
