@@ -5,7 +5,7 @@ import struct
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
@@ -23,6 +23,7 @@ def frame(opcode: Opcode, data: bytes, *, mask: bool = True, fin: bool = True) -
     return Frame(opcode, data, fin).serialize(mask=mask)
 
 
+@settings(deadline=None)
 @given(FRAMES, st.booleans(), st.lists(st.integers(0, 200_000), max_size=12))
 def test_frames_come_out_whole_wherever_the_bytes_were_parted(frames, mask, places):
     raws = []
