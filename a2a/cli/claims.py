@@ -88,9 +88,14 @@ def _note(shown: dict[str, Any]) -> str:
     if shown.get("recalled"):
         return f"called back: {shown['recalled']}"
     if shown["state"] == "waiting":
-        whom = ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
-        return f"waits for {whom}" + (f" and {shown['waitsForMore']} more" if "waitsForMore" in shown else "")
+        return f"waits for {in_its_way(shown)}"
     return f"for {duration(shown['ttlMs'] / 1000)} more" if "ttlMs" in shown else ""
+
+
+def in_its_way(shown: dict[str, Any]) -> str:
+    """Return which names a claim in line waits for, and who has them or is before it."""
+    whom = ", ".join(f"{one['name']} of {_owner(one)}" for one in shown["waitsFor"])
+    return whom + (f" and {shown['waitsForMore']} more" if "waitsForMore" in shown else "")
 
 
 @claim.command("release")

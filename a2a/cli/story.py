@@ -37,6 +37,7 @@ __all__ = [
     "seconds_between",
     "shortened",
     "told_when_nobody",
+    "who_is_missing",
 ]
 
 ENDED = frozenset(state.value for state in TERMINAL)
@@ -203,7 +204,7 @@ async def told_when_nobody(
             except TimeoutError:
                 missing = ""
                 with contextlib.suppress(A2AError):  # without the hint the task goes on as well
-                    missing = await _missing(client, skill, to)
+                    missing = await who_is_missing(client, skill, to)
                 if missing:
                     say(f"{missing}; it waits")
                     return
@@ -217,7 +218,7 @@ async def told_when_nobody(
         await asyncio.wait([looking])
 
 
-async def _missing(client: Client, skill: str, to: str | None) -> str:
+async def who_is_missing(client: Client, skill: str, to: str | None) -> str:
     """Return who is not here that a task for this skill needs; empty where somebody is."""
     here = [agent for agent in await client.find(skill, agent=to) if agent.status != "away"]
     if here:

@@ -12,10 +12,11 @@ import click
 
 from ..client import Client
 from ..content import artifacts_value
-from ..delegator import TaskEvent
+from ..delegator import AgentInfo, TaskEvent
 from ..errors import Overruled, StaleBasis, TaskCanceled, TaskFailed, TaskRejected
 from ..protocol.states import OUTSIDE, TaskState
 from .asking import ask_person, can_ask, choose, how_to_fill, question_lines
+from .claims import in_its_way
 from .exits import Failure
 from .groups import Group
 from .identifiers import SKILL, TASK
@@ -30,12 +31,17 @@ from .story import (
     refused_lines,
     seconds_between,
     shortened,
+    who_is_missing,
 )
 from .values import checked, parse_value
 
 __all__ = ["answer", "task"]
 
 _TASK = click.argument("task_id", metavar="TASK", type=TASK)
+AT_WORK = frozenset({TaskState.LEASED, TaskState.PARKED, TaskState.CANCELING})
+"""States in which an attempt is under way, of which it is told how far it is."""
+AGENTS_SHOWN = 5
+"""Agents that are named of those a task waits for."""
 
 
 @click.group(cls=Group)
@@ -107,16 +113,23 @@ def list_tasks(
 @_TASK
 @common_options()
 def show_task(common: Common, task_id: str) -> None:
-    """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what."""
+    """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what.
+
+    Of a queued task it tells what it waits for.
+    """
 
     async def work(client: Client) -> None:
         shown = await client.get(task_id)
+        waits = await _waits_for(client, shown)
         events = [event async for event in _history(client, shown)]
         if common.out.as_json:
-            common.out.record({**shown, "events": [event_record(event) for event in events]})
+            told = {**shown, "events": [event_record(event) for event in events]}
+            common.out.record(told | {"waits": waits} if waits else told)
             return
         for line in _head(shown):
             common.out.line(line)
+        if waits:
+            common.out.line(escape(f"  waits      {waits}"))
         for contradiction in await client.conflicts(task=task_id):
             common.out.line(f"  conflict   {_in_short(contradiction)}")
         for event in events:
@@ -143,7 +156,12 @@ def _head(shown: dict[str, Any]) -> list[str]:
         lines.append(f"  redrives   {metadata['redriveOf']}")
     if "budget" in metadata or "usage" in metadata:
         lines.append(f"  used       {_used(metadata)}")
+    lines += _asked_beside_the_skill(metadata["spec"])
     lines.append(f"  input      {shortened(metadata['input'])}")
+    if "progress" in metadata and metadata["state"] in AT_WORK:
+        share, note = metadata["progress"].get("progressBp"), metadata["progress"]["note"]
+        told = "" if share is None else f"{share / 10_000:.0%}"
+        lines.append(f"  progress   {told} {shortened(note)}".rstrip())
     lines += [f"  asks       {shortened(asked['question'])}" for asked in metadata["asks"] if asked["isOpen"]]
     if shown["artifacts"]:
         lines.append(f"  result     {shortened(artifacts_value(shown['artifacts']))}")
@@ -162,6 +180,55 @@ def _head(shown: dict[str, Any]) -> list[str]:
     ]
     lines += refused_lines(metadata.get("refused", ()))
     return [escape(line) for line in lines]
+
+
+def _asked_beside_the_skill(spec: dict[str, Any]) -> list[str]:
+    """Return what decides by whom and when a task is done, a line each."""
+    lines = []
+    if requires := spec.get("requires"):
+        lines.append(f"  requires   {shortened(requires)}")
+    if resources := spec.get("resources"):
+        shared = {"x": "", "s": " (shared)"}
+        names = [resource["name"] + shared[resource.get("mode", "x")] for resource in resources]
+        lines.append(f"  claims     {shortened(' '.join(names))}")
+    if copies := spec.get("redundancy"):
+        lines.append(f"  copies     {copies['n']}")
+    if priority := spec.get("priority"):
+        lines.append(f"  priority   {priority}")
+    return lines
+
+
+async def _waits_for(client: Client, shown: dict[str, Any]) -> str:
+    """Return for whom or what a queued task waits, as far as it can be seen; empty where it is not queued."""
+    metadata = shown["metadata"]
+    if metadata["state"] != TaskState.QUEUED:
+        return ""
+    skill, requires = metadata["skill"], metadata["spec"].get("requires", {})
+    if missing := await who_is_missing(client, skill, requires.get("agent")):
+        return missing
+    for claim in await client.claims(task=shown["id"]):
+        if claim["state"] == "waiting":
+            return f"for {in_its_way(claim)}"
+    wanted = {"agent": requires.get("agent"), "media_type": requires.get("mediaType")}
+    found = await client.find(skill, tags=requires.get("tags", ()), labels=requires.get("labels"), **wanted)
+    here = [one for one in found if one.status != "away" and one.agent_id not in requires.get("exclude", ())]
+    if not here:
+        return f"no agent that is here offers {skill} as it requires"
+    told = [_keeps_it(one) for one in here]
+    return f"for {', '.join(told[:AGENTS_SHOWN])}" + (
+        f" and {len(told) - AGENTS_SHOWN} more" if told[AGENTS_SHOWN:] else ""
+    )
+
+
+def _keeps_it(agent: AgentInfo) -> str:
+    """Return why an agent has not begun what it could do."""
+    if agent.quarantine is not None:
+        return f"{agent.agent_id} (gets no offers: {agent.quarantine['conflict']})"
+    if agent.status != "ready":
+        return f"{agent.agent_id} (is {agent.status})"
+    if len(agent.holding) >= agent.credit:
+        return f"{agent.agent_id} (holds {len(agent.holding)} of {agent.credit} tasks)"
+    return f"{agent.agent_id} (has room: asked again after a pause, or barred from it)"
 
 
 def _in_short(contradiction: dict[str, Any]) -> str:

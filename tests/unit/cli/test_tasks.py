@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import connect
+import a2a.sync
+from a2a import Agent, TaskContext, connect
 from a2a.cli import tasks as tasks_module
+from a2a.delegator import AgentInfo
 from a2a.protocol.states import TaskState
 
 
@@ -99,6 +103,92 @@ def test_the_story_of_a_task_under_way_ends_where_it_is(command: Any, world: Any
         .endswith("delegated by " + _owner(command, task))
     )
     assert len(command("task", "events", task, "--timeout", "5").out.splitlines()) == 1
+
+
+@pytest.fixture
+def helper(helper: Agent, gate: Any) -> Agent:
+    """One that says how far it is, and waits."""
+
+    @helper.skill
+    async def read(task: TaskContext) -> None:
+        await task.progress(0.25, "page\x1b 3")
+        gate.begun.set()
+        await gate.open.wait()
+
+    return helper
+
+
+def test_how_far_the_work_is_stands_in_its_story(command: Any, world: Any, gate: Any) -> None:
+    task = delegated(command, "read")
+    world.call(gate.begun.wait)
+
+    async def until_told() -> None:
+        async with connect(world.url) as client, aclosing(client.watch(task)) as events:
+            async for event in events:
+                if event.kind == "progress":
+                    return
+
+    anyio.run(until_told)
+    assert "  progress   25% page\\x1b 3" in command("task", "show", task).out.splitlines()
+    world.call(gate.open.set)
+    assert command("task", "result", "--wait", task, "-q", "--timeout", "20").code == 0
+    assert "progress" not in command("task", "show", task).out
+
+
+@pytest.mark.parametrize(
+    ("words", "waits"),
+    [
+        (("nobody_has_this",), "no agent that is here offers nobody_has_this"),
+        (("read", "--to", "ghost"), "no agent ghost is here"),
+        (("count_words", "text=a", "--resource", "repo/a"), "for repo/a of holder#"),
+    ],
+)
+def test_what_a_queued_task_waits_for_is_told(command: Any, world: Any, words: tuple[str, ...], waits: str) -> None:
+    with a2a.sync.connect(world.url, name="holder") as holder, holder.claim("repo/a"):
+        task = delegated(command, *words)
+        assert f"\n  waits      {waits}" in command("task", "show", task).out
+        assert json.loads(command("task", "show", task, "--json").out)["waits"].startswith(waits)
+
+
+def test_what_a_task_requires_is_told_and_who_is_not_that(command: Any, world: Any) -> None:
+    async def delegate() -> tuple[str, str]:
+        async with connect(world.url) as client:
+            asked = client.delegate("read", labels={"room": "red"}, priority=7)
+            copied = client.delegate("nobody_has_this", copies=3, resources=[("repo/a", "s"), "repo/b"])
+            async with asked as red, copied as copies:
+                return red.id, copies.id
+
+    red, copies = anyio.run(delegate)
+    lines = command("task", "show", red).out.splitlines()
+    assert '  requires   {"labels": {"room": "red"}}' in lines
+    assert "  priority   7" in lines
+    assert "  waits      no agent that is here offers read as it requires" in lines
+    lines = command("task", "show", copies).out.splitlines()
+    assert "  copies     3" in lines
+    assert "  claims     repo/a (shared) repo/b" in lines
+    assert not [line for line in lines if "waits" in line], "its copies do"
+
+
+def test_agents_that_could_begin_are_told_with_what_keeps_them(command: Any, world: Any) -> None:
+    assert command("agent", "drain", "helper").code == 0
+    task = delegated(command, "read")
+    assert "  waits      for helper (is draining)" in command("task", "show", task).out.splitlines()
+    command("task", "cancel", task)
+    assert "waits" not in command("task", "show", task).out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, "ann (has room: asked again after a pause, or barred from it)"),
+        ({"holding": ("main-1", "main-2")}, "ann (holds 2 of 2 tasks)"),
+        ({"status": "draining"}, "ann (is draining)"),
+        ({"quarantine": {"conflict": "main-k7", "left": 12.0}}, "ann (gets no offers: main-k7)"),
+    ],
+)
+def test_what_keeps_an_agent_from_a_task(more: dict[str, Any], told: str) -> None:
+    ann = AgentInfo("ann", {}, "ready", {}, 2, (), 0.1)
+    assert tasks_module._keeps_it(replace(ann, **more)) == told
 
 
 def _owner(command: Any, task: str) -> str:
