@@ -20,12 +20,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Final, Literal
 
 import anyio
 import anyio.abc
 
-__all__ = ["Program", "Running", "Supervisor", "supervise", "to_state"]
+__all__ = ["TETHER", "Program", "Running", "Supervisor", "supervise", "tied", "to_state"]
 
 BACKOFF = (0.1, 10.0)
 """First and longest pause before a program is started again, in seconds."""
@@ -34,9 +34,16 @@ STEADY = 10.0
 GRACE = 5.0
 """Seconds a program gets to end after SIGTERM. What the squad holds is safe in the ledger, so nobody needs more."""
 TETHER = Path(__file__).with_name("tether.py")
+_TETHER: Final = TETHER.read_text(encoding="utf-8")
+"""Kept: where another version is installed beside programs that run, the file is away for a while, or another."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 State = Literal["starting", "running", "waiting", "stopped"]
+
+
+def tied(*command: str) -> list[str]:
+    """Return the command line of a program that ends with this process; see `tether` for `--group` before it."""
+    return [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +192,7 @@ class Supervisor:
         running = self.programs[program.name]
         with self._open_log(program.name) as log:
             process = await anyio.open_process(
-                [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *program.command],
+                tied(*program.command),
                 env={**(os.environ if self._env is None else self._env), **program.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log if program.on_ready is None else subprocess.PIPE,

@@ -1,9 +1,10 @@
 """Tie a program to its supervisor's life, then become that program.
 
-A stand-alone script of the standard library; `supervisor` runs it by path: `python -I -S tether.py PID COMMAND...`. The
-process keeps its id, so whoever looks sees the program itself. However the supervisor ends, `kill -9` included, the
-program is killed: on Linux by the kernel, elsewhere by a small process that looks once a second. With `--group` behind
-the PID what the program has started and left in its group is killed with it, however the program ends.
+A stand-alone script of the standard library: `python -I -S tether.py PID COMMAND...`. `supervisor` runs its text, which
+no update of this package takes away. The process keeps its id, so whoever looks sees the program itself. However the
+supervisor ends, `kill -9` included, the program is killed: on Linux by the kernel, elsewhere by a small process that
+looks once a second. With `--group` behind the PID what the program has started and left in its group is killed with it,
+however the program ends.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ from ..agent import Agent
 from ..context import TaskContext
 from ..errors import AttemptFailed
 from ..protocol.canonical import canonical
-from ..supervisor import TETHER
+from ..supervisor import tied
 
 __all__ = ["Program", "program_agent"]
 
@@ -58,13 +57,7 @@ class Program:
             process = await asyncio.create_subprocess_exec(
                 # Tied to this process: killed with it and with all it has started, so that no work goes on that another
                 # attempt does again.
-                sys.executable,
-                "-I",
-                "-S",
-                str(TETHER),
-                str(os.getpid()),
-                "--group",
-                *self.command,
+                *tied("--group", *self.command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,22 @@ async def test_text_and_bytes_come_as_they_are_and_the_rest_as_json(value: Any, 
 )
 async def test_output_is_json_where_it_parses_else_text_else_bytes(output: bytes, value: Any) -> None:
     assert await run(output, "cat") == value
+
+
+def test_programs_are_run_also_while_this_package_is_replaced(tmp_path: Path) -> None:
+    installed = shutil.copytree(Path(programs.__file__).parents[1], tmp_path / "a2a")
+    code = f"""
+import anyio, shutil
+from a2a.cli import programs
+assert programs.__file__.startswith({str(tmp_path)!r})
+from tests.unit.cli.test_programs import Task
+shutil.rmtree({str(installed)!r})
+print(anyio.run(programs.Program(("tr", "a-z", "A-Z")).run, "hello", Task()))
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(Path(__file__).parents[3])))}
+    command = (sys.executable, "-c", code)
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
+    assert (done.stdout, done.stderr) == ("HELLO\n", "")
 
 
 async def test_a_program_knows_its_task() -> None:
