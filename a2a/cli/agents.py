@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -27,7 +28,7 @@ from .output import Output, escape
 from .parameters import Seconds
 from .processes import A2A, tell_restarts, until_killed
 from .programs import Program, program_agent
-from .story import refused_lines
+from .story import duration, how_far, refused_lines, seconds_between
 
 __all__ = ["agent"]
 
@@ -205,7 +206,10 @@ def _nobody(skill: str | None, statuses: Sequence[str]) -> str:
 @click.argument("agent_id", metavar="AGENT", type=AGENT)
 @common_options()
 def show_agent(common: Common, agent_id: str) -> None:
-    """Show one agent: its card, the tasks it holds, and who was refused to be it, also where it has no card."""
+    """Show one agent: its card, the tasks it holds and how far they are, and who was refused to be it.
+
+    Who was refused is shown also where it has no card.
+    """
 
     async def work(client: Client) -> None:
         found = await client.find(agent=agent_id)
@@ -232,9 +236,12 @@ def show_agent(common: Common, agent_id: str) -> None:
         for skill in card.get("skills", ()):
             tags = f"  [{', '.join(skill['tags'])}]" if skill.get("tags") else ""
             out.line(f"  skill {skill['id']}: {skill.get('description', '')}{tags}")
+        now = datetime.now(UTC).isoformat()
         for task in tasks:
             metadata = task["metadata"]
-            out.line(f"  task {task['id']}: {metadata['skill']}, {metadata['state']}, attempt {metadata['attempt']}")
+            parts = [metadata["skill"], metadata["state"], f"attempt {metadata['attempt']}"]
+            parts.append(f"for {duration(seconds_between(task['status']['timestamp'], now))}")
+            out.line(escape(f"  task {task['id']}: {', '.join(part for part in (*parts, how_far(metadata)) if part)}"))
         for line in refused_lines(info.refused):
             out.line(escape(line))
 

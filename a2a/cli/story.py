@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 from ..client import Client
 from ..delegator import TaskEvent
 from ..errors import A2AError, Overruled, StaleBasis
-from ..protocol.states import TERMINAL
+from ..protocol.states import OPEN_ENDED, TERMINAL
 from .exits import ExitCode, Failure
 from .options import Connection
 from .output import Output, escape, is_terminal, paused, to_json
@@ -32,6 +32,7 @@ __all__ = [
     "duration",
     "event_record",
     "follower",
+    "how_far",
     "how_to_settle",
     "refused_lines",
     "seconds_between",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 ENDED = frozenset(state.value for state in TERMINAL)
+AT_WORK = frozenset(state.value for state in OPEN_ENDED)
+"""The states in which an attempt is under way."""
 SHOWN_MAX = 200
 """Characters of a value in a line of the story."""
 NOBODY_AFTER = 2.0
@@ -106,6 +109,14 @@ def _moved(data: dict[str, Any]) -> str:
 def _progress(event: TaskEvent) -> str:
     share = "" if event.progress is None else f"{event.progress:.0%}"
     return " ".join(part for part in (share, event.note) if part) or "alive"
+
+
+def how_far(metadata: dict[str, Any]) -> str:
+    """Return what the attempt under way has told of its progress; empty where there is none, or it told nothing."""
+    if "progress" not in metadata or metadata["state"] not in AT_WORK:
+        return ""
+    share, note = metadata["progress"].get("progressBp"), shortened(metadata["progress"]["note"])
+    return " ".join(part for part in ("" if share is None else f"{share / 10_000:.0%}", note) if part)
 
 
 def shortened(value: Any) -> str:

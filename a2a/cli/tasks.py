@@ -28,6 +28,7 @@ from .story import (
     doubtful_failure,
     duration,
     event_record,
+    how_far,
     refused_lines,
     seconds_between,
     shortened,
@@ -38,8 +39,6 @@ from .values import checked, parse_value
 __all__ = ["answer", "task"]
 
 _TASK = click.argument("task_id", metavar="TASK", type=TASK)
-AT_WORK = frozenset({TaskState.LEASED, TaskState.PARKED, TaskState.CANCELING})
-"""States in which an attempt is under way, of which it is told how far it is."""
 AGENTS_SHOWN = 5
 """Agents that are named of those a task waits for."""
 
@@ -158,10 +157,8 @@ def _head(shown: dict[str, Any]) -> list[str]:
         lines.append(f"  used       {_used(metadata)}")
     lines += _asked_beside_the_skill(metadata["spec"])
     lines.append(f"  input      {shortened(metadata['input'])}")
-    if "progress" in metadata and metadata["state"] in AT_WORK:
-        share, note = metadata["progress"].get("progressBp"), metadata["progress"]["note"]
-        told = "" if share is None else f"{share / 10_000:.0%}"
-        lines.append(f"  progress   {told} {shortened(note)}".rstrip())
+    if told := how_far(metadata):
+        lines.append(f"  progress   {told}")
     lines += [f"  asks       {shortened(asked['question'])}" for asked in metadata["asks"] if asked["isOpen"]]
     if shown["artifacts"]:
         lines.append(f"  result     {shortened(artifacts_value(shown['artifacts']))}")

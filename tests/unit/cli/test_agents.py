@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import anyio
 import pytest
 
 from a2a import Agent, ConnectError
+from a2a.cli import agents as agents_module
 from a2a.cli.agents import _serve
 from a2a.cli.options import Connection
 from a2a.cli.output import Output
@@ -81,9 +83,20 @@ def test_one_agent_with_the_tasks_it_holds(command: Any, world: Any, gate: Any) 
     done = command("agent", "show", "helper")
     assert done.out.startswith("helper  ready  version 2.0\n  Helps with tests\n  room=blue\n")
     assert "  skill count_words: Count the words of a text.  [text]\n" in done.out
-    assert f"  task {task}: wait, leased, attempt 1\n" in done.out
+    assert re.search(rf"^  task {task}: wait, leased, attempt 1, for \d+\.\d s$", done.out, re.MULTILINE)
     shown = json.loads(command("agent", "show", "helper", "--json").out)
     assert [held["id"] for held in shown["tasks"]] == [task]
+    world.call(gate.open.set)
+
+
+def test_the_tasks_an_agent_holds_are_shown_with_how_far_they_are(
+    command: Any, world: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("delegate", "wait", "--no-wait")
+    world.call(gate.begun.wait)
+    monkeypatch.setattr(agents_module, "how_far", lambda metadata: f"50% in\nstate {metadata['state']}")
+    [line] = [line for line in command("agent", "show", "helper").out.splitlines() if " task " in line]
+    assert line.endswith(" s, 50% in\\nstate leased")
     world.call(gate.open.set)
 
 

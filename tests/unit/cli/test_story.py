@@ -12,7 +12,7 @@ import pytest
 from a2a import TaskEvent
 from a2a.cli import story
 from a2a.cli.output import Output
-from a2a.cli.story import describe, duration, event_record, follower, seconds_between, shortened
+from a2a.cli.story import describe, duration, event_record, follower, how_far, seconds_between, shortened
 from a2a.protocol.states import TaskEvent as Kind
 
 
@@ -51,6 +51,20 @@ def test_each_event_in_a_few_words(kind: str, data: dict[str, Any], words: str) 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_no_event_of_the_protocol_is_without_words(kind: Kind) -> None:
     assert describe(event(kind.value)) != kind.value
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "told"),
+    [
+        ("leased", {"progress": {"note": "page 3", "progressBp": 2_500}}, "25% page 3"),
+        ("leased", {"progress": {"note": "page 3"}}, "page 3"),
+        ("canceling", {"progress": {"note": "", "progressBp": 10_000}}, "100%"),
+        ("leased", {}, ""),
+        ("reported", {"progress": {"note": "page 3", "progressBp": 2_500}}, ""),
+    ],
+)
+def test_how_far_an_attempt_is(state: str, progress: dict[str, Any], told: str) -> None:
+    assert how_far({"state": state, **progress}) == told
 
 
 def test_a_value_is_told_on_one_line_and_cannot_move_the_terminal() -> None:

@@ -111,7 +111,7 @@ def helper(helper: Agent, gate: Any) -> Agent:
 
     @helper.skill
     async def read(task: TaskContext) -> None:
-        await task.progress(0.25, "page\x1b 3")
+        await task.progress(0.25, "page\n 3")
         gate.begun.set()
         await gate.open.wait()
 
@@ -129,7 +129,7 @@ def test_how_far_the_work_is_stands_in_its_story(command: Any, world: Any, gate:
                     return
 
     anyio.run(until_told)
-    assert "  progress   25% page\\x1b 3" in command("task", "show", task).out.splitlines()
+    assert "  progress   25% page\\n 3" in command("task", "show", task).out.splitlines()
     world.call(gate.open.set)
     assert command("task", "result", "--wait", task, "-q", "--timeout", "20").code == 0
     assert "progress" not in command("task", "show", task).out
