@@ -23,6 +23,7 @@ from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..stores.backup import backup as copy_ledger
 from ..transports.websocket import WebSocketSettings
+from .asking import can_ask
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
 from .groups import Group
@@ -60,7 +61,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--namespace", help="What task ids begin with.  [default: main]")
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
-@click.option("--tls-key", type=_FILE, help="Its private key.")
+@click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
 @click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: for ever]")
 @click.option(
@@ -107,7 +108,8 @@ def run(
         raise click.UsageError(str(error)) from error
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
-    run_loop(lambda: _serve(settings, Output(ready_json, is_quiet)))
+    tls = _server_context(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
+    run_loop(lambda: _serve(settings, tls, Output(ready_json, is_quiet)))
 
 
 @coordinator.command()
@@ -137,7 +139,7 @@ def backup(ledger: Path, to: Path, as_json: bool) -> None:
         )
 
 
-async def _serve(settings: Settings, out: Output) -> None:
+async def _serve(settings: Settings, tls: ssl.SSLContext | None, out: Output) -> None:
     db = settings.db
     if db is None:
         db = default_ledger(settings.policy.namespace)
@@ -150,7 +152,7 @@ async def _serve(settings: Settings, out: Output) -> None:
             settings.listen,
             policy=settings.policy,
             token=read_token(settings.token_file),
-            ssl=_server_context(settings),
+            ssl=tls,
             settings=settings.websocket,
         ) as hosted:
             collect()
@@ -282,6 +284,17 @@ def _what_now(error: StoreError) -> str:
     return "start the coordinator again"
 
 
+def _pass_phrase(option: str, path: Path) -> str:
+    """Ask for the pass phrase of an encrypted key.
+
+    Raises:
+        UsageError: nobody is there to be asked, as where a supervisor has started this.
+    """
+    if not can_ask():
+        raise click.UsageError(f"{option} {path} is encrypted, and no terminal is here to ask for its pass phrase")
+    return str(click.prompt(f"pass phrase of {path}", hide_input=True, err=True))
+
+
 def _server_context(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_cert is None and settings.tls_key is None:
         return None
@@ -296,7 +309,7 @@ def _server_context(settings: Settings) -> ssl.SSLContext | None:
             raise click.UsageError(f"{option} {path}: {error.strerror}") from error
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, lambda: _pass_phrase(*list(named.items())[-1]))
     except OSError as error:
         if settings.tls_key is None and b"PRIVATE KEY-----" not in settings.tls_cert.read_bytes():
             raise click.UsageError(f"--tls-cert {settings.tls_cert} has no key in it: expected --tls-key") from error

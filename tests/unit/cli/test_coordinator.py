@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -15,8 +16,17 @@ from typing import Any
 import anyio
 import click
 import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from a2a import Server, connect
+from a2a.cli import coordinator as coordinator_module
+from a2a.cli.config import Settings
 from a2a.cli.coordinator import (
     _COLLECTED_AFTER,
     _allow_files,
@@ -77,6 +87,41 @@ def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tm
     assert f"Error: --tls-cert {cert} has no key in it: expected --tls-key\n" in command(*arguments[:-2]).err
     cert.write_text("-----BEGIN PRIVATE KEY-----\nthat is none\n")
     assert f"Error: --tls-cert {cert}: " in command(*arguments[:-2]).err
+
+
+def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    private = load_pem_private_key(issued.private_key_pem.bytes(), None)
+    encryption = BestAvailableEncryption(b"the phrase")
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    settings = Settings(tls_cert=cert, tls_key=key)
+    arguments = ("coordinator", "run", "--listen", "127.0.0.1:0", "--tls-cert", str(cert), "--tls-key", str(key))
+    done = command(*arguments)
+    assert done.code == 2
+    assert done.err.endswith(f"--tls-key {key} is encrypted, and no terminal is here to ask for its pass phrase\n")
+    asked: list[str] = []
+
+    def prompt(text: str, **how: Any) -> str:
+        assert how["hide_input"]
+        asked.append(text)
+        return "the phrase"
+
+    monkeypatch.setattr(coordinator_module, "can_ask", lambda: True)
+    monkeypatch.setattr(coordinator_module.click, "prompt", prompt)
+    assert coordinator_module._server_context(settings) is not None
+    assert asked == [f"pass phrase of {key}"]
+
+    def interrupted(text: str, **how: Any) -> str:
+        with pytest.raises(RuntimeError):
+            asyncio.get_running_loop()  # to which Ctrl-C would be told, and not to who asks
+        raise click.Abort
+
+    monkeypatch.setattr(coordinator_module.click, "prompt", interrupted)
+    assert command(*arguments).code == 130
 
 
 def test_links_in_a_circle_are_told_before_anything_is_made(command: Any, tmp_path: Path) -> None:
