@@ -8,7 +8,7 @@ from typing import Any
 
 from ..case import Need, Role, case
 from ..conversation import check
-from ..peer import Coordinator
+from ..peer import Coordinator, card
 from ..requirements import Level
 from ..scenes import LONG, at, ok
 from ..wire import Frame, as_bytes, parts, result
@@ -194,7 +194,9 @@ async def the_next_attempt_is_told_what_was_before_a_crash(under: Coordinator) -
     """It is shown as before; words, feedback, answers, checkpoint, sub-tasks and attempts are in the next offer."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     worker, client = await under.peer(name, skills=(skill,), **SAME), await under.peer(who)
-    created = await client.delegate(skill, "in", limits={"deadlineMs": 600_000}, timers=LONG, contextId=under.name("c"))
+    first = await client.delegate(under.skill("nobody"))
+    fields: dict[str, Any] = {"limits": {"deadlineMs": 600_000}, "timers": LONG, "contextId": under.name("c")}
+    created = await client.delegate(skill, "in", redriveOf=first.task, **fields)
     await ok(worker, "task.decline", retryAfterMs=0, **at(await worker.offered(created.task)))
     offer = await worker.offered(created.task)
     await worker.admitted(offer, "first")
@@ -203,7 +205,7 @@ async def the_next_attempt_is_told_what_was_before_a_crash(under: Coordinator) -
     await ok(client, "task.steer", task=offer.task, key="one", payload=parts("faster"))
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
     await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
-    await ok(worker, "task.checkpoint", cpNo=1, payload=parts("saved"), **at(offer))
+    await ok(worker, "task.checkpoint", cpNo=1, payload=parts("saved"), format="steps/2", **at(offer))
     for number in range(2):
         chunk = {"artifactId": "log", "chunkNo": number, "append": number > 0, "payload": parts(number)}
         await ok(worker, "task.artifact", lastChunk=number > 0, **chunk, **at(offer))
@@ -226,7 +228,9 @@ async def the_next_attempt_is_told_what_was_before_a_crash(under: Coordinator) -
         [as_bytes(item.get("payload")) for item in told.get(name) or []] for name in ("steers", "answers", "feedback")
     ]
     check(said == [[parts("faster")], [parts("this")], [parts("longer")]], "word, answer and feedback", again)
-    check(as_bytes((told.get("checkpoint") or {}).get("payload")) == parts("saved"), "the checkpoint", again)
+    left_off = told.get("checkpoint") or {}
+    is_whole = (as_bytes(left_off.get("payload")), left_off.get("format")) == (parts("saved"), "steps/2")
+    check(is_whole, "the checkpoint, of the format steps/2", again)
     children = [child.get("task") for child in told.get("children") or []]
     check(children == [made.task], f"the sub-task {made.task}", again)
     ends = [attempt.get("end") for attempt in (told.get("dossier") or {}).get("attempts") or []]
@@ -444,10 +448,13 @@ async def a_tree_is_one_after_a_crash(under: Coordinator) -> None:
 
 @coordinator("DURABLE-5", also=("REG-1", "REG-2", "REG-6", "ID-6", "ERR-6", "ROUTE-1"))
 async def agents_are_known_after_a_crash(under: Coordinator) -> None:
-    """One that is away is found by skill and label, draining still; its older process is refused, it gets no offer."""
+    """One that is away is found as it updated itself, draining; its older process is refused, and it gets no offer."""
     skill, name, who = under.skill(), under.name("worker"), under.name("client")
     newer: dict[str, Any] = {"instanceId": "newer", "incarnation": 8, "labels": {"zone": "a"}}
-    worker, client = await under.peer(name, skills=(skill,), **newer), await under.peer(who)
+    client = await under.peer(who)
+    worker = await under.peer(name, skills=(skill,), **(newer | {"labels": {"zone": "b"}}))
+    later = card(name, skill) | {"version": "2", "laterField": {"a": [None]}}
+    await ok(worker, "agent.update", card=later, labels={"zone": "a"})
     stranger = await under.connect()
     await stranger.refused("auth", "hello", **under.hello(name, secret="another secret"))
     offer = await worker.offered((await client.delegate(skill, timers=LONG)).task)
@@ -460,7 +467,9 @@ async def agents_are_known_after_a_crash(under: Coordinator) -> None:
     client = await under.peer(who)
     after = (await client.request("agent.find", filter=wanted)).body
     check(after == before and len(after.get("agents") or []) == 1, f"{before}", after)
-    check(after["agents"][0].get("holding") == [offer.task], f"holding {offer.task}", after)
+    shown = after["agents"][0]
+    check(shown.get("card") == later, f"the card {later}", shown)
+    check(shown.get("holding") == [offer.task], f"holding {offer.task}", shown)
     older = await under.connect()
     await older.refused("denied", "hello", **under.hello(name, skill, instanceId="older", incarnation=7))
     created = await client.delegate(skill, spec={"requires": {"labels": {"zone": "a"}}})

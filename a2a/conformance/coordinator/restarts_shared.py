@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..case import Need, Role, case
+from ..case import Need, Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
 from ..scenes import LONG, at, ok
@@ -275,6 +275,27 @@ async def a_group_counts_the_answers_from_before_a_crash(under: Coordinator) -> 
     check(len(members) == 3, "three members in the view", view)
 
 
+@coordinator("DURABLE-5", also=("GROUP-2", "CTX-10"))
+async def what_a_groups_result_relies_on_is_known_after_a_crash(under: Coordinator) -> None:
+    """A decision that an answer relied on moves behind the crash: the group's result waits for a word on it."""
+    skill, context, who = under.skill(), under.name("context"), under.name("client")
+    client = await under.peer(who)
+    workers = [await under.peer(skills=(skill,)) for _ in range(2)]
+    await written(client, context, {"key": "decisions/a", "ifRev": 0, "value": b"1"})
+    spec = {"acceptance": {"evaluator": "auto"}, "redundancy": {"n": 2}}
+    created = await client.delegate(skill, spec=spec, contextId=context, timers=LONG)
+    offers = [await worker.offered() for worker in workers]
+    await workers[0].admitted(offers[0], basis=[{"key": "decisions/a", "rev": 1}])
+    await under.restart()
+    worker, client = await under.peer(workers[1].name, skills=(skill,), held=[at(offers[1])]), await under.peer(who)
+    await written(client, context, {"key": "decisions/a", "ifRev": 1, "value": b"2"})
+    await worker.admitted(offers[1], basis=[{"key": "decisions/a", "rev": 1}])
+    review = await client.reviewed(created.task)
+    stale = review.body.get("staleBasis")
+    check(stale == [{"key": "decisions/a", "seen": 1, "current": 2}], "staleBasis of decisions/a", review)
+    await client.confirm(review)
+
+
 @coordinator("DURABLE-5", also=("CONFLICT-8", "GROUP-3"))
 async def an_appeal_counts_once_over_a_crash(under: Coordinator) -> None:
     """A conflict that waits for an appeal waits after the crash; who appeals a second time is refused then too."""
@@ -323,3 +344,29 @@ async def a_patch_collides_with_one_from_before_a_crash(under: Coordinator) -> N
     check(told == ("a1", 2), "rule a1, two subjects", opened)
     for offer in offers:
         await client.request("task.cancel", task=offer.task)
+
+
+@coordinator("DURABLE-5", also=("LIMIT-9",))
+async def a_full_context_is_full_after_a_crash(under: Coordinator) -> None:
+    """Behind values of 16,777,216 bytes a further one is refused with `quota`, before the crash and after it, until one
+    of them is deleted."""
+    who, context = under.name("writer"), under.name("context")
+    one = await under.peer(who)
+    if one.payload_max_bytes < 262_144:
+        raise Skipped("no message here is as large as the values of a write may be, 262,144 bytes")
+    value = b'"' + b"x" * 65_534 + b'"'
+    frames = []
+    for number in range(64):
+        ops = [{"key": f"{number}/{place}", "value": value} for place in range(4)]
+        frames.append(one.frame("context.write", contextId=context, key=f"{number}", ops=ops))
+        await one.send_frames(frames[-1])
+    for frame in frames:
+        answer = await one.reply(frame["id"])
+        check(answer.kind == "context.written", "context.written", answer)
+    more = {"key": "more", "value": b"1"}
+    refused_for(await write(one, context, more), "quota")
+    await under.restart()
+    one = await under.peer(who)
+    refused_for(await write(one, context, more), "quota")
+    await written(one, context, {"key": "0/0", "delete": True})
+    await written(one, context, more)

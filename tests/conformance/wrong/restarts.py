@@ -47,6 +47,8 @@ _APPEAL = "an_appeal_counts_once_over_a_crash"
 _CHOSEN = "a_write_that_is_chosen_after_a_crash_is_there"
 _QUESTION = "a_question_is_asked_again_after_a_crash"
 _PATCH = "a_patch_collides_with_one_from_before_a_crash"
+_BASIS = "what_a_groups_result_relies_on_is_known_after_a_crash"
+_FULL = "a_full_context_is_full_after_a_crash"
 
 ROWS: tuple[Wrong, ...] = (
     # Claims -----------------------------------------------------------------------------------------------------------
@@ -128,6 +130,21 @@ ROWS: tuple[Wrong, ...] = (
         "    task.deadline_at = task.deadline_at and now + task.deadline_at - task.at",
     ),
     _lost("forgets-checkpoints", "The next attempt begins from nothing.", _NEXT, _TASKS, "    task.checkpoints = []"),
+    _lost(
+        "forgets-the-form-of-checkpoints",
+        "The next attempt is not told how to read where the one before stood.",
+        _NEXT,
+        _TASKS,
+        "    for checkpoint in task.checkpoints:",
+        "        checkpoint.format = ''",
+    ),
+    _lost(
+        "forgets-what-is-tried-anew",
+        "A task does not name the one it tries anew.",
+        _NEXT,
+        _TASKS,
+        "    task.redrive_of = None",
+    ),
     _lost("forgets-words", "The next attempt hears no word of the delegator.", _NEXT, _TASKS, "    task.steers = []"),
     _lost("forgets-feedback", "Nobody knows why a result was sent back.", _NEXT, _TASKS, "    task.feedback = []"),
     _lost("forgets-evidence", "Reports without authority are gone.", _NEXT, _TASKS, "    task.evidence = []"),
@@ -241,6 +258,13 @@ ROWS: tuple[Wrong, ...] = (
     ),
     # Agents and mail --------------------------------------------------------------------------------------------------
     _lost(
+        "forgets-cards",
+        "Of an agent's card its skills alone are there.",
+        _AGENTS,
+        "for agent in self.ledger.agents.values():",
+        "    agent.card = {'skills': agent.card['skills']}",
+    ),
+    _lost(
         "forgets-labels",
         "An agent has no labels any more.",
         _AGENTS,
@@ -322,6 +346,21 @@ ROWS: tuple[Wrong, ...] = (
         _TASKS,
         "    for found in task.results:",
         "        found.stale_basis = []",
+    ),
+    _lost(
+        "forgets-what-a-result-relies-on",
+        "What a result named as its basis is not looked at where it becomes its group's.",
+        _BASIS,
+        _TASKS,
+        "    for found in task.results:",
+        "        found.basis = []",
+    ),
+    _lost(
+        "forgets-how-large-a-context-is",
+        "What a context has is counted from nothing.",
+        _FULL,
+        "for context in self.ledger.contexts.values():",
+        "    context.size = 0",
     ),
     _lost(
         "forgets-the-word-that-was-missed",
