@@ -224,7 +224,7 @@ class Work:
         request, message = reply.request, reply.message
         if isinstance(request, TaskAccept):
             attempt = self.attempts.get((request.task, request.fence))
-            if attempt is None:
+            if attempt is None or attempt.state is not AttemptState.ASKING:
                 return []
             if isinstance(message, TaskLease):
                 sent = attempt.beat_sent.pop("accept", now)
@@ -369,6 +369,9 @@ class Work:
             return [Stop(attempt, message.reason, message.mode, message.grace_ms)]
         return self._lost(message.task, message.fence, message.reason)
 
+            if attempt.state is AttemptState.ASKING:
+                # It was accepted on a connection that is gone, and the answer is still to come: it does not begin then.
+                self.yield_(attempt, message.reason)
     def _lost(self, task: str, fence: int, reason: str) -> list[Event]:
         attempt = self.attempts.get((task, fence))
         if attempt is None or attempt.state is AttemptState.ENDING:

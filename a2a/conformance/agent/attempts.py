@@ -19,6 +19,9 @@ FAIL = "conformance.fail"
 ASK = "conformance.ask"
 STALE_MS = 3_000
 """A piece of work that is not over before its agent is back, which may take some seconds (HELLO-12)."""
+LAST_WORDS = ("task.report", "task.yield", "task.handoff")
+"""Kinds that end an attempt which has begun, or may have."""
+ENDS = (*LAST_WORDS, "task.decline")
 LONG_MS = 60_000
 """A piece of work that is never over by itself within a case."""
 
@@ -135,6 +138,32 @@ async def winds_down_when_it_is_asked_to(under: UnderTest) -> None:
     check(end.fence == offer.fence, "under the attempt's fence", end)
 
 
+@agent("LEASE-6", also=("MAIL-4", "OFFER-4", "RPC-3"))
+async def does_not_begin_what_it_is_to_wind_down(under: UnderTest) -> None:
+    """Where the answer to its accept was lost with the connection, and a cancel with a grace comes on the next one in
+    front of it, the task is not done."""
+    line = await begun(under)
+    line.answers = False
+    offer = await line.offer(ECHO, "x", granted=False)
+    await line.take("task.accept", task=offer.task, fence=offer.fence)
+    line.cut()
+    at = {"task": offer.task, "fence": offer.fence}
+    again = await under.line(welcomed=False)
+    again.answers = False
+    again.mailbox.append(again.frame("task.revoke", mseq=2, reason="cancel", mode="coop", graceMs=4_000, **at))
+    await again.welcome()
+    accept = await again.take_if(
+        lambda frame: frame.kind in ("task.accept", *LAST_WORDS) and frame.task == offer.task,
+        "task.accept, or a last word",
+    )
+    if accept.kind == "task.accept":
+        await again.send("task.lease", re=accept.id, leaseMs=30_000, directives=["cancel:coop"], **at)
+    again.answers = True
+    await echoes(again)
+    done = [frame for frame in again.holds("task.report", task=offer.task) if frame.body.get("outcome") == "completed"]
+    check(not done, "no completed report of what had not begun", done)
+
+
 @agent("LEASE-10", also=("LEASE-6", "LEASE-7"), level=Level.SHOULD)
 async def gives_back_what_is_taken_away(under: UnderTest) -> None:
     """An attempt that is taken away with a grace is given back within it, or reported."""
@@ -143,7 +172,7 @@ async def gives_back_what_is_taken_away(under: UnderTest) -> None:
     await line.take("task.heartbeat", task=offer.task)
     await line.post("task.revoke", task=offer.task, fence=offer.fence, reason="drain", graceMs=4_000)
     end = await line.take_if(
-        lambda frame: frame.kind in ("task.report", "task.yield", "task.handoff") and frame.task == offer.task,
+        lambda frame: frame.kind in LAST_WORDS and frame.task == offer.task,
         "task.yield, task.handoff or task.report",
         within=4.0,
     )

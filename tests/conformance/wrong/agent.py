@@ -78,6 +78,13 @@ ROWS: tuple[Wrong, ...] = (
                 "        if mseq <= self._cursor:\n            return [Notice(message)]",
             ),
             Edit(WORK, "        if (offer.task, offer.fence) in self.attempts:\n            return []\n", ""),
+    Wrong(
+        "begins-what-it-is-to-wind-down",
+        AGENT,
+        "A cancel that comes before the answer to the accept is passed over, and the work begins with that answer.",
+        one(WORK, "                self.yield_(attempt, message.reason)\n", "                pass\n"),
+        broken=("LEASE-6",),
+    ),
         ),
         broken=("MAIL-4",),
     ),

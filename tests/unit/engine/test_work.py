@@ -133,6 +133,17 @@ def test_an_offer_that_no_longer_stands_is_never_started(bench: Bench) -> None:
     assert bench.work.attempts == {}
 
 
+def test_what_is_to_wind_down_before_it_began_is_given_back_and_does_not_begin(bench: Bench) -> None:
+    bench.work.on_notice(offer(granted=False), None, 1000)
+    [accept] = bench.sent()
+    assert bench.work.on_notice(TaskRevoke("t-1", 5, "cancel", grace_ms=4_000), None, 1001) == []
+    [last_word] = bench.sent()
+    assert last_word.message == TaskYield("t-1", 5, "cancel")
+    assert bench.reply(accept, TaskLease("t-1", 5, 30_000)) == []
+    assert bench.reply(last_word, Ok()) == []
+    assert bench.work.attempts == {}
+
+
 def test_the_same_offer_twice_is_one_attempt(bench: Bench) -> None:
     bench.start()
     assert bench.work.on_notice(offer(), None, 1001) == []
