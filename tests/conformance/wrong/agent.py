@@ -55,6 +55,17 @@ ROWS: tuple[Wrong, ...] = (
         broken=("LEASE-6",),
     ),
     Wrong(
+        "reports-what-was-taken-away",
+        AGENT,
+        "Work that has lost its authority goes on, and is reported when it is done.",
+        one(
+            RUNNER,
+            '        if stop.grace_ms == 0 or stop.reason == "cancel":\n',
+            '        if stop.grace_ms == 0:\n            return\n        if stop.reason == "cancel":\n',
+        ),
+        broken=("HELLO-6", "LEASE-5", "LEASE-6"),
+    ),
+    Wrong(
         "begins-before-it-may",
         AGENT,
         "The agent begins when it accepts, and not when it hears that the offer still stands.",
