@@ -292,6 +292,18 @@ async def tells_when_it_cannot_read_its_input(under: UnderTest) -> None:
         lambda frame: frame.kind in ("task.report", "task.decline", "task.yield") and frame.task == offer.task,
         "task.report, task.decline or task.yield",
     )
+@agent("ASK-3", also=("ASK-2",))
+async def takes_the_answer_to_its_own_question(under: UnderTest) -> None:
+    """An answer under another number, as to a question of an attempt before, is none to the one it has asked."""
+    line = await begun(under, ASK)
+    offer = await line.offer(ASK, {"question": "which?"})
+    number = (await line.take("task.ask", task=offer.task)).body["askNo"]
+    for known, payload in ((number + 1, parts("another one")), (number, parts("this one"))):
+        await line.post("task.answer", task=offer.task, askNo=known, payload=payload)
+    report = await line.reported(offer)
+    check(b"this one" in report.payload, "a result that has the answer to its question", report)
+
+
     check(end.body.get("outcome", "failed") in ("failed", "rejected"), "failed or rejected", end)
     if end.kind == "task.report":
         await line.send("task.verdict", re=end.id, task=offer.task, fence=offer.fence, verdict="admitted")

@@ -305,6 +305,17 @@ ROWS: tuple[Wrong, ...] = (
         broken=("ASK-7",),
     ),
     Wrong(
+        "takes-any-answer",
+        AGENT,
+        "The agent takes the first answer that comes, whatever question of the task it is to.",
+        one(
+            WORK,
+            "                events.append(Answered(attempt, message.ask_no, message.payload))\n",
+            "                events.append(Answered(attempt, 1, message.payload))\n",
+        ),
+        broken=("ASK-3",),
+    ),
+    Wrong(
         "writes-payloads-as-text",
         AGENT,
         "The payload of a question is a text, in MessagePack too.",
