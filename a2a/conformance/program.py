@@ -174,14 +174,20 @@ class Program:
             await self._signal(signal.SIGTERM)
         await self.kill()
 
+    def ask_to_end(self) -> None:
+        """Ask it to end, and do not wait for that."""
+        self._send(signal.SIGTERM)
+
     async def _signal(self, number: int) -> None:
         if self._process is None:
             return
-        try:
-            os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            pass  # nobody of it is left
+        self._send(number)
         try:
             await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
             pass  # SIGKILL follows
+
+    def _send(self, number: int) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):  # nobody of it is left
+            os.killpg(self._process.pid, number)

@@ -345,6 +345,16 @@ class UnderTest:
         await self.program.kill()
         await self.program.start()
 
+    def ask_to_end(self) -> None:
+        """Send the program SIGTERM, and let it go on as it likes.
+
+        Raises:
+            Skipped: the suite has not started it.
+        """
+        if self.program is None:
+            raise Skipped("the suite was given no command to start it with")
+        self.program.ask_to_end()
+
     async def line(self, *, within: float = ARRIVES_WITHIN, welcomed: bool = True, **welcome: Any) -> Line:
         """Return the next connection it makes, once it has said hello there, and welcome it.
 

@@ -326,7 +326,12 @@ class Work:
         self.attempts[offer.task, offer.fence] = attempt
         self._beat_at(attempt, first_beat)
         if self.is_draining:
-            self.decline(attempt, "busy", 1000)
+            if offer.granted:
+                self.yield_(
+                    attempt, "the agent is draining"
+                )  # of who drains that counts against nobody, as a decline does
+            else:
+                self.decline(attempt, "busy", 1000)
             return []
         if offer.granted:
             return [Start(attempt)]
@@ -364,14 +369,14 @@ class Work:
         if attempt is None:
             return []
         if message.grace_ms > 0:
+            if attempt.state is AttemptState.ASKING:
+                # It was accepted on a connection that is gone, and the answer is still to come: it does not begin then.
+                self.yield_(attempt, message.reason)
             if not attempt.is_at_work:
                 return []
             return [Stop(attempt, message.reason, message.mode, message.grace_ms)]
         return self._lost(message.task, message.fence, message.reason)
 
-            if attempt.state is AttemptState.ASKING:
-                # It was accepted on a connection that is gone, and the answer is still to come: it does not begin then.
-                self.yield_(attempt, message.reason)
     def _lost(self, task: str, fence: int, reason: str) -> list[Event]:
         attempt = self.attempts.get((task, fence))
         if attempt is None or attempt.state is AttemptState.ENDING:

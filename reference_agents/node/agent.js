@@ -77,10 +77,7 @@ export class Agent extends EventEmitter {
     const place = placeOf(offer);
     if (this.seen.has(place)) return;
     this.#remember(place);
-    if (this.draining || !this.skills.has(body.spec.skill)) {
-      const reason = this.draining ? "busy" : "unsupported";
-      return this.session.request("task.decline", { task, fence, body: { reason } }).catch((problem) => this.emit("problem", problem));
-    }
+    if (this.draining || !this.skills.has(body.spec.skill)) return this.#handBack(offer);
     const attempt = new Attempt(this.session, offer, { paceMs: this.paceMs, ended: () => this.#ended(place) });
     this.attempts.set(place, attempt); // before it begins: what is said about it may come with the answer to the accept
     // The lease of another may still come back: ask before beginning (OFFER-3).
@@ -88,6 +85,13 @@ export class Agent extends EventEmitter {
     if (attempt.over) return;
     attempt.begin();
     this.emit("began", attempt);
+  }
+
+  /** Of who drains a grant that is given back counts against nobody, as a decline does (LEASE-7). */
+  #handBack({ task, fence, body: { granted } }) {
+    const kind = this.draining && granted ? "task.yield" : "task.decline";
+    const reason = this.draining ? "busy" : "unsupported";
+    this.session.request(kind, { task, fence, body: { reason } }).catch((problem) => this.emit("problem", problem));
   }
 
   async #accepted({ task, fence }) {

@@ -9,8 +9,8 @@ import time
 from ..case import Role, Skipped, case
 from ..conversation import check
 from ..requirements import Level
-from ..stand_in import UnderTest
-from ..wire import count, parts, result_hash
+from ..stand_in import Line, UnderTest
+from ..wire import Frame, count, parts, result_hash
 from .sessions import ECHO, WORK, begun, echoes, said
 
 agent = functools.partial(case, Role.AGENT)
@@ -179,6 +179,39 @@ async def gives_back_what_is_taken_away(under: UnderTest) -> None:
     check(end.fence == offer.fence, "under the attempt's fence", end)
 
 
+@agent("HELLO-11", also=("LEASE-7", "REG-6"), level=Level.SHOULD)
+async def leaves_nothing_behind(under: UnderTest) -> None:
+    """Asked to end by SIGTERM at its work it drains: it yields what it is offered then, and ends or yields its work. Or
+    it says `bye` with `drain: true`, which hands on what is left."""
+    line = await begun(under, WORK)
+    offer = await line.offer(WORK, {"ms": 500}, heartbeatMs=100)
+    await line.take("task.heartbeat", task=offer.task)
+    under.ask_to_end()
+    word = await line.take_if(
+        lambda frame: frame.kind == "bye" or (frame.kind, frame.body.get("status")) == ("agent.update", "draining"),
+        "agent.update with the status draining, or bye",
+    )
+    late = line.offer_of(ECHO, "too late")
+    if word.kind != "bye":
+        await line.post("task.offer", **late)
+    for task, kinds in ((late["task"], ("task.yield",)), (offer.task, LAST_WORDS)):
+        if word.kind == "bye":
+            break
+        word = await _last_word(line, task)
+        check(word.kind in ("bye", *kinds), " or ".join((*kinds, "bye")), word)
+        if word.kind == "task.report":
+            await line.send("task.verdict", re=word.id, task=task, fence=word.fence, verdict="admitted")
+    check(word.kind != "bye" or word.body.get("drain") is True, "bye with drain: true", word)
+
+
+async def _last_word(line: Line, task: str) -> Frame:
+    """Return what ends the attempt at a task, or the `bye` that ends all of them."""
+    return await line.take_if(
+        lambda frame: frame.kind == "bye" or (frame.kind in ENDS and frame.task == task),
+        f"a last word on {task}, or bye",
+    )
+
+
 @agent("HELLO-6", also=("DURABLE-7",))
 async def names_what_it_holds_when_it_comes_back(under: UnderTest) -> None:
     """After its connection was cut in the middle of an attempt, the hello names it in `held`, with its proof."""
@@ -259,6 +292,18 @@ async def asks_and_goes_on_with_the_answer(under: UnderTest) -> None:
     check(b"this one" in report.payload, "a result that has the answer", report)
 
 
+@agent("ASK-3", also=("ASK-2",))
+async def takes_the_answer_to_its_own_question(under: UnderTest) -> None:
+    """An answer under another number, as to a question of an attempt before, is none to the one it has asked."""
+    line = await begun(under, ASK)
+    offer = await line.offer(ASK, {"question": "which?"})
+    number = (await line.take("task.ask", task=offer.task)).body["askNo"]
+    for known, payload in ((number + 1, parts("another one")), (number, parts("this one"))):
+        await line.post("task.answer", task=offer.task, askNo=known, payload=payload)
+    report = await line.reported(offer)
+    check(b"this one" in report.payload, "a result that has the answer to its question", report)
+
+
 @agent("ASK-7", also=("OFFER-7",))
 async def does_not_ask_what_was_answered_before(under: UnderTest) -> None:
     """An offer that carries the answer to its question is done without asking."""
@@ -292,18 +337,6 @@ async def tells_when_it_cannot_read_its_input(under: UnderTest) -> None:
         lambda frame: frame.kind in ("task.report", "task.decline", "task.yield") and frame.task == offer.task,
         "task.report, task.decline or task.yield",
     )
-@agent("ASK-3", also=("ASK-2",))
-async def takes_the_answer_to_its_own_question(under: UnderTest) -> None:
-    """An answer under another number, as to a question of an attempt before, is none to the one it has asked."""
-    line = await begun(under, ASK)
-    offer = await line.offer(ASK, {"question": "which?"})
-    number = (await line.take("task.ask", task=offer.task)).body["askNo"]
-    for known, payload in ((number + 1, parts("another one")), (number, parts("this one"))):
-        await line.post("task.answer", task=offer.task, askNo=known, payload=payload)
-    report = await line.reported(offer)
-    check(b"this one" in report.payload, "a result that has the answer to its question", report)
-
-
     check(end.body.get("outcome", "failed") in ("failed", "rejected"), "failed or rejected", end)
     if end.kind == "task.report":
         await line.send("task.verdict", re=end.id, task=offer.task, fence=offer.fence, verdict="admitted")

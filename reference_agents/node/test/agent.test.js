@@ -358,7 +358,7 @@ test("draining takes nothing new, lets work end and says so in its goodbye", asy
   await socket.next("task.ask");
   const drained = agent.drain(10_000);
   socket.say({ ...offer("text_statistics", QUESTION), mseq: 2, fence: 9 });
-  assert.equal((await socket.next("task.decline")).body.reason, "busy");
+  assert.equal((await socket.next("task.yield")).fence, 9);
   assert.equal((await socket.next("agent.update")).body.status, "draining");
   socket.say({ kind: "task.answer", mseq: 3, task: "main-7", payload: '[{"text":"One."}]', body: { askNo: 1 } });
   socket.say(verdict(await socket.next("task.report"), "admitted"));

@@ -117,6 +117,17 @@ async def test_a_program_that_is_not_there_fails() -> None:
             await program.start()
 
 
+async def test_a_program_is_asked_to_end_and_not_waited_for(listens: str) -> None:
+    port = free_port()
+    async with asyncio.timeout(BOUND), Program(listens, port=port) as program:
+        await program.start()
+        await program.listening(port)
+        program.ask_to_end()
+        assert program.is_running
+        assert await program.exited() == -15
+        program.ask_to_end()
+
+
 async def test_a_program_that_does_not_listen_to_signals_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,8 @@ async def test_a_case_is_left_out_where_a_skill_is_not_there() -> None:
                 await under.has_skill(line, "there")
         with pytest.raises(Skipped, match="no command"):
             await under.restart()
+        with pytest.raises(Skipped, match="no command"):
+            under.ask_to_end()
 
 
 async def test_nobody_who_comes_is_told_with_what_the_program_said() -> None:

@@ -347,10 +347,11 @@ def test_a_last_word_can_do_without_its_answer(bench: Bench) -> None:
     assert [frame.slack_ms for frame in bench.sent()] == [REPLY_SLACK_MS, REPLY_SLACK_MS]
 
 
-def test_a_draining_agent_declines_what_is_offered(bench: Bench) -> None:
+@pytest.mark.parametrize(("granted", "kind"), [(True, "task.yield"), (False, "task.decline")])
+def test_a_draining_agent_hands_back_what_it_is_offered(bench: Bench, granted: bool, kind: str) -> None:
     bench.work.is_draining = True
-    assert bench.work.on_notice(offer(), None, 1000) == []
-    assert [message.kind for message in bench.messages()] == ["task.decline"]
+    assert bench.work.on_notice(offer(granted=granted), None, 1000) == []
+    assert [message.kind for message in bench.messages()] == [kind]
 
 
 def test_the_welcome_tells_what_became_of_each_attempt(bench: Bench) -> None:
