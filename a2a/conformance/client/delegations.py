@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..case import Failed, Need, Role, case
+from ..case import Failed, Missed, Need, Role, case
 from ..conversation import check
 from ..requirements import Level
 from ..socket import Closed
@@ -272,6 +272,27 @@ async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> N
     wrong = "sha256:" + "0" * 64
     await reviews(line, resultHash=wrong)
     await line.acknowledged_up_to(1)
+@client("WATCH-3", also=("WATCH-1", "WATCH-2"))
+async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
+    """Where it watches its task and its connection is cut behind two events, it watches on from the second, and the
+    result is confirmed. A client that does not watch need not then either."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    try:
+        await line.take("task.watch", task=TASK, within=1.0)
+        watches = True
+    except Missed:
+        watches = False
+    await line.settle()  # it has seen what it was told
+    line.cut()
+    again = await under.line()
+    if watches:
+        watch = await again.take("task.watch", task=TASK)
+        check(watch.body.get("fromGen") == 2, "fromGen 2", watch)
+    await reviews(again)
+    await settle(again, await again.take("task.confirm", task=TASK))
+
+
     try:
         confirm = await line.take("task.confirm", within=2.0)
     except (Failed, Closed):

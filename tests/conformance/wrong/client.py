@@ -86,6 +86,28 @@ ROWS: tuple[Wrong, ...] = (
         CLIENT,
         "The client goes on where the welcome names a version that it does not speak.",
         one(SESSION, "        if agree(message.version, message.version) is None:", "        if False:"),
+    Wrong(
+        "watches-from-the-beginning",
+        CLIENT,
+        "On a new connection the client has all events told again.",
+        one(
+            DELEGATION,
+            "        return TaskWatch(task, from_gen=min((known.generation for known in waiting), default=0))",
+            "        return TaskWatch(task, from_gen=0 * len(list(waiting)))",
+        ),
+        broken=("WATCH-3",),
+    ),
+    Wrong(
+        "watches-on-one-connection",
+        CLIENT,
+        "The client does not watch again when its connection was cut.",
+        one(
+            DELEGATION,
+            "            if any(delegation.is_watched and not delegation.is_over for delegation in delegations):\n",
+            "            if False:\n",
+        ),
+        broken=("WATCH-3",),
+    ),
         broken=("HELLO-2",),
     ),
     Wrong(
