@@ -77,6 +77,8 @@ class Told:
     """What it was delegated with."""
     delegator: str = ""
     """Who delegated it."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """What its view says in place of, or beside, what follows from the rest."""
 
 
 class Line(Conversation):
@@ -212,7 +214,7 @@ class Line(Conversation):
         if state in ENDS:
             data = told.events[-1]["data"]
             known |= {"reason": data.get("reason", ""), "detail": "", "confirmedBy": data.get("by", "")}
-        return known
+        return known | told.shown
 
     def offer_of(self, skill: str, value: Any = None, **fields: Any) -> dict[str, Any]:
         """Return the fields of an offer that is granted, of a task of its own."""

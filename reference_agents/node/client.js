@@ -207,16 +207,20 @@ export class Client extends EventEmitter {
 
   /** How a task stands that was there before: its review may have gone to the process that delegated it first. */
   async #catchUp(entry) {
-    const { view, gen, result, asks = [] } = await this.get(entry.task);
+    const { body, payload, gen } = await this.session.request("task.get", { task: entry.task });
+    const { view, asks = [] } = body;
     const { state, rev = 0, resultHash: hash, reason, detail } = view.metadata;
+    const isResult = payload !== undefined && ["reported", "completed"].includes(state);
+    if (isResult && resultHash("completed", payload) !== hash) throw new Error(`${entry.task}: not the result that is named`);
+    const result = isResult ? JSON.parse(payload) : undefined;
     if (state === "completed") entry.resolve({ task: entry.task, rev, resultHash: hash, artifacts: result, settled: true });
     else if (ENDS.has(state)) entry.reject(new TaskEnded(entry.task, { state, reason, detail }));
     else if (state === "reported") {
       const doubts = doubtsOf(view.metadata);
       entry.resolve({ task: entry.task, rev, resultHash: hash, gen, artifacts: result, doubts, settled: false });
     }
-    for (const { askNo, payload, answer } of asks) {
-      if (answer === undefined && state === "parked") this.#asked(entry.task, askNo, payload);
+    for (const { askNo, payload: question, answer } of asks) {
+      if (answer === undefined && state === "parked") this.#asked(entry.task, askNo, question);
     }
   }
 

@@ -57,11 +57,33 @@ async def reviews(line: Line, **fields: Any) -> dict[str, Any]:
     return await line.post("task.review", **review_of(**fields))
 
 
+async def reported_before(line: Line, delegation: Frame) -> None:
+    """Answer a delegation whose task was there, and whose result was shown to another process."""
+    await begins(line)
+    await reports(line)
+    await line.send(
+        "task.created", re=delegation.id, task=TASK, gen=3, created=False, state="reported", contextId="context-1"
+    )
+
+
 async def settle(line: Line, confirm: Frame) -> None:
     """Answer the word on the result, and tell that the task has ended."""
     await line.send("ok", re=confirm.id, state="completed")
     await line.happens(TASK, "complete", "completed", data={"by": line.agent_id})
     await line.post("task.settled", task=TASK, gen=4, state="completed", confirmedBy=line.agent_id)
+
+
+async def word_on(line: Line, *, within: float = 2.0) -> Frame | None:
+    """Return the word on a result, or None where none comes: the client has left, or says nothing."""
+    try:
+        return await line.take("task.confirm", task=TASK, within=within)
+    except (Failed, Closed):
+        return None
+
+
+def accepts(word: Frame | None) -> bool:
+    """Whether it is a word that accepts a result."""
+    return word is not None and word.body.get("verdict", "accept") == "accept"
 
 
 async def delegated(under: UnderTest) -> tuple[Line, Frame]:
@@ -153,11 +175,7 @@ async def waits_for_a_task_that_was_there(under: UnderTest) -> None:
 async def reads_what_was_told_to_another_process(under: UnderTest) -> None:
     """Where the task was there and reported already no review comes: the client reads the result, and confirms it."""
     line, delegation = await delegated(under)
-    await begins(line)
-    await reports(line)
-    await line.send(
-        "task.created", re=delegation.id, task=TASK, gen=3, created=False, state="reported", contextId="context-1"
-    )
+    await reported_before(line, delegation)
     confirm = await line.take("task.confirm", task=TASK)
     check(confirm.body.get("resultHash") == review_of()["resultHash"], "the hash of the result", confirm)
     await settle(line, confirm)
@@ -254,24 +272,6 @@ async def survives_a_connection_that_ends_in_a_frame(under: UnderTest) -> None:
     await settle(again, await again.take("task.confirm", task=TASK))
 
 
-@client("WIRE-10", also=("WIRE-1", "WIRE-2", "WIRE-12"))
-async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
-    """The input is `bin` in MessagePack, whose messages are binary, and a string in JSON, whose messages are text."""
-    line, delegation = await delegated(under)
-    wanted = str if line.is_json else bytes
-    expected = f"a payload that is {'a text' if line.is_json else 'bin'} (WIRE-10)"
-    check(isinstance(delegation.get("payload"), wanted), expected, delegation)
-    line.check_kind()
-
-
-@client("ACCEPT-3", level=Level.SHOULD)
-async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> None:
-    """A review whose payload has another hash than it names is not confirmed under that hash."""
-    line, delegation = await delegated(under)
-    await created(line, delegation)
-    wrong = "sha256:" + "0" * 64
-    await reviews(line, resultHash=wrong)
-    await line.acknowledged_up_to(1)
 @client("WATCH-3", also=("WATCH-1", "WATCH-2"))
 async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
     """Where it watches its task and its connection is cut behind two events, it watches on from the second, and the
@@ -293,12 +293,72 @@ async def watches_again_behind_what_it_has_seen(under: UnderTest) -> None:
     await settle(again, await again.take("task.confirm", task=TASK))
 
 
-    try:
-        confirm = await line.take("task.confirm", within=2.0)
-    except (Failed, Closed):
-        return  # it says nothing or has left, which is right as well
-    accepts = confirm.body.get("verdict", "accept") == "accept"
-    check(not accepts or confirm.body.get("resultHash") != wrong, "the hash of what it was shown", confirm)
+@client("WIRE-10", also=("WIRE-1", "WIRE-2", "WIRE-12"))
+async def writes_payloads_of_its_encoding(under: UnderTest) -> None:
+    """The input is `bin` in MessagePack, whose messages are binary, and a string in JSON, whose messages are text."""
+    line, delegation = await delegated(under)
+    wanted = str if line.is_json else bytes
+    expected = f"a payload that is {'a text' if line.is_json else 'bin'} (WIRE-10)"
+    check(isinstance(delegation.get("payload"), wanted), expected, delegation)
+    line.check_kind()
+
+
+@client("ACCEPT-3", level=Level.SHOULD)
+async def does_not_confirm_what_is_not_what_its_hash_says(under: UnderTest) -> None:
+    """A review whose payload has another hash than it names is not confirmed under that hash."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    wrong = "sha256:" + "0" * 64
+    await reviews(line, resultHash=wrong)
+    await line.acknowledged_up_to(1)
+    word = await word_on(line)
+    is_right = word is None or not accepts(word) or word.body.get("resultHash") != wrong
+    check(is_right, "the hash of what it was shown", word)
+
+
+@client("ACCEPT-3", also=("TASK-7",), level=Level.SHOULD)
+async def does_not_confirm_what_it_reads_under_another_hash(under: UnderTest) -> None:
+    """A result that it reads, as no review comes, is not confirmed under the hash in the view where that is another."""
+    line, delegation = await delegated(under)
+    wrong = "sha256:" + "0" * 64
+    line.told.shown = {"resultHash": wrong}
+    await reported_before(line, delegation)
+    word = await word_on(line)
+    is_right = word is None or not accepts(word) or word.body.get("resultHash") != wrong
+    check(is_right, "the hash of what it has read", word)
+
+
+@client("CTX-10", level=Level.SHOULD)
+async def does_not_confirm_what_relies_on_what_has_moved(under: UnderTest) -> None:
+    """A review that names decisions which have moved is not answered by accept, before anybody has looked at them."""
+    line, delegation = await delegated(under)
+    stale = [{"key": "decisions/a", "seen": 1, "current": 2}]
+    line.told.shown = {"staleBasis": stale}
+    await created(line, delegation)
+    await reviews(line, staleBasis=stale)
+    word = await word_on(line)
+    check(not accepts(word) or bool(line.holds("context.read")), "no accept of it", word)
+
+
+@client("CONFLICT-15", also=("ACCEPT-8",), level=Level.SHOULD)
+async def does_not_accept_what_was_overruled_meanwhile(under: UnderTest) -> None:
+    """Where its word is refused with `generation_mismatch`, and the view names the conflict that was decided against
+    the result, it does not accept all the same."""
+    line, delegation = await delegated(under)
+    await created(line, delegation)
+    await reviews(line)
+    first = await line.take("task.confirm", task=TASK)
+    if first.body.get("ifGen") is None:
+        return await settle(line, first)  # it counts whatever was decided, which ACCEPT-8 is about
+    told = {"conflict": "conflict-1", "kind": "result", "rule": "raised"}
+    await line.happens(TASK, "dispute", "disputed", data=told)
+    await line.happens(TASK, "resolve", "reported", data={"conflict": "conflict-1", "outcome": "resolved", "ref": "r2"})
+    line.told.shown = {"overruled": "conflict-1"}
+    data = {"generation": 5, "state": "reported"}
+    detail = f"{TASK} has generation 5"
+    await line.send("error", re=first.id, code="generation_mismatch", detail=detail, retryable=True, data=data)
+    word = await word_on(line)
+    check(not accepts(word) or bool(line.holds("conflict.get")), "no accept of it", word)
 
 
 @client("ACCEPT-8", level=Level.SHOULD)

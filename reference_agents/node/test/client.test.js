@@ -142,6 +142,14 @@ test("of a task that was there before is read how it stands", async () => {
   assert.deepEqual([rev, settled], [1, false]);
 });
 
+test("of a task that was there before another result than is named is not taken", async () => {
+  const again = delegated({ created: false });
+  const { id } = await socket.next("task.get");
+  const metadata = { state: "reported", rev: 1, resultHash: HASH };
+  socket.say({ kind: "task.found", re: id, task: "main-7", gen: 4, payload: "[]", body: { view: { metadata } } });
+  await assert.rejects(again, /not the result that is named/);
+});
+
 test("what speaks against a result is told with it, from wherever it came", async () => {
   const staleBasis = [{ key: "plan", seen: 1, current: 2 }];
   await delegated();

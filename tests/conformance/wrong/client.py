@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import CLIENT, CLIENT_FILE, CODEC, DELEGATION, FORMS, SESSION, UNCOUNTED, Wrong, one, written_as
+from .row import CLIENT, CLIENT_FILE, CODEC, DELEGATION, DELEGATOR, FORMS, SESSION, UNCOUNTED, Wrong, one, written_as
 
 __all__ = ["ROWS"]
 
@@ -22,9 +22,7 @@ ROWS: tuple[Wrong, ...] = (
         "believes-what-a-review-names",
         CLIENT,
         "The client confirms the hash that came with a result, whatever the result is.",
-        one(
-            "a2a/delegator.py", "                if not review.is_what_its_hash_says:\n", "                if False:\n"
-        ),
+        one(DELEGATOR, "                if not review.is_what_its_hash_says:\n", "                if False:\n"),
         broken=("ACCEPT-3",),
     ),
     Wrong(
@@ -86,6 +84,8 @@ ROWS: tuple[Wrong, ...] = (
         CLIENT,
         "The client goes on where the welcome names a version that it does not speak.",
         one(SESSION, "        if agree(message.version, message.version) is None:", "        if False:"),
+        broken=("HELLO-2",),
+    ),
     Wrong(
         "watches-from-the-beginning",
         CLIENT,
@@ -108,8 +108,6 @@ ROWS: tuple[Wrong, ...] = (
         ),
         broken=("WATCH-3",),
     ),
-        broken=("HELLO-2",),
-    ),
     Wrong(
         "leaves-pings-unanswered",
         CLIENT,
@@ -125,11 +123,29 @@ ROWS: tuple[Wrong, ...] = (
         broken=("TASK-7",),
     ),
     Wrong(
-        "confirms-what-it-did-not-look-at",
+        "believes-what-a-view-names",
         CLIENT,
-        "A result is confirmed under the hash that came with it, whatever it is.",
-        one("a2a/delegator.py", "                if not review.is_what_its_hash_says:", "                if False:"),
+        "A result that the client reads, as no review came, it confirms under the hash in the view, whatever it is.",
+        one(
+            DELEGATOR,
+            "                if not review.is_what_its_hash_says:\n",
+            "                if delegation.created and not review.is_what_its_hash_says:\n",
+        ),
         broken=("ACCEPT-3",),
+    ),
+    Wrong(
+        "confirms-what-relies-on-what-has-moved",
+        CLIENT,
+        "The client accepts a result whose review names decisions that have moved.",
+        one(DELEGATOR, "                    if self.stale_basis:\n", "                    if False:\n"),
+        broken=("CTX-10",),
+    ),
+    Wrong(
+        "accepts-with-the-newest-generation",
+        CLIENT,
+        "Where the task has moved on while its word was on the way, the client says it again, whatever moved it.",
+        one(DELEGATOR, '            read.overruled = metadata.get("overruled", "")\n', "            pass\n"),
+        broken=("CONFLICT-15",),
     ),
     Wrong(
         "is-the-same-process-each-time",
