@@ -7,7 +7,7 @@ in its file, as in the table of planted bugs; where that has the same bug alread
 
 from __future__ import annotations
 
-from . import agent, agents, claims, client, conflicts, contexts, operations, restarts, sessions, tasks
+from . import agent, agents, claims, client, conflicts, contexts, limits, operations, restarts, sessions, tasks
 from .row import Wrong
 
 __all__ = ["WRONG", "Wrong"]
@@ -19,6 +19,7 @@ WRONG: tuple[Wrong, ...] = (
     *contexts.ROWS,
     *claims.ROWS,
     *conflicts.ROWS,
+    *limits.ROWS,
     *operations.ROWS,
     *restarts.ROWS,
     *agent.ROWS,

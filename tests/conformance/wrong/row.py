@@ -59,6 +59,8 @@ CLAIMS = "a2a/engine/claims.py"
 NAMES = "a2a/engine/names.py"
 CONTEXT = "a2a/engine/context.py"
 CONTEXT_STATE = "a2a/engine/context_state.py"
+JSON_PATCH = "a2a/engine/jsonpatch.py"
+POLICY = "a2a/engine/policy.py"
 
 _AT_ALL = {
     AGENT: "HELLO-1/says_hello_first",
