@@ -192,6 +192,15 @@ async def test_a_task_is_watched_and_read_as_the_case_has_it_happen() -> None:
         assert (found.payload, found.body["view"]["metadata"]["state"]) == (b"[]", "reported")
 
 
+async def test_a_case_says_what_a_view_names_otherwise() -> None:
+    async with listening() as under, arrived(under) as (peer, line):
+        line.told.result = b"[]"
+        line.told.shown = {"resultHash": "another", "overruled": "k1"}
+        await line.happens("t", "report", "reported")
+        shown = (await peer.request("task.get", task="t")).body["view"]["metadata"]
+        assert (shown["state"], shown["resultHash"], shown["overruled"]) == ("reported", "another", "k1")
+
+
 async def test_a_client_may_go_by_whatever_a_view_names() -> None:
     async with listening() as under, arrived(under) as (peer, line):
         await peer.send("task.delegate", key="k", spec={"skill": "s"}, payload='[{"text":"in"}]')
