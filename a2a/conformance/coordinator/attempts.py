@@ -156,6 +156,29 @@ async def a_question_is_known_by_its_number(under: Coordinator) -> None:
     await client.nothing("task.ask")
 
 
+@coordinator("ASK-2", also=("ASK-7", "ASK-8", "LEASE-7"))
+async def a_question_of_an_attempt_before_is_known(under: Coordinator) -> None:
+    """Asked again by the next attempt it is `ok` and asks nobody; a number whose question was withdrawn is free."""
+    client, worker, offer = await begun(under, timers=LONG)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await client.take("task.ask", task=offer.task, askNo=1)
+    await ok(worker, "task.yield", **at(offer))
+    await ok(client, "task.answer", task=offer.task, askNo=1, payload=parts("this"))
+    offer = await worker.offered(offer.task, attempt=2)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await worker.refused("conflict", "task.ask", askNo=1, payload=parts("another?"), **at(offer))
+    check(await client.state(offer.task) == "leased", "state leased: nothing was asked", "")
+    await client.nothing("task.ask")
+    await ok(worker, "task.ask", askNo=2, payload=parts("and then?"), **at(offer))
+    await client.take("task.ask", task=offer.task, askNo=2)
+    await worker.admitted(offer)
+    await client.confirm(await client.reviewed(offer.task), "reject", rework=True)
+    offer = await worker.offered(offer.task, rev=1)
+    await ok(worker, "task.ask", askNo=2, payload=parts("or else?"), **at(offer))
+    question = await client.take("task.ask", task=offer.task, askNo=2)
+    check(question.payload == parts("or else?"), "the question in its new words", question)
+
+
 @coordinator("ASK-4")
 async def the_first_answer_counts(under: Coordinator) -> None:
     """The same answer again is `ok`; another is refused with `already_answered`, which tells the one that counts."""
@@ -166,6 +189,9 @@ async def the_first_answer_counts(under: Coordinator) -> None:
     error = await client.refused("already_answered", "task.answer", task=offer.task, askNo=1, payload=parts("that"))
     data = error.body.get("data") or {}
     check(data.get("askNo") == 1 and as_bytes(data.get("answer")) == parts("this"), "askNo 1 and the answer", error)
+    asks = (await client.request("task.get", task=offer.task)).body.get("asks") or [{}]
+    shown = [(ask.get("askNo"), as_bytes(ask.get("answer")), ask.get("by")) for ask in asks]
+    check(shown == [(1, parts("this"), client.name)], "the question with its answer, and whose that is", asks)
 
 
 @coordinator("ASK-4")
@@ -382,6 +408,53 @@ async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
     await client.reviewed(offer.task)
 
 
+@coordinator("HAND-1", also=("HAND-2",))
+async def a_hand_off_says_what_the_next_agent_must_be(under: Coordinator) -> None:
+    """With `requires` it goes to who is that, be others there; where nobody is, it is refused. Again it is `ok`."""
+    _, worker, offer = await begun(under, timers=LONG)
+    skill = str(offer.body["spec"]["skill"])
+    other = await under.peer(skills=(skill,))
+    wanted = {"requires": {"labels": {"zone": "a"}}} | at(offer)
+    await worker.refused("no_capable_agent", "task.handoff", **wanted)
+    zoned = await under.peer(skills=(skill,), labels={"zone": "a"})
+    for _ in range(2):
+        await ok(worker, "task.handoff", **wanted)
+    await zoned.offered(offer.task)
+    await other.nothing("task.offer")
+
+
+@coordinator("HAND-1", also=("HAND-3",))
+async def who_hands_a_task_on_does_not_get_it_back(under: Coordinator) -> None:
+    """Handed on to nobody by name, the task waits for the other agent, which is busy."""
+    client, worker, offer = await begun(under, timers=LONG)
+    skill = str(offer.body["spec"]["skill"])
+    await ok(worker, "agent.update", status="draining")
+    other = await under.peer(skills=(skill,), credit={"tasks": 1, "frames": 256})
+    more = await other.offered((await client.delegate(skill, "more", timers=LONG)).task)
+    await ok(worker, "agent.update", status="ready")
+    await ok(worker, "task.handoff", **at(offer))
+    await worker.nothing("task.offer")
+    await other.admitted(more)
+    await other.offered(offer.task)
+
+
+@coordinator("HAND-2", also=("LEASE-8",))
+async def what_is_at_work_is_handed_on(under: Coordinator) -> None:
+    """An attempt whose lease has lapsed hands its task on; one that has asked is refused with `conflict`."""
+    client, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
+    await client.request("task.watch", task=offer.task)
+    await ok(worker, "agent.update", status="draining")
+    await client.take("task.event", event="expire")
+    other = await under.peer(skills=(str(offer.body["spec"]["skill"]),), credit={"tasks": 0, "frames": 256})
+    await ok(worker, "task.handoff", to=other.name, **at(offer))
+    await other.send("credit", tasks=1)
+    await other.offered(offer.task)
+    _, worker, offer = await begun(under, timers=LONG)
+    await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await worker.refused("conflict", "task.handoff", **at(offer))
+
+
 @coordinator("HAND-3", also=("LIMIT-4",))
 async def a_task_is_handed_on_so_often_and_no_more(under: Coordinator) -> None:
     """The eleventh hand-off of a task is refused with `quota`, and the attempt goes on."""
@@ -407,7 +480,7 @@ async def a_task_is_not_handed_on_to_nobody(under: Coordinator) -> None:
 
 @coordinator("ASK-4", needs=(Need.OPERATOR,))
 async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -> None:
-    """An operator's answer to a cold question takes the place of one that no attempt was sent yet."""
+    """An operator's answer to a cold question takes the place of one that no attempt was sent yet, and of no other."""
     client, worker, offer = await begun(under)
     operator = await under.operator()
     await ok(worker, "task.ask", askNo=1, payload=parts("which?"), hold="cold", **at(offer))
@@ -418,6 +491,11 @@ async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -
     again = await worker.offered(offer.task, attempt=2)
     answers = again.body.get("answers") or [{}]
     check(as_bytes(answers[-1].get("payload")) == parts("that"), "the operator's answer", again)
+    await ok(worker, "task.ask", askNo=2, payload=parts("and then?"), **at(again))
+    await ok(client, "task.answer", task=offer.task, askNo=2, payload=parts("this"))
+    await worker.take("task.answer", task=offer.task, askNo=2)
+    late = {"task": offer.task, "askNo": 2, "payload": parts("that")}
+    await operator.refused("already_answered", "task.answer", **late)
 
 
 @coordinator("HAND-3")
@@ -433,7 +511,8 @@ async def the_wish_of_a_hand_off_does_not_hold_for_ever(under: Coordinator) -> N
 
 @coordinator("CHECK-4")
 async def keeps_the_checkpoints_of_several_attempts(under: Coordinator) -> None:
-    """Of three attempts the first one's checkpoint is offered to who can read no other."""
+    """Of three attempts the first one's checkpoint is offered to who can read no other, the last one's to who reads
+    all."""
     skill = under.skill()
     client = await under.peer()
     created = await client.delegate(skill)
@@ -449,3 +528,8 @@ async def keeps_the_checkpoints_of_several_attempts(under: Coordinator) -> None:
     again = await last.offered(created.task)
     checkpoint = again.body.get("checkpoint") or {}
     check(as_bytes(checkpoint.get("payload")) == parts(1), "the first attempt's checkpoint", again)
+    reader = await under.peer(skills=(skill,))
+    await last.request("bye", drain=True)
+    again = await reader.offered(created.task)
+    checkpoint = again.body.get("checkpoint") or {}
+    check(as_bytes(checkpoint.get("payload")) == parts(3), "the newest checkpoint", again)

@@ -111,6 +111,17 @@ async def a_group_has_its_result_as_soon_as_it_is_sure(under: Coordinator) -> No
     check(revoke.body.get("mode", "coop") == "coop", "mode coop", revoke)
 
 
+@coordinator("STEER-1", also=("GROUP-1",))
+async def a_word_to_a_group_is_said_to_its_members(under: Coordinator) -> None:
+    """At a group itself nobody is at work: a word to it is refused with `conflict`, one to a member is heard."""
+    group = await Group.of(under, 2)
+    await group.client.refused("conflict", "task.steer", task=group.task, key="one", payload=parts("faster"))
+    member = group.offers[0].task
+    await ok(group.client, "task.steer", task=member, key="one", payload=parts("faster"))
+    await group.workers[0].take("task.steer", task=member)
+    await group.client.request("task.cancel", task=group.task, mode="skip")
+
+
 @coordinator("GROUP-2")
 async def k_equal_answers_are_waited_for(under: Coordinator) -> None:
     """With `k: 3` two equal answers of three are not enough, the third one is."""

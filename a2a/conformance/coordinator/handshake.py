@@ -270,6 +270,29 @@ async def a_drained_agents_work_goes_to_another(under: Coordinator) -> None:
     check(counters.get("losses", 0) == 0, "no loss counted", counters)
 
 
+@coordinator("HELLO-11", also=("OFFER-5", "LIMIT-4"))
+async def what_a_drained_agent_was_offered_goes_to_another(under: Coordinator) -> None:
+    """With `bye` and `drain` an offer that is not current goes on, as no decline, and a task in `canceling` ends."""
+    skill, name, client = under.skill(), under.name("worker"), await under.peer()
+    old = await under.peer(name, skills=(skill,))
+    lost = await client.delegate(skill, 1, timers=LONG, limits={"declines": 1})
+    await old.heartbeat(await old.offered(lost.task))
+    await under.peer(name, skills=(skill,), credit={"tasks": 0, "frames": 256})
+    first = await under.peer(skills=(skill,))
+    offer = await first.offered(lost.task)
+    check(offer.body.get("granted") is False, "an offer that is not granted", offer)
+    stops = await client.delegate(skill, 2, timers=LONG)
+    await first.heartbeat(await first.offered(stops.task))
+    answer = await client.request("task.cancel", task=stops.task, graceMs=600_000)
+    check(answer.body.get("will") == "pending", "will: pending", answer)
+    second = await under.peer(skills=(skill,))
+    await first.request("bye", drain=True)
+    await client.settled(stops.task, state="canceled")
+    await second.offered(lost.task)
+    counters = (await client.view(lost.task))["metadata"].get("counters") or {}
+    check((counters.get("declines", 0), counters.get("losses")) == (0, 1), "the loss before, and no decline", counters)
+
+
 @coordinator("HELLO-13")
 async def closes_a_connection_that_says_nothing(under: Coordinator) -> None:
     """A connection on which no hello came is closed after 5 s, and not before."""

@@ -8,7 +8,7 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at, ok
+from ..scenes import LONG, at, begun, ok
 from ..wire import Frame, count, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -235,6 +235,26 @@ async def an_offer_tells_what_became_of_earlier_attempts(under: Coordinator) -> 
     told = attempts[0]
     check(told.get("agent") == first.name and told.get("fence") == old.fence, "the first attempt", offer)
     check(told.get("end") == "lapsed" and told.get("note") == "half way", "its end and its note", told)
+    check(told.get("progressNo") == 3, "progressNo 3", told)
+
+
+@coordinator("OFFER-8", also=("BUDGET-1", "REPORT-6"))
+async def an_offer_tells_all_that_was_left(under: Coordinator) -> None:
+    """The dossier has why an attempt was given back and what it used, reports without authority, and its artifacts."""
+    client, worker, offer = await begun(under)
+    stranger = await under.peer()
+    await ok(worker, "task.artifact", artifactId="log", chunkNo=0, payload=parts("a"), **at(offer))
+    await stranger.report(offer, "not mine")
+    await ok(worker, "task.yield", reason="no luck", usage={"tokens": 5}, **at(offer))
+    again = await worker.offered(offer.task, attempt=2)
+    dossier = again.body.get("dossier") or {}
+    (told,) = dossier.get("attempts") or [{}]
+    check((told.get("end"), told.get("detail")) == ("yielded", "no luck"), "yielded, no luck", told)
+    check((told.get("usage") or {}).get("tokens") == 5, "5 tokens", told)
+    kept = [(item.get("agent"), item.get("verdict")) for item in dossier.get("evidence") or []]
+    check(kept == [(stranger.name, "not_holder")], "the report without authority", dossier)
+    check(dossier.get("discarded") == ["log"], "the artifact of the attempt before", dossier)
+    await client.request("task.cancel", task=offer.task)
 
 
 @coordinator("LEASE-1", also=("LEASE-5",))

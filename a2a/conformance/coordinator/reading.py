@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ..case import Role, case
 from ..conversation import check
@@ -74,13 +75,14 @@ async def lists_by_state_skill_parent_and_context(under: Coordinator) -> None:
     held = await client.delegate(skill, 2, timers={"offerMs": 60_000})
     offer = await worker.offered(held.task)
     below = await worker.delegate(inner, parent={"task": offer.task, "fence": offer.fence})
-    filters = (
+    filters: tuple[tuple[dict[str, Any], list[str]], ...] = (
         ({"skill": skill}, [held.task, done.task]),
         ({"skill": skill, "state": "completed"}, [done.task]),
         ({"skill": skill, "state": "TASK_STATE_COMPLETED"}, [done.task]),
         ({"skill": skill, "state": "leased"}, [held.task]),
         ({"parent": held.task}, [below.task]),
         ({"contextId": context}, [done.task]),
+        ({"skill": skill, "deadLetter": True}, []),
     )
     for wanted, expected in filters:
         page = await client.request("task.list", **wanted)

@@ -7,7 +7,20 @@ in its file, as in the table of planted bugs; where that has the same bug alread
 
 from __future__ import annotations
 
-from . import agent, agents, claims, client, conflicts, contexts, limits, operations, restarts, sessions, tasks
+from . import (
+    agent,
+    agents,
+    attempts,
+    claims,
+    client,
+    conflicts,
+    contexts,
+    limits,
+    operations,
+    restarts,
+    sessions,
+    tasks,
+)
 from .row import Wrong
 
 __all__ = ["WRONG", "Wrong"]
@@ -16,6 +29,7 @@ WRONG: tuple[Wrong, ...] = (
     *sessions.ROWS,
     *tasks.ROWS,
     *agents.ROWS,
+    *attempts.ROWS,
     *contexts.ROWS,
     *claims.ROWS,
     *conflicts.ROWS,
