@@ -404,11 +404,12 @@ async def the_higher_priority_and_then_the_older_goes_first(under: Coordinator) 
 
 @coordinator("ROUTE-4", also=("ACCEPT-5", "OFFER-7"))
 async def a_rework_goes_to_who_had_the_task(under: Coordinator) -> None:
-    """The agent whose result was sent back is offered the next revision, with the feedback."""
+    """The agent whose result was sent back is offered the next revision, with the feedback, be another one idle."""
     skill, client = under.skill(), await under.peer()
     worker = await under.peer(skills=(skill,))
-    created = await client.delegate(skill)
+    created = await client.delegate(skill, timers=LONG)
     await worker.admitted(await worker.offered(created.task))
+    await worker.offered((await client.delegate(skill, "more", timers=LONG)).task)
     await under.peer(skills=(skill,))
     await client.confirm(await client.reviewed(created.task), "reject", rework=True, payload=b'[{"text":"again"}]')
     offer = await worker.offered(created.task)

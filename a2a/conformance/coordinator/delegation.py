@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from ..case import Role, Skipped, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at, ok
+from ..scenes import LONG, at, begun, ok
 from ..wire import digest, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -150,6 +151,16 @@ async def a_sub_task_needs_the_parents_fence(under: Coordinator) -> None:
     await worker.refused("stale", "task.delegate", **(sub | {"parent": at(offer)}))
 
 
+@coordinator("TASK-6", also=("LEASE-8",))
+async def a_lapsed_attempt_makes_a_sub_task(under: Coordinator) -> None:
+    """Under a fence whose lease has lapsed a sub-task is made, as nobody else has the task."""
+    client, worker, offer = await begun(under, timers={"leaseMs": 200, "offerMs": 200, "heartbeatMs": 50})
+    await ok(worker, "agent.update", status="draining")
+    await client.request("task.watch", task=offer.task)
+    await client.take("task.event", event="expire")
+    await worker.delegate(under.skill("inner"), parent=at(offer))
+
+
 @coordinator("TASK-7")
 async def notices_go_to_the_process_that_came_last(under: Coordinator) -> None:
     """Where another process of the principal delegates with the same key, it gets the review."""
@@ -227,7 +238,8 @@ async def a_named_lease_shortens_the_heartbeat(under: Coordinator) -> None:
 
 @coordinator("TASK-10", also=("ACCEPT-1", "REPORT-5"))
 async def the_delegator_is_told_however_a_task_ends(under: Coordinator) -> None:
-    """`task.settled` comes for a task that completed, failed, was rejected and was canceled."""
+    """`task.settled` comes for a task that completed, failed, was rejected and was canceled, and says which result of
+    which revision was confirmed by whom."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     auto = {"acceptance": {"evaluator": "auto"}}
@@ -238,6 +250,16 @@ async def the_delegator_is_told_however_a_task_ends(under: Coordinator) -> None:
     created = await client.delegate(under.skill())
     await client.request("task.cancel", task=created.task)
     await client.settled(created.task, state="canceled", reason="canceled")
+    created = await client.delegate(skill)
+    await worker.admitted(await worker.offered(created.task))
+    await client.confirm(await client.reviewed(created.task), "reject", rework=True)
+    await worker.admitted(await worker.offered(created.task, rev=1), "better")
+    review = await client.reviewed(created.task)
+    await client.confirm(review)
+    end = await client.settled(created.task, state="completed")
+    told = [end.body.get(name) for name in ("rev", "resultHash", "confirmedBy")]
+    expected = [1, review.body["resultHash"], client.name]
+    check(told == expected, f"rev, resultHash and confirmedBy {expected}", end)
 
 
 @coordinator("TASK-11")
@@ -280,6 +302,26 @@ async def a_task_whose_delegator_is_gone_is_cancelled_where_it_said_so(under: Co
     await client.leave()
     await watcher.take("task.event", event="cancel")
     await (await under.peer(name)).settled(created.task, state="canceled")
+
+
+@coordinator("TASK-12", also=("CANCEL-2",))
+async def what_a_delegator_that_is_gone_leaves_behind(under: Coordinator) -> None:
+    """When `lossMs` is over an agent at work is told `coop`, with a grace; what was reported waits, and so does a task
+    with another `lossMs`."""
+    name, skill, watcher = under.name("client"), under.skill(), await under.peer()
+    client, worker = await under.peer(name), await under.peer(skills=(skill,))
+    loss: dict[str, Any] = {"onDelegatorLoss": "cancel", "lossMs": 200, "timers": LONG | {"cancelMs": 600_000}}
+    reported = await worker.offered((await client.delegate(skill, 1, **loss)).task)
+    held = await worker.offered((await client.delegate(skill, 2, **loss)).task)
+    waits = await client.delegate(under.skill("nobody"), **(loss | {"lossMs": 600_000}))
+    await worker.heartbeat(held)
+    await worker.admitted(reported)
+    await client.leave()
+    revoke = await worker.take("task.revoke", task=held.task)
+    told = (revoke.body.get("reason"), revoke.body.get("mode", "coop"), revoke.body.get("graceMs", 0) > 0)
+    check(told == ("cancel", "coop", True), "cancel, coop, with a grace", revoke)
+    states = [await watcher.state(task) for task in (reported.task, waits.task)]
+    check(states == ["reported", "queued"], "reported, and queued", states)
 
 
 @coordinator("TASK-12")

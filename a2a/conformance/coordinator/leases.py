@@ -436,6 +436,25 @@ async def a_yield_gives_the_attempt_back(under: Coordinator) -> None:
     check(counters.get("declines") == 1, "one decline counted", counters)
 
 
+@coordinator("LEASE-7", also=("OFFER-5", "LIMIT-4"))
+async def a_yield_of_what_was_not_taken_is_a_decline(under: Coordinator) -> None:
+    """Of an offer that is not granted it is `ok` and counts as a decline; a decline of what has asked is refused."""
+    name, skill, client = under.name("worker"), under.skill(), await under.peer()
+    old = await under.peer(name, skills=(skill,))
+    created = await client.delegate(skill, timers=LONG)
+    await old.heartbeat(await old.offered(created.task))
+    other = await under.peer(skills=(skill,))
+    await under.peer(name, skills=(skill,), credit={"tasks": 0, "frames": 256})
+    offer = await other.offered(created.task)
+    check(offer.body.get("granted") is False, "an offer that is not granted", offer)
+    await ok(other, "task.yield", **at(offer))
+    counters = (await client.view(created.task))["metadata"].get("counters") or {}
+    check((counters.get("declines"), counters.get("losses")) == (1, 1), "a decline, and the loss before", counters)
+    _, worker, offer = await begun(under, timers=LONG)
+    await ok(worker, "task.ask", askNo=1, payload=parts("which?"), **at(offer))
+    await worker.refused("conflict", "task.decline", **at(offer))
+
+
 @coordinator("LEASE-7", also=("LIMIT-4", "REG-6"))
 async def what_a_draining_agent_gives_back_counts_as_nothing(under: Coordinator) -> None:
     """A yield of an agent that drains is no decline."""
@@ -485,18 +504,44 @@ async def takes_an_attempt_away_that_gets_nowhere(under: Coordinator) -> None:
     check(counters.get("losses") == 1, "one loss counted", counters)
 
 
+@coordinator("LEASE-10", also=("REG-6", "LIMIT-4"))
+async def counts_what_was_taken_away_by_its_reason(under: Coordinator) -> None:
+    """Given back, `attempt` counts as a loss and `steer` as nothing, and neither as a decline; a drain lapses as
+    nothing."""
+    expected = {"attempt": (1, 0), "steer": (0, 0), "drain": (0, 0)}
+    for reason, counted in expected.items():
+        timers = LONG | {"cancelMs": 60_000} | ({"attemptMs": 100} if reason == "attempt" else {})
+        client, worker, offer = await begun(under, timers=timers)
+        await worker.heartbeat(offer)
+        await client.request("task.watch", task=offer.task)
+        if reason == "steer":
+            await ok(client, "task.steer", task=offer.task, key="one", payload=parts("stop"), mode="interrupt")
+        elif reason == "drain":
+            await ok(worker, "agent.update", status="draining", graceMs=100)
+        revoke = await worker.take("task.revoke", task=offer.task, fence=offer.fence)
+        check(revoke.body.get("reason") == reason, f"reason {reason}", revoke)
+        if reason == "drain":
+            await client.take("task.event", event="expire")
+        else:
+            await ok(worker, "task.yield", **at(offer))
+        counters = (await client.view(offer.task))["metadata"].get("counters") or {}
+        told = (counters.get("losses", 0), counters.get("declines", 0))
+        check(told == counted, f"losses and declines {counted} for {reason}", counters)
+
+
 @coordinator("LEASE-6", also=("CANCEL-2", "CANCEL-7"))
 async def tells_how_long_there_is_to_wind_down(under: Coordinator) -> None:
     """A cancel with a grace is told as `task.revoke` with mode and grace, and by the leases until then."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=LONG)
+    created = await client.delegate(skill, timers=LONG | {"cancelMs": 1_000})
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
-    await client.request("task.cancel", task=created.task, mode="coop", graceMs=60_000)
+    await client.request("task.cancel", task=created.task, mode="coop", graceMs=600_000)
     revoke = await worker.take("task.revoke", task=created.task)
     told = (revoke.body.get("reason"), revoke.body.get("mode", "coop"))
-    check(told == ("cancel", "coop") and 0 < revoke.body.get("graceMs", 0) <= 60_000, "cancel, coop, a grace", revoke)
+    is_told = told == ("cancel", "coop") and 1_000 < revoke.body.get("graceMs", 0) <= 600_000
+    check(is_told, "cancel, coop, and its own grace", revoke)
     lease = await worker.heartbeat(offer)
     check("cancel:coop" in (lease.body.get("directives") or []), "the directive cancel:coop", lease)
     await worker.request("task.yield", **at(offer))

@@ -124,7 +124,11 @@ async def keeps_reports_without_authority_as_evidence(under: Coordinator) -> Non
     evidence = (await client.view(offer.task))["metadata"].get("evidence") or []
     hashes = [item.get("resultHash") for item in evidence]
     check(0 < len(hashes) == len(set(hashes)), "evidence, each report once", hashes)
+    await verdict(worker, offer, "invalid", resultHash="sha256:" + "0" * 64)
     await worker.admitted(offer)
+    await verdict(worker, offer, "duplicate")
+    after = (await client.view(offer.task))["metadata"].get("evidence") or []
+    check(after == evidence, "neither what is invalid nor a duplicate among it", after)
 
 
 @coordinator("REPORT-8")
@@ -199,15 +203,18 @@ async def every_revision_has_all_feedback_so_far(under: Coordinator) -> None:
     client, worker, offer = await begun(under)
     for word in ("longer", "shorter"):
         await worker.admitted(offer, word)
-        await client.confirm(await client.reviewed(offer.task), "reject", rework=True, payload=parts(word))
+        said = {"rework": True, "payload": parts(word), "reasonCode": f"not {word}"}
+        await client.confirm(await client.reviewed(offer.task), "reject", **said)
         offer = await worker.offered(offer.task)
-    told = [(item.get("rev"), as_bytes(item.get("payload"))) for item in offer.body.get("feedback") or []]
-    check(told == [(0, parts("longer")), (1, parts("shorter"))], "the feedback on revisions 0 and 1", offer)
+    feedback = offer.body.get("feedback") or []
+    told = [(item.get("rev"), as_bytes(item.get("payload")), item.get("reasonCode")) for item in feedback]
+    expected = [(0, parts("longer"), "not longer"), (1, parts("shorter"), "not shorter")]
+    check(told == expected, "the feedback on revisions 0 and 1", offer)
 
 
 @coordinator("ACCEPT-6")
 async def the_first_word_counts(under: Coordinator) -> None:
-    """The same word again is `ok`; the opposite one is refused with `conflict`."""
+    """The same word again is `ok`, also one that sent the result back; the opposite one is refused with `conflict`."""
     client, worker, offer = await begun(under)
     await worker.admitted(offer)
     review = await client.reviewed(offer.task)
@@ -215,6 +222,15 @@ async def the_first_word_counts(under: Coordinator) -> None:
         answer = await client.confirm(review)
         check(answer.kind == "ok" and answer.body.get("state") == "completed", "ok, completed", answer)
     answer = await client.confirm(review, "reject")
+    check(answer.kind == "error" and answer.code == "conflict", "error conflict", answer)
+    client, worker, offer = await begun(under)
+    await worker.admitted(offer)
+    review = await client.reviewed(offer.task)
+    await client.confirm(review, "reject", rework=True)
+    await worker.offered(offer.task, rev=1)
+    answer = await client.confirm(review, "reject", rework=True)
+    check(answer.kind == "ok", "ok", answer)
+    answer = await client.confirm(review)
     check(answer.kind == "error" and answer.code == "conflict", "error conflict", answer)
 
 
@@ -344,6 +360,19 @@ async def a_cancel_ends_with_its_grace(under: Coordinator) -> None:
     await client.settled(offer.task, state="canceled")
     revoke = await worker.heartbeat(offer)
     check(revoke.kind == "task.revoke", "task.revoke", revoke)
+
+
+@coordinator("CANCEL-7", also=("LEASE-7",))
+async def what_is_given_back_while_it_is_to_end_is_canceled(under: Coordinator) -> None:
+    """A yield in `canceling` ends the task, and nobody else is offered it."""
+    client, worker, offer = await begun(under, timers=LONG)
+    await worker.heartbeat(offer)
+    other = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
+    await client.request("task.cancel", task=offer.task, graceMs=600_000)
+    answer = await worker.request("task.yield", **at(offer))
+    check(answer.kind == "ok", "ok", answer)
+    await client.settled(offer.task, state="canceled")
+    await other.nothing("task.offer")
 
 
 @coordinator("CANCEL-8")

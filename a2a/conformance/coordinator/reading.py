@@ -165,7 +165,8 @@ async def a_second_watch_replaces_the_first(under: Coordinator) -> None:
 
 @coordinator("WATCH-4", also=("RPC-5", "LEASE-2"))
 async def tells_progress_as_it_comes(under: Coordinator) -> None:
-    """A heartbeat with a greater `progressNo` is told to a watcher, and of two the greater one is kept."""
+    """A heartbeat with a greater `progressNo` is told to a watcher, and of two the greater one is kept, and told to who
+    watches later."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
@@ -178,3 +179,7 @@ async def tells_progress_as_it_comes(under: Coordinator) -> None:
     await worker.heartbeat(offer, progressNo=1, progressBp=1_000, note="old")
     progress = (await client.view(created.task))["metadata"].get("progress") or {}
     check(progress.get("note") == "half", "the greater one's note", progress)
+    watcher = await under.peer()
+    await watcher.request("task.watch", task=created.task)
+    event = await watcher.take("task.event", event="progress")
+    check((event.body.get("data") or {}).get("note") == "half", "the latest, as the watch begins", event)

@@ -1,8 +1,22 @@
-"""Wrong coordinators: questions, checkpoints, hand-offs, and what the next attempt is told."""
+"""Wrong coordinators: questions, checkpoints, hand-offs, what the next attempt is told, and how attempts end."""
 
 from __future__ import annotations
 
-from .row import COORDINATOR, HANDOVER, READING, REGISTRY, TASKS, Wrong, one
+from .row import (
+    COORDINATOR,
+    HANDOVER,
+    LEASES,
+    READING,
+    REGISTRY,
+    RESULTS,
+    ROUTING,
+    TASKS,
+    TIMERS,
+    TREE,
+    WATCHING,
+    Wrong,
+    one,
+)
 
 __all__ = ["ROWS"]
 
@@ -159,6 +173,181 @@ ROWS: tuple[Wrong, ...] = (
         "A list of dead letters has all other tasks too.",
         one(READING, "        and (not wanted.dead_letter or task.is_dead_letter)\n", ""),
         broken=("READ-2",),
+    ),
+    # How attempts and tasks end ---------------------------------------------------------------------------------------
+    Wrong(
+        "keeps-duplicates-as-evidence",
+        COORDINATOR,
+        "A report that comes again is among the evidence.",
+        one(
+            RESULTS,
+            "        if known == (message.outcome, message.result_hash):\n",
+            "        if known == (message.outcome, message.result_hash):\n"
+            '            kept = _keep(world, task, agent, message, "late", "once more", now)\n'
+            '            kept.reply = TaskVerdict(task.id, message.fence, "duplicate")\n'
+            "            return kept\n",
+        ),
+        broken=("REPORT-6",),
+    ),
+    Wrong(
+        "refuses-to-send-back-twice",
+        COORDINATOR,
+        "The word that sent a result back is refused when it comes again.",
+        one(
+            RESULTS,
+            '    if message.verdict == "reject" and any(rev == message.rev for rev, _, _ in task.feedback):\n',
+            "    if False:\n",
+        ),
+        broken=("ACCEPT-6",),
+    ),
+    Wrong(
+        "tells-no-code-with-feedback",
+        COORDINATOR,
+        "The next revision is not told the code of why the one before was sent back.",
+        one(
+            RESULTS,
+            "[Reworked(now, task.id, result.rev, by, message.reason_code, message",
+            '[Reworked(now, task.id, result.rev, by, "", message',
+        ),
+        broken=("ACCEPT-5",),
+    ),
+    Wrong(
+        "does-not-say-who-confirmed",
+        COORDINATOR,
+        "The end of a task does not say who has confirmed its result.",
+        one(RESULTS, "        end.by or None,\n", "        None,\n"),
+        broken=("TASK-10",),
+    ),
+    Wrong(
+        "does-not-say-which-revision-was-confirmed",
+        COORDINATOR,
+        "The end of a task names the first revision.",
+        one(RESULTS, "        end.detail,\n        task.rev,\n", "        end.detail,\n        0,\n"),
+        broken=("TASK-10",),
+    ),
+    Wrong(
+        "has-one-grace-for-all-cancels",
+        COORDINATOR,
+        "The grace that a cancel names is not looked at.",
+        one(
+            TREE,
+            "        grace = task.durations.cancel_ms if grace_ms is None else grace_ms\n",
+            "        grace = task.durations.cancel_ms\n",
+        ),
+        broken=("LEASE-6",),
+    ),
+    Wrong(
+        "goes-on-with-what-was-given-back-to-end",
+        COORDINATOR,
+        "A task that is to end waits for another agent when its own gives it back.",
+        one(
+            LEASES,
+            "    if task.state is TaskState.CANCELING:\n"
+            '        return reply(Ok(state="canceled"), canceled(task, now, plain(message.usage)))\n',
+            "",
+        ),
+        broken=("CANCEL-7",),
+    ),
+    Wrong(
+        "takes-no-offer-back",
+        COORDINATOR,
+        "An offer that is not granted is not given back by a yield.",
+        one(
+            LEASES,
+            '        return reply(Ok(), *_declined(task, message.fence, "busy", now, now))\n',
+            "        return not_current(world, task, agent, message.fence)\n",
+        ),
+        broken=("LEASE-7",),
+    ),
+    Wrong(
+        "declines-what-has-asked",
+        COORDINATOR,
+        "An attempt that has asked is declined.",
+        one(LEASES, "    if case is not Case.OFFERED and task.state is not TaskState.LEASED:\n", "    if False:\n"),
+        broken=("LEASE-7",),
+    ),
+    Wrong(
+        "counts-a-drain-as-a-loss",
+        COORDINATOR,
+        "What is taken away for a drain and lapses counts as a loss.",
+        one(LEASES, "    counted = authority.evicted not in EXCUSED\n", "    counted = True\n"),
+        broken=("LEASE-10",),
+    ),
+    Wrong(
+        "counts-no-loss-of-what-hangs",
+        COORDINATOR,
+        "What was taken away as it hung counts as nothing when it is given back.",
+        one(LEASES, "    is_lost = evicted in COUNTED_AS_LOSS and", "    is_lost = False and"),
+        broken=("LEASE-10",),
+    ),
+    Wrong(
+        "counts-what-it-asked-back-as-a-decline",
+        COORDINATOR,
+        "What is given back as the coordinator has asked for it was declined.",
+        one(LEASES, "    return not evicted and not is_draining, is_lost\n", "    return not is_draining, is_lost\n"),
+        broken=("LEASE-10",),
+    ),
+    Wrong(
+        "has-whoever-is-idle-rework",
+        COORDINATOR,
+        "A result that was sent back goes to whoever has least to do.",
+        one(
+            ROUTING, "(task.last_agent if task.rev or task.asks else None)", "(task.last_agent if task.asks else None)"
+        ),
+        broken=("ROUTE-4",),
+    ),
+    Wrong(
+        "makes-no-sub-task-when-the-lease-has-lapsed",
+        COORDINATOR,
+        "A sub-task of an attempt whose lease has lapsed is refused.",
+        one(
+            TASKS,
+            "not in (Case.CURRENT, Case.LAPSED):\n            return not_current(world, parent",
+            "is not Case.CURRENT:\n            return not_current(world, parent",
+        ),
+        broken=("TASK-6",),
+    ),
+    Wrong(
+        "cancels-for-want-of-a-delegator-at-once",
+        COORDINATOR,
+        "A task whose delegator has left is canceled at once, whatever its time.",
+        one(
+            TIMERS, "return None if since is None else since + task.loss_ms", "return None if since is None else since"
+        ),
+        broken=("TASK-12",),
+    ),
+    Wrong(
+        "cancels-results-for-want-of-a-delegator",
+        COORDINATOR,
+        "A task that was reported is canceled when its delegator has left.",
+        one(
+            TIMERS,
+            '    if task.on_delegator_loss != "cancel" or task.is_reported or',
+            '    if task.on_delegator_loss != "cancel" or',
+        ),
+        broken=("TASK-12",),
+    ),
+    Wrong(
+        "kills-for-want-of-a-delegator",
+        COORDINATOR,
+        "An agent whose delegator has left may not finish.",
+        one(
+            TIMERS,
+            'cancel(world.ledger, task, "coop", "its delegator has gone"',
+            'cancel(world.ledger, task, "kill", "its delegator has gone"',
+        ),
+        broken=("TASK-12",),
+    ),
+    Wrong(
+        "tells-who-watches-later-no-progress",
+        COORDINATOR,
+        "A watch begins without the latest progress.",
+        one(
+            WATCHING,
+            "    if progress is not None and progress.at and not task.is_terminal:\n        yield",
+            "    if False:\n        yield",
+        ),
+        broken=("WATCH-4",),
     ),
     # Who leaves -------------------------------------------------------------------------------------------------------
     Wrong(
