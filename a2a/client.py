@@ -5,7 +5,8 @@
             result = await task.result()
 
 Everything runs in the event loop it was opened in; in another one calls raise LocalProtocolError. A client survives the
-coordinator's restarts: what had no answer is asked again, and the same key is the same task.
+coordinator's restarts: what had no answer is asked again, and the same key is the same task. What the coordinator
+cannot answer now is asked again as well, for ten seconds, before it raises Unavailable.
 """
 
 from __future__ import annotations

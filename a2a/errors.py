@@ -348,7 +348,7 @@ class Frozen(Refused):
 
 
 class Unavailable(Refused):
-    """The coordinator cannot do it now."""
+    """The coordinator cannot do it now. Where it is `retryable` it was asked for ten seconds, with pauses."""
 
     code = ErrorCode.UNAVAILABLE
 

@@ -13,7 +13,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from ssl import SSLContext
 from typing import Any
@@ -56,6 +56,8 @@ from .protocol.codec import (
 )
 from .protocol.messages import (
     AgentEvent,
+    ClaimAcquire,
+    ClaimRenew,
     ContextEventNotice,
     Credit,
     Error,
@@ -71,7 +73,16 @@ from .transports.base import Receiver, Transport
 from .transports.sending import BUSY_PING, FROM_COORDINATOR_MAX, IDLE_PING, Unsendable, send_frames
 from .transports.websocket import WebSocketSettings, connect
 
-__all__ = ["Dial", "Link", "LinkSettings", "refused", "require_secret", "settings_with"]
+__all__ = [
+    "SAID_AGAIN_FOR",
+    "Dial",
+    "Link",
+    "LinkSettings",
+    "pauses",
+    "refused",
+    "require_secret",
+    "settings_with",
+]
 
 log = logging.getLogger("a2a.link")
 
@@ -79,9 +90,15 @@ _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _MISSED_AFTER = 2.0
 """Seconds without a coordinator after which its absence is told. One that is started again is back before."""
+SAID_AGAIN_FOR = 10.0
+"""Seconds for which a request that the coordinator cannot answer now is said again, before its caller is told. A
+person who asks waits as long where an archive has gone for good."""
 _ACK_WITHIN = 0.5
 """Seconds an acknowledgement may wait for others that it can stand for. With a tenth of it fifty clients and as many
 agents sent two on three tasks, each a message of its own, and a task took 5 % more of all processors."""
+
+_UNREAD = frozenset({ErrorCode.MALFORMED, ErrorCode.TOO_LARGE})
+"""Codes of an error about what could not be read (spec ERR-3)."""
 
 Dial = Callable[[Receiver], Any]
 """Opens a connection for a receiver, as `transports.websocket.connect` does."""
@@ -159,6 +176,29 @@ def refused(error: Error) -> Refused:
     return kind(error.detail, retryable=error.retryable, retry_after=retry_after, data=_read(error.data or {}))
 
 
+def _may_pass(error: Error) -> bool:
+    """Tell whether a refusal says no more than that there is no answer now: `unavailable`, or a newer code (ERR-1)."""
+    return error.retryable and refused(error).code is ErrorCode.UNAVAILABLE
+
+
+def pauses() -> Iterator[float]:
+    """Yield how many seconds to wait before each further try: longer and longer, and not all peers alike."""
+    pause, longest = _BACKOFF
+    while True:
+        yield pause * random.uniform(0.5, 1.0)
+        pause = min(pause * 2, longest)
+
+
+@dataclass(slots=True)
+class _PutOff:
+    """A request that the coordinator could not answer."""
+
+    until: float
+    """When it is said again no more, by the loop's clock."""
+    pauses: Iterator[float]
+    timer: asyncio.TimerHandle | None = None
+
+
 def _read(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an error tells beside its words, with the values that its payloads stand for (spec WIRE-10)."""
     read = dict(facts)
@@ -198,7 +238,7 @@ class Link:
         self.settings = settings
         self.identity = identity
         self.clock = settings.clock
-        self.session = PeerSession(identity, numbering(), credit=credit, held=self._held)
+        self.session = PeerSession(identity, numbering(), credit=credit, held=self._held, puts_off=self._puts_off)
         self.work = Work(self.session)
         self.delegations = Delegations(self.session)
         self.contexts = ContextWatches(self.session)
@@ -212,6 +252,8 @@ class Link:
         self._decoder = Decoder(MSGPACK)
         self._encoding: Encoding = MSGPACK
         self._replies: dict[str, asyncio.Future[Message]] = {}
+        self._put_off: dict[str, _PutOff] = {}
+        """Requests that the coordinator could not answer, until they are answered or nobody waits for that."""
         self._is_flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: int | None = None
@@ -301,6 +343,8 @@ class Link:
     async def call(self, message: Message) -> Message:
         """Send a request, and return its answer, however many connections that takes.
 
+        One that the coordinator cannot answer now (`unavailable`, spec ERR-1) is said again for a while, with pauses.
+
         Raises:
             Refused: the coordinator answered `error`.
             ConnectionLost: the link was closed before an answer came.
@@ -341,6 +385,7 @@ class Link:
             self._replies.pop(request, None)
             if not stands and (not future.done() or future.cancelled()):
                 self.session.forget(request)
+                self._no_longer_put_off(request)
                 self._fewer_wait.set()
         if isinstance(answer, Error):
             raise refused(answer)
@@ -414,7 +459,7 @@ class Link:
 
     async def _run(self) -> None:
         started = self._loop.time()
-        pause = _BACKOFF[0]
+        rests = pauses()
         while not self._is_closing:
             self._refusal = self._left = None
             self._is_let_in = False
@@ -429,11 +474,10 @@ class Link:
             else:
                 await self._gone.wait()
                 if self._was_let_in(started):
-                    pause = _BACKOFF[0]
+                    rests = pauses()
             if self.has_ended:
                 return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, _BACKOFF[1])
+            await asyncio.sleep(next(rests))
 
     def _found_none(self, error: ConnectError) -> None:
         """Note that nobody answers, and say so once it lasts."""
@@ -540,6 +584,37 @@ class Link:
             if not future.done():
                 future.set_exception(error)
         self._replies.clear()
+        for request in list(self._put_off):
+            self._no_longer_put_off(request)
+
+    # What has no answer now -------------------------------------------------------------------------------------------
+
+    def _puts_off(self, request: str, message: Message, error: Error) -> bool:
+        """Have a request said again later that the coordinator cannot answer now, and tell whether it is."""
+        # A claim's time counts from when it was asked for last, so whoever wants it says that again itself.
+        if not _may_pass(error) or isinstance(message, ClaimAcquire | ClaimRenew):
+            return False
+        for forgotten in [known for known in self._put_off if not self.session.awaits(known)]:
+            self._no_longer_put_off(forgotten)
+        now = self._loop.time()
+        put_off = self._put_off.get(request) or _PutOff(now + SAID_AGAIN_FOR, pauses())
+        pause = next(put_off.pauses) if error.retry_after_ms is None else error.retry_after_ms / 1000
+        if now + pause > put_off.until:
+            return False
+        log.info("%s has no answer to %s now, it is asked again: %s", self.settings.url, message.kind, error.detail)
+        self._no_longer_put_off(request)
+        self._put_off[request] = put_off
+        put_off.timer = self._loop.call_later(pause, self._say_again, request)
+        return True
+
+    def _say_again(self, request: str) -> None:
+        self.session.say_again(request)
+        self.wake()
+
+    def _no_longer_put_off(self, request: str) -> None:
+        put_off = self._put_off.pop(request, None)
+        if put_off is not None and put_off.timer is not None:
+            put_off.timer.cancel()
 
     # What the transport calls -----------------------------------------------------------------------------------------
 
@@ -586,6 +661,7 @@ class Link:
 
     def _take(self, event: Any, now: int, work: list[WorkEvent], changed: list[Delegation]) -> None:
         if isinstance(event, Reply):
+            self._no_longer_put_off(event.re)
             future = self._replies.get(event.re)
             if future is not None and not future.done():
                 future.set_result(event.message)
@@ -611,7 +687,7 @@ class Link:
                 log.warning(
                     "%s refused what %s sent: %s", self.settings.url, self.identity.agent_id, event.message.detail
                 )
-                self._is_doubted = True
+                self._is_doubted = self._is_doubted or event.message.code in _UNREAD
             followed = self.delegations.on_notice(event.message, event.re)
             started = self.work.on_notice(event.message, event.re, now)
             changed.extend(followed)

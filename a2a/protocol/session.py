@@ -124,6 +124,10 @@ _VOLATILE = (
 )
 
 
+def _never(_id: str, _request: Message, _error: Error) -> bool:
+    return False
+
+
 class PeerSession:
     """One peer's side of its session.
 
@@ -132,6 +136,8 @@ class PeerSession:
         new_id: returns a fresh frame id; the session itself draws nothing.
         credit: what the peer takes on.
         held: names the attempts still at work, for the hello.
+        puts_off: gets a request's id, the request and the error that answers it, and tells whether the owner will have
+            it said again by `say_again`: then it goes on to wait for a reply, and no `Reply` comes.
     """
 
     def __init__(
@@ -141,6 +147,7 @@ class PeerSession:
         *,
         credit: Credit | None = None,
         held: Callable[[], list[HeldStill]] = list,
+        puts_off: Callable[[str, Message, Error], bool] = _never,
     ) -> None:
         self.identity = identity
         self.state = SessionState.CLOSED
@@ -148,11 +155,14 @@ class PeerSession:
         self.credit = credit or Credit()
         self._new_id = new_id
         self._held = held
+        self._puts_off = puts_off
         self._outbox: dict[str, Frame] = {}
         self._forgotten: dict[str, int] = {}
         """Requests that were sent on this connection, and whose reply nobody waits for any more; with their bytes."""
         self._later: dict[str, Frame] = {}
         """Requests that wait until there is room for them, in their order."""
+        self._put_off: set[str] = set()
+        """Requests that were refused on this connection, and wait until their owner has them said again."""
         self._under_way = 0
         """Bytes of the requests that were sent on this connection and have no reply yet."""
         self._sent_before: frozenset[str] = frozenset()
@@ -172,6 +182,10 @@ class PeerSession:
     def waiting(self) -> int:
         """How many requests have no reply yet."""
         return len(self._outbox)
+
+    def awaits(self, request: str) -> bool:
+        """Tell whether a request has no reply yet, and somebody cares for it."""
+        return request in self._outbox
 
     # What the owner says ----------------------------------------------------------------------------------------------
 
@@ -273,8 +287,16 @@ class PeerSession:
     def forget(self, request: str) -> None:
         """Stop waiting for a reply; the request is not sent again."""
         frame = self._outbox.pop(request, None)
-        if frame is not None and self._later.pop(request, None) is None and self.is_open:
+        if request in self._put_off:
+            self._put_off.discard(request)  # no reply is under way
+        elif frame is not None and self._later.pop(request, None) is None and self.is_open:
             self._forgotten[request] = _size(frame.message)
+
+    def say_again(self, request: str) -> None:
+        """Send a request that was put off, unless it is forgotten, or was sent again by a new handshake."""
+        if self.is_open and request in self._put_off:
+            self._put_off.discard(request)
+            self._send([self._outbox[request]])
 
     def tell(self, message: Message) -> str | None:
         """Send something that may be lost (a heartbeat, a ping), and return its id; None without a connection."""
@@ -322,6 +344,7 @@ class PeerSession:
         self._out.clear()
         self._forgotten.clear()
         self._later.clear()
+        self._put_off.clear()
         self._under_way = 0
         identity = self.identity
         hello = Hello(
@@ -368,9 +391,13 @@ class PeerSession:
         if frame.mseq is not None:
             return self._mail(frame.mseq, message)
         if frame.re is not None and frame.re in self._outbox:
-            request = self._outbox.pop(frame.re)
+            request = self._outbox[frame.re]
             if self._later.pop(frame.re, None) is None:
                 self._answered(_size(request.message))
+            if isinstance(message, Error) and self._puts_off(frame.re, request.message, message):
+                self._put_off.add(frame.re)  # it keeps its place among the others (spec RPC-3)
+                return []
+            del self._outbox[frame.re]
             return [Reply(frame.re, request.message, message)]
         if frame.re is not None and frame.re in self._forgotten:
             self._answered(self._forgotten.pop(frame.re))  # with a watch, its events are behind it

@@ -35,6 +35,8 @@ from a2a.protocol.messages import (
     AgentEvent,
     AgentInfo,
     Bye,
+    ClaimAcquire,
+    ClaimRenew,
     Credit,
     Error,
     HeldVerdict,
@@ -211,6 +213,12 @@ class HastyLoop:
 
     def time(self) -> float:
         return sum(self._haste.pauses)
+
+    def call_later(self, seconds: float, call: Callable[..., Any], *arguments: Any) -> Any:
+        if call.__name__ != "_say_again":
+            return self._loop.call_later(seconds, call, *arguments)
+        self._haste.pauses.append(seconds)
+        return self._loop.call_later(0, call, *arguments)
 
 
 @pytest.fixture
@@ -587,6 +595,144 @@ async def test_an_answer_that_comes_twice_or_too_late_is_no_trouble(coordinator,
             connection.answer(request, found(request.message.task))
         assert [await calls[0], await calls[2]] == [found("t0"), found("t2")]
     assert link.session.is_open
+
+
+# --- no answer now
+
+NOT_NOW = Error("unavailable", "the archive cannot be read", retryable=True)
+
+
+@pytest.mark.parametrize("error", [NOT_NOW, Error("too_tired", "a code of a newer version", retryable=True)])
+async def test_what_the_coordinator_cannot_answer_now_is_said_again_with_longer_and_longer_pauses(
+    coordinator, make_link, haste, error
+):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        for count in range(1, 7):
+            requests = await coordinator.asked(count)
+            coordinator.connections[0].answer(requests[-1], error)
+        requests = await coordinator.asked(7)
+        assert requests == requests[:1] * 7
+        coordinator.connections[0].answer(requests[0], found("t1"))
+        assert await call == found("t1")
+    assert_growing(haste.pauses)
+    assert len(haste.pauses) == 6
+    assert (link._put_off, link.session.waiting) == ({}, 0)
+
+
+async def test_what_the_coordinator_cannot_answer_for_long_is_told(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        count = 0
+        while not call.done():
+            await coordinator.until(lambda: call.done() or len(coordinator.connections[0].requests) > count)  # noqa: B023
+            if len(coordinator.connections[0].requests) > count:
+                count += 1
+                coordinator.connections[0].answer(coordinator.connections[0].requests[-1], NOT_NOW)
+                call.add_done_callback(lambda _: coordinator.news.set())
+        with pytest.raises(Unavailable, match="the archive cannot be read"):
+            await call
+    assert 5.0 < sum(haste.pauses) <= link_module.SAID_AGAIN_FOR
+    assert (link._put_off, link.session.waiting) == ({}, 0)
+
+
+async def test_what_may_be_said_again_then_is_said_then_and_not_where_that_is_too_late(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(TaskGet("t1")))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, replace(NOT_NOW, retry_after_ms=7_000))
+        await coordinator.asked(2)
+        assert haste.pauses == [7.0]
+        coordinator.connections[0].answer(request, replace(NOT_NOW, retry_after_ms=4_000))
+        with pytest.raises(Unavailable) as refusal:
+            await call
+    assert (refusal.value.retry_after, haste.pauses) == (4.0, [7.0])
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (TaskGet("t1"), replace(NOT_NOW, retryable=False)),
+        (TaskGet("t1"), Error("quota", "too many", retryable=True)),
+        (ClaimAcquire(1, [{"name": "a", "mode": "x"}]), NOT_NOW),  # the time of a claim counts from when it was asked
+        (ClaimRenew(7), NOT_NOW),
+    ],
+)
+async def test_another_refusal_is_told_at_once(coordinator, make_link, haste, message, error):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        call = asyncio.create_task(link.call(message))
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, error)
+        with pytest.raises(CODES[ErrorCode(error.code)].error):
+            await call
+    assert haste.pauses == []
+
+
+async def test_what_has_no_answer_now_is_asked_no_more_once_nobody_waits_or_the_link_ends(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        watched = link.contexts.watch("c1", "", 0)
+        calls = [asyncio.create_task(link.call(TaskGet(f"t{number}"))) for number in range(2)]
+        watch, *requests = await coordinator.asked(3)
+        for request in (watch, *requests):
+            coordinator.connections[0].answer(request, replace(NOT_NOW, retry_after_ms=9_000))
+        while len(link._put_off) < 3:
+            await anyio.lowlevel.checkpoint()
+        timers = [put_off.timer for put_off in link._put_off.values()]
+        calls[0].cancel()
+        await asyncio.wait(calls[:1])
+        assert list(link._put_off) == [watch.id, requests[1].id]
+        link.contexts.forget(watched)
+        another = asyncio.create_task(link.call(TaskGet("t2")))
+        *_, request = await coordinator.asked(5)
+        coordinator.connections[0].answer(request, replace(NOT_NOW, retry_after_ms=9_000))
+        while request.id not in link._put_off:
+            await anyio.lowlevel.checkpoint()
+        assert list(link._put_off) == [requests[1].id, request.id], "nor is anything kept of what others have forgotten"
+        await link.aclose()
+        for call in (calls[1], another):
+            with pytest.raises(ConnectionLost):
+                await call
+    assert link._put_off == {} and all(timer.cancelled() for timer in timers)
+
+
+async def test_a_delegation_that_has_no_answer_now_is_made_later(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        delegation = link.delegations.delegate(TaskDelegate("k", {"skill": "x"}))
+        link.wake()
+        [request] = await coordinator.asked(1)
+        coordinator.connections[0].answer(request, NOT_NOW)
+        await coordinator.asked(2)
+        assert delegation.refused is None
+        coordinator.connections[0].answer(request, TaskCreated("main-1", 1, True, "queued", "c1"))
+        while delegation.task is None:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_heartbeat_that_has_no_answer_now_is_followed_by_the_next(coordinator, make_link):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        coordinator.connections[0].send(mail(1, offer(heartbeat_ms=20)))
+        for count in (1, 2, 3):
+            await coordinator.until(lambda: len(said(coordinator, TaskHeartbeat)) >= count)  # noqa: B023
+            coordinator.connections[0].answer(said(coordinator, TaskHeartbeat)[-1], NOT_NOW)
+        assert len(link.work.attempts) == 1
+        assert not link._is_doubted, "it could be read"
+
+
+# --- mail
 
 
 async def test_a_new_connection_goes_on_behind_the_mail_that_came(coordinator, make_link, haste):

@@ -36,6 +36,7 @@ from a2a.protocol.messages import (
 )
 from a2a.protocol.session import (
     UNDER_WAY_MAX,
+    Event,
     Identity,
     Left,
     Notice,
@@ -50,6 +51,20 @@ def make(held: list[HeldStill] | None = None, credit: Credit | None = None) -> P
     numbers = itertools.count(1)
     identity = Identity("worker", "i1", 7, token="t")
     return PeerSession(identity, lambda: f"f{next(numbers)}", credit=credit or Credit(2), held=lambda: held or [])
+
+
+def patient() -> PeerSession:
+    """Return a session that has what is `unavailable` said again later."""
+    numbers = itertools.count(1)
+    return PeerSession(
+        Identity("worker", "i1", 7, token="t"),
+        lambda: f"f{next(numbers)}",
+        puts_off=lambda request, message, error: error.code == "unavailable",
+    )
+
+
+def refuse(session: PeerSession, request: str, code: str = "unavailable") -> list[Event]:
+    return session.receive(Frame("e", Error(code, "the archive cannot be read", retryable=True), re=request))
 
 
 def welcome(next_mseq: int = 1, secret: str | None = None) -> Welcome:
@@ -282,6 +297,54 @@ def test_what_was_forgotten_and_cannot_be_sent_takes_no_room() -> None:
     assert session.unsendable(frame, ErrorCode.TOO_LARGE, "it has too much") == []
     assert [frame.id for frame in session.outgoing()] == [second]
     assert not session._forgotten
+
+
+def test_what_is_put_off_waits_until_it_is_said_again_under_its_id() -> None:
+    session = patient()
+    greet(session)
+    request, other = session.request(TaskGet("t-1")), session.request(TaskGet("t-2"))
+    assert [frame.id for frame in session.outgoing()] == [request, other]
+    assert refuse(session, request) == []
+    assert session.outgoing() == [] and session.awaits(request) and session.waiting == 2
+    session.say_again(request)
+    session.say_again(request)
+    session.say_again(other)
+    assert [frame.id for frame in session.outgoing()] == [request], "once, and nothing that waits for its reply"
+    [reply] = refuse(session, request, "not_found")
+    assert isinstance(reply, Reply) and not session.awaits(request)
+    session.say_again(request)
+    assert session.outgoing() == []
+
+
+def test_what_is_put_off_is_said_by_a_new_handshake_in_its_place_and_not_once_more() -> None:
+    session = patient()
+    greet(session)
+    first, second = session.request(TaskGet("t-1")), session.request(TaskGet("t-2"))
+    session.outgoing()
+    assert refuse(session, first) == []
+    session.receive(Frame("b", Bye("restart")))
+    session.say_again(first)
+    assert session.outgoing() == [], "nothing is said behind a goodbye"
+    session.disconnected()
+    greet(session)
+    session.say_again(first)
+    assert [frame.id for frame in session.outgoing()] == [first, second]
+
+
+def test_what_is_put_off_takes_no_room_and_nothing_of_it_is_left_once_it_is_forgotten() -> None:
+    session = PeerSession(Identity("worker", "i1", 7), map(str, itertools.count()).__next__, puts_off=lambda *_: True)
+    greet(session)
+    assert session.welcome is not None
+    session.welcome.limits.payload_max_bytes = 2 * UNDER_WAY_MAX
+    first, second = session.request(big(0.75)), session.request(big(0.75))
+    session.outgoing()
+    assert refuse(session, first) == []
+    assert [frame.id for frame in session.outgoing()] == [second]
+    session.forget(first)
+    session.say_again(first)
+    session.receive(Frame("r", Ok(), re=second))
+    assert session.outgoing() == []
+    assert (session.waiting, session._under_way, session._forgotten, session._put_off) == (0, 0, {}, set())
 
 
 def test_only_what_gets_a_reply_goes_into_the_outbox() -> None:
