@@ -16,8 +16,19 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from .errors import ClaimLost, ConnectError, ConnectionLost, Deadlock, Denied, LocalProtocolError, Refused, StaleFence
+from .errors import (
+    ClaimLost,
+    ConnectError,
+    ConnectionLost,
+    Deadlock,
+    Denied,
+    LocalProtocolError,
+    Refused,
+    StaleFence,
+    Unavailable,
+)
 from .given import milliseconds, milliseconds_if_any
+from .link import SAID_AGAIN_FOR, pauses
 from .protocol.messages import (
     ClaimAcquire,
     ClaimDenied,
@@ -87,16 +98,17 @@ class Claim:
         self._word = asyncio.get_running_loop().create_future()
         self._request = replace(self._request, claim_no=self._owner._next_claim_no())
         self._owner._claims[self._request.claim_no] = self
-        asked_at = link.now()
         try:
-            answer = await link.call(self._request)
+            answer, asked_at = await self._asked(self._request, SAID_AGAIN_FOR)
             if isinstance(answer, ClaimQueued):
                 answer = await self._heard(self._word)
                 if isinstance(answer, ClaimGranted) and answer.ttl_ms is not None:
                     # Nothing counts from its coming: it may have been long under way, as to a process that was stopped.
-                    asked_at = link.now()
-                    answer = await self._renewed(answer)
+                    answer, asked_at = await self._renewed(answer)
             self._take(answer, asked_at)
+        except Unavailable:
+            self._give_back()  # it may have been granted by mailbox
+            raise
         except Refused:
             self._forget()
             raise
@@ -111,17 +123,34 @@ class Claim:
             await asyncio.wait([word], timeout=_ASKED_AGAIN)
             if word.done():
                 return word.result()
-            answer = await self._owner.link.call(self._request)
+            answer, _ = await self._asked(self._request, SAID_AGAIN_FOR)
             if not isinstance(answer, ClaimQueued):
                 return answer
 
-    async def _renewed(self, granted: ClaimGranted) -> Message:
+    async def _asked(self, request: ClaimAcquire | ClaimRenew, patience: float) -> tuple[Message, int]:
+        """Return the answer to a request, and when it was asked last, by the link's clock: a claim's time counts so.
+
+        One that the coordinator cannot answer now is said again for so many seconds, with pauses (spec ERR-1).
+        """
+        link, rests = self._owner.link, pauses()
+        until = link.now() + patience * 1000
+        while True:
+            asked_at = link.now()
+            try:
+                return await link.call(request), asked_at
+            except Unavailable as refusal:
+                pause = next(rests) if refusal.retry_after is None else refusal.retry_after
+                if not refusal.retryable or link.now() + pause * 1000 > until:
+                    raise
+            await link.clock.pause(pause)
+
+    async def _renewed(self, granted: ClaimGranted) -> tuple[Message, int]:
         """Return the grant begun anew, or as over where that comes too late."""
         try:
-            return await self._owner.link.call(ClaimRenew(granted.claim_fence))
+            return await self._asked(ClaimRenew(granted.claim_fence), SAID_AGAIN_FOR)
         except StaleFence:
             detail = f"it was granted under fence {granted.claim_fence}, and over before this side heard of it"
-            return ClaimDenied(granted.claim_no, "ended", detail)
+            return ClaimDenied(granted.claim_no, "ended", detail), self._owner.link.now()
 
     def _take(self, answer: Message, asked_at: int) -> None:
         if isinstance(answer, ClaimDenied):
@@ -195,9 +224,8 @@ class Claim:
         with contextlib.suppress(ConnectionLost, ConnectError):
             while True:
                 await link.clock.pause(ttl_ms * _RENEW / 1000)
-                asked_at = link.now()
                 try:
-                    await link.call(ClaimRenew(fence))
+                    _, asked_at = await self._asked(ClaimRenew(fence), ttl_ms / 1000)
                 except Refused as refused:
                     self._lost = self._lost or refused.detail
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -26,8 +27,8 @@ from a2a import (
     TaskFailed,
 )
 from a2a.claim import Claim, acquire, resources
-from a2a.errors import LocalProtocolError, StaleFence
-from a2a.protocol.messages import ClaimAcquire, ClaimRelease
+from a2a.errors import LocalProtocolError, StaleFence, Unavailable
+from a2a.protocol.messages import ClaimAcquire, ClaimRelease, ClaimRenew
 from a2a.testing import squad
 from a2a.testing.squad import QUICK, Squad
 
@@ -234,6 +235,87 @@ async def test_a_claim_that_was_taken_is_known_with_the_next_renewal() -> None:
                 await anyio.lowlevel.checkpoint()
             with pytest.raises(ClaimLost, match="no claim is held under fence"):
                 claim.check()
+
+
+def without_an_answer(
+    monkeypatch: pytest.MonkeyPatch, running: Squad, kind: type[Any], times: float, **said: Any
+) -> list[int]:
+    """Have so many requests of a kind refused as the coordinator cannot answer now, and note when they were made."""
+    link, call = running.client.link, running.client.link.call
+    asked: list[int] = []
+
+    async def calling(message: Any) -> Any:
+        if isinstance(message, kind):
+            asked.append(link.now())
+            if len(asked) <= times:
+                raise Unavailable("the archive cannot be read", **{"retryable": True, **said})
+        return await call(message)
+
+    monkeypatch.setattr(link, "call", calling)
+    return asked
+
+
+async def test_a_renewal_that_has_no_answer_now_is_said_again_and_counts_from_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            asked = without_an_answer(monkeypatch, running, ClaimRenew, 3)
+            async with running.client.claim("a", ttl=0.6) as claim:
+                until = claim._until
+                while claim._until == until:
+                    await anyio.lowlevel.checkpoint()
+                claim.check()
+                assert claim._until == asked[3] + 540
+                assert [later - sooner >= 20 for sooner, later in pairwise(asked)] == [True] * 3
+
+
+async def test_a_renewal_that_has_no_answer_for_as_long_as_the_claim_lasts_is_a_lost_claim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            without_an_answer(monkeypatch, running, ClaimRenew, float("inf"))
+            async with running.client.claim("a", ttl=0.3) as claim:
+                assert claim._renewing is not None
+                await asyncio.wait([claim._renewing])
+                with pytest.raises(ClaimLost, match="the archive cannot be read"):
+                    claim.check()
+
+
+async def test_a_renewal_that_is_refused_for_good_is_a_lost_claim_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            asked = without_an_answer(monkeypatch, running, ClaimRenew, 1, retryable=False)
+            async with running.client.claim("a", ttl=0.3) as claim:
+                assert claim._renewing is not None
+                await asyncio.wait([claim._renewing])
+                assert (len(asked), claim._lost) == (1, "the archive cannot be read")
+
+
+async def test_a_claim_that_has_no_answer_now_is_asked_for_again_and_its_time_counts_from_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad() as running:
+            asked = without_an_answer(monkeypatch, running, ClaimAcquire, 1, retry_after=0.2)
+            async with running.client.claim("a", ttl=30) as claim:
+                assert claim._until == asked[1] + 27_000
+                assert asked[1] - asked[0] >= 190
+
+
+async def test_a_claim_that_has_no_answer_for_long_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a2a.claim, "SAID_AGAIN_FOR", 0.0)
+    with anyio.fail_after(BOUND):
+        async with squad() as running, running.connect("other") as other:
+            without_an_answer(monkeypatch, running, ClaimRenew, 1)
+            async with other.claim("a"):
+                entering = asyncio.create_task(running.client.claim("a", wait=10, ttl=30).__aenter__())
+                await waiting(running)
+            with pytest.raises(Unavailable):  # granted by mailbox, and not renewed
+                await entering
+            await settled(running)
+            assert not running.client._claims
 
 
 async def test_a_renewal_that_is_under_way_when_the_link_ends_leaves_no_error_behind(
