@@ -17,7 +17,7 @@ import click
 from ..client import Client, connect
 from ..credentials import default_ledger
 from ..delegator import TaskHandle
-from ..errors import A2AError, Refused, TaskError, leaves
+from ..errors import A2AError, Gone, NotFound, Refused, TaskError, leaves
 from ..squads import Definition, Place, find_place, load, state_of
 from .asking import can_ask, question_lines, read_line, stem_of
 from .at_work import squad_at_work
@@ -250,8 +250,8 @@ async def _is_canceled(client: Client, task: str) -> bool:
         return False
     try:
         shown = await client.get(task)
-    except Refused:
-        return False  # this coordinator does not know it: delegating it again makes it
+    except (NotFound, Gone):
+        return False  # this coordinator does not know it, or not any more: delegating it again makes it
     return shown["metadata"]["state"] in ("canceling", "canceled")
 
 

@@ -18,6 +18,7 @@ from a2a import Agent, AttemptFailed, TaskContext, squads
 from a2a.cli import run as module
 from a2a.cli.run import EXIT_OF_ERROR, EXIT_OF_VERDICT
 from a2a.cli.runs import runs_dir
+from a2a.errors import Forbidden, Gone, NotFound, Refused, Unavailable
 
 Command = Callable[..., Any]
 
@@ -165,6 +166,22 @@ async def test_a_run_that_is_about_to_end_by_a_cancel_is_taken_for_canceled(stat
     known: Any = Known()
     assert await module._is_canceled(known, "main-7") == is_canceled
     assert not await module._is_canceled(known, ""), "it never came to a coordinator, which need not be asked"
+
+
+@pytest.mark.parametrize("refusal", [NotFound, Gone, Unavailable, Forbidden])
+async def test_a_run_whose_task_is_not_there_was_not_canceled_and_what_else_is_said_of_it_is_told(
+    refusal: type[Refused],
+) -> None:
+    class Known:
+        async def get(self, task: str) -> Any:
+            raise refusal(f"{task} is not shown")
+
+    known: Any = Known()
+    if refusal in (NotFound, Gone):
+        assert not await module._is_canceled(known, "main-7")
+        return
+    with pytest.raises(refusal, match="main-7 is not shown"):
+        await module._is_canceled(known, "main-7")
 
 
 def test_a_run_whose_task_another_ledger_has_is_delegated_there_anew(
