@@ -7,6 +7,7 @@ runner, one for each attempt.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ class TaskContext:
         Raises:
             ValueError: the fraction is no number.
         """
-        if fraction is not None and not isinstance(fraction, int | float):
+        if fraction is not None and (not isinstance(fraction, int | float) or math.isnan(fraction)):
             raise ValueError(f"fraction: expected a number from 0 to 1, got {fraction!r}")
         bp = None if fraction is None else round(min(1.0, max(0.0, fraction)) * 10_000)
         self._runner.in_link(self._progress, bp, text(note, NOTE_MAX) if note else None)

@@ -135,14 +135,18 @@ class LinkSettings:
     """Another time to reckon by than the machine's: for tests in one process."""
 
     def __post_init__(self) -> None:
-        """Look whether the encodings are some.
+        """Look whether the encodings are some, and the patience is a time.
 
         Raises:
-            ValueError: there is none, or one that is not spoken here: every coordinator would turn that away.
+            ValueError: there is no encoding, or one that is not spoken here: every coordinator would turn that away. Or
+                the patience is no number of seconds from 0 on.
         """
         require_known(several(self.encodings, "encodings"), SUBPROTOCOLS, "encodings")
         if not self.encodings:
             raise ValueError(f"encodings: expected some of {', '.join(SUBPROTOCOLS)}, got none")
+        given: object = self.patience
+        if given is not None and not (isinstance(given, int | float) and given >= 0):  # which NaN is not
+            raise ValueError(f"patience: expected a number of seconds from 0 on, or none, got {given!r}")
 
 
 def settings_with(settings: LinkSettings | None, *, url: str | None, token: str | None) -> LinkSettings:

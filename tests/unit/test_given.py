@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 import a2a
-from a2a import Agent, TaskContext
+from a2a import Agent, LinkSettings, TaskContext
 from a2a.errors import Malformed
 from a2a.given import mapped, milliseconds, milliseconds_if_any, require_kind, several, text, whole
 from a2a.testing import Squad, squad
@@ -144,6 +144,8 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_TIME, "deadline", lambda it, wrong: it.client.delegate("s", deadline=wrong)),
     ((-1, timedelta(days=-1), 1e300), "deadline", lambda it, wrong: it.client.delegate("s", deadline=wrong)),
     (NO_NUMBER, "attempts", lambda it, wrong: it.client.delegate("s", attempts=wrong)),
+    (NO_NUMBER, "losses", lambda it, wrong: it.client.delegate("s", losses=wrong)),
+    (NO_NUMBER, "reworks", lambda it, wrong: it.client.delegate("s", reworks=wrong)),
     (NO_MAP, "timers", lambda it, wrong: it.client.delegate("s", timers=wrong)),
     (NO_TIME, "lease", lambda it, wrong: it.client.delegate("s", timers={"lease": wrong})),
     (NO_TEXT, "contextId", lambda it, wrong: it.client.delegate("s", context_id=wrong)),
@@ -156,6 +158,8 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_TEXT[:-4], "name", lambda it, wrong: it.client.delegate("s", resources=[wrong])),
     ((*NO_NUMBER[:12], None), "", lambda it, wrong: it.client.delegate("s", copies=wrong)),
     (NO_NUMBER, "redundancy.k", lambda it, wrong: it.client.delegate("s", copies=2, agree=wrong)),
+    (NO_TIME, "ballot", lambda it, wrong: it.client.delegate("s", copies=2, ballot=wrong)),
+    (NO_NUMBER, "costMicro", lambda it, wrong: it.client.delegate("s", copies=2, resolve_cost=wrong)),
     (NO_LIST, "resolve", lambda it, wrong: it.client.delegate("s", copies=2, resolve=wrong)),
     ((7, None, ["majority"]), "a rung", lambda it, wrong: it.client.delegate("s", copies=2, resolve=[wrong])),
     ((*NO_TEXT, "main-1", None), "task", lambda it, wrong: it.client.redrive(wrong)),
@@ -164,8 +168,13 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_MAP, "labels", lambda it, wrong: it.client.find(labels=wrong)),
     (NO_TEXT[:-4], "name", lambda it, wrong: it.client.claim(wrong)),
     (NO_TIME, "wait", lambda it, wrong: it.client.claim("n", wait=wrong)),
+    (NO_TIME, "ttl", lambda it, wrong: it.client.claim("n", ttl=wrong)),
+    ((0, -1, 0.01), "ttl", lambda it, wrong: it.client.claim("n", ttl=wrong)),
+    (NO_NUMBER, "priority", lambda it, wrong: it.client.claim("n", priority=wrong)),
+    (NO_NUMBER, "limit", lambda it, wrong: it.client.claims(limit=wrong)),
     (NO_TEXT, "task", lambda it, wrong: it.client.get(wrong)),
     (NO_TEXT[:-4], "task", lambda it, wrong: it.client.watch(wrong)),
+    (NO_NUMBER, "fromGen", lambda it, wrong: it.client.watch("main-1", wrong)),
     (NO_TEXT[:-4], "skill", lambda it, wrong: it.client.watch_agents(wrong)),
     (NO_NUMBER, "limit", lambda it, wrong: it.client.list(limit=wrong)),
     (NO_TEXT, "about", lambda it, wrong: it.client.conflicts(about=wrong)),
@@ -195,7 +204,7 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     ((*NO_LIST, [7], [("k", 1)]), "changes", lambda it, wrong: it.shared.write(wrong)),
     (NO_FUNCTION, "function", lambda it, wrong: it.shared.update("k", wrong)),
     (NO_LIST, "keys", lambda it, wrong: it.shared.get_many(wrong)),
-    (("half", Path("/x"), Decimal("0.5"), [1]), "fraction", lambda it, wrong: it.task.progress(wrong)),
+    (("half", Path("/x"), Decimal("0.5"), [1], math.nan), "fraction", lambda it, wrong: it.task.progress(wrong)),
     (NO_TEXT[:-4], "name", lambda it, wrong: it.task.artifact(wrong, 1)),
     (NO_JSON, "value", lambda it, wrong: it.task.artifact("a", wrong)),
     (NO_JSON, "state", lambda it, wrong: it.task.checkpoint(wrong)),
@@ -210,6 +219,7 @@ WRONG: list[tuple[tuple[Any, ...], str, Callable[[_Known, Any], Any]]] = [
     (NO_TEXT[:-4], "token", lambda it, wrong: a2a.connect(token=wrong)),
     (NO_TEXT[:-4], "name", lambda it, wrong: a2a.connect(name=wrong)),
     (("ws://127.0.0.1:1", {"url": "ws://127.0.0.1:1"}, 7), "settings", lambda it, wrong: a2a.connect(settings=wrong)),
+    ((math.nan, -1, "5", [5], timedelta(seconds=5)), "patience", lambda it, wrong: LinkSettings(patience=wrong)),
     ((*NO_TEXT[:-4], None), "name", lambda it, wrong: Agent(wrong)),
     ((*NO_TEXT[:-4], None), "version", lambda it, wrong: Agent("x", wrong)),
     ((*NO_NUMBER[:12], None), "concurrency", lambda it, wrong: Agent("x", concurrency=wrong)),
