@@ -13,9 +13,10 @@ import anyio
 import pytest
 
 from a2a import Agent, AttemptFailed, LeaseLapsed, Policy, SyncTaskContext, TaskCanceled, TaskContext, TaskFailed
+from a2a.content import read_word
 from a2a.engine.work import Attempt, AttemptState
-from a2a.errors import Conflict, TooLarge
-from a2a.protocol.messages import ContextValue, Steer, TaskOffer
+from a2a.errors import Conflict, NoCapableAgent, TooLarge
+from a2a.protocol.messages import ContextValue, Steer, TaskAsk, TaskCheckpoint, TaskHandoff, TaskOffer
 from a2a.runner import Runner
 from a2a.testing import squad
 from a2a.testing.squad import QUICK
@@ -42,6 +43,48 @@ async def test_what_a_handler_is_told_and_has_seen_is_noted_once_and_never_goes_
     for rev, decision in ((2, True), (1, False)):
         task._has_seen(ContextValue("a", rev, decision=decision))
     assert attempt.basis == {"a": (2, True)}
+
+
+async def test_what_is_left_of_a_deadline_is_never_less_than_nothing() -> None:
+    now = [1_000]
+    runner: Any = SimpleNamespace(link=SimpleNamespace(clock=SimpleNamespace(now=lambda: now[0])))
+    offer = TaskOffer("t-1", 1, 1, True, 1, 1, 1, {"skill": "x"}, b"[]", "k", "c", "d", deadline_ms=2_000)
+    task = TaskContext(runner, Attempt(offer, AttemptState.RUNNING, 0, 0))
+    assert task.deadline == 2.0
+    now[0] = 2_500
+    assert task.deadline == 0.5
+    now[0] = 9_000
+    assert task.deadline == 0.0
+
+
+async def test_what_a_handler_says_leaves_with_all_that_it_was_given() -> None:
+    agent = Agent("speaker")
+    said: dict[type[Any], Any] = {}
+
+    @agent.skill
+    async def speak(task: TaskContext) -> Any:
+        session = task._runner.link.session
+        request = session.request
+
+        def noting(message: Any, **options: Any) -> str:
+            said[type(message)] = message
+            return request(message, **options)
+
+        session.request = noting  # type: ignore[method-assign]
+        await task.checkpoint({"n": 1}, format="mine/1", portable=False)
+        with pytest.raises(NoCapableAgent):
+            await task.hand_off("senior", tags=["text"], labels={"room": "blue"}, message="too hard")
+        return await task.ask("sure?", options=["yes", "no"], schema={"type": "string"}, default="no", timeout=0.2)
+
+    with anyio.fail_after(BOUND):
+        async with squad(agent, policy=Policy()) as running:
+            assert await running.client.call("speak") == "no"
+    checkpoint, handed_on, ask = said[TaskCheckpoint], said[TaskHandoff], said[TaskAsk]
+    assert (checkpoint.format, checkpoint.portable) == ("mine/1", False)
+    assert (handed_on.to, handed_on.requires) == ("senior", {"tags": ["text"], "labels": {"room": "blue"}})
+    assert read_word(handed_on.payload) == "too hard"
+    assert ask.timeout_ms == 200
+    assert read_word(ask.payload) == {"question": "sure?", "options": ["yes", "no"], "schema": {"type": "string"}}
 
 
 async def test_sub_tasks_are_done_and_confirmed(helper: Agent) -> None:
