@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import getpass
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,10 +13,32 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent, Client, Server, TaskCanceled, TaskFailed, TaskHandle, client, connect, delegator, slack, sync
-from a2a.errors import ConnectError, ConnectionLost, Denied, Forbidden, GenerationMismatch, LocalProtocolError
-from a2a.link import LinkSettings
-from a2a.testing import squad
+from a2a import (
+    Agent,
+    Client,
+    Denied,
+    Policy,
+    Server,
+    TaskCanceled,
+    TaskContext,
+    TaskFailed,
+    TaskHandle,
+    client,
+    connect,
+    delegator,
+    slack,
+    sync,
+)
+from a2a.claim import Claim
+from a2a.engine.agent_watching import WatchedAgents
+from a2a.engine.context_watching import Watched
+from a2a.engine.delegation import Delegation
+from a2a.engine.work import Attempt
+from a2a.errors import ConnectError, ConnectionLost, Forbidden, GenerationMismatch, LocalProtocolError
+from a2a.link import Link, LinkSettings
+from a2a.shared_context import SharedContext
+from a2a.streaming import ChunkStream
+from a2a.testing import Squad, squad
 
 BOUND = 20
 
@@ -67,6 +91,66 @@ async def test_agents_are_watched_over_a_lost_connection_and_until_the_client_is
             await client.aclose()
             with pytest.raises(ConnectionLost):
                 await waiting
+
+
+def kept() -> Counter[str]:
+    """Count what clients and agents make for each task, watch and claim."""
+    gc.collect()
+    return Counter(type(known).__name__ for known in gc.get_objects() if isinstance(known, MADE))
+
+
+MADE = (TaskHandle, Delegation, Watched, WatchedAgents, Claim, SharedContext, Attempt, TaskContext, ChunkStream, Link)
+
+
+async def test_what_is_over_leaves_nothing_behind_with_a_client_or_an_agent(helper: Agent) -> None:
+    """A client may live for months in a server, and go round as often as that is asked something."""
+
+    @helper.skill
+    async def all_of_it(task: TaskContext) -> Any:
+        await task.artifact("log", "one", append=True, last=False)
+        await task.checkpoint({"n": 1})
+        await task.context.put("k", task.id)
+        async with task.claim(task.id, wait=1):
+            return await task.call("echo", 1)
+
+    async def round_of(running: Squad) -> None:
+        client = running.client
+        async with client.delegate("all_of_it") as task:
+            async for _ in task.events():
+                pass
+            await task.result()
+        async with client.delegate("wait") as task:
+            pass  # dropped before it has ended
+        watching = asyncio.create_task(anext(client.watch(task.id, 1_000)))
+        asking = asyncio.create_task(client.call("wait"))
+        changes = asyncio.create_task(anext(client.context(f"c-{task.id}").watch()))
+        agents = client.watch_agents()
+        await anext(agents)
+        async with client.claim("a", ttl=30):
+            with pytest.raises(Denied):
+                await client.claim("a").__aenter__()
+        for waiting in (watching, asking, changes):
+            waiting.cancel()
+        await asyncio.wait([watching, asking, changes])
+        await agents.aclose()
+        await client.cancel(task.id, mode="kill")
+        async with running.connect("guest") as guest:
+            await guest.find("echo")
+
+    with anyio.fail_after(BOUND):
+        # Memory of the coordinator's, which is in this process, is not what is counted, apart from its newest tasks.
+        async with squad(helper, policy=Policy(linger_ms=0)) as running:
+            for _ in range(3):
+                await round_of(running)
+            before = kept()
+            for _ in range(12):
+                await round_of(running)
+            grown = kept() - before
+            with anyio.move_on_after(5):  # what was cancelled last may be under way
+                while max(grown.values(), default=0) >= 12:
+                    await anyio.lowlevel.checkpoint()
+                    grown = kept() - before
+            assert max(grown.values(), default=0) < 12, grown
 
 
 async def test_a_client_is_entered_first_and_not_again_before_it_was_left() -> None:
