@@ -157,7 +157,8 @@ class TaskContext:
         Raises:
             ValueError: the fraction is no number.
         """
-        if fraction is not None and (not isinstance(fraction, int | float) or math.isnan(fraction)):
+        given: object = fraction
+        if given is not None and (not isinstance(given, int | float) or math.isnan(given)):
             raise ValueError(f"fraction: expected a number from 0 to 1, got {fraction!r}")
         bp = None if fraction is None else round(min(1.0, max(0.0, fraction)) * 10_000)
         self._runner.in_link(self._progress, bp, text(note, NOTE_MAX) if note else None)
