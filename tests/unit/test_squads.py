@@ -176,6 +176,26 @@ async def test_a_named_address_is_where_it_is(tiny: Definition, tmp_path: Path) 
                 await find_place(tiny, url, token="another")
         with pytest.raises(ConnectError, match="cannot be started from here"):
             await find_place(tiny, "wss://nowhere.invalid:1")
+        with pytest.raises(ConnectError, match="cannot be started from here"):
+            await find_place(tiny, url.replace("ws://", "wss://"))  # ours would not speak TLS
+
+
+async def test_a_squad_that_is_up_is_joined_unless_it_has_another_ledger_or_no_coordinator(
+    tiny: Definition, nobody_listens: str, tmp_path: Path
+) -> None:
+    url, other, ours, another = free_url(), free_url(), tmp_path / "a.db", tmp_path / "b.db"
+    state = state_of(tiny.name, url)
+    assert state.acquire()
+    state.write({"name": tiny.name, "url": url, "db": str(ours)})
+    with anyio.fail_after(BOUND):
+        assert await find_place(tiny, token="t") == Place(nobody_listens, "t", starts_coordinator=True)
+        async with host(listen=url.removeprefix("ws://")), host(listen=other.removeprefix("ws://")):
+            assert await find_place(tiny) == await find_place(tiny, db=ours) == Place(url)
+            assert await find_place(tiny, url, db=ours) == Place(url)
+            with pytest.raises(SquadError, match="with a ledger of its own: leave --db out"):
+                await find_place(tiny, other, db=ours)  # which is the ledger at the first one
+            assert await find_place(tiny, db=another) == Place(nobody_listens, starts_coordinator=True, db=another)
+    state.release()
 
 
 async def test_a_squad_comes_up_works_and_leaves_nothing(tiny: Definition, tmp_path: Path) -> None:
