@@ -327,9 +327,8 @@ class Work:
         self._beat_at(attempt, first_beat)
         if self.is_draining:
             if offer.granted:
-                self.yield_(
-                    attempt, "the agent is draining"
-                )  # of who drains that counts against nobody, as a decline does
+                # Of who drains this counts against nobody, as a decline does (spec LEASE-7).
+                self.yield_(attempt, "the agent is draining")
             else:
                 self.decline(attempt, "busy", 1000)
             return []
