@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
+
 from ..errors import ErrorCode
 from ..protocol.messages import AgentForget
 from ..protocol.messages import AgentForgotten as Forgotten
@@ -12,7 +14,7 @@ from .ledger import Ledger
 from .live import Connection, World
 from .records import AgentForgotten, PrincipalUnbound, Record
 
-__all__ = ["in_the_way", "is_alone", "may_forget", "on_agent_forget", "works_on"]
+__all__ = ["is_alone", "is_expected", "may_forget", "on_agent_forget", "workers"]
 
 
 def on_agent_forget(world: World, sender: Connection, message: AgentForget, now: int) -> Decision:
@@ -30,7 +32,7 @@ def on_agent_forget(world: World, sender: Connection, message: AgentForget, now:
     if agent in live.agents:
         return refuse(ErrorCode.DENIED, f"{agent} is here: stop it first")
     # A fence of an attempt that has lapsed is worth something still, and the name may be somebody else's next.
-    kept_by = in_the_way(ledger, agent) or works_on(ledger, agent)
+    kept_by = _why_kept(ledger, agent)
     if kept_by:
         return refuse(ErrorCode.DENIED, f"{agent} {kept_by}: it can be forgotten when that is over")
     is_known = agent in ledger.agents or agent in ledger.mailboxes
@@ -41,11 +43,11 @@ def on_agent_forget(world: World, sender: Connection, message: AgentForget, now:
     return reply(Forgotten(known=is_known, bound=is_unbound), *records)
 
 
-def in_the_way(ledger: Ledger, agent: str) -> str:
-    """Return why something may still come for an agent, for a person to read; nothing where nothing will.
-
-    A new mailbox counts from one again, and an older cursor would pass over what is in it.
-    """
+def _why_kept(ledger: Ledger, agent: str) -> str:
+    """Return why an agent is not to be forgotten, for a person to read; nothing where it may be."""
+    task = next(_worked_on(ledger, agent), None)
+    if task is not None:
+        return f"works on task {task}, or did, or was offered it, and it is open"
     if agent in ledger.delegating:
         delegated = next(task.id for task in ledger.open_tasks.values() if task.delegator == agent)
         return f"has delegated task {delegated}, which is open"
@@ -56,15 +58,26 @@ def in_the_way(ledger: Ledger, agent: str) -> str:
     return f"is party to conflict {conflict}, which is open" if conflict is not None else ""
 
 
-def works_on(ledger: Ledger, agent: str) -> str:
-    """Return which open task has or had an attempt of this agent, for a person to read; nothing where none has."""
-    tasks = (
-        task.id
-        for task in ledger.open_tasks.values()
-        if any(attempt.agent == agent for attempt in task.attempts.values())
-    )
-    worked_on = next(tasks, None)
-    return f"works on task {worked_on}, or did, or was offered it, and it is open" if worked_on is not None else ""
+def _worked_on(ledger: Ledger, agent: str) -> Iterator[str]:
+    """Yield the open tasks that have an attempt of this agent, or had one."""
+    for task in ledger.open_tasks.values():
+        if any(attempt.agent == agent for attempt in task.attempts.values()):
+            yield task.id
+
+
+def workers(ledger: Ledger) -> set[str]:
+    """Return the agents that have or had an attempt of an open task."""
+    return {attempt.agent for task in ledger.open_tasks.values() for attempt in task.attempts.values()}
+
+
+def is_expected(ledger: Ledger, agent: str) -> bool:
+    """Tell whether something may still come for an agent, beside the tasks it works on.
+
+    A new mailbox counts from one again, and an older cursor would pass over what is in it.
+    """
+    if agent in ledger.delegating or owner_of(None, agent) in ledger.claims.by_owner:
+        return True
+    return any(agent in conflict.parties for conflict in ledger.open_conflicts.values())
 
 
 def is_alone(world: World, agent: str) -> bool:
@@ -74,7 +87,7 @@ def is_alone(world: World, agent: str) -> bool:
     return not any(principal_of(name) == principal for name in known if name != agent)
 
 
-def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
+def may_forget(ledger: Ledger, agent: str, *, at_work: Container[str] = (), with_mail: bool = False) -> bool:
     """Tell whether an agent that went may be forgotten without a word of an operator's.
 
     One with an id of its own that has no card took its mail with it. Of one with a card it takes longer until nobody
@@ -83,11 +96,12 @@ def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
     Args:
         ledger: where it is known.
         agent: its id.
+        at_work: those that `workers` returns.
         with_mail: whether it was away for so long that what it did not take is forgotten as well.
     """
-    mailbox = ledger.mailboxes.get(agent)
     if agent in ledger.agents:
-        return with_mail and not (in_the_way(ledger, agent) or works_on(ledger, agent))
+        return with_mail and agent not in at_work and not is_expected(ledger, agent)
+    mailbox = ledger.mailboxes.get(agent)
     if "#" not in agent or mailbox is None or (mailbox.entries and not with_mail):
         return False
-    return not in_the_way(ledger, agent)
+    return not is_expected(ledger, agent)

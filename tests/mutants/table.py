@@ -540,7 +540,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "forgets-who-works",
         "An operator has an agent forgotten, whatever is open for it.",
         FORGETTING,
-        "    kept_by = in_the_way(ledger, agent) or works_on(ledger, agent)\n",
+        "    kept_by = _why_kept(ledger, agent)\n",
         '    kept_by = ""\n',
         caught_by=("REG-7",),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import snapshot
-from ..forgetting import in_the_way, may_forget, works_on
+from ..forgetting import is_expected, may_forget, workers
 from ..records import (
     AgentForgotten,
     AgentRegistered,
@@ -70,10 +70,11 @@ def _acked(past: Past, record: MailboxAcked) -> list[list[Record]]:
 def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
     if record.by:
         ledger, agent = past.ledger, record.agent
-        fits = (agent in ledger.agents or agent in ledger.mailboxes) and not in_the_way(ledger, agent)
-        fits = fits and not works_on(ledger, agent)
-    else:
-        fits = may_forget(past.ledger, record.agent, with_mail=True)  # how long it was away is not recorded
+        is_known = agent in ledger.agents or agent in ledger.mailboxes
+        fits = is_known and not is_expected(ledger, agent) and agent not in workers(ledger)
+    else:  # how long it was away is not recorded
+        at_work = workers(past.ledger) if record.agent in past.ledger.agents else ()
+        fits = may_forget(past.ledger, record.agent, at_work=at_work, with_mail=True)
     allow(fits, f"an agent {record.agent} that is known, and for which nothing more comes")
     return [[record]]
 
