@@ -43,6 +43,8 @@ from .protocol.messages import (
     ConflictAppeal,
     ConflictPosition,
     ConflictVote,
+    CoordinatorFound,
+    CoordinatorGet,
     Ok,
     TaskAnswer,
     TaskCancel,
@@ -267,6 +269,23 @@ class Client(Reader):
         """
         forgotten = expect(await self.link.call(AgentForget(agent, secret_only)), AgentForgotten)
         return forgotten.known or forgotten.bound
+
+    async def status(self) -> dict[str, Any]:
+        """Return how the coordinator stands (spec READ-7).
+
+        Returns:
+            its `namespace`, `epoch` and newest record (`lsn`), for how many seconds it is `up`, how many `tasks` are in
+            which state, and `amounts`: name to `count` and `most`, how much there may be, or None.
+        """
+        found = expect(await self.link.call(CoordinatorGet()), CoordinatorFound)
+        return {
+            "namespace": found.namespace,
+            "epoch": found.epoch,
+            "lsn": found.lsn,
+            "up": found.up_ms / 1000,
+            "tasks": found.tasks,
+            "amounts": {amount.what: {"count": amount.count, "most": amount.most} for amount in found.amounts},
+        }
 
     async def claims(
         self, name: str | None = None, *, task: str | None = None, limit: int = 100

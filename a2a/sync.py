@@ -294,6 +294,10 @@ class Client:
         """As `a2a.Client.forget`."""
         return self._there.call(lambda: self._client.forget(agent, secret_only=secret_only))
 
+    def status(self) -> dict[str, Any]:
+        """As `a2a.Client.status`."""
+        return self._there.call(self._client.status)
+
     def watch_agents(self, skill: str | None = None) -> Iterator[delegator.AgentChange]:
         """As `a2a.Client.watch_agents`."""
         return each(self._there.call, self._client.watch_agents(skill))

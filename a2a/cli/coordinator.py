@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import anyio
 import click
 
+from ..client import Client
 from ..credentials import default_ledger
 from ..errors import StoreError, StoreOutdated
 from ..hosting import Hosted, UnsafeAddress, host
@@ -27,9 +29,10 @@ from .asking import can_ask
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
 from .groups import Group
-from .options import read_token
+from .options import Common, common_options, read_token
 from .output import Output
 from .signals import interrupted_by_sigterm
+from .story import duration
 
 __all__ = ["announce", "coordinator", "hosting", "until_stopped"]
 
@@ -48,7 +51,7 @@ What nothing else frees is 17 objects of each closed connection, two kilobytes: 
 
 @click.group(cls=Group)
 def coordinator() -> None:
-    """Run the coordinator, and back its ledger up."""
+    """Run the coordinator, see how it stands, and back its ledger up."""
 
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -110,6 +113,35 @@ def run(
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
     tls = _server_context(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
     run_loop(lambda: _serve(settings, tls, Output(ready_json, is_quiet)))
+
+
+@coordinator.command()
+@common_options()
+def status(common: Common) -> None:
+    """Show how a coordinator stands: its tasks by state, who is there, and how full its limits are."""
+
+    async def work(client: Client) -> dict[str, Any]:
+        return await client.status()
+
+    shown, out = common.run(work), common.out
+    if out.as_json:
+        out.record(shown)
+        return
+    ledger = f"start {shown['epoch']} on its ledger, record {shown['lsn']}"
+    out.line(f"{common.connection.url}: namespace {shown['namespace']}, up {duration(shown['up'])}, {ledger}")
+    open_ones = ", ".join(f"{count} {state}" for state, count in shown["tasks"].items())
+    out.line(f"open tasks: {open_ones or 'none'}")
+    out.table(("", "THERE", "ROOM FOR", "FULL"), [_amount(what, of) for what, of in shown["amounts"].items()])
+
+
+def _amount(what: str, of: dict[str, int | None]) -> tuple[str, str, str, str]:
+    count, most = of["count"] or 0, of["most"]
+    if what.endswith("Bytes"):
+        there, room = (None if size is None else f"{size / 1e6:,.1f} MB" for size in (count, most))
+    else:
+        there, room = (None if number is None else f"{number:,}" for number in (count, most))
+    words = re.sub(r"([A-Z])", lambda upper: f" {upper[1].lower()}", what)
+    return words, there or "0", room or "-", f"{count / most:.0%}" if most else "-"
 
 
 @coordinator.command()

@@ -28,6 +28,7 @@ from ..protocol.messages import (
     ContextRead,
     ContextWatch,
     ContextWrite,
+    CoordinatorGet,
     Credit,
     Hello,
     MailboxAck,
@@ -52,6 +53,7 @@ from ..protocol.messages import (
     TaskYield,
 )
 from .binding import on_a2a_call
+from .census import on_coordinator_get
 from .claims import on_claim_acquire, on_claim_list, on_claim_release, on_claim_renew
 from .conflicts.court import (
     on_conflict_appeal,
@@ -124,6 +126,7 @@ HANDLERS: dict[type[Message], Handler] = {
     ConflictAppeal: on_conflict_appeal,
     ConflictGet: on_conflict_get,
     ConflictList: on_conflict_list,
+    CoordinatorGet: on_coordinator_get,
     TaskGet: on_task_get,
     TaskList: on_task_list,
     TaskWatch: on_task_watch,

@@ -22,6 +22,7 @@ from .spending import Spending
 from .task_state import Task
 
 if TYPE_CHECKING:
+    from .census import Census
     from .conflicts.patches import Overlap
     from .routing import Queues
 
@@ -225,6 +226,8 @@ class Live:
     """When the coordinator started: nobody was seen to stand still before."""
     grace_until: int = 0
     """After a start no stored deadline fires before this time (spec TIME-4)."""
+    census: Census | None = None
+    """What was counted last, for who asks how the coordinator stands."""
     restored_lsn: int = 0
     """The newest record this process found in the store."""
     durability: str = "memory"

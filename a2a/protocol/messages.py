@@ -51,6 +51,7 @@ __all__ = [
     "AgentFound",
     "AgentInfo",
     "AgentUpdate",
+    "Amount",
     "Answer",
     "ArtifactRef",
     "AttemptError",
@@ -85,6 +86,8 @@ __all__ = [
     "ContextWatch",
     "ContextWrite",
     "ContextWritten",
+    "CoordinatorFound",
+    "CoordinatorGet",
     "Credit",
     "Dossier",
     "Error",
@@ -1218,6 +1221,39 @@ class ConflictPage(Message):
 
 
 @dataclass(slots=True)
+class CoordinatorGet(Message):
+    """How does the coordinator stand? (spec READ-7)"""
+
+    kind = "coordinator.get"
+
+
+@dataclass(slots=True)
+class Amount(Struct):
+    """How much there is of something."""
+
+    what: str
+    count: Uint
+    most: Uint | None = None
+    """How much there may be, where that is bounded."""
+
+
+@dataclass(slots=True)
+class CoordinatorFound(Message):
+    """How the coordinator stands; it may be as of a second ago."""
+
+    kind = "coordinator.found"
+    namespace: str
+    epoch: Uint
+    lsn: Uint
+    """The position of the newest record."""
+    up_ms: Uint
+    """Time since it has started."""
+    tasks: dict[str, Uint] = field(default_factory=dict)
+    """State to how many tasks are in it, of those that have not ended."""
+    amounts: list[Amount] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class TaskGet(Message):
     """Show a task, with its input, artifacts and result where `content` is true."""
 
@@ -1563,6 +1599,8 @@ KINDS: dict[str, type[Message]] = {
         ConflictFound,
         ConflictList,
         ConflictPage,
+        CoordinatorGet,
+        CoordinatorFound,
         TaskGet,
         TaskFound,
         TaskList,
@@ -1613,6 +1651,7 @@ REQUESTS: frozenset[type[Message]] = frozenset(
         ConflictAppeal,
         ConflictGet,
         ConflictList,
+        CoordinatorGet,
         TaskGet,
         TaskList,
         TaskWatch,

@@ -94,6 +94,8 @@ def rows(table_below: str) -> list[list[str]]:
     """Return the cells of the first table behind a text, without its head."""
     _, found, behind = SPEC.partition(table_below)
     assert found, f"the specification does not say {table_below!r}"
+    if table_below.startswith("\n#") and "\nIt has no fields.\n" in behind.partition("\n#")[0]:
+        return []
     lines = behind[re.search(r"^\|", behind, re.MULTILINE).start() :].split("\n\n")[0].splitlines()  # type: ignore[union-attr]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 

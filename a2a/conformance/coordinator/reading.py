@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import time
 from typing import Any
 
 from ..case import Role, case
@@ -48,6 +50,31 @@ async def a_task_that_never_was_is_not_found(under: Coordinator) -> None:
     for kind in ("task.get", "task.watch", "task.cancel"):
         await client.refused("not_found", kind, task="no-such-task")
     await client.refused("not_found", "task.confirm", task="no-such-task", rev=0, resultHash="sha256:" + "0" * 64)
+
+
+@coordinator("READ-7")
+async def tells_how_the_coordinator_stands(under: Coordinator) -> None:
+    """Namespace and epoch are the welcome's, the newest record and the time go on, tasks are counted by state."""
+    client = await under.peer()
+    first = await client.request("coordinator.get")
+    check(first.kind == "coordinator.found", "coordinator.found", first)
+    told = {name: client.welcome.body[name] for name in ("namespace", "epoch")}
+    check({name: first.body.get(name) for name in told} == told, f"{told}", first)
+    await client.delegate(under.skill())
+    until = time.monotonic() + under.patience
+    while True:
+        second = await client.request("coordinator.get")
+        is_counted = second.body.get("tasks", {}).get("queued", 0) > 0
+        if is_counted and second.body["upMs"] > first.body["upMs"]:
+            break
+        check(time.monotonic() < until, "a queued task, and more time, a second later", second)
+        await asyncio.sleep(0.05)
+    check(second.body["lsn"] > first.body["lsn"], f"a record behind {first.body['lsn']}", second)
+    amounts = {amount["what"]: amount for amount in second.body.get("amounts") or []}
+    for what in ("agents", "peers", "tasks", "taskBytes", "contexts", "contextBytes", "conflicts", "claims", "mail"):
+        count, most = (amounts.get(what, {}).get(name) for name in ("count", "most"))
+        check(isinstance(count, int) and 0 <= count <= (count if most is None else most), f"how many {what}", second)
+    check(amounts["tasks"]["count"] > 0 and amounts["peers"]["count"] > 0, "a task and a peer at least", second)
 
 
 @coordinator("READ-2")

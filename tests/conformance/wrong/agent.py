@@ -281,7 +281,7 @@ ROWS: tuple[Wrong, ...] = (
         "The agent leaves when its connection ends.",
         one(
             LINK,
-            "                if self._was_let_in(started):\n                    pause = _BACKOFF[0]",
+            "                if self._was_let_in(started):\n                    rests = pauses()",
             "                self._was_let_in(started)\n                return",
         ),
         broken=("HELLO-8",),
@@ -389,8 +389,8 @@ ROWS: tuple[Wrong, ...] = (
         "What an agent is granted while it drains it declines, which counts against the task.",
         one(
             WORK,
-            "            if offer.granted:\n                self.yield_(",
-            "            if False:\n                self.yield_(",
+            "            if offer.granted:\n                # Of who drains",
+            "            if False:\n                # Of who drains",
         ),
         broken=("HELLO-11",),
         areas=("HELLO-11",),

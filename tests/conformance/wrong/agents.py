@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .row import BUDGET, CAPACITY, COORDINATOR, FORGETTING, LEDGER, REGISTRY, TASK_STATE, TREE, Wrong, one
+from .row import BUDGET, CAPACITY, CENSUS, COORDINATOR, FORGETTING, LEDGER, REGISTRY, TASK_STATE, TREE, Wrong, one
 
 __all__ = ["ROWS"]
 
@@ -54,6 +54,22 @@ ROWS: tuple[Wrong, ...] = (
         one(REGISTRY, 'if agent_id != sender.agent and sender.role != "operator":', "if agent_id != sender.agent:"),
         broken=("REG-4",),
         areas=("REG-4",),
+    ),
+    Wrong(
+        "tells-where-it-began",
+        COORDINATOR,
+        "The newest record that is told is the last before the start.",
+        one(CENSUS, "ledger.epoch, ledger.lsn, up_ms", "ledger.epoch, live.restored_lsn, up_ms"),
+        broken=("READ-7",),
+        areas=("READ-7",),
+    ),
+    Wrong(
+        "counts-once-for-good",
+        COORDINATOR,
+        "What was counted once is told ever after.",
+        one(CENSUS, "if census is None or not 0 <= now - census.at < _AS_OLD_MS:", "if census is None:"),
+        broken=("READ-7",),
+        areas=("READ-7",),
     ),
     Wrong(
         "lets-anybody-forget",

@@ -91,9 +91,10 @@ ROWS: tuple[Wrong, ...] = (
         "Two entries that wait are told in the wrong order, under the right numbers.",
         one(
             "a2a/engine/delivery.py",
-            "message = render(world, agent, entry, now)",
-            "message = render("
-            "world, agent, mailbox.entries[index ^ 1 if max(0, start) <= index ^ 1 < stop else index], now)",
+            '                message = render(self._world, connection.agent or "", entry, now)\n',
+            "                at = entry.mseq - mailbox.entries[0].mseq ^ 1\n"
+            "                other = mailbox.entries[at] if at < len(mailbox.entries) else entry\n"
+            '                message = render(self._world, connection.agent or "", other, now)\n',
         ),
         broken=("MAIL-1",),
     ),

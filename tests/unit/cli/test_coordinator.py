@@ -368,3 +368,22 @@ def test_a_backup_that_is_interrupted_leaves_nothing(
     done = command("coordinator", "backup", str(path), str(to / "copy.db"))
     assert (done.code, steps[0] > 0, list(to.iterdir())) == (130, True, [])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_how_a_coordinator_stands_is_shown(command: Any, world: Any, gate: Any) -> None:
+    shown = json.loads(command("coordinator", "status", "--json").out)
+    assert (shown["namespace"], shown["epoch"], shown["tasks"]) == ("main", 1, {})
+    assert shown["amounts"]["tasks"] == {"count": 0, "most": 500_000}
+    assert shown["up"] >= 0
+    task = command("delegate", "wait", "--no-wait").out.strip()
+    head, open_ones, columns, *rows = command("coordinator", "status").out.splitlines()
+    assert head.startswith(f"{world.url}: namespace main, up ")
+    assert "start 1 on its ledger, record " in head
+    assert open_ones in ("open tasks: 1 leased", "open tasks: none"), "it may be as of a second ago"
+    assert columns.split() == ["THERE", "ROOM", "FOR", "FULL"]
+    told = {row.split("  ")[0]: row.split()[-3:] for row in rows}
+    assert told["tasks"] == ["1", "500,000", "0%"]
+    assert told["context bytes"][-4:] == ["MB", "1,073.7", "MB", "0%"][-3:]
+    assert told["peers"][0].isdecimal() and told["peers"][1:] == ["-", "-"]
+    assert task
+    world.call(gate.open.set)
