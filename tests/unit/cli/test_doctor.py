@@ -55,7 +55,8 @@ def test_where_something_else_listens_no_other_is_advised(command: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, ThreadPoolExecutor() as pool:
 
         def hang_up() -> None:
-            taken.accept()[0].close()
+            with taken.accept()[0] as heard:
+                heard.recv(65_536)  # what is not read when it closes is answered with a reset
 
         answered = pool.submit(hang_up)
         done = command("doctor", "--json", "--url", f"ws://127.0.0.1:{taken.getsockname()[1]}")
