@@ -11,10 +11,18 @@ const VERSION = "1.0"; // the only one spoken here (HELLO-2)
 const MAX_MESSAGE_BYTES = 256 * 1024 * 1024; // more than a peer may send (LIMIT-1)
 const HANDSHAKE_MS = 10_000;
 const BACK_OFF = { firstMs: 100, mostMs: 10_000, settledMs: 5_000 };
+const SAID_AGAIN = { firstMs: 50, mostMs: 5_000, forMs: 10_000 }; // what has no answer now, until its caller is told
 const SILENCES = 3; // so many pings without a word, and the connection is taken for dead
 
 /** States in which a task has ended. */
 export const ENDS = new Set(["completed", "failed", "canceled", "rejected"]);
+
+// Those of ERR-1 but `unavailable`: a code that is not among them is taken for that one.
+const OTHER_CODES = new Set([
+  ...["version", "unsupported_kind", "auth", "forbidden", "malformed", "schema", "not_found", "gone", "stale", "not_holder"],
+  ...["generation_mismatch", "idempotency_mismatch", "conflict", "denied", "deadlock", "cycle", "depth", "budget", "quota"],
+  ...["no_capable_agent", "deadline", "too_large", "already_answered", "not_cancelable", "frozen"],
+]);
 
 const NOTICES = new Set([
   "task.offer",
@@ -87,8 +95,9 @@ export class Session extends EventEmitter {
 
   /**
    * Send a request; the promise is that of its reply. It is kept and sent again after every handshake until that has
-   * come (RPC-3), and with `durable` over a restart of this process too; `proof` is kept with it, and not sent. With
-   * `volatile` it ends with the connection.
+   * come (RPC-3), and for a while where the coordinator cannot answer now (ERR-1). With
+   * `durable` it is kept over a restart of this process too; `proof` is kept with it, and not sent. With `volatile` it
+   * ends with the connection.
    */
   request(kind, { task, fence, payload, body = {} } = {}, { durable = false, volatile = false, proof } = {}) {
     const frame = { id: randomUUID(), kind, task, fence, payload, body };
@@ -188,7 +197,10 @@ export class Session extends EventEmitter {
     this.lastLimits = body.limits;
     this.connectedAt = performance.now();
     this.nextMseq = body.nextMseq; // the coordinator's count, in any case (MAIL-5)
-    for (const { frame } of [...this.pending.values()]) this.#send(frame); // before anything new, in their order
+    for (const { frame, putOff } of [...this.pending.values()]) {
+      clearTimeout(putOff?.timer); // it is said now, and not a second time
+      this.#send(frame); // before anything new, in their order
+    }
     this.emit("welcome", body);
     for (const watch of [...this.watches.values()]) this.#beginWatch(watch).catch(watch.onRefused);
     this.#watchSilence();
@@ -227,7 +239,7 @@ export class Session extends EventEmitter {
 
   #answered(frame) {
     const entry = this.pending.get(frame.re);
-    if (frame.kind === "error" && frame.body.code === "unavailable") return this.#sendLater(entry, frame.body.retryAfterMs ?? 1_000);
+    if (frame.kind === "error" && this.#putsOff(entry, frame.body)) return;
     this.pending.delete(frame.re);
     if (entry.durable) this.store.drop(frame.re);
     if (frame.kind === "error") {
@@ -237,10 +249,20 @@ export class Session extends EventEmitter {
     entry.resolve?.(frame);
   }
 
-  #sendLater({ frame }, afterMs) {
-    setTimeout(() => {
+  /** Whether a request is said again later, since the coordinator cannot answer it now (ERR-1). */
+  #putsOff(entry, { code, retryable = false, retryAfterMs }) {
+    if (!retryable || OTHER_CODES.has(code)) return false;
+    const now = performance.now();
+    entry.putOff ??= { until: now + SAID_AGAIN.forMs, ceilingMs: SAID_AGAIN.firstMs };
+    const { putOff, frame } = entry;
+    // From the upper half, so that many peers do not ask again at the same moment.
+    const pauseMs = retryAfterMs ?? (putOff.ceilingMs * (1 + this.random())) / 2;
+    if (now + pauseMs > putOff.until) return false;
+    if (retryAfterMs === undefined) putOff.ceilingMs = Math.min(putOff.ceilingMs * 2, SAID_AGAIN.mostMs);
+    putOff.timer = setTimeout(() => {
       if (this.welcome && this.pending.has(frame.id)) this.#send(frame);
-    }, afterMs).unref();
+    }, pauseMs).unref();
+    return true;
   }
 
   async #beginWatch(watch) {

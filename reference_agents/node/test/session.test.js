@@ -233,15 +233,94 @@ test("a message beyond the coordinator's limit is refused here, now and on anoth
   await refused;
 });
 
-test("what the coordinator cannot answer now is sent again, under the same id", async () => {
+const NOT_NOW = { code: "unavailable", detail: "later", retryable: true };
+
+/** Lets each pause be over at once, by the clock as well; returns how long they were. */
+function hasty(context, session) {
+  const pauses = [];
+  let now = performance.now();
+  context.mock.method(performance, "now", () => now);
+  context.mock.method(globalThis, "setTimeout", (work, afterMs) => {
+    pauses.push(afterMs);
+    setImmediate(() => {
+      now += afterMs;
+      work();
+    });
+    return { unref() {} };
+  });
+  session.once("lost", () => context.mock.restoreAll());
+  return pauses;
+}
+
+/** Answer a request that many times with an error, as often as it is said; resolves when it was said once more. */
+async function refuse(socket, kind, times, body) {
+  for (let count = 0; count < times; count += 1) {
+    const { id } = await socket.next(kind);
+    socket.sent.length = 0;
+    socket.say({ kind: "error", re: id, body });
+  }
+  return socket.next(kind);
+}
+
+for (const code of ["unavailable", "a_code_of_a_newer_version"]) {
+  test(`what is ${code} is said again after longer and longer pauses, under the same id`, { timeout: 10_000 }, async (context) => {
+    const { session, socket } = await connected();
+    const pauses = hasty(context, session);
+    const reply = session.request("task.get", { task: "main-1" });
+    const { id } = await socket.next("task.get");
+    const again = await refuse(socket, "task.get", 7, { ...NOT_NOW, code });
+    assert.equal(again.id, id);
+    socket.say({ kind: "task.found", re: id, body: { view: {} } });
+    await reply;
+    assert.deepEqual(pauses, [25, 50, 100, 200, 400, 800, 1_600]);
+  });
+}
+
+test("what the coordinator cannot answer for ten seconds is told", { timeout: 10_000 }, async (context) => {
   const { session, socket } = await connected();
+  const pauses = hasty(context, session);
+  const reply = session.request("task.get", { task: "main-1" });
+  const told = assert.rejects(reply, { code: "unavailable", retryable: true });
+  refuse(socket, "task.get", Infinity, NOT_NOW);
+  await told;
+  const lasted = pauses.reduce((sum, pause) => sum + pause, 0);
+  assert.ok(lasted > 5_000 && lasted <= 10_000, `it was told after ${lasted} ms`);
+  assert.equal(session.pending.size, 0);
+});
+
+test("what may be said again then is said then, and not where that is too late", { timeout: 10_000 }, async (context) => {
+  const { session, socket } = await connected();
+  const pauses = hasty(context, session);
+  const reply = session.request("task.get", { task: "main-1" });
+  const told = assert.rejects(reply, { retryAfterMs: 4_000 });
+  const { id } = await refuse(socket, "task.get", 1, { ...NOT_NOW, retryAfterMs: 7_000 });
+  socket.say({ kind: "error", re: id, body: { ...NOT_NOW, retryAfterMs: 4_000 } });
+  await told;
+  assert.deepEqual(pauses, [7_000]);
+});
+
+test("another refusal, and one that is not retryable, is told at once", { timeout: 10_000 }, async () => {
+  const { session, socket } = await connected();
+  for (const body of [{ ...NOT_NOW, retryable: false }, { code: "unavailable", detail: "never" }, { ...NOT_NOW, code: "quota" }]) {
+    const reply = session.request("task.get", { task: "main-1" });
+    socket.say({ kind: "error", re: socket.sent.at(-1).id, body });
+    await assert.rejects(reply, { code: body.code });
+  }
+});
+
+test("what waits to be said again is said by a new handshake, and not a second time", { timeout: 10_000 }, async (context) => {
+  const { session, socket } = await connected();
+  context.mock.timers.enable({ apis: ["setTimeout"] });
   const reply = session.request("task.get", { task: "main-1" });
   const { id } = await socket.next("task.get");
-  socket.say({ kind: "error", re: id, body: { code: "unavailable", detail: "later", retryable: true, retryAfterMs: 1 } });
-  socket.sent.length = 0;
-  const again = await socket.next("task.get");
-  assert.equal(again.id, id);
-  socket.say({ kind: "task.found", re: id, body: { view: {} } });
+  socket.say({ kind: "error", re: id, body: { ...NOT_NOW, retryAfterMs: 300 } });
+  socket.close();
+  context.mock.timers.tick(0);
+  const again = await sockets.next();
+  await again.welcome();
+  context.mock.timers.tick(300);
+  assert.equal(again.kinds().filter((kind) => kind === "task.get").length, 1);
+  again.say({ kind: "task.found", re: id, body: { view: {} } });
   await reply;
 });
 
