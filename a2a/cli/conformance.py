@@ -20,6 +20,7 @@ import click
 
 from ..conformance import playing, reports
 from ..conformance.case import Case, Failed, Need, Role
+from ..conformance.clearing import GREETING, clear
 from ..conformance.conversation import PATIENCE
 from ..conformance.forms import Forms
 from ..conformance.page import as_html
@@ -163,10 +164,11 @@ def run(
     Whichever are tried, the frames that came in them are held against the schemas of their kinds: the case
     WIRE-3/every_frame_fits_the_schema_of_its_kind comes with any.
 
-    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. The agents, tasks,
-    contexts and claims of the cases stay in its ledger: try none whose ledger you want to keep. For agents and clients
-    the suite listens and starts --cmd; without it, it says where it listens, and waits. Exit code 8: it does not
-    conform, a MUST failed.
+    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. With the operator's
+    token what the cases left open at --url is canceled at the end of the run, and their agents are forgotten, as far as
+    the coordinator lets that be in 5 seconds. Their tasks, contexts and conflicts stay in its ledger all the same: try
+    none whose ledger you want to keep. For agents and clients the suite listens and starts --cmd; without it, it says
+    where it listens, and waits. Exit code 8: it does not conform, a MUST failed.
 
     In --cmd {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator is to listen. For
     an agent or a client {url} and {token} are also in A2A_URL and A2A_TOKEN, {encoding} is json or msgpack; for a
@@ -221,7 +223,7 @@ def _check(plan: Plan) -> None:
             if value:
                 raise click.UsageError(f"{name} is for a coordinator; the suite listens for this role (--listen)")
     elif (plan.url is None) == (plan.command is None):
-        # No default: a run leaves its tasks and agents in the ledger of whom it is tried on.
+        # No default: a run leaves its tasks in the ledger of whom it is tried on.
         raise click.UsageError("a coordinator is tried at --url, or started by --cmd; expected one of them")
     elif plan.command and plan.restart:
         raise click.UsageError("what --cmd has started is restarted by it too; --restart goes with --url")
@@ -246,7 +248,10 @@ async def _play(plan: Plan, told: Callable[[Outcome], None]) -> tuple[list[Outco
     """Try the cases in each encoding, and return what came of them and the version that was agreed on."""
     if plan.role is Role.COORDINATOR:
         async with _coordinator(plan) as settings:
-            return await _play_coordinator(plan, settings, told)
+            played = await _play_coordinator(plan, settings, told)
+            if plan.url is not None:
+                await _clear(plan, settings)
+            return played
     # Whoever is to come by themselves has to know where to, whatever else is not said.
     say = (lambda _: None) if plan.command else Output().note
     token = read_token(Path(plan.token_file) if plan.token_file else None) or ""
@@ -284,6 +289,7 @@ async def _play_coordinator(
                 run=f"{settings.run}{encoding[0]}",
                 restart=settings.restart,
                 trouble=settings.trouble,
+                agents=settings.agents,
             )
             version = await _version(own, encoding, has_answered=bool(version)) or version
             found[encoding] += await playing.play_coordinator(
@@ -301,6 +307,25 @@ async def _play_coordinator(
         for outcome in sorted(found[encoding], key=lambda outcome: order[outcome.case.id])
     ]
     return outcomes, version
+
+
+async def _clear(plan: Plan, settings: Settings) -> None:
+    """Take away what can be of what the run has made, and say what became of it."""
+    if not settings.operator_token:
+        plan.out.note(f"{len(settings.agents)} agents of the run stay, and their tasks: forgetting takes an operator")
+        return
+    own = Settings(
+        settings.url,
+        token=settings.token,
+        operator_token=settings.operator_token,
+        run=f"{settings.run}{plan.encodings[0][0]}",
+        agents=settings.agents,
+    )
+    cleared = await clear(own)
+    done = f"{cleared.canceled} open tasks of the run canceled, {len(cleared.forgotten)} of its agents forgotten"
+    # The one that has asked for it stays in any case.
+    why = f": {cleared.why}" if len(cleared.stayed) > 1 and cleared.why else ""
+    plan.out.note(f"{done}, {len(cleared.stayed)} stayed{why}")
 
 
 def _marking(told: Callable[[Outcome], None], encoding: str) -> Callable[[Outcome], None]:
@@ -352,11 +377,12 @@ async def _version(settings: Settings, encoding: str, *, has_answered: bool = Fa
         ConnectError: nobody listens there.
         Failure: the token is the wrong one.
     """
-    under = Coordinator(settings, "greeting", encoding)  # as the same peer before each part: that is a reconnect
+    under = Coordinator(settings, GREETING, encoding)  # as the same peer before each part: that is a reconnect
+    name = under.name()
     try:
         async with asyncio.timeout(PATIENCE):
-            peer = await under.connect()
-            answer = await peer.request("hello", **under.hello(under.name()))
+            peer = await under.connect(name=name)
+            answer = await peer.request("hello", **under.hello(name))
     except TimeoutError:
         return ""
     except (Failed, Closed) as error:

@@ -143,6 +143,7 @@ class Settings:
         run: str = "0",
         restart: Any = None,
         trouble: Callable[[], Awaitable[str]] | None = None,
+        agents: set[str] | None = None,
     ) -> None:
         self.url = url
         self.token = token
@@ -153,6 +154,8 @@ class Settings:
         """An async function that kills the coordinator and starts it again, or None."""
         self.trouble = trouble
         """Returns how the coordinator has ended by itself, empty while it runs; None where others started it."""
+        self.agents: set[str] = set() if agents is None else agents
+        """The ids under which a hello was made so far. Those of one run share this."""
 
 
 class Coordinator:
@@ -219,6 +222,7 @@ class Coordinator:
         if skills:
             body["card"] = card(name, *skills)
             body["credit"] = {"tasks": 8, "frames": 256}
+        self.settings.agents.add(name)
         return body | fields
 
     async def peer(

@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -173,6 +174,39 @@ def test_what_came_in_all_cases_is_judged_behind_the_restarts(command: Any, worl
     assert tried == [("greets", "json", 1), ("judges", "json", 1)], "it comes with any"
 
 
+def test_what_a_run_left_at_a_url_is_cleared_with_the_operators_token(
+    command: Any, world: Any, write: Write, tmp_path: Path
+) -> None:
+    async def delegates(under: Coordinator) -> None:
+        await (await under.peer()).delegate(under.skill())
+
+    write(delegates)
+    run = ("conformance", "run", "--url", world.url, "--encoding", "both")
+    done = command(*run)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        0,
+        "2 open tasks of the run canceled, 3 of its agents forgotten, 1 stayed",
+    ), "of each encoding who has delegated, and of one who has greeted"
+    (tmp_path / "wrong").write_text("another")
+    done = command(*run, "--operator-token-file", str(tmp_path / "wrong"))
+    assert done.code == 0, "it is no failure of the run"
+    told = "0 open tasks of the run canceled, 0 of its agents forgotten, 4 stayed: expected welcome; came: "
+    assert done.err.splitlines()[-1].startswith(told)
+    assert "forgotten" not in command(*run, "--quiet").err
+
+
+def test_without_the_operators_token_it_is_told_what_stays(
+    command: Any, world: Any, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(passes)
+    kept = load_tokens(world.url)
+    assert kept is not None
+    monkeypatch.setattr(module, "load_tokens", lambda _: replace(kept, operator_token=""))
+    done = command("conformance", "run", "--url", world.url)
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "1 agents of the run stay, and their tasks: forgetting takes an operator"
+
+
 def test_tokens_may_come_from_files_and_the_environment(
     command: Any, world: Any, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +257,7 @@ def test_the_suite_starts_a_coordinator_and_starts_it_again(command: Any, write:
     write(comes_back, needs=frozenset({Need.RESTART}))
     done = command("conformance", "run", "--cmd", SERVER, "--token-file", TOKEN_FILE)
     assert done.code == 0, done.out + done.err
+    assert "of the run" not in done.err, "its ledger goes with it"
 
 
 def test_what_was_tried_is_told_of_a_coordinator_that_dies(command: Any, write: Write, tmp_path: Path) -> None:
