@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from .case import Missed
 from .conversation import check
 from .peer import Coordinator, Peer
 from .wire import Frame
 
-__all__ = ["AUTO", "LONG", "at", "begun", "ok"]
+__all__ = ["AUTO", "LONG", "at", "beats_until_revoked", "begun", "ok"]
 
 AUTO = {"acceptance": {"evaluator": "auto"}}
 """Of a `spec`: an admitted result completes the task."""
 LONG = {"leaseMs": 600_000, "offerMs": 600_000, "heartbeatMs": 200_000}
 """Timers of a task that has to outlast its case."""
+_BEAT = 0.05
+"""Seconds from one heartbeat to the next of an attempt that goes on with them."""
 
 
 def at(offer: Frame) -> dict[str, Any]:
@@ -34,3 +38,22 @@ async def ok(peer: Peer, kind: str, /, **fields: Any) -> Frame:
     answer = await peer.request(kind, **fields)
     check(answer.kind == "ok", f"ok to {kind}", answer)
     return answer
+
+
+async def beats_until_revoked(worker: Peer, offer: Frame, **fields: Any) -> Frame:
+    """Send heartbeats, each with more progress where it tells any, until the attempt is told to stop; return that word.
+
+    A timer that begins anew with what it has to ignore would never be over.
+
+    Raises:
+        Missed: nobody has told it so.
+    """
+    for number in range(round(worker.patience / _BEAT)):
+        more = {"progressNo": fields["progressNo"] + number} if "progressNo" in fields else {}
+        answer = await worker.heartbeat(offer, **(fields | more))
+        if answer.kind == "task.revoke":
+            return answer
+        if worker.holds("task.revoke", task=offer.task, fence=offer.fence):
+            return await worker.take("task.revoke", task=offer.task, fence=offer.fence)
+        await asyncio.sleep(_BEAT)
+    raise Missed(f"expected task.revoke with task {offer.task!r}; heartbeats were answered for {worker.patience:g} s")

@@ -171,6 +171,7 @@ async def a_draining_agent_gets_no_offers_until_it_is_ready(under: Coordinator) 
     created = await client.delegate(skill)
     await worker.nothing("task.offer")
     await worker.admitted(offer)
+    await worker.nothing("task.offer")
     await worker.request("agent.update", status="ready")
     await worker.offered(created.task)
 
@@ -195,10 +196,10 @@ async def a_drain_with_a_grace_takes_the_work_away(under: Coordinator) -> None:
     """`draining` with `graceMs` revokes what the agent holds, and counts against nobody when it is given back."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill)
+    created = await client.delegate(skill, timers=LONG)
     offer = await worker.offered(created.task)
     await worker.heartbeat(offer)
-    await worker.request("agent.update", status="draining", graceMs=5_000)
+    await worker.request("agent.update", status="draining", graceMs=600_000)
     revoke = await worker.take("task.revoke", task=created.task)
     check(revoke.body.get("reason") == "drain" and revoke.body.get("graceMs", 0) > 0, "drain, with a grace", revoke)
     other = await under.peer(skills=(skill,))
@@ -376,13 +377,15 @@ async def every_label_has_to_hold_and_nobody_excluded_is_asked(under: Coordinato
 
 @coordinator("ROUTE-2", also=("OFFER-5",))
 async def does_not_ask_again_before_the_time_a_decline_named(under: Coordinator) -> None:
-    """A declined task goes to another agent at once, and comes back to the one that declined after `retryAfterMs`."""
+    """A declined task comes back to the agent that declined it after `retryAfterMs`, and no sooner."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     created = await client.delegate(skill)
     offer = await worker.offered(created.task)
-    answer = await worker.request("task.decline", task=offer.task, fence=offer.fence, retryAfterMs=300)
+    answer = await worker.request("task.decline", task=offer.task, fence=offer.fence, retryAfterMs=2_000)
     check(answer.kind == "ok", "ok", answer)
+    later = await client.delegate(under.skill("nobody"), timers={"queueMs": 1_000})
+    await client.settled(later.task)  # so that some time has passed by the coordinator's clock
     await worker.nothing("task.offer")
     again = await worker.offered(created.task)
     check(again.fence > offer.fence, "a greater fence", again)

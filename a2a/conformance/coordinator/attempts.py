@@ -364,7 +364,7 @@ async def a_word_is_known_by_its_key(under: Coordinator) -> None:
 @coordinator("STEER-3", also=("LEASE-10",))
 async def a_word_may_interrupt(under: Coordinator) -> None:
     """With `mode: interrupt` the attempt is revoked for `steer`, and the next one begins with the word."""
-    client, worker, offer = await begun(under)
+    client, worker, offer = await begun(under, timers=LONG | {"cancelMs": 600_000})
     await worker.heartbeat(offer)
     await ok(client, "task.steer", task=offer.task, key="one", payload=parts("stop"), mode="interrupt")
     revoke = await worker.take("task.revoke", task=offer.task, fence=offer.fence)
@@ -392,13 +392,13 @@ async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
 @coordinator("HAND-1", also=("WATCH-4",))
 async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
     """The agent named gets the task with the note in its dossier; the fence of the other one is spent."""
-    client, worker, offer = await begun(under)
+    client, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
     for _ in range(2):
         await under.peer(skills=(skill,))
     wanted = await under.peer(skills=(skill,))
     await ok(worker, "task.handoff", to=wanted.name, payload=parts("mind the gap"), **at(offer))
-    again = await wanted.offered(offer.task)
+    again = await wanted.offered(offer.task, attempt=2)
     attempts = (again.body.get("dossier") or {}).get("attempts") or [{}]
     is_told = attempts[0].get("end") == "handed_off" and as_bytes(attempts[0].get("payload")) == parts("mind the gap")
     check(is_told, "handed_off, with the note", again)
@@ -501,7 +501,7 @@ async def an_operators_answer_replaces_one_nobody_has_seen(under: Coordinator) -
 @coordinator("HAND-3")
 async def the_wish_of_a_hand_off_does_not_hold_for_ever(under: Coordinator) -> None:
     """Handed on to an agent that is away, the task is anybody's after `leaseMs`: the first one gets it back."""
-    _, worker, offer = await begun(under, timers={"leaseMs": 1_200})
+    _, worker, offer = await begun(under, timers=LONG | {"leaseMs": 1_200, "cancelMs": 600_000})
     wanted = await under.peer(skills=(str(offer.body["spec"]["skill"]),))
     await wanted.request("bye")
     await ok(worker, "task.handoff", to=wanted.name, **at(offer))

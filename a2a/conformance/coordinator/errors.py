@@ -7,7 +7,7 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at, ok
+from ..scenes import LONG, at, beats_until_revoked, ok
 from ..wire import count, encode
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -103,10 +103,9 @@ async def an_attempt_has_its_time(under: Coordinator) -> None:
     """With `attemptMs` an attempt that gets on is revoked for `attempt` all the same."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers={"attemptMs": 200, "leaseMs": 5_000, "heartbeatMs": 1_000})
+    created = await client.delegate(skill, timers=LONG | {"attemptMs": 200})
     offer = await worker.offered(created.task)
-    await worker.heartbeat(offer, progressNo=1)
-    revoke = await worker.take("task.revoke", task=created.task)
+    revoke = await beats_until_revoked(worker, offer, progressNo=1)
     check(revoke.body.get("reason") == "attempt", "reason attempt", revoke)
 
 

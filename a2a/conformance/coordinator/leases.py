@@ -8,7 +8,7 @@ import functools
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator
-from ..scenes import LONG, at, begun, ok
+from ..scenes import LONG, at, beats_until_revoked, begun, ok
 from ..wire import Frame, count, parts
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -210,13 +210,15 @@ async def a_grant_without_a_sign_of_life_goes_to_another(under: Coordinator) -> 
 async def an_offer_that_nobody_accepts_is_withdrawn(under: Coordinator) -> None:
     """An offer that was not granted and is not accepted within `offerMs` is withdrawn; an accept then is `stale`."""
     skill = under.skill()
-    first, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers=SHORT | {"leaseMs": 300}, limits=OFTEN)
+    name, client = under.name("worker"), await under.peer()
+    first = await under.peer(name, skills=(skill,))
+    created = await client.delegate(skill, timers=LONG | {"offerMs": 1_000}, limits=OFTEN)
     await first.heartbeat(await first.offered(created.task))
     second = await under.peer(skills=(skill,))
+    await client.request("task.watch", task=created.task)
+    await under.peer(name, skills=(skill,), credit={"tasks": 0, "frames": 256})  # another process: the lease lapses
     offer = await second.offered(created.task)
     check(offer.body.get("granted") is False, "granted: false", offer)
-    await client.request("task.watch", task=created.task)
     await client.take("task.event", event="withdraw")
     await second.refused("stale", "task.accept", **at(offer))
 
@@ -490,12 +492,11 @@ async def takes_an_attempt_away_that_gets_nowhere(under: Coordinator) -> None:
     """With `stallMs` an attempt that only sends heartbeats is revoked for `stall`, and then lapses for good."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    timers = {"leaseMs": 5_000, "heartbeatMs": 100, "stallMs": 200, "cancelMs": 200}
+    timers = LONG | {"stallMs": 200, "cancelMs": 200}
     created = await client.delegate(skill, timers=timers)
     await client.request("task.watch", task=created.task)
     offer = await worker.offered(created.task)
-    await worker.heartbeat(offer)
-    revoke = await worker.take("task.revoke", task=created.task)
+    revoke = await beats_until_revoked(worker, offer)
     check(revoke.body.get("reason") == "stall" and revoke.body.get("graceMs", 0) > 0, "stall with a grace", revoke)
     await client.take("task.event", event="expire")
     after = await worker.heartbeat(offer)

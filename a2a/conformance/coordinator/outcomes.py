@@ -8,7 +8,7 @@ from typing import Any
 from ..case import Role, case
 from ..conversation import check
 from ..peer import Coordinator, Peer
-from ..scenes import AUTO, LONG, at, begun
+from ..scenes import AUTO, LONG, at, beats_until_revoked, begun
 from ..wire import Frame, as_bytes, parts, result, result_hash
 
 coordinator = functools.partial(case, Role.COORDINATOR)
@@ -260,7 +260,7 @@ async def a_word_for_another_generation_does_not_count(under: Coordinator) -> No
 @coordinator("ACCEPT-7")
 async def silence_is_decided_by_a_timer(under: Coordinator) -> None:
     """Without a word within `confirmMs` the task ends, completed or failed by `timer`, unless results are held."""
-    client, worker, offer = await begun(under, timers={"confirmMs": 150})
+    client, worker, offer = await begun(under, timers=LONG | {"confirmMs": 150, "cancelMs": 600_000})
     await client.request("task.watch", task=offer.task)
     await worker.admitted(offer)
     await client.reviewed(offer.task)
@@ -320,9 +320,9 @@ async def a_cooperative_cancel_lets_a_result_win(under: Coordinator) -> None:
     await worker.admitted(offer)
     answer = await client.confirm(await client.reviewed(offer.task))
     check(answer.body.get("state") == "completed", "completed", answer)
-    client, worker, offer = await begun(under)
+    client, worker, offer = await begun(under, timers=LONG)
     await worker.heartbeat(offer)
-    await client.request("task.cancel", task=offer.task, mode="coop")
+    await client.request("task.cancel", task=offer.task, mode="coop", graceMs=600_000)
     await worker.admitted(offer, outcome="canceled")
     await client.settled(offer.task, state="canceled")
 
@@ -330,7 +330,7 @@ async def a_cooperative_cancel_lets_a_result_win(under: Coordinator) -> None:
 @coordinator("CANCEL-4")
 async def a_killing_cancel_takes_no_result(under: Coordinator) -> None:
     """In mode `kill` a completed report is `late`, and the task is canceled."""
-    client, worker, offer = await begun(under)
+    client, worker, offer = await begun(under, timers=LONG)
     await worker.heartbeat(offer)
     await client.request("task.cancel", task=offer.task, mode="kill", graceMs=60_000)
     revoke = await worker.take("task.revoke", task=offer.task)
@@ -353,13 +353,15 @@ async def a_skipping_cancel_asks_nobody(under: Coordinator) -> None:
 
 @coordinator("CANCEL-7")
 async def a_cancel_ends_with_its_grace(under: Coordinator) -> None:
-    """A task whose agent goes on sending heartbeats is canceled when the grace has passed."""
-    client, worker, offer = await begun(under, timers={"leaseMs": 60_000, "heartbeatMs": 1_000})
-    await worker.heartbeat(offer)
-    await client.request("task.cancel", task=offer.task, graceMs=150)
-    await client.settled(offer.task, state="canceled")
-    revoke = await worker.heartbeat(offer)
-    check(revoke.kind == "task.revoke", "task.revoke", revoke)
+    """A task whose agent goes on sending heartbeats is canceled when the grace has passed: the one that the cancel
+    names, else the task's own."""
+    for grace, own in ((150, 600_000), (None, 150)):
+        client, worker, offer = await begun(under, timers=LONG | {"cancelMs": own})
+        await worker.heartbeat(offer)
+        await client.request("task.cancel", task=offer.task, graceMs=grace)
+        await worker.take("task.revoke", task=offer.task, fence=offer.fence)
+        await beats_until_revoked(worker, offer)
+        await client.settled(offer.task, state="canceled")
 
 
 @coordinator("CANCEL-7", also=("LEASE-7",))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.mutants.table import Edit
+
 from .row import (
     COORDINATOR,
     HANDOVER,
@@ -10,6 +12,7 @@ from .row import (
     REGISTRY,
     RESULTS,
     ROUTING,
+    TASK_FOLDING,
     TASKS,
     TIMERS,
     TREE,
@@ -381,5 +384,159 @@ ROWS: tuple[Wrong, ...] = (
         ),
         broken=("HELLO-11",),
         areas=("HELLO-11",),
+    ),
+    # What heals by itself, or comes in time by another timer --------------------------------------------------------
+    Wrong(
+        "hands-on-to-anybody",
+        COORDINATOR,
+        "Whom a hand-off names is not looked at.",
+        one(TASK_FOLDING, '        task.handed_to["agent"] = record.to\n', "        pass\n"),
+        broken=("HAND-1",),
+    ),
+    Wrong(
+        "keeps-the-wish-of-a-hand-off-for-an-offer",
+        COORDINATOR,
+        "The wish of a hand-off holds for as long as an offer does, and not for a lease.",
+        (
+            Edit(
+                HANDOVER,
+                "task.handed_to and task.since + task.durations.lease_ms <= now",
+                "task.handed_to and task.since + task.durations.offer_ms <= now",
+            ),
+            Edit(
+                TIMERS,
+                "task.handed_to:\n        times.append(task.since + durations.lease_ms)",
+                "task.handed_to:\n        times.append(task.since + durations.offer_ms)",
+            ),
+        ),
+        broken=("HAND-3",),
+    ),
+    Wrong(
+        "keeps-an-offer-for-a-lease",
+        COORDINATOR,
+        "An offer that nobody accepts is withdrawn after the time of a lease.",
+        (
+            Edit(
+                TIMERS,
+                "times.append(task.offer.at + durations.offer_ms)",
+                "times.append(task.offer.at + durations.lease_ms)",
+            ),
+            Edit(TIMERS, "task.offer.at + durations.offer_ms <= now", "task.offer.at + durations.lease_ms <= now"),
+        ),
+        broken=("OFFER-6",),
+    ),
+    Wrong(
+        "waits-for-a-word-as-long-as-for-a-heartbeat",
+        COORDINATOR,
+        "A result that nobody says a word on is decided after the time of a lease.",
+        (
+            Edit(
+                TIMERS,
+                "            times.append(task.since + durations.confirm_ms)",
+                "            times.append(task.since + durations.lease_ms)",
+            ),
+            Edit(
+                TIMERS,
+                "and task.since + durations.confirm_ms <= now",
+                "and task.since + durations.lease_ms <= now",
+            ),
+        ),
+        broken=("ACCEPT-7",),
+    ),
+    Wrong(
+        "has-no-grace-of-a-tasks-own",
+        COORDINATOR,
+        "A cancel without a grace has ten minutes, whatever the task says.",
+        one(TREE, "grace = task.durations.cancel_ms if grace_ms is None", "grace = 600_000 if grace_ms is None"),
+        broken=("CANCEL-7",),
+    ),
+    Wrong(
+        "begins-a-grace-anew",
+        COORDINATOR,
+        "With each heartbeat there are ten seconds more to wind down.",
+        one(
+            LEASES,
+            "    _keep_progress(world, task, message, now)\n    if _keep",
+            "    if task.state is TaskState.CANCELING and task.cancel is not None:\n"
+            "        task.cancel.grace_at = max(task.cancel.grace_at, now + 10_000)\n"
+            "    _keep_progress(world, task, message, now)\n    if _keep",
+        ),
+        broken=("CANCEL-7",),
+    ),
+    Wrong(
+        "lets-what-was-killed-lapse",
+        COORDINATOR,
+        "A task that was killed waits for the end of its lease when it is reported.",
+        one(RESULTS, "        kept.records.append(canceled(task, now))\n", ""),
+        broken=("CANCEL-4",),
+    ),
+    Wrong(
+        "lets-what-is-to-end-lapse",
+        COORDINATOR,
+        "A task that is to end waits for the end of its lease when its agent reports that it has stopped.",
+        one(
+            RESULTS,
+            "    missing = _missing_artifacts(world, task, message)\n",
+            '    if task.state is TaskState.CANCELING and message.outcome != "completed":\n'
+            '        return reply(TaskVerdict(task.id, message.fence, "admitted"))\n'
+            "    missing = _missing_artifacts(world, task, message)\n",
+        ),
+        broken=("CANCEL-3",),
+    ),
+    Wrong(
+        "lets-what-is-given-back-lapse",
+        COORDINATOR,
+        "What an agent was asked to give back it keeps until its lease runs out, given back or not.",
+        one(
+            LEASES,
+            '    if task.state is TaskState.CANCELING:\n        return reply(Ok(state="canceled")',
+            "    if task.authority is not None and task.authority.evicted:\n        return reply(Ok())\n"
+            '    if task.state is TaskState.CANCELING:\n        return reply(Ok(state="canceled")',
+        ),
+        broken=("STEER-3", "REG-6"),
+    ),
+    Wrong(
+        "drains-for-one-task",
+        COORDINATOR,
+        "An agent that drains is ready again when it has reported.",
+        one(
+            RESULTS,
+            "    records.extend(_admit(world, task, agent, message, now))\n",
+            "    records.extend(_admit(world, task, agent, message, now))\n"
+            "    if agent in world.ledger.agents:\n"
+            '        world.ledger.agents[agent].status = "ready"\n',
+        ),
+        broken=("REG-6",),
+    ),
+    Wrong(
+        "asks-too-soon-again",
+        COORDINATOR,
+        "Who has declined a task is asked again after a third of the time that it named.",
+        one(LEASES, "now + message.retry_after_ms, now))", "now + message.retry_after_ms // 3, now))"),
+        broken=("ROUTE-2",),
+    ),
+    Wrong(
+        "takes-heartbeats-for-progress",
+        COORDINATOR,
+        "An attempt that only sends heartbeats gets on.",
+        one(
+            LEASES,
+            "    _keep_progress(world, task, message, now)\n    if _keep",
+            "    moved(world, task, now)\n    _keep_progress(world, task, message, now)\n    if _keep",
+        ),
+        broken=("LEASE-10",),
+    ),
+    Wrong(
+        "gives-who-gets-on-more-time",
+        COORDINATOR,
+        "The time of an attempt begins anew when it gets on.",
+        one(
+            TIMERS,
+            '        times.append((task.since + durations.attempt_ms, "attempt"))',
+            "        known = world.live.progress.get(task.id)\n"
+            "        moved_at = max(task.since, known.moved_at if known is not None else 0)\n"
+            '        times.append((moved_at + durations.attempt_ms, "attempt"))',
+        ),
+        broken=("TIME-7",),
     ),
 )
