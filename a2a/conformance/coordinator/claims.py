@@ -384,12 +384,18 @@ async def a_claim_without_a_time_has_one(under: Coordinator) -> None:
 
 @coordinator("CLAIM-7")
 async def a_renewal_begins_the_time_anew(under: Coordinator) -> None:
-    """A claim of ten minutes that is renewed for a moment ends with that moment."""
+    """A claim of ten minutes that is renewed for a moment ends with that moment, and the other way round it does not
+    end with the moment it had."""
     name, (one, two) = under.name("a"), [await under.peer() for _ in range(2)]
-    fence = await granted(one, 1, name, ttlMs=600_000)
-    await queued(two, 1, name)
+    kept = under.name("b")
+    fence = await granted(one, 2, kept, ttlMs=1_500)
+    await one.request("claim.renew", claimFence=fence, ttlMs=600_000)
+    await pass_time(under, 1_600)
+    await denied(two, 2, kept)
+    fence = await granted(one, 3, name, ttlMs=600_000)
+    await queued(two, 3, name)
     await one.request("claim.renew", claimFence=fence, ttlMs=100)
-    await two.take("claim.granted", claimNo=1)
+    await two.take("claim.granted", claimNo=3)
 
 
 @coordinator("CLAIM-7")

@@ -31,11 +31,16 @@ async def a_task_nobody_takes_fails_after_its_time(under: Coordinator) -> None:
 
 @coordinator("TIME-1", also=("ROUTE-6",))
 async def the_time_to_be_taken_runs_each_time_a_task_waits(under: Coordinator) -> None:
-    """With `queueMs` a task that was given back and that no agent takes then fails with `no_capable_agent`."""
+    """With `queueMs` a task that was given back after that time waits for all of it once more, and then fails with
+    `no_capable_agent`."""
     skill = under.skill()
     worker, client = await under.peer(skills=(skill,)), await under.peer()
-    created = await client.delegate(skill, timers={"queueMs": 300})
-    await ok(worker, "task.decline", retryAfterMs=600_000, **at(await worker.offered(created.task)))
+    created = await client.delegate(skill, timers=LONG | {"queueMs": 1_500})
+    offer = await worker.offered(created.task)
+    other = await client.delegate(under.skill("nobody"), timers={"queueMs": 1_600})
+    await client.settled(other.task)
+    await ok(worker, "task.decline", retryAfterMs=600_000, **at(offer))
+    await client.nothing("task.settled", task=created.task)
     await client.settled(created.task, state="failed", reason="no_capable_agent")
 
 

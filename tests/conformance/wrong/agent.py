@@ -37,6 +37,17 @@ ROWS: tuple[Wrong, ...] = (
         broken=("LEASE-2",),
     ),
     Wrong(
+        "is-heard-too-seldom",
+        AGENT,
+        "The agent sends a heartbeat every ten intervals.",
+        one(
+            WORK,
+            "                attempt.next_beat = now + attempt.offer.heartbeat_ms\n",
+            "                attempt.next_beat = now + attempt.offer.heartbeat_ms * 10\n",
+        ),
+        broken=("LEASE-2",),
+    ),
+    Wrong(
         "keeps-its-proofs",
         AGENT,
         "The agent names what it holds without the proof that its offer brought.",

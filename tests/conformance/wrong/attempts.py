@@ -539,4 +539,22 @@ ROWS: tuple[Wrong, ...] = (
         ),
         broken=("TIME-7",),
     ),
+    Wrong(
+        "counts-the-time-to-be-taken-from-the-beginning",
+        COORDINATOR,
+        "A task that waits again has waited since it was made.",
+        (
+            Edit(
+                TIMERS,
+                "            times.append(task.since + durations.queue_ms)",
+                "            times.append(task.at + durations.queue_ms)",
+            ),
+            Edit(
+                TIMERS,
+                "durations.queue_ms is not None and task.since + durations.queue_ms <= now",
+                "durations.queue_ms is not None and task.at + durations.queue_ms <= now",
+            ),
+        ),
+        broken=("TIME-1",),
+    ),
 )

@@ -710,4 +710,15 @@ ROWS: tuple[Wrong, ...] = (
         broken=("WAIT-3",),
         areas=("WAIT-3",),
     ),
+    Wrong(
+        "renews-for-no-longer",
+        COORDINATOR,
+        "A renewal makes the time of a claim shorter, and not longer.",
+        one(
+            CLAIMS,
+            "ClaimRenewed(now, claim.fence, ttl_ms))",
+            "ClaimRenewed(now, claim.fence, min(ttl_ms, max(1, (claim.until or now) - now))))",
+        ),
+        broken=("CLAIM-7",),
+    ),
 )
