@@ -325,6 +325,25 @@ async def what_a_delegator_that_is_gone_leaves_behind(under: Coordinator) -> Non
 
 
 @coordinator("TASK-12")
+async def a_delegator_that_is_back_in_time_is_not_gone(under: Coordinator) -> None:
+    """A task is not canceled behind its `lossMs` where its delegator came back before, nor where another process of the
+    principal was there all the time."""
+    names = under.name("back"), under.name("two")
+    loss: dict[str, Any] = {"onDelegatorLoss": "cancel", "lossMs": 1_500}
+    await under.peer(f"{names[1]}#2")
+    tasks = []
+    for name in names:
+        client = await under.peer(f"{name}#1")
+        tasks.append((await client.delegate(under.skill("nobody"), **loss)).task)
+        await client.request("bye")
+    back = await under.peer(f"{names[0]}#1")
+    later = await back.delegate(under.skill("nobody"), timers={"queueMs": 1_700})
+    await back.settled(later.task)  # so that the time is over by the coordinator's clock
+    states = [await back.state(task) for task in tasks]
+    check(states == ["queued", "queued"], "both queued still", states)
+
+
+@coordinator("TASK-12")
 async def a_task_whose_delegator_is_gone_pauses_where_it_said_so(under: Coordinator) -> None:
     """With `onDelegatorLoss: pause` a task is offered to nobody until its delegator is back."""
     name, skill = under.name("client"), under.skill()

@@ -12,6 +12,7 @@ from .row import (
     REGISTRY,
     RESULTS,
     ROUTING,
+    STEPS,
     TASK_FOLDING,
     TASKS,
     TIMERS,
@@ -385,7 +386,7 @@ ROWS: tuple[Wrong, ...] = (
         broken=("HELLO-11",),
         areas=("HELLO-11",),
     ),
-    # What heals by itself, or comes in time by another timer --------------------------------------------------------
+    # What heals by itself, or comes in time by another timer ----------------------------------------------------------
     Wrong(
         "hands-on-to-anybody",
         COORDINATOR,
@@ -556,5 +557,29 @@ ROWS: tuple[Wrong, ...] = (
             ),
         ),
         broken=("TIME-1",),
+    ),
+    Wrong(
+        "does-not-see-a-delegator-come-back",
+        COORDINATOR,
+        "A task is canceled for want of a delegator that was back in time.",
+        one(
+            STEPS,
+            "        if self.live.away_since.pop(principal, None) is not None:\n",
+            "        attached = self.ledger.attached.get(principal, {}).values()\n"
+            '        if any(task.on_delegator_loss == "cancel" for task in attached):\n            return\n'
+            "        if self.live.away_since.pop(principal, None) is not None:\n",
+        ),
+        broken=("TASK-12",),
+    ),
+    Wrong(
+        "takes-a-process-for-the-delegator",
+        COORDINATOR,
+        "A delegator has gone when one of its processes has.",
+        one(
+            STEPS,
+            "        if attached is None or any(principal_of(other) == principal for other in self.live.agents):\n",
+            "        if attached is None:\n",
+        ),
+        broken=("TASK-12",),
     ),
 )
