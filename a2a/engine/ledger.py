@@ -60,6 +60,8 @@ ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
 _CONTEXT = "context"
 """Of the ids of contexts in their filter, which has names in scopes."""
+_AGENT = "agent"
+"""The same of agents."""
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ class Ledger:
         self.principals: dict[str, str] = {}
         self.agents: dict[str, Agent] = {}
         self.mailboxes: dict[str, Mailbox] = {}
+        self.forgotten = KeyFilter()
+        """The agents whose mailbox was ever forgotten, approximately: what they know of its numbers is of another."""
         self.tasks: dict[str, Task] = {}
         self.keys: dict[tuple[str, str], str] = {}
         self.holding: dict[str, dict[str, int]] = {}
@@ -242,6 +246,10 @@ class Ledger:
     def may_have_archived_context(self, context_id: str) -> bool:
         """Tell whether this may be a context that was here and left."""
         return context_id not in self.contexts and self.contexts_archived.may_have(_CONTEXT, context_id)
+
+    def may_have_forgotten(self, agent: str) -> bool:
+        """Tell whether an agent may have had an earlier mailbox, so that a number of it may be of that one."""
+        return self.forgotten.may_have(_AGENT, agent)
 
     def use_context(self, context_id: str, change: int) -> None:
         """Count one more of what needs a context at hand, or one less."""
@@ -556,6 +564,8 @@ def _agent_forgotten(ledger: Ledger, record: AgentForgotten, lsn: int) -> None:
         ledger.unindex_skills(agent)
         ledger.records_of.pop(record.agent, None)
     mailbox = ledger.mailboxes.pop(record.agent, None)
+    if mailbox is not None and not ledger.may_have_forgotten(record.agent):
+        ledger.forgotten.add(_AGENT, record.agent)
     for entry in mailbox.entries if mailbox else ():
         ledger.read_mail(entry)
     ledger.holding.pop(record.agent, None)

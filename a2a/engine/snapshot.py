@@ -45,6 +45,7 @@ class _State:
     principals: dict[str, str]
     agents: dict[str, Agent]
     mailboxes: dict[str, Mailbox]
+    forgotten: KeyFilter
     tasks: list[Task]
     holding: dict[str, dict[str, int]]
     by_skill: dict[str, list[str]]
@@ -80,6 +81,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         principals=ledger.principals,
         agents=ledger.agents,
         mailboxes=ledger.mailboxes,
+        forgotten=ledger.forgotten,
         tasks=tasks,
         holding=ledger.holding,
         by_skill={skill: list(agents) for skill, agents in ledger.by_skill.items()},
@@ -177,6 +179,7 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
     ledger = Ledger(namespace)
     ledger.lsn, ledger.at, ledger.epoch, ledger.proof_key = state.lsn, state.at, state.epoch, state.proof_key
     ledger.principals, ledger.agents, ledger.mailboxes = state.principals, state.agents, state.mailboxes
+    ledger.forgotten = state.forgotten
     ledger.tasks = {task.id: task for task in state.tasks}
     ledger.wanted_bytes = sum(task.wanted_bytes for task in state.tasks)
     ledger.keys = {(task.scope, task.key): task.id for task in state.tasks}

@@ -35,5 +35,6 @@ WORLDS: tuple[tuple[int, Plan, str], ...] = (
         Plan(tasks=4, disputes=True, costs=True),
         "what was reported while it was cancelled with its parent waited for a word that nobody was left to say",
     ),
+    (700231, Plan(), "what an agent knew of a mailbox that was forgotten passed over what came into its next one"),
 )
 """(seed, plan, what it found)."""

@@ -248,6 +248,28 @@ async def forgets_an_agent_that_does_not_come_back(under: Coordinator) -> None:
     await again.offered((await operator.delegate(skill)).task)
 
 
+@coordinator("MAIL-5", also=("REG-7",))
+async def goes_by_no_number_of_a_forgotten_mailbox(under: Coordinator) -> None:
+    """Behind a forgotten mailbox `lastMseq` is worth nothing: what is in the new one comes, from its beginning on."""
+    skill, name, operator = under.skill(), under.name("worker"), await under.operator()
+    first = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    offer = await first.offered((await operator.delegate(skill, 1)).task)
+    await first.admitted(offer)
+    await operator.confirm(await operator.reviewed(offer.task))
+    await first.request("bye")
+    await operator.request("agent.forget", agent=name)
+    second = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9)
+    second.acknowledges = False
+    task = (await operator.delegate(skill, 2)).task
+    await second.offered(task)
+    second.cut()
+    last: dict[str, Any] = {"lastMseq": 1}
+    back = await under.peer(name, skills=(skill,), instanceId="one", incarnation=9, resume=last)
+    told = (back.welcome.body.get("resumed", False), back.welcome.body.get("nextMseq"))
+    check(told == (False, 1), "resumed: false, nextMseq 1", back.welcome)
+    await back.offered(task)
+
+
 @coordinator("REG-7")
 async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator) -> None:
     """Connected, offered a task, having worked on one, having delegated one, with a claim: each time it is `denied`."""

@@ -152,6 +152,14 @@ ROWS: tuple[Wrong, ...] = (
         areas=("REG-7",),
     ),
     Wrong(
+        "goes-by-a-number-of-a-forgotten-mailbox",
+        COORDINATOR,
+        "What an agent knows of a mailbox that was forgotten passes over what is in the new one.",
+        one(REGISTRY, " and not world.ledger.may_have_forgotten(message.agent_id):", ":"),
+        broken=("MAIL-5",),
+        areas=("MAIL-5",),
+    ),
+    Wrong(
         "keeps-the-refusals-of-a-forgotten-secret",
         COORDINATOR,
         "Who was refused for a secret that is forgotten is told of still.",

@@ -10,6 +10,8 @@ from a2a.protocol.messages import (
     AgentForget,
     AgentUpdate,
     ClaimAcquire,
+    ContextOp,
+    ContextWrite,
     Error,
     Resume,
     TaskSettled,
@@ -163,6 +165,33 @@ def test_a_secret_that_somebody_here_has_is_not_forgotten(town, chief):
     assert kept == "w1#2 is here, and has the secret of w1: stop it first"
     process.drop()
     assert chief.say(AgentForget("w1", secret_only=True)).bound
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_an_agent_knows_of_a_forgotten_mailbox_passes_over_nothing(town, chief, is_restarted):
+    author, other = town.join("ann"), town.join("other")
+    chief.say(ClaimAcquire(1, [{"name": "deploy"}]))
+    author.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"a"')]))
+    author.say(ClaimAcquire(1, [{"name": "deploy"}], wait_ms=1_000))
+    town.pass_time(1_000)
+    author.acknowledge()
+    author.drop()
+    assert chief.say(AgentForget("ann")).known
+    other.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"b"')]))
+    assert [entry.mseq for entry in town.ledger.mailboxes["ann"].entries] == [1]
+    again = (town.restart() if is_restarted else town).join("ann", resume=Resume(1))
+    assert (again.welcome.resumed, again.welcome.next_mseq) == (False, 1)
+    assert [mseq for mseq, _ in again.mailbox] == [1]
+
+
+def test_an_agent_that_is_forgotten_again_and_again_is_remembered_once(town, chief):
+    for number in range(3):
+        worker = town.worker("w1", secret=None, instance_id=str(number))
+        chief.delegate(str(number), acceptance="auto")
+        worker.report(worker.offer())
+        worker.drop()
+        assert chief.say(AgentForget("w1")) == Forgotten(known=True, bound=True)
+    assert town.ledger.forgotten.count == 1
 
 
 def test_nobody_is_offered_what_waits_when_one_of_a_kind_is_forgotten(town, chief):
