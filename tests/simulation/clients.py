@@ -108,6 +108,7 @@ class Client(Peer):
         self._followed: list[Delegation] = []
         self._canceled: set[str] = set()
         """Tasks it wanted to end; a result that came first is sent back rather than taken."""
+        self._forgotten = self._times_forgotten
         for order in orders:
             if not order.is_forgotten:
                 self.later(max(0, order.at - self.world.now), self._order, order)
@@ -128,6 +129,16 @@ class Client(Peer):
             if delegation.is_watched and not delegation.is_over:
                 return f"the last event of {delegation.task} has not come to {self.name}"
         return None
+
+    @property
+    def _times_forgotten(self) -> int:
+        return self.town.court.model.forgotten.get(self.name, 0)
+
+    def on_welcome(self) -> None:
+        if self._times_forgotten > self._forgotten:
+            self._forgotten = self._times_forgotten
+            for delegation in self.open.values():  # its mail went with it; the SDK looks now and then in any case
+                self.delegations.look_up(delegation)
 
     def on_change(self, changed: list[Delegation]) -> None:
         for delegation in changed:
