@@ -146,6 +146,9 @@ class Server:
         self._quiet.set()
         self._lookups: set[asyncio.Task[None]] = set()
         """One for each connection that waits for the archive: the loop does not wait for the disk."""
+        self._mail_lookup = asyncio.Lock()
+        """Mail is looked up for one connection after the other: what is fetched at once for each has some megabytes,
+        and hundreds of agents may come back together."""
 
     async def open(self) -> None:
         """Open the ledger and fold it.
@@ -522,7 +525,14 @@ class Server:
             peer.send(replies)
 
     async def _look_up(self, need: Need) -> None:
-        """Fetch what a frame needs from the archive, and have the coordinator go on with it."""
+        """Fetch what a frame or mail needs from the archive, and have the coordinator go on with it."""
+        if need.is_for_mail:
+            async with self._mail_lookup:
+                await self._fetch(need)
+        else:
+            await self._fetch(need)
+
+    async def _fetch(self, need: Need) -> None:
         rows: list[Row] | None
         try:
             found: Sequence[ArchiveEntry]
@@ -573,11 +583,29 @@ class Server:
                 dead_letter=page.dead_letter,
                 whole=False,
             )
+        if need.is_for_mail:
+            return await self._find_for_mail(need)
         found: list[ArchiveEntry | None] = [await self.store.find_archived(task=task) for task in need.tasks]
         if need.key is not None:
             found.append(await self.store.find_archived(key=need.key))
         found.extend([await self.store.find_context(context) for context in need.contexts])
         return [kept for kept in found if kept is not None]
+
+    async def _find_for_mail(self, need: Need) -> list[ArchivedTask]:
+        """Return the tasks in front, up to one that the archive has not, or until they have as many bytes as wanted."""
+        found: list[ArchivedTask] = []
+        size = 0
+        for task in need.tasks:
+            if need.connection not in self._peers:
+                break  # it ended while others were looked up for
+            kept = await self.store.find_archived(task=task)
+            if kept is None:
+                break
+            found.append(kept)
+            size += len(kept.body) + sum(len(piece) for piece in kept.beside)
+            if size >= need.bytes_max:
+                break
+        return found
 
     def _arm(self) -> None:
         """Have the one timer run out at the coordinator's next deadline, or before: deadlines mostly move away."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from a2a.engine.archived import ArchivedConflict, ArchivedContext
 from a2a.engine.decision import Need, Row
 
-__all__ = ["find_conflicts", "find_contexts"]
+__all__ = ["find_conflicts", "find_contexts", "in_front"]
+
+
+def in_front(need: Need, rows: Iterable[Row]) -> list[Row]:
+    """Return what a shell has fetched of the tasks of a need for mail: those in front that are enough."""
+    known = {row.name: row for row in rows}
+    found: list[Row] = []
+    for task in need.tasks:
+        if task not in known or sum(len(row.body) + sum(map(len, row.beside)) for row in found) >= need.bytes_max > 0:
+            break
+        found.append(known[task])
+    return found
 
 
 def find_conflicts(shelved: Mapping[str, ArchivedConflict], need: Need) -> list[Row]:

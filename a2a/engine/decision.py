@@ -113,7 +113,7 @@ class ConflictsWanted:
 class Need:
     """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive.
 
-    Or what mail is about, where `is_for_mail`: then nothing waits but that.
+    Or what mail is about, where `is_for_mail`: then nothing waits but that. Of its tasks those in front may be enough.
     """
 
     connection: int
@@ -126,6 +126,8 @@ class Need:
     conflicts: ConflictsWanted | None = None
     contexts: tuple[str, ...] = ()
     is_for_mail: bool = False
+    bytes_max: int = 0
+    """Of mail: where the tasks that were found have so many bytes, no further one is looked up."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ much, and who was away for how long. What changes the ledger is returned as a re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from types import MappingProxyType
 
 from ..protocol.codec import Frame
@@ -28,7 +27,10 @@ _ACK_EVERY = 256
 _ACKS_APART_MS = 1_000
 """Where tasks leave memory that mail is about, what was acknowledged is recorded too, but not more often than this."""
 _FETCHED_TOGETHER = 16
-"""Tasks that are fetched at once for mail about them: each may have some megabytes."""
+"""Tasks that are fetched at once for mail about them: 20,000 went out in 3.7 s, as with 64, and in 5.1 s with 4."""
+_FETCHED_BYTES = 4 * 1024 * 1024
+"""Bytes of them from which on no further one is fetched at once: each may have some megabytes, most of them pieces of
+artifacts, which no mail has in it."""
 _LIGHT_BYTES = 512
 """Smaller payloads are not counted among what is on the wire: of those the credit for frames leaves 32 MiB at most."""
 
@@ -71,9 +73,9 @@ class Delivery:
         """
         ledger = self._world.ledger
         connection.is_fetching = False
-        lost = next((task for task in need.tasks if task not in fetched.tasks and task not in fetched.gone), None)
-        if lost is not None and lost not in ledger.tasks:
-            raise LookupError(f"the archive has no task {lost}, about which {connection.agent} has mail")
+        first = need.tasks[0]  # those behind it are asked for again, where they were too much for once
+        if first not in fetched.tasks and first not in fetched.gone and first not in ledger.tasks:
+            raise LookupError(f"the archive has no task {first}, about which {connection.agent} has mail")
         mailbox = ledger.mailboxes.get(connection.agent or "")
         if mailbox is None or not mailbox.entries:
             return []
@@ -93,13 +95,11 @@ class Delivery:
         """
         ledger, out = self._world.ledger, []
         for entry in _due(self._world, connection, mailbox):
-            if entry.task in gone:
+            if entry.task in gone and entry.task not in ledger.tasks:
                 message = render_gone(entry, gone[entry.task])
             elif _has_left(ledger, entry):
                 connection.is_fetching = True
-                behind = islice(mailbox.entries, entry.mseq - mailbox.entries[0].mseq, None)
-                missing = dict.fromkeys(other.task for other in behind if _has_left(ledger, other))
-                self.needs.append(Need(connection.id, tuple(islice(missing, _FETCHED_TOGETHER)), is_for_mail=True))
+                self.needs.append(_need(self._world, connection, mailbox))
                 break
             else:
                 message = render(self._world, connection.agent or "", entry, now)
@@ -170,14 +170,37 @@ def _due(world: World, connection: Connection, mailbox: Mailbox) -> Iterator[Mai
 
     Nor more than a connection holds: it would end over what came while its peer was away, and so would the next one.
     """
-    room = world.policy.outbox_max_bytes // 2
-    first = mailbox.entries[0].mseq
-    start = connection.sent_mseq + 1 - first
-    stop = min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first)
-    for index in range(max(0, start), stop):
-        if connection.unacked_bytes >= room:
+    for index in _places_due(connection, mailbox):
+        if _room(world, connection) <= 0:
             return
         yield mailbox.entries[index]
+
+
+def _places_due(connection: Connection, mailbox: Mailbox) -> range:
+    """Return where in the mailbox the entries are that the peer's credit for frames lets go out."""
+    first = mailbox.entries[0].mseq
+    start = connection.sent_mseq + 1 - first
+    return range(max(0, start), min(len(mailbox.entries), connection.acked_mseq + connection.credit_frames + 1 - first))
+
+
+def _room(world: World, connection: Connection) -> int:
+    """Return how many bytes of payloads may go out on a connection before its peer acknowledges some."""
+    return world.policy.outbox_max_bytes // 2 - connection.unacked_bytes
+
+
+def _need(world: World, connection: Connection, mailbox: Mailbox) -> Need:
+    """Return what is to be fetched for the entries that go out next: no more than may be sent, which has no other use.
+
+    However many entries wait, only a few are looked at.
+    """
+    missing: dict[str, None] = {}
+    for index in _places_due(connection, mailbox):
+        if _has_left(world.ledger, mailbox.entries[index]):
+            missing[mailbox.entries[index].task] = None
+        if len(missing) == _FETCHED_TOGETHER:
+            break
+    most = min(_FETCHED_BYTES, _room(world, connection))
+    return Need(connection.id, tuple(missing), is_for_mail=True, bytes_max=most)
 
 
 def _has_left(ledger: Ledger, entry: MailboxEntry) -> bool:

@@ -652,8 +652,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "gap-in-the-mail",
         "Every other entry of a mailbox is passed over.",
         DELIVERY,
-        "    for index in range(max(0, start), stop):",
-        "    for index in range(max(0, start), stop, 2):",
+        "    for index in _places_due(connection, mailbox):\n        if _room",
+        "    for index in _places_due(connection, mailbox)[::2]:\n        if _room",
         caught_by=("I29",),
     ),
     Mutant(

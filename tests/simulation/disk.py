@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from a2a.engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from a2a.engine.decision import Need, Row
 from a2a.engine.records import Record, from_bytes
-from tests.shelf import find_conflicts, find_contexts
+from tests.shelf import find_conflicts, find_contexts, in_front
 
 from .world import Event, World
 
@@ -122,7 +122,7 @@ class Disk:
         found = [self.archive[task] for task in need.tasks if task in self.archive]
         found.extend(task for task in self.archive.values() if (task.scope, task.key) == need.key)
         rows = (Row(task.task, task.body, task.beside, state=task.state) for task in found)
-        return [*rows, *find_contexts(self.contexts, need)]
+        return in_front(need, rows) if need.is_for_mail else [*rows, *find_contexts(self.contexts, need)]
 
     def _written(self, batch: _Pending) -> None:
         assert self._pending[0] is batch, "batches are written in order"

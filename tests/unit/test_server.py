@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,7 @@ from a2a import (
 )
 from a2a import server as server_module
 from a2a.engine.archived import ArchivedTask
+from a2a.engine.decision import Need, Row
 from a2a.engine.leases import proof
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
@@ -51,6 +52,7 @@ from a2a.protocol.messages import (
     TaskList,
     TaskOffer,
     TaskReport,
+    TaskSettled,
 )
 from a2a.stores.base import Entry, Store
 from a2a.stores.reader import LedgerReader
@@ -672,6 +674,93 @@ async def test_a_peer_that_waits_for_the_archive_is_not_read_and_others_are(stor
         release.set()
         assert (await peer.reply("get")).view["id"] == task
         assert not server_end.is_paused
+        await server.aclose()
+
+
+async def away(server: Server, name: str, tasks: int) -> list[str]:
+    """Have an agent go that has not read its mail about tasks that have left memory; return these."""
+    peer = await join(server)
+    peer.send(Frame("1", Hello(["1.0", "1.0"], name, "i1", 1, secret=name)))
+    await peer.until("welcome")
+    names = []
+    for number in range(tasks):
+        peer.send(Frame(f"d{number}", TaskDelegate(f"k{number}", {"skill": "nobody"})))
+        names.append((await peer.reply(f"d{number}")).task)
+        peer.send(Frame(f"c{number}", TaskCancel(names[-1])))
+    while server.coordinator.ledger.tasks:  # noqa: ASYNC110 - that they leave is told to nobody
+        await anyio.sleep(0.01)
+    peer.transport.close()
+    while name in server.coordinator.live.agents:
+        await anyio.lowlevel.checkpoint()
+    return names
+
+
+async def back(server: Server, name: str) -> Peer:
+    """Have an agent come back for its mail."""
+    peer = await join(server)
+    peer.send(Frame("1", Hello(["1.0", "1.0"], name, "i2", 2, secret=name)))
+    await peer.until("welcome")
+    return peer
+
+
+def told(peer: Peer) -> list[str]:
+    """Return the tasks that mail has come about."""
+    return [cast(TaskSettled, frame.message).task for frame in peer.frames if frame.mseq is not None]
+
+
+async def test_no_more_is_looked_up_for_mail_at_once_than_has_so_many_bytes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a2a.engine.delivery._FETCHED_BYTES", 1)
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        tasks = await away(server, "boss", 3)
+        counts, found = [], server.coordinator.found
+
+        def counted(need: Need, rows: Sequence[Row] | None, *rest: Any) -> None:
+            counts.append((len(need.tasks), len(rows or ())))
+            found(need, rows, *rest)
+
+        monkeypatch.setattr(server.coordinator, "found", counted)
+        peer = await back(server, "boss")
+        while len(told(peer)) < 3:
+            await anyio.lowlevel.checkpoint()
+        assert told(peer) == tasks
+        assert counts == [(3, 1), (2, 1), (1, 1)]
+        await server.aclose()
+
+
+async def test_mail_is_looked_up_for_one_connection_after_the_other_and_holds_up_nobody_else(store: Store) -> None:
+    """Nor is it looked up for a connection that has ended meanwhile."""
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        tasks = {name: await away(server, name, 2) for name in ("ann", "bob", "cy")}
+        looked_up: list[str] = []
+        begun, release, find = anyio.Event(), anyio.Event(), store.find_archived
+
+        async def slow(*, task: str) -> ArchivedTask | None:
+            looked_up.append(task)
+            if task != tasks["cy"][1]:
+                begun.set()
+                await release.wait()
+            return await find(task=task)
+
+        store.find_archived = slow  # type: ignore[assignment, method-assign]
+        ann, bob, cy = [await back(server, name) for name in tasks]
+        await begun.wait()
+        cy.send(Frame("get", TaskGet(tasks["cy"][1])))
+        assert (await cy.reply("get")).view["id"] == tasks["cy"][1]
+        assert looked_up == [tasks["ann"][0], tasks["cy"][1]]
+        bob.transport.close()
+        while "bob" in server.coordinator.live.agents:
+            await anyio.lowlevel.checkpoint()
+        release.set()
+        while len(told(cy)) < 2:
+            await anyio.lowlevel.checkpoint()
+        assert (told(ann), told(bob), told(cy)) == (tasks["ann"], [], tasks["cy"])
+        assert not set(tasks["bob"]) & set(looked_up)
         await server.aclose()
 
 

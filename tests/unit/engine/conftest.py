@@ -41,7 +41,7 @@ from a2a.protocol.messages import (
     TaskVerdict,
     Welcome,
 )
-from tests.shelf import find_conflicts, find_contexts
+from tests.shelf import find_conflicts, find_contexts, in_front
 from tests.unit.engine.recorded import delegated
 
 START = 1_700_000_000_000
@@ -316,7 +316,7 @@ class Town:
             for task, body in self.archive.values()
             if task.task in need.tasks or (task.scope, task.key) == need.key
         ]
-        return [*tasks, *find_contexts(self.contexts, need)]
+        return in_front(need, tasks) if need.is_for_mail else [*tasks, *find_contexts(self.contexts, need)]
 
     def ended(self, page: EndedPage) -> tuple[list[Row], int]:
         """Return a page of those that ended, and how many there are on all pages, as the stores do."""

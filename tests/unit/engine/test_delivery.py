@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from a2a.engine import plain
+from a2a.engine import delivery, plain
 from a2a.engine.records import AgentForgotten, MailboxAcked
 from a2a.engine.task_state import Task
 from a2a.protocol.messages import (
@@ -185,6 +185,39 @@ def test_no_more_is_fetched_than_may_be_sent(away):
     assert [mseq for mseq, _ in boss.mailbox] == [1, 2, 3, 4]
 
 
+def test_what_is_fetched_has_no_more_entries_and_bytes_than_may_be_sent(away):
+    town = away(5, outbox_max_bytes=2_000)
+    town.is_slow = True
+    town.join("boss", credit=Credit(0, 2))
+    (need,) = town.needs
+    assert (need.tasks, need.bytes_max) == (tuple(town.names[:2]), 1_000)
+
+
+def test_what_was_too_much_for_once_is_fetched_the_next_time(away):
+    town = away(3)
+    town.is_slow = True
+    boss = town.join("boss")
+    rests = []
+    while town.needs:
+        need = town.needs.pop()
+        rests.append(need.tasks)
+        town.coordinator.found(need, town.stored(need)[:1], town.now)
+        town.flush()
+    assert rests == [tuple(town.names), tuple(town.names[1:]), tuple(town.names[2:])]
+    assert [mail.task for mail in boss.mail()] == town.names
+    assert town.coordinator._waiting.wanted == {}
+
+
+def test_however_much_mail_waits_only_what_is_fetched_next_is_looked_at(away, monkeypatch):
+    town = away(99)
+    looks = []
+    has_left = delivery._has_left
+    monkeypatch.setattr(delivery, "_has_left", lambda ledger, entry: looks.append(entry) or has_left(ledger, entry))
+    town.is_slow = True
+    town.join("boss")
+    assert len(looks) <= 1 + delivery._FETCHED_TOGETHER
+
+
 def test_whoever_went_before_the_archive_answered_gets_its_mail_the_next_time(away):
     town = away()
     town.is_slow = True
@@ -218,7 +251,8 @@ def test_of_a_task_that_is_gone_mail_says_how_it_ended(away):
     assert told == TaskSettled(name, 0, "completed", "gone")
 
 
-def test_a_task_that_came_back_while_it_was_fetched_is_the_one_that_counts(away):
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_task_that_came_back_while_it_was_fetched_is_the_one_that_counts(away, is_gone):
     town = away()
     (name,) = town.names
     town.is_slow = True
@@ -227,7 +261,7 @@ def test_a_task_that_came_back_while_it_was_fetched_is_the_one_that_counts(away)
     rows = town.stored(need)
     town.coordinator.ledger.tasks[name] = back = plain.from_bytes(Task, rows[0].body, rows[0].beside)
     back.settled.detail = "newer"
-    town.coordinator.found(need, [], town.now)
+    town.coordinator.found(need, [rows[0]._replace(body=b"")] if is_gone else [], town.now)
     town.flush()
     del town.coordinator.ledger.tasks[name]
     assert [mail.detail for mail in boss.mail()] == ["newer"]
