@@ -291,7 +291,9 @@ def _misbehave(agent: Agent, running: Running) -> Script:
 
 def _trespass(agent: Agent) -> None:
     """Speak under the fence of another agent's attempt, as one that has the number from the log would."""
-    others = [task for task in agent.town.court.model.open.values() if task.is_open and task.holder != agent.name]
+    town = agent.town
+    known = (task for task in town.court.model.open.values() if task.is_open and task.fence <= town.disk.durable)
+    others = [task for task in known if task.holder != agent.name]
     if not others:
         return
     task = agent.chance.choice(others)

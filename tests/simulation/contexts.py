@@ -89,8 +89,9 @@ def share(agent: Agent, attempt: Attempt) -> Generator[int | Callable[[], bool],
 
 
 def _somebody(agent: Agent) -> tuple[str, int]:
-    """Return an attempt that is under way, whoever has it."""
-    tasks = [task for task in agent.town.court.model.open.values() if task.is_open]
+    """Return an attempt that is under way, whoever has it, and that somebody may have been told of."""
+    town = agent.town
+    tasks = [task for task in town.court.model.open.values() if task.is_open and task.fence <= town.disk.durable]
     return (tasks[-1].id, tasks[-1].fence) if tasks else ("sim-0", 1)
 
 

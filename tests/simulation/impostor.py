@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from a2a.engine.records import PrincipalBound
 from a2a.protocol.types import principal_of
 
 from .peers import Peer
@@ -37,8 +38,9 @@ def has_impostors(town: Town) -> bool:
 
 
 def _come(town: Town, victim: str, start: int) -> None:
-    if principal_of(victim) not in town.court.model.secrets:
-        return  # a name that nobody has taken yet is whoever's comes first
+    bound = (record.principal for record in town.disk.read() if isinstance(record, PrincipalBound))
+    if principal_of(victim) not in bound:
+        return  # a name that nobody has taken yet, as far as a crash leaves it, is whoever's comes first
     impostor = Peer(town, victim, start)
     impostor.session.identity.secret = "a guess"
     if town.world.timeline is not None:
