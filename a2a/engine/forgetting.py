@@ -83,7 +83,8 @@ def is_expected(ledger: Ledger, agent: str) -> bool:
 def is_alone(world: World, agent: str) -> bool:
     """Tell whether nothing is known of the agent's principal but what is known of this agent."""
     ledger, principal = world.ledger, principal_of(agent)
-    known = (*ledger.agents, *ledger.mailboxes, *ledger.delegating, *world.live.agents)
+    claimants = (claim.agent for claim in ledger.claims.claims.values() if claim.task is None)
+    known = (*ledger.agents, *ledger.mailboxes, *ledger.delegating, *claimants, *world.live.agents)
     return not any(principal_of(name) == principal for name in known if name != agent)
 
 

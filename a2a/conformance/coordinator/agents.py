@@ -298,16 +298,24 @@ async def does_not_forget_who_is_there_or_has_something_open(under: Coordinator)
 
 @coordinator("REG-7")
 async def a_secret_stays_while_more_of_its_principal_is_known(under: Coordinator) -> None:
-    """Of two agents of a principal the first that is forgotten leaves it bound, and the second does not."""
+    """An agent that is forgotten leaves it bound while another has a card, or has a claim."""
     skill, name, operator = under.skill(), under.name("worker"), await under.operator()
     for number in (1, 2):
         await (await under.peer(f"{name}#{number}", skills=(skill,))).request("bye")
-    other = await under.connect()
-    for number, is_bound in ((1, False), (2, True)):
+    claiming = await under.peer(f"{name}#3")
+    claim: dict[str, Any] = {"claims": [{"name": under.name("file"), "mode": "x"}], "claimNo": 1, "ttlMs": 600_000}
+    fence = (await claiming.request("claim.acquire", **claim)).body["claimFence"]
+    await claiming.request("bye")
+    for number in (1, 2):
         answer = await operator.request("agent.forget", agent=f"{name}#{number}")
-        check(answer.body.get("bound", False) is is_bound, f"bound: {is_bound}", answer)
-        if number == 1:
-            await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
+        check(answer.body.get("bound", False) is False, "bound: false", answer)
+        other = await under.connect()
+        await other.refused("auth", "hello", **under.hello(name, secret="another secret"))
+    claiming = await under.peer(f"{name}#3")
+    await ok(claiming, "claim.release", claimFence=fence)
+    await claiming.request("bye")
+    answer = await operator.request("agent.forget", agent=f"{name}#3")
+    check(answer.body.get("bound") is True, "bound: true", answer)
     await under.peer(name, secret="another secret")
 
 

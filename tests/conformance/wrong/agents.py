@@ -128,6 +128,14 @@ ROWS: tuple[Wrong, ...] = (
         areas=("REG-7",),
     ),
     Wrong(
+        "unbinds-the-secret-of-who-has-a-claim",
+        COORDINATOR,
+        "The secret of a principal is forgotten while a process of it has a claim.",
+        one(FORGETTING, "*ledger.delegating, *claimants, *world", "*ledger.delegating, *world"),
+        broken=("REG-7",),
+        areas=("REG-7",),
+    ),
+    Wrong(
         "forgets-an-agent-with-its-secret",
         COORDINATOR,
         "Where only the secret is to be forgotten, the agent is.",

@@ -142,6 +142,17 @@ def test_a_name_is_bound_while_something_else_of_its_principal_is_known(town, ch
     assert chief.say(AgentForget("w1#b")) == Forgotten(bound=True)
 
 
+def test_a_name_is_bound_while_one_of_its_processes_has_a_claim(town, chief):
+    """Whoever took the name would have the claim, and could give back what another process is at work on."""
+    process = town.join("w1#b")
+    process.say(ClaimAcquire(1, [{"name": "repo/x"}], ttl_ms=5_000))
+    process.drop()
+    town.worker("w1#a").drop()
+    assert chief.say(AgentForget("w1#a")) == Forgotten(known=True)
+    town.pass_time(5_000)
+    assert chief.say(AgentForget("w1#a")) == Forgotten(bound=True)
+
+
 def test_a_lost_secret_is_forgotten_and_nothing_else(town, chief):
     worker, boss = town.worker("w1", tasks=2), town.join("boss")
     held, waits = boss.delegate("a"), boss.delegate("b")
