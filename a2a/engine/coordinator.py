@@ -100,6 +100,7 @@ from .records import (
     LeaseExpired,
     Offered,
     OfferWithdrawn,
+    PrincipalUnbound,
     Recalled,
     Record,
     Refused,
@@ -591,8 +592,10 @@ class Coordinator:
         self._tell(passes_no_more(self.world, record.agent, passed, record.at))
 
     def _is_forgotten(self, record: AgentForgotten) -> None:
-        agent = record.agent
-        self.queues.slots.moved(agent)
+        self.queues.slots.moved(record.agent)
+
+    def _is_unbound(self, record: PrincipalUnbound) -> None:
+        self._refusals.forget(record.principal)
 
     def _quarantine_changed(self, record: ConflictOpened | ConflictResolved) -> None:
         quarantined = self.ledger.conflicts[record.conflict].quarantines
@@ -935,6 +938,7 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     AgentRegistered: (Coordinator._card_changed,),
     StatusSet: (Coordinator._card_changed,),
     AgentForgotten: (Coordinator._is_forgotten,),
+    PrincipalUnbound: (Coordinator._is_unbound,),
     Offered: (Coordinator._offered,),
     Accepted: (Coordinator._lease_runs,),
     Revived: (Coordinator._lease_runs, Coordinator._frees_credit),

@@ -246,6 +246,17 @@ class Refusals:
             window.until = now
         return self.take(now)
 
+    def forget(self, principal: str) -> None:
+        """Drop the hellos in the name of a principal whose secret was forgotten: they would be told of the next."""
+
+        def is_one(record: Refused | None) -> bool:
+            return record is not None and record.kind == Hello.kind and principal_of(record.agent) == principal
+
+        self._ready = [record for record in self._ready if not is_one(record)]
+        hellos = self._windows.get(_EVERYBODY)
+        if hellos is not None and is_one(hellos.last):
+            hellos.last = None
+
     def next_deadline(self) -> int | None:
         """Return when `take` has something next, or None."""
         if self._ready:

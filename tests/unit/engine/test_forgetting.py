@@ -218,6 +218,19 @@ def test_nobody_is_offered_what_waits_when_one_of_a_kind_is_forgotten(town, chie
     assert again.mail() == []
 
 
+@pytest.mark.parametrize("also", [(), ("chief",)])
+def test_what_was_refused_before_a_secret_was_forgotten_is_not_told_of_it_afterwards(guarded, also):
+    town = guarded(refusals_per_minute=2)
+    chief = town.join("chief", operator_token="op")
+    town.worker("w1").drop()
+    for name in (*["w1"] * 5, *also):
+        town.dial().say(town.hello(name, secret="new"))
+    assert chief.say(AgentForget("w1", secret_only=True)).bound
+    town.worker("w1", secret="new")
+    town.pass_time(60_000)
+    assert town.ledger.impostures.keys() == set(also)
+
+
 # As time passes -------------------------------------------------------------------------------------------------------
 
 
