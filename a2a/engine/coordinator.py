@@ -592,7 +592,9 @@ class Coordinator:
         self._tell(passes_no_more(self.world, record.agent, passed, record.at))
 
     def _is_forgotten(self, record: AgentForgotten) -> None:
-        self.queues.slots.moved(record.agent)
+        agent = record.agent
+        self.queues.slots.moved(agent)
+        self._delivery.expect_no_more(agent)
 
     def _is_unbound(self, record: PrincipalUnbound) -> None:
         self._refusals.forget(record.principal)

@@ -147,6 +147,10 @@ class Delivery:
             # Later than now, also where nobody is waited for: who is looked at in vain is put back here.
             self._absences.set(agent, now + max(1, patience), 0)
 
+    def expect_no_more(self, agent: str) -> None:
+        """Wait no more for an agent that was forgotten: whoever has its name next is waited for anew."""
+        self._absences.set(agent, None, 0)
+
     def given_up(self, now: int) -> Iterator[Record]:
         """Yield the records that forget who was away for too long; while more may come, wait on (MAIL-8, REG-8).
 

@@ -231,6 +231,20 @@ def test_what_was_refused_before_a_secret_was_forgotten_is_not_told_of_it_afterw
     assert town.ledger.impostures.keys() == set(also)
 
 
+def test_a_process_of_a_forgotten_agents_name_is_waited_for_as_long_as_any(town, chief):
+    """Not until the agent would have been given up that it is no more."""
+    town.worker("ann#1").drop()
+    chief.say(AgentForget("ann#1"))
+    process, other = town.join("ann#1", secret=None, instance_id="another"), town.join("other")
+    process.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"a"')]))
+    process.drop()
+    other.say(ContextWrite("c", "k", [ContextOp("decisions/db", 0, b'"b"')]))
+    town.pass_time(60_000)
+    assert town.ledger.mailboxes["ann#1"].entries
+    town.pass_time(town.policy.passing_ms)
+    assert "ann#1" not in town.ledger.mailboxes
+
+
 # As time passes -------------------------------------------------------------------------------------------------------
 
 
