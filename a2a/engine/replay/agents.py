@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ...protocol.types import principal_of
 from .. import snapshot
 from ..forgetting import is_expected, may_forget, workers
 from ..records import (
@@ -45,6 +46,7 @@ def _bound(past: Past, record: PrincipalBound) -> list[list[Record]]:
 
 def _unbound(past: Past, record: PrincipalUnbound) -> list[list[Record]]:
     allow(record.principal in past.ledger.principals, f"{record.principal} is bound")
+    _said_by(past, record.by)
     return [[record]]  # who was here then is not recorded
 
 
@@ -69,6 +71,7 @@ def _acked(past: Past, record: MailboxAcked) -> list[list[Record]]:
 
 def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
     if record.by:
+        _said_by(past, record.by)
         ledger, agent = past.ledger, record.agent
         is_known = agent in ledger.agents or agent in ledger.mailboxes
         fits = is_known and not is_expected(ledger, agent) and agent not in workers(ledger)
@@ -77,6 +80,11 @@ def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
         fits = may_forget(past.ledger, record.agent, at_work=at_work, with_mail=True)
     allow(fits, f"an agent {record.agent} that is known, and for which nothing more comes")
     return [[record]]
+
+
+def _said_by(past: Past, operator: str) -> None:
+    """Whoever says a word was welcomed, and so has bound a secret; in which role is not recorded."""
+    allow(principal_of(operator) in past.ledger.principals, f"a word of somebody who is bound, {operator!r} is not")
 
 
 def _refused(past: Past, record: Refused) -> list[list[Record]]:

@@ -28,8 +28,11 @@ from a2a.engine.replay.run import Replay
         (lambda at: MailboxAcked(at, "w1", 10_000), "an entry that waits in the mailbox of w1"),
         (lambda at: MailboxAcked(at, "nobody", 1), "an entry that waits in the mailbox of nobody"),
         (lambda at: AgentForgotten(at, "boss"), "an agent boss that is known, and for which nothing more comes"),
-        (lambda at: AgentForgotten(at, "x", "op"), "an agent x that is known, and for which nothing more comes"),
+        (lambda at: AgentForgotten(at, "x", "boss"), "an agent x that is known, and for which nothing more comes"),
+        (lambda at: AgentForgotten(at, "boss", "op"), "a word of somebody who is bound, 'op' is not"),
         (lambda at: PrincipalUnbound(at, "nobody", "op"), "nobody is bound"),
+        (lambda at: PrincipalUnbound(at, "boss", "op"), "a word of somebody who is bound, 'op' is not"),
+        (lambda at: PrincipalUnbound(at, "boss", ""), "a word of somebody who is bound, '' is not"),
         (lambda at: Refused(at, "w1", "task.get", "not_found", "", "main-99"), "a refusal about something in memory"),
     ],
 )
