@@ -1,4 +1,4 @@
-"""Somebody with the operator's token who has agents forgotten that have died, and secrets (REG-7).
+"""Somebody with the operator's token who has agents forgotten, whether they come back or not (REG-7).
 
 It comes in a few worlds only, with chance of its own, so that it changes nothing in the others. Not where somebody says
 that it is somebody else: a name that is free is whoever's comes first.
@@ -37,10 +37,9 @@ class _Warden(Peer):
         if self.town.is_calm:
             return
         self.later(self.chance.randint(*_EVERY_MS), self._forget)
-        process = self.chance.choice(self.town.hosts).process
-        if process is None or not self.session.is_open:
-            return
-        # What was forgotten of one that goes on would be missed: it waits for its mail, and looks at nothing by itself.
-        secret_only = process.is_alive or self.chance.random() < 0.2
-        self.session.request(AgentForget(process.name, secret_only))
-        self.flush()
+        host = self.chance.choice(self.town.hosts)
+        process = host.process
+        name = process.name if process is not None and self.chance.random() < 0.8 else host.name
+        if self.session.is_open:
+            self.session.request(AgentForget(name, secret_only=self.chance.random() < 0.2))
+            self.flush()
