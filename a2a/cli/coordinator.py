@@ -134,14 +134,13 @@ def status(common: Common) -> None:
     out.table(("", "THERE", "ROOM FOR", "FULL"), [_amount(what, of) for what, of in shown["amounts"].items()])
 
 
-def _amount(what: str, of: dict[str, int | None]) -> tuple[str, str, str, str]:
-    count, most = of["count"] or 0, of["most"]
-    if what.endswith("Bytes"):
-        there, room = (None if size is None else f"{size / 1e6:,.1f} MB" for size in (count, most))
-    else:
-        there, room = (None if number is None else f"{number:,}" for number in (count, most))
+def _amount(what: str, of: dict[str, Any]) -> tuple[str, str, str, str]:
+    def shown(number: int) -> str:
+        return f"{number / 1e6:,.1f} MB" if what.endswith("Bytes") else f"{number:,}"
+
+    count, most = of["count"], of["most"]
     words = re.sub(r"([A-Z])", lambda upper: f" {upper[1].lower()}", what)
-    return words, there or "0", room or "-", f"{count / most:.0%}" if most else "-"
+    return words, shown(count), shown(most) if most else "-", f"{count / most:.0%}" if most else "-"
 
 
 @coordinator.command()

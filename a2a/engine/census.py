@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ..protocol.messages import Amount, CoordinatorFound, CoordinatorGet
+from .conflicts.finding import count_open
 from .decision import Decision, reply
 from .ledger import Ledger
 from .live import Connection, World
@@ -37,7 +38,7 @@ class Census:
             now,
             dict(sorted(Counter(task.state.value for task in ledger.open_tasks.values()).items())),
             sum(len(mailbox.entries) for mailbox in ledger.mailboxes.values()),
-            sum(bool(conflict.candidates) for conflict in ledger.open_conflicts.values()),
+            count_open(ledger),
             sum(claim.is_waiting for claim in ledger.claims.claims.values()),
         )
 

@@ -224,10 +224,13 @@ def _seat(world: World, sender: Connection, message: Hello, card: dict[str, Any]
     # What was acknowledged on the connection whose place this one takes is not recorded yet.
     cursor = max(oldest - 1, older.acked_mseq if older is not None else 0)
     resumed = False
-    if message.resume is not None and mailbox is not None and not world.ledger.may_have_forgotten(message.agent_id):
-        resumed = cursor <= message.resume.last_mseq < mailbox.next_mseq
-    if message.resume is not None and resumed:
-        cursor = message.resume.last_mseq
+    if (
+        message.resume is not None
+        and mailbox is not None
+        and not world.ledger.may_have_forgotten(message.agent_id)
+        and cursor <= message.resume.last_mseq < mailbox.next_mseq
+    ):
+        cursor, resumed = message.resume.last_mseq, True
     sender.sent_mseq = sender.acked_mseq = cursor
     return resumed
 

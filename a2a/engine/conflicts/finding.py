@@ -24,6 +24,7 @@ __all__ = [
     "TRIES",
     "about_context",
     "contest",
+    "count_open",
     "digest_of",
     "has_room",
     "is_settling",
@@ -70,9 +71,13 @@ def terms_by(policy: Policy, kind: str) -> Terms:
 
 
 def has_room(world: World) -> bool:
-    """Tell whether another conflict may be opened; those of groups count for nothing here. Spec LIMIT-11."""
-    of_its_own = sum(bool(conflict.candidates) for conflict in world.ledger.open_conflicts.values())
-    return of_its_own < world.policy.conflicts_open_max
+    """Tell whether another conflict may be opened. Spec LIMIT-11."""
+    return count_open(world.ledger) < world.policy.conflicts_open_max
+
+
+def count_open(ledger: Ledger) -> int:
+    """Return how many conflicts are open; those of groups count for nothing here. Spec LIMIT-11."""
+    return sum(bool(conflict.candidates) for conflict in ledger.open_conflicts.values())
 
 
 def is_settling(world: World, kind: str, about: str, now: int) -> bool:

@@ -163,7 +163,7 @@ ROWS: tuple[Wrong, ...] = (
         "goes-by-a-number-of-a-forgotten-mailbox",
         COORDINATOR,
         "What an agent knows of a mailbox that was forgotten passes over what is in the new one.",
-        one(REGISTRY, " and not world.ledger.may_have_forgotten(message.agent_id):", ":"),
+        one(REGISTRY, "        and not world.ledger.may_have_forgotten(message.agent_id)\n", ""),
         broken=("MAIL-5",),
         areas=("MAIL-5",),
     ),
