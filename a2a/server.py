@@ -19,6 +19,7 @@ from ssl import SSLContext
 
 import anyio
 
+from .engine import plain
 from .engine.archived import ArchivedConflict, ArchivedContext, ArchivedTask, ArchiveEntry
 from .engine.conflicts.bench import Answer, Job
 from .engine.coordinator import Coordinator
@@ -27,7 +28,7 @@ from .engine.ledger import namespace_in
 from .engine.policy import Policy
 from .engine.records import Record, from_bytes, to_bytes
 from .engine.snapshot import OtherNamespaceError
-from .errors import StoreError, StoreOutdated
+from .errors import StoreCorrupt, StoreError, StoreOutdated
 from .ids import new_secret
 from .jobs import Workbench
 from .loglines import brief
@@ -598,7 +599,7 @@ class Server:
         for task in need.tasks:
             if need.connection not in self._peers:
                 break  # it ended while others were looked up for
-            kept = await self.store.find_archived(task=task)
+            kept = await self._find_undamaged(task)
             if kept is None:
                 break
             found.append(kept)
@@ -606,6 +607,24 @@ class Server:
             if size >= need.bytes_max:
                 break
         return found
+
+    async def _find_undamaged(self, task: str) -> ArchivedTask | None:
+        """Return an archived task, without a body where that is damaged: mail behind it has to get through (MAIL-6)."""
+        try:
+            kept = await self.store.find_archived(task=task)
+            if kept is not None:
+                plain.checked(kept.body)
+        except (StoreCorrupt, ValueError) as error:
+            log.error(
+                "task %s is damaged in the archive of %s, and whoever has mail about it is told that it is gone; a"
+                " backup may have it: %s",
+                task,
+                self.store.path or "the ledger",
+                error,
+            )
+            kept = await self.store.find_archived(task=task, whole=False)
+            return None if kept is None else kept._replace(body=b"", beside=())
+        return kept
 
     def _arm(self) -> None:
         """Have the one timer run out at the coordinator's next deadline, or before: deadlines mostly move away."""

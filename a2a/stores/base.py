@@ -132,11 +132,15 @@ class Store(Protocol):
         """Return the newest snapshot, or None."""
 
     async def find_archived(
-        self, *, task: str | None = None, key: tuple[str, str] | None = None
+        self, *, task: str | None = None, key: tuple[str, str] | None = None, whole: bool = True
     ) -> ArchivedTask | None:
         """Return the archived task with this id, or with this (scope, key), or None.
 
-        Of several with the same (scope, key) it is the one created last.
+        Of several with the same (scope, key) it is the one created last. Without `whole` the byte strings beside its
+        body are not read, and empty.
+
+        Raises:
+            StoreCorrupt: one of them is missing or damaged.
         """
 
     async def list_archived(

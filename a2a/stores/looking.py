@@ -56,9 +56,9 @@ class LookingStore(Store):
         return self._reader.snapshot()
 
     async def find_archived(
-        self, *, task: str | None = None, key: tuple[str, str] | None = None
+        self, *, task: str | None = None, key: tuple[str, str] | None = None, whole: bool = True
     ) -> ArchivedTask | None:
-        return self._reader.find_archived(task=task, key=key)
+        return self._reader.find_archived(task=task, key=key, whole=whole)
 
     async def list_archived(
         self,

@@ -106,16 +106,18 @@ class MemoryStore(Store):
         return self.medium.snapshot
 
     async def find_archived(
-        self, *, task: str | None = None, key: tuple[str, str] | None = None
+        self, *, task: str | None = None, key: tuple[str, str] | None = None, whole: bool = True
     ) -> ArchivedTask | None:
         self._require_open()
         if (task is None) == (key is None):
             raise ValueError("find_archived needs either a task or a key")
         if task is not None:
-            return self.medium.archive.get(task)
-        # A scan: a test's archive is small, and an index here would be one more thing to keep true.
-        found = [archived for archived in self.medium.archive.values() if (archived.scope, archived.key) == key]
-        return max(found, key=_age, default=None)
+            found = self.medium.archive.get(task)
+        else:
+            # A scan: a test's archive is small, and an index here would be one more thing to keep true.
+            named = [kept for kept in self.medium.archive.values() if (kept.scope, kept.key) == key]
+            found = max(named, key=_age, default=None)
+        return None if found is None else _shown([found], whole)[0]
 
     async def list_archived(
         self,

@@ -120,13 +120,15 @@ class LedgerReader:
         """
         return self._blobs.get(name)
 
-    def find_archived(self, *, task: str | None = None, key: tuple[str, str] | None = None) -> ArchivedTask | None:
-        """Return the archived task with this id, or with this (scope, key), or None."""
+    def find_archived(
+        self, *, task: str | None = None, key: tuple[str, str] | None = None, whole: bool = True
+    ) -> ArchivedTask | None:
+        """Return an archived task as `Store.find_archived` does."""
         if key is None:
             rows = self._run("find_archived_by_task", (task,))
         else:
             rows = self._run("find_archived_by_key", of_key(*key))
-        return next(iter(archived_from(ArchivedTask, rows, self._blobs)), None)
+        return next(iter(archived_from(ArchivedTask, rows, self._blobs, whole=whole)), None)
 
     def list_archived(self, wanted: dict[str, Any], *, whole: bool = True) -> list[ArchivedTask]:
         """Return archived tasks as `Store.list_archived` does; `wanted` names all its other arguments."""

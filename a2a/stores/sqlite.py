@@ -114,14 +114,14 @@ class SqliteStore(Store):
         return Snapshot(*rows[0]) if rows else None
 
     async def find_archived(
-        self, *, task: str | None = None, key: tuple[str, str] | None = None
+        self, *, task: str | None = None, key: tuple[str, str] | None = None, whole: bool = True
     ) -> ArchivedTask | None:
         if (task is None) == (key is None):
             raise ValueError("find_archived needs either a task or a key")
         if key is not None:
-            found = await self._archived(ArchivedTask, "find_archived_by_key", of_key(*key))
+            found = await self._archived(ArchivedTask, "find_archived_by_key", of_key(*key), whole=whole)
         else:
-            found = await self._archived(ArchivedTask, "find_archived_by_task", (task,))
+            found = await self._archived(ArchivedTask, "find_archived_by_task", (task,), whole=whole)
         return next(iter(found), None)
 
     async def list_archived(

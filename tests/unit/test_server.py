@@ -34,7 +34,7 @@ from a2a.engine.decision import Need, Row
 from a2a.engine.leases import proof
 from a2a.engine.policy import Admission, Durations, digest
 from a2a.engine.records import AgentRegistered, CoordinatorStarted, Settled, to_bytes
-from a2a.errors import ConnectError, StoreOutdated, Unavailable
+from a2a.errors import ConnectError, StoreCorrupt, StoreOutdated, Unavailable
 from a2a.link import LinkSettings
 from a2a.protocol.canonical import result_hash
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Frame, encode
@@ -761,6 +761,35 @@ async def test_mail_is_looked_up_for_one_connection_after_the_other_and_holds_up
             await anyio.lowlevel.checkpoint()
         assert (told(ann), told(bob), told(cy)) == (tasks["ann"], [], tasks["cy"])
         assert not set(tasks["bob"]) & set(looked_up)
+        await server.aclose()
+
+
+async def test_mail_behind_a_damaged_task_gets_through(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the task itself only how it ended is told; to a request that names it the archive is unavailable."""
+    server = Server(store, Policy(linger_ms=0))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        changed, missing, sound = tasks = await away(server, "boss", 3)
+        find = store.find_archived
+
+        async def damaged(*, task: str, whole: bool = True) -> ArchivedTask | None:
+            kept = await find(task=task, whole=whole)
+            if task == missing and whole:
+                raise StoreCorrupt("a large payload is missing")
+            return kept._replace(body=kept.body[:-1] + b"?") if kept is not None and task == changed else kept
+
+        store.find_archived = damaged  # type: ignore[assignment, method-assign]
+        peer = await back(server, "boss")
+        while len(told(peer)) < 3:
+            await anyio.lowlevel.checkpoint()
+        assert told(peer) == tasks
+        mail = [cast(TaskSettled, frame.message) for frame in peer.frames if frame.mseq is not None]
+        assert [(notice.state, notice.reason) for notice in mail[:2]] == [("canceled", "gone")] * 2
+        assert (mail[2].task, mail[2].reason) == (sound, "canceled")
+        assert [record.args[0] for record in caplog.records if "is damaged" in record.msg] == [changed, missing]
+        for task in (changed, missing):
+            peer.send(Frame(f"get-{task}", TaskGet(task)))
+            assert (await peer.reply(f"get-{task}")).code == "unavailable"
         await server.aclose()
 
 
