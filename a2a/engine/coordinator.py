@@ -702,30 +702,7 @@ class Coordinator:
             if touched and anyone_waits(ledger, self.live):
                 self._wait_begins.update((task.id, task) for task in touched if not task.is_terminal)
             for task in touched:
-                if task.group is not None:
-                    self._advance(task, now)
-                if task.children and task.is_terminal:
-                    reason = f"parent task {task.id} has ended as {task.state}"
-                    self._commit_all(cancel_children(ledger, task, "coop", reason, "coordinator", now))
-                if task.parent is not None:
-                    self._commit_all(self._after_parent(task, now))
-                if task.children and task.is_terminal:
-                    ledger.touched.update((child.id, child) for child in ledger.open_children(task))
-                if task.state is TaskState.QUEUED and (kind := exhausted(ledger, task)) is not None:
-                    detail = f"nothing is left of its budget for {kind}"
-                    self._commit(Settled(now, task.id, "failed", "budget", detail))
-                if task.state is TaskState.QUEUED and 0 < self._paused_from(task) <= now:
-                    self.queues.remove(task.id)
-                elif task.state is TaskState.QUEUED and task.retry_at <= now:
-                    self.queues.add(task)
-                elif task.is_terminal:
-                    self.queues.remove(task.id)
-                self._schedule(task, now)
-                self._follow_claims(task, now)
-                if task.id in self.live.watchers:
-                    self._tell(watchers_told(self.live, task))
-                if task.id in self.live.calls:
-                    self._tell(answers(self.world, task))
+                self._follow_task(task, now)
             if ledger.stirred:
                 self._proceed(now)
             if self._has_resolved and ledger.patches.due:
@@ -734,13 +711,7 @@ class Coordinator:
                 continue  # what has to end is not offered before
             if ledger.freed:
                 self._commit_all(next_in_line(self.world, now))
-            for task, agent in offers(self.queues, ledger, self.live, now):
-                if agent is None:
-                    self._commit_all(circles_broken(ledger, self.live, owner_of(task.id, ""), now))
-                    continue
-                # Without an open lease there is no older holder to protect: the first offer is the lease itself.
-                granted = task.authority is None or not task.authority.is_open
-                self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
+            self._offer(now)
             if self.live.line.called:
                 self._wait_begins |= self.live.line.called  # whoever leaves the line waits for an agent
                 leave_line_unserved(self.world)
@@ -753,6 +724,42 @@ class Coordinator:
         if ledger.closed:
             self._leaving.add_conflicts(ledger.closed.values())
             ledger.closed.clear()
+
+    def _follow_task(self, task: Task, now: int) -> None:
+        """Do what a change of a task calls for: in its group, among its kin, in its queue, for who watches it."""
+        if task.group is not None:
+            self._advance(task, now)
+        if task.children and task.is_terminal:
+            reason = f"parent task {task.id} has ended as {task.state}"
+            self._commit_all(cancel_children(self.ledger, task, "coop", reason, "coordinator", now))
+        if task.parent is not None:
+            self._commit_all(self._after_parent(task, now))
+        if task.children and task.is_terminal:
+            self.ledger.touched.update((child.id, child) for child in self.ledger.open_children(task))
+        if task.state is TaskState.QUEUED and (kind := exhausted(self.ledger, task)) is not None:
+            self._commit(Settled(now, task.id, "failed", "budget", f"nothing is left of its budget for {kind}"))
+        if task.state is TaskState.QUEUED and 0 < self._paused_from(task) <= now:
+            self.queues.remove(task.id)
+        elif task.state is TaskState.QUEUED and task.retry_at <= now:
+            self.queues.add(task)
+        elif task.is_terminal:
+            self.queues.remove(task.id)
+        self._schedule(task, now)
+        self._follow_claims(task, now)
+        if task.id in self.live.watchers:
+            self._tell(watchers_told(self.live, task))
+        if task.id in self.live.calls:
+            self._tell(answers(self.world, task))
+
+    def _offer(self, now: int) -> None:
+        """Offer what waits to whom it fits, as far as their credit goes."""
+        for task, agent in offers(self.queues, self.ledger, self.live, now):
+            if agent is None:
+                self._commit_all(circles_broken(self.ledger, self.live, owner_of(task.id, ""), now))
+                continue
+            # Without an open lease there is no older holder to protect: the first offer is the lease itself.
+            granted = task.authority is None or not task.authority.is_open
+            self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
 
     def _break_circles(self, now: int) -> None:
         """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
