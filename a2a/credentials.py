@@ -61,6 +61,8 @@ class Tokens:
 def state_dir() -> Path:
     """Return the directory for this user's state: A2A_STATE_DIR, or a2a in the XDG state directory.
 
+    As the XDG specification has it, a relative XDG_STATE_HOME does not count: each directory would have its own tokens.
+
     Raises:
         StateDirectoryError: none is named, and the user has no home, as in a container that runs under a number.
     """
@@ -69,9 +71,10 @@ def state_dir() -> Path:
         return Path(named)
     base = os.environ.get("XDG_STATE_HOME")
     try:
-        return (Path(base) if base else Path.home() / ".local" / "state") / "a2a"
+        home = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError as exc:
         raise StateDirectoryError("this user has no home for the state directory; name one: A2A_STATE_DIR") from exc
+    return home / "a2a"
 
 
 def check_state_dir() -> None:
@@ -86,9 +89,9 @@ def check_state_dir() -> None:
     try:
         is_there = home.exists()
     except OSError as exc:
-        raise StateDirectoryError(f"the state directory {home} cannot be looked at: {exc.strerror}") from exc
+        raise StateDirectoryError(f"the state directory {home} cannot be looked at: {exc.strerror}{_named()}") from exc
     if is_there and not home.is_dir():
-        raise StateDirectoryError(f"the state directory {home} is no directory")
+        raise StateDirectoryError(f"the state directory {home} is no directory{_named()}")
     with _told(home):
         if not is_there:
             # Tried, as permissions do not tell it of every file system.
@@ -299,7 +302,12 @@ def _told(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise StateDirectoryError(f"the state directory {directory} cannot be made: {exc.strerror}") from exc
+        raise StateDirectoryError(f"the state directory {directory} cannot be made: {exc.strerror}{_named()}") from exc
+
+
+def _named() -> str:
+    """Say behind what is wrong with the state directory how it comes to be that one, or how to name another."""
+    return f"; A2A_STATE_DIR names {'it' if os.environ.get('A2A_STATE_DIR') else 'another one'}"
 
 
 def _file_name(text: str) -> str:
@@ -313,7 +321,7 @@ def _read(path: Path) -> str | None:
         except UnicodeDecodeError as exc:
             raise StateDirectoryError(f"{path} holds no text; put it back as it was, or remove it") from exc
         except PermissionError as exc:
-            raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}") from exc
+            raise StateDirectoryError(f"{path} cannot be read: {exc.strerror}{_named()}") from exc
     return None
 
 
@@ -325,10 +333,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _create(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as exc:  # of another user's, or on a file system that is only read
+        raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}{_named()}") from exc
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text + "\n")
     except OSError as exc:  # a full disk, of which the error names no file
         path.unlink(missing_ok=True)
-        raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}") from exc
+        raise StateDirectoryError(f"{path} cannot be written: {exc.strerror}{_named()}") from exc

@@ -90,9 +90,9 @@ def run(
 ) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C.
 
-    Agents and commands of this user on this machine find its tokens in the state directory. Exit code 70: the ledger
-    could not be written; start it again, and everybody goes on where they were. Or it is an older copy, and an agent
-    works on what came after it.
+    Agents and commands of this user on this machine find its tokens in the state directory, which A2A_STATE_DIR names.
+    Exit code 70: the ledger could not be written; start it again, and everybody goes on where they were. Or it is an
+    older copy, and an agent works on what came after it.
 
     Settings stand in the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and [retention] of
     the file at --config, durations in seconds. A key that is not known is refused, with those that are.
@@ -171,10 +171,7 @@ def backup(ledger: Path, to: Path, as_json: bool) -> None:
 
 
 async def _serve(settings: Settings, tls: ssl.SSLContext | None, out: Output) -> None:
-    db = settings.db
-    if db is None:
-        db = default_ledger(settings.policy.namespace)
-        db.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db = settings.db or default_ledger(settings.policy.namespace)
     files = _allow_files(settings.websocket.connections_max + _OTHER_FILES)
     settings = replace(settings, websocket=_held_by(files, settings.websocket))
     with _uncollected() as collect:

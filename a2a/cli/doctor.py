@@ -136,29 +136,37 @@ def state(url: str) -> Iterator[Finding]:
     except StateDirectoryError as error:
         yield Finding("tokens", "wrong", str(error))
     try:
-        open_to_others = _open_to_others(home, coordinator_dir(url))
+        foreign, open_to_others = _open_to_others(home, coordinator_dir(url))
     except OSError as error:  # a directory of somebody else
         yield Finding("state directory", "wrong", f"{error.filename} cannot be looked at: {error.strerror}")
         return
-    if open_to_others:
+    if foreign:
+        detail = f"{', '.join(foreign[:3])} of another user: run as that one, or name another directory: A2A_STATE_DIR"
+        yield Finding("state directory", "wrong", detail)
+    elif open_to_others:
         yield Finding("state directory", "wrong", f"others may read or write {', '.join(open_to_others[:3])}")
     elif not os.access(home, os.W_OK):
-        yield Finding("state directory", "wrong", f"{home} cannot be written")
+        yield Finding("state directory", "wrong", f"{home} cannot be written; A2A_STATE_DIR names another one")
     else:
         yield Finding("state directory", "ok", str(home))
 
 
-def _open_to_others(home: Path, directory: Path) -> list[str]:
-    found = []
+def _open_to_others(home: Path, directory: Path) -> tuple[list[str], list[str]]:
+    """Return what belongs to another user, and what others may read or write."""
+    foreign, is_open_to_others = [], []
     for path in (home, directory, *_below(directory)):
         try:
             status = path.lstat()
         except FileNotFoundError:
             continue
         is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if path.is_dir() else 0o077))
-        if not stat.S_ISLNK(status.st_mode) and (status.st_uid != os.getuid() or is_open):
-            found.append(str(path))
-    return found
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        if status.st_uid != os.getuid():
+            foreign.append(str(path))
+        elif is_open:
+            is_open_to_others.append(str(path))
+    return foreign, is_open_to_others
 
 
 def _below(directory: Path) -> list[Path]:

@@ -54,8 +54,10 @@ def test_the_state_directory_can_be_named_and_follows_xdg(monkeypatch: pytest.Mo
     monkeypatch.delenv("A2A_STATE_DIR")
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert state_dir() == Path("/xdg/a2a")
-    monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
+    monkeypatch.setenv("XDG_STATE_HOME", "elsewhere")
+    assert state_dir() == Path("/home/someone/.local/state/a2a"), "a relative one does not count"
+    monkeypatch.delenv("XDG_STATE_HOME")
     assert state_dir() == Path("/home/someone/.local/state/a2a")
 
 
@@ -166,7 +168,7 @@ def test_what_belongs_to_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_a_state_directory_that_is_a_file_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("A2A_STATE_DIR", str(tmp_path / "file"))
-    with pytest.raises(StateDirectoryError, match="file is no directory"):
+    with pytest.raises(StateDirectoryError, match="file is no directory; A2A_STATE_DIR names it"):
         check_state_dir()
 
 
@@ -179,6 +181,27 @@ def test_a_state_directory_that_cannot_be_made_is_told(monkeypatch: pytest.Monke
         check_state_dir()
     with pytest.raises(StateDirectoryError, match="cannot be made: Not a directory"):
         provide_secret("ws://127.0.0.1:1", "someone")
+
+
+def test_of_a_state_directory_that_was_not_named_it_is_told_how_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("A2A_STATE_DIR")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with pytest.raises(StateDirectoryError, match="file/a2a cannot be made: .*; A2A_STATE_DIR names another one"):
+        check_state_dir()
+
+
+def test_a_directory_that_cannot_be_written_is_named_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    provide_tokens(URL)
+
+    def refuse(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # root may write everywhere
+    with pytest.raises(StateDirectoryError, match=r"someone-.* cannot be written: Permission denied; A2A_STATE_DIR"):
+        provide_secret(URL, "someone")
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:99999", "ws://127.0.0.1:many", "ws://[::1"])

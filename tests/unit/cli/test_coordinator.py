@@ -124,6 +124,18 @@ def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
     assert command(*arguments).code == 130
 
 
+@pytest.mark.parametrize("more", [(), ("--db", "ledger.db")], ids=["ledger", "tokens"])
+def test_a_state_directory_that_cannot_be_used_is_told_with_the_variable_that_names_it(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A2A_STATE_DIR", "/dev/null/a2a")
+    done = command("coordinator", "run", "--listen", "127.0.0.1:0", *more)
+    assert done.code == 1
+    assert "a2a: the state directory /dev/null/a2a/" in done.err
+    assert done.err.endswith(" cannot be made: Not a directory; A2A_STATE_DIR names it\n")
+
+
 def test_links_in_a_circle_are_told_before_anything_is_made(command: Any, tmp_path: Path) -> None:
     path = tmp_path / "loop.db"
     path.symlink_to(path)

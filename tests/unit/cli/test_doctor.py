@@ -141,7 +141,17 @@ def test_a_state_directory_that_cannot_be_written_is_wrong(monkeypatch: pytest.M
     provide_tokens(URL)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     [found] = state(URL)
-    assert found.detail == f"{state_dir()} cannot be written"
+    assert found.detail == f"{state_dir()} cannot be written; A2A_STATE_DIR names another one"
+
+
+def test_a_state_directory_of_another_user_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    provide_tokens(URL)
+    (coordinator_dir(URL) / "token").chmod(0o644)
+    monkeypatch.setattr(os, "getuid", lambda: state_dir().stat().st_uid + 1)
+    [found] = state(URL)
+    assert found.verdict == "wrong"
+    assert found.detail.startswith(f"{state_dir()}, {coordinator_dir(URL)}, ")
+    assert found.detail.endswith(" of another user: run as that one, or name another directory: A2A_STATE_DIR")
 
 
 def keep_out(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
