@@ -294,7 +294,10 @@ def _secret_file(url: str, principal: str) -> Path:
 
 def _make(directory: Path) -> None:
     with _told(directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One after the other: with `parents` those above would get the usual mode, and others could look in.
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        for path in reversed(missing):
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def test_tokens_are_drawn_once_and_only_the_user_can_read_them() -> None:
     assert tokens.token != tokens.operator_token
     for path in coordinator_dir(URL).iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(coordinator_dir(URL).stat().st_mode) == 0o700
+    for directory in (coordinator_dir(URL), coordinator_dir(URL).parent, state_dir()):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_names_of_this_machine_are_one_place_and_ports_are_apart() -> None:
