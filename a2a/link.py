@@ -89,7 +89,8 @@ log = logging.getLogger("a2a.link")
 _BACKOFF = (0.05, 5.0)
 """First and longest pause between two tries, in seconds; each is drawn from the upper half of its range."""
 _MISSED_AFTER = 2.0
-"""Seconds without a coordinator after which its absence is told. One that is started again is back before."""
+"""Seconds without a coordinator after which its absence is told, or that it lets nobody in. One that is started again
+is back before."""
 SAID_AGAIN_FOR = 10.0
 """Seconds for which a request that the coordinator cannot answer now is said again, before its caller is told. A
 person who asks waits as long where an archive has gone for good."""
@@ -279,6 +280,8 @@ class Link:
         """Whether that was told."""
         self._complained_of: dict[str, Any] | None = None
         """What the newest refusal was about that a person was told of: the same is not told at every try."""
+        self._refused_since: float | None = None
+        """Since when this peer is not let in."""
         self._is_busy = False
         self._is_doubted = False
         """Whether the coordinator could not read something, and did not say which request that was."""
@@ -515,20 +518,44 @@ class Link:
         if error is not None and not self._may_try_again(error, started):
             told = f"{refused(error)}{self._what_to_do(error)}"
             raise ConnectError(f"{self.settings.url} refused {self.identity.agent_id}: {told}")
-        if error is not None and error.data != self._complained_of:
-            self._complained_of = error.data
-            log.warning("%s refused %s, trying again: %s", self.settings.url, self.identity.agent_id, refused(error))
+        if error is None:
+            self._refused_since = None
+        elif self._is_to_be_told(error):
+            told = f"{refused(error)}{self._what_to_do(error)}"
+            log.warning("%s refused %s, trying again: %s", self.settings.url, self.identity.agent_id, told)
         if error is None and not self._is_closing and self._is_too_late(started):
             raise ConnectError(f"there was no welcome from {self.settings.url}: {self._end}")
         return self._is_let_in
 
-    def _what_to_do(self, error: Error) -> str:
-        """Say what may be done about a secret that is not the right one: each address has one of its own.
+    def _is_to_be_told(self, error: Error) -> bool:
+        """Tell whether a refusal that may pass is news: what it is about was not told yet, or it lasts all the same."""
+        about = error.data
+        if about is None:
+            if self._refused_since is None:
+                self._refused_since = self._loop.time()
+            lasts = self._loop.time() - self._refused_since >= _MISSED_AFTER
+            about = {} if lasts and self._complained_of is None else self._complained_of
+        if about == self._complained_of:
+            return False
+        self._complained_of = about
+        return True
 
-        A code of its own it has not, so its words tell. Where they are others nothing is said.
+    def _what_to_do(self, error: Error) -> str:
+        """Say what may be done about a start that is not the newest, and about a secret that is not the right one.
+
+        Codes of their own they have not, so the words tell. Where these are others nothing is said.
         """
+        if error.code == ErrorCode.DENIED and "is an older one" in error.detail:
+            agent, now = self.identity.agent_id, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+            return (
+                f"; starts are counted by the clock, which says {now} UTC here, and was ahead of that when {agent} was"
+                " started before, or is ahead where it was. If this clock is behind, set it right; if another process"
+                f" of {agent} is to run instead, end this one; else an operator can have the agent forgotten, and it"
+                f" gets in: a2a agent forget {agent}"
+            )
         if error.code != ErrorCode.AUTH or "secret" not in error.detail or self.settings.secrets is not None:
             return ""
+        # Each address has a secret of its own.
         principal = principal_of(self.identity.agent_id)
         kept, others = secret_files(self.settings.url, principal)
         elsewhere = f": for other addresses this user has {', '.join(map(str, others))}" if others else ""

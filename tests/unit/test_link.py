@@ -892,6 +892,47 @@ async def test_a_secret_is_kept_in_the_state_directory_where_the_owner_says_noth
     assert shown[2] not in (None, kept), "another coordinator is shown another secret"
 
 
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_of_a_start_that_is_not_the_newest_it_is_told_once_what_to_do(coordinator, make_link, haste, caplog):
+    older = Error("denied", "helper has incarnation 9000; 100 is an older one", retryable=True)
+    coordinator.doors.extend([older] * 3)
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    assert sum(haste.pauses) < 2
+    assert warned(caplog) == [], "it may have passed"
+    coordinator.doors.extend([older] * 12)
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    [told] = warned(caplog)
+    assert told.startswith(f"{DEFAULT_URL} refused helper, trying again: denied: helper has incarnation 9000; ")
+    assert " UTC here, and was ahead of that when helper was started before" in told
+    assert told.endswith("it gets in: a2a agent forget helper")
+
+
+async def test_a_refusal_that_lasts_is_told_of_no_more_where_one_that_says_more_was(
+    coordinator, make_link, haste, caplog
+):
+    says_more = Error("denied", "look at what there is", retryable=True, data={"conflict": "main-1"})
+    coordinator.doors.extend([says_more, *[NOT_YET] * 12, says_more])
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+    [told] = warned(caplog)
+    assert told.endswith("denied: look at what there is")
+
+
+async def test_refusals_with_a_welcome_between_them_do_not_last(coordinator, make_link, haste, caplog, monkeypatch):
+    monkeypatch.setattr(link_module, "_MISSED_AFTER", 0.4)  # all pauses take 0.55 s at least, those of one time 0.35 at most
+    coordinator.doors.extend([*[NOT_YET] * 4, welcome(), *[NOT_YET] * 3])
+    with anyio.fail_after(BOUND):
+        await make_link(patience=FOREVER).open()
+        coordinator.connections[4].transport.abort()
+        await coordinator.greeted(8)
+    assert warned(caplog) == []
+
+
 async def test_a_secret_is_kept_before_a_welcome_that_may_be_lost(coordinator, make_link, haste):
     kept: list[str | None] = []
 
