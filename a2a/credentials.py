@@ -1,12 +1,14 @@
 """Tokens and secrets on this machine: where they are kept, so that nobody has to be asked (spec AUTH-1 to AUTH-3).
 
 Everything lies in the user's state directory, in files only the user can read: per coordinator (known by its URL) the
-two tokens, and per principal the secret it is bound to. Used by the server and by everything that connects to one.
+two tokens, and per principal the secret it is bound to and the number of its agents' newest start. Used by the server
+and by everything that connects to one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import logging
 import os
@@ -33,6 +35,7 @@ __all__ = [
     "known_as",
     "load_secret",
     "load_tokens",
+    "next_incarnation",
     "provide_secret",
     "provide_tokens",
     "secret_files",
@@ -43,6 +46,9 @@ log = logging.getLogger("a2a.credentials")
 
 DEFAULT_URL = "ws://127.0.0.1:7420"
 """Where a coordinator listens, and is looked for, when nobody says otherwise."""
+
+_INCARNATION_MAX = 2**53 - 1
+"""The greatest number that a peer may say (spec WIRE-8)."""
 
 
 class StateDirectoryError(A2AError):
@@ -184,6 +190,48 @@ def provide_secret(url: str, principal: str) -> str:
     if secret is None:
         raise StateDirectoryError(f"{path} is empty; put the secret of {principal} back, or remove the file")
     return secret
+
+
+def next_incarnation(url: str, principal: str, clock: int) -> int:
+    """Return the incarnation of a start of an agent: the time, and more than that of each start before (spec ID-5).
+
+    A clock that was ahead once, or is behind now as after the start of a machine that has none of its own, would else
+    have the agent refused until the time has come. Of processes that start at once each gets its own. Where it cannot
+    be kept, as in a directory that is only read, it is returned all the same.
+
+    Args:
+        url: the coordinator's.
+        principal: the agent's; all its agents count together.
+        clock: milliseconds since the epoch.
+    """
+    secret = _secret_file(url, principal)
+    path = secret.with_name(f"{secret.name}.incarnation")  # beside the secret: both are moved with the ledger's others
+    number = clock
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            number = _after(path, os.pread(descriptor, 64, 0), clock)
+            # In its place, and always as long: so a full disk has room for it, and no end of an older one stays.
+            os.pwrite(descriptor, b"%016d\n" % number, 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        log.info("%s: the number of this start of %s is not kept: %s", path, principal, exc.strerror)
+        with contextlib.suppress(OSError):
+            number = _after(path, path.read_bytes(), clock)
+    return number
+
+
+def _after(path: Path, kept: bytes, clock: int) -> int:
+    """Return the incarnation that follows the one that is kept."""
+    newest = int(kept) if kept.strip().isdigit() else None
+    if newest is None or newest > _INCARNATION_MAX:
+        if kept.strip():
+            log.warning("%s: expected the number of the newest start, got %r; counting by the clock", path, kept[:20])
+        return clock
+    return min(max(clock, newest + 1), _INCARNATION_MAX)
 
 
 def secret_files(url: str, principal: str) -> tuple[Path, list[Path]]:

@@ -22,7 +22,7 @@ import anyio
 
 from .clock import REAL_TIME, PeerClock
 from .content import read_json, read_word
-from .credentials import DEFAULT_URL, load_tokens, provide_secret, secret_files
+from .credentials import DEFAULT_URL, load_tokens, next_incarnation, provide_secret, secret_files
 from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
@@ -579,7 +579,9 @@ class Link:
             identity.operator_token = settings.operator_token or (tokens.operator_token if tokens else None) or None
 
     def _show_secret(self) -> None:
-        """Fill in the secret. It is kept before it is shown, so that no welcome that is lost can take it along.
+        """Fill in the secret, and which start of an agent it is, where that is kept as well.
+
+        It is kept before it is shown, so that no welcome that is lost can take it along.
 
         Not before a connection stands: a coordinator that starts may put another ledger's secrets in place.
         """
@@ -587,6 +589,9 @@ class Link:
             principal, kept = principal_of(self.identity.agent_id), self.settings.secrets
             if kept is None:
                 self.identity.secret = provide_secret(self.settings.url, principal)
+                if self.identity.card is not None:  # others are known no longer than they are here (spec ID-6)
+                    number = next_incarnation(self.settings.url, principal, self.identity.incarnation)
+                    self.identity.incarnation = number
             else:
                 self.identity.secret = kept.setdefault(principal, new_secret())
 

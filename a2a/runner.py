@@ -100,7 +100,7 @@ class Runner(Reader):
         self._identity = Identity(
             agent_id,
             instance_id=new_suffix(),
-            # Without storage of its own an agent counts its starts by the clock.
+            # The clock counts the starts. Where the link keeps the secret it goes beyond all earlier ones as well.
             incarnation=int(time.time() * 1000),
             card=agent.card(),
             labels=agent.labels,

@@ -19,6 +19,7 @@ from a2a.credentials import (
     known_as,
     load_secret,
     load_tokens,
+    next_incarnation,
     provide_secret,
     provide_tokens,
     secret_files,
@@ -109,6 +110,72 @@ def test_processes_that_are_first_at_the_same_time_agree_on_one_secret() -> None
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(provide, range(8)))) == 1
     assert [path.name[:4] for path in (coordinator_dir(URL) / "secrets").iterdir()] == ["twin"]
+
+
+def incarnation_file(principal: str) -> Path:
+    secret = secret_files(URL, principal)[0]
+    return secret.with_name(f"{secret.name}.incarnation")
+
+
+def test_every_start_is_newer_than_those_before_whatever_the_clock_says() -> None:
+    provide_secret(URL, "agent")
+    assert [next_incarnation(URL, "agent", clock) for clock in (9_000, 9_000, 100, 9_500)] == [
+        9_000,
+        9_001,
+        9_002,
+        9_500,
+    ]
+    assert next_incarnation(URL, "another", 100) == 100
+    assert stat.S_IMODE(incarnation_file("agent").stat().st_mode) == 0o600
+    assert provide_secret(URL, "agent") == load_secret(URL, "agent")
+    assert next_incarnation(URL, "agent", 2**53 - 1) == next_incarnation(URL, "agent", 1) == 2**53 - 1
+
+
+def test_processes_that_start_at_once_have_a_number_each() -> None:
+    provide_secret(URL, "agent")
+    next_incarnation(URL, "agent", 9_000)
+    begin = threading.Barrier(8)
+
+    def start(_: int) -> int:
+        begin.wait(10)
+        return next_incarnation(URL, "agent", 100)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(start, range(8))) == list(range(9_001, 9_009))
+
+
+@pytest.mark.parametrize("kept", [b"", b"no number", b"-5", b"9" * 17, b"\xff"])
+def test_a_number_that_was_damaged_counts_for_nothing(kept: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    provide_secret(URL, "agent")
+    incarnation_file("agent").write_bytes(kept)
+    assert next_incarnation(URL, "agent", 100) == 100
+    assert (f"{incarnation_file('agent')}: expected the number of the newest start" in caplog.text) is (kept != b"")
+    assert next_incarnation(URL, "agent", 1) == 101
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite"], ids=["only read", "full"])
+def test_a_number_that_cannot_be_kept_is_beyond_the_one_that_is(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    provide_secret(URL, "agent")
+    next_incarnation(URL, "agent", 9_000)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS if call == "open" else errno.ENOSPC, "no")
+
+    monkeypatch.setattr(os, call, refuse)
+    assert next_incarnation(URL, "agent", 100) == 9_001
+    assert next_incarnation(URL, "never here", 100) == 100
+
+
+def test_the_numbers_of_starts_go_along_with_a_ledger_that_was_moved(tmp_path: Path) -> None:
+    ledger, moved = tmp_path / "ledger.db", tmp_path / "moved.db"
+    ledger.touch()
+    provide_tokens(URL)
+    with keep_secrets_with(URL, ledger):
+        provide_secret(URL, "agent")
+        next_incarnation(URL, "agent", 9_000)
+    ledger.rename(moved)
+    with keep_secrets_with(URL, moved):
+        assert next_incarnation(URL, "agent", 100) == 9_001
 
 
 def test_secrets_of_a_principal_for_other_addresses_are_found() -> None:

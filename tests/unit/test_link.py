@@ -892,6 +892,19 @@ async def test_a_secret_is_kept_in_the_state_directory_where_the_owner_says_noth
     assert shown[2] not in (None, kept), "another coordinator is shown another secret"
 
 
+async def test_an_agent_is_newer_at_each_start_and_the_same_over_connections(coordinator, make_link, haste):
+    with anyio.fail_after(BOUND):
+        first = make_link(Identity("helper/1", "i1", 9_000, card=CARD), secrets=None)
+        await first.open()
+        coordinator.connections[0].transport.abort()
+        await coordinator.greeted(1)
+        await make_link(Identity("helper/1", "i2", 100, card=CARD), secrets=None).open()
+        await make_link(Identity("helper/1", "i3", 100, card=CARD), secrets={}).open()
+        await make_link(Identity("helper/1#x", "i4", 100), secrets=None).open()
+    shown = [connection.hello.incarnation for connection in coordinator.connections]
+    assert shown == [9_000, 9_000, 9_001, 100, 100], "without storage, and where none is known later, the clock's"
+
+
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 

@@ -16,6 +16,7 @@ from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patc
 from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop, Work
 from a2a.errors import ClaimLost, HandedOff
+from a2a.hosting import host
 from a2a.protocol.messages import TaskCreated, TaskDelegate
 from a2a.runner import Runner
 from a2a.testing import Faults, squad
@@ -24,12 +25,35 @@ from a2a.testing.faults import Mischief
 BOUND = 20
 
 
+class Clock:
+    """The wall clock as a run reads it."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    def time(self) -> float:
+        return self._at
+
+
 async def test_a_retryable_failure_is_tried_again_and_another_is_not(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
             assert await running.client.call("fail", {"retryable": True, "times": 1}) == "attempt 2"
             with pytest.raises(TaskFailed):
                 await running.client.call("fail", {"retryable": False, "times": 1})
+
+
+async def test_an_agent_gets_in_after_its_machines_clock_was_set_back(
+    helper: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr("a2a.runner.time", Clock(now + 366 * 86_400))
+    with anyio.fail_after(BOUND):
+        async with host() as hosted:
+            for _ in range(3):
+                stop = anyio.Event()
+                await helper.run(hosted.url, stop=stop, ready=stop.set)
+                monkeypatch.setattr("a2a.runner.time", Clock(now))
 
 
 async def test_an_input_that_is_no_json_fails_once(helper: Agent) -> None:
