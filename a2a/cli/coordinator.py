@@ -6,10 +6,9 @@ import gc
 import logging
 import os
 import re
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from typing import Any
 import anyio
 import click
 
+from ..certificates import ServedCertificate
 from ..client import Client
 from ..credentials import default_ledger
 from ..errors import StoreError, StoreOutdated
-from ..hosting import Hosted, UnsafeAddress, host
+from ..hosting import Hosted, UnsafeAddress, host, parse_address
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..stores.backup import backup as copy_ledger
@@ -63,7 +63,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("-c", "--config", type=_FILE, metavar="a2a.toml", help="Settings; the options here come before them.")
 @click.option("--namespace", help="What task ids begin with.  [default: main]")
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
-@click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
+@click.option(
+    "--tls-cert", type=_FILE, help="Certificate chain (PEM), to listen beyond this machine; a renewed one is found."
+)
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
 @click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: for ever]")
@@ -111,7 +113,7 @@ def run(
         raise click.UsageError(str(error)) from error
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
-    tls = _server_context(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
+    tls = _served_certificate(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
     run_loop(lambda: _serve(settings, tls, Output(ready_json, is_quiet)))
 
 
@@ -170,19 +172,22 @@ def backup(ledger: Path, to: Path, as_json: bool) -> None:
         )
 
 
-async def _serve(settings: Settings, tls: ssl.SSLContext | None, out: Output) -> None:
+async def _serve(settings: Settings, tls: ServedCertificate | None, out: Output) -> None:
     db = settings.db or default_ledger(settings.policy.namespace)
     files = _allow_files(settings.websocket.connections_max + _OTHER_FILES)
     settings = replace(settings, websocket=_held_by(files, settings.websocket))
     with _uncollected() as collect:
-        async with hosting(
-            db,
-            settings.listen,
-            policy=settings.policy,
-            token=read_token(settings.token_file),
-            ssl=tls,
-            settings=settings.websocket,
-        ) as hosted:
+        async with (
+            hosting(
+                db,
+                settings.listen,
+                policy=settings.policy,
+                token=read_token(settings.token_file),
+                ssl=tls.context if tls is not None else None,
+                settings=settings.websocket,
+            ) as hosted,
+            tls.renewed() if tls is not None else nullcontext(),
+        ):
             collect()
             await until_stopped(hosted, lambda: announce(hosted, out))
 
@@ -323,7 +328,7 @@ def _pass_phrase(option: str, path: Path) -> str:
     return str(click.prompt(f"pass phrase of {path}", hide_input=True, err=True))
 
 
-def _server_context(settings: Settings) -> ssl.SSLContext | None:
+def _served_certificate(settings: Settings) -> ServedCertificate | None:
     if settings.tls_cert is None and settings.tls_key is None:
         return None
     if settings.tls_cert is None:
@@ -335,12 +340,20 @@ def _server_context(settings: Settings) -> ssl.SSLContext | None:
             path.open("rb").close()
         except OSError as error:  # what loads them says the same of both, and not of which
             raise click.UsageError(f"{option} {path}: {error.strerror}") from error
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    cert, key = settings.tls_cert, settings.tls_key
     try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, lambda: _pass_phrase(*list(named.items())[-1]))
+        return ServedCertificate(cert, key, lambda: _pass_phrase(*list(named.items())[-1]), _names(settings))
     except OSError as error:
-        if settings.tls_key is None and b"PRIVATE KEY-----" not in settings.tls_cert.read_bytes():
-            raise click.UsageError(f"--tls-cert {settings.tls_cert} has no key in it: expected --tls-key") from error
+        if key is None and b"PRIVATE KEY-----" not in cert.read_bytes():
+            raise click.UsageError(f"--tls-cert {cert} has no key in it: expected --tls-key") from error
         together = ", ".join(f"{option} {path}" for option, path in named.items())
         raise click.UsageError(f"{together}: {error}") from error
-    return context
+
+
+def _names(settings: Settings) -> list[str]:
+    """Return what clients are known to connect to; where every address is listened on that may be any other name."""
+    try:
+        name, _ = parse_address(settings.listen)
+    except ValueError:  # it is told of when the address is taken
+        return []
+    return [*([] if name in ("0.0.0.0", "::") else [name]), *sorted(settings.websocket.hosts)]

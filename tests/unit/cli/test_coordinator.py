@@ -9,9 +9,11 @@ import logging
 import os
 import resource
 import signal
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import click
@@ -24,13 +26,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from a2a import Server, connect
+from a2a import Server, certificates, connect
 from a2a.cli import coordinator as coordinator_module
 from a2a.cli.config import Settings
 from a2a.cli.coordinator import (
     _COLLECTED_AFTER,
     _allow_files,
     _held_by,
+    _names,
+    _serve,
+    _served_certificate,
     _uncollected,
     announce,
     hosting,
@@ -41,7 +46,7 @@ from a2a.cli.output import Output
 from a2a.credentials import load_tokens, state_dir
 from a2a.engine.leases import proof
 from a2a.errors import StoreError
-from a2a.hosting import host
+from a2a.hosting import Hosted, host
 from a2a.protocol.codec import Frame
 from a2a.protocol.messages import HeldStill
 from a2a.stores import backup as backup_module
@@ -89,6 +94,55 @@ def test_of_certificate_and_key_the_file_that_is_wrong_is_named(command: Any, tm
     assert f"Error: --tls-cert {cert}: " in command(*arguments[:-2]).err
 
 
+async def test_a_coordinator_shows_a_renewed_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    def renew() -> str:
+        issued = authority.issue_cert("127.0.0.1")
+        issued.cert_chain_pems[0].write_to_path(str(cert))
+        issued.private_key_pem.write_to_path(str(key))
+        return issued.cert_chain_pems[0].bytes().decode()
+
+    async def shown(url: str) -> str:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port, ssl=trusting)
+        certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+        return ssl.DER_cert_to_PEM_cert(certificate)
+
+    async def until_renewed(hosted: Hosted, ready: Any) -> None:
+        assert await shown(hosted.url) == before
+        renewed = renew()
+        while await shown(hosted.url) != renewed:
+            pass
+
+    before = renew()
+    monkeypatch.setattr(certificates, "_LOOKED_AT_EVERY", 0.01)
+    monkeypatch.setattr(coordinator_module, "until_stopped", until_renewed)
+    settings = Settings(listen="127.0.0.1:0", db=tmp_path / "l.db", tls_cert=cert, tls_key=key)
+    with anyio.fail_after(BOUND):
+        await _serve(settings, _served_certificate(settings), Output(False, True))
+
+
+@pytest.mark.parametrize(
+    ("listen", "hosts", "names"),
+    [
+        ("127.0.0.1:7420", {"b.example", "a.example"}, ["127.0.0.1", "a.example", "b.example"]),
+        ("[::1]:7420", set(), ["::1"]),
+        ("0.0.0.0:7420", {"a.example"}, ["a.example"]),
+        ("[::]:7420", set(), []),
+        ("127.0.0.1:x", {"a.example"}, []),
+    ],
+)
+def test_a_certificate_should_have_a_name_that_clients_connect_to(
+    listen: str, hosts: set[str], names: list[str]
+) -> None:
+    settings = Settings(listen=listen, websocket=WebSocketSettings(hosts=frozenset(hosts)))
+    assert _names(settings) == names
+
+
 def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +166,7 @@ def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
 
     monkeypatch.setattr(coordinator_module, "can_ask", lambda: True)
     monkeypatch.setattr(coordinator_module.click, "prompt", prompt)
-    assert coordinator_module._server_context(settings) is not None
+    assert _served_certificate(settings) is not None
     assert asked == [f"pass phrase of {key}"]
 
     def interrupted(text: str, **how: Any) -> str:

@@ -1,0 +1,255 @@
+"""The certificate that a coordinator shows: read again when its files change, and looked at for what is wrong with it.
+
+A certificate is renewed every few months, or every few hours, and a coordinator runs for longer. So the files are
+looked at now and then, which needs nothing of whoever renews them: no signal, no restart. Each connection is shown the
+newest pair of certificate and key that fit each other; what is half replaced, or damaged, changes nothing. Used by
+`a2a coordinator run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+__all__ = ["ServedCertificate"]
+
+log = logging.getLogger("a2a.certificates")
+
+_LOOKED_AT_EVERY = 10.0
+"""Seconds from one look at the files to the next. Two files of some kilobytes are read each time."""
+_TOLD_BEFORE = 7 * 86_400
+"""Seconds before its end from which on a certificate is told to end soon, or a fifth of its time where that is less:
+what renews them does so with a third left."""
+_NO_CHECK_TIME = 0x20_0000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name: what is over can be read as well."""
+_FOR_ANOTHER = frozenset({62, 64})
+"""What OpenSSL's verification says of a certificate for another name, or another address."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a certificate says of itself."""
+
+    begins: float
+    """Seconds since the epoch, as `ends`."""
+    ends: float
+    names: tuple[str, ...]
+
+
+class ServedCertificate:
+    """A certificate and its key in files, of which connections get what is there by then.
+
+    Args:
+        cert: the certificate, and behind it those that lead to one that is trusted (PEM).
+        key: its private key (PEM); None: it is in the same file.
+        ask: returns the pass phrase of an encrypted key. It is asked once; a renewed key has the same one, or none.
+        names: what clients connect to; the certificate should name one of these.
+
+    Raises:
+        OSError: the files cannot be read, or what is in them does not fit together.
+    """
+
+    def __init__(self, cert: Path, key: Path | None, ask: Callable[[], str], names: Sequence[str] = ()) -> None:
+        self._cert = cert
+        self._key = key
+        self._files = [cert] if key is None else [cert, key]
+        self._names = names
+        self._ask: Callable[[], str] | None = ask
+        self._phrase: str | None = None
+        self._seen = self._digest()
+        """What was in the files at the newest look."""
+        self._trouble = ""
+        """Why that is not what is shown."""
+        self._is_told = False
+        """Whether somebody was told of it."""
+        self._told_of_time = ""
+        self._said: _Said | None = None
+        self._newest = self.context = self._loaded()
+        """`context` is what to listen with."""
+        self._ask = None  # whoever started this may be gone when the key is read again
+        self._examine(self._newest)
+        self.context.sni_callback = self._show
+
+    def _show(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """At the start of each handshake, with a name in it or without: let it have the newest certificate."""
+        connection.context = self._newest
+
+    @asynccontextmanager
+    async def renewed(self) -> AsyncIterator[None]:
+        """Inside the block, look at the files now and then."""
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(_LOOKED_AT_EVERY)
+                await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True)  # a disk may be slow
+
+        looking = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+
+    def look(self) -> None:
+        """Take what is in the files by now, where it is another certificate; tell of what is wrong.
+
+        What is of no use is told at the second look that finds it: two files are not replaced at once.
+        """
+        found = self._digest()
+        if found != self._seen:
+            self._seen = found
+            self._trouble, self._is_told = "", False
+            try:
+                context = self._loaded()
+            except OSError as exc:
+                self._trouble = str(exc)
+            else:
+                self._newest = context
+                log.info("%s was replaced: new connections get what is there now", self._cert)
+                self._examine(context)
+        elif self._trouble and not self._is_told:
+            self._is_told = True
+            together = " with ".join(map(str, self._files))
+            log.error("%s is of no use, the certificate from before is shown on: %s", together, self._trouble)
+        self._tell_time()
+
+    def _digest(self) -> bytes:
+        """Return what tells apart what is in the files; times do not, as a copy may keep them."""
+        digest = hashlib.sha256()
+        for path in self._files:
+            try:
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+            except OSError as exc:
+                digest.update(str(exc).encode())
+        return digest.digest()
+
+    def _loaded(self) -> ssl.SSLContext:
+        """Return a context with what is in the files: certificate and key that fit each other."""
+        for path in self._files:
+            path.open("rb").close()  # what loads them names no file
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._cert, self._key, self._pass_phrase)
+        return context
+
+    def _pass_phrase(self) -> str:
+        if self._phrase is None:
+            if self._ask is None:
+                raise OSError("the key is encrypted, and its pass phrase is asked for at a start only")
+            self._phrase = self._ask()
+        return self._phrase
+
+    def _examine(self, context: ssl.SSLContext) -> None:
+        """Read the certificate of a context, and tell of what keeps its clients away."""
+        self._said, self._told_of_time = None, ""
+        try:
+            self._said = _said(context)
+            is_named = not self._names or any(_is_for(context, name) for name in self._names)
+        except ssl.SSLCertVerificationError as exc:
+            log.warning("%s is none that clients take: %s", self._cert, exc.verify_message)
+            return
+        except (ssl.SSLError, ValueError) as exc:
+            log.info("%s could not be looked into: %s", self._cert, exc)
+            return
+        if not is_named:
+            has = ", ".join(self._said.names) or "nobody"
+            log.warning("%s names %s: clients do not take it for %s", self._cert, has, " or ".join(self._names))
+        self._tell_time()
+
+    def _tell_time(self) -> None:
+        """Tell once of a certificate that has not begun, is about to end, or has ended."""
+        said = self._said
+        if said is None:
+            return
+        now = time.time()
+        left = said.ends - now
+        if now < said.begins:
+            state = f"is not valid before {_date(said.begins)}, and the clock here says {_date(now)}"
+        elif left <= 0:
+            state = f"ended on {_date(said.ends)}: clients do not take it any more"
+        elif left <= min(_TOLD_BEFORE, (said.ends - said.begins) / 5):
+            state = f"ends on {_date(said.ends)}"
+        else:
+            return
+        kind = state.partition(" ")[0]
+        if kind != self._told_of_time:
+            self._told_of_time = kind
+            log.warning("%s %s. A renewed one in its place is found without a restart", self._cert, state)
+
+
+def _said(context: ssl.SSLContext) -> _Said:
+    """Return what the certificate of a server context says, as a client is shown it.
+
+    The ssl module decodes what a client has verified, and nothing else: so one that trusts this very certificate does.
+
+    Raises:
+        SSLError: the certificate is none for a server.
+    """
+    shown = _shown_to(_trusting(context), context, None).getpeercert()
+    names = tuple(str(name) for _, name in _pairs(shown, "subjectAltName"))
+    begins, ends = (ssl.cert_time_to_seconds(str((shown or {})[of])) for of in ("notBefore", "notAfter"))
+    return _Said(begins, ends, names)
+
+
+def _pairs(shown: Any, of: str) -> Sequence[tuple[str, str]]:
+    found: Sequence[tuple[str, str]] = (shown or {}).get(of, ())
+    return found
+
+
+def _is_for(context: ssl.SSLContext, name: str) -> bool:
+    """Tell whether a client that connects to this name takes the certificate for it."""
+    client = _trusting(context)
+    client.check_hostname = True
+    try:
+        _shown_to(client, context, name)
+    except ssl.SSLCertVerificationError as exc:
+        if exc.verify_code not in _FOR_ANOTHER:
+            raise
+        return False
+    return True
+
+
+def _trusting(server: ssl.SSLContext) -> ssl.SSLContext:
+    """Return a client's context that trusts the certificate of a server's at any time, and nothing else."""
+    anything = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anything.check_hostname = False
+    anything.verify_mode = ssl.CERT_NONE
+    certificate = _shown_to(anything, server, None).getpeercert(binary_form=True)
+    assert certificate is not None, "a server shows one"
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.load_verify_locations(cadata=certificate)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+    return client
+
+
+def _shown_to(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) -> ssl.SSLObject:
+    """Return the client's side of a handshake between two contexts, in memory.
+
+    Raises:
+        SSLError: the client does not take what it is shown.
+    """
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        client.wrap_bio(back, there, server_hostname=name),
+        server.wrap_bio(there, back, server_side=True),
+    )
+    for _ in range(3):  # the client says something three times at most, and the server answers
+        for side in sides:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    return sides[0]
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
