@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
@@ -40,6 +41,10 @@ HANDSHAKE_MAX_BYTES = 8 * 1024
 
 _NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
 """What OpenSSL's verification says of a certificate that leads to none that is trusted."""
+_OVER, _NOT_YET = 10, 9
+"""What it says of one whose time is over, or has not come."""
+_FOR_ANOTHER = frozenset({62, 64})
+"""What it says of one for another name, or another address."""
 _ENCODINGS = re.compile(r"\ba2a\.coord\+[a-z0-9]+")
 """The names of encodings in what a coordinator says."""
 _BLANK_LINE = b"\r\n\r\n"
@@ -213,8 +218,7 @@ async def connect(
     except UnicodeError as exc:  # a part of the name is empty, or longer than any can be
         raise ConnectError(f"the name {uri.host} cannot be one: {exc}", is_final=True) from exc
     except SSLError as exc:
-        is_unknown = isinstance(exc, SSLCertVerificationError) and exc.verify_code in _NOBODY_VOUCHES
-        hint = _whom_to_trust() if is_unknown else ""
+        hint = _what_to_do(exc, uri.host) if isinstance(exc, SSLCertVerificationError) else ""
         raise ConnectError(f"{url} could not be connected to securely: {exc}{hint}") from exc
     except ConnectionRefusedError as exc:
         raise ConnectError(f"nothing listens at {where}", is_absent=True) from exc
@@ -229,6 +233,18 @@ async def connect(
     finally:
         if not is_done:
             handshake.abort()
+
+
+def _what_to_do(error: SSLCertVerificationError, host: str) -> str:
+    """Return what may be done about a certificate that is not taken."""
+    if error.verify_code in _NOBODY_VOUCHES:
+        return _whom_to_trust()
+    if error.verify_code in (_OVER, _NOT_YET):
+        now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        return f"; the clock here says {now}: if that is right, who runs the coordinator renews what --tls-cert names"
+    if error.verify_code in _FOR_ANOTHER:
+        return f"; connect to a name that it has, or have the coordinator's --tls-cert issued for {host} as well"
+    return ""
 
 
 def _whom_to_trust() -> str:

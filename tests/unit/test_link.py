@@ -937,7 +937,9 @@ async def test_a_refusal_that_lasts_is_told_of_no_more_where_one_that_says_more_
 
 
 async def test_refusals_with_a_welcome_between_them_do_not_last(coordinator, make_link, haste, caplog, monkeypatch):
-    monkeypatch.setattr(link_module, "_MISSED_AFTER", 0.4)  # all pauses take 0.55 s at least, those of one time 0.35 at most
+    monkeypatch.setattr(
+        link_module, "_MISSED_AFTER", 0.4
+    )  # all pauses take 0.55 s at least, those of one time 0.35 at most
     coordinator.doors.extend([*[NOT_YET] * 4, welcome(), *[NOT_YET] * 3])
     with anyio.fail_after(BOUND):
         await make_link(patience=FOREVER).open()

@@ -7,6 +7,7 @@ import socket
 import ssl
 import sys
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
@@ -365,9 +366,41 @@ async def test_where_those_to_trust_are_named_in_vain_it_is_said_why(
 async def test_a_certificate_for_another_name_is_refused(secured, trusting, make_recorder):
     recorder = make_recorder()
     async with secured("elsewhere.example") as listener:
-        with pytest.raises(ConnectError, match=r"could not be connected to securely: .*127\.0\.0\.1"):
+        with pytest.raises(ConnectError, match=r"could not be connected to securely: .*127\.0\.0\.1") as refused:
             await connect(listener.url, recorder, ssl=trusting)
+    assert str(refused.value).endswith(
+        "; connect to a name that it has, or have the coordinator's --tls-cert issued for 127.0.0.1 as well"
+    )
     assert recorder.calls == []
+
+
+@pytest.mark.parametrize(("begins", "ends", "why"), [(-9, -1, "has expired"), (1, 9, "is not yet valid")])
+async def test_of_a_certificate_whose_time_is_over_or_to_come_the_clock_is_named(
+    listening, authority, trusting, make_recorder, begins, ends, why
+):
+    now = datetime.now(UTC)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    dates = {"not_before": now + timedelta(days=begins), "not_after": now + timedelta(days=ends)}
+    authority.issue_cert("127.0.0.1", **dates).configure_cert(context)
+    words = (
+        rf"{why} .*; the clock here says 20.* UTC: if that is right, who runs the coordinator renews what --tls-cert"
+    )
+    async with listening(ssl=context) as listener:
+        with pytest.raises(ConnectError, match=words):
+            await connect(listener.url, make_recorder(), ssl=trusting)
+
+
+async def test_those_to_trust_are_read_at_each_connection(secured, authority, make_recorder, monkeypatch, tmp_path):
+    trusted = tmp_path / "trusted.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+    async with secured("127.0.0.1") as listener:
+        with pytest.raises(ConnectError, match="by whom it is not issued"):
+            await connect(listener.url, make_recorder())
+        authority.cert_pem.write_to_path(str(trusted))
+        recorder = make_recorder()
+        (await connect(listener.url, recorder)).close()
+        await recorder.until_closed()
 
 
 async def test_a_listener_with_tls_that_is_spoken_to_without_it_is_told_as_that(secured, make_recorder):
