@@ -89,7 +89,8 @@ def check_state_dir() -> None:
     For commands, before they connect: a secret has to be kept when a connection stands, where nobody could be told.
 
     Raises:
-        StateDirectoryError: it is something else, or it is not there, and cannot be made, or nobody lets us see.
+        StateDirectoryError: it is something else, or it is not there, and cannot be made, or nobody lets us see; or it
+            is empty, and cannot be written.
     """
     home = state_dir()
     try:
@@ -98,6 +99,9 @@ def check_state_dir() -> None:
         raise StateDirectoryError(f"the state directory {home} cannot be looked at: {exc.strerror}{_named()}") from exc
     if is_there and not home.is_dir():
         raise StateDirectoryError(f"the state directory {home} is no directory{_named()}")
+    if is_there and not os.access(home, os.W_OK) and not (home / "coordinators").exists():
+        # One that is only read will do where there are secrets in it.
+        raise StateDirectoryError(f"the state directory {home} has no secrets, and cannot be written{_named()}")
     with _told(home):
         if not is_there:
             # Tried, as permissions do not tell it of every file system.

@@ -261,6 +261,15 @@ def test_of_a_state_directory_that_was_not_named_it_is_told_how_to_name_one(
         check_state_dir()
 
 
+def test_a_state_directory_that_is_only_read_will_do_where_something_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    state_dir().mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(StateDirectoryError, match="has no secrets, and cannot be written; A2A_STATE_DIR names it"):
+        check_state_dir()
+    provide_secret(URL, "someone")
+    check_state_dir()
+
+
 def test_a_directory_that_cannot_be_written_is_named_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     provide_tokens(URL)
 
