@@ -3,7 +3,7 @@
 A certificate is renewed every few months, or every few hours, and a coordinator runs for longer. So the files are
 looked at now and then, which needs nothing of whoever renews them: no signal, no restart. Each connection is shown the
 newest pair of certificate and key that fit each other; what is half replaced, or damaged, changes nothing. Used by
-`a2a coordinator run`.
+`a2a coordinator run`, and by `a2a doctor`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import anyio.to_thread
 
-__all__ = ["ServedCertificate"]
+__all__ = ["ServedCertificate", "Validity"]
 
 log = logging.getLogger("a2a.certificates")
 
@@ -38,13 +38,41 @@ _FOR_ANOTHER = frozenset({62, 64})
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class Validity:
     """What a certificate says of itself."""
 
     begins: float
     """Seconds since the epoch, as `ends`."""
     ends: float
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, shown: Any) -> Self:
+        """Return it of what the ssl module makes of a certificate that was verified (`getpeercert`).
+
+        Raises:
+            ValueError: it has no dates, or none that can be read.
+        """
+        try:
+            begins, ends = (ssl.cert_time_to_seconds(shown[of]) for of in ("notBefore", "notAfter"))
+        except (KeyError, TypeError) as exc:
+            raise ValueError(f"expected a certificate with its dates, got {shown!r}") from exc
+        return cls(begins, ends, tuple(str(name) for _, name in shown.get("subjectAltName", ())))
+
+    @property
+    def end(self) -> str:
+        """When it ends, in words."""
+        return f"ends on {_date(self.ends)}"
+
+    def trouble(self) -> str:
+        """Return in words that it has not begun, is about to end, or has ended; nothing where it is none of these."""
+        now = time.time()
+        left = self.ends - now
+        if now < self.begins:
+            return f"is not valid before {_date(self.begins)}, and the clock here says {_date(now)}"
+        if left <= 0:
+            return f"ended on {_date(self.ends)}: clients do not take it any more"
+        return self.end if left <= min(_TOLD_BEFORE, (self.ends - self.begins) / 5) else ""
 
 
 class ServedCertificate:
@@ -74,7 +102,7 @@ class ServedCertificate:
         self._is_told = False
         """Whether somebody was told of it."""
         self._told_of_time = ""
-        self._said: _Said | None = None
+        self._validity: Validity | None = None
         self._newest = self.context = self._loaded()
         """`context` is what to listen with."""
         self._ask = None  # whoever started this may be gone when the key is read again
@@ -151,9 +179,9 @@ class ServedCertificate:
 
     def _examine(self, context: ssl.SSLContext) -> None:
         """Read the certificate of a context, and tell of what keeps its clients away."""
-        self._said, self._told_of_time = None, ""
+        self._validity, self._told_of_time = None, ""
         try:
-            self._said = _said(context)
+            self._validity = _validity(context)
             is_named = not self._names or any(_is_for(context, name) for name in self._names)
         except ssl.SSLCertVerificationError as exc:
             log.warning("%s is none that clients take: %s", self._cert, exc.verify_message)
@@ -162,48 +190,29 @@ class ServedCertificate:
             log.info("%s could not be looked into: %s", self._cert, exc)
             return
         if not is_named:
-            has = ", ".join(self._said.names) or "nobody"
+            has = ", ".join(self._validity.names) or "nobody"
             log.warning("%s names %s: clients do not take it for %s", self._cert, has, " or ".join(self._names))
         self._tell_time()
 
     def _tell_time(self) -> None:
         """Tell once of a certificate that has not begun, is about to end, or has ended."""
-        said = self._said
-        if said is None:
-            return
-        now = time.time()
-        left = said.ends - now
-        if now < said.begins:
-            state = f"is not valid before {_date(said.begins)}, and the clock here says {_date(now)}"
-        elif left <= 0:
-            state = f"ended on {_date(said.ends)}: clients do not take it any more"
-        elif left <= min(_TOLD_BEFORE, (said.ends - said.begins) / 5):
-            state = f"ends on {_date(said.ends)}"
-        else:
-            return
-        kind = state.partition(" ")[0]
-        if kind != self._told_of_time:
+        trouble = self._validity.trouble() if self._validity is not None else ""
+        kind = trouble.partition(" ")[0]
+        if kind and kind != self._told_of_time:
             self._told_of_time = kind
-            log.warning("%s %s. A renewed one in its place is found without a restart", self._cert, state)
+            log.warning("%s %s. A renewed one in its place is found without a restart", self._cert, trouble)
 
 
-def _said(context: ssl.SSLContext) -> _Said:
+def _validity(context: ssl.SSLContext) -> Validity:
     """Return what the certificate of a server context says, as a client is shown it.
 
     The ssl module decodes what a client has verified, and nothing else: so one that trusts this very certificate does.
 
     Raises:
         SSLError: the certificate is none for a server.
+        ValueError: its dates cannot be read.
     """
-    shown = _shown_to(_trusting(context), context, None).getpeercert()
-    names = tuple(str(name) for _, name in _pairs(shown, "subjectAltName"))
-    begins, ends = (ssl.cert_time_to_seconds(str((shown or {})[of])) for of in ("notBefore", "notAfter"))
-    return _Said(begins, ends, names)
-
-
-def _pairs(shown: Any, of: str) -> Sequence[tuple[str, str]]:
-    found: Sequence[tuple[str, str]] = (shown or {}).get(of, ())
-    return found
+    return Validity.of(_shown_to(_trusting(context), context, None).getpeercert())
 
 
 def _is_for(context: ssl.SSLContext, name: str) -> bool:

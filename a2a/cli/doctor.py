@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sqlite3
+import ssl
 import stat
 import sys
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import click
 
+from ..certificates import Validity
 from ..credentials import StateDirectoryError, check_state_dir, coordinator_dir, load_tokens, state_dir
 from ..engine.records import from_bytes
 from ..errors import ConnectError, StoreError, StoreLocked, StoreTooOld
@@ -59,6 +62,7 @@ def doctor(common: Common, db: Path | None) -> None:
         *others_named_a2a(),
         *state(common.connection.url),
         asyncio.run(coordinator(common.connection, common.timeout, is_named=is_named)),
+        *asyncio.run(certificate(common.connection.url, common.timeout)),
         *([] if db is None else ledger(db)),
         *helpers(),
     ]
@@ -192,6 +196,22 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
         # Where something else listens, or a coordinator that cannot be trusted, another has no room.
         hint = "; `a2a dev` starts one" if str(error).startswith("nothing listens") else ""
         return Finding(what, "wrong" if is_named else "note", f"{error}{hint}")
+
+
+async def certificate(url: str, timeout: float | None) -> list[Finding]:
+    """Look how long the coordinator's certificate lasts. One that is not taken was told of by who could not connect."""
+    try:
+        where = urlsplit(url)
+        if where.scheme != "wss":
+            return []
+        async with asyncio.timeout(timeout):
+            context = ssl.create_default_context()
+            _, writer = await asyncio.open_connection(where.hostname, where.port or 443, ssl=context)
+            validity = Validity.of(writer.get_extra_info("peercert"))
+            writer.transport.abort()
+    except (OSError, ValueError):  # of which are those of TLS, and that there was no time
+        return []
+    return [Finding("certificate", "note" if validity.trouble() else "ok", validity.end)]
 
 
 def ledger(path: Path) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from a2a import certificates, loop
-from a2a.certificates import ServedCertificate
+from a2a.certificates import ServedCertificate, Validity
 
 BOUND = 20
 DAY = 86_400
@@ -344,7 +344,15 @@ def test_a_certificate_that_is_none_for_a_server_is_told_of(
         error.verify_message, error.verify_code = "unsuitable certificate purpose", 26
         raise error
 
-    monkeypatch.setattr(certificates, "_said", refuse)
+    monkeypatch.setattr(certificates, "_validity", refuse)
     files.renew(issue())
     files.served().look()
     assert told() == [f"{files.cert} is none that clients take: unsuitable certificate purpose"]
+
+
+@pytest.mark.parametrize(
+    "shown", [None, {}, {"notBefore": "Jan  1 00:00:00 2000 GMT"}, {"notBefore": "x", "notAfter": "y"}]
+)
+def test_what_has_no_dates_has_no_validity(shown: Any) -> None:
+    with pytest.raises(ValueError, match="expected a certificate with its dates, got|does not match format"):
+        Validity.of(shown)

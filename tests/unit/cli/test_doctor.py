@@ -8,18 +8,21 @@ import json
 import os
 import socket
 import sqlite3
+import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from a2a import connect
 from a2a import squads as squads_module
 from a2a.cli import doctor as doctor_module
-from a2a.cli.doctor import helpers, installation, ledger, others_named_a2a, state
+from a2a.cli.doctor import certificate, helpers, installation, ledger, others_named_a2a, state
 from a2a.credentials import coordinator_dir, provide_tokens, state_dir
 from a2a.engine.plain import LARGE_BYTES
 from a2a.hosting import host
@@ -39,6 +42,28 @@ def test_where_all_is_well_it_says_so(command: Any, world: Any) -> None:
     assert {"Python", "a2a-coordinator", "pydantic", "the name a2a", "coordinator", "git"} <= {
         item["what"] for item in found
     }
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(90, "ok"), (5, "note")])
+async def test_the_end_of_a_certificate_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int, verdict: str
+) -> None:
+    authority, trusted = trustme.CA(), tmp_path / "trusted.pem"
+    ends = datetime.now(UTC) + timedelta(days=days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=ends).configure_cert(context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with host(ssl=context) as hosted:
+        trusted.write_bytes(trustme.CA().cert_pem.bytes())
+        assert await certificate(hosted.url, 20.0) == []
+        trusted.write_bytes(authority.cert_pem.bytes())
+        [found] = await certificate(hosted.url, 20.0)
+    assert (found.what, found.verdict) == ("certificate", verdict)
+    assert found.detail.startswith(f"ends on {ends:%Y-%m-%d}")
+    assert await certificate(hosted.url, 20.0) == [], "nobody is there"
+    assert await certificate("wss://127.0.0.1:99999", 20.0) == []
+    monkeypatch.setattr(doctor_module.asyncio, "open_connection", None)
+    assert await certificate("ws://127.0.0.1:1", 20.0) == [], "nobody is spoken to in TLS there"
 
 
 def test_that_no_coordinator_runs_is_wrong_where_one_was_named(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
