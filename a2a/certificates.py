@@ -120,7 +120,10 @@ class ServedCertificate:
         async def look() -> None:
             while True:
                 await asyncio.sleep(_LOOKED_AT_EVERY)
-                await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True)  # a disk may be slow
+                try:
+                    await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True)  # a disk may be slow
+                except Exception:
+                    log.exception("%s was not looked at", self._cert)
 
         looking = asyncio.create_task(look())
         try:

@@ -161,6 +161,28 @@ async def renewed_beside_a_connection(files: Files) -> None:
             before[1].close()
 
 
+async def test_a_look_that_fails_is_not_the_last(
+    files: Files, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.renew(issue())
+    served, again, looks = files.served(), asyncio.Event(), 0
+    here = asyncio.get_running_loop()
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("can't start new thread")
+        here.call_soon_threadsafe(again.set)
+
+    monkeypatch.setattr(served, "look", look)
+    monkeypatch.setattr(certificates, "_LOOKED_AT_EVERY", 0.01)
+    with anyio.fail_after(BOUND):
+        async with served.renewed():
+            await again.wait()
+    assert f"{files.cert} was not looked at" in caplog.text
+
+
 def test_a_pair_that_is_half_replaced_changes_nothing_and_is_not_told_of_at_once(files: Files, told: Any) -> None:
     first = files.renew(issue())
     served, renewed = files.served(), issue()
