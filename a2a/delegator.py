@@ -7,7 +7,6 @@ Everything runs in the link's event loop.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -40,7 +39,7 @@ from .errors import (
     TaskRejected,
 )
 from .given import mapped, milliseconds, milliseconds_if_any, require_known, several, whole
-from .ids import new_id
+from .ids import new_id, new_number
 from .link import Link, refused
 from .protocol.messages import (
     AgentFilter,
@@ -221,8 +220,9 @@ class Delegator:
         self._handles: dict[int, TaskHandle] = {}
         self._written: dict[Watched | WatchedAgents, asyncio.Event] = {}
         self._claims: dict[int, Claim] = {}
-        # Numbers grow over the starts of an agent without storage, so that no late word is taken for another claim's.
-        self._claim_no = int(time.time() * 1000)
+        # A late word for an earlier process of this name, which the mailbox may have, is not to be taken for another
+        # claim's. No clock tells them apart: one may be set back, or begin with the same time at each start.
+        self._claim_no = new_number()
         self._link: Link | None = None
 
     @property

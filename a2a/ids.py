@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-__all__ = ["new_id", "new_secret", "new_suffix", "numbering"]
+__all__ = ["new_id", "new_number", "new_secret", "new_suffix", "numbering"]
 
 _random = random.Random(os.urandom(32))
 """Ids have to be unique, not secret: a fast generator seeded by the system will do."""
@@ -34,6 +34,11 @@ def numbering() -> Callable[[], str]:
     """Return what numbers frames: short ids that no other numbering gives, in an eighth of the time of a `new_id`."""
     prefix, numbers = new_suffix(), itertools.count(1)
     return lambda: f"{prefix}-{next(numbers)}"
+
+
+def new_number() -> int:
+    """Return where to begin to count what another process must not take for its own: there are as many behind it."""
+    return _random.getrandbits(52)
 
 
 def new_suffix() -> str:

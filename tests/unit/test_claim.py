@@ -606,9 +606,9 @@ async def test_a_script_without_an_event_loop_claims_too() -> None:
 
 
 def test_a_late_word_for_an_earlier_start_is_nobodys() -> None:
-    """Numbers are drawn from the clock, so those of a process before are not this one's."""
+    """Numbers begin anywhere, so those of a process before are not this one's."""
     client = a2a.connect("ws://127.0.0.1:1", token="t")
     first = client._next_claim_no()
     assert client._next_claim_no() == first + 1
-    assert first > 1_700_000_000_000
+    assert a2a.connect("ws://127.0.0.1:1", token="t")._next_claim_no() not in range(first, first + 1_000)
     assert ClaimRelease(None, first).claim_no == first

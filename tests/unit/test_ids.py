@@ -6,7 +6,7 @@ import os
 import time
 import uuid
 
-from a2a.ids import new_id, new_secret, new_suffix, numbering
+from a2a.ids import new_id, new_number, new_secret, new_suffix, numbering
 
 
 def test_ids_are_uuids_of_version_7_with_the_current_millisecond() -> None:
@@ -21,6 +21,12 @@ def test_ids_differ() -> None:
     assert len({new_id() for _ in range(10_000)}) == 10_000
     assert len({new_suffix() for _ in range(1000)}) == 1000
     assert len(new_secret()) >= 43
+
+
+def test_numbers_begin_anywhere_with_as_many_behind_them() -> None:
+    begun = [new_number() for _ in range(1000)]
+    assert len(set(begun)) == 1000
+    assert 0 <= min(begun) <= max(begun) < 2**52
 
 
 def test_each_numbering_has_ids_of_its_own() -> None:
