@@ -265,6 +265,8 @@ class Delegations:
                 return self._found(message)
             if self._has_news(message):
                 self.session.request(TaskGet(message.task))
+            elif message.view.get("metadata", {}).get("state") in _ENDED:
+                return self._found(message)  # with the result that is here: its content is not fetched once more
         if isinstance(reply.request, TaskGet | TaskWatch) and isinstance(message, Error):
             return self._untold(reply.request, message)
         if isinstance(reply.request, TaskConfirm) and isinstance(message, Ok):
@@ -343,11 +345,11 @@ class Delegations:
         return watching
 
     def _has_news(self, message: TaskFound) -> bool:
-        """Tell whether a task has a result, a question or an end of which nobody here was told."""
+        """Tell whether a task has a result, a question or an end of which the content is not known here."""
         metadata = message.view.get("metadata", {})
-        state, rev = metadata.get("state"), metadata.get("rev", 0)
+        state, rev, result_hash = metadata.get("state"), metadata.get("rev", 0), metadata.get("resultHash")
         return any(
-            state in _ENDED
+            (state in _ENDED and (delegation.review is None or delegation.review.result_hash != result_hash))
             or (state == "reported" and (delegation.review is None or delegation.review.rev < rev))
             or (
                 delegation.review is not None and metadata.get("overruled", "") not in ("", delegation.review.overruled)

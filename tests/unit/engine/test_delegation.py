@@ -176,6 +176,29 @@ def test_a_task_of_which_another_process_was_told_is_read_where_there_is_news(be
     assert bench.messages() == [], "what is known is not read again"
 
 
+def test_the_end_of_a_task_whose_result_is_known_is_taken_without_its_content(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review())
+    known = delegation.review
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    metadata = {"state": "completed", "rev": 0, "resultHash": HASH, "agent": "w", "confirmedBy": "d"}
+    assert bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata})) == [delegation]
+    assert (bench.messages(), delegation.review) == ([], known)
+    assert delegation.settled is not None and delegation.settled.state == "completed"
+
+
+def test_the_end_of_a_task_with_another_result_than_the_known_one_is_read(bench: Bench) -> None:
+    delegation = bench.delegate()
+    bench.notice(review())
+    bench.delegations.look_up(delegation)
+    [look] = bench.session.outgoing()
+    metadata = {"state": "completed", "rev": 0, "resultHash": "sha256:" + "0" * 64, "agent": "w"}
+    assert bench.reply(look, TaskFound("t-1", 4, {"metadata": metadata})) == []
+    assert bench.messages() == [TaskGet("t-1")]
+    assert not delegation.has_ended
+
+
 @pytest.mark.parametrize("state", ["queued", "leased", "canceling", "disputed"])
 def test_where_there_is_no_news_of_a_task_nothing_more_is_read(bench: Bench, state: str) -> None:
     delegation = bench.delegate()
