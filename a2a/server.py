@@ -640,6 +640,10 @@ class Server:
         self._timer_at = deadline
         self._timer = self._loop.call_later((deadline - now) / 1000, self._tick)
 
+    def _is_carrying(self, connection: int) -> bool:
+        peer = self._peers.get(connection)
+        return peer is not None and peer.transport is not None and peer.transport.is_carrying
+
     def _tick(self) -> None:
         self._timer = None
         now = self.clock()
@@ -648,5 +652,5 @@ class Server:
             self._hears_until = now + HEAR_MS
             self._arm()
         else:
-            self.coordinator.tick(now)
+            self.coordinator.tick(now, self._is_carrying)
             self._wake()

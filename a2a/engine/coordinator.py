@@ -113,7 +113,7 @@ from .records import (
 from .refusals import MAY_REFUSE, Refusals, refusal_of, stands
 from .routing import Queues, offers
 from .task_state import Task
-from .timers import due, when_due
+from .timers import due, wait_on, when_due
 from .tree import cancel_children, cancel_orphan, settle_abandoned
 from .waits import anyone_waits, circles_broken, resources_of
 from .watching import (
@@ -399,14 +399,22 @@ class Coordinator:
             look_at_line(self.world, sender.agent)
             self.ledger.posted[sender.agent] = None
 
-    def tick(self, now: int) -> None:
-        """Let everything that is due happen."""
+    def tick(self, now: int, is_carrying: Callable[[int], bool] | None = None) -> None:
+        """Let everything that is due happen.
+
+        Args:
+            now: the time.
+            is_carrying: tells whether a message is on its way on a connection: then its peer may have been heard, or
+                have heard, too late for nothing of its own. None: nowhere.
+        """
         now = max(now, self.ledger.at)
         while (task_id := self._agenda.pop(now)) is not None:
             task = self.ledger.open_tasks.get(task_id)
             if task is None:
                 continue
             if now >= self.live.grace_until:
+                if is_carrying is not None:
+                    wait_on(self.world, task, is_carrying, now)
                 self._commit_all(due(self.world, task, now))
             self.ledger.touched[task_id] = task
             self._follow(now)
@@ -560,9 +568,8 @@ class Coordinator:
     def _offered(self, record: Offered) -> None:
         self.live.progress.pop(record.task, None)
         self.queues.slots.moved(record.agent)
-        if record.granted:
-            task = self.ledger.tasks[record.task]
-            self.live.lease_until[record.task] = record.at + task.durations.offer_ms
+        task = self.ledger.tasks[record.task]
+        self.live.lease_until[record.task] = record.at + task.durations.offer_ms
 
     def _lease_runs(self, record: Accepted | Revived) -> None:
         self.live.lease_until[record.task] = record.at + self.ledger.tasks[record.task].durations.lease_ms

@@ -191,7 +191,7 @@ class Live:
     agents: dict[str, Connection] = field(default_factory=dict)
     """Agent to the connection it speaks on."""
     lease_until: dict[str, int] = field(default_factory=dict)
-    """Task to the end of its running lease."""
+    """Task to the end of its running lease, or of its offer."""
     progress: dict[str, Progress] = field(default_factory=dict)
     spending: Spending = field(default_factory=Spending)
     schema_hashes: SchemaHashes = field(default_factory=SchemaHashes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..protocol.states import TaskState
 from .conflicts.procedure import due_at
 from .handover import hand_back
@@ -9,10 +11,10 @@ from .leases import canceled, evict, lapse, withdraw
 from .live import World
 from .policy import Policy
 from .records import Answered, Record, Settled
-from .task_state import Task
+from .task_state import Offer, Task
 from .tree import cancel
 
-__all__ = ["due", "when_due"]
+__all__ = ["due", "wait_on", "when_due"]
 
 
 def when_due(world: World, task: Task) -> int | None:
@@ -27,7 +29,7 @@ def when_due(world: World, task: Task) -> int | None:
         if durations.queue_ms is not None:
             times.append(task.since + durations.queue_ms)
     elif state is TaskState.OFFERED and task.offer is not None:
-        times.append(task.offer.at + durations.offer_ms)
+        times.append(_offer_until(world, task, task.offer))
     elif state is TaskState.REPORTED:
         if _confirm_timer_runs(world.policy, task):
             times.append(task.since + durations.confirm_ms)
@@ -47,6 +49,26 @@ def when_due(world: World, task: Task) -> int | None:
     if state is TaskState.CANCELING and task.cancel is not None:
         times.append(task.cancel.grace_at)
     return max(min(times), world.live.grace_until) if times else None
+
+
+def wait_on(world: World, task: Task, is_carrying: Callable[[int], bool], now: int) -> None:
+    """Wait on for an agent to be heard while a message is on its way to or from it. Spec TIME-4.
+
+    Args:
+        world: what is there.
+        task: the agent has its lease, or an offer of it.
+        is_carrying: tells whether a message is on its way on a connection.
+        now: the time.
+    """
+    agent = task.offer.agent if task.offer is not None else task.holder
+    connection = world.live.agents.get(agent) if agent is not None else None
+    if connection is not None and is_carrying(connection.id):
+        until = world.live.lease_until.get(task.id, 0)
+        world.live.lease_until[task.id] = max(until, now + task.durations.offer_ms)
+
+
+def _offer_until(world: World, task: Task, offer: Offer) -> int:
+    return max(offer.at + task.durations.offer_ms, world.live.lease_until.get(task.id, 0))
 
 
 def _patience(world: World, task: Task) -> list[tuple[int, str]]:
@@ -91,7 +113,7 @@ def due(world: World, task: Task, now: int) -> list[Record]:
     if state is TaskState.QUEUED and durations.queue_ms is not None and task.since + durations.queue_ms <= now:
         detail = f"no agent took {task.spec['skill']} within {durations.queue_ms} ms"
         return [Settled(now, task.id, "failed", "no_capable_agent", detail)]
-    if state is TaskState.OFFERED and task.offer is not None and task.offer.at + durations.offer_ms <= now:
+    if state is TaskState.OFFERED and task.offer is not None and _offer_until(world, task, task.offer) <= now:
         return withdraw(task, now, "unanswered")
     if (
         state is TaskState.REPORTED

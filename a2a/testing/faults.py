@@ -320,6 +320,10 @@ class _Line:
     def waiting(self) -> int:
         return self._transport.waiting
 
+    @property
+    def is_carrying(self) -> bool:
+        return self._transport.is_carrying
+
     def send(self, data: bytes) -> None:
         if not self._is_lost():
             self._to.pass_on(lambda: self._transport.send(data))

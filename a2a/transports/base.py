@@ -38,6 +38,10 @@ class Transport(Protocol):
     def waiting(self) -> int:
         """How many bytes of what was sent the peer has yet to take, as the bound of the outbox counts them."""
 
+    @property
+    def is_carrying(self) -> bool:
+        """Whether a message is on its way: a part of one came, or not all that was sent has been taken."""
+
     def when_drained(self, call: Callable[[], None]) -> None:
         """Have `call` called once, when next to nothing waits: little enough for what leaves a rest of the outbox free.
 

@@ -77,6 +77,11 @@ class Cutter:
         self._kept = self._needed = 0  # bytes of a frame that is not there whole
         self._has_given_up = False
 
+    @property
+    def is_amid(self) -> bool:
+        """Whether the last bytes ended in the middle of a frame."""
+        return self._kept > 0
+
     def cut(self, data: bytes) -> Iterator[Cut]:
         """Yield the frames that are there whole with these bytes; from a broken one on, all bytes as they come."""
         if self._pieces:

@@ -94,6 +94,10 @@ class _End:
     def waiting(self) -> int:
         return self._other._inbox_bytes
 
+    @property
+    def is_carrying(self) -> bool:
+        return False  # a message is there at once, and whole
+
     def when_drained(self, call: Callable[[], None]) -> None:
         self._when_drained = call
         self._other._deliver_soon()

@@ -200,6 +200,10 @@ class WebSocketConnection(asyncio.Protocol):
     def waiting(self) -> int:
         return self._queued + self._transport.get_write_buffer_size()
 
+    @property
+    def is_carrying(self) -> bool:
+        return self._is_amid or self.waiting > 0
+
     def when_drained(self, call: Callable[[], None]) -> None:
         self._when_drained = call
         if not self._is_writing_paused:
@@ -246,6 +250,10 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 protocol.receive_data(frame.raw)
                 self._take(protocol.events_received())
+
+    @property
+    def _is_amid(self) -> bool:
+        return self._cutter.is_amid or self._fragments is not None
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()

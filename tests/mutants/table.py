@@ -439,8 +439,8 @@ MUTANTS: tuple[Mutant, ...] = (
         more=(
             Edit(
                 TIMERS,
-                "    if state is TaskState.OFFERED and task.offer is not None and task.offer.at",
-                "    if False and task.offer.at",
+                "    if state is TaskState.OFFERED and task.offer is not None and _offer_until",
+                "    if False and _offer_until",
             ),
         ),
         caught_by=("offer",),

@@ -57,6 +57,7 @@ from a2a.protocol.messages import (
 from a2a.stores.base import Entry, Store
 from a2a.stores.reader import LedgerReader
 from a2a.testing import squad
+from a2a.transports import memory
 from tests.held_store import HeldStore
 from tests.ledger_file import change_entry
 from tests.raw_peer import HELLO, Peer, join, welcomed
@@ -539,6 +540,32 @@ async def test_a_coordinator_that_was_held_up_hears_who_is_alive_before_a_lease_
     await server.aclose()
     assert "Settled" in kinds
     assert "LeaseExpired" not in kinds
+
+
+async def test_no_lease_lapses_while_a_message_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    carries, looked = [True, True], anyio.Event()
+
+    def looking(_: Any) -> bool:
+        if len(carries) == 1:
+            looked.set()
+        return carries.pop() if carries else False
+
+    monkeypatch.setattr(memory._End, "is_carrying", property(looking))
+    server = Server(MemoryStore(), Policy(durations=Durations(heartbeat_ms=100, lease_ms=200, offer_ms=100)))
+    await server.open()
+    with anyio.fail_after(BOUND):
+        boss, worker = await join(server), await join(server)
+        for peer, hello in ((boss, HELLO), (worker, WORKER)):
+            peer.send(Frame("1", hello))
+            await peer.until("welcome")
+        boss.send(TASK)
+        offer = await worker.until("task.offer")
+        await looked.wait()
+        assert "LeaseExpired" not in [entry.kind for entry in server.store.read()]
+        while "LeaseExpired" not in [entry.kind for entry in server.store.read()]:
+            await anyio.lowlevel.checkpoint()
+        assert server.coordinator.ledger.tasks[offer.task].losses == 1
+        await server.aclose()
 
 
 async def test_timers_run_out_though_the_loop_is_late_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -416,14 +416,7 @@ ROWS: tuple[Wrong, ...] = (
         "keeps-an-offer-for-a-lease",
         COORDINATOR,
         "An offer that nobody accepts is withdrawn after the time of a lease.",
-        (
-            Edit(
-                TIMERS,
-                "times.append(task.offer.at + durations.offer_ms)",
-                "times.append(task.offer.at + durations.lease_ms)",
-            ),
-            Edit(TIMERS, "task.offer.at + durations.offer_ms <= now", "task.offer.at + durations.lease_ms <= now"),
-        ),
+        (Edit(TIMERS, "max(offer.at + task.durations.offer_ms", "max(offer.at + task.durations.lease_ms"),),
         broken=("OFFER-6",),
     ),
     Wrong(

@@ -235,6 +235,8 @@ class Town:
         self.needs: list[Need] = []
         """What was not looked up yet; `is_slow` leaves it so."""
         self.is_slow = False
+        self.carrying: set[int] = set()
+        """Connections on which a message is on its way."""
         self._count = 0
         self.coordinator = Coordinator(policy)
         self.coordinator.restore([from_bytes(*to_bytes(record)) for _, record in records], KEY, now)
@@ -380,10 +382,10 @@ class Town:
             if due is None or due > until:
                 break
             self.now = max(self.now, due)
-            self.coordinator.tick(self.now)
+            self.coordinator.tick(self.now, self.carrying.__contains__)
             self.flush()
         self.now = until
-        self.coordinator.tick(self.now)
+        self.coordinator.tick(self.now, self.carrying.__contains__)
         self.flush()
 
     def restart(self, *, after: int = 0, lost: int = 0) -> "Town":

@@ -6,6 +6,8 @@ from a2a.engine.policy import Durations
 from a2a.engine.records import (
     Archived,
     CancelRequested,
+    LeaseExpired,
+    OfferWithdrawn,
     Settled,
 )
 from a2a.engine.timers import due, when_due
@@ -297,3 +299,57 @@ def test_a_task_that_waits_over_a_restart_is_paused_when_the_time_to_come_back_i
     assert again.task(waiting).state == "queued"
     again.join("asker")
     assert again.task(waiting).holder == "w2"
+
+
+# Messages on their way ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_no_lease_runs_out_while_a_message_to_or_from_its_holder_is_on_its_way(make_town, has_begun):
+    town = make_town(durations=Durations(offer_ms=500, lease_ms=3_000))
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate("first")
+    offer = worker.offer()
+    if has_begun:
+        worker.beat(offer)
+    town.carrying = {worker.connection}
+    town.pass_time(60_000)
+    assert town.said(LeaseExpired) == []
+    town.carrying = set()
+    town.pass_time(500)
+    assert [record.reason for record in town.said(LeaseExpired)] == ["not heard in time"]
+
+
+def test_no_offer_is_withdrawn_while_a_message_to_or_from_its_agent_is_on_its_way(make_town):
+    town = make_town(durations=Durations(offer_ms=500, lease_ms=3_000))
+    _, _, other, offer = bring(town, "offered")
+    assert not offer.granted
+    town.carrying = {other.connection}
+    town.pass_time(60_000)
+    assert town.said(OfferWithdrawn) == []
+    town.carrying = set()
+    town.pass_time(500)
+    assert [record.reason for record in town.said(OfferWithdrawn)] == ["unanswered"]
+
+
+def test_what_is_on_its_way_elsewhere_keeps_no_lease(make_town):
+    town = make_town(durations=Durations(offer_ms=500, lease_ms=3_000))
+    boss, worker, other = town.join("boss"), town.worker("w1"), town.worker("w2", "hum")
+    boss.delegate("first")
+    offer = worker.offer()
+    town.carrying = {boss.connection, other.connection}
+    town.pass_time(500)
+    assert [record.fence for record in town.said(LeaseExpired)] == [offer.fence]
+
+
+def test_an_offer_is_waited_for_no_longer_than_its_time_where_the_lease_before_ran_longer(make_town):
+    town = make_town(durations=Durations(offer_ms=500, lease_ms=60_000, attempt_ms=1_000, cancel_ms=100))
+    boss, worker = town.join("boss"), town.worker("w1")
+    boss.delegate("first")
+    worker.beat(worker.offer())
+    town.worker("w2")
+    town.pass_time(1_100)
+    [expired] = town.said(LeaseExpired)
+    assert expired.reason == "attempt"
+    town.pass_time(500)
+    assert [record.reason for record in town.said(OfferWithdrawn)] == ["unanswered"]

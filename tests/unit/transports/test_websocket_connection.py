@@ -13,10 +13,20 @@ import pytest
 from a2a.transports import websocket_connection
 from a2a.transports.websocket import connect
 from a2a.transports.websocket_connection import JSON, LARGE_BYTES, MSGPACK, _pauses_after_lines, write_out
+from tests.unit.transports.conftest import WAIT
 
 KNOWN_TO_EACH_VERSION = {
     *("close_expected", "close_rcvd", "close_rcvd_then_sent", "close_sent", "data_to_send", "events_received"),
-    *("receive_data", "receive_eof", "send_binary", "send_close", "send_ping", "send_text", "side", "state"),
+    *(
+        "receive_data",
+        "receive_eof",
+        "send_binary",
+        "send_close",
+        "send_ping",
+        "send_text",
+        "side",
+        "state",
+    ),
     *("subprotocol", "writes"),
 }
 """What a protocol of websockets has from 15 on; other names for its state came and went."""
@@ -220,6 +230,33 @@ async def test_a_peer_is_not_thought_dead_while_nobody_listens_to_it(listening, 
         recorder.transport.resume_reading()
         assert await peer.read_frame() == (FIN | PING, b"")
         assert recorder.reasons == []
+
+
+async def test_a_connection_carries_a_message_until_its_last_fragment(listening, raw_websocket):
+    async with listening() as listener, raw_websocket(listener) as (peer, recorder):
+        await peer.write_frame(BINARY, b"a")
+        await peer.write_frame(FIN | PING, b"one")
+        assert await peer.read_frame() == (FIN | PONG, b"one")
+        assert recorder.transport.is_carrying
+        await peer.write_frame(FIN | CONTINUATION, b"b")
+        await recorder.until_received(1)
+        assert not recorder.transport.is_carrying
+
+
+async def test_a_connection_carries_what_its_peer_has_yet_to_take(listening, raw_websocket):
+    async with (
+        listening() as listener,
+        raw_websocket(listener, SO_RCVBUF=4096) as (peer, recorder),
+    ):
+        assert not recorder.transport.is_carrying
+        drained = asyncio.Event()
+        recorder.transport.send(bytes(4 * 1024 * 1024))
+        recorder.transport.when_drained(drained.set)
+        assert recorder.transport.is_carrying
+        await peer.read_exactly(10 + 4 * 1024 * 1024)
+        async with asyncio.timeout(WAIT):
+            await drained.wait()
+        assert not recorder.transport.is_carrying
 
 
 async def test_a_peer_that_reads_nothing_is_dropped_by_the_write_deadline(listening, raw_websocket):
