@@ -98,6 +98,7 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_arriving_since",
         "_cutter",
         "_drained",
         "_fragments",
@@ -165,6 +166,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._write_timer: asyncio.TimerHandle | None = None  # armed only while asyncio holds unsent bytes
 
         self._received_at = self._loop.time()
+        self._arriving_since = 0.0  # when the message of which a part is here began, or when the peer was last told so
         self._pinged_at = 0.0  # the ping not yet answered; answered by any byte received later
         self._ping_interval = settings.ping_interval
         self._looks_at = self._received_at + self._ping_interval  # not the timer's: uvloop has none for what is due now
@@ -250,10 +252,23 @@ class WebSocketConnection(asyncio.Protocol):
             else:
                 protocol.receive_data(frame.raw)
                 self._take(protocol.events_received())
+        if self._is_amid:
+            self._tell_alive()
+        else:
+            self._arriving_since = 0.0
 
     @property
     def _is_amid(self) -> bool:
         return self._cutter.is_amid or self._fragments is not None
+
+    def _tell_alive(self) -> None:
+        """Have a peer whose message takes long know that somebody is here: its own ping waits behind that message."""
+        if not self._arriving_since:
+            self._arriving_since = self._received_at
+        elif self._is_open and self._received_at - self._arriving_since >= self._settings.ping_timeout / 2:
+            self._arriving_since = self._received_at
+            self._protocol.send_pong(b"")
+            self._queue(0)
 
     def eof_received(self) -> None:
         self._protocol.receive_eof()

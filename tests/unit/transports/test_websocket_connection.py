@@ -23,6 +23,7 @@ KNOWN_TO_EACH_VERSION = {
         "send_binary",
         "send_close",
         "send_ping",
+        "send_pong",
         "send_text",
         "side",
         "state",
@@ -232,15 +233,55 @@ async def test_a_peer_is_not_thought_dead_while_nobody_listens_to_it(listening, 
         assert recorder.reasons == []
 
 
-async def test_a_connection_carries_a_message_until_its_last_fragment(listening, raw_websocket):
-    async with listening() as listener, raw_websocket(listener) as (peer, recorder):
-        await peer.write_frame(BINARY, b"a")
-        await peer.write_frame(FIN | PING, b"one")
-        assert await peer.read_frame() == (FIN | PONG, b"one")
+@pytest.mark.parametrize("is_fragment", [False, True])
+async def test_who_sends_a_long_message_is_told_meanwhile_that_somebody_is_here(listening, raw_websocket, is_fragment):
+    async with (
+        listening(ping_timeout=0.05) as listener,
+        raw_websocket(listener) as (peer, recorder),
+    ):
+        if is_fragment:
+            await peer.write_frame(BINARY, b"x")
+        else:
+            await peer.write(bytes([FIN | BINARY, 0x80 | 127]) + struct.pack("!Q", 10_000) + bytes(4))
+        told = asyncio.ensure_future(peer.read_frame())
+        while not told.done():
+            await (peer.write_frame(CONTINUATION, b"x") if is_fragment else peer.write(b"x"))
+            await asyncio.sleep(0.005)  # the pace at which the message comes
+        assert told.result() == (FIN | PONG, b"")
         assert recorder.transport.is_carrying
-        await peer.write_frame(FIN | CONTINUATION, b"b")
-        await recorder.until_received(1)
-        assert not recorder.transport.is_carrying
+
+
+async def test_nobody_is_told_while_a_message_has_just_begun(listening, raw_websocket):
+    async with (
+        listening(ping_interval=0.6, ping_timeout=1.0) as listener,
+        raw_websocket(listener) as (peer, recorder),
+    ):
+        for count in (1, 2):
+            await peer.write_frame(BINARY, b"a")
+            for said in (b"one", b"two", b"three"):
+                await peer.write_frame(FIN | PING, said)
+                assert await peer.read_frame() == (FIN | PONG, said)
+            assert recorder.transport.is_carrying
+            await peer.write_frame(FIN | CONTINUATION, b"b")
+            await recorder.until_received(count)
+            assert not recorder.transport.is_carrying
+            if count == 1:
+                assert await peer.read_frame() == (FIN | PING, b""), "longer than a message may take was silence"
+
+
+async def test_nobody_is_told_whose_connection_closes_in_the_middle_of_a_message(listening, raw_websocket):
+    async with (
+        listening(ping_timeout=0.02) as listener,
+        raw_websocket(listener) as (peer, recorder),
+    ):
+        await peer.write_frame(BINARY, b"a")
+        recorder.transport.close()
+        for _ in range(10):
+            await peer.write_frame(CONTINUATION, b"b")
+            await asyncio.sleep(0.005)  # the pace at which the message comes
+        assert await peer.read_close() == 1000
+        await peer.write_frame(FIN | CLOSE, struct.pack("!H", 1000))
+        assert (await recorder.until_closed()).startswith("closed here: 1000")
 
 
 async def test_a_connection_carries_what_its_peer_has_yet_to_take(listening, raw_websocket):
