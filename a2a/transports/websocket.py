@@ -39,6 +39,10 @@ logger = logging.getLogger("a2a.transport")
 HANDSHAKE_MAX_BYTES = 8 * 1024
 """A whole upgrade request; the usual bound of HTTP servers for one line of it. websockets alone would take 1 MiB."""
 
+HEALTH_PATH = "/healthz"
+"""Where a plain request is answered with 200 as long as connections are taken; load balancers and supervisors ask for
+it. They call the listener by whatever name they like, and learn nothing else."""
+
 _NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
 """What OpenSSL's verification says of a certificate that leads to none that is trusted."""
 _OVER, _NOT_YET = 10, 9
@@ -321,6 +325,9 @@ class _ServerHandshake(asyncio.Protocol):
 
     def _answer(self, request: Request, rest: bytes) -> None:
         listener, protocol = self._listener, self._protocol
+        if request.path == HEALTH_PATH and not request.headers.get_all("Upgrade"):
+            self._respond(HTTPStatus.OK, "ok")
+            return
         local = self._transport.get_extra_info("sockname")
         refusal = listener._refusal(request, local[0] if local else "")
         if refusal is not None:
@@ -350,6 +357,9 @@ class _ServerHandshake(asyncio.Protocol):
         if self._is_answered:
             return
         logger.info("refused a connection: HTTP %d: %s", status, text)
+        self._respond(status, text)
+
+    def _respond(self, status: HTTPStatus, text: str) -> None:
         response = self._protocol.reject(status, f"{text}\n")
         if status is HTTPStatus.UPGRADE_REQUIRED:
             response.headers["Upgrade"] = "websocket"

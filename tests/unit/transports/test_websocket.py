@@ -68,6 +68,29 @@ async def test_an_upgrade_that_is_not_allowed_is_answered_with_the_reason(
         assert listener.recorders == []
 
 
+@pytest.mark.parametrize("host", ["10.1.2.3", "evil.example"])
+async def test_whoever_asks_is_told_that_connections_are_taken(listening, raw_peer, host, caplog):
+    caplog.set_level("INFO")
+    async with listening() as listener, raw_peer(listener) as peer:
+        await peer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head, _, body = (await peer.read_to_end()).partition("\r\n\r\n")
+        assert (head.splitlines()[0], body) == ("HTTP/1.1 200 OK", "ok\n")
+        assert listener.recorders == []
+    assert "refused" not in caplog.text, "it is asked every second"
+
+
+async def test_where_no_more_connections_are_taken_that_is_the_answer(listening, raw_peer):
+    async with listening(connections_max=1) as listener, raw_peer(listener), raw_peer(listener) as peer:
+        await peer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await peer.read_head()).startswith("HTTP/1.1 503 ")
+
+
+async def test_a_path_changes_nothing_for_an_upgrade(listening, upgrade, raw_peer):
+    async with listening() as listener, raw_peer(listener) as peer:
+        await peer.write(upgrade().replace(b"GET / ", b"GET /healthz "))
+        assert (await peer.read_head()).startswith("HTTP/1.1 101 ")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
