@@ -51,6 +51,7 @@ _FOR_ANOTHER = frozenset({62, 64})
 """What it says of one for another name, or another address."""
 _ENCODINGS = re.compile(r"\ba2a\.coord\+[a-z0-9]+")
 """The names of encodings in what a coordinator says."""
+_LOST_UPGRADE = "a proxy on the way has to pass the headers Upgrade and Connection on"
 _BLANK_LINE = b"\r\n\r\n"
 
 BACKLOG = 1024
@@ -215,7 +216,9 @@ async def connect(
             is_done = True
             return connection
     except TimeoutError as exc:
-        stage = "no answer to the handshake" if handshake.is_connected else "no TCP connection"
+        stage = "no TCP connection" if context is None else "no TCP connection, or no answer in TLS"
+        if handshake.is_connected:
+            stage = "no answer to the handshake"
         raise ConnectError(f"{url} timed out after {settings.handshake_deadline:g} s: {stage}") from exc
     except socket.gaierror as exc:
         raise ConnectError(f"the name {uri.host} is not known: {exc.strerror}") from exc
@@ -511,9 +514,10 @@ def _is_refusal(exc: Exception) -> bool:
 def _explain(exc: Exception) -> str:
     """What went wrong with a handshake, to follow the URL in a sentence."""
     if isinstance(exc, InvalidStatus):
-        return (
-            f"refused the connection with HTTP {exc.response.status_code}: {_body(exc) or exc.response.reason_phrase}"
-        )
+        status = exc.response.status_code
+        # An upgrade was asked for: where none came, it was lost on the way.
+        hint = f"; {_LOST_UPGRADE}" if status == HTTPStatus.UPGRADE_REQUIRED else ""
+        return f"refused the connection with HTTP {status}: {_body(exc) or exc.response.reason_phrase}{hint}"
     cause = f" ({exc.__cause__})" if exc.__cause__ else ""
     return f"did not answer as a coordinator does: {exc}{cause}"
 

@@ -487,6 +487,10 @@ async def plain_server(answer):
     [
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nno a2a", "refused the connection with HTTP 404: no a2a"),
         (b"HTTP/1.1 404 Not Found\r\n\r\nno length", "refused the connection with HTTP 404: no length"),
+        (
+            b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 5\r\n\r\nWell.",
+            "refused the connection with HTTP 426: Well.; a proxy on the way has to pass the headers Upgrade and",
+        ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "refused the connection with HTTP 200: OK"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "did not answer as a coordinator does"),
         (
@@ -513,6 +517,13 @@ async def test_a_server_that_does_not_answer_is_given_up_and_left(make_recorder)
             await connect(url, make_recorder(), WebSocketSettings(handshake_deadline=0.05))
         async with asyncio.timeout(WAIT):
             await ended.get()
+
+
+async def test_a_server_that_says_nothing_in_tls_is_given_up(make_recorder):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"wss://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ConnectError, match=r"timed out after 0\.05 s: no TCP connection, or no answer in TLS"):
+            await connect(url, make_recorder(), WebSocketSettings(handshake_deadline=0.05))
 
 
 async def test_a_cancelled_connect_leaves_no_connection(make_recorder):
