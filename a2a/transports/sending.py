@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ..errors import ErrorCode
 from ..protocol.codec import UNENCODABLE, Encoding, Frame, encode, without_form
+from ..protocol.messages import Message, TaskFound
 from .base import Transport
 
 __all__ = [
@@ -65,8 +66,7 @@ def send_frames(
     batch: list[Frame] = []
     size = 0
     for frame in frames:
-        payload = getattr(frame.message, "payload", None)
-        weight = len(payload) if payload else 0
+        weight = _weight(frame.message)
         if batch and (len(batch) >= together or size + weight > BYTES_PER_MESSAGE):
             sent = _send(transport, batch, encoding, message_max, unsendable, has_room)
             done += sent
@@ -78,6 +78,16 @@ def send_frames(
     if batch:
         done += _send(transport, batch, encoding, message_max, unsendable, has_room)
     return done
+
+
+def _weight(message: Message | None) -> int:
+    """Return about how many bytes a frame has, where they may be many."""
+    payload = getattr(message, "payload", None)
+    weight = len(payload) if payload else 0
+    if isinstance(message, TaskFound):
+        weight += len(message.input or b"")
+        weight += sum(len(chunk) for artifact in message.artifacts for chunk in artifact["chunks"])
+    return weight
 
 
 def _send(

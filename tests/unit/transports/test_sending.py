@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from a2a.protocol.codec import MSGPACK, Decoder, Frame
-from a2a.protocol.messages import Ping, TaskArtifact
+from a2a.protocol.messages import Ping, TaskArtifact, TaskFound
 from a2a.transports.sending import BYTES_PER_MESSAGE, FRAMES_PER_MESSAGE, send_frames
 
 
@@ -52,6 +52,15 @@ def test_no_more_payload_shares_a_message_than_its_bound(octets, together):
     send_frames(sent, [frame(chunk) for chunk in chunks], MSGPACK)
     assert [len(message) for message in sent.messages] == together
     assert [chunk.chunk_no for message in sent.messages for chunk in message] == list(range(len(octets)))
+
+
+@pytest.mark.parametrize("where", ["input", "artifacts"])
+def test_what_is_found_of_tasks_shares_no_message_beyond_its_bound(where):
+    content = b'"' + b"x" * (BYTES_PER_MESSAGE // 2 - 2) + b'"'
+    fields = {"input": content} if where == "input" else {"artifacts": [{"chunks": [content[:2], content[2:]]}]}
+    sent = Sent()
+    send_frames(sent, [frame(TaskFound("t", number, {}, **fields)) for number in range(4)], MSGPACK)
+    assert [[found.generation for found in message] for message in sent.messages] == [[0, 1], [2, 3]]
 
 
 def test_what_finds_no_room_stays_with_all_behind_it():
