@@ -267,7 +267,8 @@ class Coordinator:
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._commit_all(self._delivery.receipt(gone, now))
             del self.live.agents[gone.agent]
-            self.queues.slots.moved(gone.agent)
+            if gone.agent in self.ledger.agents:  # others have no slots, and there may be any number of them
+                self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
             self._tell(agent_told(self.world, gone.agent, "left", now))
             self._commit_all(self._delivery.forgotten(gone.agent, now))
@@ -600,7 +601,7 @@ class Coordinator:
 
     def _is_forgotten(self, record: AgentForgotten) -> None:
         agent = record.agent
-        self.queues.slots.moved(agent)
+        self.queues.slots.forget(agent, self.ledger)
         self._delivery.expect_no_more(agent)
 
     def _is_unbound(self, record: PrincipalUnbound) -> None:

@@ -98,8 +98,16 @@ class FreeSlots:
         self._moved: dict[str, None] = {}
 
     def moved(self, agent: str) -> None:
-        """Note that an agent may take more than before, or less, or something else."""
+        """Note that an agent with a card may take more than before, or less, or something else."""
         self._moved[agent] = None
+
+    def forget(self, agent: str, ledger: Ledger) -> None:
+        """Leave out an agent that was forgotten, at once: when somebody asks next, thousands may have been."""
+        self._moved.pop(agent, None)
+        entry, skills = self._known.pop(agent, (None, []))
+        if entry is not None:
+            for skill in skills:
+                self._left(entry, skill, ledger)
 
     def pool(
         self, skill: str, key: bytes, wanted: tuple[dict[str, Any], ...], ledger: Ledger, live: Live
@@ -131,8 +139,7 @@ class FreeSlots:
         for agent_id in self._moved:
             agent = ledger.agents.get(agent_id)
             if agent is None:
-                self._forget(agent_id, ledger)
-                continue
+                continue  # without a card it has no slots
             entry, before = self._entry(agent)
             for skill in before:
                 if skill not in agent.skills:
@@ -142,13 +149,6 @@ class FreeSlots:
                 for pool in self._pools.get(skill, {}).values():
                     pool.place(entry, share_in_use(agent, skill, pool.wanted, ledger, live))
         self._moved.clear()
-
-    def _forget(self, agent: str, ledger: Ledger) -> None:
-        """An agent has no card any more, or never had one."""
-        entry, skills = self._known.pop(agent, (None, []))
-        if entry is not None:
-            for skill in skills:
-                self._left(entry, skill, ledger)
 
     def _left(self, entry: _Entry, skill: str, ledger: Ledger) -> None:
         """An agent's card has not this skill any more."""

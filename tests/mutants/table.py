@@ -565,8 +565,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "gone-agent-keeps-its-place",
         "An agent that has gone is still asked.",
         COORDINATOR,
-        "            self.queues.slots.moved(gone.agent)\n",
-        "",
+        "                self.queues.slots.moved(gone.agent)\n",
+        "                pass\n",
         caught_by=("I16",),
     ),
     Mutant(

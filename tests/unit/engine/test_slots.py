@@ -9,7 +9,7 @@ import pytest
 
 from a2a.engine.ledger import Ledger
 from a2a.engine.live import Connection, Live
-from a2a.engine.records import AgentRegistered
+from a2a.engine.records import AgentForgotten, AgentRegistered
 from a2a.engine.slots import _POOLS_MAX, FreeSlots, Pool, _point, choose_tied, share_in_use
 
 
@@ -76,6 +76,31 @@ def test_an_agent_that_lost_a_skill_others_have_leaves_its_pool(world: tuple[Led
     come(world, "a", "t")
     slots.moved("a")
     assert shares(world, slots, "s") == {"b": 0}
+
+
+def test_nothing_is_kept_of_an_agent_that_was_forgotten_though_nobody_asks(world: tuple[Ledger, Live]) -> None:
+    slots = FreeSlots()
+    for name in ("a", "b"):
+        come(world, name, "s")
+    assert shares(world, slots, "s") == {"a": 0, "b": 0}
+    slots.moved("a")
+    world[0].apply(AgentForgotten(1, "a"))
+    slots.forget("a", world[0])
+    assert (list(slots._known), slots._moved, slots._pools["s"][repr({}).encode()].share_of) == (["b"], {}, {"b": 0})
+    world[0].apply(AgentForgotten(1, "b"))
+    slots.forget("b", world[0])
+    slots.forget("never", world[0])
+    slots.moved("never")
+    assert shares(world, slots, "s") is None
+    assert (slots._known, slots._pools) == ({}, {}), "nobody has the skill any more"
+
+
+def test_clients_that_come_and_go_are_not_noted(town) -> None:
+    worker = town.worker("w1")
+    for number in range(3):
+        town.join(f"client#{number}").drop()
+    worker.drop()
+    assert list(town.coordinator.queues.slots._moved) == ["w1"]
 
 
 @pytest.mark.parametrize("status, quarantined", [("draining", False), ("ready", True)])
