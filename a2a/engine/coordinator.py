@@ -602,6 +602,7 @@ class Coordinator:
     def _is_forgotten(self, record: AgentForgotten) -> None:
         agent = record.agent
         self.queues.slots.forget(agent, self.ledger)
+        self.live.schema_hashes.forget(agent)
         self._delivery.expect_no_more(agent)
 
     def _is_unbound(self, record: PrincipalUnbound) -> None:

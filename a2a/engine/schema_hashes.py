@@ -32,3 +32,7 @@ class SchemaHashes:
             schema = agent.skills[skill].get("inputSchema")
             hashes[skill] = None if schema is None else content_hash(schema, b"")
         return hashes[skill]
+
+    def forget(self, agent: str) -> None:
+        """Leave out the card of an agent that was forgotten."""
+        self._known.pop(agent, None)

@@ -49,3 +49,13 @@ def test_a_new_card_has_the_hashes_of_its_own_schemas(town, boss, make_card):
     assert names(boss.say(find(SCHEMA))) == []
     assert names(boss.say(find(OTHER))) == ["w1"]
     assert [notice.change for notice in boss.notices] == ["left"]
+
+
+def test_nothing_is_kept_of_an_agent_that_was_forgotten(town, boss, hashed):
+    for name in ("w1", "w2"):
+        town.worker(name, {"id": "a", "inputSchema": SCHEMA}).drop()
+    town.pass_time(town.policy.keep_agents_ms - 1)
+    town.worker("w2", {"id": "a", "inputSchema": SCHEMA})
+    assert names(boss.say(find(SCHEMA))) == ["w1", "w2"]
+    town.pass_time(1)
+    assert names(boss.say(find(SCHEMA))) == list(town.coordinator.live.schema_hashes._known) == ["w2"]
