@@ -584,6 +584,8 @@ class Coordinator:
         if task.is_terminal:
             live.lease_until.pop(record.task, None)
             live.progress.pop(record.task, None)
+            if live.away_since and task.principal not in self.ledger.attached:
+                live.away_since.pop(task.principal, None)  # it may have been here for that task only
             self._leaving.add_task(task, record.at)
         if not _goes_on(record):
             live.spending.forget(record.task)

@@ -229,6 +229,18 @@ def test_a_task_goes_on_without_its_delegator_unless_it_says_otherwise(town, wor
     assert town.coordinator.live.away_since == {}
 
 
+def test_a_principal_that_is_away_is_noted_for_as_long_as_tasks_depend_on_it(town):
+    asker = town.join("asker")
+    for key, loss_ms in (("1", 1_000), ("2", 2_000)):
+        asker.delegate(key, skill="rare", on_delegator_loss="cancel", loss_ms=loss_ms)
+    asker.drop()
+    left = town.now
+    town.pass_time(1_500)
+    assert (town.coordinator.live.away_since, len(town.ledger.open_tasks)) == ({"asker": left}, 1)
+    town.pass_time(500)
+    assert (town.coordinator.live.away_since, len(town.ledger.open_tasks)) == ({}, 0)
+
+
 def test_a_paused_task_is_offered_to_nobody_until_its_delegator_is_back(town, worker, errand):
     asker, offer = errand("pause")
     asker.drop()
