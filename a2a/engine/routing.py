@@ -103,8 +103,11 @@ class Queues:
         skill = task.spec["skill"]
         key = canonical(wanted) if wanted else b""
         self._change(skill).buckets[key] = None
-        if self._waiting.get(task.id) == (skill, key):
+        before = self._waiting.get(task.id)
+        if before == (skill, key):
             return
+        if before is not None:
+            self._change(before[0]).buckets[before[1]] = None  # nobody may ever look at what nothing waits in
         self._waiting[task.id] = (skill, key)
         buckets = self._skills.setdefault(skill, _Skill())
         bucket = buckets.buckets.get(key)

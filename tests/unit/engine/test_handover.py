@@ -87,6 +87,7 @@ def test_a_task_that_nobody_comes_for_is_anybodys_again(town, worker, offer):
     town.pass_time(3_000)
     assert town.said(HandoffLapsed) == [HandoffLapsed(town.now, offer.task)]
     assert town.task(offer.task).holder == "w1"
+    assert town.coordinator.queues._skills == {}, "nothing is kept for whom it was handed to"
 
 
 def test_a_task_is_not_handed_on_to_nobody(town, worker, offer):
