@@ -266,7 +266,7 @@ class Coordinator:
         leave_calls(self.live, gone)
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._commit_all(self._delivery.receipt(gone, now))
-            del self.live.agents[gone.agent]
+            self.live.left(gone.agent)
             if gone.agent in self.ledger.agents:  # others have no slots, and there may be any number of them
                 self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
@@ -835,7 +835,7 @@ class Coordinator:
         """Note that a process has gone, and what depends on its principal where it was the last one."""
         principal = principal_of(agent)
         attached = self.ledger.attached.get(principal)
-        if attached is None or any(principal_of(other) == principal for other in self.live.agents):
+        if attached is None or principal in self.live.present:
             return
         self.live.away_since[principal] = now
         self.ledger.touched.update(attached)
@@ -912,7 +912,7 @@ class Coordinator:
             leave_watches(self.live, older)
             leave_contexts(self.live, older)
             leave_calls(self.live, older)
-        self.live.agents[sender.agent] = sender
+        self.live.came(sender.agent, sender)
         self.live.released.pop(sender.agent, None)
 
     def _arrived(self, sender: Connection, now: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.messages import AgentFilter
+from ..protocol.types import principal_of
 from .artifact_hashes import ArtifactHashes
 from .ledger import Ledger
 from .names import NameIndex
@@ -189,7 +190,9 @@ class Live:
 
     connections: dict[int, Connection] = field(default_factory=dict)
     agents: dict[str, Connection] = field(default_factory=dict)
-    """Agent to the connection it speaks on."""
+    """Agent to the connection it speaks on. `came` and `left` change it."""
+    present: dict[str, int] = field(default_factory=dict)
+    """Principal to how many processes of it are there."""
     lease_until: dict[str, int] = field(default_factory=dict)
     """Task to the end of its running lease, or of its offer."""
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -231,6 +234,21 @@ class Live:
     restored_lsn: int = 0
     """The newest record this process found in the store."""
     durability: str = "memory"
+
+    def came(self, agent: str, connection: Connection) -> None:
+        """Note on which connection an agent speaks from now on."""
+        if agent not in self.agents:
+            principal = principal_of(agent)
+            self.present[principal] = self.present.get(principal, 0) + 1
+        self.agents[agent] = connection
+
+    def left(self, agent: str) -> None:
+        """Note that an agent is there no longer."""
+        del self.agents[agent]
+        principal = principal_of(agent)
+        self.present[principal] -= 1
+        if not self.present[principal]:
+            del self.present[principal]
 
     def free_credit(self, agent: str, ledger: Ledger) -> int:
         """Return how many more attempts the agent takes; 0 where it is away."""

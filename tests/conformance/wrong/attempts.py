@@ -570,7 +570,7 @@ ROWS: tuple[Wrong, ...] = (
         "A delegator has gone when one of its processes has.",
         one(
             STEPS,
-            "        if attached is None or any(principal_of(other) == principal for other in self.live.agents):\n",
+            "        if attached is None or principal in self.live.present:\n",
             "        if attached is None:\n",
         ),
         broken=("TASK-12",),

@@ -30,6 +30,17 @@ def test_what_an_agent_holds_is_taken_from_its_credit(town):
     assert live.free_credit("w1", ledger) == 0
 
 
+def test_a_principal_is_there_while_a_process_of_it_is(town):
+    live = town.coordinator.live
+    first, second = town.join("p#1"), town.join("p#2")
+    again = town.join("p#1")
+    assert (first.closed, live.present) == ("taken over", {"p": 2})
+    second.drop()
+    assert live.present == {"p": 1}
+    again.drop()
+    assert live.present == {}
+
+
 def test_a_line_keeps_those_alike_in_order_and_finds_them_as_one():
     tasks = {number: SimpleNamespace(id=f"t-{number}") for number in range(4)}
     repo, all_of_it = {"repo": "x"}, {"repo/**": "s"}
