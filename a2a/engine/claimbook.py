@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .agenda import Agenda
 from .names import NameIndex
 from .records import Claimed, ClaimEnded, ClaimRecalled, ClaimRenewed, ClaimRequested, Offered, Record
 
@@ -97,6 +98,39 @@ class Numbers:
     ended: dict[int, Claim] = field(default_factory=dict)
 
 
+class _Idle:
+    """Which owners of numbers have no claim, whoever claimed longest ago first: they may be many among more that do.
+
+    It follows from the book, and is never stored.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}
+        """Owner to its place in the order in which they claimed last."""
+        self._idle = Agenda[str]()
+
+    def claimed(self, owner: str, place: int) -> None:
+        """Note that an owner, which has a claim, is the last to have used a number."""
+        self._places[owner] = place
+
+    def begins(self, owner: str) -> None:
+        """Note that an owner has no claim any more."""
+        self._idle.set(owner, self._places.get(owner), 0)
+
+    def ends(self, owner: str) -> None:
+        """Note that an owner has a claim."""
+        self._idle.set(owner, None, 0)
+
+    def forget(self, owner: str) -> None:
+        """Note that an owner has no numbers any more."""
+        self._places.pop(owner, None)
+        self.ends(owner)
+
+    def take(self, place: int) -> str | None:
+        """Return the one that claimed longest ago, before a place, and leave it out; None where there is none."""
+        return self._idle.pop(place)
+
+
 @dataclass(slots=True)
 class ClaimBook:
     """The claims that wait or are held."""
@@ -108,7 +142,8 @@ class ClaimBook:
     held: NameIndex = field(default_factory=NameIndex)
     waiting: NameIndex = field(default_factory=NameIndex)
     numbers: dict[str, Numbers] = field(default_factory=dict)
-    """Owner to the claim numbers it has used."""
+    """Owner to the claim numbers it has used; whoever claimed last is the last."""
+    _idle: _Idle = field(default_factory=_Idle, compare=False)
 
     def find(self, owner: str, under: str, claim_no: int) -> Claim | None:
         """Return the claim with this number, also when it has ended not long ago."""
@@ -127,6 +162,7 @@ class ClaimBook:
     def forget(self, owner: str) -> None:
         """Drop the numbers of an owner that is gone for good."""
         self.numbers.pop(owner, None)
+        self._idle.forget(owner)
 
     @classmethod
     def of(cls, claims: list[Claim], owners: dict[str, list[int]], numbers: dict[str, Numbers]) -> ClaimBook:
@@ -137,6 +173,10 @@ class ClaimBook:
         book.by_fence = {claim.fence: claim for claim in held}
         for claim in claims:
             (book.held if claim.fence else book.waiting).add(claim.id, claim.names)
+        for place, owner in enumerate(numbers, -len(numbers)):
+            book._idle.claimed(owner, place)
+            if owner not in owners:
+                book._idle.begins(owner)
         return book
 
     def waits_of(self, owner: str) -> list[Claim]:
@@ -146,6 +186,7 @@ class ClaimBook:
     def _enter(self, claim: Claim) -> None:
         self.claims[claim.id] = claim
         self.by_owner.setdefault(claim.owner, {})[claim.id] = claim
+        self._idle.ends(claim.owner)
 
     def _number(self, claim: Claim) -> None:
         numbers = self.numbers.pop(claim.owner, None)
@@ -153,10 +194,11 @@ class ClaimBook:
             numbers = Numbers(claim.under)
         numbers.newest = claim.claim_no
         self.numbers[claim.owner] = numbers
+        self._idle.claimed(claim.owner, claim.id)
         if len(self.numbers) > _OWNERS_KEPT:
-            idle = next((owner for owner in self.numbers if owner not in self.by_owner), None)
+            idle = self._idle.take(claim.id)
             if idle is not None:
-                del self.numbers[idle]
+                self.forget(idle)
 
     def _leave(self, claim: Claim) -> None:
         del self.claims[claim.id]
@@ -164,6 +206,7 @@ class ClaimBook:
         del mine[claim.id]
         if not mine:
             del self.by_owner[claim.owner]
+            self._idle.begins(claim.owner)
         if claim.fence:
             del self.by_fence[claim.fence]
             self.held.remove(claim.id, claim.names)

@@ -78,6 +78,23 @@ def test_numbers_of_those_that_claimed_long_ago_are_forgotten(ledger, monkeypatc
     assert held in ledger.claims.claims
 
 
+def test_of_those_that_have_no_claim_whoever_claimed_longest_ago_is_forgotten_first(ledger, monkeypatch):
+    monkeypatch.setattr(claimbook, "_OWNERS_KEPT", 3)
+    ended = {agent: request(ledger, agent=agent, **{agent: "x"}) for agent in ("one", "two", "three")}
+    for agent in ("three", "one", "two"):
+        ledger.apply(ClaimEnded(30, ended[agent], "released"))
+    request(ledger, 2, agent="one", again="x")
+    book = ledger.claims
+    ledger.claims = ClaimBook.of(
+        list(book.claims.values()), {owner: list(mine) for owner, mine in book.by_owner.items()}, book.numbers
+    )
+    left = []
+    for agent in ("four", "five", "six"):
+        request(ledger, agent=agent, **{agent: "x"})
+        left.append([owner.removeprefix("agent:") for owner in ledger.claims.numbers])
+    assert left == [["three", "one", "four"], ["one", "four", "five"], ["one", "four", "five", "six"]]
+
+
 def test_a_book_is_built_again_from_what_a_snapshot_keeps(ledger):
     first, second = request(ledger, agent="one"), request(ledger, agent="two", **{"a/**": "s", "b": "x"})
     third = request(ledger, 2, agent="one", c="x")
