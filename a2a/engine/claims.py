@@ -515,10 +515,10 @@ def leave_line(world: World, task: Task) -> None:
 
 def look_at_line(world: World, agent: str) -> None:
     """Have the tasks that this agent might have taken looked at again: those that nobody else would take leave."""
-    known = world.ledger.agents.get(agent)
-    for task in world.live.line.tasks.values():
-        if known is not None and task.spec["skill"] in known.skills:
-            world.live.line.called[task.id] = task
+    known, line = world.ledger.agents.get(agent), world.live.line
+    for skill in known.skills if known is not None and line.tasks else ():
+        for task in line.by_skill.get(skill, {}).values():
+            line.called[task.id] = task
             world.queues.add(task)
 
 

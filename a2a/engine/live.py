@@ -137,6 +137,7 @@ class Line:
     """Those that are looked at again in this pass: one that no agent would take now loses its place."""
     holders: dict[str, Task] = field(default_factory=dict)
     """Those that had claims when they joined, of an attempt that has lapsed; in line they get no others."""
+    by_skill: dict[str, dict[str, Task]] = field(default_factory=dict)
     _standings: dict[str, Standing] = field(default_factory=dict)
     _alike: dict[tuple[tuple[str, str], ...], Alike] = field(default_factory=dict)
     """By their resources."""
@@ -149,6 +150,7 @@ class Line:
         if has_claims:
             self.holders[task.id] = task
         self.tasks[task.id], self.names[task.id], self._standings[task.id] = task, names, standing
+        self.by_skill.setdefault(task.spec["skill"], {})[task.id] = task
         key = tuple(names.items())
         alike = self._alike.get(key)
         if alike is None:
@@ -164,6 +166,10 @@ class Line:
         if self.tasks.pop(task.id, None) is None:
             return None
         self.holders.pop(task.id, None)
+        others = self.by_skill[task.spec["skill"]]
+        del others[task.id]
+        if not others:
+            del self.by_skill[task.spec["skill"]]
         names, standing = self.names.pop(task.id), self._standings.pop(task.id)
         key = tuple(names.items())
         alike = self._alike[key]

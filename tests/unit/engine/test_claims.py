@@ -754,7 +754,7 @@ def test_who_is_next_in_line_is_whoever_is_behind_none_that_is(drawn):
     waiting = []
     for number in drawn.draw(permutations(range(8))):
         task = Task.__new__(Task)
-        task.id, task.spec, task.lsn, task.at = f"t-{number}", {"priority": 0}, number, 0
+        task.id, task.spec, task.lsn, task.at = f"t-{number}", {"skill": "s"}, number, 0
         resources = dict(sorted(drawn.draw(wanted).items()))
         line.join(task, resources, (0, number))
         waiting.append((number, task.id, resources))

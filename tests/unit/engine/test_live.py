@@ -42,7 +42,7 @@ def test_a_principal_is_there_while_a_process_of_it_is(town):
 
 
 def test_a_line_keeps_those_alike_in_order_and_finds_them_as_one():
-    tasks = {number: SimpleNamespace(id=f"t-{number}") for number in range(4)}
+    tasks = {number: SimpleNamespace(id=f"t-{number}", spec={"skill": "s"}) for number in range(4)}
     repo, all_of_it = {"repo": "x"}, {"repo/**": "s"}
     line = Line()
     for number in (2, 0, 3):
