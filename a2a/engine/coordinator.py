@@ -694,7 +694,7 @@ class Coordinator:
 
     def _slots_changed(self, agent: str) -> None:
         """Note who may wait for ever now that an agent does or takes something else: what it does, and who waits."""
-        if not anyone_waits(self.ledger, self.live):
+        if agent not in self.ledger.agents or not anyone_waits(self.ledger, self.live):
             return
         released = (task for tasks in self.live.released.values() for task in tasks)
         for task in (*self.ledger.holding.get(agent, ()), *released):
