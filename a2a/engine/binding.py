@@ -7,6 +7,7 @@ answer or a word, by its id as the key. What they refuse becomes one of A2A's er
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from heapq import nsmallest
 from typing import Any
 
 from ..errors import CODES, ErrorCode
@@ -136,10 +137,10 @@ def _skill(ledger: Ledger, message: dict[str, Any], known: Task | None) -> str:
         return skill
     if known is not None:
         return str(known.spec["skill"])
-    skills = sorted({skill for agent in ledger.agents.values() for skill in agent.skills})
+    skills = ledger.by_skill
     if len(skills) == 1:
-        return skills[0]
-    few = ", ".join(skills[:20]) + (", ..." if len(skills) > 20 else "") if skills else "none yet"
+        return next(iter(skills))
+    few = ", ".join(nsmallest(20, skills)) + (", ..." if len(skills) > 20 else "") if skills else "none yet"
     field = f"message.metadata.{BINDING}.skill"
     raise Fault(-32602, f"name the skill in {field}; known are: {few}", fields=[(field, "is missing")])
 

@@ -282,11 +282,15 @@ def _no_claim(world: World, fence: int) -> Decision:
 def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int) -> Decision:
     """Show who has and who waits for what."""
     book, line = world.ledger.claims, world.live.line
-    claims, tasks = list(book.claims.values()), list(line.tasks.values())
     if message.name is not None:
         wanted = {message.name: "x"}
         claims = [book.claims[key] for key in (*book.held.meeting(wanted), *book.waiting.meeting(wanted))]
         tasks = [task for alike, _ in line.meeting(wanted) for task in alike.tasks]
+    elif message.task is not None:
+        claims = list(book.by_owner.get(owner_of(message.task, ""), {}).values())
+        tasks = [line.tasks[message.task]] if message.task in line.tasks else []
+    else:
+        claims, tasks = list(book.claims.values()), list(line.tasks.values())
     if message.task is not None:
         claims = [claim for claim in claims if claim.task == message.task]
         tasks = [task for task in tasks if task.id == message.task]
