@@ -14,7 +14,10 @@ from .ledger import Agent, Ledger
 from .live import Live
 from .task_state import Task
 
-__all__ = ["Busy", "all_busy", "serves"]
+__all__ = ["Busy", "Trait", "all_busy", "serves", "traits_of", "traits_wanted"]
+
+Trait = tuple[str, str, str]
+"""Something that tasks may want an agent to have: of which kind, its name, and of a label the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,32 @@ def _fits(skill: dict[str, Any], agent: Agent, requires: dict[str, Any]) -> bool
     if labels and any(agent.labels.get(name) != value for name, value in labels.items()):
         return False
     media_type = requires.get("mediaType")
-    if media_type is not None:
-        modes = skill.get("inputModes") or agent.card.get("defaultInputModes") or ["application/json", "text/plain"]
-        if media_type not in modes:
-            return False
+    if media_type is not None and media_type not in _modes(skill, agent):
+        return False
     return agent.id not in requires.get("exclude", ())
+
+
+def _modes(skill: dict[str, Any], agent: Agent) -> list[str]:
+    return skill.get("inputModes") or agent.card.get("defaultInputModes") or ["application/json", "text/plain"]
+
+
+def traits_wanted(*wanted: dict[str, Any]) -> list[Trait]:
+    """Return what an agent must all have to be one that `wanted` describe; an agent that has it need not be one."""
+    traits: list[Trait] = []
+    for requires in wanted:
+        traits += (("label", name, value) for name, value in requires.get("labels", {}).items())
+        traits += (("tag", tag, "") for tag in requires.get("tags", ()))
+        if requires.get("mediaType") is not None:
+            traits.append(("mediaType", requires["mediaType"], ""))
+    return traits
+
+
+def traits_of(skill: dict[str, Any], agent: Agent) -> list[Trait]:
+    """Return all that tasks for this skill of its card may want an agent to have, and that it has."""
+    traits: list[Trait] = [("label", name, value) for name, value in agent.labels.items()]
+    traits += (("tag", tag, "") for tag in skill.get("tags", ()))
+    traits += (("mediaType", mode, "") for mode in _modes(skill, agent))
+    return traits
 
 
 def all_busy(ledger: Ledger, live: Live, task: Task) -> list[Busy]:

@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, TypeVar
 
 from ..protocol.canonical import canonical
 from ..protocol.messages import AgentFilter
 from ..protocol.states import TaskState
-from .capacity import serves
+from .capacity import Trait, serves, traits_of, traits_wanted
 from .ledger import Agent, Ledger
 from .live import Live
 from .schema_hashes import SchemaHashes
 from .slots import FreeSlots, share_in_use
 from .task_state import Task
 from .waits import has_to_wait, resources_of, wait_of
+
+_By = TypeVar("_By")
 
 __all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]
 
@@ -39,6 +41,8 @@ class _Bucket:
     kind: tuple[dict[str, Any], ...]
     """What else is wanted: the pool of agents is that of all buckets with the same."""
     kind_key: bytes
+    trait: Trait | None = None
+    """What it is found by: one of those that are wanted, the one that the fewest other buckets are found by."""
     heap: list[tuple[int, int, str]] = field(default_factory=list)
     """(negative priority, lsn, task)."""
 
@@ -61,22 +65,43 @@ class _Skill:
     buckets: dict[bytes, _Bucket] = field(default_factory=dict)
     named: dict[str, dict[bytes, _Bucket]] = field(default_factory=dict)
     """Agent to the buckets of tasks for it alone."""
-    unnamed: dict[bytes, _Bucket] = field(default_factory=dict)
-    """Those of all other tasks."""
+    unnamed: dict[Trait | None, dict[bytes, _Bucket]] = field(default_factory=dict)
+    """Those of all other tasks, by a trait that whoever does them has; under None those for anybody."""
 
     def add(self, bucket: _Bucket) -> None:
         self.buckets[bucket.key] = bucket
-        self._beside(bucket)[bucket.key] = bucket
+        if bucket.named is not None:
+            self.named.setdefault(bucket.named, {})[bucket.key] = bucket
+            return
+        traits = traits_wanted(*bucket.wanted)
+        bucket.trait = min(traits, key=lambda trait: len(self.unnamed.get(trait, ())), default=None)
+        self.unnamed.setdefault(bucket.trait, {})[bucket.key] = bucket
 
     def drop(self, bucket: _Bucket) -> None:
         del self.buckets[bucket.key]
-        beside = self._beside(bucket)
-        del beside[bucket.key]
-        if bucket.named is not None and not beside:
-            del self.named[bucket.named]
+        if bucket.named is not None:
+            _drop(self.named, bucket.named, bucket)
+        else:
+            _drop(self.unnamed, bucket.trait, bucket)
 
-    def _beside(self, bucket: _Bucket) -> dict[bytes, _Bucket]:
-        return self.unnamed if bucket.named is None else self.named.setdefault(bucket.named, {})
+    def servable(self, skill: dict[str, Any], agent: Agent) -> Iterator[_Bucket]:
+        """Yield the buckets that an agent could serve, with this skill of its card: anybody may ask for what nobody is.
+
+        However many others there are, they are not looked at.
+        """
+        yield from self.named.get(agent.id, {}).values()
+        for trait in (None, *dict.fromkeys(traits_of(skill, agent))):
+            for bucket in self.unnamed.get(trait, {}).values():
+                if serves(skill, agent, *bucket.wanted):
+                    yield bucket
+
+
+def _drop(found: dict[_By, dict[bytes, _Bucket]], by: _By, bucket: _Bucket) -> None:
+    """Have a bucket no more found by something."""
+    beside = found[by]
+    del beside[bucket.key]
+    if not beside:
+        del found[by]
 
 
 @dataclass(slots=True)
@@ -160,7 +185,9 @@ class Queues:
             return
         aside: list[tuple[_Bucket, tuple[int, int, str]]] = []
         looked_at = {key: buckets.buckets[key] for key in change.buckets if key in buckets.buckets}
-        looked_at.update((bucket.key, bucket) for bucket in self._servable(skill, buckets, change, ledger))
+        known = (ledger.agents.get(agent) for agent in change.agents)
+        for agent in (agent for agent in known if agent is not None and skill in agent.skills):
+            looked_at.update((bucket.key, bucket) for bucket in buckets.servable(agent.skills[skill], agent))
         heads: list[tuple[tuple[int, int, str], int, _Bucket]] = []
         for number, bucket in enumerate(looked_at.values()):
             head = self._head((skill, bucket.key), bucket, ledger, now)
@@ -194,17 +221,6 @@ class Queues:
                 buckets.drop(bucket)
         if not buckets.buckets:
             self._skills.pop(skill, None)
-
-    def _servable(self, skill: str, buckets: _Skill, change: _Change, ledger: Ledger) -> Iterator[_Bucket]:
-        """Yield the buckets that an agent which may take more could serve: anybody may ask for what nobody is."""
-        known = (ledger.agents.get(agent) for agent in change.agents)
-        agents = [agent for agent in known if agent is not None and skill in agent.skills]
-        if agents:
-            for bucket in buckets.unnamed.values():
-                if any(serves(agent.skills[skill], agent, *bucket.wanted) for agent in agents):
-                    yield bucket
-        for agent in change.agents:
-            yield from buckets.named.get(agent, {}).values()
 
     def _head(self, place: tuple[str, bytes], bucket: _Bucket, ledger: Ledger, now: int) -> tuple[int, int, str] | None:
         heap = bucket.heap

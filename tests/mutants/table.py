@@ -573,7 +573,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "free-agent-serves-the-changed-only",
         "An agent that has credit again is looked at for tasks that came since.",
         ROUTING,
-        "                if any(serves(agent.skills[skill], agent, *bucket.wanted) for agent in agents):\n",
+        "                if serves(skill, agent, *bucket.wanted):\n",
         "                if False:\n",
         caught_by=("L2",),
     ),

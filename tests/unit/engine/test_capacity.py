@@ -2,7 +2,8 @@
 
 import pytest
 
-from a2a.engine.capacity import Busy, all_busy, serves
+from a2a.engine.capacity import Busy, all_busy, serves, traits_of, traits_wanted
+from a2a.engine.ledger import Agent
 from a2a.protocol.messages import AgentUpdate, Credit, TaskAsk, TaskHandoff
 
 
@@ -15,6 +16,32 @@ def busy(town):
     w.beat(offer)
     queued = boss.delegate("second", spec={"requires": {"exclude": ["y"]}})
     return boss, w, offer, town.task(queued)
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [
+        {"labels": {"zone": "eu", "gpu": "1"}},
+        {"tags": ["fast", "good"]},
+        {"mediaType": "text/plain"},
+        {"labels": {"zone": "eu"}, "tags": ["good"], "mediaType": "image/png", "exclude": ["b"]},
+        {"exclude": ["b"]},
+    ],
+)
+def test_who_serves_has_every_trait_that_is_wanted(make_card, requires):
+    skills = {"id": "s", "tags": ["fast", "good", "old"], "inputModes": ["text/plain", "image/png"]}
+    card = make_card(skills)
+    agent = Agent("a", "a-1", 1, card, {"zone": "eu", "gpu": "1"}, 1)
+    assert serves(card["skills"][0], agent, requires)
+    assert set(traits_wanted(requires)) <= set(traits_of(card["skills"][0], agent))
+    other = Agent("a", "a-1", 1, make_card({"id": "s", "inputModes": ["audio/ogg"]}), {"zone": "us"}, 1)
+    assert not set(traits_wanted(requires)) & set(traits_of(other.card["skills"][0], other))
+
+
+def test_where_a_card_names_no_media_types_its_traits_are_those_it_has_without(make_card):
+    card = make_card("s")
+    traits = traits_of(card["skills"][0], Agent("a", "a-1", 1, card, {}, 1))
+    assert traits == [("mediaType", "application/json", ""), ("mediaType", "text/plain", "")]
 
 
 @pytest.fixture
