@@ -43,8 +43,8 @@ class Query:
         """Tell whether a task is one of those that are listed, on whichever page."""
         return (
             task.since >= self.since
-            and self.context_id in (None, task.context_id)
-            and self.state in (None, outside(task.state, was_leased=task.was_leased))
+            and (self.context_id is None or self.context_id == task.context_id)
+            and (self.state is None or self.state == outside(task.state, was_leased=task.was_leased))
         )
 
 

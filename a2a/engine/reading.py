@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskList, TaskPage, TaskWatch
-from ..protocol.states import TERMINAL, TaskState, outside
+from ..protocol.states import TERMINAL, TaskState, outside, shown_as
 from . import refusals
 from .decision import Decision, Page, no_task, refuse, reply
 from .ledger import Ledger
@@ -168,9 +168,12 @@ def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]
     ledger = world.ledger
     before = None if message.before is None else _position(ledger, message.before)
     found: list[Task] = []
+    states = None if message.state is None else shown_as(message.state)
     for task in reversed(ledger.tasks.values()):
         if len(found) > message.limit:
             break
+        if states is not None and task.state not in states:
+            continue  # of half a million tasks most may be none, and nobody else is answered meanwhile
         if task.id not in ledger.recalled and (before is None or task.lsn < before) and _listed(task, message):
             found.append(task)
     back = [task for name in ledger.recalled if _listed(task := ledger.tasks[name], message)]
