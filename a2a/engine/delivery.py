@@ -14,7 +14,7 @@ from ..protocol.messages import Message, TaskOffer
 from .agenda import Agenda
 from .decision import Need
 from .fetching import Fetched
-from .forgetting import may_forget, workers
+from .forgetting import may_forget
 from .ledger import ABOUT_CONFLICTS, Ledger, Mailbox, MailboxEntry
 from .live import Connection, World
 from .mailbox import render, render_gone
@@ -157,13 +157,10 @@ class Delivery:
         Each has to be true before the next is asked for.
         """
         ledger = self._world.ledger
-        at_work: set[str] | None = None
         while (agent := self._absences.pop(now)) is not None:
             if agent in self._world.live.agents:
                 continue
-            if agent in ledger.agents and at_work is None:
-                at_work = workers(ledger)  # once for all whose time is over
-            if may_forget(ledger, agent, at_work=at_work or (), with_mail=True):
+            if may_forget(ledger, agent, with_mail=True):
                 yield AgentForgotten(now, agent)
             else:
                 self.expect_back(agent, now)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-
 from ..errors import ErrorCode
 from ..protocol.messages import AgentForget
 from ..protocol.messages import AgentForgotten as Forgotten
@@ -14,7 +12,7 @@ from .ledger import Ledger
 from .live import Connection, World
 from .records import AgentForgotten, PrincipalUnbound, Record
 
-__all__ = ["is_alone", "is_expected", "may_forget", "on_agent_forget", "workers"]
+__all__ = ["is_alone", "is_expected", "may_forget", "on_agent_forget"]
 
 
 def on_agent_forget(world: World, sender: Connection, message: AgentForget, now: int) -> Decision:
@@ -45,8 +43,8 @@ def on_agent_forget(world: World, sender: Connection, message: AgentForget, now:
 
 def _why_kept(ledger: Ledger, agent: str) -> str:
     """Return why an agent is not to be forgotten, for a person to read; nothing where it may be."""
-    task = next(_worked_on(ledger, agent), None)
-    if task is not None:
+    if agent in ledger.at_work:
+        task = next(task.id for task in ledger.open_tasks.values() if agent in task.agents)
         return f"works on task {task}, or did, or was offered it, and it is open"
     if agent in ledger.delegating:
         delegated = next(task.id for task in ledger.open_tasks.values() if task.delegator == agent)
@@ -56,18 +54,6 @@ def _why_kept(ledger: Ledger, agent: str) -> str:
         return f"has claim {claim}, or waits for it"
     conflict = next((known.id for known in ledger.open_conflicts.values() if agent in known.parties), None)
     return f"is party to conflict {conflict}, which is open" if conflict is not None else ""
-
-
-def _worked_on(ledger: Ledger, agent: str) -> Iterator[str]:
-    """Yield the open tasks that have an attempt of this agent, or had one."""
-    for task in ledger.open_tasks.values():
-        if any(attempt.agent == agent for attempt in task.attempts.values()):
-            yield task.id
-
-
-def workers(ledger: Ledger) -> set[str]:
-    """Return the agents that have or had an attempt of an open task."""
-    return {attempt.agent for task in ledger.open_tasks.values() for attempt in task.attempts.values()}
 
 
 def is_expected(ledger: Ledger, agent: str) -> bool:
@@ -88,7 +74,7 @@ def is_alone(world: World, agent: str) -> bool:
     return not any(principal_of(name) == principal for name in known if name != agent)
 
 
-def may_forget(ledger: Ledger, agent: str, *, at_work: Container[str] = (), with_mail: bool = False) -> bool:
+def may_forget(ledger: Ledger, agent: str, *, with_mail: bool = False) -> bool:
     """Tell whether an agent that went may be forgotten without a word of an operator's.
 
     One with an id of its own that has no card took its mail with it. Of one with a card it takes longer until nobody
@@ -97,11 +83,10 @@ def may_forget(ledger: Ledger, agent: str, *, at_work: Container[str] = (), with
     Args:
         ledger: where it is known.
         agent: its id.
-        at_work: those that `workers` returns.
         with_mail: whether it was away for so long that what it did not take is forgotten as well.
     """
     if agent in ledger.agents:
-        return with_mail and agent not in at_work and not is_expected(ledger, agent)
+        return with_mail and agent not in ledger.at_work and not is_expected(ledger, agent)
     mailbox = ledger.mailboxes.get(agent)
     if "#" not in agent or mailbox is None or (mailbox.entries and not with_mail):
         return False

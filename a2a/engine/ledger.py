@@ -54,7 +54,7 @@ from .records import (
 from .refusals import Refusal, keep
 from .task_state import COUNTED, Event, Result, Task
 
-__all__ = ["ABOUT_CONFLICTS", "Agent", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
+__all__ = ["ABOUT_CONFLICTS", "Agent", "AtWork", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
 
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
 """Notices that are rendered from a conflict."""
@@ -101,6 +101,26 @@ class Agent:
     """Skill id to the skill on its card."""
 
 
+class AtWork:
+    """Agents, and for how many open tasks each counts. It follows from these, in no order, and is never stored."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, int] = {}
+
+    def __contains__(self, agent: object) -> bool:
+        return agent in self._tasks
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AtWork) and self._tasks == other._tasks
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def count(self, agents: Iterable[str], change: int) -> None:
+        """Count one more open task of each of these, or one less."""
+        for agent in set(agents):
+            _count(self._tasks, agent, change)
+
+
 class Ledger:
     """Everything the records say."""
 
@@ -126,6 +146,8 @@ class Ledger:
         """What the specifications and inputs of all tasks in memory take, about."""
         self.open_tasks: dict[str, Task] = {}
         """Tasks that have not ended, in the order they came."""
+        self.at_work = AtWork()
+        """The agents that have or had an attempt of an open task."""
         self.delegating: dict[str, int] = {}
         """Agent to how many open tasks it is the delegator of."""
         self.conflicts: dict[str, Conflict] = {}

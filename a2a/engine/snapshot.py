@@ -190,6 +190,7 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
     ledger.open_tasks = {task: ledger.tasks[task] for task in state.open_tasks}
     ledger.delegating = state.delegating
     for task in ledger.open_tasks.values():
+        ledger.at_work.count(task.agents, 1)
         ledger.use_context(task.context_id, 1)
         if task.on_delegator_loss != "continue":
             ledger.attached.setdefault(task.principal, {})[task.id] = task

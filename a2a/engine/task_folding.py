@@ -121,6 +121,8 @@ def _adopted(ledger: Ledger, record: Adopted, lsn: int) -> None:
 def _offered(ledger: Ledger, record: Offered, lsn: int) -> None:
     task = ledger.tasks[record.task]
     task.attempt += 1
+    if record.agent not in task.agents:
+        ledger.at_work.count([record.agent], 1)
     task.attempts[lsn] = Attempt(record.agent, record.at, heard=len(task.steers))
     task.last_agent = record.agent
     for ask in task.asks:
@@ -480,6 +482,7 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     ledger.move(task, _SETTLING[record.state], record, lsn, reason=record.reason, detail=record.detail, by=record.by)
     task.settled = record
     if ledger.open_tasks.pop(task.id, None) is not None:
+        ledger.at_work.count(task.agents, -1)
         ledger.count_open(task.delegator, -1)
         ledger.use_context(task.context_id, -1)
     if record.state != "completed":

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...protocol.types import principal_of
 from .. import snapshot
-from ..forgetting import is_expected, may_forget, workers
+from ..forgetting import is_expected, may_forget
 from ..records import (
     AgentForgotten,
     AgentRegistered,
@@ -74,10 +74,9 @@ def _forgotten(past: Past, record: AgentForgotten) -> list[list[Record]]:
         _said_by(past, record.by)
         ledger, agent = past.ledger, record.agent
         is_known = agent in ledger.agents or agent in ledger.mailboxes
-        fits = is_known and not is_expected(ledger, agent) and agent not in workers(ledger)
+        fits = is_known and not is_expected(ledger, agent) and agent not in ledger.at_work
     else:  # how long it was away is not recorded
-        at_work = workers(past.ledger) if record.agent in past.ledger.agents else ()
-        fits = may_forget(past.ledger, record.agent, at_work=at_work, with_mail=True)
+        fits = may_forget(past.ledger, record.agent, with_mail=True)
     allow(fits, f"an agent {record.agent} that is known, and for which nothing more comes")
     return [[record]]
 

@@ -107,7 +107,7 @@ ROWS: tuple[Wrong, ...] = (
         "forgets-who-has-worked",
         COORDINATOR,
         "An agent is forgotten that has worked on an open task.",
-        one(FORGETTING, "if task is not None:", "if False:"),
+        one(FORGETTING, "if agent in ledger.at_work:", "if False:"),
         broken=("REG-7",),
         areas=("REG-7",),
     ),

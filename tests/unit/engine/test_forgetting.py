@@ -2,6 +2,8 @@
 
 import pytest
 
+from a2a.engine import snapshot
+from a2a.engine.ledger import AtWork
 from a2a.engine.records import AgentForgotten, PrincipalUnbound
 from a2a.errors import ErrorCode
 from a2a.protocol.messages import (
@@ -14,9 +16,11 @@ from a2a.protocol.messages import (
     ContextWrite,
     Error,
     Resume,
+    TaskDecline,
     TaskSettled,
 )
 from a2a.protocol.messages import AgentForgotten as Forgotten
+from tests.unit.engine.growth import work
 
 DAY = 24 * 3600 * 1000
 
@@ -296,3 +300,34 @@ def test_where_nothing_is_set_nobody_is_forgotten(make_town):
     town.worker("w1").drop()
     town.pass_time(400 * DAY)
     assert "w1" in town.ledger.agents
+
+
+def test_who_is_given_up_is_found_without_a_look_at_the_tasks_that_are_open(make_town):
+    costs = []
+    for count in (4, 60):
+        town = make_town(keep_agents_ms=400)
+        boss = town.join("boss")
+        town.worker("big", tasks=count)
+        for number in range(count):
+            boss.delegate(str(number))
+        town.worker("w1", "other").drop()
+        town.pass_time(399)
+        costs.append(work(lambda town=town: town.pass_time(1)))
+        assert "w1" not in town.ledger.agents
+    assert costs[1] < costs[0] + 50
+
+
+def test_agents_are_at_work_as_long_as_a_task_is_open_that_they_had(town, boss):
+    first, ledger = town.worker("w1"), town.ledger
+    boss.delegate("one")
+    other = boss.delegate("other", "other")
+    offer = first.offer()
+    town.worker("w2", "echo", "other", tasks=2)
+    first.say(TaskDecline(offer.task, offer.fence))
+    assert [name for name in ("boss", "w1", "w2") if name in ledger.at_work] == ["w1", "w2"]
+    assert town.restart().ledger.at_work == ledger.at_work
+    assert snapshot.load(snapshot.to_bytes(ledger), "main").at_work == ledger.at_work
+    boss.cancel(offer.task, "skip")
+    assert [name for name in ("w1", "w2") if name in ledger.at_work] == ["w2"]
+    boss.cancel(other, "skip")
+    assert ledger.at_work == AtWork()

@@ -23,6 +23,7 @@ from a2a.protocol.messages import (
 )
 
 DERIVED = {
+    "at_work": "the open tasks say them",
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
     "wanted_bytes": "the tasks say them",
