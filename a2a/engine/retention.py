@@ -21,6 +21,9 @@ TOGETHER_MS = 250
 """What is due within this time leaves together: a record for each would be one more on every task."""
 _BATCH = 256
 """Tasks or conflicts of one queue at a time: each is written out, and the loop has other things to do."""
+_LOOKS_MAX = 1_024
+"""What is due and cannot leave is looked at so many at a time, some microseconds each: after a start all sub-tasks
+whose parents are open are due together, and may be hundreds of thousands."""
 BATCH_BYTES = 4 * 1024 * 1024
 """Bytes of their payloads from which on a record names no further one."""
 _CROWD_SHARE = 256
@@ -150,7 +153,7 @@ class Retention:
         has_mail = False
         looks = left = 0
         is_crowd = self._is_crowded(_CROWD_SHARE)
-        while self._heap and len(leaving) < _BATCH and left < BATCH_BYTES:
+        while self._heap and looks < _LOOKS_MAX and len(leaving) < _BATCH and left < BATCH_BYTES:
             if self._heap[0][0] > now and (looks >= _BATCH or not is_crowd or not self._is_crowded()):
                 break
             looks += 1

@@ -173,6 +173,20 @@ def test_of_those_for_whom_there_is_no_room_a_bounded_number_is_looked_at_at_onc
     assert len(looks) == 256
 
 
+def test_what_is_due_and_stays_is_looked_at_a_few_at_a_time(monkeypatch):
+    monkeypatch.setattr(retention, "_LOOKS_MAX", 4)
+    queue = retention.Retention(1_000, 100, 10**6)
+    names = [f"main-{number}" for number in range(10)]
+    for lsn, name in enumerate(names):
+        queue.add(name, lsn, 1, 0)
+    looks, each = [], []
+    while queue.next_deadline() <= 1_000:
+        before = len(looks)
+        assert queue.take(lambda name, leaving: looks.append(name) or retention.Fate.STAYS, 1_000) == ([], False)
+        each.append(len(looks) - before)
+    assert (looks, each, queue.next_deadline()) == (names, [4, 4, 2], 2_000)
+
+
 def test_a_task_leaves_also_where_somebody_has_not_read_its_mail(town, boss, worker):
     task = done(boss, worker)
     boss.drop()
