@@ -153,7 +153,7 @@ class Queues:
 
     def capacity_changed(self, agent: Agent) -> None:
         """Note that the agent may take more than before."""
-        self.slots.moved(agent.id)
+        self.slots.changed(agent)
         for skill in agent.skills:
             if skill in self._skills:
                 self._change(skill).agents[agent.id] = None

@@ -97,6 +97,11 @@ class FreeSlots:
         """Agent to its entry, and the skills it was placed under."""
         self._moved: dict[str, None] = {}
 
+    def changed(self, agent: Agent) -> None:
+        """Note an agent that came or changed: where it is forgotten before somebody asks, its skills are known."""
+        self._entry(agent)
+        self.moved(agent.id)
+
     def moved(self, agent: str) -> None:
         """Note that an agent with a card may take more than before, or less, or something else."""
         self._moved[agent] = None

@@ -95,6 +95,20 @@ def test_nothing_is_kept_of_an_agent_that_was_forgotten_though_nobody_asks(world
     assert (slots._known, slots._pools) == ({}, {}), "nobody has the skill any more"
 
 
+def test_no_pool_is_kept_for_a_skill_whose_last_agent_was_never_looked_at(town) -> None:
+    worker = town.worker("w1")
+    town.join("boss").delegate(acceptance="auto")
+    worker.report(worker.offer())
+    assert list(town.coordinator.queues.slots._pools) == ["echo"]
+    town.pass_time(1)
+    worker.drop()
+    town.pass_time(1)
+    town.worker("w2").drop()
+    town.pass_time(town.policy.keep_agents_ms)
+    slots = town.coordinator.queues.slots
+    assert (town.ledger.agents, slots._known, slots._pools) == ({}, {}, {})
+
+
 def test_clients_that_come_and_go_are_not_noted(town) -> None:
     worker = town.worker("w1")
     for number in range(3):
