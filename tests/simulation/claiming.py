@@ -226,10 +226,18 @@ class CirclesAreBroken(_OfClaims):
         owners = [f"task:{step['task']}" if "task" in step else f"agent:{step['agent']}" for step in cycle]
         self.hold(claim.owner in owners, f"{claim} is given up for a circle of others: {owners}")
         for owner, step in zip(owners, cycle, strict=True):
-            alike = [other for other in self.model.claims.values() if _is_step(other, owner, step)]
+            alike = [other for other in self.model.claims.values() if self._is_step(other, owner, step)]
             is_least = any((claim.priority, -claim.id) <= (other.priority, -other.id) for other in alike)
             self.hold(is_least or not alike, f"{claim} is given up, and one of {alike} should have been")
             self.hold(self._may_wait(step), f"{claim} is given up for a circle with {step}, which cannot be")
+
+    def _is_step(self, claim: ClaimModel, owner: str, step: dict[str, Any]) -> bool:
+        """Whether a claim may be the one by which a step says that its owner waits; the newest is not noted yet."""
+        if claim.owner != owner or claim.fence or list(claim.names) != step.get("wants"):
+            return False
+        waited_for = f"task:{step['waitsForTask']}" if "waitsForTask" in step else f"agent:{step['waitsForAgent']}"
+        in_way = [other for other in self.against(claim) if other.fence or other.place < claim.place]
+        return any(other.owner == waited_for for other in in_way)
 
     def _may_wait(self, step: dict[str, Any]) -> bool:
         """Whether the tasks of a step are as they are where one waits so for the other."""
@@ -242,10 +250,6 @@ class CirclesAreBroken(_OfClaims):
             return one.parent == other.id and one.state == "parked" and one.runs and other.runs
         known = self.model.agents.get(other.holder)
         return one.state == "queued" and other.runs and known is not None and one.skill in known.skills
-
-
-def _is_step(claim: ClaimModel, owner: str, step: dict[str, Any]) -> bool:
-    return claim.owner == owner and not claim.fence and list(claim.names) == step.get("wants")
 
 
 class WaitsEnd(_OfClaims):
