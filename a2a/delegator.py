@@ -20,6 +20,7 @@ from .claim import Mode as ClaimMode
 from .claim import resources as resources_of
 from .content import UNREADABLE, parts_payload, read_artifacts, read_word, result_value
 from .engine.agent_watching import WatchedAgents
+from .engine.call_following import Answer, FollowedCall
 from .engine.context_watching import Watched
 from .engine.delegation import Delegation, Review
 from .errors import (
@@ -42,6 +43,7 @@ from .given import mapped, milliseconds, milliseconds_if_any, require_known, sev
 from .ids import new_id, new_number
 from .link import Link, refused
 from .protocol.messages import (
+    A2ACall,
     AgentFilter,
     AgentFind,
     AgentFound,
@@ -193,6 +195,9 @@ def _redundancy(
     return redundancy
 
 
+_LEFT_MAX = 256
+"""Streams that nobody follows, of the 1,024 that a connection may have with those that somebody does."""
+
 LOOKS_AFTER = 10.0
 """Seconds without an end after which a handle looks how its task stands: another process may be told of it. ..."""
 LOOKS_APART_MAX = 300.0
@@ -218,7 +223,7 @@ class Delegator:
 
     def __init__(self) -> None:
         self._handles: dict[int, TaskHandle] = {}
-        self._written: dict[Watched | WatchedAgents, asyncio.Event] = {}
+        self._written: dict[Watched | WatchedAgents | FollowedCall, asyncio.Event] = {}
         self._claims: dict[int, Claim] = {}
         # A late word for an earlier process of this name, which the mailbox may have, is not to be taken for another
         # claim's. No clock tells them apart: one may be set back, or begin with the same time at each start.
@@ -262,8 +267,8 @@ class Delegator:
             if claim is not None:
                 claim._noticed(notice.message)
 
-    def written(self, watches: list[Watched | WatchedAgents]) -> None:
-        """Wake whoever watches these contexts or agents; everybody where the link has ended."""
+    def written(self, watches: list[Watched | WatchedAgents | FollowedCall]) -> None:
+        """Wake whoever watches these contexts or agents, or made these calls; everybody where the link has ended."""
         for watched in watches or list(self._written):
             known = self._written.get(watched)
             if known is not None:
@@ -288,7 +293,7 @@ class Delegator:
         values, watched.values = watched.values, []
         return values
 
-    async def _told(self, watched: Watched | WatchedAgents) -> None:
+    async def _told(self, watched: Watched | WatchedAgents | FollowedCall) -> None:
         news = self._written.get(watched)
         while not watched.values:
             if watched.refused is not None:
@@ -302,6 +307,41 @@ class Delegator:
         """Stop watching."""
         self._written.pop(watched, None)
         self.link.contexts.forget(watched)
+        self.link.wake()
+
+    def follow_call(self, call: A2ACall, *, newest_only: bool = False) -> FollowedCall:
+        """Call one of A2A's operations (spec BIND); `next_answers` tells the answers, `unfollow_call` ends it.
+
+        Args:
+            call: the operation.
+            newest_only: tell only the newest answer of those that came since.
+
+        Raises:
+            TooLarge: its payload is larger than the coordinator takes.
+        """
+        self.link.require_loop()
+        followed = self.link.calls.make(call, newest_only=newest_only)
+        self._written[followed] = asyncio.Event()
+        self.link.wake()
+        return followed
+
+    async def next_answers(self, followed: FollowedCall) -> list[Answer]:
+        """Wait for answers to a call, and return them; none behind the last one.
+
+        Raises:
+            Refused: the coordinator would not, or cannot be reached. Unavailable: for ten seconds.
+            ConnectionLost: the link was closed.
+        """
+        if not followed.is_over:
+            await self._told(followed)
+        return followed.take()
+
+    def unfollow_call(self, followed: FollowedCall) -> None:
+        """Follow a call no more. Streams that nobody follows end with their connection, so of many it is renewed."""
+        self._written.pop(followed, None)
+        self.link.calls.forget(followed)
+        if self.link.calls.left >= _LEFT_MAX:
+            self.link.renew()
         self.link.wake()
 
     def delegate(

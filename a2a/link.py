@@ -24,6 +24,7 @@ from .clock import REAL_TIME, PeerClock
 from .content import read_json, read_word
 from .credentials import DEFAULT_URL, load_tokens, next_incarnation, provide_secret, secret_files
 from .engine.agent_watching import AgentWatches, WatchedAgents
+from .engine.call_following import FollowedCall, FollowedCalls
 from .engine.context_watching import ContextWatches, Watched
 from .engine.delegation import Delegation, Delegations
 from .engine.work import Event as WorkEvent
@@ -55,6 +56,8 @@ from .protocol.codec import (
     without_form,
 )
 from .protocol.messages import (
+    A2AEvent,
+    A2AFault,
     AgentEvent,
     ClaimAcquire,
     ClaimRenew,
@@ -225,7 +228,7 @@ class Link:
         credit: how many attempts at once; none for a peer that only delegates.
         on_work: gets what the agent has to start and stop.
         on_change: gets the delegations that news came for.
-        on_written: gets the watches of contexts and of agents that news came for.
+        on_written: gets the watches of contexts and of agents, and the calls of A2A, that news came for.
         on_notice: gets every other notice: what is told of claims.
     """
 
@@ -237,7 +240,7 @@ class Link:
         credit: Credit | None = None,
         on_work: Callable[[list[WorkEvent]], None] | None = None,
         on_change: Callable[[list[Delegation]], None] | None = None,
-        on_written: Callable[[list[Watched | WatchedAgents]], None] | None = None,
+        on_written: Callable[[list[Watched | WatchedAgents | FollowedCall]], None] | None = None,
         on_notice: Callable[[Notice], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -248,6 +251,7 @@ class Link:
         self.delegations = Delegations(self.session)
         self.contexts = ContextWatches(self.session)
         self.agents = AgentWatches(self.session)
+        self.calls = FollowedCalls(self.session)
         self._on_work = on_work or _nothing
         self._on_change = on_change or _nothing
         self._on_written = on_written or _nothing
@@ -278,6 +282,8 @@ class Link:
         """Since when nobody answers."""
         self._is_missed = False
         """Whether that was told."""
+        self._absence: asyncio.TimerHandle | None = None
+        """Runs while there is no connection, until who calls an operation of A2A is told."""
         self._complained_of: dict[str, Any] | None = None
         """What the newest refusal was about that a person was told of: the same is not told at every try."""
         self._refused_since: float | None = None
@@ -408,6 +414,11 @@ class Link:
         """Return this link's clock, in milliseconds: for durations, it means nothing to others."""
         return int(time.monotonic() * 1000)
 
+    def renew(self) -> None:
+        """Have the connection made anew, which ends the streams on it that nobody follows (spec BIND-18)."""
+        if self._transport is not None:
+            self._transport.close(1000, "made anew")
+
     async def drained(self, timeout: float) -> bool:
         """Wait until every request has its answer, and return whether that was so within `timeout` seconds."""
         return await self._until(lambda: not self.session.waiting, timeout)
@@ -455,7 +466,7 @@ class Link:
                 self._transport.abort()  # it had its time; a loop must not end under an open connection
             self._runner.cancel()
             await asyncio.wait([self._runner])
-        for timer in (self._timer, self._ack_timer):
+        for timer in (self._timer, self._ack_timer, self._absence):
             if timer is not None:
                 timer.cancel()
         self._fail_replies(self.lost())
@@ -708,6 +719,7 @@ class Link:
             work.extend(self.work.on_reply(event, now))
             self._written(self.contexts.on_reply(event))
             self._written(self.agents.on_reply(event))
+            self._written(self.calls.on_reply(event))
             self._fewer_wait.set()
         elif isinstance(event, Notice):
             if isinstance(event.message, ContextEventNotice):
@@ -718,6 +730,9 @@ class Link:
                 self._written(watching)
                 if not watching:
                     self._on_notice(event)
+                return
+            if isinstance(event.message, A2AEvent | A2AFault):
+                self._written(self.calls.on_notice(event.message, event.re))
                 return
             if isinstance(event.message, Error):
                 log.warning(
@@ -737,7 +752,7 @@ class Link:
         elif isinstance(event, Left):
             self._left = event.reason
 
-    def _written(self, watches: Sequence[Watched | WatchedAgents]) -> None:
+    def _written(self, watches: Sequence[Watched | WatchedAgents | FollowedCall]) -> None:
         if watches:
             self._on_written(list(watches))
 
@@ -751,6 +766,10 @@ class Link:
         self.delegations.on_welcome()
         self.contexts.on_welcome()
         self.agents.on_welcome()
+        self.calls.on_welcome()
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
         if not self._welcomed.done():
             self._welcomed.set_result(None)
 
@@ -759,6 +778,13 @@ class Link:
         self._transport, self._end = None, reason
         self.session.disconnected()
         self._gone.set()
+        if self._absence is None and not self._is_closing:
+            self._absence = self._loop.call_later(SAID_AGAIN_FOR, self._has_no_answer)
+
+    def _has_no_answer(self) -> None:
+        """Have whoever called an operation of A2A told that nobody answers: who calls may be waited for by others."""
+        detail = f"{self.settings.url} has not answered for {SAID_AGAIN_FOR:g} s: ask again later"
+        self._written(self.calls.refuse(Error(ErrorCode.UNAVAILABLE, detail, retryable=True)))
 
     def _acknowledge(self) -> None:
         """Send what is to be sent, and an acknowledgement if there is nothing else."""
@@ -821,6 +847,7 @@ class Link:
         """Ping the coordinator more often while something depends on it."""
         is_busy = not self.session.is_open or bool(self.work.attempts) or self.session.waiting > 0
         is_busy = is_busy or self.delegations.are_open or self.contexts.are_open or self.agents.are_open
+        is_busy = is_busy or self.calls.are_open
         if is_busy is not self._is_busy and self._transport is not None:
             self._is_busy = is_busy
             self._transport.keepalive(BUSY_PING if is_busy else IDLE_PING)

@@ -27,7 +27,8 @@ from a2a.errors import (
     TooLarge,
     Unauthenticated,
 )
-from a2a.protocol.messages import Message, TaskCreated, TaskDelegate, TaskSteer
+from a2a.protocol.messages import A2ACall, A2AEvent, A2AResult, Message, TaskCreated, TaskDelegate, TaskSteer
+from a2a.protocol.operations import BINDING, encode
 from a2a.protocol.session import REPLY_SLACK_MS
 from a2a.stores.memory import MemoryStore
 from a2a.testing import squad
@@ -822,3 +823,61 @@ async def test_a_result_that_was_overruled_is_read_with_that_said(accepted: bool
                         await again.reject(rework=False, reason="overruled")
                         with pytest.raises(TaskFailed, match="overruled"):
                             await again.result()
+
+
+def sent(operation: str, key: str, skill: str) -> A2ACall:
+    message: dict[str, Any] = {"messageId": key, "role": "ROLE_USER", "parts": [{"data": {}}]}
+    return A2ACall(operation, encode({"message": message | {"metadata": {BINDING: {"skill": skill}}}}))
+
+
+async def test_answers_to_a_call_of_a2a_come_one_after_the_other_and_none_behind_the_last(helper: Agent) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.client
+            followed = client.follow_call(sent("SendStreamingMessage", "m1", "stream"))
+            events = list[Any]()
+            while answers := await client.next_answers(followed):
+                events += answers
+            assert [event.last for event in events] == [False] * (len(events) - 1) + [True]
+            client.unfollow_call(followed)
+            called = client.follow_call(A2ACall("GetTask", encode({"id": events[0].task})))
+            [found] = await client.next_answers(called)
+            assert isinstance(found, A2AResult)
+            assert b"TASK_STATE_COMPLETED" in found.payload
+            assert await client.next_answers(called) == []
+            client.unfollow_call(called)
+
+
+async def test_a_call_whose_link_ends_is_told_so(helper: Agent, gate: Any) -> None:
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with running.connect("other") as client:
+                followed = client.follow_call(sent("SendMessage", "m1", "wait"))
+                await gate.begun.wait()
+                waiting = asyncio.create_task(client.next_answers(followed))
+            with pytest.raises(ConnectionLost):
+                await waiting
+            gate.open.set()
+
+
+async def test_streams_that_were_left_hold_up_no_others(
+    helper: Agent, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection has a bounded number of them, which only its end ends: those that somebody follows go on."""
+    monkeypatch.setattr(module, "_LEFT_MAX", 3)
+    with anyio.fail_after(BOUND):
+        async with squad(helper, policy=Policy(durations=QUICK, calls_max=4)) as running:
+            client = running.client
+            kept = client.follow_call(sent("SendStreamingMessage", "kept", "wait"))
+            [first, *_] = await client.next_answers(kept)
+            assert isinstance(first, A2AEvent)
+            for number in range(9):
+                left = client.follow_call(A2ACall("SubscribeToTask", encode({"id": first.task})))
+                [answer, *_] = await client.next_answers(left)
+                assert isinstance(answer, A2AEvent), f"stream {number} was refused: {answer}"
+                client.unfollow_call(left)
+            gate.open.set()
+            events = list[Any]()
+            while answers := await client.next_answers(kept):
+                events += answers
+            assert b"TASK_STATE_COMPLETED" in events[-1].payload

@@ -32,6 +32,8 @@ from a2a.errors import (
 from a2a.link import Link, LinkSettings, refused
 from a2a.protocol.codec import JSON, MSGPACK, Decoder, Encoding, Frame, FrameLimits, encode
 from a2a.protocol.messages import (
+    A2ACall,
+    A2AEvent,
     AgentEvent,
     AgentInfo,
     Bye,
@@ -1722,3 +1724,48 @@ async def test_a_link_that_was_never_opened_can_be_closed(make_link):
             await call
         with pytest.raises(ConnectionLost, match="the link is closed"):
             await link.call(TaskGet("t1"))
+
+
+async def test_who_calls_an_operation_of_a2a_is_told_that_nobody_answers_until_somebody_does(
+    coordinator, make_link, monkeypatch
+):
+    monkeypatch.setattr(link_module, "SAID_AGAIN_FOR", 0.05)
+    told = anyio.Event()
+    link = make_link(listeners={"on_written": lambda changed: told.set() if changed else None})
+    with anyio.fail_after(BOUND):
+        await link.open()
+        followed = link.calls.make(A2ACall("SubscribeToTask", b'{"id":"t1"}'))
+        link.wake()
+        await coordinator.asked(1)
+        coordinator.always = ConnectError("nobody there")
+        coordinator.connections[0].transport.abort()
+        await told.wait()
+        assert isinstance(refused(followed.refused), Unavailable)
+        assert link.calls.make(A2ACall("GetTask")).refused is followed.refused
+        coordinator.always = welcome()
+        await coordinator.greeted(1)
+        await coordinator.until(lambda: link.session.is_open)
+        assert link.calls.make(A2ACall("GetTask")).refused is None
+        assert link._absence is None
+        link.wake()
+        [request] = await coordinator.asked(1, number=1)
+        assert request.message == A2ACall("GetTask")
+
+
+async def test_a_connection_that_is_made_anew_says_again_what_is_followed_alone(coordinator, make_link, haste):
+    link = make_link()
+    with anyio.fail_after(BOUND):
+        await link.open()
+        left, kept = (link.calls.make(A2ACall("SubscribeToTask", b'{"id":"%b"}' % task)) for task in (b"t1", b"t2"))
+        link.wake()
+        requests = await coordinator.asked(2)
+        for task, request in zip(("t1", "t2"), requests, strict=True):
+            coordinator.connections[0].answer(request, A2AEvent(task, 3, b'{"task":{}}'))
+        while not kept.task:
+            await anyio.lowlevel.checkpoint()
+        link.calls.forget(left)
+        assert link.calls.left == 1
+        link.renew()
+        [again] = await coordinator.asked(1, number=1)
+        assert again.message == A2ACall("SubscribeToTask", b'{"id": "t2"}', from_gen=3)
+        assert link.calls.left == 0

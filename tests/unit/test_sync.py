@@ -168,7 +168,7 @@ def more(running: Squad) -> None:
 
 async def test_nothing_that_a_client_can_do_is_left_out(helper: Agent) -> None:
     inside = {"changed", "follow_context", "next_event", "next_written", "noticed", "unfollow_context", "written"}
-    inside |= {"aclose", "link", "waits_for_me"}
+    inside |= {"aclose", "follow_call", "link", "next_answers", "unfollow_call", "waits_for_me"}
     for blocking, other in ((sync.Client, Client), (sync.TaskHandle, TaskHandle)):
         assert {name for name in dir(other) if not name.startswith("_")} - inside <= set(dir(blocking))
     with anyio.fail_after(20):
