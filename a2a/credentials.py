@@ -31,11 +31,13 @@ __all__ = [
     "check_state_dir",
     "coordinator_dir",
     "default_ledger",
+    "gateway_dir",
     "keep_secrets_with",
     "known_as",
     "load_secret",
     "load_tokens",
     "next_incarnation",
+    "provide_gateway_token",
     "provide_secret",
     "provide_tokens",
     "secret_files",
@@ -162,6 +164,30 @@ def load_tokens(url: str) -> Tokens | None:
     if token is None:
         return None
     return Tokens(token, _read(directory / "operator-token") or "", directory / "token")
+
+
+def gateway_dir(url: str) -> Path:
+    """Return the directory for what is known about the gateway at `url`.
+
+    Raises:
+        ConnectError: there is no such address.
+    """
+    return state_dir() / "gateways" / coordinator_dir(url).name
+
+
+def provide_gateway_token(url: str, token: str | None = None) -> tuple[str, Path]:
+    """Return what opens the door of the gateway at `url`, and the file it is in: as `provide_tokens`.
+
+    Raises:
+        StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
+    """
+    directory = gateway_dir(url)
+    path = directory / "token"
+    _make(directory)
+    known = token or _read(path) or new_secret()
+    if known != _read(path):
+        _write(path, known)
+    return known, path
 
 
 def load_secret(url: str, principal: str) -> str | None:

@@ -39,7 +39,7 @@ from .transports.base import Receiver
 from .transports.memory import pair
 from .transports.websocket import WebSocketSettings
 
-__all__ = ["Hosted", "UnsafeAddress", "host", "parse_address", "reading"]
+__all__ = ["Hosted", "UnsafeAddress", "address_of", "bind", "host", "parse_address", "reading"]
 
 _DOOR = 100
 """As many as may wait at the door, which is what asyncio takes by default; others are refused, and try again."""
@@ -100,9 +100,9 @@ async def host(
     name, port = parse_address(listen)
     # Only a free port is taken away with its tokens at the end: nobody looks for this coordinator there again.
     is_passing = port == 0
-    sock = _bind(name, port, is_secure=ssl is not None)
+    sock = bind(name, port, is_secure=ssl is not None)
     with sock:
-        url = _url(name, sock, is_secure=ssl is not None)
+        url = address_of(name, sock, "ws" if ssl is None else "wss")
         path = _ledger_path(db)
         tokens = provide_tokens(url, token)
         try:
@@ -179,7 +179,7 @@ async def _close(server: Server) -> None:
         raise
 
 
-def parse_address(text: str) -> tuple[str, int]:
+def parse_address(text: str, default_port: int = 7420) -> tuple[str, int]:
     """Return (host, port) of `HOST:PORT`, `[IPV6]:PORT`, `HOST` or `:PORT`; what is missing is the default.
 
     Raises:
@@ -192,7 +192,7 @@ def parse_address(text: str) -> tuple[str, int]:
         raise ValueError(f"expected HOST:PORT, got {text!r}: {exc}") from exc
     if not text or parts.netloc != text or parts.username is not None:
         raise ValueError(f"expected HOST:PORT, got {text!r}")
-    return parts.hostname or "127.0.0.1", 7420 if port is None else port
+    return parts.hostname or "127.0.0.1", default_port if port is None else port
 
 
 def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
@@ -205,8 +205,13 @@ def _ledger_path(db: str | os.PathLike[str] | None) -> Path | None:
     return path
 
 
-def _bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
-    """Take the address without listening yet: who connects before there are tokens is refused, and tries again."""
+def bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
+    """Take an address without listening yet: who connects before there are tokens is refused, and tries again.
+
+    Raises:
+        UnsafeAddress: others reach it, and it is not secure.
+        OSError: it cannot be taken.
+    """
     try:
         found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as exc:
@@ -229,8 +234,8 @@ def _bind(name: str, port: int, *, is_secure: bool) -> socket.socket:
     return sock
 
 
-def _url(name: str, sock: socket.socket, *, is_secure: bool) -> str:
+def address_of(name: str, sock: socket.socket, scheme: str) -> str:
     """Return what clients on this machine connect to: every address includes the loopback one."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     bracketed = f"[{reached}]" if ":" in reached else reached
-    return f"{'wss' if is_secure else 'ws'}://{bracketed}:{sock.getsockname()[1]}"
+    return f"{scheme}://{bracketed}:{sock.getsockname()[1]}"

@@ -34,7 +34,7 @@ from .output import Output
 from .signals import interrupted_by_sigterm
 from .story import duration
 
-__all__ = ["announce", "coordinator", "hosting", "until_stopped"]
+__all__ = ["announce", "coordinator", "hosting", "served_certificate", "until_stopped"]
 
 log = logging.getLogger("a2a.cli")
 
@@ -113,7 +113,7 @@ def run(
         raise click.UsageError(str(error)) from error
     named = {"listen": listen, "db": db, "token_file": token_file, "tls_cert": tls_cert, "tls_key": tls_key}
     settings = replace(settings, **{key: value for key, value in named.items() if value is not None})  # type: ignore[arg-type]
-    tls = _served_certificate(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
+    tls = served_certificate(settings)  # before there is a loop: it would be told of Ctrl-C, and who asks would not
     run_loop(lambda: _serve(settings, tls, Output(ready_json, is_quiet)))
 
 
@@ -328,7 +328,7 @@ def _pass_phrase(option: str, path: Path) -> str:
     return str(click.prompt(f"pass phrase of {path}", hide_input=True, err=True))
 
 
-def _served_certificate(settings: Settings) -> ServedCertificate | None:
+def served_certificate(settings: Settings) -> ServedCertificate | None:
     if settings.tls_cert is None and settings.tls_key is None:
         return None
     if settings.tls_cert is None:

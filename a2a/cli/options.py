@@ -147,8 +147,8 @@ def retyped(text: str, options: str) -> str:
     return _COMMANDS.sub(lambda found: found[0] + options, text)
 
 
-def read_token(path: Path | None) -> str | None:
-    """Return the token in a file.
+def read_token(path: Path | None, option: str = "--token-file") -> str | None:
+    """Return the token in the file that an option names.
 
     Raises:
         BadParameter: it cannot be read, or there is none in it.
@@ -158,11 +158,11 @@ def read_token(path: Path | None) -> str | None:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except OSError as exc:
-        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint="--token-file") from exc
+        raise click.BadParameter(f"{path}: {exc.strerror}", param_hint=option) from exc
     except UnicodeDecodeError as exc:
-        raise click.BadParameter(f"{path}: expected a token, a text in UTF-8", param_hint="--token-file") from exc
+        raise click.BadParameter(f"{path}: expected a token, a text in UTF-8", param_hint=option) from exc
     if not token:
-        raise click.BadParameter(f"{path} is empty; a token was expected", param_hint="--token-file")
+        raise click.BadParameter(f"{path} is empty; a token was expected", param_hint=option)
     return token
 
 

@@ -20,6 +20,7 @@ from a2a.credentials import (
     load_secret,
     load_tokens,
     next_incarnation,
+    provide_gateway_token,
     provide_secret,
     provide_tokens,
     secret_files,
@@ -84,6 +85,17 @@ def test_tokens_are_drawn_once_and_only_the_user_can_read_them() -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for directory in (coordinator_dir(URL), coordinator_dir(URL).parent, state_dir()):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+
+
+def test_what_opens_a_gateway_is_drawn_once_or_given_and_apart_from_a_coordinator() -> None:
+    drawn, path = provide_gateway_token("http://127.0.0.1:7480")
+    assert provide_gateway_token("http://localhost:7480") == (drawn, path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert load_tokens("ws://127.0.0.1:7480") is None
+    assert provide_gateway_token("http://127.0.0.1:7480", "given") == ("given", path)
+    assert path.read_text() == "given\n"
+    path.write_text("")
+    assert provide_gateway_token("http://127.0.0.1:7480")[0] not in ("", "given", drawn)
 
 
 def test_names_of_this_machine_are_one_place_and_ports_are_apart() -> None:

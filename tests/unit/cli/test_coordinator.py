@@ -35,10 +35,10 @@ from a2a.cli.coordinator import (
     _held_by,
     _names,
     _serve,
-    _served_certificate,
     _uncollected,
     announce,
     hosting,
+    served_certificate,
     until_stopped,
 )
 from a2a.cli.exits import Failure
@@ -123,7 +123,7 @@ async def test_a_coordinator_shows_a_renewed_certificate(tmp_path: Path, monkeyp
     monkeypatch.setattr(coordinator_module, "until_stopped", until_renewed)
     settings = Settings(listen="127.0.0.1:0", db=tmp_path / "l.db", tls_cert=cert, tls_key=key)
     with anyio.fail_after(BOUND):
-        await _serve(settings, _served_certificate(settings), Output(False, True))
+        await _serve(settings, served_certificate(settings), Output(False, True))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_encrypted_key_is_asked_for_at_a_terminal_only(
 
     monkeypatch.setattr(coordinator_module, "can_ask", lambda: True)
     monkeypatch.setattr(coordinator_module.click, "prompt", prompt)
-    assert _served_certificate(settings) is not None
+    assert served_certificate(settings) is not None
     assert asked == [f"pass phrase of {key}"]
 
     def interrupted(text: str, **how: Any) -> str:
