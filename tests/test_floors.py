@@ -25,6 +25,7 @@ FLOOR_OF_FOLDER = {
     "stores": MEDIA,
     "transports": MEDIA,
     "cli": APPS,
+    "gateways": APPS,
     "conformance": APPS,
     "testing": APPS,
 }

@@ -1,0 +1,1 @@
+"""How agents here are reached by other protocols than this one."""
