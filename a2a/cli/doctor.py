@@ -266,7 +266,11 @@ def _unread(path: Path) -> str:
 
 def helpers() -> Iterator[Finding]:
     """Look for what is not needed, but used where it is there."""
-    for module, use in (("uvloop", "a faster coordinator"), ("rich", "progress that moves")):
+    for module, use in (
+        ("uvloop", "a faster coordinator"),
+        ("rich", "progress that moves"),
+        ("starlette", f"`a2a gateway` needs it ({DISTRIBUTION}[gateway])"),
+    ):
         is_there = find_spec(module) is not None
         yield Finding(module, "ok" if is_there else "note", "installed" if is_there else f"not installed: {use}")
     for program, use in (("git", "the squad works on repositories"), ("unshare", "the squad's sandbox")):

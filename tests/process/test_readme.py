@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
@@ -128,6 +130,32 @@ async def test_a_message_of_a2a_reaches_the_agent_that_is_shown(home: Path) -> N
             answer = await call_of_a2a(ready["url"], Path(ready["tokenFile"]).read_text().strip(), frame[1])
     assert answer["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
     assert answer["task"]["artifacts"][0]["parts"][0]["data"] == {"words": 3}
+
+
+def test_a_client_of_a2a_reaches_the_agent_as_printed(home: Path) -> None:
+    printed = re.search(r"^\$ curl -s http://127.0.0.1:7480(/\S+) (.*) \| jq -c '(.*)'\n(.*)$", README, re.MULTILINE)
+    assert printed is not None
+    path, options, shown, result = printed.groups()
+    with ExitStack() as stack:
+        stack.enter_context(coordinator(home))
+        stack.enter_context(process("word_counter.py", cwd=home))
+        gateway = stack.enter_context(
+            process("-m", "a2a", "gateway", "--listen", "127.0.0.1:0", "--ready-json", cwd=home)
+        )
+        assert gateway.stdout is not None
+        ready: dict[str, str] = json.loads(gateway.stdout.readline())
+        words = iter(shlex.split(options.replace("$(cat FILE)", Path(ready["tokenFile"]).read_text().strip())))
+        headers = {"Content-Type": "application/json"}
+        body = ""
+        for option, value in zip(words, words, strict=True):
+            name, _, rest = value.partition(": ")
+            body = value if option == "--json" else body
+            headers |= {name: rest} if option == "-H" else {}
+        answered = httpx2.post(ready["url"] + path, content=body, headers=headers, timeout=BOUND)
+    assert shown == ".task.artifacts[].parts[].data"
+    found = [part["data"] for artifact in answered.json()["task"]["artifacts"] for part in artifact["parts"]]
+    assert [json.dumps(data, separators=(",", ":")) for data in found] == [result]
+    assert gateway.returncode == 0
 
 
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:

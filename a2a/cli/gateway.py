@@ -1,0 +1,126 @@
+"""`a2a gateway`: the agents of one coordinator, for any client of A2A over HTTP."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from ..certificates import ServedCertificate
+from ..client import connect
+from ..credentials import check_state_dir
+from ..hosting import UnsafeAddress
+from ..link import settings_with
+from ..loop import run as run_loop
+from ..loop import stop_on_signals
+from .config import Settings
+from .coordinator import served_certificate
+from .exits import Failure
+from .options import Connection, connection_options, read_token
+from .output import Output
+from .parameters import Seconds
+
+__all__ = ["gateway"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@connection_options
+@click.option("--listen", metavar="HOST:PORT", help="Where; port 0 takes a free one.  [default: 127.0.0.1:7480]")
+@click.option("--public-url", metavar="URL", help="Where clients reach it, for the card.  [default: where it listens]")
+@click.option("--bearer-file", type=_FILE, help="The token callers show, in place of one drawn at the first start.")
+@click.option("--name", default="gateway", show_default=True, help="Whom the coordinator knows all callers as.")
+@click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
+@click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
+@click.option(
+    "--grace",
+    type=Seconds(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="At the end, for calls that wait.",
+)
+@click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
+@click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+def gateway(
+    connection: Connection,
+    listen: str | None,
+    bearer_file: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    ready_json: bool,
+    is_quiet: bool,
+    **how: Any,
+) -> None:
+    """Let any client of A2A 1.0 use the agents here, over HTTP, until SIGTERM or Ctrl-C.
+
+    It speaks A2A's JSON-RPC and HTTP+JSON, and shows its card at /.well-known/agent-card.json to everybody who reaches
+    it. All else asks for the token, as `Authorization: Bearer TOKEN`, which is kept in the state directory.
+
+    All callers are one to the coordinator: each may see, answer and cancel the tasks of all. Who must not gets a
+    coordinator of its own. A message that is sent again under the same `messageId` is the same task, also by another
+    gateway of the same --name.
+
+    The coordinator may start later, and may restart: what it has not answered is asked again for ten seconds.
+    """
+    _require_extra()
+    listen = listen or "127.0.0.1:7480"
+    how |= {"listen": listen, "token": read_token(bearer_file, "--bearer-file")}
+    tls = served_certificate(Settings(listen=listen, tls_cert=tls_cert, tls_key=tls_key))
+    run_loop(lambda: _serve(connection, Output(ready_json, is_quiet), tls, **how))
+
+
+def _require_extra() -> None:
+    try:
+        import starlette as starlette
+        import uvicorn as uvicorn
+    except ModuleNotFoundError as error:
+        raise Failure("`a2a gateway` needs starlette and uvicorn: pip install 'a2a-coordinator[gateway]'") from error
+
+
+async def _serve(connection: Connection, out: Output, tls: ServedCertificate | None, *, name: str, **how: Any) -> None:
+    from ..gateways.serving import gateway as serving
+
+    check_state_dir()
+    settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
+    stop = anyio.Event()
+
+    async def end() -> None:
+        await stop.wait()
+        group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(stop_on_signals, stop)
+            group.start_soon(end)
+            client = connect(name=name, settings=settings)
+            context, renewed = (None, nullcontext()) if tls is None else (tls.context, tls.renewed())
+            async with serving(client, ssl=context, **how) as here, renewed:
+                _announce(here, connection, out)
+                await client.link.wait_closed()
+    except* UnsafeAddress as errors:
+        raise click.UsageError(f"{errors.exceptions[0]} (--tls-cert, --tls-key)") from errors
+    except* ValueError as errors:
+        raise click.UsageError(str(errors.exceptions[0])) from errors
+
+
+def _announce(here: Any, connection: Connection, out: Output) -> None:
+    """Say that the gateway is ready: as one JSON object for programs, else as a sentence."""
+    if out.as_json:
+        ready = {"url": here.url, "tokenFile": str(here.token_file), "coordinator": connection.url, "pid": os.getpid()}
+        out.record(ready)
+    else:
+        out.note(f"gateway at {here.url} to {connection.url}, callers show the token in {here.token_file}")

@@ -1,0 +1,242 @@
+"""The gateway as a process: what a caller keeps when it, or the coordinator behind it, is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import httpx2
+import pytest
+
+from a2a.protocol.operations import BINDING
+
+BOUND = 40.0
+AGENT = """
+from pathlib import Path
+import anyio
+from a2a import Agent, TaskContext
+
+agent = Agent("helper", "1")
+
+@agent.skill
+async def wait(task: TaskContext) -> str:
+    with Path("runs").open("a") as runs:
+        runs.write("run\\n")
+    await task.artifact("log", "begun")
+    Path("begun").touch()
+    while not Path("go").exists():
+        await anyio.sleep(0.02)
+    return "done"
+
+if __name__ == "__main__":
+    agent.main()
+"""
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    give_up = time.monotonic() + BOUND
+    while not is_so():
+        assert time.monotonic() < give_up, f"it is not so after {BOUND:g} s"
+        time.sleep(0.02)
+
+
+class Running:
+    """A process of this test; every wait has a bound."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        self.said = home / f"{len(list(home.glob('*.err')))}.err"
+        with self.said.open("w") as errors:
+            self.popen = subprocess.Popen(
+                [sys.executable, *arguments], cwd=home, stdout=subprocess.PIPE, stderr=errors, env=environment
+            )
+
+    def ready(self) -> dict[str, Any]:
+        """Return what it says when it is ready."""
+        came: Queue[bytes] = Queue()
+        assert self.popen.stdout is not None
+        threading.Thread(target=lambda out=self.popen.stdout: came.put(out.readline()), daemon=True).start()
+        found: dict[str, Any] = json.loads(came.get(timeout=BOUND))
+        return found
+
+    def end(self, number: int) -> int:
+        self.popen.send_signal(number)
+        return self.popen.wait(BOUND)
+
+
+@contextmanager
+def running(home: Path, *arguments: str) -> Iterator[Running]:
+    process = Running(home, *arguments)
+    try:
+        yield process
+    finally:
+        if process.popen.poll() is None:
+            process.popen.kill()
+            process.popen.wait(BOUND)
+        if process.popen.stdout is not None:
+            process.popen.stdout.close()
+
+
+class World:
+    """A coordinator, an agent and a gateway, which die and are started again where they were."""
+
+    def __init__(self, home: Path, stack: ExitStack) -> None:
+        self.home = home
+        self._stack = stack
+        (home / "helper.py").write_text(AGENT)
+        self.coordinator, told = self._start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db")
+        self.url = told["url"]
+        os.environ["A2A_URL"] = self.url
+        stack.callback(os.environ.pop, "A2A_URL", None)
+        stack.enter_context(running(home, "helper.py"))
+        self.gateway, told = self._start("gateway", "--listen", "127.0.0.1:0", "--bearer-file", self._token())
+        self.at = told["url"]
+        self.caller = httpx2.Client(base_url=self.at, headers={"Authorization": "Bearer t", "A2A-Version": "1.0"})
+        self.caller.timeout = httpx2.Timeout(BOUND)
+        stack.callback(self.caller.close)
+
+    def _token(self) -> str:
+        (self.home / "bearer").write_text("t")
+        return "bearer"
+
+    def _start(self, *arguments: str) -> tuple[Running, dict[str, Any]]:
+        process = self._stack.enter_context(running(self.home, "-m", "a2a", *arguments, "--ready-json"))
+        return process, process.ready()
+
+    def kill(self, who: str) -> None:
+        """Kill a process and start it again at its address."""
+        process = self.gateway if who == "gateway" else self.coordinator
+        assert process.end(signal.SIGKILL) == -signal.SIGKILL
+        if who == "gateway":
+            self.gateway, _ = self._start("gateway", "--listen", self.at[7:], "--bearer-file", "bearer")
+        else:
+            self.coordinator, _ = self._start("coordinator", "run", "--listen", self.url[5:], "--db", "ledger.db")
+
+    def until(self, name: str) -> None:
+        """Wait for a file of the agent's."""
+        until((self.home / name).exists)
+
+    def send(self, path: str = "/message:send") -> Any:
+        message = {"messageId": "m1", "role": "ROLE_USER", "parts": [{"data": {}}]}
+        request = {"message": message | {"metadata": {BINDING: {"skill": "wait"}}}}
+        return self.caller.stream("POST", path, json=request)
+
+
+@pytest.fixture
+def world(home: Path) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(home, stack)
+
+
+def in_thread(call: Callable[[], Any]) -> Queue[Any]:
+    """Call in another thread, and return where its result, or what it raised, will be."""
+    came: Queue[Any] = Queue()
+
+    def run() -> None:
+        try:
+            came.put(call())
+        except httpx2.HTTPError as error:
+            came.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return came
+
+
+def events(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    number = -1
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id":
+            number = int(value)
+        elif name == "data":
+            yield number, json.loads(value)
+
+
+def whole(world: World) -> dict[str, Any]:
+    with world.send() as answered:
+        found: dict[str, Any] = json.loads(answered.read())
+    return found
+
+
+@pytest.mark.parametrize("who", ["gateway", "coordinator"])
+def test_a_message_that_waits_is_the_same_task_after_a_kill(world: World, who: str) -> None:
+    first = in_thread(lambda: whole(world))
+    world.until("begun")
+    world.kill(who)
+    if who == "gateway":
+        assert isinstance(first.get(timeout=BOUND), httpx2.HTTPError)
+        again = in_thread(lambda: whole(world))
+    else:
+        again = first  # the gateway asks again by itself
+    (world.home / "go").touch()
+    task = again.get(timeout=BOUND)["task"]
+    assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert whole(world)["task"] == task
+    assert world.caller.get("/tasks").json()["totalSize"] == 1
+    assert (world.home / "runs").read_text() == "run\n"
+    assert world.gateway.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("who", ["gateway", "coordinator"])
+def test_a_stream_goes_on_without_a_gap_after_a_kill(world: World, who: str) -> None:
+    seen: list[tuple[int, dict[str, Any]]] = []
+    with world.send("/message:stream") as answered:
+        coming = events(answered.iter_lines())
+        seen.append(next(coming))
+        world.until("begun")
+        while "artifactUpdate" not in seen[-1][1]:
+            seen.append(next(coming))
+        world.kill(who)
+        if who == "coordinator":
+            world.caller.get("/tasks")  # by the connection on which the stream goes on
+            (world.home / "go").touch()
+            seen += coming
+        else:
+            with pytest.raises(httpx2.HTTPError):
+                list(coming)
+    if who == "gateway":
+        last, task = seen[-1][0], seen[0][1]["task"]["id"]
+        headers = {"Last-Event-ID": str(last)}
+        with world.caller.stream("POST", f"/tasks/{task}:subscribe", headers=headers) as answered:
+            coming = events(answered.iter_lines())
+            number, now = next(coming)
+            assert (number, now["task"]["id"]) == (last, task)
+            (world.home / "go").touch()
+            seen += coming
+    told = [event for _, event in seen]
+    assert told[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert [list(event) for event in told].count(["artifactUpdate"]) == 2, "the piece and the result, once each"
+    generations = [one["statusUpdate"]["metadata"]["generation"] for one in told if "statusUpdate" in one]
+    assert generations == [2, *range(4, generations[-1] + 1)], "the third is the piece"
+    assert world.gateway.end(signal.SIGTERM) == 0
+
+
+def test_told_to_end_it_ends_in_order_whoever_waits(world: World) -> None:
+    first = in_thread(lambda: whole(world))
+    with world.send("/message:stream") as answered:
+        coming = events(answered.iter_lines())
+        next(coming)
+        world.until("begun")
+        world.gateway.popen.send_signal(signal.SIGTERM)
+        assert "the gateway ends" in list(coming)[-1][1]["error"]["message"]
+    (world.home / "go").touch()  # within the grace
+    assert first.get(timeout=BOUND)["task"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert world.gateway.popen.wait(BOUND) == 0
+    assert world.gateway.said.read_text() == ""
+
+
+def test_it_may_start_before_its_coordinator_and_ends_without_one(home: Path) -> None:
+    with running(home, "-m", "a2a", "gateway", "--listen", "127.0.0.1:0", "--url", "ws://127.0.0.1:9") as process:
+        until(lambda: "waits until it is there" in process.said.read_text())
+        assert process.end(signal.SIGTERM) == 0
