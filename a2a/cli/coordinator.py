@@ -29,7 +29,7 @@ from .asking import can_ask
 from .config import ConfigError, Settings, read_settings
 from .exits import ExitCode, Failure
 from .groups import Group
-from .options import Common, common_options, read_token
+from .options import Common, common_options, read_token, ready_json_option
 from .output import Output
 from .signals import interrupted_by_sigterm
 from .story import duration
@@ -69,13 +69,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
 @click.option("--keep", type=float, metavar="DAYS", help="How long a settled task can be read.  [default: for ever]")
-@click.option(
-    "--ready-json",
-    "--json",
-    "ready_json",
-    is_flag=True,
-    help="When ready, write one JSON object with the address to stdout.",
-)
+@ready_json_option
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def run(
     listen: str | None,

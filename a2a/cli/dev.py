@@ -13,6 +13,7 @@ from ..loop import run as run_loop
 from ..supervisor import Program, supervise
 from .coordinator import announce, hosting, until_stopped
 from .loading import no_module, source_files
+from .options import ready_json_option
 from .output import Output
 from .processes import A2A, tell_restarts, until_killed
 
@@ -26,13 +27,7 @@ LOOK_EVERY = 0.5
 @click.argument("specs", nargs=-1, metavar="[MODULE:AGENT]...")
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Keep the ledger there.  [in memory]")
 @click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:7420", show_default=True, help="Port 0: a free one.")
-@click.option(
-    "--ready-json",
-    "--json",
-    "ready_json",
-    is_flag=True,
-    help="When ready, write one JSON object with the address to stdout.",
-)
+@ready_json_option
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors, and what the agents say.")
 def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, is_quiet: bool) -> None:
     """Run a coordinator on this machine, and the agents named, until Ctrl-C.

@@ -22,7 +22,7 @@ from ..loop import stop_on_signals
 from .config import Settings
 from .coordinator import served_certificate
 from .exits import Failure
-from .options import Connection, connection_options, read_token
+from .options import Connection, connection_options, read_token, ready_json_option
 from .output import Output
 from .parameters import Seconds
 
@@ -47,13 +47,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="SECONDS",
     help="At the end, for calls that wait.",
 )
-@click.option(
-    "--ready-json",
-    "--json",
-    "ready_json",
-    is_flag=True,
-    help="When ready, write one JSON object with the address to stdout.",
-)
+@ready_json_option
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def gateway(
     connection: Connection,

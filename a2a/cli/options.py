@@ -24,7 +24,15 @@ from .parameters import Seconds
 if TYPE_CHECKING:
     from ..client import Client
 
-__all__ = ["Common", "Connection", "common_options", "connection_options", "read_token", "retyped"]
+__all__ = [
+    "Common",
+    "Connection",
+    "common_options",
+    "connection_options",
+    "read_token",
+    "ready_json_option",
+    "retyped",
+]
 
 T = TypeVar("T")
 _WORD: Final = r"[\w./~-]*\w"
@@ -175,6 +183,14 @@ _TOKEN_FILE = click.option(
     help="Where the namespace's token is; A2A_TOKEN is the token itself.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+ready_json_option = click.option(
+    "--ready-json",
+    "--json",
+    "ready_json",
+    is_flag=True,
+    help="When ready, write one JSON object with the address to stdout.",
+)
+"""Of what serves until it is told to end."""
 _QUIET = click.option(
     "--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the result, errors and what needs a person."
 )
