@@ -286,14 +286,14 @@ def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int
         wanted = {message.name: "x"}
         claims = [book.claims[key] for key in (*book.held.meeting(wanted), *book.waiting.meeting(wanted))]
         tasks = [task for alike, _ in line.meeting(wanted) for task in alike.tasks]
+        if message.task is not None:
+            claims = [claim for claim in claims if claim.task == message.task]
+            tasks = [task for task in tasks if task.id == message.task]
     elif message.task is not None:
         claims = list(book.by_owner.get(owner_of(message.task, ""), {}).values())
         tasks = [line.tasks[message.task]] if message.task in line.tasks else []
     else:
         claims, tasks = list(book.claims.values()), list(line.tasks.values())
-    if message.task is not None:
-        claims = [claim for claim in claims if claim.task == message.task]
-        tasks = [task for task in tasks if task.id == message.task]
     held = sorted((claim for claim in claims if claim.fence), key=lambda claim: claim.fence)
     waits = [wait_of(claim) for claim in claims if not claim.fence]
     waits += [wait_of(task, line.names[task.id]) for task in tasks]

@@ -126,8 +126,8 @@ ROWS: tuple[Wrong, ...] = (
         "A list by task has all claims.",
         one(
             CLAIMS,
-            "    if message.task is not None:\n        claims = [claim for claim",
-            "    if False:\n        claims = [claim for claim",
+            "    elif message.task is not None:\n        claims = list(",
+            "    elif False:\n        claims = list(",
         ),
         broken=("CLAIM-3",),
         areas=("CLAIM-3",),

@@ -940,6 +940,8 @@ def test_the_list_names_who_holds_and_who_waits_in_order(town, boss, workers):
     ]
     assert me.say(ClaimList("repo/b")).claims == [first]
     assert me.say(ClaimList(task=offer2.task)).claims == [third]
+    assert me.say(ClaimList("repo/a")).claims == [first, third]
+    assert me.say(ClaimList("repo/a", offer2.task)).claims == [third]
     assert me.say(ClaimList(limit=2)) == ClaimPage([first, second], True)
 
 
