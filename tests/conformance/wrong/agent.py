@@ -191,7 +191,7 @@ ROWS: tuple[Wrong, ...] = (
         "is-never-a-newer-process",
         AGENT,
         "Every start of the agent says the same incarnation.",
-        one(RUNNER, "            incarnation=int(time.time() * 1000),", "            incarnation=1,"),
+        one(LINK, "self.identity.incarnation = number", "self.identity.incarnation = 1"),
         broken=("ID-5",),
     ),
     Wrong(
