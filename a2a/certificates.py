@@ -22,6 +22,8 @@ from typing import Any, Self
 
 import anyio.to_thread
 
+from .transports.websocket import FOR_ANOTHER
+
 __all__ = ["ServedCertificate", "Validity"]
 
 log = logging.getLogger("a2a.certificates")
@@ -33,8 +35,6 @@ _TOLD_BEFORE = 7 * 86_400
 what renews them does so with a third left."""
 _NO_CHECK_TIME = 0x20_0000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which the ssl module has no name: what is over can be read as well."""
-_FOR_ANOTHER = frozenset({62, 64})
-"""What OpenSSL's verification says of a certificate for another name, or another address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _is_for(context: ssl.SSLContext, name: str) -> bool:
     try:
         _shown_to(client, context, name)
     except ssl.SSLCertVerificationError as exc:
-        if exc.verify_code not in _FOR_ANOTHER:
+        if exc.verify_code not in FOR_ANOTHER:
             raise
         return False
     return True

@@ -15,6 +15,7 @@ import click
 from ..certificates import ServedCertificate
 from ..client import connect
 from ..credentials import check_state_dir
+from ..gateways import DEFAULT_PORT
 from ..hosting import UnsafeAddress
 from ..link import settings_with
 from ..loop import run as run_loop
@@ -33,7 +34,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @connection_options
-@click.option("--listen", metavar="HOST:PORT", help="Where; port 0 takes a free one.  [default: 127.0.0.1:7480]")
+@click.option(
+    "--listen",
+    default=f"127.0.0.1:{DEFAULT_PORT}",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where; port 0 takes a free one.",
+)
 @click.option("--public-url", metavar="URL", help="Where clients reach it, for the card.  [default: where it listens]")
 @click.option("--bearer-file", type=_FILE, help="The token callers show, in place of one drawn at the first start.")
 @click.option("--name", default="gateway", show_default=True, help="Whom the coordinator knows all callers as.")
@@ -51,7 +58,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def gateway(
     connection: Connection,
-    listen: str | None,
+    listen: str,
     bearer_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -71,7 +78,6 @@ def gateway(
     The coordinator may start later, and may restart: what it has not answered is asked again for ten seconds.
     """
     _require_extra()
-    listen = listen or "127.0.0.1:7480"
     how |= {"listen": listen, "token": read_token(bearer_file, "--bearer-file")}
     tls = served_certificate(Settings(listen=listen, tls_cert=tls_cert, tls_key=tls_key))
     run_loop(lambda: _serve(connection, Output(ready_json, is_quiet), tls, **how))

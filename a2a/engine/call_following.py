@@ -15,11 +15,11 @@ from ..errors import ErrorCode
 from ..protocol.messages import A2ACall, A2AEvent, A2AFault, A2AResult, Error, Message
 from ..protocol.session import PeerSession, Reply
 
-__all__ = ["FollowedCall", "FollowedCalls"]
+__all__ = ["UNSUPPORTED_OPERATION", "Answer", "FollowedCall", "FollowedCalls"]
 
 _BYTES_MAX = 4 * 1024 * 1024
 """Bytes of events that wait for whoever follows a stream: one that is further behind ends, and may be taken up."""
-_UNSUPPORTED_OPERATION = -32004
+UNSUPPORTED_OPERATION = -32004
 """What a stream about a task that has ended is refused with."""
 
 Answer = A2AResult | A2AFault | A2AEvent
@@ -128,7 +128,7 @@ class FollowedCalls:
             return [followed]
         if not followed.task:
             return self._take(reply.re, followed, message)
-        if isinstance(message, A2AFault) and message.code == _UNSUPPORTED_OPERATION:
+        if isinstance(message, A2AFault) and message.code == UNSUPPORTED_OPERATION:
             del self._open[reply.re]
             self._open[self.session.request(A2ACall("GetTask", _named(followed.task)))] = followed
             return []

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..client import Client
-from ..engine.call_following import FollowedCall
+from ..engine.call_following import UNSUPPORTED_OPERATION, FollowedCall
 from ..errors import CODES, ConnectionLost, ErrorCode, Refused
 from ..link import refused
 from ..protocol.messages import A2ACall, A2AEvent, A2AFault, A2AResult, Error
@@ -29,7 +29,6 @@ _STANDS_STILL = frozenset(
     for state in ("COMPLETED", "FAILED", "CANCELED", "REJECTED", "INPUT_REQUIRED", "AUTH_REQUIRED")
 )
 """A2A's terminal and interrupted states: a message that waits is answered in them (A2A 3.2.2)."""
-_UNSUPPORTED_OPERATION = -32004
 
 
 class Faulted(Exception):
@@ -160,7 +159,7 @@ class Carrier:
                     if _stands_still(told.get("task") or told.get("statusUpdate") or {}):
                         return
         except Faulted as error:
-            if error.fault.code != _UNSUPPORTED_OPERATION:  # the task has ended meanwhile
+            if error.fault.code != UNSUPPORTED_OPERATION:  # the task has ended meanwhile
                 raise
 
     async def _answers(

@@ -19,12 +19,12 @@ import uvicorn
 from ..client import Client
 from ..credentials import gateway_dir, provide_gateway_token
 from ..hosting import address_of, bind, parse_address
+from . import DEFAULT_PORT
 from .app import application
 from .carrier import OPEN_MAX, Carrier
 
-__all__ = ["DEFAULT_PORT", "Gateway", "gateway"]
+__all__ = ["Gateway", "gateway"]
 
-DEFAULT_PORT = 7480
 _CONNECTIONS_MAX = OPEN_MAX + 256
 """Connections at a time, those between two requests among them; further ones get 503. Systems allow 1,024 files."""
 _ENDS_WITHIN = 2

@@ -47,7 +47,7 @@ _NOBODY_VOUCHES = frozenset({18, 19, 20, 21})
 """What OpenSSL's verification says of a certificate that leads to none that is trusted."""
 _OVER, _NOT_YET = 10, 9
 """What it says of one whose time is over, or has not come."""
-_FOR_ANOTHER = frozenset({62, 64})
+FOR_ANOTHER = frozenset({62, 64})
 """What it says of one for another name, or another address."""
 _ENCODINGS = re.compile(r"\ba2a\.coord\+[a-z0-9]+")
 """The names of encodings in what a coordinator says."""
@@ -249,7 +249,7 @@ def _what_to_do(error: SSLCertVerificationError, host: str) -> str:
     if error.verify_code in (_OVER, _NOT_YET):
         now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         return f"; the clock here says {now}: if that is right, who runs the coordinator renews what --tls-cert names"
-    if error.verify_code in _FOR_ANOTHER:
+    if error.verify_code in FOR_ANOTHER:
         return f"; connect to a name that it has, or have the coordinator's --tls-cert issued for {host} as well"
     return ""
 

@@ -174,9 +174,9 @@ async def offered() -> AsyncIterator[tuple[Peer, Peer, Server]]:
 
 
 @asynccontextmanager
-async def staffed() -> AsyncIterator[tuple[Peer, Peer, Server]]:
+async def staffed(policy: Policy | None = None) -> AsyncIterator[tuple[Peer, Peer, Server]]:
     """Yield a delegator and a worker that were welcomed, and their server."""
-    server = Server(MemoryStore())
+    server = Server(MemoryStore(), policy)
     await server.open()
     with anyio.fail_after(BOUND):
         boss, worker = await join(server), await join(server)
@@ -551,13 +551,8 @@ async def test_no_lease_lapses_while_a_message_is_on_its_way(monkeypatch: pytest
         return carries.pop() if carries else False
 
     monkeypatch.setattr(memory._End, "is_carrying", property(looking))
-    server = Server(MemoryStore(), Policy(durations=Durations(heartbeat_ms=100, lease_ms=200, offer_ms=100)))
-    await server.open()
-    with anyio.fail_after(BOUND):
-        boss, worker = await join(server), await join(server)
-        for peer, hello in ((boss, HELLO), (worker, WORKER)):
-            peer.send(Frame("1", hello))
-            await peer.until("welcome")
+    short = Policy(durations=Durations(heartbeat_ms=100, lease_ms=200, offer_ms=100))
+    async with staffed(short) as (boss, worker, server):
         boss.send(TASK)
         offer = await worker.until("task.offer")
         await looked.wait()
@@ -565,7 +560,6 @@ async def test_no_lease_lapses_while_a_message_is_on_its_way(monkeypatch: pytest
         while "LeaseExpired" not in [entry.kind for entry in server.store.read()]:
             await anyio.lowlevel.checkpoint()
         assert server.coordinator.ledger.tasks[offer.task].losses == 1
-        await server.aclose()
 
 
 async def test_timers_run_out_though_the_loop_is_late_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

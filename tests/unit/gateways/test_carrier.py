@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from a2a import Client
 from a2a import link as link_module
 from a2a.errors import ConnectError, ErrorCode
 from a2a.gateways import carrier as module
@@ -30,6 +31,16 @@ def state_of(answer: bytes) -> str:
 
 def code_of(raised: pytest.ExceptionInfo[Faulted]) -> str:
     return str(raised.value.fault.data[0]["metadata"]["code"])
+
+
+async def both_open(client: Client, request: dict[str, Any], gate: Any) -> tuple[Carrier, Any, Any]:
+    """Return a carrier by which somebody waits for a task, and its stream has begun: with the wait and the stream."""
+    carrier = Carrier(client)
+    waiting = asyncio.create_task(carrier.sent(called("SendMessage", request), request, waits=True))
+    events = carrier.events(called("SendStreamingMessage", request))
+    await anext(events)
+    await gate.begun.wait()
+    return carrier, waiting, events
 
 
 def test_an_error_of_this_protocol_is_one_of_a2a():
@@ -82,11 +93,7 @@ async def test_no_more_are_open_than_may_be(helper, say, gate, monkeypatch):
     monkeypatch.setattr(module, "OPEN_MAX", 2)
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
-            carrier, request = Carrier(running.client), say("wait", "m1")
-            waiting = asyncio.create_task(carrier.sent(called("SendMessage", request), request, waits=True))
-            events = carrier.events(called("SendStreamingMessage", request))
-            await anext(events)
-            await gate.begun.wait()
+            carrier, waiting, events = await both_open(running.client, say("wait", "m1"), gate)
             with pytest.raises(Faulted, match="2 calls are open") as raised:
                 await carrier.answer(called("ListTasks", {}))
             assert code_of(raised) == "quota"
@@ -139,11 +146,7 @@ async def test_a_client_that_was_left_is_told(helper):
 async def test_at_the_end_streams_end_and_others_have_a_while(helper, say, gate, comes_in_time):
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:
-            carrier, request = Carrier(running.client), say("wait", "m1")
-            waiting = asyncio.create_task(carrier.sent(called("SendMessage", request), request, waits=True))
-            events = carrier.events(called("SendStreamingMessage", request))
-            await anext(events)
-            await gate.begun.wait()
+            carrier, waiting, events = await both_open(running.client, say("wait", "m1"), gate)
             ending = asyncio.create_task(carrier.end(BOUND if comes_in_time else 0.05))
             with pytest.raises(Faulted, match="the gateway ends"):
                 async for _ in events:
