@@ -141,16 +141,9 @@ def provide_tokens(url: str, token: str | None = None) -> Tokens:
         StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
     """
     directory = coordinator_dir(url)
+    path = directory / "token"
     _make(directory)
-    if token is not None:
-        _write(directory / "token", token)
-    for name in ("token", "operator-token"):
-        # A machine that lost its power may have left an empty file, which opens no door.
-        if _read(directory / name) is None:
-            _write(directory / name, new_secret())
-    tokens = load_tokens(url)
-    assert tokens is not None, "both files were written above"
-    return tokens
+    return Tokens(_provided(path, token), _provided(directory / "operator-token"), path)
 
 
 def load_tokens(url: str) -> Tokens | None:
@@ -184,10 +177,7 @@ def provide_gateway_token(url: str, token: str | None = None) -> tuple[str, Path
     directory = gateway_dir(url)
     path = directory / "token"
     _make(directory)
-    known = token or _read(path) or new_secret()
-    if known != _read(path):
-        _write(path, known)
-    return known, path
+    return _provided(path, token), path
 
 
 def load_secret(url: str, principal: str) -> str | None:
@@ -393,6 +383,18 @@ def _named() -> str:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "_", text)[:80]
+
+
+def _provided(path: Path, given: str | None = None) -> str:
+    """Return the token in a file, where it is put if it is given, or drawn if there is none.
+
+    A machine that lost its power may have left an empty file, which opens no door.
+    """
+    kept = _read(path)
+    token = (given or "").strip() or kept or new_secret()
+    if token != kept:
+        _write(path, token)
+    return token
 
 
 def _read(path: Path) -> str | None:
