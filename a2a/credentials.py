@@ -168,15 +168,20 @@ def gateway_dir(url: str) -> Path:
     return state_dir() / "gateways" / coordinator_dir(url).name
 
 
-def provide_gateway_token(url: str, token: str | None = None) -> tuple[str, Path]:
-    """Return what opens the door of the gateway at `url`, and the file it is in: as `provide_tokens`.
+def provide_gateway_token(url: str, *, caller: str = "", token: str | None = None) -> tuple[str, Path]:
+    """Return what opens the door of the gateway at `url` to a caller, and the file it is in: as `provide_tokens`.
+
+    Args:
+        url: of the gateway.
+        caller: the caller's name, fit for a file; empty where all callers are one.
+        token: what it shall be; drawn, if need be, where it is not given.
 
     Raises:
         StateDirectoryError: what is there cannot be read, or what is drawn cannot be kept.
     """
     directory = gateway_dir(url)
-    path = directory / "token"
-    _make(directory)
+    path = directory / "callers" / caller if caller else directory / "token"
+    _make(path.parent)
     return _provided(path, token), path
 
 

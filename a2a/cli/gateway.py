@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--public-url", metavar="URL", help="Where clients reach it, for the card.  [default: where it listens]")
 @click.option("--bearer-file", type=_FILE, help="The token callers show, in place of one drawn at the first start.")
 @click.option("--name", default="gateway", show_default=True, help="Whom the coordinator knows all callers as.")
+@click.option(
+    "--caller",
+    "callers",
+    multiple=True,
+    metavar="NAME",
+    help="A caller with a token and tasks of its own, known as the gateway's name/NAME; any number of them.",
+)
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option(
@@ -60,6 +68,7 @@ def gateway(
     connection: Connection,
     listen: str,
     bearer_file: Path | None,
+    callers: tuple[str, ...],
     tls_cert: Path | None,
     tls_key: Path | None,
     ready_json: bool,
@@ -71,14 +80,16 @@ def gateway(
     It speaks A2A's JSON-RPC and HTTP+JSON, and shows its card at /.well-known/agent-card.json to everybody who reaches
     it. All else asks for the token, as `Authorization: Bearer TOKEN`, which is kept in the state directory.
 
-    All callers are one to the coordinator: each may see, answer and cancel the tasks of all. Who must not gets a
-    coordinator of its own. A message that is sent again under the same `messageId` is the same task, also by another
-    gateway of the same --name.
+    All callers are one to the coordinator: each may answer and cancel the tasks of all. Those that --caller names have
+    a token and a name each, and answer and cancel their own; looking at tasks is for everybody who is let in. A message
+    that is sent again under the same `messageId` is the same task, also by another gateway of the same --name.
 
     The coordinator may start later, and may restart: what it has not answered is asked again for ten seconds.
     """
     _require_extra()
-    how |= {"listen": listen, "token": read_token(bearer_file, "--bearer-file")}
+    if callers and bearer_file is not None:
+        raise click.UsageError("--bearer-file is the token of all callers; those of --caller have one each")
+    how |= {"callers": callers, "listen": listen, "token": read_token(bearer_file, "--bearer-file")}
     tls = served_certificate(Settings(listen=listen, tls_cert=tls_cert, tls_key=tls_key))
     run_loop(lambda: _serve(connection, Output(ready_json, is_quiet), tls, **how))
 
@@ -91,7 +102,15 @@ def _require_extra() -> None:
         raise Failure("`a2a gateway` needs starlette and uvicorn: pip install 'a2a-coordinator[gateway]'") from error
 
 
-async def _serve(connection: Connection, out: Output, tls: ServedCertificate | None, *, name: str, **how: Any) -> None:
+async def _serve(
+    connection: Connection,
+    out: Output,
+    tls: ServedCertificate | None,
+    *,
+    name: str,
+    callers: Sequence[str],
+    **how: Any,
+) -> None:
     from ..gateways.serving import gateway as serving
 
     check_state_dir()
@@ -106,11 +125,14 @@ async def _serve(connection: Connection, out: Output, tls: ServedCertificate | N
         async with anyio.create_task_group() as group:
             await group.start(stop_on_signals, stop)
             group.start_soon(end)
-            client = connect(name=name, settings=settings)
+            clients = {caller: connect(name=f"{name}/{caller}", settings=settings) for caller in callers}
+            common = None if clients else connect(name=name, settings=settings)
             context, renewed = (None, nullcontext()) if tls is None else (tls.context, tls.renewed())
-            async with serving(client, ssl=context, **how) as here, renewed:
+            async with serving(common or clients, ssl=context, **how) as here, renewed:
                 _announce(here, connection, out)
-                await client.link.wait_closed()
+                async with anyio.create_task_group() as watching:
+                    for client in (common,) if common is not None else clients.values():
+                        watching.start_soon(client.link.wait_closed)
     except* UnsafeAddress as errors:
         raise click.UsageError(f"{errors.exceptions[0]} (--tls-cert, --tls-key)") from errors
     except* ValueError as errors:
@@ -120,7 +142,10 @@ async def _serve(connection: Connection, out: Output, tls: ServedCertificate | N
 def _announce(here: Any, connection: Connection, out: Output) -> None:
     """Say that the gateway is ready: as one JSON object for programs, else as a sentence."""
     if out.as_json:
-        ready = {"url": here.url, "tokenFile": str(here.token_file), "coordinator": connection.url, "pid": os.getpid()}
-        out.record(ready)
-    else:
-        out.note(f"gateway at {here.url} to {connection.url}, callers show the token in {here.token_file}")
+        files = {caller: str(path) for caller, path in here.token_files.items()}
+        tokens = {"tokenFile": files[""]} if "" in files else {"tokenFiles": files}
+        out.record({"url": here.url, **tokens, "coordinator": connection.url, "pid": os.getpid()})
+        return
+    out.note(f"gateway at {here.url} to {connection.url}")
+    for caller, path in here.token_files.items():
+        out.note(f"{caller or 'callers'} show{'s' if caller else ''} the token in {path}")

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import CODES, ErrorCode
 from ..protocol.messages import A2ACall, A2AEvent, A2AFault
 from ..protocol.operations import VERSION, Fault, decode, encode
-from ..transports.websocket import LOOPBACK_NAMES
+from ..transports.websocket import HEALTH_PATH, LOOPBACK_NAMES
 from .carrier import Carrier, Faulted, faulted
 
 __all__ = ["application"]
@@ -124,11 +124,14 @@ def _refusal(binding: _Binding, fault: A2AFault, status: int | None = None, **he
 
 
 class _Door:
-    """Lets in who knows the token, by a name of this gateway, and no page of a browser; the card is for everybody."""
+    """Lets in who knows a token, by a name of this gateway, and no page of a browser; some paths are for everybody.
 
-    def __init__(self, app: ASGIApp, token: str, names: frozenset[str]) -> None:
+    Which token was shown tells who calls: the carrier of that caller is `request.state.carrier`.
+    """
+
+    def __init__(self, app: ASGIApp, callers: Sequence[tuple[str, Carrier]], names: frozenset[str]) -> None:
         self._app = app
-        self._token = token.encode()
+        self._callers = [(token.encode(), carrier) for token, carrier in callers]
         self._names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,6 +142,8 @@ class _Door:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
+        if request.url.path == HEALTH_PATH:  # whoever asks calls it by whatever name, and learns nothing else
+            return None
         binding = _JsonRpc() if request.url.path == "/" else _HttpJson()
         hosts = request.headers.getlist("Host")
         name = _host_name(hosts[0]) if len(hosts) == 1 else ""
@@ -153,11 +158,19 @@ class _Door:
             return None
         shown = request.headers.getlist("Authorization")
         scheme, _, token = shown[0].partition(" ") if len(shown) == 1 else ("", "", "")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token):
+        if scheme.lower() == "bearer" and (carrier := self._carrier_of(token.strip().encode())) is not None:
+            request.state.carrier = carrier
             return None
         challenge = 'Bearer realm="a2a"' + (', error="invalid_token"' if shown else "")
         told = faulted(ErrorCode.AUTH, f"the token is {'wrong' if shown else 'missing'}: Authorization: Bearer TOKEN")
         return _refusal(binding, told.fault, 401, **{"WWW-Authenticate": challenge})
+
+    def _carrier_of(self, shown: bytes) -> Carrier | None:
+        found = None
+        for token, carrier in self._callers:  # to the last: how long it takes says nothing of whose token is close
+            if hmac.compare_digest(shown, token):
+                found = carrier
+        return found
 
 
 def _host_name(host: str) -> str:
@@ -173,20 +186,21 @@ _INTEGERS = ("pageSize", "historyLength")
 _BOOLEANS = {"true": True, "false": False}
 
 
-def application(carrier: Carrier, *, url: str, token: str) -> ASGIApp:
+def application(callers: Sequence[tuple[str, Carrier]], *, url: str) -> ASGIApp:
     """Return the ASGI application of a gateway.
 
     Args:
-        carrier: carries the operations.
+        callers: what a caller shows as its Bearer token, in every request but those for the card and the health, with
+            what carries its operations; the first carries what is for everybody.
         url: where clients reach it, as the card says (A2A 4.4.6): its name may be their `Host`, beside the names of
             the loopback and the address that is listened on.
-        token: what every request but that for the card has to show as its Bearer token.
     """
-    surface = _Surface(carrier, url)
+    surface = _Surface(callers[0][1], url)
     tasks, configs = "/tasks/{id}", "/tasks/{taskId}/pushNotificationConfigs"
     routes = [
         Route("/", surface.json_rpc, methods=["POST"]),
         Route(_CARD_PATH, surface.card, methods=["GET"]),
+        Route(HEALTH_PATH, surface.health, methods=["GET"]),
         *(
             Route(path, surface.http_json(operation), methods=methods)
             for path, operation, methods in (
@@ -204,14 +218,14 @@ def application(carrier: Carrier, *, url: str, token: str) -> ASGIApp:
             )
         ),
     ]
-    return _Door(Starlette(routes=routes), token, LOOPBACK_NAMES | {_host_name(urlsplit(url).netloc)})
+    return _Door(Starlette(routes=routes), callers, LOOPBACK_NAMES | {_host_name(urlsplit(url).netloc)})
 
 
 class _Surface:
     """What is at the paths of a gateway."""
 
-    def __init__(self, carrier: Carrier, url: str) -> None:
-        self._carrier = carrier
+    def __init__(self, common: Carrier, url: str) -> None:
+        self._common = common
         self._url = url
         self._card: tuple[float, bytes] | None = None
         self._carded = asyncio.Lock()
@@ -239,7 +253,7 @@ class _Surface:
             if has_id:
                 return await self._answered(request, binding, call, params)
             with suppress(Faulted):  # nobody is told what a notification comes to
-                await self._carried(call, params, waits=False)
+                await self._carried(request.state.carrier, call, params, waits=False)
             return Response(status_code=204)
         except Faulted as error:
             return _refusal(binding, error.fault, error.status)
@@ -271,11 +285,16 @@ class _Surface:
             now = asyncio.get_running_loop().time()
             if self._card is None or now - self._card[0] > _CARD_FRESH:
                 try:
-                    self._card = now, self._with_interfaces(await self._carrier.answer(A2ACall("GetExtendedAgentCard")))
+                    self._card = now, self._with_interfaces(await self._common.answer(A2ACall("GetExtendedAgentCard")))
                 except Faulted as error:
                     if self._card is None:
                         return _refusal(_HttpJson(), error.fault)
         return Response(self._card[1], media_type="application/json", headers={"Cache-Control": "max-age=1"})
+
+    async def health(self, request: Request) -> Response:
+        """Tell whoever spreads requests over gateways whether this one reaches the coordinator."""
+        is_open = self._common.is_open
+        return Response("ok\n" if is_open else "no coordinator\n", 200 if is_open else 503, media_type="text/plain")
 
     def _with_interfaces(self, card: bytes) -> bytes:
         """Return the coordinator's card with the ways that lead through here (A2A 4.4.6, 4.5)."""
@@ -283,7 +302,7 @@ class _Surface:
             {"url": url, "protocolBinding": binding, "protocolVersion": VERSION}
             for url, binding in ((f"{self._url}/", "JSONRPC"), (self._url, "HTTP+JSON"))
         ]
-        bearer = {"scheme": "Bearer", "description": "The gateway's token; all who have it are one caller."}
+        bearer = {"scheme": "Bearer", "description": "A token of the gateway; all who have it are one caller."}
         schemes = {"token": {"httpAuthSecurityScheme": bearer}}
         return encode(json.loads(card) | {"supportedInterfaces": interfaces, "securitySchemes": schemes})
 
@@ -293,7 +312,7 @@ class _Surface:
         Raises:
             Faulted: it is too large or too late, or none.
         """
-        most = self._carrier.payload_max
+        most = self._common.payload_max
         said = bytearray()
         try:
             async with asyncio.timeout(_READ_WITHIN):
@@ -313,10 +332,11 @@ class _Surface:
             raise Faulted(Fault(-32700, f"the request is no JSON: {error}").told) from None
 
     async def _answered(self, request: Request, binding: _Binding, call: A2ACall, params: dict[str, Any]) -> Response:
-        if len(call.payload) > self._carrier.payload_max:
-            raise _too_large(self._carrier.payload_max)
+        carrier: Carrier = request.state.carrier
+        if len(call.payload) > carrier.payload_max:
+            raise _too_large(carrier.payload_max)
         if call.operation in _STREAMS:
-            events = self._carrier.events(call)
+            events = carrier.events(call)
             first = await anext(events)
             return _EventStream(binding, first, events)
         configuration = params.get("configuration")
@@ -325,7 +345,7 @@ class _Surface:
         async with anyio.create_task_group() as group:
             group.start_soon(_until_gone, request.receive, group.cancel_scope)
             try:
-                payload = await self._carried(call, params, waits=waits)
+                payload = await self._carried(carrier, call, params, waits=waits)
             except Faulted as error:
                 return _refusal(binding, error.fault, error.status)
             finally:
@@ -334,10 +354,10 @@ class _Surface:
             return Response(status_code=400)  # which nobody reads
         return Response(binding.result(payload), media_type=binding.media_type)
 
-    async def _carried(self, call: A2ACall, params: dict[str, Any], *, waits: bool) -> bytes:
+    async def _carried(self, carrier: Carrier, call: A2ACall, params: dict[str, Any], *, waits: bool) -> bytes:
         if call.operation == "SendMessage":
-            return await self._carrier.sent(call, params, waits=waits)
-        answer = await self._carrier.answer(call)
+            return await carrier.sent(call, params, waits=waits)
+        answer = await carrier.answer(call)
         return self._with_interfaces(answer) if call.operation == "GetExtendedAgentCard" else answer
 
 

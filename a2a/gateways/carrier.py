@@ -68,6 +68,11 @@ class Carrier:
         self._all_over = asyncio.Event()
 
     @property
+    def is_open(self) -> bool:
+        """Whether operations go through: the coordinator is there, and the end has not begun."""
+        return self._ending is None and self._client.link.session.is_open
+
+    @property
     def payload_max(self) -> int:
         """How many bytes an operation's request may have (spec LIMIT-1)."""
         return self._client.link.session.payload_max

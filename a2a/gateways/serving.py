@@ -1,12 +1,13 @@
-"""A gateway on an address of this machine, with its token and its client, for as long as a block lasts."""
+"""A gateway on an address of this machine, with its callers and their tokens, for as long as a block lasts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
+import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _CONNECTIONS_MAX = OPEN_MAX + 256
 """Connections at a time, those between two requests among them; further ones get 503. Systems allow 1,024 files."""
 _ENDS_WITHIN = 2
 """Seconds behind the grace in which answers are written."""
+_CALLER = re.compile("[a-z0-9][a-z0-9.-]{0,63}")
+"""What a caller may be named: the name of a file as well, on systems to which `A` and `a` are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class Gateway:
 
     url: str
     """Where clients on this machine reach it."""
-    token_file: Path
+    token_files: Mapping[str, Path]
+    """By the caller's name what has the token; by an empty one where all callers are one."""
 
 
 class _Server(uvicorn.Server):
@@ -50,7 +54,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def gateway(
-    client: Client,
+    clients: Client | Mapping[str, Client],
     listen: str = f"127.0.0.1:{DEFAULT_PORT}",
     *,
     public_url: str | None = None,
@@ -61,19 +65,25 @@ async def gateway(
     """Have the agents of a coordinator reached by A2A over HTTP inside the block, and stop in good order at its end.
 
     Args:
-        client: whose tasks they are. It is entered here, once the address is taken.
+        clients: whose tasks they are: one client for all callers, or one for each of several by the caller's name, so
+            that none answers or cancels the tasks of another. They are entered here, once the address is taken.
         listen: `HOST:PORT`; port 0 takes a free one.
         public_url: where clients reach it, as behind a proxy; by default where it listens.
-        token: what callers show; by default the one this user's state directory has for the address, drawn if need be.
+        token: what the one caller shows; by default the one this user's state directory has for the address, drawn if
+            need be. Where there are several callers each has one there.
         ssl: a server context; needed to listen beyond this machine.
         grace: seconds at the end in which calls that wait may be answered. Streams end at once, and can be taken up.
 
     Raises:
-        ValueError: `listen` or `public_url` is no address; UnsafeAddress: others reach it, and `ssl` is missing.
+        ValueError: `listen` or `public_url` is no address, a caller has no name, or the token of another one;
+            UnsafeAddress: others reach it, and `ssl` is missing.
         OSError: the address cannot be listened on.
         ConnectError: no coordinator was reached, or it would not let the client in.
         StateDirectoryError: the token cannot be kept.
     """
+    by_caller = clients if isinstance(clients, Mapping) else {"": clients}
+    if isinstance(clients, Mapping):
+        _check_callers(clients)
     name, port = parse_address(listen, DEFAULT_PORT)
     if public_url is not None:
         parts = urlsplit(public_url)
@@ -81,10 +91,11 @@ async def gateway(
             raise ValueError(f"expected http://HOST[:PORT] or https://HOST[:PORT], got {public_url!r}")
     with bind(name, port, is_secure=ssl is not None) as sock:
         url = address_of(name, sock, "http" if ssl is None else "https")
-        token, token_file = provide_gateway_token(url, token)
-        carrier = Carrier(client)
+        tokens = {caller: provide_gateway_token(url, caller=caller, token=token) for caller in by_caller}
+        _check_tokens(tokens)
+        carriers = {caller: Carrier(client) for caller, client in by_caller.items()}
         shown = (public_url or url).rstrip("/")
-        app = application(carrier, url=shown, token=token)
+        app = application([(tokens[caller][0], carrier) for caller, carrier in carriers.items()], url=shown)
         config = uvicorn.Config(
             app,
             http="h11",
@@ -101,17 +112,52 @@ async def gateway(
         config.ssl = ssl
         server = _Server(config)
         try:
-            async with client:
+            async with _entered(by_caller.values()):
                 serving = asyncio.create_task(server.serve([sock]), name="gateway")
                 try:
                     while not server.started and not serving.done():  # noqa: ASYNC110 - it tells nobody
                         await asyncio.sleep(0.01)
-                    yield Gateway(url, token_file)
+                    yield Gateway(url, {caller: path for caller, (_, path) in tokens.items()})
                 finally:
                     server.should_exit = True
                     with anyio.CancelScope(shield=True):
-                        await carrier.end(grace)
+                        async with anyio.create_task_group() as ending:
+                            for carrier in carriers.values():
+                                ending.start_soon(carrier.end, grace)
                         await serving
         finally:
             if port == 0:  # nobody looks for this gateway there again
                 shutil.rmtree(gateway_dir(url), ignore_errors=True)
+
+
+@asynccontextmanager
+async def _entered(clients: Iterable[Client]) -> AsyncIterator[None]:
+    """Have clients entered inside a block. They leave side by side: one may take seconds where a coordinator hangs."""
+    entered = list[Client]()
+    try:
+        for client in clients:
+            await client.__aenter__()
+            entered.append(client)
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as leaving:
+                for client in entered:
+                    leaving.start_soon(client.aclose)
+
+
+def _check_callers(clients: Mapping[str, Client]) -> None:
+    if not clients:
+        raise ValueError("expected a caller, got none")
+    for caller in clients:
+        if _CALLER.fullmatch(caller) is None:
+            raise ValueError(f"a caller is named by small letters, digits, . and -, got {caller!r}")
+
+
+def _check_tokens(tokens: Mapping[str, tuple[str, Path]]) -> None:
+    """Whoever shows a token two callers have could be either of them."""
+    had = dict[str, Path]()
+    for token, path in tokens.values():
+        if token in had:
+            raise ValueError(f"expected a token of its own for each caller: {had[token]} and {path} have the same")
+        had[token] = path

@@ -222,6 +222,21 @@ def test_a_stream_goes_on_without_a_gap_after_a_kill(world: World, who: str) -> 
     assert world.gateway.end(signal.SIGTERM) == 0
 
 
+def test_each_caller_that_is_named_keeps_its_token_and_its_tasks_over_a_kill(world: World) -> None:
+    (world.home / "go").touch()
+    named, listen, found = ("--caller", "alice", "--caller", "bob"), "127.0.0.1:0", []
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        gateway, told = world._start("gateway", "--listen", listen, *named)
+        world.caller.base_url, listen = told["url"], told["url"].removeprefix("http://")
+        tokens = {name: Path(path).read_text().strip() for name, path in told["tokenFiles"].items()}
+        for token in tokens.values():
+            world.caller.headers["Authorization"] = f"Bearer {token}"
+            found.append(whole(world)["task"]["id"])
+        gateway.end(end)
+    assert list(tokens) == ["alice", "bob"]
+    assert found[:2] == found[2:] and found[0] != found[1], "each has one task by its messageId"
+
+
 def test_told_to_end_it_ends_in_order_whoever_waits(world: World) -> None:
     first = in_thread(lambda: whole(world))
     with world.send("/message:stream") as answered:

@@ -92,7 +92,7 @@ def test_what_opens_a_gateway_is_drawn_once_or_given_and_apart_from_a_coordinato
     assert provide_gateway_token("http://localhost:7480") == (drawn, path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_tokens("ws://127.0.0.1:7480") is None
-    assert provide_gateway_token("http://127.0.0.1:7480", "given") == ("given", path)
+    assert provide_gateway_token("http://127.0.0.1:7480", token="given") == ("given", path)
     assert path.read_text() == "given\n"
     path.write_text("")
     assert provide_gateway_token("http://127.0.0.1:7480")[0] not in ("", "given", drawn)

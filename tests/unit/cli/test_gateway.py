@@ -19,6 +19,11 @@ import pytest
         (("--listen", "127.0.0.1:0", "--bearer-file", "none"), "Invalid value for --bearer-file: none: "),
         (("--listen", "127.0.0.1:0", "--token-file", "none"), "Invalid value for --token-file: none: "),
         (("--listen", "127.0.0.1:0", "--grace", "-1"), "--grace"),
+        (
+            ("--listen", "127.0.0.1:0", "--caller", "A/B"),
+            "a caller is named by small letters, digits, . and -, got 'A/B'",
+        ),
+        (("--listen", "127.0.0.1:0", "--caller", "alice", "--bearer-file", "none"), "those of --caller have one each"),
     ],
 )
 def test_what_cannot_be_run_is_a_usage_error_before_a_coordinator_is_looked_for(

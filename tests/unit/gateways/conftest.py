@@ -78,7 +78,10 @@ def reach(helper: Agent) -> Reach:
         async with squad(helper, policy=Policy(durations=QUICK, **options.pop("policy", {}))) as running:
             client = running.connect("gateway")
             async with gateway(client, "127.0.0.1:0", **({"grace": 0.5} | options)) as here:
-                headers = {"Authorization": f"Bearer {Path(here.token_file).read_text().strip()}", "A2A-Version": "1.0"}
+                headers = {
+                    "Authorization": f"Bearer {Path(here.token_files['']).read_text().strip()}",
+                    "A2A-Version": "1.0",
+                }
                 async with httpx2.AsyncClient(base_url=here.url, headers=headers, timeout=20) as caller:
                     yield Reached(here, running, client, caller)
 

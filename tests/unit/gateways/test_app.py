@@ -331,7 +331,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(reach, monkeypatch):
 async def test_without_the_token_nobody_comes_in(reach, shown):
     with anyio.fail_after(BOUND):
         async with reach() as reached:
-            token = reached.here.token_file.read_text().strip()
+            token = reached.here.token_files[""].read_text().strip()
             headers = [("A2A-Version", "1.0"), *(("Authorization", one.format(token=token)) for one in shown)]
             async with httpx2.AsyncClient(base_url=reached.here.url) as stranger:
                 for path in ("/tasks", "/extendedAgentCard", "/nowhere"):
@@ -413,7 +413,7 @@ class Coordinator:
 async def alone() -> Any:
     """An application, what it is in front of, and a caller of it."""
     behind = Coordinator()
-    transport = httpx2.ASGITransport(app_module.application(behind, url="http://localhost", token="t"))
+    transport = httpx2.ASGITransport(app_module.application([("t", behind)], url="http://localhost"))
     headers = {"Authorization": "Bearer t", "A2A-Version": "1.0"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as caller:
         yield behind, caller

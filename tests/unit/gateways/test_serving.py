@@ -33,18 +33,93 @@ async def test_the_token_is_drawn_once_for_an_address_and_only_the_user_can_read
         async with squad(helper) as running:
             async with gateway(running.connect("gateway"), "127.0.0.1:0") as here:
                 port = here.url.rpartition(":")[2]
-                passing = here.token_file
+                passing = here.token_files[""]
                 assert stat.S_IMODE(passing.stat().st_mode) == 0o600
             assert not passing.exists(), "nobody looks for it at a free port again"
             listen = f"127.0.0.1:{port}"
             tokens = set()
             for _ in range(2):
                 async with gateway(running.connect("gateway"), listen) as here:
-                    assert here.token_file == gateway_dir(here.url) / "token"
-                    tokens.add(here.token_file.read_text())
+                    assert here.token_files[""] == gateway_dir(here.url) / "token"
+                    tokens.add(here.token_files[""].read_text())
             assert len(tokens) == 1
             async with gateway(running.connect("gateway"), listen, token="given") as here:
-                assert here.token_file.read_text() == "given\n"
+                assert here.token_files[""].read_text() == "given\n"
+
+
+async def test_callers_with_tokens_of_their_own_have_tasks_of_their_own(helper, say, gate):
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            clients = {name: running.connect(f"gateway/{name}") for name in ("alice", "bob")}
+            async with gateway(clients, "127.0.0.1:0") as here, httpx2.AsyncClient(base_url=here.url) as caller:
+                assert list(here.token_files) == ["alice", "bob"]
+                tokens = {name: path.read_text().strip() for name, path in here.token_files.items()}
+                assert len(set(tokens.values())) == 2
+                shown = {
+                    name: {"Authorization": f"Bearer {token}", "A2A-Version": "1.0"} for name, token in tokens.items()
+                }
+
+                async def send(name: str) -> dict[str, object]:
+                    request = say("wait", "m1") | {"configuration": {"returnImmediately": True}}
+                    sent = await caller.post("/message:send", json=request, headers=shown[name])
+                    task: dict[str, object] = sent.json()["task"]
+                    return task
+
+                task = await send("alice")
+                assert (await send("bob"))["id"] != task["id"], "the same messageId of another is another task"
+                path = f"/tasks/{task['id']}"
+                looked_at = (await caller.get(path, headers=shown["bob"])).json()["metadata"]
+                assert looked_at["delegator"].startswith("gateway/alice#")
+                assert (await caller.post(f"{path}:cancel", headers=shown["bob"])).status_code == 403
+                assert (await caller.post(f"{path}:cancel", headers=shown["alice"])).status_code == 200
+                assert (await caller.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
+                gate.open.set()
+            directory = gateway_dir(here.url)
+            assert not directory.exists(), "nobody looks for it at a free port again"
+
+
+async def test_a_callers_token_is_kept_for_the_address(helper):
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            async with gateway(running.connect("gateway"), "127.0.0.1:0") as here:
+                listen = here.url.removeprefix("http://")
+            tokens = set()
+            for _ in range(2):
+                async with gateway({"alice": running.connect("gateway/alice")}, listen) as here:
+                    path = here.token_files["alice"]
+                    assert path == gateway_dir(here.url) / "callers" / "alice"
+                    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+                    tokens.add(path.read_text())
+            assert len(tokens) == 1
+
+
+async def test_a_token_that_two_callers_have_is_told(helper):
+    async with squad(helper) as running:
+        clients = {name: running.connect(f"gateway/{name}") for name in ("alice", "bob")}
+        with pytest.raises(ValueError, match="alice and .*bob have the same"):
+            async with gateway(clients, "127.0.0.1:0", token="one"):
+                pytest.fail("who shows it could be either")
+
+
+@pytest.mark.parametrize("names", [["A"], ["a/b"], [".."], [""], []])
+async def test_a_caller_without_a_name_is_told(helper, names):
+    async with squad(helper) as running:
+        with pytest.raises(ValueError, match="caller"):
+            async with gateway({name: running.connect("gateway") for name in names}, "127.0.0.1:0"):
+                pytest.fail("there is no file for its token")
+
+
+async def test_health_tells_whoever_asks_whether_the_coordinator_is_reached(helper):
+    with anyio.fail_after(BOUND):
+        async with squad(helper) as running:
+            client = running.connect("gateway")
+            async with (
+                gateway(client, "127.0.0.1:0") as here,
+                httpx2.AsyncClient(base_url=here.url, headers={"Host": "by.any.name"}) as caller,
+            ):
+                assert ((found := await caller.get("/healthz")).status_code, found.text) == (200, "ok\n")
+                await client.link.aclose()
+                assert ((found := await caller.get("/healthz")).status_code, found.text) == (503, "no coordinator\n")
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
@@ -92,7 +167,7 @@ async def test_at_the_end_who_waits_is_told_and_the_address_is_free(helper, say,
             async with gateway(running.connect("gateway"), "127.0.0.1:0", grace=0.1) as here:
                 caller.base_url = here.url
                 caller.headers = {
-                    "Authorization": f"Bearer {here.token_file.read_text().strip()}",
+                    "Authorization": f"Bearer {here.token_files[''].read_text().strip()}",
                     "A2A-Version": "1.0",
                 }
                 sent = asyncio.create_task(caller.post("/message:send", json=say("wait", "m1")))
@@ -120,7 +195,7 @@ async def test_a_reader_that_reads_nothing_holds_up_nobody(say, monkeypatch):
 
     with anyio.fail_after(BOUND):
         async with squad(writer) as running, gateway(running.connect("gateway"), "127.0.0.1:0") as here:
-            headers = {"Authorization": f"Bearer {here.token_file.read_text().strip()}", "A2A-Version": "1.0"}
+            headers = {"Authorization": f"Bearer {here.token_files[''].read_text().strip()}", "A2A-Version": "1.0"}
             async with httpx2.AsyncClient(base_url=here.url, headers=headers, timeout=BOUND) as caller:
                 async with caller.stream("POST", "/message:stream", json=say("much", "m1")) as slow:
                     sent = await caller.post("/message:send", json=say("much", "m1"))
