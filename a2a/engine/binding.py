@@ -251,7 +251,7 @@ def need_of(ledger: Ledger, sender: Connection, message: A2ACall) -> Need | None
 
 def listed(ledger: Ledger, message: A2ACall) -> list[Task]:
     """Return the tasks in memory that may be on a page: some may leave it before the archive has answered."""
-    return newest(ledger.tasks.values(), query_of(_request(message)))
+    return newest(ledger, query_of(_request(message)))
 
 
 def on_list(world: World, message: A2ACall, lent: Collection[str], archived: int) -> Called:

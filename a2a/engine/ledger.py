@@ -52,6 +52,7 @@ from .records import (
     StatusSet,
 )
 from .refusals import Refusal, keep
+from .task_index import TaskIndex
 from .task_state import COUNTED, Event, Result, Task
 
 __all__ = ["ABOUT_CONFLICTS", "Agent", "AtWork", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
@@ -138,6 +139,8 @@ class Ledger:
         self.forgotten = KeyFilter()
         """The agents whose mailbox was ever forgotten, approximately: what they know of its numbers is of another."""
         self.tasks: dict[str, Task] = {}
+        self.index = TaskIndex()
+        """Finds tasks in memory but those `recalled`."""
         self.keys: dict[tuple[str, str], str] = {}
         self.holding: dict[str, dict[str, int]] = {}
         """Agent to the tasks it was offered or holds, and the fence of each: what its credit is spent on."""
@@ -313,6 +316,7 @@ class Ledger:
         """Take a task one step on: its state, its generation, and what watchers are told."""
         task.state = advance(task.state, event)
         task.since = record.at
+        self.index.moved(task)
         self.note(task, event.value, record, lsn, payload, **data)
 
     def note(self, task: Task, event: str, record: Record, lsn: int, payload: bytes | None = None, **data: Any) -> None:
@@ -614,6 +618,7 @@ def _archived(ledger: Ledger, record: Archived, lsn: int) -> None:
         if not task.is_terminal:
             raise ValueError(f"record {lsn} archives task {task_id}, which is {task.state}")
         ledger.wanted_bytes -= task.wanted_bytes
+        ledger.index.remove(task)
         del ledger.keys[task.scope, task.key]
         ledger.archived.add(task.scope, task.key)
         ledger.recalled.pop(task_id, None)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from ..protocol.messages import A2AResult
 from ..protocol.operations import Fault, encode, milliseconds_of
 from ..protocol.states import TERMINAL, outside
 from .decision import EndedPage
+from .ledger import Ledger
 from .live import World
 from .showing import shown
 from .task_state import Task
@@ -46,6 +48,10 @@ class Query:
             and (self.context_id is None or self.context_id == task.context_id)
             and (self.state is None or self.state == outside(task.state, was_leased=task.was_leased))
         )
+
+    def is_ahead(self, task: Task) -> bool:
+        """Tell whether a task is not on an earlier page."""
+        return self.behind is None or _place(task) < self.behind
 
 
 def query_of(request: dict[str, Any]) -> Query:
@@ -90,10 +96,44 @@ def _place(task: Task) -> tuple[int, int]:
     return task.since, task.lsn
 
 
-def newest(tasks: Iterable[Task], query: Query) -> list[Task]:
-    """Return the tasks of a page, and one more where there is one."""
-    passing = (task for task in tasks if query.passes(task) and (query.behind is None or _place(task) < query.behind))
-    return heapq.nlargest(query.size + 1, passing, key=_place)
+def newest(ledger: Ledger, query: Query, lent: Iterable[str] = ()) -> list[Task]:
+    """Return the tasks of a page, and one more where there is one.
+
+    Args:
+        ledger: where they are.
+        query: what is asked for.
+        lent: those of its tasks that are there for this decision only.
+    """
+    found = [task for name in (*lent, *ledger.recalled) if query.passes(task := ledger.tasks[name])]
+    found = [task for task in found if query.is_ahead(task)]
+    if query.context_id is None:
+        found += _first(ledger.index.newest(query.state), query)
+    else:
+        passing = filter(query.passes, ledger.index.of_context(query.context_id))
+        found += filter(query.is_ahead, passing)
+    return heapq.nlargest(query.size + 1, found, key=_place)
+
+
+def _first(tasks: Iterator[Task], query: Query) -> list[Task]:
+    """Return as many as a page may need, of tasks of which the newest come first."""
+    found: list[Task] = []
+    for task in tasks:
+        if task.since < query.since:
+            break
+        if len(found) > query.size and task.since < found[-1].since:
+            break  # not before: those of one millisecond come in no order
+        if query.is_ahead(task):
+            found.append(task)
+    return found
+
+
+def _count(ledger: Ledger, query: Query) -> int:
+    """Return how many tasks pass that the archive does not count."""
+    if query.context_id is not None:
+        return sum(map(query.passes, ledger.index.of_context(query.context_id)))
+    if not query.since:
+        return ledger.index.count(query.state)
+    return sum(1 for _ in takewhile(lambda task: task.since >= query.since, ledger.index.newest(query.state)))
 
 
 def page_of(world: World, query: Query, lent: Collection[str], archived: int) -> A2AResult:
@@ -106,10 +146,8 @@ def page_of(world: World, query: Query, lent: Collection[str], archived: int) ->
         archived: how many tasks in the archive pass.
     """
     ledger = world.ledger
-    found = newest(ledger.tasks.values(), query)
-    total = archived + sum(
-        query.passes(task) for task in ledger.tasks.values() if task.id not in lent and task.id not in ledger.recalled
-    )
+    found = newest(ledger, query, lent)
+    total = archived + _count(ledger, query)
     tasks: list[bytes] = []
     size = 0
     for task in found[: query.size]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -169,7 +170,10 @@ def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]
     before = None if message.before is None else _position(ledger, message.before)
     found: list[Task] = []
     states = None if message.state is None else shown_as(message.state)
-    for task in reversed(ledger.tasks.values()):
+    tasks: Iterable[Task] = reversed(ledger.tasks.values())
+    if message.context_id is not None:
+        tasks = sorted(ledger.index.of_context(message.context_id), key=lambda task: -task.lsn)
+    for task in tasks:
         if len(found) > message.limit:
             break
         if states is not None and task.state not in states:

@@ -22,6 +22,7 @@ from .filter import KeyFilter
 from .ledger import Agent, Ledger, Mailbox
 from .patchbook import PatchBook, Patched
 from .refusals import Refusal
+from .task_index import TaskIndex
 from .task_state import Task
 
 __all__ = ["VERSION", "load", "none_kept", "state_hash", "to_bytes"]
@@ -196,6 +197,7 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
             ledger.attached.setdefault(task.principal, {})[task.id] = task
     ledger.conflict_mail, ledger.archived = state.conflict_mail, state.archived
     ledger.recalled = dict.fromkeys(state.recalled)
+    ledger.index = TaskIndex(task for task in state.tasks if task.id not in ledger.recalled)
     ledger.claims = ClaimBook.of(state.claims, state.claim_owners, state.claim_numbers)
     ledger.conflicts, ledger.sealed, ledger.records_of = state.conflicts, state.sealed, state.records_of
     ledger.conflicts_archived, ledger.impostures = state.conflicts_archived, state.impostures

@@ -95,6 +95,7 @@ def _delegated(ledger: Ledger, record: Delegated, lsn: int) -> None:
     ledger.keys[record.scope, record.key] = task.id
     if record.terms is not None:
         task.state, task.group = TaskState.BLOCKED, Group(Terms(**record.terms))
+    ledger.index.add(task)
     if record.parent is not None:
         parent = ledger.tasks[record.parent]
         parent.children.append(task.id)

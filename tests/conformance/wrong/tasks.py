@@ -407,8 +407,8 @@ ROWS: tuple[Wrong, ...] = (
         "A sub-task is in a context of its own.",
         one(
             TASKS,
-            'message.context_id or (parent.context_id if parent else f"{ledger.namespace}-c{lsn}")',
-            'message.context_id or f"{ledger.namespace}-c{lsn}"',
+            "message.context_id or (parent.context_id if parent else own_context(ledger.namespace, lsn))",
+            "message.context_id or own_context(ledger.namespace, lsn)",
         ),
         broken=("TASK-8",),
         areas=("TASK-8",),

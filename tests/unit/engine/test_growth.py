@@ -35,6 +35,7 @@ from a2a.protocol.messages import (
     TaskDecline,
     TaskGet,
     TaskHandoff,
+    TaskList,
     TaskOffer,
     TaskReview,
     TaskSteer,
@@ -430,6 +431,15 @@ def steps(stage):
     attached = town.join("attached")
     attached.delegate("attached", "never", on_delegator_loss="pause")
     yield "leave a task that pauses", attached.drop
+    boss.delegate("listed", "never", context_id="mine")
+    for name, request in (
+        ("list", b'{"pageSize":1}'),
+        ("list a state", b'{"pageSize":1,"status":"TASK_STATE_COMPLETED"}'),
+        ("list a context", b'{"pageSize":1,"contextId":"mine"}'),
+        ("list what is new", b'{"pageSize":1,"statusTimestampAfter":"2090-01-01T00:00:00Z"}'),
+    ):
+        yield name, lambda request=request: boss.say(A2ACall("ListTasks", request))
+    yield "tasks of a context", lambda: boss.say(TaskList(context_id="mine"))
     yield "look", lambda: town.coordinator.tick(town.now)
 
 

@@ -58,6 +58,10 @@ def test_tasks_come_in_the_order_in_which_they_changed_last(town, boss, worker):
 def test_tasks_of_one_millisecond_come_newest_first(boss):
     tasks = [boss.delegate(f"k{number}", "none") for number in range(5)]
     assert [task for page, _ in pages(boss, pageSize=2) for task in page] == tasks[::-1]
+    for task in tasks[::-1]:  # the order in which they came to it says nothing
+        boss.say(TaskCancel(task))
+    canceled = pages(boss, pageSize=2, status="TASK_STATE_CANCELED")
+    assert [task for page, _ in canceled for task in page] == tasks[::-1]
 
 
 def test_tasks_are_filtered(town, boss, worker):

@@ -26,6 +26,7 @@ DERIVED = {
     "at_work": "the open tasks say them",
     "attached": "the open tasks say them",
     "keys": "the tasks say them",
+    "index": "the tasks say it",
     "wanted_bytes": "the tasks say them",
     "context_bytes": "the contexts say them",
     "contexts_in_use": "the open tasks and the conflicts say it",
