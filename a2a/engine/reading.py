@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import ErrorCode
 from ..protocol.messages import Ok, TaskEventNotice, TaskFound, TaskGet, TaskList, TaskPage, TaskWatch
-from ..protocol.states import TERMINAL, TaskState, outside, shown_as
+from ..protocol.states import TERMINAL, TaskState, outside
 from . import refusals
 from .decision import Decision, Page, no_task, refuse, reply
 from .ledger import Ledger
@@ -27,6 +27,9 @@ __all__ = [
     "timestamp",
     "view",
 ]
+
+_MANY = 8
+"""One in so many tasks passes, or more: then the newest are gone through for a page, and not all that may pass."""
 
 
 def timestamp(ms: int) -> str:
@@ -169,15 +172,9 @@ def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]
     ledger = world.ledger
     before = None if message.before is None else _position(ledger, message.before)
     found: list[Task] = []
-    states = None if message.state is None else shown_as(message.state)
-    tasks: Iterable[Task] = reversed(ledger.tasks.values())
-    if message.context_id is not None:
-        tasks = sorted(ledger.index.of_context(message.context_id), key=lambda task: -task.lsn)
-    for task in tasks:
+    for task in _candidates(ledger, message):
         if len(found) > message.limit:
             break
-        if states is not None and task.state not in states:
-            continue  # of half a million tasks most may be none, and nobody else is answered meanwhile
         if task.id not in ledger.recalled and (before is None or task.lsn < before) and _listed(task, message):
             found.append(task)
     back = [task for name in ledger.recalled if _listed(task := ledger.tasks[name], message)]
@@ -185,6 +182,28 @@ def in_memory(world: World, message: TaskList) -> list[tuple[int, dict[str, Any]
         found.extend(task for task in back if before is None or task.lsn < before)
         found.sort(key=lambda task: -task.lsn)
     return [(task.lsn, view(world, task)) for task in found[: message.limit + 1]]
+
+
+def _candidates(ledger: Ledger, message: TaskList) -> Iterable[Task]:
+    """Return tasks among which are all that pass, newest first, but for those that are back.
+
+    Of half a million tasks few may pass, and nobody else is answered meanwhile. Where many do, a page is full soon.
+    """
+    index = ledger.index
+    found: list[Collection[Task]] = []
+    if message.context_id is not None:
+        found.append(index.of_context(message.context_id))
+    if message.parent is not None:
+        found.append(index.of_parent(message.parent))
+    if message.skill is not None:
+        found.append(index.of_skill(message.skill))
+    wanted = "TASK_STATE_FAILED" if message.dead_letter else message.state
+    if wanted is not None and index.count(wanted) <= len(ledger.tasks) // _MANY:
+        found.append(list(index.newest(wanted)))
+    fewest = min(found, key=len, default=None)
+    if fewest is None or len(fewest) > len(ledger.tasks) // _MANY:
+        return reversed(ledger.tasks.values())
+    return sorted(fewest, key=lambda task: -task.lsn)
 
 
 def page_of(message: TaskList, shown: list[tuple[int, dict[str, Any]]]) -> TaskPage:

@@ -1,19 +1,30 @@
-"""Finds tasks in memory by the state in which A2A shows them, and by their context.
+"""Finds tasks in memory by their state, their context, their parent and their skill.
 
-A list of tasks that asks for one of these, and how many there are of them, come from here without a look at every task
-there is. It follows from the tasks, and is never stored. It does not know what else a list asks for, nor the archive.
+A list of tasks that asks for one of these comes from here without a look at every task there is. It follows from the
+tasks, and is never stored. It does not know what else a list asks for, nor the archive.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from operator import attrgetter
 
-from ..protocol.states import outside
+from ..protocol.states import TaskState, outside
 from .task_state import Task
 
 __all__ = ["TaskIndex", "own_context"]
+
+_Trait = tuple[str, str]
+"""What several tasks have alike: which of their fields, and what stands there."""
+_Standing = tuple[TaskState, bool]
+"""A state, and whether the task was ever leased: together they say in which state A2A shows it."""
+_NAMED: dict[str, list[_Standing]] = {}
+"""The name of a state, or of one of A2A's, to what it stands for."""
+for _state in TaskState:
+    for _was_leased in (False, True):
+        for _name in (_state.value, outside(_state, was_leased=_was_leased)):
+            _NAMED.setdefault(_name, []).append((_state, _was_leased))
 
 
 def own_context(namespace: str, lsn: int) -> str:
@@ -25,84 +36,95 @@ class TaskIndex:
     """The tasks in memory, but for those that are back from the archive, which finds and counts them itself."""
 
     def __init__(self, tasks: Iterable[Task] = ()) -> None:
-        self._by_state: dict[str, dict[str, Task]] = {}
+        self._by_standing: dict[_Standing, dict[str, Task]] = {}
         """The newest last: their order is that of the times at which their states changed."""
-        self._by_context: dict[str, dict[str, Task]] = {}
-        """But for tasks in a context of their own, whose id says which task it is."""
-        self._states: dict[str, str] = {}
+        self._by_trait: dict[_Trait, dict[str, Task]] = {}
+        """In the order in which they came, but for those that a snapshot brought."""
+        self._standings: dict[str, _Standing] = {}
         for task in sorted(tasks, key=lambda task: task.since):
             self.add(task)
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, TaskIndex)
-            and self._states == other._states
-            and {name: set(tasks) for name, tasks in self._by_context.items()}
-            == {name: set(tasks) for name, tasks in other._by_context.items()}
+            and self._standings == other._standings
+            and {trait: set(tasks) for trait, tasks in self._by_trait.items()}
+            == {trait: set(tasks) for trait, tasks in other._by_trait.items()}
         )
 
     __hash__ = None  # type: ignore[assignment]
 
     def add(self, task: Task) -> None:
         """Take a task in, whose state is newer than those of all that are here."""
-        if not _has_own(task):
-            self._by_context.setdefault(task.context_id, {})[task.id] = task
+        for trait in _traits(task):
+            self._by_trait.setdefault(trait, {})[task.id] = task
         self._put(task)
 
     def moved(self, task: Task) -> None:
         """Note that a task has come to another state just now."""
-        before = self._states.get(task.id)
+        before = self._standings.get(task.id)
         if before is not None:
-            del self._by_state[before][task.id]
+            del self._by_standing[before][task.id]
             self._put(task)
 
     def _put(self, task: Task) -> None:
-        state = self._states[task.id] = outside(task.state, was_leased=task.was_leased)
-        group = self._by_state.get(state)
-        if group is None:
-            group = self._by_state[state] = {}
-        group[task.id] = task
+        standing = self._standings[task.id] = task.state, task.was_leased
+        tasks = self._by_standing.get(standing)
+        if tasks is None:
+            tasks = self._by_standing[standing] = {}
+        tasks[task.id] = task
 
     def remove(self, task: Task) -> None:
         """Let go of a task that leaves memory, if it is here."""
-        state = self._states.pop(task.id, None)
-        if state is None:
+        standing = self._standings.pop(task.id, None)
+        if standing is None:
             return
-        del self._by_state[state][task.id]
-        if not _has_own(task):
-            shared = self._by_context[task.context_id]
-            del shared[task.id]
-            if not shared:
-                del self._by_context[task.context_id]
+        del self._by_standing[standing][task.id]
+        for trait in _traits(task):
+            tasks = self._by_trait[trait]
+            del tasks[task.id]
+            if not tasks:
+                del self._by_trait[trait]
 
     def count(self, state: str | None) -> int:
-        """Return how many are shown in a state, or in any."""
-        return len(self._states) if state is None else len(self._by_state.get(state, ()))
+        """Return how many are in a state, or in any; a state by its own name or by A2A's."""
+        if state is None:
+            return len(self._standings)
+        return sum(len(self._by_standing.get(standing, ())) for standing in _NAMED.get(state, ()))
 
     def newest(self, state: str | None) -> Iterator[Task]:
-        """Return the tasks that are shown in a state, or in any, those first whose state changed last.
+        """Return the tasks that are in a state, or in any, those first whose state changed last.
 
         Those of which it changed in the same millisecond come in no order.
         """
-        if state is not None:
-            return reversed(self._by_state.get(state, {}).values())
-        return heapq.merge(*map(_reversed, self._by_state.values()), key=attrgetter("since"), reverse=True)
+        standings = self._by_standing if state is None else _NAMED.get(state, ())
+        groups = [reversed(self._by_standing.get(standing, {}).values()) for standing in standings]
+        return heapq.merge(*groups, key=attrgetter("since"), reverse=True)
 
-    def of_context(self, context_id: str) -> list[Task]:
+    def of_parent(self, task: str) -> Collection[Task]:
+        """Return the sub-tasks of a task, in no order."""
+        return self._by_trait.get(("parent", task), {}).values()
+
+    def of_skill(self, skill: str) -> Collection[Task]:
+        """Return the tasks that are for a skill, in no order."""
+        return self._by_trait.get(("skill", skill), {}).values()
+
+    def of_context(self, context_id: str) -> Collection[Task]:
         """Return the tasks of a context, in no order."""
-        found = list(self._by_context.get(context_id, {}).values())
+        found = list(self._by_trait.get(("context", context_id), {}).values())
         namespace, _, number = context_id.rpartition("-c")
         task = f"{namespace}-{number}"
-        state = self._states.get(task)
-        if state is not None and (owner := self._by_state[state][task]).context_id == context_id:
+        standing = self._standings.get(task)
+        if standing is not None and (owner := self._by_standing[standing][task]).context_id == context_id:
             found.append(owner)
         return found
 
 
-def _reversed(tasks: dict[str, Task]) -> Iterator[Task]:
-    return reversed(tasks.values())
-
-
-def _has_own(task: Task) -> bool:
+def _traits(task: Task) -> list[_Trait]:
+    traits = [("skill", task.spec["skill"])]
+    if task.parent is not None:
+        traits.append(("parent", task.parent))
     namespace, _, _ = task.id.rpartition("-")
-    return task.context_id == own_context(namespace, task.lsn)
+    if task.context_id != own_context(namespace, task.lsn):  # which says itself whose it is
+        traits.append(("context", task.context_id))
+    return traits

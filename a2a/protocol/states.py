@@ -20,7 +20,6 @@ __all__ = [
     "advance",
     "can",
     "outside",
-    "shown_as",
 ]
 
 
@@ -168,15 +167,6 @@ def outside(state: TaskState, *, was_leased: bool) -> str:
     """Return the A2A state. It never goes from WORKING back to SUBMITTED, so history decides (spec STATE-3)."""
     shown = OUTSIDE[state]
     return "TASK_STATE_WORKING" if was_leased and shown == "TASK_STATE_SUBMITTED" else shown
-
-
-def shown_as(name: str) -> tuple[TaskState, ...]:
-    """Return the states in which a task may be shown as this one, which is A2A's or the state itself."""
-    return tuple(
-        state
-        for state in TaskState
-        if name in (state.value, outside(state, was_leased=False), outside(state, was_leased=True))
-    )
 
 
 class SessionState(StrEnum):

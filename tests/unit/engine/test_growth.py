@@ -439,7 +439,14 @@ def steps(stage):
         ("list what is new", b'{"pageSize":1,"statusTimestampAfter":"2090-01-01T00:00:00Z"}'),
     ):
         yield name, lambda request=request: boss.say(A2ACall("ListTasks", request))
-    yield "tasks of a context", lambda: boss.say(TaskList(context_id="mine"))
+    for name, listed in (
+        ("tasks of a context", TaskList(context_id="mine")),
+        ("sub-tasks", TaskList(parent=offer.task)),
+        ("tasks for a skill", TaskList(skill="never", limit=1)),
+        ("tasks in no state", TaskList("disputed")),
+        ("tasks that are dead letters", TaskList(dead_letter=True)),
+    ):
+        yield name, lambda listed=listed: boss.say(listed)
     yield "look", lambda: town.coordinator.tick(town.now)
 
 

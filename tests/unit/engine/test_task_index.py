@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from a2a.engine import reading
 from a2a.engine.task_index import TaskIndex
-from a2a.protocol.messages import TaskCancel
+from a2a.protocol.messages import Held, TaskCancel, TaskList
 from a2a.protocol.states import outside
 
 
@@ -36,16 +37,16 @@ def busy(make_town):
     for number, skill in enumerate(["echo", "none", "echo", "none", "echo"]):
         town.pass_time(1)
         tasks.append(boss.delegate(f"k{number}", skill, acceptance="auto"))
-    first, *_ = worker.mail()
+    first, second, _ = worker.mail()
     town.pass_time(1)
     worker.report(first)
     town.pass_time(1)
     boss.say(TaskCancel(tasks[1]))
-    return town, boss, worker, tasks
+    return town, boss, worker, tasks, second
 
 
 def test_it_agrees_with_the_tasks(busy):
-    town, _, _, tasks = busy
+    town, _, _, tasks, _ = busy
     found = told(town.ledger.index)
     assert found == shown(town.ledger)
     assert {state: len(ids) for state, ids in found.items()} == {
@@ -68,7 +69,7 @@ def test_made_of_the_tasks_it_is_the_same(busy):
 
 
 def test_what_leaves_memory_leaves_it_and_what_is_back_is_left_to_the_archive(busy):
-    town, boss, worker, tasks = busy
+    town, boss, worker, tasks, _ = busy
     boss.acknowledge(), worker.acknowledge()
     town.pass_time(120_000)
     assert tasks[0] not in town.ledger.tasks
@@ -80,7 +81,7 @@ def test_what_leaves_memory_leaves_it_and_what_is_back_is_left_to_the_archive(bu
 
 
 def test_it_finds_the_tasks_of_a_context(busy):
-    town, boss, worker, tasks = busy
+    town, boss, worker, tasks, _ = busy
     index = town.ledger.index
     own = town.ledger.tasks[tasks[0]].context_id
     assert [task.id for task in index.of_context(own)] == [tasks[0]]
@@ -105,3 +106,34 @@ def test_a_task_that_names_the_context_that_another_would_have_alone_is_found_th
     it = boss.delegate("it", "none")
     assert town.ledger.tasks[it].context_id == f"main-c{lsn + 2}"
     assert sorted(task.id for task in town.ledger.index.of_context(f"main-c{lsn + 2}")) == sorted([other, it])
+
+
+@pytest.mark.parametrize("many", [1, 8, 10**9])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {},
+        {"state": "queued"},
+        {"state": "leased"},
+        {"state": "TASK_STATE_WORKING"},
+        {"state": "TASK_STATE_SUBMITTED"},
+        {"state": "TASK_STATE_COMPLETED"},
+        {"state": "none"},
+        {"skill": "echo"},
+        {"skill": "none", "context_id": "c"},
+        {"parent": "main-9"},
+        {"dead_letter": True},
+    ],
+)
+def test_a_list_is_the_same_whether_it_goes_through_all_tasks_or_by_the_index(busy, monkeypatch, many, wanted):
+    town, boss, worker, _, offer = busy
+    town.pass_time(1)
+    wanted = {name: offer.task if name == "parent" else value for name, value in wanted.items()}
+    for number in range(3):
+        parent = Held(offer.task, offer.fence)
+        worker.delegate(f"c{number}", "none", parent=parent, context_id="c" if number else None)
+    monkeypatch.setattr(reading, "_MANY", many)
+    found = [task["id"] for task in boss.say(TaskList(**wanted)).tasks]
+    message = TaskList(**wanted)
+    assert found == [task.id for task in reversed(town.ledger.tasks.values()) if reading._listed(task, message)]
+    assert found or wanted in ({"state": "none"}, {"dead_letter": True})

@@ -16,7 +16,6 @@ from a2a.protocol.states import (
     advance,
     can,
     outside,
-    shown_as,
 )
 
 
@@ -92,10 +91,3 @@ def test_outside_a_task_never_goes_back_to_submitted(state):
 def test_a_closed_connection_stays_closed():
     assert not [source for source, _ in SESSION if source is SessionState.CLOSED]
     assert set(SESSION.values()) | {SessionState.GREETING} == set(SessionState)
-
-
-@pytest.mark.parametrize("name", [*TaskState, *set(OUTSIDE.values()), "never"])
-def test_whatever_is_shown_by_a_name_is_among_those_that_may_be(name):
-    shown = {state for state in TaskState for was in (False, True) if name in (state, outside(state, was_leased=was))}
-    assert set(shown_as(name)) == shown
-    assert bool(shown) is (name != "never")
