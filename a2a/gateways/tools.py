@@ -1,0 +1,285 @@
+"""Skills as tools of MCP: what they are called, what they take, and how a question and an outcome read to a model.
+
+Here nothing waits and nobody is asked: `mcp` has the calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, best_match
+from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from ..cli.asking import choose, how_to_fill, question_lines
+from ..delegator import AgentInfo
+
+__all__ = ["STANDING", "Question", "SkillTool", "failure", "notice", "outcome", "text_of", "tool_names", "tools_of"]
+
+_NAME_MAX = 48
+"""Characters of a tool's name: models' APIs take 64, in which hosts put the server's name before it."""
+_FIT = re.compile(rf"[A-Za-z0-9_-]{{1,{_NAME_MAX}}}")
+_TEXT_MAX = 100_000
+"""Characters of a result that a model is shown: hosts cut off what is larger, or refuse it."""
+_TOLD_MAX = 300
+"""Characters of what is said about an argument, in which it is quoted."""
+_SPLIT = frozenset(("allOf", "anyOf", "oneOf"))
+"""What models' APIs do not take at the root of an input schema."""
+
+_FIELD = ("type", "enum", "minimum", "maximum", "minLength", "maxLength", "format")
+"""What a field of a form may say (MCP, elicitation)."""
+
+_TASK = {"type": "string", "description": "The task's id, as a result named it."}
+_NOTICE = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("task", "state", "note")},
+    "required": ["task", "state", "note"],
+    "additionalProperties": False,
+}
+"""What a tool says in place of a result that is not there yet."""
+STANDING = [
+    Tool(
+        name="get_task",
+        title="Wait for a task",
+        description="Wait for a task that an earlier call named, and return its result, or that it still works.",
+        input_schema={"type": "object", "properties": {"task": _TASK}, "required": ["task"]},
+        annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+    ),
+    Tool(
+        name="answer_task",
+        title="Answer a task's question",
+        description="Answer what a task asks, in the user's words, and wait for its result as get_task does.",
+        input_schema={
+            "type": "object",
+            "properties": {
+                "task": _TASK,
+                "answer": {"type": "string", "description": "One of the options where there are some; else a text."},
+            },
+            "required": ["task", "answer"],
+        },
+        annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False),
+    ),
+]
+"""The tools that there always are."""
+
+
+# Skills ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SkillTool:
+    """A skill as a host sees it.
+
+    Attributes:
+        skill: its id.
+        shown: the tool.
+        is_wrapped: its input is the argument `input`, as it is no object with named fields.
+        is_checked: the arguments are held against the schema; not where agents say different things about it.
+    """
+
+    skill: str
+    shown: Tool
+    is_wrapped: bool
+    is_checked: bool
+
+    def input_of(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the task's input.
+
+        Raises:
+            ValueError: the arguments are not what the tool takes, and which of them.
+        """
+        if wrong := _wrong(arguments, self.shown.input_schema) if self.is_checked else "":
+            raise ValueError(f"{self.shown.name} does not take these arguments: {wrong}")
+        return arguments.get("input") if self.is_wrapped else dict(arguments)
+
+
+def tools_of(agents: Iterable[AgentInfo], chosen: Collection[str] = ()) -> dict[str, SkillTool]:
+    """Return the tools for the skills of the agents that take work, by name.
+
+    Args:
+        chosen: the ids of the skills that are shown; all of them where it is empty.
+    """
+    cards: dict[str, list[dict[str, Any]]] = {}
+    for agent in sorted(agents, key=lambda agent: agent.agent_id):
+        for card in agent.card.get("skills", ()) if agent.status == "ready" else ():
+            if not chosen or card["id"] in chosen:
+                cards.setdefault(card["id"], []).append(card)
+    names = tool_names(cards)
+    return {names[skill]: _tool(names[skill], cards[skill]) for skill in sorted(cards)}
+
+
+def tool_names(skills: Iterable[str]) -> dict[str, str]:
+    """Return the names of skills as tools: ids that are fit for it as they are, and no name twice."""
+    wanted = set(skills)
+    reserved = {tool.name for tool in STANDING}
+    names = {skill: skill for skill in wanted if _FIT.fullmatch(skill) and skill not in reserved}
+    for skill in sorted(wanted - names.keys()):
+        digest, length = hashlib.sha256(skill.encode()).hexdigest(), 8
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", skill)
+        while (name := f"{stem[: _NAME_MAX - length - 1]}-{digest[:length]}") in names.values():
+            length += 8  # an id may be written to look like this one
+        names[skill] = name
+    return names
+
+
+def _tool(name: str, cards: list[dict[str, Any]]) -> SkillTool:
+    card = cards[0]
+    schema = card.get("inputSchema") or {}
+    is_agreed = all((other.get("inputSchema") or {}) == schema for other in cards)
+    is_known = bool(schema) and _is_schema(schema)
+    is_wrapped = not is_known or schema.get("type") != "object" or not _SPLIT.isdisjoint(schema)
+    if is_wrapped:
+        inner, definitions = _inner(schema) if is_known and _can_move(schema) else ({}, {})
+        about = {"description": "The input: any JSON value, as the skill wants it; often a text."}
+        schema = {"type": "object", "properties": {"input": about | inner}, "required": ["input"]} | definitions
+    shown = Tool(
+        name=name,
+        title=card.get("name") or None,
+        description=card.get("description") or None,
+        input_schema=schema,
+        output_schema=_output_schema(card)
+        if len({json.dumps(one.get("outputSchema")) for one in cards}) == 1
+        else None,
+    )
+    return SkillTool(card["id"], shown, is_wrapped, is_agreed)
+
+
+def _output_schema(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the tool returns, or a notice; None where hosts of MCP before 2026 could not take that."""
+    schema = card.get("outputSchema") or {}
+    if schema.get("type") != "object" or not _is_schema(schema) or not _can_move(schema):
+        return None
+    inner, definitions = _inner(schema)
+    return {"type": "object", "anyOf": [inner, _NOTICE]} | definitions
+
+
+def _inner(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a schema as it stands inside another one, and the definitions that go to the root of that."""
+    inner = {name: value for name, value in schema.items() if name not in ("$defs", "$schema")}
+    return inner, {"$defs": schema["$defs"]} if "$defs" in schema else {}
+
+
+def _can_move(schema: Mapping[str, Any]) -> bool:
+    """Tell whether a schema means the same inside another one: it refers to nothing but its definitions."""
+    return re.search(r'"\$(?!defs"|schema"|ref": "#/\$defs/)', json.dumps(schema)) is None
+
+
+def _is_schema(schema: Any) -> bool:
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError:
+        return False
+    return True
+
+
+def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
+    """Return what does not fit, and where; empty where all does, or where nobody here can tell."""
+    try:
+        # Without a registry of its own, jsonschema fetches what a foreign card refers to.
+        error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
+    except Unresolvable:
+        return ""
+    if error is None:
+        return ""
+    return f"{error.json_path.removeprefix('$').removeprefix('.') or 'all of them'}: {error.message}"[:_TOLD_MAX]
+
+
+# What a model reads ---------------------------------------------------------------------------------------------------
+
+
+def notice(task: str, state: str, note: str) -> CallToolResult:
+    """Return what stands in place of a result that is not there yet."""
+    said = {"task": task, "state": state, "note": note}
+    return CallToolResult(content=[TextContent(text=note)], structured_content=said)
+
+
+def failure(text: str) -> CallToolResult:
+    """Return that nothing came of it, and why."""
+    return CallToolResult(content=[TextContent(text=text)], is_error=True)
+
+
+def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallToolResult:
+    """Return the result of a task.
+
+    Args:
+        value: what its agent reported.
+        tool: what was called, if it is known here.
+        whole: how somebody gets all of it, as a command.
+    """
+    schema = tool.shown.output_schema if tool is not None else None
+    text = text_of(value)
+    if len(text) > _TEXT_MAX:
+        about = f"{task} is completed. Its result has {len(text)} characters, too many to be shown: here are the first"
+        note = f"{about} {_TEXT_MAX}. Get it whole: {whole}\n\n{text[:_TEXT_MAX]}"
+        return notice(task, "completed", note)
+    if schema is not None and (wrong := _wrong(value, schema)):
+        return failure(f"{task} is completed, but its result is not what the skill's card says ({wrong}):\n\n{text}")
+    structured = value if isinstance(value, dict) else None
+    return CallToolResult(content=[TextContent(text=text)], structured_content=structured)
+
+
+def text_of(value: Any) -> str:
+    """Return a value as a model reads it: a text as it is, anything else as JSON."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes, which are no text"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a task asks, as `TaskContext.ask` made it or as any other JSON value."""
+
+    asked: Any
+
+    @property
+    def text(self) -> str:
+        """The question for a person to read, with its options."""
+        return "\n".join(question_lines(self.asked))
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The form that a host shows: one field, as MCP's forms have no fields inside fields."""
+        options, schema = self._get("options"), self._get("schema")
+        field: dict[str, Any] = {"type": "string"}
+        if options and all(isinstance(option, str) for option in options) and not how_to_fill(options):
+            field = {"type": "string", "enum": options}
+        elif isinstance(schema, dict) and schema.get("type") in ("boolean", "integer", "number", "string"):
+            field = {name: schema[name] for name in _FIELD if name in schema}
+        return {"type": "object", "properties": {"answer": field | {"title": "Answer"}}, "required": ["answer"]}
+
+    def answer_of(self, given: Any) -> Any:
+        """Return the answer that was given: an option by its words or its number, else JSON where it parses, or a text.
+
+        Raises:
+            ValueError: it is none of the options, or not of the form that is asked for.
+        """
+        options, schema = self._get("options"), self._get("schema")
+        if isinstance(options, list) and options:
+            chosen = choose(str(given).strip(), options)
+            if chosen is None:
+                raise ValueError(f"expected one of {', '.join(map(str, options))}{how_to_fill(options)}, got {given!r}")
+            return chosen
+        is_schema = isinstance(schema, dict) and _is_schema(schema)
+        if is_schema and not _wrong(given, schema):
+            return given
+        answer = _parsed(given) if isinstance(given, str) else given
+        if is_schema and (wrong := _wrong(answer, schema)):
+            raise ValueError(f"expected an answer of the form {json.dumps(schema)}, got {given!r}: {wrong}")
+        return answer
+
+    def _get(self, name: str) -> Any:
+        return self.asked.get(name) if isinstance(self.asked, dict) else None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
