@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
     "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
     "gateway": (".gateway", "gateway", "Let any client of A2A use the agents here, over HTTP."),
+    "mcp": (".mcp", "mcp", "Let a host of MCP, as an editor, use the agents here as tools."),
     "tap": (".tap", "tap", "See every frame between a coordinator and its peers."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),

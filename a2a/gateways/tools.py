@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import SchemaError, best_match
 from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
 from referencing import Registry
@@ -21,7 +21,18 @@ from referencing.exceptions import Unresolvable
 from ..cli.asking import choose, how_to_fill, question_lines
 from ..delegator import AgentInfo
 
-__all__ = ["STANDING", "Question", "SkillTool", "failure", "notice", "outcome", "text_of", "tool_names", "tools_of"]
+__all__ = [
+    "STANDING",
+    "Question",
+    "SkillTool",
+    "check_arguments",
+    "failure",
+    "notice",
+    "outcome",
+    "text_of",
+    "tool_names",
+    "tools_of",
+]
 
 _NAME_MAX = 48
 """Characters of a tool's name: models' APIs take 64, in which hosts put the server's name before it."""
@@ -95,9 +106,19 @@ class SkillTool:
         Raises:
             ValueError: the arguments are not what the tool takes, and which of them.
         """
-        if wrong := _wrong(arguments, self.shown.input_schema) if self.is_checked else "":
-            raise ValueError(f"{self.shown.name} does not take these arguments: {wrong}")
+        if self.is_checked:
+            check_arguments(self.shown, arguments)
         return arguments.get("input") if self.is_wrapped else dict(arguments)
+
+
+def check_arguments(tool: Tool, arguments: Mapping[str, Any]) -> None:
+    """Hold arguments against what a tool takes.
+
+    Raises:
+        ValueError: they do not fit, and which of them.
+    """
+    if wrong := _wrong(arguments, tool.input_schema):
+        raise ValueError(f"{tool.name} does not take these arguments: {wrong}")
 
 
 def tools_of(agents: Iterable[AgentInfo], chosen: Collection[str] = ()) -> dict[str, SkillTool]:
@@ -154,7 +175,7 @@ def _tool(name: str, cards: list[dict[str, Any]]) -> SkillTool:
 def _output_schema(card: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what the tool returns, or a notice; None where hosts of MCP before 2026 could not take that."""
     schema = card.get("outputSchema") or {}
-    if schema.get("type") != "object" or not _is_schema(schema) or not _can_move(schema):
+    if schema.get("type") != "object" or not _is_schema(schema, for_hosts=True) or not _can_move(schema):
         return None
     inner, definitions = _inner(schema)
     return {"type": "object", "anyOf": [inner, _NOTICE]} | definitions
@@ -171,9 +192,10 @@ def _can_move(schema: Mapping[str, Any]) -> bool:
     return re.search(r'"\$(?!defs"|schema"|ref": "#/\$defs/)', json.dumps(schema)) is None
 
 
-def _is_schema(schema: Any) -> bool:
+def _is_schema(schema: Any, *, for_hosts: bool = False) -> bool:
+    """Tell whether it is a JSON Schema; `for_hosts`: with patterns that Python knows, as hosts hold results against."""
     try:
-        Draft202012Validator.check_schema(schema)
+        Draft202012Validator.check_schema(schema, FormatChecker(("regex",) if for_hosts else ()))
     except SchemaError:
         return False
     return True
@@ -184,7 +206,7 @@ def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
     try:
         # Without a registry of its own, jsonschema fetches what a foreign card refers to.
         error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
-    except Unresolvable:
+    except (Unresolvable, RecursionError, re.error):  # a pattern may be of another language's kind
         return ""
     if error is None:
         return ""
@@ -194,15 +216,20 @@ def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
 # What a model reads ---------------------------------------------------------------------------------------------------
 
 
-def notice(task: str, state: str, note: str) -> CallToolResult:
-    """Return what stands in place of a result that is not there yet."""
+def notice(task: str, state: str, note: str, value: Any = "") -> CallToolResult:
+    """Return what stands in place of a result that is not there, or not yet; a value is shown as far as there is room.
+
+    Args:
+        note: what is said to a model, in words.
+    """
+    text = f"{note}\n\n{text_of(value)[:_TEXT_MAX]}".rstrip()
     said = {"task": task, "state": state, "note": note}
-    return CallToolResult(content=[TextContent(text=note)], structured_content=said)
+    return CallToolResult(content=[TextContent(text=text)], structured_content=said)
 
 
 def failure(text: str) -> CallToolResult:
     """Return that nothing came of it, and why."""
-    return CallToolResult(content=[TextContent(text=text)], is_error=True)
+    return CallToolResult(content=[TextContent(text=text[:_TEXT_MAX])], is_error=True)
 
 
 def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallToolResult:
@@ -216,9 +243,8 @@ def outcome(task: str, value: Any, tool: SkillTool | None, whole: str) -> CallTo
     schema = tool.shown.output_schema if tool is not None else None
     text = text_of(value)
     if len(text) > _TEXT_MAX:
-        about = f"{task} is completed. Its result has {len(text)} characters, too many to be shown: here are the first"
-        note = f"{about} {_TEXT_MAX}. Get it whole: {whole}\n\n{text[:_TEXT_MAX]}"
-        return notice(task, "completed", note)
+        about = f"{task} is completed. Its result has {len(text)} characters, of which the first {_TEXT_MAX} follow."
+        return notice(task, "completed", f"{about} Get it whole: {whole}", text)
     if schema is not None and (wrong := _wrong(value, schema)):
         return failure(f"{task} is completed, but its result is not what the skill's card says ({wrong}):\n\n{text}")
     structured = value if isinstance(value, dict) else None

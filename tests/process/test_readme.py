@@ -158,6 +158,24 @@ def test_a_client_of_a2a_reaches_the_agent_as_printed(home: Path) -> None:
     assert gateway.returncode == 0
 
 
+async def test_a_host_of_mcp_reaches_the_agent_with_the_settings_as_printed(home: Path) -> None:
+    mcp = pytest.importorskip("mcp")  # it needs newer packages than the oldest that all else runs with
+    printed = re.search(r"```json\n(\{\"mcpServers\".*\})\n```", README)
+    assert printed is not None
+    (settings,) = json.loads(printed[1])["mcpServers"].values()
+    with ExitStack() as stack:
+        stack.enter_context(coordinator(home))
+        stack.enter_context(process("word_counter.py", cwd=home))
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        how = mcp.StdioServerParameters(**settings, env={**os.environ, "PATH": path}, cwd=home)
+        with anyio.fail_after(BOUND):
+            async with mcp.Client(how) as host:
+                while "count_words" not in [tool.name for tool in (await host.list_tools()).tools]:
+                    await anyio.lowlevel.checkpoint()
+                done = await host.call_tool("count_words", {"text": "to be or not to be"})
+    assert done.structured_content == {"words": 6}
+
+
 def test_a_peer_in_plain_json_joins_and_finishes_a_task(home: Path) -> None:
     peer = ROOT / "reference_agents" / "json_peer.py"
     source = peer.read_text(encoding="utf-8")

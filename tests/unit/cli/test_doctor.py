@@ -282,13 +282,15 @@ def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")
 
 
-def test_an_extra_that_is_missing_is_noted_with_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("module", "extra"), [("starlette", "gateway"), ("mcp", "mcp")])
+def test_an_extra_that_is_missing_is_noted_with_what_needs_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+) -> None:
     assert {item.what: item.verdict for item in helpers()}["starlette"] == "ok"
     monkeypatch.setattr(doctor_module, "find_spec", lambda name: None)
-    found = {item.what: item for item in helpers()}["starlette"]
-    assert (found.verdict, found.detail) == (
-        "note", "not installed: `a2a gateway` needs it (a2a-coordinator[gateway])"
-    )  # fmt: skip
+    found = {item.what: item for item in helpers()}[module]
+    needs = f"not installed: `a2a {extra}` needs it (a2a-coordinator[{extra}])"
+    assert (found.verdict, found.detail) == ("note", needs)
 
 
 def test_tools_of_the_squad_that_are_missing_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:

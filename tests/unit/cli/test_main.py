@@ -71,8 +71,8 @@ def test_every_command_that_says_something_can_say_it_in_json() -> None:
                 found.append(f"{path}{name}")
         return found
 
-    # The first writes JSON and nothing else, the second a script.
-    assert without(cli, "") == ["schema export", "completion"]
+    # The first two write JSON and nothing else, the third a script.
+    assert without(cli, "") == ["mcp", "schema export", "completion"]
 
 
 @pytest.mark.parametrize("level", ["foo", "10"])

@@ -107,6 +107,12 @@ def test_where_agents_say_different_things_they_judge_the_input_themselves() -> 
     assert tools_of(agents)["work"].input_of({"text": 7}) == {"text": 7}
 
 
+@pytest.mark.parametrize("field", [{"pattern": "(?<n>\\p{L}"}, {"$ref": "#/$defs/Endless"}, {"$ref": "#/$defs/None"}])
+def test_a_schema_that_nobody_here_can_read_stands_in_no_way(field: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"text": field}, "$defs": {"Endless": {"$ref": "#/$defs/Endless"}}}
+    assert tool(inputSchema=schema).input_of({"text": "x"}) == {"text": "x"}
+
+
 def test_nothing_is_fetched_that_a_card_refers_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("a foreign card had us ask somebody"))
     remote = {"type": "object", "properties": {"text": {"$ref": "http://127.0.0.1:9/schema.json"}}}
@@ -127,7 +133,16 @@ def test_what_a_tool_returns_is_a_result_or_a_notice(schema: dict[str, Any]) -> 
     assert not check({"text": 7} if schema is WORDS else {"next": {}})
 
 
-@pytest.mark.parametrize("schema", [{}, {"type": "string"}, {"type": "object", "$ref": "#/properties/a"}, {"type": 7}])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "string"},
+        {"type": "object", "$ref": "#/properties/a"},
+        {"type": 7},
+        {"type": "object", "properties": {"a": {"pattern": "(?<n>"}}},
+    ],
+)
 def test_other_schemas_of_results_are_not_shown(schema: dict[str, Any]) -> None:
     assert tool(outputSchema=schema).shown.output_schema is None
 
@@ -150,6 +165,9 @@ def test_a_result_that_is_too_large_is_shown_in_part_and_how_to_get_the_rest(mon
     told = outcome("main-1", {"text": "x" * 20}, tool(outputSchema=WORDS), "a2a task result main-1")
     assert "32 characters" in text(told) and "a2a task result main-1" in text(told) and "x" * 5 not in text(told)
     assert told.structured_content["state"] == "completed"
+    assert "x" not in told.structured_content["note"].replace("text", ""), "the host has it once"
+    assert len(text(failure("x" * 20))) == 10
+    assert text(notice("main-1", "reported", "wait", "y" * 20)) == "wait\n\n" + "y" * 10
     assert text(outcome("main-1", "x" * 10, None, "a2a")) == "x" * 10
 
 

@@ -1,0 +1,116 @@
+"""`a2a mcp`: the agents of one coordinator as tools, for the host of MCP that starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import click
+
+from ..client import connect
+from ..credentials import check_state_dir
+from ..link import settings_with
+from ..loop import run as run_loop
+from ..loop import stop_on_signals
+from .exits import Failure
+from .identifiers import SKILL
+from .options import Connection, connection_options
+from .parameters import Seconds
+
+__all__ = ["mcp"]
+
+
+@click.command()
+@connection_options
+@click.option(
+    "--skill",
+    "skills",
+    multiple=True,
+    metavar="SKILL",
+    type=SKILL,
+    help="Only this one; for each that is to be a tool.",
+)
+@click.option(
+    "--wait",
+    type=Seconds(min=0, min_open=True),
+    default=50.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When a call is answered although its task still works: hosts give up after a minute.",
+)
+@click.option(
+    "--acceptance",
+    type=click.Choice(["auto", "human"]),
+    default="auto",
+    show_default=True,
+    help="Who says that a result is good: nobody, or an operator.",
+)
+@click.option("--name", default="mcp", show_default=True, help="Whom the coordinator knows the host as.")
+def mcp(connection: Connection, name: str, **how: Any) -> None:
+    """Have a host of the Model Context Protocol use the agents here as tools, over stdin and stdout.
+
+    The host starts it, and ends it by SIGTERM or with its stdin. Each skill of an agent that is there is a tool; a call
+    delegates a task, and waits for it. Tasks that are under way then go on: `a2a task ls` has them. One whose call
+    the host cancels is cancelled.
+
+    Two more tools take up a task that works for longer than --wait, and answer what one asks. The coordinator may
+    start later, and may restart.
+    """
+    _require_extra()
+    run_loop(lambda: _serve(connection, name, **how))
+
+
+def _require_extra() -> None:
+    try:
+        import mcp as mcp
+    except ModuleNotFoundError as error:
+        raise Failure("`a2a mcp` needs mcp: pip install 'a2a-coordinator[mcp]'") from error
+
+
+async def _serve(connection: Connection, name: str, **how: Any) -> None:
+    from mcp.server.stdio import stdio_server
+
+    from ..gateways.mcp import ToolServer
+
+    check_state_dir()
+    settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
+    stop = anyio.Event()
+
+    async def end() -> None:
+        await stop.wait()
+        group.cancel_scope.cancel()
+
+    lines: Any = _Lines()  # all that is done with a file here is to go through its lines
+    try:
+        async with anyio.create_task_group() as group:
+            await group.start(stop_on_signals, stop)
+            group.start_soon(end)
+            tools = ToolServer(connect(name=name, settings=settings), connection.url, typed=connection.typed, **how)
+            async with stdio_server(stdin=lines) as (read, write), tools.serving():
+                await tools.server.run(read, write, tools.options)
+            group.cancel_scope.cancel()
+    except* BrokenPipeError:  # the host is gone
+        pass
+
+
+class _Lines:
+    """The lines of stdin. A thread that nobody waits for reads them: at the end the next line may never come."""
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        send, receive = anyio.create_memory_object_stream[str](0)
+
+        def read() -> None:
+            with suppress(RuntimeError, anyio.BrokenResourceError), open(0, "rb", closefd=False) as stdin:
+                for line in stdin:
+                    asyncio.run_coroutine_threadsafe(send.send(line.decode("utf-8", "replace")), loop).result()
+                loop.call_soon_threadsafe(send.close)
+
+        threading.Thread(target=read, name="stdin", daemon=True).start()
+        return receive

@@ -1,0 +1,368 @@
+"""The agents of a coordinator as tools of one host of MCP: a call delegates a task and waits for it.
+
+Tasks are the coordinator's: a call that is given up early, a host that ends and a restart of either leave them as they
+are. Only a call that the host cancels has its task cancelled. What a model reads is made in `tools`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.models import InitializationOptions
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    CallToolRequestParams,
+    CallToolResult,
+    CancelledNotificationParams,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+)
+
+from .. import __version__
+from ..client import Client
+from ..content import artifacts_value
+from ..delegator import AgentInfo, TaskEvent, TaskHandle
+from ..errors import A2AError, AlreadyAnswered, QuotaExceeded, Unavailable
+from .tools import STANDING, Question, SkillTool, check_arguments, failure, notice, outcome, tools_of
+
+__all__ = ["KEY", "ToolServer"]
+
+KEY = "a2a-coordinator/key"
+"""Where the `_meta` of a call has its key: the same key is the same task."""
+
+_AWAY_AFTER = 10.0
+"""Seconds after which a coordinator that has not answered is taken for away."""
+_LISTS_WITHIN = 2.0
+"""Seconds in which the coordinator says who is there: hosts ask for the tools as they start, and wait for nothing."""
+_INSTRUCTIONS = """\
+Each tool but get_task and answer_task has an agent do a task, which goes on by itself until it ends. A result may say \
+that the task still works, and its id: call get_task with that, and do not call the tool again, which begins another \
+task. A task may ask something: put that to the user, and call answer_task."""
+
+logger = logging.getLogger(__name__)
+
+_Context = ServerRequestContext[Any, Any]
+_Result = CallToolResult | InputRequiredResult
+
+
+class _Told(Exception):
+    """Nothing comes of a call, for the reason that it says."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that began a task."""
+
+    again: Callable[[], TaskHandle] | None
+    """Delegates once more with its key; None where it has none of its own."""
+    task: str | None = None
+    """The task's id, once it is known."""
+
+
+class ToolServer:
+    """Serves one host.
+
+    Args:
+        client: whose tasks they are; it is entered in `serving`.
+        url: where the coordinator is, for what is said about it.
+        skills: the ids of the skills that are tools; all there are where it is empty.
+        wait: seconds after which a call is answered although its task still works.
+        acceptance: who says that a result is good (spec ACCEPT-1).
+        typed: makes a command of its words, as somebody types it to reach the same coordinator.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        url: str,
+        *,
+        skills: Collection[str] = (),
+        wait: float = 50.0,
+        acceptance: Literal["auto", "human"] = "auto",
+        typed: Callable[[str], str] = "a2a {}".format,
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._skills = skills
+        self._wait = wait
+        self._acceptance = acceptance
+        self._typed = typed
+        self._entered = anyio.Event()
+        self._agents: dict[str, AgentInfo] = {}
+        self._tools: dict[str, SkillTool] = {}
+        self._session: Any = None
+        self._calls: dict[str, _Call] = {}
+        self._bus = InMemorySubscriptionBus()
+        self.server: Server[Any] = Server(
+            "a2a",
+            version=__version__,
+            title="Agents",
+            instructions=_INSTRUCTIONS,
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+            on_subscriptions_listen=ListenHandler(self._bus),
+        )
+        self.server.add_notification_handler("notifications/cancelled", CancelledNotificationParams, self._cancel)
+
+    @property
+    def options(self) -> InitializationOptions:
+        """What the server says of itself as a connection begins."""
+        return self.server.create_initialization_options(NotificationOptions(tools_changed=True))
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Have the coordinator reached inside the block, also one that comes later.
+
+        Raises:
+            ConnectError: it would not let the client in.
+        """
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_agents)
+            yield
+            group.cancel_scope.cancel()
+
+    # Tools ------------------------------------------------------------------------------------------------------------
+
+    async def _follow_agents(self) -> None:
+        async with self._client, aclosing(self._client.watch_agents()) as changes:
+            self._entered.set()
+            async for change in changes:
+                agents = {**self._agents, change.agent.agent_id: change.agent}
+                if change.change == "left":
+                    del agents[change.agent.agent_id]
+                before = self._tools
+                if self._know(agents) != before:
+                    await self._bus.publish(ToolsListChanged())  # to hosts of MCP from 2026 on
+                    if self._session is not None:
+                        await self._session.send_tool_list_changed()  # to those before
+
+    def _know(self, agents: dict[str, AgentInfo]) -> dict[str, SkillTool]:
+        shown = [(agent.agent_id, agent.status, agent.card) for agent in agents.values()]
+        if shown != [(agent.agent_id, agent.status, agent.card) for agent in self._agents.values()]:
+            self._tools = tools_of(agents.values(), self._skills)
+        self._agents = agents
+        return self._tools
+
+    async def _list(self, ctx: _Context, params: PaginatedRequestParams | None) -> ListToolsResult:
+        self._session = ctx.session
+        tools = self._tools
+        with anyio.move_on_after(_LISTS_WITHIN) as scope:
+            await self._entered.wait()
+            tools = tools_of(await self._client.find(), self._skills)
+        if scope.cancelled_caught:
+            logger.warning("%s has not answered: the tools are those that were known last", self._url)
+        return ListToolsResult(tools=[*(tool.shown for tool in tools.values()), *STANDING])
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    async def _call(self, ctx: _Context, params: CallToolRequestParams) -> _Result:
+        until = anyio.current_time() + self._wait
+        try:
+            task, tool = await self._begun(ctx, params)
+            is_declined = params.request_state is not None and _accepted(params) is None
+            may_ask = not is_declined and _takes_forms(ctx)
+            result = await self._followed(ctx, task, tool, until, may_ask=may_ask)
+        except (A2AError, ValueError, _Told) as error:
+            result = failure(str(error))
+        # Not where the host has cancelled it: `_cancel` comes behind that.
+        self._calls.pop(str(ctx.request_id), None)
+        return result
+
+    async def _begun(self, ctx: _Context, params: CallToolRequestParams) -> tuple[str, SkillTool | None]:
+        """Say to the coordinator what a call has to say, and return its task and whose result that has."""
+        arguments = params.arguments or {}
+        kept = "call again"
+        with anyio.move_on_after(_AWAY_AFTER):
+            if params.request_state is not None:
+                if not (state := re.fullmatch(r"(\S+) (\d+)", params.request_state)):
+                    raise _Told(f"requestState: expected what the question came with, got {params.request_state!r}")
+                task, number = state[1], int(state[2])
+                self._calls[str(ctx.request_id)] = _Call(None, task)
+                await self._entered.wait()
+                if (form := _accepted(params)) is not None:
+                    await self._answer(task, number, form.get("answer"))
+                return task, self._tools.get(params.name)
+            if standing := next((tool for tool in STANDING if tool.name == params.name), None):
+                check_arguments(standing, arguments)
+                task = arguments["task"]
+                await self._entered.wait()
+                if params.name == "answer_task":
+                    await self._answer(task, None, arguments["answer"])
+                return task, None
+            key = _key_of(ctx)
+            kept = "nothing was begun" if key is None else "call again with the same key"
+            await self._entered.wait()
+            tool = self._tools.get(params.name) or await self._found(params.name)
+            return await self._delegated(str(ctx.request_id), tool, tool.input_of(arguments), key), tool
+        raise _Told(f"no coordinator answers at {self._url}, for {_AWAY_AFTER:g} s: {kept}. The user may start it.")
+
+    async def _found(self, name: str) -> SkillTool:
+        """Return a tool that was not there when agents last changed; the coordinator has the last word."""
+        found = await self._client.find()
+        tools = tools_of(found, self._skills)
+        if name not in tools:
+            agents = ", ".join(agent.agent_id for agent in found if agent.status == "ready") or "none"
+            there = f"Agents: {agents}; their tools: {', '.join(tools) or 'none'}"
+            raise _Told(f"no agent that is there offers {name}, nothing was begun. {there}")
+        return tools[name]
+
+    async def _delegated(self, request: str, tool: SkillTool, value: Any, key: str | None) -> str:
+        def delegate() -> TaskHandle:
+            return self._client.delegate(tool.skill, value, key, acceptance=self._acceptance)
+
+        call = self._calls[request] = _Call(None if key is None else delegate)
+        async with delegate() as handle:  # without a key of its own it ends where it is given up here
+            call.task = handle.id
+        return call.task
+
+    async def _cancel(self, ctx: _Context, params: CancelledNotificationParams) -> None:
+        """Have the task of a call end that the host has cancelled."""
+        call = self._calls.pop(str(params.request_id), None)
+        if call is None:
+            return
+        reason = "the host cancelled the call"
+        try:
+            with anyio.move_on_after(_AWAY_AFTER) as scope:
+                if call.task is not None:
+                    await self._client.cancel(call.task, reason)
+                elif call.again is not None:  # without a key of its own it has been given up
+                    async with call.again() as handle:
+                        await handle.cancel(reason)
+        except A2AError as error:
+            logger.info("%s is not cancelled: %s", call.task, error)
+        else:
+            if scope.cancelled_caught:
+                logger.warning("%s may go on: the coordinator at %s has not answered", call.task, self._url)
+
+    # Tasks ------------------------------------------------------------------------------------------------------------
+
+    async def _followed(
+        self, ctx: _Context, task: str, tool: SkillTool | None, until: float, *, may_ask: bool
+    ) -> _Result:
+        """Wait until a task stands still, and return what is to be said of it then; or that it still works."""
+        metadata: dict[str, Any] = {}
+        told = 0.0
+        with anyio.CancelScope(deadline=until), suppress(Unavailable, QuotaExceeded):  # the task goes on all the same
+            while True:
+                found = await self._client.get(task)
+                metadata, generation = found["metadata"], found["metadata"]["generation"]
+                result = await self._standing(ctx, task, found, tool, may_ask=may_ask)
+                if result is not None:
+                    return result
+                async with aclosing(self._client.watch(task, generation)) as events:
+                    async for event in events:
+                        if event.kind == "progress":
+                            told = await _progressed(ctx, event, told)
+                        elif event.generation > generation:
+                            break
+        asked = _open_ask(metadata)  # the person had not answered yet
+        return self._working(task, metadata) if asked is None else self._asking(task, Question(asked["question"]))
+
+    async def _standing(
+        self, ctx: _Context, task: str, found: dict[str, Any], tool: SkillTool | None, *, may_ask: bool
+    ) -> _Result | None:
+        """Return what is said of a task that waits for somebody or has ended; None of one that goes on."""
+        metadata = found["metadata"]
+        match metadata["state"]:
+            case "completed":
+                whole = self._typed(f"task result {task}")
+                return outcome(task, artifacts_value(found["artifacts"]), tool, whole)
+            case "failed" | "rejected" | "canceled" as ended:
+                detail = (metadata.get("error") or {}).get("detail") or metadata.get("detail", "")
+                reason = detail or metadata.get("reason") or "nobody said why"
+                return failure(f"{task} is {ended}: {reason}\nHow it came to that: {self._typed(f'task show {task}')}")
+            case "reported":
+                how = f"somebody has to accept it: {self._typed(f'task confirm {task}')}"
+                note = f"{task} has a result that does not count yet, {how}"
+                return notice(task, "reported", note, artifacts_value(found["artifacts"]))
+        asked = _open_ask(metadata)
+        if asked is None:
+            return None
+        question = Question(asked["question"])
+        if not may_ask:
+            return self._asking(task, question)
+        form = ElicitRequestFormParams(message=question.text, requested_schema=question.form)
+        if not ctx.session.can_send_request:
+            state = f"{task} {asked['askNo']}"
+            return InputRequiredResult(input_requests={"answer": ElicitRequest(params=form)}, request_state=state)
+        try:
+            given = await ctx.session.elicit_form(form.message, form.requested_schema, ctx.request_id)
+        except (MCPError, ValueError) as error:
+            logger.warning("the host could not ask for %s: %s", task, error)
+            return self._asking(task, question)
+        if given.action != "accept":
+            return self._asking(task, question)
+        await self._answer(task, asked["askNo"], (given.content or {}).get("answer"))
+        return None
+
+    async def _answer(self, task: str, number: int | None, given: Any) -> None:
+        """Give a task the answer of a person: to the question of that number, or to the one that it asks."""
+        asked = _open_ask((await self._client.get(task))["metadata"])
+        if asked is None or number not in (None, asked["askNo"]):
+            if number is None:
+                raise _Told(f"{task} asks nothing: call get_task to see how it stands")
+            return  # somebody else was faster
+        try:
+            await self._client.answer(task, asked["askNo"], Question(asked["question"]).answer_of(given))
+        except AlreadyAnswered:
+            logger.info("question %d of %s was answered by somebody else", asked["askNo"], task)
+        except ValueError as error:
+            raise _Told(f"{task} still asks: {error}. Call answer_task with another answer.") from error
+
+    # What is said -----------------------------------------------------------------------------------------------------
+
+    def _asking(self, task: str, question: Question) -> CallToolResult:
+        how = f"call answer_task with task {task}; or the user types: {self._typed(f'answer {task}')}"
+        return notice(task, "asks", f"{task} waits for an answer to:\n{question.text}\nAsk the user, and {how}")
+
+    def _working(self, task: str, metadata: dict[str, Any]) -> CallToolResult:
+        state = metadata.get("state", "unknown")
+        how = "it is queued until an agent is free for it" if state == "queued" else "it is at work"
+        if not self._client.link.session.is_open:
+            how = f"the coordinator at {self._url} is away, and the task goes on when it is back"
+        return notice(task, state, f"{task} has no result yet: {how}. Call get_task with task {task} to wait for it.")
+
+
+def _open_ask(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first question of a task that has no answer yet."""
+    return next((one for one in metadata.get("asks", ()) if one["isOpen"]), None)
+
+
+def _key_of(ctx: _Context) -> str | None:
+    key: Any = (ctx.meta or {}).get(KEY)
+    if key is not None and (not isinstance(key, str) or not key):
+        raise _Told(f"{KEY} in _meta: expected a text, got {key!r}")
+    return key
+
+
+def _accepted(params: CallToolRequestParams) -> dict[str, Any] | None:
+    """Return what the form says that a call is made again with; None where the person did not fill it in."""
+    given = (params.input_responses or {}).get("answer")
+    return (given.content or {}) if isinstance(given, ElicitResult) and given.action == "accept" else None
+
+
+def _takes_forms(ctx: _Context) -> bool:
+    capabilities = ctx.session.client_capabilities
+    elicitation = capabilities.elicitation if capabilities is not None else None
+    # Those of hosts before forms had a name are empty.
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
+async def _progressed(ctx: _Context, event: TaskEvent, told: float) -> float:
+    """Tell how far a task is, and return that. What is told grows with each notice, as MCP wants it."""
+    progress = event.progress if event.progress is not None and event.progress > told else told + 1e-6
+    await ctx.session.report_progress(progress, 1.0, event.note or None)
+    return progress
