@@ -67,6 +67,8 @@ class Agent:
         self.skills: dict[str, Skill] = {}
         self.blocking: set[str] = set()
         """Plain functions that are at work, in words."""
+        self.runs: set[Runner] = set()
+        """Where it runs."""
 
     @overload
     def skill(self, function: F, /) -> F: ...
@@ -137,6 +139,19 @@ class Agent:
             "defaultOutputModes": ["application/json", "text/plain"],
             "skills": [skill.card() for skill in self.skills.values()],
         }
+
+    async def update(self) -> None:
+        """Tell the coordinator the card and the labels as they are now, wherever the agent runs (spec REG-4).
+
+        Call it when skills have come or gone meanwhile. While the coordinator is away it waits.
+
+        Raises:
+            Refused: the coordinator does not take the card.
+            ConnectionLost: the agent ended meanwhile.
+            ValueError: the card is none.
+        """
+        for running in list(self.runs):
+            await running.update()
 
     async def run(
         self,

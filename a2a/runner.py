@@ -125,10 +125,12 @@ class Runner(Reader):
         refused: list[BaseException] = []
         try:
             self._link = await self.on_link(self._make_link())
+            self._agent.runs.add(self)
             await self._serve(stop, ready)
         except* A2AError as errors:
             refused = leaves(errors)
         finally:
+            self._agent.runs.discard(self)
             with anyio.CancelScope(shield=True):
                 if self._made is not None:
                     # Nothing to do after a drain; else the connection just made would stay until somebody misses it.
@@ -136,6 +138,16 @@ class Runner(Reader):
                 await crossing.leave()
         if refused:
             raise refused[0]  # the only one of ours
+
+    async def update(self) -> None:
+        """Tell the coordinator the agent's card and labels as they are now: as `Agent.update`."""
+        card, labels = self._agent.card(), dict(self._agent.labels)
+
+        async def tell() -> None:
+            self._identity.card, self._identity.labels = card, labels  # which the next hello says
+            await self.link.call(AgentUpdate(labels=labels, card=card))  # type: ignore[arg-type]
+
+        await self.on_link(tell())
 
     async def _serve(self, stop: anyio.Event, ready: Callable[[], None] | None) -> None:
         try:

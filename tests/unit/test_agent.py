@@ -152,3 +152,24 @@ async def test_the_card_is_what_others_find(helper: Agent) -> None:
         async with squad(helper) as running:
             [found] = await running.client.find(agent="helper")
             assert found.card == card
+
+
+async def test_an_agent_whose_skills_change_tells_the_coordinator_while_it_runs():
+    agent = Agent("pupil", labels={"year": "1"})
+    agent.skill(id="read")(lambda: "read")
+    await agent.update()  # it runs nowhere
+    with anyio.fail_after(BOUND):
+        async with squad(agent, n=2) as running:
+            agent.skill(id="write")(lambda: "written")
+            agent.labels["year"] = "2"
+            await agent.update()
+            found = await running.client.find("write")
+            assert [(info.agent_id, info.labels) for info in found] == [
+                ("pupil/1", {"year": "2"}),
+                ("pupil/2", {"year": "2"}),
+            ]
+            assert await running.client.call("write") == "written"
+            running.drop("pupil/1")
+            await running.advance(0)
+            assert len(await running.client.find("write")) == 2, "the next hello says it as well"
+    assert not agent.runs
