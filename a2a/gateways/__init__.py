@@ -1,3 +1,3 @@
-"""How agents here are reached by other protocols than this one."""
+"""How agents here are reached by other protocols than this one, and agents there from here."""
 
 DEFAULT_PORT = 7480

@@ -1,0 +1,512 @@
+"""An agent that speaks A2A elsewhere, as an agent of a coordinator here.
+
+Each attempt at a task is carried to the remote agent, and followed there until it has ended. What was sent, and the id
+that the remote gave it, are a checkpoint: the next attempt goes on with the remote's task, and sends nothing again. How
+operations are asked, `calling` knows; leases and heartbeats are the agent's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from ..agent import Agent
+from ..content import UNREADABLE, artifacts_value, parts_payload, read_json
+from ..context import TaskContext
+from ..errors import A2AError, AttemptFailed, Refused
+from ..ids import new_id
+from ..protocol.operations import BINDING, are_parts, encode
+from .calling import Caller, Unanswered, useless
+from .carrier import Faulted
+
+__all__ = ["AWAY", "RemoteAgent", "agent_name"]
+
+log = logging.getLogger("a2a.remote")
+
+AWAY: Final = 300.0
+"""Seconds for which a remote agent may be away, by default."""
+_CARD_EVERY: Final = 300.0
+_PAUSES: Final = (0.5, 5.0)
+"""First and longest pause in seconds: between two looks, and before something is asked again."""
+_CANCEL_WITHIN: Final = 10.0
+"""Seconds in which the remote's task may end once it was canceled."""
+_WORDS_MAX: Final = 20_000
+_TASK_NOT_FOUND, _UNSUPPORTED, _INTERNAL = -32001, -32004, -32603
+_ENDED: Final = frozenset(f"TASK_STATE_{name}" for name in ("COMPLETED", "FAILED", "CANCELED", "REJECTED"))
+_INTERRUPTED: Final = frozenset({"TASK_STATE_INPUT_REQUIRED", "TASK_STATE_AUTH_REQUIRED"})
+_OVER_HERE: Final = frozenset({"completed", "failed", "canceled", "rejected", "canceling"})
+"""States of a task in which nobody here goes on with what is done for it."""
+
+
+def agent_name(card: Mapping[str, Any]) -> str:
+    """Return the agent id for a remote agent; `remote-` before it, so that no card takes the name of somebody here."""
+    slug = re.sub(r"[^a-z0-9]+", "-", str(card.get("name") or "").lower()).strip("-")[:64]
+    return f"remote-{slug or 'agent'}"
+
+
+class RemoteAgent(Agent):
+    """A remote agent, with the skills of its card.
+
+    Args:
+        caller: asks its operations; its card was fetched.
+        card: that card.
+        name: the agent id here; by default after the card's name.
+        concurrency: attempts it takes at once.
+        away: seconds for which it may be away before an attempt fails, and in which it answers a message.
+
+    Raises:
+        ValueError: the card names no skill, or one that cannot be one here.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        card: Mapping[str, Any],
+        *,
+        name: str | None = None,
+        concurrency: int = 8,
+        away: float = AWAY,
+    ) -> None:
+        host = urlsplit(caller.asked).hostname or ""
+        super().__init__(name or agent_name(card), concurrency=concurrency, labels={"remote": host})
+        self.caller = caller
+        self.away = away
+        self._take(card)
+
+    def _take(self, card: Mapping[str, Any]) -> None:
+        cards = _skill_cards(card)
+        self.streams = bool(_object(card.get("capabilities")).get("streaming"))
+        self.version = _text(card.get("version")) or "1.0"
+        self.description = f"{_text(card.get('description'))} (remote, at {self.caller.asked})".strip()
+        self.skill_cards = cards
+        self.skills.clear()
+
+        async def carry(value: Any, task: TaskContext) -> Any:
+            return await _Errand(self, task, value).run()
+
+        for skill_id, skill in cards.items():
+            self.skill(id=skill_id, description=skill["description"], tags=skill["tags"], takes_value=True)(carry)
+
+    def card(self) -> dict[str, Any]:
+        """Return the agent's card: the skills as the remote's card has them, and where that is."""
+        return super().card() | {"skills": list(self.skill_cards.values())}
+
+    async def keep_card(self, every: float = _CARD_EVERY) -> None:
+        """Look for a changed card again and again, and tell the coordinator of one."""
+        while True:
+            await anyio.sleep(every)
+            try:
+                fresh, before = await self.caller.card(), self.card()
+                self._take(fresh)
+                if self.card() != before:
+                    log.warning("the card at %s has changed: %s", self.caller.asked, ", ".join(self.skills))
+                    await self.update()
+            except (ValueError, Unanswered, Faulted, A2AError) as error:
+                log.warning("the card at %s is not renewed: %s", self.caller.asked, error)
+
+
+def _skill_cards(card: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the skills of a card as they stand on a card here, by id."""
+    offered = card.get("skills")
+    cards = {}
+    for one in offered if isinstance(offered, list) else []:
+        said = _object(one)
+        skill_id, name = _text(said.get("id")), _text(said.get("name"))
+        if not 0 < len(skill_id) <= 128:
+            raise ValueError(f"the id of a skill has 1 to 128 characters, the card names {skill_id[:150]!r}")
+        modes = {
+            here: _texts(said.get(here)) or _texts(card.get(default)) or ["text/plain"]
+            for here, default in (("inputModes", "defaultInputModes"), ("outputModes", "defaultOutputModes"))
+        }
+        told: dict[str, Any] = {"id": skill_id, "name": name or skill_id, "description": _text(said.get("description"))}
+        cards[skill_id] = told | {"tags": _texts(said.get("tags")), "examples": _texts(said.get("examples"))} | modes
+    if not cards:
+        raise ValueError("the card names no skill")
+    return cards
+
+
+class _Errand:
+    """One attempt, carried to the remote agent."""
+
+    def __init__(self, remote: RemoteAgent, task: TaskContext, value: Any) -> None:
+        self._remote = remote
+        self._caller = remote.caller
+        self._task = task
+        self._value = value
+        self._irreversible = task.spec.get("effect") == "irreversible"
+        self._at = remote.caller.asked
+        left = task.restored if isinstance(task.restored, dict) and task.restored.get("at") == self._at else {}
+        self._before: dict[str, Any] = {} if left.get("rev") == task.rev else left
+        """What the revision before this one has left."""
+        self._kept: dict[str, Any] = left if left.get("rev") == task.rev else {"rev": task.rev, "at": self._at}
+        """What the next attempt finds."""
+        self._pending: dict[str, Any] | None = None
+        """The message that is not known to have arrived."""
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._delivered: set[str] = set()
+        """Questions whose answer the remote has."""
+        self._streams = remote.streams
+        self._note = ""
+        self._state = ""
+        self._pause = _PAUSES[0]
+        self._away_since: float | None = None
+        self._lost = 0
+        self._was_refused = False
+
+    async def run(self) -> Any:
+        """Carry it, and return the result.
+
+        Raises:
+            AttemptFailed: it ended without one.
+        """
+        try:
+            return await self._carried()
+        except asyncio.CancelledError:
+            if not self._task.is_canceled or "task" not in self._kept:
+                raise
+            ended = None
+            with anyio.move_on_after(_CANCEL_WITHIN, shield=True):
+                ended = await self._canceled()
+            if ended is None or ended["status"]["state"] != "TASK_STATE_COMPLETED":
+                raise
+            return _result(ended)
+
+    async def _carried(self) -> Any:
+        if "task" not in self._kept:
+            self._pending = await self._first()
+        while True:
+            began = self._pending
+            try:
+                found = await self._exchange()
+            except Unanswered as error:
+                await self._waited_out(error, began)
+                continue
+            except Faulted as error:
+                await self._refused(error, began)
+                continue
+            if found is None:
+                continue
+            if "parts" in found:
+                return _value(found["parts"])
+            state, words = found["status"]["state"], _words(found["status"].get("message"))
+            if state == "TASK_STATE_COMPLETED":
+                return _result(found)
+            if state == "TASK_STATE_INPUT_REQUIRED":
+                self._pending = await self._answer(found, words)
+            elif state == "TASK_STATE_AUTH_REQUIRED":
+                detail = f"the remote agent wants to be authorised, which nobody can do from here: {words}"
+                raise AttemptFailed(detail, code="auth_required")
+            else:
+                name = state.removeprefix("TASK_STATE_").lower()
+                raise AttemptFailed(f"the remote agent says {name}: {words or 'nothing more'}", code=f"remote_{name}")
+
+    # What is asked ----------------------------------------------------------------------------------------------------
+
+    async def _exchange(self) -> dict[str, Any] | None:
+        """Send what is to be sent, or else look; return the Task that stands still or the Message, or None."""
+        if self._pending is None:
+            task = await self._caller.call("GetTask", {"id": self._kept["task"], "historyLength": 0})
+            await self._heard({"task": task})
+            if self._stands_still(_status(task)):
+                return task
+            if not self._streams:
+                await self._paused()
+                return None
+            events = self._caller.events("SubscribeToTask", {"id": self._kept["task"]})
+        elif self._streams:
+            events = self._caller.events("SendStreamingMessage", {"message": self._pending}, within=self._remote.away)
+        else:
+            request = {"message": self._pending, "configuration": {"returnImmediately": True}}
+            answer = await self._caller.call("SendMessage", request, within=self._remote.away)
+            if isinstance(answer.get("message"), dict):
+                return await self._said(answer["message"])
+            await self._heard(answer)
+            return None
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event.get("message"), dict):
+                    return await self._said(event["message"])
+                await self._heard(event)
+                told = event.get("task") or event.get("statusUpdate")
+                if told and self._stands_still(_status(told)):
+                    return None  # the whole task has its artifacts
+        if self._pending is not None:
+            raise Unanswered("a stream ended before it said anything")
+        await self._paused()
+        return None
+
+    async def _heard(self, event: Mapping[str, Any]) -> None:
+        """Keep the remote's ids as soon as they are known, and tell what it says."""
+        told = _object(event.get("task") or event.get("statusUpdate") or event.get("artifactUpdate"))
+        task, context = _text(told.get("id") or told.get("taskId")), _text(told.get("contextId"))
+        if not task:
+            raise useless(f"expected a task, a message or an update, got {', '.join(event)[:100] or 'nothing'}")
+        self._away_since = None
+        if self._pending is not None:
+            if "taskId" in self._pending:
+                self._delivered.add(self._kept["asked"][-1])
+            self._pending = None
+            self._pause = _PAUSES[0]
+        if "task" not in self._kept:
+            self._kept |= {"task": task}
+            await self._share(context)
+        if "status" not in told:
+            return
+        status = _status(told)
+        note = _words(status.get("message"))
+        if status["state"] != self._state:
+            self._state, self._pause = status["state"], _PAUSES[0]
+        if note and note != self._note:
+            self._note = note
+            await self._task.progress(note=note)
+
+    async def _said(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Take a Message, which is the whole answer: there is no task to follow."""
+        if not isinstance(message.get("parts"), list):
+            raise useless("expected the parts of a message, got none")
+        if "task" not in self._kept:
+            await self._share(_text(message.get("contextId")))
+        return message
+
+    async def _share(self, context: str) -> None:
+        """Keep the remote's context, for the next attempt and for the other tasks of the context here."""
+        self._kept["context"] = context or self._kept["sent_in"]
+        if "task" in self._kept:
+            await self._task.checkpoint(self._kept, portable=False)
+        if context and context != self._kept["sent_in"]:
+            with suppress(Refused):  # another task of the context was first, or it takes nothing more
+                await self._task.context.put(self._key, context, if_rev=0)
+
+    def _stands_still(self, status: Mapping[str, Any]) -> bool:
+        if status["state"] == "TASK_STATE_INPUT_REQUIRED" and _question(status) in self._delivered:
+            return False  # it has not looked at the answer yet
+        return status["state"] in _ENDED | _INTERRUPTED
+
+    # What is said -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _key(self) -> str:
+        """Where the tasks of a context find the remote's."""
+        return f"remote:{self._at}"[:256]
+
+    def _message_id(self, step: str) -> str:
+        """Return a message's id, the same in each attempt: a remote that knows repeats by it does nothing twice."""
+        return self._task.effect_key(f"{step} {self._kept['drawn']}")
+
+    async def _first(self) -> dict[str, Any]:
+        """Return the message that begins the remote's task: the same one in each attempt, as its id is."""
+        task = self._task
+        if "sent_in" not in self._kept:
+            context = self._before.get("context")
+            if not context:
+                context = (await task.context.get(self._key)).value
+            # Ids of tasks are another coordinator's too, and the remote agent may be as well: hence something drawn.
+            drawn = self._kept.get("drawn") or new_id()
+            self._kept |= {"sent_in": _text(context), "before": _text(self._before.get("task")), "drawn": drawn}
+        elif self._irreversible:
+            raise self._doubtful("an attempt before this one may have sent it")
+        await task.checkpoint(self._kept, portable=False)
+        modes = self._remote.skill_cards.get(task.skill, {}).get("inputModes", [])
+        feedback = [part for said in task.feedback[-1:] for part in _parts(said, modes)]
+        parts = feedback if self._kept["before"] else [*_parts(self._value, modes), *feedback]
+        message: dict[str, Any] = {
+            "messageId": self._message_id("message"),
+            "role": "ROLE_USER",
+            "parts": parts,
+            "metadata": {BINDING: {"skill": task.skill}},
+        }
+        if self._kept["sent_in"]:
+            message["contextId"] = self._kept["sent_in"]
+        if self._kept["before"]:
+            message["referenceTaskIds"] = [self._kept["before"]]
+        return message
+
+    async def _answer(self, found: Mapping[str, Any], words: str) -> dict[str, Any]:
+        """Ask the delegator what the remote asks, and return the answer as a message."""
+        question = _question(found["status"])
+        asked = self._kept.setdefault("asked", [])
+        if question not in asked:
+            asked.append(question)
+            await self._task.checkpoint(self._kept, portable=False)
+        if question not in self._answers:
+            number = asked.index(question) + 1
+            # In the same words it would be the same question, and have the answer that was given before.
+            again = f" (question {number})" if number > 1 else ""
+            said = await self._task.ask((words or "The remote agent wants more input.") + again)
+            self._answers[question] = {
+                "messageId": self._message_id(f"answer {question}"),
+                "role": "ROLE_USER",
+                "taskId": self._kept["task"],
+                "parts": _parts(said, self._remote.skill_cards.get(self._task.skill, {}).get("inputModes", [])),
+            }
+            if self._kept.get("context"):
+                self._answers[question]["contextId"] = self._kept["context"]
+        return self._answers[question]
+
+    async def _canceled(self) -> dict[str, Any] | None:
+        """Have the remote's task end, unless somebody goes on with it here, and return what it has come to."""
+        try:
+            here = await self._task.get(self._task.id)
+        except A2AError:
+            return None
+        if here["metadata"]["state"] not in _OVER_HERE:
+            return None  # the attempt was lost, and the next one takes the remote's task up
+        named = {"id": self._kept["task"]}
+        with suppress(Faulted, Unanswered):
+            await self._caller.call("CancelTask", named, within=_CANCEL_WITHIN)
+        while True:
+            with suppress(Unanswered):
+                try:
+                    task = await self._caller.call("GetTask", named | {"historyLength": 0})
+                except Faulted:
+                    return None
+                if _status(task)["state"] in _ENDED:
+                    return task
+            await anyio.sleep(_PAUSES[0])
+
+    # What goes wrong --------------------------------------------------------------------------------------------------
+
+    async def _waited_out(self, error: Unanswered, sent: Mapping[str, Any] | None) -> None:
+        """Wait for a remote agent that is away, as long as that is allowed.
+
+        Raises:
+            AttemptFailed: it is away for too long, or may have done what must not be asked twice.
+        """
+        if self._pending is not None and self._pending is sent:
+            if "taskId" in self._pending:
+                self._pending = None  # whether it has the answer, its task shows
+            elif self._irreversible and error.may_count:
+                raise self._doubtful(str(error))
+        now = asyncio.get_running_loop().time()
+        if self._away_since is None:
+            self._away_since = now - error.waited
+        if now - self._away_since >= self._remote.away:
+            if self._irreversible and self._pending is not None:
+                del self._kept["sent_in"]  # nothing has arrived, and the next attempt may try
+                await self._task.checkpoint(self._kept, portable=False)
+            detail = f"no answer from the remote agent for {now - self._away_since:.0f} s: {error}"
+            raise AttemptFailed(detail, code="remote_away", retryable=True)
+        note = f"no answer from the remote agent: {error}"
+        if note != self._note:
+            self._note = note
+            await self._task.progress(note=note)
+        await self._paused()
+
+    async def _refused(self, error: Faulted, sent: Mapping[str, Any] | None) -> None:
+        """Answer an error of A2A's: go on in another way, or give up.
+
+        Raises:
+            AttemptFailed: there is no other way.
+        """
+        code = error.fault.code
+        if self._pending is not None and self._pending is sent:
+            if "taskId" in self._pending and code in (_TASK_NOT_FOUND, _UNSUPPORTED) and not self._was_refused:
+                self._was_refused = True
+                self._pending = None  # it may have ended meanwhile, as its task shows
+                return
+            retryable = code == _INTERNAL and not self._irreversible
+            raise AttemptFailed(f"the remote agent refuses: {error}", code="remote_refused", retryable=retryable)
+        if code == _TASK_NOT_FOUND:
+            self._kept = {name: value for name, value in self._kept.items() if name not in ("task", "asked")}
+            self._lost += 1
+            if self._irreversible or self._lost > 1:
+                detail = f"the remote agent has lost its task: {error}"
+                raise AttemptFailed(detail, code="remote_lost", retryable=not self._irreversible)
+            log.warning("task %s: %s lost its task, and is sent the message again", self._task.id, self._at)
+            self._pending = await self._first()
+        elif code == _UNSUPPORTED:
+            self._streams = False  # no streams, or the task has ended: looking tells
+            await self._paused()
+        else:  # its task may go on, whatever is wrong with the questions for it
+            await self._waited_out(Unanswered(str(error)), sent)
+
+    def _doubtful(self, why: str) -> AttemptFailed:
+        named = f"message {self._message_id('message')} may be at work at {self._at}"
+        return AttemptFailed(f"{named}, and what is irreversible is not sent again: {why}", code="remote_doubtful")
+
+    async def _paused(self) -> None:
+        # Jitter, so that many that lost one remote agent do not come back together.
+        await anyio.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, _PAUSES[1])
+
+
+# Parts ----------------------------------------------------------------------------------------------------------------
+
+
+def _parts(value: Any, modes: list[str]) -> list[dict[str, Any]]:
+    """Return a value as the parts of a message, in a form that the remote's skill takes."""
+    if isinstance(value, list) and are_parts(value):
+        return value
+    takes_json = any(mode.partition(";")[0].endswith(("json", "*/*", "application/*")) for mode in modes)
+    if isinstance(value, str | bytes) or takes_json:
+        given: Any = {} if value is None else value
+    elif isinstance(value, dict) and list(value) == ["text"] and isinstance(value["text"], str):
+        given = value["text"]
+    else:
+        given = encode({} if value is None else value).decode()
+    parts: list[dict[str, Any]] = read_json(parts_payload(given))
+    return parts
+
+
+def _result(task: Mapping[str, Any]) -> Any:
+    """Return the value of what a remote task has come to: its artifacts, else what it said at the end."""
+    artifacts = task.get("artifacts")
+    parts = [part for one in artifacts if isinstance(one, dict) for part in one.get("parts") or []] if artifacts else []
+    return _value(parts or _object(task["status"].get("message")).get("parts") or [])
+
+
+def _value(parts: Any) -> Any:
+    """Return one part as its value, several as a list of parts, none as None."""
+    if not parts:
+        return None
+    if not are_parts(parts):
+        raise AttemptFailed("the remote agent's result is no list of A2A's parts", code="bad_answer")
+    try:
+        return artifacts_value([{"name": "result", "parts": parts}])
+    except UNREADABLE as error:
+        raise AttemptFailed(f"the remote agent's result cannot be read: {error}", code="bad_answer") from error
+
+
+# What came ------------------------------------------------------------------------------------------------------------
+
+
+def _status(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's status, with a text as its state."""
+    status = _object(task.get("status"))
+    if not _text(status.get("state")):
+        raise useless("expected the state of a task, got none")
+    return status
+
+
+def _question(status: Mapping[str, Any]) -> str:
+    """Return what tells a question apart from every other one of its task."""
+    message = _object(status.get("message"))
+    return _text(message.get("messageId")) or f"{_text(status.get('timestamp'))} {_words(message)[:200]}"
+
+
+def _words(message: Any) -> str:
+    """Return what a message says, for a person to read."""
+    parts = _object(message).get("parts")
+    told = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    said = [_text(part.get("text")) or ("data" in part and encode(part["data"]).decode()) or "" for part in told]
+    return "\n".join(one for one in said if one)[:_WORDS_MAX]
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
