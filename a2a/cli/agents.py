@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
@@ -19,16 +22,19 @@ from ..delegator import AgentInfo
 from ..loop import run as run_loop
 from ..loop import stop_on_signals
 from ..runner import DRAIN_GRACE
-from .exits import Failure
+from .exits import ExitCode, Failure
 from .groups import Group
 from .identifiers import AGENT
 from .loading import load_agent
-from .options import Common, Connection, common_options, connection_options
+from .options import Common, Connection, common_options, connection_options, read_token
 from .output import Output, escape
 from .parameters import Seconds
 from .processes import A2A, tell_restarts, until_killed
 from .programs import Program, program_agent
 from .story import duration, how_far, refused_lines, seconds_between
+
+if TYPE_CHECKING:
+    from ..gateways.calling import Caller
 
 __all__ = ["agent"]
 
@@ -40,6 +46,7 @@ def agent() -> None:
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="When ready, write one JSON object to stdout.")
 _QUIET = click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _NAME = click.option("--name", metavar="AGENT", help="The agent id to appear under.")
 _GRACE = click.option(
     "--grace",
@@ -123,6 +130,113 @@ def exec_agent(
         raise click.UsageError(f"{command[0]}: there is no such program")
     made = program_agent(Program(command, timeout), skill, name=name, concurrency=concurrency)
     run_loop(lambda: _serve(made, connection, made.name, grace, Output(as_json, is_quiet)))
+
+
+@agent.command("remote")
+@click.argument("remote", metavar="URL")
+@click.option("--bearer-file", type=_FILE, help="The token that the remote agent wants to see.")
+@click.option(
+    "--header-file",
+    "header_files",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="A header it wants; may be given several times.",
+)
+@click.option(
+    "--allow-host",
+    "allowed",
+    multiple=True,
+    metavar="HOST",
+    help="A host beside that of the card that its requests may go to; may be given several times.",
+)
+@click.option("--concurrency", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Tasks at once.")
+@click.option(
+    "--away",
+    type=Seconds(min=1),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it may be away, or take to answer a message, before an attempt fails.",
+)
+@_NAME
+@_GRACE
+@connection_options
+@_JSON
+@_QUIET
+def remote_agent(
+    connection: Connection,
+    remote: str,
+    bearer_file: Path | None,
+    header_files: tuple[str, ...],
+    allowed: tuple[str, ...],
+    name: str | None,
+    grace: float,
+    as_json: bool,
+    is_quiet: bool,
+    **how: Any,
+) -> None:
+    """Make an agent that speaks A2A 1.0 elsewhere an agent here, as in: a2a agent remote https://agents.example.com
+
+    URL is its address, under which its card is at /.well-known/agent-card.json, or that of a card. Its skills are those
+    of the card, which is fetched again every five minutes. JSON-RPC and HTTP+JSON are spoken, with and without streams.
+
+    A task is sent once, under a messageId that is the same in each attempt, and taken up where it was after any crash.
+    Tokens stand in files, which are read for each request.
+    """
+    try:
+        from ..gateways.calling import Caller, card_url
+    except ModuleNotFoundError as error:
+        raise Failure("`a2a agent remote` needs httpx2: pip install 'a2a-coordinator[remote]'") from error
+    files = {"Authorization": ("--bearer-file", bearer_file)} if bearer_file is not None else {}
+    for given in header_files:
+        header, is_there, path = given.partition("=")
+        if not is_there or not re.fullmatch(r"[A-Za-z0-9-]+", header):
+            raise click.BadParameter(f"expected NAME=FILE, got {given!r}", param_hint="--header-file")
+        files[header] = ("--header-file", Path(path))
+
+    said: dict[str, str] = {}
+
+    def headers() -> dict[str, str]:
+        with nullcontext() if not said else suppress(click.BadParameter):  # one may be away while it is replaced
+            said.update({header: _header(header, *files[header]) for header in files})
+        return said
+
+    headers()
+    try:
+        caller = Caller(card_url(remote), headers=headers, allowed=[host.lower() for host in allowed])
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="URL") from error
+    run_loop(lambda: _serve_remote(caller, connection, name, grace, Output(as_json, is_quiet), **how))
+
+
+def _header(header: str, option: str, path: Path) -> str:
+    value = read_token(path, option) or ""
+    if not value.isascii() or not value.isprintable():  # an error about it would show it
+        raise click.BadParameter(f"{path}: expected one line of printable ASCII", param_hint=option)
+    return f"Bearer {value}" if option == "--bearer-file" else value
+
+
+async def _serve_remote(
+    caller: Caller, connection: Connection, name: str | None, grace: float, out: Output, **how: Any
+) -> None:
+    from ..gateways.calling import Unanswered, wanted
+    from ..gateways.carrier import Faulted
+    from ..gateways.remote import RemoteAgent
+
+    async with caller:
+        try:
+            card = await caller.card()
+            made = RemoteAgent(caller, card, name=name, **how)
+        except Unanswered as error:
+            raise Failure(str(error), ExitCode.NOT_CONNECTED) from error
+        except (ValueError, Faulted) as error:
+            raise Failure(f"{caller.asked}: {error}") from error
+        if missing := wanted(card, caller.headers()):
+            out.note(f"{caller.asked} wants what is not given: {missing}")
+        async with anyio.create_task_group() as group:
+            group.start_soon(made.keep_card)
+            await _serve(made, connection, made.name, grace, out)
+            group.cancel_scope.cancel()
 
 
 async def _serve(served: Agent, connection: Connection, name: str, grace: float, out: Output) -> None:

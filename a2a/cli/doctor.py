@@ -271,6 +271,7 @@ def helpers() -> Iterator[Finding]:
         ("rich", "progress that moves"),
         ("starlette", f"`a2a gateway` needs it ({DISTRIBUTION}[gateway])"),
         ("mcp", f"`a2a mcp` needs it ({DISTRIBUTION}[mcp])"),
+        ("httpx2", f"`a2a agent remote` needs it ({DISTRIBUTION}[remote])"),
     ):
         is_there = find_spec(module) is not None
         yield Finding(module, "ok" if is_there else "note", "installed" if is_there else f"not installed: {use}")

@@ -66,7 +66,9 @@ class Running:
         came: Queue[bytes] = Queue()
         assert self.popen.stdout is not None
         threading.Thread(target=lambda out=self.popen.stdout: came.put(out.readline()), daemon=True).start()
-        found: dict[str, Any] = json.loads(came.get(timeout=BOUND))
+        line = came.get(timeout=BOUND)
+        assert line, self.said.read_text()
+        found: dict[str, Any] = json.loads(line)
         return found
 
     def end(self, number: int) -> int:

@@ -26,12 +26,12 @@ class World:
         self.home = home
         self._stack = stack
         (home / "helper.py").write_text(AGENT)
-        self.coordinator, told = self._start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db")
+        self.coordinator, told = self.start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "ledger.db")
         self.url = told["url"]
         os.environ["A2A_URL"] = self.url
         stack.callback(os.environ.pop, "A2A_URL", None)
         stack.enter_context(running(home, "helper.py"))
-        self.gateway, told = self._start("gateway", "--listen", "127.0.0.1:0", "--bearer-file", self._token())
+        self.gateway, told = self.start("gateway", "--listen", "127.0.0.1:0", "--bearer-file", self._token())
         self.at = told["url"]
         self.caller = httpx2.Client(base_url=self.at, headers={"Authorization": "Bearer t", "A2A-Version": "1.0"})
         self.caller.timeout = httpx2.Timeout(BOUND)
@@ -41,8 +41,9 @@ class World:
         (self.home / "bearer").write_text("t")
         return "bearer"
 
-    def _start(self, *arguments: str) -> tuple[Running, dict[str, Any]]:
-        process = self._stack.enter_context(running(self.home, "-m", "a2a", *arguments, "--ready-json"))
+    def start(self, *arguments: str) -> tuple[Running, dict[str, Any]]:
+        """Start a command that says when it is ready."""
+        process = self._stack.enter_context(running(self.home, "-m", "a2a", *arguments, "--json"))
         return process, process.ready()
 
     def kill(self, who: str) -> None:
@@ -50,9 +51,9 @@ class World:
         process = self.gateway if who == "gateway" else self.coordinator
         assert process.end(signal.SIGKILL) == -signal.SIGKILL
         if who == "gateway":
-            self.gateway, _ = self._start("gateway", "--listen", self.at[7:], "--bearer-file", "bearer")
+            self.gateway, _ = self.start("gateway", "--listen", self.at[7:], "--bearer-file", "bearer")
         else:
-            self.coordinator, _ = self._start("coordinator", "run", "--listen", self.url[5:], "--db", "ledger.db")
+            self.coordinator, _ = self.start("coordinator", "run", "--listen", self.url[5:], "--db", "ledger.db")
 
     def until(self, name: str) -> None:
         """Wait for a file of the agent's."""
@@ -157,7 +158,7 @@ def test_each_caller_that_is_named_keeps_its_token_and_its_tasks_over_a_kill(wor
     (world.home / "go").touch()
     named, listen, found = ("--caller", "alice", "--caller", "bob"), "127.0.0.1:0", []
     for end in (signal.SIGKILL, signal.SIGTERM):
-        gateway, told = world._start("gateway", "--listen", listen, *named)
+        gateway, told = world.start("gateway", "--listen", listen, *named)
         world.caller.base_url, listen = told["url"], told["url"].removeprefix("http://")
         tokens = {name: Path(path).read_text().strip() for name, path in told["tokenFiles"].items()}
         for token in tokens.values():
@@ -186,3 +187,26 @@ def test_it_may_start_before_its_coordinator_and_ends_without_one(home: Path) ->
     with running(home, "-m", "a2a", "gateway", "--listen", "127.0.0.1:0", "--url", "ws://127.0.0.1:9") as process:
         until(lambda: "waits until it is there" in process.said.read_text())
         assert process.end(signal.SIGTERM) == 0
+
+
+def test_a_task_that_goes_to_another_coordinator_is_one_there_whoever_is_killed(world: World) -> None:
+    _, near = world.start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "near.db")
+    remote = ("agent", "remote", world.at, "--bearer-file", "bearer", "--name", "far", "--url", near["url"])
+    until(lambda: world.caller.get("/.well-known/agent-card.json").json()["skills"])
+    agent, told = world.start(*remote)
+    assert (told["agent"], told["skills"]) == ("far", ["wait"])
+    delegate = ("-m", "a2a", "delegate", "wait", "--quiet", "--url", near["url"])
+    with running(world.home, *delegate) as delegator:
+        world.until("begun")
+        assert agent.end(signal.SIGKILL) == -signal.SIGKILL
+        world.kill("coordinator")
+        agent, _ = world.start(*remote)
+        world.kill("gateway")
+        (world.home / "go").touch()
+        assert delegator.popen.wait(BOUND) == 0, delegator.said.read_text()
+        assert delegator.popen.stdout is not None
+        assert delegator.popen.stdout.read() == b"done\n"
+    assert world.caller.get("/tasks").json()["totalSize"] == 1
+    assert (world.home / "runs").read_text() == "run\n"
+    assert agent.end(signal.SIGTERM) == 0
+    assert agent.said.read_text() == ""

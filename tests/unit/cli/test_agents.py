@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 from a2a import Agent, ConnectError
@@ -263,3 +266,119 @@ def test_what_can_never_work_is_refused_at_the_start(
     monkeypatch.setattr("a2a.cli.agents.run_loop", lambda main: None)  # it would serve until somebody ends it
     done = command("agent", "exec", *arguments)
     assert (done.code, words in done.err) == (2, True)
+
+
+# A remote agent -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("ftp://h",), "Invalid value for URL: expected http"),
+        (("http://u:secret@h",), "without a user"),
+        (("http://h", "--bearer-file", "none"), "Invalid value for --bearer-file: none: "),
+        (("http://h", "--header-file", "X-Key"), "--header-file: expected NAME=FILE, got 'X-Key'"),
+        (("http://h", "--header-file", "X Key=f"), "--header-file: expected NAME=FILE, got 'X Key=f'"),
+        (("http://h", "--header-file", "X-Key=none"), "Invalid value for --header-file: none: "),
+        (("http://h", "--away", "0"), "--away"),
+        (("http://h", "--concurrency", "0"), "--concurrency"),
+    ],
+)
+def test_a_remote_agent_that_cannot_be_asked_is_a_usage_error(
+    command: Any, arguments: tuple[str, ...], words: str
+) -> None:
+    done = command("agent", "remote", *arguments)
+    assert (done.code, words in done.err) == (2, True), done.err
+    assert "secret" not in done.err
+
+
+def test_a_token_that_is_no_line_is_refused_and_not_shown(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hush\nhush")
+    done = command("agent", "remote", "http://h", "--bearer-file", str(tmp_path / "token"))
+    assert (done.code, "one line of printable ASCII" in done.err, "hush" in done.err) == (2, True, False)
+
+
+def test_without_the_extra_it_says_what_to_install(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    monkeypatch.delitem(sys.modules, "a2a.gateways.calling", raising=False)
+    done = command("agent", "remote", "http://h")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "a2a: `a2a agent remote` needs httpx2: pip install 'a2a-coordinator[remote]'\n"
+
+
+def test_a_remote_agent_that_is_not_there_is_not_connected(command: Any) -> None:
+    done = command("agent", "remote", "http://127.0.0.1:9")
+    assert done.code == 3
+    assert "GET http://127.0.0.1:9/.well-known/agent-card.json: " in done.err
+
+
+def headers_of(arguments: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what `a2a agent remote` asks for its headers."""
+    made: list[Any] = []
+    monkeypatch.setattr("a2a.cli.agents.run_loop", lambda main: None)
+    monkeypatch.setattr("a2a.gateways.calling.Caller", lambda asked, headers, allowed: made.append((headers, allowed)))
+    done = command("agent", "remote", "http://h", *arguments)
+    assert done.code == 0, done.err
+    return made[0]
+
+
+def test_tokens_are_read_again_and_the_last_ones_stay_while_a_file_is_away(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token, key = tmp_path / "token", tmp_path / "key"
+    token.write_text("one\n")
+    key.write_text("k=1")
+    options = ("--bearer-file", str(token), "--header-file", f"X-Key={key}", "--allow-host", "Other")
+    headers, allowed = headers_of(options, command, monkeypatch)
+    assert (headers(), allowed) == ({"Authorization": "Bearer one", "X-Key": "k=1"}, ["other"])
+    token.write_text("two")
+    assert headers()["Authorization"] == "Bearer two"
+    token.unlink()
+    assert headers() == {"Authorization": "Bearer two", "X-Key": "k=1"}
+
+
+def show(card: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every remote agent show this card."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield json.dumps(card).encode()
+
+    answer = httpx2.MockTransport(lambda request: httpx2.Response(200, content=pieces()))
+    monkeypatch.setattr("a2a.gateways.calling.httpx2.AsyncClient", partial(httpx2.AsyncClient, transport=answer))
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        (
+            {"skills": [], "streaming": True},
+            "expected an interface JSONRPC or HTTP+JSON of A2A 1.0 in the card, got none",
+        ),
+        ({"supportedInterfaces": [{"url": "http://other/", "protocolBinding": "JSONRPC"}]}, "--allow-host other"),
+        ({"supportedInterfaces": [{"url": "/rpc", "protocolBinding": "JSONRPC"}]}, "the card names no skill"),
+    ],
+)
+def test_a_card_that_is_of_no_use_is_told(command: Any, monkeypatch: pytest.MonkeyPatch, card: Any, words: str) -> None:
+    show(card, monkeypatch)
+    done = command("agent", "remote", "http://127.0.0.1:9")
+    assert (done.code, words in done.err) == (1, True), done.err
+
+
+def test_what_the_card_demands_is_told_at_the_start(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = {
+        "name": "Far",
+        "supportedInterfaces": [{"url": "/rpc", "protocolBinding": "JSONRPC"}],
+        "skills": [{"id": "x"}],
+        "securitySchemes": {"token": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
+    }
+    served: list[Any] = []
+
+    async def serve(agent: Any, connection: Any, name: str, grace: float, out: Any) -> None:
+        served.append((name, agent.concurrency, agent.away, grace))
+
+    show(card, monkeypatch)
+    monkeypatch.setattr("a2a.cli.agents._serve", serve)
+    done = command("agent", "remote", "http://h/", "--away", "7", "--grace", "1", "--concurrency", "2")
+    assert done.code == 0, done.err
+    assert "wants what is not given: token (the header authorization)" in done.err
+    assert served == [("remote-far", 2, 7.0, 1.0)]

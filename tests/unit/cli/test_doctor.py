@@ -282,15 +282,21 @@ def test_what_is_not_needed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["git"].verdict, found["git"].detail) == ("note", "not found: the squad works on repositories")
 
 
-@pytest.mark.parametrize(("module", "extra"), [("starlette", "gateway"), ("mcp", "mcp")])
+@pytest.mark.parametrize(
+    ("module", "use"),
+    [
+        ("starlette", "`a2a gateway` needs it (a2a-coordinator[gateway])"),
+        ("mcp", "`a2a mcp` needs it (a2a-coordinator[mcp])"),
+        ("httpx2", "`a2a agent remote` needs it (a2a-coordinator[remote])"),
+    ],
+)
 def test_an_extra_that_is_missing_is_noted_with_what_needs_it(
-    monkeypatch: pytest.MonkeyPatch, module: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, module: str, use: str
 ) -> None:
     assert {item.what: item.verdict for item in helpers()}["starlette"] == "ok"
     monkeypatch.setattr(doctor_module, "find_spec", lambda name: None)
     found = {item.what: item for item in helpers()}[module]
-    needs = f"not installed: `a2a {extra}` needs it (a2a-coordinator[{extra}])"
-    assert (found.verdict, found.detail) == ("note", needs)
+    assert (found.verdict, found.detail) == ("note", f"not installed: {use}")
 
 
 def test_tools_of_the_squad_that_are_missing_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
