@@ -364,7 +364,7 @@ async def _told(response: httpx2.Response, where: str) -> Exception:
     if status in _AWAY:
         words = f"{where} is answered with {status}"
         return Unanswered(f"{words}: {fault}" if fault else words, may_count=status not in _UNTOUCHED)
-    if isinstance(fault, Unanswered) or (fault is not None and fault.fault.code in FAULTS and status not in (401, 403)):
+    if fault is not None and (isinstance(fault, Unanswered) or status not in (401, 403)):
         return fault
     text = str(fault) if fault else _shown(body.decode(errors="replace"))
     name = -32603 if status >= 500 else -32600

@@ -222,8 +222,10 @@ class _Errand:
                 return None
             events = self._caller.events("SubscribeToTask", {"id": self._kept["task"]})
         elif self._streams:
+            self._task.check()
             events = self._caller.events("SendStreamingMessage", {"message": self._pending}, within=self._remote.away)
         else:
+            self._task.check()
             request = {"message": self._pending, "configuration": {"returnImmediately": True}}
             answer = await self._caller.call("SendMessage", request, within=self._remote.away)
             if isinstance(answer.get("message"), dict):

@@ -190,7 +190,7 @@ def test_it_may_start_before_its_coordinator_and_ends_without_one(home: Path) ->
 
 
 def test_a_task_that_goes_to_another_coordinator_is_one_there_whoever_is_killed(world: World) -> None:
-    _, near = world.start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "near.db")
+    coordinator, near = world.start("coordinator", "run", "--listen", "127.0.0.1:0", "--db", "near.db")
     remote = ("agent", "remote", world.at, "--bearer-file", "bearer", "--name", "far", "--url", near["url"])
     until(lambda: world.caller.get("/.well-known/agent-card.json").json()["skills"])
     agent, told = world.start(*remote)
@@ -202,6 +202,8 @@ def test_a_task_that_goes_to_another_coordinator_is_one_there_whoever_is_killed(
         world.kill("coordinator")
         agent, _ = world.start(*remote)
         world.kill("gateway")
+        assert coordinator.end(signal.SIGKILL) == -signal.SIGKILL
+        world.start("coordinator", "run", "--listen", near["url"][5:], "--db", "near.db")
         (world.home / "go").touch()
         assert delegator.popen.wait(BOUND) == 0, delegator.said.read_text()
         assert delegator.popen.stdout is not None

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import TaskCanceled, TaskFailed
+from a2a import LeaseLapsed, TaskCanceled, TaskContext, TaskFailed
 from a2a.gateways import remote as module
 from a2a.gateways.calling import Caller, card_url
 from a2a.gateways.remote import RemoteAgent, agent_name
@@ -257,6 +257,22 @@ async def test_what_is_irreversible_and_lost_there_is_not_sent_again():
     async with reach(FarAgent(streaming=False)) as here:
         here.far.wrong["GetTask"] += [(-32001, "it is gone")]
         assert "has lost its task" in str(await here.failure(effect="irreversible"))
+        assert len(here.far.sent()) == 1
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_attempt_whose_lease_may_have_ended_sends_nothing(streaming: bool, monkeypatch: pytest.MonkeyPatch):
+    checked: list[int] = []
+
+    def check(task: TaskContext) -> None:
+        checked.append(task.attempt)
+        if task.attempt == 1:
+            raise LeaseLapsed("the lease may have ended")
+
+    monkeypatch.setattr(TaskContext, "check", check)
+    async with reach(FarAgent(streaming=streaming)) as here:
+        assert await here.call() == "hello"
+        assert checked == [1, 2]
         assert len(here.far.sent()) == 1
 
 
