@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
+from ssl import SSLContext
 from typing import Any
 
 import uvicorn
@@ -23,6 +24,12 @@ class Cut(Exception):
     """The connection ends here."""
 
 
+async def _drops() -> AsyncIterator[bytes]:
+    while True:
+        yield b" "
+        await asyncio.sleep(0.01)
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -35,7 +42,8 @@ class FarAgent:
     Attributes:
         asked: (operation, parameters) of each request that it heard.
         wrong: what goes wrong with an operation, in turn: an HTTP status, `hang`, `cut` (before anything was done),
-            `lost` (the answer of what was done), `nonsense`, or an error as (code, words).
+            `lost` (the answer of what was done), `drip` (an answer without end), `gzip`, `nonsense`, or an error as
+            (code, words).
         does: what comes of a message: it gets the task and the message, and changes the task by `turn`. A dictionary
             that it returns is a Message, the whole answer.
         streams: how many are open.
@@ -114,7 +122,8 @@ class FarAgent:
     # What it answers --------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def listening(self) -> AsyncIterator[FarAgent]:
+    async def listening(self, tls: SSLContext | None = None) -> AsyncIterator[FarAgent]:
+        """Listen on a port of the loopback for the time of the block."""
         routes = [
             Route("/.well-known/agent-card.json", self._shown),
             Route("/rpc", self._rpc, methods=["POST"]),
@@ -124,12 +133,14 @@ class FarAgent:
             Starlette(routes=routes), port=0, lifespan="off", log_config=None, http="h11", ws="none"
         )
         config.timeout_graceful_shutdown = 0
+        config.load()
+        config.ssl = tls
         server = _Server(config)
         serving = asyncio.create_task(server.serve())
         try:
             while not server.started:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
-            self.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+            self.url = f"http{'s' if tls else ''}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
             at = self.url + ("/rpc" if self.binding == "JSONRPC" else "/rest")
             interface = {"url": at, "protocolBinding": self.binding, "protocolVersion": "1.0"}
             self.card.setdefault("supportedInterfaces", [interface])
@@ -184,6 +195,10 @@ class FarAgent:
             await asyncio.Event().wait()
         if wrong == "nonsense":
             return Response("<html>", media_type="text/html")
+        if wrong == "gzip":
+            return Response(b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+        if wrong == "drip":
+            return StreamingResponse(_drops(), media_type="application/json")
         if wrong == "cut":
             return Response("{", headers={"Content-Length": "100"})
         if isinstance(wrong, tuple):
@@ -247,3 +262,4 @@ class FarAgent:
                 number = len(told)
         finally:
             self.streams -= 1
+            self._ring()

@@ -185,6 +185,7 @@ class Caller:
         self._numbers = itertools.count(1)
         self._client = httpx2.AsyncClient(
             headers={"Accept-Encoding": "identity", "A2A-Version": VERSION},
+            verify=ssl.create_default_context(),  # as our own connections: also by the file SSL_CERT_FILE names
             follow_redirects=False,  # what is sent is for this agent, not for wherever it points
             trust_env=not _is_here(urlsplit(asked).hostname or ""),  # a proxy is asked for other machines only
             limits=httpx2.Limits(max_connections=None),  # concurrency bounds them
@@ -364,9 +365,9 @@ async def _told(response: httpx2.Response, where: str) -> Exception:
     if status in _AWAY:
         words = f"{where} is answered with {status}"
         return Unanswered(f"{words}: {fault}" if fault else words, may_count=status not in _UNTOUCHED)
-    if fault is not None and (isinstance(fault, Unanswered) or status not in (401, 403)):
+    if fault is not None:
         return fault
-    text = str(fault) if fault else _shown(body.decode(errors="replace"))
+    text = _shown(body.decode(errors="replace"))
     name = -32603 if status >= 500 else -32600
     return Faulted(A2AFault(name, FAULTS[name], f"{where} is answered with {status}: {text}".rstrip(": ")), status)
 

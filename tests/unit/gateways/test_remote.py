@@ -225,10 +225,12 @@ async def test_what_is_irreversible_is_not_sent_again(how: str):
 
 async def test_what_is_irreversible_and_has_not_arrived_is_sent_by_the_next_attempt():
     async with reach(away=0.05) as here:
-        here.far.wrong["SendStreamingMessage"] += [429] * 3
-        async with here.squad.client.delegate("echo", "hi", "k", effect="irreversible") as handle:
-            await here.far.until(lambda: len(here.far.sent()) >= 2)
-            here.agent.away = 5.0
+        here.far.wrong["SendStreamingMessage"] += [429] * 1000
+        async with here.squad.client.delegate("echo", "hi", "k", effect="irreversible", attempts=50) as handle:
+            async for event in handle.events():
+                if "remote_away" in str(event):
+                    break
+            here.far.wrong["SendStreamingMessage"].clear()
             assert await handle.result() == "hi"
         assert len({one["messageId"] for one in here.far.sent()}) == 1
 
@@ -395,6 +397,21 @@ async def test_an_answer_that_was_lost_on_its_way_is_said_again():
         assert first == second
 
 
+async def test_a_question_that_is_shown_for_a_while_behind_its_answer_is_not_answered_again():
+    async with reach(FarAgent(streaming=False)) as here:
+        far = here.far
+        far.does = lambda task, message: None if message.get("taskId") else far.turn(task, "INPUT_REQUIRED", "more?")
+        async with here.squad.client.delegate("echo", "hi", "k") as handle:
+            number, _ = await handle.question()
+            await handle.answer(number, "milk")
+            await far.until(lambda: len(far.sent()) == 2)
+            looked = far.count("GetTask")
+            await far.until(lambda: far.count("GetTask") > looked + 2)
+            far.turn(far.tasks["far-1"], "COMPLETED", "", {"text": "x"})
+            assert await handle.result() == "x"
+        assert len(far.sent()) == 2
+
+
 # Cancel ---------------------------------------------------------------------------------------------------------------
 
 
@@ -427,15 +444,18 @@ async def test_what_was_done_when_it_is_cancelled_counts():
             assert await handle.result() == "done"
 
 
-async def test_an_attempt_that_was_lost_leaves_the_task_to_the_next_one():
+async def test_an_attempt_that_was_taken_away_leaves_its_task_to_the_next_one():
     async with reach() as here:
         here.far.does = here.far.work
-        async with here.squad.client.delegate("echo", "hi", "k", timers={"attempt": 0.3}) as handle:
-            await here.far.until(lambda: here.far.count("SubscribeToTask") or here.far.count("GetTask"))
-            here.far.turn(here.far.tasks["far-1"], "COMPLETED", "", {"text": "x"})
-            assert await handle.result() == "x"
-        assert here.far.count("CancelTask") == 0
-        assert len(here.far.sent()) == 1
+        async with here.squad.client.delegate("echo", "hi", "k") as handle:
+            await here.far.until(lambda: here.far.streams)
+            await here.squad.client.drain(NAME, 0.0)
+            await here.far.until(lambda: not here.far.streams)
+            for _ in range(3):  # as long as a cancel takes, which is asked for in one exchange
+                await here.squad.client.get(handle.id)
+            await here.agent.caller.card()
+            assert here.far.count("CancelTask") == 0
+            await handle.cancel()
 
 
 # Revisions and contexts -----------------------------------------------------------------------------------------------
