@@ -151,6 +151,9 @@ class _Errand:
         self._pending: dict[str, Any] | None = None
         """The message that is not known to have arrived."""
         self._answers: dict[str, dict[str, Any]] = {}
+        """Question to the message that answers it."""
+        self._question = ""
+        """The one that the pending message answers."""
         self._delivered: set[str] = set()
         """Questions whose answer the remote has."""
         self._streams = remote.streams
@@ -254,7 +257,7 @@ class _Errand:
         self._away_since = None
         if self._pending is not None:
             if "taskId" in self._pending:
-                self._delivered.add(self._kept["asked"][-1])
+                self._delivered.add(self._question)
             self._pending = None
             self._pause = _PAUSES[0]
         if "task" not in self._kept:
@@ -333,7 +336,7 @@ class _Errand:
 
     async def _answer(self, found: Mapping[str, Any], words: str) -> dict[str, Any]:
         """Ask the delegator what the remote asks, and return the answer as a message."""
-        question = _question(found["status"])
+        self._question = question = _question(found["status"])
         asked = self._kept.setdefault("asked", [])
         if question not in asked:
             asked.append(question)

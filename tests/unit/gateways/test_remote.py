@@ -429,6 +429,17 @@ async def test_what_is_cancelled_here_is_cancelled_there(mode: Any):
         await here.far.until(lambda: here.far.count("CancelTask"))
 
 
+async def test_what_ends_here_by_its_deadline_is_cancelled_there():
+    async with reach() as here:
+        here.far.does = here.far.work
+        async with here.squad.client.delegate("echo", "hi", "k", deadline=60) as handle:
+            await here.far.until(lambda: here.far.streams)
+            await here.squad.advance(61)
+            with pytest.raises(TaskFailed, match="deadline"):
+                await handle.result()
+        await here.far.until(lambda: here.far.count("CancelTask"))
+
+
 async def test_what_was_done_when_it_is_cancelled_counts():
     async with reach() as here:
         here.far.does = here.far.work
