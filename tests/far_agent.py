@@ -42,8 +42,8 @@ class FarAgent:
     Attributes:
         asked: (operation, parameters) of each request that it heard.
         wrong: what goes wrong with an operation, in turn: an HTTP status, `hang`, `cut` (before anything was done),
-            `lost` (the answer of what was done), `drip` (an answer without end), `gzip`, `nonsense`, or an error as
-            (code, words).
+            `lost` (the answer of what was done), `drip` (an answer without end), `gzip`, `nonsense`, an error as
+            (code, words), or a result.
         does: what comes of a message: it gets the task and the message, and changes the task by `turn`. A dictionary
             that it returns is a Message, the whole answer.
         streams: how many are open.
@@ -201,6 +201,8 @@ class FarAgent:
             return StreamingResponse(_drops(), media_type="application/json")
         if wrong == "cut":
             return Response("{", headers={"Content-Length": "100"})
+        if isinstance(wrong, dict):
+            return Response(written({"result": wrong}), media_type="application/json")
         if isinstance(wrong, tuple):
             return self._refused(written, *wrong)
         is_stream = operation in ("SendStreamingMessage", "SubscribeToTask")

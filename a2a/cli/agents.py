@@ -180,7 +180,7 @@ def remote_agent(
     URL is its address, under which its card is at /.well-known/agent-card.json, or that of a card. Its skills are those
     of the card, which is fetched again every five minutes. JSON-RPC and HTTP+JSON are spoken, with and without streams.
 
-    A task is sent once, under a messageId that is the same in each attempt, and taken up where it was after any crash.
+    A task is sent under a messageId that is the same in each attempt, and taken up where it was after any crash.
     Tokens stand in files, which are read for each request.
     """
     try:

@@ -336,6 +336,40 @@ async def test_a_message_that_is_refused_is_not_sent_again(wrong: Any):
         assert len(here.far.sent()) == 1
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({}, "expected a task, a message or an update, got nothing"),
+        ({"task": {"contextId": "c"}}, "expected a task, a message or an update, got task"),
+        ({"message": {"messageId": "m"}}, "expected the parts of a message"),
+        ({"message": {"parts": [{"words": "x"}]}}, "is no list of A2A's parts"),
+    ],
+)
+async def test_an_answer_of_another_form_ends_the_task(answer: Any, words: str):
+    async with reach(FarAgent(streaming=False)) as here:
+        here.far.wrong["SendMessage"] += [answer]
+        assert words in str(await here.failure(attempts=1))
+        assert len(here.far.sent()) == 1
+
+
+async def test_a_task_of_another_form_is_looked_at_again():
+    async with reach(FarAgent(streaming=False)) as here:
+        here.far.wrong["GetTask"] += [{}, {"id": "far-1"}, {"id": "far-1", "status": {"state": 7}}]
+        assert await here.call(attempts=1) == "hello"
+        assert len(here.far.sent()) == 1
+
+
+@pytest.mark.parametrize(("effect", "sent"), [(None, 2), ("irreversible", 1)])
+async def test_a_message_that_broke_something_there_is_tried_again_unless_it_is_irreversible(effect: Any, sent: int):
+    async with reach() as here:
+        here.far.wrong["SendStreamingMessage"] += [500]
+        if effect is None:
+            assert await here.call() == "hello"
+        else:
+            assert "is answered with 500" in str(await here.failure(effect=effect))
+        assert len(here.far.sent()) == sent
+
+
 # Questions ------------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +444,28 @@ async def test_a_question_that_is_shown_for_a_while_behind_its_answer_is_not_ans
             far.turn(far.tasks["far-1"], "COMPLETED", "", {"text": "x"})
             assert await handle.result() == "x"
         assert len(far.sent()) == 2
+
+
+async def test_an_answer_that_comes_too_late_is_none():
+    async with reach() as here:
+        asks(here.far, "more?")
+        async with here.squad.client.delegate("echo", "hi", "k") as handle:
+            number, _ = await handle.question()
+            here.far.turn(here.far.tasks["far-1"], "COMPLETED", "", {"text": "without"})
+            here.far.wrong["SendStreamingMessage"] += [(-32004, "it has ended")]
+            await handle.answer(number, "milk")
+            assert await handle.result() == "without"
+
+
+async def test_an_answer_that_is_refused_while_it_is_wanted_ends_the_task():
+    async with reach() as here:
+        asks(here.far, "more?")
+        here.far.wrong["SendStreamingMessage"] += [None, (-32004, "not now"), (-32004, "not now")]
+        async with here.squad.client.delegate("echo", "hi", "k") as handle:
+            number, _ = await handle.question()
+            await handle.answer(number, "milk")
+            with pytest.raises(TaskFailed, match="the remote agent refuses: .*not now"):
+                await handle.result()
 
 
 # Cancel ---------------------------------------------------------------------------------------------------------------
