@@ -281,8 +281,11 @@ class TaskContext:
         link.wake()
 
     def effect_key(self, step: str) -> str:
-        """Return a key for an outside effect, the same in every attempt: give it to services that recognise repeats."""
-        return effect_key(self.id, self.rev, step)
+        """Return a key for an outside effect, the same in every attempt: give it to services that recognise repeats.
+
+        In another revision it is another one, and so it is by another coordinator, whatever the task's id (FENCE-8).
+        """
+        return effect_key(self.id, self.rev, step, self._attempt.offer.effect_scope)
 
     def steers(self) -> list[Any]:
         """Return all that the delegator has said to the work so far, oldest first, and note that it was seen."""

@@ -8,7 +8,6 @@ REASONS: dict[str, str] = {
     "HELLO-14": "how long a while of silence is the implementation says, and it may be longer than a run",
     "REG-8": "it takes a month, or what else the namespace sets",
     "ROUTE-5": "which of two equals gets a task cannot be told to be a hash from outside",
-    "FENCE-8": "the effect key is shown to services outside, and never travels",
     "LEASE-9": "what a worker leaves undone after nine tenths of a lease it does outside the protocol, or not at all",
     "RUNG-2": "the weights follow from all that is in the ledger, and a run begins in one it does not know",
     "TIME-2": "the suite does not set the clock of the machine the implementation runs on",

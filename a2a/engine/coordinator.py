@@ -223,7 +223,8 @@ class Coordinator:
         self.ledger.stirred.clear()
         self.live.restored_lsn = self.ledger.lsn
         proof_key = "" if self.ledger.proof_key else fresh_key
-        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1, self.ledger.namespace, proof_key))
+        begins_scopes = not self.ledger.effects_scoped_from
+        self._commit(CoordinatorStarted(now, self.ledger.epoch + 1, self.ledger.namespace, proof_key, begins_scopes))
         leases = [
             task.durations.lease_ms
             for task in self.ledger.open_tasks.values()

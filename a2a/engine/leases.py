@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from enum import Enum, auto
+from functools import cache
 from typing import Any, Literal
 
 from ..errors import ErrorCode
@@ -29,6 +30,7 @@ __all__ = [
     "blame",
     "canceled",
     "classify",
+    "effect_scope",
     "evict",
     "given_back_too_often",
     "lapse",
@@ -49,6 +51,16 @@ def proof(ledger: Ledger, agent: str, task: str, fence: int) -> str:
     """Return what shows that this ledger, or the one it was copied from, minted a fence for an agent (DURABLE-7)."""
     fields = f"{fence}\n{task}\n{agent}"  # only the one in the middle may have line breaks
     return hmac.digest(ledger.proof_key.encode(), fields.encode(), "sha256").hex()[:32]
+
+
+def effect_scope(ledger: Ledger, task: Task) -> str:
+    """Return what tells a task's effect keys from those of other ledgers, the same from every copy (FENCE-8)."""
+    return _scope_of(ledger.proof_key) if 0 < ledger.effects_scoped_from < task.lsn else ""
+
+
+@cache
+def _scope_of(proof_key: str) -> str:
+    return hmac.digest(proof_key.encode(), b"effects", "sha256").hex()[:32]
 
 
 class Case(Enum):

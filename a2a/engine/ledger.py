@@ -133,6 +133,8 @@ class Ledger:
         self.epoch = 0
         self.proof_key = ""
         """What proofs of its fences are made with: every copy of the ledger has it, and nobody else."""
+        self.effects_scoped_from = 0
+        """The position behind which tasks have an effect scope; earlier ones may have been at work without one."""
         self.principals: dict[str, str] = {}
         self.agents: dict[str, Agent] = {}
         self.mailboxes: dict[str, Mailbox] = {}
@@ -545,6 +547,8 @@ def _count(counts: dict[str, int], name: str, change: int) -> None:
 def _coordinator_started(ledger: Ledger, record: CoordinatorStarted, lsn: int) -> None:
     ledger.epoch = record.epoch
     ledger.proof_key = record.proof_key or ledger.proof_key
+    if record.scopes_effects:
+        ledger.effects_scoped_from = lsn
 
 
 def _coordinator_stopped(ledger: Ledger, record: CoordinatorStopped, lsn: int) -> None:

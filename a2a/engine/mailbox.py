@@ -22,7 +22,7 @@ from .budget import remaining
 from .claims import claim_notice, granted_names
 from .conflicts.court import opened_notice, resolved_notice
 from .handover import checkpoint_for, dossier
-from .leases import proof
+from .leases import effect_scope, proof
 from .ledger import ABOUT_CONFLICTS, MailboxEntry
 from .live import World
 from .results import settled_notice
@@ -136,6 +136,7 @@ def _offer(world: World, task: Task, agent: str, fence: int, now: int) -> Messag
         budget=remaining(ledger, task) or None,  # type: ignore[arg-type]
         claims=granted_names(ledger, task, fence),
         proof=proof(ledger, agent, task.id, fence),
+        effect_scope=effect_scope(ledger, task),
     )
 
 

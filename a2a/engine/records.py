@@ -96,6 +96,8 @@ class CoordinatorStarted(Record):
     """Whose ledger it is; empty where a version wrote it that did not say."""
     proof_key: str = ""
     """What proofs of its fences are made with from now on; empty where it has one."""
+    scopes_effects: bool = False
+    """Whether tasks that come from now on, and did not before, have an effect scope."""
 
 
 @dataclass(slots=True)

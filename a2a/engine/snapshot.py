@@ -43,6 +43,7 @@ class _State:
     at: int
     epoch: int
     proof_key: str
+    effects_scoped_from: int
     principals: dict[str, str]
     agents: dict[str, Agent]
     mailboxes: dict[str, Mailbox]
@@ -79,6 +80,7 @@ def _state(ledger: Ledger, tasks: list[Task]) -> _State:
         at=ledger.at,
         epoch=ledger.epoch,
         proof_key=ledger.proof_key,
+        effects_scoped_from=ledger.effects_scoped_from,
         principals=ledger.principals,
         agents=ledger.agents,
         mailboxes=ledger.mailboxes,
@@ -179,6 +181,7 @@ def load(body: bytes, namespace: str, blob: Callable[[bytes], bytes] = none_kept
         raise OtherNamespaceError(state.namespace, namespace)
     ledger = Ledger(namespace)
     ledger.lsn, ledger.at, ledger.epoch, ledger.proof_key = state.lsn, state.at, state.epoch, state.proof_key
+    ledger.effects_scoped_from = state.effects_scoped_from
     ledger.principals, ledger.agents, ledger.mailboxes = state.principals, state.agents, state.mailboxes
     ledger.forgotten = state.forgotten
     ledger.tasks = {task.id: task for task in state.tasks}

@@ -181,9 +181,17 @@ class Steered:
 Event = Start | Stop | Answered | Steered
 
 
-def effect_key(task: str, rev: int, step: str) -> str:
-    """Return the key of a step, for effects outside that recognise repeats: the same in every attempt (FENCE-8)."""
-    return hashlib.sha256(f"{task}\n{rev}\n{step}".encode()).hexdigest()
+def effect_key(task: str, rev: int, step: str, scope: str = "") -> str:
+    """Return the key of a step, for effects outside that recognise repeats: the same in every attempt (FENCE-8).
+
+    Args:
+        task: the task's id.
+        rev: its revision.
+        step: a name for the step.
+        scope: the `effectScope` of its offers.
+    """
+    told = f"{task}\n{rev}\n{step}"
+    return hashlib.sha256((f"{scope}\n{told}" if scope else told).encode()).hexdigest()
 
 
 class Work:

@@ -22,7 +22,6 @@ from ..agent import Agent
 from ..content import UNREADABLE, artifacts_value, parts_payload, read_json
 from ..context import TaskContext
 from ..errors import A2AError, AttemptFailed, Refused
-from ..ids import new_id
 from ..protocol.operations import BINDING, are_parts, encode
 from .calling import Caller, Unanswered, useless
 from .carrier import Faulted
@@ -304,7 +303,7 @@ class _Errand:
 
     def _message_id(self, step: str) -> str:
         """Return a message's id, the same in each attempt: a remote that knows repeats by it does nothing twice."""
-        return self._task.effect_key(f"{step} {self._kept['drawn']}")
+        return self._task.effect_key(step)
 
     async def _first(self) -> dict[str, Any]:
         """Return the message that begins the remote's task: the same one in each attempt, as its id is."""
@@ -313,9 +312,7 @@ class _Errand:
             context = self._before.get("context")
             if not context:
                 context = (await task.context.get(self._key)).value
-            # Ids of tasks are another coordinator's too, and the remote agent may be as well: hence something drawn.
-            drawn = self._kept.get("drawn") or new_id()
-            self._kept |= {"sent_in": _text(context), "before": _text(self._before.get("task")), "drawn": drawn}
+            self._kept |= {"sent_in": _text(context), "before": _text(self._before.get("task"))}
         elif self._irreversible:
             raise self._doubtful("an attempt before this one may have sent it")
         await task.checkpoint(self._kept, portable=False)

@@ -585,6 +585,8 @@ class TaskOffer(Message):
     claims: list[GrantedName] = field(default_factory=list)
     proof: str = ""
     """Shows that the fence is of this ledger (spec DURABLE-7)."""
+    effect_scope: str = ""
+    """Tells the task's effect keys from those of other ledgers (spec FENCE-8)."""
 
 
 @dataclass(slots=True)

@@ -544,6 +544,22 @@ async def test_an_effect_has_the_same_key_in_every_attempt_and_another_in_every_
     assert len({*first[1:], *third[1:]}) == 4
 
 
+async def test_another_coordinator_has_other_effect_keys_for_a_task_of_the_same_id() -> None:
+    agent = Agent("payer")
+
+    @agent.skill
+    async def pay(task: TaskContext) -> list[str]:
+        return [task.id, task.effect_key("charge")]
+
+    with anyio.fail_after(BOUND):
+        found = []
+        for _ in range(2):
+            async with squad(agent) as running:
+                found.append(await running.client.call("pay"))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+
+
 async def test_what_was_streamed_to_its_end_is_part_of_the_result(helper: Agent) -> None:
     with anyio.fail_after(BOUND):
         async with squad(helper) as running:

@@ -84,6 +84,20 @@ async def a_report_behind_a_declined_grant_is_late(under: Coordinator) -> None:
     check(await client.state(created.task) == "queued", "the task queued", "")
 
 
+@coordinator("FENCE-8")
+async def all_offers_of_a_task_have_one_effect_scope(under: Coordinator) -> None:
+    """An offer behind a decline has the `effectScope` of the one before: the next attempt has the same effect keys."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    scope = offer.body.get("effectScope")
+    check(isinstance(scope, str) and 0 < len(scope) <= 64, "an effectScope", offer)
+    await ok(worker, "task.decline", retryAfterMs=0, **at(offer))
+    again = await worker.offered(created.task, attempt=2)
+    check(again.body.get("effectScope") == scope, f"effectScope {scope}", again)
+
+
 @coordinator("FENCE-4", also=("FENCE-2", "LEASE-8", "OFFER-3", "REPORT-6"))
 async def the_zombies_report_is_kept_and_changes_nothing(under: Coordinator) -> None:
     """Once another agent has accepted, the first one's report is `stale` and shown as evidence; the other's counts."""

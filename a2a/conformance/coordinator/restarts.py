@@ -47,6 +47,20 @@ async def what_was_answered_is_there_after_a_crash(under: Coordinator) -> None:
         check(again.task == created.task and again.body.get("created") is False, "the task there is", again)
 
 
+@coordinator("FENCE-8")
+async def an_effect_scope_is_the_same_after_a_crash(under: Coordinator) -> None:
+    """A task is offered again by the coordinator that is back: with the `effectScope` of the offer before."""
+    skill = under.skill()
+    worker, client = await under.peer(skills=(skill,)), await under.peer()
+    created = await client.delegate(skill)
+    offer = await worker.offered(created.task)
+    await worker.request("task.decline", retryAfterMs=600_000, **at(offer))
+    await under.restart()
+    again = await (await under.peer(skills=(skill,))).offered(created.task, attempt=2)
+    scope = offer.body.get("effectScope")
+    check(again.body.get("effectScope") == scope, f"effectScope {scope}", again)
+
+
 @coordinator("DURABLE-2", also=("DURABLE-4", "MAIL-4"))
 async def a_verdict_that_came_is_true_after_a_crash(under: Coordinator) -> None:
     """After `admitted` the coordinator is killed: the result is there, and its review comes."""

@@ -28,7 +28,9 @@ __all__ = ["RULES"]
 def _started(past: Past, record: CoordinatorStarted) -> list[list[Record]]:
     names = past.ledger.namespace if record.namespace else ""  # that of an older version names none
     key = "" if past.ledger.proof_key else record.proof_key  # drawn at the start, once
-    return [[replace(record, epoch=past.ledger.epoch + 1, namespace=names, proof_key=key)]]
+    scopes = record.scopes_effects and not past.ledger.effects_scoped_from
+    epoch = past.ledger.epoch + 1
+    return [[replace(record, epoch=epoch, namespace=names, proof_key=key, scopes_effects=scopes)]]
 
 
 def _stopped(past: Past, record: CoordinatorStopped) -> list[list[Record]]:

@@ -346,6 +346,22 @@ ROWS: tuple[Wrong, ...] = (
         areas=("DURABLE-7",),
     ),
     Wrong(
+        "scopes-effects-by-offer",
+        COORDINATOR,
+        "Each attempt has effect keys of its own, so that services outside take a repeat for something new.",
+        one(LEASES, "return _scope_of(ledger.proof_key) if", "return _scope_of(str(ledger.lsn)) if"),
+        broken=("FENCE-8",),
+        areas=("FENCE-8",),
+    ),
+    Wrong(
+        "scopes-effects-by-its-process",
+        COORDINATOR,
+        "An attempt behind a restart has other effect keys than the one before.",
+        one(LEASES, "return _scope_of(ledger.proof_key) if", "return _scope_of(str(ledger.epoch)) if"),
+        broken=("FENCE-8",),
+        areas=("FENCE-8",),
+    ),
+    Wrong(
         "waits-for-a-restarted-agent",
         COORDINATOR,
         "An offer stays with an agent that has forgotten it.",

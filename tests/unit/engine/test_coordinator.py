@@ -227,8 +227,10 @@ def test_a_lease_shorter_than_the_offer_it_began_with_ends_in_time(make_town, me
 
 
 def test_a_start_is_a_record_and_counts(town):
-    assert town.said() == [CoordinatorStarted(town.now, 1, "main", KEY)]
-    assert town.restart().restart().said()[-1] == CoordinatorStarted(town.now, 3, "main"), "it has its key"
+    assert town.said() == [CoordinatorStarted(town.now, 1, "main", KEY, scopes_effects=True)]
+    assert town.restart().restart().said()[-1] == CoordinatorStarted(town.now, 3, "main"), (
+        "it has its key, and its scopes"
+    )
 
 
 def test_what_was_answered_is_there_after_a_restart(town, boss):

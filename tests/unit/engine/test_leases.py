@@ -1,12 +1,15 @@
 """Leases: who has authority over a task, how it is renewed, lost, won back and given up."""
 
+from dataclasses import replace
+
 import pytest
 
 from a2a.engine.decision import Decision
-from a2a.engine.leases import HEARTBEAT, Case, classify, regain
+from a2a.engine.leases import HEARTBEAT, Case, classify, effect_scope, regain
 from a2a.engine.policy import Bounds
 from a2a.engine.records import (
     Accepted,
+    CoordinatorStarted,
     Declined,
     Evicted,
     LeaseExpired,
@@ -42,6 +45,8 @@ from a2a.protocol.messages import (
     TaskYield,
     Timers,
 )
+
+from .conftest import KEY
 
 
 @pytest.fixture
@@ -867,3 +872,42 @@ def test_an_older_attempt_that_was_taken_away_excuses_nobody_after_it(town, boss
     given = other.offer()
     other.report(given, "canceled")
     assert town.task(task).declines == 1
+
+
+# The scope of effects -------------------------------------------------------------------------------------------------
+
+
+def test_all_offers_of_a_task_have_one_effect_scope_also_after_a_start(town, boss):
+    worker = town.worker("w1")
+    task = boss.delegate()
+    offer = worker.offer()
+    worker.say(TaskDecline(offer.task, offer.fence, "busy", 0))
+    again = worker.offer()
+    assert (again.task, again.attempt, len(again.effect_scope)) == (task, 2, 32)
+    assert again.effect_scope == offer.effect_scope
+    restarted = town.restart()
+    assert effect_scope(restarted.ledger, restarted.task(task)) == offer.effect_scope
+
+
+def test_another_ledger_has_another_effect_scope(town, boss):
+    boss.delegate("k", "none")
+    (task,) = town.ledger.tasks.values()
+    before = effect_scope(town.ledger, task)
+    town.ledger.proof_key = "another key"
+    assert effect_scope(town.ledger, task) not in ("", before)
+    town.ledger.proof_key = KEY
+
+
+def test_a_task_from_before_there_were_effect_scopes_goes_on_without_one(make_town):
+    town = make_town()
+    boss = town.join("boss")
+    older = boss.delegate("older", "none")
+    records = [
+        (lsn, replace(record, scopes_effects=False) if isinstance(record, CoordinatorStarted) else record)
+        for lsn, record in town.records
+    ]
+    again = make_town(records)
+    again.secrets = dict(town.secrets)
+    newer = again.join("boss", incarnation=2).delegate("newer", "none")
+    assert effect_scope(again.ledger, again.task(older)) == ""
+    assert effect_scope(again.ledger, again.task(newer)) != ""

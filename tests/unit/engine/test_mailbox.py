@@ -2,7 +2,7 @@
 
 import pytest
 
-from a2a.engine.leases import proof
+from a2a.engine.leases import effect_scope, proof
 from a2a.engine.ledger import MailboxEntry
 from a2a.engine.mailbox import render
 from a2a.engine.policy import Admission, digest
@@ -50,6 +50,7 @@ def test_an_offer_has_all_an_attempt_needs(town, boss):
             rev=0,
             deadline_ms=60_000,
             proof=proof(town.ledger, "w1", task, town.task(task).authority.fence),
+            effect_scope=effect_scope(town.ledger, town.task(task)),
         )
     ]
 

@@ -752,6 +752,7 @@ def test_an_offer_shows_where_each_field_travels():
     assert set(sent["body"]) == {
         "attempt", "granted", "offerMs", "leaseMs", "heartbeatMs", "spec", "key", "contextId", "delegator", "rev",
         "proof",
+        "effectScope",
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def check_artifact(row: dict[str, Any]) -> None:
 
 
 def check_effect_key(row: dict[str, Any]) -> None:
-    assert effect_key(row["task"], row["rev"], row["step"]) == row["key"]
+    assert effect_key(row["task"], row["rev"], row["step"], row.get("effectScope", "")) == row["key"]
 
 
 def check_comparator(row: dict[str, Any]) -> None:

@@ -129,7 +129,7 @@ class _Player:
             return self.name_of(value, _NUMBERS[key])
         if not isinstance(value, str):
             return value
-        if key == "proof":
+        if key in ("proof", "effectScope"):
             return self.name_of(value, key)
         text = _ID.sub(lambda found: self.name_of(found[0], _IDS[found[1]]), value)
         places = {value: name for name, value in self.known.items() if isinstance(value, int)}

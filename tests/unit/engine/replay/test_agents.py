@@ -62,6 +62,12 @@ def test_only_the_first_start_brings_a_key(records):
     assert difference.expected == repr(CoordinatorStarted(at, epochs + 1, "main"))
 
 
+def test_effects_are_scoped_from_one_start_on(records):
+    at, epochs = records[-1].at, sum(isinstance(record, CoordinatorStarted) for record in records)
+    difference = Replay("main").run([*records, CoordinatorStarted(at, epochs + 1, "main", scopes_effects=True)])
+    assert difference.expected == repr(CoordinatorStarted(at, epochs + 1, "main"))
+
+
 def test_a_hash_that_another_version_made_is_not_compared(records):
     *before, last = records
     assert isinstance(last, CoordinatorStopped)

@@ -49,7 +49,7 @@ def _differs(one: Record, other: Record, name: str) -> bool:
 NOTES = {("StatusSet", "by")}
 """What is written down for people and is no part of the state."""
 FREE = {
-    "CoordinatorStarted": {"proof_key"},
+    "CoordinatorStarted": {"proof_key", "scopes_effects"},
     "Delegated": {"context_id", "key", "on_parent_end", "deadline_at", "delegator"},
     "PrincipalBound": {"principal", "secret_digest"},
     "AgentRegistered": {"agent", "instance", "incarnation"},
