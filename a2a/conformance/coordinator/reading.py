@@ -99,11 +99,14 @@ async def lists_by_state_skill_parent_and_context(under: Coordinator) -> None:
     worker, client = await under.peer(skills=(skill,)), await under.peer()
     done = await client.delegate(skill, 1, spec=AUTO, contextId=context)
     await worker.admitted(await worker.offered(done.task))
+    failed = await client.delegate(skill, 3)
+    error = {"code": "none", "detail": "it does not work", "retryable": False}
+    await worker.admitted(await worker.offered(failed.task), outcome="failed", error=error)
     held = await client.delegate(skill, 2, timers={"offerMs": 60_000})
     offer = await worker.offered(held.task)
     below = await worker.delegate(inner, parent={"task": offer.task, "fence": offer.fence})
     filters: tuple[tuple[dict[str, Any], list[str]], ...] = (
-        ({"skill": skill}, [held.task, done.task]),
+        ({"skill": skill}, [held.task, failed.task, done.task]),
         ({"skill": skill, "state": "completed"}, [done.task]),
         ({"skill": skill, "state": "TASK_STATE_COMPLETED"}, [done.task]),
         ({"skill": skill, "state": "leased"}, [held.task]),
