@@ -85,12 +85,12 @@ class FarAgent:
     def count(self, operation: str) -> int:
         return [name for name, _ in self.asked].count(operation)
 
-    def turn(self, task: dict[str, Any], state: str, words: str = "", *parts: dict[str, Any]) -> None:
-        """Have a task be in another state."""
+    def turn(self, task: dict[str, Any], state: str, words: Any = "", *parts: dict[str, Any]) -> None:
+        """Have a task be in another state. Words that are no text are said as data."""
         status: dict[str, Any] = {"state": f"TASK_STATE_{state}", "timestamp": f"t{len(self._updates[task['id']])}"}
         if words:
             message = {"messageId": f"{task['id']}-{status['timestamp']}", "role": "ROLE_AGENT"}
-            status["message"] = message | {"parts": [{"text": words}]}
+            status["message"] = message | {"parts": [{"text" if isinstance(words, str) else "data": words}]}
         task["status"] = status
         if parts:
             task["artifacts"] = [{"artifactId": "a", "parts": list(parts)}]

@@ -202,7 +202,7 @@ class _Errand:
             if state == "TASK_STATE_COMPLETED":
                 return _result(found)
             if state == "TASK_STATE_INPUT_REQUIRED":
-                self._pending = await self._answer(found, words)
+                self._pending = await self._answer(found)
             elif state == "TASK_STATE_AUTH_REQUIRED":
                 detail = f"the remote agent wants to be authorised, which nobody can do from here: {words}"
                 raise AttemptFailed(detail, code="auth_required")
@@ -331,7 +331,7 @@ class _Errand:
             message["referenceTaskIds"] = [self._kept["before"]]
         return message
 
-    async def _answer(self, found: Mapping[str, Any], words: str) -> dict[str, Any]:
+    async def _answer(self, found: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the delegator what the remote asks, and return the answer as a message."""
         self._question = question = _question(found["status"])
         asked = self._kept.setdefault("asked", [])
@@ -342,7 +342,8 @@ class _Errand:
             number = asked.index(question) + 1
             # In the same words it would be the same question, and have the answer that was given before.
             again = f" (question {number})" if number > 1 else ""
-            said = await self._task.ask((words or "The remote agent wants more input.") + again)
+            asks = _asks(found["status"].get("message"))
+            said = await self._task.ask((asks.pop("question") or "The remote agent wants more input.") + again, **asks)
             self._answers[question] = {
                 "messageId": self._message_id(f"answer {question}"),
                 "role": "ROLE_USER",
@@ -492,6 +493,21 @@ def _question(status: Mapping[str, Any]) -> str:
     """Return what tells a question apart from every other one of its task."""
     message = _object(status.get("message"))
     return _text(message.get("messageId")) or f"{_text(status.get('timestamp'))} {_words(message)[:200]}"
+
+
+def _asks(message: Any) -> dict[str, Any]:
+    """Return a question as `TaskContext.ask` takes it: one that was put so there has its options and its schema."""
+    parts = _object(message).get("parts")
+    data = _object(_object(parts[0]).get("data")) if isinstance(parts, list) and len(parts) == 1 else {}
+    if not _text(data.get("question")) or len(encode(data)) > _WORDS_MAX:
+        return {"question": _words(message)}
+    asks: dict[str, Any] = {"question": data["question"]}
+    options, schema = data.get("options"), data.get("schema")
+    if options and options == _texts(options):
+        asks["options"] = options
+    if isinstance(schema, dict):
+        asks["schema"] = schema
+    return asks
 
 
 def _words(message: Any) -> str:

@@ -373,7 +373,7 @@ async def test_a_message_that_broke_something_there_is_tried_again_unless_it_is_
 # Questions ------------------------------------------------------------------------------------------------------------
 
 
-def asks(far: FarAgent, *questions: str) -> None:
+def asks(far: FarAgent, *questions: Any) -> None:
     """Have a task ask these, one after the other, and come to the answers."""
     answers: list[str] = []
 
@@ -406,6 +406,33 @@ async def test_what_the_remote_asks_the_delegator_answers(binding: str, streamin
         assert [one["taskId"] for one in answers] == ["far-1", "far-1"]
         assert [one["contextId"] for one in answers] == ["far-context-1", "far-context-1"]
         assert len({one["messageId"] for one in far.sent()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "question"),
+    [
+        (
+            {"question": "Which?", "options": ["a", "b"], "schema": {"type": "string"}},
+            {"question": "Which?", "options": ["a", "b"], "schema": {"type": "string"}},
+        ),
+        ({"question": "How?", "options": ["a", 1], "schema": []}, {"question": "How?"}),
+        ({"question": "How?", "options": "ab"}, {"question": "How?"}),
+        ({"question": 1}, {"question": '{"question":1}'}),
+        ([{"question": "Which?"}], {"question": '[{"question":"Which?"}]'}),
+        (
+            {"question": "Which?", "options": ["a" * module._WORDS_MAX]},
+            {"question": ('{"question":"Which?","options":["' + "a" * module._WORDS_MAX)[: module._WORDS_MAX]},
+        ),
+    ],
+)
+async def test_a_question_of_an_agent_as_those_here_keeps_its_options_and_its_form(asked: Any, question: Any):
+    async with reach() as here:
+        asks(here.far, asked)
+        async with here.squad.client.delegate("echo", "hi", "k") as handle:
+            number, told = await handle.question()
+            assert told == question
+            await handle.answer(number, "a")
+            assert await handle.result() == "a"
 
 
 async def test_an_answer_that_may_be_there_is_not_said_again_where_it_shows():
