@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -24,6 +25,9 @@ from .options import Connection, connection_options
 from .parameters import Seconds
 
 __all__ = ["mcp"]
+
+_ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.")
+"""A whole pair of surrogates, a half of one, or any other escape of JSON."""
 
 
 @click.command()
@@ -109,8 +113,14 @@ class _Lines:
         def read() -> None:
             with suppress(RuntimeError, anyio.BrokenResourceError), open(0, "rb", closefd=False) as stdin:
                 for line in stdin:
-                    asyncio.run_coroutine_threadsafe(send.send(line.decode("utf-8", "replace")), loop).result()
+                    asyncio.run_coroutine_threadsafe(send.send(_text(line)), loop).result()
                 loop.call_soon_threadsafe(send.close)
 
         threading.Thread(target=read, name="stdin", daemon=True).start()
         return receive
+
+
+def _text(line: bytes) -> str:
+    """Return a line with what is no text in it replaced: MCP's SDK answers no request that has half a character."""
+    text = line.decode("utf-8", "replace")
+    return _ESCAPES.sub(lambda found: r"\ufffd" if len(found[0]) == 6 else found[0], text) if r"\u" in text else text

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
 import pytest
+
+from a2a.cli.mcp import _text
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,20 @@ def test_without_the_extra_it_says_what_to_install(command: Any, monkeypatch: py
     done = command("mcp")
     assert (done.code, done.out) == (1, "")
     assert done.err == "a2a: `a2a mcp` needs mcp: pip install 'a2a-coordinator[mcp]'\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (b"caf\xc3\xa9 \\u00e9 \\n", "caf\xe9 \xe9 \n"),
+        (b"\\uD83D\\ude00", "\U0001f600"),
+        (b"cut \\ud83d", "cut \ufffd"),
+        (b"\\ude00 cut", "\ufffd cut"),
+        (b"\\ud83d\\ud83d\\ude00", "\ufffd\U0001f600"),
+        (b"\\\\ud83d", r"\ud83d"),
+        (b"\\\\\\ud83d", "\\\ufffd"),
+        (b"\xff", "\ufffd"),
+    ],
+)
+def test_half_a_character_is_replaced_as_a_request_with_it_would_have_no_answer(written: bytes, text: str) -> None:
+    assert json.loads(_text(b'"%b"' % written)) == text
