@@ -223,25 +223,37 @@ async def _serve_remote(
     from ..gateways.carrier import Faulted
     from ..gateways.remote import RemoteAgent
 
-    async with caller:
-        try:
-            card = await caller.card()
-            made = RemoteAgent(caller, card, name=name, **how)
-        except Unanswered as error:
-            raise Failure(str(error), ExitCode.NOT_CONNECTED) from error
-        except (ValueError, Faulted) as error:
-            raise Failure(f"{caller.asked}: {error}") from error
-        if missing := wanted(card, caller.headers()):
-            out.note(f"{caller.asked} wants what is not given: {missing}")
-        async with anyio.create_task_group() as group:
-            group.start_soon(made.keep_card)
-            await _serve(made, connection, made.name, grace, out)
-            group.cancel_scope.cancel()
-
-
-async def _serve(served: Agent, connection: Connection, name: str, grace: float, out: Output) -> None:
-    check_state_dir()
     stop = anyio.Event()
+
+    async def give_up() -> None:
+        await stop.wait()
+        reaching.cancel()
+
+    async with caller, anyio.create_task_group() as group:
+        await group.start(stop_on_signals, stop)  # the remote may take half a minute to show its card
+        with anyio.CancelScope() as reaching:
+            group.start_soon(give_up)
+            try:
+                card = await caller.card()
+                made = RemoteAgent(caller, card, name=name, **how)
+            except Unanswered as error:
+                raise Failure(str(error), ExitCode.NOT_CONNECTED) from error
+            except (ValueError, Faulted) as error:
+                raise Failure(f"{caller.asked}: {error}") from error
+        if not reaching.cancelled_caught:
+            if missing := wanted(card, caller.headers()):
+                out.note(f"{caller.asked} wants what is not given: {missing}")
+            group.start_soon(made.keep_card)
+            await _serve(made, connection, made.name, grace, out, stop)
+        group.cancel_scope.cancel()
+
+
+async def _serve(
+    served: Agent, connection: Connection, name: str, grace: float, out: Output, stop: anyio.Event | None = None
+) -> None:
+    check_state_dir()
+    listens = stop is None
+    stop = stop or anyio.Event()
 
     def say_ready() -> None:
         skills = list(served.skills)
@@ -251,7 +263,8 @@ async def _serve(served: Agent, connection: Connection, name: str, grace: float,
             out.note(f"{name} is ready at {connection.url}: {', '.join(skills)}")
 
     async with anyio.create_task_group() as group:
-        group.start_soon(stop_on_signals, stop)
+        if listens:
+            group.start_soon(stop_on_signals, stop)
         await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready, grace=grace)
         group.cancel_scope.cancel()
     served.leave(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -187,6 +188,15 @@ def test_it_may_start_before_its_coordinator_and_ends_without_one(home: Path) ->
     with running(home, "-m", "a2a", "gateway", "--listen", "127.0.0.1:0", "--url", "ws://127.0.0.1:9") as process:
         until(lambda: "waits until it is there" in process.said.read_text())
         assert process.end(signal.SIGTERM) == 0
+
+
+def test_a_remote_agent_that_does_not_show_its_card_keeps_nobody_from_ending(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(BOUND)
+        remote = ("agent", "remote", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with running(home, "-m", "a2a", *remote) as process, silent.accept()[0]:
+            assert process.end(signal.SIGTERM) == 0
+            assert process.said.read_text() == ""
 
 
 def test_a_task_that_goes_to_another_coordinator_is_one_there_whoever_is_killed(world: World) -> None:

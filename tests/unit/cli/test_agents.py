@@ -373,7 +373,7 @@ def test_what_the_card_demands_is_told_at_the_start(command: Any, monkeypatch: p
     }
     served: list[Any] = []
 
-    async def serve(agent: Any, connection: Any, name: str, grace: float, out: Any) -> None:
+    async def serve(agent: Any, connection: Any, name: str, grace: float, *_: Any) -> None:
         served.append((name, agent.concurrency, agent.away, grace))
 
     show(card, monkeypatch)
