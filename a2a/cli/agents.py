@@ -190,8 +190,10 @@ def remote_agent(
     files = {"Authorization": ("--bearer-file", bearer_file)} if bearer_file is not None else {}
     for given in header_files:
         header, is_there, path = given.partition("=")
-        if not is_there or not re.fullmatch(r"[A-Za-z0-9-]+", header):
+        if not is_there or not path or not re.fullmatch(r"[A-Za-z0-9-]+", header):
             raise click.BadParameter(f"expected NAME=FILE, got {given!r}", param_hint="--header-file")
+        if header.lower() in map(str.lower, files):  # whoever gets two refuses both, or takes the wrong one
+            raise click.BadParameter(f"expected each header once, got {header} again", param_hint="--header-file")
         files[header] = ("--header-file", Path(path))
 
     said: dict[str, str] = {}
