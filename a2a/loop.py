@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
 import anyio.abc
 
-__all__ = ["new_loop", "run", "running_loop", "stop_on_signals"]
+__all__ = ["new_loop", "run", "running_loop", "stop_on_signals", "until_told"]
 
 T = TypeVar("T")
 
@@ -81,3 +82,19 @@ async def stop_on_signals(
                 os._exit(128 + number)
             told_at = told_at or now
             stop.set()
+
+
+@asynccontextmanager
+async def until_told() -> AsyncIterator[None]:
+    """Have a block cancelled, and go on behind it, at the first SIGTERM or Ctrl-C: as `stop_on_signals`."""
+    stop = anyio.Event()
+
+    async def end() -> None:
+        await stop.wait()
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        await group.start(stop_on_signals, stop)
+        group.start_soon(end)
+        yield
+        group.cancel_scope.cancel()

@@ -20,7 +20,7 @@ from ..gateways import DEFAULT_PORT
 from ..hosting import UnsafeAddress
 from ..link import settings_with
 from ..loop import run as run_loop
-from ..loop import stop_on_signals
+from ..loop import until_told
 from .config import Settings
 from .coordinator import served_certificate
 from .exits import Failure
@@ -115,16 +115,8 @@ async def _serve(
 
     check_state_dir()
     settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
-    stop = anyio.Event()
-
-    async def end() -> None:
-        await stop.wait()
-        group.cancel_scope.cancel()
-
     try:
-        async with anyio.create_task_group() as group:
-            await group.start(stop_on_signals, stop)
-            group.start_soon(end)
+        async with until_told():
             clients = {caller: connect(name=f"{name}/{caller}", settings=settings) for caller in callers}
             common = None if clients else connect(name=name, settings=settings)
             context, renewed = (None, nullcontext()) if tls is None else (tls.context, tls.renewed())

@@ -18,7 +18,7 @@ from ..client import connect
 from ..credentials import check_state_dir
 from ..link import settings_with
 from ..loop import run as run_loop
-from ..loop import stop_on_signals
+from ..loop import until_told
 from .exits import Failure
 from .identifiers import SKILL
 from .options import Connection, connection_options
@@ -84,21 +84,12 @@ async def _serve(connection: Connection, name: str, **how: Any) -> None:
 
     check_state_dir()
     settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
-    stop = anyio.Event()
-
-    async def end() -> None:
-        await stop.wait()
-        group.cancel_scope.cancel()
-
     lines: Any = _Lines()  # all that is done with a file here is to go through its lines
     try:
-        async with anyio.create_task_group() as group:
-            await group.start(stop_on_signals, stop)
-            group.start_soon(end)
+        async with until_told():
             tools = ToolServer(connect(name=name, settings=settings), connection.url, typed=connection.typed, **how)
             async with stdio_server(stdin=lines) as (read, write), tools.serving():
                 await tools.server.run(read, write, tools.options)
-            group.cancel_scope.cancel()
     except* BrokenPipeError:  # the host is gone
         pass
 

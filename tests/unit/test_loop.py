@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+import anyio
 import pytest
 
 import a2a
-from a2a.loop import new_loop, run
+from a2a.loop import new_loop, run, until_told
 
 
 def test_uvloop_is_taken_where_it_is_installed() -> None:
@@ -121,3 +122,15 @@ def test_a_second_signal_later_ends_the_process_at_once(stopped: subprocess.Pope
         with contextlib.suppress(subprocess.TimeoutExpired):
             stopped.wait(0.3)
     assert stopped.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_block_ends_when_the_process_is_told_to_or_by_itself(is_told: bool) -> None:
+    went_on = False
+    with anyio.fail_after(30):
+        async with until_told():
+            if is_told:
+                os.kill(os.getpid(), signal.SIGTERM)
+                await anyio.sleep_forever()
+            went_on = True
+    assert went_on is not is_told
