@@ -93,10 +93,11 @@ BENCH ?=
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
 
-# SEEDS worlds of the seeded simulator, on all cores.
+# SEEDS worlds of the seeded simulator from START on, on all cores.
 SEEDS ?= 2000
+START ?= 0
 simulate: setup
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs 0
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START) --jobs 0
 
 # Small worlds in which the coordinator dies before, during and after each of its appends in turn: one with conflicts,
 # one with claims, checkpoints and lost attempts.
