@@ -103,7 +103,8 @@ async def test_a_stream_that_broke_is_taken_up_without_a_gap(reach, say, gate):
             (at, now), *others = events
             assert (at, "task" in now) == (first, True), "what it came by is still to come"
             told = [update["statusUpdate"]["metadata"] for _, update in others if "statusUpdate" in update]
-            assert list(dict.fromkeys(one["generation"] for one in told)) == list(range(first + 1, others[-1][0] + 1))
+            generations = [one["generation"] for one in told if one["event"] != "progress"]
+            assert generations == list(range(first + 1, others[-1][0] + 1))
 
 
 @pytest.mark.parametrize("ends_meanwhile", [False, True])
@@ -137,7 +138,8 @@ async def test_a_stream_goes_on_behind_a_lost_connection_to_the_coordinator(
                 await anyio.lowlevel.checkpoint()
             gate.open.set()
             told += [data["result"] async for _, data in stream]
-            generations = [one["statusUpdate"]["metadata"]["generation"] for one in told if "statusUpdate" in one]
+            updates = [one["statusUpdate"]["metadata"] for one in told if "statusUpdate" in one]
+            generations = [one["generation"] for one in updates if one["event"] != "progress"]
             if ends_meanwhile:
                 assert told[-1]["task"]["artifacts"][0]["parts"] == [{"text": "attempt 1"}]
             else:
