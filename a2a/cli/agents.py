@@ -26,7 +26,7 @@ from .exits import ExitCode, Failure
 from .groups import Group
 from .identifiers import AGENT
 from .loading import load_agent
-from .options import Common, Connection, common_options, connection_options, read_token
+from .options import Common, Connection, common_options, connection_options, read_token, require_extra
 from .output import Output, escape
 from .parameters import Seconds
 from .processes import A2A, tell_restarts, until_killed
@@ -183,10 +183,9 @@ def remote_agent(
     A task is sent under a messageId that is the same in each attempt, and taken up where it was after any crash.
     Tokens stand in files, which are read for each request.
     """
-    try:
-        from ..gateways.calling import Caller, card_url
-    except ModuleNotFoundError as error:
-        raise Failure("`a2a agent remote` needs httpx2: pip install 'a2a-coordinator[remote]'") from error
+    require_extra("agent remote", "remote", "httpx2")
+    from ..gateways.calling import Caller, card_url
+
     files = {"Authorization": ("--bearer-file", bearer_file)} if bearer_file is not None else {}
     for given in header_files:
         header, is_there, path = given.partition("=")
@@ -254,8 +253,6 @@ async def _serve(
     served: Agent, connection: Connection, name: str, grace: float, out: Output, stop: anyio.Event | None = None
 ) -> None:
     check_state_dir()
-    listens = stop is None
-    stop = stop or anyio.Event()
 
     def say_ready() -> None:
         skills = list(served.skills)
@@ -265,7 +262,8 @@ async def _serve(
             out.note(f"{name} is ready at {connection.url}: {', '.join(skills)}")
 
     async with anyio.create_task_group() as group:
-        if listens:
+        if stop is None:
+            stop = anyio.Event()
             group.start_soon(stop_on_signals, stop)
         await served.run(connection.url, token=connection.token, name=name, stop=stop, ready=say_ready, grace=grace)
         group.cancel_scope.cancel()

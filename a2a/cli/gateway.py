@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,13 @@ import anyio
 import click
 
 from ..certificates import ServedCertificate
-from ..client import connect
-from ..credentials import check_state_dir
 from ..gateways import DEFAULT_PORT
 from ..hosting import UnsafeAddress
-from ..link import settings_with
 from ..loop import run as run_loop
 from ..loop import until_told
 from .config import Settings
 from .coordinator import served_certificate
-from .exits import Failure
-from .options import Connection, connection_options, read_token, ready_json_option
+from .options import Connection, connection_options, read_token, ready_json_option, require_extra
 from .output import Output
 from .parameters import Seconds
 
@@ -86,20 +80,12 @@ def gateway(
 
     The coordinator may start later, and may restart: what it has not answered is asked again for ten seconds.
     """
-    _require_extra()
+    require_extra("gateway", "gateway", "starlette", "uvicorn")
     if callers and bearer_file is not None:
         raise click.UsageError("--bearer-file is the token of all callers; those of --caller have one each")
     how |= {"callers": callers, "listen": listen, "token": read_token(bearer_file, "--bearer-file")}
     tls = served_certificate(Settings(listen=listen, tls_cert=tls_cert, tls_key=tls_key))
     run_loop(lambda: _serve(connection, Output(ready_json, is_quiet), tls, **how))
-
-
-def _require_extra() -> None:
-    try:
-        import starlette as starlette
-        import uvicorn as uvicorn
-    except ModuleNotFoundError as error:
-        raise Failure("`a2a gateway` needs starlette and uvicorn: pip install 'a2a-coordinator[gateway]'") from error
 
 
 async def _serve(
@@ -113,12 +99,10 @@ async def _serve(
 ) -> None:
     from ..gateways.serving import gateway as serving
 
-    check_state_dir()
-    settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
+    clients = {caller: connection.lasting_client(f"{name}/{caller}") for caller in callers}
+    common = None if clients else connection.lasting_client(name)
     try:
         async with until_told():
-            clients = {caller: connect(name=f"{name}/{caller}", settings=settings) for caller in callers}
-            common = None if clients else connect(name=name, settings=settings)
             context, renewed = (None, nullcontext()) if tls is None else (tls.context, tls.renewed())
             async with serving(common or clients, ssl=context, **how) as here, renewed:
                 _announce(here, connection, out)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import anyio
 import click
 
-from ..client import connect
-from ..credentials import check_state_dir
-from ..link import settings_with
 from ..loop import run as run_loop
 from ..loop import until_told
-from .exits import Failure
 from .identifiers import SKILL
-from .options import Connection, connection_options
+from .options import Connection, connection_options, require_extra
 from .parameters import Seconds
 
 __all__ = ["mcp"]
@@ -66,15 +60,8 @@ def mcp(connection: Connection, name: str, **how: Any) -> None:
     Two more tools take up a task that works for longer than --wait, and answer what one asks. The coordinator may
     start later, and may restart.
     """
-    _require_extra()
+    require_extra("mcp", "mcp", "mcp")
     run_loop(lambda: _serve(connection, name, **how))
-
-
-def _require_extra() -> None:
-    try:
-        import mcp as mcp
-    except ModuleNotFoundError as error:
-        raise Failure("`a2a mcp` needs mcp: pip install 'a2a-coordinator[mcp]'") from error
 
 
 async def _serve(connection: Connection, name: str, **how: Any) -> None:
@@ -82,12 +69,11 @@ async def _serve(connection: Connection, name: str, **how: Any) -> None:
 
     from ..gateways.mcp import ToolServer
 
-    check_state_dir()
-    settings = replace(settings_with(None, url=connection.url, token=connection.token), patience=math.inf)
+    client = connection.lasting_client(name)
     lines: Any = _Lines()  # all that is done with a file here is to go through its lines
     try:
         async with until_told():
-            tools = ToolServer(connect(name=name, settings=settings), connection.url, typed=connection.typed, **how)
+            tools = ToolServer(client, connection.url, typed=connection.typed, **how)
             async with stdio_server(stdin=lines) as (read, write), tools.serving():
                 await tools.server.run(read, write, tools.options)
     except* BrokenPipeError:  # the host is gone

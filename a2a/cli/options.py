@@ -6,11 +6,13 @@ Light on purpose: the modules that cost time to load are imported when a command
 from __future__ import annotations
 
 import functools
+import math
 import re
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -31,6 +33,7 @@ __all__ = [
     "connection_options",
     "read_token",
     "ready_json_option",
+    "require_extra",
     "retyped",
 ]
 
@@ -59,6 +62,19 @@ class Connection:
 
         check_state_dir()
         return connect(self.url, token=self.token, operator=True)
+
+    def lasting_client(self, name: str) -> Client:
+        """Return a client to enter under a name, for a command that stays: it waits for its coordinator however long.
+
+        Raises:
+            StateDirectoryError: there is no place to keep its secret.
+        """
+        from ..client import connect
+        from ..link import settings_with
+
+        check_state_dir()
+        settings = replace(settings_with(None, url=self.url, token=self.token), patience=math.inf)
+        return connect(name=name, settings=settings)
 
     def typed(self, words: str) -> str:
         """Return `a2a WORDS` as somebody types it to reach the same coordinator, in this terminal or another."""
@@ -153,6 +169,20 @@ def retyped(text: str, options: str) -> str:
             cancel it, to look at a conflict, to read a key of a context.
     """
     return _COMMANDS.sub(lambda found: found[0] + options, text)
+
+
+def require_extra(command: str, extra: str, *modules: str) -> None:
+    """See to it that what an extra brings is there.
+
+    Raises:
+        Failure: it is not; it says what to install.
+    """
+    try:
+        for module in modules:
+            import_module(module)
+    except ModuleNotFoundError as error:
+        needs = " and ".join(modules)
+        raise Failure(f"`a2a {command}` needs {needs}: pip install 'a2a-coordinator[{extra}]'") from error
 
 
 def read_token(path: Path | None, option: str = "--token-file") -> str | None:

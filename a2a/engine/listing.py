@@ -104,14 +104,13 @@ def newest(ledger: Ledger, query: Query, lent: Iterable[str] = ()) -> list[Task]
         query: what is asked for.
         lent: those of its tasks that are there for this decision only.
     """
-    found = [task for name in (*lent, *ledger.recalled) if query.passes(task := ledger.tasks[name])]
-    found = [task for task in found if query.is_ahead(task)]
+    tasks = [ledger.tasks[name] for name in (*lent, *ledger.recalled)]
     if query.context_id is None:
-        found += _first(ledger.index.newest(query.state), query)
+        tasks += _first(ledger.index.newest(query.state), query)
     else:
-        passing = filter(query.passes, ledger.index.of_context(query.context_id))
-        found += filter(query.is_ahead, passing)
-    return heapq.nlargest(query.size + 1, found, key=_place)
+        tasks += ledger.index.of_context(query.context_id)
+    passing = (task for task in tasks if query.passes(task) and query.is_ahead(task))
+    return heapq.nlargest(query.size + 1, passing, key=_place)
 
 
 def _first(tasks: Iterator[Task], query: Query) -> list[Task]:
