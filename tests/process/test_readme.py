@@ -1,4 +1,4 @@
-"""The README's programs run as they are printed, each a process of its own."""
+"""The README's programs run as they are printed, each a process of its own, and its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ import a2a
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GATEWAYS = (ROOT / "a2a" / "gateways" / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "reference_agents/README.md", "a2a/gateways/README.md", "a2a/conformance/README.md")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 AGENT = next(block for block in BLOCKS if "agent.main()" in block)
 CLIENT = next(block for block in BLOCKS if "a2a.connect()" in block)
@@ -75,6 +77,20 @@ def run(*command: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        if "://" in path:
+            continue
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", told.lower()).replace(" ", "-") for told in headings}, link
 
 
 def test_the_agent_has_ten_lines_and_the_client_five() -> None:
@@ -133,7 +149,7 @@ async def test_a_message_of_a2a_reaches_the_agent_that_is_shown(home: Path) -> N
 
 
 def test_a_client_of_a2a_reaches_the_agent_as_printed(home: Path) -> None:
-    printed = re.search(r"^\$ curl -s http://127.0.0.1:7480(/\S+) (.*) \| jq -c '(.*)'\n(.*)$", README, re.MULTILINE)
+    printed = re.search(r"^\$ curl -s http://127.0.0.1:7480(/\S+) (.*) \| jq -c '(.*)'\n(.*)$", GATEWAYS, re.MULTILINE)
     assert printed is not None
     path, options, shown, result = printed.groups()
     with ExitStack() as stack:
@@ -160,7 +176,7 @@ def test_a_client_of_a2a_reaches_the_agent_as_printed(home: Path) -> None:
 
 async def test_a_host_of_mcp_reaches_the_agent_with_the_settings_as_printed(home: Path) -> None:
     mcp = pytest.importorskip("mcp")  # it needs newer packages than the oldest that all else runs with
-    printed = re.search(r"```json\n(\{\"mcpServers\".*\})\n```", README)
+    printed = re.search(r"```json\n(\{\"mcpServers\".*\})\n```", GATEWAYS)
     assert printed is not None
     (settings,) = json.loads(printed[1])["mcpServers"].values()
     with ExitStack() as stack:
