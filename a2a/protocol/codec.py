@@ -202,9 +202,11 @@ def _text(value: object) -> str:
     raise TypeError(f"a frame cannot carry {type(value).__name__}")
 
 
-_PACKER = msgpack.Packer()
-"""Made once as well: `msgpack.packb` makes one a call. It runs no Python between the first byte and the last, so that
-threads take turns with it."""
+_pack: Callable[[Any], bytes] = (
+    msgpack.packb if msgpack.Packer.__module__ == "msgpack.fallback" else msgpack.Packer().pack
+)
+"""Encode a value. A packer is made once, while `msgpack.packb` makes one a call: one that is compiled runs no Python
+between the first byte and the last, so that threads take turns with it. One in Python does, where none was built."""
 _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_text)
 """Made once: `json.dumps` makes one a call where it is asked for anything but the defaults."""
 
@@ -261,7 +263,7 @@ def encode(frames: Iterable[Frame], encoding: Encoding) -> bytes:
         UNENCODABLE: a field holds what the wire has no form for: a bug on this side.
     """
     if encoding == MSGPACK:
-        return b"".join([_PACKER.pack(_to_map(frame)) for frame in frames])
+        return b"".join([_pack(_to_map(frame)) for frame in frames])
     return "\n".join([_JSON_ENCODER.encode(_to_map(frame)) for frame in frames]).encode()
 
 
@@ -668,7 +670,7 @@ _ASIDE = 1
 
 def pack(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Encode plain data for the ledger; `default` turns what is not plain into something that is."""
-    return cast(bytes, _PACKER.pack(value) if default is None else msgpack.packb(value, default=default))
+    return _pack(value) if default is None else cast(bytes, msgpack.packb(value, default=default))
 
 
 def aside(number: int) -> object:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 import typing
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -800,3 +803,34 @@ def test_what_is_no_map_of_json_is_not_shown_as_one(data: bytes) -> None:
 def test_what_is_no_map_of_messagepack_is_not_shown_as_one(data: bytes) -> None:
     with pytest.raises(ValueError):
         maps_of(data, MSGPACK)
+
+
+BY_MANY_THREADS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from a2a.protocol.codec import pack, unpack
+
+def there_and_back(number):
+    value = {"number": number, "list": [number] * 20}
+    return all(unpack(pack(value)) == value for _ in range(200))
+
+sys.setswitchinterval(1e-6)
+with ThreadPoolExecutor(4) as threads:
+    assert all(threads.map(there_and_back, range(8)))
+"""
+
+
+@pytest.mark.parametrize("in_python", ["", "1"], ids=["compiled", "in Python"])
+def test_threads_may_pack_at_the_same_time(in_python: str) -> None:
+    """Whether msgpack's compiled packer is there, or the one in Python, as where no wheel is."""
+    environment = {**os.environ, "MSGPACK_PUREPYTHON": in_python}
+    done = subprocess.run(
+        [sys.executable, "-c", BY_MANY_THREADS],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[3],
+    )
+    assert (done.returncode, done.stderr) == (0, "")
