@@ -90,7 +90,9 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: str) -> None:
         target = (ROOT / page).parent / path if path else ROOT / page
         assert target.exists(), link
         headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-        assert not anchor or anchor in {re.sub(r"[^\w -]", "", told.lower()).replace(" ", "-") for told in headings}, link
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", told.lower()).replace(" ", "-") for told in headings}, (
+            link
+        )
 
 
 def test_the_agent_has_ten_lines_and_the_client_five() -> None:
