@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import anyio
@@ -70,17 +73,18 @@ async def _serve(connection: Connection, name: str, **how: Any) -> None:
     from ..gateways.mcp import ToolServer
 
     client = connection.lasting_client(name)
-    lines: Any = _Lines()  # all that is done with a file here is to go through its lines
+    lines: Any = _Input()  # all that is done with a file here is to go through its lines,
+    answers: Any = _Output()  # and to write to the other
     try:
         async with until_told():
             tools = ToolServer(client, connection.url, typed=connection.typed, **how)
-            async with stdio_server(stdin=lines) as (read, write), tools.serving():
+            async with stdio_server(stdin=lines, stdout=answers) as (read, write), tools.serving():
                 await tools.server.run(read, write, tools.options)
     except* BrokenPipeError:  # the host is gone
         pass
 
 
-class _Lines:
+class _Input:
     """The lines of stdin. A thread that nobody waits for reads them: at the end the next line may never come."""
 
     def __aiter__(self) -> AsyncIterator[str]:
@@ -88,13 +92,45 @@ class _Lines:
         send, receive = anyio.create_memory_object_stream[str](0)
 
         def read() -> None:
-            with suppress(RuntimeError, anyio.BrokenResourceError), open(0, "rb", closefd=False) as stdin:
+            with (
+                suppress(RuntimeError, CancelledError, anyio.BrokenResourceError),
+                open(0, "rb", closefd=False) as stdin,
+            ):
                 for line in stdin:
                     asyncio.run_coroutine_threadsafe(send.send(_text(line)), loop).result()
                 loop.call_soon_threadsafe(send.close)
 
         threading.Thread(target=read, name="stdin", daemon=True).start()
         return receive
+
+
+class _Output:
+    """stdout. Written to by a thread that nobody waits for: a host may read no more, and want the process to end."""
+
+    def __init__(self) -> None:
+        self._ahead: SimpleQueue[tuple[bytes, Future[None]]] = SimpleQueue()
+        threading.Thread(target=self._write, name="stdout", daemon=True).start()
+
+    async def write(self, text: str) -> None:
+        written: Future[None] = Future()
+        self._ahead.put((text.encode(), written))
+        await asyncio.wrap_future(written)
+
+    async def flush(self) -> None:
+        """What was written is out already."""
+
+    def _write(self) -> None:
+        while True:
+            data, written = self._ahead.get()
+            if not written.set_running_or_notify_cancel():
+                continue
+            try:
+                while data:
+                    data = data[os.write(1, data) :]
+            except OSError as error:
+                written.set_exception(error)
+            else:
+                written.set_result(None)
 
 
 def _text(line: bytes) -> str:

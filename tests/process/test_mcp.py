@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -83,6 +85,11 @@ async def test_a_call_goes_on_when_the_coordinator_is_killed_in_the_middle(world
     assert (world.home / "runs").read_text() == "run\n", "the work was done once"
 
 
+def waiting_in(pipe: Any) -> int:
+    """Return how many bytes a pipe holds that nobody has read."""
+    return int.from_bytes(fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def lines_of(process: Running) -> Queue[str]:
     """Return where the lines of its stdout come in; an empty one is its end."""
     came: Queue[str] = Queue()
@@ -139,6 +146,18 @@ def test_a_host_that_is_gone_ends_it_in_order(world: World) -> None:
         process.popen.stdout.close()
         say(process, "ping", number=1)
         assert process.popen.wait(BOUND) == 0
+        assert process.said.read_text() == ""
+
+
+def test_a_host_that_reads_nothing_is_left_at_sigterm(world: World) -> None:
+    with running(world.home, "-m", "a2a", "mcp") as process:
+        out, into = process.popen.stdout, process.popen.stdin
+        assert out is not None and into is not None
+        say(process, "ping", number=1)
+        for number in range(2, 3_000):  # each answer is 36 bytes and more: together more than a pipe takes
+            say(process, "ping", number=number)
+        until(lambda: waiting_in(out) >= 65_000)
+        assert process.end(signal.SIGTERM) == 0
         assert process.said.read_text() == ""
 
 
