@@ -163,7 +163,7 @@ def _open_to_others(home: Path, directory: Path) -> tuple[list[str], list[str]]:
             status = path.lstat()
         except FileNotFoundError:
             continue
-        is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if path.is_dir() else 0o077))
+        is_open = bool(stat.S_IMODE(status.st_mode) & (0o022 if stat.S_ISDIR(status.st_mode) else 0o077))
         if stat.S_ISLNK(status.st_mode):
             continue
         if status.st_uid != os.getuid():

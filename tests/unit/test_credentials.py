@@ -240,7 +240,7 @@ def test_what_belongs_to_somebody_else_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(StateDirectoryError, match=f"^{token} cannot be read: Permission denied"):
         load_tokens(URL)
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(StateDirectoryError, match=f"{state_dir()} cannot be looked at: Permission denied"):
         check_state_dir()
 

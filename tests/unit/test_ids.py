@@ -6,6 +6,8 @@ import os
 import time
 import uuid
 
+import pytest
+
 from a2a.ids import new_id, new_number, new_secret, new_suffix, numbering
 
 
@@ -36,6 +38,7 @@ def test_each_numbering_has_ids_of_its_own() -> None:
     assert all(len(name) <= 64 for name in ids)
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # it may: the child takes no lock
 def test_a_forked_process_draws_other_ids() -> None:
     reading, writing = os.pipe()
     child = os.fork()

@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import ssl
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -181,14 +182,17 @@ def test_a_state_directory_of_another_user_is_told_as_that(monkeypatch: pytest.M
 
 def keep_out(monkeypatch: pytest.MonkeyPatch, closed: Path) -> None:
     """Have a directory be one that only somebody else may look into; root may look into all."""
-    real = os.stat
 
-    def stat(path: Any, **options: Any) -> os.stat_result:
-        if isinstance(path, Path) and closed in path.parents:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return real(path, **options)
+    def kept(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def look(path: Any, **options: Any) -> os.stat_result:
+            if isinstance(path, Path) and closed in path.parents:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, **options)
 
-    monkeypatch.setattr(os, "stat", stat)
+        return look
+
+    for name in ("stat", "lstat"):  # `Path` takes one or the other, from one Python to the next
+        monkeypatch.setattr(os, name, kept(getattr(os, name)))
 
 
 @pytest.mark.parametrize("closed", ["", "coordinators"])

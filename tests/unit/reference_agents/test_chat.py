@@ -297,5 +297,5 @@ def test_without_the_library_it_is_told_what_to_install() -> None:
     code = "import sys; sys.modules['httpx2'] = None; import reference_agents.chat"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND, check=False)
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last == "ModuleNotFoundError: an agent with a model needs httpx2: pip install 'a2a-coordinator[model]'"
+    told = "ModuleNotFoundError: an agent with a model needs httpx2: pip install 'a2a-coordinator[model]'"
+    assert done.stderr.splitlines()[-1].startswith(told)  # Python 3.15 guesses at other names behind it
