@@ -1,6 +1,6 @@
 # `make squad` and `make test` need Python 3.11 or later, git and make; everything else is set up by `make setup`.
 # The first interpreter that is new enough and really starts (a version manager's shim may not).
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.15 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -14,7 +14,7 @@ APPROVE ?= auto
 # take a quarter less time, as every third second of a test is spent in waiting for other processes.
 TEST_ARGS ?= -n 3 --dist worksteal
 
-.PHONY: setup node conformance test oldest long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
+.PHONY: setup node conformance test oldest newest long lint types check squad bench simulate deaths model mutants wrong-peers fuzz chaos steps \
 	contest cases clean
 
 setup: $(STAMP)
@@ -70,6 +70,18 @@ oldest: setup
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt \
 		--editable . --requirement $(OLDEST)/dev.txt
 	$(OLDEST)/bin/python -m pytest -p xdist $(TEST_ARGS) $(OLDEST_TESTS)
+
+# The same by the newest Python there is on PATH or of pyenv, where one is newer than that of the other tests.
+NEWEST        := $(VENV)/newest
+NEWEST_PYTHON ?= $(shell for p in python3.15 python3.14 python3.13 python3.12 \
+	$$(ls -d "$$PYENV_ROOT"/versions/3.1[2-9]*/bin/python 2>/dev/null | sort -rV); do \
+	$$p -c '' 2>/dev/null && echo $$p && break; done)
+NEWEST_TESTS  ?= tests/unit tests/conformance tests/process
+newest: setup
+	@if [ -z "$(NEWEST_PYTHON)" ]; then echo "no Python newer than 3.11 is here: its tests are left out"; else set -ex; \
+		$(NEWEST_PYTHON) -m venv $(NEWEST); \
+		$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
+		$(NEWEST)/bin/python -m pytest -p xdist $(TEST_ARGS) $(NEWEST_TESTS); fi
 
 # The tests that `make test` leaves out: they last long and are like those it runs.
 long: setup
