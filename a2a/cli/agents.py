@@ -75,10 +75,10 @@ def run_agent(
     as_json: bool,
     is_quiet: bool,
 ) -> None:
-    """Run the agent that a module here has, until SIGTERM or Ctrl-C.
+    """Run an agent from a Python module, until SIGTERM or Ctrl-C.
 
-    It takes nothing new then, and has a while to end what it works on; the rest is given back. Workers that die are
-    started again.
+    When told to stop it takes no new work, has --grace to finish what it has, and gives the rest back. Workers that die
+    are started again.
     """
     loaded = load_agent(spec)
     out = Output(as_json, is_quiet)
@@ -121,8 +121,9 @@ def exec_agent(
 ) -> None:
     """Make any program an agent, as in: a2a agent exec --skill upper -- tr a-z A-Z
 
-    Its stdin is the input: text as it is, anything else as JSON. Its stdout is the result: JSON where it parses, else
-    text. An exit code other than 0 is a failure with the end of its stderr; after 75 another attempt is made.
+    The program reads the input from stdin: text as it is, anything else as JSON. What it writes to stdout is the
+    result: JSON if it parses, else text. An exit code other than 0 is a failure, with the end of stderr as its reason;
+    after exit code 75 another attempt is made.
     """
     if not skill.strip():
         raise click.UsageError("--skill: expected the name of a skill, got none")
@@ -134,20 +135,20 @@ def exec_agent(
 
 @agent.command("remote")
 @click.argument("remote", metavar="URL")
-@click.option("--bearer-file", type=_FILE, help="The token that the remote agent wants to see.")
+@click.option("--bearer-file", type=_FILE, help="A file with the bearer token for the remote agent.")
 @click.option(
     "--header-file",
     "header_files",
     multiple=True,
     metavar="NAME=FILE",
-    help="A header it wants; may be given several times.",
+    help="A header to send, with its value in a file; may be given several times.",
 )
 @click.option(
     "--allow-host",
     "allowed",
     multiple=True,
     metavar="HOST",
-    help="A host beside that of the card that its requests may go to; may be given several times.",
+    help="Another host that requests may go to, beside the card's; may be given several times.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Tasks at once.")
 @click.option(
@@ -156,7 +157,7 @@ def exec_agent(
     default=300.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long it may be away, or take to answer a message, before an attempt fails.",
+    help="How long the remote may be away, or take to answer a message, before an attempt fails.",
 )
 @_NAME
 @_GRACE
@@ -177,11 +178,12 @@ def remote_agent(
 ) -> None:
     """Make an agent that speaks A2A 1.0 elsewhere an agent here, as in: a2a agent remote https://agents.example.com
 
-    URL is its address, under which its card is at /.well-known/agent-card.json, or that of a card. Its skills are those
-    of the card, which is fetched again every five minutes. JSON-RPC and HTTP+JSON are spoken, with and without streams.
+    URL is the address of the agent, with its card at /.well-known/agent-card.json below it, or the address of the card.
+    The agent's skills are those of the card, which is fetched again every five minutes. JSON-RPC and HTTP+JSON are
+    spoken, with and without streams.
 
-    A task is sent under a messageId that is the same in each attempt, and taken up where it was after any crash.
-    Tokens stand in files, which are read for each request.
+    Every attempt at a task sends the same messageId, so that the task goes on where it was after any crash. Tokens are
+    in files, which are read for each request.
     """
     require_extra("agent remote", "remote", "httpx2")
     from ..gateways.calling import Caller, card_url
@@ -292,11 +294,12 @@ async def _supervise(programs: Sequence[supervisor.Program], grace: float, out: 
     "statuses",
     type=click.Choice(["ready", "draining", "away"]),
     multiple=True,
-    help="Only those that are this; may be given several times.",
+    help="Only agents with this status; may be given several times.",
 )
 @common_options()
 def list_agents(common: Common, skill: str | None, statuses: tuple[str, ...]) -> None:
-    """Show who is known, with skills, load and the time since they were last heard; also who is away."""
+    """Show the agents that are known, those that are away too, with skills, load and the time since they were last
+    heard."""
     known = common.read(lambda client: client.find(skill))
     found = [info for info in known if not statuses or info.status in statuses]
     if common.out.as_json:
@@ -333,9 +336,9 @@ def _nobody(skill: str | None, statuses: Sequence[str]) -> str:
 @click.argument("agent_id", metavar="AGENT", type=AGENT)
 @common_options()
 def show_agent(common: Common, agent_id: str) -> None:
-    """Show one agent: its card, the tasks it holds and how far they are, and who was refused to be it.
+    """Show one agent: its card, the tasks it holds and how far they are, and who was refused under its name.
 
-    Who was refused is shown also where it has no card.
+    Refusals are shown even for a name without a card.
     """
 
     async def work(client: Client) -> None:
@@ -377,7 +380,7 @@ def show_agent(common: Common, agent_id: str) -> None:
 
 @agent.command("drain")
 @click.argument("agent_id", metavar="AGENT", type=AGENT)
-@click.option("--grace", type=Seconds(min=0), metavar="SECONDS", help="By when it gives back what it holds.")
+@click.option("--grace", type=Seconds(min=0), metavar="SECONDS", help="Give back what it still holds after this long.")
 @common_options()
 def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
     """Have an agent take nothing new; what it holds it finishes, or gives back. Needs the operator's token."""
@@ -396,13 +399,14 @@ def drain_agent(common: Common, agent_id: str, grace: float | None) -> None:
 
 @agent.command("forget")
 @click.argument("agent_id", metavar="AGENT", type=AGENT)
-@click.option("--secret", "secret_only", is_flag=True, help="Forget the secret it has lost, and nothing else.")
+@click.option("--secret", "secret_only", is_flag=True, help="Forget only its secret, because it has lost it.")
 @common_options()
 def forget_agent(common: Common, agent_id: str, secret_only: bool) -> None:
     """Forget an agent that does not come back: its card, its mail and its secret. Needs the operator's token.
 
-    Nothing may be open that it holds, delegated, claimed or is party to. With --secret all that stays as it is: whoever
-    connects under its name next is taken for it, with a secret of its own. So start it then, before another does.
+    It must not hold, have delegated, have claimed or be a party to anything that is still open. With --secret all of
+    that stays as it is, and whoever connects under its name next is taken for it and gets a new secret: start the agent
+    right away, before somebody else does.
     """
 
     async def work(client: Client) -> bool:

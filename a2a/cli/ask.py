@@ -61,8 +61,8 @@ def ask(
 ) -> int:
     """Have a squad of retrievers answer QUESTION from the documents in a folder.
 
-    `a2a ask "how long does a lease last?" --folder docs`. The answer is passages, each with its file and lines and with
-    how many of the retrievers are for it. Coordinator and agents are started where none are running.
+    `a2a ask "how long does a lease last?" --folder docs`. The answer is passages, each with its file, its lines and how
+    many of the retrievers found it. A coordinator and agents are started if none are running.
 
     Exit codes: 0 something was found, 1 nothing, 3 no coordinator, 4 timeout, 5 the task failed.
     """

@@ -71,7 +71,9 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 @click.command()
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--skill", help="Have agents of yours with this skill do the tasks, in place of an own one.")
+@click.option(
+    "--skill", help="Let your own agents with this skill do the tasks, in place of one that the command starts."
+)
 @click.option("--input", "file", type=click.File("rb"), metavar="FILE", help="The input, as of a2a delegate.")
 @click.option("--text", help="The input, a text.  [own agent: 256 bytes]")
 @click.option(

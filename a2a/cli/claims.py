@@ -104,8 +104,8 @@ def in_its_way(shown: dict[str, Any]) -> str:
 def release_claim(common: Common, fence: int) -> None:
     """Give back the claim with this fence: one of your own, or with the operator's token anybody's.
 
-    Its holder is not told: whatever guards the resource refuses it as soon as somebody with a higher fence was there.
-    Where no claim has it there is nothing to do, and that is told; exit code 0, as what was wished for is so.
+    The holder is not told: the resource's guard refuses it as soon as somebody with a higher fence was there. If no
+    claim has this fence, the command says so and exits with 0, since there is nothing left to release.
     """
 
     async def work(client: Client) -> bool:

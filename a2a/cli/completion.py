@@ -24,10 +24,10 @@ SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComple
 @click.argument("shell", type=click.Choice(list(SHELLS)), required=False)
 @click.pass_context
 def completion(ctx: click.Context, shell: str | None) -> None:
-    """Write the completion script of SHELL; of the one this user has when none is named.
+    """Write the completion script for SHELL, by default for this user's shell.
 
-    A tab completes commands and options, and from a coordinator that answers within a second what it has: tasks,
-    conflicts, contexts of tasks, claims, agents and skills, the newest hundred of each.
+    Tab completes commands and options and, from a coordinator that answers within a second, what it has: tasks,
+    conflicts, contexts, claims, agents and skills, the newest hundred of each.
 
     \b
     bash, in ~/.bashrc:                     eval "$(a2a completion bash)"

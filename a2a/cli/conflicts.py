@@ -125,7 +125,7 @@ def _state(shown: dict[str, Any]) -> str:
 @_CONFLICT
 @common_options()
 def show_conflict(common: Common, conflict_id: str) -> None:
-    """Put side by side what contradicts: who says what, what was tried and said, who was refused, how it ended."""
+    """Show a conflict's answers side by side: who says what, what was tried, who was refused, and how it ended."""
     shown = common.read(lambda client: client.conflict(conflict_id))
     if common.out.as_json:
         common.out.record(shown)
@@ -248,7 +248,7 @@ def _shown(lines: list[str], margin: str = "    ") -> list[str]:
 def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: Any) -> None:
     """Say that the results of TASKs, or what the options name, contradict each other; print the conflict.
 
-    Where a result waits for its delegator's word, nothing settles its task until that is decided.
+    A result that waits to be confirmed stays unsettled until the conflict is decided.
     """
     subjects: list[str | dict[str, Any]] = [*tasks]
     subjects += [{"context": context, "key": key, "rev": rev} for context, key, rev in said["revisions"]]
@@ -277,9 +277,9 @@ def raise_conflict(common: Common, tasks: tuple[str, ...], kind: Any, **said: An
 @_EVIDENCE
 @common_options()
 def take_position(common: Common, conflict_id: str, stance: str, evidence: Any) -> None:
-    """Say your STANCE to a conflict, in a few words, as one of its parties: whoever decides reads it.
+    """State your STANCE on a conflict in a few words, as one of its parties; whoever decides reads it.
 
-    You are a party where you delegated its task or raised it. The last stance counts, until the conflict is over.
+    You are a party if you delegated its task or raised it. Your latest stance counts, until the conflict is over.
     """
     said = _text_of(evidence)
     shown = _spoken(
@@ -297,12 +297,12 @@ def take_position(common: Common, conflict_id: str, stance: str, evidence: Any) 
 @_EVIDENCE
 @common_options()
 def appeal_conflict(common: Common, conflict_id: str, ground: Any, evidence: Any) -> None:
-    """Appeal on a GROUND against what was decided, as a party: the rungs above are tried, and what they say is final.
+    """Appeal against a decision on a GROUND, as a party: the next rungs are tried, and what they decide is final.
 
     GROUND is new_evidence, misapplied_policy, judge_not_independent or wrong_subject.
 
-    Once for a conflict, and only while its outcome waits to take effect: ten minutes where the task's effect is
-    irreversible, and else where the coordinator gives time for it. A person's word is not appealed.
+    A conflict can be appealed once, and only while its outcome waits to take effect: ten minutes if the task's effect
+    is irreversible, otherwise as long as the coordinator is set to wait. A person's decision cannot be appealed.
     """
     said = _text_of(evidence)
     shown = _spoken(common, conflict_id, lambda client: client.appeal(conflict_id, ground, said))
@@ -342,7 +342,7 @@ def _spoken(common: Common, conflict_id: str, speak: Callable[[Client], Awaitabl
 @click.option("--reason", default="", help="Why; it is kept with the conflict.")
 @common_options()
 def resolve_conflict(common: Common, conflict_id: str, choice: str, reason: str) -> None:
-    """Decide for the SUBJECT that stands, as `show` names it, or for none. Needs the operator's token."""
+    """Decide which SUBJECT stands, as `show` names it, or that none does. Needs the operator's token."""
 
     async def work(client: Client) -> dict[str, Any]:
         await client.resolve(conflict_id, None if choice == "none" else choice, reason)

@@ -122,8 +122,15 @@ class Plan:
 @click.option("--url", metavar="URL", callback=_websocket, help="Where the coordinator to try listens.")
 @click.option("--token-file", default="", metavar="FILE", help="The token; with --cmd it may name {state} and {port}.")
 @click.option("--operator-token-file", default="", metavar="FILE", help="The operator's token, in the same way.")
-@click.option("--cmd", "command", callback=_words, help="Starts what is tried; above is what {names} it may have.")
-@click.option("--restart", metavar="COMMAND", help="Has a shell kill the coordinator at --url and start it again.")
+@click.option(
+    "--cmd",
+    "command",
+    callback=_words,
+    help="The command that starts what is tried; see above for the {names} it may contain.",
+)
+@click.option(
+    "--restart", metavar="COMMAND", help="A shell command that kills the coordinator at --url and starts it again."
+)
 @click.option(
     "--listen",
     default="127.0.0.1:0",
@@ -138,11 +145,13 @@ class Plan:
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=JOBS, show_default=True, help="Cases at a time.")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object to stdout.")
-@click.option("--json-file", type=_REPORT, callback=_directory_is_there, help="And into a file.")
+@click.option("--json-file", type=_REPORT, callback=_directory_is_there, help="Write the JSON report to this file too.")
 @click.option("--junit", type=_REPORT, callback=_directory_is_there, help="The report as JUnit XML.")
-@click.option("--html", type=_REPORT, callback=_directory_is_there, help="The report as a page, complete in itself.")
+@click.option(
+    "--html", type=_REPORT, callback=_directory_is_there, help="The report as one HTML page that needs nothing else."
+)
 @click.option("--md", type=_REPORT, callback=_directory_is_there, help="The report as Markdown, to be pasted.")
-@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="A line for each case as it is known.")
+@click.option("--verbose", "-v", "is_verbose", is_flag=True, help="Print a line for each case as it finishes.")
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but the verdict and errors.")
 def run(
     names: tuple[str, ...],
@@ -159,16 +168,16 @@ def run(
     is_quiet: bool,
     **given: Any,
 ) -> None:
-    """Try cases on a coordinator, an agent or a client; all of its role where none is named.
+    """Try cases on a coordinator, an agent or a client: all of its role, unless some are named.
 
-    Whichever are tried, the frames that came in them are held against the schemas of their kinds: the case
-    WIRE-3/every_frame_fits_the_schema_of_its_kind comes with any.
+    Whichever cases are tried, the frames they receive are checked against the schemas of their kinds: the case
+    WIRE-3/every_frame_fits_the_schema_of_its_kind is always among them.
 
-    A coordinator is the one at --url, or started by --cmd, and then also killed and started again. With the operator's
-    token what the cases left open at --url is canceled at the end of the run, and their agents are forgotten, as far as
-    the coordinator lets that be in 5 seconds. Their tasks, contexts and conflicts stay in its ledger all the same: try
-    none whose ledger you want to keep. For agents and clients the suite listens and starts --cmd; without it, it says
-    where it listens, and waits. Exit code 8: it does not conform, a MUST failed.
+    A coordinator is the one at --url, or one that --cmd starts, which is then also killed and started again. With the
+    operator's token, what the cases left open at --url is cancelled at the end of the run, and their agents are
+    forgotten, as far as the coordinator allows within 5 seconds. Their tasks, contexts and conflicts stay in its ledger
+    all the same: try none whose ledger you want to keep. For agents and clients the suite listens and starts --cmd;
+    without --cmd it says where it listens, and waits. Exit code 8: it does not conform, a MUST failed.
 
     In --cmd {state} is a directory of its own, also in A2A_STATE_DIR; {port} is where a coordinator is to listen. For
     an agent or a client {url} and {token} are also in A2A_URL and A2A_TOKEN, {encoding} is json or msgpack; for a

@@ -116,8 +116,14 @@ def _list(common: Common, context_id: str, prefix: str) -> None:
     type=Number(min=0),
     help="Only if this is its revision; 0: only if nobody has written it. Decisions and guarded keys need it.",
 )
-@click.option("--decision", is_flag=True, help="Results that rely on another revision are looked at. Stays so.")
-@click.option("--guarded", is_flag=True, help="Every write has to name the revision it replaces. Stays so.")
+@click.option(
+    "--decision",
+    is_flag=True,
+    help="Mark the key as a decision, for good: results that rely on another revision of it are questioned.",
+)
+@click.option(
+    "--guarded", is_flag=True, help="Guard the key, for good: every write has to name the revision it replaces."
+)
 @click.option("--reason", default="", help="For people to read in the history.")
 @common_options()
 def put_value(
@@ -125,7 +131,7 @@ def put_value(
 ) -> None:
     """Set KEY to VALUE, JSON where it parses, else text; print its new revision.
 
-    Exit code 6: the key has another revision than --if-rev says; what is there is told.
+    Exit code 6: the key is at another revision than --if-rev says; the current one is shown.
     """
     if delete is (value is not None) or (delete and (options["decision"] or options["guarded"])):
         raise click.UsageError("give a VALUE, or --delete alone")
@@ -161,7 +167,7 @@ def _lost(common: Common, conflict: Conflict) -> Failure:
 @_KEY
 @common_options()
 def show_history(common: Common, context_id: str, key: str) -> None:
-    """Show the revisions of KEY, the oldest first. Of old ones only who wrote them, when and why is kept."""
+    """Show the revisions of KEY, the oldest first. For old ones only the author, time and reason are kept."""
     found = common.read(lambda client: client.context(context_id).history(key))
     if common.out.as_json:
         for value in found:

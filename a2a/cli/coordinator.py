@@ -60,11 +60,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @coordinator.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where; port 0 takes a free one.  [default: 127.0.0.1:7420]")
 @click.option("--db", type=_FILE, help="The ledger's file.  [default: in the state directory]")
-@click.option("-c", "--config", type=_FILE, metavar="a2a.toml", help="Settings; the options here come before them.")
+@click.option(
+    "-c", "--config", type=_FILE, metavar="a2a.toml", help="Settings; options on the command line take precedence."
+)
 @click.option("--namespace", help="What task ids begin with.  [default: main]")
 @click.option("--token-file", type=_FILE, help="The token to ask for, in place of one drawn at the first start.")
 @click.option(
-    "--tls-cert", type=_FILE, help="Certificate chain (PEM), to listen beyond this machine; a renewed one is found."
+    "--tls-cert", type=_FILE, help="Certificate chain (PEM), to listen beyond this machine; a renewed one is picked up."
 )
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
 @click.option("--linger", type=float, metavar="SECONDS", help="How long a settled task stays in memory.  [default: 60]")
@@ -86,12 +88,12 @@ def run(
 ) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C.
 
-    Agents and commands of this user on this machine find its tokens in the state directory, which A2A_STATE_DIR names.
-    Exit code 70: the ledger could not be written; start it again, and everybody goes on where they were. Or it is an
-    older copy, and an agent works on what came after it.
+    Agents and commands of the same user on this machine find its tokens in the state directory (A2A_STATE_DIR). Exit
+    code 70: the ledger could not be written, and after another start everybody goes on where they were; or the ledger
+    is an older copy, and an agent works on what came after it.
 
-    Settings stand in the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and [retention] of
-    the file at --config, durations in seconds. A key that is not known is refused, with those that are.
+    The file at --config has the sections [coordinator], [durations], [skills.NAME], [limits], [conflicts] and
+    [retention], with durations in seconds. An unknown key is refused, with a list of the known ones.
     """
     if db is not None and not db.name:
         raise click.UsageError("--db: expected the name of a file, got none")
@@ -144,10 +146,10 @@ def _amount(what: str, of: dict[str, Any]) -> tuple[str, str, str, str]:
 @click.argument("to", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def backup(ledger: Path, to: Path, as_json: bool) -> None:
-    """Copy LEDGER as it is now to the file TO, and its large payloads to TO.blobs, also while its coordinator runs.
+    """Copy LEDGER as it is now to the file TO, and its large payloads to TO.blobs, even while its coordinator runs.
 
-    Nothing of a ledger may be at TO yet. The copy is a ledger itself: `a2a replay TO --verify` proves it. To go back to
-    it, stop the coordinator, move LEDGER and all that begins with its name away, and put both in its place.
+    TO must not hold a ledger yet. The copy is a ledger itself: `a2a replay TO --verify` proves it. To restore it, stop
+    the coordinator, move LEDGER and every file whose name begins with its name away, and put both in its place.
     """
     if not to.name:
         raise click.UsageError("TO: expected the name of a file, got none")

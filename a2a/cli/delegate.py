@@ -39,7 +39,7 @@ LOOK_AGAIN = 1.0
     "file",
     type=click.File("rb"),
     metavar="FILE",
-    help="The input: JSON, else text; JSON in *.json. - is stdin.",
+    help="A file with the input, JSON if it parses (*.json: always), else text; - is stdin.",
 )
 @click.option("--text", help="The input, a text.")
 @click.option("--key", help="The same key is the same task, now and after any restart.")
@@ -49,23 +49,32 @@ LOOK_AGAIN = 1.0
     "context_id",
     metavar="CONTEXT",
     type=CONTEXT,
-    help="What it shares with other tasks: see a2a context.",
+    help="The context it shares with other tasks; see `a2a context`.",
 )
 @click.option("--timers", multiple=True, metavar="NAME=MS", help=f"Durations: {', '.join(TIMERS)}.")
 @click.option("--budget", multiple=True, metavar="KIND=NUMBER", help=f"What it may use: {', '.join(BUDGETS)}.")
 @click.option("--resource", "resources", multiple=True, metavar="NAME", help="Claim this name for each attempt.")
-@click.option("--copies", type=click.IntRange(1, 32), default=1, help="Have so many agents do it, for one result.")
-@click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide between copies.")
-@click.option("--resolve", metavar="RUNG,...", help="Who decides between copies: majority,judge:SKILL,human,abort.")
-@click.option("--resolve-cost", type=Number(min=0), metavar="MICRO", help="What they may cost; or judge:SKILL=MICRO.")
-@click.option("--compare", metavar="COMPARATOR", help="When copies are equal: numeric(0.01), agent:SKILL, ...")
+@click.option("--copies", type=click.IntRange(1, 32), default=1, help="Give it to this many agents, for one result.")
+@click.option("--agree", type=click.IntRange(1, 32), help="How many equal answers decide.")
+@click.option(
+    "--resolve",
+    metavar="RUNG,...",
+    help="How differing answers are settled, in turn: majority,judge:SKILL,human,abort.",
+)
+@click.option(
+    "--resolve-cost",
+    type=Number(min=0),
+    metavar="MICRO",
+    help="The most that settling them may cost; for one rung: judge:SKILL=MICRO.",
+)
+@click.option("--compare", metavar="COMPARATOR", help="When answers count as equal: numeric(0.01), agent:SKILL, ...")
 @click.option(
     "--effect",
     type=click.Choice(["pure", "idempotent", "irreversible"]),
-    help="What it does to the world; what is irreversible leaves time to appeal.",
+    help="What it does to the outside world; decisions about an irreversible one can be appealed.",
 )
-@click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="It ends by then.")
-@click.option("--attempts", type=click.IntRange(1, 1000), help="Attempts that may fail before the task has.")
+@click.option("--deadline", type=Seconds(min=0, min_open=True), metavar="SECONDS", help="The task ends by then.")
+@click.option("--attempts", type=click.IntRange(1, 1000), help="How many attempts may fail before the task fails.")
 @click.option(
     "--acceptance",
     type=click.Choice(["auto", "delegator", "human"]),
@@ -91,10 +100,11 @@ def delegate(
 ) -> None:
     """Delegate a task and print its result: text as it is, anything else as JSON.
 
-    Values are JSON where they parse, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr.
-    Exit code 5: the task failed or was cancelled, 6: the result relies on decisions that have moved, or a conflict went
-    against it, and it waits to be confirmed or rejected, 7: the agent would not do it, or its result was rejected for
-    good. Ctrl-C leaves the task to go on.
+    A VALUE is JSON if it parses, else text: `a2a delegate resize width=300 mode=fit`. Progress goes to stderr. Ctrl-C
+    leaves the task running.
+
+    Exit codes: 5 the task failed or was cancelled; 6 the result relies on decisions that have moved, or lost a
+    conflict, and waits to be confirmed or rejected; 7 the agent refused the task, or its result was rejected for good.
     """
     told = options["agree"] or resolve is not None or compare or options["resolve_cost"] is not None
     if options["copies"] == 1 and told:

@@ -37,14 +37,18 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Where; port 0 takes a free one.",
 )
 @click.option("--public-url", metavar="URL", help="Where clients reach it, for the card.  [default: where it listens]")
-@click.option("--bearer-file", type=_FILE, help="The token callers show, in place of one drawn at the first start.")
+@click.option(
+    "--bearer-file",
+    type=_FILE,
+    help="A file with the token that callers show, in place of one made at the first start.",
+)
 @click.option("--name", default="gateway", show_default=True, help="Whom the coordinator knows all callers as.")
 @click.option(
     "--caller",
     "callers",
     multiple=True,
     metavar="NAME",
-    help="A caller with a token and tasks of its own, known as the gateway's name/NAME; any number of them.",
+    help="A caller with a token and tasks of its own, known as GATEWAY/NAME; may be given several times.",
 )
 @click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM); needed to listen beyond this machine.")
 @click.option("--tls-key", type=_FILE, help="Its private key; a pass phrase is asked for at a terminal.")
@@ -71,14 +75,14 @@ def gateway(
 ) -> None:
     """Let any client of A2A 1.0 use the agents here, over HTTP, until SIGTERM or Ctrl-C.
 
-    It speaks A2A's JSON-RPC and HTTP+JSON, and shows its card at /.well-known/agent-card.json to everybody who reaches
-    it. All else asks for the token, as `Authorization: Bearer TOKEN`, which is kept in the state directory.
+    It speaks A2A's JSON-RPC and HTTP+JSON. Everybody who reaches it may read its card, at /.well-known/agent-card.json;
+    all else needs the token, as `Authorization: Bearer TOKEN`, which is kept in the state directory.
 
-    All callers are one to the coordinator: each may answer and cancel the tasks of all. Those that --caller names have
-    a token and a name each, and answer and cancel their own; looking at tasks is for everybody who is let in. A message
-    that is sent again under the same `messageId` is the same task, also by another gateway of the same --name.
+    To the coordinator all callers are one: each may answer and cancel everybody's tasks. Callers that --caller names
+    have a token and a name of their own, and answer and cancel only their own tasks; everybody who is let in may look
+    at all tasks. The same `messageId` is the same task, also through another gateway with the same --name.
 
-    The coordinator may start later, and may restart: what it has not answered is asked again for ten seconds.
+    The coordinator may start later, and may restart: requests are retried for ten seconds.
     """
     require_extra("gateway", "gateway", "starlette", "uvicorn")
     if callers and bearer_file is not None:

@@ -29,22 +29,22 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "agent": (".agents", "agent", "Run agents, make any program one, see who is there."),
     "delegate": (".delegate", "delegate", "Have a task done, and print its result."),
     "task": (".tasks", "task", "Look at tasks; confirm, reject or cancel them."),
-    "answer": (".tasks", "answer", "Answer what a task asks."),
-    "claim": (".claims", "claim", "See who has and who waits for which resources."),
-    "conflict": (".conflicts", "conflict", "Look at what contradicts what, and decide it."),
+    "answer": (".tasks", "answer", "Answer a task's question."),
+    "claim": (".claims", "claim", "See who holds which resources, and who waits for them."),
+    "conflict": (".conflicts", "conflict", "Look at answers that contradict each other, and decide."),
     "context": (".context", "context", "Read, write and watch what the tasks of a context share."),
     "gateway": (".gateway", "gateway", "Let any client of A2A use the agents here, over HTTP."),
-    "mcp": (".mcp", "mcp", "Let a host of MCP, as an editor, use the agents here as tools."),
+    "mcp": (".mcp", "mcp", "Let an MCP host, such as an editor, use the agents here as tools."),
     "tap": (".tap", "tap", "See every frame between a coordinator and its peers."),
     "replay": (".replay", "replay", "Read a ledger record by record, or prove that it adds up."),
     "run": (".run", "run", "Have the maintenance squad work on a repository."),
-    "ask": (".ask", "ask", "Have a squad answer a question over a folder of documents."),
+    "ask": (".ask", "ask", "Have a squad answer a question from a folder of documents."),
     "squad": (".squad", "squad", "Start and stop the agents of a squad."),
     "schema": (".schema", "schema", "Write the protocol's JSON Schemas."),
     "conformance": (".conformance", "conformance", "Try any implementation of the protocol on its specification."),
     "bench": (".bench", "bench", "Measure how many tasks a coordinator carries, and how long one takes."),
     "doctor": (".doctor", "doctor", "Find out what is wrong with this installation."),
-    "completion": (".completion", "completion", "Write the script that has a shell complete commands."),
+    "completion": (".completion", "completion", "Write the script for shell completion."),
 }
 """Name to module, attribute and short help, in the order of the help page."""
 
@@ -95,8 +95,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, is_wanted: bool) -> No
 def cli() -> None:
     """Agents as separate processes: they discover each other, delegate tasks and acknowledge results.
 
-    `a2a dev` starts a coordinator to play with, `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame
-    of a command, `a2a tap` those of all peers.
+    `a2a dev` starts a coordinator to play with, and `a2a COMMAND --help` tells more. A2A_LOG=DEBUG shows every frame of
+    one command, `a2a tap` those of all peers.
     """
 
 

@@ -35,7 +35,7 @@ _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{
     multiple=True,
     metavar="SKILL",
     type=SKILL,
-    help="Only this one; for each that is to be a tool.",
+    help="Offer only this skill; may be given several times.",
 )
 @click.option(
     "--wait",
@@ -43,7 +43,7 @@ _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{
     default=50.0,
     show_default=True,
     metavar="SECONDS",
-    help="When a call is answered although its task still works: hosts give up after a minute.",
+    help="Answer a call after this long even if its task still works: hosts give up after a minute.",
 )
 @click.option(
     "--acceptance",
@@ -56,12 +56,12 @@ _ESCAPES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{
 def mcp(connection: Connection, name: str, **how: Any) -> None:
     """Have a host of the Model Context Protocol use the agents here as tools, over stdin and stdout.
 
-    The host starts it, and ends it by SIGTERM or with its stdin. Each skill of an agent that is there is a tool; a call
-    delegates a task, and waits for it. Tasks that are under way then go on: `a2a task ls` has them. One whose call
-    the host cancels is cancelled.
+    The host starts it, and ends it by SIGTERM or by closing its stdin. Each skill of a connected agent is a tool. A
+    call delegates a task and waits for it; cancelling the call cancels the task. Tasks that are still working when the
+    host ends go on: see `a2a task ls`.
 
-    Two more tools take up a task that works for longer than --wait, and answer what one asks. The coordinator may
-    start later, and may restart.
+    Two more tools go on waiting for a task that takes longer than --wait, and answer a task's question. The coordinator
+    may start later, and may restart.
     """
     require_extra("mcp", "mcp", "mcp")
     run_loop(lambda: _serve(connection, name, **how))

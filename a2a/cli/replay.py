@@ -174,13 +174,13 @@ def _compare_snapshot(reader: LedgerReader, lsn: int, body: bytes, verdict: Verd
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--verify", "is_verify", is_flag=True, help="Run every decision again and compare, instead of printing.")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Print the records behind this one only.")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Print only the records after this one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 def replay(file: Path, is_verify: bool, after: int, as_json: bool) -> None:
-    """Read a ledger's FILE, one line a record; also while its coordinator runs. Nothing is changed.
+    """Print the records of a ledger's FILE, one per line, even while its coordinator runs. Nothing is changed.
 
-    With --verify: decide everything again on the recorded inputs, compare the records, the hashes of memory that were
-    recorded at stops, and the snapshot; exit code 1 and the first record that differs where they do not add up.
+    With --verify: decide everything again from the recorded inputs, and compare the records, the hashes of memory that
+    were recorded at stops, and the snapshot. If they differ, the first record that does is named, with exit code 1.
     """
     out = Output(as_json, False)
     try:

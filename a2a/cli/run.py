@@ -74,15 +74,17 @@ _FOLDER = click.Path(path_type=Path)
     "--answer-within",
     type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
-    help="How long a question waits for a person, where one is asked; then the run ends.  [default: a day]",
+    help="How long a question waits for a person before the run ends.  [default: a day]",
 )
 @click.option("--branch", default="", help="The branch to make.  [default: a name of its own]")
-@click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; the same folder goes on with it.")
+@click.option("--out", type=_FOLDER, metavar="DIR", help="The folder of the run; name it again to go on with that run.")
 @click.option(
     "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
 )
 @click.option("--keep", is_flag=True, help="Leave coordinator and agents running.")
-@click.option("--allow-unsandboxed", is_flag=True, help="Run tests also where no sandbox works: with all you may do.")
+@click.option(
+    "--allow-unsandboxed", is_flag=True, help="Run tests even if no sandbox works, with everything you may do."
+)
 @click.option("--squad", "squad_name", default="maintenance", show_default=True, metavar="NAME", help="Another squad.")
 @common_options(timeout=None)
 def run(
@@ -99,15 +101,15 @@ def run(
     allow_unsandboxed: bool,
     squad_name: str,
 ) -> int:
-    """Have a squad of agents carry out REQUEST on a repository, and commit what holds on a branch of its own.
+    """Have a squad of agents carry out REQUEST on a repository, and commit what passes to a branch of its own.
 
-    `a2a run "modernise to py311, keep the tests green" --repo PATH`. Coordinator and agents are started where none are
-    running. Nothing is pushed, and no checkout is touched. The same command again goes on where a killed one was, and
-    begins anew after `a2a task cancel`. Runs on one repository come one after the other, each from what is checked out
-    when its turn comes. Where no terminal is there to ask at, a question says how to answer it from elsewhere.
+    `a2a run "modernise to py311, keep the tests green" --repo PATH`. A coordinator and agents are started if none are
+    running. Nothing is pushed, and no checkout is touched. If a run was killed, the same command goes on where it was;
+    after `a2a task cancel` it begins anew. Runs on one repository take turns, each from what is checked out when its
+    turn comes. Without a terminal, a question says how to answer it from elsewhere.
 
-    Exit codes: 0 done, 1 no evidence or nobody to decide on, 2 this request or repository cannot be worked on, 3 no
-    coordinator or no package index, 4 timeout, also of a question, 5 the task failed, 7 rejected by you or refused by
+    Exit codes: 0 done; 1 no evidence, or nobody to decide on it; 2 this request or repository cannot be worked on; 3 no
+    coordinator, or no package index; 4 timeout, also of a question; 5 the task failed; 7 rejected by you, or refused by
     safety.
     """
     if (repo is None) == (sdist is None):

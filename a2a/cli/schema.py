@@ -23,7 +23,9 @@ def schema() -> None:
 
 @schema.command()
 @click.option("--dir", "directory", type=click.Path(file_okay=False, path_type=Path), help="Write a file for each.")
-@click.option("--check", is_flag=True, help="Write nothing; fail where a file in --dir is not as it would be.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; fail if a file in --dir differs from what would be written."
+)
 @click.option("--records", "is_records", is_flag=True, help="The schemas of the ledger's records, not of frames.")
 @click.option("--quiet", "-q", "is_quiet", is_flag=True, help="Nothing but errors.")
 def export(directory: Path | None, check: bool, is_records: bool, is_quiet: bool) -> None:

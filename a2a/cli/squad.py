@@ -33,7 +33,7 @@ DETACHED_LOG = "supervisor.log"
 
 @click.group(cls=Group)
 def squad() -> None:
-    """Keep the agents of a squad running, each a process of its own; with a coordinator where none is running.
+    """Keep the agents of a squad running, each a process of its own, with a coordinator if none is running.
 
     NAME is `maintenance` or `desk`, or a module with a description of a squad (`SQUAD`).
     """
@@ -56,9 +56,9 @@ def chosen_url(connection: Connection) -> str | None:
     "--db", type=click.Path(dir_okay=False, path_type=Path), help="The ledger, where a coordinator is started."
 )
 @click.option(
-    "--with", "added", multiple=True, metavar="AGENT", help="Add an agent of the squad that is not started by itself."
+    "--with", "added", multiple=True, metavar="AGENT", help="Add an agent of the squad that is not started by default."
 )
-@click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are there, and leave them running.")
+@click.option("--detach", "-d", "is_detached", is_flag=True, help="Return when all are ready, and leave them running.")
 @click.option(
     "--ready-json",
     "--json",
@@ -79,7 +79,7 @@ def up(
 ) -> None:
     """Start a squad and keep it running until Ctrl-C, SIGTERM or `a2a squad down`.
 
-    An agent that dies is started again, and so is the coordinator, with the same ledger and port.
+    Agents that die are started again, and so is the coordinator, with the same ledger and port.
     """
     out = Output(ready_json, is_quiet)
     definition, url = load(name).including(added), chosen_url(connection)
@@ -202,7 +202,7 @@ def ls(name: str | None, as_json: bool) -> None:
 @_QUIET
 @connection_options
 def down(connection: Connection, name: str, timeout: float, as_json: bool, is_quiet: bool) -> None:
-    """End a squad, with the coordinator it started. What was under way goes on when it is up again."""
+    """Stop a squad and the coordinator it started. Work under way goes on when the squad is up again."""
     out, url = Output(as_json, is_quiet), chosen_url(connection)
     definition = load(name)
     states = [state for state in known(definition.name) if url is None or state["url"] == url]

@@ -37,9 +37,9 @@ _SHOWN_MAX = 400
 def tap(connection: Connection, as_json: bool, is_quiet: bool, port: int, is_full: bool, **wanted: Any) -> None:
     """Show every frame that agents and clients exchange with a coordinator, until Ctrl-C.
 
-    It listens on this machine, and passes on what comes to the coordinator at --url, and back, unchanged: have a peer
-    connect here instead (A2A_URL, --url). Your own commands and agents are known here as they are there; tokens and
-    secrets are not shown.
+    It listens on this machine and passes everything on to the coordinator at --url and back, unchanged: let a peer
+    connect here instead (A2A_URL, --url). Your own commands and agents need no other token here; tokens and secrets are
+    not shown.
     """
     run_loop(lambda: _serve(connection.url, port, Output(as_json, is_quiet), is_full, **wanted))
 

@@ -59,7 +59,7 @@ def _known_state(ctx: click.Context, parameter: click.Parameter, named: str | No
 @click.option("--state", callback=_known_state, help=f"Only these: {', '.join(TaskState)}.")
 @click.option("--skill", type=SKILL, help="Only tasks for this skill.")
 @click.option("--parent", metavar="TASK", type=TASK, help="Only sub-tasks of this one.")
-@click.option("--dead", is_flag=True, help="Only those given up after several agents had lost them.")
+@click.option("--dead", is_flag=True, help="Only those given up after several agents were lost with them.")
 @click.option("--before", metavar="TASK", type=TASK, help="Only those that come behind this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @common_options()
@@ -114,7 +114,7 @@ def list_tasks(
 def show_task(common: Common, task_id: str) -> None:
     """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what.
 
-    Of a queued task it tells what it waits for.
+    For a queued task it also tells what the task waits for.
     """
 
     async def work(client: Client) -> None:
@@ -344,9 +344,9 @@ async def _draw(client: Client, shown: dict[str, Any], now: str, first: str, res
 def show_result(common: Common, task_id: str, wait: bool) -> None:
     """Print a task's result: text as it is, anything else as JSON.
 
-    Exit code 1: there is none yet, 5: the task failed or was cancelled, 6: the result relies on decisions that have
-    moved, or a conflict went against it, and it waits to be confirmed or rejected, 7: the agent would not do it, or its
-    result was rejected for good.
+    Exit codes: 1 there is no result yet; 5 the task failed or was cancelled; 6 the result relies on decisions that have
+    moved, or lost a conflict, and waits to be confirmed or rejected; 7 the agent refused the task, or its result was
+    rejected for good.
     """
 
     async def work(client: Client) -> None:
@@ -409,9 +409,9 @@ def confirm_task(common: Common, task_id: str) -> None:
 @click.option("--reason", default="", help="A short word for programs.")
 @common_options()
 def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason: str) -> None:
-    """Reject the result that a task has now; another revision follows, which sees the FEEDBACK.
+    """Reject the current result of a task; the next revision sees the FEEDBACK.
 
-    With --final none does, and FEEDBACK is the reason.
+    With --final there is no next revision, and FEEDBACK is the reason.
     """
     checked(feedback, "FEEDBACK")
     if final and feedback:
@@ -434,7 +434,7 @@ def reject_task(common: Common, task_id: str, feedback: str, final: bool, reason
 )
 @common_options()
 def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop", "kill", "skip"]) -> None:
-    """Ask for a task to end, with everything delegated below it."""
+    """Cancel a task and everything delegated below it."""
     came_of_it = common.run(lambda client: client.cancel(task_id, reason, mode=mode))
     _done(common, task_id, "canceled" if came_of_it == "canceled" else "canceling")
 
@@ -446,7 +446,7 @@ def cancel_task(common: Common, task_id: str, reason: str, mode: Literal["coop",
 @click.option("--key", help="The same key is the same word, however often it is said.")
 @common_options()
 def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: str | None) -> None:
-    """Say a WORD to the work under way: JSON where it parses, else text."""
+    """Send a WORD to the agent at work: JSON if it parses, else text."""
     value = parse_value(word, "WORD", common.out.note)
     common.run(lambda client: client.steer(task_id, value, key, interrupt=interrupt))
     _done(common, task_id, "interrupted" if interrupt else "steered")
@@ -456,7 +456,7 @@ def steer_task(common: Common, task_id: str, word: str, interrupt: bool, key: st
 @_TASK
 @common_options()
 def redrive_task(common: Common, task_id: str) -> None:
-    """Have an ended task tried again: a new task with the same skill and input, whose id is printed."""
+    """Try an ended task again: a new task with the same skill and input, whose id is printed."""
 
     async def work(client: Client) -> str:
         shown = await client.get(task_id)
@@ -485,10 +485,10 @@ def _done(common: Common, task_id: str, what: str) -> None:
 @click.option("--ask", "number", type=click.IntRange(min=0), help="Which question; the oldest open one by default.")
 @common_options(timeout=None)
 def answer(common: Common, task_id: str, value: str | None, number: int | None) -> None:
-    """Answer what a task asks: with VALUE, JSON where it parses, else text; without one, at the terminal.
+    """Answer a task's question with VALUE: JSON if it parses, else text. Without VALUE, answer at the terminal.
 
-    Where there are options, VALUE is one of them or its number; of one such as
-    `reject: FEEDBACK` the last word is yours.
+    If the question has options, VALUE is one of them or its number; for one such as
+    `reject: FEEDBACK` you choose the last word.
     """
 
     async def work(client: Client) -> int:
