@@ -23,6 +23,7 @@ from ..hosting import address_of, bind, parse_address
 from . import DEFAULT_PORT
 from .app import application
 from .carrier import OPEN_MAX, Carrier
+from .patience import PatientProtocol
 
 __all__ = ["Gateway", "gateway"]
 
@@ -98,7 +99,7 @@ async def gateway(
         app = application([(tokens[caller][0], carrier) for caller, carrier in carriers.items()], url=shown)
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=PatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
