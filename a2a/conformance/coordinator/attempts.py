@@ -391,12 +391,14 @@ async def a_result_that_has_not_seen_the_word_waits(under: Coordinator) -> None:
 
 @coordinator("HAND-1", also=("WATCH-4",))
 async def a_task_is_handed_on_under_its_id(under: Coordinator) -> None:
-    """The agent named gets the task with the note in its dossier; the fence of the other one is spent."""
+    """The agent named gets it, be others idle, with the note in its dossier; the fence of the other one is spent."""
     client, worker, offer = await begun(under, timers=LONG)
     skill = str(offer.body["spec"]["skill"])
+    wanted = await under.peer(skills=(skill,))
+    busy = await client.delegate(skill, "busy", spec={"requires": {"agent": wanted.name}}, timers=LONG)
+    await wanted.offered(busy.task)
     for _ in range(2):
         await under.peer(skills=(skill,))
-    wanted = await under.peer(skills=(skill,))
     await ok(worker, "task.handoff", to=wanted.name, payload=parts("mind the gap"), **at(offer))
     again = await wanted.offered(offer.task, attempt=2)
     attempts = (again.body.get("dossier") or {}).get("attempts") or [{}]
