@@ -23,7 +23,7 @@ from .claim import Claim, Mode, Name
 from .content import parts_payload, read_word
 from .delegator import AgentInfo, TaskEvent, TaskHandle, expect
 from .engine.work import NOTE_MAX, Attempt, effect_key
-from .errors import Conflict, HandedOff, LeaseLapsed
+from .errors import Conflict, FencedOff, HandedOff, LeaseLapsed
 from .given import mapped, milliseconds_if_any, require_kind, several, text
 from .protocol.canonical import NUMBER_MAX
 from .protocol.messages import ContextValue as ValueOnTheWire
@@ -449,6 +449,10 @@ class TaskContext:
     async def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
         """Say that things contradict each other: as `Client.raise_conflict`."""
         return await self._runner.on_link(self._runner.raise_conflict(kind, *subjects, **said))
+
+    async def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
+        """Say that a guarded resource has turned a late writer away: as `Client.raise_fenced_off`."""
+        return await self._runner.on_link(self._runner.raise_fenced_off(resource, refused))
 
     async def watch(self, task: str) -> AsyncIterator[TaskEvent]:
         """Yield what happens to any task until it has ended: as `Client.watch`."""

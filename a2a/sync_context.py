@@ -18,6 +18,7 @@ import anyio.from_thread
 from .claim import Name
 from .context import ChildTask, TaskClaim, TaskContext
 from .delegator import AgentInfo, TaskEvent
+from .errors import FencedOff
 from .reader import Kind
 from .shared_context import SyncSharedContext, each
 
@@ -138,6 +139,10 @@ class SyncTaskContext:
     def raise_conflict(self, kind: Kind, *subjects: str | Mapping[str, Any], **said: Any) -> str:
         """As `TaskContext.raise_conflict`."""
         return _run(lambda: self._context.raise_conflict(kind, *subjects, **said))
+
+    def raise_fenced_off(self, resource: str, refused: FencedOff) -> str:
+        """As `TaskContext.raise_fenced_off`."""
+        return _run(self._context.raise_fenced_off, resource, refused)
 
     def find(self, skill: str | None = None, **wanted: Any) -> list[AgentInfo]:
         """As `TaskContext.find`."""

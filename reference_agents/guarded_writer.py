@@ -2,7 +2,8 @@
 
 It claims the file, shows the claim's fence to the guard of the file, and writes. A process that stood still past its
 lease knows nothing of the attempt after it and writes as if nothing had happened; the guard has seen a higher fence by
-then and turns it away. `python -m reference_agents.guarded_writer --name NAME`, several times.
+then and turns it away, and that is recorded as a conflict. `python -m reference_agents.guarded_writer --name NAME`,
+several times.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
-from a2a import Agent, FencedOff, FileGuard, SyncTaskContext
+from a2a import Agent, FencedOff, FileGuard, SyncTaskContext, reporting
 
 agent = Agent("writer", version="1.0")
 
@@ -18,8 +19,8 @@ agent = Agent("writer", version="1.0")
 @agent.skill(tags=["text"])
 def write_report(path: str, text: str, task: SyncTaskContext, seconds: float = 0.0) -> int:
     """Write a text into a file, after some seconds of work on it, and return which attempt that was."""
-    guard = FileGuard(path)
-    with task.claim(f"files/{path.strip('/')}", wait=60) as claim:
+    guard, name = FileGuard(path), f"files/{path.strip('/')}"
+    with task.claim(name, wait=60) as claim, reporting(lambda refused: task.raise_fenced_off(name, refused)):
         guard.touch(claim.fence)  # from now on nobody with an older claim gets in
         task.progress(note="has the file")
         time.sleep(seconds)  # the work; whoever is stopped here goes on here

@@ -65,6 +65,10 @@ async def test_a_zombie_writer_is_turned_away(tmp_path: Path, monkeypatch: pytes
             refused = await written(zombie.log, "turned away")
             assert f"refuses {first}" in refused
             assert report.read_text() == shown
+            async with asyncio.timeout(BOUND), a2a.connect(url) as client:
+                while not (conflicts := await client.conflicts(kind="resource")):  # noqa: ASYNC110 - it follows
+                    await asyncio.sleep(0.02)
+                assert conflicts[0]["object"] == f"resource:files/{str(report).strip('/')}"
             await zombie.end()
             await heir.end()
         await coordinator.end()

@@ -277,6 +277,14 @@ async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
         return task.raise_conflict("result", *tasks)
 
     @agent.skill
+    async def tell(fence: int, task: TaskContext) -> str:
+        return await task.raise_fenced_off("repo", FencedOff("a file", fence, 7))
+
+    @agent.skill
+    def tell_again(fence: int, task: SyncTaskContext) -> str:
+        return task.raise_fenced_off("repo", FencedOff("a file", fence, 7))
+
+    @agent.skill
     async def say(number: int) -> int:
         return number
 
@@ -301,6 +309,8 @@ async def test_a_handler_and_a_client_say_what_contradicts_what() -> None:
             late = await client.raise_fenced_off("repo", FencedOff("a file", 3, 7))
             [fences] = await client.conflicts(kind="resource", about="resource:repo")
             assert (fences["conflict"], fences["resolution"]["ref"]) == (late, "fence-1")
+            for skill in ("tell", "tell_again"):  # a handler's word is of the same: the same words are the same one
+                assert await client.call(skill, {"fence": 3}) == late
     assert {subject["value"] for subject in shown["subjects"]} == {1, 2}
     assert shown["raises"] == [
         {"agent": "reviewer", "claim": "not both", "lsn": shown["openedLsn"], "value": {"line": 3}}
