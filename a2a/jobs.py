@@ -64,10 +64,10 @@ class Workbench:
     async def _run(self) -> None:
         while True:
             job = await self._jobs.get()
-            self._is_at_work = True
+            self._is_at_work, level = True, logging.WARNING
             try:
                 async with asyncio.timeout(self._budget):
-                    answer = await self._ask(job)
+                    answer, level = await self._ask(job), logging.INFO  # that it cannot be told is an answer
             except TimeoutError:
                 answer = Answer(-1, f"it took longer than {self._budget:g} s")
                 await self._kill()
@@ -75,7 +75,7 @@ class Workbench:
                 answer = Answer(-1, f"it failed: {error}")
                 await self._kill()
             if answer.number < 0:
-                log.warning("%s: %s", name_of(job), answer.why)
+                log.log(level, "%s: %s", name_of(job), answer.why)
             self._is_at_work = False
             self._done(job, answer)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import ErrorCode
+from ..protocol.canonical import canonical
 from ..protocol.messages import Checkpoint as CheckpointLeft
 from ..protocol.messages import Dossier, Ok, PriorAttempt, TaskCheckpoint, TaskHandoff
 from ..protocol.states import TaskState
@@ -78,9 +79,11 @@ def on_task_handoff(world: World, sender: Connection, message: TaskHandoff, now:
     never = {agent, *ledger.barred(task)}
     others = (other for other in ledger.by_skill.get(task.spec["skill"], {}).values() if other.id not in never)
     if not any(serves(other.skills[task.spec["skill"]], other, *wanted) for other in others):
+        asked = " and ".join(canonical(part).decode() for part in wanted if part) or "nothing more"
         return refuse(
             ErrorCode.NO_CAPABLE_AGENT,
-            f"no other agent known has skill {task.spec['skill']} and is what task {task.id} and its holder ask for",
+            f"no other agent known has skill {task.spec['skill']} and is what task {task.id} and its holder ask for:"
+            f" {asked:.300}",
         )
     record = HandedOff(
         now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 
 from a2a.engine.conflicts.bench import Answer, Job
 from a2a.engine.conflicts.comparators import Compare
@@ -58,7 +59,8 @@ async def test_jobs_are_answered_in_order_by_one_worker() -> None:
     assert [(member, number) for member, number, _ in answers.given] == [("m1", 0), ("m2", 2), ("m3", 2)]
 
 
-async def test_what_is_merged_comes_back_whole() -> None:
+async def test_what_is_merged_comes_back_whole(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "a2a.jobs")
     answers = Answers()
     bench = Workbench(answers.take)
     with anyio.fail_after(BOUND):
@@ -68,9 +70,12 @@ async def test_what_is_merged_comes_back_whole() -> None:
         await bench.aclose()
     assert [given[:2] for given in answers.given] == [("k1", 0), ("k2", -1)]
     assert answers.values == ['{"a":2,"b":"\u00fc\\n"}'.encode(), None]
+    assert [record.levelname for record in caplog.records] == ["INFO"], "that two do not merge is an answer"
 
 
-async def test_a_job_that_takes_too_long_is_killed_and_the_next_one_has_a_new_worker() -> None:
+async def test_a_job_that_takes_too_long_is_killed_and_the_next_one_has_a_new_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answers = Answers()
     bench = Workbench(answers.take, budget=0.001)
     with anyio.fail_after(BOUND):
@@ -83,6 +88,7 @@ async def test_a_job_that_takes_too_long_is_killed_and_the_next_one_has_a_new_wo
     (slow, quick) = answers.given
     assert (slow[1], "took longer" in slow[2]) == (-1, True)
     assert quick[1] == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 async def test_what_a_killed_worker_would_have_said_answers_no_other_job() -> None:

@@ -128,7 +128,8 @@ class _Merge:
         at = 0
         for number, (begin, end, new) in enumerate(changes):
             if number and begin <= changes[number - 1][1]:
-                raise Unmergeable(f"both have changed line {begin + 1} of {place or 'the text'}")
+                how = "both have changed" if begin < changes[number - 1][1] else "the changes of both meet at"
+                raise Unmergeable(f"{how} line {begin + 1} of {place or 'the text'}")
             merged += [*lines[at:begin], *new]
             at = end
         return "".join([*merged, *lines[at:]])

@@ -283,7 +283,8 @@ def _merged(name: str, one: _File, two: _File) -> _File:
     changes = sorted({change for file in (one, two) for hunk in file.hunks for change in hunk.changes()})
     for before, after in pairwise(changes):
         if after[0] <= before[1]:
-            raise Incomparable(f"both have changed line {after[0] + 1} of {name}")
+            how = "both have changed" if after[0] < before[1] else "the changes of both meet at"
+            raise Incomparable(f"{how} line {after[0] + 1} of {name}")
     inserted = {begin: new for begin, end, new in changes if begin == end}
     removed = {line for begin, end, _ in changes for line in range(begin, end)}
     instead = {end - 1: new for begin, end, new in changes if begin < end}

@@ -72,6 +72,16 @@ def test_what_is_too_deep_is_not_merged():
         merged(nested({"x": 0}), nested({"x": 1}), nested({"x": 0, "y": 1}))
 
 
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [("y\nb\nc\n", "both have changed line 1 of"), ("a\ny\nc\n", "the changes of both meet at line 2 of")],
+    ids=["the same line", "the next line"],
+)
+def test_lines_of_a_text_that_touch_are_not_merged(other, why):
+    with pytest.raises(Unmergeable, match=why):
+        merged("a\nb\nc\n", "x\nb\nc\n", other)
+
+
 def test_what_is_too_large_is_not_merged():
     many = json.dumps({str(number): "" for number in range(100_000)}).encode()
     with pytest.raises(Unmergeable, match="is not merged"):
