@@ -16,7 +16,7 @@ __all__ = ["agent", "propose_patch", "use_pyupgrade"]
 
 BATCH: Final = 20
 """Files for one run: it takes a second or so for them, and then there is something to report."""
-NEWEST: Final = 14
+NEWEST: Final = 15
 """The newest minor version of Python 3 that this pyupgrade has rules for."""
 
 agent = Agent(

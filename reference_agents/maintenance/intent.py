@@ -27,7 +27,7 @@ __all__ = ["PLAN_SCHEMA", "Unclear", "agent", "check_plan", "plan_request", "und
 
 QUESTIONS_MAX: Final = 3
 """Who has not said what they want after three questions will not say it after a fourth."""
-OLDEST, NEWEST = 8, 14
+OLDEST, NEWEST = 8, 15
 """Minor versions of Python 3 that all of the squad's tools know as a target."""
 REQUEST_CHARS_MAX: Final = 4000
 
