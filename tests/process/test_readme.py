@@ -24,7 +24,13 @@ import a2a
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GATEWAYS = (ROOT / "a2a" / "gateways" / "README.md").read_text(encoding="utf-8")
-PAGES = ("README.md", "reference_agents/README.md", "a2a/gateways/README.md", "a2a/conformance/README.md")
+PAGES = (
+    "README.md",
+    "a2a/README.md",
+    "reference_agents/README.md",
+    "a2a/gateways/README.md",
+    "a2a/conformance/README.md",
+)
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 AGENT = next(block for block in BLOCKS if "agent.main()" in block)
 CLIENT = next(block for block in BLOCKS if "a2a.connect()" in block)
