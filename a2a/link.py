@@ -22,7 +22,7 @@ import anyio
 
 from .clock import REAL_TIME, PeerClock
 from .content import read_json, read_word
-from .credentials import DEFAULT_URL, load_tokens, next_incarnation, provide_secret, secret_files
+from .credentials import DEFAULT_URL, coordinator_dir, load_tokens, next_incarnation, provide_secret, secret_files
 from .engine.agent_watching import AgentWatches, WatchedAgents
 from .engine.call_following import FollowedCall, FollowedCalls
 from .engine.context_watching import ContextWatches, Watched
@@ -552,7 +552,7 @@ class Link:
         return True
 
     def _what_to_do(self, error: Error) -> str:
-        """Say what may be done about a start that is not the newest, and about a secret that is not the right one.
+        """Say what may be done about a start that is not the newest, a token that is missing, and a wrong secret.
 
         Codes of their own they have not, so the words tell. Where these are others nothing is said.
         """
@@ -564,6 +564,9 @@ class Link:
                 f" of {agent} is to run instead, end this one; else an operator can have the agent forgotten, and it"
                 f" gets in: a2a agent forget {agent}"
             )
+        if error.code == ErrorCode.AUTH and not self.identity.token:
+            kept = coordinator_dir(self.settings.url)
+            return f"; there is none for it in {kept}: set A2A_TOKEN, or give --token-file, or token= in Python"
         if error.code != ErrorCode.AUTH or "secret" not in error.detail or self.settings.secrets is not None:
             return ""
         # Each address has a secret of its own.

@@ -190,9 +190,7 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
         return Finding(what, "note", "not looked for: a secret for it could not be kept")
     except ConnectError as error:
         if "refused" in str(error):
-            has_token = connection.token or os.environ.get("A2A_TOKEN") or load_tokens(connection.url)
-            hint = "" if has_token else " (no token for it here: --token-file, A2A_TOKEN)"
-            return Finding(what, "wrong", f"{error}{hint}")
+            return Finding(what, "wrong", str(error))
         # Where something else listens, or a coordinator that cannot be trusted, another has no room.
         hint = "; `a2a dev` starts one" if str(error).startswith("nothing listens") else ""
         return Finding(what, "wrong" if is_named else "note", f"{error}{hint}")

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from a2a import link as link_module
-from a2a.credentials import DEFAULT_URL, load_secret, provide_secret, provide_tokens, secret_files
+from a2a.credentials import DEFAULT_URL, coordinator_dir, load_secret, provide_secret, provide_tokens, secret_files
 from a2a.engine.delegation import Delegation
 from a2a.engine.policy import Policy
 from a2a.engine.work import Start, Stop
@@ -1010,7 +1010,17 @@ async def test_of_a_wrong_token_nothing_is_said_about_secrets(coordinator, make_
     coordinator.always = Error("auth", "the token does not open this namespace")
     with anyio.fail_after(BOUND):
         with pytest.raises(ConnectError, match="does not open this namespace$"):
-            await make_link(secrets=None).open()
+            await make_link(secrets=None, token="given").open()
+
+
+async def test_of_a_token_that_is_missing_it_is_said_where_it_was_looked_for(coordinator, make_link):
+    coordinator.always = Error("auth", "a token is needed")
+    with anyio.fail_after(BOUND):
+        with pytest.raises(ConnectError) as raised:
+            await make_link(secrets=None, token=None).open()
+    assert f"a token is needed; there is none for it in {coordinator_dir(DEFAULT_URL)}: set A2A_TOKEN" in str(
+        raised.value
+    )
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_token_that_is_missing_or_wrong_is_wrong(command: Any, world: Any, mon
     world.hosted.tokens.token_file.unlink()
     done = command("doctor")
     assert done.code == 1
-    assert "no token for it here: --token-file, A2A_TOKEN" in done.out
+    assert f"a token is needed; there is none for it in {coordinator_dir(world.hosted.url)}: set A2A_TOKEN" in done.out
 
 
 def test_a_package_that_is_missing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
