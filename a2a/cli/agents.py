@@ -159,7 +159,11 @@ def exec_agent(
     metavar="SECONDS",
     help="How long the remote may be away, or take to answer a message, before an attempt fails.",
 )
-@_NAME
+@click.option(
+    "--name",
+    metavar="AGENT",
+    help="The agent id to appear under; by default remote-NAME@HOST:PORT/PATH, with the name on the card and URL.",
+)
 @_GRACE
 @connection_options
 @_JSON

@@ -8,6 +8,7 @@ operations are asked, `calling` knows; leases and heartbeats are the agent's.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
 import re
@@ -23,7 +24,7 @@ from ..content import UNREADABLE, artifacts_value, parts_payload, read_json
 from ..context import TaskContext
 from ..errors import A2AError, AttemptFailed, Refused
 from ..protocol.operations import BINDING, are_parts, encode
-from .calling import Caller, Unanswered, useless
+from .calling import CARD_PATH, Caller, Unanswered, useless
 from .carrier import Faulted
 
 __all__ = ["AWAY", "RemoteAgent", "agent_name"]
@@ -38,6 +39,10 @@ _PAUSES: Final = (0.5, 5.0)
 _CANCEL_WITHIN: Final = 10.0
 """Seconds in which the remote's task may end once it was canceled."""
 _WORDS_MAX: Final = 20_000
+_NAME_MAX: Final = 96
+"""Characters of an agent id before a `#` (spec ID-1)."""
+_SLUG_MAX: Final = 32
+"""Of them for what the card calls its agent, so that there is room for where that is."""
 _TASK_NOT_FOUND, _UNSUPPORTED, _INTERNAL = -32001, -32004, -32603
 _ENDED: Final = frozenset(f"TASK_STATE_{name}" for name in ("COMPLETED", "FAILED", "CANCELED", "REJECTED"))
 _INTERRUPTED: Final = frozenset({"TASK_STATE_INPUT_REQUIRED", "TASK_STATE_AUTH_REQUIRED"})
@@ -45,10 +50,26 @@ _OVER_HERE: Final = frozenset({"completed", "failed", "canceled", "rejected", "c
 """States of a task in which nobody here goes on with what is done for it."""
 
 
-def agent_name(card: Mapping[str, Any]) -> str:
-    """Return the agent id for a remote agent; `remote-` before it, so that no card takes the name of somebody here."""
-    slug = re.sub(r"[^a-z0-9]+", "-", str(card.get("name") or "").lower()).strip("-")[:64]
-    return f"remote-{slug or 'agent'}"
+def agent_name(card: Mapping[str, Any], asked: str) -> str:
+    """Return the agent id for a remote agent (spec ID-1), the same whenever it is asked for.
+
+    `remote-` before it, so that no card takes the name of somebody here; and where it is behind it, as the cards of two
+    remote agents may have one name.
+
+    Args:
+        card: the card.
+        asked: its URL.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", str(card.get("name") or "").lower()).strip("-")[:_SLUG_MAX]
+    parts = urlsplit(asked)
+    at = parts.netloc.lower() + parts.path.removesuffix(CARD_PATH)
+    fit = re.sub(r"[^A-Za-z0-9._/:+-]+", "-", at).strip("-")
+    name = f"remote-{slug or 'agent'}@{fit}"
+    if fit == at and not parts.query and len(name) <= _NAME_MAX:
+        return name
+    # What a name has no room for may be all that tells two addresses apart.
+    digest = hashlib.sha256(f"{at}?{parts.query}".encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name[: _NAME_MAX - 9]}-{digest}"
 
 
 class RemoteAgent(Agent):
@@ -57,7 +78,7 @@ class RemoteAgent(Agent):
     Args:
         caller: asks its operations; its card was fetched.
         card: that card.
-        name: the agent id here; by default after the card's name.
+        name: the agent id here; by default after the card's name and its address.
         concurrency: attempts it takes at once.
         away: seconds for which it may be away before an attempt fails, and in which it answers a message.
 
@@ -75,7 +96,7 @@ class RemoteAgent(Agent):
         away: float = AWAY,
     ) -> None:
         host = urlsplit(caller.asked).hostname or ""
-        super().__init__(name or agent_name(card), concurrency=concurrency, labels={"remote": host})
+        super().__init__(name or agent_name(card, caller.asked), concurrency=concurrency, labels={"remote": host})
         self.caller = caller
         self.away = away
         self._take(card)

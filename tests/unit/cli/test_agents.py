@@ -315,6 +315,11 @@ def test_a_remote_agent_that_is_not_there_is_not_connected(command: Any) -> None
     assert "GET http://127.0.0.1:9/.well-known/agent-card.json: " in done.err
 
 
+def test_the_help_says_what_a_remote_agent_is_called_by_default(command: Any) -> None:
+    shown = " ".join(command("agent", "remote", "--help").out.split())
+    assert "by default remote-NAME@HOST:PORT/PATH" in shown
+
+
 def headers_of(arguments: tuple[str, ...], command: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what `a2a agent remote` asks for its headers."""
     made: list[Any] = []
@@ -384,4 +389,4 @@ def test_what_the_card_demands_is_told_at_the_start(command: Any, monkeypatch: p
     done = command("agent", "remote", "http://h/", "--away", "7", "--grace", "1", "--concurrency", "2")
     assert done.code == 0, done.err
     assert "wants what is not given: token (the header authorization)" in done.err
-    assert served == [("remote-far", 2, 7.0, 1.0)]
+    assert served == [("remote-far@h", 2, 7.0, 1.0)]

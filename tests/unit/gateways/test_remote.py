@@ -9,17 +9,19 @@ from typing import Any
 
 import anyio
 import pytest
+from pydantic import TypeAdapter
 
 from a2a import LeaseLapsed, TaskCanceled, TaskContext, TaskFailed
 from a2a.gateways import remote as module
 from a2a.gateways.calling import Caller, card_url
 from a2a.gateways.remote import RemoteAgent, agent_name
 from a2a.protocol.operations import BINDING
+from a2a.protocol.types import AgentId
 from a2a.testing import Squad, squad
 from tests.far_agent import FarAgent
 
 BOUND = 20
-NAME = "remote-far-agent"
+NAME = "far"
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ Reach = Callable[..., AbstractAsyncContextManager[Reached]]
 async def reach(far: FarAgent | None = None, **options: Any) -> AsyncIterator[Reached]:
     with anyio.fail_after(BOUND):
         async with (far or FarAgent()).listening() as there, Caller(card_url(there.url)) as caller:
-            agent = RemoteAgent(caller, await caller.card(), **options)
+            agent = RemoteAgent(caller, await caller.card(), **({"name": NAME} | options))
             async with squad(agent) as running:
                 yield Reached(there, agent, running)
 
@@ -645,7 +647,42 @@ def test_a_card_without_skills_is_refused(skills: Any, words: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "agent_id"), [("Judge", "remote-judge"), ("Ü / é!", "remote-agent"), (None, "remote-agent")]
+    ("name", "asked", "agent_id"),
+    [
+        ("Judge", "http://h:8/.well-known/agent-card.json", "remote-judge@h:8"),
+        ("Judge", "https://H.example/.well-known/agent-card.json", "remote-judge@h.example"),
+        ("Judge", "https://h/Agents/a/.well-known/agent-card.json", "remote-judge@h/Agents/a"),
+        ("Judge", "https://h/cards/a.json", "remote-judge@h/cards/a.json"),
+        ("Ü / é!", "http://h/.well-known/agent-card.json", "remote-agent@h"),
+        (None, "http://h/.well-known/agent-card.json", "remote-agent@h"),
+        ("x" * 99, "http://h/.well-known/agent-card.json", f"remote-{'x' * 32}@h"),
+    ],
 )
-def test_no_card_takes_the_name_of_an_agent_here(name: Any, agent_id: str):
-    assert agent_name({"name": name}) == agent_id
+def test_no_card_takes_the_name_of_an_agent_here(name: Any, asked: str, agent_id: str):
+    assert agent_name({"name": name}, asked) == agent_id
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://h:1", "http://h:2"),
+        ("http://[::1]:8", "http://[::1:8]"),
+        ("http://h/ä", "http://h/ö"),
+        ("http://h/a.json?v=1", "http://h/a.json?v=2"),
+        (f"http://h/{'a' * 99}/b", f"http://h/{'a' * 99}/c"),
+    ],
+)
+def test_remote_agents_at_two_addresses_have_two_ids_whatever_their_cards_say(one: str, other: str):
+    names = [agent_name({"name": "n" * 99}, card_url(url)) for url in (one, other, one)]
+    assert names[0] == names[2] != names[1]
+    for name in names:
+        assert TypeAdapter(AgentId).validate_python(name) == name
+
+
+def test_what_a_query_says_is_in_no_id():
+    assert "secret" not in agent_name({}, card_url("http://h/a.json?key=secret"))
+
+
+def test_it_has_its_id_by_the_address_of_its_card():
+    caller = Caller("http://h:8/a/.well-known/agent-card.json")
+    assert RemoteAgent(caller, {"name": "Judge", "skills": [{"id": "x"}]}).name == "remote-judge@h:8/a"
