@@ -236,6 +236,10 @@ async def _serve_remote(
         await stop.wait()
         reaching.cancel()
 
+    async def end_circle(made: RemoteAgent) -> None:
+        await made.came_back.wait()
+        stop.set()
+
     async with caller, anyio.create_task_group() as group:
         await group.start(stop_on_signals, stop)  # the remote may take half a minute to show its card
         with anyio.CancelScope() as reaching:
@@ -251,7 +255,10 @@ async def _serve_remote(
             if missing := wanted(card, caller.headers()):
                 out.note(f"{caller.asked} wants what is not given: {missing}")
             group.start_soon(made.keep_card)
+            group.start_soon(end_circle, made)
             await _serve(made, connection, made.name, grace, out, stop)
+            if made.came_back.is_set():
+                raise Failure(f"{caller.asked} leads to the same coordinator, {connection.url}: a task came back")
         group.cancel_scope.cancel()
 
 

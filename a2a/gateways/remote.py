@@ -22,7 +22,7 @@ import anyio
 from ..agent import Agent
 from ..content import UNREADABLE, artifacts_value, parts_payload, read_json
 from ..context import TaskContext
-from ..errors import A2AError, AttemptFailed, Refused
+from ..errors import A2AError, AttemptFailed, Gone, NotFound, Refused
 from ..protocol.operations import BINDING, are_parts, encode
 from .calling import CARD_PATH, Caller, Unanswered, useless
 from .carrier import Faulted
@@ -41,6 +41,8 @@ _CANCEL_WITHIN: Final = 10.0
 _WORDS_MAX: Final = 20_000
 _NAME_MAX: Final = 96
 """Characters of an agent id before a `#` (spec ID-1)."""
+_TASK_MAX: Final = 128
+"""Of a task's id here."""
 _SLUG_MAX: Final = 32
 """Of them for what the card calls its agent, so that there is room for where that is."""
 _TASK_NOT_FOUND, _UNSUPPORTED, _INTERNAL = -32001, -32004, -32603
@@ -82,6 +84,9 @@ class RemoteAgent(Agent):
         concurrency: attempts it takes at once.
         away: seconds for which it may be away before an attempt fails, and in which it answers a message.
 
+    Attributes:
+        came_back: set once a task that was carried has come to this agent's own coordinator: nothing is sent any more.
+
     Raises:
         ValueError: the card names no skill, or one that cannot be one here.
     """
@@ -99,6 +104,9 @@ class RemoteAgent(Agent):
         super().__init__(name or agent_name(card, caller.asked), concurrency=concurrency, labels={"remote": host})
         self.caller = caller
         self.away = away
+        self.came_back = asyncio.Event()
+        self.leads_elsewhere = False
+        """Whether a task of the remote's was looked for here, and is none of this coordinator's."""
         self._take(card)
 
     def _take(self, card: Mapping[str, Any]) -> None:
@@ -203,6 +211,8 @@ class _Errand:
             return _result(ended)
 
     async def _carried(self) -> Any:
+        if self._remote.came_back.is_set():
+            raise self._circular(retryable=True)
         if "task" not in self._kept:
             self._pending = await self._first()
         while True:
@@ -283,6 +293,8 @@ class _Errand:
         if "task" not in self._kept:
             self._kept |= {"task": task}
             await self._share(context)
+        if not self._remote.leads_elsewhere:
+            await self._look_here(task)
         if "status" not in told:
             return
         status = _status(told)
@@ -451,6 +463,33 @@ class _Errand:
             await self._paused()
         else:  # its task may go on, whatever is wrong with the questions for it
             await self._waited_out(Unanswered(str(error)), sent)
+
+    async def _look_here(self, task: str) -> None:
+        """Look whether the remote's task is one of this coordinator's, which would come to this agent again.
+
+        Raises:
+            AttemptFailed: it is, and was canceled.
+        """
+        found: dict[str, Any] = {}
+        if len(task) <= _TASK_MAX:
+            try:
+                found = await self._task.get(task)
+            except (NotFound, Gone):
+                pass
+            except A2AError:
+                return  # the next one that is heard of may be looked for
+        # A task of another ledger may have the same id, but not this key (FENCE-8).
+        if _object(found.get("metadata")).get("key") != self._message_id("message"):
+            self._remote.leads_elsewhere = True
+            return
+        self._remote.came_back.set()
+        with suppress(Faulted, Unanswered):
+            await self._caller.call("CancelTask", {"id": task}, within=_CANCEL_WITHIN)
+        raise self._circular(retryable=not self._irreversible)
+
+    def _circular(self, *, retryable: bool) -> AttemptFailed:
+        detail = f"{self._at} leads to this same coordinator, where the task would come back to this agent"
+        return AttemptFailed(detail, code="remote_circular", retryable=retryable)
 
     def _doubtful(self, why: str) -> AttemptFailed:
         named = f"message {self._message_id('message')} may be at work at {self._at}"

@@ -31,7 +31,7 @@ class World:
         self.url = told["url"]
         os.environ["A2A_URL"] = self.url
         stack.callback(os.environ.pop, "A2A_URL", None)
-        stack.enter_context(running(home, "helper.py"))
+        self.agent = stack.enter_context(running(home, "helper.py"))
         self.gateway, told = self.start("gateway", "--listen", "127.0.0.1:0", "--bearer-file", self._token())
         self.at = told["url"]
         self.caller = httpx2.Client(base_url=self.at, headers={"Authorization": "Bearer t", "A2A-Version": "1.0"})
@@ -223,3 +223,14 @@ def test_a_task_that_goes_to_another_coordinator_is_one_there_whoever_is_killed(
     assert (world.home / "runs").read_text() == "run\n"
     assert agent.end(signal.SIGTERM) == 0
     assert agent.said.read_text() == ""
+
+
+def test_a_gateway_of_its_own_coordinator_ends_the_command(world: World) -> None:
+    until(lambda: world.caller.get("/.well-known/agent-card.json").json()["skills"])
+    world.agent.end(signal.SIGTERM)  # its skills stay on the card
+    agent, told = world.start("agent", "remote", world.at, "--bearer-file", "bearer")
+    assert told["agent"] == f"remote-main@{world.at.removeprefix('http://')}"
+    with running(world.home, "-m", "a2a", "delegate", "wait", "--quiet"):
+        assert agent.popen.wait(BOUND) == 1
+    card = f"{world.at}/.well-known/agent-card.json"
+    assert agent.said.read_text() == f"a2a: {card} leads to the same coordinator, {world.url}: a task came back\n"

@@ -11,14 +11,16 @@ import anyio
 import pytest
 from pydantic import TypeAdapter
 
-from a2a import LeaseLapsed, TaskCanceled, TaskContext, TaskFailed
+from a2a import Client, LeaseLapsed, TaskCanceled, TaskContext, TaskFailed
+from a2a.errors import ConnectionLost
 from a2a.gateways import remote as module
-from a2a.gateways.calling import Caller, card_url
+from a2a.gateways.calling import Caller, Interface, card_url
 from a2a.gateways.remote import RemoteAgent, agent_name
+from a2a.gateways.serving import gateway
 from a2a.protocol.operations import BINDING
 from a2a.protocol.types import AgentId
 from a2a.testing import Squad, squad
-from tests.far_agent import FarAgent
+from tests.far_agent import ENDED, FarAgent
 
 BOUND = 20
 NAME = "far"
@@ -590,6 +592,86 @@ async def test_a_word_to_the_work_stays_here_and_the_delegator_looks():
             assert (await here.squad.client.get(handle.id))["metadata"]["state"] == "reported"
             await handle.confirm()
         assert len(here.far.sent()) == 1
+
+
+# A circle -------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def circle(*names: str, concurrency: int, streaming: bool) -> AsyncIterator[tuple[Squad, list[RemoteAgent]]]:
+    """Have remote agents of these names for a gateway of their own coordinator inside a block."""
+    card = {"skills": [{"id": "echo"}], "capabilities": {"streaming": streaming}}
+    with anyio.fail_after(BOUND):
+        async with Caller("http://127.0.0.1:9/card.json", headers=lambda: {"Authorization": "Bearer t"}) as caller:
+            agents = [RemoteAgent(caller, card, name=name, concurrency=concurrency) for name in names]
+            async with (
+                squad(*agents) as running,
+                gateway(running.connect("gateway"), "127.0.0.1:0", token="t") as here,
+            ):
+                caller.interface = Interface(f"{here.url}/", "JSONRPC")
+                yield running, agents
+
+
+async def is_circular(client: Client, key: str) -> None:
+    with pytest.raises(TaskFailed, match="leads to this same coordinator"):
+        await client.call("echo", "hi", key)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(("names", "concurrency", "tasks"), [("a", 8, 1), ("a", 2, 2), ("ab", 8, 3)])
+async def test_a_gateway_of_its_own_coordinator_is_found_by_the_task_that_comes_back(
+    names: str, concurrency: int, tasks: int, streaming: bool
+):
+    async with circle(*names, concurrency=concurrency, streaming=streaming) as (running, agents):
+        async with anyio.create_task_group() as group:
+            for number in range(tasks):
+                group.start_soon(is_circular, running.client, str(number))
+            for agent in agents:
+                await agent.came_back.wait()
+        while any(not task["status"]["state"].endswith(ENDED) for task in await running.client.list()):
+            await running.advance(1)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_task_that_came_back_is_cancelled(streaming: bool):
+    async with circle("a", concurrency=1, streaming=streaming) as (running, _):
+        await is_circular(running.client, "k")
+        states = {task["metadata"]["key"]: task["status"]["state"] for task in await running.client.list()}
+        assert states.pop("k") == "TASK_STATE_FAILED"
+        assert list(states.values()) == ["TASK_STATE_CANCELED"]
+
+
+async def test_nothing_is_sent_any_more_once_a_task_has_come_back():
+    async with reach() as here:
+        here.agent.came_back.set()
+        assert "leads to this same coordinator" in str(await here.failure())
+        assert here.far.sent() == []
+
+
+@pytest.mark.parametrize("length", [0, 129])
+async def test_an_id_of_the_remotes_that_is_one_here_or_can_be_none_is_no_circle(length: int):
+    async with reach(FarAgent(streaming=False)) as here:
+        async with here.squad.client.delegate("another", "hi", "k") as other:
+            answer = {"id": "x" * length or other.id, "contextId": "c", "status": {"state": "TASK_STATE_COMPLETED"}}
+            answer["artifacts"] = [{"artifactId": "a", "parts": [{"text": "done there"}]}]
+            here.far.wrong |= {"SendMessage": [{"task": answer}], "GetTask": [answer]}
+            assert await here.call() == "done there"
+            assert here.agent.leads_elsewhere
+            assert here.far.count("CancelTask") == 0
+            await other.cancel()
+
+
+async def test_what_cannot_be_looked_for_here_goes_on_and_the_next_one_is(monkeypatch: pytest.MonkeyPatch):
+    async def lost(task: TaskContext, name: str) -> Any:
+        raise ConnectionLost("the coordinator is away")
+
+    async with reach() as here:
+        with monkeypatch.context() as patched:
+            patched.setattr(TaskContext, "get", lost)
+            assert await here.call() == "hello"
+        assert not here.agent.leads_elsewhere
+        assert await here.call() == "hello"
+        assert here.agent.leads_elsewhere
 
 
 # The card -------------------------------------------------------------------------------------------------------------
