@@ -253,7 +253,8 @@ async def _serve_remote(
                 raise Failure(f"{caller.asked}: {error}") from error
         if not reaching.cancelled_caught:
             if missing := wanted(card, caller.headers()):
-                out.note(f"{caller.asked} wants what is not given: {missing}")
+                out.note(f"{caller.asked}: the agent asks for {missing}")
+                out.note("without it tasks will fail, unless the card asks for more than the agent does")
             group.start_soon(made.keep_card)
             group.start_soon(end_circle, made)
             await _serve(made, connection, made.name, grace, out, stop)

@@ -49,6 +49,8 @@ _PATHS: Final = {
     "SubscribeToTask": ("POST", "/tasks/{id}:subscribe"),
 }
 """Where an operation is in HTTP+JSON (A2A 5.3)."""
+_BY_BEARER: Final = ("httpAuthSecurityScheme", "oauth2SecurityScheme", "openIdConnectSecurityScheme")
+"""Security schemes that come to a token in the header Authorization (A2A 4.5)."""
 _CODES: Final = {Fault(code, "").told.data[0]["reason"]: code for code in FAULTS}
 """A2A's errors by the reason that HTTP+JSON tells (A2A 11.6)."""
 
@@ -128,7 +130,8 @@ def interface_of(
 
 
 def wanted(card: Mapping[str, Any], headers: Collection[str]) -> str:
-    """Return what the card demands of its callers and these headers are not, in words; empty where they do.
+    """Return what the card demands of its callers and these headers are not, in words, each with the option of
+    `a2a agent remote` that gives it; empty where they do.
 
     Args:
         card: the card (A2A 4.4.1, 4.5).
@@ -151,15 +154,20 @@ def wanted(card: Mapping[str, Any], headers: Collection[str]) -> str:
 def _missing(scheme: Any, name: str, given: Collection[str]) -> str:
     kind, said = next(iter(scheme.items()), ("", {})) if isinstance(scheme, dict) else ("", {})
     said = said if isinstance(said, dict) else {}
-    header = "authorization"
+    header, what = "Authorization", name
     if kind == "apiKeySecurityScheme":
         where = str(said.get("location"))
-        header = {"header": str(said.get("name")), "cookie": "cookie"}.get(where, "")
+        header = {"header": str(said.get("name")), "cookie": "Cookie"}.get(where, "")
         if not header:
-            return f"{name} (an API key in the {where}, which cannot be given here)"
+            return f"an API key in the {where} ({name}), which cannot be given here"
+        what = f"an API key in the cookie {said.get('name')}" if where == "cookie" else "an API key"
     elif kind == "mtlsSecurityScheme":
-        return f"{name} (a client's certificate, which cannot be given here)"
-    return "" if header.lower() in given else f"{name} (the header {header})"
+        return f"a client's certificate ({name}), which cannot be given here"
+    elif kind == "httpAuthSecurityScheme" and str(said.get("scheme")).lower() != "bearer":
+        what = f"credentials of the scheme {said.get('scheme')}"
+    elif kind in _BY_BEARER:
+        return "" if "authorization" in given else "a bearer token: --bearer-file FILE"
+    return "" if header.lower() in given else f"{what}: --header-file {header}=FILE"
 
 
 # Calls ----------------------------------------------------------------------------------------------------------------

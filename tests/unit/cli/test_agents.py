@@ -372,7 +372,9 @@ def test_a_card_that_is_of_no_use_is_told(command: Any, monkeypatch: pytest.Monk
     assert (done.code, words in done.err) == (1, True), done.err
 
 
-def test_what_the_card_demands_is_told_at_the_start(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_card_demands_is_told_at_the_start_with_the_option_that_gives_it(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     card = {
         "name": "Far",
         "supportedInterfaces": [{"url": "/rpc", "protocolBinding": "JSONRPC"}],
@@ -388,5 +390,8 @@ def test_what_the_card_demands_is_told_at_the_start(command: Any, monkeypatch: p
     monkeypatch.setattr("a2a.cli.agents._serve", serve)
     done = command("agent", "remote", "http://h/", "--away", "7", "--grace", "1", "--concurrency", "2")
     assert done.code == 0, done.err
-    assert "wants what is not given: token (the header authorization)" in done.err
+    assert done.err == (
+        "http://h/.well-known/agent-card.json: the agent asks for a bearer token: --bearer-file FILE\n"
+        "without it tasks will fail, unless the card asks for more than the agent does\n"
+    )
     assert served == [("remote-far@h", 2, 7.0, 1.0)]
