@@ -202,7 +202,7 @@ def _is_schema(schema: Any, *, for_hosts: bool = False) -> bool:
 
 
 def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
-    """Return what does not fit, and where; empty where all does, or where nobody here can tell."""
+    """Return what does not fit, and where if not at the root; empty where all does, or where nobody here can tell."""
     try:
         # Without a registry of its own, jsonschema fetches what a foreign card refers to.
         error = best_match(Draft202012Validator(schema, registry=Registry()).iter_errors(value))
@@ -210,7 +210,8 @@ def _wrong(value: Any, schema: Mapping[str, Any]) -> str:
         return ""
     if error is None:
         return ""
-    return f"{error.json_path.removeprefix('$').removeprefix('.') or 'all of them'}: {error.message}"[:_TOLD_MAX]
+    place = error.json_path.removeprefix("$").removeprefix(".")
+    return (f"{place}: {error.message}" if place else error.message)[:_TOLD_MAX]
 
 
 # What a model reads ---------------------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ async def test_a_call_that_lasts_is_answered_and_get_task_goes_on_waiting(helper
         assert text(await here.call("get_task", {"task": said["task"]})) == "attempt 1"
         wrong = await here.call("get_task", {"task": "main-999"})
         assert wrong.is_error and "main-999" in text(wrong)
-        assert "all of them: 'task' is a required property" in text(await here.call("get_task"))
+        assert "take these arguments: 'task' is a required property" in text(await here.call("get_task"))
 
 
 def answers(*given: types.ElicitResult) -> tuple[dict[str, Any], list[types.ElicitRequestFormParams]]:
