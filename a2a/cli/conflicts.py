@@ -138,8 +138,9 @@ def _story(shown: dict[str, Any]) -> list[str]:
     lines = [
         f"{shown['conflict']}  {shown['kind']} ({shown['rule']})  {_state(shown)}",
         f"  about      {shown['object']}",
-        f"  policy     {' > '.join(shown['policy'])}",
     ]
+    if shown["policy"]:  # what is decided as it is found has none
+        lines.append(f"  policy     {' > '.join(shown['policy'])}")
     if shown["blocks"]:
         lines.append(f"  holds up   {' '.join(shown['blocks'])}")
     for raised in shown.get("raises", ()):
@@ -149,7 +150,7 @@ def _story(shown: dict[str, Any]) -> list[str]:
     first: dict[int, Any] = {}
     for subject in shown["subjects"]:
         where = _where(subject)
-        lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent']}{where}")
+        lines.append(f"  answer {subject['group']}   {subject['ref']} by {subject['agent'] or '-'}{where}")
         if subject.get("isKept", True):
             first.setdefault(subject["group"], subject["value"])
     groups = dict.fromkeys(subject["group"] for subject in shown["subjects"])
@@ -181,7 +182,9 @@ def _story(shown: dict[str, Any]) -> list[str]:
             lines += _shown(_written(shown["appeal"]["value"]))
     if not shown["isOpen"]:
         end = shown["resolution"]
-        lines.append(f"  resolved   {end['outcome']} {end['ref'] or ''} by {end['by'] or '-'}: {end['rationale']}")
+        chosen = f" {end['ref']}" if end["ref"] else ""
+        why = f": {end['rationale']}" if end["rationale"] else ""
+        lines.append(f"  resolved   {end['outcome']}{chosen} by {end['by'] or '-'}{why}")
         if "merged" in shown:
             lines += ["  merged is", *_shown(_written(shown["merged"]))]
         lines.append(f"  dissent    {' '.join(shown['dissent']) or 'none'}")
@@ -193,7 +196,10 @@ def _where(subject: dict[str, Any]) -> str:
     """Return where a subject is from, if its name does not say that."""
     if "key" in subject:
         return f", {subject['key']} {subject['rev']} of {subject['contextId']}"
-    return f", fence {subject['fence']} of {subject['resource']}" if "resource" in subject else ""
+    if "resource" not in subject:
+        return ""
+    said = f"fence {subject['fence']} of" if "fence" in subject else "a wait for"  # as in a circle that was broken
+    return f", {said} {subject['resource']}"
 
 
 def _written(value: Any) -> list[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,6 +19,26 @@ from a2a import Agent, AttemptFailed, Patch, TaskContext, sync
 from a2a.cli import delegate as delegate_module
 from a2a.cli.conflicts import _story, _written
 from a2a.cli.delegate import _rungs
+from a2a.cli.options import Connection
+from a2a.engine.policy import LADDERS, Admission, Policy, digest
+from a2a.protocol.messages import (
+    ClaimAcquire,
+    ConflictRaise,
+    ContextOp,
+    ContextWrite,
+    Message,
+    PatchRef,
+    Pong,
+    RaisedSubject,
+    Seen,
+    TaskAnswer,
+    TaskAsk,
+    TaskCancel,
+    TaskSteer,
+)
+from a2a.reader import Reader
+from tests.unit.engine.conflicts.court import Court, answer
+from tests.unit.engine.conftest import DURATIONS, START, Peer, Town
 
 
 def opinion(name: str, answer: Any) -> Agent:
@@ -83,6 +106,17 @@ def test_what_parties_said_is_shown_with_their_evidence(command: Any, three: Any
     story = _story(shown)
     assert story[story.index("  position   one") + 1] == "    I counted"
     assert story[story.index("  appeal     two: new_evidence") + 2] == '      "the atlas"'
+
+
+def test_what_there_is_nothing_of_is_left_out(command: Any, town: Town) -> None:
+    a_late_word(town)
+    (conflict,) = town.ledger.conflicts
+    shown = json.loads(command("conflict", "show", conflict, "--json").out)
+    assert not any(line.startswith("  policy") for line in _story(shown))
+    shown["resolution"] = {"outcome": "merge", "ref": None, "by": "merge", "rationale": ""}
+    assert "  resolved   merge by merge" in _story(shown)
+    shown["resolution"] |= {"ref": "word-1", "rationale": "it was the first"}
+    assert "  resolved   merge word-1 by merge: it was the first" in _story(shown)
 
 
 def test_what_was_merged_without_asking_anybody_is_shown(command: Any, world: Any) -> None:
@@ -341,3 +375,181 @@ def test_what_a_rung_was_told_is_shown(command: Any, three: Any) -> None:
     assert shown.count("by judge, failed: it is all the same to me") == 2
     three.call(stop.set)
     ended.result(20)
+
+
+# One of each ----------------------------------------------------------------------------------------------------------
+
+
+def answers_differ(town: Town) -> None:
+    Court(town, 2).answers("1", "2")
+
+
+def a_raise(town: Town) -> None:
+    values = [RaisedSubject(value=b"1"), RaisedSubject(value=b"2")]
+    town.worker("w")
+    town.join("ann").say(ConflictRaise("identity", values, "agent:w"))
+
+
+def a_contested_rejection(town: Town) -> None:
+    boss, worker = town.join("boss"), town.worker("w")
+    task = boss.delegate()
+    worker.report(worker.offer(), payload=answer("1"))
+    boss.confirm(boss.mail()[-1], verdict="reject")
+    worker.say(ConflictRaise("result", [RaisedSubject(task=task)]))
+
+
+def write(peer: Peer, key: str, value: bytes, rev: int, **about: Any) -> None:
+    peer.say(ContextWrite("plans", f"{peer.name} {rev}", [ContextOp(key, rev, value, **about)]))
+
+
+def two_values(town: Town, **about: Any) -> None:
+    for name in ("ann", "bob"):
+        write(town.join(name), "db", name.join('""').encode(), 0, **about)
+
+
+def a_moved_decision(town: Town) -> None:
+    ann, boss, worker = town.join("ann"), town.join("boss"), town.worker("w")
+    write(ann, "decisions/db", b"1", 0)
+    boss.delegate(context_id="plans")
+    write(ann, "decisions/db", b"2", 1)
+    worker.report(worker.offer(), payload=answer("1"), basis=[Seen("decisions/db", 1)])
+
+
+def two_patches(town: Town) -> None:
+    boss = town.join("boss")
+    for name in ("x", "y"):
+        worker = town.worker(name, name)
+        boss.delegate(name, name, context_id="c")
+        diff = f"--- a/f\n+++ b/f\n@@ -5,1 +5,1 @@\n-old\n+{name}\n"
+        part = {"text": diff, "mediaType": "text/x-diff"}
+        result = [{"artifactId": "r", "metadata": {"patch": {"of": "repo", "base": "r1"}}, "parts": [part]}]
+        worker.report(worker.offer(), payload=json.dumps(result).encode(), patches=[PatchRef("repo", "r1")])
+
+
+def claim(peer: Peer, number: int, name: str) -> None:
+    peer.say(ClaimAcquire(number, [{"name": name}], wait_ms=60_000))
+
+
+def a_circle_of_claims(town: Town) -> None:
+    ann, bob = town.join("ann"), town.join("bob")
+    for peer, number, name in ((ann, 1, "a"), (bob, 1, "b"), (ann, 2, "b"), (bob, 2, "a")):
+        claim(peer, number, name)
+
+
+def two_fences(town: Town) -> None:
+    shown = [RaisedSubject(resource="repo", fence=fence) for fence in (2, 3)]
+    town.join("guard").say(ConflictRaise("resource", shown))
+
+
+def asked_task(town: Town) -> tuple[Peer, Peer, str]:
+    boss, worker, person = town.join("boss"), town.worker("w"), town.join("ann", operator_token="op")
+    task = boss.delegate()
+    worker.say(TaskAsk(task, 1, b"[]", worker.offer().fence))
+    return boss, person, task
+
+
+def a_late_word(town: Town) -> None:
+    boss, person, task = asked_task(town)
+    seen = town.task(task).generation
+    boss.say(TaskSteer(task, "a", b'["left"]'))
+    person.say(TaskSteer(task, "b", b'["right"]', seen))
+
+
+def two_answers(town: Town) -> None:
+    boss, person, task = asked_task(town)
+    for peer, said in ((boss, b'["yes"]'), (person, b'["no"]')):
+        peer.say(TaskAnswer(task, 1, said))
+
+
+def a_cancel_too_late(town: Town) -> None:
+    boss, worker, person = town.join("boss"), town.worker("w"), town.join("ann", operator_token="op")
+    task = boss.delegate()
+    worker.report(worker.offer(), payload=answer("1"))
+    boss.confirm(boss.mail()[-1])
+    person.say(TaskCancel(task))
+
+
+def two_processes(town: Town) -> None:
+    town.worker("w")
+    town.dial().say(town.hello("w", instance_id="w-2"))
+
+
+def a_process_too_many(town: Town) -> None:
+    for number in (1, 2, 3):
+        there = town.worker("w", instance_id=f"w-{number}", incarnation=number)
+    for _ in range(2):
+        town.dial().say(town.hello("w", instance_id="w-4", incarnation=4))
+        there.say(Pong())
+
+
+def two_cards(town: Town) -> None:
+    town.worker("w").drop()
+    town.worker("w", "echo", "plan", instance_id="w-2", incarnation=2)
+
+
+EVERY_RULE: list[tuple[str, Callable[[Town], None], str]] = [
+    ("result r1", answers_differ, "  answer 1   "),
+    ("identity raise", a_raise, "  answer 1   value-2 by ann\n"),
+    ("result r4", a_contested_rejection, "  answer 1   rejection-2 by boss\n"),
+    ("context c1", partial(two_values, guarded=True), "  answer 1   proposal-2 by bob, db 0 of plans\n"),
+    ("context c3", a_moved_decision, "  answer 1   revision-2 by ann, decisions/db 2 of plans\n"),
+    ("context c4", partial(two_values, decision=True), "  answer 0   revision-1 by ann, db 1 of plans\n"),
+    ("artifact a1", two_patches, "    ++y\n"),
+    ("resource s2", a_circle_of_claims, "  answer 0   wait-1 by bob, a wait for a\n"),
+    ("resource s3", two_fences, "  answer 1   fence-2 by guard, fence 3 of repo\n"),
+    ("instruction i1", a_late_word, "  answer 1   word-2 by ann\n"),
+    ("instruction i2", two_answers, "  answer 1   answer-2 by ann\n"),
+    ("instruction i2", a_cancel_too_late, "  answer 1   word-2 by ann\n"),
+    ("identity d1", two_processes, "  answer 1   instance-2 by w\n"),
+    ("identity d2", a_process_too_many, "  policy     human\n"),
+    ("identity d3", two_cards, "  answer 1   instance-2 by w\n"),
+]
+
+
+SPEC = Path(__file__).parents[3] / "spec" / "v1" / "protocol.md"
+
+
+def test_every_rule_of_the_protocol_is_among_them() -> None:
+    named = re.findall(r"`([a-z]\d)`", SPEC.read_text(encoding="utf-8"))
+    assert {what.split()[1] for what, _, _ in EVERY_RULE} == {"raise", *named}
+
+
+class Told:
+    """A link to a coordinator without a shell."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    async def call(self, message: Message) -> Message | None:
+        return self._peer.say(message)
+
+
+@pytest.fixture
+def town(monkeypatch: pytest.MonkeyPatch) -> Town:
+    """A coordinator that looks for every contradiction there is, which the commands find."""
+    policy = Policy(durations=DURATIONS, ladders=LADDERS, admission=Admission(operator_token=digest("op")))
+    town = Town(policy, [], START)
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[Reader]:
+        reader: Any = Reader()
+        reader._link = Told(town.join("looker"))
+        yield reader
+
+    monkeypatch.setattr(Connection, "client", lambda connection: connected())
+    return town
+
+
+@pytest.mark.parametrize(("what", "cause", "line"), EVERY_RULE)
+def test_a_conflict_of_every_rule_is_listed_and_shown(
+    command: Any, town: Town, what: str, cause: Callable[[Town], None], line: str
+) -> None:
+    cause(town)
+    kind, rule = what.split()
+    (conflict,) = [known for known in town.ledger.conflicts.values() if known.rule == rule]
+    listed, shown = command("conflict", "ls"), command("conflict", "show", conflict.id)
+    assert (listed.code, shown.code, listed.err, shown.err) == (0, 0, "", "")
+    assert [conflict.id, kind, rule] in [row.split()[:1] + row.split()[2:4] for row in listed.out.splitlines()]
+    assert shown.out.startswith(f"{conflict.id}  {kind} ({rule})  ")
+    assert line in shown.out, shown.out
+    assert not any(told.endswith((" ", ":")) for told in shown.out.splitlines()), shown.out
