@@ -42,6 +42,8 @@ _OTHER_FILES = 100
 """What a coordinator has open beside its connections: the ledger, and whatever processes and threads of its use."""
 _FEW = 10
 """A coordinator that can hold only a part this small of the connections it may hold says so when it starts."""
+_WORDS = {"agents": "agents known", "peers": "peers connected"}
+"""Amounts that would be taken for something else: an agent is known also while it is away, a peer may be no agent."""
 _COLLECTED_AFTER = (20_000, 10, 5)
 """Objects made and not dropped before the youngest are looked through, rounds of that before the next generation is,
 and rounds of those before all are. A task is sixty objects, none of them in a circle, that stay for a while: as often
@@ -129,7 +131,7 @@ def status(common: Common) -> None:
     out.line(f"{common.connection.url}: namespace {shown['namespace']}, up {duration(shown['up'])}, {ledger}")
     open_ones = ", ".join(f"{count} {state}" for state, count in shown["tasks"].items())
     out.line(f"open tasks: {open_ones or 'none'}")
-    out.table(("", "THERE", "ROOM FOR", "FULL"), [_amount(what, of) for what, of in shown["amounts"].items()])
+    out.table(("", "COUNT", "ROOM FOR", "FULL"), [_amount(what, of) for what, of in shown["amounts"].items()])
 
 
 def _amount(what: str, of: dict[str, Any]) -> tuple[str, str, str, str]:
@@ -137,7 +139,7 @@ def _amount(what: str, of: dict[str, Any]) -> tuple[str, str, str, str]:
         return f"{number / 1e6:,.1f} MB" if what.endswith("Bytes") else f"{number:,}"
 
     count, most = of["count"], of["most"]
-    words = re.sub(r"([A-Z])", lambda upper: f" {upper[1].lower()}", what)
+    words = _WORDS.get(what) or re.sub(r"([A-Z])", lambda upper: f" {upper[1].lower()}", what)
     return words, shown(count), shown(most) if most else "-", f"{count / most:.0%}" if most else "-"
 
 

@@ -446,10 +446,12 @@ def test_how_a_coordinator_stands_is_shown(command: Any, world: Any, gate: Any) 
     assert head.startswith(f"{world.url}: namespace main, up ")
     assert "start 1 on its ledger, record " in head
     assert open_ones in ("open tasks: 1 leased", "open tasks: none"), "it may be as of a second ago"
-    assert columns.split() == ["THERE", "ROOM", "FOR", "FULL"]
+    assert columns.split() == ["COUNT", "ROOM", "FOR", "FULL"]
     told = {row.split("  ")[0]: row.split()[-3:] for row in rows}
     assert told["tasks"] == ["1", "500,000", "0%"]
     assert told["context bytes"][-4:] == ["MB", "1,073.7", "MB", "0%"][-3:]
-    assert told["peers"][0].isdecimal() and told["peers"][1:] == ["-", "-"]
+    assert told["agents known"] == ["1", "-", "-"]
+    peers = told["peers connected"]
+    assert peers[0].isdecimal() and peers[1:] == ["-", "-"]
     assert task
     world.call(gate.open.set)
