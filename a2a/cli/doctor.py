@@ -192,7 +192,7 @@ async def coordinator(connection: Connection, timeout: float | None, *, is_named
         if "refused" in str(error):
             return Finding(what, "wrong", str(error))
         # Where something else listens, or a coordinator that cannot be trusted, another has no room.
-        hint = "; `a2a dev` starts one" if str(error).startswith("nothing listens") else ""
+        hint = "; `a2a coordinator run` starts one" if str(error).startswith("nothing listens") else ""
         return Finding(what, "wrong" if is_named else "note", f"{error}{hint}")
 
 

@@ -183,7 +183,7 @@ def _tell(cause: BaseException) -> None:
     else:
         text = f"{type(cause).__name__}: {cause} (a bug; A2A_LOG=DEBUG shows where)"
     if text.startswith("nothing listens"):
-        text += "\n     `a2a dev` starts a coordinator, `a2a doctor` looks for what is wrong"
+        text += "\n     `a2a coordinator run` starts one, `a2a dev` one to play with, `a2a doctor` tells what is wrong"
     click.echo(f"a2a: {escape(text, lines=True)}", err=True)
 
 

@@ -70,7 +70,7 @@ async def test_the_end_of_a_certificate_is_told(
 def test_that_no_coordinator_runs_is_wrong_where_one_was_named(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     done = command("doctor", "--url", URL)
     assert (done.code, done.err) == (1, "a2a: wrong: coordinator\n")
-    assert "nothing listens at 127.0.0.1:1; `a2a dev` starts one" in done.out
+    assert "nothing listens at 127.0.0.1:1; `a2a coordinator run` starts one" in done.out
     monkeypatch.delenv("A2A_URL", raising=False)
     option = next(parameter for parameter in doctor_module.doctor.params if parameter.name == "url")
     monkeypatch.setattr(option, "default", URL)
@@ -90,7 +90,7 @@ def test_where_something_else_listens_no_other_is_advised(command: Any) -> None:
     [found] = [found for found in map(json.loads, done.out.splitlines()) if found["what"] == "coordinator"]
     assert found["verdict"] == "wrong"
     assert "did not answer as a coordinator does" in found["detail"]
-    assert "a2a dev" not in found["detail"]
+    assert "starts one" not in found["detail"]
 
 
 def test_a_token_that_is_missing_or_wrong_is_wrong(command: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:

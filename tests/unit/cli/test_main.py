@@ -196,7 +196,7 @@ def test_where_nothing_listens_a_way_on_is_named(command: Any, monkeypatch: pyte
     done = command("task", "ls")
     assert done.code == 3
     assert done.err.startswith("a2a: nothing listens at 127.0.0.1:1\n")
-    assert "a2a dev" in done.err
+    assert "`a2a coordinator run` starts one, `a2a dev` " in done.err
 
 
 def test_main_exits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
