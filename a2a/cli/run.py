@@ -259,8 +259,9 @@ async def _is_canceled(client: Client, task: str) -> bool:
 
 def _how_to_answer(there: Connection, within: float | None) -> str:
     """Return what is said of a question where nobody sits here who could answer it; `TASK` stands for the task's id."""
-    waits = "it waits for a day, or as --answer-within says" if within is None else f"it waits for {within:g} s"
-    return f"nobody can be asked here, and {waits}; answer with: {there.typed('answer TASK ANSWER')}"
+    how = there.typed("answer TASK ANSWER")
+    how_long = "a day, or as --answer-within says" if within is None else f"{within:g} s"
+    return f"nobody can be asked here, and the question waits for {how_long}; answer with: {how}"
 
 
 async def _watch(client: Client, task: TaskHandle, shown: Display, elsewhere: str) -> None:

@@ -305,7 +305,7 @@ def test_where_nobody_sits_it_says_how_to_answer(world: Any, command: Command, l
     lead.does = ask
     done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask")
     assert (done.code, done.out) == (0, "approve\n")
-    assert "it waits for a day, or as --answer-within says" in done.err
+    assert "the question waits for a day, or as --answer-within says" in done.err
     assert f"answer with: a2a answer {lead.tasks[0]} ANSWER --url {world.url}\n" in done.err
     assert "answer_within" not in lead.given[0]
 
@@ -335,7 +335,7 @@ def test_how_long_a_person_is_waited_for_is_passed_on_and_said(world: Any, comma
     lead.does = ask
     done = command("run", "modernise", "--sdist", "a==1", "--approve", "ask", "--answer-within", "0.5")
     assert (done.code, lead.given[0]["answer_within"]) == (4, 0.5)
-    assert f"it waits for 0.5 s; answer with: a2a answer {lead.tasks[0]} ANSWER" in done.err
+    assert f"the question waits for 0.5 s; answer with: a2a answer {lead.tasks[0]} ANSWER" in done.err
 
 
 def test_a_limit_on_the_time_leaves_the_run_to_be_taken_up(world: Any, command: Command, lead: Lead) -> None:
