@@ -44,6 +44,8 @@ __all__ = [
 ENDED = frozenset(state.value for state in TERMINAL)
 AT_WORK = frozenset(state.value for state in OPEN_ENDED)
 """The states in which an attempt is under way."""
+_TIMER = "timer"
+"""Who says the word that nobody else has said in time."""
 SHOWN_MAX = 200
 """Characters of a value in a line of the story."""
 NOBODY_AFTER = 2.0
@@ -69,27 +71,46 @@ def describe(event: TaskEvent) -> str:
         "progress": lambda: _progress(event),
         "artifact": lambda: f"artifact {data.get('name') or data.get('artifactId', '?')}",
         "ask": lambda: f"asks (question {data.get('askNo', '?')})",
-        "answer": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
-        "answer_later": lambda: f"answered by {data.get('by', '?')} (question {data.get('askNo', '?')})",
+        "answer": lambda: _answered(event),
+        "answer_later": lambda: _answered(event),
         "report": lambda: f"{agent} reports: {data.get('outcome', '?')}{_moved(data)}",
         "rework": lambda: f"sent back by {data.get('by', '?')} for revision {data.get('rev', '?')}",
         "complete": lambda: f"accepted by {data.get('by') or 'nobody in particular'}",
         "fail": lambda: "has failed",
         "reject": lambda: "is rejected",
-        "cancel": lambda: "is canceled",
+        "cancel": lambda: _canceled(data),
         "request_cancel": lambda: f"{data.get('by', '?')} wants it to end ({data.get('mode', '?')})",
     }
     parts = [words.get(event.kind, lambda: event.kind)()]
-    reason = ": ".join(str(data[name]) for name in ("reason", "detail") if data.get(name))
+    # The state stands beside these words, or is in them: a reason that is the same word says nothing more.
+    told = (data.get(name) for name in ("reason", "detail"))
+    reason = ": ".join(str(word) for word in told if word not in (None, "", event.state))
     error = data.get("error")
     if isinstance(error, dict):
         again = ", retryable" if error.get("retryable") else ""
         reason = f"{error.get('code', 'error')}{again}: {error.get('detail', '')}"
     if reason:
         parts.append(reason)
-    if event.value is not None:
+    if event.value is not None and not _is_for_program(event):
         parts.append(shortened(event.value))
     return escape(": ".join(parts))
+
+
+def _answered(event: TaskEvent) -> str:
+    by, question = event.data.get("by", "?"), f"question {event.data.get('askNo', '?')}"
+    if by != _TIMER:
+        return f"answered by {by} ({question})"
+    return f"nobody answered in time ({question})" + ("" if _is_for_program(event) else ", its default counts")
+
+
+def _is_for_program(event: TaskEvent) -> bool:
+    """Tell whether it has the default of a question that says to nobody but its asker that there was no answer."""
+    return event.data.get("by") == _TIMER and (event.value is None or isinstance(event.value, dict))
+
+
+def _canceled(data: dict[str, Any]) -> str:
+    by = data.get("by")
+    return f"ended by {by}" if by and by != _TIMER else "has been ended"
 
 
 def _let_go(data: dict[str, Any]) -> str:
@@ -108,7 +129,7 @@ def _moved(data: dict[str, Any]) -> str:
 
 def _progress(event: TaskEvent) -> str:
     share = "" if event.progress is None else f"{event.progress:.0%}"
-    return " ".join(part for part in (share, event.note) if part) or "alive"
+    return " ".join(part for part in (share, event.note) if part) or f"{event.agent or 'an agent'} is at work"
 
 
 def how_far(metadata: dict[str, Any]) -> str:

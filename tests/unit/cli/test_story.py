@@ -40,12 +40,33 @@ def event(kind: str, state: str = "leased", **more: Any) -> TaskEvent:
         ("complete", {"by": "root#1"}, "accepted by root#1"),
         ("complete", {"by": ""}, "accepted by nobody in particular"),
         ("request_cancel", {"by": "r", "mode": "coop", "reason": "late"}, "r wants it to end (coop): late"),
+        ("answer", {"by": "root#1", "askNo": 2}, "answered by root#1 (question 2)"),
+        ("cancel", {"by": "root#1", "reason": "late"}, "ended by root#1: late"),
+        ("cancel", {"by": "timer", "reason": "delegator lost"}, "has been ended: delegator lost"),
         ("something_new", {}, "something_new"),
         ("grant", {}, "attempt ? by ?, fence ?"),
     ],
 )  # fmt: skip
 def test_each_event_in_a_few_words(kind: str, data: dict[str, Any], words: str) -> None:
     assert describe(event(kind, data=data)) == words
+
+
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [
+        ({"answered": False}, "nobody answered in time (question 2)"),
+        ("approve", "nobody answered in time (question 2), its default counts: approve"),
+    ],
+)
+def test_a_question_that_nobody_answered_in_time(default: Any, words: str) -> None:
+    assert describe(event("answer", value=default, data={"by": "timer", "askNo": 2})) == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "words"), [("cancel", "canceled", "ended by a"), ("reject", "rejected", "is rejected")]
+)
+def test_a_reason_that_is_the_state_is_not_said_once_more(kind: str, state: str, words: str) -> None:
+    assert describe(event(kind, state, data={"by": "a", "reason": state})) == words
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -78,10 +99,10 @@ def test_a_value_is_told_on_one_line_and_cannot_move_the_terminal() -> None:
 
 @pytest.mark.parametrize(
     ("progress", "note", "words"),
-    [(0.5, "half", "50% half"), (0.5, "", "50%"), (None, "half", "half"), (None, "", "alive")],
+    [(0.5, "half", "50% half"), (0.5, "", "50%"), (None, "half", "half"), (None, "", "a is at work")],
 )
 def test_progress_in_words(progress: float | None, note: str, words: str) -> None:
-    assert describe(event("progress", progress=progress, note=note)) == words
+    assert describe(event("progress", progress=progress, note=note, data={"agent": "a"})) == words
 
 
 @pytest.mark.parametrize(
