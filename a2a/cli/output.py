@@ -19,7 +19,7 @@ import click
 
 from .exits import Failure
 
-__all__ = ["Output", "columns_of", "escape", "is_terminal", "paused", "table", "to_json", "uses_color"]
+__all__ = ["Output", "columns_of", "escape", "is_terminal", "number_of", "paused", "table", "to_json", "uses_color"]
 
 _KEPT = {"\u200c", "\u200d"}
 """Joiners: scripts and emoji are written with them, and they do nothing to what stands beside them."""
@@ -89,6 +89,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, width: int |
         padded = [cell + " " * (wide - columns_of(cell)) for cell, wide in zip(row, widths, strict=True)]
         lines.append(_cut("  ".join(padded).rstrip(), width))
     return lines
+
+
+def number_of(number: int, word: str) -> str:
+    """Return so many of what a word names, as in `1 stop` and `2 stops`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def columns_of(text: str) -> int:

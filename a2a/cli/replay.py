@@ -23,7 +23,7 @@ from ..errors import StoreError
 from ..stores.base import Entry
 from ..stores.reader import LedgerReader
 from .exits import ExitCode, Failure
-from .output import Output, escape
+from .output import Output, escape, number_of
 from .story import shortened
 
 __all__ = ["Verdict", "replay", "verify"]
@@ -202,8 +202,9 @@ def _tell(out: Output, verdict: Verdict) -> None:
         reached = {"archived": verdict.archived, "snapshot": verdict.snapshot, "stateHash": verdict.state_hash}
         out.record({"ok": verdict.is_good, **counted, **reached, **({} if verdict.is_good else difference)})
     else:
-        out.line(f"{verdict.records} records fold, {verdict.decisions} decisions run again")
-        out.line(f"state {verdict.state_hash}, compared at {verdict.stops} stops of the coordinator")
+        folded, again = number_of(verdict.records, "record"), number_of(verdict.decisions, "decision")
+        out.line(f"{folded} {'folds' if verdict.records == 1 else 'fold'}, {again} run again")
+        out.line(f"state {verdict.state_hash}, compared at {number_of(verdict.stops, 'stop')} of the coordinator")
         if verdict.archived:
             out.line(f"{verdict.archived} archived tasks, conflicts and contexts are as the records tell them")
         if verdict.snapshot is not None and verdict.is_good:

@@ -561,10 +561,14 @@ def _fault(step: Trial | Sight) -> str:
 def _in_words(evidence: Evidence) -> str:
     parts = []
     if evidence["failing_total"]:
-        parts.append(f"{evidence['failing_total']} tests fail with it")
+        parts.append(f"{_tests(evidence['failing_total'], 'fail')} with it")
     if evidence["vanished_total"]:
-        parts.append(f"{evidence['vanished_total']} tests no longer run")
+        parts.append(_tests(evidence["vanished_total"], "no longer run"))
     return ", ".join(parts) or evidence["excerpt"]
+
+
+def _tests(count: int, do: str) -> str:
+    return f"1 test {do}s" if count == 1 else f"{count} tests {do}"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from .evidence import no_evidence
 from .holding import branch_of, repository_name, turn_at
 from .provenance import branch_names, title_of, trailers_of
 from .shapes import Deployment, Judgement, Listing, Patch, Plan, Proposal, Rejected, Review, Source, Workspace
-from .summary import Summary, Verdict, enter, finish, in_short, new_summary, summary_of
+from .summary import Summary, Verdict, enter, finish, in_short, new_summary, number_of, summary_of
 
 __all__ = ["agent", "maintain"]
 
@@ -400,8 +400,9 @@ class _Run:
         elif isinstance(proposal, dict) and {"patch", "findings_before", "findings_left"} <= proposal.keys():
             before, left = proposal["findings_before"], proposal["findings_left"]
             changed = len(proposal["patch"].get("files", []))
-            count = "1 file" if changed == 1 else f"{changed} files"
-            await self.steps.story("found", coder, f"proposes {count}: {before} -> {left} findings")
+            await self.steps.story(
+                "found", coder, f"proposes {number_of(changed, 'file')}: {before} -> {left} findings"
+            )
             if not changed and proposal.get("notes"):
                 self.notes[coder] = str(proposal["notes"][0])[:NOTE_CHARS_MAX]
 
@@ -533,7 +534,8 @@ class _Run:
 
     async def _tell_workspace(self, workspace: Workspace) -> None:
         tests, findings = workspace["tests"], workspace["findings"]
-        said = f"{len(workspace['files'])} files, {findings['total']} findings, {tests['total']} tests"
+        amounts = {"file": len(workspace["files"]), "finding": findings["total"], "test": tests["total"]}
+        said = ", ".join(number_of(number, word) for word, number in amounts.items())
         if tests["failed"]:
             said += f" ({tests['failed']} fail before anything is touched)"
         await self.steps.story("found", "preparer", said)

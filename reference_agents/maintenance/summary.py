@@ -36,6 +36,7 @@ __all__ = [
     "finish",
     "in_short",
     "new_summary",
+    "number_of",
     "summary_of",
 ]
 
@@ -253,12 +254,12 @@ def _figures(told: Judgement | Summary) -> Iterator[str]:
     if told["verdict"] == "no_evidence" or not told["tests_before"]["total"]:
         yield _line("tests", "cannot decide here: NO_EVIDENCE, this patch was not tried")
     else:
-        runs = f"{_number(told['test_runs'], 'run')}: " * bool(told["test_runs"]) + "no new failure, none vanished"
+        runs = f"{number_of(told['test_runs'], 'run')}: " * bool(told["test_runs"]) + "no new failure, none vanished"
         yield _line("tests", f"{_tests(told['tests_before'])} -> {_tests(told['tests_after'])}   ({runs})")
     for accepted in told["accepted"]:
         removed, files = accepted["removed"], _some(accepted["files"])
-        what = f"{_number(removed, 'finding')} in {files}" if removed > 0 else files
-        more = f", with {_number(-removed, 'finding')} more" if removed < 0 else ""
+        what = f"{number_of(removed, 'finding')} in {files}" if removed > 0 else files
+        more = f", with {number_of(-removed, 'finding')} more" if removed < 0 else ""
         yield _line("accepted", f"{accepted['agent']}: {what}{more}")
     for rejected in told["rejected"][:REJECTED_SHOWN]:
         yield from _refusal(rejected)
@@ -307,7 +308,7 @@ def _evidence(evidence: Evidence) -> str:
 
 def _safety(review: Review) -> Iterator[str]:
     remarks = [finding for finding in review["findings"] if finding["verdict"] != "pass"]
-    yield _line("safety", review["verdict"] + (f", {_number(len(remarks), 'remark')}" if remarks else ""))
+    yield _line("safety", review["verdict"] + (f", {number_of(len(remarks), 'remark')}" if remarks else ""))
     for finding in remarks[:NAMES_SHOWN]:
         where = f"{finding['path']}:{finding['line']}" if finding["line"] else finding["path"]
         yield _line("", f"{finding['verdict']}: {finding['check']} {where}: {finding['detail']}")
@@ -334,7 +335,8 @@ def _tests(tally: RunTally) -> str:
     return f"{tally['passed']} passed, {tally['failed']} failed"
 
 
-def _number(count: int, word: str) -> str:
+def number_of(count: int, word: str) -> str:
+    """Return so many of what a word names, as in `1 file` and `2 files`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2a.cli.exits import Failure
-from a2a.cli.output import Output, escape, is_terminal, table, to_json, uses_color
+from a2a.cli.output import Output, escape, is_terminal, number_of, table, to_json, uses_color
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,10 @@ def test_a_table_on_a_terminal_has_colors(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("NO_COLOR", raising=False)
     Output().table(("A",), [("failed",)])
     assert terminal.getvalue() == "\x1b[1mA\x1b[0m\n\x1b[31mfailed\x1b[0m\n"
+
+
+def test_one_is_told_as_one() -> None:
+    assert [number_of(count, "stop") for count in (0, 1, 2)] == ["0 stops", "1 stop", "2 stops"]
 
 
 def test_a_table_without_headers_has_no_first_line(capsys: pytest.CaptureFixture[str]) -> None:

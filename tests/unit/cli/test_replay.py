@@ -71,7 +71,7 @@ def test_a_sound_ledger_adds_up(command: Any, ledger: Path) -> None:
     assert done.code == 0
     first, state, kept = done.out.splitlines()
     assert "decisions run again" in first
-    assert "compared at 1 stops" in state
+    assert "compared at 1 stop of the coordinator" in state
     assert kept.endswith("add up to the same")
     told = json.loads(command("replay", str(ledger), "--verify", "--json").out)
     assert (told["ok"], told["stops"], told["snapshot"]) == (True, 1, told["records"])

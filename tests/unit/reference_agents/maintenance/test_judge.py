@@ -296,7 +296,7 @@ async def test_of_a_new_name_that_breaks_a_test_no_file_is_kept(
     assert judgement["verdict"] == "nothing", "no test reads cli.py, which would call what is not there"
     [refused] = refusals(judgement, "tests").values()
     assert refused["files"] == ["a.py", "cli.py", "test_a.py"]
-    assert refused["detail"] == "1 tests fail with it; a new name is taken in all files or in none"
+    assert refused["detail"] == "1 test fails with it; a new name is taken in all files or in none"
 
 
 async def test_without_evidence_nothing_is_tried_and_a_person_has_to_decide(

@@ -218,6 +218,7 @@ async def test_one_file_is_told_as_one(crew: Crew) -> None:
     with anyio.fail_after(BOUND):
         async with squad(lead.agent, *crew.agents()) as up:
             _, story = await maintain(up, crew)
+    assert ("found", "preparer", "1 file, 10 findings, 5 tests") in story
     assert ("found", "coder-a", "proposes 1 file: 10 -> 4 findings") in story
 
 
