@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from ..agent import Agent
+from .exits import ExitCode, Failure
 
 __all__ = ["load_agent", "no_module", "source_files"]
 
@@ -20,7 +21,8 @@ def load_agent(spec: str) -> Agent:
     """Import the agent that `MODULE:VARIABLE` names, or the only one of `MODULE`; modules here come first.
 
     Raises:
-        UsageError: there is none; a module that fails is named with the line it failed at.
+        UsageError: there is none.
+        Failure: the module fails; it is named with the line it failed at.
     """
     _look_here()
     module_name, _, variable = spec.partition(":")
@@ -29,9 +31,9 @@ def load_agent(spec: str) -> Agent:
     except (ImportError, ValueError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
             raise click.UsageError(no_module(spec, error.name)) from error
-        raise click.UsageError(f"{spec}: {_where(error)}") from error
+        raise _failure(spec, error) from error
     except Exception as error:  # a module may fail in any way
-        raise click.UsageError(f"{spec}: {_where(error)}") from error
+        raise _failure(spec, error) from error
     if variable:
         found: object = module
         for part in variable.split("."):
@@ -73,12 +75,17 @@ def _look_here() -> None:
         sys.path.insert(0, here)
 
 
+def _failure(spec: str, error: Exception) -> Failure:
+    """Return what a command ends with whose module fails: its usage is right, and nothing to be told of."""
+    return Failure(f"{spec}: {_where(error)}", ExitCode.USAGE)
+
+
 def _where(error: Exception) -> str:
     """Return what failed, and at which line of whose file."""
+    if isinstance(error, SyntaxError):  # its own words end with the place
+        return f"{error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     at = f"{frames[-1].filename}:{frames[-1].lineno}: " if frames and frames[-1].filename != __file__ else ""
-    if isinstance(error, SyntaxError):
-        at = f"{error.filename}:{error.lineno}: "
     return f"{at}{type(error).__name__}: {error}"
 
 

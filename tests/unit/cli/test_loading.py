@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from a2a.cli.exits import ExitCode, Failure
 from a2a.cli.loading import load_agent, source_files
 
 
@@ -39,19 +40,30 @@ def test_an_agent_is_found_by_its_name_or_as_the_only_one(here: Path) -> None:
         ("loaded_two", "name one agent of the module, as loaded_two:NAME; it has first, second"),
         ("loaded_two:third", "expected an Agent, it is NoneType; loaded_two has first, second"),
         ("loaded_two:Agent", "expected an Agent, it is type"),
+    ],
+)
+def test_what_is_not_there_is_named_with_what_is(here: Path, spec: str, named: str) -> None:
+    (here / "loaded_two.py").write_text(ONE + "second = Agent('two')\n")
+    with pytest.raises(click.UsageError, match=named):
+        load_agent(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "named"),
+    [
         ("loaded_bad", r"loaded_bad\.py:2: ZeroDivisionError: division by zero"),
-        ("loaded_syntax", r"loaded_syntax\.py:1: SyntaxError"),
+        ("loaded_syntax", r"loaded_syntax\.py:1: SyntaxError: '\(' was never closed$"),
         ("loaded_import", r"loaded_import\.py:1: ModuleNotFoundError: No module named 'not_there'"),
         ("", "Empty module name"),
     ],
 )
-def test_what_cannot_be_loaded_is_named_with_its_line(here: Path, spec: str, named: str) -> None:
-    (here / "loaded_two.py").write_text(ONE + "second = Agent('two')\n")
+def test_a_module_that_fails_is_named_with_its_line(here: Path, spec: str, named: str) -> None:
     (here / "loaded_bad.py").write_text("x = 1\ny = x / 0\n")
     (here / "loaded_syntax.py").write_text("x = (\n")
     (here / "loaded_import.py").write_text("import not_there\n")
-    with pytest.raises(click.UsageError, match=named):
+    with pytest.raises(Failure, match=named) as failed:
         load_agent(spec)
+    assert failed.value.exit_code == ExitCode.USAGE
 
 
 def test_the_files_of_a_module_are_its_own_or_its_packages(here: Path) -> None:
