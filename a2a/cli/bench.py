@@ -176,7 +176,7 @@ async def _measure(client: Client, common: Common, options: dict[str, Any], in_f
         times = [f"{plain[f'p{percent}Ms']:,.2f}" for percent in PERCENTS]
         rows.append([name, str(measured.in_flight), f"{measured.throughput:,.0f}", *times, str(plain["tasks"])])
     common.out.table(["", "in flight", "tasks/s", *(f"p{percent} ms" for percent in PERCENTS), "tasks"], rows)
-    common.out.note(f"what the coordinator answers is worth: {client.durability}")
+    common.out.note(f"durability: {client.durability}")
 
 
 async def _phase(client: Client, options: dict[str, Any], in_flight: int, seconds: float) -> Measured:

@@ -103,7 +103,7 @@ def test_for_a_person_it_is_a_table(command: Any, world: Any) -> None:
     assert heads.split() == ["in", "flight", "tasks/s", "p50", "ms", "p95", "ms", "p99", "ms", "tasks"]
     assert throughput.split()[:2] == ["throughput", "4"]
     assert sequential.split()[:2] == ["sequential", "1"]
-    assert done.err == "what the coordinator answers is worth: memory\n"
+    assert done.err == "durability: memory\n"
 
 
 def test_agents_with_a_skill_do_the_tasks(command: Any, world: Any) -> None:
