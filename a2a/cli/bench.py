@@ -7,6 +7,7 @@ What the coordinator costs beside a bare relay is another question, which the be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +20,7 @@ import click
 
 from ..agent import Agent
 from ..client import Client
+from ..errors import Denied
 from ..loop import run as run_loop
 from ..protocol.types import principal_of
 from .delegate import read_input
@@ -158,6 +160,9 @@ async def _to_work(client: Client, connection: Connection, skill: str | None) ->
         finally:
             stop.set()
         await running
+    if client.is_operator:  # else it stays among those that are away
+        with contextlib.suppress(Denied):  # a task of a run before, which was interrupted, is open
+            await client.forget(name)
 
 
 async def _measure(client: Client, common: Common, options: dict[str, Any], in_flight: int, seconds: float) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 import anyio
 import pytest
 
-from a2a import Agent
+from a2a import Agent, Client, connect
 from a2a.cli import bench as bench_module
 from a2a.cli.bench import Measured, percentile
+from a2a.cli.options import Connection
+from a2a.errors import Denied
 
 SHORT = ("--seconds", "0.1", "--in-flight", "4")
 
@@ -70,12 +72,35 @@ def test_an_own_agent_does_the_tasks_and_leaves(command: Any, world: Any) -> Non
         assert phase["durability"] == "memory"
         assert phase["tasks"] >= phase["inFlight"]
         assert 0 < phase["p50Ms"] <= phase["p95Ms"] <= phase["p99Ms"]
-    agents = [json.loads(line) for line in command("agent", "ls", "--json").out.splitlines()]
-    (own,) = [agent for agent in agents if agent["agent"] != "helper"]
-    assert own["agent"].endswith("#bench")
-    assert own["status"] == "away"
+    agents = [json.loads(line)["agent"] for line in command("agent", "ls", "--json").out.splitlines()]
+    assert agents == ["helper"], "its own is forgotten"
     states = {json.loads(line)["metadata"]["state"] for line in command("task", "ls", "--json").out.splitlines()}
     assert states == {"completed"}
+
+
+def test_an_own_agent_stays_known_where_nobody_is_an_operator(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def member(connection: Connection) -> Client:
+        return connect(connection.url, token=connection.token)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "client", member)
+        assert command("bench", *SHORT).code == 0
+    agents = [json.loads(line) for line in command("agent", "ls", "--json").out.splitlines()]
+    (own,) = [agent for agent in agents if agent["agent"] != "helper"]
+    assert (own["agent"].endswith("#bench"), own["status"]) == (True, "away")
+
+
+def test_an_own_agent_that_cannot_be_forgotten_yet_spoils_nothing(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forget(client: Client, agent: str) -> bool:
+        raise Denied(f"{agent} works on task main-1, or did, or was offered it, and it is open")
+
+    monkeypatch.setattr(Client, "forget", forget)
+    done = command("bench", *SHORT)
+    assert (done.code, done.err) == (0, "durability: memory\n")
 
 
 @asynccontextmanager
