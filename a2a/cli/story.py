@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from ..client import Client
-from ..delegator import TaskEvent
+from ..delegator import AgentInfo, TaskEvent
 from ..errors import A2AError, Overruled, StaleBasis
-from ..protocol.states import OPEN_ENDED, TERMINAL
+from ..protocol.states import OPEN_ENDED, TERMINAL, TaskState
 from .exits import ExitCode, Failure
 from .options import Connection
 from .output import Output, escape, is_terminal, paused, to_json
@@ -27,6 +27,7 @@ from .output import Output, escape, is_terminal, paused, to_json
 __all__ = [
     "ENDED",
     "Follower",
+    "copies_that_wait",
     "describe",
     "doubtful_failure",
     "duration",
@@ -38,6 +39,7 @@ __all__ = [
     "seconds_between",
     "shortened",
     "told_when_nobody",
+    "who_is_able",
     "who_is_missing",
 ]
 
@@ -208,39 +210,53 @@ class Follower(Protocol):
 async def told_when_nobody(
     client: Client, skill: str, to: str | None, say: Callable[[str], None]
 ) -> AsyncIterator[Callable[[TaskEvent], None]]:
-    """Inside the block, say it once where a task stays queued because nobody who is here does that; it goes on waiting.
+    """Inside the block, say it where a task stays queued because nobody who is here does that; it goes on waiting.
+
+    Of a group it is said how many of its copies wait so, and again where these are more or fewer.
 
     Args:
+        client: looks at who is here.
         skill: what is asked for.
         to: who is to do it, where it is one agent.
         say: tells it.
 
     Yields what is told of each event of the task.
     """
-    is_queued, moved = asyncio.Event(), asyncio.Event()
+    may_wait, moved = asyncio.Event(), asyncio.Event()
+    group = ""
 
     def note(event: TaskEvent) -> None:
-        if event.state == "queued":
-            is_queued.set()
+        nonlocal group
+        # What becomes of its copies is no event of a group.
+        group = event.task if event.state in (TaskState.BLOCKED, TaskState.DISPUTED) else ""
+        if group or event.state == TaskState.QUEUED:
+            may_wait.set()
         else:
-            is_queued.clear()
+            may_wait.clear()
         moved.set()
 
     async def look() -> None:
+        told = ""
         while True:
-            await is_queued.wait()
+            await may_wait.wait()
             moved.clear()
             try:
                 async with asyncio.timeout(NOBODY_AFTER):
                     await moved.wait()
             except TimeoutError:
-                missing = ""
+                missing, looked_at = told, group
                 with contextlib.suppress(A2AError):  # without the hint the task goes on as well
-                    missing = await who_is_missing(client, skill, to)
-                if missing:
-                    say(f"{missing}; it waits")
-                    return
-                await moved.wait()  # it is there, and at work on something else
+                    if looked_at:
+                        missing = await copies_that_wait(client, await client.get(looked_at))
+                    else:
+                        missing = await who_is_missing(client, skill, to)
+                if missing and missing != told:
+                    say(missing if looked_at else f"{missing}; it waits")
+                told = missing
+                if not looked_at:
+                    if missing:
+                        return
+                    await moved.wait()  # it is there, and at work on something else
 
     looking = asyncio.create_task(look())
     try:
@@ -248,6 +264,43 @@ async def told_when_nobody(
     finally:
         looking.cancel()
         await asyncio.wait([looking])
+
+
+async def copies_that_wait(client: Client, shown: dict[str, Any], *, also_turns: bool = False) -> str:
+    """Return how many copies of a group wait for an agent that is not here, and for which; empty where none does.
+
+    Args:
+        client: looks at the copies and at who is here.
+        shown: the group.
+        also_turns: name also those that only wait for their turn.
+    """
+    metadata = shown["metadata"]
+    if "group" not in metadata:
+        return ""
+    members = metadata["group"]["members"]
+    copies = [one for one in await client.list(parent=shown["id"], limit=1000) if one["id"] in members]
+    waiting = [one["id"] for one in copies if one["metadata"]["state"] == TaskState.QUEUED]
+    if not waiting:
+        return ""
+    how_many = f"{len(waiting)} of {len(members)} copies {'waits' if len(waiting) == 1 else 'wait'}"
+    skill, requires = metadata["skill"], metadata["spec"].get("requires", {})
+    if missing := await who_is_missing(client, skill, requires.get("agent")):
+        return f"{how_many}: {missing}"
+    able = await who_is_able(client, skill, requires)
+    if not able:
+        return f"{how_many}: no agent that is here offers {skill} as it requires"
+    # Who has worked on one copy does no other (spec GROUP-1).
+    had = {one["metadata"].get("agent") for one in copies if one["id"] not in waiting}
+    if had.issuperset(one.agent_id for one in able):
+        return f"{how_many} for another agent that offers {skill}"
+    return f"{how_many} for their turn: {' '.join(sorted(waiting))}" if also_turns else ""
+
+
+async def who_is_able(client: Client, skill: str, requires: dict[str, Any]) -> list[AgentInfo]:
+    """Return the agents that are here and offer a skill as a task requires it."""
+    wanted = {"agent": requires.get("agent"), "media_type": requires.get("mediaType")}
+    found = await client.find(skill, tags=requires.get("tags", ()), labels=requires.get("labels"), **wanted)
+    return [one for one in found if one.status != "away" and one.agent_id not in requires.get("exclude", ())]
 
 
 async def who_is_missing(client: Client, skill: str, to: str | None) -> str:

@@ -24,6 +24,7 @@ from .options import Common, common_options
 from .output import escape
 from .story import (
     ENDED,
+    copies_that_wait,
     describe,
     doubtful_failure,
     duration,
@@ -32,6 +33,7 @@ from .story import (
     refused_lines,
     seconds_between,
     shortened,
+    who_is_able,
     who_is_missing,
 )
 from .values import checked, parse_value
@@ -114,7 +116,7 @@ def list_tasks(
 def show_task(common: Common, task_id: str) -> None:
     """Tell a task's story: what was asked for, what happened, what came of it, and who was refused what.
 
-    For a queued task it also tells what the task waits for.
+    For a queued task it also tells what the task waits for, for a group how many of its copies wait.
     """
 
     async def work(client: Client) -> None:
@@ -196,8 +198,10 @@ def _asked_beside_the_skill(spec: dict[str, Any]) -> list[str]:
 
 
 async def _waits_for(client: Client, shown: dict[str, Any]) -> str:
-    """Return for whom or what a queued task waits, as far as it can be seen; empty where it is not queued."""
+    """Return for whom or what a queued task waits, or copies of a group, as far as it can be seen; else nothing."""
     metadata = shown["metadata"]
+    if "group" in metadata:
+        return await copies_that_wait(client, shown, also_turns=True)
     if metadata["state"] != TaskState.QUEUED:
         return ""
     skill, requires = metadata["skill"], metadata["spec"].get("requires", {})
@@ -206,9 +210,7 @@ async def _waits_for(client: Client, shown: dict[str, Any]) -> str:
     for claim in await client.claims(task=shown["id"]):
         if claim["state"] == "waiting":
             return f"for {in_its_way(claim)}"
-    wanted = {"agent": requires.get("agent"), "media_type": requires.get("mediaType")}
-    found = await client.find(skill, tags=requires.get("tags", ()), labels=requires.get("labels"), **wanted)
-    here = [one for one in found if one.status != "away" and one.agent_id not in requires.get("exclude", ())]
+    here = await who_is_able(client, skill, requires)
     if not here:
         return f"no agent that is here offers {skill} as it requires"
     told = [_keeps_it(one) for one in here]

@@ -17,6 +17,7 @@ import pytest
 
 from a2a import Agent, AttemptFailed, Patch, TaskContext, sync
 from a2a.cli import delegate as delegate_module
+from a2a.cli import story as story_module
 from a2a.cli.conflicts import _story, _written
 from a2a.cli.delegate import _rungs
 from a2a.cli.options import Connection
@@ -208,6 +209,24 @@ def test_what_waits_for_a_person_is_told_to_who_waits_also_where_all_is_quiet(
     done = command("delegate", "judge_it", *rungs, "--resolve", "majority,human,abort")
     assert done.err.count(" can be appealed: a2a conflict appeal ") == 1
     assert "waits for a person" not in done.err
+
+
+def test_a_copy_that_waits_is_told_of_also_where_the_others_contradict_each_other(
+    command: Any, three: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story_module, "NOBODY_AFTER", 0.5)  # they do by then
+    done = command("delegate", "judge_it", "--copies", "4", "--agree", "4", "--timeout", "3")
+    assert done.code == 4
+    assert done.err.count("1 of 4 copies waits for another agent that offers judge_it\n") == 1, done.err
+
+
+def test_who_is_asked_to_judge_is_no_copy(command: Any, three: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story_module, "NOBODY_AFTER", 0.05)
+    rungs = ("--copies", "3", "--agree", "3", "--resolve", "judge:nobody_judges,abort", "--timeout", "2")
+    done = command("delegate", "judge_it", *rungs)
+    assert "contradict each other" in done.err and "copies" not in done.err
+    (task,) = [line.split()[0] for line in command("task", "ls").out.splitlines() if " disputed " in line]
+    assert "  waits  " not in command("task", "show", task).out
 
 
 def test_a_party_appeals_and_the_ladder_goes_on(command: Any, disputed: str, tmp_path: Any) -> None:

@@ -284,6 +284,21 @@ def test_what_nobody_does_is_told_once(
     assert command("delegate", *words, "--timeout", "1", "-q").err == "a2a: not done within 1 s\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("nobody_has_this",), "3 of 3 copies wait: no agent that is here offers nobody_has_this\n"),
+        (("echo", "--text", "x"), "2 of 3 copies wait for another agent that offers echo\n"),
+    ],
+)
+def test_how_many_copies_wait_and_for_what_is_told(
+    command: Any, world: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], told: str
+) -> None:
+    monkeypatch.setattr(story, "NOBODY_AFTER", 0.05)
+    done = command("delegate", *words, "--copies", "3", "--timeout", "2")
+    assert (done.code, done.err.count(told)) == (4, 1), done.err
+
+
 def test_work_that_waits_for_a_busy_agent_is_not_told_to_wait_for_nobody(
     command: Any, world: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

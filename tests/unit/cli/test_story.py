@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,16 @@ import pytest
 from a2a import TaskEvent
 from a2a.cli import story
 from a2a.cli.output import Output
-from a2a.cli.story import describe, duration, event_record, follower, how_far, seconds_between, shortened
+from a2a.cli.story import (
+    copies_that_wait,
+    describe,
+    duration,
+    event_record,
+    follower,
+    how_far,
+    seconds_between,
+    shortened,
+)
 from a2a.protocol.states import TaskEvent as Kind
 
 
@@ -184,3 +194,29 @@ def test_without_rich_a_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> 
     with follower(Output()) as shown:
         shown.happened(event("progress", progress=0.5))
     assert terminal.getvalue() == "main-1  leased     50%\n"
+
+
+class Here:
+    """What a client sees of a group with one copy that waits and one at work, and of two agents, of which one fits."""
+
+    async def list(self, **_: Any) -> list[dict[str, Any]]:
+        waits = {"id": "main-2", "metadata": {"state": "queued", "agent": "a"}}
+        return [waits, {"id": "main-3", "metadata": {"state": "leased", "agent": "b"}}]
+
+    async def find(self, skill: str, *, tags: Any = (), **_: Any) -> list[Any]:
+        return [SimpleNamespace(agent_id=name, status="ready") for name in "ab" if not tags]
+
+
+@pytest.mark.parametrize(
+    ("requires", "waits"),
+    [
+        ({}, ""),
+        ({"exclude": ["a"]}, "1 of 2 copies waits for another agent that offers echo"),
+        ({"tags": ["x"]}, "1 of 2 copies waits: no agent that is here offers echo as it requires"),
+    ],
+)
+async def test_who_had_a_copy_may_have_it_again(requires: dict[str, Any], waits: str) -> None:
+    group = {"members": ["main-2", "main-3"]}
+    shown = {"id": "main-1", "metadata": {"group": group, "skill": "echo", "spec": {"requires": requires}}}
+    client: Any = Here()
+    assert await copies_that_wait(client, shown) == waits

@@ -166,7 +166,26 @@ def test_what_a_task_requires_is_told_and_who_is_not_that(command: Any, world: A
     lines = command("task", "show", copies).out.splitlines()
     assert "  copies     3" in lines
     assert "  claims     repo/a (shared) repo/b" in lines
-    assert not [line for line in lines if "waits" in line], "its copies do"
+    assert "  waits      3 of 3 copies wait: no agent that is here offers nobody_has_this" in lines
+
+
+def test_how_many_copies_wait_for_another_agent_is_told(command: Any, world: Any, gate: Any) -> None:
+    task = delegated(command, "read", "--copies", "3")
+    world.call(gate.begun.wait)
+    waits = "2 of 3 copies wait for another agent that offers read"
+    assert f"  waits      {waits}" in command("task", "show", task).out.splitlines()
+    assert json.loads(command("task", "show", task, "--json").out)["waits"] == waits
+    command("task", "cancel", task)
+    assert "waits" not in command("task", "show", task).out
+    world.call(gate.open.set)
+
+
+def test_copies_that_wait_for_their_turn_are_named(command: Any, world: Any) -> None:
+    assert command("agent", "drain", "helper").code == 0
+    task = delegated(command, "read", "--copies", "2")
+    members = json.loads(command("task", "show", task, "--json").out)["metadata"]["group"]["members"]
+    told = f"  waits      2 of 2 copies wait for their turn: {' '.join(members)}"
+    assert told in command("task", "show", task).out.splitlines()
 
 
 def test_agents_that_could_begin_are_told_with_what_keeps_them(command: Any, world: Any) -> None:
