@@ -116,6 +116,8 @@ def test_what_there_is_nothing_of_is_left_out(command: Any, town: Town) -> None:
     assert not any(line.startswith("  policy") for line in _story(shown))
     shown["resolution"] = {"outcome": "merge", "ref": None, "by": "merge", "rationale": ""}
     assert "  resolved   merge by merge" in _story(shown)
+    shown["subjects"][0]["agent"] = ""  # of a task that has left memory, nobody knows who had it
+    assert "  answer 0   word-1 by -" in _story(shown)
     shown["resolution"] |= {"ref": "word-1", "rationale": "it was the first"}
     assert "  resolved   merge word-1 by merge: it was the first" in _story(shown)
 
