@@ -310,8 +310,7 @@ async def _supervise(programs: Sequence[supervisor.Program], grace: float, out: 
 )
 @common_options()
 def list_agents(common: Common, skill: str | None, statuses: tuple[str, ...]) -> None:
-    """Show the agents that are known, those that are away too, with skills, load and the time since they were last
-    heard."""
+    """Show the agents that are known, those that are away too, with skills, load and when they were last heard."""
     known = common.read(lambda client: client.find(skill))
     found = [info for info in known if not statuses or info.status in statuses]
     if common.out.as_json:

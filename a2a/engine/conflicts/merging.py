@@ -14,7 +14,7 @@ from typing import Any
 
 from ...protocol.canonical import canonical
 from .comparators import Incomparable
-from .patches import merge_patches
+from .patches import merge_patches, told_where
 
 __all__ = ["MERGED_MAX", "Merge", "Unmergeable", "merge", "run"]
 
@@ -128,8 +128,7 @@ class _Merge:
         at = 0
         for number, (begin, end, new) in enumerate(changes):
             if number and begin <= changes[number - 1][1]:
-                how = "both have changed" if begin < changes[number - 1][1] else "the changes of both meet at"
-                raise Unmergeable(f"{how} line {begin + 1} of {place or 'the text'}")
+                raise Unmergeable(told_where(changes[number - 1][1], begin, place or "the text"))
             merged += [*lines[at:begin], *new]
             at = end
         return "".join([*merged, *lines[at:]])

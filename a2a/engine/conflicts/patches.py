@@ -17,7 +17,7 @@ from typing import Any
 from ...protocol.canonical import canonical
 from .comparators import Incomparable, artifacts_of
 
-__all__ = ["CHANGES_MAX", "DIFF", "JSON_PATCH", "Overlap", "merge_patches", "overlap", "run"]
+__all__ = ["CHANGES_MAX", "DIFF", "JSON_PATCH", "Overlap", "merge_patches", "overlap", "run", "told_where"]
 
 DIFF = "text/x-diff"
 JSON_PATCH = "application/json-patch+json"
@@ -272,6 +272,12 @@ def _touch(begin: int, end: int, first: int, last: int) -> bool:
     return max(begin, first) < min(end, last)
 
 
+def told_where(end: int, begin: int, of: str) -> str:
+    """Say where two changes come together, one before line `end` and the other from line `begin`, counted from 0."""
+    how = "both have changed" if begin < end else "the changes of both meet at"
+    return f"{how} line {begin + 1} of {of}"
+
+
 def _merged(name: str, one: _File, two: _File) -> _File:
     """Return what both do to a file, shown with the lines that either shows."""
     if one.names != two.names:
@@ -283,8 +289,7 @@ def _merged(name: str, one: _File, two: _File) -> _File:
     changes = sorted({change for file in (one, two) for hunk in file.hunks for change in hunk.changes()})
     for before, after in pairwise(changes):
         if after[0] <= before[1]:
-            how = "both have changed" if after[0] < before[1] else "the changes of both meet at"
-            raise Incomparable(f"{how} line {after[0] + 1} of {name}")
+            raise Incomparable(told_where(before[1], after[0], name))
     inserted = {begin: new for begin, end, new in changes if begin == end}
     removed = {line for begin, end, _ in changes for line in range(begin, end)}
     instead = {end - 1: new for begin, end, new in changes if begin < end}
