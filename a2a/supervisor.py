@@ -5,9 +5,9 @@
         await supervisor.running("judge")
 
 It knows nothing of coordinators, agents or protocols: a program is a command line, and being there is all that is asked
-of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying;
-`restart` has that done at once, in good order. None outlives the supervisor (see `tether`). Used by `squads` and by the
-commands that keep agents running.
+of it. A program that dies, however that happened, is started again after a pause that doubles while it keeps dying,
+except after an exit code that says it would fail alike. `restart` starts it again at once, in good order. None outlives
+the supervisor (see `tether`). Used by `squads` and by the commands that keep agents running.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _TETHER: Final = TETHER.read_text(encoding="utf-8")
 """Kept: where another version is installed beside programs that run, the file is away for a while, or another."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
-State = Literal["starting", "running", "waiting", "stopped"]
+State = Literal["starting", "running", "waiting", "halted", "stopped"]
+"""`halted` is a program that ended in a way a new start would only repeat: it waits for `Supervisor.restart`."""
 
 
 def tied(*command: str) -> list[str]:
@@ -59,6 +60,8 @@ class Program:
     soon as it is started."""
     rank: int = 0
     """Programs of a lower rank are needed by those of a higher one, so they are ended after them."""
+    halts_on: frozenset[int] = frozenset()
+    """Exit codes after which starting again would only repeat the failure."""
 
 
 @dataclass(slots=True)
@@ -135,7 +138,7 @@ class Supervisor:
             news, program = self._news, self.programs[name]
             if program.state == "running":
                 return program
-            if program.state in ("waiting", "stopped"):
+            if program.state in ("waiting", "halted", "stopped"):
                 why = "" if self._logs is None else f"; {self.log_of(name)} may say why"
                 raise ChildProcessError(f"{name} ended with {program.exit_code}{why}")
             await news.wait()
@@ -171,8 +174,9 @@ class Supervisor:
                 if not kept.end.is_set():
                     if time.monotonic() - started >= STEADY:
                         pause = BACKOFF[0]
-                    self._set(program.name, "waiting")
-                    with anyio.move_on_after(pause):
+                    halts = self.programs[program.name].exit_code in program.halts_on
+                    self._set(program.name, "halted" if halts else "waiting")
+                    with anyio.move_on_after(None if halts else pause):
                         await kept.end.wait()
                 if self._is_ending:
                     return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..credentials import DEFAULT_URL
 from ..loop import run as run_loop
 from ..supervisor import Program, supervise
 from .coordinator import announce, hosting, until_stopped
+from .exits import ExitCode
 from .loading import no_module, source_files
 from .options import ready_json_option
 from .output import Output
@@ -20,7 +22,9 @@ from .processes import A2A, tell_restarts, until_killed
 __all__ = ["dev"]
 
 LOOK_EVERY = 0.5
-"""Seconds between two looks at the files: soon enough for whoever just saved one, and nothing to the processor."""
+"""Seconds between two looks at the files: soon after one was saved, and nothing to the processor."""
+LOOK_SHARE = 0.05
+"""Of a core, at most, for looking: where there are many thousands of files, it is done less often."""
 
 
 @click.command()
@@ -32,7 +36,7 @@ LOOK_EVERY = 0.5
 def dev(specs: tuple[str, ...], db: Path | None, listen: str, ready_json: bool, is_quiet: bool) -> None:
     """Run a coordinator on this machine, and the agents named, until Ctrl-C.
 
-    Each agent is a process of its own, started again when it dies or when the file of its module changes.
+    Each agent is a process of its own, started again when it dies or when a Python file of its project changes.
     """
     for spec in specs:
         # One that does not run yet may after its next change; one that is not there has no file to look at.
@@ -55,7 +59,9 @@ async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Outp
                 out.note(f"for other terminals: export A2A_URL={hosted.url}")
             for spec in specs:
                 quiet = ["--quiet"] * out.is_quiet
-                supervisor.start(Program(spec, (*A2A, "agent", "run", spec, "--url", hosted.url, *quiet)))
+                command = (*A2A, "agent", "run", spec, "--url", hosted.url, *quiet)
+                # A module that does not load fails alike until somebody has changed it.
+                supervisor.start(Program(spec, command, halts_on=frozenset({ExitCode.USAGE})))
                 group.start_soon(_watch, spec, supervisor.restart, out)
             group.start_soon(tell_restarts, supervisor, out.note)
 
@@ -64,19 +70,26 @@ async def _serve(specs: tuple[str, ...], db: Path | None, listen: str, out: Outp
 
 
 async def _watch(spec: str, restart: Callable[[str], None], out: Output) -> None:
-    """Have the agent started again whenever a file of its module has changed."""
-    before = await anyio.to_thread.run_sync(_stamps, spec)
+    """Have the agent started again whenever one of its files has changed."""
+    before, took = await anyio.to_thread.run_sync(_timed_stamps, spec)
     while True:
-        await anyio.sleep(LOOK_EVERY)
-        now = await anyio.to_thread.run_sync(_stamps, spec)
-        if now != before:
+        await anyio.sleep(max(LOOK_EVERY, took / LOOK_SHARE))
+        now, took = await anyio.to_thread.run_sync(_timed_stamps, spec)
+        if changed := sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path)):
             before = now
-            out.note(f"{spec} has changed")
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            out.note(f"{changed[0].name}{more} changed: {spec} is started again")
             restart(spec)
 
 
+def _timed_stamps(spec: str) -> tuple[dict[Path, int], float]:
+    """Return the stamps of a module's files, and the processor time in seconds it took to look at them."""
+    begun = time.thread_time()
+    return _stamps(spec), time.thread_time() - begun
+
+
 def _stamps(spec: str) -> dict[Path, int]:
-    """Return when each file of a module was changed; one that is just being replaced is missing."""
+    """Return when each source file of a module was changed; one that is just being replaced is missing."""
     stamps = {}
     for path in source_files(spec):
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -56,17 +56,49 @@ def no_module(spec: str, name: str) -> str:
 
 
 def source_files(spec: str) -> list[Path]:
-    """Return the files of the module: those of the whole package, where it is one; it is not run."""
+    """Return the module's file and the Python files that may be its own; nothing is run.
+
+    For a module in the working directory these are all files there, except in hidden directories and environments: what
+    it imports is not known before it runs. For any other module it is its top-level package, where it is in one.
+    """
     _look_here()
     name = spec.partition(":")[0]
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
+    path = _file_of(name)
+    if path is None:
         return []
-    if found is None or found.origin is None:
-        return []
-    path = Path(found.origin)
-    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    here = _python_files(Path.cwd())
+    if path in here:
+        return here
+    depth = name.count(".") + (path.name == "__init__.py")
+    return _python_files(path.parents[depth - 1]) if depth else [path]
+
+
+def _file_of(name: str) -> Path | None:
+    """Return the file of a module, or None. `importlib.util.find_spec` would run the package it is in."""
+    inside: Sequence[str] | None = None
+    full = ""
+    found = None
+    for part in name.split("."):
+        if full and inside is None:
+            return None  # a module has none inside
+        full = f"{full}.{part}" if full else part
+        found = next(filter(None, (finder.find_spec(full, inside) for finder in sys.meta_path)), None)
+        inside = None if found is None else found.submodule_search_locations
+    return None if found is None or found.origin is None else Path(found.origin)
+
+
+def _python_files(top: Path) -> list[Path]:
+    files: list[Path] = []
+    for folder, inner, names in os.walk(top):
+        inner[:] = [each for each in inner if each[0] != "." and each not in _NOT_SOURCES]
+        if "pyvenv.cfg" in names:
+            inner.clear()
+            continue
+        files += (Path(folder, each) for each in names if each.endswith(".py"))
+    return sorted(files)
+
+
+_NOT_SOURCES = frozenset({"__pycache__", "node_modules"})
 
 
 def _look_here() -> None:

@@ -27,12 +27,17 @@ def until_killed(grace: float = DRAIN_GRACE) -> float:
 async def tell_restarts(supervisor: Supervisor, say: Callable[[str], None]) -> None:
     """Tell of every program that ended and is started again, for as long as the caller wants."""
     told: dict[str, int] = {}
+    halted: dict[str, float] = {}
     while True:
         news = supervisor.news
         for program in supervisor.programs.values():
             if program.restarts > told.get(program.name, 0):
                 told[program.name] = program.restarts
                 say(f"{program.name} ended ({_exit(program.exit_code)}) and is started again")
+            if program.state == "halted" and halted.get(program.name) != program.since:
+                halted[program.name] = program.since
+                how = _exit(program.exit_code)
+                say(f"{program.name} ended ({how}) and is started again when one of its files changes")
         await news.wait()
 
 

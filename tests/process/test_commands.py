@@ -364,9 +364,17 @@ def test_dev_starts_an_agent_again_when_its_file_changes(
     dev.line("greeter is ready", "err")
     assert a2a("delegate", "greet") == "hello\n"
     Path("greeters.py").write_text(AGENT.replace("hello", "hello again"))
-    dev.line("greeters:agent has changed", "err")
+    dev.line("greeters.py changed: greeters:agent is started again", "err")
     dev.line("greeter is ready", "err")
     assert a2a("delegate", "greet") == "hello again\n"
+    Path("words.py").write_text("hello = ")  # it is not imported yet, and in no package with it
+    dev.line("words.py changed: greeters:agent is started again", "err")
+    dev.line("greeter is ready", "err")
+    Path("greeters.py").write_text("from words import hello\n" + AGENT.replace('"hello"', "hello"))
+    dev.line("greeters:agent ended (exit code 2) and is started again when one of its files changes", "err")
+    Path("words.py").write_text("hello = 'hello at last'")
+    dev.line("greeter is ready", "err")
+    assert a2a("delegate", "greet") == "hello at last\n"
     children = Path(f"/proc/{dev.pid}/task/{dev.pid}/children").read_text().split()
     assert dev.end(signal.SIGINT) == 0
     assert len(children) == 1

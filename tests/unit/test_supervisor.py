@@ -267,6 +267,32 @@ async def test_one_that_waits_is_started_at_once_when_that_is_wanted(
             assert (await until(supervisor, "one", lambda it: it.state == "running")).restarts == 0
 
 
+async def test_one_that_would_fail_alike_is_started_again_only_when_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF", (0.01, 0.01))
+    flag = tmp_path / "ready"
+    code = f"import os, sys\nif not os.path.exists({str(flag)!r}): sys.exit(2)\n{SAY_AND_WAIT}"
+    states: list[str] = []
+
+    def told(changed: Supervisor) -> None:
+        states.append(changed.programs["one"].state)
+
+    with anyio.fail_after(BOUND):
+        async with supervise(logs=tmp_path / "logs", on_change=told) as supervisor:
+            supervisor.start(replace(program("one", code), halts_on=frozenset({2})))
+            supervisor.start(program("other", "import sys; sys.exit(2)"))
+            with pytest.raises(ChildProcessError, match="one ended with 2"):
+                await supervisor.running("one")
+            # Any other program is tried again meanwhile, more often than the pause would have this one tried.
+            await until(supervisor, "other", lambda it: it.restarts == 3)
+            assert supervisor.programs["one"].state == "halted"
+            flag.touch()
+            supervisor.restart("one")
+            assert (await until(supervisor, "one", lambda it: it.state == "running")).restarts == 0
+            assert states.index("halted") < states.index("running") and "waiting" not in states
+
+
 async def test_one_that_does_not_listen_is_killed_before_it_is_started_anew(tmp_path: Path) -> None:
     with anyio.fail_after(BOUND):
         async with supervise(logs=tmp_path, grace=0.2) as supervisor:

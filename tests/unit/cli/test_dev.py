@@ -63,7 +63,21 @@ async def test_a_change_has_the_agent_started_again(
             os.utime(path, (1, 1))
             await restarted.wait()
             group.cancel_scope.cancel()
-    assert capsys.readouterr().err == "watched_two has changed\n"
+    assert capsys.readouterr().err == "watched_two.py changed: watched_two is started again\n"
+
+
+async def test_one_that_looks_for_long_looks_less_often(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Looked(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == pytest.approx(0.2 / dev_module.LOOK_SHARE)
+        raise Looked
+
+    monkeypatch.setattr(dev_module, "_timed_stamps", lambda spec: ({}, 0.2))
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    with pytest.raises(Looked):
+        await _watch("watched_three", lambda name: None, Output())
 
 
 def test_an_agent_of_no_module_is_refused(command: Any) -> None:

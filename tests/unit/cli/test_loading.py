@@ -66,14 +66,37 @@ def test_a_module_that_fails_is_named_with_its_line(here: Path, spec: str, named
     assert failed.value.exit_code == ExitCode.USAGE
 
 
-def test_the_files_of_a_module_are_its_own_or_its_packages(here: Path) -> None:
+def test_the_files_of_a_module_here_are_all_that_are_here(here: Path) -> None:
     (here / "loaded_one.py").write_text("raise SystemExit('it was run')")
-    (here / "loaded_package" / "inner").mkdir(parents=True)
-    for name in ("__init__.py", "a.py", "inner/b.py"):
-        (here / "loaded_package" / name).write_text("")
-    assert source_files("loaded_one:agent") == [here / "loaded_one.py"]
-    assert source_files("loaded_package") == [
-        here / "loaded_package" / name for name in ("__init__.py", "a.py", "inner/b.py")
-    ]
+    (here / "helper.py").write_text("")
+    for folder in ("loaded_package/inner", ".hidden", "node_modules/x", "env/lib"):
+        (here / folder).mkdir(parents=True)
+        (here / folder / "b.py").write_text("")
+    (here / "env" / "pyvenv.cfg").write_text("")
+    (here / "loaded_package" / "__init__.py").write_text("raise SystemExit('it was run')")
+    (here / "notes.txt").write_text("")
+    expected = [here / name for name in ("helper.py", "loaded_one.py")]
+    expected += [here / "loaded_package" / name for name in ("__init__.py", "inner/b.py")]
+    assert source_files("loaded_one:agent") == expected
+    assert source_files("loaded_package:agent") == expected
     assert source_files("loaded_none") == []
     assert source_files("loaded_none.inner") == []
+    assert source_files("loaded_one.inner") == []
+    assert source_files("loaded_package.none") == []
+
+
+def test_the_files_of_a_module_elsewhere_are_its_packages_or_its_own(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("installed")
+    sys.path.append(str(elsewhere))
+    (here / "mine.py").write_text("")
+    (elsewhere / "loaded_alone.py").write_text("")
+    (elsewhere / "loaded_package" / "inner").mkdir(parents=True)
+    names = ("__init__.py", "a.py", "inner/__init__.py", "inner/b.py")
+    for name in names:
+        (elsewhere / "loaded_package" / name).write_text("raise SystemExit('it was run')")
+    expected = [elsewhere / "loaded_package" / name for name in names]
+    assert source_files("loaded_alone:agent") == [elsewhere / "loaded_alone.py"]
+    for spec in ("loaded_package:agent", "loaded_package.a", "loaded_package.inner", "loaded_package.inner.b:agent"):
+        assert source_files(spec) == expected

@@ -36,3 +36,29 @@ async def test_what_is_started_again_is_told_once() -> None:
 
         await tell_restarts(supervisor, say)  # type: ignore[arg-type]
     assert said == ["judge ended (SIGKILL) and is started again", "lead ended (exit code 1) and is started again"]
+
+
+async def test_what_waits_for_a_change_is_told_at_each_start_that_failed() -> None:
+    said: list[str] = []
+    programs = {"judge": Running("judge", state="halted", exit_code=2, since=1.0)}
+    supervisor = SimpleNamespace(programs=programs, news=anyio.Event())
+
+    def change() -> None:
+        news, supervisor.news = supervisor.news, anyio.Event()
+        news.set()
+
+    with anyio.CancelScope() as scope, anyio.fail_after(BOUND):
+        async with anyio.create_task_group() as group:
+
+            async def others() -> None:
+                change()  # of another program
+                await anyio.wait_all_tasks_blocked()
+                programs["judge"].since = 2.0
+                change()
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+
+            group.start_soon(tell_restarts, supervisor, said.append)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(others)
+    assert said == ["judge ended (exit code 2) and is started again when one of its files changes"] * 2
