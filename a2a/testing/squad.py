@@ -25,8 +25,9 @@ from .faults import Fault, Faults, Mischief
 
 __all__ = ["QUICK", "Squad", "squad"]
 
-QUICK = Durations(heartbeat_ms=100, lease_ms=600, offer_ms=300, confirm_ms=5_000, ask_ms=5_000, cancel_ms=500)
-"""Durations in which a test sees everything that takes minutes in earnest."""
+QUICK = Durations(heartbeat_ms=100, lease_ms=10_000, offer_ms=5_000, confirm_ms=5_000, ask_ms=5_000, cancel_ms=500)
+"""Durations in which a test sees what takes minutes in earnest, with leases that outlast a busy machine: no test has to
+wait for the end of one, as `Squad.crash` ends an attempt at once and `Squad.advance` puts the time ahead."""
 
 
 @dataclass(frozen=True, slots=True)

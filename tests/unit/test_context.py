@@ -662,6 +662,5 @@ async def test_a_watch_that_is_cancelled_as_it_begins_ends_with_nothing_but_that
         return len(task._runner._handles)
 
     with anyio.fail_after(BOUND):
-        # With leases that outlast it where the machine is busy: the thread that beats is held up here.
-        async with squad(agent, policy=Policy()) as running:
+        async with squad(agent) as running:
             assert await running.client.call("look", attempts=1) == 0

@@ -6,23 +6,26 @@ import asyncio
 import logging
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
-from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, TaskContext, TaskFailed
+from a2a import Agent, AttemptFailed, ConnectError, Declined, LinkSettings, Patch, Policy, TaskContext, TaskFailed
 from a2a.crossing import Crossing
 from a2a.engine.work import Start, Stop, Work
 from a2a.errors import ClaimLost, HandedOff
 from a2a.hosting import host
 from a2a.protocol.messages import TaskCreated, TaskDelegate
 from a2a.runner import Runner
-from a2a.testing import Faults, squad
+from a2a.testing import QUICK, Faults, squad
 from a2a.testing.faults import Mischief
 
 BOUND = 20
+SHORT = Policy(durations=replace(QUICK, lease_ms=600, offer_ms=300))
+"""With leases that end in the time of a test."""
 
 
 class Clock:
@@ -224,7 +227,7 @@ async def test_a_task_that_was_handed_on_stays_so_whatever_else_went_wrong() -> 
 async def test_a_blocking_handler_keeps_its_lease(helper: Agent) -> None:
     """Three leases long, in a plain function: the heartbeats come from the link's own thread."""
     with anyio.fail_after(BOUND):
-        async with squad(helper) as running:
+        async with squad(helper, policy=SHORT) as running:
             async with running.client.delegate("block", {"seconds": 1.8}) as task:
                 assert await task.result() == "done"
             assert (await running.client.get(task.id))["metadata"]["counters"]["losses"] == 0
@@ -247,7 +250,7 @@ async def test_a_handler_that_blocks_its_own_loop_keeps_its_lease() -> None:
         await agent.run(settings=settings, stop=stop)
 
     with anyio.fail_after(BOUND):
-        async with squad() as running, anyio.create_task_group() as group:
+        async with squad(policy=SHORT) as running, anyio.create_task_group() as group:
             # In a thread of its own: the coordinator of this test lives in this loop.
             group.start_soon(anyio.to_thread.run_sync, lambda: anyio.run(serve, running.settings))
             async with running.client.delegate("hog") as task:
@@ -404,7 +407,7 @@ async def test_an_agent_whose_loop_was_closed_under_it_leaves_its_work_to_others
         ways.append(Crossing.enter())
 
     with anyio.fail_after(BOUND):
-        async with squad() as running:
+        async with squad(policy=SHORT) as running:
             mine = Crossing.enter()
             await asyncio.to_thread(asyncio.run, elsewhere())
             runner = Runner(helper, running.settings, "lost")

@@ -36,7 +36,6 @@ from a2a.testing import squad
 from a2a.testing.squad import QUICK
 
 BOUND = 20
-PATIENT = replace(QUICK, lease_ms=20_000, offer_ms=10_000)
 
 
 def brief(values: list[ContextValue]) -> list[tuple[str, int, Any]]:
@@ -356,7 +355,7 @@ async def test_a_result_on_a_decision_that_moved_waits_though_nobody_had_to_say_
         return f"built on {chosen.value}"
 
     with anyio.fail_after(BOUND):
-        async with squad(agent, policy=Policy(durations=PATIENT)) as running:
+        async with squad(agent) as running:
             context = running.client.context("plans")
             await context.put("decisions/db", "sqlite", if_rev=0)
             async with running.client.delegate("build", context_id="plans", acceptance="auto") as task:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -19,7 +18,6 @@ from a2a.testing.squad import QUICK
 from tests.held_store import HeldStore
 
 BOUND = 20
-PATIENT = replace(QUICK, lease_ms=20_000, offer_ms=10_000)
 
 
 class Link:
@@ -233,7 +231,7 @@ async def test_chunks_of_a_handler_are_kept_in_order_before_any_is_confirmed() -
         return "done"
 
     with anyio.fail_after(BOUND):
-        async with squad(agent, store=store, policy=Policy(durations=PATIENT)) as running:
+        async with squad(agent, store=store) as running:
             assert await running.client.call("stream", acceptance="auto") == "done"
 
 
@@ -253,7 +251,7 @@ async def test_an_answer_that_comes_before_anybody_awaits_it_is_heard(monkeypatc
         return "done"
 
     with anyio.fail_after(BOUND):
-        async with squad(agent, policy=Policy(durations=PATIENT)) as running:
+        async with squad(agent) as running:
             assert await running.client.call("stream", acceptance="auto") == "done"
 
 
@@ -273,7 +271,7 @@ async def test_what_was_not_confirmed_is_sent_again_in_order_and_kept_once() -> 
         return "done"
 
     with anyio.fail_after(BOUND):
-        async with squad(agent, store=store, policy=Policy(durations=PATIENT)) as running:
+        async with squad(agent, store=store) as running:
             async with running.client.delegate("stream", acceptance="auto") as task:
                 await streamed.wait()
                 await store.has_held("ArtifactAppended", 10)
