@@ -1,8 +1,8 @@
 """The coordinator as a pure machine: frames and time in, records and frames out.
 
-One `step` a frame, one `tick` for every timer. After each, the passes that may follow any change run once: sub-tasks
-of what has ended, offers for what is queued, timers, watchers. `ready` hands out what to append and what to send; the
-shell appends first. `restore` folds the stored records back. Nothing here does I/O, and nothing reads a clock.
+One `step` per frame, one `tick` for all timers. After each, the passes that any change may call for run once: sub-tasks
+of ended tasks, offers for queued tasks, timers, watchers. `ready` hands out what to append and what to send; the shell
+appends first. `restore` folds the stored records back. Nothing here does I/O, and nothing reads a clock.
 """
 
 from __future__ import annotations
@@ -130,18 +130,18 @@ from .watching import (
 __all__ = ["Coordinator"]
 
 _FreesCredit = Declined | OfferWithdrawn | LeaseExpired | Revived | Yielded | HandedOff | Asked | Reported | Settled
-"""What ends an attempt or an offer, or may: a lease that revives takes an offer back, a cold question lets go."""
+"""Records that end an attempt or an offer, or may: `Revived` takes an offer back, a cold `Asked` ends its attempt."""
 _TELLS_USAGE = (Declined, Yielded, HandedOff, Asked, Reported, Settled)
-"""What ends an attempt, and counts what it used. A lease that lapsed tells it itself."""
+"""Records that end an attempt and count what it used. `LeaseExpired` carries its own usage."""
 _NOTHING_FETCHED = Fetched()
-"""Of nearly every frame; shared, so nobody changes it."""
+"""What nearly every frame gets; shared, so nobody may change it."""
 _FOLLOWED = frozenset({MailboxAck, TaskHeartbeat, TaskWatch, ContextWatch, AgentFind, A2ACall, Credit})
-"""What may ask for something beside its records and its reply."""
+"""Messages that may ask for something beyond their records and their reply."""
 _SIGNS_OF_LIFE = (TaskAccept, TaskHeartbeat, TaskCheckpoint, TaskArtifact, TaskAsk, ClaimAcquire)
 
 
 _TimesClaim = ClaimRequested | Claimed | ClaimRenewed | ClaimRecalled
-"""What may bring the time nearer at which a claim has to be looked at, or put it off."""
+"""Records that may change when a claim is looked at next."""
 
 
 class Coordinator:
@@ -156,21 +156,21 @@ class Coordinator:
         self._ready = Ready()
         self._sequence = 0
         self._agenda = Agenda[str]()
-        """When each open task is looked at next."""
+        """When to look at each open task next."""
         self._alarms = Agenda[int]()
-        """The same of each claim."""
+        """When to look at each claim next."""
         self._calendar = Agenda[str]()
-        """The same of each conflict that is not about a group."""
+        """When to look at each conflict next, except those about a group."""
         self._delivery = Delivery(self.world)
         self._written: dict[str, None] = {}
-        """Contexts whose watchers have something to be told."""
+        """Contexts whose watchers have something to learn."""
         self._wait_begins: dict[str, Task] = {}
-        """Tasks that may have begun to wait for others while somebody waits for names."""
-        self._has_resolved = False  # a conflict ended since what patches the same was looked at
+        """Tasks that may have begun to wait for others while something waits for names."""
+        self._has_resolved = False  # a conflict has ended since overlapping patches were last looked at
         self._broken: list[ClaimEnded | Settled] = []
-        """Circles of waits that were broken since the last pass."""
+        """Waits given up since the last pass, each to break a circle."""
         self._passed: list[tuple[Connection, str]] = []
-        """Who watches for agents such as the one whose card is about to change, and with which find."""
+        """The watches whose filter passes the agent whose card is about to change: connection and find request."""
         self._waiting = Waiting()
         self._leaving = Leaving(self.policy)
         self._refusals = Refusals(self.policy.refusals_per_minute, self.policy.refusals_alike_max)
@@ -178,19 +178,19 @@ class Coordinator:
     # What the shell calls ---------------------------------------------------------------------------------------------
 
     def load(self, body: bytes, blob: Callable[[bytes], bytes] = snapshot.none_kept) -> None:
-        """Begin with a snapshot; `restore` then takes the records behind it.
+        """Begin with a snapshot; `restore` then takes the records that follow it.
 
         Args:
             body: the snapshot.
             blob: as for `snapshot.load`.
 
         Raises:
-            ValueError: it cannot be used; nothing was changed.
+            ValueError: the snapshot cannot be used; nothing was changed.
         """
         self.ledger = self.world.ledger = snapshot.load(body, self.policy.namespace, blob)
 
     def stop(self, now: int) -> None:
-        """Record that this is an end in good order, and what the state is then."""
+        """Record that the coordinator stops in good order, and the hash of its state."""
         now = max(now, self.ledger.at)
         for connection in self.live.agents.values():
             self._commit_all(self._delivery.receipt(connection, now))
@@ -198,7 +198,7 @@ class Coordinator:
         self._commit(CoordinatorStopped(now, snapshot.state_hash(self.ledger)))
 
     def restore(self, records: Iterable[Record], fresh_key: str, now: int) -> None:
-        """Fold stored records back, then begin a new epoch: for whoever takes no time over the first."""
+        """Fold stored records back, then begin a new epoch: `fold` and `begin`, where nothing comes in between."""
         self.fold(records)
         self.begin(fresh_key, now)
 
@@ -206,15 +206,15 @@ class Coordinator:
         """Fold stored records back. Call it once, first; then `begin`."""
         for record in records:
             self.ledger.apply(record)
-            self.ledger.freed.clear()  # nobody waits before the fold is over
+            self.ledger.freed.clear()  # nobody waits before the fold is done
             self.ledger.stirred.clear()
             self.ledger.closed.clear()
 
     def begin(self, fresh_key: str, now: int) -> None:
-        """Begin a new epoch, also of an empty ledger. `now` is after the fold: from then on holders are heard.
+        """Begin a new epoch, also on an empty ledger. `now` is after the fold: holders are heard from then on.
 
         Args:
-            fresh_key: a secret that the ledger keeps to prove its fences with, unless it has one (spec DURABLE-7).
+            fresh_key: a secret with which the ledger proves its fences, unless it already has one (spec DURABLE-7).
         """
         now = max(now, self.ledger.at)
         self.ledger.touched.clear()
@@ -245,7 +245,7 @@ class Coordinator:
         for claim in self.ledger.claims.claims.values():
             self._alarms.set(claim.id, when_claim_due(claim), claim.id)
             if claim.is_waiting:
-                # The tasks that stood before it in line do so no more; what is shared meets itself as `x` only.
+                # No task stands before it in line any longer. What is shared conflicts only with `x`.
                 self.ledger.freed.append(dict.fromkeys(claim.names, "x"))
         self.ledger.stirred.update(self.ledger.open_conflicts)
         for patched in list(self.ledger.patches.due):
@@ -253,11 +253,11 @@ class Coordinator:
         self._follow(now)
 
     def opened(self, connection: int, fresh_secret: str, now: int) -> None:
-        """A connection stands; its first frame has to be a hello."""
+        """A connection is open; its first frame has to be a hello."""
         self.live.connections[connection] = Connection(connection, fresh_secret, seen=now)
 
     def closed(self, connection: int, now: int) -> None:
-        """A connection is over. What its agent holds stays its own until the lease ends."""
+        """A connection is over. Its agent keeps what it holds until the lease ends."""
         now = max(now, self.ledger.at)
         gone = self.live.connections.pop(connection, None)
         if gone is None:
@@ -268,7 +268,7 @@ class Coordinator:
         if gone.agent is not None and self.live.agents.get(gone.agent) is gone:
             self._commit_all(self._delivery.receipt(gone, now))
             self.live.left(gone.agent)
-            if gone.agent in self.ledger.agents:  # others have no slots, and there may be any number of them
+            if gone.agent in self.ledger.agents:  # other agents have no slots, and there may be any number of them
                 self.queues.slots.moved(gone.agent)
             self._principal_left(gone.agent, now)
             self._tell(agent_told(self.world, gone.agent, "left", now))
@@ -282,7 +282,7 @@ class Coordinator:
         now = max(now, self.ledger.at)
         sender = self.live.connections.get(connection)
         if sender is None:
-            return  # it was told to close, and this was on its way already
+            return  # it was told to close, and this frame was already on its way
         sender.seen, sender.has_answered = now, True
         if connection in self._waiting:
             self._waiting.add(connection, frame)
@@ -290,10 +290,10 @@ class Coordinator:
             self._take(sender, frame, now)
 
     def found(self, need: Need, rows: Sequence[Row] | None, now: int, passing: int = 0) -> None:
-        """Go on where a frame needed archived tasks: `rows` are those there are.
+        """Resume a frame that needed archived tasks: `rows` are those the archive has.
 
-        None says that the archive could not be read: the frame is answered so, and may come again. `passing` is how
-        many there are on all pages, where a page of those that ended was asked for.
+        None says that the archive could not be read: the frame is refused for that reason, and may come again.
+        `passing` is how many tasks all pages have, where the frame asked for a page of ended tasks.
         """
         now = max(now, self.ledger.at)
         if need.is_for_mail:
@@ -312,7 +312,7 @@ class Coordinator:
             fetched = None
 
     def _mail_found(self, need: Need, rows: Sequence[Row] | None, now: int) -> None:
-        """Send what waited for the archive, or have the peer come back for it where that could not be read."""
+        """Send the mail that waited for the archive, or close where it could not be read: the peer will come back."""
         self._waiting.let_go(need)
         connection = self.live.connections.get(need.connection)
         if connection is None:
@@ -324,7 +324,7 @@ class Coordinator:
             self._close(connection, fetched.failure or str(error), now)
 
     def _take(self, sender: Connection, frame: Frame | BadFrame, now: int, fetched: Fetched | None = None) -> None:
-        """Decide on a frame whose turn it is, or have it wait for what it is about."""
+        """Decide on a frame whose turn it is, or have it wait for the archived tasks it is about."""
         if isinstance(frame, BadFrame):
             self._answer_bad(sender, frame)
             return
@@ -374,7 +374,7 @@ class Coordinator:
         self._follow(now)
 
     def _go_on(self, sender: Connection, frame: Frame, decision: Decision, now: int, fetched: Fetched) -> None:
-        """Do what a message that was not refused asks for beside its records and its reply."""
+        """Do what a message that was not refused asks for beyond its records and its reply."""
         message = frame.message
         if isinstance(message, MailboxAck):
             self._commit_all(self._delivery.acknowledged(sender, now))
@@ -406,8 +406,8 @@ class Coordinator:
 
         Args:
             now: the time.
-            is_carrying: tells whether a message is on its way on a connection: then its peer may have been heard, or
-                have heard, too late for nothing of its own. None: nowhere.
+            is_carrying: tells whether a message is on its way on a connection: then its peer may be heard late, or may
+                have heard late, through no fault of its own. None: no connection carries one.
         """
         now = max(now, self.ledger.at)
         while (task_id := self._agenda.pop(now)) is not None:
@@ -430,7 +430,7 @@ class Coordinator:
         self._archive(now)
 
     def answered(self, job: Job, answer: Answer, now: int) -> None:
-        """Take the answer to a job: it is an input like any other, and recorded."""
+        """Take the answer to a job: an input like any other, and recorded."""
         now = max(now, self.ledger.at)
         record = taken(self.world, job, answer, now)
         if record is not None:
@@ -440,7 +440,7 @@ class Coordinator:
         self._follow(now)
 
     def _look_at_patches(self, task: str, now: int) -> None:
-        """Have a result held against the next that patches the same, or say what it collides with."""
+        """Compare a result with the next one that patches the same, or open the conflict where two collide."""
         if not self.policy.ladder_for("artifact"):
             return
         job = next_overlap(self.ledger, task)
@@ -466,7 +466,7 @@ class Coordinator:
         return min((time for time in times if time is not None), default=None)
 
     def ready(self, now: int) -> Ready:
-        """Return what is to be appended and sent since the last call. Append, and only then send."""
+        """Return what to append and send since the last call. Append first, and only then send."""
         if self.ledger.posted:
             self._ready.frames += self._delivery.outgoing(max(now, self.ledger.at))
         for need in self._delivery.needs:
@@ -477,7 +477,7 @@ class Coordinator:
         return ready
 
     def unanswered(self, connection: int, request: str) -> None:
-        """Let go of the find that a request was: its answer was not sent, and so nobody watches with it."""
+        """Drop the find of a request whose answer was not sent, so that nobody watches with it."""
         sender = self.live.connections.get(connection)
         if sender is not None and sender.finding.pop(request, None) is not None and not sender.finding:
             self.live.finders.pop(connection, None)
@@ -488,7 +488,7 @@ class Coordinator:
         return known is not None and known.agent is not None
 
     def is_busy(self, connection: int) -> bool:
-        """Tell whether the peer on this connection holds work, so that its silence has to be noticed soon."""
+        """Tell whether the peer on this connection holds work, so that its silence must be noticed soon."""
         known = self.live.connections.get(connection)
         return known is not None and known.agent is not None and bool(self.ledger.holding.get(known.agent))
 
@@ -497,7 +497,7 @@ class Coordinator:
     def _decide(self, sender: Connection, message: Message, now: int, fetched: Fetched) -> Decision:
         if fetched is _NOTHING_FETCHED:
             return HANDLERS[type(message)](self.world, sender, message, now)
-        if not isinstance(message, Hello | TaskHeartbeat):  # those are told of each attempt what they are to do
+        if not isinstance(message, Hello | TaskHeartbeat):  # their reply says for each attempt what to do
             if fetched.failure:
                 return refuse(ErrorCode.UNAVAILABLE, fetched.failure)
             if fetched.gone and _is_about(message, fetched.gone):
@@ -515,13 +515,13 @@ class Coordinator:
             return HANDLERS[type(message)](self.world, sender, message, now)
 
     def _list(self, message: TaskList, fetched: Fetched) -> Decision:
-        """Answer with a page that memory and the archive have together."""
+        """Answer with a page merged from memory and the archive."""
         shown = {task.lsn: view(self.world, task) for task in fetched.tasks.values()}
-        shown.update(fetched.views or ())  # a task that is back has more to show here
+        shown.update(fetched.views or ())  # a recalled task has more to show in memory
         return reply(page_of(message, sorted(shown.items(), reverse=True)))
 
     def _refuse_early(self, sender: Connection, frame: Frame) -> Decision | None:
-        """Return the answer to what no handler takes, or None."""
+        """Return the answer to a message that no handler takes, or None."""
         message = frame.message
         if sender.agent is None and not isinstance(message, Hello):
             decision = refuse(ErrorCode.AUTH, f"the first frame is a hello, this is {_kind(message)}")
@@ -542,15 +542,15 @@ class Coordinator:
         decision = refuse(frame.code, frame.detail)
         known = KINDS.get(frame.kind or "")
         if known not in (None, Pong, Error, *HANDLERS) and sender.agent is not None:
-            # Whatever is wrong with its fields, it would not be taken without that (spec WIRE-7).
+            # Whatever is wrong with its fields, a frame of this kind is not taken anyway (spec WIRE-7).
             decision = refuse(ErrorCode.UNSUPPORTED_KIND, f"a coordinator does not take {frame.kind}")
         assert decision.reply is not None, "a refusal has a reply"
         self._send(sender, decision.reply, re=frame.id)
-        if frame.fatal or sender.agent is None:  # what is not welcomed has one try (spec HELLO-5)
+        if frame.fatal or sender.agent is None:  # a peer that is not welcomed has one try (spec HELLO-5)
             self._close(sender, frame.detail, self.ledger.at)
 
     def _commit(self, record: Record) -> None:
-        """Make a record true, and remember to append it."""
+        """Apply a record to the state, and keep it to be appended."""
         if isinstance(record, _TELLS_USAGE):
             self._add_heard(record)
         elif isinstance(record, AgentRegistered) and record.agent in self.live.agents:
@@ -563,7 +563,7 @@ class Coordinator:
             follow(self, record)
 
     def _commit_all(self, records: Iterable[Record]) -> None:
-        """Make records true, each before the next is asked for."""
+        """Commit records, each before the next is asked for."""
         for record in records:
             self._commit(record)
 
@@ -635,7 +635,7 @@ class Coordinator:
             self._broken.append(record)
 
     def _leave_line(self, record: Record) -> None:
-        """Have a task that is queued no longer leave the line at once: it waits for nothing any more."""
+        """Take a task that is no longer queued out of line at once: it waits for nothing any longer."""
         task = self.live.line.tasks.get(getattr(record, "task", None) or "")
         if task is not None and task.state is not TaskState.QUEUED:
             leave_line(self.world, task)
@@ -649,11 +649,11 @@ class Coordinator:
         self._alarms.set(claim.id, when_claim_due(claim), claim.id)
 
     def _claim_is_over(self, record: ClaimEnded) -> None:
-        """Look at a claim no more: given back before its time, which may be days off, it would be kept until then."""
+        """Drop the alarm of an ended claim: its time may be days off, and the alarm would be kept until then."""
         self._alarms.set(record.claim, None, record.claim)
 
     def _end_claims(self, now: int) -> None:
-        """Let what the clock decides about claims happen."""
+        """Carry out what the clock decides about claims."""
         while (claim_id := self._alarms.pop(now)) is not None:
             claim = self.ledger.claims.claims.get(claim_id)
             if claim is None:
@@ -664,7 +664,7 @@ class Coordinator:
                 self._commit_all(self._delivery.forgotten(claim.agent, now))
 
     def _add_heard(self, record: Declined | Yielded | HandedOff | Asked | Reported | Settled) -> None:
-        """Tell with the end of an attempt what its heartbeats told: its last word may say less (spec BUDGET-1)."""
+        """Add the usage its heartbeats told to the record of an attempt's end, which may say less (spec BUDGET-1)."""
         progress, task = self.live.progress.get(record.task), self.ledger.tasks[record.task]
         if progress is None or _goes_on(record):
             return
@@ -672,7 +672,7 @@ class Coordinator:
             record.usage = most(progress.usage, record.usage)
 
     def _take_slot_back(self, task: Task) -> None:
-        """Forget that an agent had released the slot of an attempt that has ended."""
+        """Forget that an agent had released the slot of an attempt, once the attempt has ended."""
         for agent in (task.last_agent, task.authority.holder if task.authority is not None else None):
             released = self.live.released.get(agent or "")
             if released is not None and self.ledger.holding.get(agent or "", {}).get(task.id) != released.get(task.id):
@@ -686,7 +686,7 @@ class Coordinator:
             self.queues.capacity_changed(agent)
 
     def _agent_changed(self, agent: str, now: int) -> None:
-        """Note that an agent may take other tasks than before, or none, or again some."""
+        """Note that an agent may now take other tasks than before, or none, or some again."""
         self._capacity_changed(agent)
         self._slots_changed(agent)
         look_at_line(self.world, agent)
@@ -694,7 +694,7 @@ class Coordinator:
             self._tell(agent_told(self.world, agent, "changed", now))
 
     def _slots_changed(self, agent: str) -> None:
-        """Note who may wait for ever now that an agent does or takes something else: what it does, and who waits."""
+        """Note which tasks may now wait for ever, as an agent works on other tasks or takes other ones than before."""
         if agent not in self.ledger.agents or not anyone_waits(self.ledger, self.live):
             return
         released = (task for tasks in self.live.released.values() for task in tasks)
@@ -704,7 +704,7 @@ class Coordinator:
     # The passes that follow -------------------------------------------------------------------------------------------
 
     def _follow(self, now: int) -> None:
-        """Do what any change may call for, until nothing more follows."""
+        """Do what a change may call for, until nothing more follows."""
         ledger = self.ledger
         while True:
             while self._broken:
@@ -720,25 +720,25 @@ class Coordinator:
             if self._has_resolved and ledger.patches.due:
                 self._look_at_patches_again(now)
             if ledger.touched or ledger.stirred:
-                continue  # what has to end is not offered before
+                continue  # a task that has to end is not offered first
             if ledger.freed:
                 self._commit_all(next_in_line(self.world, now))
             self._offer(now)
             if self.live.line.called:
-                self._wait_begins |= self.live.line.called  # whoever leaves the line waits for an agent
+                self._wait_begins |= self.live.line.called  # a task that leaves the line waits for an agent
                 leave_line_unserved(self.world)
             if self._wait_begins and not ledger.touched and not ledger.freed:
                 self._break_circles(now)
             if not ledger.touched and not ledger.freed and not ledger.stirred and not self._broken:
                 break
-        if self._written:  # not before: the end of a conflict may write
+        if self._written:  # not earlier: the end of a conflict may write
             self._tell_context_watchers()
         if ledger.closed:
             self._leaving.add_conflicts(ledger.closed.values())
             ledger.closed.clear()
 
     def _follow_task(self, task: Task, now: int) -> None:
-        """Do what a change of a task calls for: in its group, among its kin, in its queue, for who watches it."""
+        """Do what a changed task calls for: for its group, parent, children, queue and watchers."""
         if task.group is not None:
             self._advance(task, now)
         if task.children and task.is_terminal:
@@ -764,23 +764,23 @@ class Coordinator:
             self._tell(answers(self.world, task))
 
     def _offer(self, now: int) -> None:
-        """Offer what waits to whom it fits, as far as their credit goes."""
+        """Offer queued tasks to agents that fit, as far as their credit goes."""
         for task, agent in offers(self.queues, self.ledger, self.live, now):
             if agent is None:
                 self._commit_all(circles_broken(self.ledger, self.live, owner_of(task.id, ""), now))
                 continue
-            # Without an open lease there is no older holder to protect: the first offer is the lease itself.
+            # Without an open lease there is no earlier holder to protect: the first offer is the lease itself.
             granted = task.authority is None or not task.authority.is_open
             self._commit(Offered(now, task.id, agent, granted, resources_of(task) or None))
 
     def _break_circles(self, now: int) -> None:
-        """Give up a wait in each circle that what has changed closes, once all that can be offered is. Spec WAIT-2."""
+        """Give up one wait in each circle that a change closed, once all that can be offered is. Spec WAIT-2."""
         begun, self._wait_begins = self._wait_begins, {}
         for task in sorted(begun.values(), key=lambda task: task.lsn):
             self._commit_all(circles_broken(self.ledger, self.live, owner_of(task.id, ""), now))
 
     def _follow_claims(self, task: Task, now: int) -> None:
-        """Do what a change of a task calls for among claims: those of an attempt that is over end with it."""
+        """Do what a changed task calls for among claims: those of an attempt that is over end with it."""
         for record in outlived(self.ledger, task, now):
             self._commit(record)
         line = self.live.line
@@ -792,14 +792,14 @@ class Coordinator:
             leave_line(self.world, task)
 
     def _look_at_patches_again(self, now: int) -> None:
-        """Open what could not be opened before a conflict ended: one of the results was disputed (spec PATCH-3)."""
+        """Look again at patches that waited for a conflict to end: one of the results was disputed (spec PATCH-3)."""
         self._has_resolved = False
         for task in list(self.ledger.patches.due):
             if task not in self.live.overlapping:
                 self._look_at_patches(task, now)
 
     def _advance(self, task: Task, now: int) -> None:
-        """Take the next step of a group, or have made the comparison that comes before it."""
+        """Take the next step of a group, or order the comparison that comes before it."""
         step = advance(self.world, task, now)
         if isinstance(step, Compare):
             if self.live.comparing.get(task.id) != step.member:
@@ -809,7 +809,7 @@ class Coordinator:
         self._commit_all(step or ())
 
     def _proceed(self, now: int) -> None:
-        """Take the next step of each conflict that something was said to, or whose time has come."""
+        """Take the next step of each conflict that changed or whose time has come."""
         stirred = list(self.ledger.stirred.values())
         self.ledger.stirred.clear()
         for conflict in stirred:
@@ -823,17 +823,17 @@ class Coordinator:
             self._calendar.set(conflict.id, hearing_at(conflict), conflict.opened_lsn)
 
     def _after_parent(self, task: Task, now: int) -> list[Record]:
-        """Return what follows for a sub-task from the end of its parent."""
+        """Return what the end of its parent means for a sub-task."""
         if task.state is TaskState.QUEUED:
             return cancel_orphan(self.ledger, task, now)
         return settle_abandoned(self.ledger, task, now)
 
     def _paused_from(self, task: Task) -> int:
-        """Return from when on a task waits for its delegator and not for an agent, or 0 (spec TASK-12)."""
+        """Return the time from which a task waits for its delegator and not for an agent, or 0 (spec TASK-12)."""
         return self.live.away_since.get(task.principal, 0) if task.on_delegator_loss == "pause" else 0
 
     def _principal_left(self, agent: str, now: int) -> None:
-        """Note that a process has gone, and what depends on its principal where it was the last one."""
+        """Note that a process has gone, and touch the tasks that depend on its principal if it was the last one."""
         principal = principal_of(agent)
         attached = self.ledger.attached.get(principal)
         if attached is None or principal in self.live.present:
@@ -858,14 +858,14 @@ class Coordinator:
             self._agenda.set(task.id, None, task.lsn)
 
     def _lease_changed(self, task_id: str, now: int) -> None:
-        """Look at the task earlier where its lease now ends earlier: an offer may wait longer than a lease runs."""
+        """Look at the task earlier if its lease now ends earlier: an offer may wait longer than a lease runs."""
         task = self.ledger.open_tasks.get(task_id)
         ends, planned = self.live.lease_until.get(task_id), self._agenda.at(task_id)
         if task is not None and ends is not None and (planned is None or ends < planned):
             self._schedule(task, now)
 
     def _keep_refusals(self, refused: list[Refused]) -> None:
-        """Record what was refused a while ago: no answer waited for it (spec ERR-7)."""
+        """Record what was refused some time ago: no answer waited for it (spec ERR-7)."""
         for record in refused:
             if stands(self.ledger, record):
                 self._commit(record)
@@ -873,7 +873,7 @@ class Coordinator:
     # Leaving memory ---------------------------------------------------------------------------------------------------
 
     def _archive(self, now: int) -> None:
-        """Have settled tasks, closed conflicts and idle contexts leave that nobody needs at hand any more."""
+        """Archive the settled tasks, closed conflicts and idle contexts that need not be at hand any longer."""
         if not self._leaving.is_due(now):
             return
         for record, shelved in self._leaving.due(self.ledger, self._waiting.wanted, now):
@@ -885,7 +885,7 @@ class Coordinator:
     # Sending ----------------------------------------------------------------------------------------------------------
 
     def _send(self, to: Connection, message: Message, *, re: str | None = None) -> str:
-        """Have a frame sent, and return its id."""
+        """Queue a frame to be sent, and return its id."""
         self._sequence += 1
         frame = Frame(f"{self.ledger.epoch}.{self._sequence}", message, re, to=to.agent)
         self._ready.frames.append((to.id, frame))
@@ -902,7 +902,7 @@ class Coordinator:
     # Arriving and watching --------------------------------------------------------------------------------------------
 
     def _take_over(self, sender: Connection) -> None:
-        """An agent speaks on one connection, the newest."""
+        """Let an agent speak on its newest connection only."""
         assert sender.agent is not None, "a welcomed connection has an agent"
         older = self.live.agents.get(sender.agent)
         if older is not None and older is not sender:
@@ -928,7 +928,7 @@ class Coordinator:
         self._tell(agent_told(self.world, sender.agent, "joined", now))
 
     def _begin_call(self, sender: Connection, request: str, called: Called, fetched: Fetched) -> None:
-        """Answer a call with its task, as far as there is something to answer already."""
+        """Answer a call with its task, as far as there is something to answer yet."""
         assert called.task is not None, "the call is about a task"
         task = self.ledger.tasks.get(called.task) or fetched.tasks[called.task]
         for message in begin(self.world, sender, request, called, task):
@@ -983,18 +983,18 @@ _AFTER: dict[type[Record], tuple[Callable[[Coordinator, Any], None], ...]] = {
     ClaimRecalled: (Coordinator._time_claim,),
     ClaimEnded: (Coordinator._claim_is_over, Coordinator._gives_up),
 }
-"""What the coordinator keeps beside the ledger that a record changes, in this order."""
+"""What the coordinator updates outside the ledger after a record, in this order."""
 
 
 def _goes_on(record: Record) -> bool:
-    """Tell whether the attempt goes on that a record is about: its holder is back, or asks something and keeps it."""
+    """Tell whether the attempt that a record is about goes on: its holder is back, or asks something and keeps it."""
     return isinstance(record, Revived) or (isinstance(record, Asked) and record.hold != "cold")
 
 
 def _is_about(message: Message, tasks: Container[str]) -> bool:
-    """Tell whether the message is about one of these tasks, and not only about its key."""
+    """Tell whether the message is about one of these tasks, not only about its key."""
     if isinstance(message, ConflictRaise):
-        return True  # it has no key, and names each of them
+        return True  # it has no key, and names each task
     held = message.parent if isinstance(message, TaskDelegate) else None
     if isinstance(message, ContextWrite):
         held = message.attempt

@@ -1,7 +1,7 @@
 """The ledger: the state that the records build, and `apply`, the only code that changes it.
 
-Live running and recovery are the same fold. What is volatile (who is connected, heartbeats, credit) is not here but
-in `live`, beside it. The ledger knows no clock and no message; a notice to an agent is an entry in its mailbox, put
+Live running and recovery are the same fold. Volatile state (who is connected, heartbeats, credit) is not here but
+beside it in `live`. The ledger knows no clock and no message; a notice to an agent is an entry in its mailbox, put
 there by the very record that caused it, and rendered when it is sent.
 """
 
@@ -58,30 +58,30 @@ from .task_state import COUNTED, Event, Result, Task
 __all__ = ["ABOUT_CONFLICTS", "Agent", "AtWork", "Ledger", "Mailbox", "MailboxEntry", "namespace_in"]
 
 ABOUT_CONFLICTS = frozenset({"conflict.opened", "conflict.resolved"})
-"""Notices that are rendered from a conflict."""
+"""Notices rendered from a conflict."""
 _CONTEXT = "context"
-"""Of the ids of contexts in their filter, which has names in scopes."""
+"""The scope of context ids in their filter, which keeps names by scope."""
 _AGENT = "agent"
-"""The same of agents."""
+"""The scope of agent ids in their filter."""
 
 
 @dataclass(slots=True)
 class MailboxEntry:
-    """A notice for an agent. What it says is rendered from the task when it is sent, so a payload is kept once."""
+    """A notice for an agent. Its content is rendered from the task when it is sent, so a payload is kept once."""
 
     mseq: int
     lsn: int
     kind: str
     task: str
     number: int = 0
-    """The fence, revision or question it is about; of a conflict, the position where it opened."""
+    """The fence, revision or question the notice is about; for a conflict, the position where it opened."""
     claim: dict[str, Any] | None = None
-    """What was to be told when it was posted, where that is about a claim: the claim may be gone when it is sent."""
+    """The facts about a claim when the notice was posted: the claim may be gone when it is sent."""
 
 
 @dataclass(slots=True)
 class Mailbox:
-    """The notices an agent has not acknowledged, in order, without gaps (spec MAIL-1)."""
+    """The notices an agent has not acknowledged, in order and without gaps (spec MAIL-1)."""
 
     next_mseq: int = 1
     entries: deque[MailboxEntry] = field(default_factory=deque)
@@ -89,7 +89,7 @@ class Mailbox:
 
 @dataclass(slots=True)
 class Agent:
-    """An agent that has a card on file."""
+    """An agent whose card is on file."""
 
     id: str
     instance: str
@@ -103,7 +103,7 @@ class Agent:
 
 
 class AtWork:
-    """Agents, and for how many open tasks each counts. It follows from these, in no order, and is never stored."""
+    """Agents, each with the number of open tasks it counts for. Derived from these tasks, in no order; never stored."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, int] = {}
@@ -117,7 +117,7 @@ class AtWork:
     __hash__ = None  # type: ignore[assignment]
 
     def count(self, agents: Iterable[str], change: int) -> None:
-        """Count one more open task of each of these, or one less."""
+        """Count one open task more or less for each of these agents."""
         for agent in set(agents):
             _count(self._tasks, agent, change)
 
@@ -129,69 +129,69 @@ class Ledger:
         self.namespace = policy_namespace
         self.lsn = 0
         self.at = 0
-        """The newest clock reading recorded; time never goes back behind it."""
+        """The newest clock reading recorded; time never goes back before it."""
         self.epoch = 0
         self.proof_key = ""
-        """What proofs of its fences are made with: every copy of the ledger has it, and nobody else."""
+        """The key that proofs of its fences are made with: every copy of the ledger has it, and nobody else."""
         self.effects_scoped_from = 0
-        """The position behind which tasks have an effect scope; earlier ones may have been at work without one."""
+        """The position after which tasks have an effect scope; earlier tasks may have been worked on without one."""
         self.principals: dict[str, str] = {}
         self.agents: dict[str, Agent] = {}
         self.mailboxes: dict[str, Mailbox] = {}
         self.forgotten = KeyFilter()
-        """The agents whose mailbox was ever forgotten, approximately: what they know of its numbers is of another."""
+        """Agents whose mailbox was ever forgotten, approximately: a number they name may be of the earlier mailbox."""
         self.tasks: dict[str, Task] = {}
         self.index = TaskIndex()
-        """Finds tasks in memory but those `recalled`."""
+        """Finds tasks in memory, except the `recalled` ones."""
         self.keys: dict[tuple[str, str], str] = {}
         self.holding: dict[str, dict[str, int]] = {}
-        """Agent to the tasks it was offered or holds, and the fence of each: what its credit is spent on."""
+        """Agent to the tasks it was offered or holds, with their fences: what its credit is spent on."""
         self.by_skill: dict[str, dict[str, Agent]] = {}
         self.wanted_bytes = 0
-        """What the specifications and inputs of all tasks in memory take, about."""
+        """About how many bytes the specifications and inputs of all tasks in memory take."""
         self.open_tasks: dict[str, Task] = {}
-        """Tasks that have not ended, in the order they came."""
+        """Tasks that have not ended, in the order they were made."""
         self.at_work = AtWork()
-        """The agents that have or had an attempt of an open task."""
+        """Agents that have or had an attempt at an open task."""
         self.delegating: dict[str, int] = {}
-        """Agent to how many open tasks it is the delegator of."""
+        """Agent to the number of open tasks it is the delegator of."""
         self.conflicts: dict[str, Conflict] = {}
         self.open_conflicts: dict[str, Conflict] = {}
-        """Those that are not over, in the order they opened."""
+        """Conflicts that are not over, in the order they opened."""
         self.conflicts_about: dict[str, list[str]] = {}
-        """What conflicts are about to their ids, the newest last."""
+        """Object to the ids of the conflicts about it, the newest last."""
         self.closed: dict[str, Conflict] = {}
-        """Those that ended since the last pass; the coordinator empties it."""
+        """Conflicts that ended since the last pass; the coordinator empties it."""
         self.conflicts_archived = 0
-        """How many have left memory."""
+        """How many conflicts have left memory."""
         self.contested: dict[tuple[str, str], str] = {}
-        """(context, key) to the conflict that is open about it: nobody writes it meanwhile."""
+        """(context, key) to the open conflict about it: nobody writes the key meanwhile."""
         self.quarantined: dict[str, str] = {}
-        """Agent to the conflict that is open about who it is: it gets no offers meanwhile."""
+        """Agent to the open conflict about who it is: it gets no offers meanwhile."""
         self.impostures: dict[str, list[Refusal]] = {}
-        """Principal to the newest hellos in its name that were refused."""
+        """Principal to the newest refused hellos in its name."""
         self.sealed = ""
-        """The seal of the conflict closed last: their records are a chain."""
+        """The seal of the conflict closed last: the records of closed conflicts are a chain."""
         self.records_of: dict[str, tuple[int, int]] = {}
-        """Agent to how many of its results were accepted, of how many that somebody decided about."""
+        """Agent to (results accepted, results that somebody decided about)."""
         self.attached: dict[str, dict[str, Task]] = {}
         """Principal to its open tasks that do not go on without it (spec TASK-12)."""
         self.contexts: dict[str, Context] = {}
         """Contexts that were written to."""
         self.context_bytes = 0
-        """About what they take in memory."""
+        """About how many bytes the contexts take in memory."""
         self.contexts_in_use: dict[str, int] = {}
-        """Context to how many open tasks belong to it, and conflicts that are open about its keys."""
+        """Context to the number of open tasks in it plus open conflicts about its keys."""
         self.contexts_archived = KeyFilter()
         """The ids of contexts that have ever left memory, approximately."""
         self.claims = ClaimBook()
         self.patches = PatchBook()
         self.conflict_mail: dict[str, int] = {}
-        """Conflict to the mailbox entries that are rendered from it and not acknowledged: so long it stays."""
+        """Conflict to its unacknowledged mailbox entries, counted: it stays in memory as long as there are any."""
         self.archived = KeyFilter()
         """The keys of tasks that left memory, approximately."""
         self.recalled: dict[str, None] = {}
-        """Archived tasks that are back; among the tasks they stand behind newer ones."""
+        """Archived tasks that are back; in `tasks` they come after newer ones."""
         self.touched: dict[str, Task] = {}
         """Tasks that the records since the last pass changed; the coordinator empties it."""
         self.stirred: dict[str, Conflict] = {}
@@ -213,8 +213,8 @@ class Ledger:
         """Change the state by one record, and return the record's position.
 
         Raises:
-            KeyError, ValueError: the record does not fit the state. The decision that made it is wrong, or the
-                ledger is not one that this code wrote.
+            KeyError, ValueError: the record does not fit the state: the decision that made it is wrong, or this code
+                did not write the ledger.
         """
         lsn = self.lsn + 1
         _APPLY[type(record)](self, record, lsn)
@@ -246,7 +246,7 @@ class Ledger:
         self.posted[agent] = None
 
     def read_mail(self, entry: MailboxEntry) -> None:
-        """Count an entry that nobody will ask for any more."""
+        """Count a mailbox entry that nobody will ask for again."""
         if entry.kind in ABOUT_CONFLICTS:
             _count(self.conflict_mail, self.conflict_id_at(entry.number), -1)
 
@@ -255,7 +255,7 @@ class Ledger:
         return bool(self.archived.layers) and task not in self.tasks and 0 < self.position_of(task) <= self.lsn
 
     def position_of(self, task: str) -> int:
-        """Return the position of the record that made a task, as its id has it; 0 where it is no id of this ledger."""
+        """Return the position of the record that made a task, taken from its id; 0 if the id is not of this ledger."""
         namespace, _, number = task.rpartition("-")
         is_ours = namespace == self.namespace and number.isdecimal() and task == self.task_id_at(int(number))
         return int(number) if is_ours else 0
@@ -265,31 +265,31 @@ class Ledger:
         return bool(self.conflicts_archived) and conflict not in self.conflicts and self.opened_at(conflict) > 0
 
     def opened_at(self, conflict: str) -> int:
-        """Return the position where a conflict opened, as its id has it; 0 where it is no id of this ledger."""
+        """Return the position where a conflict opened, taken from its id; 0 if the id is not of this ledger."""
         number = conflict.removeprefix(f"{self.namespace}-k")
         is_ours = number.isdecimal() and conflict == self.conflict_id_at(int(number)) and int(number) <= self.lsn
         return int(number) if is_ours else 0
 
     def may_have_archived_context(self, context_id: str) -> bool:
-        """Tell whether this may be a context that was here and left."""
+        """Tell whether this may be the id of a context that was here and left."""
         return context_id not in self.contexts and self.contexts_archived.may_have(_CONTEXT, context_id)
 
     def may_have_forgotten(self, agent: str) -> bool:
-        """Tell whether an agent may have had an earlier mailbox, so that a number of it may be of that one."""
+        """Tell whether an agent may have had an earlier mailbox, so that a number it names may be of that one."""
         return self.forgotten.may_have(_AGENT, agent)
 
     def use_context(self, context_id: str, change: int) -> None:
-        """Count one more of what needs a context at hand, or one less."""
+        """Count one more or one less thing that needs a context at hand."""
         _count(self.contexts_in_use, context_id, change)
 
     @contextmanager
     def lending(
         self, tasks: Iterable[Task] = (), conflicts: Iterable[Conflict] = (), contexts: Iterable[Context] = ()
     ) -> Iterator[None]:
-        """Have what is archived at hand while a decision is made, as if it had never left.
+        """Make archived objects available while a decision is made, as if they had never left.
 
-        The one thing beside `apply` that touches the state, and it leaves it as it was: handlers need not know where
-        a task they read comes from.
+        Besides `apply`, only this touches the state, and it restores it afterwards: handlers need not know where a task
+        they read comes from.
         """
         lent = [task for task in tasks if task.id not in self.tasks]
         named = [(task.scope, task.key) for task in lent if (task.scope, task.key) not in self.keys]
@@ -315,31 +315,31 @@ class Ledger:
     def move(
         self, task: Task, event: TaskEvent, record: Record, lsn: int, payload: bytes | None = None, **data: Any
     ) -> None:
-        """Take a task one step on: its state, its generation, and what watchers are told."""
+        """Move a task one step on: its state, its generation, and what its watchers see."""
         task.state = advance(task.state, event)
         task.since = record.at
         self.index.moved(task)
         self.note(task, event.value, record, lsn, payload, **data)
 
     def note(self, task: Task, event: str, record: Record, lsn: int, payload: bytes | None = None, **data: Any) -> None:
-        """Add a step to a task's history without a change of state."""
+        """Add an event to a task's history without a change of state."""
         task.generation += 1
         self.touched[task.id] = task
         task.history.append(Event(task.generation, lsn, record.at, event, task.state.value, data, payload))
 
     def addressee(self, task: Task) -> str:
-        """Return whom its notices go to: whoever holds its parent now, else its delegator (spec TASK-7)."""
+        """Return the agent that gets its notices: its parent's holder, else its delegator (spec TASK-7)."""
         parent = self.tasks.get(task.parent) if task.parent else None
         if parent is not None and parent.authority is not None and parent.authority.is_open:
             return parent.authority.holder
         return task.delegator
 
     def open_children(self, task: Task) -> Iterator[Task]:
-        """Yield the sub-tasks of a task that have not ended, in the order they came."""
+        """Yield the sub-tasks of a task that have not ended, in the order they were made."""
         return (self.open_tasks[child] for child in task.children if child in self.open_tasks)
 
     def count_open(self, delegator: str, change: int) -> None:
-        """Count one more open task of an agent, or one less."""
+        """Count one open task more or less for a delegator."""
         _count(self.delegating, delegator, change)
 
     def hold(self, agent: str, task: Task, fence: int) -> None:
@@ -347,7 +347,7 @@ class Ledger:
         self.holding.setdefault(agent, {})[task.id] = fence
 
     def let_go(self, agent: str, task: Task, fence: int) -> None:
-        """Give the credit back, unless a newer attempt of the same task uses it."""
+        """Give the credit back, unless a newer attempt at the same task uses it."""
         held = self.holding.get(agent)
         if held is not None and held.get(task.id) == fence:
             del held[task.id]
@@ -361,7 +361,7 @@ class Ledger:
         self.drop_offer(task)
 
     def drop_offer(self, task: Task) -> str | None:
-        """Take back the offer that is out, and return whose it was."""
+        """Take back the offer that is out, and return the agent it was for."""
         offer, task.offer = task.offer, None
         if offer is None:
             return None
@@ -369,9 +369,9 @@ class Ledger:
         return offer.agent
 
     def barred(self, task: Task) -> set[str]:
-        """Return the agents that may not have a task, because of what they do or did for its group.
+        """Return the agents that may not have a task because of what they do or did for its group.
 
-        Nobody gives two answers, nobody who has compared answers gives one, and nobody compares his own.
+        No agent gives two answers, no agent that has compared answers gives one, and no agent compares its own.
         """
         group = self.tasks[task.parent].group if task.parent is not None and task.parent in self.tasks else None
         if group is not None and task.id in group.electorate:
@@ -381,7 +381,7 @@ class Ledger:
         return set()
 
     def workers_of(self, group: Group, *, besides: str = "") -> set[str]:
-        """Return the agents that work or worked on an answer of a group; not those that only were offered one."""
+        """Return the agents that work or worked on an answer of a group, without those that were only offered one."""
         return self._workers(member for member in group.electorate if member != besides)
 
     def _workers(self, tasks: Iterable[str]) -> set[str]:
@@ -395,16 +395,16 @@ class Ledger:
     def adopt(
         self, task: Task, result: Result, reviewed: bool, at: int, stale_basis: list[dict[str, Any]] | None
     ) -> None:
-        """Make a member's result the group's."""
+        """Make a member's result the group's result."""
         adopted = Result(task.rev, result.fence, result.agent, result.result_hash, result.payload, at, reviewed)
         adopted.basis, adopted.stale_basis = result.basis, stale_basis or []
         adopted.patches = result.patches
         task.results.append(adopted)
 
     def note_patches(self, task: Task, lsn: int) -> None:
-        """Have a task's newest result held against others that patch the same, where it patches something.
+        """Have a task's newest result compared with others that patch the same, if it patches something.
 
-        Not where it is one of a group's answers, which are no two things that shall both be so, or made for a conflict.
+        Not if it is one of a group's answers, which are alternatives, or was made for a conflict.
         """
         above: list[str] = []
         at: Task | None = task
@@ -440,7 +440,7 @@ class Ledger:
         task.handed_to = {}
 
     def charge(self, task: Task, fence: int, usage: dict[str, Any] | None) -> None:
-        """Count what an attempt used, so far as it is more than was counted of it before (spec BUDGET-1)."""
+        """Count what an attempt used beyond what was counted for it before (spec BUDGET-1)."""
         attempt = task.attempts.get(fence)
         if attempt is None or not usage:
             return
@@ -453,15 +453,15 @@ class Ledger:
                 attempt.usage = {**attempt.usage, kind: before[kind]}
 
     def _spend_budget(self, task: Task, kind: str, amount: int) -> None:
-        """Count an amount for a task and for all above that share their budget with it.
+        """Count an amount for a task and for all tasks above that share their budget with it.
 
-        A budget of its own was reserved above when the task was made; what became of it is counted there at its end.
+        A task's own budget was reserved above when the task was made; its use is counted there when the task ends.
         """
         node: Task | None = task
         while node is not None:
             node.spent[kind] = node.spent.get(kind, 0) + amount
             folding.used(self, node)
-            whole = max(1, node.budget.get(kind, 0))  # of nothing, the first use is more than there was
+            whole = max(1, node.budget.get(kind, 0))  # a budget of 0 is used up by the first use
             if kind in node.budget and node.spent[kind] - amount < whole <= node.spent[kind]:
                 if node.id in self.open_tasks:
                     self.touched[node.id] = node  # it may wait for another attempt itself
@@ -471,7 +471,7 @@ class Ledger:
             node = self.tasks.get(node.parent) if node.parent else None
 
     def _touch_below(self, task: Task) -> None:
-        """Have what waits below a task looked at: its budget is used up."""
+        """Have the tasks below a task looked at: its budget is used up."""
         for child in task.children:
             if child in self.open_tasks:
                 self.touched[child] = self.open_tasks[child]
@@ -479,20 +479,20 @@ class Ledger:
                 self._touch_below(self.tasks[child])
 
     def payer(self, task: Task | None, kind: str) -> Task | None:
-        """Return the task out of whose budget this one and those below it use a kind, or None where none is set."""
+        """Return the task whose budget this task and those below it use for a kind, or None if none is set."""
         while task is not None and kind not in task.budget:
             task = self.tasks.get(task.parent) if task.parent else None
         return task
 
     def reserve(self, task: Task) -> None:
-        """Set a task's own budget aside in that of the task above that pays."""
+        """Reserve a task's own budget in the budget of the task above that pays."""
         for kind in COUNTED:
             above = self.payer(self.tasks.get(task.parent) if task.parent else None, kind)
             if kind in task.budget and above is not None:
                 above.reserved[kind] = above.reserved.get(kind, 0) + task.budget[kind]
 
     def reconcile(self, task: Task) -> None:
-        """At a task's end, turn what was reserved for it into what it used."""
+        """At a task's end, replace what was reserved for it by what it used."""
         parent = self.tasks.get(task.parent) if task.parent else None
         for kind in COUNTED:
             if kind not in task.budget or parent is None:
@@ -511,7 +511,7 @@ class Ledger:
             self.by_skill.setdefault(skill, {})[agent.id] = agent
 
     def unindex_skills(self, agent: Agent) -> None:
-        """Have the agent no more found by its skills."""
+        """Remove the agent from the index of skills."""
         for skill in agent.skills:
             found = self.by_skill.get(skill)
             if found is not None:
@@ -521,7 +521,7 @@ class Ledger:
 
 
 def namespace_in(record: Record) -> str:
-    """Return the namespace that a record names: a start does, and what is about a task; else an empty text."""
+    """Return the namespace that a record names, as a start and records about tasks do; else an empty text."""
     if isinstance(record, CoordinatorStarted) and record.namespace:
         return record.namespace
     task: str = getattr(record, "task", None) or ""
@@ -529,10 +529,10 @@ def namespace_in(record: Record) -> str:
 
 
 def _count(counts: dict[str, int], name: str, change: int) -> None:
-    """Count one more of something, or one less; what there is none of is not there.
+    """Count one more or one less of something; a count of 0 has no entry.
 
     Raises:
-        KeyError: there is none that could be one less.
+        KeyError: `change` is negative, and nothing is counted under the name.
     """
     count = (counts[name] if change < 0 else counts.get(name, 0)) + change
     if count:
@@ -552,7 +552,7 @@ def _coordinator_started(ledger: Ledger, record: CoordinatorStarted, lsn: int) -
 
 
 def _coordinator_stopped(ledger: Ledger, record: CoordinatorStopped, lsn: int) -> None:
-    """What it had in memory goes on in the next epoch."""
+    """What was in memory goes on in the next epoch."""
 
 
 def _principal_bound(ledger: Ledger, record: PrincipalBound, lsn: int) -> None:

@@ -1,7 +1,7 @@
-"""What is true only now: who is connected, how much they take, whose lease runs until when.
+"""What is true only now: which agents are connected, how much they take, until when each lease runs.
 
 Liveness is not history (spec LEASE-3). Nothing here is stored; after a restart it is built again from the hellos of
-the agents, and only its consequences (a lease that expired) become records. Handlers may change it directly.
+the agents, and only its consequences (such as a lease that expired) become records. Handlers may change it directly.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["Connection", "Line", "Live", "OpenCall", "Progress", "World"]
 
 @dataclass(slots=True)
 class Connection:
-    """One connection, and the agent that speaks on it once it was welcomed."""
+    """One connection, and the agent that speaks on it once it is welcomed."""
 
     id: int
     fresh_secret: str
-    """Drawn by the shell, issued if this turns out to be the first hello of a principal."""
+    """Drawn by the shell; issued if this turns out to be the first hello of a principal."""
     agent: str | None = None
     role: str = "member"
     instance: str = ""
@@ -47,24 +47,24 @@ class Connection:
     sent_mseq: int = 0
     """The newest mailbox entry sent here."""
     acked_mseq: int = 0
-    """The newest one acknowledged; recorded now and then, not each time."""
+    """The newest mailbox entry acknowledged; recorded now and then, not each time."""
     unacked: deque[tuple[int, int]] = field(default_factory=deque)
-    """(mseq, bytes of the payload) of the heavy ones that were sent here and not acknowledged."""
+    """(mseq, bytes of the payload) of the heavy entries that were sent here and not acknowledged."""
     unacked_bytes: int = 0
-    """How many bytes they have together."""
+    """The bytes of all `unacked` entries together."""
     is_fetching: bool = False
     """Whether its mail waits for the archive."""
     seen: int = 0
     asked_at: int | None = None
-    """When it was last asked whether somebody is still there, as another process came; None: never."""
+    """When it was last asked whether its process is still there, because another one came; None: never."""
     has_answered: bool = True
-    """Whether anything came since then."""
+    """Whether anything arrived since `asked_at`."""
     watches: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Task to (id of the watch request, generation sent last)."""
     context_watches: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     """(context, prefix) to (id of the watch request, place of the write sent last)."""
     reported: dict[tuple[str, int, str], None] = field(default_factory=dict)
-    """(task, fence, hash) of the reports answered here lately: to repeat one on the same connection has no reason."""
+    """(task, fence, hash) of the reports answered here lately: to repeat one on the same connection has no purpose."""
     finding: dict[str, AgentFilter] = field(default_factory=dict)
     """Id of an `agent.find` request with `watch` to its filter."""
     calls: dict[str, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class OpenCall:
     request: str
     is_stream: bool
     told: int = 0
-    """Of a stream: the generation sent last."""
+    """For a stream: the generation sent last."""
 
 
 @dataclass(slots=True)
@@ -90,27 +90,27 @@ class Progress:
     progress_bp: int | None = None
     note: str = ""
     at: int = 0
-    """When a heartbeat told it; 0: none has."""
+    """When a heartbeat told it; 0: none did."""
     is_told: bool = False
-    """Whether those who watch were told of it: the beats that follow say nothing else until there is more."""
+    """Whether watchers were told of it: later heartbeats are not passed on until there is more to tell."""
     moved_at: int = 0
-    """When it last got on: told progress, streamed a piece or left a checkpoint."""
+    """When the attempt last moved: told progress, streamed a chunk or left a checkpoint."""
     usage: dict[str, Any] | None = None
     """What the attempt has used so far."""
 
 
 Standing = tuple[int, int]
-"""A place in line: the lesser one comes first, and no two are the same."""
+"""A place in line: the lesser comes first, and no two are equal."""
 
 
 @dataclass(slots=True)
 class Alike:
-    """The queued tasks that wait for just the same resources, in the order in which they stand."""
+    """The queued tasks that wait for exactly the same resources, in the order in which they stand."""
 
     names: dict[str, str]
     standings: list[Standing] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
-    """The task at each of them."""
+    """The task at each standing."""
 
     def at(self, standing: Standing) -> Task | None:
         """Return the task that stands at a place, or None where none does."""
@@ -118,7 +118,7 @@ class Alike:
         return self.tasks[place] if place >= 0 and self.standings[place] == standing else None
 
     def behind(self, standing: Standing) -> int:
-        """Return the index of the first that stands behind a place; as many as there are where none does."""
+        """Return the index of the first task that stands behind a place, or the number of tasks if none does."""
         return bisect_right(self.standings, standing)
 
 
@@ -126,17 +126,17 @@ class Alike:
 class Line:
     """The queued tasks that an agent would take, and that wait for their resources (spec CLAIM-9).
 
-    Those that wait for just the same are found as one, with the first of them: however many they are, one at a time
-    may go on, and the others need not be looked at.
+    Tasks that wait for exactly the same resources are found as one, by the first of them: however many they are, only
+    one at a time may go on, and the others need not be looked at.
     """
 
     tasks: dict[str, Task] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)
     """Task to its resources: name to mode."""
     called: dict[str, Task] = field(default_factory=dict)
-    """Those that are looked at again in this pass: one that no agent would take now loses its place."""
+    """Tasks that are looked at again in this pass: a task that no agent would take now loses its place."""
     holders: dict[str, Task] = field(default_factory=dict)
-    """Those that had claims when they joined, of an attempt that has lapsed; in line they get no others."""
+    """Tasks that had claims when they joined, from a lapsed attempt; in line they get no others."""
     by_skill: dict[str, dict[str, Task]] = field(default_factory=dict)
     _standings: dict[str, Standing] = field(default_factory=dict)
     _alike: dict[tuple[tuple[str, str], ...], Alike] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Line:
     _index: NameIndex = field(default_factory=NameIndex)
 
     def join(self, task: Task, names: dict[str, str], standing: Standing, *, has_claims: bool = False) -> bool:
-        """Have a task stand in line, and tell whether it did not before."""
+        """Add a task to the line, and tell whether it was not in line before."""
         if task.id in self.tasks:
             return False
         if has_claims:
@@ -162,7 +162,7 @@ class Line:
         return True
 
     def leave(self, task: Task) -> dict[str, str] | None:
-        """Have a task stand in line no longer, and return its resources, or None where it did not."""
+        """Take a task out of line, and return its resources, or None if it was not in line."""
         if self.tasks.pop(task.id, None) is None:
             return None
         self.holders.pop(task.id, None)
@@ -181,11 +181,11 @@ class Line:
         return names
 
     def standing_of(self, task: str, alike: Alike) -> Standing | None:
-        """Return where a task stands among some that are alike, or None where it does not."""
+        """Return where a task stands among these alike tasks, or None if it is not one of them."""
         return self._standings[task] if task in self.tasks and self.names[task] == alike.names else None
 
     def meeting(self, names: Mapping[str, str]) -> Iterator[tuple[Alike, str]]:
-        """Yield those that wait for something that conflicts with these names, and a name of theirs that does."""
+        """Yield the alike tasks that wait for names in conflict with these, each with one such name of theirs."""
         for key, name in self._index.meeting(names).items():
             yield self._alike[key], name
 
@@ -198,7 +198,7 @@ class Live:
     agents: dict[str, Connection] = field(default_factory=dict)
     """Agent to the connection it speaks on. `came` and `left` change it."""
     present: dict[str, int] = field(default_factory=dict)
-    """Principal to how many processes of it are there."""
+    """Principal to the number of its connected processes."""
     lease_until: dict[str, int] = field(default_factory=dict)
     """Task to the end of its running lease, or of its offer."""
     progress: dict[str, Progress] = field(default_factory=dict)
@@ -216,40 +216,40 @@ class Live:
     addresses: list[str] = field(default_factory=list)
     """Where the coordinator listens."""
     released: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Agent to the tasks it holds whose slot is free, as they only wait for their sub-tasks, and their fences."""
+    """Agent to the tasks it holds whose slot is free because they only wait for their sub-tasks, with their fences."""
     line: Line = field(default_factory=Line)
     tries: dict[tuple[str, str, str], tuple[int, int, str]] = field(default_factory=dict)
-    """(context, key, agent) to the revision its last write was for, how often in a row it was for no newer one, and the
-    name of that write."""
+    """(context, key, agent) to the revision its last write was for, the number of writes since for no newer revision,
+    and the name of the last write."""
     takeovers: dict[str, list[int]] = field(default_factory=dict)
-    """Agent to when another process took the place of one that was heard just then; the one of longest ago first."""
+    """Agent to the times when another process took the place of one heard just before, oldest first."""
     comparing: dict[str, str] = field(default_factory=dict)
-    """Group to the member whose result a job compares just now."""
+    """Group to the member whose result a job is comparing."""
     merging: dict[str, int] = field(default_factory=dict)
-    """Conflict to the rung at which a job merges just now."""
+    """Conflict to the rung at which a job is merging."""
     overlapping: dict[str, Overlap] = field(default_factory=dict)
-    """Task to the job that holds its result against another just now."""
+    """Task to the job that is comparing its result with another."""
     away_since: dict[str, int] = field(default_factory=dict)
-    """Principal that some open task depends on to since when no process of it is connected."""
+    """Principal that an open task depends on to the time since which none of its processes is connected."""
     started_at: int = 0
-    """When the coordinator started: nobody was seen to stand still before."""
+    """When the coordinator started: it saw nobody stand still before."""
     grace_until: int = 0
     """After a start no stored deadline fires before this time (spec TIME-4)."""
     census: Census | None = None
-    """What was counted last, for who asks how the coordinator stands."""
+    """The last count, for requests that ask how the coordinator stands."""
     restored_lsn: int = 0
     """The newest record this process found in the store."""
     durability: str = "memory"
 
     def came(self, agent: str, connection: Connection) -> None:
-        """Note on which connection an agent speaks from now on."""
+        """Note the connection on which an agent speaks from now on."""
         if agent not in self.agents:
             principal = principal_of(agent)
             self.present[principal] = self.present.get(principal, 0) + 1
         self.agents[agent] = connection
 
     def left(self, agent: str) -> None:
-        """Note that an agent is there no longer."""
+        """Note that an agent is no longer connected."""
         del self.agents[agent]
         principal = principal_of(agent)
         self.present[principal] -= 1
@@ -257,7 +257,7 @@ class Live:
             del self.present[principal]
 
     def free_credit(self, agent: str, ledger: Ledger) -> int:
-        """Return how many more attempts the agent takes; 0 where it is away."""
+        """Return how many more attempts the agent takes; 0 if it is away."""
         connection = self.agents.get(agent)
         if connection is None:
             return 0
@@ -271,7 +271,7 @@ class Live:
 
 @dataclass(slots=True)
 class World:
-    """All a handler reads."""
+    """Everything a handler reads."""
 
     ledger: Ledger
     live: Live
