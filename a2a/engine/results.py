@@ -1,4 +1,4 @@
-"""The end of an attempt, and the word on its result (spec REPORT, ACCEPT)."""
+"""The end of an attempt, and the delegator's word on its result (spec REPORT, ACCEPT)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .tree import needs_no_word
 __all__ = ["REPORT", "backoff_ceiling", "on_task_confirm", "on_task_report", "settled_notice"]
 
 _ASKED_HERE = ("group:", "conflict:", "compare:")
-"""Scopes of what the coordinator delegates: no delegator waits for its results, they count where it asked."""
+"""Scopes of tasks that the coordinator delegates: no delegator waits for their results, they count where it asked."""
 
 
 # The end of an attempt ------------------------------------------------------------------------------------------------
@@ -40,11 +40,11 @@ REPORT: dict[Case, Literal["admit", "duplicate_or_late", "stale", "not_holder", 
     Case.SPENT: "duplicate_or_late",
     Case.STALE: "stale",
 }
-"""What a report gets in each case (spec REPORT-3)."""
+"""The answer to a report in each case (spec REPORT-3)."""
 
 
 def on_task_report(world: World, sender: Connection, message: TaskReport, now: int) -> Decision:
-    """An attempt has ended. Spec REPORT-1 to REPORT-7."""
+    """Take the report that ends an attempt. Spec REPORT-1 to REPORT-7."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -76,7 +76,7 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
         and task.cancel.mode == "kill"
         and message.outcome == "completed"
     ):
-        # Killed means killed: the work is kept to look at, the task ends as it was told to (spec CANCEL-4).
+        # Killed means killed: the work is kept as evidence, and the task ends as it was told to (spec CANCEL-4).
         kept = _keep(world, task, agent, message, "late", "the task was killed before", now)
         kept.records.append(canceled(task, now))
         return kept
@@ -93,7 +93,7 @@ def on_task_report(world: World, sender: Connection, message: TaskReport, now: i
 
 
 def _missing_artifacts(world: World, task: Task, message: TaskReport) -> str:
-    """Return what the result says is part of it and is not there whole, or an empty text. Spec ART-4."""
+    """Return which artifact of the result is missing, incomplete or different, or an empty text. Spec ART-4."""
     for named in message.artifacts:
         artifact = task.artifacts.get(named.artifact_id)
         if artifact is None or artifact.fence != message.fence or not artifact.complete:
@@ -123,7 +123,7 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
     )
     detail = message.error.detail if message.error else ""
     if message.outcome == "completed":
-        # What an answer to the coordinator relies on is looked at where it becomes a group's result.
+        # The basis of an answer to the coordinator is checked where the answer becomes a group's result.
         is_held = report.unseen_steer or (report.stale_basis and not task.scope.startswith(_ASKED_HERE))
         if needs_no_word(world.ledger, task) and not is_held:
             return [report, Settled(now, task.id, "completed", by="auto", result_hash=message.result_hash)]
@@ -132,7 +132,7 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
     if task.state is TaskState.CANCELING:
         return [report, canceled(task, now)]
     if message.outcome == "canceled":
-        report.retry_at = now  # unasked: as if the agent had given the attempt back
+        report.retry_at = now  # unasked: as if the agent had yielded the attempt
         report.counted, report.lost = blame(world, task, agent, message.fence)
         return [report, *given_back_too_often(task, report.counted, report.lost, now)]
     if message.outcome == "rejected":
@@ -151,14 +151,14 @@ def _admit(world: World, task: Task, agent: str, message: TaskReport, now: int) 
 
 
 def _on_what_moved(world: World, task: Task, report: Reported, offset: int) -> ConflictOpened:
-    """Return the conflict of a result that rests on decisions which have moved. Spec CONFLICT-16."""
+    """Return the conflict of a result that relies on decisions which have changed. Spec CONFLICT-16."""
     result = Result(task.rev, report.fence, report.agent, report.result_hash, report.payload, report.at)
     lsn = world.ledger.lsn + offset
     return stale_conflict(world.ledger, task, result, report.stale_basis or [], lsn, report.at)
 
 
 def backoff_ceiling(policy: Policy, failures: int) -> int:
-    """Return how long the pause is at most after one more failure than these. Spec REPORT-8."""
+    """Return the longest pause after one more failure than `failures`. Spec REPORT-8."""
     return min(policy.backoff_max_ms, policy.backoff_ms << min(failures, 30))
 
 
@@ -212,7 +212,7 @@ def _has_room(policy: Policy, task: Task, verdict: str) -> bool:
 
 
 def settled_notice(task: Task, *, content: bool = True) -> TaskSettled:
-    """Return how a task ended, with its result where it completed and `content` is asked for."""
+    """Return how a task ended, with its result if it completed and `content` is asked for."""
     end = task.settled
     assert end is not None, "only a settled task has an end"
     result = task.results[-1] if task.results and end.state == "completed" else None
@@ -231,7 +231,7 @@ def settled_notice(task: Task, *, content: bool = True) -> TaskSettled:
 
 
 def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now: int) -> Decision:
-    """The delegator accepts or rejects exactly the result it saw. Spec ACCEPT-3 to ACCEPT-6, ACCEPT-8."""
+    """Take the delegator's accept or reject of exactly the result it saw. Spec ACCEPT-3 to ACCEPT-6, ACCEPT-8."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -258,7 +258,7 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
             data={"rev": result.rev, "resultHash": result.result_hash},
         )
     if message.if_gen not in (None, task.generation):
-        # The same result, but seen before something was decided about it (spec ACCEPT-8).
+        # The same result, but the delegator saw it before something was decided about it (spec ACCEPT-8).
         return refuse(
             ErrorCode.GENERATION_MISMATCH,
             f"task {task.id} has generation {task.generation}, the word is for {message.if_gen}",
@@ -276,7 +276,7 @@ def on_task_confirm(world: World, sender: Connection, message: TaskConfirm, now:
 
 
 def _disputed(world: World, task: Task) -> Decision:
-    """Nothing settles while a conflict about it is open. Spec CONFLICT-15."""
+    """Refuse a word on a disputed result: nothing settles while a conflict about it is open. Spec CONFLICT-15."""
     is_open = world.ledger.open_conflicts
     conflict = next(known for known in task.conflicts if known in is_open and task.id in is_open[known].blocks)
     return refuse(
@@ -297,9 +297,9 @@ def _word(task: Task, result: Result, message: TaskConfirm, by: str, now: int) -
 
 
 def _confirmed_before(task: Task, message: TaskConfirm) -> Decision:
-    """The first word counted. The same word again is answered the same, another one is told what counted."""
+    """Answer a later word: the first one counted. The same word gets the same answer, another is told what counted."""
     if message.verdict == "reject" and any(rev == message.rev for rev, _, _ in task.feedback):
-        return reply(Ok(state=task.state.value))  # it was sent back, whatever has become of the task since
+        return reply(Ok(state=task.state.value))  # it was sent back, whatever became of the task since
     if task.settled is None:
         return refuse(
             ErrorCode.CONFLICT,

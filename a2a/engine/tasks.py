@@ -1,8 +1,8 @@
-"""A delegation: that there is a task, what is streamed, asked and said while it is worked on, and that it is canceled.
+"""Delegation: how a task is made, what its attempts stream, ask and hear, and how it is canceled.
 
-In the order of the flow (spec TASK, ART, ASK, STEER, CANCEL); how it is offered and held is in `leases`, how it comes
-to its result in `results`, what the clock decides in `timers`. Handlers read and decide; they never change the ledger.
-What may follow any change (offering what is queued, ending sub-tasks of what has ended) is in the coordinator's passes.
+In the order of the flow (spec TASK, ART, ASK, STEER, CANCEL). `leases` has how a task is offered and held, `results`
+how it comes to its result, `timers` what the clock decides. Handlers read and decide; they never change the ledger.
+What may follow any change (offering queued tasks, ending sub-tasks of ended tasks) is in the coordinator's passes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 _ASKED_HERE = ("group:", "conflict:", "compare:")
-"""Scopes of what the coordinator delegates: no delegator waits for its results, they count where it asked."""
+"""Scopes of tasks that the coordinator delegates: no delegator waits for their results, they count where it asked."""
 
 
 def scope_of(message: TaskDelegate, agent: str) -> str:
@@ -61,7 +61,7 @@ def scope_of(message: TaskDelegate, agent: str) -> str:
 
 
 def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, now: int) -> Decision:
-    """Somebody wants a task done; the same key is the same task. Spec TASK-1 to TASK-6."""
+    """Delegate a task; the same key is the same task. Spec TASK-1 to TASK-6."""
     ledger, policy, agent = world.ledger, world.policy, sender.agent or ""
     parent: Task | None = None
     if message.parent is not None:
@@ -129,7 +129,7 @@ def on_task_delegate(world: World, sender: Connection, message: TaskDelegate, no
 
 
 def _check_room(ledger: Ledger, policy: Policy, times: int) -> Decision | None:
-    """Refuse a task for which there is no room in memory, where all tasks are until some time after their end."""
+    """Refuse a task that has no room in memory, where every task stays until some time after its end."""
     if len(ledger.tasks) >= times * policy.tasks_max:
         detail = f"{len(ledger.tasks)} tasks are in memory, and at most {times * policy.tasks_max} may be"
     elif ledger.wanted_bytes >= times * policy.tasks_max_bytes:
@@ -151,7 +151,7 @@ def _delegated_before(ledger: Ledger, task: Task, agent: str, spec_hash: str, ke
     created = TaskCreated(task.id, task.generation, False, task.state.value, task.context_id)
     if task.delegator == agent:
         return reply(created)
-    # Nobody delegated what works for a group but its delegator: who comes for the group is asked what they ask.
+    # Members of a group have the group's delegator: whoever adopts the group is asked the members' questions too.
     below = [child.id for child in ledger.open_children(task)] if task.group is not None else []
     return reply(created, *(Adopted(now, name, agent) for name in (task.id, *below)))
 
@@ -160,7 +160,7 @@ def _delegated_before(ledger: Ledger, task: Task, agent: str, spec_hash: str, ke
 
 
 def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, now: int) -> Decision:
-    """An attempt streams a piece of what it makes. Spec ART-1, ART-2."""
+    """Take a chunk of an artifact that an attempt streams. Spec ART-1, ART-2."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -211,16 +211,16 @@ def on_task_artifact(world: World, sender: Connection, message: TaskArtifact, no
 
 
 def _digest(world: World, task: Task, before: Artifact | None, message: TaskArtifact) -> str | None:
-    """Return the hash of an artifact with its last chunk, where the worker names one. Spec ART-4."""
+    """Return the hash of an artifact with its last chunk, if the worker names one. Spec ART-4."""
     if not message.last_chunk or message.digest is None:
-        return message.digest  # with any other chunk it says nothing
+        return message.digest  # with any other chunk the digest says nothing
     if before is None:
         return artifact_digest([message.payload])
     return world.live.artifact_hashes.of(task.id, before, message.payload)
 
 
 def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) -> Decision:
-    """An attempt needs an answer from the delegator or the human. Spec ASK-1, ASK-2."""
+    """Take a question of an attempt to the delegator or the human. Spec ASK-1, ASK-2."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -235,7 +235,7 @@ def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) ->
     if regained is None:
         return not_current(world, task, agent, message.fence)
     if same:
-        return reply(Ok(), *regained)  # asked by an attempt before this one; the answer came with the offer
+        return reply(Ok(), *regained)  # an earlier attempt asked it; the answer came with the offer
     if known is not None:
         return refuse(
             ErrorCode.CONFLICT, f"question {message.ask_no} of task {task.id} was asked before, in other words"
@@ -262,7 +262,7 @@ def on_task_ask(world: World, sender: Connection, message: TaskAsk, now: int) ->
 
 
 def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: int) -> Decision:
-    """Somebody entitled answers a question; the first answer counts. Spec ASK-3, ASK-4."""
+    """Take an answer to a question from somebody entitled; the first answer counts. Spec ASK-3, ASK-4."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -272,7 +272,7 @@ def on_task_answer(world: World, sender: Connection, message: TaskAnswer, now: i
     if ask is None:
         return refuse(ErrorCode.NOT_FOUND, f"task {task.id} has not asked question {message.ask_no}")
     rank = _rank(sender)
-    # Nobody has read the answer yet, so one of higher authority may take its place (spec ASK-4).
+    # Nobody has read the answer yet, so one of higher authority may replace it (spec ASK-4).
     is_unread = not ask.told and not ask.offered
     is_replaced = ask.answer is not None and is_unread and rank > ask.rank and not task.is_terminal
     if ask.answer is not None and not is_replaced:
@@ -304,7 +304,7 @@ def _rank(sender: Connection) -> int:
 
 
 def _moved_on(world: World, sender: Connection, task: Task, expected: int, said: bytes, now: int) -> Decision:
-    """Refuse a word on a task that has gone on; where another principal's word did that, the two contradict."""
+    """Refuse a word on a task that has gone on; if another principal's word moved it, the two contradict each other."""
     word = newest_word(task, expected)
     noted: list[Record] = []
     if word is not None:
@@ -318,7 +318,7 @@ def _moved_on(world: World, sender: Connection, task: Task, expected: int, said:
 
 
 def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int) -> Decision:
-    """Somebody entitled says a word while the work is under way. Spec STEER-1 to STEER-3."""
+    """Take a word from somebody entitled while the work is under way. Spec STEER-1 to STEER-3."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -352,7 +352,7 @@ def on_task_steer(world: World, sender: Connection, message: TaskSteer, now: int
 
 
 def on_task_cancel(world: World, sender: Connection, message: TaskCancel, now: int) -> Decision:
-    """Somebody entitled wants the task to end. Spec CANCEL-1 to CANCEL-5."""
+    """Cancel a task for somebody entitled. Spec CANCEL-1 to CANCEL-5."""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
@@ -369,7 +369,7 @@ def on_task_cancel(world: World, sender: Connection, message: TaskCancel, now: i
         )
     asked_before = task.cancel is not None and task.cancel.mode == message.mode and task.cancel.by == sender.agent
     if task.is_reported and asked_before:
-        # A repeat of what was answered `pending`: the report came first, and the result is the delegator's to reject.
+        # A repeat of a request answered `pending`: the report came first, and the delegator may reject the result.
         return reply(Ok(state=task.state.value, will="too_late"))
     records = cancel(world.ledger, task, message.mode, message.reason, sender.agent or "", now, message.grace_ms)
     at_once = any(isinstance(record, Settled) and record.task == task.id for record in records)
