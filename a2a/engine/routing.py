@@ -1,8 +1,8 @@
-"""Who gets a queued task: one pass after every change, and a pure ranking (spec ROUTE).
+"""Which agent gets a queued task: one pass after every change, and a pure ranking (spec ROUTE).
 
-Queued tasks that ask for the same kind of agent wait in one bucket, oldest first inside a priority. A pass looks only
-at buckets that changed, and at those that an agent which may take more could serve, so its cost does not grow with what
-merely waits; whom it asks comes from `slots`, so neither does it with who merely is there.
+Queued tasks that ask for the same kind of agent wait in one bucket, oldest first within a priority. A pass looks only
+at buckets that changed and at buckets that an agent with new capacity could serve, so its cost does not grow with tasks
+that merely wait. The agents to ask come from `slots`, so the cost does not grow with agents that are merely present.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ __all__ = ["Queues", "choose_agent", "offers", "satisfies", "wanted_of"]
 
 @dataclass(slots=True)
 class _Bucket:
-    """Tasks that any of the same agents could do: those that all of `wanted` describe."""
+    """Tasks that any of the same agents could do: those that match all of `wanted`."""
 
     key: bytes
     wanted: tuple[dict[str, Any], ...]
     named: str | None
-    """The one agent that they are for, or None."""
+    """The one agent the tasks are for, or None."""
     excluded: tuple[str, ...]
-    """Agents that they are not for."""
+    """Agents the tasks are not for."""
     kind: tuple[dict[str, Any], ...]
-    """What else is wanted: the pool of agents is that of all buckets with the same."""
+    """The requirements without `exclude`: all buckets with the same ones share a pool of agents."""
     kind_key: bytes
     trait: Trait | None = None
-    """What it is found by: one of those that are wanted, the one that the fewest other buckets are found by."""
+    """What the bucket is found by: of its wanted traits, the one that the fewest other buckets are found by."""
     heap: list[tuple[int, int, str]] = field(default_factory=list)
     """(negative priority, lsn, task)."""
 
     @classmethod
     def of(cls, key: bytes, wanted: tuple[dict[str, Any], ...]) -> _Bucket:
-        """Make the bucket for what these tasks ask for."""
+        """Make the bucket for tasks that ask for this."""
         if not wanted:
             return cls(key, (), None, (), (), b"")
         named = next((requires["agent"] for requires in wanted if "agent" in requires), None)
@@ -66,7 +66,7 @@ class _Skill:
     named: dict[str, dict[bytes, _Bucket]] = field(default_factory=dict)
     """Agent to the buckets of tasks for it alone."""
     unnamed: dict[Trait | None, dict[bytes, _Bucket]] = field(default_factory=dict)
-    """Those of all other tasks, by a trait that whoever does them has; under None those for anybody."""
+    """The buckets of all other tasks, by a trait that an agent must have to do them; under None those for any agent."""
 
     def add(self, bucket: _Bucket) -> None:
         self.buckets[bucket.key] = bucket
@@ -85,9 +85,9 @@ class _Skill:
             _drop(self.unnamed, bucket.trait, bucket)
 
     def servable(self, skill: dict[str, Any], agent: Agent) -> Iterator[_Bucket]:
-        """Yield the buckets that an agent could serve, with this skill of its card: anybody may ask for what nobody is.
+        """Yield the buckets that an agent could serve, with this skill of its card.
 
-        However many others there are, they are not looked at.
+        Other buckets, however many, are not looked at: tasks may ask for agents that do not exist.
         """
         yield from self.named.get(agent.id, {}).values()
         for trait in (None, *dict.fromkeys(traits_of(skill, agent))):
@@ -97,7 +97,7 @@ class _Skill:
 
 
 def _drop(found: dict[_By, dict[bytes, _Bucket]], by: _By, bucket: _Bucket) -> None:
-    """Have a bucket no more found by something."""
+    """Remove a bucket from those found by something."""
     beside = found[by]
     del beside[bucket.key]
     if not beside:
@@ -113,7 +113,7 @@ class _Change:
 
 
 class Queues:
-    """The queued tasks that could be offered now, by skill and by what they require, and who has a slot free."""
+    """The queued tasks that could be offered now, by skill and by what they require, and agents with a free slot."""
 
     def __init__(self) -> None:
         self.slots = FreeSlots()
@@ -123,7 +123,7 @@ class Queues:
         self._changed: dict[str, _Change] = {}
 
     def add(self, task: Task) -> None:
-        """Queue a task, once; either way its bucket is looked at in the next pass."""
+        """Queue a task, once; in any case its bucket is looked at in the next pass."""
         wanted = wanted_of(task)
         skill = task.spec["skill"]
         key = canonical(wanted) if wanted else b""
@@ -132,7 +132,7 @@ class Queues:
         if before == (skill, key):
             return
         if before is not None:
-            self._change(before[0]).buckets[before[1]] = None  # nobody may ever look at what nothing waits in
+            self._change(before[0]).buckets[before[1]] = None  # else an empty bucket might never be looked at again
         self._waiting[task.id] = (skill, key)
         buckets = self._skills.setdefault(skill, _Skill())
         bucket = buckets.buckets.get(key)
@@ -142,7 +142,7 @@ class Queues:
         heappush(bucket.heap, (-task.spec.get("priority", 0), task.lsn, task.id))
 
     def remove(self, task: str) -> None:
-        """Let a task wait for something else than an agent, or for nothing: its bucket is tidied in the next pass."""
+        """Remove a task that no longer waits for an agent; the next pass tidies its bucket."""
         place = self._waiting.pop(task, None)
         if place is not None:
             self._change(place[0]).buckets[place[1]] = None
@@ -159,7 +159,7 @@ class Queues:
                 self._change(skill).agents[agent.id] = None
 
     def take_changed(self) -> dict[str, _Change]:
-        """Return the skills to look at, and start afresh."""
+        """Return the skills to look at, and clear them."""
         changed, self._changed = self._changed, {}
         return changed
 
@@ -172,13 +172,13 @@ class Queues:
     def heads(
         self, skill: str, change: _Change, ledger: Ledger, now: int
     ) -> Generator[tuple[Task, _Bucket], bool, None]:
-        """Yield the task to offer next of each bucket, best first; the caller sends True back where it was taken.
+        """Yield the next task to offer of each bucket, best first; the caller sends True back if it was taken.
 
-        Of the buckets that did not change, those are looked at that an agent which may take more could serve: for the
-        others nobody was free when they were looked at last.
+        Of the buckets that did not change, only those that an agent with new capacity could serve are looked at: for
+        the others nobody was free when they were last looked at.
 
-        Tasks that are no longer queued, or that wait for a later time, leave the bucket on the way. One that some
-        agent does not want to see for a while, or may not have, steps aside: those behind it do not wait with it.
+        Tasks that are no longer queued, or that wait for a later time, leave the bucket on the way. A task that some
+        agent refuses to see for a while, or may not have, steps aside: the tasks behind it do not wait with it.
         """
         buckets = self._skills.get(skill)
         if buckets is None:
@@ -196,7 +196,7 @@ class Queues:
         heapify(heads)
         while heads:
             _, number, bucket = heappop(heads)
-            head = self._head((skill, bucket.key), bucket, ledger, now)  # what was taken before may have ended others
+            head = self._head((skill, bucket.key), bucket, ledger, now)  # offers made meanwhile may have ended tasks
             if head is None:
                 continue
             if heads and heads[0][0] < head:
@@ -236,7 +236,7 @@ class Queues:
 
 
 def wanted_of(task: Task) -> tuple[dict[str, Any], ...]:
-    """Return what an agent must be to get the task now: what it asks for, and what whoever handed it on asked for."""
+    """Return what an agent must be to get the task now: as the task and its handoff require."""
     return tuple(requires for requires in (task.spec.get("requires"), task.handed_to) if requires)
 
 
@@ -265,11 +265,11 @@ def satisfies(agent: Agent, wanted: AgentFilter, hashes: SchemaHashes) -> bool:
 
 
 def choose_agent(task: Task, bucket: _Bucket, slots: FreeSlots, ledger: Ledger, live: Live, now: int) -> str | None:
-    """Return the agent to offer the task to, or None where nobody suitable has credit.
+    """Return the agent to offer the task to, or None if no suitable agent has credit.
 
-    In this order: the one who knows it already (a rework, an answer), those who did not lose or decline it before,
-    the least loaded. Ties go by rendezvous hashing of (task, agent), so neither the order of arrival nor of iteration
-    matters.
+    In this order: the agent that already knows the task (a rework, an answer), agents that did not lose or decline it
+    before, the least loaded. Ties go by rendezvous hashing of (task, agent), so the order of arrival and of iteration
+    does not matter.
     """
     barred = ledger.barred(task)
     first = bucket.named or (task.last_agent if task.rev or task.asks else None)
@@ -283,17 +283,17 @@ def choose_agent(task: Task, bucket: _Bucket, slots: FreeSlots, ledger: Ledger, 
     never = (*bucket.excluded, *sorted(barred))
     chosen = pool.least_used(task.id, dict.fromkeys((*never, *task.shunned)))
     if chosen is None and task.shunned:
-        # Who is in the pool has lost or declined it, or is not to have it: these are few.
+        # All agents in the pool have lost or declined it, or must not have it: these are few.
         again = {agent for agent, until in task.shunned.items() if until <= now}
         chosen = pool.least_used(task.id, (agent for agent in pool.share_of if agent not in again or agent in never))
     return chosen
 
 
 def offers(queues: Queues, ledger: Ledger, live: Live, now: int) -> Iterator[tuple[Task, str | None]]:
-    """Yield (task, agent) for everything that can be offered now. The caller applies each before the next is asked.
+    """Yield (task, agent) for everything that can be offered now. The caller applies each before it asks for the next.
 
-    A task that an agent would take but whose resources are not free stands in line for them, out of the way of those
-    behind it; where it begins to, it is yielded without an agent (spec CLAIM-9).
+    A task that an agent would take, but whose resources are not free, stands in line for them, out of the way of the
+    tasks behind it. When it joins the line, it is yielded without an agent (spec CLAIM-9).
     """
     for skill, change in queues.take_changed().items():
         heads = queues.heads(skill, change, ledger, now)
