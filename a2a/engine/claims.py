@@ -1,7 +1,7 @@
-"""Claims: names that one may have alone or several may share, each grant with a fence of its own (spec CLAIM).
+"""Claims: names that one owner has alone or several share, each grant with a fence of its own (spec CLAIM).
 
-Handlers for what peers ask, and what follows by itself: whose turn it is when names become free, what ends with an
-attempt, what the clock ends. Who is in whose way is looked up in `waits`.
+Handlers for what peers ask, and what follows by itself: whose turn it is when names become free, which claims end with
+an attempt, which the clock ends. `waits` finds out who is in whose way.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ __all__ = [
 ]
 
 _IN_WAY_SHOWN = 16
-"""What is named of all that stands in the way of one: in a line of a thousand each would name all before it."""
+"""How many obstacles are named: in a line of a thousand each waiter would name all before it."""
 _LOOKS_MAX = 1_024
-"""Names in the way of one claim that are looked at, to tell of them or to call their holders back."""
+"""How many names in the way of one claim are looked at, to tell of them or to call their holders back."""
 _LOOKS_OF_LIST = 20_000
-"""The same of all that a list shows, in equal parts."""
+"""The same limit for everything that a list shows, shared equally."""
 
 
 # What peers ask -------------------------------------------------------------------------------------------------------
 
 
 def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, now: int) -> Decision:
-    """Somebody wants names, all of them or none. Spec CLAIM-3 to CLAIM-5."""
+    """Request names, all of them or none. Spec CLAIM-3 to CLAIM-5."""
     agent, ledger = sender.agent or "", world.ledger
     if (message.task is None) != (message.fence is None):
         return refuse(ErrorCode.MALFORMED, "a claim for a task names the task and the attempt's fence, any other none")
@@ -105,7 +105,7 @@ def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, no
     if ahead > world.policy.line_max:
         return refuse(ErrorCode.QUOTA, f"{ahead} wait for {obstacles[-1].name} already, the most there may be")
     way, refused = _make_way(world, claim, bool(regained), now)
-    claim.id += len(way)  # what made way did so in records before the request
+    claim.id += len(way)  # the records that made way come before the request
     requested = [*regained, *way, _requested(claim)]
     if refused is not None:
         ended = ClaimEnded(now, claim.id, "deadlock", refused.detail, {"cycle": refused.cycle})
@@ -118,7 +118,7 @@ def on_claim_acquire(world: World, sender: Connection, message: ClaimAcquire, no
 
 
 def _for_attempt(world: World, agent: str, task_id: str, fence: int, now: int) -> list[Record] | Decision:
-    """Return what makes the attempt current, or the refusal where it cannot claim."""
+    """Return the records that make the attempt current, or the refusal if it cannot claim."""
     task = world.ledger.tasks.get(task_id)
     if task is None:
         return no_task(task_id)
@@ -141,7 +141,7 @@ def _wanted(world: World, sender: Connection, message: ClaimAcquire, now: int) -
         names=canonical_names(message.claims),
         task=message.task,
         task_fence=message.fence or 0,
-        # Without a task there is no attempt whose end would end it.
+        # A claim without a task has no attempt whose end would end it.
         ttl_ms=world.policy.claim_ttl_ms if of_agent and message.ttl_ms is None else message.ttl_ms,
         wait_until=now + message.wait_ms,
         priority=message.priority,
@@ -195,7 +195,7 @@ def _busy(obstacles: list[Obstacle], regained: list[Record]) -> Decision:
 
 
 def _told_in_way(obstacles: list[Obstacle], name: str) -> dict[str, Any]:
-    """Return the first of what is in the way under a name, and how many more there are."""
+    """Return the first obstacles under a name, and how many more there are."""
     told: dict[str, Any] = {name: [_in_way(obstacle) for obstacle in obstacles[:_IN_WAY_SHOWN]]}
     if len(obstacles) > _IN_WAY_SHOWN:
         told[f"{name}More"] = len(obstacles) - _IN_WAY_SHOWN
@@ -215,7 +215,7 @@ def _in_way(obstacle: Obstacle) -> dict[str, Any]:
 
 
 def _make_way(world: World, claim: Claim, is_back: bool, now: int) -> tuple[list[Record], Deadlock | None]:
-    """Break the circles that this claim would close: return what others give up, and whether it is this one."""
+    """Break the circles that this claim would close: return what others give up, and the deadlock if it loses."""
     records: list[Record] = []
     for deadlock in deadlocks(world.ledger, world.live, claim.owner, claim, is_back=is_back):
         if deadlock.victim is claim:
@@ -225,12 +225,12 @@ def _make_way(world: World, claim: Claim, is_back: bool, now: int) -> tuple[list
 
 
 def _deadlocked(deadlock: Deadlock, records: list[Record]) -> Decision:
-    """Refuse a claim that would close a circle; the records keep that it did. Spec WAIT-3."""
+    """Refuse a claim that would close a circle; the records say that it did. Spec WAIT-3."""
     return refuse(ErrorCode.DEADLOCK, deadlock.detail, data={"cycle": deadlock.cycle}, records=records)
 
 
 def on_claim_renew(world: World, sender: Connection, message: ClaimRenew, now: int) -> Decision:
-    """A holder keeps a claim for longer. Spec CLAIM-7."""
+    """Extend a claim for its holder. Spec CLAIM-7."""
     claim = world.ledger.claims.by_fence.get(message.claim_fence)
     if claim is None:
         return _no_claim(world, message.claim_fence)
@@ -244,7 +244,7 @@ def on_claim_renew(world: World, sender: Connection, message: ClaimRenew, now: i
 
 
 def on_claim_release(world: World, sender: Connection, message: ClaimRelease, now: int) -> Decision:
-    """A holder gives a claim back, or does not wait for it any longer. Spec CLAIM-6."""
+    """Release a claim, or stop waiting for it. Spec CLAIM-6."""
     book, agent = world.ledger.claims, sender.agent or ""
     if (message.claim_fence is None) == (message.claim_no is None):
         return refuse(ErrorCode.MALFORMED, "a claim is released by its fence or by its number")
@@ -257,14 +257,14 @@ def on_claim_release(world: World, sender: Connection, message: ClaimRelease, no
         under = sender.instance if message.task is None else str(message.fence)
         claim = book.find(owner_of(message.task, agent), under, message.claim_no or 0)
     if claim is None or claim.ended:
-        return reply(Ok())  # a repeat, or it had ended by itself: nobody has it, as was wished
+        return reply(Ok())  # a repeat, or it ended by itself: nobody has it, as was asked
     if not _is_mine(sender, claim) and sender.role != "operator":
         return _not_mine(sender, claim)
     return reply(Ok(), ClaimEnded(now, claim.id, "released", is_told=claim.agent != agent and claim.is_waiting))
 
 
 def _is_mine(sender: Connection, claim: Claim) -> bool:
-    """Tell whether the sender may speak for a claim: its attempt's agent, or its principal. Spec CLAIM-6."""
+    """Tell whether the sender may speak for a claim: as its attempt's agent, or as its principal. Spec CLAIM-6."""
     agent = sender.agent or ""
     return claim.agent == agent or (claim.task is None and principal_of(claim.agent) == principal_of(agent))
 
@@ -280,7 +280,7 @@ def _no_claim(world: World, fence: int) -> Decision:
 
 
 def on_claim_list(world: World, sender: Connection, message: ClaimList, now: int) -> Decision:
-    """Show who has and who waits for what."""
+    """Show who holds and who waits for which names."""
     book, line = world.ledger.claims, world.live.line
     if message.name is not None:
         wanted = {message.name: "x"}
@@ -360,7 +360,7 @@ def claim_notice(ledger: Ledger, entry: MailboxEntry, now: int) -> Message:
 
 
 def granted_names(ledger: Ledger, task: Task, fence: int) -> list[GrantedName]:
-    """Return what was granted with an offer and is still held, for the offer to name. Spec CLAIM-9."""
+    """Return the names granted with an offer and still held, for the offer to list. Spec CLAIM-9."""
     claim = ledger.claims.by_fence.get(fence)
     if claim is None or claim.task != task.id:
         return []
@@ -371,7 +371,7 @@ def granted_names(ledger: Ledger, task: Task, fence: int) -> list[GrantedName]:
 
 
 def outlived(ledger: Ledger, task: Task, now: int) -> list[Record]:
-    """Return the ends of the claims whose attempt is over: spent, superseded, or an offer that is gone. CLAIM-8."""
+    """Return the ends of claims whose attempt is over: spent, superseded, or an offer that is gone. Spec CLAIM-8."""
     mine = ledger.claims.by_owner.get(owner_of(task.id, ""))
     if mine is None:
         return []
@@ -385,14 +385,14 @@ def outlived(ledger: Ledger, task: Task, now: int) -> list[Record]:
 
 
 def next_in_line(world: World, now: int) -> Iterator[Record]:
-    """Yield what names that became free lead to; the caller applies each before the next is asked. Spec CLAIM-5.
+    """Yield what follows from names that became free; the caller applies each record before the next. Spec CLAIM-5.
 
     A task in line that may be next is queued again: routing offers it, or finds that no agent would take it now.
     """
     line = world.live.line
     freed, world.ledger.freed = world.ledger.freed, []
     behind = _Behind()
-    for task in line.holders.values():  # not all that comes before them is in their way
+    for task in line.holders.values():  # not everything that comes before them is in their way
         line.called[task.id] = task
         world.queues.add(task)
     for wait in _called(world, freed, behind):
@@ -406,11 +406,11 @@ def next_in_line(world: World, now: int) -> Iterator[Record]:
             if not wait.what.fence:
                 behind.add(wait)
             elif wait.what.preemptible:
-                world.ledger.freed.append(wait.what.names)  # one of higher priority behind it may call it back now
+                world.ledger.freed.append(wait.what.names)  # a claim of higher priority behind it may call it back now
 
 
 def _called(world: World, freed: list[dict[str, str]], behind: _Behind) -> Iterator[Wait]:
-    """Yield who waits for names that became free, in the order of the line; of tasks that are behind not each."""
+    """Yield the waits for names that became free, in the order of the line, without most tasks behind others."""
     book, line = world.ledger.claims, world.live.line
     waiting: set[int] = set()
     alike: dict[int, Alike] = {}
@@ -418,7 +418,7 @@ def _called(world: World, freed: list[dict[str, str]], behind: _Behind) -> Itera
         waiting.update(book.waiting.meeting(names))
         alike.update((id(found), found) for found, _ in line.meeting(names))
     claims = (wait_of(book.claims[key]) for key in waiting)
-    # No two have one standing, so what stands there is not compared.
+    # No two standings are equal, so what stands there is never compared.
     called: list[tuple[Standing, Wait | Alike]] = [(wait.standing, wait) for wait in claims]
     called += [(found.standings[0], found) for found in alike.values()]
     heapq.heapify(called)
@@ -427,7 +427,7 @@ def _called(world: World, freed: list[dict[str, str]], behind: _Behind) -> Itera
         if isinstance(first, Wait):
             yield first
             continue
-        task = first.at(standing)  # what came before it may have had it leave the line
+        task = first.at(standing)  # a wait yielded before may have made it leave the line
         if task is not None:
             yield wait_of(task, first.names)
         following = _following(line, first, standing, behind.owners(first.names))
@@ -436,26 +436,26 @@ def _called(world: World, freed: list[dict[str, str]], behind: _Behind) -> Itera
 
 
 def _following(line: Line, alike: Alike, standing: Standing, waiting: Sequence[str]) -> Standing | None:
-    """Return where the next of several alike stands that may go on, beside whoever waits for what they want too."""
+    """Return the standing of the next alike task that may go on beside `waiting`, who want the same names."""
     if not waiting:
         place = alike.behind(standing)
         return alike.standings[place] if place < len(alike.standings) else None
     if len(waiting) > 1:
         return None
-    own = line.standing_of(waiting[0].removeprefix("task:"), alike)  # a task's own claims are in nobody else's way
+    own = line.standing_of(waiting[0].removeprefix("task:"), alike)  # a task's own claims are in the way of others only
     return own if own is not None and own > standing else None
 
 
 class _Behind:
-    """Whoever goes on waiting in one pass: who comes after one of them and conflicts with it need not be asked.
+    """The waits that go on in one pass: a later wait that conflicts with one of them need not be looked at.
 
-    So that the end of a claim that many wait for costs a look at each, and not at each pair.
+    So the end of a claim that many wait for costs one look per waiter, and not one per pair.
     """
 
     def __init__(self) -> None:
         self._index = NameIndex()
         self._owners: dict[tuple[tuple[str, str], ...], list[str]] = {}
-        """Names and modes to the first two owners that wait for just these."""
+        """Names and modes to the first two owners that wait for exactly these."""
 
     def add(self, wait: Wait) -> None:
         key = tuple(wait.names.items())
@@ -466,8 +466,8 @@ class _Behind:
             owners.append(wait.owner)
 
     def owners(self, names: Mapping[str, str]) -> list[str]:
-        """Return who waits for what conflicts with these names, the first two at most: behind two is everybody."""
-        # Most that wait for the same want just the same.
+        """Return who waits for names in conflict with these, at most two, as no wait is beside two owners."""
+        # Most waits for the same names have the same modes too.
         found = dict.fromkeys(self._owners.get(tuple(names.items()), ()) if "x" in names.values() else ())
         if len(found) < 2:
             found |= dict.fromkeys(owner for key in self._index.meeting(names) for owner in self._owners[key])
@@ -478,7 +478,7 @@ class _Behind:
 
 
 def _its_turn(world: World, wait: Wait, now: int) -> list[Record]:
-    """Return the grant where nothing is in the way of a claim any more, or what is called back for it."""
+    """Return the grant of a claim if nothing is in its way any longer, or the recalls of the claims that are."""
     looks, claim = Looks(_LOOKS_MAX), wait.what
     obstacles = in_the_way(world.ledger, world.live, wait, looks)
     assert isinstance(claim, Claim), "a task is offered, which is no turn of its own"
@@ -488,9 +488,9 @@ def _its_turn(world: World, wait: Wait, now: int) -> list[Record]:
 
 
 def is_kept_for_next(ledger: Ledger, claim: Claim) -> bool:
-    """Tell whether what a claim waits for is in an offer of its own task already. Spec CLAIM-9.
+    """Tell whether an offer of a claim's own task already has what the claim waits for. Spec CLAIM-9.
 
-    Granted now it would have the higher fence, with which guards turn the next attempt away.
+    If it were granted now, it would have the higher fence, and guards would turn the next attempt away.
     """
     task = ledger.tasks.get(claim.task or "")
     offered = ledger.claims.by_fence.get(task.offer.fence) if task is not None and task.offer is not None else None
@@ -498,9 +498,9 @@ def is_kept_for_next(ledger: Ledger, claim: Claim) -> bool:
 
 
 def _called_back(world: World, claim: Claim, obstacles: list[Obstacle], looks: Looks, now: int) -> list[Record]:
-    """Return what asks the holders to give way, where all that is in the way would. Spec CLAIM-10."""
+    """Return the recalls that ask the holders to give way, if everything in the way would. Spec CLAIM-10."""
     if looks.are_over:
-        return []  # not all is known
+        return []  # not every obstacle is known
     if not all(gives_way(obstacle, claim.priority) for obstacle in obstacles):
         return []
     reason = f"claim {claim.claim_no} of {claim.agent} has priority {claim.priority}"
@@ -510,7 +510,7 @@ def _called_back(world: World, claim: Claim, obstacles: list[Obstacle], looks: L
 
 
 def leave_line(world: World, task: Task) -> None:
-    """Have a task stand in line no longer: whoever waits behind it may go on."""
+    """Take a task out of line: whoever waits behind it may go on."""
     names = world.live.line.leave(task)
     mine = world.ledger.claims.by_owner.get(owner_of(task.id, ""), {}).values()
     if names is not None and not any(claim.fence and claim.names == names for claim in mine):
@@ -518,7 +518,7 @@ def leave_line(world: World, task: Task) -> None:
 
 
 def look_at_line(world: World, agent: str) -> None:
-    """Have the tasks that this agent might have taken looked at again: those that nobody else would take leave."""
+    """Look again at the tasks that this agent might have taken: those that no other agent would take leave the line."""
     known, line = world.ledger.agents.get(agent), world.live.line
     for skill in known.skills if known is not None and line.tasks else ():
         for task in line.by_skill.get(skill, {}).values():
@@ -527,7 +527,7 @@ def look_at_line(world: World, agent: str) -> None:
 
 
 def leave_line_unserved(world: World) -> None:
-    """Have the tasks that were looked at and that no agent would take now leave the line: they wait for agents."""
+    """Take the tasks out of line that were looked at and that no agent would take now: they wait for agents."""
     called, world.live.line.called = world.live.line.called, {}
     for task in called.values():
         if world.queues.has(task.id):
@@ -538,7 +538,7 @@ def leave_line_unserved(world: World) -> None:
 
 
 def when_claim_due(claim: Claim) -> int | None:
-    """Return when the clock has something to decide about a claim, or None."""
+    """Return when the clock next decides something about a claim, or None."""
     if claim.ended:
         return None
     if claim.is_waiting:
