@@ -1,8 +1,8 @@
 """The records: everything that can happen, in the words the ledger keeps for ever.
 
-A record is what was decided, not what was asked: with the records alone the whole state is built again, so each holds
-its clock reading (`at`, milliseconds since the epoch) and every choice made. `VERSIONS` and `_UPGRADES` let newer code
-read older ledgers; a record's name and the meaning of its fields never change once released.
+A record is what was decided, not what was asked: the records alone rebuild the whole state, so each holds its clock
+reading (`at`, milliseconds since the epoch) and every choice made. `version` and `_UPGRADES` let newer code read older
+ledgers; a record's name and the meaning of its fields never change once released.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ class CoordinatorStarted(Record):
 
     epoch: int
     namespace: str = ""
-    """Whose ledger it is; empty where a version wrote it that did not say."""
+    """The namespace of the ledger; empty if written by a version that did not record it."""
     proof_key: str = ""
-    """What proofs of its fences are made with from now on; empty where it has one."""
+    """The key that proofs of fences are made with from now on; empty if the ledger has one already."""
     scopes_effects: bool = False
-    """Whether tasks that come from now on, and did not before, have an effect scope."""
+    """Whether tasks made from now on have an effect scope, and earlier ones do not."""
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class CoordinatorStopped(Record):
     """The coordinator ended in good order."""
 
     state_hash: str
-    """Of what it had in memory, before this record: a fold of the records up to here has the same."""
+    """The hash of the state in memory before this record: a fold of the records up to here has the same."""
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class PrincipalUnbound(Record):
 
 @dataclass(slots=True)
 class AgentRegistered(Record):
-    """An agent said who it is, or said it anew."""
+    """An agent registered, or registered again."""
 
     agent: str
     instance: str
@@ -146,7 +146,7 @@ class StatusSet(Record):
 
 @dataclass(slots=True)
 class MailboxAcked(Record):
-    """The agent has everything up to this entry."""
+    """The agent has received everything up to this entry."""
 
     agent: str
     upto: int
@@ -154,16 +154,16 @@ class MailboxAcked(Record):
 
 @dataclass(slots=True)
 class AgentForgotten(Record):
-    """An agent does not come back: its card and its mailbox are no more."""
+    """An agent is not coming back: its card and its mailbox are dropped."""
 
     agent: str
     by: str = ""
-    """The operator who said so; nobody where it was away for too long."""
+    """The operator who said so; empty if the agent was away for too long."""
 
 
 @dataclass(slots=True)
 class Delegated(Record):
-    """A task came to be. Its id follows from the record's position."""
+    """A task was made. Its id follows from the record's position."""
 
     task: str
     scope: str
@@ -184,7 +184,7 @@ class Delegated(Record):
     loss_ms: int = 0
     redrive_of: str | None = None
     terms: dict[str, Any] | None = None
-    """Of a group: by what it is decided, the namespace's values of then where its task names none."""
+    """For a group: its terms, with the namespace's values at the time where its task names none."""
 
 
 @dataclass(slots=True)
@@ -203,12 +203,12 @@ class Offered(Record):
     agent: str
     granted: bool
     claims: dict[str, str] | None = None
-    """Name to mode of what is granted with it; the claim's fence is the attempt's."""
+    """Name to mode of the claims granted with it; their fence is the attempt's."""
 
 
 @dataclass(slots=True)
 class Accepted(Record):
-    """An offer became the current lease; what was current before is superseded."""
+    """An offer became the current lease; the one before it is superseded."""
 
     task: str
     fence: int
@@ -216,14 +216,14 @@ class Accepted(Record):
 
 @dataclass(slots=True)
 class Declined(Record):
-    """The agent did not take it."""
+    """The agent did not take the offer."""
 
     task: str
     fence: int
     reason: str
     retry_at: int
     counted: bool = True
-    """Against the task's limit of declines; not where the agent leaves."""
+    """Whether it counts against the task's limit of declines; not if the agent is leaving."""
     usage: dict[str, Any] | None = None
 
 
@@ -244,16 +244,16 @@ class LeaseExpired(Record):
     fence: int
     reason: str
     counted: bool = True
-    """Against the task's limit of losses; not where the holder was asked to give it back for no fault of its own."""
+    """Whether it counts against the task's limit of losses; not if the holder was evicted for no fault of its own."""
     progress_no: int = 0
     note: str = ""
     usage: dict[str, Any] | None = None
-    """What was last heard of it, so that the next attempt and the budget know."""
+    """The usage last heard, for the next attempt and the budget."""
 
 
 @dataclass(slots=True)
 class Evicted(Record):
-    """The holder is asked to give the attempt back; after `grace_at` it is taken for lost."""
+    """The holder is asked to yield the attempt; after `grace_at` it counts as lost."""
 
     task: str
     fence: int
@@ -271,21 +271,21 @@ class Revived(Record):
 
 @dataclass(slots=True)
 class Yielded(Record):
-    """The holder gave the attempt back."""
+    """The holder yielded the attempt."""
 
     task: str
     fence: int
     reason: str
     counted: bool = False
-    """Against the task's limit of declines; not while the agent drains."""
+    """Whether it counts against the task's limit of declines; not while the agent drains."""
     usage: dict[str, Any] | None = None
     lost: bool = False
-    """Against the task's limit of losses: it was told to for standing still or taking too long."""
+    """Whether it counts against the task's limit of losses: evicted for standing still or taking too long."""
 
 
 @dataclass(slots=True)
 class HandedOff(Record):
-    """The holder handed the task on to another agent."""
+    """The holder handed the task off to another agent."""
 
     task: str
     fence: int
@@ -297,14 +297,14 @@ class HandedOff(Record):
 
 @dataclass(slots=True)
 class HandoffLapsed(Record):
-    """The agent the task was handed to did not come for it: anybody may have it again."""
+    """The agent the task was handed to did not come for it: any agent may have it again."""
 
     task: str
 
 
 @dataclass(slots=True)
 class Checkpointed(Record):
-    """The attempt said where it stands."""
+    """The attempt left a checkpoint."""
 
     task: str
     fence: int
@@ -351,7 +351,7 @@ class Asked(Record):
     payload: bytes
     default: bytes | None = None
     usage: dict[str, Any] | None = None
-    """What the attempt had used, where the question ends it."""
+    """What the attempt had used, if the question ends it."""
 
 
 @dataclass(slots=True)
@@ -363,14 +363,14 @@ class Answered(Record):
     by: str
     payload: bytes
     rank: int = 0
-    """How much its author outranks others; a higher one replaces an answer nobody has read yet."""
+    """How much its author outranks others; a higher rank replaces an answer nobody has read yet."""
     key: str = ""
-    """The id of the A2A message that it was, so that a repeat answers no other question (spec BIND-8)."""
+    """The id of the A2A message that answered, so that a repeat answers no other question (spec BIND-8)."""
 
 
 @dataclass(slots=True)
 class AnswersRepeated(Record):
-    """An agent came back as another process with the attempt, and may not have kept what it was answered."""
+    """An agent came back with the attempt as another process, which may not have the answers it was sent."""
 
     task: str
     fence: int
@@ -397,19 +397,19 @@ class Reported(Record):
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen."""
     counted: bool = True
-    """Where it gives the attempt back: against the task's limit of declines, as with `Yielded`."""
+    """If it gives the attempt back: whether it counts against the task's limit of declines, as with `Yielded`."""
     lost: bool = False
     basis: list[dict[str, Any]] | None = None
     """What the result relies on in the task's context: `key`, `rev`."""
     stale_basis: list[dict[str, Any]] | None = None
-    """Decisions among these that had moved: `key`, `seen`, `current`."""
+    """Decisions in the basis that had changed: `key`, `seen`, `current`."""
     patches: list[dict[str, Any]] | None = None
     """What the result patches: `of`, `base`."""
 
 
 @dataclass(slots=True)
 class ReportKept(Record):
-    """A report without authority: answered, and kept as evidence."""
+    """A report without authority was answered, and kept as evidence."""
 
     task: str
     fence: int
@@ -440,21 +440,21 @@ class Classified(Record):
     """The group."""
     member: str
     number: int
-    """The class it belongs to; -1: nobody can say."""
+    """The class it belongs to; -1: unknown."""
     why: str = ""
 
 
 @dataclass(slots=True)
 class GroupDecided(Record):
-    """The group has a result: one that a member reported."""
+    """The group has a result, which one of its members reported."""
 
     task: str
     member: str
     review: bool
-    """It waits for the delegator's word."""
+    """Whether it waits for the delegator's word."""
     why: str = ""
     stale_basis: list[dict[str, Any]] | None = None
-    """Decisions it relies on that have moved: `key`, `seen`, `current`."""
+    """Decisions it relies on that have changed: `key`, `seen`, `current`."""
 
 
 @dataclass(slots=True)
@@ -463,7 +463,7 @@ class ConflictOpened(Record):
 
     conflict: str
     task: str | None
-    """The group whose answers they are, or the task whose result rests on what has moved; else none."""
+    """The group whose answers differ, or the task whose result relies on a changed decision; else none."""
     kind: str
     rule: str
     ladder: list[dict[str, Any]]
@@ -471,27 +471,27 @@ class ConflictOpened(Record):
     parties: dict[str, str]
     """Agent to its role: `author`, `delegator` or `raiser`."""
     object: str = ""
-    """What they are about; of a group it is the task."""
+    """What the conflict is about; for a group, the task."""
     candidates: list[dict[str, Any]] | None = None
-    """What contradicts each other, as it is now; of a group it is the answers of its members."""
+    """The contradicting subjects, as they are now; for a group they are its members' answers."""
     terms: dict[str, Any] | None = None
-    """By what it is decided, the namespace's values of now; a group has its own."""
+    """The terms by which it is decided: the namespace's current values; a group has its own."""
     blocks: list[str] | None = None
-    """Tasks that are disputed by it."""
+    """Tasks it makes disputed."""
     by: str = ""
-    """Who raised it, or whose write was refused."""
+    """The agent that raised it, or whose write was refused."""
     claim: str = ""
     name: str = ""
-    """Of who says it and what it is about: the same name is a repeat."""
+    """Derived from who raised it and its object: the same name is a repeat."""
     write: dict[str, Any] | None = None
-    """What was refused, as far as its candidate does not say it: its `name`, `decision`, `guarded`, `reason`."""
+    """The parts of a refused write that its candidate does not hold: `name`, `decision`, `guarded`, `reason`."""
     payload: bytes | None = None
-    """The evidence of who raised it."""
+    """The raiser's evidence."""
 
 
 @dataclass(slots=True)
 class ConflictJoined(Record):
-    """The same was raised once more: it is kept with the conflict that is open."""
+    """The same conflict was raised again: it is kept with the open one."""
 
     conflict: str
     by: str
@@ -500,13 +500,13 @@ class ConflictJoined(Record):
     object: str
     claim: str
     subjects: list[dict[str, Any]]
-    """What contradicts each other, in its words."""
+    """What contradicts each other, as this raiser put it."""
     payload: bytes
 
 
 @dataclass(slots=True)
 class ConflictNoted(Record):
-    """Something contradicted something, and was decided as it was found. Its id follows from the record's position."""
+    """A contradiction was decided as it was found. The conflict's id follows from the record's position."""
 
     conflict: str
     kind: str
@@ -515,19 +515,19 @@ class ConflictNoted(Record):
     parties: dict[str, str]
     candidates: list[dict[str, Any]]
     ref: str
-    """Which of them stands."""
+    """The candidate that stands."""
     by: str
     rationale: str
     raiser: str = ""
     name: str = ""
-    """Of who raised it and what it is about: the same name is a repeat."""
+    """Derived from who raised it and its object: the same name is a repeat."""
     claim: str = ""
     payload: bytes | None = None
 
 
 @dataclass(slots=True)
 class PositionTaken(Record):
-    """A party said what it has to say."""
+    """A party took a position."""
 
     conflict: str
     task: str | None
@@ -538,45 +538,45 @@ class PositionTaken(Record):
 
 @dataclass(slots=True)
 class PatchesCompared(Record):
-    """A result that patches something was held against another that patches the same."""
+    """A result that patches something was compared with another that patches the same."""
 
     task: str
     other: str
     number: int
-    """1: they collide; 0: they do not; -1: nobody can say."""
+    """1: they collide; 0: they do not; -1: unknown."""
     why: str = ""
 
 
 @dataclass(slots=True)
 class StageOpened(Record):
-    """The next rung is tried; from the first one on no further answer enters."""
+    """The next rung is tried; from the first rung on, no further answer enters."""
 
     conflict: str
     task: str | None
     number: int
     strategy: str
     until: int
-    """When it is undecided for want of time; 0: it needs none."""
+    """When it becomes undecided for lack of time; 0: it needs none."""
     asked: list[str]
-    """Tasks that were made for it, in the order of what they were asked."""
+    """Tasks made for it, in the order of what they were asked."""
     weights: dict[str, int]
 
 
 @dataclass(slots=True)
 class Merged(Record):
-    """What a job made of a merge that asks nobody."""
+    """The outcome of a job that merges without asking anybody."""
 
     conflict: str
     number: int
-    """Of the rung."""
+    """The number of the rung."""
     why: str
     payload: bytes | None = None
-    """What has the changes of both; None: there is no such thing, or nobody can say."""
+    """The merge with the changes of both; None: there is none, or it is unknown."""
 
 
 @dataclass(slots=True)
 class StageClosed(Record):
-    """A rung has come to an outcome: a class, or undecided."""
+    """A rung came to an outcome: a class, or undecided."""
 
     conflict: str
     task: str | None
@@ -584,7 +584,7 @@ class StageClosed(Record):
     winner: int | None
     why: str
     by: str = ""
-    """Who decided, where it was a person."""
+    """The person who decided, if one did."""
 
 
 @dataclass(slots=True)
@@ -600,7 +600,7 @@ class ConflictAppealed(Record):
 
 @dataclass(slots=True)
 class ConflictResolved(Record):
-    """A conflict is over. What follows from it stands in the same append."""
+    """A conflict is over. The records that follow from it are in the same append."""
 
     conflict: str
     task: str | None
@@ -632,23 +632,23 @@ class Settled(Record):
     by: str = ""
     result_hash: str | None = None
     usage: dict[str, Any] | None = None
-    """What the holder said it had used, where this is the answer to its last word."""
+    """What the holder said it had used, if this answers its last word."""
 
 
 @dataclass(slots=True)
 class ContextWritten(Record):
-    """A context was written to; its key is a repeat from now on."""
+    """A context was written to; the same key is a repeat from now on."""
 
     context_id: str
     key: str
     digest: str
-    """Of what was asked for, to tell a repeat from another write under the same key."""
+    """The hash of the request, to tell a repeat from another write under the same key."""
     by: str
     changes: list[dict[str, Any]]
-    """What was asked for each key, and what it became: `key`, `if_rev`, `rev`, `value` (None: deleted), the `patch`
-    that made it, `decision`, `guarded`."""
+    """For each key what was asked and what it became: `key`, `if_rev`, `rev`, `value` (None: deleted), the `patch` that
+    made it, `decision`, `guarded`."""
     depends: list[dict[str, Any]]
-    """What it was written in view of: `key`, `rev`."""
+    """The revisions the write depends on: `key`, `rev`."""
     task: str | None = None
     fence: int | None = None
     reason: str = ""
@@ -656,16 +656,16 @@ class ContextWritten(Record):
 
 @dataclass(slots=True)
 class ClaimRequested(Record):
-    """Somebody may have some names, now or when its turn comes. The claim is known by the record's position."""
+    """Somebody may have some names, now or when their turn comes. The record's position identifies the claim."""
 
     agent: str
     under: str
-    """The task's fence, or without a task the agent's instance: within that its number stands for one claim."""
+    """The attempt's fence, or without a task the agent's instance: `claim_no` is unique within it."""
     claim_no: int
     names: dict[str, str]
     task: str | None
     fence: int
-    """Of the task's attempt; 0 without a task."""
+    """The fence of the task's attempt; 0 without a task."""
     ttl_ms: int | None
     wait_until: int
     priority: int
@@ -678,12 +678,12 @@ class Claimed(Record):
 
     claim: int
     waited: bool
-    """Its owner was told to wait, and is told now that it need not any more."""
+    """Whether its owner was told to wait, and is now told that it was granted."""
 
 
 @dataclass(slots=True)
 class ClaimRenewed(Record):
-    """A claim lasts this much longer."""
+    """A claim was renewed: it ends `ttl_ms` after this record."""
 
     claim_fence: int
     ttl_ms: int
@@ -691,7 +691,7 @@ class ClaimRenewed(Record):
 
 @dataclass(slots=True)
 class ClaimRecalled(Record):
-    """Its holder is asked to give it back, for one of higher priority; at `grace_at` it ends."""
+    """The holder is asked to give a claim back for one of higher priority; at `grace_at` the claim ends."""
 
     claim_fence: int
     reason: str
@@ -700,33 +700,33 @@ class ClaimRecalled(Record):
 
 @dataclass(slots=True)
 class ClaimEnded(Record):
-    """A claim is held no longer, or waited for no longer."""
+    """A claim is no longer held, or no longer waited for."""
 
     claim: int
     reason: str
-    """`released`, `ttl`, `preempted` or `ended` of one that was held; `timeout`, `deadlock`, `ended` or `released` of
-    one that waited."""
+    """For a held claim `released`, `ttl`, `preempted` or `ended`; for a waiting one `timeout`, `deadlock`, `ended` or
+    `released`."""
     detail: str = ""
     data: dict[str, Any] | None = None
     """With `deadlock`: the `cycle` it was part of."""
     is_told: bool = False
-    """Its owner waits for word."""
+    """Whether its owner waits to hear of it."""
 
 
 @dataclass(slots=True)
 class Refused(Record):
-    """A request was refused. Of a hello, `agent` is who the peer said it was."""
+    """A request was refused. For a hello, `agent` is who the peer said it was."""
 
     agent: str
     kind: str
     code: str
-    """Of the error; or the verdict on a report."""
+    """The code of the error, or the verdict on a report."""
     detail: str
     task: str | None = None
-    """What it was about, where that is a task."""
+    """The task it was about, if any."""
     conflict: str | None = None
     times: int = 1
-    """How many it stands for: more than one, where there were too many to keep each."""
+    """How many refusals it stands for: more than one if there were too many to keep each."""
 
 
 @dataclass(slots=True)
@@ -749,12 +749,12 @@ class Recalled(Record):
 
     task: str
     body: bytes
-    """Its stored form, as the archive had it: the fold has no other place to get it from."""
+    """Its stored form, as the archive had it: the fold cannot get it from anywhere else."""
 
 
 @dataclass(slots=True)
 class ContextsArchived(Record):
-    """Contexts left memory in which nothing goes on. The archive has them, from before this record or with it."""
+    """Contexts left memory, as nothing goes on in them. The archive has them, from before this record or with it."""
 
     contexts: list[str]
 
@@ -765,7 +765,7 @@ class ContextRecalled(Record):
 
     context_id: str
     body: bytes
-    """As of a task."""
+    """Its stored form, as with `Recalled`."""
 
 
 RECORDS: dict[str, type[Record]] = {
@@ -837,24 +837,24 @@ _UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
 _NAMES: dict[str, tuple[str, ...]] = {
     name: tuple(item.name for item in fields(kind) if item.name != "payload") for name, kind in RECORDS.items()
 }
-"""Stored name to the fields stored, in order: a new one goes to the end, with a default."""
+"""Stored name to the stored fields, in order: a new field goes to the end, with a default."""
 
 
 _STORED: dict[type[Record], tuple[str, int, Callable[[Record], tuple[Any, ...]]]] = {
     kind: (name, kind.version, attrgetter(*_NAMES[name])) for name, kind in RECORDS.items()
 }
-"""Class to its stored name, its version, and what reads the values stored; each has two at least."""
+"""Class to its stored name, its version, and the getter of the stored values, of which each class has at least two."""
 
 _CHECKED = b"\x00"
-"""In front of a stored form with a checksum. One without, of an older version, begins with an array of MessagePack."""
+"""Marks a stored form with a checksum. A form without one, of an older version, begins with a MessagePack array."""
 _LARGE = b"\x01"
-"""In front of one whose payload is large, and kept under the hash of what is in it: the checksum has its length."""
+"""Marks a stored form whose payload is large, and kept under the hash of its content: the checksum has its length."""
 _SUM = 4
 """Bytes of the checksum: CRC-32 of the form and the payload."""
 
 
 def to_bytes(record: Record) -> tuple[bytes, bytes | None]:
-    """Return the record's stored form, with its checksum, and its payload, which is stored beside it, untouched."""
+    """Return the record's stored form with its checksum, and its payload, which is stored beside it unchanged."""
     name, version, values_of = _STORED[type(record)]
     form, payload = pack((name, version, values_of(record))), getattr(record, "payload", None)
     mark = _LARGE if payload is not None and len(payload) >= LARGE_BYTES else _CHECKED
@@ -863,7 +863,7 @@ def to_bytes(record: Record) -> tuple[bytes, bytes | None]:
 
 def _checksum(mark: bytes, form: bytes, payload: bytes | None) -> bytes:
     checked = payload or b""
-    if mark == _LARGE:  # a mebibyte would take 0.4 ms of the loop, and is looked at again when it is read
+    if mark == _LARGE:  # 1 MiB would take 0.4 ms of the loop, and its content is checked again when it is read
         checked = len(checked).to_bytes(8, "big")
     return crc32(checked, crc32(form)).to_bytes(_SUM, "big")
 
@@ -872,8 +872,8 @@ def _checked(body: bytes, payload: bytes | None) -> bytes:
     """Return a stored form without its checksum.
 
     Raises:
-        ValueError: it was changed since it was written. The types of what is read are not looked at, so that whatever
-            ran into it would find that out.
+        ValueError: it was changed since it was written. The types of what is read are not checked, so otherwise the
+            first code to use it would run into the damage.
     """
     mark, form = body[:1], body[1 + _SUM :]
     if mark not in (_CHECKED, _LARGE):
