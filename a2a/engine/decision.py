@@ -32,34 +32,34 @@ __all__ = [
 
 @dataclass(slots=True)
 class Decision:
-    """What must now be true, and what is answered."""
+    """What is to become true, and what is answered."""
 
     records: list[Record] = field(default_factory=list)
     reply: Message | None = None
-    """Goes to the sender of the request, after the records are durable."""
+    """Sent to the sender of the request, after the records are durable."""
     close: str | None = None
     """End the sender's connection after the reply, for this reason."""
     halt: str | None = None
-    """The ledger is not the one it was: nothing is decided on it, and the shell stops, for this reason."""
+    """Why the ledger is not the one it was: nothing is decided on it, and the shell stops."""
     ping: int | None = None
-    """Ask on this connection whether somebody is still there."""
+    """The connection on which to ask whether somebody is still there."""
 
 
 NOTHING = Decision()
-"""No record and no reply; shared, so nobody changes it."""
+"""No record and no reply; shared, so nobody may change it."""
 
 
 What = Literal["task", "conflict", "context"]
-"""What the archive has."""
+"""What the archive keeps."""
 
 
 class Row(NamedTuple):
-    """What is archived, as it is found."""
+    """One archived object, as it was found."""
 
     name: str
     """Its id."""
     body: bytes
-    """Empty of a task that is gone."""
+    """Empty for a task that is gone."""
     beside: Sequence[bytes] = ()
     what: What = "task"
     state: str = ""
@@ -68,11 +68,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is asked of the archive for one page of tasks: the newest, behind a position, that pass."""
+    """A request to the archive for one page of tasks: the newest before a position that pass."""
 
     limit: int
     before: int | None = None
-    """Tasks created before this position only."""
+    """Only tasks created before this position."""
     state: str | None = None
     skill: str | None = None
     parent: str | None = None
@@ -83,37 +83,37 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class EndedPage:
-    """What is asked of the archive for one page of tasks: those that ended last, behind a position, that pass."""
+    """A request to the archive for one page of tasks: those that ended last, before a position, that pass."""
 
     limit: int
     behind: tuple[int, int] | None = None
-    """Tasks that ended before this time, or at it and were created before this position, only."""
+    """Only tasks that ended before this time, or ended at it and were created before this position."""
     state: str | None = None
     context_id: str | None = None
     since: int = 0
-    """Tasks that ended at this time or later only."""
+    """Only tasks that ended at this time or later."""
     whole: bool = True
-    """Whether what is shown of them needs their payloads; a `Page` never does."""
+    """Whether the view of the tasks needs their payloads; a `Page` never does."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictsWanted:
-    """What is asked of the archive for one page of conflicts: the newest, behind a position, that pass."""
+    """A request to the archive for one page of conflicts: the newest before a position that pass."""
 
     limit: int
     before: int | None = None
-    """Conflicts that opened before this position only."""
+    """Only conflicts that opened before this position."""
     kind: str | None = None
     object: str | None = None
     task: str | None = None
-    """Only those that are about this one."""
+    """Only conflicts about this task."""
 
 
 @dataclass(eq=False, slots=True)
 class Need:
-    """What a frame is about and memory has not. Its connection waits until the shell has looked into the archive.
+    """What a frame is about and memory does not have. Its connection waits until the shell has looked in the archive.
 
-    Or what mail is about, where `is_for_mail`: then nothing waits but that. Of its tasks those in front may be enough.
+    With `is_for_mail`, what mail is about: then only the mail waits. The first few of its tasks may be enough.
     """
 
     connection: int
@@ -127,47 +127,47 @@ class Need:
     contexts: tuple[str, ...] = ()
     is_for_mail: bool = False
     bytes_max: int = 0
-    """Of mail: where the tasks that were found have so many bytes, no further one is looked up."""
+    """For mail: once the tasks found have this many bytes, no further one is looked up."""
 
 
 @dataclass(slots=True)
 class Called(Decision):
-    """What comes of an `a2a.call`. What it shows of a task it shows once the records are true."""
+    """The outcome of an `a2a.call`. What it shows of a task is shown after the records are applied."""
 
     task: str | None = None
-    """The task to answer with; None: the reply says all."""
+    """The task to answer with; None: the reply says everything."""
     waits: bool = False
-    """Answer when the task stands still."""
+    """Whether to answer only when the task stands still."""
     streams: bool = False
     from_gen: int | None = None
     as_response: bool = False
-    """The answer is a SendMessageResponse, which has the task in it; else the task itself."""
+    """Whether the answer is a SendMessageResponse with the task in it; else it is the task itself."""
     said: Message | None = None
-    """What the call was among this protocol's own messages, where that was refused, ..."""
+    """The call as one of this protocol's own messages, if that was refused."""
     refusal: Error | None = None
-    """... and what it was refused with: this is what is kept of it (spec ERR-5)."""
+    """What it was refused with: this is what is kept of the call (spec ERR-5)."""
 
 
 @dataclass(slots=True)
 class Ready:
-    """Append the records and what is archived as one, then send the frames, close, and look up what is needed."""
+    """Append the records and the archived objects as one, then send the frames, close, and look up what is needed."""
 
     records: list[tuple[int, Record]] = field(default_factory=list)
     """(lsn, record), consecutive."""
     frames: list[tuple[int, Frame]] = field(default_factory=list)
     """(connection, frame), in the order they must leave."""
     slack: dict[str, int] = field(default_factory=dict)
-    """Replies, by the id of their frame, that may be kept back, and for how many milliseconds (spec RPC-7)."""
+    """Ids of reply frames that may be kept back, with the time in milliseconds (spec RPC-7)."""
     closes: list[tuple[int, str]] = field(default_factory=list)
     """(connection, reason)."""
     jobs: list[Job] = field(default_factory=list)
-    """What has to be compared or merged; the answer goes to `Coordinator.answered`."""
+    """Comparisons and merges to do; each answer goes to `Coordinator.answered`."""
     archived: list[ArchiveEntry] = field(default_factory=list)
-    """Becomes durable with the records, which say that this is to be found there."""
+    """Becomes durable with the records that say that it is in the archive."""
     needs: list[Need] = field(default_factory=list)
-    """To be looked up once the records are durable, and answered with `found`."""
+    """Look-ups to do once the records are durable; each is answered with `found`."""
     halt: str | None = None
-    """Append nothing and send nothing any more: the coordinator has to stop, for this reason."""
+    """Why the coordinator has to stop: append nothing and send nothing any more."""
 
     def __bool__(self) -> bool:
         waits = self.needs or self.jobs
@@ -175,7 +175,7 @@ class Ready:
 
 
 def may_wait(reply: Message) -> bool:
-    """Tell whether a reply may be kept back: not where who asked has something to do about it. Spec RPC-7."""
+    """Tell whether a reply may be kept back: not if the sender has to act on it. Spec RPC-7."""
     return not isinstance(reply, Error) and (not isinstance(reply, TaskCreated) or reply.created)
 
 
@@ -192,11 +192,11 @@ def refuse(
     data: dict[str, Any] | None = None,
     records: list[Record] | None = None,
 ) -> Decision:
-    """Answer with an error. A refusal is data: `records` keep what is worth keeping about it."""
+    """Answer with an error. A refusal is data: `records` hold what is worth keeping of it."""
     error = Error(code.value, detail, CODES[code].retryable, retry_after_ms, data)
     return Decision(records or [], error)
 
 
 def no_task(name: str) -> Decision:
-    """Refuse a request about a task that is not there."""
+    """Refuse a request about a task that does not exist."""
     return refuse(ErrorCode.NOT_FOUND, f"there is no task {name}")

@@ -219,8 +219,8 @@ class Live:
     """Agent to the tasks it holds whose slot is free because they only wait for their sub-tasks, with their fences."""
     line: Line = field(default_factory=Line)
     tries: dict[tuple[str, str, str], tuple[int, int, str]] = field(default_factory=dict)
-    """(context, key, agent) to the revision its last write was for, the number of writes since for no newer revision,
-    and the name of the last write."""
+    """(context, key, agent) to the revision its last write was for, how many writes in a row were for no newer one, and
+    the name of the last write."""
     takeovers: dict[str, list[int]] = field(default_factory=dict)
     """Agent to the times when another process took the place of one heard just before, oldest first."""
     comparing: dict[str, str] = field(default_factory=dict)

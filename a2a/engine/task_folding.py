@@ -1,6 +1,6 @@
-"""What each record about a task does to the ledger, in the order a delegated task meets them.
+"""What each record about a task does to the ledger, in the order in which a delegated task meets them.
 
-Used by the ledger's table of records only. What records do to claims, contexts, groups and conflicts is beside those.
+Only the ledger's table of records uses it. What records do to claims, contexts, groups and conflicts is elsewhere.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _offer_withdrawn(ledger: Ledger, record: OfferWithdrawn, lsn: int) -> None:
 
 
 def _drop(ledger: Ledger, task: Task, fence: int) -> str:
-    """Take back an offer, or a granted lease that never showed life, and return whose it was."""
+    """Take back an offer, or a granted lease that never showed a sign of life, and return its agent."""
     if task.offer is not None and task.offer.fence == fence:
         agent = ledger.drop_offer(task)
         assert agent is not None, "the offer was looked at one line above"
@@ -294,7 +294,7 @@ def _steered(ledger: Ledger, record: Steered, lsn: int) -> None:
 
 
 def _tell_words(ledger: Ledger, task: Task, lsn: int) -> None:
-    """Send the holder the words it has not heard; some may have been said while its lease had lapsed."""
+    """Send the holder the words it was not sent yet; some may date from when its lease had lapsed."""
     authority = task.authority
     if authority is None or task.holder is None:
         return
@@ -305,7 +305,7 @@ def _tell_words(ledger: Ledger, task: Task, lsn: int) -> None:
 
 
 def _overtake_offer(ledger: Ledger, task: Task, lsn: int) -> None:
-    """The holder of a lapsed lease was first: tell the agent that has the open offer."""
+    """Take back an open offer, and tell its agent: the holder of the lapsed lease was first."""
     offer = task.offer
     if offer is not None:
         ledger.drop_offer(task)
@@ -340,7 +340,7 @@ def _artifact_appended(ledger: Ledger, record: ArtifactAppended, lsn: int) -> No
 def _asked(ledger: Ledger, record: Asked, lsn: int) -> None:
     task = ledger.tasks[record.task]
     _current(task, record.fence)
-    task.asks = [ask for ask in task.asks if ask.ask_no != record.ask_no]  # at most one, and that was withdrawn
+    task.asks = [ask for ask in task.asks if ask.ask_no != record.ask_no]  # removes at most one, which was withdrawn
     task.asks.append(Ask(record.ask_no, record.fence, record.payload, record.default, record.deadline_at, record.auth))
     if record.hold == "cold":
         ledger.spend(task)
@@ -506,7 +506,7 @@ def _settled(ledger: Ledger, record: Settled, lsn: int) -> None:
     if told_to_stop is not None:
         ledger.post(told_to_stop, lsn, "task.revoke", task.id, fence)
     elif waited and result is not None and result.rev == task.rev and result.agent != addressee:
-        # A worker whose result waited for a word gets it; one settled with its report reads it in the verdict.
+        # A worker whose result waited for a word is told; one whose report settled the task reads its verdict.
         ledger.post(result.agent, lsn, "task.settled", task.id, task.rev)
 
 
@@ -536,4 +536,4 @@ APPLY: dict[type[Record], Callable[[Ledger, Any, int], None]] = {
     CancelRequested: _cancel_requested,
     Settled: _settled,
 }
-"""Record to what it does; each is given the ledger, the record and its position."""
+"""Record class to what it does, given the ledger, the record and its position."""

@@ -1,6 +1,6 @@
-"""What a task is made of: its attempts, results, questions and the rest, as the records build them.
+"""What a task consists of: its attempts, results, questions and the rest, as the records build them.
 
-Only data, and what follows from it; the records' own functions, which change it, are in `task_folding`.
+Only data, and what can be derived from it; the functions that apply records and change it are in `task_folding`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 COUNTED = ("tokens", "costMicro", "steps")
-"""The kinds of usage that budgets bound."""
+"""The kinds of usage that budgets limit."""
 CHECKPOINTS_KEPT = 4
-"""Attempts whose newest checkpoint is kept: an older one serves where the newest is of no use to who is next."""
+"""Attempts whose newest checkpoint is kept: the next agent may be unable to use the newest, and take an older one."""
 
 
 @dataclass(slots=True)
 class Authority:
-    """Who may change a task now (spec FENCE-2)."""
+    """The right to change a task now (spec FENCE-2)."""
 
     fence: int
     holder: str
@@ -47,14 +47,14 @@ class Authority:
     lapsed: bool = False
     """The lease expired. The holder may still come back until somebody else accepts."""
     evicted: str = ""
-    """Why the holder was asked to give it back, or empty. From then on only its last word counts (spec LEASE-10)."""
+    """Why the holder was asked to yield, or empty. From then on only its last word counts (spec LEASE-10)."""
     grace_at: int = 0
-    """When an evicted holder is taken for lost."""
+    """When an evicted holder counts as lost."""
 
 
 @dataclass(slots=True)
 class Offer:
-    """An attempt that was offered and is not current yet."""
+    """An attempt that is offered and not current yet."""
 
     fence: int
     agent: str
@@ -63,16 +63,16 @@ class Offer:
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt, from its offer to its end; what the next one is told of it (spec OFFER-8)."""
+    """One attempt, from its offer to its end, with what the next attempt is told of it (spec OFFER-8)."""
 
     agent: str
-    """Whom its fence was minted for: a number in the wrong hands is nobody's."""
+    """The agent its fence was minted for: in other hands the fence is worth nothing."""
     at: int
-    """When it was offered, and from its acceptance on, when that was."""
+    """When it was offered; once accepted, when it was accepted."""
     end: str = ""
-    """How it ended; empty while it is under way. A lapsed one may come back."""
+    """How it ended; empty while it is under way. A lapsed attempt may come back."""
     lost: bool = False
-    """It was counted as a loss."""
+    """Whether it counted as a loss."""
     ended_at: int = 0
     detail: str = ""
     usage: dict[str, Any] | None = None
@@ -80,9 +80,9 @@ class Attempt:
     progress_no: int = 0
     note: str = ""
     heard: int = 0
-    """Words of the delegator that its agent was sent."""
+    """How many of the delegator's words its agent was sent."""
     payload: bytes | None = None
-    """What it had to say to the next one, where it handed the task on."""
+    """What it had to say to the next attempt when it handed the task off."""
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Steer:
 
 @dataclass(slots=True)
 class Result:
-    """A completed outcome that was admitted."""
+    """An admitted report with the outcome `completed`."""
 
     rev: int
     fence: int
@@ -117,26 +117,26 @@ class Result:
     payload: bytes
     at: int
     reviewed: bool = False
-    """It went to the delegator for a word; else nobody had to say one."""
+    """Whether it went to the delegator for a word; False: no word was needed."""
     unseen_steer: bool = False
     """It was written before the delegator's newest word was seen."""
     basis: list[dict[str, Any]] = field(default_factory=list)
     """What it relies on in the task's context: `key`, `rev`."""
     stale_basis: list[dict[str, Any]] = field(default_factory=list)
-    """Decisions among these that had moved: `key`, `seen`, `current`."""
+    """Decisions in the basis that had changed: `key`, `seen`, `current`."""
     overruled: str = ""
-    """The conflict that was decided against it, or empty."""
+    """The conflict decided against it, or empty."""
     patches: list[dict[str, Any]] = field(default_factory=list)
     """What it patches: `of`, `base`."""
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether somebody has to look at it, whatever was agreed: it could not be told something, or was overruled."""
+        """Whether somebody has to look at it, whatever was agreed: it missed a word, or is contradicted."""
         return self.unseen_steer or self.is_contradicted
 
     @property
     def is_contradicted(self) -> bool:
-        """Whether silence does not accept it: a decision it rests on has moved, or a conflict went against it."""
+        """Whether silence does not accept it: a decision it relies on changed, or a conflict overruled it."""
         return bool(self.stale_basis) or bool(self.overruled)
 
 
@@ -167,13 +167,13 @@ class Ask:
     by: str | None = None
     rank: int = 0
     key: str = ""
-    """The id of the A2A message that answered it, where one did."""
+    """The id of the A2A message that answered it, if one did."""
     told: bool = False
     """Whether the attempt that asked was there to get the answer."""
     offered: bool = False
     """Whether the answer went out with an offer."""
     withdrawn: bool = False
-    """The attempt reported without waiting: nobody wants the answer any more."""
+    """Whether the attempt reported without waiting: nobody wants the answer any more."""
 
     @property
     def is_open(self) -> bool:
@@ -192,7 +192,7 @@ class Artifact:
     last_no: int = -1
     complete: bool = False
     is_named: bool = False
-    """Its attempt's report says that it is part of the result."""
+    """Whether its attempt's report names it as part of the result."""
 
 
 @dataclass(slots=True)
@@ -218,7 +218,7 @@ class Task:
     scope: str
     key: str
     delegator: str
-    """The agent that delegated it, or the one that came with the same key last."""
+    """The agent that delegated it, or the last one that came with the same key."""
     principal: str
     context_id: str
     spec: dict[str, Any]
@@ -236,11 +236,11 @@ class Task:
     redrive_of: str | None = None
     state: TaskState = TaskState.QUEUED
     since: int = 0
-    """When it came into this state."""
+    """When it entered this state."""
     generation: int = 0
     attempt: int = 0
     attempts: dict[int, Attempt] = field(default_factory=dict)
-    """By their fences."""
+    """Fence to attempt."""
     rev: int = 0
     authority: Authority | None = None
     offer: Offer | None = None
@@ -252,35 +252,35 @@ class Task:
     revivals: int = 0
     handoffs: int = 0
     shunned: dict[str, int] = field(default_factory=dict)
-    """Agents that lost or declined it, and until when they are not asked first."""
+    """Agents that lost or declined it, with the time until which they are not asked first."""
     last_agent: str | None = None
     last_error: dict[str, Any] | None = None
     results: list[Result] = field(default_factory=list)
     outcomes: dict[int, tuple[str, str]] = field(default_factory=dict)
-    """Fence to (outcome, hash) of every report that was admitted, to answer its repeats."""
+    """Fence to (outcome, hash) of each admitted report, to answer its repeats."""
     evidence: list[Evidence] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
-    """The newest requests about it that were refused."""
+    """The newest refused requests about it."""
     feedback: list[tuple[int, str, bytes]] = field(default_factory=list)
     asks: list[Ask] = field(default_factory=list)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     chunks: int = 0
-    """Of all its artifacts, those that were begun anew among them."""
+    """Chunks of all its artifacts, including those begun anew."""
     chunk_bytes: int = 0
     checkpoints: list[Checkpoint] = field(default_factory=list)
-    """The newest of each attempt, oldest first; a few (spec CHECK-4)."""
+    """The newest checkpoint of each of the last few attempts, oldest first (spec CHECK-4)."""
     steers: list[Steer] = field(default_factory=list)
     handed_to: dict[str, Any] = field(default_factory=dict)
-    """What the next agent must be beside what the specification asks for, where the task was handed on."""
+    """What the next agent must be besides what the specification requires, if the task was handed off."""
     spent: dict[str, int] = field(default_factory=dict)
-    """What it used, with all below it that shares its budget or has ended."""
+    """What it used, including tasks below it that share its budget or have ended."""
     reserved: dict[str, int] = field(default_factory=dict)
-    """What sub-tasks with a budget of their own may still use of its budget."""
+    """What sub-tasks with their own budgets may still use of its budget."""
     children: list[str] = field(default_factory=list)
     group: Group | None = None
-    """Where several agents do it: their answers."""
+    """If several agents do it: their answers."""
     conflicts: list[str] = field(default_factory=list)
-    """What its results contradict each other about, or did."""
+    """The conflicts that its results are or were part of."""
     cancel: CancelRequested | None = None
     settled: Settled | None = None
     history: list[Event] = field(default_factory=list)
@@ -292,7 +292,7 @@ class Task:
 
     @property
     def is_reported(self) -> bool:
-        """Whether its work is done and waits for a word, or for the end of a conflict about it."""
+        """Whether its work is done and it waits for a word, or for the end of a conflict about it."""
         return self.state is TaskState.REPORTED or (self.state is TaskState.DISPUTED and bool(self.results))
 
     @property
@@ -308,7 +308,7 @@ class Task:
         return authority.holder if authority and authority.is_open and not authority.lapsed else None
 
     def minted_for(self, fence: int) -> str | None:
-        """Return the agent that a fence of this task was minted for, or None where it is none of this task's."""
+        """Return the agent that a fence was minted for, or None if the fence is not of this task."""
         attempt = self.attempts.get(fence)
         return attempt.agent if attempt is not None else None
 
@@ -319,30 +319,30 @@ class Task:
 
     @property
     def lost_by(self) -> list[str]:
-        """The agents that lost it, each once, in the order they did."""
+        """The agents that lost it, each once, in the order of their losses."""
         lost = (attempt.agent for attempt in self.attempts.values() if attempt.lost)
         return list(dict.fromkeys(lost))
 
     @property
     def is_dead_letter(self) -> bool:
-        """Whether it was given up after several agents had lost it (spec LIMIT-8)."""
+        """Whether it was given up after several agents lost it (spec LIMIT-8)."""
         return self.settled is not None and self.settled.reason == "losses" and len(self.lost_by) > 1
 
     @property
     def said_bytes(self) -> int:
-        """Bytes of what its delegator has said to it: words, answers, and what is to be done again."""
+        """Bytes of what its delegator has said to it: words, answers and feedback."""
         answers = sum(len(ask.answer) for ask in self.asks if ask.answer is not None)
         feedback = sum(len(payload) for _, _, payload in self.feedback)
         return answers + feedback + sum(len(steer.payload) for steer in self.steers)
 
     @property
     def wanted_bytes(self) -> int:
-        """What its specification and its input take, about: they stay as they are."""
+        """About how many bytes its specification and input take; they never change."""
         return len(self.payload) + len(pack(self.spec))
 
     @property
     def kept_bytes(self) -> int:
-        """About what its payloads take in memory."""
+        """About how many bytes its payloads take in memory."""
         chunks = sum(len(chunk) for artifact in self.artifacts.values() for chunk in artifact.chunks)
         kept = (self.results, self.evidence, self.checkpoints)
         left = sum(len(item.payload) for items in kept for item in items)
