@@ -1,8 +1,8 @@
 """Authority over a task: who has it, how it is renewed, lost, won back and given up (spec FENCE, LEASE).
 
-`classify` sorts whatever an agent sends about an attempt into one `Case`; `HEARTBEAT` and `tasks.REPORT` say what
+`classify` sorts whatever an agent sends about an attempt into one `Case`; `HEARTBEAT` and `results.REPORT` say what
 each case means. A fence ends by being spent or superseded, never by the clock alone: a lapsed lease only allows the
-coordinator to hand the task on.
+coordinator to offer the task to another agent.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ __all__ = [
 
 
 def proof(ledger: Ledger, agent: str, task: str, fence: int) -> str:
-    """Return what shows that this ledger, or the one it was copied from, minted a fence for an agent (DURABLE-7)."""
-    fields = f"{fence}\n{task}\n{agent}"  # only the one in the middle may have line breaks
+    """Return the proof that this ledger, or the one it was copied from, minted a fence for an agent (DURABLE-7)."""
+    fields = f"{fence}\n{task}\n{agent}"  # only the middle field may have line breaks
     return hmac.digest(ledger.proof_key.encode(), fields.encode(), "sha256").hex()[:32]
 
 
 def effect_scope(ledger: Ledger, task: Task) -> str:
-    """Return what tells a task's effect keys from those of other ledgers, the same from every copy (FENCE-8)."""
+    """Return what tells a task's effect keys from those of other ledgers, the same in every copy (spec FENCE-8)."""
     return _scope_of(ledger.proof_key) if 0 < ledger.effects_scoped_from < task.lsn else ""
 
 
@@ -64,12 +64,12 @@ def _scope_of(proof_key: str) -> str:
 
 
 class Case(Enum):
-    """How a fence stands to a task when its bearer speaks (spec FENCE-5)."""
+    """How a fence relates to a task when its bearer speaks (spec FENCE-5)."""
 
     IMPOSSIBLE = auto()
     """No fence that high was ever minted."""
     NOT_HOLDER = auto()
-    """Minted for somebody else, or not for an attempt of this task."""
+    """Minted for somebody else, or not for an attempt at this task."""
     CURRENT = auto()
     """Current, open, lease running."""
     LAPSED = auto()
@@ -77,7 +77,7 @@ class Case(Enum):
     OFFERED = auto()
     """On offer to the sender, not current yet."""
     SPENT = auto()
-    """Was current, and its authority was used up."""
+    """Was current; its authority is used up."""
     STALE = auto()
     """Superseded, withdrawn or declined."""
 
@@ -110,14 +110,14 @@ HEARTBEAT: dict[Case, _Answer] = {
     Case.SPENT: "settled",
     Case.STALE: "superseded",
 }
-"""What a heartbeat gets in each case: a longer lease, or the word to stop (spec LEASE-5)."""
+"""The answer to a heartbeat in each case: a longer lease, or the word to stop (spec LEASE-5)."""
 
 
 def regain(world: World, task: Task, agent: str, fence: int, now: int) -> list[Record] | None:
-    """Return what makes this attempt the current one with a running lease, or None where it cannot be.
+    """Return the records that make this attempt current with a running lease, or None if it cannot be.
 
     Whatever the bearer of a current fence sends is a sign of life: the lease runs on, a lapsed one revives, an offer
-    is accepted. One that was asked to give the task back and let that time pass does not come back by a sign of life.
+    is accepted. A holder that was asked to yield and let its grace pass does not come back by a sign of life.
     """
     case = classify(world.ledger, task, agent, fence)
     if case is Case.CURRENT:
@@ -137,12 +137,12 @@ def may_revive(task: Task) -> bool:
 
 
 def moved(world: World, task: Task, now: int) -> None:
-    """Note that the attempt got on: not all progress is told by heartbeats."""
+    """Note that the attempt made progress: heartbeats do not tell all of it."""
     _progress(world.live, task).moved_at = now
 
 
 def not_current(world: World, task: Task, agent: str, fence: int) -> Decision:
-    """Refuse something that needs the current fence."""
+    """Refuse a request that needs the current fence."""
     case = classify(world.ledger, task, agent, fence)
     if case is Case.NOT_HOLDER:
         return refuse(ErrorCode.NOT_HOLDER, f"fence {fence} of task {task.id} is not {agent}'s")
@@ -155,7 +155,7 @@ def not_current(world: World, task: Task, agent: str, fence: int) -> Decision:
 
 
 def on_task_accept(world: World, sender: Connection, message: TaskAccept, now: int) -> Decision:
-    """An agent takes an offer, and learns whether it still stands. Spec OFFER-4."""
+    """Accept an offer for an agent, and tell it whether the offer still stands. Spec OFFER-4."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -175,7 +175,7 @@ def _lease(world: World, task: Task, fence: int) -> TaskLease:
 
 
 def on_task_decline(world: World, sender: Connection, message: TaskDecline, now: int) -> Decision:
-    """An agent does not take an offer. Spec OFFER-5."""
+    """Decline an offer for an agent. Spec OFFER-5."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -204,7 +204,7 @@ def _declined(task: Task, fence: int, reason: str, retry_at: int, now: int) -> l
 
 
 def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, now: int) -> Decision:
-    """An attempt shows that it is alive, and how far it is. Spec LEASE-2, LEASE-5."""
+    """Take the heartbeat of an attempt: that it is alive, and how far it is. Spec LEASE-2, LEASE-5."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
@@ -227,7 +227,7 @@ def on_task_heartbeat(world: World, sender: Connection, message: TaskHeartbeat, 
 
 
 def _over_budget(world: World, task: Task, now: int) -> list[Record]:
-    """Return what follows where running attempts have used what the task may. Spec BUDGET-4."""
+    """Return the eviction if running attempts have used up the task's budget. Spec BUDGET-4."""
     is_told = task.authority is not None and bool(task.authority.evicted)
     if is_told or task.state is not TaskState.LEASED or exhausted(world.ledger, task, world.live.spending) is None:
         return []
@@ -235,7 +235,7 @@ def _over_budget(world: World, task: Task, now: int) -> list[Record]:
 
 
 def _keep_slot(world: World, agent: str, message: TaskHeartbeat) -> bool:
-    """Keep whether an attempt only waits for its sub-tasks, and tell whether that is news."""
+    """Note whether an attempt only waits for its sub-tasks, and tell whether that has changed."""
     released = world.live.released.setdefault(agent, {})
     before = released.pop(message.task, None)
     is_news = (message.slot == "released") is not (before == message.fence)
@@ -263,7 +263,7 @@ def _keep_progress(world: World, task: Task, message: TaskHeartbeat, now: int) -
         progress.usage = most(progress.usage, plain(message.usage))
         world.live.spending.tell(world.ledger, task, message.fence, progress.usage)
     if message.progress_no <= progress.progress_no and progress.at:
-        return  # latest wins; an older one that comes late is not news
+        return  # the latest wins; an older one that comes late is not news
     if message.progress_no > progress.progress_no:
         progress.moved_at = now
     progress.progress_no, progress.at, progress.is_told = message.progress_no, now, False
@@ -272,14 +272,14 @@ def _keep_progress(world: World, task: Task, message: TaskHeartbeat, now: int) -
 
 
 def on_task_yield(world: World, sender: Connection, message: TaskYield, now: int) -> Decision:
-    """An agent gives an attempt back. That counts against nobody while it drains, else as a decline. Spec LEASE-7."""
+    """Yield an attempt. It counts against nobody while the agent drains, else as a decline. Spec LEASE-7."""
     agent = sender.agent or ""
     task = world.ledger.tasks.get(message.task)
     if task is None:
         return no_task(message.task)
     case = classify(world.ledger, task, agent, message.fence)
     if case in (Case.SPENT, Case.STALE):
-        return reply(Ok(state=task.state.value))  # a repeat: it has no authority, as it wished
+        return reply(Ok(state=task.state.value))  # a repeat: the agent has no authority, as it wished
     if case is Case.OFFERED:
         return reply(Ok(), *_declined(task, message.fence, "busy", now, now))
     if case not in (Case.CURRENT, Case.LAPSED):
@@ -290,7 +290,7 @@ def on_task_yield(world: World, sender: Connection, message: TaskYield, now: int
 
 
 def _given_back(world: World, task: Task, agent: str, message: TaskYield, now: int) -> list[Record]:
-    """Return what a yield comes to."""
+    """Return what follows from a yield."""
     counted, lost = blame(world, task, agent, message.fence)
     usage = plain(message.usage)
     yielded = Yielded(now, task.id, message.fence, message.reason, counted=counted, usage=usage, lost=lost)
@@ -298,33 +298,33 @@ def _given_back(world: World, task: Task, agent: str, message: TaskYield, now: i
 
 
 def blame(world: World, task: Task, agent: str, fence: int) -> tuple[bool, bool]:
-    """Tell whether an attempt that is given back counts as a decline, and whether as a loss. Spec LEASE-7, LEASE-10.
+    """Tell whether an attempt given back counts as a decline, and whether as a loss. Spec LEASE-7, LEASE-10.
 
-    What the coordinator asked for counts as the reason for which it asked.
+    An attempt that the coordinator asked back counts as the reason for the eviction says.
     """
     holder, authority = world.ledger.agents.get(agent), task.authority
     evicted = authority.evicted if authority is not None and authority.fence == fence else ""
-    # A lease that has lapsed was counted when it did.
+    # A lapsed lease was counted when it lapsed.
     is_lost = evicted in COUNTED_AS_LOSS and authority is not None and not authority.lapsed
     is_draining = holder is not None and holder.status == "draining"
     return not evicted and not is_draining, is_lost
 
 
 COUNTED_AS_LOSS = frozenset({"stall", "attempt"})
-"""Reasons to take an attempt away that are the holder's: as if its lease had lapsed."""
+"""Reasons to evict that are the holder's fault: they count as if its lease had lapsed."""
 EXCUSED = frozenset({"drain", "steer", "budget"})
-"""Reasons that are nobody's fault."""
+"""Reasons to evict that are nobody's fault."""
 
 
 def evict(task: Task, reason: str, now: int, grace_ms: int | None = None) -> Evicted:
-    """Return the record that asks the holder to give the attempt back. Spec LEASE-10."""
+    """Return the record that asks the holder to yield the attempt. Spec LEASE-10."""
     assert task.authority is not None, "only a holder is asked"
     grace = task.durations.cancel_ms if grace_ms is None else grace_ms
     return Evicted(now, task.id, task.authority.fence, reason, now + grace)
 
 
 def given_back_too_often(task: Task, counted: bool, lost: bool, now: int) -> list[Record]:
-    """Return what ends a task which agents keep handing back, where this time is once too often."""
+    """Return what ends a task that agents keep giving back, if this time is once too often."""
     if lost and task.losses + 1 > task.bounds.losses:
         return [_lost_too_often(task, now)]
     if counted and task.declines + 1 >= task.bounds.declines:
@@ -333,14 +333,14 @@ def given_back_too_often(task: Task, counted: bool, lost: bool, now: int) -> lis
 
 
 def canceled(task: Task, now: int, usage: dict[str, Any] | None = None) -> Settled:
-    """Return the record that ends a task somebody wanted to end; `usage` is what its holder told with its last word."""
+    """Return the record that ends a canceled task; `usage` is what its holder told with its last word."""
     wanted = task.cancel
     reason, by = (wanted.reason, wanted.by) if wanted else ("", "")
     return Settled(now, task.id, "canceled", "canceled", reason, by, usage=usage)
 
 
 def lapse(world: World, task: Task, now: int, reason: str) -> list[Record]:
-    """Return what follows when the holder was not heard in time, or came back without the attempt. Spec LEASE-4."""
+    """Return what follows if the holder was not heard in time, or came back without the attempt. Spec LEASE-4."""
     authority = task.authority
     assert authority is not None, "only a lease expires"
     if task.state is TaskState.CANCELING:
@@ -356,7 +356,7 @@ def lapse(world: World, task: Task, now: int, reason: str) -> list[Record]:
 
 
 def withdraw(task: Task, now: int, reason: str) -> list[Record]:
-    """Return what follows when an offer was not answered. Spec OFFER-6."""
+    """Return what follows if an offer was not answered. Spec OFFER-6."""
     assert task.offer is not None, "only an offer is withdrawn"
     records: list[Record] = [OfferWithdrawn(now, task.id, task.offer.fence, reason)]
     if task.losses + 1 > task.bounds.losses:

@@ -1,4 +1,4 @@
-"""What the clock decides about a task, and when (spec TIME, and the times of LEASE, ACCEPT, ASK and CANCEL)."""
+"""What the clock decides about a task, and when (spec TIME, and the timers of LEASE, ACCEPT, ASK and CANCEL)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["due", "wait_on", "when_due"]
 
 
 def when_due(world: World, task: Task) -> int | None:
-    """Return the earliest time at which `due` may have something to decide, or None where nothing waits for time."""
+    """Return the earliest time at which `due` may have something to decide, or None if nothing waits for time."""
     if task.is_terminal:
         return None
     state, durations = task.state, task.durations
-    # Work that is done and paid for is not lost to the deadline: from the report on, the confirm timer counts.
+    # The deadline does not discard work that is done and paid for: from the report on, the confirm timer counts.
     has_deadline = task.deadline_at is not None and not task.is_reported
     times: list[int] = [task.deadline_at] if has_deadline and task.deadline_at is not None else []
     if state is TaskState.QUEUED:
@@ -52,11 +52,11 @@ def when_due(world: World, task: Task) -> int | None:
 
 
 def wait_on(world: World, task: Task, is_carrying: Callable[[int], bool], now: int) -> None:
-    """Wait on for an agent to be heard while a message is on its way to or from it. Spec TIME-4.
+    """Extend the wait for an agent while a message is on its way to or from it. Spec TIME-4.
 
     Args:
-        world: what is there.
-        task: the agent has its lease, or an offer of it.
+        world: the coordinator's state.
+        task: a task that the agent holds, or was offered.
         is_carrying: tells whether a message is on its way on a connection.
         now: the time.
     """
@@ -72,7 +72,7 @@ def _offer_until(world: World, task: Task, offer: Offer) -> int:
 
 
 def _patience(world: World, task: Task) -> list[tuple[int, str]]:
-    """Return when the holder's time is up, and why, however alive it is. Spec LEASE-10, TIME-7."""
+    """Return when the holder's time is up however alive it is, and why. Spec LEASE-10, TIME-7."""
     authority, durations = task.authority, task.durations
     if authority is None or task.holder is None or task.state is TaskState.CANCELING:
         return []
@@ -91,7 +91,7 @@ def _patience(world: World, task: Task) -> list[tuple[int, str]]:
 
 
 def _delegator_lost_at(world: World, task: Task) -> int | None:
-    """Return when a task ends for want of anybody to do it for, or None. Spec TASK-12."""
+    """Return when a task ends because its delegator is lost, or None. Spec TASK-12."""
     if task.on_delegator_loss != "cancel" or task.is_reported or task.state is TaskState.CANCELING:
         return None
     since = world.live.away_since.get(task.principal)
@@ -99,7 +99,7 @@ def _delegator_lost_at(world: World, task: Task) -> int | None:
 
 
 def _confirm_timer_runs(policy: Policy, task: Task) -> bool:
-    """Tell whether silence decides about a result. Where a human was asked for, it does not."""
+    """Tell whether silence decides about a result. If a human has to confirm it, silence does not."""
     return policy.on_confirm_timeout != "hold" and task.evaluator != "human"
 
 

@@ -1,4 +1,4 @@
-"""Rules that hold between a task and those above and below it (spec TREE)."""
+"""Rules between a task and the tasks above and below it (spec TREE)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 def above_group(ledger: Ledger, task: Task) -> Task | None:
-    """Return the task in memory that a task is made for, past the group it works for: nobody holds one."""
+    """Return the task in memory that a task is made for, past the group it works for: nobody holds a group."""
     above = ledger.tasks.get(task.parent or "")
     while above is not None and above.group is not None:
         above = ledger.tasks.get(above.parent or "")
@@ -31,7 +31,7 @@ def above_group(ledger: Ledger, task: Task) -> Task | None:
 
 
 def check_place(ledger: Ledger, policy: Policy, parent: Task, skill: str, spec_hash: str) -> Decision | None:
-    """Return the refusal for a sub-task that may not be there, or None."""
+    """Return the refusal of a sub-task that may not be made there, or None."""
     if parent.depth + 1 > policy.depth_max:
         return refuse(ErrorCode.DEPTH, f"a tree has at most {policy.depth_max} levels, task {parent.id} is on the last")
     if len(parent.children) >= policy.children_max:
@@ -59,9 +59,9 @@ def deadline_below(own: int | None, parent: Task | None) -> int | None:
 def cancel(
     ledger: Ledger, task: Task, mode: str, reason: str, by: str, now: int, grace_ms: int | None = None
 ) -> list[Record]:
-    """Return what ends the task, and asks what is below it to end (spec CANCEL-2).
+    """Return the records that end the task, or ask it and the tasks below it to end (spec CANCEL-2).
 
-    An agent at work is asked and has time to wind down, unless the mode is `skip`; all other tasks end at once.
+    An agent at work is asked, and has time to wind down unless the mode is `skip`; all other tasks end at once.
     """
     if task.is_terminal:
         return []
@@ -71,7 +71,7 @@ def cancel(
     )
     if mode == "skip" or not at_work:
         records.append(Settled(now, task.id, "canceled", "canceled", reason, by))
-        return records  # the pass that follows every end takes care of what is below
+        return records  # the pass that follows every end takes care of the tasks below
     if task.state is not TaskState.CANCELING or (
         task.cancel is not None and task.cancel.mode == "coop" and mode == "kill"
     ):
@@ -82,17 +82,17 @@ def cancel(
 
 
 def cancel_children(ledger: Ledger, parent: Task, mode: str, reason: str, by: str, now: int) -> list[Record]:
-    """Return what cancels the sub-tasks that do not outlive their parent."""
+    """Return the records that cancel the sub-tasks that do not outlive their parent."""
     records: list[Record] = []
     for child_id in parent.children:
         child = ledger.tasks.get(child_id)
-        if child is not None and child.on_parent_end == "cancel":  # an archived one has ended
+        if child is not None and child.on_parent_end == "cancel":  # an archived child has ended
             records.extend(cancel(ledger, child, mode, reason, by, now))
     return records
 
 
 def needs_no_word(ledger: Ledger, task: Task) -> bool:
-    """Tell whether a result is taken as reported: nobody has to say so, or nobody is left to (spec TREE-4)."""
+    """Tell whether a result is accepted as reported: no word is required, or nobody is left to say it (spec TREE-4)."""
     if task.evaluator == "auto":
         return True
     parent = ledger.tasks.get(task.parent) if task.parent else None
@@ -101,14 +101,14 @@ def needs_no_word(ledger: Ledger, task: Task) -> bool:
 
 
 def settle_abandoned(ledger: Ledger, task: Task, now: int) -> list[Record]:
-    """Return what settles a reported sub-task whose parent has ended and left nobody to say a word on it."""
+    """Return what settles a reported sub-task whose parent has ended, so that nobody is left to confirm it."""
     if task.state is not TaskState.REPORTED or not needs_no_word(ledger, task) or task.results[-1].is_doubtful:
         return []
     return [Settled(now, task.id, "completed", by="auto", result_hash=task.results[-1].result_hash)]
 
 
 def cancel_orphan(ledger: Ledger, task: Task, now: int) -> list[Record]:
-    """Return what ends a queued sub-task whose parent has ended: its result had come first, and was sent back."""
+    """Return what ends a queued sub-task whose parent has ended: it was reported before, and sent back."""
     parent = ledger.tasks[task.parent] if task.parent else None
     if parent is None or not parent.is_terminal or task.on_parent_end != "cancel":
         return []
